@@ -1,0 +1,1 @@
+"""Supernets and networks."""
