@@ -1,0 +1,297 @@
+"""Search spaces: which operations may stand on which edge of which cell. Pure data, no torch.
+
+The rows of alpha, keep and mix are all edges of all kinds of cell, one kind after the other
+(``SearchSpace.rows``); their columns are ``SearchSpace.ops``. An operation that an edge does not
+offer is simply never kept there, so spaces with a set of operations per edge need no other shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+Skeleton = Literal["darts", "nas-bench-201"]
+
+# What builds a user's own operation: (channels, stride, affine) -> torch.nn.Module.
+OpFactory = Callable[[int, int, bool], Any]
+
+DARTS_OPS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+NAS_BENCH_201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+
+class Edge(NamedTuple):
+    """A directed edge of a cell: from node ``source`` into node ``target``."""
+
+    source: int
+    target: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellGraph:
+    """The graph of one kind of cell and the operations each edge offers.
+
+    Attributes:
+        inputs: how many input nodes the cell has; they are nodes ``0 .. inputs-1``.
+        edges: the edges, sorted by target and then by source: the order of the rows of alpha.
+        ops: the operations each edge offers, one tuple an edge.
+        output: the nodes whose values are concatenated (along channels) into the cell's output.
+    """
+
+    inputs: int
+    edges: tuple[Edge, ...]
+    ops: tuple[tuple[str, ...], ...]
+    output: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.inputs not in (1, 2):
+            raise ValueError(
+                f"a cell has 1 or 2 inputs (the outputs of the cells before it), not {self.inputs}."
+            )
+        if len(self.ops) != len(self.edges):
+            raise ValueError(
+                f"{len(self.edges)} edges need {len(self.edges)} tuples of ops, not {len(self.ops)}."
+            )
+        if list(self.edges) != sorted(set(self.edges), key=lambda edge: (edge.target, edge.source)):
+            raise ValueError("edges must be distinct and sorted by target, then by source.")
+        for edge, ops in zip(self.edges, self.ops, strict=True):
+            if not 0 <= edge.source < edge.target or edge.target < self.inputs:
+                raise ValueError(
+                    f"edge {edge.source}->{edge.target} must lead from a lower node to a computed one."
+                )
+            if not ops or len(set(ops)) != len(ops):
+                raise ValueError(f"edge {edge.source}->{edge.target} needs distinct operations, got {ops}.")
+        missing = set(range(self.inputs, self.nodes)) - {edge.target for edge in self.edges}
+        if missing:
+            raise ValueError(f"no edge leads into node {min(missing)}.")
+        if not self.output or not set(self.output) <= set(range(self.inputs, self.nodes)):
+            raise ValueError(
+                f"output must name computed nodes ({self.inputs} to {self.nodes - 1}), got {self.output}."
+            )
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are, inputs included."""
+        return max(edge.target for edge in self.edges) + 1
+
+    def incoming(self, target: int) -> list[int]:
+        """The rows (within this kind of cell) of the edges that lead into ``target``."""
+        return [row for row, edge in enumerate(self.edges) if edge.target == target]
+
+
+def dense_cell(
+    *,
+    inputs: int,
+    nodes: int,
+    ops: Sequence[str] | Sequence[Sequence[str]],
+    output: Literal["concat", "last"] = "concat",
+) -> CellGraph:
+    """A cell in which every computed node receives an edge from every node before it.
+
+    Args:
+        inputs: number of input nodes, 1 or 2.
+        nodes: number of computed nodes.
+        ops: the operations of every edge, or one sequence of operations for each edge in turn.
+        output: "concat" joins all computed nodes; "last" is the last node alone.
+
+    >>> cell = dense_cell(inputs=2, nodes=2, ops=["skip_connect", "sep_conv_3x3"])
+    >>> [tuple(edge) for edge in cell.edges]
+    [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
+    """
+    edges = tuple(Edge(s, t) for t in range(inputs, inputs + nodes) for s in range(t))
+    if all(isinstance(op, str) for op in ops):
+        per_edge: Iterable[Iterable[str]] = [list(ops)] * len(edges)  # type: ignore[list-item]
+    else:
+        per_edge = ops
+    computed = tuple(range(inputs, inputs + nodes))
+    return CellGraph(
+        inputs=inputs,
+        edges=edges,
+        ops=tuple(tuple(names) for names in per_edge),
+        output=computed if output == "concat" else computed[-1:],
+    )
+
+
+class Place(NamedTuple):
+    """A cell's place in the net: its kind, and whether it halves the resolution and doubles the channels.
+
+    ``kind`` is None where the net has a fixed residual block instead of a searched cell.
+    """
+
+    kind: str | None
+    reduces: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Kinds of cell, the operations in play, and the skeleton they are stacked in.
+
+    Attributes:
+        name: what the command line and the run folder call it.
+        cells: the kinds of cell, by name; their order is the order of the rows of alpha.
+        ops: all operations, in the order of the columns of alpha.
+        skeleton: "darts" (stem, cells that read the two cells before them, the third and two thirds of the
+            way reduction cells of kind "reduce") or "nas-bench-201" (cells that keep the channels, fixed
+            residual blocks for the reductions, batch norm and ReLU before the head).
+        channels: channels of the first cells in the supernet, unless a search says otherwise.
+        depth: number of cells of the supernet, residual blocks included, unless a search says otherwise.
+        factories: a user's own operations by name; all other names are looked up in ``nets.ops``.
+
+    Raises:
+        ValueError: for a space that no net can be built from; the message says which part and why.
+    """
+
+    name: str
+    cells: Mapping[str, CellGraph]
+    ops: tuple[str, ...]
+    skeleton: Skeleton = "darts"
+    channels: int = 16
+    depth: int = 8
+    factories: Mapping[str, OpFactory] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        offered = {op for cell in self.cells.values() for names in cell.ops for op in names}
+        if not self.cells:
+            raise ValueError(f"space {self.name!r} has no cells.")
+        if len(set(self.ops)) != len(self.ops) or offered != set(self.ops):
+            raise ValueError(
+                f"space {self.name!r}: ops must list each of {sorted(offered)} once, got {self.ops}."
+            )
+        kinds = {"darts": {"normal", "reduce"}, "nas-bench-201": {"normal"}}[self.skeleton]
+        if set(self.cells) != kinds:
+            raise ValueError(
+                f"the {self.skeleton!r} skeleton takes cells of the kinds {sorted(kinds)}, got {sorted(self.cells)}."
+            )
+        if self.skeleton == "nas-bench-201":
+            cell = self.cells["normal"]
+            if cell.inputs != 1 or len(cell.output) != 1:
+                raise ValueError("cells of the 'nas-bench-201' skeleton have one input and one output node.")
+
+    @cached_property
+    def rows(self) -> dict[str, slice]:
+        """The rows of alpha that belong to each kind of cell."""
+        slices, start = {}, 0
+        for kind, cell in self.cells.items():
+            slices[kind] = slice(start, start + len(cell.edges))
+            start += len(cell.edges)
+        return slices
+
+    @property
+    def edges(self) -> tuple[tuple[str, Edge], ...]:
+        """Kind and edge of every row of alpha."""
+        return tuple((kind, edge) for kind, cell in self.cells.items() for edge in cell.edges)
+
+    @property
+    def offered(self) -> list[list[bool]]:
+        """Which operation each edge offers, ``(edges, ops)``: where keep starts."""
+        return [[op in names for op in self.ops] for cell in self.cells.values() for names in cell.ops]
+
+    def column(self, op: str) -> int | None:
+        """The column of an operation, or None where the space does not have it."""
+        return self.ops.index(op) if op in self.ops else None
+
+    def places(self, depth: int | None = None) -> tuple[Place, ...]:
+        """The kind of every cell of a net of ``depth`` cells."""
+        return places(self.skeleton, self.depth if depth is None else depth)
+
+
+def places(skeleton: Skeleton, depth: int) -> tuple[Place, ...]:
+    """The kind of every cell of a net of ``depth`` cells: reductions stand at a third and at two thirds.
+
+    DARTS (Liu et al., 2019), section 3.1; with 17 cells this is the skeleton of NAS-Bench-201
+    (Dong & Yang, 2020), five cells a stage, its residual blocks at 5 and 11.
+
+    >>> [place.reduces for place in places("darts", 5)]
+    [False, True, False, True, False]
+    """
+    if depth < 3:
+        raise ValueError(f"a net needs at least 3 cells, so that it can reduce twice; got {depth}.")
+    reductions = {depth // 3, 2 * depth // 3}
+    reduction = "reduce" if skeleton == "darts" else None
+    return tuple(Place(reduction if i in reductions else "normal", i in reductions) for i in range(depth))
+
+
+def _darts_like(name: str, normal: Sequence[Any], reduce: Sequence[Any]) -> SearchSpace:
+    cells = {
+        "normal": dense_cell(inputs=2, nodes=4, ops=normal),
+        "reduce": dense_cell(inputs=2, nodes=4, ops=reduce),
+    }
+    offered = {op for cell in cells.values() for names in cell.ops for op in names}
+    order = [*DARTS_OPS, "noise"]
+    return SearchSpace(name=name, cells=cells, ops=tuple(op for op in order if op in offered))
+
+
+_SHORT = {
+    "mp": "max_pool_3x3",
+    "ap": "avg_pool_3x3",
+    "sk": "skip_connect",
+    "s3": "sep_conv_3x3",
+    "s5": "sep_conv_5x5",
+    "d3": "dil_conv_3x3",
+    "d5": "dil_conv_5x5",
+}
+
+
+def _edges(text: str) -> list[list[str]]:
+    return [[_SHORT[short] for short in edge.split()] for edge in text.split("|")]
+
+
+darts = _darts_like("darts", DARTS_OPS, DARTS_OPS)
+"""The DARTS space (Liu et al., 2019): two kinds of cell, 14 edges each, 8 operations."""
+
+s1 = _darts_like(
+    "s1",
+    _edges(
+        "sk d3 | sk d5 | sk d5 | sk s3 | sk d3 | mp sk | sk s3 | sk s3 | sk d3 | sk s3 | mp sk | sk d3 | d3 d5 | d3 d5"
+    ),
+    _edges(
+        "mp ap | mp d3 | mp ap | mp ap | sk d5 | mp ap | mp s3 | sk d3 | sk d5 | mp ap | mp ap | sk d5 | sk d5 | sk d5"
+    ),
+)
+"""S1 of RobustDARTS (Zela et al., 2020): two operations an edge, chosen beforehand."""
+
+s2 = _darts_like("s2", ("skip_connect", "sep_conv_3x3"), ("skip_connect", "sep_conv_3x3"))
+"""S2 of RobustDARTS: skip or separable convolution everywhere."""
+
+s3 = _darts_like("s3", ("none", "skip_connect", "sep_conv_3x3"), ("none", "skip_connect", "sep_conv_3x3"))
+"""S3 of RobustDARTS: S2 and ``none``."""
+
+s4 = _darts_like("s4", ("noise", "sep_conv_3x3"), ("noise", "sep_conv_3x3"))
+"""S4 of RobustDARTS: noise or separable convolution everywhere."""
+
+nas_bench_201 = SearchSpace(
+    name="nas-bench-201",
+    cells={"normal": dense_cell(inputs=1, nodes=3, ops=NAS_BENCH_201_OPS, output="last")},
+    ops=NAS_BENCH_201_OPS,
+    skeleton="nas-bench-201",
+    depth=17,
+)
+"""The NAS-Bench-201 space (Dong & Yang, 2020): one kind of cell, 6 edges, 5 operations, 15,625 cells."""
+
+SPACES: dict[str, SearchSpace] = {space.name: space for space in (darts, nas_bench_201, s1, s2, s3, s4)}
+
+
+def without(space: SearchSpace, op: str) -> SearchSpace:
+    """The same space without one operation, on every edge.
+
+    >>> without(nas_bench_201, "none").ops
+    ('skip_connect', 'nor_conv_1x1', 'nor_conv_3x3', 'avg_pool_3x3')
+    """
+    if op not in space.ops:
+        raise ValueError(f"space {space.name!r} has no operation {op!r}; it has {', '.join(space.ops)}.")
+    cells = {
+        kind: replace(cell, ops=tuple(tuple(name for name in names if name != op) for names in cell.ops))
+        for kind, cell in space.cells.items()
+    }
+    name = f"{space.name}-without-{op}"
+    return replace(space, name=name, cells=cells, ops=tuple(name for name in space.ops if name != op))
