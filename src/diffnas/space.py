@@ -55,29 +55,21 @@ class CellGraph:
 
     def __post_init__(self) -> None:
         if self.inputs not in (1, 2):
-            raise ValueError(
-                f"a cell has 1 or 2 inputs (the outputs of the cells before it), not {self.inputs}."
-            )
+            raise ValueError(f"a cell has 1 or 2 inputs (the outputs of the cells before it), not {self.inputs}.")
         if len(self.ops) != len(self.edges):
-            raise ValueError(
-                f"{len(self.edges)} edges need {len(self.edges)} tuples of ops, not {len(self.ops)}."
-            )
+            raise ValueError(f"{len(self.edges)} edges need {len(self.edges)} tuples of ops, not {len(self.ops)}.")
         if list(self.edges) != sorted(set(self.edges), key=lambda edge: (edge.target, edge.source)):
             raise ValueError("edges must be distinct and sorted by target, then by source.")
         for edge, ops in zip(self.edges, self.ops, strict=True):
             if not 0 <= edge.source < edge.target or edge.target < self.inputs:
-                raise ValueError(
-                    f"edge {edge.source}->{edge.target} must lead from a lower node to a computed one."
-                )
+                raise ValueError(f"edge {edge.source}->{edge.target} must lead from a lower node to a computed one.")
             if not ops or len(set(ops)) != len(ops):
                 raise ValueError(f"edge {edge.source}->{edge.target} needs distinct operations, got {ops}.")
         missing = set(range(self.inputs, self.nodes)) - {edge.target for edge in self.edges}
         if missing:
             raise ValueError(f"no edge leads into node {min(missing)}.")
         if not self.output or not set(self.output) <= set(range(self.inputs, self.nodes)):
-            raise ValueError(
-                f"output must name computed nodes ({self.inputs} to {self.nodes - 1}), got {self.output}."
-            )
+            raise ValueError(f"output must name computed nodes ({self.inputs} to {self.nodes - 1}), got {self.output}.")
 
     @property
     def nodes(self) -> int:
@@ -109,15 +101,13 @@ def dense_cell(
     [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
     """
     edges = tuple(Edge(s, t) for t in range(inputs, inputs + nodes) for s in range(t))
-    if all(isinstance(op, str) for op in ops):
-        per_edge: Iterable[Iterable[str]] = [list(ops)] * len(edges)  # type: ignore[list-item]
-    else:
-        per_edge = ops
+    names = [op for op in ops if isinstance(op, str)]
+    per_edge = [names] * len(edges) if names else list(ops)
     computed = tuple(range(inputs, inputs + nodes))
     return CellGraph(
         inputs=inputs,
         edges=edges,
-        ops=tuple(tuple(names) for names in per_edge),
+        ops=tuple(tuple(offered) for offered in per_edge),
         output=computed if output == "concat" else computed[-1:],
     )
 
@@ -164,9 +154,7 @@ class SearchSpace:
         if not self.cells:
             raise ValueError(f"space {self.name!r} has no cells.")
         if len(set(self.ops)) != len(self.ops) or offered != set(self.ops):
-            raise ValueError(
-                f"space {self.name!r}: ops must list each of {sorted(offered)} once, got {self.ops}."
-            )
+            raise ValueError(f"space {self.name!r}: ops must list each of {sorted(offered)} once, got {self.ops}.")
         kinds = {"darts": {"normal", "reduce"}, "nas-bench-201": {"normal"}}[self.skeleton]
         if set(self.cells) != kinds:
             raise ValueError(
