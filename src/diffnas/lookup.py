@@ -1,0 +1,30 @@
+"""Finding an entry of a table by name. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """The entry called ``name``; a ValueError that helps if there is none.
+
+    Args:
+        kind: what the table holds, as the message calls it: "operation", "weighting".
+        name: the name asked for.
+        table: the entries by name.
+
+    Raises:
+        ValueError: if there is no such entry, with the nearest name and the list of all.
+
+    >>> lookup("number", "two", {"one": 1, "two": 2})
+    2
+    """
+    if name in table:
+        return table[name]
+    close = get_close_matches(name, table, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(table))}.")

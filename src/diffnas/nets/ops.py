@@ -1,0 +1,249 @@
+"""Candidate operations: one table, from a name to what builds the module.
+
+Every operation maps ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))``, whatever H and W are, so
+that all of them can be added. No ReLU works in place: the same tensor feeds several operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffnas.lookup import lookup
+from diffnas.space import OpFactory
+
+POOLS = frozenset({"max_pool_3x3", "avg_pool_3x3"})
+
+
+class Zero(nn.Module):
+    """``none``: zeros, made rather than multiplied, so that no NaN or infinity passes."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeros, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class Noise(nn.Module):
+    """Fresh standard normal noise in place of the input; S4 of RobustDARTS (Zela et al., 2020).
+
+    It draws from ``generator``, torch's own if None; ``draw_noise_from`` sets it for a whole net.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Noise, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
+        return torch.empty_like(x[:, :, :: self.stride, :: self.stride]).normal_(generator=self.generator)
+
+
+def draw_noise_from(net: nn.Module, generator: torch.Generator | None) -> None:
+    """Let every ``noise`` operation of a net draw from ``generator``, which must be on the net's device."""
+    for module in net.modules():
+        if isinstance(module, Noise):
+            module.generator = generator
+
+
+class Depthwise(nn.Module):
+    """A depthwise convolution that keeps the resolution, or divides it by the stride; no bias."""
+
+    def __init__(self, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        padding = dilation * (kernel - 1) // 2
+        # Never called: it holds the weight under torch's initialization, and the geometry.
+        self.conv = nn.Conv2d(
+            channels, channels, kernel, stride=stride, padding=padding, dilation=dilation, groups=channels, bias=False
+        )
+
+    @property
+    def weight(self) -> Tensor:
+        """The kernels, ``(C, 1, kernel, kernel)``."""
+        return self.conv.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Every channel with its own kernel, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
+        conv = self.conv
+        return F.conv2d(
+            x, conv.weight, stride=conv.stride, padding=conv.padding, dilation=conv.dilation, groups=conv.groups
+        )
+
+
+class Separable(nn.Module):
+    """ReLU, depthwise convolution, 1x1 convolution, batch norm."""
+
+    def __init__(self, channels: int, kernel: int, *, stride: int, affine: bool, dilation: int = 1) -> None:
+        super().__init__()
+        self.depthwise = Depthwise(channels, kernel, stride=stride, dilation=dilation)
+        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's output, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
+        out: Tensor = self.norm(self.pointwise(self.depthwise(F.relu(x))))
+        return out
+
+
+class FactorizedReduce(nn.Module):
+    """Half the resolution without dropping a pixel: two 1x1 convolutions, one of them a pixel further along.
+
+    As in DARTS (Liu et al., 2019) for even sizes; an odd size is padded with zeros at its end to the next even
+    one, so that the two halves agree.
+
+    >>> FactorizedReduce(3, 8, affine=True)(torch.zeros(2, 3, 9, 8)).shape
+    torch.Size([2, 8, 5, 4])
+    """
+
+    def __init__(self, before: int, channels: int, *, affine: bool) -> None:
+        super().__init__()
+        self.even = nn.Conv2d(before, channels // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(before, channels - channels // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(channels, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The reduced map, ``(B, channels, ceil(H / 2), ceil(W / 2))``."""
+        x = F.relu(x)
+        height, width = x.shape[2] % 2, x.shape[3] % 2
+        shifted = F.pad(x, (0, width, 0, height)) if height or width else x
+        out: Tensor = self.norm(torch.cat([self.even(x), self.odd(shifted[:, :, 1:, 1:])], dim=1))
+        return out
+
+
+def relu_conv_norm(
+    before: int, channels: int, kernel: int, *, affine: bool, stride: int = 1, bias: bool = False
+) -> nn.Sequential:
+    """ReLU, convolution, batch norm; same resolution, or divided by the stride."""
+    conv = nn.Conv2d(before, channels, kernel, stride=stride, padding=(kernel - 1) // 2, bias=bias)
+    return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(channels, affine=affine))
+
+
+def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine=affine)
+
+
+def _sep_conv(kernel: int) -> OpFactory:
+    def build(channels: int, stride: int, affine: bool) -> nn.Module:
+        first = Separable(channels, kernel, stride=stride, affine=affine)
+        return nn.Sequential(first, Separable(channels, kernel, stride=1, affine=affine))
+
+    return build
+
+
+def _dil_conv(kernel: int) -> OpFactory:
+    return lambda channels, stride, affine: Separable(channels, kernel, stride=stride, affine=affine, dilation=2)
+
+
+def _conv_7x1_1x7(channels: int, stride: int, affine: bool) -> nn.Module:
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False),
+        nn.Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    )
+
+
+def _nor_conv(kernel: int) -> OpFactory:
+    # The benchmark gives its convolutions a bias exactly where batch norm has none to offer.
+    return lambda channels, stride, affine: relu_conv_norm(
+        channels, channels, kernel, stride=stride, affine=affine, bias=not affine
+    )
+
+
+OPS: dict[str, OpFactory] = {
+    "none": lambda channels, stride, affine: Zero(stride),
+    "max_pool_3x3": lambda channels, stride, affine: nn.MaxPool2d(3, stride, padding=1),
+    "avg_pool_3x3": lambda channels, stride, affine: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False),
+    "skip_connect": _skip,
+    "sep_conv_3x3": _sep_conv(3),
+    "sep_conv_5x5": _sep_conv(5),
+    "sep_conv_7x7": _sep_conv(7),
+    "dil_conv_3x3": _dil_conv(3),
+    "dil_conv_5x5": _dil_conv(5),
+    "conv_7x1_1x7": _conv_7x1_1x7,
+    "noise": lambda channels, stride, affine: Noise(stride),
+    "nor_conv_1x1": _nor_conv(1),
+    "nor_conv_3x3": _nor_conv(3),
+}
+"""What builds each operation: (channels, stride, affine) -> module. DARTS (Liu et al., 2019), section 3.1, with the
+operations of the NASNet and AmoebaNet cells; the last two are those of NAS-Bench-201 (Dong & Yang, 2020)."""
+
+
+def build(
+    op: str,
+    channels: int,
+    stride: int,
+    *,
+    affine: bool,
+    pool_norm: bool = False,
+    factories: Mapping[str, OpFactory] | None = None,
+) -> nn.Module:
+    """The module of one operation.
+
+    Args:
+        op: its name, in ``factories`` or else in ``OPS``.
+        channels: channels of its input and of its output.
+        stride: 1 or 2.
+        affine: whether its batch norms have a weight and a bias: in networks yes, in a supernet no.
+        pool_norm: whether batch norm follows the pools of ``OPS``, as in DARTS' supernet and nowhere else.
+        factories: a user's own operations, which come first and are taken as they are.
+
+    Raises:
+        ValueError: for an unknown operation.
+
+    >>> build("max_pool_3x3", 4, 2, affine=False)(torch.zeros(1, 4, 9, 9)).shape
+    torch.Size([1, 4, 5, 5])
+    """
+    own = factories or {}
+    module: nn.Module = lookup("operation", op, {**OPS, **own})(channels, stride, affine)
+    if pool_norm and op in POOLS and op not in own:
+        return nn.Sequential(module, nn.BatchNorm2d(channels, affine=affine))
+    return module
+
+
+def count_macs(module: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of the convolutions and linear layers for one input, as the field counts them.
+
+    Args:
+        module: anything that maps one tensor; it is run once, in evaluation mode, on its own device ("meta" will
+            do). Nothing of it changes.
+        shape: channels, height and width of the input.
+
+    >>> count_macs(nn.Conv2d(3, 8, 3, padding=1), (3, 4, 4)) == 8 * 3 * 9 * 16
+    True
+    """
+    total = 0
+
+    def add(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer.weight, Tensor)
+        total += layer.weight.numel() * output[0, 0].numel()
+
+    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear, Depthwise))]
+    handles = [layer.register_forward_hook(add) for layer in layers]
+    try:
+        _run_once(module, shape)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return total
+
+
+def _run_once(module: nn.Module, shape: tuple[int, int, int]) -> None:
+    tensor = next(module.parameters(), torch.empty(0))
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            module(torch.zeros((1, *shape), device=tensor.device, dtype=tensor.dtype))
+    finally:
+        for part, training in modes:
+            part.training = training
