@@ -1,1 +1,133 @@
-"""Pictures and their labels."""
+"""Pictures and their labels: where they come from, and how they reach the device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from diffnas.data.augment import Augmentation
+from diffnas.data.pictures import DataSet, Files, Pictures, Split, batches
+from diffnas.data.stratify import equal_per_class
+from diffnas.data.tensors import from_tensors
+
+__all__ = [
+    "DESCRIPTIONS",
+    "Augmentation",
+    "DataSet",
+    "Files",
+    "Pictures",
+    "Split",
+    "batches",
+    "from_tensors",
+    "load",
+    "subsample",
+]
+
+DESCRIPTIONS = {
+    "digits": "1,797 grey 8x8 digits in 10 classes, embedded (scikit-learn); needs no download",
+    "cifar10": "60,000 color 32x32 pictures in 10 classes; --data-dir or --download",
+    "cifar100": "60,000 color 32x32 pictures in 100 classes; --data-dir or --download",
+    "hub:NAME": "a picture data set of the Hugging Face hub, hub:NAME or hub:NAME:CONFIG (extra: hub)",
+    "FOLDER": "your own pictures: FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, or FOLDER/CLASS/*",
+}
+"""What :func:`load` takes, each with one line about it."""
+
+
+def load(
+    what: str | Path | DataSet,
+    *,
+    data_dir: str | Path | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+    download: bool = False,
+) -> DataSet:
+    """The data set called ``what``.
+
+    Args:
+        what: ``"digits"``, ``"cifar10"``, ``"cifar100"``, ``"hub:NAME"``, a folder of class folders, or a
+            data set, which is returned as it is.
+        data_dir: where the files of CIFAR are.
+        size: height and width to bring pictures to; folders and the hub only.
+        channels: 1 for grey, 3 for color; folders and the hub only.
+        seed: decides the test split where the source has none; folders and the hub only.
+        download: whether the files of CIFAR may be fetched.
+
+    Raises:
+        ValueError: an unknown name, an argument that does not apply, or pictures that cannot be used.
+        FileNotFoundError: the files are not there.
+
+    >>> load("digits").size
+    (8, 8)
+    >>> load("cifar")
+    Traceback (most recent call last):
+    ...
+    ValueError: unknown data set 'cifar'. Did you mean 'cifar10'? Known: digits, cifar10, cifar100, hub:NAME, FOLDER.
+    """
+    if isinstance(what, DataSet):
+        return what
+    if isinstance(what, str) and what.startswith("hub:"):
+        from diffnas.data.hub import hub
+
+        return hub(what.removeprefix("hub:"), size=size, channels=channels, seed=seed)
+    if what not in DESCRIPTIONS:
+        return _folder(what, size, channels, seed)
+    if size is not None or channels is not None:
+        raise ValueError(f"{what} has one size and one number of channels; leave size and channels out.")
+    return _named(str(what), data_dir, download)
+
+
+def _named(name: str, data_dir: str | Path | None, download: bool) -> DataSet:
+    """One of the data sets that we know by name."""
+    if name == "digits":
+        from diffnas.data.sample import digits
+
+        return digits()
+    from diffnas.data.cifar import cifar10, cifar100
+
+    return {"cifar10": cifar10, "cifar100": cifar100}[name](data_dir, download=download)
+
+
+def _folder(what: str | Path, size: int | None, channels: int | None, seed: int) -> DataSet:
+    """A folder, unless ``what`` looks like a name that was misspelt."""
+    if isinstance(what, str) and not Path(what).is_dir() and Path(what).name == what:
+        close = get_close_matches(what, DESCRIPTIONS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown data set {what!r}.{hint} Known: {', '.join(DESCRIPTIONS)}.")
+    from diffnas.data.folder import folder
+
+    return folder(what, size=size, channels=channels, seed=seed)
+
+
+def subsample(data: DataSet, train: int | None, test: int | None, seed: int = 0) -> DataSet:
+    """The same data set with fewer pictures, the same number from every class.
+
+    Args:
+        data: what to choose from.
+        train: training pictures to keep; all if None.
+        test: test pictures to keep; all if None.
+        seed: decides which. With the same seed, a smaller choice is part of a larger one.
+
+    Returns:
+        A data set named after its numbers. Mean, standard deviation and augmentation stay those of ``data``.
+
+    Raises:
+        ValueError: fewer pictures than classes asked for, or more than a class has.
+
+    >>> small = subsample(load("digits"), 100, 50)
+    >>> small.name, len(small.train), len(small.test)
+    ('digits[100,50]', 100, 50)
+    """
+    if train is None and test is None:
+        return data
+    splits = [_some(data, split, count, seed) for split, count in ((data.train, train), (data.test, test))]
+    counts = f"{train or 'all'}" + (f",{test}" if test is not None else "")
+    return replace(data, name=f"{data.name}[{counts}]", train=splits[0], test=splits[1])
+
+
+def _some(data: DataSet, split: Split, count: int | None, seed: int) -> Split:
+    """``count`` pictures of a split, or all of them."""
+    if count is None:
+        return split
+    return split.subset(equal_per_class(split.labels, data.classes, count, seed))

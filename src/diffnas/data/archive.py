@@ -1,0 +1,99 @@
+"""Files of a published data set: out of a folder, out of a ``.tar.gz``, or from its site."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import tempfile
+import urllib.request
+import zlib
+from collections.abc import Collection
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+_LARGEST = 512 * 1024**2
+"""No file of the data sets we know comes near this many bytes."""
+
+
+def read_folder(folder: Path, names: Collection[str]) -> dict[str, bytes]:
+    """The content of the files called ``names`` in ``folder``.
+
+    Raises:
+        FileNotFoundError: some are missing.
+    """
+    _check_complete(folder, names, [name for name in names if (folder / name).is_file()])
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def read_tar(path: Path, folder: str, names: Collection[str]) -> dict[str, bytes]:
+    """The content of the files ``folder/name`` in a ``.tar.gz``, which is read and never unpacked.
+
+    Raises:
+        FileNotFoundError: some are missing.
+        ValueError: the archive is damaged.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                place = PurePosixPath(member.name)
+                if place.name in names and place.parent == PurePosixPath(folder) and member.isfile():
+                    found[place.name] = _content(archive, member)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read ({error}); it is damaged or incomplete: fetch it again.") from error
+    _check_complete(path, names, found)
+    return found
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """The content of one file in an archive."""
+    if member.size > _LARGEST:
+        raise tarfile.ReadError(f"{member.name} claims {member.size:,} bytes")
+    file = archive.extractfile(member)
+    assert file is not None, "a regular file has content"
+    return file.read()
+
+
+def _check_complete(place: Path, names: Collection[str], found: Collection[str]) -> None:
+    """Check that every wanted file is there."""
+    missing = sorted(set(names) - set(found))
+    if missing:
+        raise FileNotFoundError(f"{place} lacks {', '.join(missing)}; fetch or unpack the archive again.")
+
+
+def fetch(url: str, path: Path, md5: str) -> Path:
+    """Download ``url`` to ``path`` and return it; the file appears there only if its checksum is right.
+
+    Raises:
+        ConnectionError: the site cannot be reached, or the download broke off.
+        ValueError: the checksum of what came is not ``md5``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as part:
+            found = _copy(url, part)
+        if found != md5:
+            raise ValueError(f"{url} came with MD5 {found}, not {md5}; it was thrown away. Try again later.")
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return path
+
+
+def _copy(url: str, part: BinaryIO) -> str:
+    """Write what ``url`` gives to ``part``, and return its MD5."""
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            while chunk := answer.read(1024**2):
+                digest.update(chunk)
+                part.write(chunk)
+    except (OSError, HTTPException) as error:
+        raise ConnectionError(
+            f"cannot download {url} ({error}). Fetch it by other means and give the folder it lies in "
+            "as the data folder (data_dir, --data-dir)."
+        ) from error
+    return digest.hexdigest()

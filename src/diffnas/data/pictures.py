@@ -1,0 +1,309 @@
+"""Pictures and labels: a split in memory, a split that is streamed, and the data set they make."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from diffnas.data.augment import Augmentation
+
+SMALLEST = 8
+"""The smallest height and width of a picture, in pixels."""
+
+_AHEAD = 2
+"""How many batches of a streamed split are read before they are asked for."""
+
+_PLAIN = Augmentation()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pictures:
+    """One split held in memory, on one device.
+
+    Args:
+        images: ``(pictures, channels, H, W)``, uint8.
+        labels: ``(pictures,)``, int64.
+
+    Raises:
+        ValueError: a wrong type or shape.
+
+    >>> split = Pictures(images=torch.zeros(5, 3, 8, 8, dtype=torch.uint8), labels=torch.arange(5))
+    >>> len(split.subset(torch.tensor([4, 2]))), split.take(torch.tensor([3]))[1]
+    (2, tensor([3]))
+    """
+
+    images: Tensor = field(repr=False)
+    labels: Tensor = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            found = f"{self.images.dtype} {tuple(self.images.shape)}"
+            raise ValueError(f"images must be uint8 (pictures, channels, H, W), not {found}.")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
+            raise ValueError(f"labels must be int64 ({len(self.images)},), one for each picture, not {found}.")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey pictures, 3 for color."""
+        return self.images.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.images.shape[2], self.images.shape[3]
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The pictures at ``indices``, uint8 ``(B, channels, H, W)``, and their labels ``(B,)``."""
+        indices = indices.to(self.labels.device)
+        return self.images[indices], self.labels[indices]
+
+    def subset(self, indices: Tensor) -> Pictures:
+        """The same split with only the pictures at ``indices``, in that order."""
+        images, labels = self.take(indices)
+        return Pictures(images=images, labels=labels)
+
+    def to(self, device: torch.device | str) -> Pictures:
+        """The same split on ``device``."""
+        return Pictures(images=self.images.to(device), labels=self.labels.to(device))
+
+    def parts(self) -> Iterator[bytes]:
+        """What decides the content of the split, for a fingerprint."""
+        yield f"{tuple(self.images.shape)}".encode()
+        for images in torch.split(self.images, 4096):
+            yield images.cpu().contiguous().numpy().tobytes()
+        yield self.labels.cpu().contiguous().numpy().tobytes()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Files:
+    """One split too large for memory: its pictures are read, by threads, when they are asked for.
+
+    Args:
+        read: gives the picture of a row, uint8 ``(channels, H, W)``. It is called from several threads.
+        rows: the row of each picture of this split, ``(pictures,)``, int64.
+        labels: ``(pictures,)``, int64.
+        names: a name for every row, with whatever would change if its content changed, such as its size.
+        channels: 1 or 3.
+        size: height and width of every picture that ``read`` gives.
+        workers: how many threads read at once.
+    """
+
+    read: Callable[[int], Tensor] = field(repr=False)
+    rows: Tensor = field(repr=False)
+    labels: Tensor = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    channels: int
+    size: tuple[int, int]
+    workers: int = 8
+
+    def __post_init__(self) -> None:
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.rows.shape:
+            raise ValueError(f"labels must be int64 ({len(self.rows)},), not {tuple(self.labels.shape)}.")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The pictures at ``indices``, uint8 ``(B, channels, H, W)`` on the CPU, and their labels ``(B,)``."""
+        indices = indices.cpu()
+        images = torch.empty(len(indices), self.channels, *self.size, dtype=torch.uint8)
+        with ThreadPoolExecutor(self.workers) as pool:
+            for image, picture in zip(images, pool.map(self.read, self.rows[indices].tolist()), strict=True):
+                image.copy_(picture)
+        return images, self.labels[indices]
+
+    def subset(self, indices: Tensor) -> Files:
+        """The same split with only the pictures at ``indices``, in that order."""
+        indices = indices.cpu()
+        return Files(
+            read=self.read,
+            rows=self.rows[indices],
+            labels=self.labels[indices],
+            names=self.names,
+            channels=self.channels,
+            size=self.size,
+            workers=self.workers,
+        )
+
+    def to(self, device: torch.device | str) -> Files:
+        """The split itself: what is streamed lives on no device."""
+        return self
+
+    def parts(self) -> Iterator[bytes]:
+        """What decides the content of the split, for a fingerprint: names and sizes, not the pixels."""
+        yield f"{len(self)} {self.channels} {self.size}".encode()
+        for row, label in zip(self.rows.tolist(), self.labels.tolist(), strict=True):
+            yield f"{self.names[row]}\0{label}\0".encode()
+
+
+Split: TypeAlias = Pictures | Files
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DataSet:
+    """A training split and a test split of pictures in the same classes.
+
+    Args:
+        name: what reports call it.
+        train: what search and evaluation learn from.
+        test: what only the last measurement of an evaluation sees.
+        classes: the name of each label, so label ``k`` is ``classes[k]``.
+        mean: of each channel, on a scale where white is 1.
+        std: of each channel, on the same scale.
+        augmentation: how training pictures are varied unless a run says otherwise.
+        skipped: one line for each file that could not be read.
+
+    Raises:
+        ValueError: fewer than two classes, a class with no training picture, a label out of range, splits
+            that differ in shape, pictures under 8x8, channels that are neither 1 nor 3, a bad mean or std.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation = _PLAIN
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+        _check_labels(self)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey pictures, 3 for color."""
+        return self.train.channels
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.train.size
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of both splits: of pixels and labels in memory, of names, sizes and labels when streamed."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.test):
+            for part in split.parts():
+                digest.update(part)
+        return digest.hexdigest()
+
+
+def _check_shapes(data: DataSet) -> None:
+    """Check that every picture has the one usable shape."""
+    if (data.train.channels, data.train.size) != (data.test.channels, data.test.size):
+        train, test = ((split.channels, *split.size) for split in (data.train, data.test))
+        raise ValueError(f"{data.name}: training pictures are {train}, test pictures {test}; they must agree.")
+    if data.channels not in (1, 3):
+        raise ValueError(f"{data.name}: pictures have {data.channels} channels; 1 (grey) and 3 (color) work.")
+    if min(data.size) < SMALLEST:
+        raise ValueError(
+            f"{data.name}: pictures are {data.size[0]}x{data.size[1]}; at least {SMALLEST}x{SMALLEST} works."
+        )
+    for name, values in (("mean", data.mean), ("std", data.std)):
+        if len(values) != data.channels:
+            raise ValueError(f"{data.name}: {name} has {len(values)} values for {data.channels} channels.")
+    if min(data.std) <= 0:
+        raise ValueError(f"{data.name}: std must be above 0, not {data.std}.")
+
+
+def _check_labels(data: DataSet) -> None:
+    """Check that the labels are those of the classes, and that there is something to learn and to test."""
+    if len(data.classes) < 2:
+        raise ValueError(f"{data.name}: {len(data.classes)} class(es) given; at least 2 are needed.")
+    if len(set(data.classes)) < len(data.classes):
+        raise ValueError(f"{data.name}: two classes have the same name: {', '.join(data.classes)}.")
+    for name, labels in (("training", data.train.labels), ("test", data.test.labels)):
+        if len(labels) == 0:
+            raise ValueError(f"{data.name}: there is no {name} picture.")
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(data.classes):
+            last = len(data.classes) - 1
+            raise ValueError(f"{data.name}: {name} labels run from {low} to {high}, classes from 0 to {last}.")
+    counts = torch.bincount(data.train.labels, minlength=len(data.classes))
+    missing = [name for name, count in zip(data.classes, counts.tolist(), strict=True) if count == 0]
+    if missing:
+        raise ValueError(f"{data.name}: no training picture for class {', '.join(missing)}.")
+
+
+def channel_statistics(split: Split, *, most: int = 10_000) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, on a scale where white is 1.
+
+    A split in memory is read whole; of a streamed one, ``most`` pictures evenly spread over it.
+    A channel that never changes gets a deviation of 1, so that dividing by it is harmless.
+
+    >>> images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 8, 8)
+    >>> channel_statistics(Pictures(images=images, labels=torch.tensor([0, 1])))
+    ((0.5,), (0.5,))
+    """
+    count = len(split) if isinstance(split, Pictures) else min(len(split), most)
+    indices = torch.linspace(0, len(split) - 1, count).round().long()
+    total, squares = torch.zeros(split.channels).double(), torch.zeros(split.channels).double()
+    for chunk in torch.split(indices, 1024):
+        images = split.take(chunk)[0].double().div_(255)
+        total += images.sum((0, 2, 3)).cpu()
+        squares += images.square_().sum((0, 2, 3)).cpu()
+    pixels = count * split.size[0] * split.size[1]
+    mean = total / pixels
+    std = (squares / pixels - mean.square()).clamp_(min=0).sqrt()
+    return tuple(mean.tolist()), tuple(torch.where(std > 1e-4, std, 1.0).tolist())
+
+
+def batches(
+    split: Split, indices: Tensor, batch: int, *, start: int = 0, device: torch.device | str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Consecutive batches of the pictures at ``indices``, from batch number ``start`` on.
+
+    The last batch may be short. Of a streamed split, the next batches are read while one is used.
+
+    Args:
+        split: where the pictures are.
+        indices: which pictures, in order, ``(pictures,)``.
+        batch: pictures in a batch.
+        start: how many batches to leave out, so that an interrupted epoch goes on where it was.
+        device: where the batches go.
+
+    Yields:
+        Pictures, uint8 ``(B, channels, H, W)``, and labels, ``(B,)``.
+
+    >>> split = Pictures(images=torch.zeros(5, 1, 8, 8, dtype=torch.uint8), labels=torch.arange(5))
+    >>> [labels.tolist() for _, labels in batches(split, torch.arange(5), 2, start=1, device="cpu")]
+    [[2, 3], [4]]
+    """
+    if batch < 1 or start < 0:
+        raise ValueError(f"batch must be at least 1 and start at least 0, not {batch} and {start}.")
+    rest = indices[start * batch :]
+    chunks = torch.split(rest, batch) if len(rest) else ()
+    taken = _read_ahead(split, chunks) if isinstance(split, Files) else map(split.take, chunks)
+    for images, labels in taken:
+        yield images.to(device), labels.to(device)
+
+
+def _read_ahead(split: Files, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+    """``split.take`` of each chunk, in order, with the next chunks read in the background."""
+    waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
+    pool = ThreadPoolExecutor(1)
+    try:
+        for chunk in chunks:
+            waiting.append(pool.submit(split.take, chunk))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Whoever stops early must not wait for batches that nobody will use.
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,65 @@
+"""Dividing labeled pictures so that every class gets its share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Two ascending lists of indices that share out every class alike.
+
+    Args:
+        labels: ``(pictures,)``.
+        fraction: the second list's share of each class, above 0 and below 1. A class of two or more
+            pictures gives it at least one and keeps at least one; a single picture stays in the first.
+        seed: decides which pictures go where.
+
+    >>> stratified_split(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, seed=0)[1].tolist()
+    [0, 4]
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the test fraction must be above 0 and below 1, not {fraction}.")
+    generator = torch.Generator().manual_seed(seed)
+    second = torch.zeros(len(labels), dtype=torch.bool)
+    for members in _members(labels, generator):
+        share = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        second[members[:share]] = True
+    return (~second).nonzero().flatten(), second.nonzero().flatten()
+
+
+def equal_per_class(labels: Tensor, classes: tuple[str, ...], count: int, seed: int) -> Tensor:
+    """Ascending indices of ``count`` pictures, as many of each class; the first classes take what is left over.
+
+    With the same seed, a smaller choice is part of a larger one.
+
+    Raises:
+        ValueError: fewer pictures than classes asked for, or more than a class has.
+
+    >>> equal_per_class(torch.tensor([0, 1, 0, 1, 0, 1]), ("a", "b"), 4, seed=0).tolist()
+    [0, 3, 4, 5]
+    """
+    if count < len(classes):
+        raise ValueError(f"{count} pictures cannot cover {len(classes)} classes; ask for {len(classes)} or more.")
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    for label, members in enumerate(_members(labels, generator, len(classes))):
+        share = count // len(classes) + (label < count % len(classes))
+        if share > len(members):
+            most = len(classes) * len(members)
+            raise ValueError(
+                f"{count} pictures need {share} of class {classes[label]!r}, which has {len(members)}. "
+                f"Ask for {most} or fewer."
+            )
+        chosen.append(members[:share])
+    return torch.cat(chosen).sort().values
+
+
+def _members(labels: Tensor, generator: torch.Generator, classes: int = 0) -> list[Tensor]:
+    """The indices of each class, shuffled."""
+    labels = labels.cpu()
+    members = []
+    for label in range(max(classes, int(labels.max()) + 1)):
+        indices = (labels == label).nonzero().flatten()
+        members.append(indices[torch.randperm(len(indices), generator=generator)])
+    return members
