@@ -1,0 +1,26 @@
+"""Genotypes: the discrete result of a search, and all that passes from search to evaluation. No torch."""
+
+from diffnas.genotype.file import load, read, save
+from diffnas.genotype.json_form import from_json, to_json
+from diffnas.genotype.nas_bench_201 import canonical, to_nas_bench_201
+from diffnas.genotype.published import PUBLISHED, Published, published
+from diffnas.genotype.record import Cell, Connection, Genotype
+from diffnas.genotype.text import parse, to_text
+
+__all__ = [
+    "PUBLISHED",
+    "Cell",
+    "Connection",
+    "Genotype",
+    "Published",
+    "canonical",
+    "from_json",
+    "load",
+    "parse",
+    "published",
+    "read",
+    "save",
+    "to_json",
+    "to_nas_bench_201",
+    "to_text",
+]

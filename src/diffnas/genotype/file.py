@@ -1,0 +1,55 @@
+"""Genotypes in files, and whatever else a user may name one by."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from diffnas.genotype.json_form import to_json
+from diffnas.genotype.published import PUBLISHED, published
+from diffnas.genotype.record import Genotype
+from diffnas.genotype.text import parse
+
+
+def save(genotype: Genotype, path: Path) -> None:
+    """Write the genotype's JSON; a reader sees the old file or the new one, never a part."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+        file.write(to_json(genotype) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, path)
+
+
+def load(path: Path) -> Genotype:
+    """The genotype in a file, in any of the forms of ``parse``.
+
+    Raises:
+        ValueError: if the file holds none; the message names the file.
+        OSError: if it cannot be read.
+    """
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read(what: str | Path) -> Genotype:
+    """The genotype that ``what`` stands for: a file, a run folder, a text of ``parse``, or a published cell's name.
+
+    Raises:
+        ValueError: if it is none of these; a name that is nearly right gets a suggestion.
+    """
+    if isinstance(what, str) and re.match(r"\s*(\||\{|(\w+\s*=\s*)?Genotype\s*\()", what):
+        return parse(what)
+    if isinstance(what, str) and what in PUBLISHED:
+        return published(what)
+    path = Path(what)
+    if path.is_dir():
+        path = path / "genotype.json"
+    if path.is_file():
+        return load(path)
+    if isinstance(what, Path) or path.suffix in (".json", ".txt") or len(path.parts) != 1:
+        raise ValueError(f"there is no genotype file {str(path)!r}.")
+    return published(what)

@@ -1,0 +1,68 @@
+"""Genotypes as JSON: the form that run folders keep."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from diffnas.genotype.record import Cell, Connection, Genotype
+
+_SCHEMA, _VERSION = "diffnas/genotype", 1
+
+
+def to_json(genotype: Genotype) -> str:
+    """The genotype as JSON, with a schema name and a version: the form that run folders keep."""
+    cells = {
+        kind: {
+            "inputs": cell.inputs,
+            "nodes": cell.nodes,
+            "connections": [connection._asdict() for connection in cell.connections],
+            "output": list(cell.output),
+        }
+        for kind, cell in genotype.cells.items()
+    }
+    record = {"schema": _SCHEMA, "version": _VERSION, "skeleton": genotype.skeleton, "cells": cells}
+    return json.dumps(record, indent=1)
+
+
+def from_json(text: str) -> Genotype:
+    """The genotype in the JSON of ``to_json``.
+
+    Raises:
+        ValueError: if it is not that: another schema, a newer version, a field missing or of the wrong type.
+    """
+    try:
+        record = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}.") from None
+    if _take(record, "schema", str) != _SCHEMA or _take(record, "version", int) != _VERSION:
+        raise ValueError(
+            f"expected schema {_SCHEMA!r}, version {_VERSION}, got {record['schema']!r}, version {record['version']}; "
+            "a newer diffnas may read it."
+        )
+    cells = {kind: _cell(cell) for kind, cell in _take(record, "cells", dict).items()}
+    return Genotype(skeleton=_take(record, "skeleton", str), cells=cells)
+
+
+def _cell(record: Any) -> Cell:
+    listed = _take(record, "connections", list)
+    output = _take(record, "output", list)
+    if not all(type(node) is int for node in output):
+        raise ValueError(f"'output' must list numbers of nodes, got {output}.")
+    return Cell(
+        inputs=_take(record, "inputs", int),
+        nodes=_take(record, "nodes", int),
+        connections=tuple(
+            Connection(_take(c, "op", str), _take(c, "source", int), _take(c, "target", int)) for c in listed
+        ),
+        output=tuple(output),
+    )
+
+
+def _take(record: Any, key: str, kind: type) -> Any:
+    """``record[key]``, which must be there and be exactly of that type."""
+    if not isinstance(record, dict) or key not in record:
+        raise ValueError(f"a genotype's JSON lacks {key!r} in {str(record)[:80]}.")
+    if type(record[key]) is not kind:
+        raise ValueError(f"{key!r} must be a {kind.__name__}, got {str(record[key])[:80]!r}.")
+    return record[key]

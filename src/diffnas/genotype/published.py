@@ -1,0 +1,56 @@
+"""The published cells, by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cached_property
+from importlib.resources import files
+from typing import NamedTuple
+
+from diffnas.genotype.record import Genotype
+from diffnas.genotype.text import parse
+
+
+class Published(NamedTuple):
+    """A published cell: its text, who published it, and what to know before using it (often nothing)."""
+
+    text: str
+    source: str
+    note: str
+
+
+class _Shelf(Mapping[str, Published]):
+    """The published cells, read from the package's own file when first asked for."""
+
+    @cached_property
+    def _cells(self) -> dict[str, Published]:
+        record = json.loads((files("diffnas.genotype") / "cells.json").read_text(encoding="utf-8"))
+        return {name: Published(**cell) for name, cell in record.items()}
+
+    def __getitem__(self, name: str) -> Published:
+        return self._cells[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+
+PUBLISHED: Mapping[str, Published] = _Shelf()
+"""The published cells by name."""
+
+
+def published(name: str) -> Genotype:
+    """The published cell called ``name``; the names are those of ``PUBLISHED``.
+
+    >>> published("DARTS_V2").cells["normal"].count("sep_conv_3x3")
+    5
+    """
+    if name in PUBLISHED:
+        return parse(PUBLISHED[name].text)
+    close = get_close_matches(name, PUBLISHED, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"unknown genotype {name!r}.{hint} Give a file, a text, or one of: {', '.join(PUBLISHED)}.")

@@ -1,0 +1,167 @@
+"""What a genotype is: connections, cells, and what is degenerate about them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from diffnas.space import Skeleton
+
+_KINDS: Mapping[str, tuple[str, ...]] = {"darts": ("normal", "reduce"), "nas-bench-201": ("normal",)}
+_FREE = ("skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise")
+NODE_LIMIT = 1000  # so that a text cannot ask for a range of a billion nodes
+
+
+class Connection(NamedTuple):
+    """An operation between two nodes of a cell. ``none`` is never listed: it is the absence of a connection."""
+
+    op: str
+    source: int
+    target: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One kind of cell: what feeds each node, any number of connections a node, several between two nodes allowed.
+
+    Attributes:
+        inputs: number of input nodes, ``0 .. inputs-1``.
+        nodes: number of nodes, inputs included.
+        connections: sorted by target; within a target in the order that the source gave them.
+        output: the nodes whose values are concatenated into the cell's output.
+
+    Raises:
+        ValueError: for a cell that names nodes it does not have; the message says which.
+
+    >>> cell = Cell(inputs=1, nodes=4, connections=(Connection("sep_conv_3x3", 0, 1), Connection("noise", 2, 3)),
+    ...             output=(1, 3))
+    >>> cell.live, cell.joined
+    (frozenset({1}), (1,))
+    """
+
+    inputs: int
+    nodes: int
+    connections: tuple[Connection, ...]
+    output: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.inputs not in (1, 2):
+            raise ValueError(f"a cell has 1 or 2 inputs, not {self.inputs}.")
+        if not self.inputs < self.nodes <= NODE_LIMIT:
+            raise ValueError(f"a cell of {self.inputs} inputs has {self.inputs + 1} to 1000 nodes, not {self.nodes}.")
+        for op, source, target in self.connections:
+            if op == "none" or not re.fullmatch(r"[\w.-]+", op):
+                raise ValueError(
+                    f"{op!r} cannot be an operation: use letters, digits, '_', '.', '-'; leave out 'none'."
+                )
+            if not 0 <= source < target or not self.inputs <= target < self.nodes:
+                raise ValueError(
+                    f"{op} leads from node {source} into node {target}; it must lead from a lower node into one of "
+                    f"the computed nodes {self.inputs} to {self.nodes - 1}."
+                )
+        targets = [connection.target for connection in self.connections]
+        if targets != sorted(targets):
+            raise ValueError(f"connections must be sorted by target, got the targets {targets}.")
+        computed = range(self.inputs, self.nodes)
+        if not self.output or len(set(self.output)) < len(self.output) or not set(self.output) <= set(computed):
+            raise ValueError(f"output must name distinct nodes of {computed[0]} to {computed[-1]}, got {self.output}.")
+
+    @cached_property
+    def live(self) -> frozenset[int]:
+        """The computed nodes that an input feeds, directly or through other nodes; the others are dead."""
+        live: set[int] = set()
+        for _, source, target in self.connections:  # sorted by target: a source is settled before it is read
+            if source < self.inputs or source in live:
+                live.add(target)
+        return frozenset(live)
+
+    @cached_property
+    def effective(self) -> tuple[Connection, ...]:
+        """The connections that carry a value: their source is an input or a live node."""
+        return tuple(c for c in self.connections if c.source < self.inputs or c.source in self.live)
+
+    @cached_property
+    def joined(self) -> tuple[int, ...]:
+        """The output nodes that are live: what is concatenated in fact."""
+        return tuple(node for node in self.output if node in self.live)
+
+    @cached_property
+    def used(self) -> tuple[Connection, ...]:
+        """The connections on a path from an input to the output: effective, and read by what follows."""
+        read = set(self.joined)
+        for connection in reversed(self.effective):
+            if connection.target in read:
+                read.add(connection.source)
+        return tuple(c for c in self.effective if c.target in read)
+
+    @property
+    def depth(self) -> int:
+        """The most operations on one path from an input to the output; 0 if there is no path."""
+        depth = dict.fromkeys(range(self.nodes), 0)
+        for _, source, target in self.used:
+            depth[target] = max(depth[target], depth[source] + 1)
+        return max((depth[node] for node in self.joined), default=0)
+
+    def count(self, op: str) -> int:
+        """How many connections are ``op``."""
+        return sum(connection.op == op for connection in self.connections)
+
+    def incoming(self, target: int) -> tuple[Connection, ...]:
+        """The connections into one node, ineffective ones included."""
+        return tuple(connection for connection in self.connections if connection.target == target)
+
+    def _problems(self) -> Iterator[str]:
+        for node in sorted(set(range(self.inputs, self.nodes)) - self.live):
+            reads = sorted({connection.source for connection in self.incoming(node)})
+            why = f"it reads only dead nodes ({', '.join(map(str, reads))})" if reads else "nothing feeds it"
+            yield f"node {node} is dead: {why}"
+        for op, source, target in self.connections:
+            if target in self.live and source >= self.inputs and source not in self.live:
+                yield f"{op} from node {source} to node {target} has no effect: node {source} is dead"
+        if not self.joined:
+            yield "no path leads from an input to the output"
+            return
+        reached = {node for c in self.used for node in (c.source, c.target)}
+        for node in sorted(self.live - reached):
+            yield f"node {node} is never read: no path leads from it to the output"
+        if all(connection.op == "skip_connect" for connection in self.used):
+            yield "only skip connections lead to the output"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genotype:
+    """What a search found: every kind of cell, and the skeleton the cells belong in.
+
+    Raises:
+        ValueError: if the kinds of cell are not those of the skeleton.
+    """
+
+    skeleton: Skeleton
+    cells: Mapping[str, Cell]
+
+    def __post_init__(self) -> None:
+        if self.skeleton not in _KINDS:
+            raise ValueError(f"unknown skeleton {self.skeleton!r}. Known: {', '.join(_KINDS)}.")
+        if set(self.cells) != set(_KINDS[self.skeleton]):
+            raise ValueError(f"{self.skeleton!r} takes the cells {_KINDS[self.skeleton]}, got {tuple(self.cells)}.")
+        for cell in self.cells.values():
+            if self.skeleton == "nas-bench-201" and (cell.inputs != 1 or cell.output != (cell.nodes - 1,)):
+                raise ValueError("a 'nas-bench-201' cell has one input, and its last node alone is its output.")
+
+    def problems(self) -> tuple[str, ...]:
+        """What is degenerate about the cells, a sentence each; empty for sound cells.
+
+        A reduction cell of skips and pools is common among published cells and sound; a normal one is not.
+
+        >>> dead = Cell(inputs=1, nodes=2, connections=(), output=(1,))
+        >>> Genotype(skeleton="nas-bench-201", cells={"normal": dead}).problems()
+        ('normal cell: node 1 is dead: nothing feeds it.', 'normal cell: no path leads from an input to the output.')
+        """
+        found = [f"{kind} cell: {problem}." for kind, cell in self.cells.items() for problem in cell._problems()]
+        ops = {connection.op for connection in self.cells["normal"].used}
+        if ops and ops <= set(_FREE) and ops != {"skip_connect"}:
+            found.append(f"normal cell: nothing in it can learn, it has only {', '.join(sorted(ops))}.")
+        return tuple(found)
