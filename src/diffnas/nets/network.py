@@ -1,0 +1,217 @@
+"""A genotype as a network: its cells stacked, for training from scratch and for use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffnas.genotype import Cell, Genotype
+from diffnas.nets.ops import build
+from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
+from diffnas.space import OpFactory, Skeleton
+
+
+class Output(NamedTuple):
+    """What a network returns: logits ``(B, classes)``, and the auxiliary head's, None where it did not run."""
+
+    logits: Tensor
+    auxiliary: Tensor | None
+
+
+def published_shape(skeleton: Skeleton, stem: StemKind = "cifar") -> tuple[int, int]:
+    """Channels and depth that published numbers stand for (DARTS, Liu et al., 2019; NAS-Bench-201).
+
+    >>> published_shape("darts"), published_shape("darts", "imagenet"), published_shape("nas-bench-201")
+    ((36, 20), (48, 14), (16, 17))
+    """
+    if skeleton == "nas-bench-201":
+        return 16, 17
+    return (48, 14) if stem == "imagenet" else (36, 20)
+
+
+class NetworkCell(nn.Module):
+    """A cell of a genotype: every node sums its connections, the output joins nodes along channels.
+
+    On the "darts" skeleton connections from nodes that nothing feeds are left out, and such nodes from the output
+    (FairDARTS, Chu et al., 2020). In NAS-Bench-201 (Dong & Yang, 2020) such nodes are zero, and what reads them stays:
+    its batch norm can still add a constant, and the benchmark counts its weights.
+    """
+
+    def __init__(
+        self, cell: Cell, place: CellPlan, skeleton: Skeleton, factories: Mapping[str, OpFactory] | None = None
+    ) -> None:
+        super().__init__()
+        on_darts = skeleton == "darts"
+        self.connections = cell.effective if on_darts else cell.connections
+        self.output = cell.joined if on_darts else cell.output
+        self.preprocess = preprocess(skeleton, place, cell.inputs, affine=True)
+        self.ops = nn.ModuleList()
+        for op, source, _ in self.connections:
+            stride = 2 if place.reduces and source < cell.inputs else 1
+            self.ops.append(build(op, place.channels, stride, affine=True, factories=factories))
+
+    @property
+    def droppable(self) -> int:
+        """How many connections drop-path may drop: all but the identities."""
+        return sum(not isinstance(op, nn.Identity) for op in self.ops)
+
+    def forward(self, older: Tensor, newer: Tensor, masks: Iterator[Tensor] | None = None) -> Tensor:
+        """The cell's output ``(B, out, H, W)``, given the outputs of the two cells before it.
+
+        ``masks`` yields factors ``(B, 1, 1, 1)``, one for each droppable connection in turn.
+        """
+        inputs = (older, newer)[-len(self.preprocess) :]
+        nodes: dict[int, Tensor] = {
+            i: bring(x) for i, (bring, x) in enumerate(zip(self.preprocess, inputs, strict=True))
+        }
+        for (_, source, target), op in zip(self.connections, self.ops, strict=True):
+            value = op(_value(nodes, source))
+            if masks is not None and not isinstance(op, nn.Identity):
+                value = value * next(masks).to(value.dtype)
+            nodes[target] = nodes[target] + value if target in nodes else value
+        joined = [_value(nodes, node) for node in self.output]
+        return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)
+
+
+def _value(nodes: Mapping[int, Tensor], node: int) -> Tensor:
+    return nodes[node] if node in nodes else torch.zeros_like(nodes[0])
+
+
+class AuxiliaryHead(nn.Module):
+    """A second classifier on the second reduction cell, which trains the cells before it better.
+
+    DARTS (Liu et al., 2019): pooling to 2x2, a 1x1 and a 2x2 convolution, a linear layer. As published, the ImageNet
+    head pools with stride 2 and has no second batch norm. The published 5x5 pooling makes 2x2 of maps of 8x8 to
+    10x10 (7x7 and 8x8 on ImageNet); maps of other sizes are pooled to 2x2 adaptively, and lose no pixel.
+    """
+
+    def __init__(self, channels: int, classes: int, *, imagenet: bool = False) -> None:
+        super().__init__()
+        self.stride = 2 if imagenet else 3
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.Identity() if imagenet else nn.BatchNorm2d(768),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(768, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(B, classes)`` of a map ``(B, channels, H, W)`` of any size."""
+        x = F.relu(x)
+        if all((size - 5) // self.stride == 1 for size in x.shape[2:]):
+            x = F.avg_pool2d(x, 5, self.stride)
+        else:
+            x = F.adaptive_avg_pool2d(x, 2)
+        logits: Tensor = self.features(x)
+        return logits
+
+
+class Network(nn.Module):
+    """The network of a genotype.
+
+    Args:
+        genotype: what to build. A kind of cell called ``cell3`` stands at index 3 in place of the kind that the
+            skeleton puts there.
+        classes: number of logits.
+        in_channels: channels of the pictures. They may be of any size from 8x8.
+        channels: channels of the first cell's nodes; None for the published number (``published_shape``).
+        depth: number of cells; None for the published number.
+        stem: "cifar", "cifar-half" (a quarter of the work) or "imagenet".
+        auxiliary: whether to add the auxiliary head of DARTS, which runs in training mode only.
+        factories: the user's own operations of the genotype, as the search space had them.
+
+    Raises:
+        ValueError: for a genotype that no network can be built from.
+
+    >>> from diffnas.genotype import published
+    >>> net = Network(published("DARTS_V2"), classes=10, channels=4, depth=3).eval()
+    >>> net(torch.zeros(2, 3, 8, 8)).logits.shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        *,
+        classes: int,
+        in_channels: int = 3,
+        channels: int | None = None,
+        depth: int | None = None,
+        stem: StemKind = "cifar",
+        auxiliary: bool = False,
+        factories: Mapping[str, OpFactory] | None = None,
+    ) -> None:
+        super().__init__()
+        skeleton = genotype.skeleton
+        usual_channels, usual_depth = published_shape(skeleton, stem)
+        channels = usual_channels if channels is None else channels
+        depth = usual_depth if depth is None else depth
+        places = plan(skeleton, _widths(genotype), channels, depth, stem)
+        self.stem = Stem(skeleton, stem, in_channels, channels)
+        self.cells = nn.ModuleList()
+        for place in places:
+            if place.kind is None:
+                self.cells.append(ResidualBlock(place.previous, place.channels))
+            else:
+                self.cells.append(NetworkCell(genotype.cells[place.kind], place, skeleton, factories))
+        self.head = head(skeleton, places[-1].out, classes)
+        self.auxiliary_at = 2 * depth // 3
+        self.auxiliary: AuxiliaryHead | None = None
+        if auxiliary and skeleton != "darts":
+            raise ValueError(f"the {skeleton!r} skeleton has no auxiliary head; build it with auxiliary=False.")
+        if auxiliary:
+            self.auxiliary = AuxiliaryHead(places[self.auxiliary_at].out, classes, imagenet=stem == "imagenet")
+
+    def forward(self, x: Tensor, drop_path: float = 0.0, generator: torch.Generator | None = None) -> Output:
+        """Logits of pictures ``(B, in_channels, H, W)``.
+
+        Args:
+            x: the pictures.
+            drop_path: in training mode, how likely each picture loses each connection that is not the identity
+                (DARTS; FractalNet, Larsson et al., 2017); what stays is divided by ``1 - drop_path``.
+            generator: where the dropped connections are drawn from, on any device; torch's own if None.
+        """
+        masks = self._masks(x, drop_path, generator) if self.training and drop_path else None
+        auxiliary = None
+        older, newer = self.stem(x)
+        for index, cell in enumerate(self.cells):
+            out = cell(older, newer, masks) if isinstance(cell, NetworkCell) else cell(newer)
+            older, newer = newer, out
+            if index == self.auxiliary_at and self.auxiliary is not None and self.training:
+                auxiliary = self.auxiliary(newer)
+        return Output(self.head(newer), auxiliary)
+
+    def _masks(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> Iterator[Tensor]:
+        # All at once: one draw and one copy to the device a step, not one a connection.
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"drop_path is a probability below 1, not {drop_path}.")
+        connections = sum(cell.droppable for cell in self.cells if isinstance(cell, NetworkCell))
+        device = x.device if generator is None else generator.device
+        kept = torch.empty(connections, len(x), 1, 1, 1, device=device).bernoulli_(1 - drop_path, generator=generator)
+        return iter((kept / (1 - drop_path)).to(x.device).unbind())
+
+
+def _widths(genotype: Genotype) -> dict[str, int]:
+    if genotype.skeleton == "nas-bench-201":
+        return {kind: len(cell.output) for kind, cell in genotype.cells.items()}
+    for kind, cell in genotype.cells.items():
+        if not cell.joined:
+            raise ValueError(
+                f"the cell {kind!r} passes nothing on: no connections lead from its inputs to its output nodes "
+                f"{', '.join(map(str, cell.output))}. Add a connection, or choose a genotype of another epoch."
+            )
+    return {kind: len(cell.joined) for kind, cell in genotype.cells.items()}
+
+
+def parameters_of(network: nn.Module, *, auxiliary: bool = False) -> int:
+    """Number of parameters, without the auxiliary head unless asked for: papers do not count it."""
+    named = network.named_parameters()
+    return sum(weight.numel() for name, weight in named if auxiliary or not name.startswith("auxiliary."))
