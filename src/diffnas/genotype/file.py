@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from pathlib import Path
 
 from diffnas.genotype.json_form import to_json
@@ -15,11 +14,12 @@ from diffnas.genotype.text import parse
 
 def save(genotype: Genotype, path: Path) -> None:
     """Write the genotype's JSON; a reader sees the old file or the new one, never a part."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with part.open("w", encoding="utf-8") as file:
         file.write(to_json(genotype) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(file.name, path)
+    os.replace(part, path)
 
 
 def load(path: Path) -> Genotype:
@@ -46,9 +46,9 @@ def read(what: str | Path) -> Genotype:
     if isinstance(what, str) and what in PUBLISHED:
         return published(what)
     path = Path(what)
-    if path.is_dir():
+    if os.path.isdir(path):  # not path.is_dir(), which raises for a name that is too long
         path = path / "genotype.json"
-    if path.is_file():
+    if os.path.isfile(path):
         return load(path)
     if isinstance(what, Path) or path.suffix in (".json", ".txt") or len(path.parts) != 1:
         raise ValueError(f"there is no genotype file {str(path)!r}.")

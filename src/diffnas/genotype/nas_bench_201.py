@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-from diffnas.genotype.record import Cell, Connection, Genotype
+from diffnas.genotype.record import OP_NAME, Cell, Connection, Genotype
 
 
 def parse_nas_bench_201(text: str) -> Genotype:
@@ -21,7 +21,7 @@ def parse_nas_bench_201(text: str) -> Genotype:
     parts = text.split("+")
     for target, part in enumerate(parts, start=1):
         for edge in part.strip().strip("|").split("|"):
-            match = re.fullmatch(r"\s*([\w.-]+)~(\d{1,3})\s*", edge)
+            match = re.fullmatch(rf"\s*({OP_NAME})~(\d{{1,3}})\s*", edge)
             if match is None or int(match[2]) >= target:
                 raise ValueError(
                     f"node {target} of {text[:80]!r}: expected op~source with a source below {target}, got {edge!r}."
@@ -51,9 +51,10 @@ def to_nas_bench_201(genotype: Genotype) -> str:
 
 
 def canonical(genotype: Genotype) -> str:
-    """A string shared by all NAS-Bench-201 cells that compute the same function under their graph's symmetries.
+    """A string that only cells computing the same function share.
 
-    The rule of Dong & Yang (2020): the 15,625 cells of the benchmark give 6,466 strings.
+    The rule of Dong & Yang (2020), under which the 15,625 cells of the benchmark give 6,466 strings. Cells with
+    different strings may still be the same: an absent edge stays in the string, as ``#``.
 
     Raises:
         ValueError: for a genotype of another skeleton.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
 from typing import NamedTuple
 
 from diffnas.genotype.record import Genotype
 from diffnas.genotype.text import parse
+from diffnas.lookup import lookup
 
 
 class Published(NamedTuple):
@@ -49,8 +49,4 @@ def published(name: str) -> Genotype:
     >>> published("DARTS_V2").cells["normal"].count("sep_conv_3x3")
     5
     """
-    if name in PUBLISHED:
-        return parse(PUBLISHED[name].text)
-    close = get_close_matches(name, PUBLISHED, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown genotype {name!r}.{hint} Give a file, a text, or one of: {', '.join(PUBLISHED)}.")
+    return parse(lookup("genotype", name, PUBLISHED).text)

@@ -12,6 +12,7 @@ from diffnas.space import Skeleton
 
 _KINDS: Mapping[str, tuple[str, ...]] = {"darts": ("normal", "reduce"), "nas-bench-201": ("normal",)}
 _FREE = ("skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise")
+OP_NAME = r"[^\s|~+'\"\\]+"  # what the text forms can hold
 NODE_LIMIT = 1000  # so that a text cannot ask for a range of a billion nodes
 
 
@@ -51,12 +52,12 @@ class Cell:
         if self.inputs not in (1, 2):
             raise ValueError(f"a cell has 1 or 2 inputs, not {self.inputs}.")
         if not self.inputs < self.nodes <= NODE_LIMIT:
-            raise ValueError(f"a cell of {self.inputs} inputs has {self.inputs + 1} to 1000 nodes, not {self.nodes}.")
+            raise ValueError(
+                f"a cell of {self.inputs} inputs has {self.inputs + 1} to {NODE_LIMIT} nodes, not {self.nodes}."
+            )
         for op, source, target in self.connections:
-            if op == "none" or not re.fullmatch(r"[\w.-]+", op):
-                raise ValueError(
-                    f"{op!r} cannot be an operation: use letters, digits, '_', '.', '-'; leave out 'none'."
-                )
+            if op == "none" or not re.fullmatch(OP_NAME, op):
+                raise ValueError(f"{op!r} cannot be an operation: leave out 'none', spaces, quotes, '|', '~' and '+'.")
             if not 0 <= source < target or not self.inputs <= target < self.nodes:
                 raise ValueError(
                     f"{op} leads from node {source} into node {target}; it must lead from a lower node into one of "
