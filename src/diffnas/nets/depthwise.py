@@ -1,0 +1,182 @@
+"""Depthwise convolution whose backward pass is as fast as its forward pass on a CPU.
+
+The stock backward of a 5x5 or dilated depthwise convolution takes 10 to 40 times as long as its forward, and
+half the operations of a DARTS supernet are such convolutions. Here the input gradient is written as a forward
+convolution, and the weight gradient runs in :mod:`diffnas.nets.kernels` where Numba is installed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import grad as stock
+
+Kernels = Literal["auto", "stock"]
+
+# PyTorch's own gradients, which come without types.
+_stock_input_grad: Callable[..., Tensor] = stock.conv2d_input
+_stock_weight_grad: Callable[..., Tensor] = stock.conv2d_weight
+
+
+class _Window(NamedTuple):
+    """How the kernel moves over the picture, and how wide it is."""
+
+    stride: int
+    padding: int
+    dilation: int
+
+
+def depthwise(
+    x: Tensor, weight: Tensor, *, stride: int, padding: int, dilation: int, kernels: Kernels = "auto"
+) -> Tensor:
+    """The depthwise convolution of x: each channel with its own kernel, no bias.
+
+    The result is ``F.conv2d(x, weight, None, stride, padding, dilation, groups=C)``, in the same memory format.
+    Its gradients are the same too, up to rounding; they come several times faster for float32 on a CPU, most
+    of all in the ``channels_last`` format. They are the same at every run and, for weights, at every number
+    of threads. Elsewhere (another device or dtype, autocast, ``torch.compile``, a gradient that is itself
+    to be differentiated) the stock operations run. Without Numba only the input gradient is faster.
+
+    Args:
+        x: pictures, ``(B, C, H, W)``.
+        weight: one square kernel for each channel, ``(C, 1, k, k)``.
+        stride: step of the kernel, in pixels.
+        padding: zeros around the picture, in pixels.
+        dilation: distance between the taps of the kernel, in pixels.
+        kernels: ``"stock"`` leaves the gradients to PyTorch.
+
+    Raises:
+        ValueError: if the weight is not one square kernel for each channel, or ``kernels`` is unknown.
+
+    >>> x = torch.ones(2, 3, 8, 8, requires_grad=True)
+    >>> y = depthwise(x, torch.ones(3, 1, 3, 3), stride=2, padding=1, dilation=1)
+    >>> y.shape
+    torch.Size([2, 3, 4, 4])
+    >>> y.sum().backward()
+    >>> x.grad[0, 0, 0, :4]
+    tensor([1., 2., 1., 2.])
+    """
+    if kernels not in ("auto", "stock"):
+        raise ValueError(f"unknown kernels {kernels!r}. Known: auto, stock.")
+    if x.dim() != 4 or weight.dim() != 4 or weight.shape != (x.shape[1], 1, weight.shape[2], weight.shape[2]):
+        raise ValueError(
+            f"got x {tuple(x.shape)} and weight {tuple(weight.shape)}; expected (B, C, H, W) and (C, 1, k, k)."
+        )
+    window = _Window(stride, padding, dilation)
+    if kernels == "stock" or not _applies(x, weight, window):
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])
+    apply: Callable[..., Tensor] = _Depthwise.apply
+    return apply(x, weight, window)
+
+
+def _applies(x: Tensor, weight: Tensor, window: _Window) -> bool:
+    return (
+        torch.is_grad_enabled()
+        and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (x, weight))
+        # The stock gradients are fast for a dense 3x3, and so far for no other kernel.
+        and (weight.shape[-1] > 3 or window.dilation > 1)
+        # The input gradient pads by what is left of the kernel, which must not be negative.
+        and window.padding <= window.dilation * (weight.shape[-1] - 1)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+class _Depthwise(torch.autograd.Function):
+    """The stock forward pass with gradients of our own."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, window: _Window) -> Tensor:
+        return F.conv2d(x, weight, None, *window, groups=x.shape[1])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Window], output: Tensor) -> None:
+        x, weight, ctx.window = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        need_x, need_weight, _ = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # this gradient will be differentiated in its turn
+            how = {**ctx.window._asdict(), "groups": x.shape[1]}
+            return (
+                _stock_input_grad(x.shape, weight, grad, **how) if need_x else None,
+                _stock_weight_grad(x, weight.shape, grad, **how) if need_weight else None,
+                None,
+            )
+        grad = _channels_last(grad)
+        return (
+            _input_grad(x, weight, grad, ctx.window) if need_x else None,
+            _weight_grad(x, weight, grad, ctx.window) if need_weight else None,
+            None,
+        )
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _input_grad(x: Tensor, weight: Tensor, grad: Tensor, window: _Window) -> Tensor:
+    """The gradient for x, ``(B, C, H, W)``: a forward convolution with the kernel turned by half a turn."""
+    B, C, H, W = x.shape
+    stride, padding, dilation = window
+    reach = dilation * (weight.shape[-1] - 1)
+    if stride > 1:  # the pixels that the kernel stepped over got no gradient
+        size = (B, C, H + 2 * padding - reach, W + 2 * padding - reach)
+        dense = torch.empty(size, dtype=grad.dtype, memory_format=torch.channels_last).zero_()
+        dense[:, :, ::stride, ::stride] = grad
+        grad = dense
+    result = F.conv2d(grad, weight.flip(2, 3), None, 1, reach - padding, dilation, groups=C)
+    # In the format of x: the operation before this one is slow if its gradient and its result differ in that.
+    return result if x.is_contiguous(memory_format=torch.channels_last) else result.contiguous()
+
+
+def _weight_grad(x: Tensor, weight: Tensor, grad: Tensor, window: _Window) -> Tensor:
+    """The gradient for the weight, ``(C, 1, k, k)``."""
+    x, compiled = _channels_last(x), _compiled_kernels()
+    C, k = weight.shape[0], weight.shape[-1]
+    if compiled is None:
+        return _stock_weight_grad(x, weight.shape, grad, *window, groups=C)
+    by_picture = torch.empty(len(x), k, k, C)
+    arrays = (x.permute(0, 2, 3, 1).numpy(), grad.permute(0, 2, 3, 1).numpy(), by_picture.numpy())
+    _in_parallel(lambda first, last: compiled.weight_grad(*arrays, first, last, *window), len(x))
+    # Summed over the pictures here, in one order, so that the number of threads leaves no trace.
+    return by_picture.sum(0).permute(2, 0, 1).unsqueeze(1).contiguous()
+
+
+@cache
+def _compiled_kernels() -> ModuleType | None:
+    """The compiled kernels; None without Numba."""
+    try:
+        from diffnas.nets import kernels
+    except ImportError:
+        return None
+    return kernels
+
+
+def _in_parallel(work: Callable[[int, int], None], pictures: int) -> None:
+    """Run ``work(first, last)`` over the pictures, split over as many threads as PyTorch uses."""
+    threads = max(1, min(torch.get_num_threads(), pictures))
+    ends = [pictures * i // threads for i in range(threads + 1)]
+    chunks = list(pairwise(ends))
+    # Python threads, for Numba's own share or fight over an OpenMP runtime with PyTorch's.
+    waiting = [_pool(os.getpid(), threads).submit(work, *chunk) for chunk in chunks[1:]]
+    work(*chunks[0])
+    for chunk in waiting:
+        chunk.result()
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Helper threads, those of this process: they do not survive a fork."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="diffnas-depthwise")
