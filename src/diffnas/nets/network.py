@@ -118,8 +118,7 @@ class Network(nn.Module):
     """The network of a genotype.
 
     Args:
-        genotype: what to build. A kind of cell called ``cell3`` stands at index 3 in place of the kind that the
-            skeleton puts there.
+        genotype: what to build.
         classes: number of logits.
         in_channels: channels of the pictures. They may be of any size from 8x8.
         channels: channels of the first cell's nodes; None for the published number (``published_shape``).

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnas.lookup import lookup
+from diffnas.nets.depthwise import depthwise
 from diffnas.space import OpFactory
 
 POOLS = frozenset({"max_pool_3x3", "avg_pool_3x3"})
@@ -59,11 +60,9 @@ class Depthwise(nn.Module):
 
     def __init__(self, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        padding = dilation * (kernel - 1) // 2
-        # Never called: it holds the weight under torch's initialization, and the geometry.
-        self.conv = nn.Conv2d(
-            channels, channels, kernel, stride=stride, padding=padding, dilation=dilation, groups=channels, bias=False
-        )
+        self.stride, self.dilation, self.padding = stride, dilation, dilation * (kernel - 1) // 2
+        # Never called: it gives the weight torch's own initialization.
+        self.conv = nn.Conv2d(channels, channels, kernel, groups=channels, bias=False)
 
     @property
     def weight(self) -> Tensor:
@@ -72,10 +71,7 @@ class Depthwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Every channel with its own kernel, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
-        conv = self.conv
-        return F.conv2d(
-            x, conv.weight, stride=conv.stride, padding=conv.padding, dilation=conv.dilation, groups=conv.groups
-        )
+        return depthwise(x, self.conv.weight, stride=self.stride, padding=self.padding, dilation=self.dilation)
 
 
 class Separable(nn.Module):
