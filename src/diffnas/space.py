@@ -7,7 +7,7 @@ offer is simply never kept there, so spaces with a set of operations per edge ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -135,6 +135,9 @@ class SearchSpace:
             residual blocks for the reductions, batch norm and ReLU before the head).
         channels: channels of the first cells in the supernet, unless a search says otherwise.
         depth: number of cells of the supernet, residual blocks included, unless a search says otherwise.
+        in_degree: how many inputs a node of the final cell has by the space's own rule (2 in DARTS); None where
+            every edge stays, with the operation it was given (NAS-Bench-201). Only discretisation rules that
+            honour it read it.
         factories: a user's own operations by name; all other names are looked up in ``nets.ops``.
 
     Raises:
@@ -147,6 +150,7 @@ class SearchSpace:
     skeleton: Skeleton = "darts"
     channels: int = 16
     depth: int = 8
+    in_degree: int | None = None
     factories: Mapping[str, OpFactory] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -216,7 +220,7 @@ def _darts_like(name: str, normal: Sequence[Any], reduce: Sequence[Any]) -> Sear
     }
     offered = {op for cell in cells.values() for names in cell.ops for op in names}
     order = [*DARTS_OPS, "noise"]
-    return SearchSpace(name=name, cells=cells, ops=tuple(op for op in order if op in offered))
+    return SearchSpace(name=name, cells=cells, ops=tuple(op for op in order if op in offered), in_degree=2)
 
 
 _SHORT = {

@@ -1,0 +1,50 @@
+"""Search NAS-Bench-201 on CIFAR-10 by several methods and seeds, one after the other.
+
+    python experiments/nas-bench-201/run.py --data-dir DATA --out runs/nas-bench-201
+
+Every search is the recipe ``nas-bench-201-small``; a search that was interrupted goes on where it was, and one that
+is done is left alone. The benchmark's table is not read here: ``table.py`` looks the cells up afterwards.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from diffnas.data import load, subsample
+from diffnas.engine.search import search
+from diffnas.engine.settings import SearchSettings, settle
+from diffnas.method import METHODS
+from diffnas.recipes import RECIPES
+from diffnas.space import SPACES
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", default=["sparse", "single-level", "darts"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11, 12, 13, 14])
+    options = parser.parse_args()
+
+    # One thread: the last digits depend on it, and two searches side by side use two cores better.
+    torch.set_num_threads(1)
+    recipe = RECIPES["nas-bench-201-small"]
+    data = subsample(load("cifar10", data_dir=options.data_dir), recipe.train, None)
+    for seed in options.seeds:
+        for name in options.methods:
+            out = options.out / f"{name}-{seed}"
+            if (out / "genotype.json").exists():
+                continue
+            method = METHODS[name]
+            settings = settle(SearchSettings, method.settings, recipe.search, {"seed": seed})
+            resume = (out / "run.json").exists()
+            result = search(
+                data, space=SPACES[recipe.space], method=method, settings=settings, out=out, resume=resume, device="cpu"
+            )
+            seconds = sum(line["seconds"] for line in result.trace)
+            print(f"{out.name}: {len(result.trace)} epochs in {seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

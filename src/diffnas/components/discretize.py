@@ -1,0 +1,85 @@
+"""Reading a cell off: from scores and keep to a genotype.
+
+A rule is called ``rule(scores, keep, space)`` with the mixing weights as scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from diffnas.genotype import Cell, Connection, Genotype
+from diffnas.space import CellGraph, SearchSpace
+
+Discretize = Callable[[Tensor, Tensor, SearchSpace], Genotype]
+
+
+def winners(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool = True) -> Genotype:
+    """Every edge gets its strongest operation; an edge won by ``none`` is absent. Any in-degree.
+
+    The reading of the sparse method (Bezirganyan & Akarmazyan, 2022) and of NAS-Bench-201 (Dong & Yang, 2020).
+
+    Args:
+        scores: ``(edges, ops)``, the mixing weights.
+        keep: ``(edges, ops)``, bool; only what is kept can win.
+        space: the space that gave the rows and columns their meaning.
+        none: False lets the best other operation win wherever one is kept, even if ``none`` leads.
+
+    Exact ties go to the operation that the space lists first.
+    """
+    best = _best(scores, keep, space, none=none)
+    return _genotype(space, lambda graph, rows: [best[row] for row in rows])
+
+
+def strongest_inputs(scores: Tensor, keep: Tensor, space: SearchSpace) -> Genotype:
+    """Every node keeps its strongest inputs, ``none`` left out of the ranking: DARTS (Liu et al., 2019), section 2.4.
+
+    An input is as strong as its best operation other than ``none``; each node keeps ``space.in_degree`` of them,
+    strongest first, ties to the lower source. In a space without an in-degree (NAS-Bench-201) every edge takes its
+    strongest operation, ``none`` included, as that benchmark prescribes.
+    """
+    if space.in_degree is None:
+        return winners(scores, keep, space)
+    best = _best(scores, keep, space, none=False)
+
+    def choose(graph: CellGraph, rows: range) -> list[tuple[float, Connection] | None]:
+        chosen: list[tuple[float, Connection] | None] = []
+        for node in range(graph.inputs, graph.nodes):
+            found = [edge for edge in (best[rows[row]] for row in graph.incoming(node)) if edge is not None]
+            chosen += sorted(found, key=lambda edge: -edge[0])[: space.in_degree]
+        return chosen
+
+    return _genotype(space, choose)
+
+
+def _best(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool) -> list[tuple[float, Connection] | None]:
+    """Score and connection of the operation that wins each edge; None where ``none``, or nothing, wins."""
+    absent = space.column("none")
+    scores_EO = scores.detach().double().cpu().masked_fill(~keep.cpu(), -torch.inf)
+    if absent is not None and not none:
+        scores_EO[:, absent] = -torch.inf
+    best: list[tuple[float, Connection] | None] = []
+    for (_, edge), row in zip(space.edges, scores_EO.tolist(), strict=True):
+        score = max(row)
+        column = row.index(score)
+        lost = column == absent or score == -torch.inf
+        best.append(None if lost else (score, Connection(space.ops[column], edge.source, edge.target)))
+    return best
+
+
+def _genotype(
+    space: SearchSpace, choose: Callable[[CellGraph, range], list[tuple[float, Connection] | None]]
+) -> Genotype:
+    cells = {}
+    for kind, graph in space.cells.items():
+        rows = range(space.rows[kind].start, space.rows[kind].stop)
+        found = [edge[1] for edge in choose(graph, rows) if edge is not None]
+        cells[kind] = Cell(inputs=graph.inputs, nodes=graph.nodes, connections=tuple(found), output=graph.output)
+    return Genotype(skeleton=space.skeleton, cells=cells)
+
+
+def discarded(mix: Tensor, keep: Tensor) -> Tensor:
+    """The weight that reading off one operation an edge throws away, ``(edges,)``: 0 where the edge is decided."""
+    return mix.masked_fill(~keep, 0.0).sum(dim=-1) - mix.masked_fill(~keep, 0.0).amax(dim=-1)

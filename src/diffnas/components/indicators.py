@@ -1,0 +1,58 @@
+"""Signs that a search is collapsing, measured each epoch and turned into plain warnings."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from diffnas.genotype import Genotype
+from diffnas.space import SearchSpace
+
+SKIP = "skip_connect"
+
+
+def measure(mix: Tensor, keep: Tensor, genotype: Genotype, space: SearchSpace) -> dict[str, float | int]:
+    """The collapse indicators of one epoch.
+
+    Args:
+        mix: mixing weights, ``(edges, ops)``.
+        keep: which operations are still in play, ``(edges, ops)``, bool.
+        genotype: the cell as it would be read off now.
+        space: the space that names the columns.
+
+    Returns:
+        ``skips`` and ``connections``: counts over the cells read off; ``none_share``: the mean weight of ``none``
+        over all edges, 0 where the space has none; ``entropy``: the mean entropy of an edge's weights in nats,
+        0 once it is decided; ``live_ops`` and ``live_share``: operations still in play, and their share of those
+        the space offers.
+    """
+    connections = [connection for cell in genotype.cells.values() for connection in cell.connections]
+    none = space.column("none")
+    offered = sum(sum(row) for row in space.offered)
+    live = int(keep.sum())
+    normalized_EO = mix / mix.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+    entropy_E = -(normalized_EO * normalized_EO.clamp_min(1e-12).log()).sum(dim=-1)
+    return {
+        "skips": sum(connection.op == SKIP for connection in connections),
+        "connections": len(connections),
+        "none_share": 0.0 if none is None else float(mix[:, none].mean()),
+        "entropy": abs(float(entropy_E.mean())),
+        "live_ops": live,
+        "live_share": live / offered,
+    }
+
+
+def warnings(indicators: dict[str, float | int], genotype: Genotype) -> list[str]:
+    """What a user should be told about these indicators, a sentence each; empty for a healthy search.
+
+    Half of all connections being skips is the mark of DARTS' collapse (Liang et al., 2019, stop at two of eight in
+    the normal cell; Zela et al., 2020), and a mean weight of ``none`` over one half means that most of the cell is
+    being switched off.
+    """
+    told = list(genotype.problems())
+    if indicators["connections"] and indicators["skips"] * 2 >= indicators["connections"]:
+        told.append(
+            f"{indicators['skips']} of {indicators['connections']} connections are skips: the search collapses."
+        )
+    if indicators["none_share"] > 0.5:
+        told.append(f"'none' holds {indicators['none_share']:.0%} of the weight: the search switches the cell off.")
+    return told

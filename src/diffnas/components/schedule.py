@@ -1,0 +1,68 @@
+"""Schedules: from a moment of a run to a value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """Where a run stands, and the random numbers that belong to this step alone.
+
+    Attributes:
+        epoch: from 0.
+        step: from 0, within the epoch.
+        epochs: how many epochs the run has.
+        steps: how many steps an epoch has.
+        generator: for components that sample; None where nothing may be sampled (validation, reading off).
+    """
+
+    epoch: int
+    step: int
+    epochs: int
+    steps: int
+    generator: torch.Generator | None = None
+
+    @property
+    def fraction(self) -> float:
+        """How much of the run is over, counted in steps: 0 at the first step, never quite 1."""
+        return (self.epoch * self.steps + self.step) / (self.epochs * self.steps)
+
+
+Schedule = Callable[[Moment], float]
+
+
+def value(of: float | Schedule, moment: Moment) -> float:
+    """A number that may be scheduled, at this moment."""
+    return of(moment) if callable(of) else of
+
+
+def _progress(moment: Moment, every: Literal["step", "epoch"]) -> float:
+    return moment.fraction if every == "step" else moment.epoch / moment.epochs
+
+
+def linear(
+    moment: Moment, *, start: float, stop: float, until: float = 1.0, every: Literal["step", "epoch"] = "step"
+) -> float:
+    """From ``start`` straight to ``stop``, reached when the fraction ``until`` of the run is over.
+
+    >>> linear(Moment(epoch=3, step=0, epochs=10, steps=5), start=1.0, stop=3.0, until=0.6)
+    2.0
+    """
+    return start + (stop - start) * min(_progress(moment, every) / until, 1.0)
+
+
+def cosine(moment: Moment, *, start: float, stop: float) -> float:
+    """Half a cosine from ``start`` towards ``stop``, constant within an epoch (Loshchilov & Hutter, 2017).
+
+    The last epoch is one step short of ``stop``, as in DARTS.
+
+    >>> cosine(Moment(epoch=5, step=0, epochs=10, steps=1), start=1.0, stop=0.0)
+    0.5
+    """
+    return stop + (start - stop) * (1 + math.cos(math.pi * moment.epoch / moment.epochs)) / 2

@@ -1,0 +1,102 @@
+"""Weightings: from alpha and keep to the mixing weights of every edge.
+
+A weighting is called ``weighting(alpha, keep, moment)``. Its options are bound with ``functools.partial``:
+``partial(entmax, order=3.0)``. Any option may be a schedule. What has parameters of its own is a module; a method
+holds it as a template, and every search trains its own copy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diffnas.components import entmax as solver
+from diffnas.components.schedule import Moment, Schedule, value
+
+Weighting = Callable[[Tensor, Tensor, Moment], Tensor]
+
+
+def softmax(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float | Schedule = 1.0) -> Tensor:
+    """Mixing weights that sum to one over the kept operations of an edge.
+
+    DARTS (Liu et al., 2019), eq. 2, restricted to the operations still in play.
+
+    Args:
+        alpha: architecture parameters, ``(edges, ops)``.
+        keep: which operations are still in play, ``(edges, ops)``, bool.
+        moment: where the run stands; only a scheduled temperature looks at it.
+        temperature: below 1 sharpens the choice, above 1 flattens it.
+
+    Returns:
+        Mixing weights, ``(edges, ops)``. Pruned operations get exactly 0.
+
+    >>> keep = torch.tensor([[True, True, False], [False, False, False]])
+    >>> softmax(torch.zeros(2, 3), keep, Moment(epoch=0, step=0, epochs=1, steps=1))
+    tensor([[0.5000, 0.5000, 0.0000],
+            [0.0000, 0.0000, 0.0000]])
+    """
+    # A finite floor, not -inf: an edge pruned whole must give 0, and -inf gives NaN.
+    floor = torch.finfo(alpha.dtype).min
+    logits_EO = (alpha / value(temperature, moment)).masked_fill(~keep, floor)
+    return logits_EO.softmax(dim=-1) * keep
+
+
+def entmax(alpha: Tensor, keep: Tensor, moment: Moment, *, order: float | Schedule = 3.0) -> Tensor:
+    """Sparse mixing weights that sum to one: alpha-entmax (Peters, Niculae & Martins, 2019).
+
+    The edge weights of the sparse method (Bezirganyan & Akarmazyan, 2022). Order 1 is softmax, 2 the projection on
+    the simplex; the larger, the sooner a weight is exactly 0.
+
+    Args:
+        alpha: architecture parameters, ``(edges, ops)``, float32 or float64.
+        keep: which operations are still in play, ``(edges, ops)``, bool.
+        moment: where the run stands; only a scheduled order looks at it.
+        order: the entmax order (alpha in the papers), at least 1.
+
+    Returns:
+        Mixing weights, ``(edges, ops)``. Pruned operations get exactly 0, and so does what is off the support.
+
+    >>> keep = torch.ones(1, 3, dtype=torch.bool)
+    >>> entmax(torch.tensor([[0.5, 0.25, -1.0]]), keep, Moment(epoch=0, step=0, epochs=1, steps=1), order=2.0)
+    tensor([[0.6250, 0.3750, 0.0000]])
+    """
+    return solver.entmax(alpha, keep, value(order, moment))
+
+
+class LearnedEntmax(nn.Module):
+    """alpha-entmax whose order is learned beside alpha, one order for all edges.
+
+    The order's gradient is the one of Correia, Niculae & Martins (2019); it is kept between ``low`` and ``high``
+    because below about 1.05 that gradient loses its digits, and from 4 on the usual start of alpha prunes by itself.
+    """
+
+    def __init__(self, order: float = 1.5, *, low: float = 1.05, high: float = 3.5) -> None:
+        super().__init__()
+        if not low < order < high:
+            raise ValueError(f"the first order must lie between {low} and {high}, got {order}.")
+        position = (order - low) / (high - low)
+        self.low, self.high = low, high
+        self.position = nn.Parameter(torch.tensor(math.log(position / (1 - position))))
+
+    @property
+    def order(self) -> Tensor:
+        """The order at present, 0-d."""
+        return self.low + (self.high - self.low) * self.position.sigmoid()
+
+    def forward(self, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
+        """Mixing weights, ``(edges, ops)``; see ``entmax``."""
+        return solver.entmax(alpha, keep, self.order.to(alpha.dtype))
+
+
+def parameters(weighting: Weighting) -> list[nn.Parameter]:
+    """What a weighting learns beside alpha; most learn nothing."""
+    return list(weighting.parameters()) if isinstance(weighting, nn.Module) else []
+
+
+def uniform(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
+    """The same weight for every kept operation of an edge, whatever alpha says: ``(edges, ops)``."""
+    return functional.normalize(keep.to(alpha.dtype), p=1.0, dim=-1)

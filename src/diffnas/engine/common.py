@@ -1,0 +1,111 @@
+"""What the two loops share: the device, the running totals of an epoch, memory, and fixed random numbers."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from diffnas.engine.listen import NotFinite
+
+
+def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
+    """Lightning Fabric for one process on one device: "auto", "cpu", "cuda", "mps".
+
+    Raises:
+        ValueError: for a device or precision that this machine does not have.
+    """
+    try:
+        return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    except Exception as error:
+        message = str(error).splitlines()[0]
+        raise ValueError(f"device {device!r} with precision {precision!r} cannot be used here: {message}") from None
+
+
+@contextmanager
+def fixed_random(seed: int) -> Iterator[None]:
+    """Inside, torch's own random numbers follow from ``seed``; outside, nothing has changed."""
+    cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        yield
+
+
+@dataclass
+class Totals:
+    """Sums over the batches of an epoch, on the device: nothing is read back before somebody looks.
+
+    Attributes:
+        sums: loss times pictures, correct pictures, pictures; float64, ``(3,)``.
+    """
+
+    sums: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+
+    @torch.no_grad()
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: its mean loss, logits ``(B, classes)`` and labels ``(B,)``."""
+        correct = (logits.argmax(dim=1) == labels).sum()
+        count = len(labels)
+        self.sums = self.sums.to(loss.device)
+        self.sums += torch.stack([loss.double() * count, correct.double(), torch.full_like(loss, count).double()])
+
+    @property
+    def loss(self) -> float:
+        """The mean loss a picture; 0 before the first batch."""
+        return float(self.sums[0] / self.sums[2].clamp_min(1))
+
+    @property
+    def accuracy(self) -> float:
+        """The share of pictures that were right, from 0 to 1."""
+        return float(self.sums[1] / self.sums[2].clamp_min(1))
+
+
+def check_finite(loss: float, where: str) -> None:
+    """Stop a run whose loss has left the numbers.
+
+    Raises:
+        NotFinite: with what usually helps.
+    """
+    if not math.isfinite(loss):
+        raise NotFinite(
+            f"the loss became {loss} in {where}. The last good checkpoint is untouched; "
+            "a lower learning rate (--lr), clipping (--clip) or full precision usually helps."
+        )
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory this process has held so far, in bytes: on the GPU if it computes there."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+
+
+def parameter_count(module: nn.Module) -> int:
+    """How many weights a module has."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def to_cpu(state: Any) -> Any:
+    """A nested state with every tensor on the CPU, so that a checkpoint can be read on any machine."""
+    if isinstance(state, Tensor):
+        return state.detach().cpu()
+    if isinstance(state, dict):
+        return {name: to_cpu(part) for name, part in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(to_cpu(part) for part in state)
+    return state

@@ -1,0 +1,95 @@
+"""Who hears how a run goes, and how a run hears that it should end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+
+class Listener(Protocol):
+    """Hears how a run goes. A command line draws progress bars; a script may ignore it all."""
+
+    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+        """``phase`` ("search" or "evaluate") begins, ``done`` of its ``epochs * steps`` steps being over."""
+
+    def step(self, loss: float, accuracy: float) -> None:
+        """A step is over; loss and accuracy are the epoch's so far."""
+
+    def epoch(self, line: Mapping[str, Any]) -> None:
+        """An epoch is over; ``line`` is what stands in the trace."""
+
+    def warn(self, message: str) -> None:
+        """Something the user should know; each message comes once a run."""
+
+    def end(self) -> None:
+        """The phase is over."""
+
+
+class Silent:
+    """Hears nothing."""
+
+    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+        """Nothing."""
+
+    def step(self, loss: float, accuracy: float) -> None:
+        """Nothing."""
+
+    def epoch(self, line: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def warn(self, message: str) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the run was asked to end, and can go on
+    """The run was asked to end, and has saved where it was.
+
+    Attributes:
+        signal: the number of the signal that asked.
+        folder: the run folder it can go on from; None if it had none, and is lost.
+    """
+
+    def __init__(self, number: int, folder: Path | None) -> None:
+        name = signal.Signals(number).name
+        where = f"Go on with --resume {folder}." if folder else "It had no folder, so nothing is saved."
+        super().__init__(f"interrupted by {name}. {where}")
+        self.signal = number
+        self.folder = folder
+
+
+class NotFinite(Exception):  # noqa: N818 - named for what it says
+    """The loss is infinite or not a number; the last good checkpoint is untouched."""
+
+
+@contextmanager
+def interruptions() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM in a list instead of dying of them; a second one kills as usual.
+
+    Signals can only be heard in the main thread; elsewhere the list stays empty.
+    """
+    heard: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield heard
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        signal.signal(number, before[number])
+
+    for number in numbers:
+        signal.signal(number, hear)
+    try:
+        yield heard
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])

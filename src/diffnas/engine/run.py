@@ -1,0 +1,142 @@
+"""The run folder: everything a run leaves behind, as plain files."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffnas.engine import checkpoint
+
+RECORD, TRACE = "run.json", "trace.jsonl"
+VERSION = 1
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a crash, sees the old one whole or the new one whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def environment() -> dict[str, Any]:
+    """What besides the settings can move the last digits of a result."""
+    from diffnas import __version__
+
+    return {
+        "diffnas": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "command": sys.argv,
+    }
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder with ``run.json``, ``trace.jsonl`` and ``checkpoint/``.
+
+    ``run.json`` says what the run is and never changes; the trace grows by a line an epoch.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, record: Mapping[str, Any]) -> RunFolder:
+        """Begin a run.
+
+        Raises:
+            ValueError: if a run is there already; nothing of it is touched.
+        """
+        if (path / RECORD).exists():
+            raise ValueError(f"{path} already holds a run. Resume it with --resume {path}, or choose another --out.")
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file; a run needs a folder of its own.")
+        folder = cls(path)
+        folder.write_json(RECORD, {"schema": "diffnas/run", "version": VERSION, **record, "made_with": environment()})
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """A run that has begun.
+
+        Raises:
+            ValueError: if there is none, or it was written by another version.
+        """
+        folder = cls(path)
+        record = folder.record
+        if record.get("schema") != "diffnas/run" or record.get("version") != VERSION:
+            raise ValueError(f"{path / RECORD} is not a run of this version of diffnas (version {VERSION}).")
+        return folder
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says."""
+        return self.read_json(RECORD)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the folder; a ValueError that names it if it is missing or broken."""
+        path = self.path / name
+        try:
+            read = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} is not a run folder: it has no {name}.") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is damaged: {error}.") from None
+        if not isinstance(read, dict):
+            raise ValueError(f"{path} is damaged: it does not hold an object.")
+        return read
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file of the folder, atomically."""
+        write_atomically(self.path / name, json.dumps(content, indent=2) + "\n")
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Add an epoch to the trace."""
+        with (self.path / TRACE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def trace(self, epochs: int | None = None) -> list[dict[str, Any]]:
+        """The trace, one mapping an epoch: its first ``epochs`` lines, or all.
+
+        Raises:
+            ValueError: if a line that should be there is missing or broken.
+        """
+        path = self.path / TRACE
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if epochs is not None:
+            if len(lines) < epochs:
+                raise ValueError(f"{path} is damaged: {epochs} epochs are done, {len(lines)} are in it.")
+            lines = lines[:epochs]
+        try:
+            return [json.loads(line) for line in lines]
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is damaged: {error}.") from None
+
+    def rewind(self, epochs: int) -> list[dict[str, Any]]:
+        """Cut the trace back to its first ``epochs`` lines and return them: what a checkpoint knows of."""
+        kept = self.trace(epochs)
+        write_atomically(self.path / TRACE, "".join(json.dumps(line) + "\n" for line in kept))
+        return kept
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint."""
+        checkpoint.save(self.path / "checkpoint", state)
+
+    def load(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+        """The last checkpoint, or None if there is none yet."""
+        return checkpoint.load(self.path / "checkpoint", device)

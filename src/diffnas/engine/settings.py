@@ -1,0 +1,134 @@
+"""What decides a search or an evaluation, apart from space, method and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar
+
+from diffnas.nets.skeleton import StemKind
+
+S = TypeVar("S", bound="SearchSettings | EvaluateSettings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """Settings of a search; the defaults are those of DARTS (Liu et al., 2019), appendix A.1.1.
+
+    Attributes:
+        epochs, batch: passes over the pictures that move the weights, and pictures a step.
+        lr, lr_min: learning rate of the weights, a cosine over the epochs from the first to the second.
+        momentum, nesterov, weight_decay: of the weights' SGD.
+        clip: largest norm of the weights' gradient; alpha is never clipped with them. 0 for none.
+        channels, depth: of the supernet; None takes the space's.
+        stem: "cifar", "cifar-half" (stride 2, a quarter of the work) or "imagenet".
+        alpha_lr: learning rate of alpha; None takes the method's.
+        alpha_init: alpha starts normally distributed around 0 with this standard deviation.
+        alpha_warmup, prune_warmup: epochs in which alpha stands still; in which nothing is removed.
+        prune_every: whether removals are decided after every step, or only at the end of an epoch.
+        split: how the training pictures are halved for a level that needs it: "shuffled" by the seed, or
+            "ordered", the first and the second half as in DARTS' code.
+        seed: decides every random number of the run.
+    """
+
+    epochs: int = 50
+    batch: int = 64
+    lr: float = 0.025
+    lr_min: float = 0.001
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 3e-4
+    clip: float = 5.0
+    channels: int | None = None
+    depth: int | None = None
+    stem: StemKind = "cifar"
+    alpha_lr: float | None = None
+    alpha_init: float = 1e-3
+    alpha_warmup: int = 0
+    prune_warmup: int = 0
+    prune_every: Literal["step", "epoch"] = "step"
+    split: Literal["shuffled", "ordered"] = "shuffled"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _positive(self, "epochs", "batch", "lr", "alpha_init")
+        _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """Settings of an evaluation; the defaults are those of DARTS on CIFAR (Liu et al., 2019), appendix A.2.1.
+
+    Attributes:
+        epochs, batch: passes over the training pictures, and pictures a step.
+        lr, lr_min: learning rate, a cosine over the epochs from the first to the second.
+        momentum, nesterov, weight_decay: of SGD.
+        clip: largest norm of the gradient. 0 for none.
+        channels, depth: of the network.
+        stem: "cifar", "cifar-half" or "imagenet".
+        drop_path: probability of dropping a path in the last epoch; it rises linearly from 0.
+        auxiliary: weight of the auxiliary head's loss; 0 for no such head.
+        label_smoothing: share of the target spread over all classes.
+        cutout: side of the square blanked in training pictures; None takes the data set's own.
+        seed: decides every random number of the run.
+    """
+
+    epochs: int = 600
+    batch: int = 96
+    lr: float = 0.025
+    lr_min: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 3e-4
+    clip: float = 5.0
+    channels: int = 36
+    depth: int = 20
+    stem: StemKind = "cifar"
+    drop_path: float = 0.2
+    auxiliary: float = 0.4
+    label_smoothing: float = 0.0
+    cutout: int | None = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _positive(self, "epochs", "batch", "lr", "channels", "depth")
+        _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "auxiliary", "seed")
+        if not (0 <= self.drop_path < 1 and 0 <= self.label_smoothing < 1):
+            raise ValueError("drop_path and label_smoothing must lie in [0, 1).")
+
+
+def _positive(settings: object, *names: str) -> None:
+    for name in names:
+        if not getattr(settings, name) > 0:
+            raise ValueError(f"{name} must be greater than 0, got {getattr(settings, name)}.")
+
+
+def _not_negative(settings: object, *names: str) -> None:
+    for name in names:
+        if not getattr(settings, name) >= 0:
+            raise ValueError(f"{name} must not be negative, got {getattr(settings, name)}.")
+
+
+def settle(kind: type[S], *layers: Mapping[str, Any]) -> S:
+    """Settings of ``kind`` from layers of options, the later ones winning.
+
+    Raises:
+        ValueError: for an option that ``kind`` does not have, with the nearest one that it has.
+
+    >>> settle(SearchSettings, {"epochs": 200}, {"epochs": 3}).epochs
+    3
+    """
+    known = [field.name for field in fields(kind)]
+    merged = {name: option for layer in layers for name, option in layer.items()}
+    for name in merged:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"unknown setting {name!r}.{hint} Known: {', '.join(known)}.")
+    return kind(**merged)
+
+
+def as_dict(settings: SearchSettings | EvaluateSettings) -> dict[str, Any]:
+    """Settings as plain data, for the run folder."""
+    return asdict(settings)

@@ -1,0 +1,224 @@
+"""Methods: a published method is a value that names its components.
+
+Compose your own with ``dataclasses.replace``::
+
+    replace(darts, name="mine", weighting=partial(weighting.entmax, order=1.5), level=level.single)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from diffnas.components import discretize, level, pruning, schedule, stopping, update, weighting
+from diffnas.components.discretize import Discretize
+from diffnas.components.level import Level
+from diffnas.components.pruning import Pruning
+from diffnas.components.schedule import Moment
+from diffnas.components.stopping import Stopping
+from diffnas.components.update import Update
+from diffnas.components.weighting import Weighting
+from diffnas.lookup import lookup
+
+# A penalty on the mixing weights, added to the loss that moves alpha: (mix, keep, moment) -> scalar.
+Regularizer = Callable[[Tensor, Tensor, Moment], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A search method: which components, and which settings differ from those of DARTS.
+
+    Attributes:
+        name: what the command line and the run folder call it.
+        about: what it changes and where it comes from, for ``diffnas methods``.
+        weighting: alpha, keep -> mixing weights.
+        level: which loss moves alpha and which the weights.
+        update: how alpha moves.
+        regularizers: penalties added to the loss that moves alpha.
+        pruning: which operations leave the supernet for good; None keeps all.
+        stopping: reasons to end before the last epoch.
+        discretize: how the cell is read off.
+        settings: the method's own defaults of ``SearchSettings``.
+
+    Raises:
+        ValueError: if two components cannot work together; the message says why.
+    """
+
+    name: str
+    about: str
+    weighting: Weighting
+    level: Level
+    discretize: Discretize
+    update: Update = update.adam
+    regularizers: tuple[Regularizer, ...] = ()
+    pruning: Pruning | None = None
+    stopping: tuple[Stopping, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if _is(self.pruning, pruning.exact_zero) and not _sparse(self.weighting):
+            raise ValueError(
+                f"{describe(self.weighting)} never gives a weight of exactly zero, so exact-zero pruning would remove "
+                "nothing. Use an entmax weighting, or no pruning."
+            )
+
+
+def _is(component: object, function: object) -> bool:
+    return (component.func if isinstance(component, partial) else component) is function
+
+
+def _sparse(component: Weighting) -> bool:
+    return _is(component, weighting.entmax) or isinstance(component, weighting.LearnedEntmax)
+
+
+def describe(component: object) -> str:
+    """A component as text, options included: what the run folder keeps and what two runs are compared by.
+
+    >>> describe(partial(weighting.entmax, order=3.0))
+    'entmax(order=3.0)'
+    """
+    if isinstance(component, partial):
+        options = ", ".join(f"{name}={describe(option)}" for name, option in component.keywords.items())
+        return f"{component.func.__name__}({options})"
+    if isinstance(component, Level):
+        return describe(component.step).removesuffix("_step")
+    if isinstance(component, tuple):
+        return "(" + ", ".join(describe(part) for part in component) + ")"
+    if isinstance(component, nn.Module):
+        return type(component).__name__
+    return component.__name__ if callable(component) and hasattr(component, "__name__") else repr(component)
+
+
+def components(method: Method) -> dict[str, str]:
+    """Every component of a method as text, by the name of its role."""
+    roles = ("weighting", "level", "update", "regularizers", "pruning", "stopping", "discretize")
+    return {role: describe(getattr(method, role)) for role in roles}
+
+
+darts = Method(
+    name="darts",
+    about="DARTS, first order (Liu et al., 2019): softmax weights; alpha follows the loss on held-out pictures.",
+    weighting=weighting.softmax,
+    level=level.bilevel,
+    discretize=discretize.strongest_inputs,
+)
+
+single_level = replace(
+    darts,
+    name="single-level",
+    about="DARTS on a single level: alpha and the weights follow one training loss on the same batch.",
+    level=level.single,
+)
+
+entmax3_single = Method(
+    name="sparse",
+    about=(
+        "The sparse method (Bezirganyan & Akarmazyan, 2022): 3-entmax weights, one training loss, and an operation "
+        "leaves the supernet for good once its weight is exactly zero. Each edge's winner stands, none included."
+    ),
+    weighting=partial(weighting.entmax, order=3.0),
+    level=level.single,
+    pruning=pruning.exact_zero,
+    discretize=discretize.winners,
+    settings={"epochs": 200},
+)
+
+sparse = entmax3_single
+
+entmax2_single = replace(
+    sparse,
+    name="entmax2-single",
+    about="The sparse method with 2-entmax (sparsemax): removes operations much later.",
+    weighting=partial(weighting.entmax, order=2.0),
+)
+
+entmax3 = replace(
+    sparse,
+    name="entmax3",
+    about="The sparse method on two levels, first order: alpha follows the loss on held-out pictures.",
+    level=level.bilevel,
+)
+
+entmax2 = replace(
+    entmax3,
+    name="entmax2",
+    about="The sparse method on two levels with 2-entmax (sparsemax).",
+    weighting=partial(weighting.entmax, order=2.0),
+)
+
+sparse_progressive = replace(
+    sparse,
+    name="sparse-progressive",
+    about=(
+        "The sparse method with an order that rises from 1 (softmax) to 3 over the first 60% of the run, and nothing "
+        "removed before it reaches 1.5: the future work of Bezirganyan & Akarmazyan (2022)."
+    ),
+    weighting=partial(weighting.entmax, order=partial(schedule.linear, start=1.0, stop=3.0, until=0.6)),
+    pruning=partial(pruning.exact_zero, start=0.15),
+)
+
+METHODS: dict[str, Method] = {
+    "sparse": sparse,
+    "entmax3-single": sparse,
+    "entmax2-single": entmax2_single,
+    "entmax3": entmax3,
+    "entmax2": entmax2,
+    "sparse-progressive": sparse_progressive,
+    "darts": darts,
+    "single-level": single_level,
+}
+
+
+def _option(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    return lambda *values: partial(function, **dict(zip((name,), values, strict=True))) if values else function
+
+
+# What the command line may name in place of a method's own component: text -> builder, options after a colon.
+COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
+    "weighting": {
+        "softmax": _option(weighting.softmax, "temperature"),
+        "entmax": _option(weighting.entmax, "order"),
+        "learned-entmax": weighting.LearnedEntmax,
+        "uniform": _option(weighting.uniform, ""),
+    },
+    "level": {"single": lambda: level.single, "bilevel": lambda: level.bilevel},
+    "pruning": {"none": lambda: None, "exact-zero": _option(pruning.exact_zero, "start")},
+    "stopping": {"none": lambda: (), "all-decided": lambda: (stopping.all_decided,)},
+    "discretize": {
+        "winners": lambda: discretize.winners,
+        "winners-without-none": lambda: partial(discretize.winners, none=False),
+        "strongest-inputs": lambda: discretize.strongest_inputs,
+    },
+}
+
+
+def component(role: str, text: str) -> Any:
+    """A component from its text, such as ``entmax:3``.
+
+    Raises:
+        ValueError: for a name that is not in ``COMPONENTS[role]`` or options it does not take.
+
+    >>> describe(component("weighting", "entmax:2"))
+    'entmax(order=2.0)'
+    """
+    name, *options = text.split(":")
+    build = lookup(role, name, COMPONENTS[role])
+    try:
+        return build(*(float(option) for option in options))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{role} {text!r} cannot be read: {error}.") from None
+
+
+def compose(name: str, overrides: Mapping[str, str] | None = None) -> Method:
+    """A method by name, with some components replaced by others, each given as text.
+
+    >>> components(compose("darts", {"weighting": "entmax:2"}))["weighting"]
+    'entmax(order=2.0)'
+    """
+    method = lookup("method", name, METHODS)
+    parts = {role: component(role, text) for role, text in (overrides or {}).items()}
+    return replace(method, **parts) if parts else method

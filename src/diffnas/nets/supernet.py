@@ -1,0 +1,156 @@
+"""The supernet: every operation still in play on every edge, mixed by weights that come from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from diffnas.nets import ops
+from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
+from diffnas.space import CellGraph, SearchSpace
+
+# The value of a node: None is the zeros of a node that nothing feeds, which cost nothing.
+Value = Tensor | None
+
+
+class MixedEdge(nn.Module):
+    """The operations still in play on one edge of one cell, by their column of alpha. ``none`` needs no module."""
+
+    def __init__(self, space: SearchSpace, offered: Iterable[str], channels: int, stride: int) -> None:
+        super().__init__()
+        norm = space.skeleton == "darts"
+        self.ops = nn.ModuleDict()
+        for op in offered:
+            if op != "none":
+                module = ops.build(op, channels, stride, affine=False, pool_norm=norm, factories=space.factories)
+                self.ops[str(space.ops.index(op))] = module
+
+    def forward(self, x: Tensor, mix: tuple[Tensor, ...]) -> Value:
+        """The weighted sum of the operations, ``(B, C, H, W)``; ``mix`` holds a scalar for each column."""
+        out: Value = None
+        for column, op in self.ops.items():
+            term = op(x) * mix[int(column)]
+            out = term if out is None else out + term
+        return out
+
+
+class MixedCell(nn.Module):
+    """A cell of the supernet; every edge is mixed.
+
+    Args:
+        space: the space the operations come from.
+        graph: the graph of this kind of cell.
+        cell: its place and channels.
+    """
+
+    def __init__(self, space: SearchSpace, graph: CellGraph, cell: CellPlan) -> None:
+        super().__init__()
+        self.graph = graph
+        self.reduces = cell.reduces
+        self.channels = cell.channels
+        self.inputs = preprocess(space.skeleton, cell, graph.inputs, affine=False)
+        strides = [2 if cell.reduces and edge.source < graph.inputs else 1 for edge in graph.edges]
+        self.edges = nn.ModuleList(
+            MixedEdge(space, offered, cell.channels, stride) for offered, stride in zip(graph.ops, strides, strict=True)
+        )
+
+    def forward(self, older: Tensor, newer: Tensor, mix: list[tuple[Tensor, ...]]) -> Tensor:
+        """The cell's output, ``(B, out, H, W)``; ``mix`` holds the weights of each edge of this kind of cell."""
+        sources = (newer,) if self.graph.inputs == 1 else (older, newer)
+        values: list[Value] = [prepare(source) for prepare, source in zip(self.inputs, sources, strict=True)]
+        for node in range(self.graph.inputs, self.graph.nodes):
+            total: Value = None
+            for row in self.graph.incoming(node):
+                value = values[self.graph.edges[row].source]
+                term = None if value is None else self.edges[row](value, mix[row])
+                if term is not None:
+                    total = term if total is None else total + term
+            values.append(total)
+        return self._join([values[node] for node in self.graph.output], values[0])
+
+    def _join(self, outputs: list[Value], like: Value) -> Tensor:
+        if any(value is None for value in outputs):
+            assert like is not None
+            stride = 2 if self.reduces else 1
+            known = next((value for value in outputs if value is not None), like[:, :, ::stride, ::stride])
+            outputs = [torch.zeros_like(known) if value is None else value for value in outputs]
+        return torch.cat([value for value in outputs if value is not None], dim=1)
+
+
+class Supernet(nn.Module):
+    """All networks of a space at once (DARTS, Liu et al., 2019, section 2.2).
+
+    The cells hold no architecture parameters: ``forward`` takes the mixing weights. Batch norms of the operations
+    have no weight and bias of their own, so that a mixing weight cannot be undone by them.
+
+    Args:
+        space: which operations stand on which edges.
+        classes: number of logits.
+        in_channels: channels of the pictures.
+        channels: channels of the first cell's nodes; None takes the space's.
+        depth: number of cells; None takes the space's.
+        stem: what stands before the cells.
+
+    Raises:
+        ValueError: for an operation, a stem or a number of cells that no net can be built from.
+
+    >>> from diffnas.space import nas_bench_201
+    >>> supernet = Supernet(nas_bench_201, classes=10, channels=4, depth=5)
+    >>> supernet(torch.zeros(2, 3, 8, 8), torch.full((6, 5), 0.2)).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        classes: int,
+        in_channels: int = 3,
+        channels: int | None = None,
+        depth: int | None = None,
+        stem: StemKind = "cifar",
+    ) -> None:
+        super().__init__()
+        self.space = space
+        channels = space.channels if channels is None else channels
+        widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
+        self.plan = plan(space.skeleton, widths, channels, space.depth if depth is None else depth, stem)
+        self.stem = Stem(space.skeleton, stem, in_channels, channels)
+        self.cells = nn.ModuleList(
+            ResidualBlock(cell.previous, cell.channels)
+            if cell.kind is None
+            else MixedCell(space, space.cells[cell.kind], cell)
+            for cell in self.plan
+        )
+        self.head = head(space.skeleton, self.plan[-1].out, classes)
+
+    def forward(self, x: Tensor, mix: Tensor) -> Tensor:
+        """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, ops)``."""
+        # Cast last: the weights are made in float32 even where activations are in half precision.
+        rows = [row.unbind() for row in mix.to(x.dtype).unbind()]
+        older, newer = self.stem(x)
+        for cell, planned in zip(self.cells, self.plan, strict=True):
+            if planned.kind is None:
+                out = cell(newer)
+            else:
+                out = cell(older, newer, rows[self.space.rows[planned.kind]])
+            older, newer = newer, out
+        logits: Tensor = self.head(newer)
+        return logits
+
+    def prune_(self, keep: Tensor) -> None:
+        """Free the modules of every operation that is no longer kept, in every cell of its kind.
+
+        Args:
+            keep: ``(edges, ops)``, bool. What is gone cannot come back.
+        """
+        kept = keep.tolist()
+        for cell, planned in zip(self.cells, self.plan, strict=True):
+            if planned.kind is not None:
+                assert isinstance(cell, MixedCell)
+                for edge, row in zip(cell.edges, kept[self.space.rows[planned.kind]], strict=True):
+                    assert isinstance(edge, MixedEdge)
+                    for column in [name for name in edge.ops if not row[int(name)]]:
+                        del edge.ops[column]
