@@ -9,7 +9,7 @@ from pathlib import Path
 from diffnas.data.augment import Augmentation
 from diffnas.data.pictures import DataSet, Files, Pictures, Split, batches
 from diffnas.data.stratify import equal_per_class
-from diffnas.data.tensors import from_tensors
+from diffnas.data.tensors import from_dataset, from_tensors
 
 __all__ = [
     "DESCRIPTIONS",
@@ -19,6 +19,7 @@ __all__ = [
     "Pictures",
     "Split",
     "batches",
+    "from_dataset",
     "from_tensors",
     "load",
     "subsample",

@@ -43,14 +43,15 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     >>> normalize(torch.full((1, 1, 1, 2), 255, dtype=torch.uint8), [0.5], [0.25])
     tensor([[[[2., 2.]]]])
     """
-    shape = (1, -1, 1, 1)
-    mean_C = torch.tensor(mean, dtype=torch.float64)
-    std_C = torch.tensor(std, dtype=torch.float64)
-    # One multiplication and one addition a pixel, with the constants worked out in float64.
-    scale = (1 / (255 * std_C)).to(images.device, torch.float32).view(shape)
-    shift = (-mean_C / std_C).to(images.device, torch.float32).view(shape)
-    floats = images.to(torch.float32, memory_format=torch.channels_last)
-    return floats.mul_(scale).add_(shift)
+    W = images.shape[3]
+    # One multiplication and one addition a pixel, with the constants worked out in float64. They are laid
+    # out as a row of pixels is, because PyTorch is slow at stretching the last dimension.
+    mean_C, std_C = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    scale = (1 / (255 * std_C)).to(images.device, torch.float32).repeat(W)
+    shift = (-mean_C / std_C).to(images.device, torch.float32).repeat(W)
+    rows = images.permute(0, 2, 3, 1).flatten(2)
+    floats = rows.to(torch.float32, memory_format=torch.contiguous_format).mul_(scale).add_(shift)
+    return floats.view(len(images), -1, W, images.shape[1]).permute(0, 3, 1, 2)
 
 
 def augment(
@@ -79,14 +80,11 @@ def augment(
     >>> augment(images, Augmentation(pad=1, flip=True), [0.5] * 3, [0.5] * 3, torch.Generator()).shape
     torch.Size([2, 3, 8, 8])
     """
-    if augmentation.pad:
-        images = _pad_crop(images, augmentation.pad, generator)
-    if augmentation.flip:
-        chosen = _draw(2, images, generator).bool().view(-1, 1, 1, 1)
-        images = torch.where(chosen, images.flip(-1), images)
+    if augmentation.pad or augmentation.flip:
+        images = _crop_and_flip(images, augmentation, generator)
     floats = normalize(images, mean, std)
     if augmentation.cutout:
-        floats.masked_fill_(_squares(images, augmentation.cutout, generator), 0.0)
+        _cutout(floats, augmentation.cutout, generator)
     return floats
 
 
@@ -96,23 +94,35 @@ def _draw(below: int, images: Tensor, generator: torch.Generator) -> Tensor:
     return numbers.to(images.device)
 
 
-def _pad_crop(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
-    """A crop of the old size, at a random place, of each picture with ``pad`` black pixels around it."""
-    H, W = images.shape[2:]
-    padded = functional.pad(images, (pad, pad, pad, pad))
-    # Every crop there is, as a view; picking one for each picture then copies whole rows.
-    crops = padded.unfold(2, H, 1).unfold(3, W, 1)
-    top, left = _draw(2 * pad + 1, images, generator), _draw(2 * pad + 1, images, generator)
-    return crops[torch.arange(len(images), device=images.device), :, top, left]
+def _crop_and_flip(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """A crop of the old size, at a random place, of each picture with black pixels around it; or of its mirror."""
+    B, C, H, W = images.shape
+    pad = augmentation.pad
+    top, left = (_draw(2 * pad + 1, images, generator) for _ in range(2))
+    which = torch.arange(B, device=images.device)
+    pixels = images.permute(0, 2, 3, 1)
+    if augmentation.flip:
+        which = which + B * _draw(2, images, generator)
+        pixels = torch.cat([pixels, pixels.flip(2)])
+    padded = functional.pad(pixels, (0, 0, pad, pad, pad, pad))
+    # From a crop's first byte to its last is one run of bytes in the padded picture, so a crop is one copy;
+    # the bytes between its rows come along, and the strides of the result step over them.
+    row = (W + 2 * pad) * C
+    run = (H - 1) * row + W * C
+    first = (which * (H + 2 * pad) + top) * (W + 2 * pad) + left
+    runs = padded.flatten().unfold(0, run, C).index_select(0, first)
+    return runs.as_strided((B, H, W, C), (run, row, C, 1)).permute(0, 3, 1, 2)
 
 
-def _squares(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Where a square of ``side`` pixels around a random pixel of each picture lies, bool ``(B, 1, H, W)``."""
+def _cutout(floats: Tensor, side: int, generator: torch.Generator) -> None:
+    """Blank, in place, a square of ``side`` pixels around a random pixel of each picture."""
 
-    def within(length: int) -> Tensor:
-        first = (_draw(length, images, generator) - side // 2).unsqueeze(1)
-        places = torch.arange(length, device=images.device)
-        return (places >= first) & (places < first + side)
-
-    rows, columns = within(images.shape[2]), within(images.shape[3])
-    return rows[:, None, :, None] & columns[:, None, None, :]
+    B, C, H, W = floats.shape
+    around = torch.arange(-(side // 2), side - side // 2, device=floats.device)
+    # The center is in the picture, so what a clamp moves to the border is a pixel of the clipped square.
+    rows = (_draw(H, floats, generator).view(B, 1, 1) + around.view(1, side, 1)).clamp(0, H - 1)
+    columns = (_draw(W, floats, generator).view(B, 1, 1) + around.view(1, 1, side)).clamp(0, W - 1)
+    pictures = torch.arange(B, device=floats.device).view(B, 1, 1)
+    # Filling by index is several times faster than by a mask that has to be stretched over the channels.
+    places = ((pictures * H + rows) * W + columns).flatten()
+    floats.permute(0, 2, 3, 1).view(-1, C).index_fill_(0, places, 0.0)

@@ -29,7 +29,7 @@ class Pictures:
     """One split held in memory, on one device.
 
     Args:
-        images: ``(pictures, channels, H, W)``, uint8.
+        images: ``(pictures, channels, H, W)``, uint8; kept with the channels last in memory.
         labels: ``(pictures,)``, int64.
 
     Raises:
@@ -50,6 +50,9 @@ class Pictures:
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
             raise ValueError(f"labels must be int64 ({len(self.images)},), one for each picture, not {found}.")
+        # Channels last is how networks want them, and the quickest to crop.
+        last = self.images.contiguous(memory_format=torch.channels_last)
+        object.__setattr__(self, "images", last)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,7 +70,8 @@ class Pictures:
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The pictures at ``indices``, uint8 ``(B, channels, H, W)``, and their labels ``(B,)``."""
         indices = indices.to(self.labels.device)
-        return self.images[indices], self.labels[indices]
+        pixels = self.images.permute(0, 2, 3, 1).index_select(0, indices)
+        return pixels.permute(0, 3, 1, 2), self.labels[indices]
 
     def subset(self, indices: Tensor) -> Pictures:
         """The same split with only the pictures at ``indices``, in that order."""
@@ -238,29 +242,6 @@ def _check_labels(data: DataSet) -> None:
     missing = [name for name, count in zip(data.classes, counts.tolist(), strict=True) if count == 0]
     if missing:
         raise ValueError(f"{data.name}: no training picture for class {', '.join(missing)}.")
-
-
-def channel_statistics(split: Split, *, most: int = 10_000) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, on a scale where white is 1.
-
-    A split in memory is read whole; of a streamed one, ``most`` pictures evenly spread over it.
-    A channel that never changes gets a deviation of 1, so that dividing by it is harmless.
-
-    >>> images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 8, 8)
-    >>> channel_statistics(Pictures(images=images, labels=torch.tensor([0, 1])))
-    ((0.5,), (0.5,))
-    """
-    count = len(split) if isinstance(split, Pictures) else min(len(split), most)
-    indices = torch.linspace(0, len(split) - 1, count).round().long()
-    total, squares = torch.zeros(split.channels).double(), torch.zeros(split.channels).double()
-    for chunk in torch.split(indices, 1024):
-        images = split.take(chunk)[0].double().div_(255)
-        total += images.sum((0, 2, 3)).cpu()
-        squares += images.square_().sum((0, 2, 3)).cpu()
-    pixels = count * split.size[0] * split.size[1]
-    mean = total / pixels
-    std = (squares / pixels - mean.square()).clamp_(min=0).sqrt()
-    return tuple(mean.tolist()), tuple(torch.where(std > 1e-4, std, 1.0).tolist())
 
 
 def batches(

@@ -1,12 +1,20 @@
-"""Data sets made of tensors."""
+"""Data sets made of tensors, or of a torch ``Dataset``."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from diffnas.data.augment import Augmentation
-from diffnas.data.pictures import DataSet, Pictures, channel_statistics
+from diffnas.data.gather import MEMORY_LIMIT, Source, Wish, gather
+from diffnas.data.pictures import DataSet, Pictures
+from diffnas.data.statistics import channel_statistics
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch.utils.data import Dataset
 
 
 def from_tensors(
@@ -77,3 +85,84 @@ def to_bytes(images: Tensor, what: str) -> Tensor:
             "Pass them before any normalization, or as uint8."
         )
     return images.mul(255).round().to(torch.uint8)
+
+
+def from_dataset(
+    train: Dataset[Any],
+    test: Dataset[Any] | None = None,
+    *,
+    classes: tuple[str, ...] | None = None,
+    name: str = "dataset",
+    size: int | None = None,
+    channels: int | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    memory_limit: int = MEMORY_LIMIT,
+) -> DataSet:
+    """A data set of a torch ``Dataset`` with a length, whose items are a picture and a whole number.
+
+    Items are read more than once, by one thread, and must be the same each time: leave random transforms out,
+    they belong in ``augmentation``. The same sizes and channels are chosen as for a folder.
+
+    Args:
+        train: pictures are PIL images, or tensors as :func:`from_tensors` takes them, ``(channels, H, W)``.
+        test: the same; None to split ``train``.
+        classes: the name of each label; by default those of ``train.classes``, or the labels themselves.
+        name: what reports call the data set.
+        size: height and width of every picture, or None to choose.
+        channels: 1, 3, or None to choose.
+        test_fraction: the part of each class that becomes the test split where there is none.
+        seed: decides that split.
+        memory_limit: bytes of pixels above which the pictures are read when they are asked for.
+
+    Raises:
+        ValueError: a picture that cannot be used, or whatever :class:`DataSet` refuses.
+    """
+    wish = Wish(
+        size=size,
+        channels=channels,
+        test_fraction=test_fraction,
+        seed=seed,
+        memory_limit=memory_limit,
+        workers=1,
+    )
+    sources = [_source(what, part) for what, part in (("training", train), ("test", test)) if part is not None]
+    if classes is None:
+        highest = max(label for source in sources for label in source.labels)
+        classes = getattr(train, "classes", None) or tuple(str(label) for label in range(highest + 1))
+    data = gather(name, tuple(classes), sources[0], sources[1] if len(sources) > 1 else None, wish)
+    if data.skipped:
+        raise ValueError(f"{name}: {len(data.skipped)} picture(s) cannot be used. {data.skipped[0]}")
+    return data
+
+
+def _source(what: str, items: Any) -> Source:
+    """The pictures of a torch ``Dataset``, not yet read."""
+    labels = []
+    for row in range(len(items)):
+        label = int(items[row][1])
+        if label < 0:
+            raise ValueError(f"{what} item {row} has label {label}; labels start at 0.")
+        labels.append(label)
+    if not labels:
+        raise ValueError(f"there is no {what} picture.")
+
+    def read(row: int) -> Image.Image:
+        return _as_image(items[row][0])
+
+    return Source(read=read, names=tuple(f"{what} item {row}" for row in range(len(labels))), labels=tuple(labels))
+
+
+def _as_image(picture: Any) -> Image.Image:
+    """An item's picture as a PIL image; nothing is lost."""
+    from PIL import Image
+
+    if isinstance(picture, Image.Image):
+        return picture
+    if not isinstance(picture, Tensor) or picture.ndim not in (2, 3):
+        raise ValueError(f"a picture must be a PIL image or a (channels, H, W) tensor, not {type(picture).__name__}")
+    pixels = to_bytes(picture.unsqueeze(0) if picture.ndim == 2 else picture, "its")
+    if len(pixels) not in (1, 3):
+        raise ValueError(f"a picture has {len(pixels)} channels; 1 (grey) and 3 (color) work")
+    rows = pixels.permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(rows[:, :, 0] if len(pixels) == 1 else rows)

@@ -1,0 +1,200 @@
+"""From pictures that have to be opened, of any size and mode, to a data set in memory or streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from statistics import median_low
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from diffnas.data.augment import Augmentation
+from diffnas.data.pictures import SMALLEST, DataSet, Files, Pictures, Split
+from diffnas.data.statistics import channel_statistics
+from diffnas.data.stratify import stratified_split
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MEMORY_LIMIT = 2 * 1024**3
+"""Bytes of pixels, training and test together, above which pictures are streamed."""
+
+_LARGEST = 224
+"""The largest side that is chosen unasked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Pictures of one split before anything is opened.
+
+    Args:
+        read: opens the picture of a row; called from several threads.
+        names: of every row, for reports and the fingerprint.
+        labels: of every row.
+    """
+
+    read: Callable[[int], Image.Image]
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the user asked of pictures that have to be opened.
+
+    Args:
+        size: height and width, or None to choose from the training pictures.
+        channels: 1, 3, or None to choose: 1 if every picture is grey.
+        test_fraction: the part that becomes the test split where the source has none.
+        seed: decides that split.
+        memory_limit: bytes of pixels above which pictures are streamed.
+        workers: how many threads open pictures.
+    """
+
+    size: int | None = None
+    channels: int | None = None
+    test_fraction: float = 0.2
+    seed: int = 0
+    memory_limit: int = MEMORY_LIMIT
+    workers: int = 8
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < SMALLEST:
+            raise ValueError(f"size must be {SMALLEST} or more, not {self.size}.")
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"channels must be 1 (grey) or 3 (color), not {self.channels}.")
+
+
+class _Seen(NamedTuple):
+    """What opening a picture showed; ``reason`` says why it cannot be used, if so."""
+
+    size: tuple[int, int] = (0, 0)
+    grey: bool = True
+    reason: str = ""
+
+
+Readable: TypeAlias = tuple[Source, Tensor, list[_Seen]]
+"""A source, the rows that can be read, ``(rows,)``, and what was seen in every row."""
+
+
+def gather(name: str, classes: tuple[str, ...], train: Source, test: Source | None, wish: Wish) -> DataSet:
+    """A data set of the readable pictures of one or two sources.
+
+    Every picture is opened and decoded once to see that it can be. If all have one size from 8 to 224 they
+    keep it; otherwise they become squares whose side is the median shorter side of the training pictures,
+    made even, from 8 to 224. A picture is scaled to cover the square and cropped at the center.
+
+    Args:
+        name: what reports call the data set.
+        classes: the name of each label.
+        train: the training pictures, or all of them.
+        test: the test pictures; None to split ``train``, each class alike.
+        wish: what the user asked for.
+
+    Raises:
+        ValueError: a class of which no picture can be read, or whatever :class:`DataSet` refuses.
+    """
+    sources = [_look(source, wish.workers) for source in ([train] if test is None else [train, test])]
+    for source, rows, _ in sources:
+        _check_classes(name, classes, source, rows)
+    skipped = tuple(line for source in sources for line in _complaints(source))
+    parts = sources if test is not None else _split(sources[0], wish)
+    size, channels = _shape(parts, wish)
+    pixels = channels * size[0] * size[1] * sum(len(rows) for _, rows, _ in parts)
+    splits = [_files(part, channels, size, wish.workers) for part in parts]
+    first, second = map(_in_memory, splits) if pixels <= wish.memory_limit else splits
+    return _data_set(name, classes, first, second, skipped)
+
+
+def _data_set(name: str, classes: tuple[str, ...], train: Split, test: Split, skipped: tuple[str, ...]) -> DataSet:
+    """The data set of two finished splits."""
+    mean, std = channel_statistics(train)
+    return DataSet(
+        name=name,
+        train=train,
+        test=test,
+        classes=classes,
+        mean=mean,
+        std=std,
+        augmentation=Augmentation(pad=min(train.size) // 8, flip=True),
+        skipped=skipped,
+    )
+
+
+def _look(source: Source, workers: int) -> Readable:
+    """Open and decode every picture of a source once."""
+    from diffnas.data.decode import plain
+
+    def see(row: int) -> _Seen:
+        try:
+            image = plain(source.read(row))
+        except Exception as error:  # What a damaged file makes Pillow raise has no common type.
+            return _Seen(reason=" ".join(f"{type(error).__name__}: {error}".split()))
+        return _Seen(size=(image.height, image.width), grey=image.mode == "L")
+
+    with ThreadPoolExecutor(workers) as pool:
+        seen = list(pool.map(see, range(len(source.names))))
+    rows = [row for row, what in enumerate(seen) if not what.reason]
+    return source, torch.tensor(rows, dtype=torch.int64), seen
+
+
+def _complaints(readable: Readable) -> list[str]:
+    """One line for each picture that could not be read."""
+    source, _, seen = readable
+    return [f"{source.names[row]}: {what.reason}" for row, what in enumerate(seen) if what.reason]
+
+
+def _check_classes(name: str, classes: tuple[str, ...], source: Source, rows: Tensor) -> None:
+    """Check that of every class that has pictures at least one can be read."""
+    given = set(source.labels)
+    readable = {source.labels[row] for row in rows.tolist()}
+    lost = [classes[label] for label in sorted(given - readable)]
+    if lost:
+        raise ValueError(f"{name}: not one picture can be read of class {', '.join(lost)}.")
+
+
+def _split(readable: Readable, wish: Wish) -> list[Readable]:
+    """Training and test pictures from one source."""
+    source, rows, seen = readable
+    first, second = stratified_split(torch.tensor(source.labels)[rows], wish.test_fraction, wish.seed)
+    return [(source, rows[first], seen), (source, rows[second], seen)]
+
+
+def _shape(parts: list[Readable], wish: Wish) -> tuple[tuple[int, int], int]:
+    """The size and the number of channels that every picture is brought to."""
+    seen = [[seen[row] for row in rows.tolist()] for _, rows, seen in parts]
+    channels = wish.channels or (1 if all(what.grey for part in seen for what in part) else 3)
+    if wish.size is not None:
+        return (wish.size, wish.size), channels
+    sizes = {what.size for part in seen for what in part}
+    if len(sizes) == 1 and all(SMALLEST <= side <= _LARGEST for side in min(sizes)):
+        return sizes.pop(), channels
+    # The training pictures decide, so that nothing learned depends on the test split.
+    side = median_low([min(what.size) for what in seen[0]]) // 2 * 2
+    side = min(max(side, SMALLEST), _LARGEST)
+    return (side, side), channels
+
+
+def _files(part: Readable, channels: int, size: tuple[int, int], workers: int) -> Files:
+    """A streamed split of the readable rows of a source."""
+    from diffnas.data.decode import fitted, plain
+
+    source, rows, _ = part
+    return Files(
+        read=lambda row: fitted(plain(source.read(row)), channels, size),
+        rows=rows,
+        labels=torch.tensor(source.labels, dtype=torch.int64)[rows],
+        names=source.names,
+        channels=channels,
+        size=size,
+        workers=workers,
+    )
+
+
+def _in_memory(files: Files) -> Pictures:
+    """The same split, read whole."""
+    images, labels = files.take(torch.arange(len(files)))
+    return Pictures(images=images, labels=labels)

@@ -1,0 +1,83 @@
+"""Picture data sets of the Hugging Face hub, through ``datasets`` (the ``hub`` extra)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from diffnas.data.gather import MEMORY_LIMIT, Source, Wish, gather
+from diffnas.data.pictures import DataSet
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_TESTS = ("test", "validation", "valid", "val")
+
+
+def hub(
+    name: str,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    memory_limit: int = MEMORY_LIMIT,
+) -> DataSet:
+    """A data set of the hub, called ``NAME`` or ``NAME:CONFIG``.
+
+    The pictures are in its first column of type ``Image``; the labels in its ``ClassLabel`` column, or, of
+    several, in the one with the most classes. The ``train`` split goes with ``test`` or, if there is no
+    ``test`` or it has no labels, with ``validation``; with neither, a part of each class of ``train`` becomes
+    the test split. The other arguments are those of :func:`diffnas.data.folder.folder`.
+
+    Raises:
+        ImportError: ``datasets`` is not installed.
+        ValueError: the data set has no such columns, or no ``train`` split.
+    """
+    # The real package and a stand-in are used alike, so nothing of it is imported by name.
+    try:
+        library = import_module("datasets")
+    except ImportError as error:
+        raise ImportError("hub:NAME needs the package datasets: pip install 'diffnas[hub]'") from error
+    wish = Wish(size=size, channels=channels, test_fraction=test_fraction, seed=seed, memory_limit=memory_limit)
+    repository, _, config = name.partition(":")
+    splits = library.load_dataset(repository, config or None)
+    if "train" not in splits:
+        raise ValueError(f"hub:{name} has no split 'train'; it has {', '.join(splits)}.")
+    pictures, labels = _columns(library, splits["train"].features, name)
+    classes = tuple(splits["train"].features[labels].names)
+    sources = [
+        _source(split, splits[split], pictures, labels)
+        for split in ("train", *_TESTS)
+        if split in splits and _is_labeled(splits[split], labels)
+    ]
+    if not sources or not sources[0].names[0].startswith("train"):
+        raise ValueError(f"hub:{name} has a split 'train' with no labels.")
+    return gather(f"hub:{name}", classes, sources[0], sources[1] if len(sources) > 1 else None, wish)
+
+
+def _columns(library: Any, features: Any, name: str) -> tuple[str, str]:
+    """The names of the columns with the pictures and with the labels."""
+    pictures = [column for column, kind in features.items() if isinstance(kind, library.Image)]
+    labels = [column for column, kind in features.items() if isinstance(kind, library.ClassLabel)]
+    if not pictures or not labels:
+        found = ", ".join(f"{column} ({type(kind).__name__})" for column, kind in features.items())
+        raise ValueError(f"hub:{name} needs an Image and a ClassLabel column; it has {found}.")
+    return pictures[0], max(labels, key=lambda column: len(features[column].names))
+
+
+def _is_labeled(rows: Any, labels: str) -> bool:
+    """Whether a split has labels: contests publish test splits whose labels are missing or -1."""
+    return len(rows) > 0 and all(label is not None and label >= 0 for label in rows[labels])
+
+
+def _source(split: str, rows: Any, pictures: str, labels: str) -> Source:
+    """The pictures of one split, not yet decoded."""
+    only = rows.select_columns([pictures])
+
+    def read(row: int) -> Image.Image:
+        image: Image.Image = only[row][pictures]
+        return image
+
+    names = tuple(f"{split} row {row}" for row in range(len(rows)))
+    return Source(read=read, names=names, labels=tuple(int(label) for label in rows[labels]))
