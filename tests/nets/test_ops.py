@@ -197,3 +197,15 @@ def test_counting_multiply_adds_leaves_no_trace():
     assert [part.training for part in net] == [True, False, True, True]
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not any(part._forward_hooks for part in net)
+
+
+def test_counting_multiply_adds_does_not_move_the_noise():
+    net = nn.Sequential(Noise(1), nn.Conv2d(3, 8, 1))
+    generator = torch.Generator().manual_seed(1)
+    before, globally = generator.get_state(), torch.get_rng_state()
+    for source in (generator, None):
+        draw_noise_from(net, source)
+        assert count_macs(net, (3, 4, 4)) == 24 * 16
+        assert net[0].generator is source
+    assert torch.equal(generator.get_state(), before)
+    assert torch.equal(torch.get_rng_state(), globally)

@@ -238,10 +238,15 @@ def count_macs(module: nn.Module, shape: tuple[int, int, int]) -> int:
 def _run_once(module: nn.Module, shape: tuple[int, int, int]) -> None:
     tensor = next(module.parameters(), torch.empty(0))
     modes = [(part, part.training) for part in module.modules()]
+    sources = [(part, part.generator) for part in module.modules() if isinstance(part, Noise)]
     module.eval()
+    # A generator of its own, so that counting does not move the noise of the run around it.
+    draw_noise_from(module, torch.Generator(tensor.device) if sources else None)
     try:
         with torch.no_grad():
             module(torch.zeros((1, *shape), device=tensor.device, dtype=tensor.dtype))
     finally:
         for part, training in modes:
             part.training = training
+        for noise, generator in sources:
+            noise.generator = generator
