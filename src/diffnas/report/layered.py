@@ -1,0 +1,94 @@
+"""Drawing a layered graph: the order of the things in each column, and their heights."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import accumulate, combinations, pairwise
+from statistics import fmean
+from typing import TypeVar
+
+T = TypeVar("T", bound=Hashable)
+_SWEEPS = 24
+
+
+def neighbors(links: Iterable[tuple[T, T]]) -> dict[T, list[T]]:
+    """What each thing is linked to, on either side."""
+    found: dict[T, list[T]] = {}
+    for start, end in links:
+        found.setdefault(start, []).append(end)
+        found.setdefault(end, []).append(start)
+    return found
+
+
+def crossings(columns: Sequence[Sequence[T]], links: Iterable[tuple[T, T]]) -> int:
+    """How many pairs of links cross; each link leads from a column to the next.
+
+    >>> crossings([["a", "b"], ["c", "d"]], [("a", "d"), ("b", "c")])
+    1
+    """
+    place = {thing: (index, rank) for index, column in enumerate(columns) for rank, thing in enumerate(column)}
+    spans = [(place[start][0], place[start][1], place[end][1]) for start, end in links]
+    return sum(a == b and (s1 - s2) * (e1 - e2) < 0 for (a, s1, e1), (b, s2, e2) in combinations(spans, 2))
+
+
+def ordered(columns: Sequence[Sequence[T]], links: Sequence[tuple[T, T]]) -> list[list[T]]:
+    """The columns, each in an order in which few links cross; the first column stays as it is.
+
+    A column is sorted by the mean place of what its things are linked to in the column swept before it, from left
+    to right and back, and the best of all sweeps is kept (Sugiyama et al., 1981).
+
+    >>> ordered([["a", "b"], ["c", "d"]], [("a", "d"), ("b", "c")])
+    [['a', 'b'], ['d', 'c']]
+    """
+    linked = neighbors(links)
+    now = best = [list(column) for column in columns]
+    fewest = crossings(best, links)
+    for sweep in range(_SWEEPS):
+        forward = sweep % 2 == 0
+        now = [list(column) for column in now]
+        for index in range(1, len(now)) if forward else range(len(now) - 2, 0, -1):
+            swept = now[index - 1] if forward else now[index + 1]
+            now[index] = _by_mean_place(now[index], swept, linked)
+        crossed = crossings(now, links)
+        if crossed < fewest:
+            best, fewest = now, crossed
+    return best
+
+
+def _by_mean_place(column: list[T], swept: Sequence[T], linked: Mapping[T, Sequence[T]]) -> list[T]:
+    place = {thing: rank / len(swept) for rank, thing in enumerate(swept)}
+    own = {thing: rank / len(column) for rank, thing in enumerate(column)}
+    mean = {x: fmean([place[y] for y in linked.get(x, ()) if y in place] or [own[x]]) for x in column}
+    return sorted(column, key=mean.__getitem__)
+
+
+def heights(
+    columns: Sequence[Sequence[T]], links: Iterable[tuple[T, T]], size: Mapping[T, float], space: float
+) -> dict[T, float]:
+    """The center of each thing, in the given order from small to large, at least ``space`` apart.
+
+    In turn, every column moves as near as it can to the mean height of what its things are linked to.
+    """
+    linked = neighbors(links)
+    y: dict[T, float] = {}
+    for column in columns:
+        y.update(zip(column, _apart([0.0] * len(column), column, size, space), strict=True))
+    for _ in range(_SWEEPS):
+        for column in [*columns, *reversed(columns)]:
+            wanted = [fmean([y[other] for other in linked.get(thing, [thing])]) for thing in column]
+            y.update(zip(column, _apart(wanted, column, size, space), strict=True))
+    return y
+
+
+def _apart(wanted: Sequence[float], column: Sequence[T], size: Mapping[T, float], space: float) -> list[float]:
+    """The heights nearest to the wanted ones, in least squares, at which nothing touches."""
+    steps = [(size[a] + size[b]) / 2 + space for a, b in pairwise(column)]
+    offsets = list(accumulate(steps, initial=0.0))
+    blocks: list[list[float]] = []  # pool adjacent violators: less the offsets, heights need only not decrease
+    for height, offset in zip(wanted, offsets, strict=True):
+        blocks.append([height - offset])
+        while len(blocks) > 1 and fmean(blocks[-2]) > fmean(blocks[-1]):
+            violator = blocks.pop()
+            blocks[-1] += violator
+    level = [fmean(block) for block in blocks for _ in block]
+    return [low + offset for low, offset in zip(level, offsets, strict=True)]
