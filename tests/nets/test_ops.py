@@ -209,3 +209,4 @@ def test_counting_multiply_adds_does_not_move_the_noise():
         assert net[0].generator is source
     assert torch.equal(generator.get_state(), before)
     assert torch.equal(torch.get_rng_state(), globally)
+    assert count_macs(net.to("meta"), (3, 4, 4)) == 24 * 16

@@ -240,8 +240,9 @@ def _run_once(module: nn.Module, shape: tuple[int, int, int]) -> None:
     modes = [(part, part.training) for part in module.modules()]
     sources = [(part, part.generator) for part in module.modules() if isinstance(part, Noise)]
     module.eval()
-    # A generator of its own, so that counting does not move the noise of the run around it.
-    draw_noise_from(module, torch.Generator(tensor.device) if sources else None)
+    # A generator of its own, so that counting does not move the noise of the run around it ("meta" draws nothing).
+    own = sources and tensor.device.type != "meta"
+    draw_noise_from(module, torch.Generator(tensor.device) if own else None)
     try:
         with torch.no_grad():
             module(torch.zeros((1, *shape), device=tensor.device, dtype=tensor.dtype))
