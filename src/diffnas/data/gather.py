@@ -83,9 +83,9 @@ Readable: TypeAlias = tuple[Source, Tensor, list[_Seen]]
 def gather(name: str, classes: tuple[str, ...], train: Source, test: Source | None, wish: Wish) -> DataSet:
     """A data set of the readable pictures of one or two sources.
 
-    Every picture is opened and decoded once to see that it can be. If all have one size from 8 to 224 they
-    keep it; otherwise they become squares whose side is the median shorter side of the training pictures,
-    made even, from 8 to 224. A picture is scaled to cover the square and cropped at the center.
+    Every picture is opened and decoded once to see that it can be. If the training pictures all
+    have one size from 8 to 224, that is the size; otherwise it is a square whose side is their median shorter
+    side, made even, from 8 to 224. A picture is scaled to cover the size and cropped at the center.
 
     Args:
         name: what reports call the data set.
@@ -169,10 +169,10 @@ def _shape(parts: list[Readable], wish: Wish) -> tuple[tuple[int, int], int]:
     channels = wish.channels or (1 if all(what.grey for part in seen for what in part) else 3)
     if wish.size is not None:
         return (wish.size, wish.size), channels
-    sizes = {what.size for part in seen for what in part}
+    # The training pictures decide, so that nothing learned depends on the test split.
+    sizes = {what.size for what in seen[0]}
     if len(sizes) == 1 and all(SMALLEST <= side <= _LARGEST for side in min(sizes)):
         return sizes.pop(), channels
-    # The training pictures decide, so that nothing learned depends on the test split.
     side = median_low([min(what.size) for what in seen[0]]) // 2 * 2
     side = min(max(side, SMALLEST), _LARGEST)
     return (side, side), channels

@@ -72,7 +72,7 @@ def read_arrays(content: bytes, what: str) -> dict[str, Any]:
     """The dictionary in a pickle, made of arrays, lists, numbers and text only.
 
     Args:
-        content: the pickle, of any protocol, written by Python 2 or 3.
+        content: the pickle, of protocol 0 to 4, written by Python 2 or 3.
         what: the file's name, for errors.
 
     Raises:

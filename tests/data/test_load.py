@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffnas.data import DESCRIPTIONS, from_tensors, load, subsample
+from diffnas.data.sample import digits
+
+
+@pytest.fixture(scope="module")
+def data():
+    return digits()
+
+
+def test_digits_are_the_same_for_everybody(data):
+    assert data.fingerprint == "e5a5d1a14abb994d0a0d85c0ff5abfe46676b0868348b7d43c7409035c556192"
+
+
+def test_digits_share_out_every_class_and_use_the_whole_range_of_bytes(data):
+    train, test = (torch.bincount(split.labels, minlength=10) for split in (data.train, data.test))
+    assert (train.sum().item(), test.sum().item()) == (1347, 450)
+    assert ((test / (train + test) - 0.25).abs() < 0.01).all()
+    assert data.train.images.unique().numel() == 17
+    assert (int(data.train.images.min()), int(data.train.images.max())) == (0, 255)
+    assert (data.augmentation.pad, data.augmentation.flip) == (1, False)
+
+
+def test_no_digit_is_in_both_splits(data):
+    both = torch.cat([data.train.images, data.test.images]).flatten(1)
+    assert len(torch.unique(both, dim=0)) == 1797
+
+
+def test_a_data_set_is_returned_as_it_is(data):
+    assert load(data) is data
+
+
+def test_a_path_or_its_text_is_read_as_a_folder(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = np.full((20, 20), number, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "mine" / name / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    for what in (tmp_path / "mine", str(tmp_path / "mine"), "mine"):
+        found = load(what, size=16, channels=3)
+        assert (found.name, found.size, found.channels) == ("mine", (16, 16), 3)
+
+
+@pytest.mark.parametrize(
+    ("what", "arguments", "kind", "message"),
+    [
+        ("cifar11", {}, ValueError, "unknown data set 'cifar11'. Did you mean 'cifar10'[?] Known: digits, cifar10,"),
+        ("zebra", {}, ValueError, "unknown data set 'zebra'. Known: "),
+        ("digits", {"size": 16}, ValueError, "leave size and channels out"),
+        ("cifar10", {"channels": 1}, ValueError, "leave size and channels out"),
+        ("some/where", {}, FileNotFoundError, "no folder at some/where"),
+        ("cifar10", {"data_dir": "no/where"}, FileNotFoundError, "no cifar10 at no/where"),
+        ("cifar100", {"data_dir": "no/where"}, FileNotFoundError, "no cifar100 at no/where"),
+    ],
+)
+def test_what_cannot_be_loaded_says_what_can(what, arguments, kind, message):
+    with pytest.raises(kind, match=message):
+        load(what, **arguments)
+
+
+def test_the_hub_is_asked_by_its_prefix(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ImportError, match="hub"):
+        load("hub:me/birds")
+
+
+def test_every_description_is_one_line():
+    assert set(DESCRIPTIONS) >= {"digits", "cifar10", "cifar100"}
+    assert all(text and "\n" not in text for text in DESCRIPTIONS.values())
+
+
+def test_importing_brings_in_no_library_that_may_not_be_needed():
+    code = (
+        "import sys, diffnas.data; "
+        "print([name for name in ('sklearn', 'PIL', 'datasets', 'matplotlib') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "name", "lengths"),
+    [
+        (100, 50, "digits[100,50]", (100, 50)),
+        (100, None, "digits[100]", (100, 450)),
+        (None, 50, "digits[all,50]", (1347, 50)),
+        (None, None, "digits", (1347, 450)),
+    ],
+)
+def test_a_subsample_is_named_after_its_numbers(data, train, test, name, lengths):
+    small = subsample(data, train, test, seed=1)
+    assert (small.name, (len(small.train), len(small.test))) == (name, lengths)
+    assert (small.mean, small.augmentation) == (data.mean, data.augmentation)
+    assert (small.fingerprint == data.fingerprint) == (name == "digits")
+
+
+def test_a_subsample_has_as_many_of_each_class_and_the_seed_decides_which(data):
+    small = subsample(data, 104, None, seed=1)
+    assert torch.bincount(small.train.labels).tolist() == [11] * 4 + [10] * 6
+    assert small.fingerprint == subsample(data, 104, None, seed=1).fingerprint
+    assert small.fingerprint != subsample(data, 104, None, seed=2).fingerprint
+
+
+def test_a_smaller_subsample_is_part_of_a_larger_one(data):
+    small, large = (subsample(data, count, None, seed=3).train for count in (50, 200))
+    larger = {image.numpy().tobytes() for image in large.images}
+    assert all(image.numpy().tobytes() in larger for image in small.images)
+
+
+def test_a_subsample_that_cannot_be_taken_says_what_can():
+    labels = torch.tensor([0, 0, 0, 0, 1, 1])
+    images = torch.zeros(6, 1, 8, 8, dtype=torch.uint8)
+    pair = from_tensors((images, labels), (images, labels), classes=("a", "b"))
+    with pytest.raises(ValueError, match=r"6 pictures need 3 of class 'b', which has 2. Ask for 4 or fewer"):
+        subsample(pair, 6, None)
+    with pytest.raises(ValueError, match="1 pictures cannot cover 2 classes"):
+        subsample(pair, 1, None)
