@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from diffnas.data import DataSet
 from diffnas.engine.listen import NotFinite
 
 
@@ -79,6 +80,19 @@ def check_finite(loss: float, where: str) -> None:
             f"the loss became {loss} in {where}. The last good checkpoint is untouched; "
             "a lower learning rate (--lr), clipping (--clip) or full precision usually helps."
         )
+
+
+def describe_data(data: DataSet) -> dict[str, Any]:
+    """Which pictures a run saw, as plain data."""
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "train": len(data.train),
+        "test": len(data.test),
+        "classes": list(data.classes),
+        "channels": data.channels,
+        "size": list(data.size),
+    }
 
 
 def peak_memory(device: torch.device) -> int:

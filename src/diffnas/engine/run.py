@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -21,10 +21,15 @@ VERSION = 1
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader, or a crash, sees the old one whole or the new one whole."""
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """The same for bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with partial.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
@@ -42,6 +47,21 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "command": sys.argv,
     }
+
+
+class Restorable(Protocol):
+    """A state that can go back to what a checkpoint holds."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to ``state``."""
+
+
+def _difference(kept: object, now: object) -> str:
+    """What differs between two records, the fields only if they have fields."""
+    if isinstance(kept, Mapping) and isinstance(now, Mapping):
+        names = [name for name in {**kept, **now} if kept.get(name) != now.get(name)]
+        return ", ".join(f"{name} was {kept.get(name)!r} and is {now.get(name)!r}" for name in names)
+    return f"it was {kept!r} and is {now!r}"
 
 
 @dataclass(frozen=True)
@@ -132,6 +152,34 @@ class RunFolder:
         kept = self.trace(epochs)
         write_atomically(self.path / TRACE, "".join(json.dumps(line) + "\n" for line in kept))
         return kept
+
+    def check_same(self, record: Mapping[str, Any]) -> None:
+        """Refuse to go on with a run that was begun otherwise.
+
+        Raises:
+            ValueError: naming the part of ``record`` that differs.
+        """
+        kept = self.record
+        for part in record:
+            if part != "notes" and kept.get(part) != record[part]:
+                raise ValueError(
+                    f"{self.path} holds a run with another {part}: {_difference(kept.get(part), record[part])}. "
+                    "Resume it as it was begun, or start anew with another --out."
+                )
+
+    def restore(self, state: Restorable, device: torch.device | str) -> None:
+        """Bring ``state`` to the last checkpoint, if there is one.
+
+        Raises:
+            ValueError: if the checkpoint cannot be read or is one of something else.
+        """
+        saved = self.load(device)
+        try:
+            if saved is not None:
+                state.load_state_dict(saved)
+        except (KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
+            message = str(error).splitlines()[0]
+            raise ValueError(f"the checkpoint in {self.path} does not fit this run: {message}") from error
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint."""

@@ -26,6 +26,7 @@ from diffnas.engine import seeds
 from diffnas.engine.common import (
     Totals,
     check_finite,
+    describe_data,
     fixed_random,
     make_fabric,
     parameter_count,
@@ -181,10 +182,8 @@ def search(
     if out is not None:
         record = describe(data, space, method, settings, notes or {})
         folder = RunFolder.open(out) if resume else RunFolder.create(out, record)
-        _check_same(folder, record)
-    saved = folder.load(fabric.device) if folder else None
-    if saved:
-        _restore(state, saved)
+        folder.check_same(record)
+        folder.restore(state, fabric.device)
     trace = folder.rewind(state.epoch) if folder else []
     loop = _Loop(data, space, method, settings, state, fabric, folder, listener, trace)
     with interruptions() as heard, fixed_random(settings.seed):
@@ -205,34 +204,9 @@ def describe(
         "space": {"name": space.name, "skeleton": space.skeleton, "ops": list(space.ops), "cells": cells},
         "method": {"name": method.name, **components(method)},
         "settings": as_dict(settings),
-        "data": {
-            "name": data.name,
-            "fingerprint": data.fingerprint,
-            "train": len(data.train),
-            "classes": list(data.classes),
-            "channels": data.channels,
-            "size": list(data.size),
-        },
+        "data": describe_data(data),
         "notes": dict(notes),
     }
-
-
-def _check_same(folder: RunFolder, record: Mapping[str, Any]) -> None:
-    kept = folder.record
-    for part in ("phase", "space", "method", "settings", "data"):
-        if kept.get(part) != record[part]:
-            raise ValueError(
-                f"{folder.path} holds a run with another {part}: {kept.get(part)}, now {record[part]}. "
-                "Resume it as it was begun, or start anew with another --out."
-            )
-
-
-def _restore(state: SearchState, saved: Mapping[str, Any]) -> None:
-    try:
-        state.load_state_dict(saved)
-    except (KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
-        message = str(error).splitlines()[0]
-        raise ValueError(f"the checkpoint does not fit this search: {message}") from error
 
 
 def check(space: SearchSpace, method: Method, settings: SearchSettings, data: DataSet) -> None:
