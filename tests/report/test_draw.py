@@ -202,6 +202,15 @@ def test_ordering_columns_removes_crossings_that_can_be_removed():
     assert crossings(ordered(columns, links), links) == 0
 
 
+def test_ordering_never_adds_crossings_and_keeps_the_first_column():
+    columns = [["a", "b", "c"], ["p", "q", "r"], ["x", "y"]]
+    links = [(a, p) for a in "abc" for p in "pqr"] + [("p", "y"), ("q", "x"), ("r", "y")]
+    better = ordered(columns, links)
+    assert better[0] == columns[0]
+    assert [sorted(column) for column in better] == columns
+    assert crossings(better, links) == 9 < crossings(columns, links) == 10
+
+
 def test_heights_keep_the_order_and_the_space_and_line_up_what_is_linked():
     size = {"a": 10.0, "p": 10.0, "q": 20.0}
     y = heights([["a"], ["p", "q"]], [("a", "q")], size, 5.0)

@@ -78,7 +78,7 @@ def svg(genotype: Genotype, *, title: str | None = None) -> str:
     width, height = f"{picture.width:.0f}", f"{picture.height:.0f}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, sans-serif" font-size="{FONT:g}">',
+        f'viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="{FONT:g}">',
         f"<title>{escape(title or 'The cells of a genotype')}</title>",
         f"<desc>{escape(_in_words(genotype))}</desc>",
         '<rect width="100%" height="100%" fill="#ffffff"/>',
