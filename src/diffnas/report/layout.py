@@ -55,7 +55,7 @@ class Heading(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """All there is to draw, in an area of ``width`` by ``height``; later boxes and lines lie on earlier ones."""
+    """All there is to draw, in an area of ``width`` by ``height``; boxes lie on lines."""
 
     width: float
     height: float
