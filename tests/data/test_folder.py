@@ -94,6 +94,10 @@ def test_unreadable_files_are_skipped_and_listed(limit, tmp_path):
     data = folder(tmp_path, memory_limit=limit)
     assert [line.split()[0] for line in data.skipped] == ["a/cut.jpg", "b/cut.png", "b/empty.png", "b/notes.txt"]
     assert "truncated" in data.skipped[0]
+    assert data.skipped[2:] == (
+        "b/empty.png (0 bytes): empty, or not a picture",
+        "b/notes.txt (13 bytes): empty, or not a picture",
+    )
     assert len(data.train) + len(data.test) == 12
 
 

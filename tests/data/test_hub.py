@@ -133,6 +133,7 @@ def test_without_the_package_the_error_gives_the_command(monkeypatch):
         hub("birds")
 
 
+@pytest.mark.filterwarnings("ignore::Warning")  # What datasets and its own dependencies warn about is theirs.
 def test_the_real_package_is_read_like_the_stand_in(monkeypatch):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features({"img": datasets.Image(), "fine": datasets.ClassLabel(names=["a", "b"])})

@@ -116,7 +116,6 @@ def _crop_and_flip(images: Tensor, augmentation: Augmentation, generator: torch.
 
 def _cutout(floats: Tensor, side: int, generator: torch.Generator) -> None:
     """Blank, in place, a square of ``side`` pixels around a random pixel of each picture."""
-
     B, C, H, W = floats.shape
     around = torch.arange(-(side // 2), side - side // 2, device=floats.device)
     # The center is in the picture, so what a clamp moves to the border is a pixel of the clipped square.

@@ -132,13 +132,23 @@ def _look(source: Source, workers: int) -> Readable:
         try:
             image = plain(source.read(row))
         except Exception as error:  # What a damaged file makes Pillow raise has no common type.
-            return _Seen(reason=" ".join(f"{type(error).__name__}: {error}".split()))
+            return _Seen(reason=_reason(error))
         return _Seen(size=(image.height, image.width), grey=image.mode == "L")
 
     with ThreadPoolExecutor(workers) as pool:
         seen = list(pool.map(see, range(len(source.names))))
     rows = [row for row, what in enumerate(seen) if not what.reason]
     return source, torch.tensor(rows, dtype=torch.int64), seen
+
+
+def _reason(error: Exception) -> str:
+    """Why a picture cannot be used, on one line."""
+    from PIL import UnidentifiedImageError
+
+    # Pillow's own words give the place in memory of what it read, which differs in every run.
+    if isinstance(error, UnidentifiedImageError):
+        return "empty, or not a picture"
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _complaints(readable: Readable) -> list[str]:
