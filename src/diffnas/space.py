@@ -7,6 +7,7 @@ offer is simply never kept there, so spaces with a set of operations per edge ne
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +29,10 @@ DARTS_OPS = (
     "dil_conv_5x5",
 )
 NAS_BENCH_201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+
+# What every text form of a genotype can hold.
+_NAME = re.compile(r"[\w.-]+")
 
 
 class Edge(NamedTuple):
@@ -166,8 +171,10 @@ class SearchSpace:
             )
         if self.skeleton == "nas-bench-201":
             cell = self.cells["normal"]
-            if cell.inputs != 1 or len(cell.output) != 1:
-                raise ValueError("cells of the 'nas-bench-201' skeleton have one input and one output node.")
+            if cell.inputs != 1 or cell.output != (cell.nodes - 1,):
+                raise ValueError("cells of the 'nas-bench-201' skeleton have one input, and their last node as output.")
+        if bad := [op for op in self.ops if not _NAME.fullmatch(op)]:
+            raise ValueError(f"operation {bad[0]!r}: a name is made of letters, digits, '_', '.' and '-'.")
 
     @cached_property
     def rows(self) -> dict[str, slice]:

@@ -1,0 +1,80 @@
+"""Search the DARTS space on CIFAR by several methods and seeds, then train every found cell and some random ones.
+
+    python experiments/cifar/run.py --data cifar10 --data-dir DATA --out runs/cifar10
+
+All searches are the recipe ``darts-small``, all trainings its evaluation. What was interrupted goes on where it was,
+and what is done is left alone, so the command can be given again, or in two terminals with different ``--methods``.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from diffnas.components.discretize import strongest_inputs
+from diffnas.data import DataSet, load, subsample
+from diffnas.engine.evaluate import evaluate
+from diffnas.engine.search import search
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.genotype import Genotype, read, save
+from diffnas.method import METHODS
+from diffnas.recipes import RECIPES
+from diffnas.space import darts
+
+RECIPE = RECIPES["darts-small"]
+
+
+def random_cell(seed: int) -> Genotype:
+    """A cell as DARTS would read it off random scores: two inputs a node, any operation but ``none``."""
+    keep = torch.tensor(darts.offered)
+    return strongest_inputs(torch.rand(keep.shape, generator=torch.Generator().manual_seed(seed)), keep, darts)
+
+
+def searched(data: DataSet, name: str, seed: int, epochs: int, out: Path) -> Genotype:
+    """The cell that a method finds."""
+    if not (out / "genotype.json").exists():
+        method = METHODS[name]
+        settings = settle(SearchSettings, method.settings, RECIPE.search, {"seed": seed, "epochs": epochs})
+        resume = (out / "run.json").exists()
+        search(data, space=darts, method=method, settings=settings, out=out, resume=resume, device="cpu")
+    return read(out / "genotype.json")
+
+
+def trained(genotype: Genotype, data: DataSet, epochs: int, out: Path) -> None:
+    """Train a cell's network, all of them in the same way and from the same seed."""
+    if not (out / "result.json").exists():
+        settings = settle(EvaluateSettings, RECIPE.evaluate, {"epochs": epochs})
+        resume = (out / "run.json").exists()
+        result = evaluate(genotype, data, settings=settings, out=out, resume=resume, device="cpu")
+        print(f"{out}: test accuracy {result.accuracy:.4f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="cifar10", choices=["cifar10", "cifar100"])
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="*", default=["sparse", "darts"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--random", nargs="*", type=int, default=[0, 1, 2], help="seeds of random cells")
+    parser.add_argument("--epochs", type=int, default=RECIPE.search["epochs"])
+    parser.add_argument("--train-epochs", type=int, default=RECIPE.evaluate["epochs"])
+    options = parser.parse_args()
+
+    # One thread: the last digits depend on it, and two processes side by side use two cores better.
+    torch.set_num_threads(1)
+    data = subsample(load(options.data, data_dir=options.data_dir), RECIPE.train, None)
+    for seed in options.seeds:
+        for name in options.methods:
+            out = options.out / f"{name}-{seed}"
+            genotype = searched(data, name, seed, options.epochs, out)
+            trained(genotype, data, options.train_epochs, out / "evaluation")
+    for seed in options.random:
+        out = options.out / f"random-{seed}"
+        out.mkdir(parents=True, exist_ok=True)
+        save(random_cell(seed), out / "genotype.json")
+        trained(random_cell(seed), data, options.train_epochs, out / "evaluation")
+
+
+if __name__ == "__main__":
+    main()
