@@ -16,16 +16,22 @@ from torch import Tensor, nn
 
 from diffnas.data import DataSet
 from diffnas.engine.listen import NotFinite
+from diffnas.lookup import lookup
 
 
 def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
-    """Lightning Fabric for one process on one device: "auto", "cpu", "cuda", "mps".
+    """Lightning Fabric for one process on one device: "cpu", "cuda", or "auto" for the best of the two that is there.
+
+    Apple's GPUs are not among them: decisions about alpha are made in float64, which they do not have.
 
     Raises:
         ValueError: for a device or precision that this machine does not have.
     """
+    chosen = lookup(
+        "device", device, {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cpu": "cpu", "cuda": "cuda"}
+    )
     try:
-        return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+        return Fabric(accelerator=chosen, devices=1, precision=precision)  # type: ignore[arg-type]
     except Exception as error:
         message = str(error).splitlines()[0]
         raise ValueError(f"device {device!r} with precision {precision!r} cannot be used here: {message}") from None

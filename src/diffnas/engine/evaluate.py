@@ -119,7 +119,7 @@ def evaluate(
         out: the run folder; None leaves nothing behind.
         resume: go on from the last checkpoint in ``out``, bit for bit as in ``search``.
         listener: hears how it goes.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu" or "cuda".
         precision: Fabric's word for it, such as "32-true" or "bf16-mixed".
         notes: plain data to keep in ``run.json``.
         factories: the user's own operations of the genotype.

@@ -37,7 +37,7 @@ from diffnas.engine.common import (
 from diffnas.engine.listen import Interrupted, Listener, Silent, interruptions
 from diffnas.engine.run import RunFolder
 from diffnas.engine.settings import SearchSettings, as_dict
-from diffnas.genotype import Genotype, save, to_json
+from diffnas.genotype import Genotype, from_json, save, to_json
 from diffnas.method import Method, components
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.supernet import Supernet
@@ -164,7 +164,7 @@ def search(
         resume: go on from the last checkpoint in ``out``; on a CPU with the same number of threads the result is
             bit for bit that of a search that was never interrupted.
         listener: hears how it goes.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu" or "cuda".
         precision: Fabric's word for it, such as "32-true" or "bf16-mixed"; alpha stays in float32.
         notes: plain data to keep in ``run.json``: what is needed to load the data again, say.
 
@@ -220,6 +220,8 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
     widest = max(sum(row) for row in space.offered)
     order = _first_order(method)
+    if order < 1:
+        raise ValueError(f"the order of entmax must be at least 1, got {order:g}; 1.5 to 3 are usual.")
     if method.pruning is not None and order > 1 and widest > 1:
         # Where the least of `widest` operations dies if all others are tied (support of entmax).
         gap = (widest - 1) ** (1 - order) / (order - 1)
@@ -227,7 +229,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
             raise ValueError(
                 f"entmax of order {order:g} over {widest} operations removes one at a gap of {gap:.2g} in alpha, and "
                 f"alpha starts with a spread of {settings.alpha_init:g}: operations would die before any training. "
-                f"Use an order below 4, or --alpha-init {gap / 10:.1g}."
+                f"Use a lower order, such as 3 with the usual alpha-init of 0.001, or --alpha-init {gap / 10:.1g}."
             )
 
 
@@ -235,8 +237,9 @@ def _first_order(method: Method) -> float:
     start = Moment(epoch=0, step=0, epochs=1, steps=1)
     if isinstance(method.weighting, weighting.LearnedEntmax):
         return float(method.weighting.order)
-    if isinstance(method.weighting, partial) and method.weighting.func is weighting.entmax:
-        return schedule.value(method.weighting.keywords.get("order", 3.0), start)
+    bound = method.weighting if isinstance(method.weighting, partial) else partial(method.weighting)
+    if bound.func is weighting.entmax:
+        return schedule.value(bound.keywords.get("order", 3.0), start)
     return 1.0
 
 
@@ -256,6 +259,8 @@ def begin(
     drawn = torch.randn(keep.shape, generator=seeds.generator(settings.seed, "alpha"))
     alpha = (settings.alpha_init * drawn).to(device).requires_grad_()
     own = copy.deepcopy(method.weighting)
+    if isinstance(own, torch.nn.Module):
+        own.to(device)
     arch = [alpha, *weighting.parameters(own)]
     chosen = method.update if settings.alpha_lr is None else partial(method.update, lr=settings.alpha_lr)
     sgd = torch.optim.SGD(
@@ -348,7 +353,6 @@ class _Loop:
     def take_step(self, batch: Batch) -> None:
         state, settings = self.state, self.settings
         self.now = self.moment()
-        self.frozen = state.epoch < settings.alpha_warmup
         self.train = self.prepare(batch, "train")
         if self.method.level.data == "halves" and not self.frozen:
             self.held_out = self.prepare(self.draw_held_out(), "held-out")
@@ -370,7 +374,6 @@ class _Loop:
         state = self.state
         check_finite(state.train.loss, f"epoch {state.epoch}")
         if self.settings.prune_every == "epoch":
-            self.now = replace(self.now, generator=None)
             self.prune()
         found, line = self.line()
         self.trace.append(line)
@@ -396,8 +399,10 @@ class _Loop:
     # What a level works with; see ``components.level.Step``.
 
     def alpha_gradient(self, batch: Batch) -> list[Tensor]:
-        loss = self.loss(batch, self.mix(), self.state.held_out)
-        return list(torch.autograd.grad(loss + self.penalty(), self.state.arch))
+        mix = self.mix()
+        loss = self.loss(batch, mix, self.state.held_out) + self.penalty(mix)
+        # Zeros where nothing depends on alpha: weights that ignore it, or cells that are all ``none``.
+        return list(torch.autograd.grad(loss, self.state.arch, materialize_grads=True))
 
     def weight_gradient(self, batch: Batch) -> None:
         with torch.no_grad():
@@ -405,12 +410,11 @@ class _Loop:
         self.fabric.backward(self.loss(batch, mix, self.state.train))
 
     def both_gradients(self, batch: Batch) -> list[Tensor]:
-        loss = self.loss(batch, self.mix(), self.state.train)
-        self.fabric.backward(loss + self.penalty())
-        gradients = []
-        for tensor in self.state.arch:
-            assert tensor.grad is not None
-            gradients.append(tensor.grad)
+        mix = self.mix()
+        self.fabric.backward(self.loss(batch, mix, self.state.train) + self.penalty(mix))
+        arch = self.state.arch
+        gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in arch]
+        for tensor in arch:
             tensor.grad = None
         return gradients
 
@@ -425,6 +429,11 @@ class _Loop:
         self.state.weight_optimizer.zero_grad()
 
     # The parts of a step.
+
+    @property
+    def frozen(self) -> bool:
+        """Whether alpha is warming up."""
+        return self.state.epoch < self.settings.alpha_warmup
 
     def moment(self) -> Moment:
         state = self.state
@@ -461,10 +470,9 @@ class _Loop:
         totals.add(loss.detach(), logits.detach(), batch[1])
         return loss
 
-    def penalty(self) -> Tensor | float:
+    def penalty(self, mix: Tensor) -> Tensor | float:
         if not self.method.regularizers:
             return 0.0
-        mix = self.mix()
         return torch.stack([rule(mix, self.state.keep, self.now) for rule in self.method.regularizers]).sum()
 
     @torch.no_grad()
@@ -477,7 +485,7 @@ class _Loop:
         state = self.state
         if self.method.pruning is None or self.frozen or state.epoch < self.settings.prune_warmup:
             return
-        keep = self.method.pruning(self.final_mix(), state.keep, self.now)
+        keep = self.method.pruning(self.final_mix(), state.keep, replace(self.moment(), generator=None))
         if bool((state.keep & ~keep).any()):
             state.prune_(keep)
             self.macs = 0
@@ -519,8 +527,10 @@ class _Loop:
         }
 
     def result(self, stopped: str | None) -> SearchResult:
-        mix = self.final_mix().cpu()
-        found = self.method.discretize(mix, self.state.keep.cpu(), self.space)
+        # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
+        last = self.trace[-1]
+        found = from_json(json.dumps(last["genotype"]))
+        mix, keep = torch.tensor(last["mix"], dtype=torch.float64), torch.tensor(last["keep"])
         if self.folder:
             save(found, self.folder.path / GENOTYPE)
         return SearchResult(
@@ -528,7 +538,7 @@ class _Loop:
             problems=found.problems(),
             trace=self.trace,
             stopped=stopped,
-            discarded=tuple(discretize.discarded(mix, self.state.keep.cpu()).tolist()),
+            discarded=tuple(discretize.discarded(mix, keep).tolist()),
             folder=self.folder.path if self.folder else None,
         )
 
