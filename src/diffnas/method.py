@@ -183,7 +183,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "softmax": _option(weighting.softmax, "temperature"),
         "entmax": _option(weighting.entmax, "order"),
         "learned-entmax": weighting.LearnedEntmax,
-        "uniform": _option(weighting.uniform, ""),
+        "uniform": lambda: weighting.uniform,
     },
     "level": {"single": lambda: level.single, "bilevel": lambda: level.bilevel},
     "pruning": {"none": lambda: None, "exact-zero": _option(pruning.exact_zero, "start")},

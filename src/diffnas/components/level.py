@@ -20,12 +20,14 @@ class Step(Protocol):
     Attributes:
         train: the batch that moves the weights: pictures ``(B, C, H, W)`` and labels ``(B,)``.
         held_out: a batch of the pictures that the weights never see; only where the level asks for halves.
-        frozen: True while alpha is warming up and must not move.
     """
 
     train: Batch
     held_out: Batch
-    frozen: bool
+
+    @property
+    def frozen(self) -> bool:
+        """True while alpha is warming up and must not move."""
 
     def alpha_gradient(self, batch: Batch) -> list[Tensor]:
         """Gradients of the loss on ``batch``, penalties included, for alpha and what the weighting learns."""

@@ -33,4 +33,5 @@ def exact_zero(mix: Tensor, keep: Tensor, moment: Moment, *, start: float = 0.0)
     >>> exact_zero(mix, keep, Moment(epoch=0, step=0, epochs=1, steps=1))
     tensor([[ True,  True, False]])
     """
-    return keep if moment.fraction < start else keep & (mix > 0)
+    # Not "mix > 0": a weight that is not a number is no reason to remove anything.
+    return keep if moment.fraction < start else keep & (mix != 0)

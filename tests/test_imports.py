@@ -1,0 +1,131 @@
+"""The architecture, read from the source: imports point downward, and importing does nothing."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import diffnas
+
+ROOT = Path(diffnas.__file__).parent
+
+# From the ground up; a module may import from its own layer and from those below.
+LAYERS = (
+    ("space", "lookup"),
+    ("genotype",),
+    ("components", "data"),
+    ("nets",),
+    ("method", "recipes"),
+    ("engine",),
+    ("report", "tables"),
+    ("api",),
+    ("cli",),
+)
+HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
+
+# The one part of the engine that a report may read: a run folder is plain files.
+READABLE_BY_REPORTS = {"diffnas.engine.run"}
+
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def room(module: str) -> str | None:
+    """The first part of a module's name after ``diffnas``; None for the package itself."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "diffnas" and len(parts) > 1 else None
+
+
+def name_of(path: Path) -> str:
+    return ".".join(("diffnas", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module of ours that a file imports, wherever in the file it does so."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively; write the whole path"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                file = ROOT.parent / Path(*whole.split("."))
+                is_module = file.with_suffix(".py").exists() or file.is_dir()
+                found.add(whole if is_module else str(node.module))
+    return {name for name in found if name.split(".")[0] == "diffnas"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_downward(path: Path):
+    own = room(name_of(path))
+    assert own in HEIGHT, f"{own} has no place in the layers yet"
+    for imported in imports_of(path):
+        other = room(imported)
+        if other is not None:  # the package itself gives its version
+            assert HEIGHT[other] <= HEIGHT[own], f"{name_of(path)} imports {imported}, which stands above it"
+
+
+def test_rooms_of_one_layer_do_not_lean_on_each_other():
+    for path in MODULES:
+        own = room(name_of(path))
+        for imported in imports_of(path):
+            other = room(imported)
+            if other is not None and other != own:
+                assert HEIGHT[other] < HEIGHT[own], f"{name_of(path)} imports {imported}, which stands beside it"
+
+
+def test_reports_read_run_folders_and_never_live_objects():
+    for path in (ROOT / "report").glob("*.py"):
+        engine = {name for name in imports_of(path) if room(name) == "engine"}
+        assert engine <= READABLE_BY_REPORTS, f"{name_of(path)} imports {engine - READABLE_BY_REPORTS}"
+
+
+def test_only_the_methods_file_compares_a_method_with_a_name():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare) and isinstance(node.left, ast.Name | ast.Attribute):
+                word = node.left.id if isinstance(node.left, ast.Name) else node.left.attr
+                text = [part for part in node.comparators if isinstance(part, ast.Constant)]
+                texts = [part for part in text if isinstance(part.value, str)]
+                assert not (word == "method" and texts), f"{path} branches on a method's name"
+
+
+WATCH = """
+import json, os, pathlib, random, sys, tempfile
+os.chdir(tempfile.mkdtemp())
+light = {}
+for name in ("diffnas", "diffnas.space", "diffnas.genotype", "diffnas.lookup"):
+    __import__(name)
+    light[name] = "torch" in sys.modules
+import numpy, torch
+random.seed(1); numpy.random.seed(1); torch.manual_seed(1)
+before = lambda: (
+    hash(random.getstate()), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist(),
+    torch.get_num_threads(), str(torch.get_default_dtype()), torch.is_grad_enabled(), torch.get_default_device().type,
+    torch.are_deterministic_algorithms_enabled(), torch.cuda.is_initialized(), sorted(os.environ.items()),
+)
+first = before()
+failed = []
+for name in json.loads(sys.argv[1]):
+    try:
+        __import__(name)
+    except ImportError as error:
+        if (error.name or "").startswith("diffnas"):
+            raise
+        failed.append(f"{name}: {error}")
+names = ("random", "numpy", "torch", "threads", "dtype", "grad", "device", "deterministic", "cuda", "environment")
+changed = [name for name, a, b in zip(names, first, before()) if a != b]
+print(json.dumps({"light": light, "changed": changed, "failed": failed, "left": os.listdir(".")}))
+"""
+
+
+def test_importing_has_no_effects_and_plain_data_needs_no_torch():
+    names = json.dumps([name_of(path) for path in MODULES if path.stem != "__main__"])
+    done = subprocess.run([sys.executable, "-c", WATCH, names], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert done.stdout.count("\n") == 1, "importing prints something"
+    assert seen == {"light": dict.fromkeys(seen["light"], False), "changed": [], "failed": [], "left": []}
