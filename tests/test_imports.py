@@ -124,7 +124,9 @@ print(json.dumps({"light": light, "changed": changed, "failed": failed, "left": 
 
 def test_importing_has_no_effects_and_plain_data_needs_no_torch():
     names = json.dumps([name_of(path) for path in MODULES if path.stem != "__main__"])
-    done = subprocess.run([sys.executable, "-c", WATCH, names], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, names], capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
     assert done.stdout.count("\n") == 1, "importing prints something"

@@ -236,7 +236,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
 def _first_order(method: Method) -> float:
     start = Moment(epoch=0, step=0, epochs=1, steps=1)
     if isinstance(method.weighting, weighting.LearnedEntmax):
-        return float(method.weighting.order)
+        return method.weighting.order.item()
     bound = method.weighting if isinstance(method.weighting, partial) else partial(method.weighting)
     if bound.func is weighting.entmax:
         return schedule.value(bound.keywords.get("order", 3.0), start)

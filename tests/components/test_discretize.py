@@ -1,0 +1,160 @@
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from diffnas.components.discretize import discarded, strongest_inputs, winners
+from diffnas.components.schedule import Moment
+from diffnas.components.weighting import softmax
+from diffnas.genotype import Genotype
+from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201, s1, without
+
+NB_NONE, NB_SKIP, NB_CONV1, NB_CONV3, NB_POOL = range(5)
+
+
+def scored(
+    space: SearchSpace, scores: Mapping[tuple[str, int, int], Mapping[str, float]], floor: float = 0.01
+) -> Tensor:
+    """Scores with ``floor`` everywhere but where (kind, source, target) says otherwise."""
+    table = torch.full((len(space.edges), len(space.ops)), floor)
+    for row, (kind, edge) in enumerate(space.edges):
+        for op, score in scores.get((kind, edge.source, edge.target), {}).items():
+            table[row, space.ops.index(op)] = score
+    return table
+
+
+def read(genotype: Genotype, kind: str = "normal") -> list[tuple[str, int, int]]:
+    return [tuple(connection) for connection in genotype.cells[kind].connections]
+
+
+def into(genotype: Genotype, target: int, kind: str = "normal") -> list[tuple[str, int]]:
+    return [(op, source) for op, source, into in read(genotype, kind) if into == target]
+
+
+EVERYTHING = torch.ones(28, 8, dtype=torch.bool)
+
+
+def test_a_node_keeps_its_two_strongest_inputs_strongest_first():
+    scores = scored(
+        darts,
+        {
+            ("normal", 0, 3): {"sep_conv_3x3": 0.2},
+            ("normal", 1, 3): {"dil_conv_5x5": 0.4, "sep_conv_3x3": 0.39},
+            ("normal", 2, 3): {"skip_connect": 0.3},
+        },
+    )
+    assert into(strongest_inputs(scores, EVERYTHING, darts), 3) == [("dil_conv_5x5", 1), ("skip_connect", 2)]
+
+
+def test_ties_go_to_the_lower_source_and_to_the_operation_listed_first():
+    found = strongest_inputs(torch.full((28, 8), 0.125), EVERYTHING, darts)
+    expected = [("max_pool_3x3", source, target) for target in (2, 3, 4, 5) for source in (0, 1)]
+    assert read(found) == read(found, "reduce") == expected
+
+
+def test_a_tie_between_later_sources_keeps_the_lower_of_them():
+    tied = {"sep_conv_5x5": 0.5, "dil_conv_3x3": 0.5}
+    scores = scored(darts, {("reduce", 1, 5): tied, ("reduce", 3, 5): tied, ("reduce", 4, 5): tied})
+    found = strongest_inputs(scores, EVERYTHING, darts)
+    assert into(found, 5, "reduce") == [("sep_conv_5x5", 1), ("sep_conv_5x5", 3)]
+
+
+def test_none_cannot_be_chosen_but_takes_its_share_of_the_softmax():
+    """An edge with the larger convolution in alpha loses to one whose ``none`` is weaker."""
+    alpha = scored(
+        darts,
+        {
+            ("normal", 0, 3): {"none": 5.0, "sep_conv_3x3": 2.0},
+            ("normal", 1, 3): {"none": -5.0, "sep_conv_3x3": 1.0},
+            ("normal", 2, 3): {"none": -5.0, "sep_conv_5x5": 1.5},
+        },
+        floor=0.0,
+    )
+    moment = Moment(epoch=0, step=0, epochs=1, steps=1)
+    mixed = strongest_inputs(softmax(alpha, EVERYTHING, moment), EVERYTHING, darts)
+    assert into(mixed, 3) == [("sep_conv_5x5", 2), ("sep_conv_3x3", 1)]
+    shut = EVERYTHING.clone()
+    shut[:, 0] = False
+    alone = strongest_inputs(softmax(alpha, shut, moment), shut, darts)
+    assert into(alone, 3) == [("sep_conv_3x3", 0), ("sep_conv_5x5", 2)]
+
+
+def test_a_node_with_few_inputs_left_keeps_fewer():
+    keep = EVERYTHING.clone()
+    for row, (_, edge) in enumerate(darts.edges):
+        if edge.target == 4 and edge.source != 1:
+            keep[row] = torch.tensor([True] + [False] * 7)
+    found = strongest_inputs(torch.full((28, 8), 0.125), keep, darts)
+    assert into(found, 4) == [("max_pool_3x3", 1)]
+    assert len(into(found, 5)) == 2
+
+
+def test_pruned_operations_cannot_win_whatever_their_score():
+    scores, keep = torch.rand(56 // 2, 8), EVERYTHING.clone()
+    scores[:, 4] = 2.0
+    keep[:, 4] = False
+    for found in (strongest_inputs(scores, keep, darts), winners(scores, keep, darts)):
+        assert all(op != "sep_conv_3x3" for kind in ("normal", "reduce") for op, _, _ in read(found, kind))
+
+
+def test_nas_bench_201_takes_the_argmax_of_every_edge_with_none_among_them():
+    scores = torch.eye(5)[[NB_CONV3, NB_NONE, NB_CONV1, NB_SKIP, NB_NONE, NB_POOL]]
+    expected = [("nor_conv_3x3", 0, 1), ("nor_conv_1x1", 1, 2), ("skip_connect", 0, 3), ("avg_pool_3x3", 2, 3)]
+    keep = torch.ones(6, 5, dtype=torch.bool)
+    assert read(strongest_inputs(scores, keep, nas_bench_201)) == expected
+    assert read(winners(scores, keep, nas_bench_201)) == expected
+
+
+def test_winners_keep_any_number_of_inputs():
+    scores = scored(
+        darts,
+        {(kind, s, t): {"none": 0.9} for kind in ("normal", "reduce") for s in range(5) for t in (2, 4)}
+        | {("normal", s, 5): {"sep_conv_3x3": 0.5} for s in range(5)}
+        | {("normal", s, 3): {"skip_connect": 0.5} for s in range(2)},
+    )
+    found = winners(scores, EVERYTHING, darts)
+    degrees = [len(into(found, target)) for target in (2, 3, 4, 5)]
+    assert degrees == [0, 2, 0, 5]
+    assert into(found, 3) == [("skip_connect", 0), ("skip_connect", 1)]
+
+
+def test_winners_without_none_take_the_best_other_operation_that_is_left():
+    scores = scored(darts, {("normal", 0, 2): {"none": 0.9, "dil_conv_3x3": 0.3}, ("normal", 1, 2): {"none": 0.9}})
+    keep = EVERYTHING.clone()
+    keep[1, 1:] = False  # only none is left on normal 1->2
+    found = winners(scores, keep, darts, none=False)
+    assert into(found, 2) == [("dil_conv_3x3", 0)]
+    assert into(winners(scores, keep, darts), 2) == []
+
+
+def test_exact_ties_of_winners_go_to_the_operation_listed_first():
+    even = torch.full((6, 5), 0.2)
+    keep = torch.ones(6, 5, dtype=torch.bool)
+    assert read(winners(even, keep, nas_bench_201)) == []
+    skips = [("skip_connect", *edge) for _, edge in nas_bench_201.edges]
+    assert read(winners(even, keep, nas_bench_201, none=False)) == skips
+
+
+def test_an_edge_offers_only_its_own_operations():
+    keep = torch.tensor(s1.offered)
+    found = winners(torch.rand(28, len(s1.ops)), keep, s1)
+    for kind, graph in s1.cells.items():
+        offered = dict(zip(graph.edges, graph.ops, strict=True))
+        assert len(read(found, kind)) == 14
+        assert all(op in offered[source, target] for op, source, target in read(found, kind))
+
+
+def test_spaces_of_other_sizes_are_read_too():
+    graph = dense_cell(inputs=2, nodes=2, ops=["skip_connect", "sep_conv_3x3"])
+    space = SearchSpace(
+        name="small", cells={"normal": graph, "reduce": graph}, ops=("skip_connect", "sep_conv_3x3"), in_degree=1
+    )
+    found = strongest_inputs(torch.rand(10, 2), torch.ones(10, 2, dtype=torch.bool), space)
+    assert [target for _, _, target in read(found)] == [2, 3]
+    assert without(darts, "none").column("none") is None
+
+
+def test_discarded_is_the_weight_beside_the_strongest_kept_operation():
+    mix = torch.tensor([[0.5, 0.3, 0.2], [0.0, 1.0, 0.0], [0.9, 0.6, 0.1]])
+    keep = torch.tensor([[True, True, True], [False, True, False], [False, True, True]])
+    torch.testing.assert_close(discarded(mix, keep), torch.tensor([0.5, 0.0, 0.1]))

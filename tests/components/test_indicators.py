@@ -1,0 +1,72 @@
+import math
+
+import pytest
+import torch
+
+from diffnas.components import indicators
+from diffnas.components.discretize import winners
+from diffnas.genotype import parse
+from diffnas.space import darts, nas_bench_201, s1, without
+
+RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+ALL_SKIP = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
+
+
+def measured(mix: torch.Tensor, keep: torch.Tensor, cell: str = RESNET) -> dict[str, float | int]:
+    return indicators.measure(mix, keep, parse(cell), nas_bench_201)
+
+
+def test_even_weights_have_the_entropy_of_a_fair_die():
+    found = measured(torch.full((6, 5), 0.2), torch.ones(6, 5, dtype=torch.bool))
+    assert found["entropy"] == pytest.approx(math.log(5))
+    assert found["none_share"] == pytest.approx(0.2)
+    assert (found["live_ops"], found["live_share"]) == (30, 1.0)
+    assert (found["skips"], found["connections"]) == (2, 4)
+
+
+def test_decided_edges_have_no_entropy():
+    keep = torch.zeros(6, 5, dtype=torch.bool)
+    keep[:, 0] = True
+    found = measured(keep.double(), keep)
+    assert found["entropy"] == 0
+    assert found["none_share"] == 1
+    assert (found["live_ops"], found["live_share"]) == (6, pytest.approx(0.2))
+
+
+def test_weights_that_do_not_sum_to_one_are_compared_as_shares():
+    ones = torch.ones(6, 5)
+    assert measured(0.7 * ones, ones.bool())["entropy"] == pytest.approx(math.log(5))
+
+
+def test_a_space_is_measured_against_what_it_offers():
+    keep = torch.tensor(s1.offered)
+    mix = keep / keep.sum(dim=1, keepdim=True)
+    found = indicators.measure(mix, keep, winners(mix, keep, s1), s1)
+    assert (found["live_ops"], found["live_share"]) == (56, 1.0)
+    assert found["none_share"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("cell", "none_share", "told"),
+    [
+        (RESNET, 0.2, ["2 of 4 connections are skips"]),
+        (RESNET.replace("skip_connect~2", "nor_conv_1x1~2"), 0.2, []),
+        (RESNET.replace("skip_connect~2", "nor_conv_1x1~2"), 0.6, ["'none' holds 60% of the weight"]),
+        (ALL_SKIP, 0.2, ["only skip connections lead to the output", "6 of 6 connections are skips"]),
+    ],
+)
+def test_signs_of_collapse_are_told_in_sentences(cell: str, none_share: float, told: list[str]):
+    mix = torch.full((6, 5), (1 - none_share) / 4)
+    mix[:, 0] = none_share
+    genotype = parse(cell)
+    messages = indicators.warnings(measured(mix, torch.ones(6, 5, dtype=torch.bool), cell), genotype)
+    assert len(messages) == len(told)
+    for message, part in zip(messages, told, strict=True):
+        assert part in message
+
+
+def test_a_space_without_none_has_no_share_of_it():
+    space = without(darts, "none")
+    keep = torch.tensor(space.offered)
+    mix = keep / keep.sum(dim=1, keepdim=True)
+    assert indicators.measure(mix, keep, winners(mix, keep, space), space)["none_share"] == 0.0

@@ -1,0 +1,42 @@
+import math
+from functools import partial
+
+import pytest
+
+from diffnas.components.schedule import Moment, cosine, linear, value
+
+
+def at(epoch: int, step: int = 0, *, epochs: int = 10, steps: int = 5) -> Moment:
+    return Moment(epoch=epoch, step=step, epochs=epochs, steps=steps)
+
+
+def test_the_fraction_counts_steps_from_zero_and_stays_below_one():
+    assert at(0).fraction == 0
+    assert at(5).fraction == 0.5
+    assert at(9, 4).fraction == pytest.approx(49 / 50)
+
+
+def test_a_plain_number_is_its_own_schedule():
+    assert value(3.0, at(4)) == 3.0
+    assert value(partial(linear, start=0.0, stop=1.0), at(5)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("moment", "every", "expected"),
+    [(at(0), "step", 1.0), (at(3), "step", 2.0), (at(3, 4), "step", 1 + 2 * (19 / 50) / 0.6), (at(3, 4), "epoch", 2.0)],
+)
+def test_a_line_rises_step_by_step_or_epoch_by_epoch(moment: Moment, every, expected: float):
+    assert linear(moment, start=1.0, stop=3.0, until=0.6, every=every) == pytest.approx(expected)
+
+
+def test_a_line_stays_at_its_stop():
+    assert linear(at(6), start=1.0, stop=3.0, until=0.6) == 3.0
+    assert linear(at(9, 4), start=1.0, stop=3.0, until=0.6) == 3.0
+
+
+def test_the_cosine_is_the_closed_form_of_every_epoch():
+    rates = [cosine(at(epoch, step, epochs=50), start=0.025, stop=0.001) for epoch in range(50) for step in (0, 3)]
+    closed = [0.001 + 0.024 * (1 + math.cos(math.pi * epoch / 50)) / 2 for epoch in range(50) for _ in (0, 3)]
+    assert rates == pytest.approx(closed)
+    assert rates[0] == 0.025
+    assert rates[-1] > 0.001

@@ -1,0 +1,186 @@
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffnas.components import entmax, schedule, weighting
+from diffnas.components.schedule import Moment
+from diffnas.components.update import adam, move
+from diffnas.components.weighting import LearnedEntmax, Weighting
+from diffnas.method import COMPONENTS, METHODS, component, describe
+
+START = Moment(epoch=0, step=0, epochs=10, steps=10)
+RISING = partial(weighting.entmax, order=partial(schedule.linear, start=1.0, stop=3.0, until=0.6))
+
+# Everything that can be named, everything that a method holds, and orders and schedules besides.
+WEIGHTINGS: dict[str, Weighting] = {
+    **{f"component {name}": component("weighting", name) for name in COMPONENTS["weighting"]},
+    **{describe(method.weighting): method.weighting for method in METHODS.values()},
+    "sharp softmax": partial(weighting.softmax, temperature=0.1),
+    "entmax 1": partial(weighting.entmax, order=1.0),
+    "entmax 1.5": partial(weighting.entmax, order=1.5),
+    "learned entmax 2.5": LearnedEntmax(2.5),
+    "rising entmax": RISING,
+}
+every_weighting = pytest.mark.parametrize("weigh", WEIGHTINGS.values(), ids=WEIGHTINGS)
+
+
+def drawn(
+    edges: int = 7, ops: int = 5, scale: float = 0.3, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    """Random alpha, and a keep with at least one operation on every edge."""
+    generator = torch.Generator().manual_seed(1)
+    alpha = scale * torch.randn(edges, ops, generator=generator, dtype=dtype)
+    keep = torch.rand(edges, ops, generator=generator) < 0.6
+    keep[torch.arange(edges), torch.randint(ops, (edges,), generator=generator)] = True
+    return alpha, keep
+
+
+def at(fraction: float) -> Moment:
+    return Moment(epoch=int(fraction * 10), step=0, epochs=10, steps=10)
+
+
+@every_weighting
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_sum_to_one_and_what_is_pruned_weighs_exactly_nothing(weigh: Weighting, fraction: float, dtype):
+    alpha, keep = drawn(dtype=dtype)
+    mix = weigh(alpha, keep, at(fraction))
+    assert (mix.shape, mix.dtype) == (alpha.shape, dtype)
+    assert (mix[~keep] == 0).all()
+    assert (mix >= 0).all()
+    torch.testing.assert_close(mix.sum(dim=1), torch.ones(len(mix), dtype=dtype))
+
+
+@every_weighting
+def test_a_decided_edge_has_weight_exactly_one(weigh: Weighting):
+    alpha, _ = drawn(edges=5, dtype=torch.float32)
+    keep = torch.eye(5, dtype=torch.bool)
+    assert torch.equal(weigh(alpha, keep, at(0.9)), torch.eye(5))
+
+
+@every_weighting
+def test_an_edge_without_operations_gets_zeros_and_no_gradient_that_is_not_a_number(weigh: Weighting):
+    alpha, keep = drawn()
+    keep[2] = False
+    alpha.requires_grad_()
+    mix = weigh(alpha, keep, START)
+    assert (mix[2] == 0).all()
+    if mix.requires_grad:
+        (gradient,) = torch.autograd.grad((mix * torch.arange(5.0)).sum(), alpha, materialize_grads=True)
+        assert gradient.isfinite().all()
+        assert (gradient[2] == 0).all()
+
+
+@every_weighting
+def test_the_gradient_is_that_of_finite_differences_and_nothing_where_pruned(weigh: Weighting):
+    alpha, keep = drawn()
+    alpha.requires_grad_()
+    if weigh is weighting.uniform:
+        assert not weigh(alpha, keep, at(0.5)).requires_grad
+        return
+    # Far from every boundary of the support, where the map has a kink.
+    assert torch.autograd.gradcheck(lambda alpha: weigh(alpha, keep, at(0.5)), (alpha,), eps=1e-7, atol=1e-4)
+    mix = weigh(alpha, keep, at(0.5))
+    (gradient,) = torch.autograd.grad((mix * torch.arange(5.0)).sum(), alpha)
+    assert (gradient[~keep] == 0).all()
+
+
+@every_weighting
+def test_adding_a_constant_to_alpha_changes_nothing(weigh: Weighting):
+    alpha, keep = drawn()
+    torch.testing.assert_close(weigh(alpha + 3.0, keep, at(0.5)), weigh(alpha, keep, at(0.5)))
+
+
+@every_weighting
+def test_an_operation_that_was_pruned_has_no_influence(weigh: Weighting):
+    alpha, keep = drawn()
+    other = torch.where(keep, alpha, torch.full_like(alpha, 50.0))
+    assert torch.equal(weigh(other, keep, at(0.5)), weigh(alpha, keep, at(0.5)))
+
+
+@every_weighting
+def test_weights_stay_in_float32_under_autocast(weigh: Weighting):
+    alpha, keep = drawn(dtype=torch.float32)
+    plain = weigh(alpha, keep, at(0.5))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = weigh(alpha, keep, at(0.5))
+    assert cast.dtype == torch.float32
+    assert torch.equal(cast, plain)
+
+
+def test_softmax_agrees_with_exponentials_written_out():
+    alpha, keep = drawn(edges=3)
+    powers = (alpha / 0.7).exp() * keep
+    expected = powers / powers.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(weighting.softmax(alpha, keep, START, temperature=0.7), expected)
+
+
+def test_a_scheduled_temperature_is_the_one_of_the_moment():
+    alpha, keep = drawn()
+    falling = partial(weighting.softmax, temperature=partial(schedule.linear, start=2.0, stop=1.0))
+    assert torch.equal(falling(alpha, keep, at(0.5)), weighting.softmax(alpha, keep, START, temperature=1.5))
+
+
+def test_a_scheduled_order_begins_as_softmax_and_ends_at_its_stop():
+    alpha, keep = drawn(scale=0.01)
+    torch.testing.assert_close(RISING(alpha, keep, START), weighting.softmax(alpha, keep, START))
+    assert torch.equal(RISING(alpha, keep, at(0.3)), entmax.entmax(alpha, keep, 2.0))
+    assert torch.equal(RISING(alpha, keep, at(0.9)), entmax.entmax(alpha, keep, 3.0))
+
+
+def test_uniform_weights_do_not_hear_alpha():
+    keep = torch.tensor([[True, True, True, True, False]])
+    assert weighting.uniform(torch.randn(1, 5), keep, START).tolist() == [[0.25, 0.25, 0.25, 0.25, 0.0]]
+
+
+def test_a_learned_order_starts_where_it_is_told_and_stays_inside_its_bounds():
+    learned = LearnedEntmax(2.0, low=1.1, high=3.0)
+    assert learned.order.item() == pytest.approx(2.0)
+    with torch.no_grad():
+        learned.position.fill_(1e3)
+        assert learned.order.item() == pytest.approx(3.0)
+        learned.position.fill_(-1e3)
+        assert learned.order.item() == pytest.approx(1.1)
+
+
+@pytest.mark.parametrize("order", [1.0, 1.05, 3.5, 4.0])
+def test_a_learned_order_cannot_start_outside_its_bounds(order: float):
+    with pytest.raises(ValueError, match="must lie between"):
+        LearnedEntmax(order)
+
+
+def test_a_learned_order_gets_the_gradient_of_finite_differences():
+    learned = LearnedEntmax(1.7).double()
+    alpha, keep = drawn()
+    costs = torch.arange(5.0, dtype=torch.float64)
+
+    def loss(position: Tensor) -> Tensor:
+        return (torch.func.functional_call(learned, {"position": position}, (alpha, keep, START)) * costs).sum()
+
+    (gradient,) = torch.autograd.grad((learned(alpha, keep, START) * costs).sum(), learned.position)
+    with torch.no_grad():
+        step = 1e-6
+        slope = (loss(learned.position + step) - loss(learned.position - step)) / (2 * step)
+    torch.testing.assert_close(gradient, slope, rtol=1e-5, atol=1e-8)
+    assert gradient != 0
+
+
+def test_a_learned_order_moves_with_alpha_in_one_step():
+    learned = LearnedEntmax(1.5)
+    alpha, keep = drawn(dtype=torch.float32)
+    alpha.requires_grad_()
+    tensors = [alpha, *weighting.parameters(learned)]
+    optimizer = adam(tensors, lr=0.01)
+    loss = (learned(alpha, keep, START) * torch.arange(5.0)).sum()
+    before, start = learned.order.item(), alpha.detach().clone()
+    move(optimizer, tensors, torch.autograd.grad(loss, tensors), keep)
+    assert learned.order.item() != before
+    assert not torch.equal(alpha, start)
+
+
+def test_only_a_weighting_with_something_to_learn_has_parameters():
+    assert weighting.parameters(weighting.softmax) == []
+    assert weighting.parameters(RISING) == []
+    assert len(weighting.parameters(LearnedEntmax())) == 1
