@@ -1,3 +1,90 @@
-"""Differentiable neural architecture search."""
+"""Differentiable neural architecture search: published methods as compositions of a few components.
+
+>>> import diffnas
+>>> diffnas.read_genotype("DARTS_V2").skeleton
+'darts'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffnas.api import RunResult, evaluate, load, run, search
+    from diffnas.data import DataSet, from_dataset, from_tensors
+    from diffnas.data import load as load_data
+    from diffnas.engine.evaluate import EvaluateResult
+    from diffnas.engine.listen import Interrupted, Listener, NotFinite
+    from diffnas.engine.search import SearchResult
+    from diffnas.engine.settings import EvaluateSettings, SearchSettings
+    from diffnas.engine.trained import Trained
+    from diffnas.genotype import PUBLISHED, Genotype
+    from diffnas.genotype import read as read_genotype
+    from diffnas.method import METHODS, Method, compose
+    from diffnas.recipes import RECIPES, Recipe
+    from diffnas.report.draw import draw
+    from diffnas.space import SPACES, SearchSpace, dense_cell
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "METHODS",
+    "PUBLISHED",
+    "RECIPES",
+    "SPACES",
+    "DataSet",
+    "EvaluateResult",
+    "EvaluateSettings",
+    "Genotype",
+    "Interrupted",
+    "Listener",
+    "Method",
+    "NotFinite",
+    "Recipe",
+    "RunResult",
+    "SearchResult",
+    "SearchSettings",
+    "SearchSpace",
+    "Trained",
+    "compose",
+    "dense_cell",
+    "draw",
+    "evaluate",
+    "from_dataset",
+    "from_tensors",
+    "load",
+    "load_data",
+    "read_genotype",
+    "run",
+    "search",
+]
+
+# Where each name lives. They are imported when first used, so that `import diffnas` does not wait for torch.
+_HOMES = {
+    "diffnas.api": ("RunResult", "evaluate", "load", "run", "search"),
+    "diffnas.data": ("DataSet", "from_dataset", "from_tensors"),
+    "diffnas.engine.evaluate": ("EvaluateResult",),
+    "diffnas.engine.listen": ("Interrupted", "Listener", "NotFinite"),
+    "diffnas.engine.search": ("SearchResult",),
+    "diffnas.engine.settings": ("EvaluateSettings", "SearchSettings"),
+    "diffnas.engine.trained": ("Trained",),
+    "diffnas.genotype": ("PUBLISHED", "Genotype"),
+    "diffnas.method": ("METHODS", "Method", "compose"),
+    "diffnas.recipes": ("RECIPES", "Recipe"),
+    "diffnas.report.draw": ("draw",),
+    "diffnas.space": ("SPACES", "SearchSpace", "dense_cell"),
+}
+_RENAMED = {"load_data": ("diffnas.data", "load"), "read_genotype": ("diffnas.genotype", "read")}
+_PLACES = {name: (home, name) for home, names in _HOMES.items() for name in names} | _RENAMED
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'diffnas' has no attribute {name!r}")
+    home, there = _PLACES[name]
+    return getattr(import_module(home), there)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

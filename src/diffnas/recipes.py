@@ -45,6 +45,39 @@ RECIPES: dict[str, Recipe] = {
         },
         train=5_000,
     ),
+    "digits": Recipe(
+        about="The embedded digits, searched and evaluated in about two minutes on a laptop's CPU.",
+        search={"epochs": 12, "channels": 4, "depth": 5, "lr": 0.05, "alpha_lr": 1e-3},
+        evaluate={
+            "epochs": 15,
+            "batch": 64,
+            "lr": 0.05,
+            "channels": 8,
+            "depth": 5,
+            "drop_path": 0.0,
+            "auxiliary": 0.0,
+            "cutout": 0,
+        },
+    ),
+    "quick": Recipe(
+        about=(
+            "Your own pictures on a laptop's CPU: half resolution, small nets, and at most 4,000 pictures in the "
+            "search. For a first look; on a GPU, or with more time, take more epochs and channels."
+        ),
+        search={"epochs": 20, "channels": 8, "depth": 5, "stem": "cifar-half", "lr": 0.05, "alpha_lr": 1e-3},
+        evaluate={
+            "epochs": 40,
+            "batch": 64,
+            "lr": 0.05,
+            "channels": 16,
+            "depth": 5,
+            "stem": "cifar-half",
+            "drop_path": 0.1,
+            "auxiliary": 0.0,
+            "cutout": None,
+        },
+        train=4000,
+    ),
     "nas-bench-201-small": Recipe(
         about="NAS-Bench-201 in minutes on one core: 10,000 pictures, 8 channels, one cell a stage, half resolution.",
         space="nas-bench-201",

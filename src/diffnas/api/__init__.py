@@ -1,0 +1,17 @@
+"""The verbs for Python: names become objects, layers of settings are merged, and the engine does the work."""
+
+from diffnas.api.phases import RunResult, draw_into, evaluate, evaluation_folder, run, run_folder, search
+from diffnas.api.predict import predict_files
+from diffnas.engine.trained import load
+
+__all__ = [
+    "RunResult",
+    "draw_into",
+    "evaluate",
+    "evaluation_folder",
+    "load",
+    "predict_files",
+    "run",
+    "run_folder",
+    "search",
+]

@@ -1,0 +1,138 @@
+"""What a run folder notes about how it was asked for: enough to load the data and build the method again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors
+from diffnas.data import load as load_data
+from diffnas.engine.run import RunFolder
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+
+S = TypeVar("S", SearchSettings, EvaluateSettings)
+Phase = Literal["search", "evaluate"]
+
+Data: TypeAlias = Any
+"""A name, a folder, a ``DataSet``, a torch ``Dataset``, or tensors: ``((pictures, labels), (pictures, labels))``."""
+
+
+class DataNote(BaseModel):
+    """How to load the data again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    what: str
+    data_dir: str | None = None
+    size: int | None = None
+
+
+class Notes(BaseModel):
+    """The ``notes`` of ``run.json``: names, where names were given; None for what was given as an object.
+
+    Attributes:
+        data: how to load the data again.
+        train: how many training pictures the search sees; None for all.
+        recipe, space, method: by name.
+        components: what stands in place of the method's own components, as text.
+        evaluation: settings for the evaluation that follows the search.
+        device, precision: as they were asked for.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    data: DataNote | None = None
+    train: int | None = None
+    recipe: str = "published"
+    space: str | None = None
+    method: str | None = "sparse"
+    components: dict[str, str] = {}
+    evaluation: dict[str, Any] = {}
+    device: str = "auto"
+    precision: str = "32-true"
+
+    def but(self, **given: Any) -> Notes:
+        """The same notes with what was given; None is what was not given."""
+        return self.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
+    """The notes of a run that has begun, and all of its record.
+
+    Raises:
+        ValueError: if there is no run, or one of another phase, or its record is damaged.
+    """
+    record = RunFolder.open(folder).record
+    if record.get("phase") != phase:
+        found = str(record.get("phase"))
+        raise ValueError(f"{folder} holds a run of the phase {found!r}, not {phase!r}; try: diffnas {found}.")
+    try:
+        notes = Notes.model_validate(record.get("notes"))
+        TypeAdapter(dict[str, Any]).validate_python(record.get("settings"), strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{folder / 'run.json'} is damaged: {first_complaint(error)}.") from None
+    return notes, record
+
+
+def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, size: int | None) -> DataNote | None:
+    """How to load the data again; None if it was given as an object, which only its owner can make again."""
+    if data is not None and not isinstance(data, str | Path):
+        return None
+    note = kept if data is None else DataNote(what=_whereabouts(data))
+    place = None if data_dir is None else str(Path(data_dir).resolve())
+    given = {name: value for name, value in (("data_dir", place), ("size", size)) if value is not None}
+    return note.model_copy(update=given) if note else None
+
+
+def _whereabouts(data: str | Path) -> str:
+    """A name as it is; a folder in full, so that a run can go on from anywhere."""
+    named = isinstance(data, str) and (data in DESCRIPTIONS or not Path(data).is_dir())
+    return str(data) if named else str(Path(data).resolve())
+
+
+def load_noted(note: DataNote | None, data: Data, size: int | None, download: bool) -> DataSet:
+    """The data set, from its note or from the object that was given.
+
+    Raises:
+        ValueError: if there is neither, or the object cannot be a data set.
+    """
+    if note is not None:
+        return load_data(note.what, data_dir=note.data_dir, size=note.size, download=download)
+    if data is None:
+        raise ValueError("no data named, and none noted in a run folder. Name some: digits, cifar10, a folder, ...")
+    if isinstance(data, DataSet):
+        return data
+    if not isinstance(data, tuple):
+        return from_dataset(data, size=size)
+    if len(data) != 2 or not all(isinstance(split, tuple) and len(split) == 2 for split in data):
+        raise ValueError("tensors must come as ((pictures, labels), (pictures, labels)): training, then test.")
+    return from_tensors(*data)
+
+
+def settings_of(kind: type[S], *layers: Mapping[str, Any]) -> S:
+    """Settings from layers of options, the later ones winning; text is read as the type of its setting.
+
+    Raises:
+        ValueError: for an unknown setting, or a value of the wrong type or range.
+
+    >>> settings_of(SearchSettings, {"epochs": 200}, {"lr": "1e-2"}).lr
+    0.01
+    """
+    merged = {name: value for layer in layers for name, value in layer.items()}
+    if not set(merged) <= set(kind.__dataclass_fields__):
+        settle(kind, merged)  # raises, with the nearest name
+    try:
+        return TypeAdapter(kind).validate_python(merged)
+    except ValidationError as error:
+        raise ValueError(f"bad setting {first_complaint(error)}.") from None
+
+
+def first_complaint(error: ValidationError) -> str:
+    """The first thing that is wrong, on one line."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ").removesuffix(".")
+    return f"{place}: {message}, got {first['input']!r}" if place else message

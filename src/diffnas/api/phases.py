@@ -1,0 +1,342 @@
+"""Search, evaluate, and both in a row, with names where the engine wants objects."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, settings_of
+from diffnas.data import DataSet, subsample
+from diffnas.engine.evaluate import EvaluateResult
+from diffnas.engine.evaluate import evaluate as run_evaluation
+from diffnas.engine.listen import Listener
+from diffnas.engine.run import RECORD, write_atomically
+from diffnas.engine.search import SearchResult
+from diffnas.engine.search import search as run_search
+from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.genotype import Genotype, from_json, read
+from diffnas.lookup import lookup
+from diffnas.method import Method, compose
+from diffnas.recipes import RECIPES, Recipe
+from diffnas.space import SPACES, OpFactory, SearchSpace
+
+EVALUATION = "evaluation"
+SKIPPED = "skipped.txt"
+DRAWINGS = ("cell.svg", "cell.png")
+SHARED = ("data_dir", "size", "download", "device", "precision")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a whole run gave.
+
+    Attributes:
+        search: what was found.
+        evaluation: what the found network, trained from scratch, scores.
+        drawings: the pictures of the cells; empty without a run folder.
+    """
+
+    search: SearchResult
+    evaluation: EvaluateResult
+    drawings: tuple[Path, ...]
+
+
+def search(
+    data: Data = None,
+    *,
+    space: str | SearchSpace | None = None,
+    method: str | Method | None = None,
+    components: Mapping[str, str] | None = None,
+    recipe: str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    data_dir: str | Path | None = None,
+    size: int | None = None,
+    train: int | None = None,
+    download: bool = False,
+    device: str | None = None,
+    precision: str | None = None,
+    listener: Listener | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> SearchResult:
+    """Search the cells that suit ``data``; its test split is never touched.
+
+    What is left out comes from the run folder when a run is resumed, else from the recipe, else from the method.
+
+    Args:
+        data: "digits" (the default), "cifar10", "cifar100", "hub:NAME", a folder of class folders, a ``DataSet``, a
+            torch ``Dataset``, or tensors: ``((pictures, labels), (pictures, labels))``, training and test.
+        space: a space or the name of one; by default the recipe's, "darts" in most.
+        method: a method or the name of one; by default "sparse".
+        components: what to put in place of the method's own components, as text: ``{"weighting": "entmax:2"}``.
+        recipe: a name in ``RECIPES``; by default "published", the sizes of the papers.
+        out: the run folder; None leaves nothing behind.
+        resume: go on with the run in ``out``. What was given as an object then must be given again.
+        data_dir: where the files of CIFAR are.
+        size: height and width to bring pictures to.
+        train: how many training pictures the search sees; all by default.
+        download: whether the files of CIFAR may be fetched.
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "32-true", "bf16-mixed", ...
+        listener: hears how it goes.
+        evaluation: settings for the evaluation that will follow; kept in the run folder until then.
+        settings: what ``SearchSettings`` has: ``epochs=50``, ``seed=1``, ...
+
+    Raises:
+        ValueError: for anything that cannot work, with what would; nothing is touched.
+
+    >>> found = search("digits", space="nas-bench-201", train=100, epochs=1, channels=4, depth=3)
+    >>> found.genotype.skeleton
+    'nas-bench-201'
+    """
+    place = _path(out, resume)
+    kept, record = read_notes(place, "search") if place and resume else (_fresh(recipe), None)
+    recipes = [_recipe(kept.recipe)] if record is None else [_recipe(recipe)] if recipe else []
+    notes = kept.but(
+        train=train, recipe=recipe, components=components, evaluation=evaluation, device=device, precision=precision
+    )
+    chosen_space, notes = _space(space, notes)
+    chosen_method, notes = _method(method, notes)
+    note = note_data(kept.data, data, data_dir, size)
+    whole = load_noted(note, data, size, download)
+    if record is None and notes.train is None:
+        notes = notes.but(train=_cap(whole, recipes[0].train))
+    notes = notes.model_copy(update={"data": note})
+    first = chosen_method.settings if record is None else record["settings"]
+    found = run_search(
+        subsample(whole, notes.train, None),
+        space=chosen_space,
+        method=chosen_method,
+        settings=settings_of(SearchSettings, first, *(recipe.search for recipe in recipes), settings),
+        out=place,
+        resume=resume,
+        listener=listener,
+        device=notes.device,
+        precision=notes.precision,
+        notes=notes.model_dump(),
+    )
+    _list_skipped(whole, place, listener)
+    return found
+
+
+def evaluate(
+    what: Genotype | SearchResult | str | Path | None = None,
+    data: Data = None,
+    *,
+    recipe: str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    data_dir: str | Path | None = None,
+    size: int | None = None,
+    download: bool = False,
+    device: str | None = None,
+    precision: str | None = None,
+    listener: Listener | None = None,
+    factories: Mapping[str, OpFactory] | None = None,
+    **settings: Any,
+) -> EvaluateResult:
+    """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
+
+    Args:
+        what: a genotype, what ``search`` gave, a run folder, a genotype file, a text that holds one, or the name of a
+            published cell. May be left out when an evaluation is resumed.
+        data: as in ``search``; of a run folder, the data it was searched with unless given.
+        recipe: a name in ``RECIPES``; by default the one of the run folder's search, or "published".
+        out: where to leave the network; by default ``evaluation`` in the folder of the search, if there is one.
+        resume: go on with the evaluation in ``out``.
+        data_dir: where the files of CIFAR are.
+        size: height and width to bring pictures to.
+        download: whether the files of CIFAR may be fetched.
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "32-true", "bf16-mixed", ...
+        listener: hears how it goes.
+        factories: the user's own operations of the genotype.
+        settings: what ``EvaluateSettings`` has: ``epochs=600``, ``channels=36``, ...
+
+    Raises:
+        ValueError: for anything that cannot work, with what would; nothing is touched.
+    """
+    source = run_folder(what)
+    place = _path(out if out is not None or source is None else source / EVALUATION, resume)
+    if place and resume:
+        kept, record = read_notes(place, "evaluate")
+        layers = [record["settings"], _recipe(recipe).evaluate if recipe else {}]
+        genotype = _genotype(what) if what is not None else from_json(json.dumps(record.get("genotype")))
+    else:
+        kept = read_notes(source, "search")[0] if source else Notes()
+        layers = [_recipe(recipe or kept.recipe).evaluate, kept.evaluation]
+        genotype = _genotype(what)
+    note = note_data(kept.data, data, data_dir, size)
+    whole = load_noted(note, data, size, download)
+    notes = kept.but(recipe=recipe, device=device, precision=precision).model_copy(update={"data": note})
+    result = run_evaluation(
+        genotype,
+        whole,
+        settings=settings_of(EvaluateSettings, *layers, settings),
+        out=place,
+        resume=resume,
+        listener=listener,
+        device=notes.device,
+        precision=notes.precision,
+        notes=notes.model_dump(),
+        factories=factories,
+    )
+    _list_skipped(whole, place, listener)
+    return result
+
+
+def run(
+    data: Data = None,
+    *,
+    recipe: str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    seed: int | None = None,
+    search_settings: Mapping[str, Any] | None = None,
+    evaluate_settings: Mapping[str, Any] | None = None,
+    listener: Listener | None = None,
+    **choices: Any,
+) -> RunResult:
+    """Search, evaluate what was found, and draw it.
+
+    Args:
+        data: as in ``search``.
+        recipe: a name in ``RECIPES``; by default "digits" for the digits and "quick" for all other data.
+        out: the run folder; None leaves nothing behind.
+        resume: go on with the run in ``out``, in whichever phase it was.
+        seed: of both phases.
+        search_settings, evaluate_settings: settings of the two phases, over those of the recipe.
+        listener: hears how both go.
+        choices: other arguments of ``search``: ``method``, ``space``, ``train``, ``data_dir``, ``device``, ...
+
+    Raises:
+        ValueError: for anything that cannot work, with what would; nothing is touched.
+    """
+    recipe = recipe if recipe or resume else recipe_for(data)
+    seeded = {} if seed is None else {"seed": seed}
+    later = {**seeded, **(evaluate_settings or {})}
+    # Checked before the search, which is too long to find a typing error after it.
+    settings_of(EvaluateSettings, later)
+    found = search(
+        data,
+        recipe=recipe,
+        out=out,
+        resume=resume,
+        listener=listener,
+        evaluation=later or None,
+        **choices,
+        **{**seeded, **(search_settings or {})},
+    )
+    begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
+    shared = {name: choices[name] for name in SHARED if name in choices}
+    result = evaluate(
+        found,
+        data if data is not None or found.folder else "digits",
+        recipe=recipe,
+        resume=begun,
+        listener=listener,
+        **shared,
+        **later,
+    )
+    drawings = draw_into(found.folder, found.genotype) if found.folder else ()
+    return RunResult(search=found, evaluation=result, drawings=drawings)
+
+
+def recipe_for(data: Data) -> str:
+    """The recipe of a whole run on ``data``, unless one is named."""
+    return "digits" if data is None or (isinstance(data, str) and data == "digits") else "quick"
+
+
+def run_folder(what: object) -> Path | None:
+    """The folder of the search that ``what`` stands for, if it stands for one."""
+    if isinstance(what, SearchResult):
+        return what.folder
+    if isinstance(what, str | Path) and os.path.isfile(os.path.join(what, RECORD)):
+        return Path(what)
+    return None
+
+
+def evaluation_folder(folder: Path) -> Path:
+    """Where the evaluation is when a user names its folder, or that of the search before it."""
+    return folder / EVALUATION if (folder / EVALUATION / RECORD).is_file() else folder
+
+
+def draw_into(folder: Path, genotype: Genotype) -> tuple[Path, ...]:
+    """Draw the cells into a run folder."""
+    from diffnas.report.draw import draw
+
+    return tuple(path for name in DRAWINGS for path in draw(genotype, folder / name))
+
+
+def _path(out: str | Path | None, resume: bool) -> Path | None:
+    if resume and out is None:
+        raise ValueError("resume needs the run folder: pass it as out.")
+    return None if out is None else Path(out)
+
+
+def _recipe(name: str) -> Recipe:
+    return lookup("recipe", name, RECIPES)
+
+
+def _fresh(recipe: str | None) -> Notes:
+    """The notes of a search of which nothing has been said but the recipe."""
+    name = recipe or "published"
+    return Notes(data=DataNote(what="digits"), recipe=name, space=_recipe(name).space)
+
+
+def _space(given: str | SearchSpace | None, notes: Notes) -> tuple[SearchSpace, Notes]:
+    """The space, and notes that name it if it can be named."""
+    if isinstance(given, SearchSpace):
+        return given, notes.model_copy(update={"space": None})
+    name = given or notes.space
+    if name is None:
+        raise ValueError("the run was begun with a space made in Python; pass it again to resume.")
+    return lookup("space", name, SPACES), notes.but(space=name)
+
+
+def _method(given: str | Method | None, notes: Notes) -> tuple[Method, Notes]:
+    """The method, and notes that name it if it can be named."""
+    if isinstance(given, Method):
+        if notes.components:
+            raise ValueError("components replace those of a method given by name; change a Method with replace().")
+        return given, notes.model_copy(update={"method": None})
+    name = given or notes.method
+    if name is None:
+        raise ValueError("the run was begun with a method made in Python; pass it again to resume.")
+    return compose(name, notes.components), notes.but(method=name)
+
+
+def _cap(data: DataSet, most: int | None) -> int | None:
+    """How many training pictures a recipe that wants ``most`` leaves to a search: None where there are no more."""
+    if most is None or len(data.train) <= most:
+        return None
+    # The same number of every class, so the smallest class decides.
+    smallest = int(torch.bincount(data.train.labels.cpu()).min())
+    return min(most, smallest * len(data.classes))
+
+
+def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:
+    if what is None:
+        raise ValueError("name what to evaluate: a run folder, a genotype file or text, or a published cell.")
+    if isinstance(what, SearchResult):
+        return what.genotype
+    return what if isinstance(what, Genotype) else read(what)
+
+
+def _list_skipped(data: DataSet, place: Path | None, listener: Listener | None) -> None:
+    """Say which files could not be read as pictures, the first of them aloud and all in the run folder."""
+    if not data.skipped:
+        return
+    if place is not None:
+        write_atomically(place / SKIPPED, "\n".join(data.skipped) + "\n")
+    if listener is not None:
+        several = f"{len(data.skipped)} files were" if len(data.skipped) > 1 else "1 file was"
+        more = f"; ... All are in {SKIPPED} in the run folder." if place is not None and len(data.skipped) > 3 else ""
+        listener.warn(f"{several} skipped: {'; '.join(data.skipped[:3])}{more}")

@@ -1,0 +1,103 @@
+"""Progress on the standard error stream: a bar where it is a terminal, a line an epoch where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+
+class Rate(TextColumn):
+    """Steps a second."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Task) -> Text:
+        """Such as ``12.3 steps/s``; nothing before the first steps are over."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} steps/s" if speed else "", style="cyan")
+
+
+class Display:
+    """A listener that shows how a run goes.
+
+    Args:
+        console: of the standard error stream.
+        quiet: show warnings only.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        self.console, self.quiet = console, quiet
+        self.bar: Progress | None = None
+        self.told: set[str] = set()
+        self.phase, self.epochs, self.steps, self.done = "", 0, 0, 0
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # A run that fails does not end its phase; the bar must not stay on the terminal.
+        self.end()
+
+    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+        """Start the bar at what is done already."""
+        self.phase, self.epochs, self.steps, self.done = phase, epochs, steps, done // max(steps, 1)
+        if done and not self.quiet:
+            self.console.print(f"{phase}: going on at epoch {self.done + 1} of {epochs}")
+        if self.quiet or not self.console.is_terminal:
+            return
+        self.bar = Progress(
+            TextColumn("[bold]{task.fields[phase]}"),
+            BarColumn(bar_width=24),
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=self.console,
+            transient=True,
+        )
+        self.task = self.bar.add_task(
+            "", total=epochs * steps, completed=done, phase=phase, epoch=self.epoch_now, epochs=epochs, numbers=""
+        )
+        self.bar.start()
+
+    @property
+    def epoch_now(self) -> int:
+        """The running epoch, counted from 1."""
+        return min(self.done + 1, self.epochs)
+
+    def step(self, loss: float, accuracy: float) -> None:
+        """Move the bar."""
+        if self.bar:
+            self.bar.update(self.task, advance=1, numbers=_numbers(loss, accuracy))
+
+    def epoch(self, line: Mapping[str, Any]) -> None:
+        """Count the epoch, or print its line."""
+        self.done = int(line["epoch"]) + 1
+        if self.bar:
+            # On a GPU not every step is heard of, every epoch is.
+            self.bar.update(self.task, completed=self.done * self.steps, epoch=self.epoch_now)
+        elif not self.quiet:
+            live = f", {line['indicators']['live_ops']} live operations" if "indicators" in line else ""
+            numbers = _numbers(line["train_loss"], line["train_accuracy"])
+            self.console.print(f"{self.phase}: epoch {self.done}/{self.epochs}, {numbers}{live}", highlight=False)
+
+    def warn(self, message: str) -> None:
+        """Say it once, in yellow; the same thing in a later epoch is not said again."""
+        if message not in self.told:
+            self.told.add(message)
+            self.console.print(f"warning: {message}", style="yellow", highlight=False, markup=False)
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+
+def _numbers(loss: float, accuracy: float) -> str:
+    return f"loss {loss:.3f}, accuracy {accuracy:.1%}"

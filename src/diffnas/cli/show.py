@@ -1,0 +1,162 @@
+"""What the commands print when they are done."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from diffnas.engine.evaluate import EvaluateResult
+    from diffnas.engine.search import SearchResult
+    from diffnas.genotype import Genotype
+    from diffnas.space import SearchSpace
+
+
+def cells(console: Console, genotype: Genotype) -> None:
+    """The cells, a line a node; nodes that no input reaches are marked."""
+    for kind, cell in genotype.cells.items():
+        table = Table(box=SIMPLE_HEAD, title=f"{kind} cell", title_justify="left", title_style="bold", pad_edge=False)
+        table.add_column("node", justify="right")
+        table.add_column("is the sum of")
+        for node in range(cell.inputs, cell.nodes):
+            terms = [f"{op}({source})" for op, source, _ in cell.incoming(node)]
+            dead = "" if node in cell.live else "  [dim](dead)[/dim]"
+            table.add_row(str(node), ("  ".join(terms) or "nothing") + dead)
+        console.print(table)
+    inputs = max(cell.inputs for cell in genotype.cells.values())
+    meaning = "0 and 1 are the outputs of the two cells before" if inputs == 2 else "0 is the output of the cell before"
+    console.print(f"[dim]op(k): the operation applied to node k; {meaning}.[/dim]\n", highlight=False)
+
+
+def search_numbers(found: SearchResult) -> dict[str, Any]:
+    """What a search found, as plain data."""
+    from diffnas.genotype import to_json, to_text
+
+    first, last = found.trace[0], found.trace[-1]
+    indicators = last["indicators"]
+    return {
+        "genotype": json.loads(to_json(found.genotype)),
+        "text": to_text(found.genotype),
+        "epochs": len(found.trace),
+        "seconds": sum(line["seconds"] for line in found.trace),
+        "stopped": found.stopped,
+        "train_accuracy": last["train_accuracy"],
+        "connections": indicators["connections"],
+        "edges": len(last["keep"]),
+        "skips": indicators["skips"],
+        "none_share": indicators["none_share"],
+        "discarded": sum(found.discarded) / len(found.discarded),
+        "live_ops": indicators["live_ops"],
+        "offered_ops": round(indicators["live_ops"] / indicators["live_share"]),
+        "supernet_parameters": {"first_epoch": first["parameters"], "last_epoch": last["parameters"]},
+        "problems": list(found.problems),
+    }
+
+
+def search_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same, as names and words for people."""
+    parameters = numbers["supernet_parameters"]
+    time = f"{duration(numbers['seconds'])} for {numbers['epochs']} epochs"
+    return [
+        ("search", f"{time}, stopped because {numbers['stopped']}" if numbers["stopped"] else time),
+        ("connections", f"{numbers['connections']} on {numbers['edges']} edges, {numbers['skips']} of them skips"),
+        ("none", f"{numbers['none_share']:.1%} of the weight, averaged over all edges"),
+        ("live operations", f"{numbers['offered_ops']} -> {numbers['live_ops']}"),
+        ("supernet", f"{parameters['last_epoch']:,} parameters at the end"),
+        ("discarded", f"{numbers['discarded']:.1%} of an edge's weight, on average, by reading off one operation"),
+    ]
+
+
+def evaluation_numbers(result: EvaluateResult, record: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluation measured, as plain data; ``record`` is the folder's ``run.json``."""
+    names = ("accuracy", "loss", "parameters", "macs", "seconds")
+    measured = {name: getattr(result, name) for name in names}
+    data = record["data"]
+    return {"data": data["name"], "test_pictures": data["test"], "epochs": len(result.trace), **measured}
+
+
+def evaluation_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same, as names and words for people."""
+    right = round(numbers["accuracy"] * numbers["test_pictures"])
+    return [
+        ("evaluation", f"{duration(numbers['seconds'])} for {numbers['epochs']} epochs"),
+        ("network", f"{numbers['parameters']:,} parameters, {numbers['macs'] / 1e6:.1f} M multiply-adds a picture"),
+        ("test accuracy", f"[bold green]{numbers['accuracy']:.2%}[/] ({right} of {numbers['test_pictures']} pictures)"),
+    ]
+
+
+def lines(console: Console, rows: list[tuple[str, str]]) -> None:
+    """Names and words in two columns."""
+    table = Table.grid(padding=(0, 2))
+    for name, words in rows:
+        table.add_row(f"[bold]{name}[/]", words)
+    console.print(table, highlight=False)
+
+
+def listing(console: Console, rows: list[tuple[str, str]]) -> None:
+    """The same with names as things to type."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    for name, words in rows:
+        table.add_row(f"[cyan]{name}[/]", words)
+    console.print(table, highlight=False)
+
+
+def space_rows(space: SearchSpace) -> list[tuple[str, str]]:
+    """A space in words."""
+    rows = [
+        (kind, f"{len(graph.edges)} edges, {graph.nodes - graph.inputs} nodes") for kind, graph in space.cells.items()
+    ]
+    rows += [("operations", ", ".join(space.ops)), ("skeleton", space.skeleton)]
+    return [*rows, ("supernet", f"{space.channels} channels, {space.depth} cells unless a search says otherwise")]
+
+
+def space_line(space: SearchSpace) -> str:
+    """A space in one line."""
+    kinds = ", ".join(f"{len(graph.edges)} edges in its {kind} cell" for kind, graph in space.cells.items())
+    return f"{kinds}; {len(space.ops)} operations"
+
+
+def summary(
+    console: Console, found: SearchResult | None, numbers: dict[str, Any], files: list[tuple[str, str]]
+) -> None:
+    """All of it for people: cells, numbers, files, and what to type next."""
+    rows = []
+    if found is not None:
+        cells(console, found.genotype)
+        rows += search_lines(numbers["search"])
+    if "evaluation" in numbers:
+        rows += evaluation_lines(numbers["evaluation"])
+    lines(console, [*rows, *files])
+    # Paths are printed as they are, never wrapped: they are there to be copied.
+    folder = numbers["folder"]
+    following = f"diffnas predict {folder} PICTURE..." if "evaluation" in numbers else f"diffnas evaluate {folder}"
+    console.print(f"\nNext: [bold]{following}[/]", highlight=False, soft_wrap=True)
+
+
+def one_line(numbers: dict[str, Any]) -> str:
+    """The result alone.
+
+    >>> one_line({"folder": "runs/a", "evaluation": {"accuracy": 0.98}})
+    'runs/a: test accuracy 98.00%'
+    """
+    if "evaluation" in numbers:
+        return f"{numbers['folder']}: test accuracy {numbers['evaluation']['accuracy']:.2%}"
+    return f"{numbers['folder']}: {numbers['search']['text']}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the units people use.
+
+    >>> duration(7.24), duration(75), duration(7300)
+    ('7.2 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
