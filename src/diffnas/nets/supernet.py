@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from diffnas.nets import ops
+from diffnas.lookup import lookup
+from diffnas.nets import batched, ops
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
 from diffnas.space import CellGraph, SearchSpace
 
 # The value of a node: None is the zeros of a node that nothing feeds, which cost nothing.
 Value = Tensor | None
+
+ForwardBy = Literal["auto", "batched", "plain"]
 
 
 class MixedEdge(nn.Module):
@@ -50,25 +54,47 @@ class MixedCell(nn.Module):
         self.graph = graph
         self.reduces = cell.reduces
         self.channels = cell.channels
+        self.schedule: batched.CellSchedule | None = None
         self.inputs = preprocess(space.skeleton, cell, graph.inputs, affine=False)
         strides = [2 if cell.reduces and edge.source < graph.inputs else 1 for edge in graph.edges]
         self.edges = nn.ModuleList(
             MixedEdge(space, offered, cell.channels, stride) for offered, stride in zip(graph.ops, strides, strict=True)
         )
 
-    def forward(self, older: Tensor, newer: Tensor, mix: list[tuple[Tensor, ...]]) -> Tensor:
-        """The cell's output, ``(B, out, H, W)``; ``mix`` holds the weights of each edge of this kind of cell."""
+    def forward(self, older: Tensor, newer: Tensor, mix: Tensor, batch: bool = False) -> Tensor:
+        """The cell's output, ``(B, out, H, W)``.
+
+        Args:
+            older: the output of the cell before the previous one.
+            newer: the output of the previous cell.
+            mix: the weights of the edges of this kind of cell, ``(edges, ops)``.
+            batch: whether to take the operations of a node together, in training mode.
+        """
         sources = (newer,) if self.graph.inputs == 1 else (older, newer)
-        values: list[Value] = [prepare(source) for prepare, source in zip(self.inputs, sources, strict=True)]
+        inputs = [prepare(source) for prepare, source in zip(self.inputs, sources, strict=True)]
+        values = self._batched(inputs, mix) if batch and self.training else self._plain(inputs, mix)
+        return self._join([values[node] for node in self.graph.output], inputs[0])
+
+    def _plain(self, inputs: list[Tensor], mix: Tensor) -> list[Value]:
+        """The value of every node, one operation after the other."""
+        rows = [row.unbind() for row in mix.unbind()]
+        values: list[Value] = list(inputs)
         for node in range(self.graph.inputs, self.graph.nodes):
             total: Value = None
             for row in self.graph.incoming(node):
                 value = values[self.graph.edges[row].source]
-                term = None if value is None else self.edges[row](value, mix[row])
+                term = None if value is None else self.edges[row](value, rows[row])
                 if term is not None:
                     total = term if total is None else total + term
             values.append(total)
-        return self._join([values[node] for node in self.graph.output], values[0])
+        return values
+
+    def _batched(self, inputs: list[Tensor], mix: Tensor) -> list[Value]:
+        """The same values, the operations of a node taken together."""
+        edges = [edge.ops for edge in self.edges if isinstance(edge, MixedEdge)]
+        if self.schedule is None:
+            self.schedule = batched.schedule(self.graph, edges)
+        return batched.cell_values(self.schedule, self.graph, inputs, mix)
 
     def _join(self, outputs: list[Value], like: Value) -> Tensor:
         if any(value is None for value in outputs):
@@ -92,6 +118,9 @@ class Supernet(nn.Module):
         channels: channels of the first cell's nodes; None takes the space's.
         depth: number of cells; None takes the space's.
         stem: what stands before the cells.
+        forward_by: "batched" takes the operations of a node together while training, "plain" one after the other,
+            for the same values and gradients; "auto" batches where that is faster. Only "plain" has gradients that
+            can be differentiated again. The attribute of this name may be set at any time.
 
     Raises:
         ValueError: for an operation, a stem or a number of cells that no net can be built from.
@@ -111,8 +140,11 @@ class Supernet(nn.Module):
         channels: int | None = None,
         depth: int | None = None,
         stem: StemKind = "cifar",
+        forward_by: ForwardBy = "auto",
     ) -> None:
         super().__init__()
+        lookup("forward_by", forward_by, dict.fromkeys(("auto", "batched", "plain")))
+        self.forward_by: ForwardBy = forward_by
         self.space = space
         channels = space.channels if channels is None else channels
         widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
@@ -129,13 +161,16 @@ class Supernet(nn.Module):
     def forward(self, x: Tensor, mix: Tensor) -> Tensor:
         """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, ops)``."""
         # Cast last: the weights are made in float32 even where activations are in half precision.
-        rows = [row.unbind() for row in mix.to(x.dtype).unbind()]
+        mix = mix.to(x.dtype)
+        batch = self.forward_by == "batched" or (self.forward_by == "auto" and batched.is_faster(x))
+        if batch:
+            x = x.contiguous(memory_format=torch.channels_last)
         older, newer = self.stem(x)
         for cell, planned in zip(self.cells, self.plan, strict=True):
             if planned.kind is None:
                 out = cell(newer)
             else:
-                out = cell(older, newer, rows[self.space.rows[planned.kind]])
+                out = cell(older, newer, mix[self.space.rows[planned.kind]], batch)
             older, newer = newer, out
         logits: Tensor = self.head(newer)
         return logits
@@ -150,6 +185,7 @@ class Supernet(nn.Module):
         for cell, planned in zip(self.cells, self.plan, strict=True):
             if planned.kind is not None:
                 assert isinstance(cell, MixedCell)
+                cell.schedule = None
                 for edge, row in zip(cell.edges, kept[self.space.rows[planned.kind]], strict=True):
                     assert isinstance(edge, MixedEdge)
                     for column in [name for name in edge.ops if not row[int(name)]]:

@@ -1,0 +1,240 @@
+"""A mixed cell's forward pass with the operations of a node taken together: the same values, several times faster.
+
+The modules stay as they are; this is another way through them. What several edges have in common is done once
+for each source node: the ReLU before its convolutions, and its pools with their batch norms. What leads into one
+target node is normalized, weighed and added up in one step (:mod:`diffnas.nets.fused`). An operation that is of
+no known make is called as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffnas.nets.fused import Statistics, compiled_kernels, mixed_sums, normed_relus, update_running
+from diffnas.nets.ops import Separable
+from diffnas.space import CellGraph
+
+# Row (edge) and column (operation) of a mixing weight.
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shared:
+    """What has no weights, so that all edges out of a node share it: the node itself, or one kind of pool of it.
+
+    Attributes:
+        module: the pool; None for the node itself.
+        places: where it stands, by target.
+        norms: the batch norm of every place, if there are any.
+    """
+
+    module: nn.Module | None
+    places: dict[int, Place] = field(default_factory=dict)
+    norms: list[nn.BatchNorm2d] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chain:
+    """ReLU, convolutions and batch norm, once or twice in a row."""
+
+    target: int
+    place: Place
+    links: tuple[tuple[tuple[nn.Module, ...], nn.BatchNorm2d], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSchedule:
+    """The operations of a cell that are still in play, in the order in which they are taken.
+
+    Attributes:
+        shared: for each source and stride, what all edges share.
+        chains: for each source, its convolutions.
+        others: for each target, what is called as it is: source, place and module.
+    """
+
+    shared: dict[int, list[list[_Shared]]]
+    chains: dict[int, list[_Chain]]
+    others: dict[int, list[tuple[int, Place, nn.Module]]]
+
+
+def schedule(graph: CellGraph, edges: Sequence[nn.ModuleDict]) -> CellSchedule:
+    """Sort the operations of a cell's edges by how they can be taken together."""
+    groups: dict[int, dict[str, dict[str, _Shared]]] = {}
+    chains: dict[int, list[_Chain]] = {}
+    others: dict[int, list[tuple[int, Place, nn.Module]]] = {}
+    for row, (edge, ops) in enumerate(zip(graph.edges, edges, strict=True)):
+        for column, op in ops.items():
+            place = (row, int(column))
+            pool, norm = _pool(op)
+            links = _links(op)
+            if pool is not None:
+                # Pools of one description are one pool; those of one stride give results of one size.
+                stride = "1" if isinstance(pool, nn.Identity) else str(pool.stride)
+                by_kind = groups.setdefault(edge.source, {}).setdefault(stride, {})
+                kind = f"{pool} {norm}"
+                own = None if isinstance(pool, nn.Identity) else pool
+                shared = by_kind.setdefault(kind, _Shared(module=own))
+                shared.places[edge.target] = place
+                shared.norms.extend([] if norm is None else [norm])
+            elif links is not None:
+                chains.setdefault(edge.source, []).append(_Chain(target=edge.target, place=place, links=links))
+            else:
+                others.setdefault(edge.target, []).append((edge.source, place, op))
+    by_source = {source: [list(kinds.values()) for kinds in groups[source].values()] for source in groups}
+    return CellSchedule(shared=by_source, chains=chains, others=others)
+
+
+def is_faster(x: Tensor) -> bool:
+    """Whether a training step on such pictures is known to be faster in this way: in float32 on a CPU, with Numba."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and compiled_kernels() is not None
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _is_plain_norm(module: nn.Module) -> bool:
+    """Whether it is a batch norm as supernets have them: no weight, no bias, an exponential running average."""
+    return (
+        type(module) is nn.BatchNorm2d
+        and not module.affine
+        and module.track_running_stats
+        and module.momentum is not None
+        and module.eps == 1e-5
+    )
+
+
+def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:
+    """A pool, or the identity, and the batch norm after it; (None, None) for anything else."""
+    if type(op) in (nn.Identity, nn.MaxPool2d, nn.AvgPool2d):
+        return op, None
+    if type(op) is nn.Sequential and len(op) == 2 and type(op[0]) in (nn.MaxPool2d, nn.AvgPool2d):
+        norm = op[1]
+        if _is_plain_norm(norm):
+            assert isinstance(norm, nn.BatchNorm2d)
+            return op[0], norm
+    return None, None
+
+
+def _links(op: nn.Module) -> tuple[tuple[tuple[nn.Module, ...], nn.BatchNorm2d], ...] | None:
+    """The convolutions and the batch norm after each ReLU of an operation; None if it is of another make."""
+    parts = list(op) if type(op) is nn.Sequential else [op]
+    links: list[tuple[tuple[Any, ...], Any]] = []
+    if len(parts) == 3 and type(parts[0]) is nn.ReLU and type(parts[1]) is nn.Conv2d:
+        links = [((parts[1],), parts[2])]
+    elif len(parts) in (1, 2) and all(type(part) is Separable for part in parts):
+        links = [((part.depthwise, part.pointwise), part.norm) for part in parts]
+    if not links or not all(_is_plain_norm(norm) for _, norm in links):
+        return None
+    return tuple(links)
+
+
+class _Terms:
+    """What leads into one node so far."""
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []
+        self.places: list[Place] = []
+        self.norms: list[nn.BatchNorm2d | None] = []
+        self.added: list[Tensor] = []
+
+    def append(self, tensor: Tensor, place: Place, norm: nn.BatchNorm2d | None = None) -> None:
+        self.tensors.append(tensor)
+        self.places.append(place)
+        self.norms.append(norm)
+
+    def total(self, mix: Tensor) -> Tensor | None:
+        if not self.tensors and len(self.added) < 2:
+            return self.added[0] if self.added else None
+        if not self.tensors:
+            return torch.stack(self.added).sum(0) if len(self.added) > 2 else self.added[0] + self.added[1]
+        rows, columns = zip(*self.places, strict=True)
+        weights = mix[list(rows), list(columns)].unsqueeze(0)
+        normed = [norm is not None for norm in self.norms]
+        (total,), statistics = mixed_sums(self.tensors, weights, normed=normed, added=self.added)
+        _update(self.norms, statistics)
+        return total
+
+
+def _update(norms: Sequence[nn.BatchNorm2d | None], statistics: Statistics) -> None:
+    rows = [k for k, norm in enumerate(norms) if norm is not None]
+    update_running([norm for norm in norms if norm is not None], statistics, rows)
+
+
+def cell_values(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) -> list[Tensor | None]:
+    """The value of every node of a cell; None for a node that nothing feeds.
+
+    Args:
+        schedule: what :func:`schedule` made of the cell's edges.
+        graph: the cell's graph.
+        inputs: the values of its input nodes, ``(B, C, H, W)``.
+        mix: the mixing weights of its edges, ``(edges, ops)``.
+    """
+    values: list[Tensor | None] = list(inputs)
+    terms = {target: _Terms() for target in range(graph.inputs, graph.nodes)}
+    for node in range(graph.nodes):
+        if node >= graph.inputs:
+            for source, place, op in schedule.others.get(node, []):
+                value = values[source]
+                if value is not None:
+                    terms[node].append(op(value), place)
+            values.append(terms.pop(node).total(mix))
+        value = values[node]
+        if value is not None:
+            for kinds in schedule.shared.get(node, []):
+                _share(kinds, value, mix, terms)
+            _convolve(schedule.chains.get(node, []), value, terms)
+    return values
+
+
+def _share(kinds: list[_Shared], x: Tensor, mix: Tensor, terms: dict[int, _Terms]) -> None:
+    """Mix a node and its pools once for each target that has any of them."""
+    targets = sorted({target for kind in kinds for target in kind.places})
+    tensors = [x if kind.module is None else kind.module(x) for kind in kinds]
+    places = [[kind.places.get(target) for kind in kinds] for target in targets]
+    rows = [[0 if place is None else place[0] for place in row] for row in places]
+    columns = [[0 if place is None else place[1] for place in row] for row in places]
+    weights = mix[rows, columns]
+    absent = torch.tensor([[place is None for place in row] for row in places], device=mix.device)
+    normed = [bool(kind.norms) for kind in kinds]
+    sums, statistics = mixed_sums(tensors, weights.masked_fill(absent, 0), normed=normed)
+    for target, tensor in zip(targets, sums, strict=True):
+        terms[target].added.append(tensor)
+    pairs = [(norm, k) for k, kind in enumerate(kinds) for norm in kind.norms]
+    update_running([norm for norm, _ in pairs], statistics, [k for _, k in pairs])
+
+
+def _convolve(chains: list[_Chain], x: Tensor, terms: dict[int, _Terms]) -> None:
+    """Take the convolutions of a node, which share its ReLU, and leave their results with the targets."""
+    if not chains:
+        return
+    rectified = F.relu(x)
+    last: list[Tensor] = []
+    inner: list[tuple[int, Tensor, nn.BatchNorm2d]] = []
+    for n, chain in enumerate(chains):
+        convolutions, norm = chain.links[0]
+        out = _through(convolutions, rectified)
+        last.append(out)
+        if len(chain.links) == 2:
+            inner.append((n, out, norm))
+    if inner:
+        results, statistics = normed_relus([out for _, out, _ in inner])
+        update_running([norm for _, _, norm in inner], statistics, range(len(inner)))
+        for (n, _, _), result in zip(inner, results, strict=True):
+            last[n] = _through(chains[n].links[1][0], result)
+    for chain, out in zip(chains, last, strict=True):
+        terms[chain.target].append(out, chain.place, chain.links[-1][1])
+
+
+def _through(modules: Iterable[Any], x: Tensor) -> Tensor:
+    for module in modules:
+        x = module(x)
+    return x

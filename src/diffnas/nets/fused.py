@@ -1,0 +1,342 @@
+"""Batch norm, mixing weight and sum of many operations as one step, forward and backward.
+
+Between its convolutions a supernet normalizes, weighs and adds up; module by module that takes some ten passes over
+memory for each operation. Here the batch norm's scale and the mixing weight become one coefficient, everything is
+added straight into its target, and the gradients take two passes. The statistics are those of the batch (training
+mode). Float32 on a CPU runs in :mod:`diffnas.nets.kernels_mix` where Numba is installed, all else in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from diffnas.nets.depthwise import _in_parallel
+
+
+class Statistics(NamedTuple):
+    """Mean and (biased) variance of each tensor over the batch, ``(K, C)``, and the pixels they were taken over."""
+
+    mean: Tensor
+    variance: Tensor
+    pixels: int
+
+    def rates(self, eps: float) -> Tensor:
+        """One over the standard deviation."""
+        return (self.variance + eps).rsqrt()
+
+
+def mixed_sums(
+    inputs: Sequence[Tensor], mix: Tensor, *, normed: Sequence[bool], eps: float = 1e-5, added: Sequence[Tensor] = ()
+) -> tuple[tuple[Tensor, ...], Statistics]:
+    """Weighted sums of tensors, each first put through a batch norm without weight and bias where asked.
+
+    Args:
+        inputs: K tensors ``(B, C, H, W)``.
+        mix: the weights of each sum, ``(T, K)``.
+        normed: for each input whether batch norm (training mode) comes first.
+        eps: what the batch norms add to the variance.
+        added: tensors that every sum contains once, as they are.
+
+    Returns:
+        T sums, ``(B, C, H, W)``, and the statistics of the inputs, in float64 (0 and 1 where not normed).
+
+    >>> x = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)
+    >>> sums, statistics = mixed_sums([x, x], torch.tensor([[2.0, 0.5]]), normed=[True, False])
+    >>> sums[0].flatten()
+    tensor([-1.5000,  3.5000])
+    >>> statistics.mean.flatten()
+    tensor([2., 0.], dtype=torch.float64)
+    """
+    apply: Callable[..., tuple[Tensor, ...]] = _MixedSums.apply
+    results = apply(mix, tuple(normed), eps, *inputs, *added)
+    sums, (mean, variance) = results[: len(mix)], results[len(mix) :]
+    return sums, Statistics(mean, variance, inputs[0].numel() // inputs[0].shape[1])
+
+
+def normed_relus(inputs: Sequence[Tensor], *, eps: float = 1e-5) -> tuple[tuple[Tensor, ...], Statistics]:
+    """ReLU of batch norm without weight and bias (training mode) of each tensor, and their statistics.
+
+    Args:
+        inputs: K tensors ``(B, C, H, W)``.
+        eps: what the batch norms add to the variance.
+
+    >>> results, _ = normed_relus([torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)])
+    >>> results[0].flatten()
+    tensor([0.0000, 1.0000])
+    """
+    apply: Callable[..., tuple[Tensor, ...]] = _NormedRelus.apply
+    results = apply(eps, *inputs)
+    *rectified, mean, variance = results
+    return tuple(rectified), Statistics(mean, variance, inputs[0].numel() // inputs[0].shape[1])
+
+
+def update_running(norms: Sequence[nn.BatchNorm2d], statistics: Statistics, rows: Sequence[int]) -> None:
+    """Do to the buffers of each batch norm what its own forward pass would; ``rows`` says where its statistics are."""
+    if not norms:
+        return
+    pixels = statistics.pixels
+    means = statistics.mean.unbind()
+    variances = (statistics.variance * (pixels / max(pixels - 1, 1))).unbind()
+    for norm, row in zip(norms, rows, strict=True):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.num_batches_tracked is not None
+        assert norm.momentum is not None
+        norm.running_mean.lerp_(means[row].to(norm.running_mean.dtype), norm.momentum)
+        norm.running_var.lerp_(variances[row].to(norm.running_var.dtype), norm.momentum)
+        norm.num_batches_tracked += 1
+
+
+class _MixedSums(torch.autograd.Function):
+    """Sums, then means and variances."""
+
+    @staticmethod
+    def forward(ctx: Any, mix: Tensor, normed: tuple[bool, ...], eps: float, *tensors: Tensor) -> tuple[Tensor, ...]:
+        K = len(normed)
+        tensors = tuple(_channels_last(x) for x in tensors)
+        kernels = _kernels(tensors[0])
+        asked = torch.tensor(normed, device=mix.device).unsqueeze(1)
+        which = [k for k in range(K) if normed[k]]
+        C = tensors[0].shape[1]
+        mean = mix.new_zeros(K, C, dtype=torch.float64)
+        variance = torch.ones_like(mean)
+        if which:
+            mean[which], variance[which] = kernels.moments([tensors[k] for k in which])
+        rate = torch.where(asked, (variance + eps).rsqrt(), 1.0)
+        scale = mix.double().unsqueeze(2) * rate
+        shift = -(scale * mean).sum(1)
+        ones = scale.new_ones(len(mix), len(tensors) - K, C)
+        sums = kernels.combine(tensors, torch.cat([scale, ones], 1), shift)
+        ctx.save_for_backward(scale, mean, rate, asked, mix, *tensors[:K])
+        ctx.kernels, ctx.added = kernels, len(tensors) - K
+        ctx.mark_non_differentiable(mean, variance)
+        return (*sums, mean, variance)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        scale, mean, rate, asked, mix, *inputs = ctx.saved_tensors
+        sent = [_channels_last(grad) for grad in grads[: len(mix)]]
+        pixels = inputs[0].numel() // inputs[0].shape[1] if inputs else 1
+        wanted = (asked.squeeze(1) | ctx.needs_input_grad[0]).expand(len(mix), -1)
+        totals, products = ctx.kernels.reduce(sent, inputs, mean, wanted)
+        products = products * rate  # now with the normalized input
+        grad_mix = products.sum(2).to(mix.dtype) if ctx.needs_input_grad[0] else None
+        weights = mix.double().unsqueeze(2)
+        shared = (weights * totals.unsqueeze(1)).sum(0) / pixels
+        along = (weights * products).sum(0) / pixels
+        slope = -rate.square() * along * asked
+        shift = -(rate * shared + slope * mean) * asked
+        grad_inputs = ctx.kernels.spread(sent, inputs, scale, slope, shift, asked.squeeze(1))
+        assert len(sent) == 1 or not ctx.added
+        return (grad_mix, None, None, *grad_inputs, *(sent[0] for _ in range(ctx.added)))
+
+
+class _NormedRelus(torch.autograd.Function):
+    """The rectified tensors, then means and variances."""
+
+    @staticmethod
+    def forward(ctx: Any, eps: float, *inputs: Tensor) -> tuple[Tensor, ...]:
+        inputs = tuple(_channels_last(x) for x in inputs)
+        ctx.kernels = _kernels(inputs[0])
+        mean, variance = ctx.kernels.moments(inputs)
+        rate = (variance + eps).rsqrt()
+        ctx.save_for_backward(mean, rate, *inputs)
+        ctx.mark_non_differentiable(mean, variance)
+        return (*ctx.kernels.rectify(inputs, mean, rate), mean, variance)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        mean, rate, *inputs = ctx.saved_tensors
+        sent = [_channels_last(grad) for grad in grads[: len(inputs)]]
+        pixels = inputs[0].numel() // inputs[0].shape[1]
+        totals, products = ctx.kernels.reduce_rectified(sent, inputs, mean)
+        slope = -rate.pow(3) * products / pixels
+        shift = -rate * totals / pixels - slope * mean
+        return (None, *ctx.kernels.spread_rectified(sent, inputs, mean, rate, slope, shift))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _by_channel(x: Tensor) -> Tensor:
+    return x.view(1, -1, 1, 1)
+
+
+class _Stock:
+    """The steps in PyTorch: the reference, for every device and dtype. The arguments are those of the kernels."""
+
+    @staticmethod
+    def moments(inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        pairs = [torch.var_mean(x.double(), (0, 2, 3), correction=0) for x in inputs]
+        return torch.stack([mean for _, mean in pairs]), torch.stack([variance for variance, _ in pairs])
+
+    @staticmethod
+    def combine(inputs: Sequence[Tensor], scale: Tensor, shift: Tensor) -> list[Tensor]:
+        sums = []
+        for row, start in zip(scale.to(inputs[0].dtype), shift.to(inputs[0].dtype), strict=True):
+            out = _by_channel(start).expand_as(inputs[0]).contiguous(memory_format=torch.channels_last)
+            for x, factor in zip(inputs, row, strict=True):
+                out.addcmul_(x, _by_channel(factor))
+            sums.append(out)
+        return sums
+
+    @staticmethod
+    def reduce(
+        grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor, wanted: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        centered = [x - _by_channel(m.to(x.dtype)) for x, m in zip(inputs, mean, strict=True)]
+        rows = [torch.stack([(grad * x).sum((0, 2, 3)) for x in centered]) for grad in grads]
+        return torch.stack([grad.sum((0, 2, 3)) for grad in grads]).double(), torch.stack(rows).double()
+
+    @staticmethod
+    def spread(
+        grads: Sequence[Tensor], inputs: Sequence[Tensor], scale: Tensor, slope: Tensor, shift: Tensor, normed: Tensor
+    ) -> list[Tensor]:
+        scale, slope, shift = (factor.to(inputs[0].dtype) for factor in (scale, slope, shift))
+        results = []
+        for k, x in enumerate(inputs):
+            out = x * _by_channel(slope[k]) + _by_channel(shift[k])
+            for grad, factor in zip(grads, scale[:, k], strict=True):
+                out.addcmul_(grad, _by_channel(factor))
+            results.append(out)
+        return results
+
+    @staticmethod
+    def rectify(inputs: Sequence[Tensor], mean: Tensor, rate: Tensor) -> list[Tensor]:
+        rows = zip(inputs, mean.to(inputs[0].dtype), rate.to(inputs[0].dtype), strict=True)
+        return [(x - _by_channel(m)).relu_() * _by_channel(r) for x, m, r in rows]
+
+    @staticmethod
+    def reduce_rectified(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor) -> tuple[Tensor, Tensor]:
+        totals, products = [], []
+        for grad, x, m in zip(grads, inputs, mean.to(inputs[0].dtype), strict=True):
+            above = x - _by_channel(m)
+            passed = grad * (above > 0)
+            totals.append(passed.sum((0, 2, 3)))
+            products.append((passed * above).sum((0, 2, 3)))
+        return torch.stack(totals).double(), torch.stack(products).double()
+
+    @staticmethod
+    def spread_rectified(
+        grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor, rate: Tensor, slope: Tensor, shift: Tensor
+    ) -> list[Tensor]:
+        mean, rate, slope, shift = (factor.to(inputs[0].dtype) for factor in (mean, rate, slope, shift))
+        results = []
+        for k, (grad, x) in enumerate(zip(grads, inputs, strict=True)):
+            passed = grad * (x - _by_channel(mean[k]) > 0) * _by_channel(rate[k])
+            results.append(passed.addcmul_(x, _by_channel(slope[k])).add_(_by_channel(shift[k])))
+        return results
+
+
+class _Compiled:
+    """The steps in Numba, for float32 on a CPU."""
+
+    def __init__(self, compiled: ModuleType) -> None:
+        self.compiled = compiled
+
+    def moments(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        B, C, H, W = inputs[0].shape
+        means, squares = torch.empty(len(inputs), B, C), torch.empty(len(inputs), B, C)
+        self._run(self.compiled.moments, B, _addresses(inputs), means.numpy(), squares.numpy(), H, W)
+        # Of pictures of one size: the distances within each, and those of the pictures' means.
+        apart, mean = torch.var_mean(means.double(), 1, correction=0)
+        return mean, squares.double().sum(1) / (B * H * W) + apart
+
+    def combine(self, inputs: Sequence[Tensor], scale: Tensor, shift: Tensor) -> list[Tensor]:
+        B, _, H, W = inputs[0].shape
+        sums = [torch.empty_like(inputs[0]) for _ in scale]
+        factors = scale.float().numpy(), shift.float().numpy()
+        self._run(self.compiled.combine, B, _addresses(inputs), _addresses(sums), *factors, H, W)
+        return sums
+
+    def reduce(
+        self, grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor, wanted: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        B, C, H, W = grads[0].shape
+        totals, products = torch.empty(len(grads), B, C), torch.zeros(*wanted.shape, B, C)
+        places = _addresses(grads), _addresses(inputs), mean.float().numpy(), wanted.contiguous().numpy()
+        self._run(self.compiled.reduce, B, *places, totals.numpy(), products.numpy(), H, W)
+        return totals.double().sum(1), products.double().sum(2)
+
+    def spread(
+        self,
+        grads: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        scale: Tensor,
+        slope: Tensor,
+        shift: Tensor,
+        normed: Tensor,
+    ) -> list[Tensor]:
+        B, _, H, W = grads[0].shape
+        results = [torch.empty_like(x) for x in inputs]
+        places = _addresses(grads), _addresses(inputs), _addresses(results)
+        factors = (factor.float().numpy() for factor in (scale, slope, shift))
+        self._run(self.compiled.spread, B, *places, *factors, normed.numpy(), H, W)
+        return results
+
+    def rectify(self, inputs: Sequence[Tensor], mean: Tensor, rate: Tensor) -> list[Tensor]:
+        B, _, H, W = inputs[0].shape
+        results = [torch.empty_like(x) for x in inputs]
+        places = _addresses(inputs), _addresses(results)
+        self._run(self.compiled.rectify, B, *places, mean.float().numpy(), rate.float().numpy(), H, W)
+        return results
+
+    def reduce_rectified(
+        self, grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        B, C, H, W = inputs[0].shape
+        totals, products = torch.empty(len(inputs), B, C), torch.empty(len(inputs), B, C)
+        places = _addresses(grads), _addresses(inputs), mean.float().numpy()
+        self._run(self.compiled.reduce_rectified, B, *places, totals.numpy(), products.numpy(), H, W)
+        return totals.double().sum(1), products.double().sum(1)
+
+    def spread_rectified(
+        self,
+        grads: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        mean: Tensor,
+        rate: Tensor,
+        slope: Tensor,
+        shift: Tensor,
+    ) -> list[Tensor]:
+        B, _, H, W = inputs[0].shape
+        results = [torch.empty_like(x) for x in inputs]
+        places = _addresses(grads), _addresses(inputs), _addresses(results)
+        factors = (factor.float().numpy() for factor in (mean, rate, slope, shift))
+        self._run(self.compiled.spread_rectified, B, *places, *factors, H, W)
+        return results
+
+    @staticmethod
+    def _run(kernel: Callable[..., None], pictures: int, *arguments: Any) -> None:
+        _in_parallel(lambda first, last: kernel(*arguments, first, last), pictures)
+
+
+def _addresses(tensors: Sequence[Tensor]) -> Any:
+    return torch.tensor([x.data_ptr() for x in tensors], dtype=torch.int64).numpy()
+
+
+def _kernels(like: Tensor) -> Any:
+    compiled = compiled_kernels()
+    if compiled is None or like.device.type != "cpu" or like.dtype != torch.float32:
+        return _Stock
+    return _Compiled(compiled)
+
+
+@cache
+def compiled_kernels() -> ModuleType | None:
+    """The compiled kernels; None without Numba."""
+    try:
+        from diffnas.nets import kernels_mix
+    except ImportError:
+        return None
+    return kernels_mix
