@@ -89,7 +89,7 @@ def describe(component: object) -> str:
     if isinstance(component, tuple):
         return "(" + ", ".join(describe(part) for part in component) + ")"
     if isinstance(component, nn.Module):
-        return type(component).__name__
+        return f"{type(component).__name__}({component.extra_repr()})"
     return component.__name__ if callable(component) and hasattr(component, "__name__") else repr(component)
 
 
@@ -200,13 +200,13 @@ def component(role: str, text: str) -> Any:
     """A component from its text, such as ``entmax:3``.
 
     Raises:
-        ValueError: for a name that is not in ``COMPONENTS[role]`` or options it does not take.
+        ValueError: for a role or a name that is not in ``COMPONENTS``, or options it does not take.
 
     >>> describe(component("weighting", "entmax:2"))
     'entmax(order=2.0)'
     """
     name, *options = text.split(":")
-    build = lookup(role, name, COMPONENTS[role])
+    build = lookup(role, name, lookup("component", role, COMPONENTS))
     try:
         return build(*(float(option) for option in options))
     except (TypeError, ValueError) as error:

@@ -79,8 +79,12 @@ class LearnedEntmax(nn.Module):
         if not low < order < high:
             raise ValueError(f"the first order must lie between {low} and {high}, got {order}.")
         position = (order - low) / (high - low)
-        self.low, self.high = low, high
+        self.first, self.low, self.high = order, low, high
         self.position = nn.Parameter(torch.tensor(math.log(position / (1 - position))))
+
+    def extra_repr(self) -> str:
+        """The options it was made with."""
+        return f"order={self.first:g}, low={self.low:g}, high={self.high:g}"
 
     @property
     def order(self) -> Tensor:

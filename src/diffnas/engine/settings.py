@@ -53,7 +53,10 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "epochs", "batch", "lr", "alpha_init")
+        _positive_or_none(self, "channels", "depth", "alpha_lr")
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
+        _one_of(self, "prune_every", "step", "epoch")
+        _one_of(self, "split", "shuffled", "ordered")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +97,26 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         _positive(self, "epochs", "batch", "lr", "channels", "depth")
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "auxiliary", "seed")
-        if not (0 <= self.drop_path < 1 and 0 <= self.label_smoothing < 1):
-            raise ValueError("drop_path and label_smoothing must lie in [0, 1).")
+        if self.cutout is not None:
+            _not_negative(self, "cutout")
+        for name in ("drop_path", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
 
 
 def _positive(settings: object, *names: str) -> None:
     for name in names:
         if not getattr(settings, name) > 0:
             raise ValueError(f"{name} must be greater than 0, got {getattr(settings, name)}.")
+
+
+def _positive_or_none(settings: object, *names: str) -> None:
+    _positive(settings, *(name for name in names if getattr(settings, name) is not None))
+
+
+def _one_of(settings: object, name: str, *known: str) -> None:
+    if getattr(settings, name) not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(settings, name)!r}.")
 
 
 def _not_negative(settings: object, *names: str) -> None:

@@ -95,9 +95,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Trained:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         return _build(record, load_file(folder / WEIGHTS), device)
-    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         message = str(error).splitlines()[0]
-        raise ValueError(f"the network in {folder} is damaged ({type(error).__name__}: {message}).") from error
+        raise ValueError(f"the network in {folder} cannot be read ({type(error).__name__}: {message}).") from error
 
 
 def _build(record: dict[str, Any], weights: dict[str, Tensor], device: torch.device | str) -> Trained:

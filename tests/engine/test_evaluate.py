@@ -1,0 +1,221 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffnas.data import DataSet
+from diffnas.engine import trained
+from diffnas.engine.evaluate import EvaluateResult, evaluate
+from diffnas.engine.listen import NotFinite, Silent
+from diffnas.engine.settings import EvaluateSettings
+from diffnas.genotype import parse, published
+from diffnas.nets.ops import build
+
+TINY = EvaluateSettings(epochs=2, batch=40, channels=4, depth=3, cutout=2)
+RESNET = parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|")
+
+
+def run(data: DataSet, genotype=RESNET, settings: EvaluateSettings = TINY, **options) -> EvaluateResult:
+    return evaluate(genotype, data, settings=settings, device="cpu", **options)
+
+
+def without_clock(trace: list[dict]) -> list[dict]:
+    return [{name: entry for name, entry in line.items() if name not in ("seconds", "peak_memory")} for line in trace]
+
+
+@pytest.mark.parametrize("genotype", [RESNET, published("DARTS_V2")], ids=["nas-bench-201", "darts"])
+def test_an_evaluation_leaves_its_numbers_and_its_network(data: DataSet, tmp_path: Path, genotype):
+    result = run(data, genotype, out=tmp_path / "run")
+    kept = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert kept["test_pictures"] == 50
+    assert [kept[name] for name in ("accuracy", "loss", "parameters", "macs")] == [
+        result.accuracy,
+        result.loss,
+        result.parameters,
+        result.macs,
+    ]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "trace.jsonl").read_text().splitlines()]
+    assert lines == result.trace
+    assert set(lines[0]) == {"epoch", "train_loss", "train_accuracy", "lr", "seconds", "peak_memory"}
+    assert result.accuracy * 50 == pytest.approx(round(result.accuracy * 50))
+
+
+def test_one_seed_gives_one_network_and_another_seed_another(data: DataSet):
+    first, same, other = (run(data, settings=replace(TINY, seed=seed)) for seed in (0, 0, 1))
+    assert without_clock(first.trace) == without_clock(same.trace)
+    assert first.loss == same.loss
+    assert first.loss != other.loss
+
+
+def test_it_learns(data: DataSet):
+    settings = replace(TINY, epochs=12, batch=20, channels=8, lr=0.1, cutout=0)
+    assert run(data, settings=settings).accuracy > 0.5
+
+
+def test_the_test_split_is_read_only_after_the_last_step(data: DataSet):
+    steps: list[float] = []
+
+    class Watched(type(data.test)):  # type: ignore[misc]
+        def take(self, indices):
+            steps.append(float("nan"))
+            return super().take(indices)
+
+        def to(self, device):
+            return self
+
+    class Counting(Silent):
+        def step(self, loss: float, accuracy: float) -> None:
+            steps.append(loss)
+
+    watched = replace(data, test=Watched(images=data.test.images, labels=data.test.labels))
+    run(watched, listener=Counting())
+    assert [step != step for step in steps] == [False] * 6 + [True]
+
+
+def test_what_is_measured_is_the_share_of_right_test_pictures(data: DataSet, tmp_path: Path):
+    result = run(data, out=tmp_path / "run")
+    images, labels = data.test.take(torch.arange(50))
+    predicted = trained.load(tmp_path / "run").predict(images).argmax(dim=1)
+    assert (predicted == labels).double().mean().item() == pytest.approx(result.accuracy)
+
+
+def test_the_random_numbers_of_the_user_stay_where_they_were(data: DataSet):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    run(data, published("DARTS_V2"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"drop_path": 0.9},
+        {"auxiliary": 0.0},
+        {"label_smoothing": 0.3},
+        {"cutout": 4},
+        {"clip": 0.01},
+        {"nesterov": True},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_setting_reaches_the_training(data: DataSet, change):
+    plain = replace(TINY, drop_path=0.2, auxiliary=0.4)
+    first, second = (run(data, published("DARTS_V2"), settings) for settings in (plain, replace(plain, **change)))
+    assert first.trace[-1]["train_loss"] != second.trace[-1]["train_loss"]
+
+
+def test_the_auxiliary_head_is_neither_counted_nor_kept(data: DataSet, tmp_path: Path):
+    with_head = run(data, published("DARTS_V2"), out=tmp_path / "run")
+    without = run(data, published("DARTS_V2"), replace(TINY, auxiliary=0.0))
+    assert with_head.parameters == without.parameters
+    assert with_head.macs == without.macs
+    assert trained.load(tmp_path / "run").network.auxiliary is None
+
+
+def test_a_loss_that_leaves_the_numbers_ends_the_training(data: DataSet, tmp_path: Path):
+    with pytest.raises(NotFinite, match="lower learning rate"):
+        run(data, settings=replace(TINY, lr=1e30, clip=0.0), out=tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_operations_of_ones_own_are_trained(data: DataSet):
+    mine = parse("|mine~0|+|none~0|mine~1|+|skip_connect~0|none~1|mine~2|")
+    result = run(
+        data, mine, factories={"mine": lambda c, stride, affine: build("nor_conv_3x3", c, stride, affine=affine)}
+    )
+    assert result.parameters > 1000
+
+
+def test_a_cell_that_passes_nothing_on_is_refused_before_anything_is_written(data: DataSet, tmp_path: Path):
+    genotype = published("DARTS_V2")
+    empty = replace(genotype.cells["normal"], connections=())
+    dead = replace(genotype, cells={**genotype.cells, "normal": empty})
+    with pytest.raises(ValueError, match="passes nothing on"):
+        run(data, dead, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# The network on disk.
+
+
+@pytest.fixture(scope="module")
+def folder(data: DataSet, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("trained") / "run"
+    run(data, published("DARTS_V2"), replace(TINY, epochs=1), out=path)
+    return path
+
+
+def test_a_network_comes_back_from_disk_with_the_same_logits(data: DataSet, tmp_path: Path):
+    result = run(data, published("DARTS_V2"), out=tmp_path / "run")
+    loaded = trained.load(tmp_path / "run")
+    x = torch.randn(7, 1, 8, 8)
+    assert torch.equal(loaded.network(x).logits, result.network.eval()(x).logits)
+    assert not loaded.network.training
+    assert (loaded.genotype, loaded.classes) == (published("DARTS_V2"), data.classes)
+    assert (loaded.channels, loaded.size, loaded.mean, loaded.std) == (1, (8, 8), data.mean, data.std)
+
+
+def test_probabilities_sum_to_one(data: DataSet, folder: Path):
+    images, _ = data.test.take(torch.arange(5))
+    probabilities = trained.load(folder).predict(images)
+    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(5))
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(2, 1, 8, 8), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)])
+def test_pictures_of_another_kind_are_refused(folder: Path, wrong: torch.Tensor):
+    with pytest.raises(ValueError, match="pictures must be uint8"):
+        trained.load(folder).predict(wrong)
+
+
+def test_the_network_of_a_whole_run_is_found_in_its_evaluation_folder(folder: Path, tmp_path: Path):
+    folder_of_all = tmp_path / "all"
+    folder_of_all.mkdir()
+    (folder_of_all / "evaluation").symlink_to(folder)
+    assert trained.load(folder_of_all).classes == trained.load(folder).classes
+
+
+def copied(folder: Path, to: Path) -> Path:
+    to.mkdir()
+    for name in (trained.WEIGHTS, trained.RECORD):
+        (to / name).write_bytes((folder / name).read_bytes())
+    return to
+
+
+def edited(record: Path, **changes) -> None:
+    record.write_text(json.dumps({**json.loads(record.read_text()), **changes}))
+
+
+DAMAGE = {
+    "weights cut": lambda path: (path / trained.WEIGHTS).write_bytes((path / trained.WEIGHTS).read_bytes()[:-100]),
+    "weights empty": lambda path: (path / trained.WEIGHTS).write_bytes(b""),
+    "weights missing": lambda path: (path / trained.WEIGHTS).unlink(),
+    "record cut": lambda path: (path / trained.RECORD).write_text((path / trained.RECORD).read_text()[:50]),
+    "record not text": lambda path: (path / trained.RECORD).write_bytes(b"\xff\xfe\x00"),
+    "record a list": lambda path: (path / trained.RECORD).write_text("[]"),
+    "record empty": lambda path: (path / trained.RECORD).write_text("{}"),
+    "another schema": lambda path: edited(path / trained.RECORD, schema="something"),
+    "another version": lambda path: edited(path / trained.RECORD, version=99),
+    "another genotype": lambda path: edited(path / trained.RECORD, genotype={"schema": "diffnas/genotype"}),
+    "classes left out": lambda path: edited(path / trained.RECORD, classes=["0", "1"]),
+    "channels that are none": lambda path: edited(path / trained.RECORD, channels="one"),
+    "a network of another size": lambda path: edited(
+        path / trained.RECORD, network={"channels": 8, "depth": 3, "stem": "cifar"}
+    ),
+    "mean that is none": lambda path: edited(path / trained.RECORD, mean=None),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_network_is_named(folder: Path, tmp_path: Path, damage):
+    path = copied(folder, tmp_path / "copy")
+    damage(path)
+    with pytest.raises(ValueError) as error:
+        trained.load(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_folder_without_a_network_says_how_to_train_one(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"holds no trained network. Train one with: diffnas evaluate"):
+        trained.load(tmp_path)
