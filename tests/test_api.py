@@ -1,0 +1,198 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+import diffnas
+from diffnas.components import weighting
+from diffnas.engine.listen import Silent
+from diffnas.space import without
+
+TINY = {"space": "nas-bench-201", "train": 100, "epochs": 1, "channels": 4, "depth": 3}
+TINY_NET = {"epochs": 1, "channels": 4, "depth": 3, "auxiliary": 0.0}
+CELL = "|nor_conv_1x1~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|none~2|"
+
+
+def record(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+def tensors(classes=2, count=24, size=8):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 1, size, size), dtype=torch.uint8, generator=generator)
+    return images, torch.arange(count) % classes
+
+
+class Ear(Silent):
+    def __init__(self):
+        self.warnings, self.phases = [], []
+
+    def warn(self, message):
+        self.warnings.append(message)
+
+    def begin(self, phase, epochs, steps, done):
+        self.phases.append((phase, done))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return diffnas.search("digits", out=tmp_path_factory.mktemp("api") / "run", **TINY)
+
+
+def test_every_public_name_can_be_had_and_no_other():
+    assert all(getattr(diffnas, name) is not None for name in diffnas.__all__)
+    assert len(diffnas.__all__) <= 30
+    assert set(diffnas.__all__) <= set(dir(diffnas))
+    with pytest.raises(AttributeError, match="'diffnas' has no attribute 'serch'"):
+        _ = diffnas.serch
+
+
+def test_importing_the_package_or_its_command_does_not_import_torch():
+    code = "import sys, diffnas, diffnas.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_search_notes_what_is_needed_to_load_its_data_again(found):
+    notes = record(found.folder)["notes"]
+    assert notes["data"] == {"what": "digits", "data_dir": None, "size": None}
+    assert (notes["train"], notes["space"], notes["method"]) == (100, "nas-bench-201", "sparse")
+    assert record(found.folder)["data"]["train"] == 100
+
+
+def test_settings_come_from_the_method_then_the_recipe_then_the_caller(found, tmp_path):
+    assert record(found.folder)["settings"]["alpha_lr"] is None
+    diffnas.search("digits", recipe="nas-bench-201-small", train=100, epochs=1, channels=4, depth=3, out=tmp_path)
+    settings = record(tmp_path)["settings"]
+    assert (settings["alpha_lr"], settings["stem"], settings["epochs"]) == (1e-3, "cifar-half", 1)
+    assert record(tmp_path)["space"]["name"] == "nas-bench-201"
+
+
+def test_a_finished_search_is_resumed_from_its_folder_alone(found):
+    again = diffnas.search(out=found.folder, resume=True)
+    assert again.genotype == found.genotype
+    assert again.trace == found.trace
+
+
+def test_resuming_with_another_setting_is_refused_and_the_folder_is_left_alone(found):
+    before = {path: path.read_bytes() for path in found.folder.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"lr was 0\.025 and is 0\.5"):
+        diffnas.search(out=found.folder, resume=True, lr=0.5)
+    assert before == {path: path.read_bytes() for path in found.folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_folder_is_evaluated_on_all_training_pictures_of_the_data_it_searched(found):
+    result = diffnas.evaluate(found.folder, **TINY_NET)
+    assert result.folder == found.folder / "evaluation"
+    assert record(result.folder)["data"]["train"] == 1347
+    assert json.loads((result.folder / "result.json").read_text())["accuracy"] == result.accuracy
+    again = diffnas.evaluate(out=result.folder, resume=True)
+    assert again.accuracy == result.accuracy
+    picture = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    assert diffnas.load(found.folder).predict(picture).shape == (1, 10)
+
+
+@pytest.mark.parametrize("form", ["text", "file", "genotype"])
+def test_a_genotype_is_evaluated_in_whichever_form_it_comes(form, tmp_path):
+    (tmp_path / "cell.txt").write_text(CELL)
+    what = {"text": CELL, "file": tmp_path / "cell.txt", "genotype": diffnas.read_genotype(CELL)}[form]
+    data = diffnas.from_tensors(tensors(), tensors())
+    result = diffnas.evaluate(what, data, **TINY_NET)
+    assert result.folder is None
+    assert result.parameters == diffnas.evaluate(CELL, data, **TINY_NET).parameters
+
+
+def test_data_may_be_tensors_or_a_torch_data_set():
+    for data in ((tensors(), tensors()), torch.utils.data.TensorDataset(*tensors())):
+        found = diffnas.search(data, space="nas-bench-201", epochs=1, channels=4, depth=3, batch=8)
+        assert set(found.genotype.cells) == {"normal"}
+
+
+def test_data_that_is_neither_a_name_nor_pictures_is_refused():
+    with pytest.raises(ValueError, match=r"\(\(pictures, labels\), \(pictures, labels\)\)"):
+        diffnas.search(tensors(), space="nas-bench-201")
+
+
+def test_objects_made_in_python_must_be_given_again_to_resume(tmp_path):
+    method = replace(diffnas.METHODS["sparse"], name="mine", weighting=partial(weighting.entmax, order=1.5))
+    space = without(diffnas.SPACES["nas-bench-201"], "none")
+    data = (tensors(), tensors())
+    small = {"epochs": 1, "channels": 4, "depth": 3, "batch": 8}
+    first = diffnas.search(data, space=space, method=method, out=tmp_path, **small)
+    given = {"data": data, "space": space, "method": method}
+    for missing, complaint in (("data", "no data"), ("space", "a space made in"), ("method", "a method made in")):
+        rest = {name: value for name, value in given.items() if name != missing}
+        with pytest.raises(ValueError, match=complaint):
+            diffnas.search(out=tmp_path, resume=True, **rest)
+    assert diffnas.search(out=tmp_path, resume=True, **given).genotype == first.genotype
+
+
+def test_components_replace_those_of_a_method_given_by_name(tmp_path):
+    overrides = {"weighting": "entmax:2", "discretize": "winners-without-none"}
+    diffnas.search("digits", components=overrides, out=tmp_path, **TINY)
+    kept = record(tmp_path)
+    assert kept["method"]["weighting"] == "entmax(order=2.0)"
+    assert kept["notes"]["components"] == overrides
+    assert diffnas.search(out=tmp_path, resume=True).trace
+    with pytest.raises(ValueError, match="given by name"):
+        diffnas.search("digits", method=diffnas.METHODS["darts"], components=overrides, **TINY)
+
+
+def test_a_whole_run_goes_on_in_the_phase_it_was_in(tmp_path):
+    options = {"search_settings": {"epochs": 1, "channels": 4, "depth": 3}, "evaluate_settings": TINY_NET}
+    ear = Ear()
+    out = tmp_path / "run"
+    first = diffnas.run(out=out, space="nas-bench-201", train=100, seed=3, listener=ear, **options)
+    assert [phase for phase, _ in ear.phases] == ["search", "evaluate"]
+    assert [path.name for path in first.drawings] == ["cell.svg", "cell.png"]
+    assert all(path.stat().st_size for path in first.drawings)
+    assert record(out)["settings"]["seed"] == record(out / "evaluation")["settings"]["seed"] == 3
+    # As if it had been stopped between the two phases: what was asked of the second is still known.
+    for path in sorted((out / "evaluation").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    second = diffnas.run(out=out, resume=True)
+    assert second.evaluation.accuracy == first.evaluation.accuracy
+    assert record(out / "evaluation")["settings"]["channels"] == 4
+
+
+def test_a_run_without_a_folder_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"search_settings": {"epochs": 1, "channels": 4, "depth": 3}, "evaluate_settings": TINY_NET}
+    result = diffnas.run(space="nas-bench-201", train=100, **options)
+    assert 0 <= result.evaluation.accuracy <= 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_settings_of_the_evaluation_are_found_before_the_search(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown setting 'epoch'\. Did you mean 'epochs'"):
+        diffnas.run(out=tmp_path / "run", evaluate_settings={"epoch": 3})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ({"epochs": "three"}, "bad setting epochs: .*'three'"),
+        ({"epochs": 1.5}, "bad setting epochs: .*1.5"),
+        ({"stem": "wide"}, "bad setting stem: .*'cifar-half'.*'wide'"),
+        ({"epochs": 0}, "epochs must be greater than 0"),
+        ({"epoch": 1}, "unknown setting 'epoch'. Did you mean 'epochs'"),
+    ],
+)
+def test_a_wrong_setting_is_named(setting, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        diffnas.search("digits", **setting)
+
+
+def test_a_recipe_s_limit_on_pictures_holds_only_where_there_are_more():
+    from diffnas.api.phases import _cap
+
+    digits = diffnas.load_data("digits")
+    assert _cap(digits, None) is None
+    assert _cap(digits, 5000) is None
+    assert _cap(digits, 400) == 400
+    # The rarest digit has 130 or so training pictures, and every class gives the same number.
+    assert 1200 < _cap(digits, 1346) < 1346
