@@ -26,7 +26,7 @@ def test_the_last_checkpoint_is_loaded_and_the_one_before_is_kept(tmp_path: Path
     assert sorted(path.name for path in (tmp_path / "checkpoint").iterdir()) == ["last.pt", "previous.pt"]
 
 
-class Crash(Exception):
+class CrashError(Exception):
     pass
 
 
@@ -38,17 +38,17 @@ def test_a_crash_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path, monkeyp
     renames = []
 
     def crash(*arguments, **options):
-        raise Crash
+        raise CrashError
 
     def rename(source, target, real=os.replace):
         if len(renames) == crash_at:
-            raise Crash
+            raise CrashError
         renames.append(target)
         real(source, target)
 
     def half(state, file):
         file.write(b"PK half a checkpoint")
-        raise Crash
+        raise CrashError
 
     with monkeypatch.context() as patched:
         if crash_at == "write":
@@ -57,7 +57,7 @@ def test_a_crash_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path, monkeyp
             patched.setattr(os, "fsync", crash)
         else:
             patched.setattr(os, "replace", rename)
-        with pytest.raises(Crash):
+        with pytest.raises(CrashError):
             checkpoint.save(tmp_path, numbered(2))
     loaded = checkpoint.load(tmp_path)
     assert loaded is not None
