@@ -12,11 +12,11 @@ from diffnas.components import level, schedule, weighting
 from diffnas.components.weighting import LearnedEntmax
 from diffnas.data import DataSet, Pictures
 from diffnas.engine.listen import NotFinite, Silent
-from diffnas.engine.search import halves
+from diffnas.engine.search import begin, halves
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import from_json, load, parse, to_nas_bench_201
 from diffnas.method import COMPONENTS, METHODS, component, darts, sparse
-from diffnas.space import SearchSpace, dense_cell, s4
+from diffnas.space import SearchSpace, dense_cell, nas_bench_201, s4
 
 LINE = {
     "epoch",
@@ -391,3 +391,29 @@ GOLDEN = {
         [0.01870, -0.04234, 0.04633, -0.00411, -0.00504],
     ],
 }
+
+
+@pytest.mark.parametrize("space", [nas_bench_201, s4], ids=lambda space: space.name)
+def test_what_is_removed_leaves_the_weights_and_all_that_optimizers_remember(data: DataSet, space: SearchSpace):
+    settings = SearchSettings(channels=4, depth=4)
+    state = begin(data, space, sparse, settings, torch.device("cpu"))
+    start = list(state.supernet.parameters())
+    for tensor in (state.alpha, *start):
+        tensor.grad = torch.ones_like(tensor)
+    state.weight_optimizer.step()
+    state.alpha_optimizer.step()
+    keep = torch.tensor(space.offered)
+    keep[:, -2] = False
+    keep[0] = torch.arange(len(space.ops)) == 0  # an edge that is decided
+    state.prune_(keep)
+    left = list(state.supernet.parameters())
+    assert 0 < len(left) < len(start)
+    (group,) = state.weight_optimizer.param_groups
+    assert {id(weight) for weight in group["params"]} == {id(weight) for weight in left}
+    assert {id(weight) for weight in state.weight_optimizer.state} == {id(weight) for weight in left}
+    remembered = state.alpha_optimizer.state[state.alpha]
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert (remembered[name][~keep] == 0).all()
+        assert (remembered[name][0] == 0).all()
+    state.prune_(torch.ones_like(keep))
+    assert torch.equal(state.keep, keep & torch.tensor(space.offered)), "what is gone came back"
