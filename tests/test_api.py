@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -98,7 +100,7 @@ def test_a_run_folder_is_evaluated_on_all_training_pictures_of_the_data_it_searc
 @pytest.mark.parametrize("form", ["text", "file", "genotype"])
 def test_a_genotype_is_evaluated_in_whichever_form_it_comes(form, tmp_path):
     (tmp_path / "cell.txt").write_text(CELL)
-    what = {"text": CELL, "file": tmp_path / "cell.txt", "genotype": diffnas.read_genotype(CELL)}[form]
+    what = {"text": CELL, "file": tmp_path / "cell.txt", "genotype": diffnas.read(CELL)}[form]
     data = diffnas.from_tensors(tensors(), tensors())
     result = diffnas.evaluate(what, data, **TINY_NET)
     assert result.folder is None
@@ -156,6 +158,22 @@ def test_a_whole_run_goes_on_in_the_phase_it_was_in(tmp_path):
     second = diffnas.run(out=out, resume=True)
     assert second.evaluation.accuracy == first.evaluation.accuracy
     assert record(out / "evaluation")["settings"]["channels"] == 4
+
+
+def test_a_run_interrupted_in_its_second_phase_goes_on_from_its_own_folder(tmp_path):
+    class Killer(Ear):
+        def step(self, loss, accuracy):
+            if self.phases[-1][0] == "evaluate" and not self.warnings:
+                self.warn("enough")
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    options = {"search_settings": {"epochs": 1, "channels": 4, "depth": 3}, "evaluate_settings": TINY_NET}
+    ear = Killer()
+    with pytest.raises(diffnas.Interrupted) as stop:
+        diffnas.run(out=tmp_path / "run", space="nas-bench-201", train=100, listener=ear, **options)
+    assert stop.value.folder == tmp_path / "run"
+    diffnas.run(out=tmp_path / "run", resume=True, listener=ear)
+    assert ear.phases[-1] == ("evaluate", 1)
 
 
 def test_a_run_without_a_folder_leaves_nothing_behind(tmp_path, monkeypatch):

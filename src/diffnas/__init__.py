@@ -1,7 +1,7 @@
 """Differentiable neural architecture search: published methods as compositions of a few components.
 
 >>> import diffnas
->>> diffnas.read_genotype("DARTS_V2").skeleton
+>>> diffnas.read("DARTS_V2").skeleton
 'darts'
 """
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from diffnas.engine.search import SearchResult
     from diffnas.engine.settings import EvaluateSettings, SearchSettings
     from diffnas.engine.trained import Trained
-    from diffnas.genotype import PUBLISHED, Genotype
-    from diffnas.genotype import read as read_genotype
+    from diffnas.genotype import PUBLISHED, Genotype, read
     from diffnas.method import METHODS, Method, compose
     from diffnas.recipes import RECIPES, Recipe
     from diffnas.report.draw import draw
@@ -55,7 +54,7 @@ __all__ = [
     "from_tensors",
     "load",
     "load_data",
-    "read_genotype",
+    "read",
     "run",
     "search",
 ]
@@ -69,14 +68,14 @@ _HOMES = {
     "diffnas.engine.search": ("SearchResult",),
     "diffnas.engine.settings": ("EvaluateSettings", "SearchSettings"),
     "diffnas.engine.trained": ("Trained",),
-    "diffnas.genotype": ("PUBLISHED", "Genotype"),
+    "diffnas.genotype": ("PUBLISHED", "Genotype", "read"),
     "diffnas.method": ("METHODS", "Method", "compose"),
     "diffnas.recipes": ("RECIPES", "Recipe"),
     "diffnas.report.draw": ("draw",),
     "diffnas.space": ("SPACES", "SearchSpace", "dense_cell"),
 }
-_RENAMED = {"load_data": ("diffnas.data", "load"), "read_genotype": ("diffnas.genotype", "read")}
-_PLACES = {name: (home, name) for home, names in _HOMES.items() for name in names} | _RENAMED
+_PLACES = {name: (home, name) for home, names in _HOMES.items() for name in names}
+_PLACES["load_data"] = ("diffnas.data", "load")
 
 
 def __getattr__(name: str) -> Any:

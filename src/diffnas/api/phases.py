@@ -15,7 +15,7 @@ from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read
 from diffnas.data import DataSet, subsample
 from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.evaluate import evaluate as run_evaluation
-from diffnas.engine.listen import Listener
+from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.run import RECORD, write_atomically
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
@@ -236,15 +236,19 @@ def run(
     )
     begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
     shared = {name: choices[name] for name in SHARED if name in choices}
-    result = evaluate(
-        found,
-        data if data is not None or found.folder else "digits",
-        recipe=recipe,
-        resume=begun,
-        listener=listener,
-        **shared,
-        **later,
-    )
+    try:
+        result = evaluate(
+            found,
+            data if data is not None or found.folder else "digits",
+            recipe=recipe,
+            resume=begun,
+            listener=listener,
+            **shared,
+            **later,
+        )
+    except Interrupted as stop:
+        # What goes on is the whole run, not its second phase alone.
+        raise Interrupted(stop.signal, found.folder) from None
     drawings = draw_into(found.folder, found.genotype) if found.folder else ()
     return RunResult(search=found, evaluation=result, drawings=drawings)
 

@@ -16,6 +16,7 @@ from diffnas.cli.commands import app
 
 # typer names it only through its subclasses. It is what wrong options and arguments raise.
 _UsageError = typer.BadParameter.__mro__[1]
+_INTERRUPTED = 128 + signal.SIGINT
 _WRONG_INPUT = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError)
 
 
@@ -26,11 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(arguments, prog_name="diffnas", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        # typer itself turns KeyboardInterrupt into this code, without a word.
+        return _stop() if code == _INTERRUPTED else code if isinstance(code, int) else 0
     except Exception as error:
         return _explain(error)
     except KeyboardInterrupt:
-        return _complain("interrupted.", 128 + signal.SIGINT)
+        return _stop()
+
+
+def _stop() -> int:
+    """Interrupted where nothing could be saved: while data was loaded, say, or by a second signal."""
+    print("interrupted. What was saved before stands.", file=sys.stderr)
+    return _INTERRUPTED
 
 
 def _explain(error: Exception) -> int:
@@ -38,13 +46,14 @@ def _explain(error: Exception) -> int:
     if isinstance(error, _UsageError):
         return _complain(f"{error.format_message()} See: diffnas --help", 2)  # type: ignore[attr-defined]
     if isinstance(error, typer.Abort):
-        return _complain("interrupted.", 128 + signal.SIGINT)
+        return _stop()
     if isinstance(error, _WRONG_INPUT):
         return _complain(_text(error), 2)
     from diffnas.engine.listen import Interrupted, NotFinite
 
     if isinstance(error, Interrupted):
-        return _complain(str(error), 128 + error.signal)
+        print(error, file=sys.stderr)
+        return 128 + error.signal
     if isinstance(error, NotFinite | OSError):
         return _complain(_text(error), 1)
     raise error

@@ -60,8 +60,8 @@ def search_numbers(found: SearchResult) -> dict[str, Any]:
 def search_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     """The same, as names and words for people."""
     parameters = numbers["supernet_parameters"]
-    time = f"{duration(numbers['seconds'])} for {numbers['epochs']} epochs"
-    return [
+    time = _time(numbers)
+    rows = [
         ("search", f"{time}, stopped because {numbers['stopped']}" if numbers["stopped"] else time),
         ("connections", f"{numbers['connections']} on {numbers['edges']} edges, {numbers['skips']} of them skips"),
         ("none", f"{numbers['none_share']:.1%} of the weight, averaged over all edges"),
@@ -69,6 +69,7 @@ def search_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         ("supernet", f"{parameters['last_epoch']:,} parameters at the end"),
         ("discarded", f"{numbers['discarded']:.1%} of an edge's weight, on average, by reading off one operation"),
     ]
+    return rows + [("[yellow]problem[/]", f"[yellow]{problem}[/]") for problem in numbers["problems"]]
 
 
 def evaluation_numbers(result: EvaluateResult, record: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def evaluation_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     """The same, as names and words for people."""
     right = round(numbers["accuracy"] * numbers["test_pictures"])
     return [
-        ("evaluation", f"{duration(numbers['seconds'])} for {numbers['epochs']} epochs"),
+        ("evaluation", _time(numbers)),
         ("network", f"{numbers['parameters']:,} parameters, {numbers['macs'] / 1e6:.1f} M multiply-adds a picture"),
         ("test accuracy", f"[bold green]{numbers['accuracy']:.2%}[/] ({right} of {numbers['test_pictures']} pictures)"),
     ]
@@ -147,6 +148,11 @@ def one_line(numbers: dict[str, Any]) -> str:
     if "evaluation" in numbers:
         return f"{numbers['folder']}: test accuracy {numbers['evaluation']['accuracy']:.2%}"
     return f"{numbers['folder']}: {numbers['search']['text']}"
+
+
+def _time(numbers: dict[str, Any]) -> str:
+    epochs = numbers["epochs"]
+    return f"{duration(numbers['seconds'])} for {epochs} epoch{'s' * (epochs != 1)}"
 
 
 def duration(seconds: float) -> str:
