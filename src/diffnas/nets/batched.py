@@ -8,7 +8,7 @@ no known make is called as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnas.nets.fused import Statistics, compiled_kernels, mixed_sums, normed_relus, update_running
-from diffnas.nets.ops import Separable
+from diffnas.nets.ops import FactorizedReduce, Separable
 from diffnas.space import CellGraph
+
+# A function that comes without types.
+_block_diagonal: Callable[..., Tensor] = torch.block_diag
 
 # Row (edge) and column (operation) of a mixing weight.
 Place = tuple[int, int]
@@ -132,6 +135,8 @@ def _links(op: nn.Module) -> tuple[tuple[tuple[nn.Module, ...], nn.BatchNorm2d],
         links = [((parts[1],), parts[2])]
     elif len(parts) in (1, 2) and all(type(part) is Separable for part in parts):
         links = [((part.depthwise, part.pointwise), part.norm) for part in parts]
+    elif type(op) is FactorizedReduce:
+        links = [((op,), op.norm)]
     if not links or not all(_is_plain_norm(norm) for _, norm in links):
         return None
     return tuple(links)
@@ -216,12 +221,17 @@ def _convolve(chains: list[_Chain], x: Tensor, terms: dict[int, _Terms]) -> None
     """Take the convolutions of a node, which share its ReLU, and leave their results with the targets."""
     if not chains:
         return
-    rectified = F.relu(x)
+    rectified, pairs = F.relu(x), None
     last: list[Tensor] = []
     inner: list[tuple[int, Tensor, nn.BatchNorm2d]] = []
     for n, chain in enumerate(chains):
         convolutions, norm = chain.links[0]
-        out = _through(convolutions, rectified)
+        if isinstance(convolutions[0], FactorizedReduce):
+            pairs = _pixel_pairs(rectified) if pairs is None else pairs
+            even, odd = convolutions[0].even.weight, convolutions[0].odd.weight
+            out = _pointwise(pairs, _block_diagonal(even.flatten(1), odd.flatten(1)))
+        else:
+            out = _through(convolutions, rectified)
         last.append(out)
         if len(chain.links) == 2:
             inner.append((n, out, norm))
@@ -236,5 +246,48 @@ def _convolve(chains: list[_Chain], x: Tensor, terms: dict[int, _Terms]) -> None
 
 def _through(modules: Iterable[Any], x: Tensor) -> Tensor:
     for module in modules:
-        x = module(x)
+        x = _pointwise(x, module.weight) if _is_pointwise(module) else module(x)
     return x
+
+
+def _pixel_pairs(x: Tensor) -> Tensor:
+    """The even pixels of x beside its odd ones, zeros past the end: ``(B, 2 C, ceil(H / 2), ceil(W / 2))``."""
+    apply: Callable[..., Tensor] = _PixelPairs.apply
+    return apply(x)
+
+
+class _PixelPairs(torch.autograd.Function):
+    """In one step, since the gradients of four slices would each fill a map with zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        B, C, H, W = ctx.shape = x.shape
+        size = (B, 2 * C, (H + 1) // 2, (W + 1) // 2)
+        pairs = x.new_zeros(size).contiguous(memory_format=torch.channels_last)
+        pairs[:, :C] = x[:, :, ::2, ::2]
+        pairs[:, C:, : H // 2, : W // 2] = x[:, :, 1::2, 1::2]
+        return pairs
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        _, C, H, W = ctx.shape
+        result = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last)
+        result.zero_()
+        result[:, :, ::2, ::2] = grad[:, :C]
+        result[:, :, 1::2, 1::2] = grad[:, C:, : H // 2, : W // 2]
+        return result
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    return (
+        type(module) is nn.Conv2d
+        and module.kernel_size == module.stride == (1, 1)
+        and module.padding == (0, 0)
+        and module.groups == 1
+        and module.bias is None
+    )
+
+
+def _pointwise(x: Tensor, weight: Tensor) -> Tensor:
+    """A 1x1 convolution with weights ``(out, C, ...)`` as a matrix product: two thirds of the time on a CPU, channels last."""
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)

@@ -184,6 +184,13 @@ def _fold(sums: Array, total: Array) -> None:
     """Add the lanes of each tap, (period, k, k, LANES), up by channel, (k, k, C)."""
     k, _, C = total.shape
     total[:] = 0
-    for n in range(len(sums)):
-        block, tap = n // LANES // (k * k), n // LANES % (k * k)
-        total[tap // k, tap % k, (block * LANES + n % LANES) % C] += sums[n]
+    start, channel = 0, 0  # the channel of a block's first lane; a division for each number would take longer
+    for _ in range(len(sums) // (k * k * LANES)):
+        for i in range(k):
+            for j in range(k):
+                c = channel
+                for lane in range(LANES):
+                    total[i, j, c] += sums[start + lane]
+                    c = c + 1 if c + 1 < C else 0
+                start += LANES
+        channel = (channel + LANES) % C
