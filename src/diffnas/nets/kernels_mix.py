@@ -51,8 +51,9 @@ def _row(address: int, start: int, size: int) -> Any:
 def _widen(narrow: Array, wide: Array) -> None:
     """Repeat a value for each channel along a row."""
     C = len(narrow)
-    for i in range(len(wide)):
-        wide[i] = narrow[i % C]
+    for w in range(len(wide) // C):
+        for c in range(C):
+            wide[w * C + c] = narrow[c]
 
 
 @_compiled
