@@ -13,7 +13,7 @@ _SIZES, _PARTS, _DATA, _PLACE = "Sizes and schedule", "Components, in place of t
 
 DataArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[DATA]", help="digits, cifar10, cifar100, hub:NAME or a folder; see: diffnas data."),
+    typer.Argument(metavar="DATA", help="digits, cifar10, cifar100, hub:NAME or a folder; see: diffnas data."),
 ]
 
 # Data.

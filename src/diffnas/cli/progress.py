@@ -90,7 +90,7 @@ class Display:
         """Say it once, in yellow; the same thing in a later epoch is not said again."""
         if message not in self.told:
             self.told.add(message)
-            self.console.print(f"warning: {message}", style="yellow", highlight=False, markup=False)
+            self.console.print(f"warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def end(self) -> None:
         """Take the bar away."""

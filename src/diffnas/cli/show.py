@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -93,6 +94,7 @@ def evaluation_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
 def lines(console: Console, rows: list[tuple[str, str]]) -> None:
     """Names and words in two columns."""
     table = Table.grid(padding=(0, 2))
+    table.add_column(min_width=15)
     for name, words in rows:
         table.add_row(f"[bold]{name}[/]", words)
     console.print(table, highlight=False)
@@ -132,11 +134,13 @@ def summary(
         rows += search_lines(numbers["search"])
     if "evaluation" in numbers:
         rows += evaluation_lines(numbers["evaluation"])
-    lines(console, [*rows, *files])
+    lines(console, rows)
     # Paths are printed as they are, never wrapped: they are there to be copied.
-    folder = numbers["folder"]
+    for name, path in files:
+        console.print(f"{name:<15}  {path}", highlight=False, markup=False, soft_wrap=True)
+    folder = quote(numbers["folder"])
     following = f"diffnas predict {folder} PICTURE..." if "evaluation" in numbers else f"diffnas evaluate {folder}"
-    console.print(f"\nNext: [bold]{following}[/]", highlight=False, soft_wrap=True)
+    console.print(f"\nNext: {following}", highlight=False, markup=False, soft_wrap=True)
 
 
 def one_line(numbers: dict[str, Any]) -> str:
