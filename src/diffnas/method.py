@@ -72,6 +72,8 @@ def _is(component: object, function: object) -> bool:
 
 
 def _sparse(component: Weighting) -> bool:
+    if isinstance(component, partial) and component.keywords.get("order") == 1:
+        return False
     return _is(component, weighting.entmax) or isinstance(component, weighting.LearnedEntmax)
 
 

@@ -26,6 +26,17 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
     if (folder / LAST).exists():
         os.replace(folder / LAST, folder / PREVIOUS)
     os.replace(partial, folder / LAST)
+    _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Have the renames in a folder on disk; where a folder cannot be opened (Windows), the system does it."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def load(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:

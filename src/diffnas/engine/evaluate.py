@@ -30,7 +30,7 @@ from diffnas.engine.common import (
     to_cpu,
 )
 from diffnas.engine.listen import Interrupted, Listener, Silent, interruptions
-from diffnas.engine.run import RunFolder
+from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, Output, parameters_of
@@ -133,13 +133,8 @@ def evaluate(
     fabric = make_fabric(device, precision)
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(genotype, data, settings, fabric.device, factories)
-    folder = None
-    if out is not None:
-        record = describe(genotype, data, settings, notes or {})
-        folder = RunFolder.open(out) if resume else RunFolder.create(out, record)
-        folder.check_same(record)
-        folder.restore(state, fabric.device)
-    trace = folder.rewind(state.epoch) if folder else []
+    record = describe(genotype, data, settings, notes or {})
+    folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
     loop = _Loop(genotype, data, settings, state, fabric, folder, listener, trace)
     with interruptions() as heard, fixed_random(settings.seed):
         loop.run(heard)
@@ -214,7 +209,7 @@ class _Loop:
         self.fabric, self.folder, self.listener, self.trace = fabric, folder, listener, trace
         self.net = fabric.setup_module(state.network, move_to_device=False)
         self.split = data.train.to(fabric.device)
-        self.steps = -(-len(data.train) // settings.batch)
+        self.steps = -(-len(seeds.epoch_order(len(data.train), settings.batch, settings.seed, 0)) // settings.batch)
         self.augmentation: Augmentation = data.augmentation
         if settings.cutout is not None:
             self.augmentation = replace(data.augmentation, cutout=min(settings.cutout, min(data.size) // 2))
@@ -233,7 +228,7 @@ class _Loop:
         state, settings = self.state, self.settings
         moment = Moment(epoch=state.epoch, step=state.step, epochs=settings.epochs, steps=self.steps)
         set_rate(state.optimizer, schedule.cosine(moment, start=settings.lr, stop=settings.lr_min))
-        order = torch.randperm(len(self.data.train), generator=seeds.generator(settings.seed, "order", state.epoch))
+        order = seeds.epoch_order(len(self.data.train), settings.batch, settings.seed, state.epoch)
         state.network.train()
         begun = time.perf_counter()
         stream = batches(self.split, order, settings.batch, start=state.step, device=self.fabric.device)
@@ -244,6 +239,7 @@ class _Loop:
             state.seconds += now - begun
             begun = now
             if heard:
+                check_finite(state.train.loss, f"step {state.step} of epoch {state.epoch}")
                 self.save()
                 raise Interrupted(heard[0], self.folder.path if self.folder else None)
 

@@ -24,7 +24,7 @@ class Listener(Protocol):
         """An epoch is over; ``line`` is what stands in the trace."""
 
     def warn(self, message: str) -> None:
-        """Something the user should know; each message comes once a run."""
+        """Something the user should know; each message comes once, and again after a resume."""
 
     def end(self) -> None:
         """The phase is over."""

@@ -56,6 +56,32 @@ class Restorable(Protocol):
         """Go back to ``state``."""
 
 
+def enter(
+    path: Path | None, record: Mapping[str, Any], state: Restorable, *, resume: bool, device: torch.device
+) -> tuple[RunFolder | None, list[dict[str, Any]]]:
+    """The folder of a run that begins, or goes on and brings ``state`` to its last checkpoint; and the trace so far.
+
+    Raises:
+        ValueError: if the folder does not fit: there is a run, or there is none, or it was begun otherwise.
+    """
+    if path is None:
+        if resume:
+            raise ValueError("to resume, say which run: --resume FOLDER, or out=FOLDER in Python.")
+        return None, []
+    folder = RunFolder.open(path) if resume else RunFolder.create(path, record)
+    folder.check_same(record)
+    saved = folder.load(device)
+    if saved is None:
+        return folder, folder.rewind(0)
+    try:
+        state.load_state_dict(saved)
+        epoch = saved["epoch"]
+    except (KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
+        message = str(error).splitlines()[0]
+        raise ValueError(f"the checkpoint in {path} does not fit this run: {message}") from error
+    return folder, folder.rewind(epoch)
+
+
 def _difference(kept: object, now: object) -> str:
     """What differs between two records, the fields only if they have fields."""
     if isinstance(kept, Mapping) and isinstance(now, Mapping):
@@ -138,10 +164,12 @@ class RunFolder:
         """
         path = self.path / TRACE
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        if epochs is not None:
-            if len(lines) < epochs:
-                raise ValueError(f"{path} is damaged: {epochs} epochs are done, {len(lines)} are in it.")
-            lines = lines[:epochs]
+        if epochs is None:
+            # A run that was killed while it wrote leaves half a line.
+            lines = lines[:-1] if lines and not lines[-1].endswith("}") else lines
+        elif len(lines) < epochs:
+            raise ValueError(f"{path} is damaged: {epochs} epochs are done, {len(lines)} are in it.")
+        lines = lines[:epochs]
         try:
             return [json.loads(line) for line in lines]
         except json.JSONDecodeError as error:
@@ -166,20 +194,6 @@ class RunFolder:
                     f"{self.path} holds a run with another {part}: {_difference(kept.get(part), record[part])}. "
                     "Resume it as it was begun, or start anew with another --out."
                 )
-
-    def restore(self, state: Restorable, device: torch.device | str) -> None:
-        """Bring ``state`` to the last checkpoint, if there is one.
-
-        Raises:
-            ValueError: if the checkpoint cannot be read or is one of something else.
-        """
-        saved = self.load(device)
-        try:
-            if saved is not None:
-                state.load_state_dict(saved)
-        except (KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
-            message = str(error).splitlines()[0]
-            raise ValueError(f"the checkpoint in {self.path} does not fit this run: {message}") from error
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint."""

@@ -35,7 +35,7 @@ from diffnas.engine.common import (
     to_cpu,
 )
 from diffnas.engine.listen import Interrupted, Listener, Silent, interruptions
-from diffnas.engine.run import RunFolder
+from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.genotype import Genotype, from_json, save, to_json
 from diffnas.method import Method, components
@@ -178,13 +178,8 @@ def search(
     fabric = make_fabric(device, precision)
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(data, space, method, settings, fabric.device)
-    folder = None
-    if out is not None:
-        record = describe(data, space, method, settings, notes or {})
-        folder = RunFolder.open(out) if resume else RunFolder.create(out, record)
-        folder.check_same(record)
-        folder.restore(state, fabric.device)
-    trace = folder.rewind(state.epoch) if folder else []
+    record = describe(data, space, method, settings, notes or {})
+    folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
     loop = _Loop(data, space, method, settings, state, fabric, folder, listener, trace)
     with interruptions() as heard, fixed_random(settings.seed):
         stopped = loop.run(heard)
@@ -312,7 +307,8 @@ class _Loop:
         self.train_indices, self.held_out_indices = (
             halves(count, settings) if method.level.data == "halves" else (torch.arange(count), torch.arange(0))
         )
-        self.steps = -(-len(self.train_indices) // settings.batch)
+        used = len(seeds.epoch_order(len(self.train_indices), settings.batch, settings.seed, 0))
+        self.steps = -(-used // settings.batch)
         self.told: set[str] = set()
         self.macs = 0
 
@@ -333,7 +329,7 @@ class _Loop:
 
     def run_epoch(self, heard: Sequence[int]) -> None:
         state, settings = self.state, self.settings
-        order = torch.randperm(len(self.train_indices), generator=seeds.generator(settings.seed, "order", state.epoch))
+        order = seeds.epoch_order(len(self.train_indices), settings.batch, settings.seed, state.epoch)
         moment = self.moment()
         rate = schedule.cosine(moment, start=settings.lr, stop=settings.lr_min)
         set_rate(state.weight_optimizer, rate)
@@ -367,6 +363,7 @@ class _Loop:
 
     def hear(self, heard: Sequence[int]) -> None:
         if heard:
+            check_finite(self.state.train.loss, f"step {self.state.step} of epoch {self.state.epoch}")
             self.save()
             raise Interrupted(heard[0], self.folder.path if self.folder else None)
 
