@@ -11,8 +11,6 @@ from diffnas.cli import main
 
 SMALL = ["--space", "nas-bench-201", "--train", "100", "--epochs", "1", "--channels", "4", "--depth", "3"]
 
-ONE_LEFT = [*SMALL, "--train", "33", "--batch", "32", "--set", "stem=cifar-half"]
-
 
 def pictures(folder, classes=("cat", "dog"), count=4, size=8):
     for k, name in enumerate(classes):
@@ -109,12 +107,6 @@ CASES = [
     ("pictures under 8x8", lambda p: pictures(p / "pets"), ["search", "./pets", "--size", "4"], ["8 or more", "4"]),
     ("too few pictures", nothing, ["search", "--train", "5"], ["5 pictures", "10 or more"]),
     ("too many pictures", nothing, ["search", "--train", "5000"], ["5000", "or fewer"]),
-    (
-        "one picture of one pixel",
-        nothing,
-        ["search", *ONE_LEFT],
-        ["33 pictures", "batches of 32", "--batch 33", "stem"],
-    ),
     ("a net too shallow", nothing, ["search", "--depth", "2"], ["at least 3 cells", "2"]),
     ("no epochs", nothing, ["search", "--epochs", "0"], ["epochs", "greater than 0"]),
     ("an order that prunes at once", nothing, ["search", "--weighting", "entmax:4"], ["order 4", "--alpha-init"]),

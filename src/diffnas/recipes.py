@@ -28,6 +28,22 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "published": Recipe(about="The sizes and schedules that published numbers stand for: GPU-days on CIFAR."),
+    "nas-bench-201": Recipe(
+        about="Search and training as NAS-Bench-201 prescribes them (Dong & Yang, 2020): GPU-hours.",
+        space="nas-bench-201",
+        search={"epochs": 50, "nesterov": True, "weight_decay": 5e-4},
+        evaluate={
+            "epochs": 200,
+            "batch": 256,
+            "lr": 0.1,
+            "nesterov": True,
+            "weight_decay": 5e-4,
+            "clip": 0.0,
+            "drop_path": 0.0,
+            "auxiliary": 0.0,
+            "cutout": 0,
+        },
+    ),
     "darts-small": Recipe(
         about=(
             "The DARTS space in minutes on a laptop: 5,000 pictures, 8 channels, 5 cells, half resolution. alpha's "

@@ -302,3 +302,8 @@ def test_a_search_killed_again_and_again_ends_as_one_left_alone(quick, tmp_path:
     assert -signal.SIGKILL in kills
     assert killed(tmp_path / "parts", 0) == 0
     assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_resuming_needs_a_folder(quick):
+    with pytest.raises(ValueError, match="which run"):
+        quick("sparse", resume=True)

@@ -253,3 +253,18 @@ def test_edges_without_operations_stay_empty(generator):
     assert all(len(edge.ops) == 0 for edge in net.modules() if isinstance(edge, MixedEdge))
     x, mix = pictures(generator), weights(darts, generator)
     assert_same(results(net, x, mix, "batched"), results(net, x, mix, "plain"), 0)
+
+
+def test_batch_norm_of_one_pixel_is_an_error():
+    x = torch.ones(1, 3, 1, 1)
+    with pytest.raises(ValueError, match=r"more than one value for each channel to train on, got \(1, 3, 1, 1\)"):
+        mixed_sums([x], torch.ones(1, 1), normed=[True])
+    with pytest.raises(ValueError, match="more than one value"):
+        normed_relus([x])
+
+
+def test_autocast_takes_the_plain_way(generator):
+    net, x = build(nas_bench_201, generator, torch.float32), pictures(generator, torch.float32)
+    mix = weights(nas_bench_201, generator, torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_same(results(net, x, mix, "batched"), results(net, x, mix, "plain"), 0)

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from diffnas.api.checks import check_last_batch
 from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, settings_of
 from diffnas.data import DataSet, subsample
 from diffnas.engine.evaluate import EvaluateResult
@@ -111,14 +110,11 @@ def search(
         notes = notes.but(train=_cap(whole, recipes[0].train))
     notes = notes.model_copy(update={"data": note})
     first = chosen_method.settings if record is None else record["settings"]
-    seen = subsample(whole, notes.train, None)
-    settled = settings_of(SearchSettings, first, *(recipe.search for recipe in recipes), settings)
-    check_last_batch(seen, len(seen.train) // (2 if chosen_method.level.data == "halves" else 1), settled)
     found = run_search(
-        seen,
+        subsample(whole, notes.train, None),
         space=chosen_space,
         method=chosen_method,
-        settings=settled,
+        settings=settings_of(SearchSettings, first, *(recipe.search for recipe in recipes), settings),
         out=place,
         resume=resume,
         listener=listener,
@@ -180,12 +176,10 @@ def evaluate(
     note = note_data(kept.data, data, data_dir, size)
     whole = load_noted(note, data, size, download)
     notes = kept.but(recipe=recipe, device=device, precision=precision).model_copy(update={"data": note})
-    settled = settings_of(EvaluateSettings, *layers, settings)
-    check_last_batch(whole, len(whole.train), settled)
     result = run_evaluation(
         genotype,
         whole,
-        settings=settled,
+        settings=settings_of(EvaluateSettings, *layers, settings),
         out=place,
         resume=resume,
         listener=listener,

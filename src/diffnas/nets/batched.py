@@ -95,13 +95,12 @@ def schedule(graph: CellGraph, edges: Sequence[nn.ModuleDict]) -> CellSchedule:
 
 def is_faster(x: Tensor) -> bool:
     """Whether a training step on such pictures is known to be faster in this way: in float32 on a CPU, with Numba."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and compiled_kernels() is not None
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-    )
+    return applies(x) and x.device.type == "cpu" and x.dtype == torch.float32 and compiled_kernels() is not None
+
+
+def applies(x: Tensor) -> bool:
+    """Whether it can be done: not where autocast mixes precisions, nor while a graph is being compiled."""
+    return not torch.is_autocast_enabled(x.device.type) and not torch.compiler.is_compiling()
 
 
 def _is_plain_norm(module: nn.Module) -> bool:

@@ -44,6 +44,9 @@ def mixed_sums(
         eps: what the batch norms add to the variance.
         added: tensors that every sum contains once, as they are.
 
+    Raises:
+        ValueError: for a batch norm of one pixel, as PyTorch's own.
+
     Returns:
         T sums, ``(B, C, H, W)``, and the statistics of the inputs, in float64 (0 and 1 where not normed).
 
@@ -54,6 +57,8 @@ def mixed_sums(
     >>> statistics.mean.flatten()
     tensor([2., 0.], dtype=torch.float64)
     """
+    if any(normed):
+        _check_pixels(inputs[0])
     apply: Callable[..., tuple[Tensor, ...]] = _MixedSums.apply
     results = apply(mix, tuple(normed), eps, *inputs, *added)
     sums, (mean, variance) = results[: len(mix)], results[len(mix) :]
@@ -71,6 +76,7 @@ def normed_relus(inputs: Sequence[Tensor], *, eps: float = 1e-5) -> tuple[tuple[
     >>> results[0].flatten()
     tensor([0.0000, 1.0000])
     """
+    _check_pixels(inputs[0])
     apply: Callable[..., tuple[Tensor, ...]] = _NormedRelus.apply
     results = apply(eps, *inputs)
     *rectified, mean, variance = results
@@ -92,6 +98,11 @@ def update_running(norms: Sequence[nn.BatchNorm2d], statistics: Statistics, rows
         norm.running_mean.lerp_(means[row].to(norm.running_mean.dtype), norm.momentum)
         norm.running_var.lerp_(variances[row].to(norm.running_var.dtype), norm.momentum)
         norm.num_batches_tracked += 1
+
+
+def _check_pixels(x: Tensor) -> None:
+    if x.numel() == x.shape[1]:
+        raise ValueError(f"batch norm needs more than one value for each channel to train on, got {tuple(x.shape)}.")
 
 
 class _MixedSums(torch.autograd.Function):

@@ -162,7 +162,9 @@ class Supernet(nn.Module):
         """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, ops)``."""
         # Cast last: the weights are made in float32 even where activations are in half precision.
         mix = mix.to(x.dtype)
-        batch = self.forward_by == "batched" or (self.forward_by == "auto" and batched.is_faster(x))
+        batch = (
+            batched.applies(x) if self.forward_by == "batched" else self.forward_by == "auto" and batched.is_faster(x)
+        )
         if batch:
             x = x.contiguous(memory_format=torch.channels_last)
         older, newer = self.stem(x)
