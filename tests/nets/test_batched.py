@@ -67,7 +67,7 @@ def weights(space: SearchSpace, generator: torch.Generator, dtype=torch.float64)
 
 
 # How many operations stay on each edge, on average, of all.
-@pytest.mark.parametrize("share", [1.0, 0.4, 0.1])
+@pytest.mark.parametrize("share", [1.0, 0.2])
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_values_gradients_and_buffers_are_those_of_the_plain_forward(space, share, generator):
     net, mix = build(space, generator), weights(space, generator)
