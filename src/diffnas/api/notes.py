@@ -39,7 +39,7 @@ class Notes(BaseModel):
         recipe, space, method: by name.
         components: what stands in place of the method's own components, as text.
         evaluation: settings for the evaluation that follows the search.
-        device, precision: as they were asked for.
+        device, precision, threads: as they were asked for; the threads of a run that has begun, in any case.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -53,6 +53,7 @@ class Notes(BaseModel):
     evaluation: dict[str, Any] = {}
     device: str = "auto"
     precision: str = "32-true"
+    threads: int | None = None
 
     def but(self, **given: Any) -> Notes:
         """The same notes with what was given; None is what was not given."""

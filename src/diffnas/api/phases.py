@@ -29,7 +29,7 @@ from diffnas.space import SPACES, OpFactory, SearchSpace
 EVALUATION = "evaluation"
 SKIPPED = "skipped.txt"
 DRAWINGS = ("cell.svg", "cell.png")
-SHARED = ("data_dir", "size", "download", "device", "precision")
+SHARED = ("data_dir", "size", "download", "device", "precision", "threads")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,7 @@ def search(
     download: bool = False,
     device: str | None = None,
     precision: str | None = None,
+    threads: int | None = None,
     listener: Listener | None = None,
     evaluation: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -83,8 +84,10 @@ def search(
         size: height and width to bring pictures to.
         train: how many training pictures the search sees; all by default.
         download: whether the files of CIFAR may be fetched.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu" or "cuda".
         precision: "32-true", "bf16-mixed", ...
+        threads: how many CPU threads compute; by default the recipe's number, else torch's. A run that is resumed
+            keeps its number, because the last digits depend on it.
         listener: hears how it goes.
         evaluation: settings for the evaluation that will follow; kept in the run folder until then.
         settings: what ``SearchSettings`` has: ``epochs=50``, ``seed=1``, ...
@@ -102,6 +105,7 @@ def search(
     notes = kept.but(
         train=train, recipe=recipe, components=components, evaluation=evaluation, device=device, precision=precision
     )
+    notes = notes.but(threads=threads or kept.threads or _recipe(notes.recipe).threads or torch.get_num_threads())
     chosen_space, notes = _space(space, notes)
     chosen_method, notes = _method(method, notes)
     note = note_data(kept.data, data, data_dir, size)
@@ -121,6 +125,7 @@ def search(
         device=notes.device,
         precision=notes.precision,
         notes=notes.model_dump(),
+        threads=notes.threads,
     )
     _list_skipped(whole, place, listener)
     return found
@@ -138,6 +143,7 @@ def evaluate(
     download: bool = False,
     device: str | None = None,
     precision: str | None = None,
+    threads: int | None = None,
     listener: Listener | None = None,
     factories: Mapping[str, OpFactory] | None = None,
     **settings: Any,
@@ -154,8 +160,10 @@ def evaluate(
         data_dir: where the files of CIFAR are.
         size: height and width to bring pictures to.
         download: whether the files of CIFAR may be fetched.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu" or "cuda".
         precision: "32-true", "bf16-mixed", ...
+        threads: how many CPU threads compute; by default the recipe's number, else torch's. A run that is resumed
+            keeps its number, because the last digits depend on it.
         listener: hears how it goes.
         factories: the user's own operations of the genotype.
         settings: what ``EvaluateSettings`` has: ``epochs=600``, ``channels=36``, ...
@@ -176,6 +184,7 @@ def evaluate(
     note = note_data(kept.data, data, data_dir, size)
     whole = load_noted(note, data, size, download)
     notes = kept.but(recipe=recipe, device=device, precision=precision).model_copy(update={"data": note})
+    notes = notes.but(threads=threads or kept.threads or _recipe(notes.recipe).threads or torch.get_num_threads())
     result = run_evaluation(
         genotype,
         whole,
@@ -186,6 +195,7 @@ def evaluate(
         device=notes.device,
         precision=notes.precision,
         notes=notes.model_dump(),
+        threads=notes.threads,
         factories=factories,
     )
     _list_skipped(whole, place, listener)

@@ -58,6 +58,7 @@ def run(
     resume: o.Resume = None,
     device: o.Device = None,
     precision: o.Precision = None,
+    threads: o.Threads = None,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -83,6 +84,7 @@ def run(
                 data_dir=data_dir,
                 device=device,
                 precision=precision,
+                threads=threads,
             ),
             download=download,
         )
@@ -120,6 +122,7 @@ def search(
     resume: o.Resume = None,
     device: o.Device = None,
     precision: o.Precision = None,
+    threads: o.Threads = None,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -154,6 +157,7 @@ def search(
             train=train,
             device=device,
             precision=precision,
+            threads=threads,
             listener=display,
             **{**o.pairs(settings), **sizes},
         )
@@ -182,6 +186,7 @@ def evaluate(
     resume: o.Resume = None,
     device: o.Device = None,
     precision: o.Precision = None,
+    threads: o.Threads = None,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -204,6 +209,7 @@ def evaluate(
             size=size,
             device=device,
             precision=precision,
+            threads=threads,
             listener=display,
             **{**o.pairs(settings), **sizes},
         )

@@ -71,8 +71,9 @@ EvaluationOut = Annotated[
 Resume = Annotated[
     Path | None, typer.Option(metavar="RUN", help="Go on with this run; nothing to repeat.", rich_help_panel=_PLACE)
 ]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_PLACE)]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_PLACE)]
 Precision = Annotated[str | None, typer.Option(help="32-true, bf16-mixed, ...", rich_help_panel=_PLACE)]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads that compute.", rich_help_panel=_PLACE)]
 Json = Annotated[
     bool, typer.Option("--json", help="Only a JSON object on the standard output.", rich_help_panel=_PLACE)
 ]

@@ -46,6 +46,17 @@ def fixed_random(seed: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def computing_on(threads: int | None) -> Iterator[None]:
+    """Inside, torch computes on so many CPU threads; None changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @dataclass
 class Totals:
     """Sums over the batches of an epoch, on the device: nothing is read back before somebody looks.

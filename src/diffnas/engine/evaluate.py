@@ -22,6 +22,7 @@ from diffnas.engine import seeds, trained
 from diffnas.engine.common import (
     Totals,
     check_finite,
+    computing_on,
     describe_data,
     fixed_random,
     make_fabric,
@@ -106,6 +107,7 @@ def evaluate(
     device: str = "auto",
     precision: str = "32-true",
     notes: Mapping[str, Any] | None = None,
+    threads: int | None = None,
     factories: Mapping[str, OpFactory] | None = None,
 ) -> EvaluateResult:
     """Train the network of ``genotype`` on all training pictures and test it after the last epoch.
@@ -122,6 +124,7 @@ def evaluate(
         device: "auto", "cpu" or "cuda".
         precision: Fabric's word for it, such as "32-true" or "bf16-mixed".
         notes: plain data to keep in ``run.json``.
+        threads: how many CPU threads compute; None leaves torch's number as it is.
         factories: the user's own operations of the genotype.
 
     Raises:
@@ -134,11 +137,11 @@ def evaluate(
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(genotype, data, settings, fabric.device, factories)
     record = describe(genotype, data, settings, notes or {})
-    folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
-    loop = _Loop(genotype, data, settings, state, fabric, folder, listener, trace)
-    with interruptions() as heard, fixed_random(settings.seed):
+    with computing_on(threads), interruptions() as heard, fixed_random(settings.seed):
+        folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
+        loop = _Loop(genotype, data, settings, state, fabric, folder, listener, trace)
         loop.run(heard)
-    return loop.result()
+        return loop.result()
 
 
 def describe(genotype: Genotype, data: DataSet, settings: EvaluateSettings, notes: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from diffnas.engine import seeds
 from diffnas.engine.common import (
     Totals,
     check_finite,
+    computing_on,
     describe_data,
     fixed_random,
     make_fabric,
@@ -152,6 +153,7 @@ def search(
     device: str = "auto",
     precision: str = "32-true",
     notes: Mapping[str, Any] | None = None,
+    threads: int | None = None,
 ) -> SearchResult:
     """Search the cells of ``space`` that suit ``data``. The test split is never touched.
 
@@ -167,6 +169,7 @@ def search(
         device: "auto", "cpu" or "cuda".
         precision: Fabric's word for it, such as "32-true" or "bf16-mixed"; alpha stays in float32.
         notes: plain data to keep in ``run.json``: what is needed to load the data again, say.
+        threads: how many CPU threads compute; None leaves torch's number as it is.
 
     Raises:
         ValueError: for settings that cannot work, or a folder that holds something else; nothing is touched.
@@ -175,15 +178,14 @@ def search(
     """
     listener = listener or Silent()
     check(space, method, settings, data)
+    record = describe(data, space, method, settings, notes or {})
     fabric = make_fabric(device, precision)
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(data, space, method, settings, fabric.device)
-    record = describe(data, space, method, settings, notes or {})
-    folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
-    loop = _Loop(data, space, method, settings, state, fabric, folder, listener, trace)
-    with interruptions() as heard, fixed_random(settings.seed):
-        stopped = loop.run(heard)
-    return loop.result(stopped)
+    with computing_on(threads), interruptions() as heard, fixed_random(settings.seed):
+        folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
+        loop = _Loop(data, space, method, settings, state, fabric, folder, listener, trace)
+        return loop.result(loop.run(heard))
 
 
 def describe(
