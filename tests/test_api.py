@@ -162,9 +162,11 @@ def test_a_whole_run_goes_on_in_the_phase_it_was_in(tmp_path):
 
 def test_a_run_interrupted_in_its_second_phase_goes_on_from_its_own_folder(tmp_path):
     class Killer(Ear):
+        killed = False
+
         def step(self, loss, accuracy):
-            if self.phases[-1][0] == "evaluate" and not self.warnings:
-                self.warn("enough")
+            if self.phases[-1][0] == "evaluate" and not self.killed:
+                self.killed = True
                 os.kill(os.getpid(), signal.SIGTERM)
 
     options = {"search_settings": {"epochs": 1, "channels": 4, "depth": 3}, "evaluate_settings": TINY_NET}
@@ -214,3 +216,12 @@ def test_a_recipe_s_limit_on_pictures_holds_only_where_there_are_more():
     assert _cap(digits, 400) == 400
     # The rarest digit has 130 or so training pictures, and every class gives the same number.
     assert 1200 < _cap(digits, 1346) < 1346
+
+
+def test_a_run_goes_on_with_the_threads_it_was_begun_with(tmp_path):
+    torch.set_num_threads(2)
+    diffnas.search("digits", out=tmp_path, threads=1, **TINY)
+    diffnas.search(out=tmp_path, resume=True)
+    kept = record(tmp_path)
+    assert kept["notes"]["threads"] == kept["made_with"]["threads"] == 1
+    assert torch.get_num_threads() == 2
