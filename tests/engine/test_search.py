@@ -12,7 +12,7 @@ from diffnas.components import level, schedule, weighting
 from diffnas.components.weighting import LearnedEntmax
 from diffnas.data import DataSet, Pictures
 from diffnas.engine.listen import NotFinite, Silent
-from diffnas.engine.search import begin, halves
+from diffnas.engine.search_state import begin, halves
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import from_json, load, parse, to_nas_bench_201
 from diffnas.method import COMPONENTS, METHODS, component, darts, sparse

@@ -180,11 +180,11 @@ def test_many_threads_may_differentiate_at_once(generator):
 def test_a_forked_process_starts_its_own_threads():
     script = """
 import os, torch
-from diffnas.nets.depthwise import _in_parallel
+from diffnas.nets.depthwise import in_parallel
 torch.set_num_threads(3)
 def check():
     done = []
-    _in_parallel(lambda first, last: done.append((first, last)), 7)
+    in_parallel(lambda first, last: done.append((first, last)), 7)
     assert sorted(done) == [(0, 2), (2, 4), (4, 7)], done
 check()
 child = os.fork()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,26 +10,22 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 from torch.nn import functional
 
-from diffnas.components import schedule
-from diffnas.components.schedule import Moment
+from diffnas.components.level import Batch
 from diffnas.data import Augmentation, DataSet, Split, batches
 from diffnas.data.augment import augment, normalize
 from diffnas.engine import seeds, trained
 from diffnas.engine.common import (
     Totals,
-    check_finite,
     computing_on,
     describe_data,
     fixed_random,
     make_fabric,
     peak_memory,
-    set_rate,
-    to_cpu,
 )
-from diffnas.engine.listen import Interrupted, Listener, Silent, interruptions
+from diffnas.engine.drive import Drive
+from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.genotype import Genotype, to_json
@@ -46,17 +41,21 @@ class EvaluateState:
     """What changes during an evaluation, and exactly what a checkpoint holds."""
 
     network: Network
-    optimizer: torch.optim.Optimizer
+    weight_optimizer: torch.optim.Optimizer
     epoch: int = 0
     step: int = 0
     train: Totals = field(default_factory=Totals)
     seconds: float = 0.0
 
+    def advance(self) -> None:
+        """Begin the next epoch."""
+        self.epoch, self.step, self.seconds, self.train = self.epoch + 1, 0, 0.0, Totals()
+
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors and plain data."""
         return {
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "weight_optimizer": self.weight_optimizer.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
             "train": self.train.sums,
@@ -66,7 +65,7 @@ class EvaluateState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state that ``state_dict`` gave, of an evaluation with the same genotype and settings."""
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.train = Totals(state["train"].clone())
 
@@ -139,9 +138,7 @@ def evaluate(
     record = describe(genotype, data, settings, notes or {})
     with computing_on(threads), interruptions() as heard, fixed_random(settings.seed):
         folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
-        loop = _Loop(genotype, data, settings, state, fabric, folder, listener, trace)
-        loop.run(heard)
-        return loop.result()
+        return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
 
 
 def describe(genotype: Genotype, data: DataSet, settings: EvaluateSettings, notes: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +177,7 @@ def begin(
         nesterov=settings.nesterov,
         weight_decay=settings.weight_decay,
     )
-    return EvaluateState(network=network, optimizer=optimizer)
+    return EvaluateState(network=network, weight_optimizer=optimizer)
 
 
 @torch.no_grad()
@@ -194,7 +191,7 @@ def test(network: Network, split: Split, data: DataSet, *, batch: int, device: t
     return totals
 
 
-class _Loop:
+class _Evaluation:
     """An evaluation under way."""
 
     def __init__(
@@ -208,52 +205,30 @@ class _Loop:
         listener: Listener,
         trace: list[dict[str, Any]],
     ) -> None:
-        self.genotype, self.data, self.settings, self.state = genotype, data, settings, state
-        self.fabric, self.folder, self.listener, self.trace = fabric, folder, listener, trace
+        self.genotype, self.data, self.settings = genotype, data, settings
+        self.state, self.fabric = state, fabric
         self.net = fabric.setup_module(state.network, move_to_device=False)
-        self.split = data.train.to(fabric.device)
-        self.steps = -(-len(seeds.epoch_order(len(data.train), settings.batch, settings.seed, 0)) // settings.batch)
         self.augmentation: Augmentation = data.augmentation
         if settings.cutout is not None:
             self.augmentation = replace(data.augmentation, cutout=min(settings.cutout, min(data.size) // 2))
+        indices = torch.arange(len(data.train))
+        self.drive = Drive("evaluate", data, indices, settings, state, fabric, folder, listener, trace)
 
-    def run(self, heard: Sequence[int]) -> None:
-        """Run to the end."""
-        state, settings = self.state, self.settings
-        self.listener.begin("evaluate", settings.epochs, self.steps, state.epoch * self.steps + state.step)
-        while state.epoch < settings.epochs:
-            self.run_epoch(heard)
-            self.close_epoch()
-        self.listener.end()
+    def run(self, heard: Sequence[int]) -> EvaluateResult:
+        """Train to the last epoch, and test."""
+        self.drive.run(heard, self.take_step, lambda: {"peak_memory": peak_memory(self.fabric.device)})
+        return self.result()
 
-    def run_epoch(self, heard: Sequence[int]) -> None:
-        """The steps of the running epoch that are still to take."""
-        state, settings = self.state, self.settings
-        moment = Moment(epoch=state.epoch, step=state.step, epochs=settings.epochs, steps=self.steps)
-        set_rate(state.optimizer, schedule.cosine(moment, start=settings.lr, stop=settings.lr_min))
-        order = seeds.epoch_order(len(self.data.train), settings.batch, settings.seed, state.epoch)
-        state.network.train()
-        begun = time.perf_counter()
-        stream = batches(self.split, order, settings.batch, start=state.step, device=self.fabric.device)
-        for pictures, labels in stream:
-            self.take_step(pictures, labels)
-            state.step += 1
-            now = time.perf_counter()
-            state.seconds += now - begun
-            begun = now
-            if heard:
-                check_finite(state.train.loss, f"step {state.step} of epoch {state.epoch}")
-                self.save()
-                raise Interrupted(heard[0], self.folder.path if self.folder else None)
-
-    def take_step(self, pictures: Tensor, labels: Tensor) -> None:
+    def take_step(self, batch: Batch) -> None:
         """One step of the weights."""
         state, settings, data = self.state, self.settings, self.data
-        x = augment(pictures, self.augmentation, data.mean, data.std, self.generator("train"))
-        draw_noise_from(state.network, self.generator("noise"))
+        pictures, labels = batch
+        state.network.train()
+        x = augment(pictures, self.augmentation, data.mean, data.std, self.drive.generator("train"))
+        draw_noise_from(state.network, self.drive.generator("noise"))
         # DARTS: the probability of dropping a path rises linearly with the epoch.
         drop_path = settings.drop_path * state.epoch / settings.epochs
-        output: Output = self.net(x, drop_path, self.generator("drop-path"))
+        output: Output = self.net(x, drop_path, self.drive.generator("drop-path"))
         loss = functional.cross_entropy(output.logits, labels, label_smoothing=settings.label_smoothing)
         state.train.add(loss.detach(), output.logits.detach(), labels)
         if output.auxiliary is not None:
@@ -264,42 +239,8 @@ class _Loop:
         self.fabric.backward(loss)
         if settings.clip:
             torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
-        state.optimizer.step()
-        state.optimizer.zero_grad()
-        # Reading the loss back makes a GPU wait, so there it is looked at now and then only.
-        if self.fabric.device.type == "cpu" or state.step % 50 == 0:
-            check_finite(state.train.loss, f"step {state.step} of epoch {state.epoch}")
-            self.listener.step(state.train.loss, state.train.accuracy)
-
-    def generator(self, purpose: str) -> torch.Generator:
-        """The random numbers of this step for one purpose."""
-        place = (purpose, self.state.epoch, self.state.step)
-        return seeds.generator(self.settings.seed, *place, device=self.fabric.device)
-
-    def close_epoch(self) -> None:
-        """Write the epoch down and begin the next."""
-        state = self.state
-        check_finite(state.train.loss, f"epoch {state.epoch}")
-        (group,) = state.optimizer.param_groups
-        line = {
-            "epoch": state.epoch,
-            "train_loss": state.train.loss,
-            "train_accuracy": state.train.accuracy,
-            "lr": group["lr"],
-            "seconds": state.seconds,
-            "peak_memory": peak_memory(self.fabric.device),
-        }
-        self.trace.append(line)
-        if self.folder:
-            self.folder.append(line)
-        state.epoch, state.step, state.seconds, state.train = state.epoch + 1, 0, 0.0, Totals()
-        self.save()
-        self.listener.epoch(line)
-
-    def save(self) -> None:
-        """Write a checkpoint, if there is a folder for it."""
-        if self.folder:
-            self.folder.save(to_cpu(self.state.state_dict()))
+        state.weight_optimizer.step()
+        state.weight_optimizer.zero_grad()
 
     def result(self) -> EvaluateResult:
         """Test the network, and leave it and the numbers in the folder."""
@@ -311,12 +252,12 @@ class _Loop:
             loss=tested.loss,
             parameters=parameters_of(network),
             macs=count_macs(network, (data.channels, *data.size)),
-            seconds=sum(line["seconds"] for line in self.trace),
-            trace=self.trace,
-            folder=self.folder.path if self.folder else None,
+            seconds=sum(line["seconds"] for line in self.drive.trace),
+            trace=self.drive.trace,
+            folder=self.drive.folder.path if self.drive.folder else None,
         )
-        if self.folder:
-            trained.save_trained(self.folder.path, network, self.genotype, self.data, self.settings)
+        if self.drive.folder:
+            trained.save_trained(self.drive.folder.path, network, self.genotype, self.data, self.settings)
             numbers = {name: getattr(result, name) for name in ("accuracy", "loss", "parameters", "macs", "seconds")}
-            self.folder.write_json(RESULT, {"test_pictures": len(data.test), **numbers})
+            self.drive.folder.write_json(RESULT, {"test_pictures": len(data.test), **numbers})
         return result

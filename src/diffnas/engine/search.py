@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,24 +17,22 @@ from torch.nn import functional
 from diffnas.components import discretize, indicators, schedule, update, weighting
 from diffnas.components.level import Batch
 from diffnas.components.schedule import Moment
-from diffnas.components.weighting import Weighting
-from diffnas.data import DataSet, Split, batches
+from diffnas.data import DataSet
 from diffnas.data.augment import augment
 from diffnas.engine import seeds
 from diffnas.engine.common import (
     Totals,
-    check_finite,
     computing_on,
     describe_data,
     fixed_random,
     make_fabric,
     parameter_count,
     peak_memory,
-    set_rate,
-    to_cpu,
 )
-from diffnas.engine.listen import Interrupted, Listener, Silent, interruptions
+from diffnas.engine.drive import Drive
+from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.run import RunFolder, enter
+from diffnas.engine.search_state import SearchState, begin, halves
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.genotype import Genotype, from_json, save, to_json
 from diffnas.method import Method, components
@@ -45,79 +41,6 @@ from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
 
 GENOTYPE = "genotype.json"
-
-
-@dataclass(kw_only=True)
-class SearchState:
-    """What changes during a search, and exactly what a checkpoint holds.
-
-    Attributes:
-        supernet: the network weights.
-        alpha: architecture parameters, ``(edges, ops)``, float32.
-        keep: operations still in play, ``(edges, ops)``, bool.
-        weighting: the method's weighting, with its own parameters if it has any.
-        weight_optimizer, alpha_optimizer: what moves the weights; alpha and the weighting's parameters.
-        epoch, step: the next step to take.
-        train, held_out: the running epoch's totals over the batches that move the weights, and alpha.
-        seconds: time spent in the running epoch.
-    """
-
-    supernet: Supernet
-    alpha: Tensor
-    keep: Tensor
-    weighting: Weighting
-    weight_optimizer: torch.optim.Optimizer
-    alpha_optimizer: torch.optim.Optimizer
-    epoch: int = 0
-    step: int = 0
-    train: Totals = field(default_factory=Totals)
-    held_out: Totals = field(default_factory=Totals)
-    seconds: float = 0.0
-
-    @property
-    def arch(self) -> list[Tensor]:
-        """Everything that the update moves: alpha first."""
-        return [self.alpha, *weighting.parameters(self.weighting)]
-
-    def prune_(self, keep: Tensor) -> None:
-        """Keep only what ``keep`` says, for good: modules, parameters and all that optimisers remember of them."""
-        self.keep = self.keep & keep
-        assert bool(self.keep.any(dim=1).all()), "an edge may never lose its last operation"
-        update.forget(self.alpha_optimizer, self.alpha, ~update.movable(self.keep))
-        self.supernet.prune_(self.keep)
-        alive = set(self.supernet.parameters())
-        (group,) = self.weight_optimizer.param_groups
-        for parameter in [parameter for parameter in group["params"] if parameter not in alive]:
-            self.weight_optimizer.state.pop(parameter, None)
-        group["params"] = [parameter for parameter in group["params"] if parameter in alive]
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state as tensors and plain data."""
-        return {
-            "supernet": self.supernet.state_dict(),
-            "alpha": self.alpha.detach(),
-            "keep": self.keep,
-            "weighting": [parameter.detach() for parameter in weighting.parameters(self.weighting)],
-            "weight_optimizer": self.weight_optimizer.state_dict(),
-            "alpha_optimizer": self.alpha_optimizer.state_dict(),
-            "epoch": self.epoch,
-            "step": self.step,
-            "train": self.train.sums,
-            "held_out": self.held_out.sums,
-            "seconds": self.seconds,
-        }
-
-    @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a state that ``state_dict`` gave, of a search with the same space, method and settings."""
-        self.prune_(state["keep"].to(self.keep.device))
-        self.supernet.load_state_dict(state["supernet"])
-        for tensor, saved in zip(self.arch, [state["alpha"], *state["weighting"]], strict=True):
-            tensor.copy_(saved)
-        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-        self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
-        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
-        self.train, self.held_out = Totals(state["train"].clone()), Totals(state["held_out"].clone())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +107,8 @@ def search(
         state = begin(data, space, method, settings, fabric.device)
     with computing_on(threads), interruptions() as heard, fixed_random(settings.seed):
         folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
-        loop = _Loop(data, space, method, settings, state, fabric, folder, listener, trace)
-        return loop.result(loop.run(heard))
+        under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
+        return under_way.run(heard)
 
 
 def describe(
@@ -240,53 +163,7 @@ def _first_order(method: Method) -> float:
     return 1.0
 
 
-def begin(
-    data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, device: torch.device
-) -> SearchState:
-    """The state before the first step. Network weights come from torch's own random numbers, alpha from the seed."""
-    supernet = Supernet(
-        space,
-        classes=len(data.classes),
-        in_channels=data.channels,
-        channels=settings.channels,
-        depth=settings.depth,
-        stem=settings.stem,
-    ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    keep = torch.tensor(space.offered, device=device)
-    drawn = torch.randn(keep.shape, generator=seeds.generator(settings.seed, "alpha"))
-    alpha = (settings.alpha_init * drawn).to(device).requires_grad_()
-    own = copy.deepcopy(method.weighting)
-    if isinstance(own, torch.nn.Module):
-        own.to(device)
-    arch = [alpha, *weighting.parameters(own)]
-    chosen = method.update if settings.alpha_lr is None else partial(method.update, lr=settings.alpha_lr)
-    sgd = torch.optim.SGD(
-        supernet.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-    )
-    return SearchState(
-        supernet=supernet,
-        alpha=alpha,
-        keep=keep,
-        weighting=own,
-        weight_optimizer=sgd,
-        alpha_optimizer=chosen(arch),
-    )
-
-
-def halves(count: int, settings: SearchSettings) -> tuple[Tensor, Tensor]:
-    """The pictures that move the weights and those that move alpha, as indices: disjoint halves."""
-    if settings.split == "ordered":
-        order = torch.arange(count)
-    else:
-        order = torch.randperm(count, generator=seeds.generator(settings.seed, "halves"))
-    return order[: count // 2], order[count // 2 :]
-
-
-class _Loop:
+class _Search:
     """A search under way; as a ``Step`` it is what a level works with."""
 
     def __init__(
@@ -302,97 +179,37 @@ class _Loop:
         trace: list[dict[str, Any]],
     ) -> None:
         self.data, self.space, self.method, self.settings = data, space, method, settings
-        self.state, self.fabric, self.folder, self.listener, self.trace = state, fabric, folder, listener, trace
+        self.state, self.fabric = state, fabric
         self.net = fabric.setup_module(state.supernet, move_to_device=False)
-        self.split: Split = data.train.to(fabric.device)
-        count = len(data.train)
-        self.train_indices, self.held_out_indices = (
-            halves(count, settings) if method.level.data == "halves" else (torch.arange(count), torch.arange(0))
-        )
-        used = len(seeds.epoch_order(len(self.train_indices), settings.batch, settings.seed, 0))
-        self.steps = -(-used // settings.batch)
+        everything = torch.arange(len(data.train)), torch.arange(0)
+        in_halves = method.level.data == "halves"
+        train_indices, self.held_out_indices = halves(len(data.train), settings) if in_halves else everything
+        self.drive = Drive("search", data, train_indices, settings, state, fabric, folder, listener, trace)
         self.told: set[str] = set()
         self.macs = 0
-
-    # The loop.
-
-    def run(self, heard: Sequence[int]) -> str | None:
-        """Run to the end, or to a reason to stop, which is returned."""
-        state, settings = self.state, self.settings
-        self.listener.begin("search", settings.epochs, self.steps, state.epoch * self.steps + state.step)
         self.measure_macs()
-        stopped = self.reason_to_stop()
-        while state.epoch < settings.epochs and stopped is None:
-            self.run_epoch(heard)
-            self.close_epoch()
-            stopped = self.reason_to_stop()
-        self.listener.end()
-        return stopped
 
-    def run_epoch(self, heard: Sequence[int]) -> None:
-        state, settings = self.state, self.settings
-        order = seeds.epoch_order(len(self.train_indices), settings.batch, settings.seed, state.epoch)
-        moment = self.moment()
-        rate = schedule.cosine(moment, start=settings.lr, stop=settings.lr_min)
-        set_rate(state.weight_optimizer, rate)
-        state.supernet.train()
-        begun = time.perf_counter()
-        stream = batches(
-            self.split, self.train_indices[order], settings.batch, start=state.step, device=self.fabric.device
-        )
-        for pictures, labels in stream:
-            self.take_step((pictures, labels))
-            state.step += 1
-            now = time.perf_counter()
-            state.seconds += now - begun
-            begun = now
-            self.hear(heard)
+    def run(self, heard: Sequence[int]) -> SearchResult:
+        """Run to the end, or to a reason to stop."""
+        return self.result(self.drive.run(heard, self.take_step, self.line, self.reason_to_stop))
 
     def take_step(self, batch: Batch) -> None:
-        state, settings = self.state, self.settings
-        self.now = self.moment()
+        """One step of alpha and the weights, as the level has it."""
+        state = self.state
+        self.now = self.drive.moment()
         self.train = self.prepare(batch, "train")
         if self.method.level.data == "halves" and not self.frozen:
             self.held_out = self.prepare(self.draw_held_out(), "held-out")
-        draw_noise_from(state.supernet, self.generator("noise"))
+        draw_noise_from(state.supernet, self.drive.generator("noise"))
+        state.supernet.train()
         self.method.level.step(self)
-        if settings.prune_every == "step":
+        if self.settings.prune_every == "step":
             self.prune()
-        # Reading the loss back makes a GPU wait, so there it is looked at now and then only.
-        if self.fabric.device.type == "cpu" or state.step % 50 == 0:
-            check_finite(state.train.loss, f"step {state.step} of epoch {state.epoch}")
-            self.listener.step(state.train.loss, state.train.accuracy)
-
-    def hear(self, heard: Sequence[int]) -> None:
-        if heard:
-            check_finite(self.state.train.loss, f"step {self.state.step} of epoch {self.state.epoch}")
-            self.save()
-            raise Interrupted(heard[0], self.folder.path if self.folder else None)
-
-    def close_epoch(self) -> None:
-        state = self.state
-        check_finite(state.train.loss, f"epoch {state.epoch}")
-        if self.settings.prune_every == "epoch":
-            self.prune()
-        found, line = self.line()
-        self.trace.append(line)
-        if self.folder:
-            self.folder.append(line)
-        state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
-        state.train, state.held_out = Totals(), Totals()
-        self.save()
-        self.listener.epoch(line)
-        for warning in indicators.warnings(line["indicators"], found):
-            if warning not in self.told:
-                self.told.add(warning)
-                self.listener.warn(f"epoch {line['epoch']}: {warning}")
-
-    def save(self) -> None:
-        if self.folder:
-            self.folder.save(to_cpu(self.state.state_dict()))
 
     def reason_to_stop(self) -> str | None:
-        reasons = (rule(self.trace) for rule in self.method.stopping) if self.trace else iter(())
+        """The first reason that a stopping rule has, if any has one."""
+        trace = self.drive.trace
+        reasons = (rule(trace) for rule in self.method.stopping) if trace else iter(())
         return next((reason for reason in reasons if reason), None)
 
     # What a level works with; see ``components.level.Step``.
@@ -434,30 +251,15 @@ class _Loop:
         """Whether alpha is warming up."""
         return self.state.epoch < self.settings.alpha_warmup
 
-    def moment(self) -> Moment:
-        state = self.state
-        return Moment(
-            epoch=state.epoch,
-            step=state.step,
-            epochs=self.settings.epochs,
-            steps=self.steps,
-            generator=self.generator("mix"),
-        )
-
-    def generator(self, purpose: str) -> torch.Generator:
-        place = (purpose, self.state.epoch, self.state.step)
-        return seeds.generator(self.settings.seed, *place, device=self.fabric.device)
-
     def prepare(self, batch: Batch, purpose: str) -> Batch:
         data = self.data
-        pictures = augment(batch[0], data.augmentation, data.mean, data.std, self.generator(purpose))
+        pictures = augment(batch[0], data.augmentation, data.mean, data.std, self.drive.generator(purpose))
         return pictures, batch[1]
 
     def draw_held_out(self) -> Batch:
         """An independent random batch of the held-out half, as DARTS' code draws it."""
-        place = ("held-out order", self.state.epoch, self.state.step)
-        order = torch.randperm(len(self.held_out_indices), generator=seeds.generator(self.settings.seed, *place))
-        pictures, labels = self.split.take(self.held_out_indices[order[: self.settings.batch]])
+        drawn = torch.randperm(len(self.held_out_indices), generator=self.drive.generator("held-out order", "cpu"))
+        pictures, labels = self.drive.split.take(self.held_out_indices[drawn[: self.settings.batch]])
         return pictures.to(self.fabric.device), labels.to(self.fabric.device)
 
     def mix(self) -> Tensor:
@@ -477,14 +279,14 @@ class _Loop:
     @torch.no_grad()
     def final_mix(self) -> Tensor:
         """The mixing weights in float64 and without sampling: what decisions are made on."""
-        quiet = replace(self.moment(), generator=None)
+        quiet = replace(self.drive.moment(), generator=None)
         return self.state.weighting(self.state.alpha.double(), self.state.keep, quiet)
 
     def prune(self) -> None:
         state = self.state
         if self.method.pruning is None or self.frozen or state.epoch < self.settings.prune_warmup:
             return
-        keep = self.method.pruning(self.final_mix(), state.keep, replace(self.moment(), generator=None))
+        keep = self.method.pruning(self.final_mix(), state.keep, replace(self.drive.moment(), generator=None))
         if bool((state.keep & ~keep).any()):
             state.prune_(keep)
             self.macs = 0
@@ -498,47 +300,53 @@ class _Loop:
 
     # What is written down.
 
-    def line(self) -> tuple[Genotype, dict[str, Any]]:
-        """The cells as they would be read off now, and the epoch's line in the trace."""
+    def line(self) -> dict[str, Any]:
+        """What the trace says of the epoch that is over, the cells as they would be read off now among it."""
         state = self.state
+        if self.settings.prune_every == "epoch":
+            self.prune()
         self.measure_macs()
         mix = self.final_mix().cpu()
         keep = state.keep.cpu()
         found = self.method.discretize(mix, keep, self.space)
-        (group,) = state.weight_optimizer.param_groups
+        measured = indicators.measure(mix, keep, found, self.space)
+        self.warn(indicators.warnings(measured, found))
         held_out = self.method.level.data == "halves"
-        return found, {
-            "epoch": state.epoch,
-            "train_loss": state.train.loss,
-            "train_accuracy": state.train.accuracy,
+        return {
             "held_out_loss": state.held_out.loss if held_out else None,
             "held_out_accuracy": state.held_out.accuracy if held_out else None,
-            "lr": group["lr"],
-            "seconds": state.seconds,
             "parameters": parameter_count(state.supernet),
             "macs": self.macs,
             "peak_memory": peak_memory(self.fabric.device),
-            "indicators": indicators.measure(mix, keep, found, self.space),
+            "indicators": measured,
             "genotype": json.loads(to_json(found)),
             "alpha": state.alpha.detach().cpu().tolist(),
             "mix": mix.tolist(),
             "keep": keep.tolist(),
         }
 
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Tell what was not told before."""
+        for warning in warnings:
+            if warning not in self.told:
+                self.told.add(warning)
+                self.drive.listener.warn(f"epoch {self.state.epoch + 1}: {warning}")
+
     def result(self, stopped: str | None) -> SearchResult:
         # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
-        last = self.trace[-1]
+        last = self.drive.trace[-1]
         found = from_json(json.dumps(last["genotype"]))
         mix, keep = torch.tensor(last["mix"], dtype=torch.float64), torch.tensor(last["keep"])
-        if self.folder:
-            save(found, self.folder.path / GENOTYPE)
+        folder = self.drive.folder
+        if folder:
+            save(found, folder.path / GENOTYPE)
         return SearchResult(
             genotype=found,
             problems=found.problems(),
-            trace=self.trace,
+            trace=self.drive.trace,
             stopped=stopped,
             discarded=tuple(discretize.discarded(mix, keep).tolist()),
-            folder=self.folder.path if self.folder else None,
+            folder=folder.path if folder else None,
         )
 
 

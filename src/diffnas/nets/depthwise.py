@@ -149,7 +149,7 @@ def _weight_grad(x: Tensor, weight: Tensor, grad: Tensor, window: _Window) -> Te
         return _stock_weight_grad(x, weight.shape, grad, *window, groups=C)
     by_picture = torch.empty(len(x), k, k, C)
     arrays = (x.permute(0, 2, 3, 1).numpy(), grad.permute(0, 2, 3, 1).numpy(), by_picture.numpy())
-    _in_parallel(lambda first, last: compiled.weight_grad(*arrays, first, last, *window), len(x))
+    in_parallel(lambda first, last: compiled.weight_grad(*arrays, first, last, *window), len(x))
     # Summed over the pictures here, in one order, so that the number of threads leaves no trace.
     return by_picture.sum(0).permute(2, 0, 1).unsqueeze(1).contiguous()
 
@@ -164,7 +164,7 @@ def _compiled_kernels() -> ModuleType | None:
     return kernels
 
 
-def _in_parallel(work: Callable[[int, int], None], pictures: int) -> None:
+def in_parallel(work: Callable[[int, int], None], pictures: int) -> None:
     """Run ``work(first, last)`` over the pictures, split over as many threads as PyTorch uses."""
     threads = max(1, min(torch.get_num_threads(), pictures))
     ends = [pictures * i // threads for i in range(threads + 1)]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from diffnas.nets.depthwise import _in_parallel
+from diffnas.nets.depthwise import in_parallel
 
 
 class Statistics(NamedTuple):
@@ -329,7 +329,7 @@ class _Compiled:
 
     @staticmethod
     def _run(kernel: Callable[..., None], pictures: int, *arguments: Any) -> None:
-        _in_parallel(lambda first, last: kernel(*arguments, first, last), pictures)
+        in_parallel(lambda first, last: kernel(*arguments, first, last), pictures)
 
 
 def _addresses(tensors: Sequence[Tensor]) -> Any:

@@ -1,0 +1,165 @@
+"""What search and evaluation share: the way through the epochs, with checkpoints and interruptions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from diffnas.components import schedule
+from diffnas.components.level import Batch
+from diffnas.components.schedule import Moment
+from diffnas.data import DataSet, batches
+from diffnas.engine import seeds
+from diffnas.engine.common import Totals, check_finite, set_rate, to_cpu
+from diffnas.engine.listen import Interrupted, Listener
+from diffnas.engine.run import RunFolder
+from diffnas.engine.settings import EvaluateSettings, SearchSettings
+
+
+class State(Protocol):
+    """What changes during a run, and exactly what a checkpoint holds.
+
+    Attributes:
+        epoch, step: the next step to take.
+        seconds: time spent in the running epoch.
+        train: totals of the running epoch.
+        weight_optimizer: what moves the weights.
+    """
+
+    epoch: int
+    step: int
+    seconds: float
+    train: Totals
+    weight_optimizer: torch.optim.Optimizer
+
+    def advance(self) -> None:
+        """Begin the next epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as tensors and plain data."""
+
+
+class Drive:
+    """A run on its way: takes batches to whoever does the steps, writes down, saves, and ends when asked.
+
+    Attributes:
+        split: the training pictures, on the device if they fit in memory.
+        steps: how many steps an epoch has.
+        trace: an entry an epoch, as in the run folder.
+    """
+
+    def __init__(
+        self,
+        phase: str,
+        data: DataSet,
+        indices: Tensor,
+        settings: SearchSettings | EvaluateSettings,
+        state: State,
+        fabric: Fabric,
+        folder: RunFolder | None,
+        listener: Listener,
+        trace: list[dict[str, Any]],
+    ) -> None:
+        self.phase, self.indices, self.settings, self.state = phase, indices, settings, state
+        self.device, self.folder, self.listener, self.trace = fabric.device, folder, listener, trace
+        self.split = data.train.to(fabric.device)
+        self.steps = -(-len(self._order(0)) // settings.batch)
+
+    def run(
+        self,
+        heard: Sequence[int],
+        take_step: Callable[[Batch], None],
+        line: Callable[[], Mapping[str, Any]],
+        reason_to_stop: Callable[[], str | None] = lambda: None,
+    ) -> str | None:
+        """Run to the last epoch, or to a reason to stop, which is returned.
+
+        Args:
+            heard: signals that asked the run to end, as they come.
+            take_step: what a step does with pictures, uint8 ``(B, C, H, W)``, and labels, ``(B,)``.
+            line: what is to be written down of the epoch that is over.
+            reason_to_stop: asked before each epoch.
+        """
+        state, epochs = self.state, self.settings.epochs
+        self.listener.begin(self.phase, epochs, self.steps, state.epoch * self.steps + state.step)
+        reason = reason_to_stop()
+        while state.epoch < epochs and reason is None:
+            self._take_steps(heard, take_step)
+            check_finite(state.train.loss, f"epoch {state.epoch}")
+            self._close({**self._common(), **line()})
+            reason = reason_to_stop()
+        self.listener.end()
+        return reason
+
+    def moment(self) -> Moment:
+        """Where the run stands, with the random numbers of this step."""
+        state = self.state
+        return Moment(
+            epoch=state.epoch,
+            step=state.step,
+            epochs=self.settings.epochs,
+            steps=self.steps,
+            generator=self.generator("mix"),
+        )
+
+    def generator(self, purpose: str, device: torch.device | str | None = None) -> torch.Generator:
+        """The random numbers of this step for one purpose, on the run's device unless another is named."""
+        place = (purpose, self.state.epoch, self.state.step)
+        return seeds.generator(self.settings.seed, *place, device=device or self.device)
+
+    def _order(self, epoch: int) -> Tensor:
+        order = seeds.epoch_order(len(self.indices), self.settings.batch, self.settings.seed, epoch)
+        return self.indices[order]
+
+    def _take_steps(self, heard: Sequence[int], take_step: Callable[[Batch], None]) -> None:
+        """The steps of the running epoch that are still to take."""
+        state, settings = self.state, self.settings
+        set_rate(state.weight_optimizer, schedule.cosine(self.moment(), start=settings.lr, stop=settings.lr_min))
+        order = self._order(state.epoch)
+        begun = time.perf_counter()
+        for batch in batches(self.split, order, settings.batch, start=state.step, device=self.device):
+            take_step(batch)
+            # Reading the loss back makes a GPU wait, so there it is looked at now and then only.
+            if self.device.type == "cpu" or state.step % 50 == 0:
+                self._check()
+                self.listener.step(state.train.loss, state.train.accuracy)
+            state.step += 1
+            now = time.perf_counter()
+            state.seconds += now - begun
+            begun = now
+            if heard:
+                self._check()
+                self._save()
+                raise Interrupted(heard[0], self.folder.path if self.folder else None)
+
+    def _check(self) -> None:
+        check_finite(self.state.train.loss, f"step {self.state.step} of epoch {self.state.epoch}")
+
+    def _common(self) -> dict[str, Any]:
+        state = self.state
+        (group,) = state.weight_optimizer.param_groups
+        return {
+            "epoch": state.epoch,
+            "train_loss": state.train.loss,
+            "train_accuracy": state.train.accuracy,
+            "lr": group["lr"],
+            "seconds": state.seconds,
+        }
+
+    def _close(self, line: dict[str, Any]) -> None:
+        """Write the epoch down, and only then say in a checkpoint that it is over."""
+        self.trace.append(line)
+        if self.folder:
+            self.folder.append(line)
+        self.state.advance()
+        self._save()
+        self.listener.epoch(line)
+
+    def _save(self) -> None:
+        if self.folder:
+            self.folder.save(to_cpu(self.state.state_dict()))
