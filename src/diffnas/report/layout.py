@@ -186,9 +186,9 @@ def _size(cell: Cell, item: _Item) -> tuple[float, float]:
 def _text(cell: Cell, item: _Item) -> str:
     if item.kind == "op":
         return short(cell.connections[item.number].op)
-    if cell.inputs == 1:  # numbered as in an architecture string, where the input is 0
-        return {0: "input", cell.nodes: "output"}.get(item.number, str(item.number))
-    return {0: "cₖ₋₂", 1: "cₖ₋₁", cell.nodes: "cₖ"}.get(item.number, str(item.number - 2))
+    # Nodes have the numbers that genotypes, their texts and their problems know them by; inputs come first.
+    ends = {0: "input", cell.nodes: "output"} if cell.inputs == 1 else {0: "cₖ₋₂", 1: "cₖ₋₁", cell.nodes: "cₖ"}
+    return ends.get(item.number, str(item.number))
 
 
 def _look(cell: Cell, item: _Item) -> str:
