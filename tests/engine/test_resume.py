@@ -153,8 +153,13 @@ def test_a_second_signal_is_not_swallowed(quick, tmp_path: Path):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        quick("darts", out=tmp_path / "run", listener=Impatient())
+    # A process in the background may have been started with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            quick("darts", out=tmp_path / "run", listener=Impatient())
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 CHANGED: dict[str, tuple[dict[str, Any], str]] = {

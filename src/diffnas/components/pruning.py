@@ -29,6 +29,7 @@ def exact_zero(mix: Tensor, keep: Tensor, moment: Moment, *, start: float = 0.0)
     Returns:
         What to keep, ``(edges, ops)``, bool.
 
+    >>> import torch
     >>> mix, keep = torch.tensor([[0.7, 0.3, 0.0]]), torch.tensor([[True, True, True]])
     >>> exact_zero(mix, keep, Moment(epoch=0, step=0, epochs=1, steps=1))
     tensor([[ True,  True, False]])
