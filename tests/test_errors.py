@@ -121,7 +121,7 @@ CASES = [
     ("a folder in use", nothing, ["search", *SMALL, "--out", "done"], ["done", "--resume done", "--out"]),
     ("resume and out", nothing, ["search", "--resume", "done", "--out", "x"], ["--resume", "--out"]),
     ("resuming nothing", nothing, ["search", "--resume", "gone"], ["gone", "not a run folder"]),
-    ("resuming the wrong phase", nothing, ["evaluate", "--resume", "done"], ["done", "diffnas search"]),
+    ("resuming the wrong phase", nothing, ["evaluate", "--resume", "done"], ["done", "diffnas search --resume done"]),
     ("resuming otherwise", nothing, ["search", "--resume", "done", "--lr", "1"], ["lr was 0.025", "--out"]),
     ("resuming with another method", nothing, ["search", "--resume", "done", "--method", "darts"], ["method", "darts"]),
     ("a corrupt checkpoint", corrupt_checkpoint, ["search", "--resume", "done"], ["last.pt", "cannot be read"]),

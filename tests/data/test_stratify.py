@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffnas.data.stratify import stratified_split
+from diffnas.data.stratify import equal_per_class, stratified_split
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(torch.tensor)
 
@@ -33,3 +33,9 @@ def test_the_seed_decides_the_split():
 def test_a_fraction_that_leaves_one_side_empty_is_refused(fraction):
     with pytest.raises(ValueError, match="above 0 and below 1"):
         stratified_split(torch.arange(4), fraction, 0)
+
+
+def test_classes_too_small_for_an_equal_share_give_all_they_have():
+    labels = torch.tensor([0] * 2 + [1] * 20 + [2] * 20)
+    chosen = labels[equal_per_class(labels, ("a", "b", "c"), 21, seed=0)]
+    assert torch.bincount(chosen).tolist() == [2, 10, 9]

@@ -246,6 +246,7 @@ def run(
     )
     begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
     shared = {name: choices[name] for name in SHARED if name in choices}
+    space = choices.get("space")
     try:
         result = evaluate(
             found,
@@ -253,6 +254,7 @@ def run(
             recipe=recipe,
             resume=begun,
             listener=listener,
+            factories=space.factories if isinstance(space, SearchSpace) else None,
             **shared,
             **later,
         )
@@ -331,9 +333,7 @@ def _cap(data: DataSet, most: int | None) -> int | None:
     """How many training pictures a recipe that wants ``most`` leaves to a search: None where there are no more."""
     if most is None or len(data.train) <= most:
         return None
-    # The same number of every class, so the smallest class decides.
-    smallest = int(torch.bincount(data.train.labels.cpu()).min())
-    return min(most, smallest * len(data.classes))
+    return most
 
 
 def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:

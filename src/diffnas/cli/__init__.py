@@ -54,6 +54,8 @@ def _explain(error: Exception) -> int:
     if isinstance(error, Interrupted):
         print(error, file=sys.stderr)
         return 128 + error.signal
+    if type(error).__name__ == "OutOfMemoryError":
+        return _complain("the GPU's memory is full. A smaller --batch or --channels, or bf16-mixed, helps.", 1)
     if isinstance(error, NotFinite | OSError):
         return _complain(_text(error), 1)
     raise error

@@ -220,16 +220,19 @@ def evaluate(
 def draw(
     genotype: Annotated[str, typer.Argument(help="A file, a run folder, a text, or a published cell's name.")],
     out: Annotated[
-        list[Path] | None, typer.Option(help="FILE.svg, .png or .pdf; may be repeated. Default: cell.svg, cell.png.")
+        list[Path] | None,
+        typer.Option(help="FILE.svg, .png or .pdf; may be repeated. Default: .svg and .png, in the run folder if any."),
     ] = None,
     title: Annotated[str | None, typer.Option(help="A line above the cells.")] = None,
 ) -> None:
     """Draw the cells of a genotype."""
-    from diffnas.genotype import read
+    from diffnas.genotype import PUBLISHED, read
     from diffnas.report.draw import draw as paint
 
     cells = read(genotype)
-    for path in out or [Path("cell.svg"), Path("cell.png")]:
+    # A run's drawing belongs to the run, and a published cell's is called like the cell.
+    beside = Path(genotype) / "cell" if Path(genotype).is_dir() else Path(genotype if genotype in PUBLISHED else "cell")
+    for path in out or [beside.with_name(f"{beside.name}{ending}") for ending in (".svg", ".png")]:
         for written in paint(cells, path, title=title):
             print(written)
 

@@ -29,12 +29,13 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
 
 
 def equal_per_class(labels: Tensor, classes: tuple[str, ...], count: int, seed: int) -> Tensor:
-    """Ascending indices of ``count`` pictures, as many of each class; the first classes take what is left over.
+    """Ascending indices of ``count`` pictures, as many of each class as can be; the first take what is left over.
 
-    With the same seed, a smaller choice is part of a larger one.
+    A class that has too few gives all it has, and the others make up for it. With the same seed, a smaller choice
+    from classes of one size is part of a larger one.
 
     Raises:
-        ValueError: fewer pictures than classes asked for, or more than a class has.
+        ValueError: fewer pictures than classes asked for, or more than there are.
 
     >>> equal_per_class(torch.tensor([0, 1, 0, 1, 0, 1]), ("a", "b"), 4, seed=0).tolist()
     [0, 3, 4, 5]
@@ -42,17 +43,22 @@ def equal_per_class(labels: Tensor, classes: tuple[str, ...], count: int, seed: 
     if count < len(classes):
         raise ValueError(f"{count} pictures cannot cover {len(classes)} classes; ask for {len(classes)} or more.")
     generator = torch.Generator().manual_seed(seed)
-    chosen = []
-    for label, members in enumerate(_members(labels, generator, len(classes))):
-        share = count // len(classes) + (label < count % len(classes))
-        if share > len(members):
-            most = len(classes) * len(members)
-            raise ValueError(
-                f"{count} pictures need {share} of class {classes[label]!r}, which has {len(members)}. "
-                f"Ask for {most} or fewer."
-            )
-        chosen.append(members[:share])
-    return torch.cat(chosen).sort().values
+    if count > len(labels):
+        raise ValueError(f"{count} pictures were asked for and there are {len(labels)}. Ask for that many or fewer.")
+    members = _members(labels, generator, len(classes))
+    shares = _level([len(indices) for indices in members], count)
+    return torch.cat([indices[:share] for indices, share in zip(members, shares, strict=True)]).sort().values
+
+
+def _level(sizes: list[int], count: int) -> list[int]:
+    """Shares of ``count``, as equal as the sizes allow; the first take what does not divide."""
+    shares = [0] * len(sizes)
+    while (left := count - sum(shares)) > 0:
+        open_ = [label for label, size in enumerate(sizes) if shares[label] < size]
+        each, extra = divmod(left, len(open_))
+        for position, label in enumerate(open_):
+            shares[label] = min(shares[label] + each + (position < extra), sizes[label])
+    return shares
 
 
 def _members(labels: Tensor, generator: torch.Generator, classes: int = 0) -> list[Tensor]:

@@ -7,7 +7,7 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +18,14 @@ from diffnas.data import DataSet
 from diffnas.engine.listen import NotFinite
 from diffnas.lookup import lookup
 
+# Half precision would need a loss scaler around alpha's gradients too; true bfloat16 loses steps of the weights.
+PRECISIONS = ("32-true", "bf16-mixed")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or what it is called if it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
 
 def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     """Lightning Fabric for one process on one device: "cpu", "cuda", or "auto" for the best of the two that is there.
@@ -27,13 +35,14 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     Raises:
         ValueError: for a device or precision that this machine does not have.
     """
+    lookup("precision", precision, dict.fromkeys(PRECISIONS))
     chosen = lookup(
         "device", device, {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cpu": "cpu", "cuda": "cuda"}
     )
     try:
         return Fabric(accelerator=chosen, devices=1, precision=precision)  # type: ignore[arg-type]
     except Exception as error:
-        message = str(error).splitlines()[0]
+        message = first_line(error)
         raise ValueError(f"device {device!r} with precision {precision!r} cannot be used here: {message}") from None
 
 
@@ -109,6 +118,9 @@ def describe_data(data: DataSet) -> dict[str, Any]:
         "classes": list(data.classes),
         "channels": data.channels,
         "size": list(data.size),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "augmentation": asdict(data.augmentation),
     }
 
 
@@ -129,6 +141,14 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of every group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def all_finite(state: Any) -> bool:
+    """Whether every number of a nested state is finite."""
+    if isinstance(state, Tensor):
+        return bool(state.isfinite().all())
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return all(all_finite(part) for part in parts)
 
 
 def to_cpu(state: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from diffnas.components.level import Batch
 from diffnas.components.schedule import Moment
 from diffnas.data import DataSet, batches
 from diffnas.engine import seeds
-from diffnas.engine.common import Totals, check_finite, set_rate, to_cpu
+from diffnas.engine.common import Totals, all_finite, check_finite, set_rate, to_cpu
 from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.run import RunFolder
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
@@ -123,6 +124,8 @@ class Drive:
         order = self._order(state.epoch)
         begun = time.perf_counter()
         for batch in batches(self.split, order, settings.batch, start=state.step, device=self.device):
+            # For operations of the user's own that draw from torch's own numbers, such as dropout.
+            torch.manual_seed(seeds.derive(settings.seed, "torch", state.epoch, state.step))
             take_step(batch)
             # Reading the loss back makes a GPU wait, so there it is looked at now and then only.
             if self.device.type == "cpu" or state.step % 50 == 0:
@@ -161,5 +164,10 @@ class Drive:
         self.listener.epoch(line)
 
     def _save(self) -> None:
-        if self.folder:
-            self.folder.save(to_cpu(self.state.state_dict()))
+        if self.folder is None:
+            return
+        state = to_cpu(self.state.state_dict())
+        if not all_finite(state):
+            # The loss was still finite: it is that of before the step.
+            check_finite(math.nan, f"the weights, in epoch {self.state.epoch}")
+        self.folder.save(state)

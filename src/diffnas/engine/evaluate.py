@@ -135,19 +135,22 @@ def evaluate(
     fabric = make_fabric(device, precision)
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(genotype, data, settings, fabric.device, factories)
-    record = describe(genotype, data, settings, notes or {})
+    record = describe(genotype, data, settings, precision, notes or {})
     with computing_on(threads), interruptions() as heard, fixed_random(settings.seed):
         folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
         return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
 
 
-def describe(genotype: Genotype, data: DataSet, settings: EvaluateSettings, notes: Mapping[str, Any]) -> dict[str, Any]:
+def describe(
+    genotype: Genotype, data: DataSet, settings: EvaluateSettings, precision: str, notes: Mapping[str, Any]
+) -> dict[str, Any]:
     """Everything that decides the result, as plain data."""
     return {
         "phase": "evaluate",
         "genotype": json.loads(to_json(genotype)),
         "settings": as_dict(settings),
         "data": describe_data(data),
+        "precision": precision,
         "notes": dict(notes),
     }
 

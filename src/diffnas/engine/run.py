@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from diffnas.engine import checkpoint
+from diffnas.engine.common import first_line
 
 RECORD, TRACE = "run.json", "trace.jsonl"
 VERSION = 1
@@ -70,15 +71,14 @@ def enter(
         return None, []
     folder = RunFolder.open(path) if resume else RunFolder.create(path, record)
     folder.check_same(record)
-    saved = folder.load(device)
+    saved = folder.load(device) if resume else None
     if saved is None:
         return folder, folder.rewind(0)
     try:
         state.load_state_dict(saved)
         epoch = saved["epoch"]
-    except (KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
-        message = str(error).splitlines()[0]
-        raise ValueError(f"the checkpoint in {path} does not fit this run: {message}") from error
+    except (KeyError, RuntimeError, ValueError, AttributeError, TypeError, AssertionError) as error:
+        raise ValueError(f"the checkpoint in {path} does not fit this run: {first_line(error)}") from error
     return folder, folder.rewind(epoch)
 
 
@@ -108,6 +108,9 @@ class RunFolder:
         """
         if (path / RECORD).exists():
             raise ValueError(f"{path} already holds a run. Resume it with --resume {path}, or choose another --out.")
+        left = [name for name in (TRACE, "checkpoint", "genotype.json") if (path / name).exists()]
+        if left:
+            raise ValueError(f"{path} holds {', '.join(left)} of a run without its {RECORD}. Choose another --out.")
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file; a run needs a folder of its own.")
         folder = cls(path)

@@ -101,7 +101,7 @@ def search(
     """
     listener = listener or Silent()
     check(space, method, settings, data)
-    record = describe(data, space, method, settings, notes or {})
+    record = describe(data, space, method, settings, precision, notes or {})
     fabric = make_fabric(device, precision)
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(data, space, method, settings, fabric.device)
@@ -112,19 +112,35 @@ def search(
 
 
 def describe(
-    data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, notes: Mapping[str, Any]
+    data: DataSet,
+    space: SearchSpace,
+    method: Method,
+    settings: SearchSettings,
+    precision: str,
+    notes: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything that decides the result, as plain data."""
     cells = {
-        kind: {"edges": [list(edge) for edge in graph.edges], "ops": [list(names) for names in graph.ops]}
+        kind: {
+            "inputs": graph.inputs,
+            "edges": [list(edge) for edge in graph.edges],
+            "ops": [list(names) for names in graph.ops],
+            "output": list(graph.output),
+        }
         for kind, graph in space.cells.items()
     }
     return {
         "phase": "search",
-        "space": {"name": space.name, "skeleton": space.skeleton, "ops": list(space.ops), "cells": cells},
+        "space": {
+            **{name: getattr(space, name) for name in ("name", "skeleton", "channels", "depth", "in_degree")},
+            "ops": list(space.ops),
+            "factories": list(space.factories),
+            "cells": cells,
+        },
         "method": {"name": method.name, **components(method)},
         "settings": as_dict(settings),
         "data": describe_data(data),
+        "precision": precision,
         "notes": dict(notes),
     }
 
@@ -140,7 +156,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
     widest = max(sum(row) for row in space.offered)
     order = _first_order(method)
-    if order < 1:
+    if not order >= 1:
         raise ValueError(f"the order of entmax must be at least 1, got {order:g}; 1.5 to 3 are usual.")
     if method.pruning is not None and order > 1 and widest > 1:
         # Where the least of `widest` operations dies if all others are tied (support of entmax).

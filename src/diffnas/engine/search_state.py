@@ -118,7 +118,8 @@ def begin(
     own = copy.deepcopy(method.weighting)
     if isinstance(own, torch.nn.Module):
         own.to(device)
-    arch = [alpha, *weighting.parameters(own)]
+    # What a weighting learns is not decayed: zero means nothing to it.
+    learned = [{"params": weighting.parameters(own), "weight_decay": 0.0}] if weighting.parameters(own) else []
     chosen = method.update if settings.alpha_lr is None else partial(method.update, lr=settings.alpha_lr)
     sgd = torch.optim.SGD(
         supernet.parameters(),
@@ -133,7 +134,7 @@ def begin(
         keep=keep,
         weighting=own,
         weight_optimizer=sgd,
-        alpha_optimizer=chosen(arch),
+        alpha_optimizer=chosen([{"params": [alpha]}, *learned]),
     )
 
 

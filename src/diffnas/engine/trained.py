@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from torch import Tensor
 
 from diffnas.data import DataSet
 from diffnas.data.augment import normalize
+from diffnas.engine.common import first_line
 from diffnas.engine.run import write_atomically, write_bytes_atomically
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.nets.network import Network
+from diffnas.space import OpFactory
 
 WEIGHTS, RECORD = "network.safetensors", "network.json"
 
@@ -81,8 +83,10 @@ def save_trained(folder: Path, network: Network, genotype: Genotype, data: DataS
     write_atomically(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> Trained:
-    """The trained network in a run folder, or in the evaluation folder itself.
+def load(
+    path: str | Path, device: torch.device | str = "cpu", factories: Mapping[str, OpFactory] | None = None
+) -> Trained:
+    """The trained network in a run folder, or in the evaluation folder itself; ``factories`` make own operations.
 
     Raises:
         ValueError: if there is none, or its files are damaged or of another version.
@@ -94,18 +98,25 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Trained:
         raise ValueError(f"{path} holds no trained network. Train one with: diffnas evaluate {path}")
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return _build(record, load_file(folder / WEIGHTS), device)
+        return _build(record, load_file(folder / WEIGHTS), device, factories)
     except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
-        message = str(error).splitlines()[0]
+        message = first_line(error)
         raise ValueError(f"the network in {folder} cannot be read ({type(error).__name__}: {message}).") from error
 
 
-def _build(record: dict[str, Any], weights: dict[str, Tensor], device: torch.device | str) -> Trained:
+def _build(
+    record: dict[str, Any],
+    weights: dict[str, Tensor],
+    device: torch.device | str,
+    factories: Mapping[str, OpFactory] | None,
+) -> Trained:
     if record["schema"] != "diffnas/network" or record["version"] != 1:
         raise ValueError(f"expected a diffnas/network of version 1, got {record['schema']} {record['version']}.")
     genotype = from_json(json.dumps(record["genotype"]))
     classes = _texts(record["classes"])
-    network = Network(genotype, classes=len(classes), in_channels=record["channels"], **record["network"])
+    network = Network(
+        genotype, classes=len(classes), in_channels=record["channels"], factories=factories, **record["network"]
+    )
     network.load_state_dict(weights)
     height, width = record["size"]
     return Trained(

@@ -77,12 +77,11 @@ def schedule(graph: CellGraph, edges: Sequence[nn.ModuleDict]) -> CellSchedule:
             pool, norm = _pool(op)
             links = _links(op)
             if pool is not None:
-                # Pools of one description are one pool; those of one stride give results of one size.
+                # Pools of one column are one pool; those of one stride give results of one size.
                 stride = "1" if isinstance(pool, nn.Identity) else str(pool.stride)
                 by_kind = groups.setdefault(edge.source, {}).setdefault(stride, {})
-                kind = f"{pool} {norm}"
                 own = None if isinstance(pool, nn.Identity) else pool
-                shared = by_kind.setdefault(kind, _Shared(module=own))
+                shared = by_kind.setdefault(column, _Shared(module=own))
                 shared.places[edge.target] = place
                 shared.norms.extend([] if norm is None else [norm])
             elif links is not None:
