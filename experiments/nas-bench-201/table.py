@@ -47,7 +47,7 @@ def main() -> None:
         lines = [json.loads(line) for line in (run.parent / "trace.jsonl").read_text().splitlines()]
         mix, keep = torch.tensor(lines[-1]["mix"]), torch.tensor(lines[-1]["keep"])
         row: dict[str, object] = {
-            "seed": json.loads((run.parent / "run.json").read_text())["settings"]["seed"],
+            "seed": run.parent.name.rsplit("-", 1)[1],
             "first": lines[0]["seconds"],
             "last": lines[-1]["seconds"],
             "total": sum(line["seconds"] for line in lines),

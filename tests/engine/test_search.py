@@ -359,7 +359,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(quick, tmp_path:
 def test_an_unknown_device_or_precision_is_refused(quick):
     with pytest.raises(ValueError, match="'quantum'"):
         quick(device="quantum")
-    with pytest.raises(ValueError, match="unknown precision '16-mixed'. Did you mean 'bf16-mixed'"):
+    with pytest.raises(ValueError, match=r"unknown precision '16-mixed'\. Did you mean 'bf16-mixed'"):
         quick(precision="16-mixed")
 
 
