@@ -203,8 +203,10 @@ def test_a_published_cell_is_evaluated_into_a_folder_named_after_it(tmp_path, mo
 def test_draw_writes_both_pictures_unless_told_which(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["draw", str(finished)]) == 0
-    assert capsys.readouterr().out.split() == ["cell.svg", "cell.png"]
-    assert (tmp_path / "cell.svg").read_text().startswith("<svg")
+    assert capsys.readouterr().out.splitlines() == [str(finished / "cell.svg"), str(finished / "cell.png")]
+    assert main(["draw", "PDARTS"]) == 0
+    assert capsys.readouterr().out.split() == ["PDARTS.svg", "PDARTS.png"]
+    assert (tmp_path / "PDARTS.svg").read_text().startswith("<svg")
     assert main(["draw", "DARTS_V2", "--out", "a.pdf", "--out", "b.svg"]) == 0
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / "b.svg").exists()
