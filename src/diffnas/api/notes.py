@@ -69,9 +69,8 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
     record = RunFolder.open(folder).record
     if record.get("phase") != phase:
         found = str(record.get("phase"))
-        raise ValueError(
-            f"{folder} holds a run of the phase {found!r}, not {phase!r}. To go on with it: diffnas {found} --resume {folder}"
-        )
+        way = f"To go on with it: diffnas {found} --resume {folder}"
+        raise ValueError(f"{folder} holds a run of the phase {found!r}, not {phase!r}. {way}")
     try:
         notes = Notes.model_validate(record.get("notes"))
         TypeAdapter(dict[str, Any]).validate_python(record.get("settings"), strict=True)
