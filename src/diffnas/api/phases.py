@@ -105,7 +105,7 @@ def search(
     notes = kept.but(
         train=train, recipe=recipe, components=components, evaluation=evaluation, device=device, precision=precision
     )
-    notes = notes.but(threads=threads or kept.threads or _recipe(notes.recipe).threads or torch.get_num_threads())
+    notes = notes.but(threads=_threads(threads, notes))
     chosen_space, notes = _space(space, notes)
     chosen_method, notes = _method(method, notes)
     note = note_data(kept.data, data, data_dir, size)
@@ -184,7 +184,7 @@ def evaluate(
     note = note_data(kept.data, data, data_dir, size)
     whole = load_noted(note, data, size, download)
     notes = kept.but(recipe=recipe, device=device, precision=precision).model_copy(update={"data": note})
-    notes = notes.but(threads=threads or kept.threads or _recipe(notes.recipe).threads or torch.get_num_threads())
+    notes = notes.but(threads=_threads(threads, notes))
     result = run_evaluation(
         genotype,
         whole,
@@ -334,6 +334,11 @@ def _cap(data: DataSet, most: int | None) -> int | None:
     if most is None or len(data.train) <= most:
         return None
     return most
+
+
+def _threads(asked: int | None, notes: Notes) -> int:
+    """How many threads compute: as asked, else as the run began, else the recipe's number, else torch's."""
+    return asked or notes.threads or _recipe(notes.recipe).threads or torch.get_num_threads()
 
 
 def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:

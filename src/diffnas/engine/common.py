@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from diffnas.data import DataSet
 from diffnas.engine.listen import NotFinite
+from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.lookup import lookup
 
 # Half precision would need a loss scaler around alpha's gradients too; true bfloat16 loses steps of the weights.
@@ -135,6 +136,17 @@ def peak_memory(device: torch.device) -> int:
 def parameter_count(module: nn.Module) -> int:
     """How many weights a module has."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def sgd(module: nn.Module, settings: SearchSettings | EvaluateSettings) -> torch.optim.Optimizer:
+    """What moves the weights of a module, as the settings have it."""
+    return torch.optim.SGD(
+        module.parameters(),
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+    )
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

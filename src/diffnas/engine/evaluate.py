@@ -23,6 +23,7 @@ from diffnas.engine.common import (
     fixed_random,
     make_fabric,
     peak_memory,
+    sgd,
 )
 from diffnas.engine.drive import Drive
 from diffnas.engine.listen import Listener, Silent, interruptions
@@ -173,14 +174,7 @@ def begin(
         auxiliary=settings.auxiliary > 0 and genotype.skeleton == "darts",
         factories=factories,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-    )
-    return EvaluateState(network=network, weight_optimizer=optimizer)
+    return EvaluateState(network=network, weight_optimizer=sgd(network, settings))
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from diffnas.components import update, weighting
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import seeds
-from diffnas.engine.common import Totals
+from diffnas.engine.common import Totals, sgd
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
 from diffnas.nets.supernet import Supernet
@@ -121,19 +121,12 @@ def begin(
     # What a weighting learns is not decayed: zero means nothing to it.
     learned = [{"params": weighting.parameters(own), "weight_decay": 0.0}] if weighting.parameters(own) else []
     chosen = method.update if settings.alpha_lr is None else partial(method.update, lr=settings.alpha_lr)
-    sgd = torch.optim.SGD(
-        supernet.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-    )
     return SearchState(
         supernet=supernet,
         alpha=alpha,
         keep=keep,
         weighting=own,
-        weight_optimizer=sgd,
+        weight_optimizer=sgd(supernet, settings),
         alpha_optimizer=chosen([{"params": [alpha]}, *learned]),
     )
 
