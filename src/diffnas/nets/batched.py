@@ -8,7 +8,7 @@ no known make is called as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffnas.nets.fused import Statistics, compiled_kernels, mixed_sums, normed_relus, update_running
-from diffnas.nets.ops import FactorizedReduce, Separable
+from diffnas.nets.fused import Measured, Statistics, compiled_kernels, mixed_sums, update_running
+from diffnas.nets.links import Link, is_plain_norm
+from diffnas.nets.links import links as read_links
 from diffnas.space import CellGraph
 
 # A function that comes without types.
@@ -48,7 +49,7 @@ class _Chain:
 
     target: int
     place: Place
-    links: tuple[tuple[tuple[nn.Module, ...], nn.BatchNorm2d], ...]
+    links: tuple[Link, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def schedule(graph: CellGraph, edges: Sequence[nn.ModuleDict]) -> CellSchedule:
         for column, op in ops.items():
             place = (row, int(column))
             pool, norm = _pool(op)
-            links = _links(op)
+            links = read_links(op)
             if pool is not None:
                 # Pools of one column are one pool; those of one stride give results of one size.
                 stride = "1" if isinstance(pool, nn.Identity) else str(pool.stride)
@@ -102,42 +103,16 @@ def applies(x: Tensor) -> bool:
     return not torch.is_autocast_enabled(x.device.type) and not torch.compiler.is_compiling()
 
 
-def _is_plain_norm(module: nn.Module) -> bool:
-    """Whether it is a batch norm as supernets have them: no weight, no bias, an exponential running average."""
-    return (
-        type(module) is nn.BatchNorm2d
-        and not module.affine
-        and module.track_running_stats
-        and module.momentum is not None
-        and module.eps == 1e-5
-    )
-
-
 def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:
     """A pool, or the identity, and the batch norm after it; (None, None) for anything else."""
     if type(op) in (nn.Identity, nn.MaxPool2d, nn.AvgPool2d):
         return op, None
     if type(op) is nn.Sequential and len(op) == 2 and type(op[0]) in (nn.MaxPool2d, nn.AvgPool2d):
         norm = op[1]
-        if _is_plain_norm(norm):
+        if is_plain_norm(norm):
             assert isinstance(norm, nn.BatchNorm2d)
             return op[0], norm
     return None, None
-
-
-def _links(op: nn.Module) -> tuple[tuple[tuple[nn.Module, ...], nn.BatchNorm2d], ...] | None:
-    """The convolutions and the batch norm after each ReLU of an operation; None if it is of another make."""
-    parts = list(op) if type(op) is nn.Sequential else [op]
-    links: list[tuple[tuple[Any, ...], Any]] = []
-    if len(parts) == 3 and type(parts[0]) is nn.ReLU and type(parts[1]) is nn.Conv2d:
-        links = [((parts[1],), parts[2])]
-    elif len(parts) in (1, 2) and all(type(part) is Separable for part in parts):
-        links = [((part.depthwise, part.pointwise), part.norm) for part in parts]
-    elif type(op) is FactorizedReduce:
-        links = [((op,), op.norm)]
-    if not links or not all(_is_plain_norm(norm) for _, norm in links):
-        return None
-    return tuple(links)
 
 
 class _Terms:
@@ -147,9 +122,14 @@ class _Terms:
         self.tensors: list[Tensor] = []
         self.places: list[Place] = []
         self.norms: list[nn.BatchNorm2d | None] = []
+        self.measured: dict[int, Measured] = {}
         self.added: list[Tensor] = []
 
-    def append(self, tensor: Tensor, place: Place, norm: nn.BatchNorm2d | None = None) -> None:
+    def append(
+        self, tensor: Tensor, place: Place, norm: nn.BatchNorm2d | None = None, measured: Measured | None = None
+    ) -> None:
+        if measured is not None:
+            self.measured[len(self.tensors)] = measured
         self.tensors.append(tensor)
         self.places.append(place)
         self.norms.append(norm)
@@ -162,13 +142,18 @@ class _Terms:
         rows, columns = zip(*self.places, strict=True)
         weights = mix[list(rows), list(columns)].unsqueeze(0)
         normed = [norm is not None for norm in self.norms]
-        (total,), statistics = mixed_sums(self.tensors, weights, normed=normed, added=self.added)
-        _update(self.norms, statistics)
+        (total,), statistics = mixed_sums(self.tensors, weights, normed=normed, added=self.added, measured=self.measured)
+        _update(self.norms, statistics, self.measured)
         return total
 
 
-def _update(norms: Sequence[nn.BatchNorm2d | None], statistics: Statistics) -> None:
+def _update(norms: Sequence[nn.BatchNorm2d | None], statistics: Statistics, measured: Mapping[int, Measured]) -> None:
     rows = [k for k, norm in enumerate(norms) if norm is not None]
+    biases = {k: known.bias for k, known in measured.items() if known.bias is not None}
+    if biases:
+        statistics = statistics._replace(mean=statistics.mean.clone())
+        for k, bias in biases.items():
+            statistics.mean[k] += bias.detach()
     update_running([norm for norm in norms if norm is not None], statistics, rows)
 
 
@@ -216,76 +201,24 @@ def _share(kinds: list[_Shared], x: Tensor, mix: Tensor, terms: dict[int, _Terms
 
 
 def _convolve(chains: list[_Chain], x: Tensor, terms: dict[int, _Terms]) -> None:
-    """Take the convolutions of a node, which share its ReLU, and leave their results with the targets."""
+    """Take the convolutions of a node together, and leave their results with the targets."""
     if not chains:
         return
-    rectified, pairs = F.relu(x), None
-    last: list[Tensor] = []
-    inner: list[tuple[int, Tensor, nn.BatchNorm2d]] = []
-    for n, chain in enumerate(chains):
-        convolutions, norm = chain.links[0]
-        if isinstance(convolutions[0], FactorizedReduce):
-            pairs = _pixel_pairs(rectified) if pairs is None else pairs
-            even, odd = convolutions[0].even.weight, convolutions[0].odd.weight
-            out = _pointwise(pairs, _block_diagonal(even.flatten(1), odd.flatten(1)))
-        else:
-            out = _through(convolutions, rectified)
-        last.append(out)
-        if len(chain.links) == 2:
-            inner.append((n, out, norm))
-    if inner:
-        results, statistics = normed_relus([out for _, out, _ in inner])
-        update_running([norm for _, _, norm in inner], statistics, range(len(inner)))
-        for (n, _, _), result in zip(inner, results, strict=True):
-            last[n] = _through(chains[n].links[1][0], result)
-    for chain, out in zip(chains, last, strict=True):
-        terms[chain.target].append(out, chain.place, chain.links[-1][1])
+    if not is_faster(x):
+        for chain in chains:
+            terms[chain.target].append(_through(chain.links, x), chain.place, chain.links[-1].norm)
+        return
+    from diffnas.nets.chains import convolve  # needs Numba
+
+    results, statistics, folds = convolve(x, [chain.links for chain in chains])
+    rows = zip(chains, results, statistics.mean, statistics.variance, folds, strict=True)
+    for chain, result, mean, variance, fold in rows:
+        link = chain.links[-1]
+        terms[chain.target].append(result, chain.place, link.norm, Measured(mean, variance, fold, link.bias))
 
 
-def _through(modules: Iterable[Any], x: Tensor) -> Tensor:
-    for module in modules:
-        x = _pointwise(x, module.weight) if _is_pointwise(module) else module(x)
+def _through(links: tuple[Link, ...], x: Tensor) -> Tensor:
+    """The links in PyTorch, up to the last batch norm."""
+    for n, link in enumerate(links):
+        x = link.convolve(x) if n + 1 == len(links) else link.norm(link.convolve(x))
     return x
-
-
-def _pixel_pairs(x: Tensor) -> Tensor:
-    """The even pixels of x beside its odd ones, zeros past the end: ``(B, 2 C, ceil(H / 2), ceil(W / 2))``."""
-    apply: Callable[..., Tensor] = _PixelPairs.apply
-    return apply(x)
-
-
-class _PixelPairs(torch.autograd.Function):
-    """In one step, since the gradients of four slices would each fill a map with zeros."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        B, C, H, W = ctx.shape = x.shape
-        size = (B, 2 * C, (H + 1) // 2, (W + 1) // 2)
-        pairs = x.new_zeros(size).contiguous(memory_format=torch.channels_last)
-        pairs[:, :C] = x[:, :, ::2, ::2]
-        pairs[:, C:, : H // 2, : W // 2] = x[:, :, 1::2, 1::2]
-        return pairs
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        _, C, H, W = ctx.shape
-        result = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last)
-        result.zero_()
-        result[:, :, ::2, ::2] = grad[:, :C]
-        result[:, :, 1::2, 1::2] = grad[:, C:, : H // 2, : W // 2]
-        return result
-
-
-def _is_pointwise(module: nn.Module) -> bool:
-    return (
-        type(module) is nn.Conv2d
-        and module.kernel_size == module.stride == (1, 1)
-        and module.padding == (0, 0)
-        and module.groups == 1
-        and module.bias is None
-    )
-
-
-def _pointwise(x: Tensor, weight: Tensor) -> Tensor:
-    """A 1x1 convolution with weights ``(out, C, ...)`` as a matrix product: on a CPU two thirds of the time."""
-    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)

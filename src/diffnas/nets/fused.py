@@ -3,12 +3,12 @@
 Between its convolutions a supernet normalizes, weighs and adds up; module by module that takes some ten passes over
 memory for each operation. Here the batch norm's scale and the mixing weight become one coefficient, everything is
 added straight into its target, and the gradients take two passes. The statistics are those of the batch (training
-mode). Float32 on a CPU runs in :mod:`diffnas.nets.kernels_mix` where Numba is installed, all else in PyTorch.
+mode). Float32 on a CPU runs in :mod:`diffnas.nets.compiled.mix` where Numba is installed, all else in PyTorch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from diffnas.nets.depthwise import in_parallel
+from diffnas.parallel import in_parallel
 
 
 class Statistics(NamedTuple):
@@ -32,8 +32,41 @@ class Statistics(NamedTuple):
         return (self.variance + eps).rsqrt()
 
 
+class Fold:
+    """Where a batch norm leaves what its gradient is made of, for whoever computed its input to apply.
+
+    The gradient for the input is ``scale * grad + slope * input + shift``, and only ``grad``, which many inputs share,
+    is ever written to memory.
+    """
+
+    def __init__(self) -> None:
+        self.left: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def factors(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scale, slope and shift, of the shape of ``like``: 1, 0 and 0 if nothing was left."""
+        return self.left or (torch.ones_like(like), torch.zeros_like(like), torch.zeros_like(like))
+
+
+class Measured(NamedTuple):
+    """Mean and (biased) variance of a tensor, ``(C,)`` in float64, and where to leave its gradient's factors.
+
+    A bias ``(C,)`` was not added to the tensor, for batch norm takes it away; only its running mean knows of it.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    fold: Fold
+    bias: Tensor | None = None
+
+
 def mixed_sums(
-    inputs: Sequence[Tensor], mix: Tensor, *, normed: Sequence[bool], eps: float = 1e-5, added: Sequence[Tensor] = ()
+    inputs: Sequence[Tensor],
+    mix: Tensor,
+    *,
+    normed: Sequence[bool],
+    eps: float = 1e-5,
+    added: Sequence[Tensor] = (),
+    measured: Mapping[int, Measured] | None = None,
 ) -> tuple[tuple[Tensor, ...], Statistics]:
     """Weighted sums of tensors, each first put through a batch norm without weight and bias where asked.
 
@@ -43,6 +76,7 @@ def mixed_sums(
         normed: for each input whether batch norm (training mode) comes first.
         eps: what the batch norms add to the variance.
         added: tensors that every sum contains once, as they are.
+        measured: what is known of inputs, by their place; only where there is one sum.
 
     Raises:
         ValueError: for a batch norm of one pixel, as PyTorch's own.
@@ -60,27 +94,9 @@ def mixed_sums(
     if any(normed):
         _check_pixels(inputs[0])
     apply: Callable[..., tuple[Tensor, ...]] = _MixedSums.apply
-    results = apply(mix, tuple(normed), eps, *inputs, *added)
+    results = apply(mix, tuple(normed), eps, measured or {}, *inputs, *added)
     sums, (mean, variance) = results[: len(mix)], results[len(mix) :]
     return sums, Statistics(mean, variance, inputs[0].numel() // inputs[0].shape[1])
-
-
-def normed_relus(inputs: Sequence[Tensor], *, eps: float = 1e-5) -> tuple[tuple[Tensor, ...], Statistics]:
-    """ReLU of batch norm without weight and bias (training mode) of each tensor, and their statistics.
-
-    Args:
-        inputs: K tensors ``(B, C, H, W)``.
-        eps: what the batch norms add to the variance.
-
-    >>> results, _ = normed_relus([torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)])
-    >>> results[0].flatten()
-    tensor([0.0000, 1.0000])
-    """
-    _check_pixels(inputs[0])
-    apply: Callable[..., tuple[Tensor, ...]] = _NormedRelus.apply
-    results = apply(eps, *inputs)
-    *rectified, mean, variance = results
-    return tuple(rectified), Statistics(mean, variance, inputs[0].numel() // inputs[0].shape[1])
 
 
 def update_running(norms: Sequence[nn.BatchNorm2d], statistics: Statistics, rows: Sequence[int]) -> None:
@@ -109,24 +125,33 @@ class _MixedSums(torch.autograd.Function):
     """Sums, then means and variances."""
 
     @staticmethod
-    def forward(ctx: Any, mix: Tensor, normed: tuple[bool, ...], eps: float, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any,
+        mix: Tensor,
+        normed: tuple[bool, ...],
+        eps: float,
+        measured: Mapping[int, Measured],
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
         K = len(normed)
         tensors = tuple(_channels_last(x) for x in tensors)
         kernels = _kernels(tensors[0])
         asked = torch.tensor(normed, device=mix.device).unsqueeze(1)
-        which = [k for k in range(K) if normed[k]]
+        which = [k for k in range(K) if normed[k] and k not in measured]
         C = tensors[0].shape[1]
         mean = mix.new_zeros(K, C, dtype=torch.float64)
         variance = torch.ones_like(mean)
         if which:
             mean[which], variance[which] = kernels.moments([tensors[k] for k in which])
+        for k, known in measured.items():
+            mean[k], variance[k] = known.mean, known.variance
         rate = torch.where(asked, (variance + eps).rsqrt(), 1.0)
         scale = mix.double().unsqueeze(2) * rate
         shift = -(scale * mean).sum(1)
         ones = scale.new_ones(len(mix), len(tensors) - K, C)
         sums = kernels.combine(tensors, torch.cat([scale, ones], 1), shift)
         ctx.save_for_backward(scale, mean, rate, asked, mix, *tensors[:K])
-        ctx.kernels, ctx.added = kernels, len(tensors) - K
+        ctx.kernels, ctx.added, ctx.measured = kernels, len(tensors) - K, measured
         ctx.mark_non_differentiable(mean, variance)
         return (*sums, mean, variance)
 
@@ -145,34 +170,16 @@ class _MixedSums(torch.autograd.Function):
         along = (weights * products).sum(0) / pixels
         slope = -rate.square() * along * asked
         shift = -(rate * shared + slope * mean) * asked
-        grad_inputs = ctx.kernels.spread(sent, inputs, scale, slope, shift, asked.squeeze(1))
-        assert len(sent) == 1 or not ctx.added
-        return (grad_mix, None, None, *grad_inputs, *(sent[0] for _ in range(ctx.added)))
-
-
-class _NormedRelus(torch.autograd.Function):
-    """The rectified tensors, then means and variances."""
-
-    @staticmethod
-    def forward(ctx: Any, eps: float, *inputs: Tensor) -> tuple[Tensor, ...]:
-        inputs = tuple(_channels_last(x) for x in inputs)
-        ctx.kernels = _kernels(inputs[0])
-        mean, variance = ctx.kernels.moments(inputs)
-        rate = (variance + eps).rsqrt()
-        ctx.save_for_backward(mean, rate, *inputs)
-        ctx.mark_non_differentiable(mean, variance)
-        return (*ctx.kernels.rectify(inputs, mean, rate), mean, variance)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        mean, rate, *inputs = ctx.saved_tensors
-        sent = [_channels_last(grad) for grad in grads[: len(inputs)]]
-        pixels = inputs[0].numel() // inputs[0].shape[1]
-        totals, products = ctx.kernels.reduce_rectified(sent, inputs, mean)
-        slope = -rate.pow(3) * products / pixels
-        shift = -rate * totals / pixels - slope * mean
-        return (None, *ctx.kernels.spread_rectified(sent, inputs, mean, rate, slope, shift))
+        assert len(sent) == 1 or not (ctx.added or ctx.measured)
+        grad_inputs = [sent[0]] * len(inputs)
+        rest = [k for k in range(len(inputs)) if k not in ctx.measured]
+        if rest:
+            factors = scale[:, rest], slope[rest], shift[rest], asked.squeeze(1)[rest]
+            for k, grad in zip(rest, ctx.kernels.spread(sent, [inputs[k] for k in rest], *factors), strict=True):
+                grad_inputs[k] = grad
+        for k, known in ctx.measured.items():
+            known.fold.left = scale[0, k], slope[k], shift[k]
+        return (grad_mix, None, None, None, *grad_inputs, *(sent[0] for _ in range(ctx.added)))
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -222,32 +229,6 @@ class _Stock:
             results.append(out)
         return results
 
-    @staticmethod
-    def rectify(inputs: Sequence[Tensor], mean: Tensor, rate: Tensor) -> list[Tensor]:
-        rows = zip(inputs, mean.to(inputs[0].dtype), rate.to(inputs[0].dtype), strict=True)
-        return [(x - _by_channel(m)).relu_() * _by_channel(r) for x, m, r in rows]
-
-    @staticmethod
-    def reduce_rectified(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor) -> tuple[Tensor, Tensor]:
-        totals, products = [], []
-        for grad, x, m in zip(grads, inputs, mean.to(inputs[0].dtype), strict=True):
-            above = x - _by_channel(m)
-            passed = grad * (above > 0)
-            totals.append(passed.sum((0, 2, 3)))
-            products.append((passed * above).sum((0, 2, 3)))
-        return torch.stack(totals).double(), torch.stack(products).double()
-
-    @staticmethod
-    def spread_rectified(
-        grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor, rate: Tensor, slope: Tensor, shift: Tensor
-    ) -> list[Tensor]:
-        mean, rate, slope, shift = (factor.to(inputs[0].dtype) for factor in (mean, rate, slope, shift))
-        results = []
-        for k, (grad, x) in enumerate(zip(grads, inputs, strict=True)):
-            passed = grad * (x - _by_channel(mean[k]) > 0) * _by_channel(rate[k])
-            results.append(passed.addcmul_(x, _by_channel(slope[k])).add_(_by_channel(shift[k])))
-        return results
-
 
 class _Compiled:
     """The steps in Numba, for float32 on a CPU."""
@@ -295,38 +276,6 @@ class _Compiled:
         self._run(self.compiled.spread, B, *places, *factors, normed.numpy(), H, W)
         return results
 
-    def rectify(self, inputs: Sequence[Tensor], mean: Tensor, rate: Tensor) -> list[Tensor]:
-        B, _, H, W = inputs[0].shape
-        results = [torch.empty_like(x) for x in inputs]
-        places = _addresses(inputs), _addresses(results)
-        self._run(self.compiled.rectify, B, *places, mean.float().numpy(), rate.float().numpy(), H, W)
-        return results
-
-    def reduce_rectified(
-        self, grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        B, C, H, W = inputs[0].shape
-        totals, products = torch.empty(len(inputs), B, C), torch.empty(len(inputs), B, C)
-        places = _addresses(grads), _addresses(inputs), mean.float().numpy()
-        self._run(self.compiled.reduce_rectified, B, *places, totals.numpy(), products.numpy(), H, W)
-        return totals.double().sum(1), products.double().sum(1)
-
-    def spread_rectified(
-        self,
-        grads: Sequence[Tensor],
-        inputs: Sequence[Tensor],
-        mean: Tensor,
-        rate: Tensor,
-        slope: Tensor,
-        shift: Tensor,
-    ) -> list[Tensor]:
-        B, _, H, W = inputs[0].shape
-        results = [torch.empty_like(x) for x in inputs]
-        places = _addresses(grads), _addresses(inputs), _addresses(results)
-        factors = (factor.float().numpy() for factor in (mean, rate, slope, shift))
-        self._run(self.compiled.spread_rectified, B, *places, *factors, H, W)
-        return results
-
     @staticmethod
     def _run(kernel: Callable[..., None], pictures: int, *arguments: Any) -> None:
         in_parallel(lambda first, last: kernel(*arguments, first, last), pictures)
@@ -347,7 +296,7 @@ def _kernels(like: Tensor) -> Any:
 def compiled_kernels() -> ModuleType | None:
     """The compiled kernels; None without Numba."""
     try:
-        from diffnas.nets import kernels_mix
+        from diffnas.nets.compiled import mix
     except ImportError:
         return None
-    return kernels_mix
+    return mix

@@ -85,7 +85,12 @@ class Separable(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
-        out: Tensor = self.norm(self.pointwise(self.depthwise(F.relu(x))))
+        out: Tensor = self.norm(self.convolve(x))
+        return out
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The same before the batch norm."""
+        out: Tensor = self.pointwise(self.depthwise(F.relu(x)))
         return out
 
 
@@ -107,13 +112,17 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The reduced map, ``(B, channels, ceil(H / 2), ceil(W / 2))``."""
+        out: Tensor = self.norm(self.convolve(x))
+        return out
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The same before the batch norm."""
         # Taking the pixels first, then convolving, is 1.4 to 2.5 times as fast on a CPU as convolutions of stride 2.
         even, odd = F.relu(x[:, :, ::2, ::2]), F.relu(x[:, :, 1::2, 1::2])
         height, width = x.shape[2] % 2, x.shape[3] % 2
         if height or width:
             odd = F.pad(odd, (0, width, 0, height))
-        out: Tensor = self.norm(torch.cat([self.even(even), self.odd(odd)], dim=1))
-        return out
+        return torch.cat([self.even(even), self.odd(odd)], dim=1)
 
 
 def relu_conv_norm(

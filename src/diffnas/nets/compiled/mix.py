@@ -1,6 +1,6 @@
 """Batch norm, mixing and summing of many operations in few passes over memory on a CPU, compiled by Numba.
 
-Import this module only where it is used, as :mod:`diffnas.nets.kernels`. Pictures have their channels last and
+Import this module only where it is used, optional. Pictures have their channels last and
 lie without gaps, so a picture row is a vector of ``W * C`` numbers; sums over pixels are kept in one such vector
 and folded onto the channels at the end, which is fast for any number of channels and rounds little. Every
 picture has its own sums, added up elsewhere in one order: the number of threads leaves no trace.
@@ -12,42 +12,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from diffnas.nets.kernels import Array, _compiled
+from diffnas.nets.compiled.address import floats
+from diffnas.nets.compiled.vectors import compiled
 
+Array = NDArray[np.float32]
 Addresses = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-# Functions that come without types.
-_carray: Any = numba.carray  # type: ignore[attr-defined]
-_float_pointer: Any = types.CPointer
-
-
-def _pointer(typing_context: Any, address: Any) -> Any:
-    """A pointer to float32 numbers, from their address."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        assert isinstance(arguments[0].type, ir.IntType)
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return _float_pointer(types.float32)(types.int64), emit
-
-
-_floats: Any = intrinsic(_pointer)
-
-
-@_compiled
+@compiled
 def _row(address: int, start: int, size: int) -> Any:
-    return _carray(_floats(address + 4 * start), (size,))
+    return floats(address + 4 * start, size)
 
 
-@_compiled
+@compiled
 def _widen(narrow: Array, wide: Array) -> None:
     """Repeat a value for each channel along a row."""
     C = len(narrow)
@@ -56,7 +36,7 @@ def _widen(narrow: Array, wide: Array) -> None:
             wide[w * C + c] = narrow[c]
 
 
-@_compiled
+@compiled
 def _fold(wide: Array, narrow: Array) -> None:
     """Add up a row by channel."""
     C = len(narrow)
@@ -66,7 +46,7 @@ def _fold(wide: Array, narrow: Array) -> None:
             narrow[c] += wide[w * C + c]
 
 
-@_compiled
+@compiled
 def moments(inputs: Addresses, means: Array, squares: Array, H: int, W: int, first: int, last: int) -> None:
     """Write each picture's channel means, and the sums of squared distances to them.
 
@@ -100,7 +80,7 @@ def moments(inputs: Addresses, means: Array, squares: Array, H: int, W: int, fir
             _fold(sums, squares[k, b])
 
 
-@_compiled
+@compiled
 def combine(
     inputs: Addresses, outputs: Addresses, scale: Array, shift: Array, H: int, W: int, first: int, last: int
 ) -> None:
@@ -137,7 +117,7 @@ def combine(
                         out[i] += wide_scale[t, k, i] * x[i]
 
 
-@_compiled
+@compiled
 def reduce(
     grads: Addresses,
     inputs: Addresses,
@@ -190,7 +170,7 @@ def reduce(
                 _fold(sums, products[t, k, b])
 
 
-@_compiled
+@compiled
 def spread(
     grads: Addresses,
     inputs: Addresses,
@@ -246,122 +226,3 @@ def spread(
                     grad = _row(grads[t], row * L, L)
                     for i in range(L):
                         out[i] += wide_scale[t, k, i] * grad[i]
-
-
-@_compiled
-def rectify(
-    inputs: Addresses, outputs: Addresses, means: Array, scale: Array, H: int, W: int, first: int, last: int
-) -> None:
-    """Write output k = the positive part of scale k times (input k less its mean), by channel.
-
-    Args:
-        inputs: K tensors ``(B, H, W, C)``.
-        outputs: K tensors ``(B, H, W, C)``, written for the pictures from ``first`` up to ``last``.
-        means: ``(K, C)``.
-        scale: ``(K, C)``, positive.
-        H: height of the pictures.
-        W: their width.
-        first: the first picture to handle.
-        last: one past the last picture to handle.
-    """
-    K, C = scale.shape
-    L = W * C
-    center, wide_scale = np.empty(L, np.float32), np.empty(L, np.float32)
-    for k in range(K):
-        _widen(means[k], center)
-        _widen(scale[k], wide_scale)
-        for row in range(first * H, last * H):
-            x, out = _row(inputs[k], row * L, L), _row(outputs[k], row * L, L)
-            for i in range(L):
-                above = x[i] - center[i]
-                out[i] = wide_scale[i] * (above if above > 0 else np.float32(0))
-
-
-@_compiled
-def reduce_rectified(
-    grads: Addresses,
-    inputs: Addresses,
-    means: Array,
-    totals: Array,
-    products: Array,
-    H: int,
-    W: int,
-    first: int,
-    last: int,
-) -> None:
-    """Write each picture's sums of grad k, and of grad k times input k less its mean, where that is positive.
-
-    Args:
-        grads: K tensors ``(B, H, W, C)``.
-        inputs: K tensors ``(B, H, W, C)``.
-        means: ``(K, C)``.
-        totals: ``(K, B, C)``, written for the pictures from ``first`` up to ``last``.
-        products: ``(K, B, C)``, likewise.
-        H: height of the pictures.
-        W: their width.
-        first: the first picture to handle.
-        last: one past the last picture to handle.
-    """
-    K, C = means.shape
-    L = W * C
-    center, sums, dots = np.empty(L, np.float32), np.empty(L, np.float32), np.empty(L, np.float32)
-    for k in range(K):
-        _widen(means[k], center)
-        for b in range(first, last):
-            sums[:] = 0
-            dots[:] = 0
-            for h in range(H):
-                start = (b * H + h) * L
-                grad, x = _row(grads[k], start, L), _row(inputs[k], start, L)
-                for i in range(L):
-                    above = x[i] - center[i]
-                    passed = grad[i] if above > 0 else np.float32(0)
-                    sums[i] += passed
-                    dots[i] += passed * above
-            _fold(sums, totals[k, b])
-            _fold(dots, products[k, b])
-
-
-@_compiled
-def spread_rectified(
-    grads: Addresses,
-    inputs: Addresses,
-    outputs: Addresses,
-    means: Array,
-    scale: Array,
-    slope: Array,
-    shift: Array,
-    H: int,
-    W: int,
-    first: int,
-    last: int,
-) -> None:
-    """Write output k = shift k + slope k times input k + scale k times grad k where input k is above its mean.
-
-    Args:
-        grads: K tensors ``(B, H, W, C)``.
-        inputs: K tensors ``(B, H, W, C)``.
-        outputs: K tensors ``(B, H, W, C)``, written for the pictures from ``first`` up to ``last``.
-        means: ``(K, C)``.
-        scale: ``(K, C)``.
-        slope: ``(K, C)``.
-        shift: ``(K, C)``.
-        H: height of the pictures.
-        W: their width.
-        first: the first picture to handle.
-        last: one past the last picture to handle.
-    """
-    K, C = means.shape
-    L = W * C
-    center, wide_scale = np.empty(L, np.float32), np.empty(L, np.float32)
-    wide_slope, wide_shift = np.empty(L, np.float32), np.empty(L, np.float32)
-    for k in range(K):
-        _widen(means[k], center)
-        _widen(scale[k], wide_scale)
-        _widen(slope[k], wide_slope)
-        _widen(shift[k], wide_shift)
-        for row in range(first * H, last * H):
-            grad, x, out = _row(grads[k], row * L, L), _row(inputs[k], row * L, L), _row(outputs[k], row * L, L)
-            for i in range(L):
-                passed = grad[i] if x[i] - center[i] > 0 else np.float32(0)
-                out[i] = wide_shift[i] + wide_slope[i] * x[i] + wide_scale[i] * passed

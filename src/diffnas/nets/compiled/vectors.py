@@ -1,0 +1,315 @@
+"""Vectors of sixteen float32 numbers, and the inner loops of convolutions over them, for Numba.
+
+Numba's loops are vectorized if LLVM finds out how; the inner loop of a convolution is fast only with its sums in
+registers, which it does not find out. So a value here is a vector, with loads, stores and arithmetic, and the three
+inner loops are written as LLVM instructions, unrolled in Python. LLVM cuts sixteen lanes into what the machine has:
+one register of AVX-512, two of AVX2, four of NEON. Addresses are integers, in bytes; everything else counts numbers.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.datamodel import models
+from numba.extending import intrinsic, overload, register_model
+
+LANES = 16
+BLOCK = 8  # pixels whose sums are in registers at once: two multiply-adds a cycle, each four cycles long
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Functions that come without types.
+_in_register: Any = cgutils.alloca_once_value
+_loop: Any = cgutils.for_range
+_declare: Any = cgutils.get_or_insert_function
+_instruction: Any = intrinsic(prefer_literal=True)
+
+_FLOAT, _INT = ir.FloatType(), ir.IntType(64)
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+_LANE = ir.VectorType(ir.IntType(32), LANES)
+_MASK = ir.VectorType(ir.IntType(1), LANES)
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function at its first call, and keep the result for the next process where a cache can be written."""
+    # "contract" allows a fused multiply-add, and nothing that would change the order of a sum.
+    compile_with: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+    try:
+        return cast(Function, njit(cache=True, **compile_with)(function))
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written to
+        return cast(Function, njit(**compile_with)(function))
+
+
+class Vector(types.Type):  # type: ignore[misc]
+    """Sixteen float32 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Vector")
+
+
+_vector = Vector()
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+# Pieces of LLVM code; ``b`` is the builder.
+
+
+def _constant(number: int) -> Any:
+    return ir.Constant(_INT, number)
+
+
+def _at(b: Any, address: Any, offset: Any, kind: Any) -> Any:
+    return b.inttoptr(b.add(address, b.mul(offset, _constant(4))), kind.as_pointer())
+
+
+def _read(b: Any, address: Any, offset: Any) -> Any:
+    return b.load(_at(b, address, offset, _VECTOR), align=4)
+
+
+def _write(b: Any, value: Any, address: Any, offset: Any) -> None:
+    b.store(value, _at(b, address, offset, _VECTOR), align=4)
+
+
+def _splat(b: Any, number: Any) -> Any:
+    kind = ir.VectorType(number.type, LANES)
+    first = b.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+    return b.shuffle_vector(first, ir.Constant(kind, ir.Undefined), ir.Constant(_LANE, [0] * LANES))
+
+
+def _multiply_add(b: Any, x: Any, y: Any, z: Any) -> Any:
+    function = _declare(b.module, ir.FunctionType(_VECTOR, (_VECTOR,) * 3), f"llvm.fmuladd.v{LANES}f32")
+    return b.call(function, (x, y, z))
+
+
+def _first_lanes(b: Any, count: Any) -> Any:
+    numbers = ir.Constant(ir.VectorType(_INT, LANES), list(range(LANES)))
+    return b.icmp_signed("<", numbers, _splat(b, count))
+
+
+# The values.
+
+
+@_instruction
+def zeros(typing_context: Any) -> Any:
+    """Sixteen zeros."""
+    return _vector(), lambda context, b, signature, arguments: ir.Constant(_VECTOR, None)
+
+
+@_instruction
+def load(typing_context: Any, address: Any) -> Any:
+    """The sixteen numbers at an address."""
+    return _vector(types.int64), lambda context, b, signature, arguments: _read(b, arguments[0], _constant(0))
+
+
+@_instruction
+def load_part(typing_context: Any, address: Any, count: Any) -> Any:
+    """The ``count`` numbers at an address, all sixteen if it is larger; zeros after them, and nothing read there."""
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _VECTOR.as_pointer()
+        name = f"llvm.masked.load.v{LANES}f32.p0"
+        function = _declare(b.module, ir.FunctionType(_VECTOR, (pointer, ir.IntType(32), _MASK, _VECTOR)), name)
+        place = _at(b, arguments[0], _constant(0), _VECTOR)
+        mask = _first_lanes(b, arguments[1])
+        return b.call(function, (place, ir.Constant(ir.IntType(32), 4), mask, ir.Constant(_VECTOR, None)))
+
+    return _vector(types.int64, types.int64), emit
+
+
+@_instruction
+def store(typing_context: Any, value: Any, address: Any) -> Any:
+    """Write sixteen numbers."""
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        _write(b, arguments[0], arguments[1], _constant(0))
+        return context.get_dummy_value()
+
+    return types.void(_vector, types.int64), emit
+
+
+@_instruction
+def store_part(typing_context: Any, value: Any, address: Any, count: Any) -> Any:
+    """Write the first ``count`` numbers of a vector, all sixteen if it is larger."""
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _VECTOR.as_pointer()
+        name = f"llvm.masked.store.v{LANES}f32.p0"
+        kind = ir.FunctionType(ir.VoidType(), (_VECTOR, pointer, ir.IntType(32), _MASK))
+        place = _at(b, arguments[1], _constant(0), _VECTOR)
+        mask = _first_lanes(b, arguments[2])
+        b.call(_declare(b.module, kind, name), (arguments[0], place, ir.Constant(ir.IntType(32), 4), mask))
+        return context.get_dummy_value()
+
+    return types.void(_vector, types.int64, types.int64), emit
+
+
+@_instruction
+def splat(typing_context: Any, number: Any) -> Any:
+    """Sixteen times one number."""
+    return _vector(types.float32), lambda context, b, signature, arguments: _splat(b, arguments[0])
+
+
+@_instruction
+def multiply_add(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
+    """``x * y + z``, rounded once where the machine can."""
+    return _vector(_vector, _vector, _vector), lambda context, b, signature, arguments: _multiply_add(b, *arguments)
+
+
+@_instruction
+def where_positive(typing_context: Any, x: Any, value: Any) -> Any:
+    """``value`` where x is above zero, else zero."""
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        zero = ir.Constant(_VECTOR, None)
+        return b.select(b.fcmp_ordered(">", arguments[0], zero), arguments[1], zero)
+
+    return _vector(_vector, _vector), emit
+
+
+@_instruction
+def larger(typing_context: Any, x: Any, y: Any) -> Any:
+    """The larger of two numbers, y if they cannot be compared, in each lane."""
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return b.select(b.fcmp_ordered(">", *arguments), *arguments)
+
+    return _vector(_vector, _vector), emit
+
+
+def _arithmetic(name: str) -> Any:
+    @_instruction
+    def apply(typing_context: Any, x: Any, y: Any) -> Any:
+        return _vector(_vector, _vector), lambda context, b, signature, arguments: getattr(b, name)(*arguments)
+
+    return apply
+
+
+_added, _less, _times = _arithmetic("fadd"), _arithmetic("fsub"), _arithmetic("fmul")
+
+
+def _operator(symbol: Callable[..., Any], instruction: Any) -> None:
+    def typed(x: Any, y: Any) -> Any:
+        if isinstance(x, Vector) and isinstance(y, Vector):
+            return lambda x, y: instruction(x, y)
+        return None
+
+    overload(symbol, strict=False)(typed)
+
+
+_operator(operator.add, _added)
+_operator(operator.sub, _less)
+_operator(operator.mul, _times)
+
+
+# The inner loops.
+
+
+@_instruction
+def multiply(
+    typing_context: Any, out: Any, out_step: Any, a: Any, a_step: Any, a_next: Any, a_row: Any, w: Any, w_next: Any,
+    w_row: Any, count: Any, rows: Any, pixels: Any, vectors: Any,
+) -> Any:  # fmt: skip
+    """A block of a matrix product, added to what is in ``out``.
+
+    ``out[p, v] += sum over r < rows, n < count of a[p, r, n] * w[r, n, v]`` for p up to ``pixels`` numbers of a,
+    each spread over the lanes, and v up to ``vectors`` vectors of w. Both are known when it is compiled. A step
+    leads from one p to the next, ``next`` to the next n and ``row`` to the next r.
+    """
+    P, V = pixels.literal_value, vectors.literal_value
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        out, out_step, a, a_step, a_next, a_row, w, w_next, w_row, count, rows, *_ = arguments
+        places = [[b.add(b.mul(out_step, _constant(p)), _constant(v * LANES)) for v in range(V)] for p in range(P)]
+        sums = [[_in_register(b, _read(b, out, place)) for place in row] for row in places]
+        steps = [b.mul(a_step, _constant(p)) for p in range(P)]
+        with _loop(b, rows) as outer:
+            a_start, w_start = b.mul(outer.index, a_row), b.mul(outer.index, w_row)
+            with _loop(b, count) as inner:
+                a_at = b.add(a_start, b.mul(inner.index, a_next))
+                w_at = b.add(w_start, b.mul(inner.index, w_next))
+                factors = [_read(b, w, b.add(w_at, _constant(v * LANES))) for v in range(V)]
+                for step, totals in zip(steps, sums, strict=True):
+                    number = _splat(b, b.load(_at(b, a, b.add(a_at, step), _FLOAT), align=4))
+                    for factor, total in zip(factors, totals, strict=True):
+                        b.store(_multiply_add(b, number, factor, b.load(total)), total)
+        for row, totals in zip(places, sums, strict=True):
+            for place, total in zip(row, totals, strict=True):
+                _write(b, b.load(total), out, place)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 11, pixels, vectors), emit
+
+
+@_instruction
+def slide(
+    typing_context: Any, out: Any, out_step: Any, start: Any, start_step: Any, x: Any, x_step: Any, x_row: Any,
+    w: Any, w_step: Any, kernel: Any, dilation: Any, stride: Any,
+) -> Any:  # fmt: skip
+    """Eight neighboring pixels of a depthwise convolution, sixteen channels of each.
+
+    ``out[p] = start[p] + sum over i, j < kernel of w[i, j] * x[i * dilation, p * stride + j * dilation]``; kernel,
+    dilation and stride are known when it is compiled, and a pixel of x is read once for each row of the kernel.
+    """
+    K, D, S = kernel.literal_value, dilation.literal_value, stride.literal_value
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        out, out_step, start, start_step, x, x_step, x_row, w, w_step, *_ = arguments
+        sums = [_read(b, start, b.mul(start_step, _constant(p))) for p in range(BLOCK)]
+        for i in range(K):
+            row = b.mul(x_row, _constant(i * D))
+            columns = sorted({p * S + j * D for p in range(BLOCK) for j in range(K)})
+            pixels = {column: _read(b, x, b.add(row, b.mul(x_step, _constant(column)))) for column in columns}
+            for j in range(K):
+                factor = _read(b, w, b.mul(w_step, _constant(i * K + j)))
+                sums = [_multiply_add(b, factor, pixels[p * S + j * D], total) for p, total in enumerate(sums)]
+        for p, total in enumerate(sums):
+            _write(b, total, out, b.mul(out_step, _constant(p)))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 9, kernel, dilation, stride), emit
+
+
+@_instruction
+def correlate(
+    typing_context: Any, out: Any, out_step: Any, x: Any, x_step: Any, x_row: Any, x_tap: Any, x_tap_row: Any,
+    grad: Any, grad_step: Any, grad_row: Any, columns: Any, rows: Any, taps_down: Any, taps: Any,
+) -> Any:  # fmt: skip
+    """The weight gradient of a depthwise convolution, sixteen channels of it, added to what is in ``out``.
+
+    ``out[i, j] += sum over r < rows, c < columns of x[r, c, tap i, j] * grad[r, c]`` for ``taps_down`` rows of
+    ``taps`` taps, known when it is compiled.
+    """
+    across, down = taps.literal_value, taps_down.literal_value
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        out, out_step, x, x_step, x_row, x_tap, x_tap_row, grad, grad_step, grad_row, columns, rows, *_ = arguments
+        places = [b.mul(out_step, _constant(t)) for t in range(down * across)]
+        shifts = [
+            b.add(b.mul(x_tap_row, _constant(i)), b.mul(x_tap, _constant(j)))
+            for i in range(down)
+            for j in range(across)
+        ]
+        sums = [_in_register(b, _read(b, out, place)) for place in places]
+        with _loop(b, rows) as outer:
+            x_start, grad_start = b.mul(outer.index, x_row), b.mul(outer.index, grad_row)
+            with _loop(b, columns) as inner:
+                x_at = b.add(x_start, b.mul(inner.index, x_step))
+                factor = _read(b, grad, b.add(grad_start, b.mul(inner.index, grad_step)))
+                for shift, total in zip(shifts, sums, strict=True):
+                    pixel = _read(b, x, b.add(x_at, shift))
+                    b.store(_multiply_add(b, factor, pixel, b.load(total)), total)
+        for place, total in zip(places, sums, strict=True):
+            _write(b, b.load(total), out, place)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 12, taps_down, taps), emit

@@ -1,0 +1,120 @@
+"""What convolutions an operation consists of, read off its modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffnas.nets.ops import FactorizedReduce, Separable
+
+DEPTHWISE, POINTWISE, PAIRS, DENSE = 0, 1, 2, 3
+"""What stands before a 1x1 convolution: a depthwise one, nothing, the even beside the odd pixels; or all of it is
+one dense convolution."""
+
+
+class Geometry(NamedTuple):
+    """What a branch computes from a rectified map; the fields are those of the compiled kernels."""
+
+    kind: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+    def size(self, length: int) -> int:
+        """Rows or columns of the result for those of the map."""
+        if self.kind == PAIRS:
+            return (length + 1) // 2
+        return (length + 2 * self.padding - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
+
+    @property
+    def margin(self) -> int:
+        """Zeros around the map that the way there or the way back reads."""
+        return 1 if self.kind == PAIRS else max(self.padding, self.dilation * (self.kernel - 1) - self.padding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """ReLU, one convolution or two, batch norm.
+
+    Attributes:
+        convolve: the ReLU and the convolutions.
+        modules: the convolutions.
+        norm: the batch norm after them, without weight and bias.
+        geometry: the same as numbers.
+    """
+
+    convolve: Callable[[Tensor], Tensor]
+    modules: tuple[nn.Conv2d, ...]
+    norm: nn.BatchNorm2d
+    geometry: Geometry
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """What the convolutions learn, a bias last."""
+        weights: list[Tensor] = [module.weight for module in self.modules]
+        return weights if self.bias is None else [*weights, self.bias]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias, if there is one: batch norm takes it away again, so its gradient is zero."""
+        return self.modules[-1].bias
+
+
+def links(op: nn.Module) -> tuple[Link, ...] | None:
+    """The links of an operation; None if it is of another make."""
+    parts = list(op) if type(op) is nn.Sequential else [op]
+    found: list[Link | None] = []
+    if len(parts) == 3 and type(parts[0]) is nn.ReLU:
+        found = [_convolution(parts[1], parts[2])]
+    elif type(op) is FactorizedReduce:
+        found = [_halving(op)]
+    elif len(parts) <= 2 and all(type(part) is Separable for part in parts):
+        found = [_separable(part) for part in parts]
+    known = tuple(link for link in found if link is not None)
+    return known if known and len(known) == len(found) else None
+
+
+def _separable(part: Any) -> Link | None:
+    depthwise = part.depthwise
+    kernel = depthwise.weight.shape[-1]
+    geometry = Geometry(DEPTHWISE, kernel, depthwise.stride, depthwise.padding, depthwise.dilation)
+    if not is_plain_norm(part.norm):
+        return None
+    modules = depthwise.conv, part.pointwise
+    return Link(convolve=part.convolve, modules=modules, norm=part.norm, geometry=geometry)
+
+
+def _halving(op: FactorizedReduce) -> Link | None:
+    if not is_plain_norm(op.norm):
+        return None
+    geometry = Geometry(PAIRS, 1, 2)
+    return Link(convolve=op.convolve, modules=(op.even, op.odd), norm=op.norm, geometry=geometry)
+
+
+def _convolution(conv: nn.Module, norm: nn.Module) -> Link | None:
+    if type(conv) is not nn.Conv2d or not is_plain_norm(norm):
+        return None
+    assert isinstance(norm, nn.BatchNorm2d)
+    kernel, stride, padding, dilation = conv.kernel_size[0], conv.stride[0], conv.padding[0], conv.dilation[0]
+    square = all(len(set(both)) == 1 for both in (conv.kernel_size, conv.stride, conv.padding, conv.dilation))
+    if not square or conv.groups != 1 or not isinstance(padding, int) or conv.padding_mode != "zeros":
+        return None
+    kind = POINTWISE if (kernel, stride, padding) == (1, 1, 0) else DENSE
+    geometry = Geometry(kind, kernel, stride, padding, dilation)
+    return Link(convolve=lambda x: conv(F.relu(x)), modules=(conv,), norm=norm, geometry=geometry)
+
+
+def is_plain_norm(module: nn.Module) -> bool:
+    """Whether it is a batch norm as supernets have them: no weight, no bias, an exponential running average."""
+    return (
+        type(module) is nn.BatchNorm2d
+        and not module.affine
+        and module.track_running_stats
+        and module.momentum is not None
+        and module.eps == 1e-5
+    )

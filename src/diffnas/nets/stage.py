@@ -1,0 +1,203 @@
+"""One stage of convolutions, forward and backward, by :mod:`diffnas.nets.compiled.convolve`.
+
+A stage is any number of branches, each a rectified map put through a depthwise convolution, or none, and a 1x1
+convolution, or through one dense convolution. Float32 on a CPU, with Numba.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffnas.nets.compiled import convolve as compiled
+from diffnas.nets.compiled.vectors import BLOCK, LANES
+from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, Geometry
+from diffnas.parallel import in_parallel
+
+GROUPS = 16
+"""Groups of pictures, each with its own sums of the weights' gradients, whatever the number of threads."""
+
+_PLACE = threading.local()
+
+
+class Normalized(NamedTuple):
+    """The batch norm that stands before each branch: ``(K, C)`` both, float64."""
+
+    mean: Tensor
+    rate: Tensor
+
+
+class Gradients(NamedTuple):
+    """What ``backward`` returns.
+
+    Attributes:
+        inputs: the gradients for the inputs where these are positive: of the branches' common input one, or one each.
+        weights: for each branch, those for its weights.
+        totals: ``(K, C)``: sums of the gradients for the inputs, float64.
+        products: ``(K, C)``: those of their products with the input less its mean.
+    """
+
+    inputs: list[Tensor]
+    weights: list[list[Tensor]]
+    totals: Tensor
+    products: Tensor
+
+
+class Stage:
+    """The branches and their tensors.
+
+    Args:
+        geometries: what each branch computes; all have one stride.
+        weights: of each branch: the depthwise ``(C, 1, k, k)`` and the 1x1 convolution's ``(D, C, 1, 1)``; the latter
+            alone; the even pixels' and the odd ones'; or ``(D, C, k, k)``.
+        inputs: a map for each branch, ``(B, C, H, W)``, channels last; the same object where it is shared by all.
+        before: the batch norm before the ReLU, if there is one.
+    """
+
+    def __init__(
+        self,
+        geometries: Sequence[Geometry],
+        weights: Sequence[Sequence[Tensor]],
+        inputs: Sequence[Tensor],
+        before: Normalized | None = None,
+    ) -> None:
+        self.geometries, self.inputs, self.before = geometries, inputs, before
+        self.weights = [[weight.contiguous() for weight in branch] for branch in weights]
+        B, C, H, W = inputs[0].shape
+        self.joint = all(x is inputs[0] for x in inputs)
+        self.D = len(weights[0][-1]) + (len(weights[0][0]) if geometries[0].kind == PAIRS else 0)
+        margin = max(geometry.margin for geometry in geometries)
+        rows, columns = geometries[0].size(H), geometries[0].size(W)
+        self.shape = compiled.Shape(B, H, W, C, rows, columns, self.D, margin, W + 2 * margin + BLOCK)
+        self.full, self.full_out = _filled(C), _filled(self.D)
+        center, rate = np.zeros((2, len(geometries), self.full), np.float32)
+        if before is None:
+            rate[:] = 1
+        else:
+            center[:, :C], rate[:, :C] = before.mean.numpy(), before.rate.numpy()
+        self.center, self.rate = center, rate
+
+    def forward(self) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The results ``(B, D, H', W')``, and their means and variances, ``(K, D)`` in float64."""
+        B, K, shape = self.shape.B, len(self.geometries), self.shape
+        results = [self._like(B, self.D, shape.rows, shape.columns) for _ in range(K)]
+        table = self._table(results=results)
+        means, squares = np.empty((2, K, B, self.D), np.float32)
+        packed = self._pack(table, back=False)
+
+        def work(first: int, last: int) -> None:
+            compiled.forward(
+                table, shape, self.center, self.rate, *packed, means, squares, _scratch(shape), first, last
+            )
+
+        in_parallel(work, B)
+        # Of pictures of one size: the distances within each, and those of the pictures' means.
+        apart, mean = torch.var_mean(torch.from_numpy(means).double(), 1, correction=0)
+        within = torch.from_numpy(squares).double().sum(1) / (B * shape.rows * shape.columns)
+        return results, mean, within + apart
+
+    def backward(
+        self, results: Sequence[Tensor], grads: Sequence[Tensor], factors: tuple[Tensor, Tensor, Tensor] | None
+    ) -> Gradients:
+        """The gradients for the inputs and the weights.
+
+        Args:
+            results: what ``forward`` returned.
+            grads: the gradient for each result, or what it is made of.
+            factors: scale, slope and shift, ``(K, D)`` each: the gradient for a result is then
+                ``scale * grad + slope * result + shift``.
+        """
+        B, K, shape = self.shape.B, len(self.geometries), self.shape
+        grad_inputs = [torch.empty_like(x) for x in (self.inputs[:1] if self.joint else self.inputs)]
+        grad_weights = [[torch.empty_like(weight) for weight in branch] for branch in self.weights]
+        table = self._table(results, grads, grad_inputs, grad_weights)
+        depth, point = self._pack(table, back=False)
+        turned, point = self._pack(table, back=True)
+        scale, slope, shift = self._filled_factors(factors)
+        groups = min(GROUPS, B)
+        sums = np.zeros((groups, *depth.shape), np.float32), np.zeros((groups, *point.shape), np.float32)
+        totals, products = np.empty((2, K, B, shape.C), np.float32)
+
+        def work(first: int, last: int) -> None:
+            compiled.backward(
+                table, shape, self.center, self.rate, depth, turned, point, scale, slope, shift, factors is None,
+                *sums, totals, products, _scratch(shape), first, last,
+            )  # fmt: skip
+
+        in_parallel(work, groups)
+        compiled.collect(table, shape, *sums)
+        both = (torch.from_numpy(part).double().sum(1) for part in (totals, products))
+        return Gradients(grad_inputs, grad_weights, *both)
+
+    def _like(self, *size: int) -> Tensor:
+        return torch.empty(size, dtype=torch.float32, memory_format=torch.channels_last)
+
+    def _table(
+        self,
+        results: Sequence[Tensor],
+        grads: Sequence[Tensor] = (),
+        grad_inputs: Sequence[Tensor] = (),
+        grad_weights: Sequence[Sequence[Tensor]] = (),
+    ) -> Any:
+        rows = []
+        for k, (geometry, weights) in enumerate(zip(self.geometries, self.weights, strict=True)):
+            fresh = k == 0 or not self.joint
+            grad_x = grad_inputs[0 if self.joint else k].data_ptr() if grad_inputs else 0
+            rows.append(
+                (
+                    *geometry,
+                    fresh,
+                    self.inputs[k].data_ptr(),
+                    *_addresses(geometry, weights),
+                    results[k].data_ptr(),
+                    grads[k].data_ptr() if grads else 0,
+                    grad_x,
+                    *_addresses(geometry, grad_weights[k] if grad_weights else ()),
+                    len(weights[0]) if geometry.kind == PAIRS else 0,
+                )
+            )
+        return np.array(rows, np.int64)
+
+    def _pack(self, table: Any, *, back: bool) -> tuple[Any, Any]:
+        taps = max(geometry.kernel**2 for geometry in self.geometries)
+        kinds = {geometry.kind for geometry in self.geometries}
+        wide = taps if DENSE in kinds else 2 if PAIRS in kinds else 1
+        depth = np.empty((len(table), taps * self.full), np.float32)
+        point = np.empty((len(table), wide * self.full * self.full_out), np.float32)
+        compiled.pack(table, self.shape, depth, point, back)
+        return depth, point
+
+    def _filled_factors(self, factors: tuple[Tensor, Tensor, Tensor] | None) -> Any:
+        filled = np.zeros((3, len(self.geometries), self.full_out), np.float32)
+        if factors is not None:
+            for row, factor in zip(filled, factors, strict=True):
+                row[:, : self.D] = factor.numpy()
+        return filled
+
+
+def _filled(channels: int) -> int:
+    return (channels + LANES - 1) // LANES * LANES
+
+
+def _addresses(geometry: Geometry, weights: Sequence[Tensor]) -> tuple[int, int, int]:
+    """Where the depthwise weights, the others, and those of the odd pixels are."""
+    places = [weight.data_ptr() for weight in weights]
+    if not places:
+        return 0, 0, 0
+    if geometry.kind == DEPTHWISE:
+        return places[0], places[1], 0
+    return 0, places[0], places[1] if geometry.kind == PAIRS else 0
+
+
+def _scratch(shape: Any) -> Any:
+    """Memory to work in, this thread's own, which it keeps for the next call."""
+    size = compiled.scratch_size(shape) + LANES
+    if getattr(_PLACE, "size", 0) < size:
+        _PLACE.size, _PLACE.memory = size, np.empty(size, np.float32)
+    start = -_PLACE.memory.ctypes.data // 4 % LANES
+    return _PLACE.memory[start:]

@@ -1,0 +1,32 @@
+"""Work on a batch, split over CPU threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+
+import torch
+
+
+def in_parallel(work: Callable[[int, int], None], pictures: int) -> None:
+    """Run ``work(first, last)`` over the pictures, split over as many threads as PyTorch uses."""
+    threads = max(1, min(torch.get_num_threads(), pictures))
+    if threads == 1:
+        work(0, pictures)
+        return
+    ends = [pictures * i // threads for i in range(threads + 1)]
+    chunks = list(pairwise(ends))
+    # Python threads, for Numba's own share or fight over an OpenMP runtime with PyTorch's.
+    waiting = [_pool(os.getpid(), threads).submit(work, *chunk) for chunk in chunks[1:]]
+    work(*chunks[0])
+    for chunk in waiting:
+        chunk.result()
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Helper threads, those of this process: they do not survive a fork."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="diffnas")
