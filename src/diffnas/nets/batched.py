@@ -8,7 +8,7 @@ no known make is called as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,14 +60,16 @@ class CellSchedule:
         shared: for each source and stride, what all edges share.
         chains: for each source, its convolutions.
         others: for each target, what is called as it is: source, place and module.
+        prepare: for each input node, what prepares the value it is given, and the links of that if it has one.
     """
 
     shared: dict[int, list[list[_Shared]]]
     chains: dict[int, list[_Chain]]
     others: dict[int, list[tuple[int, Place, nn.Module]]]
+    prepare: list[tuple[nn.Module, tuple[Link, ...] | None]]
 
 
-def schedule(graph: CellGraph, edges: Sequence[nn.ModuleDict]) -> CellSchedule:
+def schedule(graph: CellGraph, inputs: Iterable[nn.Module], edges: Sequence[nn.ModuleDict]) -> CellSchedule:
     """Sort the operations of a cell's edges by how they can be taken together."""
     groups: dict[int, dict[str, dict[str, _Shared]]] = {}
     chains: dict[int, list[_Chain]] = {}
@@ -90,7 +92,8 @@ def schedule(graph: CellGraph, edges: Sequence[nn.ModuleDict]) -> CellSchedule:
             else:
                 others.setdefault(edge.target, []).append((edge.source, place, op))
     by_source = {source: [list(kinds.values()) for kinds in groups[source].values()] for source in groups}
-    return CellSchedule(shared=by_source, chains=chains, others=others)
+    prepare = [(module, read_links(module)) for module in inputs]
+    return CellSchedule(shared=by_source, chains=chains, others=others, prepare=prepare)
 
 
 def is_faster(x: Tensor) -> bool:
@@ -163,10 +166,11 @@ def cell_values(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tenso
     Args:
         schedule: what :func:`schedule` made of the cell's edges.
         graph: the cell's graph.
-        inputs: the values of its input nodes, ``(B, C, H, W)``.
+        inputs: what its input nodes are made of, ``(B, C', H', W')``.
         mix: the mixing weights of its edges, ``(edges, ops)``.
     """
-    values: list[Tensor | None] = list(inputs)
+    prepare = zip(schedule.prepare, inputs, strict=True)
+    values: list[Tensor | None] = [_prepared(module, links, x) for (module, links), x in prepare]
     terms = {target: _Terms() for target in range(graph.inputs, graph.nodes)}
     for node in range(graph.nodes):
         if node >= graph.inputs:
@@ -181,6 +185,19 @@ def cell_values(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tenso
                 _share(kinds, value, mix, terms)
             _convolve(schedule.chains.get(node, []), value, terms)
     return values
+
+
+def _prepared(module: nn.Module, links: tuple[Link, ...] | None, x: Tensor) -> Tensor:
+    if links is None or not is_faster(x):
+        value: Tensor = module(x)
+        return value
+    from diffnas.nets.chains import convolve  # needs Numba
+
+    (result,), statistics, (fold,) = convolve(x, [links])
+    known = {0: Measured(statistics.mean[0], statistics.variance[0], fold, links[-1].bias)}
+    (value,), _ = mixed_sums([result], torch.ones(1, 1), normed=[True], measured=known)
+    _update([links[-1].norm], statistics, known)
+    return value
 
 
 def _share(kinds: list[_Shared], x: Tensor, mix: Tensor, terms: dict[int, _Terms]) -> None:

@@ -13,6 +13,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -103,17 +104,19 @@ def update_running(norms: Sequence[nn.BatchNorm2d], statistics: Statistics, rows
     """Do to the buffers of each batch norm what its own forward pass would; ``rows`` says where its statistics are."""
     if not norms:
         return
+    rates = {norm.momentum for norm in norms}
+    if len(rates) > 1:
+        for norm, row in zip(norms, rows, strict=True):
+            update_running([norm], statistics, [row])
+        return
+    first = norms[0].running_mean
+    assert first is not None
     pixels = statistics.pixels
-    means = statistics.mean.unbind()
-    variances = (statistics.variance * (pixels / max(pixels - 1, 1))).unbind()
-    for norm, row in zip(norms, rows, strict=True):
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        assert norm.num_batches_tracked is not None
-        assert norm.momentum is not None
-        norm.running_mean.lerp_(means[row].to(norm.running_mean.dtype), norm.momentum)
-        norm.running_var.lerp_(variances[row].to(norm.running_var.dtype), norm.momentum)
-        norm.num_batches_tracked += 1
+    means = statistics.mean.to(first.dtype)[list(rows)].unbind()
+    variances = (statistics.variance * (pixels / max(pixels - 1, 1))).to(first.dtype)[list(rows)].unbind()
+    torch._foreach_lerp_([norm.running_mean for norm in norms], means, rates.pop())
+    torch._foreach_lerp_([norm.running_var for norm in norms], variances, norms[0].momentum)
+    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
 
 
 def _check_pixels(x: Tensor) -> None:
@@ -239,17 +242,14 @@ class _Compiled:
     def moments(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         B, C, H, W = inputs[0].shape
         means, squares = torch.empty(len(inputs), B, C), torch.empty(len(inputs), B, C)
-        self._run(self.compiled.moments, B, _addresses(inputs), means.numpy(), squares.numpy(), H, W)
+        self._run(self.compiled.moments, B, _addresses(inputs), means.numpy(), squares.numpy(), H * W * C)
         # Of pictures of one size: the distances within each, and those of the pictures' means.
         apart, mean = torch.var_mean(means.double(), 1, correction=0)
         return mean, squares.double().sum(1) / (B * H * W) + apart
 
     def combine(self, inputs: Sequence[Tensor], scale: Tensor, shift: Tensor) -> list[Tensor]:
-        B, _, H, W = inputs[0].shape
-        sums = [torch.empty_like(inputs[0]) for _ in scale]
-        factors = scale.float().numpy(), shift.float().numpy()
-        self._run(self.compiled.combine, B, _addresses(inputs), _addresses(sums), *factors, H, W)
-        return sums
+        rows = _addresses(inputs)
+        return self._combine(inputs[0], np.tile(rows, (len(scale), 1)), scale, shift)
 
     def reduce(
         self, grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor, wanted: Tensor
@@ -257,7 +257,7 @@ class _Compiled:
         B, C, H, W = grads[0].shape
         totals, products = torch.empty(len(grads), B, C), torch.zeros(*wanted.shape, B, C)
         places = _addresses(grads), _addresses(inputs), mean.float().numpy(), wanted.contiguous().numpy()
-        self._run(self.compiled.reduce, B, *places, totals.numpy(), products.numpy(), H, W)
+        self._run(self.compiled.reduce, B, *places, totals.numpy(), products.numpy(), H * W * C)
         return totals.double().sum(1), products.double().sum(2)
 
     def spread(
@@ -269,11 +269,16 @@ class _Compiled:
         shift: Tensor,
         normed: Tensor,
     ) -> list[Tensor]:
-        B, _, H, W = grads[0].shape
-        results = [torch.empty_like(x) for x in inputs]
-        places = _addresses(grads), _addresses(inputs), _addresses(results)
-        factors = (factor.float().numpy() for factor in (scale, slope, shift))
-        self._run(self.compiled.spread, B, *places, *factors, normed.numpy(), H, W)
+        used = torch.cat([normed.unsqueeze(1), (scale != 0).any(2).T], 1).numpy()
+        senders = np.tile(_addresses(grads), (len(inputs), 1))
+        table = np.concatenate([_addresses(inputs)[:, None], senders], 1) * used
+        return self._combine(inputs[0], table, torch.cat([slope.unsqueeze(1), scale.transpose(0, 1)], 1), shift)
+
+    def _combine(self, like: Tensor, table: Any, scale: Tensor, shift: Tensor) -> list[Tensor]:
+        results = [torch.empty_like(like) for _ in table]
+        factors = scale.float().contiguous().numpy(), shift.float().numpy()
+        numbers = like[0].numel()
+        self._run(self.compiled.combine, len(like), _addresses(results), table, *factors, numbers)
         return results
 
     @staticmethod
@@ -282,7 +287,7 @@ class _Compiled:
 
 
 def _addresses(tensors: Sequence[Tensor]) -> Any:
-    return torch.tensor([x.data_ptr() for x in tensors], dtype=torch.int64).numpy()
+    return np.array([x.data_ptr() for x in tensors], np.int64)
 
 
 def _kernels(like: Tensor) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -71,12 +71,12 @@ class MixedCell(nn.Module):
             batch: whether to take the operations of a node together, in training mode.
         """
         sources = (newer,) if self.graph.inputs == 1 else (older, newer)
-        inputs = [prepare(source) for prepare, source in zip(self.inputs, sources, strict=True)]
-        values = self._batched(inputs, mix) if batch and self.training else self._plain(inputs, mix)
-        return self._join([values[node] for node in self.graph.output], inputs[0])
+        values = self._batched(sources, mix) if batch and self.training else self._plain(sources, mix)
+        return self._join([values[node] for node in self.graph.output], values[0])
 
-    def _plain(self, inputs: list[Tensor], mix: Tensor) -> list[Value]:
+    def _plain(self, sources: Sequence[Tensor], mix: Tensor) -> list[Value]:
         """The value of every node, one operation after the other."""
+        inputs = [prepare(source) for prepare, source in zip(self.inputs, sources, strict=True)]
         rows = [row.unbind() for row in mix.unbind()]
         values: list[Value] = list(inputs)
         for node in range(self.graph.inputs, self.graph.nodes):
@@ -89,12 +89,12 @@ class MixedCell(nn.Module):
             values.append(total)
         return values
 
-    def _batched(self, inputs: list[Tensor], mix: Tensor) -> list[Value]:
+    def _batched(self, sources: Sequence[Tensor], mix: Tensor) -> list[Value]:
         """The same values, the operations of a node taken together."""
         edges = [edge.ops for edge in self.edges if isinstance(edge, MixedEdge)]
         if self.schedule is None:
-            self.schedule = batched.schedule(self.graph, edges)
-        return batched.cell_values(self.schedule, self.graph, inputs, mix)
+            self.schedule = batched.schedule(self.graph, self.inputs, edges)
+        return batched.cell_values(self.schedule, self.graph, sources, mix)
 
     def _join(self, outputs: list[Value], like: Value) -> Tensor:
         if any(value is None for value in outputs):

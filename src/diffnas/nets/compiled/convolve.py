@@ -167,17 +167,21 @@ def _depthwise_weights(
 
 
 @compiled
-def _pointwise(out: int, a: int, w: int, pixels: int, before: int, after: int, a_step: int) -> None:
-    """Add ``a (pixels, before) times w (before, after)`` to out; numbers of a's pixels lie ``a_step`` apart."""
+def _pointwise(
+    out: int, add: bool, nothing: int, a: int, a_step: int, w: int, pixels: int, before: int, after: int
+) -> None:
+    """``a (pixels, before) times w (before, after)``; pixels of a lie ``a_step`` apart."""
     whole = pixels // BLOCK * BLOCK
+    step = after if add else 0
     for v in range(0, after, LANES):
         place, factors = out + 4 * v, w + 4 * v
+        start = place if add else nothing
         for p in range(0, whole, BLOCK):
-            o, x = place + 4 * p * after, a + 4 * p * a_step
-            multiply(o, after, x, a_step, 1, 0, factors, after, 0, before, 1, BLOCK, 1)
+            o, x, s = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step
+            multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, BLOCK)
         for p in range(whole, pixels):
-            o, x = place + 4 * p * after, a + 4 * p * a_step
-            multiply(o, after, x, a_step, 1, 0, factors, after, 0, before, 1, 1, 1)
+            o, x, s = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step
+            multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, 1)
 
 
 @compiled
@@ -188,7 +192,7 @@ def _pointwise_weights(
     for c in range(0, before, BLOCK):
         for v in range(0, after, LANES):
             o, w = out + 4 * (c * after + v), g + 4 * v
-            multiply(o, after, a + 4 * c, 1, a_step, a_row, w, after, g_row, columns, rows, BLOCK, 1)
+            multiply(o, after, o, after, a + 4 * c, 1, a_step, a_row, w, after, g_row, columns, rows, BLOCK)
 
 
 @compiled
@@ -199,7 +203,7 @@ def _dense(out: int, x: int, pitch: int, w: int, rows: int, columns: int, before
         for t in range(kernel * kernel):
             at = (h * stride + t // kernel * dilation) * pitch + t % kernel * dilation
             row, place = x + 4 * at * before, out + 4 * h * columns * after
-            _pointwise(place, row, w + 4 * t * before * after, columns, before, after, stride * before)
+            _pointwise(place, True, 0, row, stride * before, w + 4 * t * before * after, columns, before, after)
 
 
 @compiled
@@ -404,8 +408,8 @@ def forward(
             if branch.fresh:
                 x = branch.x + 4 * b * shape.H * shape.W * shape.C
                 _rectify(x, center[k].ctypes.data, rate[k].ctypes.data, r, shape)
-            _clear(y, pixels * full_out)
             if branch.kind == DENSE:
+                _clear(y, pixels * full_out)
                 before = shape.margin - branch.padding
                 start = r + 4 * (before * shape.pitch + before) * full
                 _dense(
@@ -415,7 +419,7 @@ def forward(
             else:
                 _gathered(branch, shape, r, d, nothing, depth[k].ctypes.data)
                 before = 2 * full if branch.kind == PAIRS else full
-                _pointwise(y, d, point[k].ctypes.data, pixels, before, full_out, before)
+                _pointwise(y, False, nothing, d, before, point[k].ctypes.data, pixels, before, full_out)
             out = branch.y + 4 * b * pixels * shape.D
             _finish(y, out, pixels, shape.D, means[k, b].ctypes.data, squares[k, b].ctypes.data)
 
@@ -518,10 +522,9 @@ def backward(
                     _pointwise_weights(
                         grad_point[g, k].ctypes.data, d, before, 0, grad_y, 0, pixels, 1, before, full_out
                     )
-                    into = grad_r if branch.kind == POINTWISE else grad_d
-                    if branch.kind != POINTWISE:
-                        _clear(grad_d, pixels * before)
-                    _pointwise(into, grad_y, point[k].ctypes.data, pixels, full_out, before, full_out)
+                    joins = branch.kind == POINTWISE
+                    into, weights = grad_r if joins else grad_d, point[k].ctypes.data
+                    _pointwise(into, joins, nothing, grad_y, full_out, weights, pixels, full_out, before)
                     if branch.kind == PAIRS:
                         _spread_pairs(grad_d, grad_r, shape)
                     elif branch.kind == DEPTHWISE:

@@ -1,228 +1,201 @@
 """Batch norm, mixing and summing of many operations in few passes over memory on a CPU, compiled by Numba.
 
-Import this module only where it is used, optional. Pictures have their channels last and
-lie without gaps, so a picture row is a vector of ``W * C`` numbers; sums over pixels are kept in one such vector
-and folded onto the channels at the end, which is fast for any number of channels and rounds little. Every
-picture has its own sums, added up elsewhere in one order: the number of threads leaves no trace.
+Import this module only where it is used: it needs Numba. Pictures have their channels last and lie without gaps, so a
+picture is one row of numbers, and what is known by channel is repeated along it with a *period*: the least common
+multiple of the channels and the sixteen lanes of a vector. Every picture has its own sums, added up elsewhere in one
+order: the number of threads leaves no trace.
 
 Many tensors are passed as one array of their addresses, so that one compiled function serves any number of them.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffnas.nets.compiled.address import floats
-from diffnas.nets.compiled.vectors import compiled
+from diffnas.nets.compiled.vectors import LANES, compiled, load, load_part, multiply_add, splat, store, store_part, zeros
 
 Array = NDArray[np.float32]
 Addresses = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-@compiled
-def _row(address: int, start: int, size: int) -> Any:
-    return floats(address + 4 * start, size)
+RUN = 64  # vectors summed before their sum joins the others
 
 
 @compiled
-def _widen(narrow: Array, wide: Array) -> None:
-    """Repeat a value for each channel along a row."""
-    C = len(narrow)
-    for w in range(len(wide) // C):
-        for c in range(C):
-            wide[w * C + c] = narrow[c]
+def period(channels: int) -> int:
+    """After how many numbers lanes and channels meet again."""
+    return channels // math.gcd(channels, LANES) * LANES
 
 
 @compiled
-def _fold(wide: Array, narrow: Array) -> None:
-    """Add up a row by channel."""
-    C = len(narrow)
-    narrow[:] = 0
-    for w in range(len(wide) // C):
-        for c in range(C):
-            narrow[c] += wide[w * C + c]
+def repeated(narrow: Array) -> Array:
+    """``(..., C)`` along a period."""
+    size = period(narrow.shape[-1])
+    flat = narrow.reshape(-1, narrow.shape[-1])
+    wide = np.empty((len(flat), size), np.float32)
+    for row in range(len(flat)):
+        for at in range(size):
+            wide[row, at] = flat[row, at % flat.shape[1]]
+    return wide
 
 
 @compiled
-def moments(inputs: Addresses, means: Array, squares: Array, H: int, W: int, first: int, last: int) -> None:
+def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
+    """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times y where there is one.
+
+    What lies past ``count`` numbers is not part of the picture.
+    """
+    total, middles = zeros(), load(middle)
+    whole = max(0, (count - LANES) // size + 1)
+    # In two levels, so that little is rounded.
+    for begin in range(0, whole, RUN):
+        part = zeros()
+        for at in range(4 * begin * size, 4 * min(whole, begin + RUN) * size, 4 * size):
+            value = load(x + at) - middles
+            if y == 0:
+                part = part + value
+            elif y == x:
+                part = multiply_add(value, value, part)
+            else:
+                part = multiply_add(value, load(y + at), part)
+        total = total + part
+    rest = count - whole * size
+    if rest > 0:
+        at = 4 * whole * size
+        value = load_part(x + at, rest) - load_part(middle, rest)
+        factor = value if y == x else load_part(y + at, rest) if y else splat(np.float32(1))
+        total = multiply_add(value, factor, total)
+    return total
+
+
+@compiled
+def _totals(x: int, middle: Array, y: int, numbers: int, sums: Array, out: Array) -> None:
+    """The same by channel."""
+    size = len(sums)
+    for v in range(0, size, LANES):
+        apart = 4 * v
+        total = _total(x + apart, middle.ctypes.data + apart, y + apart if y else 0, size, numbers - v)
+        store(total, sums.ctypes.data + apart)
+    C = len(out)
+    out[:] = 0
+    for at in range(size):
+        out[at % C] += sums[at]
+
+
+@compiled
+def moments(inputs: Addresses, means: Array, squares: Array, numbers: int, first: int, last: int) -> None:
     """Write each picture's channel means, and the sums of squared distances to them.
 
     Args:
         inputs: K tensors ``(B, H, W, C)``.
         means: ``(K, B, C)``, written for the pictures from ``first`` up to ``last``.
         squares: ``(K, B, C)``, likewise.
-        H: height of the pictures.
-        W: their width.
+        numbers: how many a picture has, ``H * W * C``.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
-    K, _, C = means.shape
-    L = W * C
-    sums, center = np.empty(L, np.float32), np.empty(L, np.float32)
-    for k in range(K):
+    C = means.shape[2]
+    sums, nothing = np.empty(period(C), np.float32), np.zeros(period(C), np.float32)
+    for k in range(len(inputs)):
         for b in range(first, last):
-            sums[:] = 0
-            for h in range(H):
-                x = _row(inputs[k], (b * H + h) * L, L)
-                for i in range(L):
-                    sums[i] += x[i]
-            _fold(sums, means[k, b])
-            means[k, b] /= np.float32(H * W)
-            _widen(means[k, b], center)
-            sums[:] = 0
-            for h in range(H):
-                x = _row(inputs[k], (b * H + h) * L, L)
-                for i in range(L):
-                    sums[i] += (x[i] - center[i]) * (x[i] - center[i])
-            _fold(sums, squares[k, b])
+            x = inputs[k] + 4 * b * numbers
+            _totals(x, nothing, 0, numbers, sums, means[k, b])
+            means[k, b] *= np.float32(C / numbers)
+            _totals(x, repeated(means[k, b : b + 1])[0], x, numbers, sums, squares[k, b])
+
+
+@compiled
+def _add_four(out: int, start: int, x: Addresses, factors: Addresses, size: int, numbers: int, onto: bool) -> None:
+    """Write four pictures times their factors, added to a start by channel or onto what is there."""
+    for base in range(0, 4 * numbers, 4 * size):
+        for v in range(base, min(4 * numbers, base + 4 * size), 4 * LANES):
+            at, count = v - base, numbers - v // 4
+            if count >= LANES:
+                total = load(out + v) if onto else load(start + at)
+                total = multiply_add(load(x[0] + v), load(factors[0] + at), total)
+                total = multiply_add(load(x[1] + v), load(factors[1] + at), total)
+                total = multiply_add(load(x[2] + v), load(factors[2] + at), total)
+                store(multiply_add(load(x[3] + v), load(factors[3] + at), total), out + v)
+            else:
+                total = load_part(out + v, count) if onto else load(start + at)
+                for i in range(4):
+                    total = multiply_add(load_part(x[i] + v, count), load(factors[i] + at), total)
+                store_part(total, out + v, count)
 
 
 @compiled
 def combine(
-    inputs: Addresses, outputs: Addresses, scale: Array, shift: Array, H: int, W: int, first: int, last: int
+    outputs: Addresses, inputs: Addresses, scale: Array, shift: Array, numbers: int, first: int, last: int
 ) -> None:
-    """Write output t = shift t + the sum over k of scale tk times input k, by channel.
+    """Write output t = shift t + the sum over k of scale tk times input tk, by channel.
 
     Args:
-        inputs: K tensors ``(B, H, W, C)``.
         outputs: T tensors ``(B, H, W, C)``, written for the pictures from ``first`` up to ``last``.
+        inputs: ``(T, K)`` tensors ``(B, H, W, C)``; 0 for none.
         scale: ``(T, K, C)``.
         shift: ``(T, C)``.
-        H: height of the pictures.
-        W: their width.
+        numbers: how many a picture has, ``H * W * C``.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
     T, K, C = scale.shape
-    L = W * C
-    wide_scale, wide_shift = np.empty((T, K, L), np.float32), np.empty((T, L), np.float32)
-    used = np.empty((T, K), np.bool_)
-    for t in range(T):
-        _widen(shift[t], wide_shift[t])
-        for k in range(K):
-            _widen(scale[t, k], wide_scale[t, k])
-            used[t, k] = np.any(scale[t, k] != 0)
-    for row in range(first * H, last * H):
+    size = period(C)
+    wide_shift, wide_scale = repeated(shift), repeated(scale.reshape(T * K, C))
+    nothing = np.zeros(size, np.float32)
+    x, factors = np.empty(4, np.int64), np.empty(4, np.int64)
+    for b in range(first, last):
         for t in range(T):
-            out = _row(outputs[t], row * L, L)
-            for i in range(L):
-                out[i] = wide_shift[t, i]
+            out, start = outputs[t] + 4 * b * numbers, wide_shift[t].ctypes.data
+            taken, onto = 0, False
             for k in range(K):
-                if used[t, k]:
-                    x = _row(inputs[k], row * L, L)
-                    for i in range(L):
-                        out[i] += wide_scale[t, k, i] * x[i]
+                if inputs[t, k]:
+                    x[taken], factors[taken] = inputs[t, k] + 4 * b * numbers, wide_scale[t * K + k].ctypes.data
+                    taken += 1
+                if taken == 4 or (k == K - 1 and (taken or not onto)):
+                    for i in range(taken, 4):  # what is there once more, times zero
+                        x[i], factors[i] = x[0] if taken else out, nothing.ctypes.data
+                    if not taken:
+                        _fill(out, start, size, numbers)
+                    else:
+                        _add_four(out, start, x, factors, size, numbers, onto)
+                    taken, onto = 0, True
+
+
+@compiled
+def _fill(out: int, start: int, size: int, numbers: int) -> None:
+    for at in range(0, numbers, LANES):
+        store_part(load(start + 4 * (at % size)), out + 4 * at, numbers - at)
 
 
 @compiled
 def reduce(
-    grads: Addresses,
-    inputs: Addresses,
-    means: Array,
-    wanted: Flags,
-    totals: Array,
-    products: Array,
-    H: int,
-    W: int,
-    first: int,
-    last: int,
-) -> None:
-    """Write each picture's sums of grad t, and of grad t times input k less its mean.
+    grads: Addresses, inputs: Addresses, means: Array, wanted: Flags, totals: Array, products: Array, numbers: int,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """Write each picture's sums of every grad, and of grad t times input k less its mean.
 
     Args:
         grads: T tensors ``(B, H, W, C)``.
         inputs: K tensors ``(B, H, W, C)``.
         means: ``(K, C)``.
-        wanted: which products are to be made, ``(T, K)``; the others are left as they are.
+        wanted: ``(T, K)``; where False, the product is left as it is.
         totals: ``(T, B, C)``, written for the pictures from ``first`` up to ``last``.
         products: ``(T, K, B, C)``, likewise.
-        H: height of the pictures.
-        W: their width.
+        numbers: how many a picture has, ``H * W * C``.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
-    T, K = wanted.shape
-    C = means.shape[1]
-    L = W * C
-    center, sums = np.empty((K, L), np.float32), np.empty(L, np.float32)
-    for k in range(K):
-        _widen(means[k], center[k])
+    C = totals.shape[2]
+    centers = repeated(means)
+    sums, nothing = np.empty(period(C), np.float32), np.zeros(period(C), np.float32)
     for b in range(first, last):
-        for t in range(T):
-            sums[:] = 0
-            for h in range(H):
-                grad = _row(grads[t], (b * H + h) * L, L)
-                for i in range(L):
-                    sums[i] += grad[i]
-            _fold(sums, totals[t, b])
-            for k in range(K):
-                if not wanted[t, k]:
-                    continue
-                sums[:] = 0
-                for h in range(H):
-                    grad = _row(grads[t], (b * H + h) * L, L)
-                    x = _row(inputs[k], (b * H + h) * L, L)
-                    for i in range(L):
-                        sums[i] += grad[i] * (x[i] - center[k, i])
-                _fold(sums, products[t, k, b])
-
-
-@compiled
-def spread(
-    grads: Addresses,
-    inputs: Addresses,
-    outputs: Addresses,
-    scale: Array,
-    slope: Array,
-    shift: Array,
-    normed: Flags,
-    H: int,
-    W: int,
-    first: int,
-    last: int,
-) -> None:
-    """Write output k = shift k + slope k times input k + the sum over t of scale tk times grad t, by channel.
-
-    Args:
-        grads: T tensors ``(B, H, W, C)``.
-        inputs: K tensors ``(B, H, W, C)``.
-        outputs: K tensors ``(B, H, W, C)``, written for the pictures from ``first`` up to ``last``.
-        scale: ``(T, K, C)``.
-        slope: ``(K, C)``.
-        shift: ``(K, C)``.
-        normed: ``(K,)``; where False, shift and slope are 0 and the input is not read.
-        H: height of the pictures.
-        W: their width.
-        first: the first picture to handle.
-        last: one past the last picture to handle.
-    """
-    T, K, C = scale.shape
-    L = W * C
-    wide_scale = np.empty((T, K, L), np.float32)
-    wide_slope, wide_shift = np.empty((K, L), np.float32), np.empty((K, L), np.float32)
-    used = np.empty((T, K), np.bool_)
-    for k in range(K):
-        _widen(slope[k], wide_slope[k])
-        _widen(shift[k], wide_shift[k])
-        for t in range(T):
-            _widen(scale[t, k], wide_scale[t, k])
-            used[t, k] = np.any(scale[t, k] != 0)
-    for row in range(first * H, last * H):
-        for k in range(K):
-            out = _row(outputs[k], row * L, L)
-            grad = _row(grads[0], row * L, L)
-            if normed[k]:
-                x = _row(inputs[k], row * L, L)
-                for i in range(L):
-                    out[i] = wide_shift[k, i] + wide_slope[k, i] * x[i] + wide_scale[0, k, i] * grad[i]
-            else:
-                for i in range(L):
-                    out[i] = wide_scale[0, k, i] * grad[i]
-            for t in range(1, T):
-                if used[t, k]:
-                    grad = _row(grads[t], row * L, L)
-                    for i in range(L):
-                        out[i] += wide_scale[t, k, i] * grad[i]
+        for t in range(len(grads)):
+            grad = grads[t] + 4 * b * numbers
+            _totals(grad, nothing, 0, numbers, sums, totals[t, b])
+            for k in range(len(inputs)):
+                if wanted[t, k]:
+                    _totals(inputs[k] + 4 * b * numbers, centers[k], grad, numbers, sums, products[t, k, b])

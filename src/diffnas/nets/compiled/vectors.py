@@ -216,38 +216,34 @@ _operator(operator.mul, _times)
 
 @_instruction
 def multiply(
-    typing_context: Any, out: Any, out_step: Any, a: Any, a_step: Any, a_next: Any, a_row: Any, w: Any, w_next: Any,
-    w_row: Any, count: Any, rows: Any, pixels: Any, vectors: Any,
+    typing_context: Any, out: Any, out_step: Any, start: Any, start_step: Any, a: Any, a_step: Any, a_next: Any,
+    a_row: Any, w: Any, w_next: Any, w_row: Any, count: Any, rows: Any, pixels: Any,
 ) -> Any:  # fmt: skip
-    """A block of a matrix product, added to what is in ``out``.
+    """A block of a matrix product.
 
-    ``out[p, v] += sum over r < rows, n < count of a[p, r, n] * w[r, n, v]`` for p up to ``pixels`` numbers of a,
-    each spread over the lanes, and v up to ``vectors`` vectors of w. Both are known when it is compiled. A step
-    leads from one p to the next, ``next`` to the next n and ``row`` to the next r.
+    ``out[p] = start[p] + sum over r < rows, n < count of a[p, r, n] * w[r, n]`` for p up to ``pixels`` numbers of a,
+    known when it is compiled; those of w are vectors, and each of a is spread over the lanes. A step leads from one
+    p to the next, ``next`` to the next n and ``row`` to the next r.
     """
-    P, V = pixels.literal_value, vectors.literal_value
+    P = pixels.literal_value
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        out, out_step, a, a_step, a_next, a_row, w, w_next, w_row, count, rows, *_ = arguments
-        places = [[b.add(b.mul(out_step, _constant(p)), _constant(v * LANES)) for v in range(V)] for p in range(P)]
-        sums = [[_in_register(b, _read(b, out, place)) for place in row] for row in places]
-        steps = [b.mul(a_step, _constant(p)) for p in range(P)]
+        out, out_step, start, start_step, a, a_step, a_next, a_row, w, w_next, w_row, count, rows, _ = arguments
+        steps = [_constant(p) for p in range(P)]
+        sums = [_in_register(b, _read(b, start, b.mul(start_step, p))) for p in steps]
         with _loop(b, rows) as outer:
             a_start, w_start = b.mul(outer.index, a_row), b.mul(outer.index, w_row)
             with _loop(b, count) as inner:
                 a_at = b.add(a_start, b.mul(inner.index, a_next))
-                w_at = b.add(w_start, b.mul(inner.index, w_next))
-                factors = [_read(b, w, b.add(w_at, _constant(v * LANES))) for v in range(V)]
-                for step, totals in zip(steps, sums, strict=True):
-                    number = _splat(b, b.load(_at(b, a, b.add(a_at, step), _FLOAT), align=4))
-                    for factor, total in zip(factors, totals, strict=True):
-                        b.store(_multiply_add(b, number, factor, b.load(total)), total)
-        for row, totals in zip(places, sums, strict=True):
-            for place, total in zip(row, totals, strict=True):
-                _write(b, b.load(total), out, place)
+                factor = _read(b, w, b.add(w_start, b.mul(inner.index, w_next)))
+                for p, total in zip(steps, sums, strict=True):
+                    number = b.load(_at(b, a, b.add(a_at, b.mul(a_step, p)), _FLOAT), align=4)
+                    b.store(_multiply_add(b, _splat(b, number), factor, b.load(total)), total)
+        for p, total in zip(steps, sums, strict=True):
+            _write(b, b.load(total), out, b.mul(out_step, p))
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 11, pixels, vectors), emit
+    return types.void(*[types.int64] * 13, pixels), emit
 
 
 @_instruction
