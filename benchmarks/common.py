@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from torch import Tensor
 
 Contenders = Mapping[str, Callable[[], object]]
 
@@ -108,3 +109,9 @@ def table(
         rows.append([name, *more, f"{median(seconds[name]):.4g}", *compared])
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return f"{lines}\n\nMedian (least to most) of {rounds} rounds, contenders in turn within a round."
+
+
+def difference(mine: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
+    """How far gradients are from others: the norm of the difference over the norm of the reference."""
+    far = sum(float((a - b).double().square().sum()) for a, b in zip(mine, reference, strict=True))
+    return float((far / sum(float(b.double().square().sum()) for b in reference)) ** 0.5)

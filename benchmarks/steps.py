@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from stock import make_stock_
+from torch import Tensor
 from torch.nn import functional as F
 
 from diffnas.components import update
@@ -18,51 +18,12 @@ from diffnas.engine.common import fixed_random
 from diffnas.engine.search_state import SearchState, begin
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import METHODS
-from diffnas.nets.ops import Depthwise, FactorizedReduce
 from diffnas.space import SearchSpace
 
 NOW = Moment(epoch=0, step=0, epochs=1, steps=1)
 
 Way = Literal["plain NCHW", "plain channels_last", "own modules", "fast"]
 WAYS: tuple[Way, ...] = ("plain NCHW", "plain channels_last", "own modules", "fast")
-
-
-class StockFactorizedReduce(nn.Module):
-    """Two 1x1 convolutions of stride 2, as DARTS' code has them; even sizes only."""
-
-    def __init__(self, ours: FactorizedReduce) -> None:
-        super().__init__()
-        self.even, self.odd, self.norm = ours.even, ours.odd, ours.norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(x)
-        even = F.conv2d(x, self.even.weight, stride=2)
-        odd = F.conv2d(x[:, :, 1:, 1:], self.odd.weight, stride=2)
-        out: Tensor = self.norm(torch.cat([even, odd], dim=1))
-        return out
-
-
-def stock(ours: nn.Module) -> nn.Module:
-    """What the official code has in place of a module of ours, with the same weights; the module itself if the same."""
-    if isinstance(ours, FactorizedReduce):
-        return StockFactorizedReduce(ours)
-    if isinstance(ours, Depthwise):
-        conv = nn.Conv2d(
-            ours.conv.in_channels, ours.conv.in_channels, ours.conv.kernel_size[0],
-            stride=ours.stride, padding=ours.padding, dilation=ours.dilation, groups=ours.conv.groups, bias=False,
-        )  # fmt: skip
-        conv.weight = ours.conv.weight
-        return conv
-    return ours
-
-
-def make_stock_(net: nn.Module) -> None:
-    """Put stock modules in place of ours, everywhere in a net."""
-    for name, module in list(net.named_children()):
-        replaced = stock(module)
-        setattr(net, name, replaced)
-        if replaced is module:
-            make_stock_(module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +104,6 @@ def survivors(space: SearchSpace, pattern: str, seed: int = 0) -> Tensor:
     draws = torch.rand(offered.shape, generator=generator).masked_fill(~offered, -1.0)
     rank = draws.argsort(dim=1, descending=True).argsort(dim=1)
     return offered & (rank < counts.unsqueeze(1))
-
-
-def difference(mine: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
-    """How far gradients are from others: the norm of the difference over the norm of the reference."""
-    far = sum(float((a - b).double().square().sum()) for a, b in zip(mine, reference, strict=True))
-    return float((far / sum(float(b.double().square().sum()) for b in reference)) ** 0.5)
 
 
 def settings_of(space: SearchSpace, *, batch: int, channels: int | None, cells: int | None) -> SearchSettings:

@@ -18,8 +18,8 @@ import argparse
 import gc
 
 import torch
-from common import interleaved, machine, table
-from steps import WAYS, Contender, contender, difference, settings_of, survivors
+from common import difference, interleaved, machine, table
+from steps import WAYS, Contender, contender, settings_of, survivors
 
 from diffnas.space import SPACES
 
