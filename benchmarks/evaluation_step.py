@@ -32,7 +32,8 @@ from diffnas.genotype import published
 from diffnas.nets.network import Output
 
 WAYS = ("plain NCHW", "plain channels_last", "ours")
-TOLERANCE = 0.05
+# float32 gives up to 0.05 where ReLUs and max-pools flip; a wrong kernel gives about 1.
+TOLERANCE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,25 +23,30 @@ print("torch" in sys.modules)
 """
 
 
-def run(arguments: tuple[str, ...]) -> bool:
-    """Whether ``diffnas`` with these arguments imported torch."""
-    done = subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()[-1] == "True"
+def process(code: str, *arguments: str) -> str:
+    """What Python prints last when it runs ``code``; empty for nothing."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    return "".join(done.stdout.splitlines()[-1:])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--warm-up", type=int, default=1, help="rounds that do not count")
     options = parser.parse_args()
     print(f"# Start-up\n\n{machine()}\n")
-    bare = {"python itself": partial(subprocess.run, [sys.executable, "-c", ""], check=True)}
-    torch_alone = {"import torch": partial(subprocess.run, [sys.executable, "-c", "import torch"], check=True)}
-    ours = {f"diffnas {' '.join(arguments)}": partial(run, arguments) for arguments in COMMANDS}
-    seconds = interleaved({**bare, **torch_alone, **ours}, rounds=options.rounds)
-    imports = ["no", "yes", *("yes" if run(arguments) else "no" for arguments in COMMANDS)]
+    said: dict[str, str] = {}
+
+    def timed(name: str, code: str, arguments: tuple[str, ...] = ()) -> None:
+        said[name] = process(code, *arguments)
+
+    programs = {"python itself": ("",), "import torch": ("import torch; print(True)",)}
+    programs |= {f"diffnas {' '.join(arguments)}": (RUN, arguments) for arguments in COMMANDS}
+    contenders = {name: partial(timed, name, *program) for name, program in programs.items()}
+    seconds = interleaved(contenders, rounds=options.rounds, warm_up=options.warm_up)
     print("| process | seconds | imports torch |\n| --- | --- | --- |")
-    for (name, taken), imported in zip(seconds.items(), imports, strict=True):
-        print(f"| {name} | {spread(taken)} | {imported} |")
+    for name, taken in seconds.items():
+        print(f"| {name} | {spread(taken)} | {'yes' if said[name] == 'True' else 'no'} |")
     print(f"\nMedian (least to most) of {options.rounds} rounds, processes in turn within a round.")
 
 

@@ -1,0 +1,33 @@
+"""The benchmarks run, at sizes that measure nothing: they verify what they compare, and print their tables."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+SMALL = {
+    "supernet_step.py": "--space nas-bench-201 --channels 2 --cells 5 --size 8 --batch 4 --rounds 1 --survivors 5 late",
+    "evaluation_step.py": "--channels 4 --cells 3 --batch 4 --rounds 1",
+    "augmentation.py": "--batch 4 --size 16 --rounds 1 --repeats 1",
+    "startup.py": "--rounds 1 --warm-up 0",
+}
+
+
+def test_every_benchmark_is_run_here():
+    scripts = {path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
+    assert scripts == set(SMALL)
+
+
+@pytest.mark.parametrize("script", SMALL)
+def test_a_benchmark_prints_the_machine_and_a_table_of_ratios(script):
+    pytest.importorskip("numba")
+    command = [sys.executable, BENCHMARKS / script, *SMALL[script].split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "- CPU: " in done.stdout
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) >= 4
+    assert len({row.count("|") for row in rows}) == 1
