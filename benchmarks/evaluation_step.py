@@ -101,7 +101,9 @@ def contender(way: str, genotype: str, settings: EvaluateSettings) -> Contender:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--genotype", default="DARTS_V2")
+    parser.add_argument(
+        "--genotype", default="DARTS_V2", help="a published one; PDARTS has many 5x5 and dilated kernels"
+    )
     parser.add_argument("--channels", type=int, default=36)
     parser.add_argument("--cells", type=int, default=20)
     parser.add_argument("--batch", type=int, default=96)

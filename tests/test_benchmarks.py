@@ -21,7 +21,10 @@ def test_every_benchmark_is_run_here():
     assert scripts == set(SMALL)
 
 
-@pytest.mark.parametrize("script", SMALL)
+# A dozen processes that import torch take a while, and other tests see that the light commands do not.
+@pytest.mark.parametrize(
+    "script", [pytest.param(name, marks=pytest.mark.slow) if name == "startup.py" else name for name in SMALL]
+)
 def test_a_benchmark_prints_the_machine_and_a_table_of_ratios(script):
     pytest.importorskip("numba")
     command = [sys.executable, BENCHMARKS / script, *SMALL[script].split()]
