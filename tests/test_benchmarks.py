@@ -16,15 +16,17 @@ SMALL = {
     "startup.py": "--rounds 1 --warm-up 0",
 }
 
+# Processes that all import torch take a while.
+IN_MANY_PROCESSES = {"startup.py", "peak_memory.py"}
+
 
 def test_every_benchmark_is_run_here():
     scripts = {path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
     assert scripts == set(SMALL)
 
 
-# A dozen processes that import torch take a while, and other tests see that the light commands do not.
 @pytest.mark.parametrize(
-    "script", [pytest.param(name, marks=pytest.mark.slow) if name == "startup.py" else name for name in SMALL]
+    "script", [pytest.param(name, marks=pytest.mark.slow) if name in IN_MANY_PROCESSES else name for name in SMALL]
 )
 def test_a_benchmark_prints_the_machine_and_a_table_of_ratios(script):
     pytest.importorskip("numba")
