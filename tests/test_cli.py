@@ -37,12 +37,15 @@ def wide(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def test_help_and_version_are_there_at_once_and_without_torch(tmp_path):
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("--help", "evaluate"), ("--version", diffnas.__version__), ("spaces", "nas-bench-201"), ("data", "cifar10")],
+)
+def test_help_and_what_is_plain_data_are_there_at_once_and_without_torch(words, expected):
     code = "import sys; from diffnas.cli import main; assert main([sys.argv[1]]) == 0; sys.exit('torch' in sys.modules)"
-    for option, expected in (("--help", "evaluate"), ("--version", diffnas.__version__)):
-        ended = subprocess.run([sys.executable, "-c", code, option], capture_output=True, text=True)
-        assert ended.returncode == 0
-        assert expected in ended.stdout
+    ended = subprocess.run([sys.executable, "-c", code, words], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert expected in ended.stdout
 
 
 def test_no_command_at_all_shows_the_help(capsys):

@@ -14,7 +14,7 @@ ROOT = Path(diffnas.__file__).parent
 
 # From the ground up; a module may import from its own layer and from those below.
 LAYERS = (
-    ("space", "lookup"),
+    ("space", "lookup", "sources"),
     ("genotype",),
     ("components", "data"),
     ("nets",),
@@ -98,7 +98,7 @@ WATCH = """
 import json, os, pathlib, random, sys, tempfile
 os.chdir(tempfile.mkdtemp())
 light = {}
-for name in ("diffnas", "diffnas.space", "diffnas.genotype", "diffnas.lookup"):
+for name in ("diffnas", "diffnas.space", "diffnas.genotype", "diffnas.lookup", "diffnas.sources"):
     __import__(name)
     light[name] = "torch" in sys.modules
 import numpy, rich.style, torch  # rich draws a number of Python's when it is imported; that is not ours

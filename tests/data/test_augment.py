@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from functools import cache
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from diffnas.data.augment import Augmentation, augment, normalize
+from diffnas.data.augment import Augmentation, _compiled_kernels, augment, normalize
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+SEARCH = Augmentation(pad=2, flip=True)
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
 
 
 def slow_twin(images: Tensor, how: Augmentation, mean, std, generator: torch.Generator) -> Tensor:
@@ -57,16 +66,17 @@ def some_images(*shape: int) -> Tensor:
     cutout=st.integers(0, 9),
     seed=st.integers(0, 99),
     channels_last=st.booleans(),
+    kernels=st.sampled_from(["auto", "stock"]),
 )
 def test_augment_agrees_with_its_slow_twin_pixel_for_pixel(
-    channels, height, width, pad, flip, cutout, seed, channels_last
+    channels, height, width, pad, flip, cutout, seed, channels_last, kernels
 ):
     images = some_images(3, channels, height, width)
     if channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
     how = Augmentation(pad=pad, flip=flip, cutout=cutout)
     mean, std = MEAN[:channels], STD[:channels]
-    fast = augment(images, how, mean, std, torch.Generator().manual_seed(seed))
+    fast = augment(images, how, mean, std, torch.Generator().manual_seed(seed), kernels=kernels)
     slow = slow_twin(images, how, mean, std, torch.Generator().manual_seed(seed))
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-6)
 
@@ -131,3 +141,31 @@ def test_cutout_blanks_a_quarter_of_the_square_in_a_corner_and_all_of_it_inside(
 def test_a_negative_setting_is_refused(values):
     with pytest.raises(ValueError, match="at least 0"):
         Augmentation(**values)
+
+
+@pytest.mark.parametrize("how", [SEARCH, replace(SEARCH, cutout=5), Augmentation(flip=True), Augmentation(cutout=4)])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_the_compiled_kernels_give_the_bits_of_the_torch_operations(how, channels):
+    pytest.importorskip("numba")
+    images = some_images(16, channels, 9, 12)
+    both = [
+        augment(images, how, (0.1, 0.5, 0.9)[:channels], (0.2, 0.3, 0.7)[:channels], seeded(), kernels=kernels)
+        for kernels in ("auto", "stock")
+    ]
+    assert torch.equal(*both)
+    assert both[0].stride() == both[1].stride()
+
+
+def test_without_numba_augment_gives_the_same(monkeypatch):
+    images = some_images(4, 3, 8, 8)
+    before = augment(images, SEARCH, MEAN, STD, seeded())
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "diffnas.data.kernels", raising=False)
+    monkeypatch.delattr("diffnas.data.kernels", raising=False)
+    monkeypatch.setattr("diffnas.data.augment._compiled_kernels", cache(_compiled_kernels.__wrapped__))
+    assert torch.equal(augment(images, SEARCH, MEAN, STD, seeded()), before)
+
+
+def test_unknown_kernels_are_refused():
+    with pytest.raises(ValueError, match="unknown kernels 'fastest'"):
+        augment(some_images(1, 3, 8, 8), SEARCH, MEAN, STD, seeded(), kernels="fastest")

@@ -7,6 +7,7 @@ import torch
 
 from diffnas.data import DataSet
 from diffnas.engine import trained
+from diffnas.engine.common import sgd
 from diffnas.engine.evaluate import EvaluateResult, evaluate
 from diffnas.engine.listen import NotFinite, Silent
 from diffnas.engine.settings import EvaluateSettings
@@ -52,6 +53,14 @@ def test_one_seed_gives_one_network_and_another_seed_another(data: DataSet):
 def test_it_learns(data: DataSet):
     settings = replace(TINY, epochs=12, batch=20, channels=8, lr=0.1, cutout=0)
     assert run(data, settings=settings).accuracy > 0.5
+
+
+@pytest.mark.parametrize("genotype", [RESNET, published("DARTS_V2")], ids=["dense kernels", "depthwise kernels"])
+def test_moving_all_weights_in_one_call_gives_the_same_network(data: DataSet, monkeypatch, genotype):
+    settings = replace(TINY, epochs=1, drop_path=0.0)
+    fused = dict(run(data, genotype, settings).network.state_dict())
+    monkeypatch.setattr("diffnas.engine.evaluate.sgd", lambda module, settings, fused: sgd(module, settings))
+    torch.testing.assert_close(fused, dict(run(data, genotype, settings).network.state_dict()), rtol=1e-4, atol=1e-5)
 
 
 def test_the_test_split_is_read_only_after_the_last_step(data: DataSet):

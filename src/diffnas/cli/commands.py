@@ -316,7 +316,7 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show one, whole.")]
 @app.command("data")
 def data_sources() -> None:
     """List what DATA may be."""
-    from diffnas.data import DESCRIPTIONS
+    from diffnas.sources import DESCRIPTIONS
 
     show.listing(_stdout(), list(DESCRIPTIONS.items()))
 

@@ -10,6 +10,7 @@ from diffnas.data.augment import Augmentation
 from diffnas.data.pictures import DataSet, Files, Pictures, Split, batches
 from diffnas.data.stratify import equal_per_class
 from diffnas.data.tensors import from_dataset, from_tensors
+from diffnas.sources import DESCRIPTIONS
 
 __all__ = [
     "DESCRIPTIONS",
@@ -24,15 +25,6 @@ __all__ = [
     "load",
     "subsample",
 ]
-
-DESCRIPTIONS = {
-    "digits": "1,797 grey 8x8 digits in 10 classes, embedded (scikit-learn); needs no download",
-    "cifar10": "60,000 color 32x32 pictures in 10 classes; --data-dir or --download",
-    "cifar100": "60,000 color 32x32 pictures in 100 classes; --data-dir or --download",
-    "hub:NAME": "a picture data set of the Hugging Face hub, hub:NAME or hub:NAME:CONFIG (extra: hub)",
-    "FOLDER": "your own pictures: FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, or FOLDER/CLASS/*",
-}
-"""What :func:`load` takes, each with one line about it."""
 
 
 def load(

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from types import ModuleType
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from diffnas.lookup import lookup
+
+Kernels = Literal["auto", "stock"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +51,20 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     tensor([[[[2., 2.]]]])
     """
     W = images.shape[3]
-    # One multiplication and one addition a pixel, with the constants worked out in float64. They are laid
-    # out as a row of pixels is, because PyTorch is slow at stretching the last dimension.
-    mean_C, std_C = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
-    scale = (1 / (255 * std_C)).to(images.device, torch.float32).repeat(W)
-    shift = (-mean_C / std_C).to(images.device, torch.float32).repeat(W)
+    scale, shift = _affine(tuple(mean), tuple(std), W, images.device)
     rows = images.permute(0, 2, 3, 1).flatten(2)
     floats = rows.to(torch.float32, memory_format=torch.contiguous_format).mul_(scale).add_(shift)
     return floats.view(len(images), -1, W, images.shape[1]).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=16)
+def _affine(mean: tuple[float, ...], std: tuple[float, ...], W: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What a row of pixels is multiplied by, and what is added to it: ``(W * channels,)`` each."""
+    # One multiplication and one addition a pixel, with the constants worked out in float64. They are laid
+    # out as a row of pixels is, because PyTorch is slow at stretching the last dimension.
+    mean_C, std_C = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    scale, shift = 1 / (255 * std_C), -mean_C / std_C
+    return scale.to(device, torch.float32).repeat(W), shift.to(device, torch.float32).repeat(W)
 
 
 def augment(
@@ -60,6 +73,8 @@ def augment(
     mean: Sequence[float],
     std: Sequence[float],
     generator: torch.Generator,
+    *,
+    kernels: Kernels = "auto",
 ) -> Tensor:
     """Training pictures varied as ``augmentation`` says, and normalized.
 
@@ -72,55 +87,119 @@ def augment(
         mean: of each channel, on a scale where white is 1.
         std: of each channel, on the same scale.
         generator: decides everything; it may live on the CPU or with the images.
+        kernels: "auto" takes compiled kernels for pictures on a CPU where Numba is installed; "stock" leaves all to
+            torch. The result is the same to the last bit.
 
     Returns:
         ``(B, channels, H, W)``, float32, channels last in memory.
+
+    Raises:
+        ValueError: if ``kernels`` is unknown.
 
     >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     >>> augment(images, Augmentation(pad=1, flip=True), [0.5] * 3, [0.5] * 3, torch.Generator()).shape
     torch.Size([2, 3, 8, 8])
     """
+    lookup("kernels", kernels, dict.fromkeys(("auto", "stock")))
+    draws = _draw(images, augmentation, generator)
+    compiled = _compiled_kernels() if kernels == "auto" and images.device.type == "cpu" else None
+    if compiled is not None:
+        return _vary_compiled(compiled, images, augmentation, draws, mean, std)
     if augmentation.pad or augmentation.flip:
-        images = _crop_and_flip(images, augmentation, generator)
+        images = _crop_and_flip(images, augmentation, draws)
     floats = normalize(images, mean, std)
     if augmentation.cutout:
-        _cutout(floats, augmentation.cutout, generator)
+        _cutout(floats, augmentation.cutout, draws)
     return floats
 
 
-def _draw(below: int, images: Tensor, generator: torch.Generator) -> Tensor:
-    """One whole number from 0 to ``below - 1`` for each picture, ``(B,)``."""
-    numbers = torch.randint(below, (len(images),), generator=generator, device=generator.device)
-    return numbers.to(images.device)
+class _Draws(NamedTuple):
+    """What chance decides for each picture, whole numbers ``(B,)``; zeros for what is not asked for.
+
+    Attributes:
+        top, left: where the crop begins in the padded picture.
+        mirrored: whether the crop is one of the mirror, 0 or 1.
+        row, column: the center of what is cut out.
+    """
+
+    top: Tensor
+    left: Tensor
+    mirrored: Tensor
+    row: Tensor
+    column: Tensor
 
 
-def _crop_and_flip(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+def _draw(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> _Draws:
+    B, _, H, W = images.shape
+    moves, spots = augmentation.pad or augmentation.flip, 2 * augmentation.pad + 1
+    cuts = augmentation.cutout
+    bounds = (moves and spots, moves and spots, augmentation.flip and 2, cuts and H, cuts and W)
+    nothing = torch.zeros(B, dtype=torch.int64, device=images.device)
+
+    def numbers(below: int) -> Tensor:
+        drawn = torch.randint(below, (B,), generator=generator, device=generator.device)
+        return drawn.to(images.device)
+
+    return _Draws(*(numbers(int(below)) if below else nothing for below in bounds))
+
+
+@cache
+def _compiled_kernels() -> ModuleType | None:
+    """The compiled kernels; None without Numba."""
+    try:
+        from diffnas.data import kernels
+    except ImportError:
+        return None
+    return kernels
+
+
+def _vary_compiled(
+    compiled: ModuleType,
+    images: Tensor,
+    augmentation: Augmentation,
+    draws: _Draws,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Tensor:
+    """The whole of it in one pass over the pixels."""
+    B, C, H, W = images.shape
+    top, left, mirrored, row, column = (numbers.numpy() for numbers in draws)
+    scale, shift = _affine(tuple(mean), tuple(std), W, images.device)
+    pixels = images.permute(0, 2, 3, 1).contiguous().view(B, H, W * C)
+    result = torch.empty(B, H, W * C)
+    corner = top - augmentation.pad, left - augmentation.pad
+    compiled.vary(pixels.numpy(), result.numpy(), scale.numpy(), shift.numpy(), *corner, mirrored, C)
+    if augmentation.cutout:
+        compiled.blank(result.numpy(), row, column, augmentation.cutout, C)
+    return result.view(B, H, W, C).permute(0, 3, 1, 2)
+
+
+def _crop_and_flip(images: Tensor, augmentation: Augmentation, draws: _Draws) -> Tensor:
     """A crop of the old size, at a random place, of each picture with black pixels around it; or of its mirror."""
     B, C, H, W = images.shape
     pad = augmentation.pad
-    top, left = (_draw(2 * pad + 1, images, generator) for _ in range(2))
     which = torch.arange(B, device=images.device)
     pixels = images.permute(0, 2, 3, 1)
     if augmentation.flip:
-        which = which + B * _draw(2, images, generator)
+        which = which + B * draws.mirrored
         pixels = torch.cat([pixels, pixels.flip(2)])
     padded = functional.pad(pixels, (0, 0, pad, pad, pad, pad))
     # From a crop's first byte to its last is one run of bytes in the padded picture, so a crop is one copy;
     # the bytes between its rows come along, and the strides of the result step over them.
     row = (W + 2 * pad) * C
     run = (H - 1) * row + W * C
-    first = (which * (H + 2 * pad) + top) * (W + 2 * pad) + left
+    first = (which * (H + 2 * pad) + draws.top) * (W + 2 * pad) + draws.left
     runs = padded.flatten().unfold(0, run, C).index_select(0, first)
     return runs.as_strided((B, H, W, C), (run, row, C, 1)).permute(0, 3, 1, 2)
 
 
-def _cutout(floats: Tensor, side: int, generator: torch.Generator) -> None:
+def _cutout(floats: Tensor, side: int, draws: _Draws) -> None:
     """Blank, in place, a square of ``side`` pixels around a random pixel of each picture."""
     B, C, H, W = floats.shape
     around = torch.arange(-(side // 2), side - side // 2, device=floats.device)
     # The center is in the picture, so what a clamp moves to the border is a pixel of the clipped square.
-    rows = (_draw(H, floats, generator).view(B, 1, 1) + around.view(1, side, 1)).clamp(0, H - 1)
-    columns = (_draw(W, floats, generator).view(B, 1, 1) + around.view(1, 1, side)).clamp(0, W - 1)
+    rows = (draws.row.view(B, 1, 1) + around.view(1, side, 1)).clamp(0, H - 1)
+    columns = (draws.column.view(B, 1, 1) + around.view(1, 1, side)).clamp(0, W - 1)
     pictures = torch.arange(B, device=floats.device).view(B, 1, 1)
     # Filling by index is several times faster than by a mask that has to be stretched over the channels.
     places = ((pictures * H + rows) * W + columns).flatten()

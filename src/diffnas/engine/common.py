@@ -138,14 +138,22 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def sgd(module: nn.Module, settings: SearchSettings | EvaluateSettings) -> torch.optim.Optimizer:
-    """What moves the weights of a module, as the settings have it."""
+def sgd(
+    module: nn.Module, settings: SearchSettings | EvaluateSettings, *, fused: bool = False
+) -> torch.optim.Optimizer:
+    """What moves the weights of a module, as the settings have it.
+
+    With ``fused`` all weights move in one call, to the same values in a quarter of the time. On a CPU that call takes
+    each gradient to lie in memory as its weight does, without looking: true after ``backward``, but not of gradients
+    that were put there by hand.
+    """
     return torch.optim.SGD(
         module.parameters(),
         lr=settings.lr,
         momentum=settings.momentum,
         nesterov=settings.nesterov,
         weight_decay=settings.weight_decay,
+        fused=fused or None,
     )
 
 

@@ -174,7 +174,7 @@ def begin(
         auxiliary=settings.auxiliary > 0 and genotype.skeleton == "darts",
         factories=factories,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return EvaluateState(network=network, weight_optimizer=sgd(network, settings))
+    return EvaluateState(network=network, weight_optimizer=sgd(network, settings, fused=True))
 
 
 @torch.no_grad()

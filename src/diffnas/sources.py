@@ -1,0 +1,10 @@
+"""What data may be named on the command line, as plain data: it can be listed without torch."""
+
+DESCRIPTIONS = {
+    "digits": "1,797 grey 8x8 digits in 10 classes, embedded (scikit-learn); needs no download",
+    "cifar10": "60,000 color 32x32 pictures in 10 classes; --data-dir or --download",
+    "cifar100": "60,000 color 32x32 pictures in 100 classes; --data-dir or --download",
+    "hub:NAME": "a picture data set of the Hugging Face hub, hub:NAME or hub:NAME:CONFIG (extra: hub)",
+    "FOLDER": "your own pictures: FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, or FOLDER/CLASS/*",
+}
+"""What :func:`diffnas.data.load` takes, each with one line about it."""

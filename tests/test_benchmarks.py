@@ -1,0 +1,39 @@
+"""The benchmarks run, at sizes that measure nothing: they verify what they compare, and print their tables."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+SMALL = {
+    "supernet_step.py": "--space nas-bench-201 --channels 2 --cells 5 --size 8 --batch 4 --rounds 1 --survivors 5 late",
+    "peak_memory.py": "--space nas-bench-201 --cells 5 --batch 16 --steps 1",
+    "evaluation_step.py": "--channels 4 --cells 3 --batch 4 --rounds 1",
+    "augmentation.py": "--batch 4 --size 16 --rounds 1 --repeats 1",
+    "startup.py": "--rounds 1 --warm-up 0",
+}
+
+# Processes that all import torch take a while.
+IN_MANY_PROCESSES = {"startup.py", "peak_memory.py"}
+
+
+def test_every_benchmark_is_run_here():
+    scripts = {path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
+    assert scripts == set(SMALL)
+
+
+@pytest.mark.parametrize(
+    "script", [pytest.param(name, marks=pytest.mark.slow) if name in IN_MANY_PROCESSES else name for name in SMALL]
+)
+def test_a_benchmark_prints_the_machine_and_a_table_of_ratios(script):
+    pytest.importorskip("numba")
+    command = [sys.executable, BENCHMARKS / script, *SMALL[script].split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "- CPU: " in done.stdout
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) >= 4
+    assert len({row.count("|") for row in rows}) == 1
