@@ -203,18 +203,44 @@ def _prepared(module: nn.Module, links: tuple[Link, ...] | None, x: Tensor) -> T
 def _share(kinds: list[_Shared], x: Tensor, mix: Tensor, terms: dict[int, _Terms]) -> None:
     """Mix a node and its pools once for each target that has any of them."""
     targets = sorted({target for kind in kinds for target in kind.places})
-    tensors = [x if kind.module is None else kind.module(x) for kind in kinds]
+    tensors, measured = _pooled(kinds, x)
     places = [[kind.places.get(target) for kind in kinds] for target in targets]
     rows = [[0 if place is None else place[0] for place in row] for row in places]
     columns = [[0 if place is None else place[1] for place in row] for row in places]
     weights = mix[rows, columns]
     absent = torch.tensor([[place is None for place in row] for row in places], device=mix.device)
     normed = [bool(kind.norms) for kind in kinds]
-    sums, statistics = mixed_sums(tensors, weights.masked_fill(absent, 0), normed=normed)
+    sums, statistics = mixed_sums(tensors, weights.masked_fill(absent, 0), normed=normed, measured=measured)
     for target, tensor in zip(targets, sums, strict=True):
         terms[target].added.append(tensor)
     pairs = [(norm, k) for k, kind in enumerate(kinds) for norm in kind.norms]
     update_running([norm for norm, _ in pairs], statistics, [k for _, k in pairs])
+
+
+def _pooled(kinds: list[_Shared], x: Tensor) -> tuple[list[Tensor], dict[int, Measured]]:
+    """The node or its pool for each kind, and what is known of them."""
+    modules = [kind.module for kind in kinds]
+    if not is_faster(x):
+        return [x if module is None else module(x) for module in modules], {}
+    from diffnas.nets.pools import pools  # needs Numba
+
+    known = [k for k, module in enumerate(modules) if module is not None and _is_common_pool(module)]
+    tensors = [x if module is None or k in known else module(x) for k, module in enumerate(modules)]
+    if not known:
+        return tensors, {}
+    results, means, variances = pools(x, [module for module in modules if module is not None and _is_common_pool(module)])
+    for k, result in zip(known, results, strict=True):
+        tensors[k] = result
+    rows = zip(known, means, variances, strict=True)
+    return tensors, {k: Measured(mean, variance) for k, mean, variance in rows if kinds[k].norms}
+
+
+def _is_common_pool(module: nn.Module) -> bool:
+    """Whether it is a pool of 3x3 pixels as NAS spaces have them."""
+    common = getattr(module, "kernel_size", None) == 3 and getattr(module, "padding", None) == 1 and not module.ceil_mode
+    if type(module) is nn.MaxPool2d:
+        return common and module.dilation == 1 and not module.return_indices
+    return type(module) is nn.AvgPool2d and common and not module.count_include_pad and not module.divisor_override
 
 
 def _convolve(chains: list[_Chain], x: Tensor, terms: dict[int, _Terms]) -> None:

@@ -56,7 +56,7 @@ class Measured(NamedTuple):
 
     mean: Tensor
     variance: Tensor
-    fold: Fold
+    fold: Fold | None = None
     bias: Tensor | None = None
 
 
@@ -77,7 +77,7 @@ def mixed_sums(
         normed: for each input whether batch norm (training mode) comes first.
         eps: what the batch norms add to the variance.
         added: tensors that every sum contains once, as they are.
-        measured: what is known of inputs, by their place; only where there is one sum.
+        measured: what is known of inputs, by their place; with a fold only where there is one sum.
 
     Raises:
         ValueError: for a batch norm of one pixel, as PyTorch's own.
@@ -154,7 +154,8 @@ class _MixedSums(torch.autograd.Function):
         ones = scale.new_ones(len(mix), len(tensors) - K, C)
         sums = kernels.combine(tensors, torch.cat([scale, ones], 1), shift)
         ctx.save_for_backward(scale, mean, rate, asked, mix, *tensors[:K])
-        ctx.kernels, ctx.added, ctx.measured = kernels, len(tensors) - K, measured
+        ctx.kernels, ctx.added = kernels, len(tensors) - K
+        ctx.folds = {k: known.fold for k, known in measured.items() if known.fold is not None}
         ctx.mark_non_differentiable(mean, variance)
         return (*sums, mean, variance)
 
@@ -173,15 +174,15 @@ class _MixedSums(torch.autograd.Function):
         along = (weights * products).sum(0) / pixels
         slope = -rate.square() * along * asked
         shift = -(rate * shared + slope * mean) * asked
-        assert len(sent) == 1 or not (ctx.added or ctx.measured)
+        assert len(sent) == 1 or not (ctx.added or ctx.folds)
         grad_inputs = [sent[0]] * len(inputs)
-        rest = [k for k in range(len(inputs)) if k not in ctx.measured]
+        rest = [k for k in range(len(inputs)) if k not in ctx.folds]
         if rest:
             factors = scale[:, rest], slope[rest], shift[rest], asked.squeeze(1)[rest]
             for k, grad in zip(rest, ctx.kernels.spread(sent, [inputs[k] for k in rest], *factors), strict=True):
                 grad_inputs[k] = grad
-        for k, known in ctx.measured.items():
-            known.fold.left = scale[0, k], slope[k], shift[k]
+        for k, fold in ctx.folds.items():
+            fold.left = scale[0, k], slope[k], shift[k]
         return (grad_mix, None, None, None, *grad_inputs, *(sent[0] for _ in range(ctx.added)))
 
 

@@ -19,8 +19,8 @@ from diffnas.nets.compiled.vectors import BLOCK, LANES
 from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, Geometry
 from diffnas.parallel import in_parallel
 
-GROUPS = 16
-"""Groups of pictures, each with its own sums of the weights' gradients, whatever the number of threads."""
+TOGETHER = 4
+"""Pictures that share sums of the weights' gradients, whatever the number of threads."""
 
 _PLACE = threading.local()
 
@@ -92,14 +92,11 @@ class Stage:
 
         def work(first: int, last: int) -> None:
             compiled.forward(
-                table, shape, self.center, self.rate, *packed, means, squares, _scratch(shape), first, last
+                table, shape, self.center, self.rate, *packed, means, squares, workspace(compiled.scratch_size(shape)), first, last
             )
 
         in_parallel(work, B)
-        # Of pictures of one size: the distances within each, and those of the pictures' means.
-        apart, mean = torch.var_mean(torch.from_numpy(means).double(), 1, correction=0)
-        within = torch.from_numpy(squares).double().sum(1) / (B * shape.rows * shape.columns)
-        return results, mean, within + apart
+        return results, *statistics_of(means, squares, shape.rows * shape.columns)
 
     def backward(
         self, results: Sequence[Tensor], grads: Sequence[Tensor], factors: tuple[Tensor, Tensor, Tensor] | None
@@ -119,14 +116,15 @@ class Stage:
         depth, point = self._pack(table, back=False)
         turned, point = self._pack(table, back=True)
         scale, slope, shift = self._filled_factors(factors)
-        groups = min(GROUPS, B)
-        sums = np.zeros((groups, *depth.shape), np.float32), np.zeros((groups, *point.shape), np.float32)
+        groups = (B + TOGETHER - 1) // TOGETHER
+        sums = _held(groups * depth.size, groups * point.size)
+        sums = [part.reshape(groups, *like.shape) for part, like in zip(sums, (depth, point), strict=True)]
         totals, products = np.empty((2, K, B, shape.C), np.float32)
 
         def work(first: int, last: int) -> None:
             compiled.backward(
                 table, shape, self.center, self.rate, depth, turned, point, scale, slope, shift, factors is None,
-                *sums, totals, products, _scratch(shape), first, last,
+                *sums, totals, products, workspace(compiled.scratch_size(shape)), first, last,
             )  # fmt: skip
 
         in_parallel(work, groups)
@@ -194,10 +192,30 @@ def _addresses(geometry: Geometry, weights: Sequence[Tensor]) -> tuple[int, int,
     return 0, places[0], places[1] if geometry.kind == PAIRS else 0
 
 
-def _scratch(shape: Any) -> Any:
-    """Memory to work in, this thread's own, which it keeps for the next call."""
-    size = compiled.scratch_size(shape) + LANES
-    if getattr(_PLACE, "size", 0) < size:
-        _PLACE.size, _PLACE.memory = size, np.empty(size, np.float32)
-    start = -_PLACE.memory.ctypes.data // 4 % LANES
-    return _PLACE.memory[start:]
+def statistics_of(means: Any, squares: Any, pixels: int) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance over a batch, ``(K, C)`` in float64.
+
+    Args:
+        means: those of each picture, ``(K, B, C)``.
+        squares: each picture's sums of squared distances to them, ``(K, B, C)``.
+        pixels: how many a picture has.
+    """
+    # Of pictures of one size: the distances within each, and those of the pictures' means.
+    apart, mean = torch.var_mean(torch.from_numpy(means).double(), 1, correction=0)
+    return mean, torch.from_numpy(squares).double().sum(1) / (pixels * means.shape[1]) + apart
+
+
+def workspace(size: int) -> Any:
+    """Numbers to work in, from an address that is a multiple of 64: this thread's own, which keeps them."""
+    (memory,) = _held(size)
+    return memory
+
+
+def _held(*sizes: int) -> list[Any]:
+    """Arrays of this thread, which keeps them for the next call: fresh memory takes longer to get than to use."""
+    ends = np.cumsum([(size + LANES - 1) // LANES * LANES for size in sizes])
+    held = _PLACE.__dict__.setdefault(len(sizes), np.empty(0, np.float32))
+    if len(held) < ends[-1] + LANES:
+        held = _PLACE.__dict__[len(sizes)] = np.empty(ends[-1] + LANES, np.float32)
+    start = -held.ctypes.data // 4 % LANES
+    return [held[start + end - end % LANES :][:size] for end, size in zip((0, *ends), sizes, strict=False)]

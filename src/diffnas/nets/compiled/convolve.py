@@ -464,7 +464,7 @@ def backward(
     scale: Floats, slope: Floats, shift: Floats, plain: bool, grad_depth: Floats, grad_point: Floats,
     totals: Floats, products: Floats, scratch: Floats, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Write the gradients for the inputs, and add those for the weights.
+    """Write the gradients for the inputs, and each group's for the weights.
 
     The gradient for a result is ``shift + slope * result + scale * what the table has``, or ``plain`` the last.
 
@@ -480,8 +480,8 @@ def backward(
         slope: likewise.
         shift: likewise.
         plain: whether they are 1, 0 and 0.
-        grad_depth: ``(groups, K, taps * full)``, added to: the pictures are split evenly over the groups.
-        grad_point: ``(groups, K, taps * before * after)``, added to.
+        grad_depth: ``(groups, K, taps * full)``, written: the pictures are split evenly over the groups.
+        grad_point: ``(groups, K, taps * before * after)``, written.
         totals: ``(K, B, C)``: each picture's sums of the gradients for the input.
         products: ``(K, B, C)``: those of their products with the input less its center.
         scratch: as forward.
@@ -502,6 +502,8 @@ def backward(
     _clear(nothing, LANES + buffered * (full + max(full, full_out)))
     groups = len(grad_depth)
     for g in range(first, last):
+        grad_depth[g] = 0
+        grad_point[g] = 0
         for b in range(shape.B * g // groups, shape.B * (g + 1) // groups):
             for k in range(K):
                 branch = _branch(table, k)
