@@ -38,6 +38,9 @@ from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, POINTWISE
 Table = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
+STRIP = 2048
+"""Numbers in the rows that are handled at once."""
+
 class Shape(NamedTuple):
     """Sizes that all branches of a call share."""
 
@@ -72,6 +75,28 @@ class Branch(NamedTuple):
     grad_point: int
     grad_odd: int
     split: int  # of pairs: how many results come from the even pixels
+
+
+class Places(NamedTuple):
+    """Where the parts of the memory to work in are."""
+
+    nothing: int  # sixteen zeros
+    r: int  # a rectified picture
+    spread: int  # a gradient, its pixels a stride apart
+    d: int  # what a 1x1 convolution reads
+    grad_d: int
+    grad_y: int
+    grad_r: int
+
+
+class Weights(NamedTuple):
+    """Where a branch's packed weights and their gradients are."""
+
+    depth: int
+    turned: int
+    point: int
+    grad_depth: int
+    grad_point: int
 
 
 @compiled
@@ -196,37 +221,40 @@ def _pointwise_weights(
 
 
 @compiled
-def _dense(out: int, x: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int, kernel: int,
-           dilation: int, stride: int) -> None:  # fmt: skip
-    """Add a convolution of a buffered picture with weights ``(kernel, kernel, before, after)``."""
+def _dense(
+    out: int, add: bool, nothing: int, x: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int,
+    kernel: int, dilation: int, stride: int,
+) -> None:  # fmt: skip
+    """A convolution of a buffered picture with weights ``(kernel, kernel, before, after)``."""
     for h in range(rows):
         for t in range(kernel * kernel):
             at = (h * stride + t // kernel * dilation) * pitch + t % kernel * dilation
             row, place = x + 4 * at * before, out + 4 * h * columns * after
-            _pointwise(place, True, 0, row, stride * before, w + 4 * t * before * after, columns, before, after)
+            taps = w + 4 * t * before * after
+            _pointwise(place, add or t > 0, nothing, row, stride * before, taps, columns, before, after)
 
 
 @compiled
-def _gather_pairs(x: int, out: int, shape: Shape) -> None:
-    """The even pixels of a buffered picture beside its odd ones."""
+def _gather_pairs(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
+    """The even pixels of a buffered picture beside its odd ones, for some rows of the result."""
     full = _filled(shape.C)
-    for h in range(shape.rows):
+    for h in range(rows):
         for w in range(shape.columns):
             for odd in range(2):
-                pixel = (2 * h + odd + shape.margin) * shape.pitch + 2 * w + odd + shape.margin
+                pixel = (2 * (top + h) + odd + shape.margin) * shape.pitch + 2 * w + odd + shape.margin
                 for c in range(0, full, LANES):
                     place = out + 4 * (((h * shape.columns + w) * 2 + odd) * full + c)
                     store(load(x + 4 * (pixel * full + c)), place)
 
 
 @compiled
-def _spread_pairs(grad: int, out: int, shape: Shape) -> None:
+def _spread_pairs(grad: int, out: int, shape: Shape, top: int, rows: int) -> None:
     """Add the gradients of even and odd pixels to those of a picture."""
     full = _filled(shape.C)
-    for h in range(shape.rows):
+    for h in range(rows):
         for w in range(shape.columns):
             for odd in range(2):
-                y, x = 2 * h + odd, 2 * w + odd
+                y, x = 2 * (top + h) + odd, 2 * w + odd
                 if y < shape.H and x < shape.W:
                     for c in range(0, full, LANES):
                         place = out + 4 * ((y * shape.W + x) * full + c)
@@ -235,50 +263,69 @@ def _spread_pairs(grad: int, out: int, shape: Shape) -> None:
 
 
 @compiled
-def _gather(x: int, out: int, shape: Shape) -> None:
-    """A buffered picture without its margin."""
+def _gather(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
+    """Some rows of a buffered picture without its margin."""
     full = _filled(shape.C)
-    for h in range(shape.H):
-        row = x + 4 * ((h + shape.margin) * shape.pitch + shape.margin) * full
+    for h in range(rows):
+        row = x + 4 * ((top + h + shape.margin) * shape.pitch + shape.margin) * full
         for at in range(0, shape.W * full, LANES):
             store(load(row + 4 * at), out + 4 * (h * shape.W * full + at))
 
 
 @compiled
-def _place(grad: int, out: int, rows: int, columns: int, pitch: int, margin: int, stride: int, full: int) -> None:
-    """Put a picture into a cleared buffer, its pixels ``stride`` apart."""
+def _place(
+    grad: int, out: int, top: int, rows: int, columns: int, pitch: int, margin: int, stride: int, full: int
+) -> None:
+    """Put some rows of a picture into a cleared buffer, its pixels ``stride`` apart."""
     for h in range(rows):
         for w in range(columns):
-            pixel = (h * stride + margin) * pitch + w * stride + margin
+            pixel = ((top + h) * stride + margin) * pitch + w * stride + margin
             for c in range(0, full, LANES):
                 store(load(grad + 4 * ((h * columns + w) * full + c)), out + 4 * (pixel * full + c))
 
 
 @compiled
-def _finish(y: int, out: int, pixels: int, D: int, mean: int, squares: int) -> None:
-    """Write a picture's result without what fills its channels up, its means and squared distances to them."""
-    full = _filled(D)
+def _measure(y: int, pixels: int, seen: int, full: int, D: int, mean: int, squares: int) -> None:
+    """Make the means and squared distances of ``seen`` pixels those of ``pixels`` more (Chan et al., 1979)."""
     for c in range(0, D, LANES):
-        a, b = zeros(), zeros()
+        sums = (zeros(), zeros())
         for p in range(0, pixels - 1, 2):
-            first, second = load(y + 4 * (p * full + c)), load(y + 4 * ((p + 1) * full + c))
-            store_part(first, out + 4 * (p * D + c), D - c)
-            store_part(second, out + 4 * ((p + 1) * D + c), D - c)
-            a, b = a + first, b + second
+            at = y + 4 * (p * full + c)
+            sums = (sums[0] + load(at), sums[1] + load(at + 4 * full))
         if pixels % 2:
-            last = load(y + 4 * ((pixels - 1) * full + c))
-            store_part(last, out + 4 * ((pixels - 1) * D + c), D - c)
-            a = a + last
-        middle = (a + b) * splat(np.float32(1 / pixels))
-        a, b = zeros(), zeros()
+            sums = (sums[0] + load(y + 4 * ((pixels - 1) * full + c)), sums[1])
+        middle = (sums[0] + sums[1]) * splat(np.float32(1 / pixels))
+        sums = (zeros(), zeros())
         for p in range(0, pixels - 1, 2):
-            first, second = load(y + 4 * (p * full + c)) - middle, load(y + 4 * ((p + 1) * full + c)) - middle
-            a, b = multiply_add(first, first, a), multiply_add(second, second, b)
+            at = y + 4 * (p * full + c)
+            first, second = load(at) - middle, load(at + 4 * full) - middle
+            sums = (multiply_add(first, first, sums[0]), multiply_add(second, second, sums[1]))
         if pixels % 2:
             last = load(y + 4 * ((pixels - 1) * full + c)) - middle
-            a = multiply_add(last, last, a)
+            sums = (multiply_add(last, last, sums[0]), sums[1])
+        apart = sums[0] + sums[1]
+        if seen:
+            before, share = load_part(mean + 4 * c, D - c), np.float32(pixels / (seen + pixels))
+            step = middle - before
+            middle = multiply_add(step, splat(share), before)
+            apart = multiply_add(step * step, splat(seen * share), apart + load_part(squares + 4 * c, D - c))
         store_part(middle, mean + 4 * c, D - c)
-        store_part(a + b, squares + 4 * c, D - c)
+        store_part(apart, squares + 4 * c, D - c)
+
+
+@compiled
+def _narrow(y: int, out: int, pixels: int, full: int, D: int) -> None:
+    """Write pixels without what fills their channels up."""
+    for p in range(pixels):
+        for c in range(0, D, LANES):
+            store_part(load(y + 4 * (p * full + c)), out + 4 * (p * D + c), D - c)
+
+
+@compiled
+def finish(y: int, out: int, pixels: int, D: int, mean: int, squares: int) -> None:
+    """Write a picture's result without what fills its channels up, its means and squared distances to them."""
+    _narrow(y, out, pixels, _filled(D), D)
+    _measure(y, pixels, 0, _filled(D), D, mean, squares)
 
 
 # Weights, as the inner loops read them.
@@ -349,29 +396,56 @@ def pack(table: Table, shape: Shape, depth: Floats, point: Floats, back: bool) -
 
 
 @compiled
-def scratch_size(shape: Shape) -> int:
-    """How many numbers a thread needs to work in."""
-    pixels = max(shape.rows * shape.columns, shape.H * shape.W) + BLOCK
-    full, full_out = _filled(shape.C), _filled(shape.D)
-    buffered = ((shape.H + 2 * shape.margin) * shape.pitch + BLOCK) * max(full, full_out)
-    return 2 * buffered + pixels * (5 * full + full_out) + LANES
+def _strip(shape: Shape) -> int:
+    """How many rows are handled at once: what is made of them stays in the first cache."""
+    return max(1, STRIP // (shape.columns * max(_filled(shape.C), _filled(shape.D))))
 
 
 @compiled
-def _gathered(branch: Branch, shape: Shape, r: int, d: int, nothing: int, depth: int) -> None:
-    """What the 1x1 convolution of a branch reads."""
+def scratch_size(shape: Shape) -> int:
+    """How many numbers a thread needs to work in."""
+    full, full_out = _filled(shape.C), _filled(shape.D)
+    buffered = ((shape.H + 2 * shape.margin) * shape.pitch + BLOCK) * (full + max(full, full_out))
+    strip = (_strip(shape) * shape.columns + BLOCK) * (4 * full + full_out)
+    return LANES + buffered + strip + (shape.H * shape.W + BLOCK) * full
+
+
+@compiled
+def _gathered(
+    branch: Branch, shape: Shape, r: int, d: int, nothing: int, depth: int, top: int, rows: int
+) -> None:  # fmt: skip
+    """What the 1x1 convolution of a branch reads, for some rows of the result."""
     full = _filled(shape.C)
     if branch.kind == DEPTHWISE:
         before = shape.margin - branch.padding
-        x = r + 4 * (before * shape.pitch + before) * full
+        x = r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
         _depthwise(
-            d, False, nothing, x, shape.pitch, depth, shape.rows, shape.columns, full, branch.kernel,
-            branch.dilation, branch.stride,
+            d, False, nothing, x, shape.pitch, depth, rows, shape.columns, full, branch.kernel, branch.dilation,
+            branch.stride,
         )  # fmt: skip
     elif branch.kind == PAIRS:
-        _gather_pairs(r, d, shape)
+        _gather_pairs(r, d, shape, top, rows)
     else:
-        _gather(r, d, shape)
+        _gather(r, d, shape, top, rows)
+
+
+@compiled
+def _convolve(
+    branch: Branch, shape: Shape, y: int, r: int, d: int, nothing: int, depth: int, point: int, top: int, rows: int
+) -> None:  # fmt: skip
+    """Some rows of a branch's result."""
+    full, full_out = _filled(shape.C), _filled(shape.D)
+    if branch.kind == DENSE:
+        before = shape.margin - branch.padding
+        x = r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
+        _dense(
+            y, False, nothing, x, shape.pitch, point, rows, shape.columns, full, full_out, branch.kernel,
+            branch.dilation, branch.stride,
+        )  # fmt: skip
+        return
+    _gathered(branch, shape, r, d, nothing, depth, top, rows)
+    before = 2 * full if branch.kind == PAIRS else full
+    _pointwise(y, False, nothing, d, before, point, rows * shape.columns, before, full_out)
 
 
 @compiled
@@ -394,13 +468,13 @@ def forward(
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
-    full, full_out = _filled(shape.C), _filled(shape.D)
+    full, full_out, strip = _filled(shape.C), _filled(shape.D), _strip(shape)
     pixels = shape.rows * shape.columns
     buffered = ((shape.H + 2 * shape.margin) * shape.pitch + BLOCK) * full
     nothing = scratch.ctypes.data
     r = nothing + 4 * LANES
     d = r + 4 * buffered
-    y = d + 4 * (max(pixels, shape.H * shape.W) + BLOCK) * 2 * full
+    y = d + 4 * (strip * shape.columns + BLOCK) * 2 * full
     _clear(nothing, LANES + buffered)
     for b in range(first, last):
         for k in range(len(table)):
@@ -408,20 +482,17 @@ def forward(
             if branch.fresh:
                 x = branch.x + 4 * b * shape.H * shape.W * shape.C
                 _rectify(x, center[k].ctypes.data, rate[k].ctypes.data, r, shape)
-            if branch.kind == DENSE:
-                _clear(y, pixels * full_out)
-                before = shape.margin - branch.padding
-                start = r + 4 * (before * shape.pitch + before) * full
-                _dense(
-                    y, start, shape.pitch, point[k].ctypes.data, shape.rows, shape.columns, full, full_out,
-                    branch.kernel, branch.dilation, branch.stride,
-                )  # fmt: skip
-            else:
-                _gathered(branch, shape, r, d, nothing, depth[k].ctypes.data)
-                before = 2 * full if branch.kind == PAIRS else full
-                _pointwise(y, False, nothing, d, before, point[k].ctypes.data, pixels, before, full_out)
-            out = branch.y + 4 * b * pixels * shape.D
-            _finish(y, out, pixels, shape.D, means[k, b].ctypes.data, squares[k, b].ctypes.data)
+            depths, points = depth[k].ctypes.data, point[k].ctypes.data
+            mean, square = means[k, b].ctypes.data, squares[k, b].ctypes.data
+            for top in range(0, shape.rows, strip):
+                rows = min(strip, shape.rows - top)
+                count, seen = rows * shape.columns, top * shape.columns
+                out = branch.y + 4 * (b * pixels + seen) * shape.D
+                place = out if shape.D == full_out else y
+                _convolve(branch, shape, place, r, d, nothing, depths, points, top, rows)
+                if shape.D != full_out:
+                    _narrow(y, out, count, full_out, shape.D)
+                _measure(place, count, seen, full_out, shape.D, mean, square)
 
 
 @compiled
@@ -488,19 +559,18 @@ def backward(
         first: the first group to handle.
         last: one past the last group to handle.
     """
-    K, full, full_out = len(table), _filled(shape.C), _filled(shape.D)
-    pixels, all_pixels = shape.rows * shape.columns, shape.H * shape.W
-    most = max(pixels, all_pixels) + BLOCK
+    K, full, full_out, strip = len(table), _filled(shape.C), _filled(shape.D), _strip(shape)
+    pixels, all_pixels, groups = shape.rows * shape.columns, shape.H * shape.W, len(grad_depth)
     buffered = (shape.H + 2 * shape.margin) * shape.pitch + BLOCK
+    stripped = strip * shape.columns + BLOCK
     nothing = scratch.ctypes.data
     r = nothing + 4 * LANES
     spread = r + 4 * buffered * full
     d = spread + 4 * buffered * max(full, full_out)
-    grad_d = d + 4 * most * 2 * full
-    grad_y = grad_d + 4 * most * 2 * full
-    grad_r = grad_y + 4 * most * full_out
+    grad_d = d + 4 * stripped * 2 * full
+    grad_y = grad_d + 4 * stripped * 2 * full
+    grad_r = grad_y + 4 * stripped * full_out
     _clear(nothing, LANES + buffered * (full + max(full, full_out)))
-    groups = len(grad_depth)
     for g in range(first, last):
         grad_depth[g] = 0
         grad_point[g] = 0
@@ -511,73 +581,80 @@ def backward(
                 if branch.fresh:
                     _rectify(x, center[k].ctypes.data, rate[k].ctypes.data, r, shape)
                     _clear(grad_r, all_pixels * full)
-                at = 4 * b * pixels * shape.D
-                _gradient(
-                    branch.grad + at, branch.y + at, scale[k].ctypes.data, slope[k].ctypes.data, shift[k].ctypes.data,
-                    plain, grad_y, pixels, shape.D,
+                places = Places(nothing, r, spread, d, grad_d, grad_y, grad_r)
+                weights = Weights(
+                    depth[k].ctypes.data, turned[k].ctypes.data, point[k].ctypes.data,
+                    grad_depth[g, k].ctypes.data, grad_point[g, k].ctypes.data,
                 )  # fmt: skip
-                if branch.kind == DENSE:
-                    _dense_back(branch, shape, r, spread, grad_y, grad_r, point[k], grad_point[g, k])
-                else:
-                    _gathered(branch, shape, r, d, nothing, depth[k].ctypes.data)
-                    before = 2 * full if branch.kind == PAIRS else full
-                    _pointwise_weights(
-                        grad_point[g, k].ctypes.data, d, before, 0, grad_y, 0, pixels, 1, before, full_out
-                    )
-                    joins = branch.kind == POINTWISE
-                    into, weights = grad_r if joins else grad_d, point[k].ctypes.data
-                    _pointwise(into, joins, nothing, grad_y, full_out, weights, pixels, full_out, before)
-                    if branch.kind == PAIRS:
-                        _spread_pairs(grad_d, grad_r, shape)
-                    elif branch.kind == DEPTHWISE:
-                        _depthwise_back(branch, shape, r, spread, grad_d, grad_r, turned[k], grad_depth[g, k])
+                for top in range(0, shape.rows, strip):
+                    rows = min(strip, shape.rows - top)
+                    at = 4 * (b * pixels + top * shape.columns) * shape.D
+                    _gradient(
+                        branch.grad + at, branch.y + at, scale[k].ctypes.data, slope[k].ctypes.data,
+                        shift[k].ctypes.data, plain, grad_y, rows * shape.columns, shape.D,
+                    )  # fmt: skip
+                    _strip_back(branch, shape, places, weights, top, rows)
+                _picture_back(branch, shape, places, weights)
                 if k + 1 == K or table[k + 1, 5]:
                     out = branch.grad_x + 4 * b * all_pixels * shape.C
-                    _leave(x, center[k].ctypes.data, grad_r, out, shape, totals[k, b].ctypes.data,
-                           products[k, b].ctypes.data)
+                    sums = totals[k, b].ctypes.data, products[k, b].ctypes.data
+                    _leave(x, center[k].ctypes.data, grad_r, out, shape, *sums)
 
 
 @compiled
-def _depthwise_back(
-    branch: Branch, shape: Shape, r: int, spread: int, grad_d: int, grad_r: int, turned: Floats, grad_depth: Floats
-) -> None:
-    full = _filled(shape.C)
-    before = shape.margin - branch.padding
-    x = r + 4 * (before * shape.pitch + before) * full
-    _depthwise_weights(
-        grad_depth.ctypes.data, x, shape.pitch, grad_d, shape.columns, shape.rows, shape.columns, full,
-        branch.kernel, branch.dilation, branch.stride,
-    )  # fmt: skip
-    _place(grad_d, spread, shape.rows, shape.columns, shape.pitch, shape.margin, branch.stride, full)
-    before = shape.margin - (branch.dilation * (branch.kernel - 1) - branch.padding)
-    g = spread + 4 * (before * shape.pitch + before) * full
-    _depthwise(
-        grad_r, True, 0, g, shape.pitch, turned.ctypes.data, shape.H, shape.W, full, branch.kernel,
-        branch.dilation, 1,
-    )  # fmt: skip
-
-
-@compiled
-def _dense_back(
-    branch: Branch, shape: Shape, r: int, spread: int, grad_y: int, grad_r: int, point: Floats, grad_point: Floats
-) -> None:
+def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top: int, rows: int) -> None:
+    """The gradients of some rows for the weights, and for what the 1x1 convolution reads."""
     full, full_out = _filled(shape.C), _filled(shape.D)
-    before = shape.margin - branch.padding
+    pixels, margin = rows * shape.columns, shape.margin
+    before = margin - branch.padding
+    x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
+    if branch.kind == DENSE:
+        _dense_weights(branch, shape, x, at.grad_y, weights.grad_point, rows)
+        _place(at.grad_y, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full_out)
+        return
+    _gathered(branch, shape, at.r, at.d, at.nothing, weights.depth, top, rows)
+    wide = 2 * full if branch.kind == PAIRS else full
+    _pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, wide, full_out)
+    joins = branch.kind == POINTWISE
+    into = at.grad_r + 4 * top * shape.columns * full if joins else at.grad_d
+    _pointwise(into, joins, at.nothing, at.grad_y, full_out, weights.point, pixels, full_out, wide)
+    if branch.kind == PAIRS:
+        _spread_pairs(at.grad_d, at.grad_r, shape, top, rows)
+    elif branch.kind == DEPTHWISE:
+        _depthwise_weights(
+            weights.grad_depth, x, shape.pitch, at.grad_d, shape.columns, rows, shape.columns, full, branch.kernel,
+            branch.dilation, branch.stride,
+        )  # fmt: skip
+        _place(at.grad_d, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full)
+
+
+@compiled
+def _dense_weights(branch: Branch, shape: Shape, x: int, grad: int, out: int, rows: int) -> None:
+    full, full_out = _filled(shape.C), _filled(shape.D)
     for t in range(branch.kernel**2):
         row, column = t // branch.kernel * branch.dilation, t % branch.kernel * branch.dilation
-        x = r + 4 * ((before + row) * shape.pitch + before + column) * full
         _pointwise_weights(
-            grad_point.ctypes.data + 4 * t * full * full_out, x, branch.stride * full,
-            branch.stride * shape.pitch * full, grad_y, shape.columns * full_out, shape.columns, shape.rows, full,
-            full_out,
+            out + 4 * t * full * full_out, x + 4 * (row * shape.pitch + column) * full, branch.stride * full,
+            branch.stride * shape.pitch * full, grad, shape.columns * full_out, shape.columns, rows, full, full_out,
         )  # fmt: skip
-    _place(grad_y, spread, shape.rows, shape.columns, shape.pitch, shape.margin, branch.stride, full_out)
+
+
+@compiled
+def _picture_back(branch: Branch, shape: Shape, at: Places, weights: Weights) -> None:
+    """Add the gradient for the input to those of the other branches, from that of what the kernels slid over it."""
+    full, full_out = _filled(shape.C), _filled(shape.D)
     before = shape.margin - (branch.dilation * (branch.kernel - 1) - branch.padding)
-    g = spread + 4 * (before * shape.pitch + before) * full_out
-    _dense(
-        grad_r, g, shape.pitch, point.ctypes.data, shape.H, shape.W, full_out, full, branch.kernel,
-        branch.dilation, 1,
-    )  # fmt: skip
+    start = before * shape.pitch + before
+    if branch.kind == DEPTHWISE:
+        _depthwise(
+            at.grad_r, True, at.nothing, at.spread + 4 * start * full, shape.pitch, weights.turned, shape.H, shape.W,
+            full, branch.kernel, branch.dilation, 1,
+        )  # fmt: skip
+    elif branch.kind == DENSE:
+        _dense(
+            at.grad_r, True, at.nothing, at.spread + 4 * start * full_out, shape.pitch, weights.point, shape.H,
+            shape.W, full_out, full, branch.kernel, branch.dilation, 1,
+        )  # fmt: skip
 
 
 @compiled

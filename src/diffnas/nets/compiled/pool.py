@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from diffnas.nets.compiled.convolve import Floats, Shape, Table, _clear, _filled, _finish
+from diffnas.nets.compiled.convolve import Floats, Shape, Table, _clear, _filled, finish
 from diffnas.nets.compiled.vectors import (
     LANES,
     compiled,
@@ -93,7 +93,7 @@ def forward(
                             value = _sum(at, C, C - c, pitch, top, bottom, left, right) * share
                         store(value, place + 4 * c)
             out = results[k] + 4 * b * pixels * C
-            _finish(y, out, pixels, C, means[k, b].ctypes.data, squares[k, b].ctypes.data)
+            finish(y, out, pixels, C, means[k, b].ctypes.data, squares[k, b].ctypes.data)
 
 
 @compiled
