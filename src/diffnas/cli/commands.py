@@ -107,6 +107,7 @@ def search(
     prune_warmup: o.PruneWarmup = None,
     channels: o.Channels = None,
     depth: o.Depth = None,
+    recompute: o.Recompute = None,
     settings: o.Set = None,
     weighting: o.Weighting = None,
     level: o.Level = None,
@@ -140,6 +141,7 @@ def search(
         prune_warmup=prune_warmup,
         channels=channels,
         depth=depth,
+        recompute=recompute,
         seed=seed,
     )
     with Display(_stderr(), quiet=quiet) as display:
@@ -177,6 +179,7 @@ def evaluate(
     lr: o.Rate = None,
     channels: o.Channels = None,
     depth: o.Depth = None,
+    recompute: o.Recompute = None,
     settings: o.Set = None,
     data_dir: o.DataDir = None,
     download: o.Download = False,
@@ -196,7 +199,7 @@ def evaluate(
     resuming = _resuming(resume, out)
     if out is None and resume is None and api.run_folder(what) is None:
         out = o.new_folder(data or "", what if what and what.isidentifier() else "evaluation", seed or 0)
-    sizes = o.given(epochs=epochs, batch=batch, lr=lr, channels=channels, depth=depth, seed=seed)
+    sizes = o.given(epochs=epochs, batch=batch, lr=lr, channels=channels, depth=depth, recompute=recompute, seed=seed)
     with Display(_stderr(), quiet=quiet) as display:
         result = api.evaluate(
             what,

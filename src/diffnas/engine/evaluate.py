@@ -173,6 +173,7 @@ def begin(
         stem=settings.stem,
         auxiliary=settings.auxiliary > 0 and genotype.skeleton == "darts",
         factories=factories,
+        recompute=settings.recompute,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(network=network, weight_optimizer=sgd(network, settings, fused=True))
 

@@ -111,6 +111,7 @@ def begin(
         channels=settings.channels,
         depth=settings.depth,
         stem=settings.stem,
+        recompute=settings.recompute,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     keep = torch.tensor(space.offered, device=device)
     drawn = torch.randn(keep.shape, generator=seeds.generator(settings.seed, "alpha"))

@@ -29,6 +29,8 @@ class SearchSettings:
         prune_every: whether removals are decided after every step, or only at the end of an epoch.
         split: how the training pictures are halved for a level that needs it: "shuffled" by the seed, or
             "ordered", the first and the second half as in DARTS' code.
+        recompute: compute the inside of each cell again in the backward pass instead of keeping it: the same result
+            for less memory and more time.
         seed: decides every random number of the run.
     """
 
@@ -49,6 +51,7 @@ class SearchSettings:
     prune_warmup: int = 0
     prune_every: Literal["step", "epoch"] = "step"
     split: Literal["shuffled", "ordered"] = "shuffled"
+    recompute: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -75,6 +78,7 @@ class EvaluateSettings:
         auxiliary: weight of the auxiliary head's loss; 0 for no such head.
         label_smoothing: share of the target spread over all classes.
         cutout: side of the square blanked in training pictures; None takes the data set's own.
+        recompute: as in a search.
         seed: decides every random number of the run.
     """
 
@@ -93,6 +97,7 @@ class EvaluateSettings:
     auxiliary: float = 0.4
     label_smoothing: float = 0.0
     cutout: int | None = 16
+    recompute: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
