@@ -78,6 +78,13 @@ Resume = Annotated[
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_PLACE)]
 Precision = Annotated[str | None, typer.Option(help="32-true, bf16-mixed, ...", rich_help_panel=_PLACE)]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads that compute.", rich_help_panel=_PLACE)]
+CheckMemory = Annotated[
+    bool,
+    typer.Option(
+        "--check-memory/--no-check-memory", help="Refuse a search that memory is too small for.", rich_help_panel=_PLACE
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it will cost, and stop.", rich_help_panel=_PLACE)]
 Json = Annotated[
     bool, typer.Option("--json", help="Only a JSON object on the standard output.", rich_help_panel=_PLACE)
 ]

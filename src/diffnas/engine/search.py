@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -109,6 +109,43 @@ def search(
         folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
         under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
         return under_way.run(heard)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """The beginning of a search that leads nowhere, for measuring what a step costs.
+
+    Attributes:
+        state: what a step changes.
+        macs: multiply-adds of the supernet for one picture.
+        step: takes a step on the first pictures.
+    """
+
+    state: SearchState
+    macs: int
+    step: Callable[[], None]
+
+
+def trial(
+    data: DataSet,
+    *,
+    space: SearchSpace,
+    method: Method,
+    settings: SearchSettings,
+    device: str = "auto",
+    precision: str = "32-true",
+    keep: Tensor | None = None,
+) -> Trial:
+    """Begin a search that leads nowhere; ``keep``, ``(edges, ops)``, says which operations are left, all if None."""
+    fabric = make_fabric(device, precision)
+    with fixed_random(seeds.derive(settings.seed, "weights")):
+        state = begin(data, space, method, settings, fabric.device)
+    if keep is not None:
+        state.prune_(keep.to(fabric.device))
+    under_way = _Search(data, space, method, settings, state, fabric, None, Silent(), [])
+    pictures, labels = data.train.take(torch.arange(settings.batch))
+    batch = pictures.to(fabric.device), labels.to(fabric.device)
+    return Trial(state=state, macs=under_way.macs, step=partial(under_way.take_step, batch))
 
 
 def describe(
