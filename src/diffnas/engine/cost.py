@@ -163,10 +163,10 @@ def estimate(
     with computing_on(threads), fixed_random(settings.seed):
         place = make_fabric(device, precision).device
         free = memory.available(place)
-        footprint = request.footprint()
-        largest = None if free is None else footprint.largest(free)
+        needed = request.footprint()
+        largest = None if free is None else needed.largest(free)
         seconds, timed_on = request.seconds(settings.batch if largest is None else largest)
-        advice = _advice(request, footprint, free)
+        advice = _advice(request, needed, free)
         smallest = request.trial(SMALL[0])
     # The pictures that move the weights: half of them where the level wants halves.
     count = len(halves(len(data.train), settings)[0]) if method.level.data == "halves" else len(data.train)
@@ -179,13 +179,31 @@ def estimate(
         batch=settings.batch,
         steps=-(-len(epoch_order(count, settings.batch, settings.seed, 0)) // settings.batch),
         epochs=settings.epochs,
-        memory=footprint.at(settings.batch),
+        memory=needed.at(settings.batch),
         available=free,
         largest_batch=largest,
         step_seconds=seconds,
         timed_on=timed_on,
         advice=advice,
     )
+
+
+def footprint(
+    data: DataSet,
+    *,
+    space: SearchSpace,
+    method: Method,
+    settings: SearchSettings,
+    device: str = "auto",
+    precision: str = "32-true",
+    keep: Tensor | None = None,
+) -> Footprint:
+    """How the memory of a search's step grows with its batch; the arguments are those of ``estimate``."""
+    request = _Request(
+        data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=keep
+    )
+    with fixed_random(settings.seed):
+        return request.footprint()
 
 
 def require_memory(
@@ -213,12 +231,12 @@ def require_memory(
         data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=None
     )
     with computing_on(threads), fixed_random(settings.seed):
-        footprint = request.footprint()
-        advice = _advice(request, footprint, free)
+        needed = request.footprint()
+        advice = _advice(request, needed, free)
     if advice:
-        needed = in_gigabytes(footprint.at(settings.batch))
+        batch = settings.batch
         raise ValueError(
-            f"this search would need about {needed} of memory with batch {settings.batch}, and "
+            f"this search would need about {in_gigabytes(needed.at(batch))} of memory with batch {batch}, and "
             f"{in_gigabytes(free)} can be had on {place}. What would fit: {', or '.join(advice)}. "
             "To start all the same: --no-check-memory, check_memory=False in Python."
         )
@@ -233,21 +251,22 @@ def in_gigabytes(count: float) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.0f} MiB"
 
 
-def _advice(request: _Request, footprint: Footprint, free: int | None) -> tuple[str, ...]:
+def _advice(request: _Request, usual: Footprint, free: int | None) -> tuple[str, ...]:
     """What would fit if this search does not."""
     settings = request.settings
-    needed = footprint.at(settings.batch)
+    needed = usual.at(settings.batch)
     if free is None or needed <= free:
         return ()
     advice = []
-    if (batch := footprint.largest(free)) >= 2:
+    batch = usual.largest(free)
+    if batch >= 2:
         advice.append(f"--batch {batch}")
     if not settings.recompute:
         leaner = request.footprint(recompute=True)
         if leaner.at(settings.batch) <= free:
             advice.append(f"--recompute (about {in_gigabytes(leaner.at(settings.batch))})")
-        elif (batch := leaner.largest(free)) >= 2:
-            advice.append(f"--recompute with --batch {batch}")
+        elif leaner.largest(free) > max(batch, 1):
+            advice.append(f"--recompute with --batch {leaner.largest(free)}")
     # Nearly all memory is activations, whose size goes with the channels.
     channels = int((settings.channels or request.space.channels) * free / needed * 0.95)
     if channels >= 2:
