@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from diffnas.api import RunResult, cost, evaluate, load, run, search
     from diffnas.data import DataSet, from_dataset, from_tensors
     from diffnas.data import load as load_data
-    from diffnas.engine.cost import Cost
     from diffnas.engine.evaluate import EvaluateResult
     from diffnas.engine.listen import Interrupted, Listener, NotFinite
     from diffnas.engine.search import SearchResult
@@ -33,7 +32,6 @@ __all__ = [
     "PUBLISHED",
     "RECIPES",
     "SPACES",
-    "Cost",
     "DataSet",
     "EvaluateResult",
     "EvaluateSettings",
@@ -66,7 +64,6 @@ __all__ = [
 _HOMES = {
     "diffnas.api": ("RunResult", "cost", "evaluate", "load", "run", "search"),
     "diffnas.data": ("DataSet", "from_dataset", "from_tensors"),
-    "diffnas.engine.cost": ("Cost",),
     "diffnas.engine.evaluate": ("EvaluateResult",),
     "diffnas.engine.listen": ("Interrupted", "Listener", "NotFinite"),
     "diffnas.engine.search": ("SearchResult",),

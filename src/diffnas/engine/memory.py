@@ -94,7 +94,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         curve: bytes alive after each operation.
 
-    >>> with Watch([torch.zeros(4)]) as watch:
+    >>> held = torch.zeros(4)
+    >>> with Watch([held]) as watch:
     ...     x = torch.ones(8)
     ...     x = x + 1
     >>> [count - 16 for count in watch.curve]
