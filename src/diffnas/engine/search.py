@@ -30,6 +30,7 @@ from diffnas.engine.common import (
     peak_memory,
 )
 from diffnas.engine.drive import Drive
+from diffnas.engine.later import Later
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.search_state import SearchState, begin, halves
@@ -239,6 +240,11 @@ class _Search:
         train_indices, self.held_out_indices = halves(len(data.train), settings) if in_halves else everything
         self.drive = Drive("search", data, train_indices, settings, state, fabric, folder, listener, trace)
         self.told: set[str] = set()
+        # Where a decision is read at once, a GPU waits for it in every step.
+        on_gpu = fabric.device.type == "cuda"
+        self.frees_later = settings.free == "later" or (settings.free == "auto" and on_gpu)
+        self.later = Later()
+        self.live = int(state.keep.sum())
         self.macs = 0
         self.measure_macs()
 
@@ -340,9 +346,22 @@ class _Search:
         if self.method.pruning is None or self.frozen or state.epoch < self.settings.prune_warmup:
             return
         keep = self.method.pruning(self.final_mix(), state.keep, replace(self.drive.moment(), generator=None))
-        if bool((state.keep & ~keep).any()):
-            state.prune_(keep)
-            self.macs = 0
+        if not self.frees_later:
+            if bool((state.keep & ~keep).any()):
+                state.prune_(keep)
+                self.macs = 0
+            return
+        state.decide_(keep)
+        arrived = self.later.exchange(state.keep)
+        if arrived is not None:
+            self.free(arrived)
+
+    def free(self, keep: Tensor) -> None:
+        """Free what was decided against; ``keep`` is on the host."""
+        live = int(keep.sum())
+        if live != self.live:
+            self.state.free_(keep)
+            self.live, self.macs = live, 0
 
     def measure_macs(self) -> None:
         """Multiply-adds of the supernet for one picture; measured again only after something left it."""
@@ -358,6 +377,7 @@ class _Search:
         state = self.state
         if self.settings.prune_every == "epoch":
             self.prune()
+        self.free(state.keep.cpu())
         self.measure_macs()
         mix = self.final_mix().cpu()
         keep = state.keep.cpu()

@@ -27,6 +27,9 @@ class SearchSettings:
         alpha_init: alpha starts normally distributed around 0 with this standard deviation.
         alpha_warmup, prune_warmup: epochs in which alpha stands still; in which nothing is removed.
         prune_every: whether removals are decided after every step, or only at the end of an epoch.
+        free: when the modules of removed operations are freed: "now", for which a GPU has to wait in every step, or
+            "later", when word of the decision has arrived by itself. Until then they run with a weight of 0, for the
+            same result up to rounding. "auto" is "later" on a GPU.
         split: how the training pictures are halved for a level that needs it: "shuffled" by the seed, or
             "ordered", the first and the second half as in DARTS' code.
         recompute: compute the inside of each cell again in the backward pass instead of keeping it: the same result
@@ -50,6 +53,7 @@ class SearchSettings:
     alpha_warmup: int = 0
     prune_warmup: int = 0
     prune_every: Literal["step", "epoch"] = "step"
+    free: Literal["auto", "now", "later"] = "auto"
     split: Literal["shuffled", "ordered"] = "shuffled"
     recompute: bool = False
     seed: int = 0
@@ -59,6 +63,7 @@ class SearchSettings:
         _positive_or_none(self, "channels", "depth", "alpha_lr")
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
         _one_of(self, "prune_every", "step", "epoch")
+        _one_of(self, "free", "auto", "now", "later")
         _one_of(self, "split", "shuffled", "ordered")
 
 
