@@ -30,6 +30,7 @@ from diffnas.engine.common import (
     peak_memory,
 )
 from diffnas.engine.drive import Drive
+from diffnas.engine.graphed import Graphed, refuse_graph
 from diffnas.engine.later import Later
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.run import RunFolder, enter
@@ -106,6 +107,8 @@ def search(
     fabric = make_fabric(device, precision)
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(data, space, method, settings, fabric.device)
+    if settings.cuda_graph:
+        refuse_graph(state.supernet, fabric.device, precision, recompute=settings.recompute)
     with computing_on(threads), interruptions() as heard, fixed_random(settings.seed):
         folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
         under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
@@ -234,7 +237,9 @@ class _Search:
     ) -> None:
         self.data, self.space, self.method, self.settings = data, space, method, settings
         self.state, self.fabric = state, fabric
-        self.net = fabric.setup_module(state.supernet, move_to_device=False)
+        self.net: Any = fabric.setup_module(state.supernet, move_to_device=False)
+        if settings.cuda_graph:
+            self.net = Graphed(state.supernet)
         everything = torch.arange(len(data.train)), torch.arange(0)
         in_halves = method.level.data == "halves"
         train_indices, self.held_out_indices = halves(len(data.train), settings) if in_halves else everything
@@ -349,7 +354,7 @@ class _Search:
         if not self.frees_later:
             if bool((state.keep & ~keep).any()):
                 state.prune_(keep)
-                self.macs = 0
+                self.forget()
             return
         state.decide_(keep)
         arrived = self.later.exchange(state.keep)
@@ -361,7 +366,14 @@ class _Search:
         live = int(keep.sum())
         if live != self.live:
             self.state.free_(keep)
-            self.live, self.macs = live, 0
+            self.live = live
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget what was true of the supernet before something left it."""
+        self.macs = 0
+        if isinstance(self.net, Graphed):
+            self.net.forget()
 
     def measure_macs(self) -> None:
         """Multiply-adds of the supernet for one picture; measured again only after something left it."""

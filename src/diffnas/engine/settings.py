@@ -34,6 +34,7 @@ class SearchSettings:
             "ordered", the first and the second half as in DARTS' code.
         recompute: compute the inside of each cell again in the backward pass instead of keeping it: the same result
             for less memory and more time.
+        cuda_graph: replay the supernet's passes from a CUDA graph, on a GPU in full precision.
         seed: decides every random number of the run.
     """
 
@@ -56,6 +57,7 @@ class SearchSettings:
     free: Literal["auto", "now", "later"] = "auto"
     split: Literal["shuffled", "ordered"] = "shuffled"
     recompute: bool = False
+    cuda_graph: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
