@@ -28,6 +28,7 @@ from diffnas.engine.common import (
     make_fabric,
     parameter_count,
     peak_memory,
+    rounding_products,
 )
 from diffnas.engine.drive import Drive
 from diffnas.engine.graphed import Graphed, refuse_graph
@@ -109,7 +110,8 @@ def search(
         state = begin(data, space, method, settings, fabric.device)
     if settings.cuda_graph:
         refuse_graph(state.supernet, fabric.device, precision, recompute=settings.recompute)
-    with computing_on(threads), interruptions() as heard, fixed_random(settings.seed):
+    rounding = rounding_products(fabric.device, tf32=settings.tf32)
+    with computing_on(threads), rounding, interruptions() as heard, fixed_random(settings.seed):
         folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
         under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
         return under_way.run(heard)

@@ -34,6 +34,8 @@ class SearchSettings:
             "ordered", the first and the second half as in DARTS' code.
         recompute: compute the inside of each cell again in the backward pass instead of keeping it: the same result
             for less memory and more time.
+        tf32: whether a GPU may round the factors of products in float32 to 10 bits (TF32), for several times the speed;
+            alpha's own arithmetic has no such products.
         cuda_graph: replay the supernet's passes from a CUDA graph, on a GPU in full precision.
         seed: decides every random number of the run.
     """
@@ -57,6 +59,7 @@ class SearchSettings:
     free: Literal["auto", "now", "later"] = "auto"
     split: Literal["shuffled", "ordered"] = "shuffled"
     recompute: bool = False
+    tf32: bool = True
     cuda_graph: bool = False
     seed: int = 0
 
@@ -85,7 +88,7 @@ class EvaluateSettings:
         auxiliary: weight of the auxiliary head's loss; 0 for no such head.
         label_smoothing: share of the target spread over all classes.
         cutout: side of the square blanked in training pictures; None takes the data set's own.
-        recompute: as in a search.
+        recompute, tf32: as in a search.
         seed: decides every random number of the run.
     """
 
@@ -105,6 +108,7 @@ class EvaluateSettings:
     label_smoothing: float = 0.0
     cutout: int | None = 16
     recompute: bool = False
+    tf32: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
