@@ -208,7 +208,7 @@ def test_a_wrong_setting_is_named(setting, complaint):
 
 
 def test_a_recipe_s_limit_on_pictures_holds_only_where_there_are_more():
-    from diffnas.api.phases import _cap
+    from diffnas.api.planning import _cap
 
     digits = diffnas.load_data("digits")
     assert _cap(digits, None) is None

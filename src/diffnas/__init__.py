@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffnas.api import RunResult, evaluate, load, run, search
+    from diffnas.api import RunResult, cost, evaluate, load, run, search
     from diffnas.data import DataSet, from_dataset, from_tensors
     from diffnas.data import load as load_data
     from diffnas.engine.evaluate import EvaluateResult
@@ -47,6 +47,7 @@ __all__ = [
     "SearchSpace",
     "Trained",
     "compose",
+    "cost",
     "dense_cell",
     "draw",
     "evaluate",
@@ -61,7 +62,7 @@ __all__ = [
 
 # Where each name lives. They are imported when first used, so that `import diffnas` does not wait for torch.
 _HOMES = {
-    "diffnas.api": ("RunResult", "evaluate", "load", "run", "search"),
+    "diffnas.api": ("RunResult", "cost", "evaluate", "load", "run", "search"),
     "diffnas.data": ("DataSet", "from_dataset", "from_tensors"),
     "diffnas.engine.evaluate": ("EvaluateResult",),
     "diffnas.engine.listen": ("Interrupted", "Listener", "NotFinite"),

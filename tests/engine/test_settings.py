@@ -1,5 +1,7 @@
 import pytest
+import torch
 
+from diffnas.engine.common import rounding_products
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, as_dict, settle
 from diffnas.method import METHODS
 from diffnas.recipes import RECIPES
@@ -63,3 +65,16 @@ def test_every_method_and_recipe_names_settings_that_exist():
             settle(SearchSettings, method.settings, recipe.search)
     for recipe in RECIPES.values():
         settle(EvaluateSettings, recipe.evaluate)
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_tf32_is_allowed_or_not_on_a_gpu_and_left_as_it_was(tf32: bool):
+    def flags() -> tuple[bool, bool]:
+        return torch.get_float32_matmul_precision() != "highest", torch.backends.cudnn.allow_tf32
+
+    before = flags()
+    with rounding_products(torch.device("cuda"), tf32=tf32):
+        assert flags() == (tf32, tf32)
+    assert flags() == before
+    with rounding_products(torch.device("cpu"), tf32=tf32):
+        assert flags() == before

@@ -15,6 +15,8 @@ from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201, s1, s2
 
 SPACES = {"darts": darts, "nas-bench-201": nas_bench_201, "s1": s1}
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+every_device = pytest.mark.parametrize("device", DEVICES)
 every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 
 
@@ -133,20 +135,21 @@ def twin_of(net: Supernet, space: SearchSpace, channels: int, depth: int) -> Twi
     return twin.to(dtype=torch.float64)
 
 
+@every_device
 @every_space
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
-def test_it_agrees_with_the_sum_written_out_forward_and_backward(space: SearchSpace, training: bool):
+def test_it_agrees_with_the_sum_written_out_forward_and_backward(space: SearchSpace, training: bool, device: str):
     net = made(space).train(training)
-    twin = twin_of(net, space, 4, 3).train(training)
-    net = net.double()
-    x = pictures().double()
-    mix = random_mix(space).double().requires_grad_()
+    twin = twin_of(net, space, 4, 3).train(training).to(device)
+    net = net.double().to(device)
+    x = pictures().double().to(device)
+    mix = random_mix(space).double().to(device).requires_grad_()
     results = []
     for which in (net, twin):
         logits = which(x, mix)
         gradients = torch.autograd.grad(logits.square().sum(), [mix, *which.parameters()])
         results.append((logits, *gradients))
-    offered = torch.tensor(space.offered)
+    offered = torch.tensor(space.offered, device=device)
     results = [(logits, of_mix * offered, *rest) for logits, of_mix, *rest in results]
     torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-9)
 

@@ -1,11 +1,13 @@
 """The verbs for Python: names become objects, layers of settings are merged, and the engine does the work."""
 
 from diffnas.api.phases import RunResult, draw_into, evaluate, evaluation_folder, run, run_folder, search
+from diffnas.api.planning import cost
 from diffnas.api.predict import predict_files
 from diffnas.engine.trained import load
 
 __all__ = [
     "RunResult",
+    "cost",
     "draw_into",
     "evaluate",
     "evaluation_folder",

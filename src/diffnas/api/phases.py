@@ -9,22 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, settings_of
-from diffnas.data import DataSet, subsample
+from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, settings_of
+from diffnas.api.planning import plan_search, recipe_named, threads_for
+from diffnas.data import DataSet
+from diffnas.engine.cost import require_memory
 from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.run import RECORD, write_atomically
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
-from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import Genotype, from_json, read
-from diffnas.lookup import lookup
-from diffnas.method import Method, compose
-from diffnas.recipes import RECIPES, Recipe
-from diffnas.space import SPACES, OpFactory, SearchSpace
+from diffnas.method import Method
+from diffnas.space import OpFactory, SearchSpace
 
 EVALUATION = "evaluation"
 SKIPPED = "skipped.txt"
@@ -65,6 +63,7 @@ def search(
     threads: int | None = None,
     listener: Listener | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    check_memory: bool = True,
     **settings: Any,
 ) -> SearchResult:
     """Search the cells that suit ``data``; its test split is never touched.
@@ -90,6 +89,7 @@ def search(
             keeps its number, because the last digits depend on it.
         listener: hears how it goes.
         evaluation: settings for the evaluation that will follow; kept in the run folder until then.
+        check_memory: whether to refuse a search that memory is too small for, before it starts.
         settings: what ``SearchSettings`` has: ``epochs=50``, ``seed=1``, ...
 
     Raises:
@@ -99,35 +99,28 @@ def search(
     >>> found.genotype.skeleton
     'nas-bench-201'
     """
+    asked = plan_search(
+        data,
+        space=space,
+        method=method,
+        components=components,
+        recipe=recipe,
+        resumed=_path(out, resume) if resume else None,
+        data_dir=data_dir,
+        size=size,
+        train=train,
+        download=download,
+        device=device,
+        precision=precision,
+        threads=threads,
+        evaluation=evaluation,
+        settings=settings,
+    )
+    if check_memory and not resume:
+        require_memory(**asked.arguments)
     place = _path(out, resume)
-    kept, record = read_notes(place, "search") if place and resume else (_fresh(recipe), None)
-    recipes = [_recipe(kept.recipe)] if record is None else [_recipe(recipe)] if recipe else []
-    notes = kept.but(
-        train=train, recipe=recipe, components=components, evaluation=evaluation, device=device, precision=precision
-    )
-    notes = notes.but(threads=_threads(threads, notes))
-    chosen_space, notes = _space(space, notes)
-    chosen_method, notes = _method(method, notes)
-    note = note_data(kept.data, data, data_dir, size)
-    whole = load_noted(note, data, size, download)
-    if record is None and notes.train is None:
-        notes = notes.but(train=_cap(whole, recipes[0].train))
-    notes = notes.model_copy(update={"data": note})
-    first = chosen_method.settings if record is None else record["settings"]
-    found = run_search(
-        subsample(whole, notes.train, None),
-        space=chosen_space,
-        method=chosen_method,
-        settings=settings_of(SearchSettings, first, *(recipe.search for recipe in recipes), settings),
-        out=place,
-        resume=resume,
-        listener=listener,
-        device=notes.device,
-        precision=notes.precision,
-        notes=notes.model_dump(),
-        threads=notes.threads,
-    )
-    _list_skipped(whole, place, listener)
+    found = run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=asked.notes.model_dump())
+    _list_skipped(asked.whole, place, listener)
     return found
 
 
@@ -175,16 +168,16 @@ def evaluate(
     place = _path(out if out is not None or source is None else source / EVALUATION, resume)
     if place and resume:
         kept, record = read_notes(place, "evaluate")
-        layers = [record["settings"], _recipe(recipe).evaluate if recipe else {}]
+        layers = [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
         genotype = _genotype(what) if what is not None else from_json(json.dumps(record.get("genotype")))
     else:
         kept = read_notes(source, "search")[0] if source else Notes()
-        layers = [_recipe(recipe or kept.recipe).evaluate, kept.evaluation]
+        layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
         genotype = _genotype(what)
     note = note_data(kept.data, data, data_dir, size)
     whole = load_noted(note, data, size, download)
     notes = kept.but(recipe=recipe, device=device, precision=precision).model_copy(update={"data": note})
-    notes = notes.but(threads=_threads(threads, notes))
+    notes = notes.but(threads=threads_for(threads, notes))
     result = run_evaluation(
         genotype,
         whole,
@@ -295,50 +288,6 @@ def _path(out: str | Path | None, resume: bool) -> Path | None:
     if resume and out is None:
         raise ValueError("resume needs the run folder: pass it as out.")
     return None if out is None else Path(out)
-
-
-def _recipe(name: str) -> Recipe:
-    return lookup("recipe", name, RECIPES)
-
-
-def _fresh(recipe: str | None) -> Notes:
-    """The notes of a search of which nothing has been said but the recipe."""
-    name = recipe or "published"
-    return Notes(data=DataNote(what="digits"), recipe=name, space=_recipe(name).space)
-
-
-def _space(given: str | SearchSpace | None, notes: Notes) -> tuple[SearchSpace, Notes]:
-    """The space, and notes that name it if it can be named."""
-    if isinstance(given, SearchSpace):
-        return given, notes.model_copy(update={"space": None})
-    name = given or notes.space
-    if name is None:
-        raise ValueError("the run was begun with a space made in Python; pass it again to resume.")
-    return lookup("space", name, SPACES), notes.but(space=name)
-
-
-def _method(given: str | Method | None, notes: Notes) -> tuple[Method, Notes]:
-    """The method, and notes that name it if it can be named."""
-    if isinstance(given, Method):
-        if notes.components:
-            raise ValueError("components replace those of a method given by name; change a Method with replace().")
-        return given, notes.model_copy(update={"method": None})
-    name = given or notes.method
-    if name is None:
-        raise ValueError("the run was begun with a method made in Python; pass it again to resume.")
-    return compose(name, notes.components), notes.but(method=name)
-
-
-def _cap(data: DataSet, most: int | None) -> int | None:
-    """How many training pictures a recipe that wants ``most`` leaves to a search: None where there are no more."""
-    if most is None or len(data.train) <= most:
-        return None
-    return most
-
-
-def _threads(asked: int | None, notes: Notes) -> int:
-    """How many threads compute: as asked, else as the run began, else the recipe's number, else torch's."""
-    return asked or notes.threads or _recipe(notes.recipe).threads or torch.get_num_threads()
 
 
 def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:

@@ -59,6 +59,7 @@ def run(
     device: o.Device = None,
     precision: o.Precision = None,
     threads: o.Threads = None,
+    check_memory: o.CheckMemory = True,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -87,6 +88,7 @@ def run(
                 threads=threads,
             ),
             download=download,
+            check_memory=check_memory,
         )
     drawings = result.drawings
     _finish(result.search, result.evaluation, drawings, as_json=as_json, quiet=quiet)
@@ -107,6 +109,7 @@ def search(
     prune_warmup: o.PruneWarmup = None,
     channels: o.Channels = None,
     depth: o.Depth = None,
+    recompute: o.Recompute = None,
     settings: o.Set = None,
     weighting: o.Weighting = None,
     level: o.Level = None,
@@ -123,6 +126,8 @@ def search(
     device: o.Device = None,
     precision: o.Precision = None,
     threads: o.Threads = None,
+    dry_run: o.DryRun = False,
+    check_memory: o.CheckMemory = True,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -140,26 +145,37 @@ def search(
         prune_warmup=prune_warmup,
         channels=channels,
         depth=depth,
+        recompute=recompute,
         seed=seed,
     )
+    choices: dict[str, Any] = {
+        "method": method,
+        "space": space,
+        "components": components or None,
+        "recipe": recipe,
+        "data_dir": data_dir,
+        "download": download,
+        "size": size,
+        "train": train,
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        **o.pairs(settings),
+        **sizes,
+    }
+    if dry_run:
+        if resume is not None:
+            raise ValueError("--dry-run tells the cost of a new search; leave --resume out.")
+        show.cost(_stdout(), api.cost(data, **choices), as_json=as_json)
+        return
     with Display(_stderr(), quiet=quiet) as display:
         found = api.search(
             data,
-            method=method,
-            space=space,
-            components=components or None,
-            recipe=recipe,
             out=resume or out or o.new_folder(data or "digits", method or "sparse", seed or 0),
             resume=_resuming(resume, out),
-            data_dir=data_dir,
-            download=download,
-            size=size,
-            train=train,
-            device=device,
-            precision=precision,
-            threads=threads,
             listener=display,
-            **{**o.pairs(settings), **sizes},
+            check_memory=check_memory,
+            **choices,
         )
     assert found.folder is not None
     _finish(found, None, api.draw_into(found.folder, found.genotype), as_json=as_json, quiet=quiet)
@@ -177,6 +193,7 @@ def evaluate(
     lr: o.Rate = None,
     channels: o.Channels = None,
     depth: o.Depth = None,
+    recompute: o.Recompute = None,
     settings: o.Set = None,
     data_dir: o.DataDir = None,
     download: o.Download = False,
@@ -196,7 +213,7 @@ def evaluate(
     resuming = _resuming(resume, out)
     if out is None and resume is None and api.run_folder(what) is None:
         out = o.new_folder(data or "", what if what and what.isidentifier() else "evaluation", seed or 0)
-    sizes = o.given(epochs=epochs, batch=batch, lr=lr, channels=channels, depth=depth, seed=seed)
+    sizes = o.given(epochs=epochs, batch=batch, lr=lr, channels=channels, depth=depth, recompute=recompute, seed=seed)
     with Display(_stderr(), quiet=quiet) as display:
         result = api.evaluate(
             what,

@@ -39,6 +39,10 @@ AlphaRate = Annotated[float | None, typer.Option("--alpha-lr", help="Learning ra
 AlphaInit = Annotated[float | None, typer.Option(help="Spread of alpha at the start.", rich_help_panel=_SIZES)]
 AlphaWarmup = Annotated[int | None, typer.Option(help="Epochs in which alpha stands still.", rich_help_panel=_SIZES)]
 PruneWarmup = Annotated[int | None, typer.Option(help="Epochs in which nothing is removed.", rich_help_panel=_SIZES)]
+Recompute = Annotated[
+    bool | None,
+    typer.Option("--recompute", help="Same result, less memory, more time.", rich_help_panel=_SIZES),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; may be repeated.", rich_help_panel=_SIZES),
@@ -74,6 +78,13 @@ Resume = Annotated[
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_PLACE)]
 Precision = Annotated[str | None, typer.Option(help="32-true, bf16-mixed, ...", rich_help_panel=_PLACE)]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads that compute.", rich_help_panel=_PLACE)]
+CheckMemory = Annotated[
+    bool,
+    typer.Option(
+        "--check-memory/--no-check-memory", help="Refuse a search that memory is too small for.", rich_help_panel=_PLACE
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it will cost, and stop.", rich_help_panel=_PLACE)]
 Json = Annotated[
     bool, typer.Option("--json", help="Only a JSON object on the standard output.", rich_help_panel=_PLACE)
 ]

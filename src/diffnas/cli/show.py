@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from diffnas.engine.cost import Cost
     from diffnas.engine.evaluate import EvaluateResult
     from diffnas.engine.search import SearchResult
     from diffnas.genotype import Genotype
@@ -89,6 +91,35 @@ def evaluation_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         ("network", f"{numbers['parameters']:,} parameters, {numbers['macs'] / 1e6:.1f} M multiply-adds a picture"),
         ("test accuracy", f"[bold green]{numbers['accuracy']:.2%}[/] ({right} of {numbers['test_pictures']} pictures)"),
     ]
+
+
+def cost(console: Console, told: Cost, *, as_json: bool) -> None:
+    """What a search will cost."""
+    if as_json:
+        also = {"fits": told.fits, "epoch_seconds": told.epoch_seconds}
+        print(json.dumps({"cost": {**asdict(told), **also}}))
+        return
+    lines(console, cost_lines(told))
+
+
+def cost_lines(told: Cost) -> list[tuple[str, str]]:
+    """The same, as names and words for people."""
+    from diffnas.engine.cost import in_gigabytes
+
+    scaled = "" if told.timed_on == told.batch else f", scaled from a step of {told.timed_on} pictures"
+    free = "what is available is not known here" if told.available is None else f"{in_gigabytes(told.available)} free"
+    rows = [
+        ("edges", f"{told.edges} of all kinds of cells"),
+        ("operations", f"{told.operations} live of {told.offered} offered"),
+        ("supernet", f"{told.parameters:,} parameters, {told.macs / 1e6:.1f} M multiply-adds a picture"),
+        ("memory", f"about {in_gigabytes(told.memory)} for a step of {told.batch} pictures; {free}"),
+        ("time a step", f"{duration(told.step_seconds)}, measured{scaled}"),
+        ("time an epoch", f"{duration(told.epoch_seconds)} for {told.steps} steps, before anything is pruned"),
+        ("in all", f"{duration(told.epochs * told.epoch_seconds)} for {told.epochs} epochs"),
+    ]
+    if told.largest_batch is not None and told.fits:
+        rows.insert(4, ("largest batch", f"about {told.largest_batch}"))
+    return rows + [("[yellow]does not fit[/]", f"[yellow]{advice} would[/]") for advice in told.advice]
 
 
 def lines(console: Console, rows: list[tuple[str, str]]) -> None:

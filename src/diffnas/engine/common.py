@@ -67,6 +67,22 @@ def computing_on(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def rounding_products(device: torch.device, *, tf32: bool) -> Iterator[None]:
+    """Inside, a GPU's float32 products and convolutions may use TF32, or may not; on a CPU nothing changes."""
+    if device.type != "cuda":
+        yield
+        return
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
 @dataclass
 class Totals:
     """Sums over the batches of an epoch, on the device: nothing is read back before somebody looks.

@@ -23,6 +23,7 @@ from diffnas.engine.common import (
     fixed_random,
     make_fabric,
     peak_memory,
+    rounding_products,
     sgd,
 )
 from diffnas.engine.drive import Drive
@@ -137,7 +138,8 @@ def evaluate(
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(genotype, data, settings, fabric.device, factories)
     record = describe(genotype, data, settings, precision, notes or {})
-    with computing_on(threads), interruptions() as heard, fixed_random(settings.seed):
+    rounding = rounding_products(fabric.device, tf32=settings.tf32)
+    with computing_on(threads), rounding, interruptions() as heard, fixed_random(settings.seed):
         folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
         return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
 
@@ -173,6 +175,7 @@ def begin(
         stem=settings.stem,
         auxiliary=settings.auxiliary > 0 and genotype.skeleton == "darts",
         factories=factories,
+        recompute=settings.recompute,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(network=network, weight_optimizer=sgd(network, settings, fused=True))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,8 +28,11 @@ from diffnas.engine.common import (
     make_fabric,
     parameter_count,
     peak_memory,
+    rounding_products,
 )
 from diffnas.engine.drive import Drive
+from diffnas.engine.graphed import Graphed, refuse_graph
+from diffnas.engine.later import Later
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.search_state import SearchState, begin, halves
@@ -105,10 +108,50 @@ def search(
     fabric = make_fabric(device, precision)
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(data, space, method, settings, fabric.device)
-    with computing_on(threads), interruptions() as heard, fixed_random(settings.seed):
+    if settings.cuda_graph:
+        refuse_graph(state.supernet, fabric.device, precision, recompute=settings.recompute)
+    rounding = rounding_products(fabric.device, tf32=settings.tf32)
+    with computing_on(threads), rounding, interruptions() as heard, fixed_random(settings.seed):
         folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
         under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
         return under_way.run(heard)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """The beginning of a search that leads nowhere, for measuring what a step costs.
+
+    Attributes:
+        state: what a step changes.
+        macs: multiply-adds of the supernet for one picture.
+        step: takes a step on the first pictures.
+    """
+
+    state: SearchState
+    macs: int
+    step: Callable[[], None]
+
+
+def trial(
+    data: DataSet,
+    *,
+    space: SearchSpace,
+    method: Method,
+    settings: SearchSettings,
+    device: str = "auto",
+    precision: str = "32-true",
+    keep: Tensor | None = None,
+) -> Trial:
+    """Begin a search that leads nowhere; ``keep``, ``(edges, ops)``, says which operations are left, all if None."""
+    fabric = make_fabric(device, precision)
+    with fixed_random(seeds.derive(settings.seed, "weights")):
+        state = begin(data, space, method, settings, fabric.device)
+    if keep is not None:
+        state.prune_(keep.to(fabric.device))
+    under_way = _Search(data, space, method, settings, state, fabric, None, Silent(), [])
+    pictures, labels = data.train.take(torch.arange(settings.batch))
+    batch = pictures.to(fabric.device), labels.to(fabric.device)
+    return Trial(state=state, macs=under_way.macs, step=partial(under_way.take_step, batch))
 
 
 def describe(
@@ -196,12 +239,19 @@ class _Search:
     ) -> None:
         self.data, self.space, self.method, self.settings = data, space, method, settings
         self.state, self.fabric = state, fabric
-        self.net = fabric.setup_module(state.supernet, move_to_device=False)
+        self.net: Any = fabric.setup_module(state.supernet, move_to_device=False)
+        if settings.cuda_graph:
+            self.net = Graphed(state.supernet)
         everything = torch.arange(len(data.train)), torch.arange(0)
         in_halves = method.level.data == "halves"
         train_indices, self.held_out_indices = halves(len(data.train), settings) if in_halves else everything
         self.drive = Drive("search", data, train_indices, settings, state, fabric, folder, listener, trace)
         self.told: set[str] = set()
+        # Where a decision is read at once, a GPU waits for it in every step.
+        on_gpu = fabric.device.type == "cuda"
+        self.frees_later = settings.free == "later" or (settings.free == "auto" and on_gpu)
+        self.later = Later()
+        self.live = int(state.keep.sum())
         self.macs = 0
         self.measure_macs()
 
@@ -303,9 +353,29 @@ class _Search:
         if self.method.pruning is None or self.frozen or state.epoch < self.settings.prune_warmup:
             return
         keep = self.method.pruning(self.final_mix(), state.keep, replace(self.drive.moment(), generator=None))
-        if bool((state.keep & ~keep).any()):
-            state.prune_(keep)
-            self.macs = 0
+        if not self.frees_later:
+            if bool((state.keep & ~keep).any()):
+                state.prune_(keep)
+                self.forget()
+            return
+        state.decide_(keep)
+        arrived = self.later.exchange(state.keep)
+        if arrived is not None:
+            self.free(arrived)
+
+    def free(self, keep: Tensor) -> None:
+        """Free what was decided against; ``keep`` is on the host."""
+        live = int(keep.sum())
+        if live != self.live:
+            self.state.free_(keep)
+            self.live = live
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget what was true of the supernet before something left it."""
+        self.macs = 0
+        if isinstance(self.net, Graphed):
+            self.net.forget()
 
     def measure_macs(self) -> None:
         """Multiply-adds of the supernet for one picture; measured again only after something left it."""
@@ -321,6 +391,7 @@ class _Search:
         state = self.state
         if self.settings.prune_every == "epoch":
             self.prune()
+        self.free(state.keep.cpu())
         self.measure_macs()
         mix = self.final_mix().cpu()
         keep = state.keep.cpu()

@@ -61,10 +61,18 @@ class SearchState:
 
     def prune_(self, keep: Tensor) -> None:
         """Keep only what ``keep`` says, for good: modules, parameters and all that optimisers remember of them."""
+        self.decide_(keep)
+        self.free_(self.keep)
+
+    def decide_(self, keep: Tensor) -> None:
+        """Keep only what ``keep`` says, for good; nothing is read back from the device, and modules stay for now."""
         self.keep = self.keep & keep
-        assert bool(self.keep.any(dim=1).all()), "an edge may never lose its last operation"
         update.forget(self.alpha_optimizer, self.alpha, ~update.movable(self.keep))
-        self.supernet.prune_(self.keep)
+
+    def free_(self, keep: Tensor) -> None:
+        """Free the modules and parameters of what was decided against, and all that the optimiser remembers of them."""
+        assert bool(keep.any(dim=1).all()), "an edge may never lose its last operation"
+        self.supernet.prune_(keep)
         alive = set(self.supernet.parameters())
         (group,) = self.weight_optimizer.param_groups
         for parameter in [parameter for parameter in group["params"] if parameter not in alive]:
@@ -72,7 +80,8 @@ class SearchState:
         group["params"] = [parameter for parameter in group["params"] if parameter in alive]
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as tensors and plain data."""
+        """The state as tensors and plain data; what was decided against is freed first."""
+        self.free_(self.keep)
         return {
             "supernet": self.supernet.state_dict(),
             "alpha": self.alpha.detach(),
@@ -111,6 +120,7 @@ def begin(
         channels=settings.channels,
         depth=settings.depth,
         stem=settings.stem,
+        recompute=settings.recompute,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     keep = torch.tensor(space.offered, device=device)
     drawn = torch.randn(keep.shape, generator=seeds.generator(settings.seed, "alpha"))

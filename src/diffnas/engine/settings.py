@@ -27,8 +27,16 @@ class SearchSettings:
         alpha_init: alpha starts normally distributed around 0 with this standard deviation.
         alpha_warmup, prune_warmup: epochs in which alpha stands still; in which nothing is removed.
         prune_every: whether removals are decided after every step, or only at the end of an epoch.
+        free: when the modules of removed operations are freed: "now", for which a GPU has to wait in every step, or
+            "later", when word of the decision has arrived by itself. Until then they run with a weight of 0, for the
+            same result up to rounding. "auto" is "later" on a GPU.
         split: how the training pictures are halved for a level that needs it: "shuffled" by the seed, or
             "ordered", the first and the second half as in DARTS' code.
+        recompute: compute the inside of each cell again in the backward pass instead of keeping it: the same result
+            for less memory and more time.
+        tf32: whether a GPU may round the factors of products in float32 to 10 bits (TF32), for several times the speed;
+            alpha's own arithmetic has no such products.
+        cuda_graph: replay the supernet's passes from a CUDA graph, on a GPU in full precision.
         seed: decides every random number of the run.
     """
 
@@ -48,7 +56,11 @@ class SearchSettings:
     alpha_warmup: int = 0
     prune_warmup: int = 0
     prune_every: Literal["step", "epoch"] = "step"
+    free: Literal["auto", "now", "later"] = "auto"
     split: Literal["shuffled", "ordered"] = "shuffled"
+    recompute: bool = False
+    tf32: bool = True
+    cuda_graph: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,6 +68,7 @@ class SearchSettings:
         _positive_or_none(self, "channels", "depth", "alpha_lr")
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
         _one_of(self, "prune_every", "step", "epoch")
+        _one_of(self, "free", "auto", "now", "later")
         _one_of(self, "split", "shuffled", "ordered")
 
 
@@ -75,6 +88,7 @@ class EvaluateSettings:
         auxiliary: weight of the auxiliary head's loss; 0 for no such head.
         label_smoothing: share of the target spread over all classes.
         cutout: side of the square blanked in training pictures; None takes the data set's own.
+        recompute, tf32: as in a search.
         seed: decides every random number of the run.
     """
 
@@ -93,6 +107,8 @@ class EvaluateSettings:
     auxiliary: float = 0.4
     label_smoothing: float = 0.0
     cutout: int | None = 16
+    recompute: bool = False
+    tf32: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:

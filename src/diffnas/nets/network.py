@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from diffnas.genotype import Cell, Genotype
 from diffnas.nets.ops import build
+from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
 from diffnas.space import OpFactory, Skeleton
 
@@ -59,19 +60,20 @@ class NetworkCell(nn.Module):
         """How many connections drop-path may drop: all but the identities."""
         return sum(not isinstance(op, nn.Identity) for op in self.ops)
 
-    def forward(self, older: Tensor, newer: Tensor, masks: Iterator[Tensor] | None = None) -> Tensor:
+    def forward(self, older: Tensor, newer: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """The cell's output ``(B, out, H, W)``, given the outputs of the two cells before it.
 
-        ``masks`` yields factors ``(B, 1, 1, 1)``, one for each droppable connection in turn.
+        ``masks`` holds factors ``(B, 1, 1, 1)``, one for each droppable connection in turn; none to drop nothing.
         """
+        following = iter(masks)
         inputs = (older, newer)[-len(self.preprocess) :]
         nodes: dict[int, Tensor] = {
             i: bring(x) for i, (bring, x) in enumerate(zip(self.preprocess, inputs, strict=True))
         }
         for (_, source, target), op in zip(self.connections, self.ops, strict=True):
             value = op(_value(nodes, source))
-            if masks is not None and not isinstance(op, nn.Identity):
-                value = value * next(masks).to(value.dtype)
+            if masks and not isinstance(op, nn.Identity):
+                value = value * next(following).to(value.dtype)
             nodes[target] = nodes[target] + value if target in nodes else value
         joined = [_value(nodes, node) for node in self.output]
         return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)
@@ -126,6 +128,8 @@ class Network(nn.Module):
         stem: "cifar", "cifar-half" (a quarter of the work) or "imagenet".
         auxiliary: whether to add the auxiliary head of DARTS, which runs in training mode only.
         factories: the user's own operations of the genotype, as the search space had them.
+        recompute: keep nothing of the inside of a cell, and compute it again in the backward pass: the same results
+            for less memory and more time. The attribute of this name may be set at any time.
 
     Raises:
         ValueError: for a genotype that no network can be built from.
@@ -147,8 +151,10 @@ class Network(nn.Module):
         stem: StemKind = "cifar",
         auxiliary: bool = False,
         factories: Mapping[str, OpFactory] | None = None,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         skeleton = genotype.skeleton
         usual_channels, usual_depth = published_shape(skeleton, stem)
         channels = usual_channels if channels is None else channels
@@ -178,24 +184,28 @@ class Network(nn.Module):
                 (DARTS; FractalNet, Larsson et al., 2017); what stays is divided by ``1 - drop_path``.
             generator: where the dropped connections are drawn from, on any device; torch's own if None.
         """
-        masks = self._masks(x, drop_path, generator) if self.training and drop_path else None
+        masks = self._masks(x, drop_path, generator) if self.training and drop_path else ()
         auxiliary = None
         older, newer = self.stem(x)
         for index, cell in enumerate(self.cells):
-            out = cell(older, newer, masks) if isinstance(cell, NetworkCell) else cell(newer)
+            arguments: tuple[Any, ...] = (newer,)
+            if isinstance(cell, NetworkCell):
+                arguments = (older, newer, masks[: cell.droppable])
+                masks = masks[cell.droppable :]
+            out = recomputed(cell, *arguments) if self.recompute else cell(*arguments)
             older, newer = newer, out
             if index == self.auxiliary_at and self.auxiliary is not None and self.training:
                 auxiliary = self.auxiliary(newer)
         return Output(self.head(newer), auxiliary)
 
-    def _masks(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> Iterator[Tensor]:
+    def _masks(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> Sequence[Tensor]:
         # All at once: one draw and one copy to the device a step, not one a connection.
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path is a probability below 1, not {drop_path}.")
         connections = sum(cell.droppable for cell in self.cells if isinstance(cell, NetworkCell))
         device = x.device if generator is None else generator.device
         kept = torch.empty(connections, len(x), 1, 1, 1, device=device).bernoulli_(1 - drop_path, generator=generator)
-        return iter((kept / (1 - drop_path)).to(x.device).unbind())
+        return (kept / (1 - drop_path)).to(x.device).unbind()
 
 
 def _widths(genotype: Genotype) -> dict[str, int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from diffnas.lookup import lookup
 from diffnas.nets import batched, ops
+from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
 from diffnas.space import CellGraph, SearchSpace
 
@@ -121,6 +122,8 @@ class Supernet(nn.Module):
         forward_by: "batched" takes the operations of a node together while training, "plain" one after the other,
             for the same values and gradients; "auto" batches where that is faster. Only "plain" has gradients that
             can be differentiated again. The attribute of this name may be set at any time.
+        recompute: keep nothing of the inside of a cell, and compute it again in the backward pass: the same results
+            for less memory and more time. The attribute of this name may be set at any time, too.
 
     Raises:
         ValueError: for an operation, a stem or a number of cells that no net can be built from.
@@ -141,10 +144,12 @@ class Supernet(nn.Module):
         depth: int | None = None,
         stem: StemKind = "cifar",
         forward_by: ForwardBy = "auto",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         lookup("forward_by", forward_by, dict.fromkeys(("auto", "batched", "plain")))
         self.forward_by: ForwardBy = forward_by
+        self.recompute = recompute
         self.space = space
         channels = space.channels if channels is None else channels
         widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
@@ -168,9 +173,10 @@ class Supernet(nn.Module):
         older, newer = self.stem(x)
         for cell, planned in zip(self.cells, self.plan, strict=True):
             if planned.kind is None:
-                out = cell(newer)
+                arguments: tuple[Any, ...] = (newer,)
             else:
-                out = cell(older, newer, mix[self.space.rows[planned.kind]], batch)
+                arguments = (older, newer, mix[self.space.rows[planned.kind]], batch)
+            out = recomputed(cell, *arguments) if self.recompute else cell(*arguments)
             older, newer = newer, out
         logits: Tensor = self.head(newer)
         return logits

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from diffnas.engine.memory import Footprint, Watch, available
+
+CPU = torch.device("cpu")
+GIGABYTE = 2**30
+
+
+def machine(root: Path, files: dict[str, str]) -> Path:
+    """A file system as Linux shows it, with 8 GiB to be had."""
+    for name, text in {"proc/meminfo": "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n", **files}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+GROUPS = {
+    "no limit at all": ({}, 8.0),
+    "version 2, no limit": ({"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/memory.max": "max\n"}, 8.0),
+    "version 2": (
+        {
+            "proc/self/cgroup": "0::/a/b\n",
+            "sys/fs/cgroup/a/b/memory.max": f"{4 * GIGABYTE}\n",
+            "sys/fs/cgroup/a/b/memory.current": f"{GIGABYTE}\n",
+        },
+        3.0,
+    ),
+    "version 2, a limit further up": (
+        {
+            "proc/self/cgroup": "0::/a/b\n",
+            "sys/fs/cgroup/a/memory.max": f"{2 * GIGABYTE}",
+            "sys/fs/cgroup/a/memory.current": "0",
+            "sys/fs/cgroup/a/b/memory.max": f"{4 * GIGABYTE}",
+            "sys/fs/cgroup/a/b/memory.current": "0",
+        },
+        2.0,
+    ),
+    "version 2, in a container": (
+        {
+            "proc/self/cgroup": "0::/../outside\n",
+            "sys/fs/cgroup/memory.max": f"{4 * GIGABYTE}",
+            "sys/fs/cgroup/memory.current": f"{3 * GIGABYTE}",
+            "sys/fs/cgroup/memory.stat": f"anon 1\ninactive_file {2 * GIGABYTE}\n",
+        },
+        3.0,
+    ),
+    "version 1": (
+        {
+            "proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/a\n",
+            "sys/fs/cgroup/memory/a/memory.limit_in_bytes": f"{2 * GIGABYTE}",
+            "sys/fs/cgroup/memory/a/memory.usage_in_bytes": f"{GIGABYTE}",
+        },
+        1.0,
+    ),
+    "version 1, no limit": (
+        {
+            "proc/self/cgroup": "4:memory:/\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": "5\n",
+        },
+        8.0,
+    ),
+    "used up": (
+        {
+            "proc/self/cgroup": "0::/\n",
+            "sys/fs/cgroup/memory.max": "100",
+            "sys/fs/cgroup/memory.current": "200",
+        },
+        0.0,
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "gigabytes"), GROUPS.values(), ids=GROUPS)
+def test_what_is_available_is_what_the_tightest_limit_leaves(tmp_path: Path, files, gigabytes: float):
+    assert available(CPU, machine(tmp_path, files)) == gigabytes * GIGABYTE
+
+
+def test_this_machine_says_what_it_has():
+    free = available(CPU)
+    assert free is None or free > 2**20
+
+
+def test_a_watch_sees_what_the_backward_pass_holds_and_that_it_lets_go():
+    net = nn.Sequential(nn.Linear(10, 100, bias=False), nn.ReLU(), nn.Linear(100, 1, bias=False))
+    weights = 4 * (1000 + 100)
+    x = torch.zeros(5, 10)
+    watch = Watch(net.parameters())
+    assert watch.bytes == weights
+    with watch:
+        loss = net(x).sum()
+        held = watch.bytes
+        loss.backward()
+        net.zero_grad()
+        del loss
+    # Kept for the gradients: the input of ReLU is freed, its output is not.
+    assert held >= weights + 4 * 500
+    assert max(watch.curve) >= weights + 4 * (500 + 1000 + 100)
+    assert watch.bytes == weights
+
+
+def test_what_does_not_grow_with_the_batch_is_told_apart():
+    weights, batches = 1000, (2, 4)
+    few, many = ([weights + 10 * b, weights + 500 + 3 * b] for b in batches)
+    step = Footprint.between(few, many, batches, 2.0)
+    assert step.at(10) == 2 * (weights + 500 + 30)
+    assert step.at(1000) == 2 * (weights + 10_000)
+    assert step.largest(step.at(1000)) == 1000
+    assert step.largest(2 * weights) == 0
+
+
+def test_steps_of_different_lengths_are_compared_by_their_peaks():
+    step = Footprint.between([20, 5], [30, 5, 5], (2, 4), 1.0)
+    assert step.at(10) == 60
