@@ -72,7 +72,7 @@ RECIPES: dict[str, Recipe] = {
     "digits": Recipe(
         about="The embedded digits, searched and evaluated in about two minutes on a laptop's CPU.",
         # Pruning follows the learning rate of alpha times the steps; in 264 steps it shows at ten times the usual rate.
-        search={"epochs": 12, "channels": 4, "depth": 3, "lr": 0.05, "alpha_lr": 3e-3},
+        search={"epochs": 12, "batch": 64, "channels": 4, "depth": 3, "lr": 0.05, "alpha_lr": 3e-3},
         evaluate={
             "epochs": 24,
             "batch": 64,
@@ -91,7 +91,15 @@ RECIPES: dict[str, Recipe] = {
             "Your own pictures on a laptop's CPU: half resolution, small nets, and at most 4,000 pictures in the "
             "search. For a first look; on a GPU, or with more time, take more epochs and channels."
         ),
-        search={"epochs": 20, "channels": 8, "depth": 5, "stem": "cifar-half", "lr": 0.05, "alpha_lr": 1e-3},
+        search={
+            "epochs": 20,
+            "batch": 64,
+            "channels": 8,
+            "depth": 5,
+            "stem": "cifar-half",
+            "lr": 0.05,
+            "alpha_lr": 1e-3,
+        },
         evaluate={
             "epochs": 40,
             "batch": 64,

@@ -154,7 +154,7 @@ def test_spaces_of_other_sizes_are_read_too():
     assert without(darts, "none").column("none") is None
 
 
-def test_discarded_is_the_weight_beside_the_strongest_kept_operation():
+def test_discarded_is_the_share_of_the_weight_beside_the_strongest_kept_operation():
     mix = torch.tensor([[0.5, 0.3, 0.2], [0.0, 1.0, 0.0], [0.9, 0.6, 0.1]])
     keep = torch.tensor([[True, True, True], [False, True, False], [False, True, True]])
-    torch.testing.assert_close(discarded(mix, keep), torch.tensor([0.5, 0.0, 0.1]))
+    torch.testing.assert_close(discarded(mix, keep), torch.tensor([0.5, 0.0, 0.1 / 0.7]))

@@ -119,8 +119,8 @@ def test_a_search_leaves_the_method_as_it_was(quick):
 
 
 def test_penalties_move_alpha(quick):
-    def against_none(mix, keep, moment):
-        return 100 * mix[:, 0].mean()
+    def against_none(at):
+        return 100 * at.mix[:, 0].mean()
 
     plain, pushed = (quick(replace(darts, regularizers=rules)) for rules in ((), (against_none,)))
     shares = [result.trace[-1]["indicators"]["none_share"] for result in (plain, pushed)]
@@ -261,8 +261,8 @@ def test_a_loss_that_leaves_the_numbers_ends_the_search_and_says_what_helps(quic
 
 
 def test_a_good_checkpoint_outlives_a_later_loss_that_is_not_a_number(quick, tmp_path: Path):
-    def poison(mix, keep, moment):
-        return (mix * (float("inf") if moment.epoch == 1 else 0.0)).sum()
+    def poison(at):
+        return (at.mix * (float("inf") if at.moment.epoch == 1 else 0.0)).sum()
 
     with pytest.raises(NotFinite):
         quick(replace(sparse, regularizers=(poison,)), out=tmp_path / "run")

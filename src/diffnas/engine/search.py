@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from diffnas.components import discretize, indicators, schedule, update, weighting
 from diffnas.components.level import Batch
+from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment
 from diffnas.data import DataSet
 from diffnas.data.augment import augment
@@ -252,7 +253,8 @@ class _Search:
 
     def move_alpha(self, gradients: Sequence[Tensor]) -> None:
         if not self.frozen:
-            update.move(self.state.alpha_optimizer, self.state.arch, gradients, self.state.keep)
+            competing = weighting.competes(self.state.weighting)
+            update.move(self.state.alpha_optimizer, self.state.arch, gradients, self.state.keep, competing=competing)
 
     def move_weights(self) -> None:
         if self.settings.clip:
@@ -290,19 +292,21 @@ class _Search:
     def penalty(self, mix: Tensor) -> Tensor | float:
         if not self.method.regularizers:
             return 0.0
-        return torch.stack([rule(mix, self.state.keep, self.now) for rule in self.method.regularizers]).sum()
+        state = self.state
+        at = relax(state.weighting, state.alpha, state.keep, self.now, self.space, mix=mix)
+        return torch.stack([rule(at) for rule in self.method.regularizers]).sum()
 
     @torch.no_grad()
-    def final_mix(self) -> Tensor:
-        """The mixing weights in float64 and without sampling: what decisions are made on."""
+    def at_rest(self) -> Relaxation:
+        """The relaxation in float64 and without sampling: what decisions are made on."""
         quiet = replace(self.drive.moment(), generator=None)
-        return self.state.weighting(self.state.alpha.double(), self.state.keep, quiet)
+        return relax(self.state.weighting, self.state.alpha.double(), self.state.keep, quiet, self.space)
 
     def prune(self) -> None:
         state = self.state
         if self.method.pruning is None or self.frozen or state.epoch < self.settings.prune_warmup:
             return
-        keep = self.method.pruning(self.final_mix(), state.keep, replace(self.drive.moment(), generator=None))
+        keep = self.method.pruning(self.at_rest())
         if bool((state.keep & ~keep).any()):
             state.prune_(keep)
             self.macs = 0
@@ -322,9 +326,9 @@ class _Search:
         if self.settings.prune_every == "epoch":
             self.prune()
         self.measure_macs()
-        mix = self.final_mix().cpu()
-        keep = state.keep.cpu()
-        found = self.method.discretize(mix, keep, self.space)
+        at = self.at_rest()
+        mix, keep = at.mix.cpu(), at.keep.cpu()
+        found = self.method.discretize(at.open.cpu(), keep, self.space)
         measured = indicators.measure(mix, keep, found, self.space)
         self.warn(indicators.warnings(measured, found))
         held_out = self.method.level.data == "halves"

@@ -59,11 +59,16 @@ class SearchState:
         """Everything that the update moves: alpha first."""
         return [self.alpha, *weighting.parameters(self.weighting)]
 
+    @property
+    def movable(self) -> Tensor:
+        """The entries of alpha that a step may change, ``(edges, ops)``, bool."""
+        return update.movable(self.keep, competing=weighting.competes(self.weighting))
+
     def prune_(self, keep: Tensor) -> None:
         """Keep only what ``keep`` says, for good: modules, parameters and all that optimisers remember of them."""
         self.keep = self.keep & keep
         assert bool(self.keep.any(dim=1).all()), "an edge may never lose its last operation"
-        update.forget(self.alpha_optimizer, self.alpha, ~update.movable(self.keep))
+        update.forget(self.alpha_optimizer, self.alpha, ~self.movable)
         self.supernet.prune_(self.keep)
         alive = set(self.supernet.parameters())
         (group,) = self.weight_optimizer.param_groups
