@@ -50,6 +50,33 @@ RECIPES: dict[str, Recipe] = {
             "cutout": 0,
         },
     ),
+    "path-regularized-cifar10": Recipe(
+        about=(
+            "The final training of Path-regularized DARTS (Zhou et al., 2020) on CIFAR-10; its search is the method's "
+            "own. Their code picks the best epoch by test accuracy: here the last one counts. GPU-days."
+        ),
+        evaluate={"batch": 128, "drop_path": 0.3},
+    ),
+    "path-regularized-cifar100": Recipe(
+        about="The same on CIFAR-100, with more dropping of paths.",
+        evaluate={"batch": 128, "drop_path": 0.4},
+    ),
+    "path-regularized-imagenet": Recipe(
+        about=(
+            "The final training of Path-regularized DARTS on ImageNet, but for two things: their learning rate falls "
+            "in a straight line, here in a cosine, and they jitter colors. GPU-weeks."
+        ),
+        evaluate={
+            "epochs": 250,
+            "batch": 256,
+            "lr": 0.1,
+            "weight_decay": 3e-5,
+            "label_smoothing": 0.2,
+            "drop_path": 0.0,
+            "cutout": 0,
+            "stem": "imagenet",
+        },
+    ),
     "darts-small": Recipe(
         about=(
             "The DARTS space in minutes on a laptop: 5,000 pictures, 8 channels, 5 cells, half resolution. alpha's "
