@@ -63,13 +63,14 @@ RECIPES: dict[str, Recipe] = {
     ),
     "path-regularized-imagenet": Recipe(
         about=(
-            "The final training of Path-regularized DARTS on ImageNet, but for two things: their learning rate falls "
-            "in a straight line, here in a cosine, and they jitter colors. GPU-weeks."
+            "The final training of Path-regularized DARTS on ImageNet, but for the jitter of colors that they add to "
+            "the pictures. GPU-weeks."
         ),
         evaluate={
             "epochs": 250,
             "batch": 256,
             "lr": 0.1,
+            "lr_fall": "line",
             "weight_decay": 3e-5,
             "label_smoothing": 0.2,
             "drop_path": 0.0,
