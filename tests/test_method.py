@@ -134,6 +134,7 @@ def test_path_regularized_is_its_ablations_put_together():
     assert parts["gates-group"] + parts["gates-path"] == parts["path-regularized"]
     told = [components(METHODS[name]) for name in parts]
     assert len({tuple(part for role, part in each.items() if role != "regularizers") for each in told}) == 1
+    assert told[3]["regularizers"] == "(group_sparsity(skip=0.01, rest=0.005), path_depth(weight=0.005))"
     assert told[0]["weighting"] == (
         "HardConcrete(temperature=linear(start=1.0, stop=0.1, every='epoch'), low=-0.1, high=1.1)"
     )

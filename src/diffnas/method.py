@@ -187,6 +187,9 @@ sparse_progressive = replace(
 # What is known of the training in the released search of Zhou et al. (2020); the paper's own is not.
 _ZHOU_SETTINGS = {"epochs": 200, "batch": 250, "nesterov": True, "weight_decay": 5e-4}
 
+_groups = partial(regularizer.group_sparsity, skip=0.01, rest=0.005)
+_path = partial(regularizer.path_depth, weight=0.005)
+
 gates = Method(
     name="gates",
     about=(
@@ -204,14 +207,14 @@ gates_group = replace(
     gates,
     name="gates-group",
     about="Gates with the group-structured sparsity penalty, heavier on skips; an ablation of path-regularized.",
-    regularizers=(regularizer.group_sparsity,),
+    regularizers=(_groups,),
 )
 
 gates_path = replace(
     gates,
     name="gates-path",
     about="Gates with the reward for deep chains of operations that learn; an ablation of path-regularized.",
-    regularizers=(regularizer.path_depth,),
+    regularizers=(_path,),
 )
 
 path_regularized = replace(
@@ -221,7 +224,7 @@ path_regularized = replace(
         "Path-regularized DARTS (Zhou et al., 2020), the paper's form: independent hard-concrete gates, a sparsity "
         "penalty heavier on skips, and a reward for deep chains of operations that learn."
     ),
-    regularizers=(regularizer.group_sparsity, regularizer.path_depth),
+    regularizers=(_groups, _path),
 )
 
 path_regularized_released = replace(
@@ -235,7 +238,10 @@ path_regularized_released = replace(
     level=level.weights_first,
     pruning=None,
     discretize=partial(discretize.strongest_pairs, shares=True, absent_below=0.5),
-    regularizers=(regularizer.hinged_groups, regularizer.path_of_chosen),
+    regularizers=(
+        partial(regularizer.hinged_groups, skip=0.01, rest=0.005, margin=0.2),
+        partial(regularizer.path_of_chosen, weight=0.005),
+    ),
     settings={**_ZHOU_SETTINGS, "depth": 6},
 )
 
@@ -250,7 +256,7 @@ sparse_path = replace(
     sparse,
     name="sparse-path",
     about="The sparse method with the reward for deep chains of Path-regularized DARTS. In neither paper.",
-    regularizers=(partial(regularizer.path_depth, joined="sum"),),
+    regularizers=(partial(_path, joined="sum"),),
 )
 
 METHODS: dict[str, Method] = {

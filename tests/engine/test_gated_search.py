@@ -3,9 +3,10 @@
 from dataclasses import replace
 from functools import partial
 
+import pytest
 import torch
 
-from diffnas.components import pruning, regularizer
+from diffnas.components import discretize, pruning, regularizer
 from diffnas.components.schedule import Moment, linear
 from diffnas.method import gates
 from diffnas.space import nas_bench_201, s3, without
@@ -22,6 +23,11 @@ def test_gates_that_shut_leave_the_supernet_and_every_edge_keeps_one_that_can_be
     assert keep[:, 1:].any(dim=1).all()
     for cell in result.genotype.cells.values():
         assert [len(cell.incoming(node)) for node in range(2, 6)] == [2, 2, 2, 2]
+
+
+def test_a_gate_of_none_may_not_decide_an_edge(quick):
+    with pytest.raises(ValueError, match=r"in space 'nas-bench-201' strongest-inputs .* strongest-pairs:0.5"):
+        quick(replace(gates, discretize=discretize.strongest_inputs))
 
 
 def test_gates_at_rest_are_what_the_trace_holds(quick):

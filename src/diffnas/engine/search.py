@@ -155,6 +155,12 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
+    gated = not weighting.competes(method.weighting)
+    if gated and space.in_degree is None and method.discretize is discretize.strongest_inputs:
+        raise ValueError(
+            f"in space {space.name!r} strongest-inputs lets 'none' win an edge, and a gate of 'none' says nothing. "
+            "Read gates off by strongest-pairs:0.5, under which an edge is absent if all its gates are shut."
+        )
     widest = max(sum(row) for row in space.offered)
     order = _first_order(method)
     if not order >= 1:
