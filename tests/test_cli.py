@@ -125,6 +125,7 @@ def test_every_option_reaches_its_setting(tmp_path):
     }
     words = [word for pair in options.values() for word in pair]
     parts = ["--weighting", "entmax:2", "--level", "bilevel", "--stopping", "all-decided", "--pruning", "none"]
+    parts += ["--regularizers", "groups:0.2:0.1,path-sum"]
     out = tmp_path / "run"
     given = ["--space", "nas-bench-201", "--train", "100", "--epochs", "1", "--channels", "4", "--cells", "3"]
     assert (
@@ -140,6 +141,7 @@ def test_every_option_reaches_its_setting(tmp_path):
     method = record["method"]
     assert (method["weighting"], method["level"], method["pruning"]) == ("entmax(order=2.0)", "bilevel", "None")
     assert (method["stopping"], method["discretize"]) == ("(all_decided)", "strongest_inputs")
+    assert method["regularizers"] == "(group_sparsity(skip=0.2, rest=0.1), path_depth(joined='sum'))"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -5,7 +5,7 @@ import pytest
 
 from diffnas.components import level, pruning, schedule, weighting
 from diffnas.components.weighting import LearnedEntmax
-from diffnas.method import COMPONENTS, METHODS, component, components, compose, darts, describe, sparse
+from diffnas.method import COMPONENTS, METHODS, component, components, compose, darts, describe, gates, sparse
 
 
 def test_the_published_methods_are_what_their_papers_say():
@@ -45,7 +45,8 @@ def test_a_misspelt_method_gets_a_suggestion():
 @pytest.mark.parametrize(("role", "name"), [(role, name) for role, names in COMPONENTS.items() for name in names])
 def test_every_component_can_be_named(role: str, name: str):
     made = component(role, name)
-    replaced = replace(darts if role != "pruning" else sparse, **{role: made})
+    base = {"exact-zero": sparse, "shut": gates}.get(name, darts)
+    replaced = replace(base, **{role: made})
     assert components(replaced)[role] == describe(made)
 
 
@@ -56,6 +57,18 @@ def test_every_component_can_be_named(role: str, name: str):
         ("weighting", "softmax:0.5", "softmax(temperature=0.5)"),
         ("pruning", "exact-zero:0.15", "exact_zero(start=0.15)"),
         ("weighting", "learned-entmax:2", "LearnedEntmax(order=2, low=1.05, high=3.5)"),
+        ("weighting", "gates:0.5", "HardConcrete(temperature=0.5, low=-0.1, high=1.1)"),
+        (
+            "weighting",
+            "strongest-gates:1",
+            "StrongestGates(gates=HardConcrete(temperature=linear(start=1.0, stop=0.1, every='epoch'), low=-0.1, "
+            "high=1.1), count=1, exclude=0.4)",
+        ),
+        ("pruning", "shut:0.1", "shut(below=0.1)"),
+        ("regularizers", "none", "()"),
+        ("regularizers", "groups:0.2:0.1, path:0.1", "(group_sparsity(skip=0.2, rest=0.1), path_depth(weight=0.1))"),
+        ("regularizers", "path-sum", "(path_depth(joined='sum'))"),
+        ("discretize", "strongest-pairs:0.5", "strongest_pairs(absent_below=0.5)"),
     ],
 )
 def test_options_follow_a_colon(role: str, text: str, described: str):
@@ -72,6 +85,8 @@ def test_options_follow_a_colon(role: str, text: str, described: str):
         ("level", "single:1"),
         ("pruning", "none:1"),
         ("discretize", "winners:2"),
+        ("weighting", "gates:0"),
+        ("weighting", "strongest-gates:0"),
     ],
 )
 def test_options_that_a_component_does_not_take_are_refused(role: str, text: str):
@@ -97,6 +112,33 @@ def test_pruning_at_zero_is_refused_where_no_weight_is_ever_zero(weigh):
 @pytest.mark.parametrize("weigh", [weighting.entmax, partial(weighting.entmax, order=1.5), LearnedEntmax()])
 def test_pruning_at_zero_goes_with_every_entmax(weigh):
     assert replace(darts, weighting=weigh, pruning=pruning.exact_zero).weighting is weigh
+
+
+REFUSED = {
+    "exact zeros of gates": ("gates", {"pruning": "exact-zero"}, "could leave an edge without any operation"),
+    "gates with the pruning of entmax": ("sparse", {"weighting": "gates"}, "could leave an edge without any operation"),
+    "a threshold for competing weights": ("darts", {"pruning": "shut"}, "has no gates"),
+    "gates won by none": ("gates", {"discretize": "winners"}, "a gate of 'none' multiplies zeros"),
+}
+
+
+@pytest.mark.parametrize(("method", "parts", "reason"), REFUSED.values(), ids=REFUSED)
+def test_parts_that_cannot_work_together_are_refused_with_the_reason(method: str, parts: dict[str, str], reason: str):
+    with pytest.raises(ValueError, match=reason):
+        compose(method, parts)
+
+
+def test_path_regularized_is_its_ablations_put_together():
+    parts = {name: METHODS[name].regularizers for name in ("gates", "gates-group", "gates-path", "path-regularized")}
+    assert parts["gates"] == ()
+    assert parts["gates-group"] + parts["gates-path"] == parts["path-regularized"]
+    told = [components(METHODS[name]) for name in parts]
+    assert len({tuple(part for role, part in each.items() if role != "regularizers") for each in told}) == 1
+    assert told[3]["regularizers"] == "(group_sparsity(skip=0.01, rest=0.005), path_depth(weight=0.005))"
+    assert told[0]["weighting"] == (
+        "HardConcrete(temperature=linear(start=1.0, stop=0.1, every='epoch'), low=-0.1, high=1.1)"
+    )
+    assert (told[0]["level"], told[0]["pruning"]) == ("bilevel", "shut")
 
 
 def test_components_replace_those_of_a_method():

@@ -8,24 +8,22 @@ Compose your own with ``dataclasses.replace``::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from diffnas.components import discretize, level, pruning, schedule, stopping, update, weighting
+from diffnas.components import discretize, level, pruning, regularizer, schedule, stopping, update, weighting
 from diffnas.components.discretize import Discretize
+from diffnas.components.gates import Gates, HardConcrete, StrongestGates
 from diffnas.components.level import Level
 from diffnas.components.pruning import Pruning
-from diffnas.components.schedule import Moment
+from diffnas.components.regularizer import Regularizer
 from diffnas.components.stopping import Stopping
 from diffnas.components.update import Update
 from diffnas.components.weighting import Weighting
 from diffnas.lookup import lookup
-
-# A penalty on the mixing weights, added to the loss that moves alpha: (mix, keep, moment) -> scalar.
-Regularizer = Callable[[Tensor, Tensor, Moment], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +36,7 @@ class Method:
         weighting: alpha, keep -> mixing weights.
         level: which loss moves alpha and which the weights.
         update: how alpha moves.
-        regularizers: penalties added to the loss that moves alpha.
+        regularizers: penalties on the relaxed architecture, added to the loss that moves alpha.
         pruning: which operations leave the supernet for good; None keeps all.
         stopping: reasons to end before the last epoch.
         discretize: how the cell is read off.
@@ -60,6 +58,22 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        gated = isinstance(self.weighting, Gates)
+        if gated and _is(self.pruning, pruning.exact_zero):
+            raise ValueError(
+                "gates shut independently of each other, so exact-zero pruning could leave an edge without any "
+                "operation. Prune gates with shut, which keeps the likeliest of each edge."
+            )
+        if not gated and _is(self.pruning, pruning.shut):
+            raise ValueError(
+                f"{describe(self.weighting)} has no gates: its operations compete, and most of an edge's weights lie "
+                "below 1/2. Prune by shut only with gates, entmax by exact-zero."
+            )
+        if gated and _is(self.discretize, discretize.winners) and not _without_none(self.discretize):
+            raise ValueError(
+                "a gate of 'none' multiplies zeros, so how far it is open says nothing, and it must not win an edge. "
+                "Read gates off by strongest-pairs, strongest-inputs or winners-without-none."
+            )
         if _is(self.pruning, pruning.exact_zero) and not _sparse(self.weighting):
             raise ValueError(
                 f"{describe(self.weighting)} never gives a weight of exactly zero, so exact-zero pruning would remove "
@@ -77,6 +91,10 @@ def _sparse(component: Weighting) -> bool:
     return _is(component, weighting.entmax) or isinstance(component, weighting.LearnedEntmax)
 
 
+def _without_none(component: object) -> bool:
+    return isinstance(component, partial) and component.keywords.get("none") is False
+
+
 def describe(component: object) -> str:
     """A component as text, options included: what the run folder keeps and what two runs are compared by.
 
@@ -90,6 +108,9 @@ def describe(component: object) -> str:
         return describe(component.step).removesuffix("_step")
     if isinstance(component, tuple):
         return "(" + ", ".join(describe(part) for part in component) + ")"
+    if is_dataclass(component) and not isinstance(component, type):
+        options = ", ".join(f"{part.name}={describe(getattr(component, part.name))}" for part in fields(component))
+        return f"{type(component).__name__}({options})"
     if isinstance(component, nn.Module):
         return f"{type(component).__name__}({component.extra_repr()})"
     return component.__name__ if callable(component) and hasattr(component, "__name__") else repr(component)
@@ -163,6 +184,81 @@ sparse_progressive = replace(
     pruning=partial(pruning.exact_zero, start=0.15),
 )
 
+# What is known of the training in the released search of Zhou et al. (2020); the paper's own is not.
+_ZHOU_SETTINGS = {"epochs": 200, "batch": 250, "nesterov": True, "weight_decay": 5e-4}
+
+_groups = partial(regularizer.group_sparsity, skip=0.01, rest=0.005)
+_path = partial(regularizer.path_depth, weight=0.005)
+
+gates = Method(
+    name="gates",
+    about=(
+        "Independent hard-concrete gates alone, without penalties: the ablation of Path-regularized DARTS (Zhou et "
+        "al., 2020). An operation leaves for good once its gate is more likely shut than open."
+    ),
+    weighting=HardConcrete(),
+    level=level.bilevel,
+    pruning=pruning.shut,
+    discretize=partial(discretize.strongest_pairs, absent_below=0.5),
+    settings=_ZHOU_SETTINGS,
+)
+
+gates_group = replace(
+    gates,
+    name="gates-group",
+    about="Gates with the group-structured sparsity penalty, heavier on skips; an ablation of path-regularized.",
+    regularizers=(_groups,),
+)
+
+gates_path = replace(
+    gates,
+    name="gates-path",
+    about="Gates with the reward for deep chains of operations that learn; an ablation of path-regularized.",
+    regularizers=(_path,),
+)
+
+path_regularized = replace(
+    gates,
+    name="path-regularized",
+    about=(
+        "Path-regularized DARTS (Zhou et al., 2020), the paper's form: independent hard-concrete gates, a sparsity "
+        "penalty heavier on skips, and a reward for deep chains of operations that learn."
+    ),
+    regularizers=(_groups, _path),
+)
+
+path_regularized_released = replace(
+    path_regularized,
+    name="path-regularized-released",
+    about=(
+        "Path-regularized DARTS as its released code has it: two operations an edge at weight 1 with straight-through "
+        "gradients, others excluded by chance, three groups with a hinge, its own path term; 6 cells."
+    ),
+    weighting=StrongestGates(),
+    level=level.weights_first,
+    pruning=None,
+    discretize=partial(discretize.strongest_pairs, shares=True, absent_below=0.5),
+    regularizers=(
+        partial(regularizer.hinged_groups, skip=0.01, rest=0.005, margin=0.2),
+        partial(regularizer.path_of_chosen, weight=0.005),
+    ),
+    settings={**_ZHOU_SETTINGS, "depth": 6},
+)
+
+gates_single = replace(
+    gates,
+    name="gates-single",
+    about="Gates on a single level: they and the weights follow one training loss. In neither paper.",
+    level=level.single,
+)
+
+sparse_path = replace(
+    sparse,
+    name="sparse-path",
+    about="The sparse method with the reward for deep chains of Path-regularized DARTS. In neither paper.",
+    regularizers=(partial(_path, joined="sum"),),
+)
+
 METHODS: dict[str, Method] = {
     "sparse": sparse,
     "entmax3-single": sparse,
@@ -172,11 +268,24 @@ METHODS: dict[str, Method] = {
     "sparse-progressive": sparse_progressive,
     "darts": darts,
     "single-level": single_level,
+    "path-regularized": path_regularized,
+    "path-regularized-released": path_regularized_released,
+    "gates": gates,
+    "gates-group": gates_group,
+    "gates-path": gates_path,
+    "gates-single": gates_single,
+    "sparse-path": sparse_path,
 }
 
 
-def _option(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    return lambda *values: partial(function, **dict(zip((name,), values, strict=True))) if values else function
+def _option(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
+    """What binds the options ``names`` of a function, all of them or none."""
+    return lambda *values: partial(function, **dict(zip(names, values, strict=True))) if values else function
+
+
+def _one(build: Callable[..., Any]) -> Callable[..., Any]:
+    """The same as a tuple of one, for roles that take several."""
+    return lambda *values: (build(*values),)
 
 
 # What the command line may name in place of a method's own component: text -> builder, options after a colon.
@@ -186,29 +295,58 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "entmax": _option(weighting.entmax, "order"),
         "learned-entmax": weighting.LearnedEntmax,
         "uniform": lambda: weighting.uniform,
+        "gates": lambda *values: _option(HardConcrete, "temperature")(*values)(),
+        "strongest-gates": lambda *values: _option(StrongestGates, "count")(*map(int, values))(),
     },
-    "level": {"single": lambda: level.single, "bilevel": lambda: level.bilevel},
-    "pruning": {"none": lambda: None, "exact-zero": _option(pruning.exact_zero, "start")},
+    "level": {
+        "single": lambda: level.single,
+        "bilevel": lambda: level.bilevel,
+        "weights-first": lambda: level.weights_first,
+    },
+    "regularizers": {
+        "none": lambda: (),
+        "groups": _one(_option(regularizer.group_sparsity, "skip", "rest")),
+        "path": _one(_option(regularizer.path_depth, "weight")),
+        "path-sum": _one(_option(partial(regularizer.path_depth, joined="sum"), "weight")),
+        "path-any": _one(_option(partial(regularizer.path_depth, joined="any"), "weight")),
+        "hinged-groups": _one(_option(regularizer.hinged_groups, "skip", "rest")),
+        "path-of-chosen": _one(_option(regularizer.path_of_chosen, "weight")),
+    },
+    "pruning": {
+        "none": lambda: None,
+        "exact-zero": _option(pruning.exact_zero, "start"),
+        "shut": _option(pruning.shut, "below"),
+    },
     "stopping": {"none": lambda: (), "all-decided": lambda: (stopping.all_decided,)},
     "discretize": {
         "winners": lambda: discretize.winners,
         "winners-without-none": lambda: partial(discretize.winners, none=False),
         "strongest-inputs": lambda: discretize.strongest_inputs,
+        "strongest-pairs": _option(discretize.strongest_pairs, "absent_below"),
     },
 }
 
 
 def component(role: str, text: str) -> Any:
-    """A component from its text, such as ``entmax:3``.
+    """A component from its text, such as ``entmax:3``; several regularizers or stopping rules are joined by commas.
 
     Raises:
         ValueError: for a role or a name that is not in ``COMPONENTS``, or options it does not take.
 
     >>> describe(component("weighting", "entmax:2"))
     'entmax(order=2.0)'
+    >>> describe(component("regularizers", "groups:0.2:0.1,path"))
+    '(group_sparsity(skip=0.2, rest=0.1), path_depth)'
     """
-    name, *options = text.split(":")
-    build = lookup(role, name, lookup("component", role, COMPONENTS))
+    table = lookup("component", role, COMPONENTS)
+    if role in ("regularizers", "stopping"):
+        return tuple(part for each in text.split(",") for part in _build(role, each, table))
+    return _build(role, text, table)
+
+
+def _build(role: str, text: str, table: Mapping[str, Callable[..., Any]]) -> Any:
+    name, *options = text.strip().split(":")
+    build = lookup(role, name, table)
     try:
         return build(*(float(option) for option in options))
     except (TypeError, ValueError) as error:

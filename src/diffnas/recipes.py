@@ -50,6 +50,34 @@ RECIPES: dict[str, Recipe] = {
             "cutout": 0,
         },
     ),
+    "path-regularized-cifar10": Recipe(
+        about=(
+            "The final training of Path-regularized DARTS (Zhou et al., 2020) on CIFAR-10; its search is the method's "
+            "own. Their code picks the best epoch by test accuracy: here the last one counts. GPU-days."
+        ),
+        evaluate={"batch": 128, "drop_path": 0.3},
+    ),
+    "path-regularized-cifar100": Recipe(
+        about="The same on CIFAR-100, with more dropping of paths.",
+        evaluate={"batch": 128, "drop_path": 0.4},
+    ),
+    "path-regularized-imagenet": Recipe(
+        about=(
+            "The final training of Path-regularized DARTS on ImageNet, but for the jitter of colors that they add to "
+            "the pictures. GPU-weeks."
+        ),
+        evaluate={
+            "epochs": 250,
+            "batch": 256,
+            "lr": 0.1,
+            "lr_fall": "line",
+            "weight_decay": 3e-5,
+            "label_smoothing": 0.2,
+            "drop_path": 0.0,
+            "cutout": 0,
+            "stem": "imagenet",
+        },
+    ),
     "darts-small": Recipe(
         about=(
             "The DARTS space in minutes on a laptop: 5,000 pictures, 8 channels, 5 cells, half resolution. alpha's "
@@ -72,7 +100,7 @@ RECIPES: dict[str, Recipe] = {
     "digits": Recipe(
         about="The embedded digits, searched and evaluated in about two minutes on a laptop's CPU.",
         # Pruning follows the learning rate of alpha times the steps; in 264 steps it shows at ten times the usual rate.
-        search={"epochs": 12, "channels": 4, "depth": 3, "lr": 0.05, "alpha_lr": 3e-3},
+        search={"epochs": 12, "batch": 64, "channels": 4, "depth": 3, "lr": 0.05, "alpha_lr": 3e-3},
         evaluate={
             "epochs": 24,
             "batch": 64,
@@ -91,7 +119,15 @@ RECIPES: dict[str, Recipe] = {
             "Your own pictures on a laptop's CPU: half resolution, small nets, and at most 4,000 pictures in the "
             "search. For a first look; on a GPU, or with more time, take more epochs and channels."
         ),
-        search={"epochs": 20, "channels": 8, "depth": 5, "stem": "cifar-half", "lr": 0.05, "alpha_lr": 1e-3},
+        search={
+            "epochs": 20,
+            "batch": 64,
+            "channels": 8,
+            "depth": 5,
+            "stem": "cifar-half",
+            "lr": 0.05,
+            "alpha_lr": 1e-3,
+        },
         evaluate={
             "epochs": 40,
             "batch": 64,

@@ -30,6 +30,9 @@ DARTS_OPS = (
 )
 NAS_BENCH_201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
+# Operations without weights of their own; every other one, a user's own among them, counts as one that learns.
+WEIGHTLESS_OPS = frozenset({"none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise"})
+
 
 # What every text form of a genotype can hold.
 _NAME = re.compile(r"[\w.-]+")

@@ -1,9 +1,11 @@
 from collections.abc import Mapping
 
+import pytest
 import torch
 from torch import Tensor
 
-from diffnas.components.discretize import discarded, strongest_inputs, winners
+from diffnas.components.discretize import discarded, strongest_inputs, strongest_pairs, winners
+from diffnas.components.gates import HardConcrete
 from diffnas.components.schedule import Moment
 from diffnas.components.weighting import softmax
 from diffnas.genotype import Genotype
@@ -154,7 +156,76 @@ def test_spaces_of_other_sizes_are_read_too():
     assert without(darts, "none").column("none") is None
 
 
-def test_discarded_is_the_weight_beside_the_strongest_kept_operation():
+def test_discarded_is_the_share_of_the_weight_beside_the_strongest_kept_operation():
     mix = torch.tensor([[0.5, 0.3, 0.2], [0.0, 1.0, 0.0], [0.9, 0.6, 0.1]])
     keep = torch.tensor([[True, True, True], [False, True, False], [False, True, True]])
-    torch.testing.assert_close(discarded(mix, keep), torch.tensor([0.5, 0.0, 0.1]))
+    torch.testing.assert_close(discarded(mix, keep), torch.tensor([0.5, 0.0, 0.1 / 0.7]))
+
+
+def test_a_node_keeps_its_two_strongest_pairs_even_from_one_input():
+    scores = scored(
+        darts,
+        {
+            ("normal", 0, 3): {"sep_conv_3x3": 0.9, "dil_conv_5x5": 0.8, "none": 1.0},
+            ("normal", 2, 3): {"skip_connect": 0.7},
+        },
+    )
+    assert into(strongest_pairs(scores, EVERYTHING, darts), 3) == [("sep_conv_3x3", 0), ("dil_conv_5x5", 0)]
+    assert into(strongest_inputs(scores, EVERYTHING, darts), 3) == [("sep_conv_3x3", 0), ("skip_connect", 2)]
+    keep = EVERYTHING.clone()
+    keep[2, darts.ops.index("dil_conv_5x5")] = False
+    assert into(strongest_pairs(scores, keep, darts), 3) == [("sep_conv_3x3", 0), ("skip_connect", 2)]
+
+
+def test_shares_of_the_odds_rank_gates_by_the_softmax_of_alpha():
+    alpha = scored(
+        darts,
+        {
+            ("normal", 0, 3): {"sep_conv_3x3": 3.0, "sep_conv_5x5": 2.9, "none": 3.0},
+            ("normal", 1, 3): {"dil_conv_3x3": 2.0},
+            ("normal", 2, 3): {"dil_conv_5x5": 1.0},
+        },
+        floor=0.0,
+    ).double()
+    likely = HardConcrete(temperature=0.1).open(alpha, EVERYTHING, Moment(epoch=0, step=0, epochs=1, steps=1))
+    assert into(strongest_pairs(likely, EVERYTHING, darts), 3) == [("sep_conv_3x3", 0), ("sep_conv_5x5", 0)]
+    shares = alpha.softmax(dim=1)
+    found = strongest_pairs(likely, EVERYTHING, darts, shares=True)
+    assert found == strongest_pairs(shares, EVERYTHING, darts)
+    assert into(found, 3) == [("dil_conv_3x3", 1), ("sep_conv_3x3", 0)]
+
+
+def test_shares_are_those_of_what_is_kept_and_never_not_a_number():
+    likely = torch.rand(28, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    keep = torch.rand(28, 8, generator=torch.Generator().manual_seed(1)) < 0.5
+    keep[3] = False
+    likely[0, :2] = torch.tensor([0.0, 1.0])
+    likely = likely * keep
+    found = strongest_pairs(likely, keep, darts, shares=True)
+    odds = likely.clamp(1e-15, 1 - 1e-15)
+    odds = odds / (1 - odds) * keep
+    assert found == strongest_pairs(odds / odds.sum(dim=1, keepdim=True).clamp_min(1e-300), keep, darts)
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_without_an_in_degree_an_edge_is_absent_if_all_its_gates_are_shut(shares: bool):
+    likely = torch.tensor(
+        [
+            [0.9, 0.1, 0.6, 0.7, 0.2],
+            [0.9, 0.1, 0.2, 0.3, 0.4],
+            [0.0, 0.5, 0.1, 0.1, 0.1],
+            [0.9, 0.0, 0.0, 0.0, 0.0],
+            [0.1, 0.8, 0.8, 0.1, 0.1],
+            [0.9, 0.1, 0.1, 0.1, 0.95],
+        ]
+    )
+    keep = torch.ones(6, 5, dtype=torch.bool)
+    found = strongest_pairs(likely, keep, nas_bench_201, shares=shares, absent_below=0.5)
+    assert read(found) == [
+        ("nor_conv_3x3", 0, 1),
+        ("skip_connect", 1, 2),
+        ("skip_connect", 1, 3),
+        ("avg_pool_3x3", 2, 3),
+    ]
+    everywhere = strongest_pairs(likely, keep, nas_bench_201, shares=shares)
+    assert len(read(everywhere)) == 6

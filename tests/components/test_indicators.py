@@ -5,7 +5,7 @@ import torch
 
 from diffnas.components import indicators
 from diffnas.components.discretize import winners
-from diffnas.genotype import parse
+from diffnas.genotype import parse, published
 from diffnas.space import darts, nas_bench_201, s1, without
 
 RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
@@ -63,6 +63,23 @@ def test_signs_of_collapse_are_told_in_sentences(cell: str, none_share: float, t
     assert len(messages) == len(told)
     for message, part in zip(messages, told, strict=True):
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("cell", "depth"), [(RESNET, 2), (ALL_SKIP, 0), (RESNET.replace("|nor_conv_3x3~1", "|none~1"), 0)]
+)
+def test_depth_counts_what_learns_on_the_longest_path(cell: str, depth: int):
+    found = measured(torch.full((6, 5), 0.2), torch.ones(6, 5, dtype=torch.bool), cell)
+    assert found["normal_depth"] == depth
+
+
+def test_published_cells_are_as_deep_as_they_look():
+    mix, keep = torch.full((28, 8), 0.125), torch.ones(28, 8, dtype=torch.bool)
+    depths = {name: indicators.measure(mix, keep, published(name), darts) for name in ("PR_DARTS", "DARTS_V2")}
+    assert {name: (found["normal_depth"], found["reduce_depth"]) for name, found in depths.items()} == {
+        "PR_DARTS": (4, 4),
+        "DARTS_V2": (2, 0),
+    }
 
 
 def test_a_space_without_none_has_no_share_of_it():

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import Tensor
 
@@ -52,7 +53,15 @@ def test_two_levels_move_alpha_on_held_out_pictures_before_the_weights():
     assert level.bilevel.data == "halves"
 
 
-def test_two_levels_leave_held_out_pictures_alone_while_alpha_is_frozen():
+def test_two_levels_may_move_the_weights_first():
+    step = Recorded()
+    level.weights_first.step(step)
+    assert step.done == ["weight gradient on train", "move weights", "alpha gradient on held out", "move alpha"]
+    assert level.weights_first.data == "halves"
+
+
+@pytest.mark.parametrize("two_levels", [level.bilevel, level.weights_first], ids=["bilevel", "weights first"])
+def test_two_levels_leave_held_out_pictures_alone_while_alpha_is_frozen(two_levels: level.Level):
     step = Recorded(frozen=True)
-    level.bilevel.step(step)
+    two_levels.step(step)
     assert step.done == ["weight gradient on train", "move weights"]

@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 
-from diffnas.components.schedule import Moment, cosine, linear, value
+from diffnas.components.schedule import Moment, cosine, linear, slowing_line, value
 
 
 def at(epoch: int, step: int = 0, *, epochs: int = 10, steps: int = 5) -> Moment:
@@ -40,3 +40,18 @@ def test_the_cosine_is_the_closed_form_of_every_epoch():
     assert rates == pytest.approx(closed)
     assert rates[0] == 0.025
     assert rates[-1] > 0.001
+
+
+def test_a_slowing_line_falls_as_written_out_for_imagenet():
+    """250 epochs: 0.1 (245 - epoch) / 245, and 0.1 (250 - epoch) / (245 x 5) in the last five."""
+    rates = [slowing_line(at(epoch, 3, epochs=250), start=0.1, stop=0.0) for epoch in range(250)]
+    straight = [0.1 * (245 - epoch) / 245 for epoch in range(245)]
+    slow = [0.1 * (250 - epoch) / (245 * 5) for epoch in range(245, 250)]
+    assert rates == pytest.approx(straight + slow)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_a_slowing_line_shorter_than_its_tail_stays_between_its_ends():
+    rates = [slowing_line(at(epoch, epochs=3), start=0.5, stop=0.1) for epoch in range(3)]
+    assert rates == sorted(rates, reverse=True)
+    assert all(0.1 < rate <= 0.5 for rate in rates)

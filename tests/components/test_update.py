@@ -5,8 +5,6 @@ import torch
 from torch import Tensor
 
 from diffnas.components import entmax, update
-from diffnas.components.pruning import exact_zero
-from diffnas.components.schedule import Moment
 
 RATE, BETAS, DECAY = 3e-4, (0.5, 0.999), 1e-3
 
@@ -81,7 +79,7 @@ def test_a_dead_operation_never_revives_and_nothing_about_it_moves():
         update.move(optimizer, [alpha], [gradient], keep)
         mix = entmax.entmax(alpha.detach().double(), keep, 3.0)
         assert (mix[~keep] == 0).all(), f"an operation came back in step {step}"
-        smaller = keep & exact_zero(mix, keep, Moment(epoch=0, step=step, epochs=1, steps=200))
+        smaller = keep & (mix != 0)
         update.forget(optimizer, alpha, ~update.movable(smaller))
         died_at = torch.where(keep & ~smaller, alpha.detach(), died_at)
         keep = smaller
@@ -91,6 +89,13 @@ def test_a_dead_operation_never_revives_and_nothing_about_it_moves():
         assert all((moment[~update.movable(keep)] == 0).all() for moment in moments(optimizer, alpha))
     assert (keep.sum(dim=1) == 1).any(), "no edge was decided: the test shows nothing"
     assert (keep.sum(dim=1) > 1).any(), "no edge was left open: the test shows nothing"
+
+
+def test_the_last_gate_of_an_edge_goes_on_moving_where_nothing_competes():
+    alpha, keep = torch.zeros(1, 2, requires_grad=True), torch.tensor([[True, False]])
+    optimizer = update.adam([alpha])
+    update.move(optimizer, [alpha], [torch.ones(1, 2)], keep, competing=False)
+    assert alpha.flatten().tolist() == pytest.approx([-RATE, 0.0], rel=1e-4)
 
 
 def test_other_tensors_of_the_weighting_move_with_alpha():

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from diffnas.components import entmax, schedule, weighting
+from diffnas.components.gates import Gates
 from diffnas.components.schedule import Moment
 from diffnas.components.update import adam, move
 from diffnas.components.weighting import LearnedEntmax, Weighting
@@ -13,8 +14,9 @@ from diffnas.method import COMPONENTS, METHODS, component, describe
 START = Moment(epoch=0, step=0, epochs=10, steps=10)
 RISING = partial(weighting.entmax, order=partial(schedule.linear, start=1.0, stop=3.0, until=0.6))
 
-# Everything that can be named, everything that a method holds, and orders and schedules besides.
-WEIGHTINGS: dict[str, Weighting] = {
+# Everything that can be named, everything that a method holds, and orders and schedules besides; gates, whose
+# weights do not compete, have contracts of their own in test_gates.py.
+ALL: dict[str, Weighting] = {
     **{f"component {name}": component("weighting", name) for name in COMPONENTS["weighting"]},
     **{describe(method.weighting): method.weighting for method in METHODS.values()},
     "sharp softmax": partial(weighting.softmax, temperature=0.1),
@@ -23,6 +25,7 @@ WEIGHTINGS: dict[str, Weighting] = {
     "learned entmax 2.5": LearnedEntmax(2.5),
     "rising entmax": RISING,
 }
+WEIGHTINGS = {name: weigh for name, weigh in ALL.items() if not isinstance(weigh, Gates)}
 every_weighting = pytest.mark.parametrize("weigh", WEIGHTINGS.values(), ids=WEIGHTINGS)
 
 

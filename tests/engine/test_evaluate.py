@@ -50,6 +50,15 @@ def test_one_seed_gives_one_network_and_another_seed_another(data: DataSet):
     assert first.loss != other.loss
 
 
+def test_the_learning_rate_falls_as_it_is_told(data: DataSet):
+    rates = {
+        fall: [line["lr"] for line in run(data, settings=replace(TINY, epochs=3, lr=0.3, lr_fall=fall)).trace]
+        for fall in ("cosine", "line")
+    }
+    assert rates["cosine"] == pytest.approx([0.3, 0.225, 0.075])
+    assert rates["line"] == pytest.approx([0.18, 0.12, 0.06])
+
+
 def test_it_learns(data: DataSet):
     settings = replace(TINY, epochs=12, batch=20, channels=8, lr=0.1, cutout=0)
     assert run(data, settings=settings).accuracy > 0.5

@@ -83,6 +83,9 @@ SEARCHES: dict[str, tuple[Any, dict[str, Any], list[int]]] = {
     "warm-ups": ("sparse", {"alpha_warmup": 1, "prune_warmup": 2, "epochs": 3, "alpha_lr": 0.1}, [5, 8]),
     "a learned order": (LEARNED, {}, [4]),
     "noise": ("entmax3", {"space": s4, "channels": 2, "epochs": 1}, [2]),
+    "gates, operations leave before and after": ("path-regularized", {"epochs": 4, "alpha_lr": 1.0}, [8, 3]),
+    "two gates an edge": ("path-regularized-released", {"epochs": 2, "nesterov": False}, [4]),
+    "gates on one level": ("gates-single", {"prune_every": "epoch", "alpha_lr": 1.0}, [7]),
     "nesterov": ("sparse", {"nesterov": True, "clip": 0.0}, [5]),
 }
 

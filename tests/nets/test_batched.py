@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from diffnas.nets import fused
-from diffnas.nets.fused import mixed_sums, normed_relus
+from diffnas.nets.fused import mixed_sums
 from diffnas.nets.supernet import MixedEdge, Supernet
 from diffnas.space import DARTS_OPS, SearchSpace, darts, dense_cell, nas_bench_201, s1, s4
 

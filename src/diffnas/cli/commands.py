@@ -113,6 +113,7 @@ def search(
     settings: o.Set = None,
     weighting: o.Weighting = None,
     level: o.Level = None,
+    regularizers: o.Regularizers = None,
     pruning: o.Pruning = None,
     stopping: o.Stopping = None,
     discretize: o.Discretize = None,
@@ -134,7 +135,14 @@ def search(
     """Search the cells that suit DATA (digits by default), at the sizes of the papers unless told otherwise."""
     from diffnas import api
 
-    components = o.given(weighting=weighting, level=level, pruning=pruning, stopping=stopping, discretize=discretize)
+    components = o.given(
+        weighting=weighting,
+        level=level,
+        regularizers=regularizers,
+        pruning=pruning,
+        stopping=stopping,
+        discretize=discretize,
+    )
     sizes = o.given(
         epochs=epochs,
         batch=batch,

@@ -58,11 +58,14 @@ PhaseSet = Annotated[
 ]
 
 # Components.
-Weighting = Annotated[str | None, typer.Option(help="Such as entmax:2 or softmax.", rich_help_panel=_PARTS)]
-Level = Annotated[str | None, typer.Option(help="single or bilevel.", rich_help_panel=_PARTS)]
-Pruning = Annotated[str | None, typer.Option(help="exact-zero or none.", rich_help_panel=_PARTS)]
+Weighting = Annotated[str | None, typer.Option(help="Such as entmax:2, softmax or gates.", rich_help_panel=_PARTS)]
+Level = Annotated[str | None, typer.Option(help="single, bilevel or weights-first.", rich_help_panel=_PARTS)]
+Regularizers = Annotated[
+    str | None, typer.Option(help="none, or several: groups:0.2:0.1,path:0.1", rich_help_panel=_PARTS)
+]
+Pruning = Annotated[str | None, typer.Option(help="exact-zero, shut or none.", rich_help_panel=_PARTS)]
 Stopping = Annotated[str | None, typer.Option(help="all-decided or none.", rich_help_panel=_PARTS)]
-Discretize = Annotated[str | None, typer.Option(help="winners, winners-without-none, ...", rich_help_panel=_PARTS)]
+Discretize = Annotated[str | None, typer.Option(help="winners, strongest-pairs, ...", rich_help_panel=_PARTS)]
 
 # The run.
 Seed = Annotated[int | None, typer.Option(help="Decides every random number. Default: 0.", rich_help_panel=_PLACE)]

@@ -1,6 +1,7 @@
 """Reading a cell off: from scores and keep to a genotype.
 
-A rule is called ``rule(scores, keep, space)`` with the mixing weights as scores.
+A rule is called ``rule(scores, keep, space)`` with how likely each operation is to take part as scores: for
+most methods the mixing weights, for gates the probability of being open.
 """
 
 from __future__ import annotations
@@ -54,6 +55,58 @@ def strongest_inputs(scores: Tensor, keep: Tensor, space: SearchSpace) -> Genoty
     return _genotype(space, choose)
 
 
+def strongest_pairs(
+    scores: Tensor, keep: Tensor, space: SearchSpace, *, shares: bool = False, absent_below: float = 0.0
+) -> Genotype:
+    """Every node keeps its strongest pairs of operation and input; two operations from one input may be among them.
+
+    The reading of Zhou et al. (2020), whose scores are the probabilities of the gates to be open; ``none`` is left
+    out, for a gate of ``none`` multiplies zeros. Each node keeps ``space.in_degree`` pairs, strongest first, ties to
+    the lower source and the operation listed first. In a space without an in-degree (NAS-Bench-201) every edge takes
+    its strongest operation other than ``none``, or stays absent if even that one scores too low.
+
+    Args:
+        scores: ``(edges, ops)``, from 0 to 1.
+        keep: ``(edges, ops)``, bool.
+        space: the space that gave the rows and columns their meaning.
+        shares: rank by the odds ``p / (1 - p)`` as shares of all odds on the edge. For gates that is the softmax of
+            alpha, by which the released code ranks: an operation whose rivals on the edge are strong counts less.
+        absent_below: in a space without an in-degree, the least score that makes an edge: for gates, at 1/2 an edge
+            is absent if all its gates are more likely shut than open.
+    """
+    strength = _odds_shares(scores, keep) if shares else scores
+    if space.in_degree is None:
+        return winners(strength, keep & (scores >= absent_below), space, none=False)
+    listed = _pairs(strength, keep, space)
+
+    def choose(graph: CellGraph, rows: range) -> list[tuple[float, Connection] | None]:
+        chosen: list[tuple[float, Connection] | None] = []
+        for node in range(graph.inputs, graph.nodes):
+            found = [pair for row in graph.incoming(node) for pair in listed[rows[row]]]
+            chosen += sorted(found, key=lambda pair: -pair[0])[: space.in_degree]
+        return chosen
+
+    return _genotype(space, choose)
+
+
+def _odds_shares(scores: Tensor, keep: Tensor) -> Tensor:
+    """The odds of each score as shares of its row: the softmax of alpha, if scores are sigmoids of alpha shifted."""
+    logits_EO = torch.logit(scores.detach().double(), eps=1e-15).masked_fill(~keep, -torch.inf)
+    return logits_EO.softmax(dim=-1).nan_to_num()
+
+
+def _pairs(scores: Tensor, keep: Tensor, space: SearchSpace) -> list[list[tuple[float, Connection]]]:
+    """Score and connection of all kept operations of each edge but ``none``."""
+    return [
+        [
+            (score, Connection(op, edge.source, edge.target))
+            for op, score, kept in zip(space.ops, row, mask, strict=True)
+            if kept and op != "none"
+        ]
+        for (_, edge), row, mask in zip(space.edges, scores.tolist(), keep.tolist(), strict=True)
+    ]
+
+
 def _best(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool) -> list[tuple[float, Connection] | None]:
     """Score and connection of the operation that wins each edge; None where ``none``, or nothing, wins."""
     absent = space.column("none")
@@ -81,5 +134,7 @@ def _genotype(
 
 
 def discarded(mix: Tensor, keep: Tensor) -> Tensor:
-    """The weight that reading off one operation an edge throws away, ``(edges,)``: 0 where the edge is decided."""
-    return mix.masked_fill(~keep, 0.0).sum(dim=-1) - mix.masked_fill(~keep, 0.0).amax(dim=-1)
+    """The share of an edge's weight that reading off one operation throws away, ``(edges,)``: 0 where it is decided."""
+    kept = mix.masked_fill(~keep, 0.0)
+    total = kept.sum(dim=-1)
+    return (total - kept.amax(dim=-1)) / total.clamp_min(1e-12)

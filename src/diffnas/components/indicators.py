@@ -20,10 +20,11 @@ def measure(mix: Tensor, keep: Tensor, genotype: Genotype, space: SearchSpace) -
         space: the space that names the columns.
 
     Returns:
-        ``skips`` and ``connections``: counts over the cells read off; ``none_share``: the mean weight of ``none``
-        over all edges, 0 where the space has none; ``entropy``: the mean entropy of an edge's weights in nats,
-        0 once it is decided; ``live_ops`` and ``live_share``: operations still in play, and their share of those
-        the space offers.
+        ``skips`` and ``connections``: counts over the cells read off; ``KIND_depth``, for each kind of cell: the
+        most operations with weights of their own on one path through it; ``none_share``: the mean share of ``none``
+        in the weight of an edge, 0 where the space has none; ``entropy``: the mean entropy of these shares in nats,
+        0 once an edge is decided; ``live_ops`` and ``live_share``: operations still in play, and their share of
+        those the space offers.
     """
     connections = [connection for cell in genotype.cells.values() for connection in cell.connections]
     none = space.column("none")
@@ -34,7 +35,8 @@ def measure(mix: Tensor, keep: Tensor, genotype: Genotype, space: SearchSpace) -
     return {
         "skips": sum(connection.op == SKIP for connection in connections),
         "connections": len(connections),
-        "none_share": 0.0 if none is None else float(mix[:, none].mean()),
+        **{f"{kind}_depth": cell.learned_depth for kind, cell in genotype.cells.items()},
+        "none_share": 0.0 if none is None else float(normalized_EO[:, none].mean()),
         "entropy": abs(float(entropy_E.mean())),
         "live_ops": live,
         "live_share": live / offered,

@@ -74,8 +74,19 @@ def bilevel_step(step: Step) -> None:
     step.move_weights()
 
 
+def weights_first_step(step: Step) -> None:
+    """The weights follow the training loss, then alpha the held-out loss of these new weights."""
+    step.weight_gradient(step.train)
+    step.move_weights()
+    if not step.frozen:
+        step.move_alpha(step.alpha_gradient(step.held_out))
+
+
 single = Level(step=single_step, data="whole")
 """min over weights and alpha of one training loss (Hou & Jin, 2020; Bezirganyan & Akarmazyan, 2022)."""
 
 bilevel = Level(step=bilevel_step, data="halves")
 """DARTS (Liu et al., 2019), algorithm 1 with xi = 0: the first-order approximation."""
+
+weights_first = Level(step=weights_first_step, data="halves")
+"""Two levels in the other order, as the released code of Path-regularized DARTS (Zhou et al., 2020) has it."""

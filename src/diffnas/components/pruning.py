@@ -1,38 +1,62 @@
-"""Pruning rules: from the mixing weights to the operations that stay in play.
+"""Pruning rules: from the relaxed architecture to the operations that stay in play.
 
-A rule is called ``rule(mix, keep, moment)`` with the weights in float64 and returns what to keep. It can only take
-away: whoever calls it intersects the result with ``keep``.
+A rule is called ``rule(at)`` with a ``Relaxation`` at rest, in float64, and returns what to keep. It can only take
+away: whoever calls it intersects the result with ``at.keep``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
-from diffnas.components.schedule import Moment
+from diffnas.components.relaxation import Relaxation
 
-Pruning = Callable[[Tensor, Tensor, Moment], Tensor]
+Pruning = Callable[[Relaxation], Tensor]
 
 
-def exact_zero(mix: Tensor, keep: Tensor, moment: Moment, *, start: float = 0.0) -> Tensor:
+def exact_zero(at: Relaxation, *, start: float = 0.0) -> Tensor:
     """Remove an operation for good once its weight is exactly zero (Bezirganyan & Akarmazyan, 2022).
 
     The removal changes no output and no other weight: what entmax leaves over is what entmax of the rest gives.
 
     Args:
-        mix: mixing weights in float64, ``(edges, ops)``.
-        keep: which operations are still in play, ``(edges, ops)``, bool.
-        moment: where the run stands.
+        at: the relaxed architecture, its mixing weights in float64.
         start: the fraction of the run before which nothing is removed.
 
     Returns:
         What to keep, ``(edges, ops)``, bool.
-
-    >>> import torch
-    >>> mix, keep = torch.tensor([[0.7, 0.3, 0.0]]), torch.tensor([[True, True, True]])
-    >>> exact_zero(mix, keep, Moment(epoch=0, step=0, epochs=1, steps=1))
-    tensor([[ True,  True, False]])
     """
     # Not "mix > 0": a weight that is not a number is no reason to remove anything.
-    return keep if moment.fraction < start else keep & (mix != 0)
+    return at.keep if at.moment.fraction < start else at.keep & (at.mix != 0)
+
+
+def shut(at: Relaxation, *, below: float = 0.5, start: float = 0.0) -> Tensor:
+    """Remove an operation for good once its gate is more likely shut than open.
+
+    At a probability of 1/2 the gate at rest becomes exactly 0: the network that is read off at rest is then the same
+    with and without the operation. The falling temperature is what times this. For usual gates the probability falls
+    below 1/2 where alpha < -2.398 temperature: at temperature 1 hardly anything has moved so far, so nothing leaves
+    while the weights are new, and as the temperature falls the operations that lose leave one after the other.
+
+    An edge keeps its likeliest operation other than ``none``, however unlikely (or ``none``, if it offers no other):
+    no edge may be left empty, and reading off needs inputs to choose from. ``none`` costs nothing and is never removed.
+
+    Args:
+        at: the relaxed architecture, with gates.
+        below: the probability of being open under which an operation goes.
+        start: the fraction of the run before which nothing is removed.
+
+    Returns:
+        What to keep, ``(edges, ops)``, bool.
+    """
+    if at.moment.fraction < start:
+        return at.keep
+    none = at.space.column("none")
+    stays = torch.zeros_like(at.keep)
+    if none is not None:
+        stays[:, none] = True
+    likeliest = at.open.masked_fill(~at.keep | stays, -1.0).argmax(dim=1, keepdim=True)
+    # Not ">= below": a probability that is not a number is no reason to remove anything.
+    return at.keep & (~(at.open < below) | stays).scatter(1, likeliest, True)

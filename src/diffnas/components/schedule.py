@@ -66,3 +66,17 @@ def cosine(moment: Moment, *, start: float, stop: float) -> float:
     0.5
     """
     return stop + (start - stop) * (1 + math.cos(math.pi * moment.epoch / moment.epochs)) / 2
+
+
+def slowing_line(moment: Moment, *, start: float, stop: float, tail: int = 5) -> float:
+    """From ``start`` straight towards ``stop``, ``tail`` times slower in the last ``tail`` epochs; a step an epoch.
+
+    The learning rate on ImageNet in the released code of Path-regularized DARTS (Zhou et al., 2020).
+
+    >>> moments = [Moment(epoch=epoch, step=0, epochs=10, steps=1) for epoch in (0, 4, 5, 9)]
+    >>> [round(slowing_line(moment, start=1.0, stop=0.0), 2) for moment in moments]
+    [1.0, 0.2, 0.2, 0.04]
+    """
+    line, left = max(moment.epochs - tail, 1), moment.epochs - moment.epoch
+    share = (left - tail) / line if left > tail else left / (line * tail)
+    return stop + (start - stop) * min(share, 1.0)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffnas.components import entmax as solver
+from diffnas.components.gates import Gates
 from diffnas.components.schedule import Moment, Schedule, value
 
 Weighting = Callable[[Tensor, Tensor, Moment], Tensor]
@@ -99,6 +100,11 @@ class LearnedEntmax(nn.Module):
 def parameters(weighting: Weighting) -> list[nn.Parameter]:
     """What a weighting learns beside alpha; most learn nothing."""
     return list(weighting.parameters()) if isinstance(weighting, nn.Module) else []
+
+
+def competes(weighting: Weighting) -> bool:
+    """Whether the operations of an edge share one sum of weights, so that the last one left is certain."""
+    return not isinstance(weighting, Gates)
 
 
 def uniform(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:

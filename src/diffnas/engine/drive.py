@@ -21,6 +21,9 @@ from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.run import RunFolder
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 
+# How the learning rate of the weights falls, by ``settings.lr_fall``.
+FALLS = {"cosine": schedule.cosine, "line": schedule.slowing_line}
+
 
 class State(Protocol):
     """What changes during a run, and exactly what a checkpoint holds.
@@ -120,7 +123,9 @@ class Drive:
     def _take_steps(self, heard: Sequence[int], take_step: Callable[[Batch], None]) -> None:
         """The steps of the running epoch that are still to take."""
         state, settings = self.state, self.settings
-        set_rate(state.weight_optimizer, schedule.cosine(self.moment(), start=settings.lr, stop=settings.lr_min))
+        set_rate(
+            state.weight_optimizer, FALLS[settings.lr_fall](self.moment(), start=settings.lr, stop=settings.lr_min)
+        )
         order = self._order(state.epoch)
         begun = time.perf_counter()
         for batch in batches(self.split, order, settings.batch, start=state.step, device=self.device):

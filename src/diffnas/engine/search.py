@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from diffnas.components import discretize, indicators, schedule, update, weighting
 from diffnas.components.level import Batch
+from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment
 from diffnas.data import DataSet
 from diffnas.data.augment import augment
@@ -197,6 +198,12 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
+    gated = not weighting.competes(method.weighting)
+    if gated and space.in_degree is None and method.discretize is discretize.strongest_inputs:
+        raise ValueError(
+            f"in space {space.name!r} strongest-inputs lets 'none' win an edge, and a gate of 'none' says nothing. "
+            "Read gates off by strongest-pairs:0.5, under which an edge is absent if all its gates are shut."
+        )
     widest = max(sum(row) for row in space.offered)
     order = _first_order(method)
     if not order >= 1:
@@ -302,7 +309,8 @@ class _Search:
 
     def move_alpha(self, gradients: Sequence[Tensor]) -> None:
         if not self.frozen:
-            update.move(self.state.alpha_optimizer, self.state.arch, gradients, self.state.keep)
+            competing = weighting.competes(self.state.weighting)
+            update.move(self.state.alpha_optimizer, self.state.arch, gradients, self.state.keep, competing=competing)
 
     def move_weights(self) -> None:
         if self.settings.clip:
@@ -340,19 +348,21 @@ class _Search:
     def penalty(self, mix: Tensor) -> Tensor | float:
         if not self.method.regularizers:
             return 0.0
-        return torch.stack([rule(mix, self.state.keep, self.now) for rule in self.method.regularizers]).sum()
+        state = self.state
+        at = relax(state.weighting, state.alpha, state.keep, self.now, self.space, mix=mix)
+        return torch.stack([rule(at) for rule in self.method.regularizers]).sum()
 
     @torch.no_grad()
-    def final_mix(self) -> Tensor:
-        """The mixing weights in float64 and without sampling: what decisions are made on."""
+    def at_rest(self) -> Relaxation:
+        """The relaxation in float64 and without sampling: what decisions are made on."""
         quiet = replace(self.drive.moment(), generator=None)
-        return self.state.weighting(self.state.alpha.double(), self.state.keep, quiet)
+        return relax(self.state.weighting, self.state.alpha.double(), self.state.keep, quiet, self.space)
 
     def prune(self) -> None:
         state = self.state
         if self.method.pruning is None or self.frozen or state.epoch < self.settings.prune_warmup:
             return
-        keep = self.method.pruning(self.final_mix(), state.keep, replace(self.drive.moment(), generator=None))
+        keep = self.method.pruning(self.at_rest())
         if not self.frees_later:
             if bool((state.keep & ~keep).any()):
                 state.prune_(keep)
@@ -393,9 +403,9 @@ class _Search:
             self.prune()
         self.free(state.keep.cpu())
         self.measure_macs()
-        mix = self.final_mix().cpu()
-        keep = state.keep.cpu()
-        found = self.method.discretize(mix, keep, self.space)
+        at = self.at_rest()
+        mix, keep = at.mix.cpu(), at.keep.cpu()
+        found = self.method.discretize(at.open.cpu(), keep, self.space)
         measured = indicators.measure(mix, keep, found, self.space)
         self.warn(indicators.warnings(measured, found))
         held_out = self.method.level.data == "halves"

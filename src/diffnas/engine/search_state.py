@@ -59,6 +59,11 @@ class SearchState:
         """Everything that the update moves: alpha first."""
         return [self.alpha, *weighting.parameters(self.weighting)]
 
+    @property
+    def movable(self) -> Tensor:
+        """The entries of alpha that a step may change, ``(edges, ops)``, bool."""
+        return update.movable(self.keep, competing=weighting.competes(self.weighting))
+
     def prune_(self, keep: Tensor) -> None:
         """Keep only what ``keep`` says, for good: modules, parameters and all that optimisers remember of them."""
         self.decide_(keep)
@@ -67,7 +72,7 @@ class SearchState:
     def decide_(self, keep: Tensor) -> None:
         """Keep only what ``keep`` says, for good; nothing is read back from the device, and modules stay for now."""
         self.keep = self.keep & keep
-        update.forget(self.alpha_optimizer, self.alpha, ~update.movable(self.keep))
+        update.forget(self.alpha_optimizer, self.alpha, ~self.movable)
 
     def free_(self, keep: Tensor) -> None:
         """Free the modules and parameters of what was decided against, and all that the optimiser remembers of them."""

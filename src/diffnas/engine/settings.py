@@ -18,7 +18,8 @@ class SearchSettings:
 
     Attributes:
         epochs, batch: passes over the pictures that move the weights, and pictures a step.
-        lr, lr_min: learning rate of the weights, a cosine over the epochs from the first to the second.
+        lr, lr_min: learning rate of the weights, from the first to the second over the epochs.
+        lr_fall: how: "cosine", or "line", which slows down in the last five epochs.
         momentum, nesterov, weight_decay: of the weights' SGD.
         clip: largest norm of the weights' gradient; alpha is never clipped with them. 0 for none.
         channels, depth: of the supernet; None takes the space's.
@@ -44,6 +45,7 @@ class SearchSettings:
     batch: int = 64
     lr: float = 0.025
     lr_min: float = 0.001
+    lr_fall: Literal["cosine", "line"] = "cosine"
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
@@ -67,6 +69,7 @@ class SearchSettings:
         _positive(self, "epochs", "batch", "lr", "alpha_init")
         _positive_or_none(self, "channels", "depth", "alpha_lr")
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
+        _one_of(self, "lr_fall", "cosine", "line")
         _one_of(self, "prune_every", "step", "epoch")
         _one_of(self, "free", "auto", "now", "later")
         _one_of(self, "split", "shuffled", "ordered")
@@ -78,7 +81,8 @@ class EvaluateSettings:
 
     Attributes:
         epochs, batch: passes over the training pictures, and pictures a step.
-        lr, lr_min: learning rate, a cosine over the epochs from the first to the second.
+        lr, lr_min: learning rate, from the first to the second over the epochs.
+        lr_fall: how: "cosine", or "line", which slows down in the last five epochs, as on ImageNet.
         momentum, nesterov, weight_decay: of SGD.
         clip: largest norm of the gradient. 0 for none.
         channels, depth: of the network; None takes the size that published numbers stand for: 36 channels and 20
@@ -96,6 +100,7 @@ class EvaluateSettings:
     batch: int = 96
     lr: float = 0.025
     lr_min: float = 0.0
+    lr_fall: Literal["cosine", "line"] = "cosine"
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
@@ -115,6 +120,7 @@ class EvaluateSettings:
         _positive(self, "epochs", "batch", "lr")
         _positive_or_none(self, "channels", "depth")
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "auxiliary", "seed")
+        _one_of(self, "lr_fall", "cosine", "line")
         if self.cutout is not None:
             _not_negative(self, "cutout")
         for name in ("drop_path", "label_smoothing"):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from diffnas.space import Skeleton
+from diffnas.space import WEIGHTLESS_OPS, Skeleton
 
 _KINDS: Mapping[str, tuple[str, ...]] = {"darts": ("normal", "reduce"), "nas-bench-201": ("normal",)}
-_FREE = ("skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise")
 OP_NAME = r"[^\s|~+'\"\\]+"  # what the text forms can hold
 NODE_LIMIT = 1000  # so that a text cannot ask for a range of a billion nodes
 
@@ -101,10 +100,17 @@ class Cell:
     @property
     def depth(self) -> int:
         """The most operations on one path from an input to the output; 0 if there is no path."""
-        depth = dict.fromkeys(range(self.nodes), 0)
-        for _, source, target in self.used:
-            depth[target] = max(depth[target], depth[source] + 1)
-        return max((depth[node] for node in self.joined), default=0)
+        return self._longest(lambda op: True)
+
+    @property
+    def learned_depth(self) -> int:
+        """The most operations with weights of their own on one path from an input to the output.
+
+        >>> Cell(inputs=1, nodes=3, connections=(Connection("skip_connect", 0, 1), Connection("sep_conv_3x3", 1, 2)),
+        ...      output=(2,)).learned_depth
+        1
+        """
+        return self._longest(lambda op: op not in WEIGHTLESS_OPS)
 
     def count(self, op: str) -> int:
         """How many connections are ``op``."""
@@ -113,6 +119,12 @@ class Cell:
     def incoming(self, target: int) -> tuple[Connection, ...]:
         """The connections into one node, ineffective ones included."""
         return tuple(connection for connection in self.connections if connection.target == target)
+
+    def _longest(self, counts: Callable[[str], bool]) -> int:
+        depth = dict.fromkeys(range(self.nodes), 0)
+        for op, source, target in self.used:
+            depth[target] = max(depth[target], depth[source] + counts(op))
+        return max((depth[node] for node in self.joined), default=0)
 
     def _problems(self) -> Iterator[str]:
         for node in sorted(set(range(self.inputs, self.nodes)) - self.live):
@@ -163,6 +175,6 @@ class Genotype:
         """
         found = [f"{kind} cell: {problem}." for kind, cell in self.cells.items() for problem in cell._problems()]
         ops = {connection.op for connection in self.cells["normal"].used}
-        if ops and ops <= set(_FREE) and ops != {"skip_connect"}:
+        if ops and ops <= WEIGHTLESS_OPS and ops != {"skip_connect"}:
             found.append(f"normal cell: nothing in it can learn, it has only {', '.join(sorted(ops))}.")
         return tuple(found)

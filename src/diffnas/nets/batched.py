@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from diffnas.nets.fused import Measured, Statistics, compiled_kernels, mixed_sums, update_running
 from diffnas.nets.links import Link, is_plain_norm
@@ -145,7 +143,9 @@ class _Terms:
         rows, columns = zip(*self.places, strict=True)
         weights = mix[list(rows), list(columns)].unsqueeze(0)
         normed = [norm is not None for norm in self.norms]
-        (total,), statistics = mixed_sums(self.tensors, weights, normed=normed, added=self.added, measured=self.measured)
+        (total,), statistics = mixed_sums(
+            self.tensors, weights, normed=normed, added=self.added, measured=self.measured
+        )
         _update(self.norms, statistics, self.measured)
         return total
 
@@ -224,23 +224,28 @@ def _pooled(kinds: list[_Shared], x: Tensor) -> tuple[list[Tensor], dict[int, Me
         return [x if module is None else module(x) for module in modules], {}
     from diffnas.nets.pools import pools  # needs Numba
 
-    known = [k for k, module in enumerate(modules) if module is not None and _is_common_pool(module)]
-    tensors = [x if module is None or k in known else module(x) for k, module in enumerate(modules)]
-    if not known:
+    common = {k: module for k, module in enumerate(modules) if module is not None and _is_common_pool(module)}
+    tensors = [x if module is None or k in common else module(x) for k, module in enumerate(modules)]
+    if not common:
         return tensors, {}
-    results, means, variances = pools(x, [module for module in modules if module is not None and _is_common_pool(module)])
-    for k, result in zip(known, results, strict=True):
+    results, means, variances = pools(x, list(common.values()))
+    measured = {}
+    for k, result, mean, variance in zip(common, results, means, variances, strict=True):
         tensors[k] = result
-    rows = zip(known, means, variances, strict=True)
-    return tensors, {k: Measured(mean, variance) for k, mean, variance in rows if kinds[k].norms}
+        if kinds[k].norms:
+            measured[k] = Measured(mean, variance)
+    return tensors, measured
 
 
 def _is_common_pool(module: nn.Module) -> bool:
     """Whether it is a pool of 3x3 pixels as NAS spaces have them."""
-    common = getattr(module, "kernel_size", None) == 3 and getattr(module, "padding", None) == 1 and not module.ceil_mode
-    if type(module) is nn.MaxPool2d:
-        return common and module.dilation == 1 and not module.return_indices
-    return type(module) is nn.AvgPool2d and common and not module.count_include_pad and not module.divisor_override
+    if not isinstance(module, nn.MaxPool2d | nn.AvgPool2d) or module.ceil_mode:
+        return False
+    if (module.kernel_size, module.padding) != (3, 1) or module.stride not in (1, 2):
+        return False
+    if isinstance(module, nn.MaxPool2d):
+        return module.dilation == 1 and not module.return_indices
+    return not module.count_include_pad and not module.divisor_override
 
 
 def _convolve(chains: list[_Chain], x: Tensor, terms: dict[int, _Terms]) -> None:

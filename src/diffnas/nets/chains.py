@@ -17,6 +17,10 @@ from diffnas.nets.fused import Fold, Statistics, update_running
 from diffnas.nets.links import Link
 from diffnas.nets.stage import Normalized, Stage
 
+EPS = 1e-5
+"""What the batch norms add to the variance."""
+
+
 class Results(NamedTuple):
     """The results of chains before their last batch norm.
 
@@ -61,27 +65,26 @@ class _Convolve(torch.autograd.Function):
         x = x.contiguous(memory_format=torch.channels_last)
         results, mean, variance = _first(chains, weights, x).forward()
         inner = [results[n] for n in _longer(chains)]
-        norm = Normalized(mean[_longer(chains)], variance[_longer(chains)])
-        rate = (norm.rate + 1e-5).rsqrt()
+        inner_mean, inner_variance = mean[_longer(chains)], variance[_longer(chains)]
+        rate = (inner_variance + EPS).rsqrt()
         if inner:
-            last = _second(chains, weights, inner, Normalized(norm.mean, rate)).forward()
+            last = _second(chains, weights, inner, Normalized(inner_mean, rate)).forward()
             for n, result, m, v in zip(_longer(chains), *last, strict=True):
                 results[n], mean[n], variance[n] = result, m, v
-        ctx.save_for_backward(x, norm.mean, rate, *weights, *inner, *results)
+        ctx.save_for_backward(x, inner_mean, rate, *weights, *inner, *results)
         ctx.chains, ctx.folds, ctx.ends = chains, folds, (3 + len(weights), 3 + len(weights) + len(inner))
-        ctx.mark_non_differentiable(mean, variance, *norm)
-        return (*results, mean, variance, *norm)
+        ctx.mark_non_differentiable(mean, variance, inner_mean, inner_variance)
+        return (*results, mean, variance, inner_mean, inner_variance)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         chains, folds, saved = ctx.chains, ctx.folds, ctx.saved_tensors
         x, mean, rate = saved[:3]
-        weights, inner, results = (
-            saved[a:b] for a, b in zip((3, *ctx.ends), (*ctx.ends, len(saved)), strict=True)
-        )
+        weights, inner, results = (saved[a:b] for a, b in zip((3, *ctx.ends), (*ctx.ends, len(saved)), strict=True))
         sent = [grad.contiguous(memory_format=torch.channels_last) for grad in grads[: len(chains)]]
-        factors = [fold.factors(like) for fold, like in zip(folds, mean.new_empty(len(chains), results[0].shape[1]), strict=True)]
+        like = mean.new_empty(results[0].shape[1])
+        factors = [fold.factors(like) for fold in folds]
         found: list[list[list[Tensor]]] = [[] for _ in chains]
         outputs = list(results)
         if inner:
@@ -116,9 +119,7 @@ def _longer(chains: Sequence[tuple[Link, ...]]) -> list[int]:
 def _by_link(chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor]) -> list[list[list[Tensor]]]:
     """The convolutions' weights, without biases, by chain and link."""
     left = iter(weights)
-    return [
-        [[next(left) for _ in link.weights][: len(link.modules)] for link in chain] for chain in chains
-    ]
+    return [[[next(left) for _ in link.weights][: len(link.modules)] for link in chain] for chain in chains]
 
 
 def _first(chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor], x: Tensor) -> Stage:

@@ -104,19 +104,20 @@ def update_running(norms: Sequence[nn.BatchNorm2d], statistics: Statistics, rows
     """Do to the buffers of each batch norm what its own forward pass would; ``rows`` says where its statistics are."""
     if not norms:
         return
-    rates = {norm.momentum for norm in norms}
-    if len(rates) > 1:
-        for norm, row in zip(norms, rows, strict=True):
-            update_running([norm], statistics, [row])
-        return
-    first = norms[0].running_mean
-    assert first is not None
+    by_rate: dict[Any, list[int]] = {}
+    for n, norm in enumerate(norms):
+        by_rate.setdefault(norm.momentum, []).append(n)
     pixels = statistics.pixels
-    means = statistics.mean.to(first.dtype)[list(rows)].unbind()
-    variances = (statistics.variance * (pixels / max(pixels - 1, 1))).to(first.dtype)[list(rows)].unbind()
-    torch._foreach_lerp_([norm.running_mean for norm in norms], means, rates.pop())
-    torch._foreach_lerp_([norm.running_var for norm in norms], variances, norms[0].momentum)
-    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+    variance = statistics.variance * (pixels / max(pixels - 1, 1))
+    for rate, which in by_rate.items():
+        running: list[list[Any]] = [[], [], []]
+        for n in which:
+            for buffers, name in zip(running, ("running_mean", "running_var", "num_batches_tracked"), strict=True):
+                buffers.append(getattr(norms[n], name))
+        places = [rows[n] for n in which]
+        for buffers, values in zip(running, (statistics.mean, variance), strict=False):
+            torch._foreach_lerp_(buffers, values[places].to(buffers[0].dtype).unbind(), rate)
+        torch._foreach_add_(running[2], 1)
 
 
 def _check_pixels(x: Tensor) -> None:

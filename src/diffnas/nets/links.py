@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -106,7 +107,12 @@ def _convolution(conv: nn.Module, norm: nn.Module) -> Link | None:
         return None
     kind = POINTWISE if (kernel, stride, padding) == (1, 1, 0) else DENSE
     geometry = Geometry(kind, kernel, stride, padding, dilation)
-    return Link(convolve=lambda x: conv(F.relu(x)), modules=(conv,), norm=norm, geometry=geometry)
+    return Link(convolve=partial(_rectified, conv), modules=(conv,), norm=norm, geometry=geometry)
+
+
+def _rectified(conv: nn.Module, x: Tensor) -> Tensor:
+    out: Tensor = conv(F.relu(x))
+    return out
 
 
 def is_plain_norm(module: nn.Module) -> bool:

@@ -91,9 +91,9 @@ class Stage:
         packed = self._pack(table, back=False)
 
         def work(first: int, last: int) -> None:
-            compiled.forward(
-                table, shape, self.center, self.rate, *packed, means, squares, workspace(compiled.scratch_size(shape)), first, last
-            )
+            memory = workspace(compiled.scratch_size(shape))
+            before = self.center, self.rate, *packed
+            compiled.forward(table, shape, *before, means, squares, memory, first, last)
 
         in_parallel(work, B)
         return results, *statistics_of(means, squares, shape.rows * shape.columns)
@@ -113,24 +113,22 @@ class Stage:
         grad_inputs = [torch.empty_like(x) for x in (self.inputs[:1] if self.joint else self.inputs)]
         grad_weights = [[torch.empty_like(weight) for weight in branch] for branch in self.weights]
         table = self._table(results, grads, grad_inputs, grad_weights)
-        depth, point = self._pack(table, back=False)
+        depth, _ = self._pack(table, back=False)
         turned, point = self._pack(table, back=True)
-        scale, slope, shift = self._filled_factors(factors)
         groups = (B + TOGETHER - 1) // TOGETHER
-        sums = _held(groups * depth.size, groups * point.size)
-        sums = [part.reshape(groups, *like.shape) for part, like in zip(sums, (depth, point), strict=True)]
+        held = zip(_held(groups * depth.size, groups * point.size), (depth, point), strict=True)
+        sums = [part.reshape(groups, *like.shape) for part, like in held]
         totals, products = np.empty((2, K, B, shape.C), np.float32)
+        before: Any = self.center, self.rate, depth, turned, point, *self._filled_factors(factors)
 
         def work(first: int, last: int) -> None:
-            compiled.backward(
-                table, shape, self.center, self.rate, depth, turned, point, scale, slope, shift, factors is None,
-                *sums, totals, products, workspace(compiled.scratch_size(shape)), first, last,
-            )  # fmt: skip
+            memory = workspace(compiled.scratch_size(shape))
+            compiled.backward(table, shape, *before, factors is None, *sums, totals, products, memory, first, last)
 
         in_parallel(work, groups)
         compiled.collect(table, shape, *sums)
-        both = (torch.from_numpy(part).double().sum(1) for part in (totals, products))
-        return Gradients(grad_inputs, grad_weights, *both)
+        total, product = (torch.from_numpy(part).double().sum(1) for part in (totals, products))
+        return Gradients(grad_inputs, grad_weights, total, product)
 
     def _like(self, *size: int) -> Tensor:
         return torch.empty(size, dtype=torch.float32, memory_format=torch.channels_last)
@@ -214,8 +212,10 @@ def workspace(size: int) -> Any:
 def _held(*sizes: int) -> list[Any]:
     """Arrays of this thread, which keeps them for the next call: fresh memory takes longer to get than to use."""
     ends = np.cumsum([(size + LANES - 1) // LANES * LANES for size in sizes])
-    held = _PLACE.__dict__.setdefault(len(sizes), np.empty(0, np.float32))
+    place = f"arrays_{len(sizes)}"
+    held = getattr(_PLACE, place, np.empty(0, np.float32))
     if len(held) < ends[-1] + LANES:
-        held = _PLACE.__dict__[len(sizes)] = np.empty(ends[-1] + LANES, np.float32)
+        held = np.empty(ends[-1] + LANES, np.float32)
+        setattr(_PLACE, place, held)
     start = -held.ctypes.data // 4 % LANES
     return [held[start + end - end % LANES :][:size] for end, size in zip((0, *ends), sizes, strict=False)]

@@ -167,7 +167,9 @@ class Supernet(nn.Module):
         """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, ops)``."""
         # Cast last: the weights are made in float32 even where activations are in half precision.
         mix = mix.to(x.dtype)
-        batch = batched.applies(x) if self.forward_by == "batched" else self.forward_by == "auto" and self._gains(x)
+        batch = (
+            batched.applies(x) if self.forward_by == "batched" else self.forward_by == "auto" and batched.is_faster(x)
+        )
         if batch:
             x = x.contiguous(memory_format=torch.channels_last)
         older, newer = self.stem(x)
@@ -180,10 +182,6 @@ class Supernet(nn.Module):
             older, newer = newer, out
         logits: Tensor = self.head(newer)
         return logits
-
-    def _gains(self, x: Tensor) -> bool:
-        # The small cells of NAS-Bench-201 gain at most a quarter, and lose as much once they are pruned.
-        return self.space.skeleton == "darts" and batched.is_faster(x)
 
     def prune_(self, keep: Tensor) -> None:
         """Free the modules of every operation that is no longer kept, in every cell of its kind.

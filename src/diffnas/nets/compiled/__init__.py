@@ -1,0 +1,1 @@
+"""CPU kernels, compiled by Numba at their first call: import them only where they are used."""

@@ -41,6 +41,7 @@ Floats = NDArray[np.float32]
 STRIP = 2048
 """Numbers in the rows that are handled at once."""
 
+
 class Shape(NamedTuple):
     """Sizes that all branches of a call share."""
 
@@ -488,9 +489,9 @@ def forward(
                 rows = min(strip, shape.rows - top)
                 count, seen = rows * shape.columns, top * shape.columns
                 out = branch.y + 4 * (b * pixels + seen) * shape.D
-                place = out if shape.D == full_out else y
+                place = out if full_out == shape.D else y
                 _convolve(branch, shape, place, r, d, nothing, depths, points, top, rows)
-                if shape.D != full_out:
+                if full_out != shape.D:
                     _narrow(y, out, count, full_out, shape.D)
                 _measure(place, count, seen, full_out, shape.D, mean, square)
 
@@ -512,9 +513,7 @@ def _gradient(
 
 
 @compiled
-def _leave(
-    x: int, center: int, grad: int, out: int, shape: Shape, total: int, product: int
-) -> None:
+def _leave(x: int, center: int, grad: int, out: int, shape: Shape, total: int, product: int) -> None:
     """Write a picture's gradient where its input is above the center; sum it, and its product with the distance."""
     C, full = shape.C, _filled(shape.C)
     for c in range(0, C, LANES):
@@ -688,9 +687,7 @@ def collect(table: Table, shape: Shape, grad_depth: Floats, grad_point: Floats) 
 
 
 @compiled
-def _unpack(
-    out: int, packed: Floats, C: int, first: int, D: int, full: int, full_out: int, at: int, taps: int
-) -> None:
+def _unpack(out: int, packed: Floats, C: int, first: int, D: int, full: int, full_out: int, at: int, taps: int) -> None:
     """The inverse of ``_pack_dense``."""
     w = floats(out, D * C * taps)
     for d in range(D):

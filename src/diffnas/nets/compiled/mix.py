@@ -16,7 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffnas.nets.compiled.vectors import LANES, compiled, load, load_part, multiply_add, splat, store, store_part, zeros
+from diffnas.nets.compiled.vectors import (
+    LANES,
+    compiled,
+    load,
+    load_part,
+    multiply_add,
+    splat,
+    store,
+    store_part,
+    zeros,
+)
 
 Array = NDArray[np.float32]
 Addresses = NDArray[np.int64]

@@ -27,12 +27,17 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _in_register: Any = cgutils.alloca_once_value
 _loop: Any = cgutils.for_range
 _declare: Any = cgutils.get_or_insert_function
-_instruction: Any = intrinsic(prefer_literal=True)
+
 
 _FLOAT, _INT = ir.FloatType(), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 _LANE = ir.VectorType(ir.IntType(32), LANES)
 _MASK = ir.VectorType(ir.IntType(1), LANES)
+
+
+def _instruction(function: Callable[..., Any]) -> Any:
+    """An instruction that Numba's code may call; ``function`` gives its types, and what emits it."""
+    return intrinsic(prefer_literal=True)(function)
 
 
 def compiled(function: Function) -> Function:
@@ -45,7 +50,7 @@ def compiled(function: Function) -> Function:
         return cast(Function, njit(**compile_with)(function))
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """Sixteen float32 numbers."""
 
     def __init__(self) -> None:
@@ -56,9 +61,9 @@ _vector = Vector()
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _VECTOR)
+        super().__init__(manager, kind, _VECTOR)  # type: ignore[no-untyped-call]
 
 
 # Pieces of LLVM code; ``b`` is the builder.

@@ -1,0 +1,100 @@
+"""Search the DARTS space on CIFAR with gates, their penalties and compositions, then train every found cell.
+
+    python experiments/path-regularized/run.py --data cifar10 --data-dir DATA --out runs/path-regularized
+
+A method's name may end in ``xN``, such as ``gates-group-x100``: its penalties are then N times the published ones.
+What was interrupted goes on where it was, and what is done is left alone, so the command can be given again, or in
+two terminals with different ``--methods``.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffnas.components.regularizer import Regularizer
+from diffnas.components.relaxation import Relaxation
+from diffnas.data import DataSet, load, subsample
+from diffnas.engine.evaluate import evaluate
+from diffnas.engine.search import search
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.genotype import Genotype, read
+from diffnas.method import METHODS, Method
+from diffnas.recipes import RECIPES
+from diffnas.space import darts
+
+RECIPE = RECIPES["darts-small"]
+NAMES = ("darts", "gates", "gates-group", "gates-path", "path-regularized", "gates-single", "sparse-path")
+
+# One optimizer of the weights for all, that of DARTS: only what the methods say of alpha may differ.
+SAME = {"nesterov": False, "weight_decay": 3e-4}
+# Rate times steps as in the published searches (3e-4 times 20,000), at 600 steps; 3-entmax is bounded by the gap at
+# which it removes an operation.
+RATES = {"sparse-path": 3e-3}
+RATE = 1e-2
+
+
+def times(at: Relaxation, *, rule: Regularizer, factor: float) -> Tensor:
+    """A penalty, so many times."""
+    return factor * rule(at)
+
+
+def chosen(name: str) -> Method:
+    """The method of a name, its penalties scaled if the name says so."""
+    base, _, factor = name.partition("-x")
+    method = METHODS[base]
+    if not factor:
+        return method
+    scaled = tuple(partial(times, rule=rule, factor=float(factor)) for rule in method.regularizers)
+    return replace(method, name=name, regularizers=scaled)
+
+
+def searched(data: DataSet, name: str, options: dict[str, Any], out: Path) -> Genotype:
+    """The cell that a method finds."""
+    if not (out / "genotype.json").exists():
+        method = chosen(name)
+        rate = {"alpha_lr": RATES.get(method.name, RATE)}
+        settings = settle(SearchSettings, method.settings, RECIPE.search, SAME, rate, options)
+        resume = (out / "run.json").exists()
+        search(data, space=darts, method=method, settings=settings, out=out, resume=resume, device="cpu")
+    return read(out / "genotype.json")
+
+
+def trained(genotype: Genotype, data: DataSet, epochs: int, out: Path) -> None:
+    """Train a cell's network, all of them in the same way and from the same seed."""
+    if not (out / "result.json").exists():
+        settings = settle(EvaluateSettings, RECIPE.evaluate, {"epochs": epochs})
+        resume = (out / "run.json").exists()
+        result = evaluate(genotype, data, settings=settings, out=out, resume=resume, device="cpu")
+        print(f"{out}: test accuracy {result.accuracy:.4f}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="cifar10", choices=["cifar10", "cifar100"])
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", default=NAMES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--train", type=int, default=RECIPE.train, help="pictures of the search and the training")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--train-epochs", type=int, default=RECIPE.evaluate["epochs"])
+    options = parser.parse_args(arguments)
+
+    # One thread: the last digits depend on it, and two processes side by side use two cores better.
+    torch.set_num_threads(1)
+    data = subsample(load(options.data, data_dir=options.data_dir), options.train, None)
+    for seed in options.seeds:
+        for name in options.methods:
+            out = options.out / f"{name}-{seed}"
+            genotype = searched(data, name, {"seed": seed, "epochs": options.epochs}, out)
+            trained(genotype, data, options.train_epochs, out / "evaluation")
+
+
+if __name__ == "__main__":
+    main()

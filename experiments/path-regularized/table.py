@@ -1,0 +1,76 @@
+"""Print, as Markdown, what the runs of ``run.py`` in a folder found.
+
+python experiments/path-regularized/table.py --runs runs/path-regularized
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from diffnas.genotype import Genotype, read, to_text
+
+HEADER = (
+    "| cell | skips, normal + reduction | convolutions | depth, normal and reduction | whole chains | "
+    "live ops at the end | s/epoch first, last | network parameters | test accuracy |"
+)
+
+
+def counts(genotype: Genotype) -> str:
+    """Skips, convolutions and depth of both cells, and in how many every node is joined to the one before it."""
+    cells = [genotype.cells[kind] for kind in ("normal", "reduce")]
+    skips, depths = (
+        [str(value) for value in each]
+        for each in zip(*((c.count("skip_connect"), c.learned_depth) for c in cells), strict=True)
+    )
+    convs = sum("conv" in connection.op for cell in cells for connection in cell.connections)
+    whole = sum(
+        {(1, 2), (2, 3), (3, 4), (4, 5)} <= {(c.source, c.target) for c in cell.connections if "conv" in c.op}
+        for cell in cells
+    )
+    return f"{' + '.join(skips)} | {convs} | {', '.join(depths)} | {whole} of 2"
+
+
+def row(run: Path) -> str:
+    """A line of the table."""
+    text = f"| {run.name} | {counts(read(run / 'genotype.json'))} "
+    lines = trace(run)
+    text += f"| {lines[-1]['indicators']['live_ops']} of 224 | {lines[0]['seconds']:.0f}, {lines[-1]['seconds']:.0f} "
+    result = run / "evaluation" / "result.json"
+    if not result.exists():
+        return f"{text}| | |"
+    measured = json.loads(result.read_text())
+    return f"{text}| {measured['parameters'] / 1e3:.0f} k | {measured['accuracy']:.2%} |"
+
+
+def trace(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "trace.jsonl").read_text().splitlines()]
+
+
+def per_epoch(runs: list[Path], title: str, value: Any) -> None:
+    """A table with a column an epoch."""
+    epochs = max(len(trace(run)) for run in runs)
+    print(f"\n{title}\n\n| run |" + "".join(f" {epoch} |" for epoch in range(1, epochs + 1)))
+    print("|---|" + "---|" * epochs)
+    for run in runs:
+        print(f"| {run.name} | " + " | ".join(value(line) for line in trace(run)) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True)
+    runs = [path.parent for path in sorted(parser.parse_args().runs.glob("*/genotype.json"))]
+
+    print(HEADER)
+    print("|---|" + "---|" * (HEADER.count("|") - 2))
+    for run in runs:
+        print(row(run))
+    per_epoch(runs, "Live operations after each epoch, of 224:", lambda line: str(line["indicators"]["live_ops"]))
+    per_epoch(runs, "Seconds an epoch:", lambda line: f"{line['seconds']:.0f}")
+    print("\nThe cells:\n")
+    for run in runs:
+        print(f"- {run.name}: `{to_text(read(run / 'genotype.json'))}`")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The relaxed architecture at one moment: all that penalties and pruning rules may look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from diffnas.components.gates import Gates
+from diffnas.components.schedule import Moment
+from diffnas.components.weighting import Weighting
+from diffnas.space import SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relaxation:
+    """What a search has between alpha and the supernet. Penalties may differentiate whatever follows from alpha.
+
+    Attributes:
+        alpha: architecture parameters, ``(edges, ops)``.
+        mix: the mixing weights of this forward pass, ``(edges, ops)``; where a rule decides something, at rest, that
+            is not sampled, and in float64.
+        open: how likely each operation is to take part, ``(edges, ops)``: in closed form for gates. Other weights
+            count as probabilities themselves, so for them it is ``mix``.
+        keep: which operations are still in play, ``(edges, ops)``, bool. All of the above are 0 elsewhere, but alpha.
+        moment: where the run stands.
+        space: what the rows and columns mean.
+    """
+
+    alpha: Tensor
+    mix: Tensor
+    open: Tensor
+    keep: Tensor
+    moment: Moment
+    space: SearchSpace
+
+
+def relax(
+    weighting: Weighting, alpha: Tensor, keep: Tensor, moment: Moment, space: SearchSpace, *, mix: Tensor | None = None
+) -> Relaxation:
+    """The relaxation that a weighting makes of alpha; ``mix`` if a forward pass has drawn its weights already."""
+    if mix is None:
+        mix = weighting(alpha, keep, moment)
+    likely = weighting.open(alpha, keep, moment) if isinstance(weighting, Gates) else mix
+    return Relaxation(alpha=alpha, mix=mix, open=likely, keep=keep, moment=moment, space=space)
