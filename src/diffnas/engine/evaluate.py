@@ -177,7 +177,7 @@ def begin(
         factories=factories,
         recompute=settings.recompute,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return EvaluateState(network=network, weight_optimizer=sgd(network, settings, fused=True))
+    return EvaluateState(network=network, weight_optimizer=sgd(network, settings))
 
 
 @torch.no_grad()
