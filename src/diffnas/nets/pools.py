@@ -15,7 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from diffnas.nets.compiled import convolve
 from diffnas.nets.compiled import pool as compiled
-from diffnas.nets.stage import statistics_of, workspace
+from diffnas.nets.compiled.mix import joined
+from diffnas.nets.stage import workspace
 from diffnas.parallel import in_parallel
 
 
@@ -56,7 +57,7 @@ class _Pools(torch.autograd.Function):
             compiled.forward(kinds, x.data_ptr(), places, stride, shape, means, squares, memory, first, last)
 
         in_parallel(work, B)
-        mean, variance = statistics_of(means, squares, rows * columns)
+        mean, variance = (torch.from_numpy(part) for part in joined(means, squares, rows * columns))
         ctx.save_for_backward(x)
         ctx.kinds, ctx.stride, ctx.shape = kinds, stride, shape
         ctx.mark_non_differentiable(mean, variance)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffnas.nets.compiled import convolve as compiled
+from diffnas.nets.compiled.mix import joined
 from diffnas.nets.compiled.vectors import BLOCK, LANES
 from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, Geometry
 from diffnas.parallel import in_parallel
@@ -96,7 +97,8 @@ class Stage:
             compiled.forward(table, shape, *before, means, squares, memory, first, last)
 
         in_parallel(work, B)
-        return results, *statistics_of(means, squares, shape.rows * shape.columns)
+        mean, variance = joined(means, squares, shape.rows * shape.columns)
+        return results, torch.from_numpy(mean), torch.from_numpy(variance)
 
     def backward(
         self, results: Sequence[Tensor], grads: Sequence[Tensor], factors: tuple[Tensor, Tensor, Tensor] | None
@@ -118,16 +120,16 @@ class Stage:
         groups = (B + TOGETHER - 1) // TOGETHER
         held = zip(_held(groups * depth.size, groups * point.size), (depth, point), strict=True)
         sums = [part.reshape(groups, *like.shape) for part, like in held]
-        totals, products = np.empty((2, K, B, shape.C), np.float32)
-        before: Any = self.center, self.rate, depth, turned, point, *self._filled_factors(factors)
+        totals, products = np.zeros((2, K, B, shape.C), np.float32)
+        before: Any = self.center, self.rate, depth, turned, point, *self._filled_factors(factors), factors is None
 
         def work(first: int, last: int) -> None:
-            memory = workspace(compiled.scratch_size(shape))
-            compiled.backward(table, shape, *before, factors is None, *sums, totals, products, memory, first, last)
+            after: Any = *sums, totals, products, workspace(compiled.scratch_size(shape)), first, last
+            compiled.backward(table, shape, *before, *after)
 
         in_parallel(work, groups)
         compiled.collect(table, shape, *sums)
-        total, product = (torch.from_numpy(part).double().sum(1) for part in (totals, products))
+        total, product = (torch.from_numpy(part.sum(1, dtype=np.float64)) for part in (totals, products))
         return Gradients(grad_inputs, grad_weights, total, product)
 
     def _like(self, *size: int) -> Tensor:
@@ -188,19 +190,6 @@ def _addresses(geometry: Geometry, weights: Sequence[Tensor]) -> tuple[int, int,
     if geometry.kind == DEPTHWISE:
         return places[0], places[1], 0
     return 0, places[0], places[1] if geometry.kind == PAIRS else 0
-
-
-def statistics_of(means: Any, squares: Any, pixels: int) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance over a batch, ``(K, C)`` in float64.
-
-    Args:
-        means: those of each picture, ``(K, B, C)``.
-        squares: each picture's sums of squared distances to them, ``(K, B, C)``.
-        pixels: how many a picture has.
-    """
-    # Of pictures of one size: the distances within each, and those of the pictures' means.
-    apart, mean = torch.var_mean(torch.from_numpy(means).double(), 1, correction=0)
-    return mean, torch.from_numpy(squares).double().sum(1) / (pixels * means.shape[1]) + apart
 
 
 def workspace(size: int) -> Any:

@@ -29,6 +29,7 @@ from diffnas.nets.compiled.vectors import (
 )
 
 Array = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Addresses = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
@@ -116,6 +117,28 @@ def moments(inputs: Addresses, means: Array, squares: Array, numbers: int, first
             _totals(x, nothing, 0, numbers, sums, means[k, b])
             means[k, b] *= np.float32(C / numbers)
             _totals(x, repeated(means[k, b : b + 1])[0], x, numbers, sums, squares[k, b])
+
+
+@compiled
+def joined(means: Array, squares: Array, pixels: int) -> tuple[Doubles, Doubles]:
+    """Mean and (biased) variance over a batch, ``(K, C)``.
+
+    Args:
+        means: those of each picture, ``(K, B, C)``.
+        squares: each picture's sums of squared distances to them, ``(K, B, C)``.
+        pixels: how many a picture has.
+    """
+    K, B, C = means.shape
+    mean, variance = np.zeros((K, C)), np.zeros((K, C))
+    for k in range(K):
+        for b in range(B):
+            for c in range(C):
+                mean[k, c] += np.float64(means[k, b, c]) / B
+        for b in range(B):
+            for c in range(C):
+                apart = means[k, b, c] - mean[k, c]
+                variance[k, c] += (np.float64(squares[k, b, c]) / pixels + apart * apart) / B
+    return mean, variance
 
 
 @compiled

@@ -1,0 +1,147 @@
+"""Mixed sums by :mod:`diffnas.nets.compiled.mix`, and all that is small about them in NumPy.
+
+Float32 on a CPU; import this module only where it is used, for it needs Numba. What :mod:`diffnas.nets.fused` does in
+PyTorch is the reference. A pruned supernet has little to compute in any one step, so here the coefficients, a few
+numbers for each channel, are NumPy's: its calls take a fraction of the time of PyTorch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from diffnas.nets.compiled import mix as compiled
+from diffnas.nets.fused import Measured
+from diffnas.parallel import in_parallel
+
+
+class _Call(NamedTuple):
+    """What the step works on besides tensors; the arrays are results.
+
+    Attributes:
+        normed: which inputs are normalized, ``(K,)``.
+        eps: what batch norms add to the variance.
+        measured: what is known of inputs.
+        mean: ``(K, C)``, float64.
+        variance: likewise.
+    """
+
+    normed: Any
+    eps: float
+    measured: Mapping[int, Measured]
+    mean: Any
+    variance: Any
+
+
+def mixed_sums(
+    inputs: Sequence[Tensor],
+    mix: Tensor,
+    *,
+    normed: Sequence[bool],
+    eps: float,
+    added: Sequence[Tensor],
+    measured: Mapping[int, Measured],
+) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """As :func:`diffnas.nets.fused.mixed_sums`: the sums, means and variances."""
+    C = inputs[0].shape[1]
+    call = _Call(np.array(normed), eps, measured, np.zeros((len(inputs), C)), np.ones((len(inputs), C)))
+    apply: Callable[..., tuple[Tensor, ...]] = _MixedSums.apply
+    sums = apply(call, mix, *inputs, *added)
+    return sums, torch.from_numpy(call.mean), torch.from_numpy(call.variance)
+
+
+class _MixedSums(torch.autograd.Function):
+    """The sums."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, mix: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        K, tensors = len(call.normed), tuple(_channels_last(x) for x in tensors)
+        for k, known in call.measured.items():
+            call.mean[k], call.variance[k] = known.mean.numpy(), known.variance.numpy()
+        which = [k for k in np.flatnonzero(call.normed) if k not in call.measured]
+        if which:
+            call.mean[which], call.variance[which] = _moments([tensors[k] for k in which])
+        rate = np.where(call.normed[:, None], 1 / np.sqrt(call.variance + call.eps), 1.0)
+        weights = mix.detach().numpy().astype(np.float64)[:, :, None]
+        scale = weights * rate
+        ones = np.ones((len(mix), len(tensors) - K, rate.shape[1]))
+        table = np.tile(_addresses(tensors), (len(mix), 1))
+        sums = _combine(tensors[0], table, np.concatenate([scale, ones], 1), -(scale * call.mean).sum(1))
+        ctx.save_for_backward(*tensors[:K])
+        ctx.call, ctx.rate, ctx.weights, ctx.scale, ctx.added = call, rate, weights, scale, len(tensors) - K
+        return tuple(sums)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        call, rate, weights, scale, inputs = ctx.call, ctx.rate, ctx.weights, ctx.scale, ctx.saved_tensors
+        folds = {k: known.fold for k, known in call.measured.items() if known.fold is not None}
+        assert len(grads) == 1 or not (ctx.added or folds)
+        sent = [_channels_last(grad) for grad in grads]
+        wanted = np.repeat((call.normed | ctx.needs_input_grad[1])[None], len(sent), 0)
+        totals, products = _reduce(sent, inputs, call.mean, wanted)
+        products *= rate  # now with the normalized input
+        pixels = inputs[0].numel() // inputs[0].shape[1]
+        asked = call.normed[:, None]
+        slope = -(rate**2) * (weights * products).sum(0) / pixels * asked
+        shift = -(rate * (weights * totals[:, None]).sum(0) / pixels + slope * call.mean) * asked
+        results = [sent[0]] * len(inputs)
+        rest = [k for k in range(len(inputs)) if k not in folds]
+        if rest:
+            spread = _spread(
+                sent, [inputs[k] for k in rest], scale[:, rest], slope[rest], shift[rest], call.normed[rest]
+            )
+            for k, grad in zip(rest, spread, strict=True):
+                results[k] = grad
+        for k, fold in folds.items():
+            fold.left = tuple(torch.from_numpy(row) for row in (scale[0, k], slope[k], shift[k]))
+        grad_mix = torch.from_numpy(products.sum(2).astype(np.float32)) if ctx.needs_input_grad[1] else None
+        return (None, grad_mix, *results, *(sent[0] for _ in range(ctx.added)))
+
+
+def _moments(inputs: Sequence[Tensor]) -> tuple[Any, Any]:
+    B, C, H, W = inputs[0].shape
+    means, squares = np.empty((2, len(inputs), B, C), np.float32)
+    _run(compiled.moments, B, _addresses(inputs), means, squares, H * W * C)
+    return compiled.joined(means, squares, H * W)
+
+
+def _reduce(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Any, wanted: Any) -> tuple[Any, Any]:
+    """The sums of each gradient ``(T, C)``, and of its products with each input less its mean ``(T, K, C)``."""
+    B, C, H, W = grads[0].shape
+    totals, products = np.empty((len(grads), B, C), np.float32), np.zeros((*wanted.shape, B, C), np.float32)
+    places = _addresses(grads), _addresses(inputs), mean.astype(np.float32), wanted
+    _run(compiled.reduce, B, *places, totals, products, H * W * C)
+    return totals.sum(1, dtype=np.float64), products.sum(2, dtype=np.float64)
+
+
+def _spread(grads: Sequence[Tensor], inputs: Sequence[Tensor], scale: Any, slope: Any, shift: Any, normed: Any) -> Any:
+    """For each input: shift + slope times the input + the sum of the gradients, each times its scale."""
+    used = np.concatenate([normed[:, None], (scale != 0).any(2).T], 1)
+    senders = np.tile(_addresses(grads), (len(inputs), 1))
+    table = np.concatenate([_addresses(inputs)[:, None], senders], 1) * used
+    return _combine(inputs[0], table, np.concatenate([slope[:, None], scale.transpose(1, 0, 2)], 1), shift)
+
+
+def _combine(like: Tensor, table: Any, scale: Any, shift: Any) -> list[Tensor]:
+    results = [torch.empty_like(like) for _ in table]
+    factors = scale.astype(np.float32), shift.astype(np.float32)
+    _run(compiled.combine, len(like), _addresses(results), table, *factors, like[0].numel())
+    return results
+
+
+def _run(kernel: Callable[..., None], pictures: int, *arguments: Any) -> None:
+    in_parallel(lambda first, last: kernel(*arguments, first, last), pictures)
+
+
+def _addresses(tensors: Sequence[Tensor]) -> Any:
+    return np.array([x.data_ptr() for x in tensors], np.int64)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
