@@ -49,7 +49,7 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
 
 
 # Parameters of glibc's mallopt.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, 32 * 2**20)  # the largest that is accepted
+        mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, -1)
 
 
