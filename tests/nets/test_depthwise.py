@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -174,26 +173,6 @@ def test_many_threads_may_differentiate_at_once(generator):
         waiting = [pool.submit(results, x, weight, grad, **window) for _ in range(16)]
         for found in waiting:
             torch.testing.assert_close(found.result()[2], expected[2], rtol=0, atol=0)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_process_starts_its_own_threads():
-    script = """
-import os, torch
-from diffnas.nets.depthwise import in_parallel
-torch.set_num_threads(3)
-def check():
-    done = []
-    in_parallel(lambda first, last: done.append((first, last)), 7)
-    assert sorted(done) == [(0, 2), (2, 4), (4, 7)], done
-check()
-child = os.fork()
-if child == 0:
-    check()
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-"""
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=60)
 
 
 def test_numba_is_not_imported_before_it_is_needed():

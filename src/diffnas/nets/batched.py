@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from diffnas.nets.fused import Measured, Statistics, compiled_kernels, mixed_sums, update_running
-from diffnas.nets.links import Link, is_plain_norm
+from diffnas.nets.links import Link, Outline, is_plain_norm, outline
 from diffnas.nets.links import links as read_links
 from diffnas.space import CellGraph
 
@@ -258,11 +258,15 @@ def _convolve(chains: list[_Chain], x: Tensor, terms: dict[int, _Terms]) -> None
         return
     from diffnas.nets.chains import convolve  # needs Numba
 
-    results, statistics, folds = convolve(x, [chain.links for chain in chains])
-    rows = zip(chains, results, statistics.mean, statistics.variance, folds, strict=True)
-    for chain, result, mean, variance, fold in rows:
-        link = chain.links[-1]
-        terms[chain.target].append(result, chain.place, link.norm, Measured(mean, variance, fold, link.bias))
+    groups: dict[Outline, list[_Chain]] = {}  # one, unless a user's operations differ from the others in shape
+    for chain in chains:
+        groups.setdefault(outline(chain.links, x.shape[1:]), []).append(chain)
+    for group in groups.values():
+        results, statistics, folds = convolve(x, [chain.links for chain in group])
+        rows = zip(group, results, statistics.mean, statistics.variance, folds, strict=True)
+        for chain, result, mean, variance, fold in rows:
+            link = chain.links[-1]
+            terms[chain.target].append(result, chain.place, link.norm, Measured(mean, variance, fold, link.bias))
 
 
 def _through(links: tuple[Link, ...], x: Tensor) -> Tensor:

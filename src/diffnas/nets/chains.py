@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diffnas.nets.fused import Fold, Statistics, update_running
-from diffnas.nets.links import Link
+from diffnas.nets.links import Link, outline
 from diffnas.nets.stage import Normalized, Stage
 
 EPS = 1e-5
@@ -42,8 +42,9 @@ def convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> Results:
 
     Args:
         x: a node's value, ``(B, C, H, W)``, float32, on a CPU.
-        chains: their links; all first links have one stride and one number of results.
+        chains: their links; all have one :func:`diffnas.nets.links.outline`.
     """
+    assert len({outline(chain, x.shape[1:]) for chain in chains}) == 1
     weights = [weight for chain in chains for link in chain for weight in link.weights]
     folds = tuple(Fold() for _ in chains)
     apply: Callable[..., tuple[Tensor, ...]] = _Convolve.apply

@@ -7,11 +7,8 @@ convolution, and the weight gradient runs in :mod:`diffnas.nets.kernels` where N
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import grad as stock
+
+from diffnas.parallel import in_parallel
 
 Kernels = Literal["auto", "stock"]
 
@@ -162,21 +161,3 @@ def _compiled_kernels() -> ModuleType | None:
     except ImportError:
         return None
     return kernels
-
-
-def in_parallel(work: Callable[[int, int], None], pictures: int) -> None:
-    """Run ``work(first, last)`` over the pictures, split over as many threads as PyTorch uses."""
-    threads = max(1, min(torch.get_num_threads(), pictures))
-    ends = [pictures * i // threads for i in range(threads + 1)]
-    chunks = list(pairwise(ends))
-    # Python threads, for Numba's own share or fight over an OpenMP runtime with PyTorch's.
-    waiting = [_pool(os.getpid(), threads).submit(work, *chunk) for chunk in chunks[1:]]
-    work(*chunks[0])
-    for chunk in waiting:
-        chunk.result()
-
-
-@cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Helper threads, those of this process: they do not survive a fork."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="diffnas-depthwise")

@@ -25,10 +25,6 @@ class Statistics(NamedTuple):
     variance: Tensor
     pixels: int
 
-    def rates(self, eps: float) -> Tensor:
-        """One over the standard deviation."""
-        return (self.variance + eps).rsqrt()
-
 
 class Fold:
     """Where a batch norm leaves what its gradient is made of, for whoever computed its input to apply.
@@ -77,7 +73,7 @@ def mixed_sums(
         measured: what is known of inputs, by their place; with a fold only where there is one sum.
 
     Raises:
-        ValueError: for a batch norm of one pixel, as PyTorch's own.
+        ValueError: for tensors of several shapes, and for a batch norm of one pixel, as PyTorch's own.
 
     Returns:
         T sums, ``(B, C, H, W)``, and the statistics of the inputs, in float64 (0 and 1 where not normed).
@@ -89,6 +85,7 @@ def mixed_sums(
     >>> statistics.mean.flatten()
     tensor([2., 0.], dtype=torch.float64)
     """
+    _check_shapes([*inputs, *added])
     if any(normed):
         _check_pixels(inputs[0])
     pixels = inputs[0].numel() // inputs[0].shape[1]
@@ -122,6 +119,13 @@ def update_running(norms: Sequence[nn.BatchNorm2d], statistics: Statistics, rows
         for buffers, values in zip(running, (statistics.mean, variance), strict=False):
             torch._foreach_lerp_(buffers, values[places].to(buffers[0].dtype).unbind(), rate)
         torch._foreach_add_(running[2], 1)
+
+
+def _check_shapes(tensors: Sequence[Tensor]) -> None:
+    for x in tensors:
+        if x.shape != tensors[0].shape or x.dtype != tensors[0].dtype:
+            kinds = [f"{tuple(one.shape)} in {one.dtype}" for one in (tensors[0], x)]
+            raise ValueError(f"what is added up must have one shape and dtype, got {kinds[0]} and {kinds[1]}.")
 
 
 def _check_pixels(x: Tensor) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -27,10 +28,13 @@ class Geometry(NamedTuple):
     dilation: int = 1
 
     def size(self, length: int) -> int:
-        """Rows or columns of the result for those of the map."""
+        """Rows or columns of the result for those of the map; ValueError for fewer than the kernel spans."""
         if self.kind == PAIRS:
             return (length + 1) // 2
-        return (length + 2 * self.padding - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
+        left = length + 2 * self.padding - self.dilation * (self.kernel - 1)
+        if left < 1:
+            raise ValueError(f"{self} spans more than {length} pixels; pad more, or give it a larger map.")
+        return (left - 1) // self.stride + 1
 
     @property
     def margin(self) -> int:
@@ -61,6 +65,17 @@ class Link:
         return weights if self.bias is None else [*weights, self.bias]
 
     @property
+    def before(self) -> int:
+        """Channels of the map."""
+        return self.modules[0].in_channels
+
+    @property
+    def channels(self) -> int:
+        """Channels of the result."""
+        halves = self.modules if self.geometry.kind == PAIRS else self.modules[-1:]
+        return sum(module.out_channels for module in halves)
+
+    @property
     def bias(self) -> Tensor | None:
         """The bias, if there is one: batch norm takes it away again, so its gradient is zero."""
         return self.modules[-1].bias
@@ -77,7 +92,37 @@ def links(op: nn.Module) -> tuple[Link, ...] | None:
     elif len(parts) <= 2 and all(type(part) is Separable for part in parts):
         found = [_separable(part) for part in parts]
     known = tuple(link for link in found if link is not None)
-    return known if known and len(known) == len(found) else None
+    fits = all(one.channels == next.before for one, next in pairwise(known))
+    return known if known and fits and len(known) == len(found) else None
+
+
+class Outline(NamedTuple):
+    """What chains out of one map have in common if they are computed together: strides, and sizes of results."""
+
+    stride: int
+    inner: tuple[int, int, int]  # channels, rows and columns after the first link
+    last_stride: int  # of the second link, 1 if there is none
+    result: tuple[int, int, int]
+
+
+def outline(chain: tuple[Link, ...], size: Sequence[int]) -> Outline:
+    """The outline of a chain of one link or two.
+
+    Args:
+        chain: the links.
+        size: channels, rows and columns of the map.
+
+    Raises:
+        ValueError: if the map has other channels than the chain takes, or is smaller than a kernel.
+    """
+    if size[0] != chain[0].before:
+        raise ValueError(f"expected a map of {chain[0].before} channels, got {size[0]}.")
+    sizes = []
+    for link in chain:
+        rows, columns = (link.geometry.size(length) for length in size[1:])
+        size = link.channels, rows, columns
+        sizes.append(size)
+    return Outline(chain[0].geometry.stride, sizes[0], chain[1].geometry.stride if len(chain) == 2 else 1, sizes[-1])
 
 
 def _separable(part: Any) -> Link | None:
@@ -104,6 +149,8 @@ def _convolution(conv: nn.Module, norm: nn.Module) -> Link | None:
     kernel, stride, padding, dilation = conv.kernel_size[0], conv.stride[0], conv.padding[0], conv.dilation[0]
     square = all(len(set(both)) == 1 for both in (conv.kernel_size, conv.stride, conv.padding, conv.dilation))
     if not square or conv.groups != 1 or not isinstance(padding, int) or conv.padding_mode != "zeros":
+        return None
+    if padding > dilation * (kernel - 1):  # results of nothing but padding
         return None
     kind = POINTWISE if (kernel, stride, padding) == (1, 1, 0) else DENSE
     geometry = Geometry(kind, kernel, stride, padding, dilation)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from diffnas.nets.compiled import convolve
 from diffnas.nets.compiled import pool as compiled
+from diffnas.nets.compiled.buffer import Shape
 from diffnas.nets.compiled.mix import joined
 from diffnas.nets.stage import workspace
 from diffnas.parallel import in_parallel
@@ -46,14 +46,14 @@ class _Pools(torch.autograd.Function):
         x = x.contiguous(memory_format=torch.channels_last)
         B, C, H, W = x.shape
         rows, columns = (H - 1) // stride + 1, (W - 1) // stride + 1
-        shape = convolve.Shape(B, H, W, C, rows, columns, C, 0, W)
+        shape = Shape(B, H, W, C, rows, columns, C, 0, W)
         size = (B, C, rows, columns)
         results = [torch.empty(size, memory_format=torch.channels_last) for _ in kinds]
         places = np.array([result.data_ptr() for result in results])
         means, squares = np.empty((2, len(kinds), B, C), np.float32)
 
         def work(first: int, last: int) -> None:
-            memory = workspace(convolve.scratch_size(shape))
+            memory = workspace(compiled.scratch_size(shape))
             compiled.forward(kinds, x.data_ptr(), places, stride, shape, means, squares, memory, first, last)
 
         in_parallel(work, B)
@@ -72,7 +72,7 @@ class _Pools(torch.autograd.Function):
         places = np.array([grad.data_ptr() for grad in sent])
 
         def work(first: int, last: int) -> None:
-            memory = workspace(convolve.scratch_size(ctx.shape))
+            memory = workspace(compiled.scratch_size(ctx.shape))
             compiled.backward(
                 ctx.kinds, x.data_ptr(), places, out.data_ptr(), ctx.stride, ctx.shape, memory, first, last
             )

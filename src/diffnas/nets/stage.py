@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffnas.nets.compiled import branches
 from diffnas.nets.compiled import convolve as compiled
+from diffnas.nets.compiled.buffer import Shape, filled
 from diffnas.nets.compiled.mix import joined
 from diffnas.nets.compiled.vectors import BLOCK, LANES
 from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, Geometry
@@ -53,7 +55,7 @@ class Stage:
     """The branches and their tensors.
 
     Args:
-        geometries: what each branch computes; all have one stride.
+        geometries: what each branch computes; all have one stride, and results of one size.
         weights: of each branch: the depthwise ``(C, 1, k, k)`` and the 1x1 convolution's ``(D, C, 1, 1)``; the latter
             alone; the even pixels' and the odd ones'; or ``(D, C, k, k)``.
         inputs: a map for each branch, ``(B, C, H, W)``, channels last; the same object where it is shared by all.
@@ -74,8 +76,14 @@ class Stage:
         self.D = len(weights[0][-1]) + (len(weights[0][0]) if geometries[0].kind == PAIRS else 0)
         margin = max(geometry.margin for geometry in geometries)
         rows, columns = geometries[0].size(H), geometries[0].size(W)
-        self.shape = compiled.Shape(B, H, W, C, rows, columns, self.D, margin, W + 2 * margin + BLOCK)
-        self.full, self.full_out = _filled(C), _filled(self.D)
+        assert all(
+            (each.stride, each.size(H), each.size(W)) == (geometries[0].stride, rows, columns) for each in geometries
+        )
+        assert all(
+            tensor.dtype == torch.float32 for tensor in (*inputs, *(one for branch in weights for one in branch))
+        )
+        self.shape = Shape(B, H, W, C, rows, columns, self.D, margin, W + 2 * margin + BLOCK)
+        self.full, self.full_out = filled(C), filled(self.D)
         center, rate = np.zeros((2, len(geometries), self.full), np.float32)
         if before is None:
             rate[:] = 1
@@ -101,13 +109,13 @@ class Stage:
         return results, torch.from_numpy(mean), torch.from_numpy(variance)
 
     def backward(
-        self, results: Sequence[Tensor], grads: Sequence[Tensor], factors: tuple[Tensor, Tensor, Tensor] | None
+        self, results: Sequence[Tensor], grads: Sequence[Tensor], factors: tuple[Tensor, Tensor, Tensor]
     ) -> Gradients:
         """The gradients for the inputs and the weights.
 
         Args:
             results: what ``forward`` returned.
-            grads: the gradient for each result, or what it is made of.
+            grads: what the gradient for each result is made of.
             factors: scale, slope and shift, ``(K, D)`` each: the gradient for a result is then
                 ``scale * grad + slope * result + shift``.
         """
@@ -121,14 +129,14 @@ class Stage:
         held = zip(_held(groups * depth.size, groups * point.size), (depth, point), strict=True)
         sums = [part.reshape(groups, *like.shape) for part, like in held]
         totals, products = np.zeros((2, K, B, shape.C), np.float32)
-        before: Any = self.center, self.rate, depth, turned, point, *self._filled_factors(factors), factors is None
+        before: Any = self.center, self.rate, depth, turned, point, *self._filled_factors(factors)
 
         def work(first: int, last: int) -> None:
             after: Any = *sums, totals, products, workspace(compiled.scratch_size(shape)), first, last
             compiled.backward(table, shape, *before, *after)
 
         in_parallel(work, groups)
-        compiled.collect(table, shape, *sums)
+        branches.collect(table, shape, *sums)
         total, product = (torch.from_numpy(part.sum(1, dtype=np.float64)) for part in (totals, products))
         return Gradients(grad_inputs, grad_weights, total, product)
 
@@ -164,22 +172,17 @@ class Stage:
     def _pack(self, table: Any, *, back: bool) -> tuple[Any, Any]:
         taps = max(geometry.kernel**2 for geometry in self.geometries)
         kinds = {geometry.kind for geometry in self.geometries}
-        wide = taps if DENSE in kinds else 2 if PAIRS in kinds else 1
+        wide = max(taps if DENSE in kinds else 1, 2 if PAIRS in kinds else 1)
         depth = np.empty((len(table), taps * self.full), np.float32)
         point = np.empty((len(table), wide * self.full * self.full_out), np.float32)
-        compiled.pack(table, self.shape, depth, point, back)
+        branches.pack(table, self.shape, depth, point, back)
         return depth, point
 
-    def _filled_factors(self, factors: tuple[Tensor, Tensor, Tensor] | None) -> Any:
-        filled = np.zeros((3, len(self.geometries), self.full_out), np.float32)
-        if factors is not None:
-            for row, factor in zip(filled, factors, strict=True):
-                row[:, : self.D] = factor.numpy()
-        return filled
-
-
-def _filled(channels: int) -> int:
-    return (channels + LANES - 1) // LANES * LANES
+    def _filled_factors(self, factors: tuple[Tensor, Tensor, Tensor]) -> Any:
+        rows = np.zeros((3, len(self.geometries), self.full_out), np.float32)
+        for row, factor in zip(rows, factors, strict=True):
+            row[:, : self.D] = factor.numpy()
+        return rows
 
 
 def _addresses(geometry: Geometry, weights: Sequence[Tensor]) -> tuple[int, int, int]:
@@ -200,11 +203,15 @@ def workspace(size: int) -> Any:
 
 def _held(*sizes: int) -> list[Any]:
     """Arrays of this thread, which keeps them for the next call: fresh memory takes longer to get than to use."""
-    ends = np.cumsum([(size + LANES - 1) // LANES * LANES for size in sizes])
-    place = f"arrays_{len(sizes)}"
-    held = getattr(_PLACE, place, np.empty(0, np.float32))
-    if len(held) < ends[-1] + LANES:
-        held = np.empty(ends[-1] + LANES, np.float32)
-        setattr(_PLACE, place, held)
-    start = -held.ctypes.data // 4 % LANES
-    return [held[start + end - end % LANES :][:size] for end, size in zip((0, *ends), sizes, strict=False)]
+    filled_sizes = [filled(size) for size in sizes]
+    name, needed = f"arrays_{len(sizes)}", sum(filled_sizes) + LANES
+    memory = getattr(_PLACE, name, np.empty(0, np.float32))
+    if len(memory) < needed:
+        memory = np.empty(needed, np.float32)
+        setattr(_PLACE, name, memory)
+    at = -memory.ctypes.data // 4 % LANES
+    arrays = []
+    for size, taken in zip(sizes, filled_sizes, strict=True):
+        arrays.append(memory[at : at + size])
+        at += taken
+    return arrays

@@ -35,6 +35,9 @@ Flags = NDArray[np.bool_]
 
 RUN = 64  # vectors summed before their sum joins the others
 
+# What a sum may be of besides products with numbers at an address, which are above.
+ONE, ITSELF = 0, 1
+
 
 @compiled
 def period(channels: int) -> int:
@@ -56,7 +59,7 @@ def repeated(narrow: Array) -> Array:
 
 @compiled
 def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
-    """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times y where there is one.
+    """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times ``y``: ONE, ITSELF or an address.
 
     What lies past ``count`` numbers is not part of the picture.
     """
@@ -67,9 +70,9 @@ def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
         part = zeros()
         for at in range(4 * begin * size, 4 * min(whole, begin + RUN) * size, 4 * size):
             value = load(x + at) - middles
-            if y == 0:
+            if y == ONE:
                 part = part + value
-            elif y == x:
+            elif y == ITSELF:
                 part = multiply_add(value, value, part)
             else:
                 part = multiply_add(value, load(y + at), part)
@@ -78,7 +81,11 @@ def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
     if rest > 0:
         at = 4 * whole * size
         value = load_part(x + at, rest) - load_part(middle, rest)
-        factor = value if y == x else load_part(y + at, rest) if y else splat(np.float32(1))
+        factor = splat(np.float32(1))
+        if y == ITSELF:
+            factor = value
+        elif y != ONE:
+            factor = load_part(y + at, rest)
         total = multiply_add(value, factor, total)
     return total
 
@@ -89,7 +96,7 @@ def _totals(x: int, middle: Array, y: int, numbers: int, sums: Array, out: Array
     size = len(sums)
     for v in range(0, size, LANES):
         apart = 4 * v
-        total = _total(x + apart, middle.ctypes.data + apart, y + apart if y else 0, size, numbers - v)
+        total = _total(x + apart, middle.ctypes.data + apart, y if y in (ONE, ITSELF) else y + apart, size, numbers - v)
         store(total, sums.ctypes.data + apart)
     C = len(out)
     out[:] = 0
@@ -114,9 +121,9 @@ def moments(inputs: Addresses, means: Array, squares: Array, numbers: int, first
     for k in range(len(inputs)):
         for b in range(first, last):
             x = inputs[k] + 4 * b * numbers
-            _totals(x, nothing, 0, numbers, sums, means[k, b])
+            _totals(x, nothing, ONE, numbers, sums, means[k, b])
             means[k, b] *= np.float32(C / numbers)
-            _totals(x, repeated(means[k, b : b + 1])[0], x, numbers, sums, squares[k, b])
+            _totals(x, repeated(means[k, b : b + 1])[0], ITSELF, numbers, sums, squares[k, b])
 
 
 @compiled
@@ -228,7 +235,7 @@ def reduce(
     for b in range(first, last):
         for t in range(len(grads)):
             grad = grads[t] + 4 * b * numbers
-            _totals(grad, nothing, 0, numbers, sums, totals[t, b])
+            _totals(grad, nothing, ONE, numbers, sums, totals[t, b])
             for k in range(len(inputs)):
                 if wanted[t, k]:
                     _totals(inputs[k] + 4 * b * numbers, centers[k], grad, numbers, sums, products[t, k, b])

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from diffnas.nets.compiled.convolve import Floats, Shape, Table, _clear, _filled, finish
+from diffnas.nets.compiled.buffer import Floats, Shape, Table, clear, filled, measure, narrow
 from diffnas.nets.compiled.vectors import (
     LANES,
     compiled,
-    larger,
     load,
     load_part,
     splat,
     store,
     store_part,
-    where_positive,
+    where_equal,
+    where_larger,
     zeros,
 )
 
@@ -29,13 +29,13 @@ AVERAGE, MAX = 0, 1
 
 @compiled
 def _largest(x: int, C: int, count: int, pitch: int, top: int, bottom: int, left: int, right: int) -> Any:
-    """The largest pixel of a window and its number, the first of equals, in each lane."""
+    """The largest pixel of a window and its number, the first of equals, in each lane; what is no number is larger."""
     best, where, number = splat(np.float32(-np.inf)), zeros(), np.float32(0)
     for h in range(top, bottom):
         for w in range(left, right):
             value, here = load_part(x + 4 * (h * pitch + w * C), count), splat(number)
-            where = where + where_positive(value - best, here - where)
-            best = larger(value, best)
+            where = where_larger(value, best, here, where)
+            best = where_larger(value, best, value, best)
             number += np.float32(1)
     return best, where
 
@@ -56,6 +56,12 @@ def _ends(at: int, stride: int, length: int) -> tuple[int, int]:
 
 
 @compiled
+def scratch_size(shape: Shape) -> int:
+    """How many numbers a thread needs to work in: a picture."""
+    return shape.H * shape.W * filled(shape.C)
+
+
+@compiled
 def forward(
     kinds: Table, x: int, results: Table, stride: int, shape: Shape, means: Floats, squares: Floats, scratch: Floats,
     first: int, last: int,
@@ -70,11 +76,11 @@ def forward(
         shape: the sizes.
         means: ``(K, B, C)``.
         squares: ``(K, B, C)``.
-        scratch: numbers to work in, as for ``convolve.forward``.
+        scratch: numbers to work in, ``scratch_size`` of them.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
-    C, full, pitch, pixels = shape.C, _filled(shape.C), shape.W * shape.C, shape.rows * shape.columns
+    C, full, pitch, pixels = shape.C, filled(shape.C), shape.W * shape.C, shape.rows * shape.columns
     y = scratch.ctypes.data
     for b in range(first, last):
         picture = x + 4 * b * shape.H * pitch
@@ -93,7 +99,8 @@ def forward(
                             value = _sum(at, C, C - c, pitch, top, bottom, left, right) * share
                         store(value, place + 4 * c)
             out = results[k] + 4 * b * pixels * C
-            finish(y, out, pixels, C, means[k, b].ctypes.data, squares[k, b].ctypes.data)
+            narrow(y, out, pixels, full, C)
+            measure(y, pixels, 0, full, C, means[k, b].ctypes.data, squares[k, b].ctypes.data)
 
 
 @compiled
@@ -113,11 +120,11 @@ def backward(
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
-    C, full, pitch = shape.C, _filled(shape.C), shape.W * shape.C
+    C, full, pitch = shape.C, filled(shape.C), shape.W * shape.C
     total = scratch.ctypes.data
     for b in range(first, last):
         picture = x + 4 * b * shape.H * pitch
-        _clear(total, shape.H * shape.W * full)
+        clear(total, shape.H * shape.W * full)
         for k in range(len(kinds)):
             grad = grads[k] + 4 * b * shape.rows * shape.columns * C
             for h in range(shape.rows):
@@ -145,8 +152,8 @@ def _to_largest(
     number = np.float32(0)
     for h in range(top, bottom):
         for w in range(left, right):
-            place, apart = total + 4 * (h * W + w) * full, where - splat(number)
-            store(load(place) + where_positive(splat(np.float32(0.5)) - apart * apart, value), place)
+            place = total + 4 * (h * W + w) * full
+            store(load(place) + where_equal(where, splat(number), value), place)
             number += np.float32(1)
 
 

@@ -182,13 +182,36 @@ def where_positive(typing_context: Any, x: Any, value: Any) -> Any:
 
 
 @_instruction
-def larger(typing_context: Any, x: Any, y: Any) -> Any:
-    """The larger of two numbers, y if they cannot be compared, in each lane."""
+def positive_part(typing_context: Any, x: Any) -> Any:
+    """x where it is above zero, or not a number: a run that diverges must show it; else zero."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        return b.select(b.fcmp_ordered(">", *arguments), *arguments)
+        zero = ir.Constant(_VECTOR, None)
+        return b.select(b.fcmp_ordered(">", zero, arguments[0]), zero, arguments[0])
 
-    return _vector(_vector, _vector), emit
+    return _vector(_vector), emit
+
+
+@_instruction
+def where_larger(typing_context: Any, x: Any, y: Any, value: Any, other: Any) -> Any:
+    """``value`` where x is above y, or not a number; else ``other``."""
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        x, y, value, other = arguments
+        return b.select(b.or_(b.fcmp_ordered(">", x, y), b.fcmp_unordered("uno", x, x)), value, other)
+
+    return _vector(_vector, _vector, _vector, _vector), emit
+
+
+@_instruction
+def where_equal(typing_context: Any, x: Any, y: Any, value: Any) -> Any:
+    """``value`` where x and y are equal, else zero."""
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        x, y, value = arguments
+        return b.select(b.fcmp_ordered("==", x, y), value, ir.Constant(_VECTOR, None))
+
+    return _vector(_vector, _vector, _vector), emit
 
 
 def _arithmetic(name: str) -> Any:

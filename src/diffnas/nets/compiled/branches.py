@@ -1,0 +1,137 @@
+"""The branches of a stage: where their tensors are, and their weights as the inner loops read them, for Numba."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from diffnas.nets.compiled.address import floats
+from diffnas.nets.compiled.buffer import Floats, Shape, Table, filled
+from diffnas.nets.compiled.vectors import compiled
+from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS
+
+
+class Branch(NamedTuple):
+    """A row of the table: one branch and where its tensors are."""
+
+    kind: int
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+    fresh: int  # whether its input differs from that of the branch before
+    x: int
+    depth: int  # weights (C, 1, k, k)
+    point: int  # weights (D, C) or (D, C, k, k); of pairs, those of the even pixels
+    odd: int  # of pairs: weights of the odd pixels
+    y: int
+    grad: int
+    grad_x: int
+    grad_depth: int
+    grad_point: int
+    grad_odd: int
+    split: int  # of pairs: how many results come from the even pixels
+
+
+@compiled
+def branch_at(table: Table, k: int) -> Branch:
+    """The branch in row k."""
+    t = table[k]
+    return Branch(
+        t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15], t[16]
+    )  # fmt: skip
+
+
+@compiled
+def pack(table: Table, shape: Shape, depth: Floats, point: Floats, back: bool) -> None:
+    """Lay the weights of all branches out as the inner loops read them; ``back`` for the gradient of the input.
+
+    Args:
+        table: a :class:`Branch` a row.
+        shape: the sizes.
+        depth: ``(K, taps * full)``, written.
+        point: ``(K, taps * before * after)``, written.
+        back: turned by half a turn, in and out changed over.
+    """
+    C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
+    depth[:] = 0
+    point[:] = 0
+    for k in range(len(table)):
+        branch = branch_at(table, k)
+        if branch.kind == DEPTHWISE:
+            _pack_depthwise(branch.depth, depth[k], C, branch.kernel**2, back)
+        if branch.kind == PAIRS:
+            split = branch.split
+            _pack_dense(branch.point, point[k], C, 0, split, 2 * full, full_out, 0, 1, back)
+            _pack_dense(branch.odd, point[k], C, split, D - split, 2 * full, full_out, full, 1, back)
+        else:
+            taps = branch.kernel**2 if branch.kind == DENSE else 1
+            _pack_dense(branch.point, point[k], C, 0, D, full, full_out, 0, taps, back)
+
+
+@compiled
+def _pack_depthwise(weight: int, out: Floats, C: int, taps: int, turned: bool) -> None:
+    """``(C, taps)`` to ``(taps, full)``, by half a turn if asked."""
+    full, w = filled(C), floats(weight, C * taps)
+    for t in range(taps):
+        to = (taps - 1 - t if turned else t) * full
+        for c in range(C):
+            out[to + c] = w[c * taps + t]
+
+
+@compiled
+def _pack_dense(
+    weight: int, out: Floats, C: int, first: int, D: int, full: int, full_out: int, at: int, taps: int, back: bool
+) -> None:
+    """``(D, C, taps)`` to ``(taps, full, full_out)`` from row ``at`` and column ``first`` on.
+
+    For the way back they are turned by half a turn, and in and out change places.
+    """
+    w = floats(weight, D * C * taps)
+    for d in range(D):
+        for c in range(C):
+            for t in range(taps):
+                value = w[(d * C + c) * taps + t]
+                if back:
+                    out[((taps - 1 - t) * full_out + first + d) * full + at + c] = value
+                else:
+                    out[(t * full + at + c) * full_out + first + d] = value
+
+
+@compiled
+def collect(table: Table, shape: Shape, grad_depth: Floats, grad_point: Floats) -> None:
+    """Write the weights' gradients: the sums over the groups, in one order, laid out as the weights.
+
+    Args:
+        table: a :class:`Branch` a row.
+        shape: the sizes.
+        grad_depth: ``(groups, K, taps * full)``; changed.
+        grad_point: ``(groups, K, taps * before * after)``; changed.
+    """
+    C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
+    for g in range(1, len(grad_depth)):
+        grad_depth[0] += grad_depth[g]
+        grad_point[0] += grad_point[g]
+    for k in range(len(table)):
+        branch = branch_at(table, k)
+        if branch.kind == DEPTHWISE:
+            taps = branch.kernel**2
+            out = floats(branch.grad_depth, C * taps)
+            for t in range(taps):
+                for c in range(C):
+                    out[c * taps + t] = grad_depth[0, k, t * full + c]
+        if branch.kind == PAIRS:
+            _unpack(branch.grad_point, grad_point[0, k], C, 0, branch.split, 2 * full, full_out, 0, 1)
+            _unpack(branch.grad_odd, grad_point[0, k], C, branch.split, D - branch.split, 2 * full, full_out, full, 1)
+        else:
+            taps = branch.kernel**2 if branch.kind == DENSE else 1
+            _unpack(branch.grad_point, grad_point[0, k], C, 0, D, full, full_out, 0, taps)
+
+
+@compiled
+def _unpack(out: int, packed: Floats, C: int, first: int, D: int, full: int, full_out: int, at: int, taps: int) -> None:
+    """The inverse of ``_pack_dense``."""
+    w = floats(out, D * C * taps)
+    for d in range(D):
+        for c in range(C):
+            for t in range(taps):
+                w[(d * C + c) * taps + t] = packed[(t * full + at + c) * full_out + first + d]
