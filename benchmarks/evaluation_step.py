@@ -86,6 +86,7 @@ def contender(way: str, genotype: str, settings: EvaluateSettings) -> Contender:
     with fixed_random(0):
         state = begin(published(genotype), data, settings, torch.device("cpu"))
     if way != "ours":
+        state.network.kernels = "stock"
         make_stock_(state.network)
         state.weight_optimizer = torch.optim.SGD(
             state.network.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay

@@ -87,7 +87,7 @@ def mixed_sums(
     """
     _check_shapes([*inputs, *added])
     if any(normed):
-        _check_pixels(inputs[0])
+        check_pixels(inputs[0])
     pixels = inputs[0].numel() // inputs[0].shape[1]
     if _is_compiled(inputs[0]):
         from diffnas.nets import sums as fast  # needs Numba
@@ -128,7 +128,8 @@ def _check_shapes(tensors: Sequence[Tensor]) -> None:
             raise ValueError(f"what is added up must have one shape and dtype, got {kinds[0]} and {kinds[1]}.")
 
 
-def _check_pixels(x: Tensor) -> None:
+def check_pixels(x: Tensor) -> None:
+    """Refuse a tensor whose variance over the batch is that of one value, as PyTorch's batch norm does."""
     if x.numel() == x.shape[1]:
         raise ValueError(f"batch norm needs more than one value for each channel to train on, got {tuple(x.shape)}.")
 

@@ -49,7 +49,7 @@ class Link:
     Attributes:
         convolve: the ReLU and the convolutions.
         modules: the convolutions.
-        norm: the batch norm after them, without weight and bias.
+        norm: the batch norm after them.
         geometry: the same as numbers.
     """
 
@@ -81,16 +81,16 @@ class Link:
         return self.modules[-1].bias
 
 
-def links(op: nn.Module) -> tuple[Link, ...] | None:
-    """The links of an operation; None if it is of another make."""
+def links(op: nn.Module, *, affine: bool = False) -> tuple[Link, ...] | None:
+    """The links of an operation whose batch norms have a weight and a bias or not; None if it is of another make."""
     parts = list(op) if type(op) is nn.Sequential else [op]
     found: list[Link | None] = []
     if len(parts) == 3 and type(parts[0]) is nn.ReLU:
-        found = [_convolution(parts[1], parts[2])]
+        found = [_convolution(parts[1], parts[2], affine)]
     elif type(op) is FactorizedReduce:
-        found = [_halving(op)]
+        found = [_halving(op, affine)]
     elif len(parts) <= 2 and all(type(part) is Separable for part in parts):
-        found = [_separable(part) for part in parts]
+        found = [_separable(part, affine) for part in parts]
     known = tuple(link for link in found if link is not None)
     fits = all(one.channels == next.before for one, next in pairwise(known))
     return known if known and fits and len(known) == len(found) else None
@@ -125,25 +125,25 @@ def outline(chain: tuple[Link, ...], size: Sequence[int]) -> Outline:
     return Outline(chain[0].geometry.stride, sizes[0], chain[1].geometry.stride if len(chain) == 2 else 1, sizes[-1])
 
 
-def _separable(part: Any) -> Link | None:
+def _separable(part: Any, affine: bool) -> Link | None:
     depthwise = part.depthwise
     kernel = depthwise.weight.shape[-1]
     geometry = Geometry(DEPTHWISE, kernel, depthwise.stride, depthwise.padding, depthwise.dilation)
-    if not is_plain_norm(part.norm):
+    if not is_plain_norm(part.norm, affine):
         return None
     modules = depthwise.conv, part.pointwise
     return Link(convolve=part.convolve, modules=modules, norm=part.norm, geometry=geometry)
 
 
-def _halving(op: FactorizedReduce) -> Link | None:
-    if not is_plain_norm(op.norm):
+def _halving(op: FactorizedReduce, affine: bool) -> Link | None:
+    if not is_plain_norm(op.norm, affine):
         return None
     geometry = Geometry(PAIRS, 1, 2)
     return Link(convolve=op.convolve, modules=(op.even, op.odd), norm=op.norm, geometry=geometry)
 
 
-def _convolution(conv: nn.Module, norm: nn.Module) -> Link | None:
-    if type(conv) is not nn.Conv2d or not is_plain_norm(norm):
+def _convolution(conv: nn.Module, norm: nn.Module, affine: bool) -> Link | None:
+    if type(conv) is not nn.Conv2d or not is_plain_norm(norm, affine):
         return None
     assert isinstance(norm, nn.BatchNorm2d)
     kernel, stride, padding, dilation = conv.kernel_size[0], conv.stride[0], conv.padding[0], conv.dilation[0]
@@ -162,11 +162,11 @@ def _rectified(conv: nn.Module, x: Tensor) -> Tensor:
     return out
 
 
-def is_plain_norm(module: nn.Module) -> bool:
-    """Whether it is a batch norm as supernets have them: no weight, no bias, an exponential running average."""
+def is_plain_norm(module: nn.Module, affine: bool = False) -> bool:
+    """Whether it is a batch norm of the usual kind, with a weight and a bias as networks have them or without."""
     return (
         type(module) is nn.BatchNorm2d
-        and not module.affine
+        and module.affine == affine
         and module.track_running_stats
         and module.momentum is not None
         and module.eps == 1e-5

@@ -104,6 +104,40 @@ class _MixedSums(torch.autograd.Function):
         return (None, grad_mix, *results, *(sent[0] for _ in range(ctx.added)))
 
 
+def normalized(x: Tensor, known: Measured, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Batch norm with a weight and a bias, ``(C,)``, of a tensor ``(B, C, H, W)`` whose statistics are known.
+
+    The gradient for x is that for the result, and the rest is left in the fold, which must be there.
+    """
+    apply: Callable[..., Tensor] = _Normalized.apply
+    return apply(x, known, eps, weight, bias)
+
+
+class _Normalized(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, known: Measured, eps: float, weight: Tensor, bias: Tensor) -> Tensor:
+        rate = 1 / np.sqrt(known.variance.numpy() + eps)
+        scale = weight.detach().numpy() * rate
+        shift = bias.detach().numpy() - scale * known.mean.numpy()
+        (out,) = _combine(x, _addresses([x])[None], scale[None, None], shift[None])
+        ctx.save_for_backward(x)
+        ctx.known, ctx.rate, ctx.scale = known, rate, scale
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x,), rate, mean, grad = ctx.saved_tensors, ctx.rate, ctx.known.mean.numpy(), _channels_last(grad)
+        totals, products = _reduce([grad], [x], mean[None], np.ones((1, 1), np.bool_))
+        total, product = totals[0], products[0, 0] * rate  # with the normalized input
+        pixels = x.numel() // x.shape[1]
+        slope = -ctx.scale * rate * product / pixels
+        shift = -ctx.scale * total / pixels - slope * mean
+        ctx.known.fold.left = tuple(torch.from_numpy(row) for row in (ctx.scale, slope, shift))
+        sums = (torch.from_numpy(row.astype(np.float32)) for row in (product, total))
+        return (grad, None, None, *sums)
+
+
 def _moments(inputs: Sequence[Tensor]) -> tuple[Any, Any]:
     B, C, H, W = inputs[0].shape
     means, squares = np.empty((2, len(inputs), B, C), np.float32)
