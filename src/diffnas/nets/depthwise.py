@@ -2,7 +2,7 @@
 
 The stock backward of a 5x5 or dilated depthwise convolution takes 10 to 40 times as long as its forward, and
 half the operations of a DARTS supernet are such convolutions. Here the input gradient is written as a forward
-convolution, and the weight gradient runs in :mod:`diffnas.nets.kernels` where Numba is installed.
+convolution, and the weight gradient runs in :mod:`diffnas.nets.compiled.depthwise` where Numba is installed.
 """
 
 from __future__ import annotations
@@ -146,18 +146,22 @@ def _weight_grad(x: Tensor, weight: Tensor, grad: Tensor, window: _Window) -> Te
     C, k = weight.shape[0], weight.shape[-1]
     if compiled is None:
         return _stock_weight_grad(x, weight.shape, grad, *window, groups=C)
-    by_picture = torch.empty(len(x), k, k, C)
-    arrays = (x.permute(0, 2, 3, 1).numpy(), grad.permute(0, 2, 3, 1).numpy(), by_picture.numpy())
-    in_parallel(lambda first, last: compiled.weight_grad(*arrays, first, last, *window), len(x))
+    from diffnas.nets.compiled.buffer import Shape, filled
+
+    (B, _, H, W), (rows, columns) = x.shape, grad.shape[2:]
+    shape = Shape(B, H, W, C, rows, columns, C, window.padding, W + 2 * window.padding)
+    by_picture = torch.empty(B, k * k, filled(C))
+    how: Any = x.data_ptr(), grad.data_ptr(), by_picture.numpy(), shape, k, window.stride, window.dilation
+    in_parallel(lambda first, last: compiled.weight_grad(*how, first, last), B)
     # Summed over the pictures here, in one order, so that the number of threads leaves no trace.
-    return by_picture.sum(0).permute(2, 0, 1).unsqueeze(1).contiguous()
+    return by_picture.sum(0)[:, :C].t().reshape(C, 1, k, k)
 
 
 @cache
 def _compiled_kernels() -> ModuleType | None:
     """The compiled kernels; None without Numba."""
     try:
-        from diffnas.nets import kernels
+        from diffnas.nets.compiled import depthwise as kernels
     except ImportError:
         return None
     return kernels

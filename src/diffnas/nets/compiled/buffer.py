@@ -70,6 +70,17 @@ def rectify(x: int, center: int, rate: int, out: int, shape: Shape) -> None:
 
 
 @compiled
+def widen(x: int, out: int, rows: int, columns: int, C: int, pitch: int, margin: int) -> None:
+    """Write a picture into the middle of a buffer."""
+    full = filled(C)
+    for h in range(rows):
+        for w in range(columns):
+            for c in range(0, C, LANES):
+                place = out + 4 * (((h + margin) * pitch + w + margin) * full + c)
+                store(load_part(x + 4 * ((h * columns + w) * C + c), C - c), place)
+
+
+@compiled
 def gather_pairs(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
     """The even pixels of a buffered picture beside its odd ones, for some rows of the result."""
     full = filled(shape.C)
