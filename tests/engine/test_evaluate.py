@@ -68,7 +68,13 @@ def test_it_learns(data: DataSet):
 def test_moving_all_weights_in_one_call_gives_the_same_network(data: DataSet, monkeypatch, genotype):
     settings = replace(TINY, epochs=1, drop_path=0.0)
     fused = dict(run(data, genotype, settings).network.state_dict())
-    monkeypatch.setattr("diffnas.engine.evaluate.sgd", lambda module, settings, fused: sgd(module, settings))
+
+    def one_by_one(module: torch.nn.Module, settings: EvaluateSettings) -> torch.optim.Optimizer:
+        optimizer = sgd(module, settings)
+        optimizer.param_groups[0].update(fused=False, foreach=False)
+        return optimizer
+
+    monkeypatch.setattr("diffnas.engine.evaluate.sgd", one_by_one)
     torch.testing.assert_close(fused, dict(run(data, genotype, settings).network.state_dict()), rtol=1e-4, atol=1e-5)
 
 
