@@ -15,6 +15,7 @@ SMALL = {
     "evaluation_step.py": "--channels 4 --cells 3 --batch 4 --rounds 1",
     "augmentation.py": "--batch 4 --size 16 --rounds 1 --repeats 1",
     "startup.py": "--rounds 1 --warm-up 0",
+    "whole_search.py": "--data digits --recipe nas-bench-201-small --pictures 20 --channels 2 --cells 5 --batch 10 --epochs 1 --times 2",
 }
 
 # Processes that all import torch take a while.

@@ -39,6 +39,10 @@ AlphaRate = Annotated[float | None, typer.Option("--alpha-lr", help="Learning ra
 AlphaInit = Annotated[float | None, typer.Option(help="Spread of alpha at the start.", rich_help_panel=_SIZES)]
 AlphaWarmup = Annotated[int | None, typer.Option(help="Epochs in which alpha stands still.", rich_help_panel=_SIZES)]
 PruneWarmup = Annotated[int | None, typer.Option(help="Epochs in which nothing is removed.", rich_help_panel=_SIZES)]
+ForwardBy = Annotated[
+    str | None,
+    typer.Option(help="auto, batched (fast) or plain (its slow twin): same result.", rich_help_panel=_SIZES),
+]
 Recompute = Annotated[
     bool | None,
     typer.Option("--recompute", help="Same result, less memory, more time.", rich_help_panel=_SIZES),
