@@ -94,7 +94,7 @@ def search(
             bit for bit that of a search that was never interrupted.
         listener: hears how it goes.
         device: "auto", "cpu" or "cuda".
-        precision: Fabric's word for it, such as "32-true" or "bf16-mixed"; alpha stays in float32.
+        precision: Fabric's word for it, such as "32-true", "bf16-mixed" or "64-true"; alpha stays in float32.
         notes: plain data to keep in ``run.json``: what is needed to load the data again, say.
         threads: how many CPU threads compute; None leaves torch's number as it is.
 
