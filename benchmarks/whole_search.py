@@ -8,9 +8,10 @@ as one of ``sparse``: half as many steps, each with one pass for the weights and
 
 Both searches run in this process and take turns, an epoch of the one that is further behind, so that what else the
 machine does harms both alike: at the end of an epoch a search stands still in its checkpoint, and goes on from there.
-What is timed is the way from an epoch's first step until its checkpoint is written; for the curve, each step by itself.
-CPU seconds are those of all threads, and leave out what others compute in between. Given again, the command goes on
-where it was; what was measured stands in ``OUT/epochs.jsonl``.
+What is timed is the way from an epoch's first step until its checkpoint is written. CPU seconds are those of all
+threads, and leave out what others compute in between. Given again, the command goes on where it was; what was measured
+stands in ``OUT/epochs.jsonl``. The curve is measured afterwards: a step of the whole supernet and of what every epoch
+left of it, in turn, on one thread.
 
 The learning rate of alpha is the same for both, by the rule of experiments/cifar: such that rate times steps is what it
 is in DARTS' own search (3e-4 times 19,550), but at most 3e-3, less than a third of the smallest gap at which 3-entmax
@@ -30,10 +31,11 @@ from statistics import median
 from typing import Any
 
 import torch
-from common import machine
+from common import allocate, interleaved, machine, spread
 
 from diffnas.data import DataSet, load, subsample
 from diffnas.engine.listen import Interrupted
+from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult, search, trial
 from diffnas.engine.settings import SearchSettings, settle
 from diffnas.genotype.text import to_text
@@ -190,38 +192,37 @@ def totals(dense: Sequence[Line], pruned: Sequence[Line]) -> str:
     return "\n".join([*rows, f"\nBy the clock on the wall {PRUNED} took {wall:.2f} times as long as {DENSE}."])
 
 
-def curves(dense: Sequence[Line], pruned: Sequence[Line], offered: tuple[int, int]) -> str:
-    """The epochs of the pruned search: what is left, and what a step takes, against a pass of the dense search.
-
-    Args:
-        dense, pruned: the epochs of both searches.
-        offered: operations and convolutions before the first step.
-    """
-    # A step of the dense search is two passes, one for the weights and one for alpha.
-    passes = [median(line["steps"]) / 2 for line in dense]
+def curve(pruned: Contestant, rounds: int) -> str:
+    """A step of the whole supernet and of what was left after each epoch of a search, in turn."""
+    kept = [torch.tensor(line["keep"]) for line in RunFolder.open(pruned.out / pruned.name).trace()]
+    kept = [torch.tensor(pruned.space.offered), *kept]
+    names = ["whole", *(f"after epoch {epoch}" for epoch in range(1, len(kept)))]
+    # Epochs that removed nothing are left out.
+    left = {
+        name: keep
+        for at, (name, keep) in enumerate(zip(names, kept, strict=True))
+        if not at or keep.ne(kept[at - 1]).any()
+    }
+    steps = {name: trial(pruned.data, **pruned.arguments(), keep=keep).step for name, keep in left.items()}
+    seconds = interleaved(steps, rounds=rounds, warm_up=2, clock=time.process_time)
     rows = [
-        "| epoch | live ops | convolutions | CPU seconds a step, median | share of half a step of darts |",
+        "| supernet | live ops | convolutions | CPU seconds a step | share of the whole one's |",
         "| --- " * 5 + "|",
     ]
-    ops, convolutions = offered
-    middles: list[list[float]] = []
-    for place, line in enumerate(pruned):
-        step = median(line["steps"])
-        whole = passes[place * len(passes) // len(pruned)]
-        rows.append(
-            f"| {line['epoch'] + 1} | {ops} to {line['live_ops']} | {convolutions} to {line['live_convolutions']} | "
-            f"{step:.3f} | {step / whole:.2f} |"
-        )
-        middles.append([(ops + line["live_ops"]) / 2, (convolutions + line["live_convolutions"]) / 2, step / whole])
-        ops, convolutions = line["live_ops"], line["live_convolutions"]
-    return "\n".join(rows) + "\n\n" + together(torch.tensor(middles, dtype=torch.float64))
+    points: list[list[float]] = []
+    for name, keep in left.items():
+        shares = [mine / whole for mine, whole in zip(seconds[name], seconds["whole"], strict=True)]
+        ops, convolutions = int(keep.sum()), int((keep & convolving(pruned.space)).sum())
+        rows.append(f"| {name} | {ops} | {convolutions} | {median(seconds[name]):.4f} | {spread(shares)} |")
+        points.append([ops, convolutions, median(shares)])
+    return "\n".join(rows) + "\n\n" + together(torch.tensor(points, dtype=torch.float64))
 
 
-def together(middles: torch.Tensor) -> str:
-    """How closely time follows what is left; ``middles``: live ops, convolutions and time, ``(epochs, 3)``."""
-    if len(middles) < 3 or bool((middles.std(dim=0) == 0).any()):
-        return "Too few epochs, or nothing removed: how time follows what is left cannot be said."
-    of = torch.corrcoef(middles.T)[2]
+def together(points: torch.Tensor) -> str:
+    """How closely time follows what is left; ``points``: live ops, convolutions and time, ``(supernets, 3)``."""
+    if len(points) < 3:
+        return "Too little was removed to say what time follows."
+    of = torch.corrcoef(points.T)[2]
     return f"Correlation of the time with the live operations {of[0]:.3f}, with the live convolutions {of[1]:.3f}."
 
 
@@ -244,6 +245,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="the recipe's by default")
     parser.add_argument("--alpha-lr", type=float, help="by the rule above by default")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=9, help="steps of every supernet, for the curve")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -281,6 +283,7 @@ def main() -> None:
     made = contestants(options)
     dense, pruned = made
     print(f"# Whole searches: {PRUNED} against {DENSE}, {options.recipe}, {dense.data.name}\n\n{machine()}")
+    print(allocate("kept"))  # a search does so by itself
     settings = pruned.settings
     print(f"- {settings.channels} channels, {settings.depth} cells, batch {settings.batch}, ", end="")
     print(f"learning rate of alpha {settings.alpha_lr:g}, seed {settings.seed}\n", flush=True)
@@ -290,10 +293,9 @@ def main() -> None:
     while min(each.share for each in made) < 1:
         min(made, key=lambda each: each.share).take_turn()
     lines = [epochs_of(each.log.lines(each.name)) for each in made]
-    offered = torch.tensor(dense.space.offered)
     print(totals(*lines))
-    print(f"\n## Epochs of {PRUNED}\n")
-    print(curves(*lines, (int(offered.sum()), int((offered & convolving(dense.space)).sum()))))
+    print(f"\n## A step on the way of {PRUNED}, {options.rounds} rounds\n")
+    print(curve(pruned, options.rounds))
     for each in made:
         print(f"\n{each.name}: `{to_text(each.go_on(Stopwatch()).genotype)}`")
 

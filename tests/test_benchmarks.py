@@ -11,8 +11,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 SMALL = {
     "supernet_step.py": "--space nas-bench-201 --channels 2 --cells 5 --size 8 --batch 4 --rounds 1 --survivors 5 late",
-    "peak_memory.py": "--space nas-bench-201 --cells 5 --batch 16 --steps 1",
-    "memory.py": "--space nas-bench-201 --channels 4 --cells 5 --batch 8",
+    "memory.py": "--space nas-bench-201 --channels 4 --cells 5 --batch 8 --steps 1",
     "evaluation_step.py": "--channels 4 --cells 3 --batch 4 --rounds 1",
     "augmentation.py": "--batch 4 --size 16 --rounds 1 --repeats 1",
     "startup.py": "--rounds 1 --warm-up 0",
@@ -21,7 +20,7 @@ SMALL = {
 }
 
 # Processes that all import torch take a while.
-IN_MANY_PROCESSES = {"startup.py", "peak_memory.py", "memory.py"}
+IN_MANY_PROCESSES = {"startup.py", "memory.py"}
 
 
 def test_every_benchmark_is_run_here():
