@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import platform
@@ -13,6 +14,8 @@ from statistics import median
 
 import torch
 from torch import Tensor
+
+from diffnas.engine.common import keep_freed_memory
 
 Contenders = Mapping[str, Callable[[], object]]
 
@@ -51,6 +54,23 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def add_allocator(parser: argparse.ArgumentParser) -> None:
+    """The option for what becomes of freed memory: a process has one setting, so all contenders in it have the same."""
+    parser.add_argument(
+        "--allocator",
+        choices=("kept", "default"),
+        default="kept",
+        help="kept: freed memory stays with the process, as in a search; default: it goes back to the system",
+    )
+
+
+def allocate(how: str) -> str:
+    """Set what becomes of freed memory, and a line that says so."""
+    if how == "kept":
+        keep_freed_memory()
+    return f"- freed memory: {'kept by the process' if how == 'kept' else 'as the C library has it'}"
 
 
 def interleaved(

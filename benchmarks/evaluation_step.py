@@ -17,7 +17,7 @@ import gc
 from dataclasses import dataclass
 
 import torch
-from common import difference, interleaved, machine, table
+from common import add_allocator, allocate, difference, interleaved, machine, table
 from stock import make_stock_
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--drop-path", type=float, default=0.1, help="0.2 at the end of training, 0 at its start")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    add_allocator(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     settings = EvaluateSettings(
@@ -120,7 +121,8 @@ def main() -> None:
         f"# One step of an evaluation: {options.genotype}, {settings.channels} channels, {settings.depth} cells, ",
         end="",
     )
-    print(f"32x32 pictures, batch {settings.batch}, drop-path {settings.drop_path}, float32\n\n{machine()}\n")
+    print(f"32x32 pictures, batch {settings.batch}, drop-path {settings.drop_path}, float32\n\n{machine()}")
+    print(allocate(options.allocator), end="\n\n")
     contenders = {way: contender(way, options.genotype, settings) for way in WAYS}
     loss, gradients = contenders[WAYS[0]].gradients()
     distances = []

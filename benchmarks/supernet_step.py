@@ -18,7 +18,7 @@ import argparse
 import gc
 
 import torch
-from common import difference, interleaved, machine, table
+from common import add_allocator, allocate, difference, interleaved, machine, table
 from steps import WAYS, Contender, contender, settings_of, survivors
 
 from diffnas.space import SPACES
@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--survivors", nargs="+", default=["all"], help="operations left on an edge, or late, or all")
     parser.add_argument("--seed", type=int, default=0, help="decides the survivors")
     parser.add_argument("--device", default="cpu")
+    add_allocator(parser)
     return parser.parse_args()
 
 
@@ -73,7 +74,7 @@ def main() -> None:
     settings = settings_of(space, batch=options.batch, channels=options.channels, cells=options.cells)
     print(f"# One step of a search: {space.name}, {settings.channels} channels, {settings.depth} cells, ", end="")
     print(f"{options.size}x{options.size} pictures, batch {settings.batch}, float32, {options.device}\n")
-    print(machine(), end="\n\n")
+    print(machine(), allocate(options.allocator), sep="\n", end="\n\n")
     contenders: dict[str, Contender] = {}
     distances: list[str] = []
     live: list[str] = []

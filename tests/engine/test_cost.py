@@ -125,12 +125,12 @@ def test_a_dry_run_tells_the_cost_and_leaves_nothing(tmp_path: Path, monkeypatch
 
 
 def test_a_dry_run_of_what_does_not_fit_says_so_and_is_no_failure(cramped, capsys):
-    cramped(2**20)
+    cramped(2**17)
     assert main(["search", *SMALL, "--dry-run", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["cost"]
     assert told["fits"] is False
     assert told["advice"]
-    assert told["memory"] > told["available"] == 2**20
+    assert told["memory"] > told["available"] == 2**17
 
 
 def test_a_dry_run_is_of_a_new_search(tmp_path: Path, capsys):

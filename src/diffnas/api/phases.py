@@ -84,7 +84,7 @@ def search(
         train: how many training pictures the search sees; all by default.
         download: whether the files of CIFAR may be fetched.
         device: "auto", "cpu" or "cuda".
-        precision: "32-true", "bf16-mixed", ...
+        precision: "32-true", "bf16-mixed" or "64-true".
         threads: how many CPU threads compute; by default the recipe's number, else torch's. A run that is resumed
             keeps its number, because the last digits depend on it.
         listener: hears how it goes.
@@ -154,7 +154,7 @@ def evaluate(
         size: height and width to bring pictures to.
         download: whether the files of CIFAR may be fetched.
         device: "auto", "cpu" or "cuda".
-        precision: "32-true", "bf16-mixed", ...
+        precision: "32-true", "bf16-mixed" or "64-true".
         threads: how many CPU threads compute; by default the recipe's number, else torch's. A run that is resumed
             keeps its number, because the last digits depend on it.
         listener: hears how it goes.

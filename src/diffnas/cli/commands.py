@@ -109,6 +109,7 @@ def search(
     prune_warmup: o.PruneWarmup = None,
     channels: o.Channels = None,
     depth: o.Depth = None,
+    forward_by: o.ForwardBy = None,
     recompute: o.Recompute = None,
     settings: o.Set = None,
     weighting: o.Weighting = None,
@@ -153,6 +154,7 @@ def search(
         prune_warmup=prune_warmup,
         channels=channels,
         depth=depth,
+        forward_by=forward_by,
         recompute=recompute,
         seed=seed,
     )

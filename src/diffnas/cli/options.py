@@ -39,6 +39,10 @@ AlphaRate = Annotated[float | None, typer.Option("--alpha-lr", help="Learning ra
 AlphaInit = Annotated[float | None, typer.Option(help="Spread of alpha at the start.", rich_help_panel=_SIZES)]
 AlphaWarmup = Annotated[int | None, typer.Option(help="Epochs in which alpha stands still.", rich_help_panel=_SIZES)]
 PruneWarmup = Annotated[int | None, typer.Option(help="Epochs in which nothing is removed.", rich_help_panel=_SIZES)]
+ForwardBy = Annotated[
+    str | None,
+    typer.Option(help="auto, batched (fast) or plain (its slow twin): same result.", rich_help_panel=_SIZES),
+]
 Recompute = Annotated[
     bool | None,
     typer.Option("--recompute", help="Same result, less memory, more time.", rich_help_panel=_SIZES),
@@ -79,7 +83,7 @@ Resume = Annotated[
     Path | None, typer.Option(metavar="RUN", help="Go on with this run; nothing to repeat.", rich_help_panel=_PLACE)
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_PLACE)]
-Precision = Annotated[str | None, typer.Option(help="32-true, bf16-mixed, ...", rich_help_panel=_PLACE)]
+Precision = Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 64-true.", rich_help_panel=_PLACE)]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads that compute.", rich_help_panel=_PLACE)]
 CheckMemory = Annotated[
     bool,

@@ -20,8 +20,9 @@ from diffnas.engine.listen import NotFinite
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.lookup import lookup
 
-# Half precision would need a loss scaler around alpha's gradients too; true bfloat16 loses steps of the weights.
-PRECISIONS = ("32-true", "bf16-mixed")
+# Half precision would need a loss scaler around alpha's gradients too; true bfloat16 loses steps of the weights. Double
+# precision is slow, and shows what rounding does to a result.
+PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
 def first_line(error: Exception) -> str:

@@ -18,7 +18,8 @@ from diffnas.data import DataSet, Pictures
 from diffnas.engine import memory
 from diffnas.engine.common import computing_on, fixed_random, make_fabric, parameter_count
 from diffnas.engine.memory import Footprint, Watch
-from diffnas.engine.search import Trial, check, trial
+from diffnas.engine.request import check
+from diffnas.engine.search import Trial, trial
 from diffnas.engine.search_state import halves
 from diffnas.engine.seeds import epoch_order
 from diffnas.engine.settings import SearchSettings

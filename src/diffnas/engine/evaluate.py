@@ -123,7 +123,7 @@ def evaluate(
         resume: go on from the last checkpoint in ``out``, bit for bit as in ``search``.
         listener: hears how it goes.
         device: "auto", "cpu" or "cuda".
-        precision: Fabric's word for it, such as "32-true" or "bf16-mixed".
+        precision: Fabric's word for it, such as "32-true", "bf16-mixed" or "64-true".
         notes: plain data to keep in ``run.json``.
         threads: how many CPU threads compute; None leaves torch's number as it is.
         factories: the user's own operations of the genotype.

@@ -14,17 +14,15 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional
 
-from diffnas.components import discretize, indicators, schedule, update, weighting
+from diffnas.components import discretize, indicators, update, weighting
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import Relaxation, relax
-from diffnas.components.schedule import Moment
 from diffnas.data import DataSet
 from diffnas.data.augment import augment
 from diffnas.engine import seeds
 from diffnas.engine.common import (
     Totals,
     computing_on,
-    describe_data,
     fixed_random,
     make_fabric,
     parameter_count,
@@ -35,11 +33,12 @@ from diffnas.engine.drive import Drive
 from diffnas.engine.graphed import Graphed, refuse_graph
 from diffnas.engine.later import Later
 from diffnas.engine.listen import Listener, Silent, interruptions
+from diffnas.engine.request import check, describe
 from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.search_state import SearchState, begin, halves
-from diffnas.engine.settings import SearchSettings, as_dict
+from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import Genotype, from_json, save, to_json
-from diffnas.method import Method, components
+from diffnas.method import Method
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
@@ -94,7 +93,7 @@ def search(
             bit for bit that of a search that was never interrupted.
         listener: hears how it goes.
         device: "auto", "cpu" or "cuda".
-        precision: Fabric's word for it, such as "32-true" or "bf16-mixed"; alpha stays in float32.
+        precision: Fabric's word for it, such as "32-true", "bf16-mixed" or "64-true"; alpha stays in float32.
         notes: plain data to keep in ``run.json``: what is needed to load the data again, say.
         threads: how many CPU threads compute; None leaves torch's number as it is.
 
@@ -153,80 +152,6 @@ def trial(
     pictures, labels = data.train.take(torch.arange(settings.batch))
     batch = pictures.to(fabric.device), labels.to(fabric.device)
     return Trial(state=state, macs=under_way.macs, step=partial(under_way.take_step, batch))
-
-
-def describe(
-    data: DataSet,
-    space: SearchSpace,
-    method: Method,
-    settings: SearchSettings,
-    precision: str,
-    notes: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Everything that decides the result, as plain data."""
-    cells = {
-        kind: {
-            "inputs": graph.inputs,
-            "edges": [list(edge) for edge in graph.edges],
-            "ops": [list(names) for names in graph.ops],
-            "output": list(graph.output),
-        }
-        for kind, graph in space.cells.items()
-    }
-    return {
-        "phase": "search",
-        "space": {
-            **{name: getattr(space, name) for name in ("name", "skeleton", "channels", "depth", "in_degree")},
-            "ops": list(space.ops),
-            "factories": list(space.factories),
-            "cells": cells,
-        },
-        "method": {"name": method.name, **components(method)},
-        "settings": as_dict(settings),
-        "data": describe_data(data),
-        "precision": precision,
-        "notes": dict(notes),
-    }
-
-
-def check(space: SearchSpace, method: Method, settings: SearchSettings, data: DataSet) -> None:
-    """Refuse what cannot work, before anything is built.
-
-    Raises:
-        ValueError: with what was given, why it cannot work, and what would.
-    """
-    held_back = 2 if method.level.data == "halves" else 1
-    if len(data.train) < 2 * held_back:
-        raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
-    gated = not weighting.competes(method.weighting)
-    if gated and space.in_degree is None and method.discretize is discretize.strongest_inputs:
-        raise ValueError(
-            f"in space {space.name!r} strongest-inputs lets 'none' win an edge, and a gate of 'none' says nothing. "
-            "Read gates off by strongest-pairs:0.5, under which an edge is absent if all its gates are shut."
-        )
-    widest = max(sum(row) for row in space.offered)
-    order = _first_order(method)
-    if not order >= 1:
-        raise ValueError(f"the order of entmax must be at least 1, got {order:g}; 1.5 to 3 are usual.")
-    if method.pruning is not None and order > 1 and widest > 1:
-        # Where the least of `widest` operations dies if all others are tied (support of entmax).
-        gap = (widest - 1) ** (1 - order) / (order - 1)
-        if settings.alpha_init > gap / 10:
-            raise ValueError(
-                f"entmax of order {order:g} over {widest} operations removes one at a gap of {gap:.2g} in alpha, and "
-                f"alpha starts with a spread of {settings.alpha_init:g}: operations would die before any training. "
-                f"Use a lower order, such as 3 with the usual alpha-init of 0.001, or --alpha-init {gap / 10:.1g}."
-            )
-
-
-def _first_order(method: Method) -> float:
-    start = Moment(epoch=0, step=0, epochs=1, steps=1)
-    if isinstance(method.weighting, weighting.LearnedEntmax):
-        return method.weighting.order.item()
-    bound = method.weighting if isinstance(method.weighting, partial) else partial(method.weighting)
-    if bound.func is weighting.entmax:
-        return schedule.value(bound.keywords.get("order", 3.0), start)
-    return 1.0
 
 
 class _Search:

@@ -125,6 +125,7 @@ def begin(
         channels=settings.channels,
         depth=settings.depth,
         stem=settings.stem,
+        forward_by=settings.forward_by,
         recompute=settings.recompute,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     keep = torch.tensor(space.offered, device=device)

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
 from diffnas.nets.skeleton import StemKind
+from diffnas.nets.supernet import ForwardBy
 
 S = TypeVar("S", bound="SearchSettings | EvaluateSettings")
 
@@ -33,6 +34,8 @@ class SearchSettings:
             same result up to rounding. "auto" is "later" on a GPU.
         split: how the training pictures are halved for a level that needs it: "shuffled" by the seed, or
             "ordered", the first and the second half as in DARTS' code.
+        forward_by: how the supernet trains: "batched" takes the operations of a node together, "plain" one after the
+            other, for the same values and gradients up to rounding; "auto" batches where that is faster.
         recompute: compute the inside of each cell again in the backward pass instead of keeping it: the same result
             for less memory and more time.
         tf32: whether a GPU may round the factors of products in float32 to 10 bits (TF32), for several times the speed;
@@ -60,6 +63,7 @@ class SearchSettings:
     prune_every: Literal["step", "epoch"] = "step"
     free: Literal["auto", "now", "later"] = "auto"
     split: Literal["shuffled", "ordered"] = "shuffled"
+    forward_by: ForwardBy = "auto"
     recompute: bool = False
     tf32: bool = True
     cuda_graph: bool = False
@@ -73,6 +77,7 @@ class SearchSettings:
         _one_of(self, "prune_every", "step", "epoch")
         _one_of(self, "free", "auto", "now", "later")
         _one_of(self, "split", "shuffled", "ordered")
+        _one_of(self, "forward_by", "auto", "batched", "plain")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,89 @@
+"""What a search is asked to do: refused if it cannot work, and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from diffnas.components import discretize, schedule, weighting
+from diffnas.components.schedule import Moment
+from diffnas.data import DataSet
+from diffnas.engine.common import describe_data
+from diffnas.engine.settings import SearchSettings, as_dict
+from diffnas.method import Method, components
+from diffnas.space import SearchSpace
+
+
+def describe(
+    data: DataSet,
+    space: SearchSpace,
+    method: Method,
+    settings: SearchSettings,
+    precision: str,
+    notes: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything that decides the result, as plain data."""
+    cells = {
+        kind: {
+            "inputs": graph.inputs,
+            "edges": [list(edge) for edge in graph.edges],
+            "ops": [list(names) for names in graph.ops],
+            "output": list(graph.output),
+        }
+        for kind, graph in space.cells.items()
+    }
+    return {
+        "phase": "search",
+        "space": {
+            **{name: getattr(space, name) for name in ("name", "skeleton", "channels", "depth", "in_degree")},
+            "ops": list(space.ops),
+            "factories": list(space.factories),
+            "cells": cells,
+        },
+        "method": {"name": method.name, **components(method)},
+        "settings": as_dict(settings),
+        "data": describe_data(data),
+        "precision": precision,
+        "notes": dict(notes),
+    }
+
+
+def check(space: SearchSpace, method: Method, settings: SearchSettings, data: DataSet) -> None:
+    """Refuse what cannot work, before anything is built.
+
+    Raises:
+        ValueError: with what was given, why it cannot work, and what would.
+    """
+    held_back = 2 if method.level.data == "halves" else 1
+    if len(data.train) < 2 * held_back:
+        raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
+    gated = not weighting.competes(method.weighting)
+    if gated and space.in_degree is None and method.discretize is discretize.strongest_inputs:
+        raise ValueError(
+            f"in space {space.name!r} strongest-inputs lets 'none' win an edge, and a gate of 'none' says nothing. "
+            "Read gates off by strongest-pairs:0.5, under which an edge is absent if all its gates are shut."
+        )
+    widest = max(sum(row) for row in space.offered)
+    order = _first_order(method)
+    if not order >= 1:
+        raise ValueError(f"the order of entmax must be at least 1, got {order:g}; 1.5 to 3 are usual.")
+    if method.pruning is not None and order > 1 and widest > 1:
+        # Where the least of `widest` operations dies if all others are tied (support of entmax).
+        gap = (widest - 1) ** (1 - order) / (order - 1)
+        if settings.alpha_init > gap / 10:
+            raise ValueError(
+                f"entmax of order {order:g} over {widest} operations removes one at a gap of {gap:.2g} in alpha, and "
+                f"alpha starts with a spread of {settings.alpha_init:g}: operations would die before any training. "
+                f"Use a lower order, such as 3 with the usual alpha-init of 0.001, or --alpha-init {gap / 10:.1g}."
+            )
+
+
+def _first_order(method: Method) -> float:
+    start = Moment(epoch=0, step=0, epochs=1, steps=1)
+    if isinstance(method.weighting, weighting.LearnedEntmax):
+        return method.weighting.order.item()
+    bound = method.weighting if isinstance(method.weighting, partial) else partial(method.weighting)
+    if bound.func is weighting.entmax:
+        return schedule.value(bound.keywords.get("order", 3.0), start)
+    return 1.0

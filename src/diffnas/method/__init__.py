@@ -1,0 +1,52 @@
+"""Methods: a published method is a value that names its components.
+
+Compose your own with ``dataclasses.replace``::
+
+    replace(darts, name="mine", weighting=partial(weighting.entmax, order=1.5), level=level.single)
+"""
+
+from diffnas.method.dense import darts, single_level
+from diffnas.method.entmax import (
+    entmax2,
+    entmax2_single,
+    entmax3,
+    entmax3_single,
+    sparse,
+    sparse_path,
+    sparse_progressive,
+)
+from diffnas.method.gated import (
+    gates,
+    gates_group,
+    gates_path,
+    gates_single,
+    path_regularized,
+    path_regularized_released,
+)
+from diffnas.method.record import Method, components, describe
+from diffnas.method.tables import COMPONENTS, METHODS, component, compose
+
+__all__ = [
+    "COMPONENTS",
+    "METHODS",
+    "Method",
+    "component",
+    "components",
+    "compose",
+    "darts",
+    "describe",
+    "entmax2",
+    "entmax2_single",
+    "entmax3",
+    "entmax3_single",
+    "gates",
+    "gates_group",
+    "gates_path",
+    "gates_single",
+    "path_regularized",
+    "path_regularized_released",
+    "single_level",
+    "sparse",
+    "sparse_path",
+    "sparse_progressive",
+]

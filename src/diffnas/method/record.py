@@ -1,0 +1,116 @@
+"""What a method is: a value that names its components, and their text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from diffnas.components import discretize, pruning, update, weighting
+from diffnas.components.discretize import Discretize
+from diffnas.components.gates import Gates
+from diffnas.components.level import Level
+from diffnas.components.pruning import Pruning
+from diffnas.components.regularizer import Regularizer
+from diffnas.components.stopping import Stopping
+from diffnas.components.update import Update
+from diffnas.components.weighting import Weighting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A search method: which components, and which settings differ from those of DARTS.
+
+    Attributes:
+        name: what the command line and the run folder call it.
+        about: what it changes and where it comes from, for ``diffnas methods``.
+        weighting: alpha, keep -> mixing weights.
+        level: which loss moves alpha and which the weights.
+        update: how alpha moves.
+        regularizers: penalties on the relaxed architecture, added to the loss that moves alpha.
+        pruning: which operations leave the supernet for good; None keeps all.
+        stopping: reasons to end before the last epoch.
+        discretize: how the cell is read off.
+        settings: the method's own defaults of ``SearchSettings``.
+
+    Raises:
+        ValueError: if two components cannot work together; the message says why.
+    """
+
+    name: str
+    about: str
+    weighting: Weighting
+    level: Level
+    discretize: Discretize
+    update: Update = update.adam
+    regularizers: tuple[Regularizer, ...] = ()
+    pruning: Pruning | None = None
+    stopping: tuple[Stopping, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        gated = isinstance(self.weighting, Gates)
+        if gated and _is(self.pruning, pruning.exact_zero):
+            raise ValueError(
+                "gates shut independently of each other, so exact-zero pruning could leave an edge without any "
+                "operation. Prune gates with shut, which keeps the likeliest of each edge."
+            )
+        if not gated and _is(self.pruning, pruning.shut):
+            raise ValueError(
+                f"{describe(self.weighting)} has no gates: its operations compete, and most of an edge's weights lie "
+                "below 1/2. Prune by shut only with gates, entmax by exact-zero."
+            )
+        if gated and _is(self.discretize, discretize.winners) and not _without_none(self.discretize):
+            raise ValueError(
+                "a gate of 'none' multiplies zeros, so how far it is open says nothing, and it must not win an edge. "
+                "Read gates off by strongest-pairs, strongest-inputs or winners-without-none."
+            )
+        if _is(self.pruning, pruning.exact_zero) and not _sparse(self.weighting):
+            raise ValueError(
+                f"{describe(self.weighting)} never gives a weight of exactly zero, so exact-zero pruning would remove "
+                "nothing. Use an entmax weighting, or no pruning."
+            )
+
+
+def _is(component: object, function: object) -> bool:
+    return (component.func if isinstance(component, partial) else component) is function
+
+
+def _sparse(component: Weighting) -> bool:
+    if isinstance(component, partial) and component.keywords.get("order") == 1:
+        return False
+    return _is(component, weighting.entmax) or isinstance(component, weighting.LearnedEntmax)
+
+
+def _without_none(component: object) -> bool:
+    return isinstance(component, partial) and component.keywords.get("none") is False
+
+
+def describe(component: object) -> str:
+    """A component as text, options included: what the run folder keeps and what two runs are compared by.
+
+    >>> describe(partial(weighting.entmax, order=3.0))
+    'entmax(order=3.0)'
+    """
+    if isinstance(component, partial):
+        options = ", ".join(f"{name}={describe(option)}" for name, option in component.keywords.items())
+        return f"{component.func.__name__}({options})"
+    if isinstance(component, Level):
+        return describe(component.step).removesuffix("_step")
+    if isinstance(component, tuple):
+        return "(" + ", ".join(describe(part) for part in component) + ")"
+    if is_dataclass(component) and not isinstance(component, type):
+        options = ", ".join(f"{part.name}={describe(getattr(component, part.name))}" for part in fields(component))
+        return f"{type(component).__name__}({options})"
+    if isinstance(component, nn.Module):
+        return f"{type(component).__name__}({component.extra_repr()})"
+    return component.__name__ if callable(component) and hasattr(component, "__name__") else repr(component)
+
+
+def components(method: Method) -> dict[str, str]:
+    """Every component of a method as text, by the name of its role."""
+    roles = ("weighting", "level", "update", "regularizers", "pruning", "stopping", "discretize")
+    return {role: describe(getattr(method, role)) for role in roles}

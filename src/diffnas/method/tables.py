@@ -1,0 +1,120 @@
+"""Names of methods and components, for the command line: Python callers pass the values themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from diffnas.components import discretize, level, pruning, regularizer, stopping, weighting
+from diffnas.components.gates import HardConcrete, StrongestGates
+from diffnas.lookup import lookup
+from diffnas.method import dense, entmax, gated
+from diffnas.method.record import Method
+
+METHODS: dict[str, Method] = {
+    "sparse": entmax.sparse,
+    "entmax3-single": entmax.sparse,
+    "entmax2-single": entmax.entmax2_single,
+    "entmax3": entmax.entmax3,
+    "entmax2": entmax.entmax2,
+    "sparse-progressive": entmax.sparse_progressive,
+    "darts": dense.darts,
+    "single-level": dense.single_level,
+    "path-regularized": gated.path_regularized,
+    "path-regularized-released": gated.path_regularized_released,
+    "gates": gated.gates,
+    "gates-group": gated.gates_group,
+    "gates-path": gated.gates_path,
+    "gates-single": gated.gates_single,
+    "sparse-path": entmax.sparse_path,
+}
+
+
+def _option(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
+    """What binds the options ``names`` of a function, all of them or none."""
+    return lambda *values: partial(function, **dict(zip(names, values, strict=True))) if values else function
+
+
+def _one(build: Callable[..., Any]) -> Callable[..., Any]:
+    """The same as a tuple of one, for roles that take several."""
+    return lambda *values: (build(*values),)
+
+
+# What the command line may name in place of a method's own component: text -> builder, options after a colon.
+COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
+    "weighting": {
+        "softmax": _option(weighting.softmax, "temperature"),
+        "entmax": _option(weighting.entmax, "order"),
+        "learned-entmax": weighting.LearnedEntmax,
+        "uniform": lambda: weighting.uniform,
+        "gates": lambda *values: _option(HardConcrete, "temperature")(*values)(),
+        "strongest-gates": lambda *values: _option(StrongestGates, "count")(*map(int, values))(),
+    },
+    "level": {
+        "single": lambda: level.single,
+        "bilevel": lambda: level.bilevel,
+        "weights-first": lambda: level.weights_first,
+    },
+    "regularizers": {
+        "none": lambda: (),
+        "groups": _one(_option(regularizer.group_sparsity, "skip", "rest")),
+        "path": _one(_option(regularizer.path_depth, "weight")),
+        "path-sum": _one(_option(partial(regularizer.path_depth, joined="sum"), "weight")),
+        "path-any": _one(_option(partial(regularizer.path_depth, joined="any"), "weight")),
+        "hinged-groups": _one(_option(regularizer.hinged_groups, "skip", "rest")),
+        "path-of-chosen": _one(_option(regularizer.path_of_chosen, "weight")),
+    },
+    "pruning": {
+        "none": lambda: None,
+        "exact-zero": _option(pruning.exact_zero, "start"),
+        "shut": _option(pruning.shut, "below"),
+    },
+    "stopping": {"none": lambda: (), "all-decided": lambda: (stopping.all_decided,)},
+    "discretize": {
+        "winners": lambda: discretize.winners,
+        "winners-without-none": lambda: partial(discretize.winners, none=False),
+        "strongest-inputs": lambda: discretize.strongest_inputs,
+        "strongest-pairs": _option(discretize.strongest_pairs, "absent_below"),
+    },
+}
+
+
+def component(role: str, text: str) -> Any:
+    """A component from its text, such as ``entmax:3``; several regularizers or stopping rules are joined by commas.
+
+    Raises:
+        ValueError: for a role or a name that is not in ``COMPONENTS``, or options it does not take.
+
+    >>> from diffnas.method import describe
+    >>> describe(component("weighting", "entmax:2"))
+    'entmax(order=2.0)'
+    >>> describe(component("regularizers", "groups:0.2:0.1,path"))
+    '(group_sparsity(skip=0.2, rest=0.1), path_depth)'
+    """
+    table = lookup("component", role, COMPONENTS)
+    if role in ("regularizers", "stopping"):
+        return tuple(part for each in text.split(",") for part in _build(role, each, table))
+    return _build(role, text, table)
+
+
+def _build(role: str, text: str, table: Mapping[str, Callable[..., Any]]) -> Any:
+    name, *options = text.strip().split(":")
+    build = lookup(role, name, table)
+    try:
+        return build(*(float(option) for option in options))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{role} {text!r} cannot be read: {error}.") from None
+
+
+def compose(name: str, overrides: Mapping[str, str] | None = None) -> Method:
+    """A method by name, with some components replaced by others, each given as text.
+
+    >>> from diffnas.method import components
+    >>> components(compose("darts", {"weighting": "entmax:2"}))["weighting"]
+    'entmax(order=2.0)'
+    """
+    method = lookup("method", name, METHODS)
+    parts = {role: component(role, text) for role, text in (overrides or {}).items()}
+    return replace(method, **parts) if parts else method
