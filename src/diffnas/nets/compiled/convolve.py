@@ -121,8 +121,9 @@ def _convolve(
         )  # fmt: skip
         return
     _gathered(branch, shape, r, d, nothing, depth, top, rows)
-    before = 2 * full if branch.kind == PAIRS else full
-    pointwise(y, False, nothing, d, before, point, rows * shape.columns, before, full_out)
+    # What fills the channels up need not be multiplied; between even and odd pixels it cannot be left out.
+    step, before = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
+    pointwise(y, False, nothing, d, step, point, rows * shape.columns, before, full_out)
 
 
 @compiled
@@ -283,10 +284,11 @@ def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top:
         return
     _gathered(branch, shape, at.r, at.d, at.nothing, weights.depth, top, rows)
     wide = 2 * full if branch.kind == PAIRS else full
-    pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, wide, full_out)
+    before = wide if branch.kind == PAIRS else shape.C
+    pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, before, full_out)
     joins = branch.kind == POINTWISE
     into = at.grad_r + 4 * top * shape.columns * full if joins else at.grad_d
-    pointwise(into, joins, at.nothing, at.grad_y, full_out, weights.point, pixels, full_out, wide)
+    pointwise(into, joins, at.nothing, at.grad_y, full_out, weights.point, pixels, shape.D, wide)
     if branch.kind == PAIRS:
         spread_pairs(at.grad_d, at.grad_r, shape, top, rows)
     elif branch.kind == DEPTHWISE:

@@ -17,6 +17,8 @@ from diffnas.nets.compiled.vectors import (
     store,
 )
 
+HALF = BLOCK // 2
+
 
 @compiled
 def _slide_any(
@@ -91,6 +93,7 @@ def pointwise(
 ) -> None:
     """``a (pixels, before) times w (before, after)``; pixels of a lie ``a_step`` apart."""
     whole = pixels // BLOCK * BLOCK
+    half = pixels // HALF * HALF
     step = after if add else 0
     for v in range(0, after, LANES):
         place, factors = out + 4 * v, w + 4 * v
@@ -98,7 +101,10 @@ def pointwise(
         for p in range(0, whole, BLOCK):
             o, x, s = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step
             multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, BLOCK)
-        for p in range(whole, pixels):
+        for p in range(whole, half, HALF):
+            o, x, s = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step
+            multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, HALF)
+        for p in range(half, pixels):
             o, x, s = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step
             multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, 1)
 
@@ -107,7 +113,7 @@ def pointwise(
 def pointwise_weights(
     out: int, a: int, a_step: int, a_row: int, g: int, g_row: int, columns: int, rows: int, before: int, after: int
 ) -> None:
-    """Add the gradient of a 1x1 convolution's weights, ``(before, after)``: both full multiples of sixteen."""
+    """Add the gradient of a 1x1 convolution's weights, ``(before, after)``, and of up to seven rows more."""
     for c in range(0, before, BLOCK):
         for v in range(0, after, LANES):
             o, w = out + 4 * (c * after + v), g + 4 * v
