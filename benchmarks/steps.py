@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,10 +15,11 @@ from diffnas.components import update
 from diffnas.components.schedule import Moment
 from diffnas.data.augment import normalize
 from diffnas.data.tensors import from_tensors
-from diffnas.engine.common import fixed_random
+from diffnas.engine.common import by_kernels, fixed_random
 from diffnas.engine.search_state import SearchState, begin
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import METHODS
+from diffnas.parallel import alone
 from diffnas.space import SearchSpace
 
 NOW = Moment(epoch=0, step=0, epochs=1, steps=1)
@@ -28,11 +30,15 @@ WAYS: tuple[Way, ...] = ("plain NCHW", "plain channels_last", "own modules", "fa
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A supernet, all that moves it, and a batch: pictures ``(B, 3, H, W)`` and labels ``(B,)``."""
+    """A supernet, all that moves it, and a batch: pictures ``(B, 3, H, W)`` and labels ``(B,)``.
+
+    With ``kernels`` the threads are those of this library's kernels, as in a search.
+    """
 
     state: SearchState
     pictures: Tensor
     labels: Tensor
+    kernels: bool
 
     def backward(self) -> Tensor:
         """The loss, and its gradients in the weights and alpha."""
@@ -45,12 +51,13 @@ class Contender:
     def step(self) -> None:
         """One step of a single-level search: the gradients, then alpha, then the weights."""
         state = self.state
-        self.backward()
-        gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in state.arch]
-        update.move(state.alpha_optimizer, state.arch, gradients, state.keep)
-        torch.nn.utils.clip_grad_norm_(state.supernet.parameters(), 5.0)
-        state.weight_optimizer.step()
-        state.weight_optimizer.zero_grad()
+        with alone(torch.get_num_threads()) if self.kernels else nullcontext():
+            self.backward()
+            gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in state.arch]
+            update.move(state.alpha_optimizer, state.arch, gradients, state.keep)
+            torch.nn.utils.clip_grad_norm_(state.supernet.parameters(), 5.0)
+            state.weight_optimizer.step()
+            state.weight_optimizer.zero_grad()
 
     def gradients(self) -> tuple[Tensor, list[Tensor]]:
         """The loss and a copy of every gradient, alpha's last; nothing moves."""
@@ -83,7 +90,8 @@ def contender(
     if way == "plain NCHW":
         x = x.contiguous()
         state.supernet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return Contender(state=state, pictures=x.to(device), labels=labels.to(device))
+    kernels = way == "fast" and by_kernels("batched", torch.device(device), "32-true")
+    return Contender(state=state, pictures=x.to(device), labels=labels.to(device), kernels=kernels)
 
 
 def survivors(space: SearchSpace, pattern: str, seed: int = 0) -> Tensor:

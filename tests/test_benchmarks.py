@@ -11,6 +11,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 SMALL = {
     "supernet_step.py": "--space nas-bench-201 --channels 2 --cells 5 --size 8 --batch 4 --rounds 1 --survivors 5 late",
+    "supernet_as_run.py": "--space nas-bench-201 --channels 2 --cells 5 --size 8 --batch 4 --rounds 1 --survivors 2",
     "memory.py": "--space nas-bench-201 --channels 4 --cells 5 --batch 8 --steps 1",
     "evaluation_step.py": "--channels 4 --cells 3 --batch 4 --rounds 1",
     "augmentation.py": "--batch 4 --size 16 --rounds 1 --repeats 1",
@@ -20,7 +21,7 @@ SMALL = {
 }
 
 # Processes that all import torch take a while.
-IN_MANY_PROCESSES = {"startup.py", "memory.py"}
+IN_MANY_PROCESSES = {"startup.py", "memory.py", "supernet_as_run.py"}
 
 
 def test_every_benchmark_is_run_here():

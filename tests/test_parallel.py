@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from diffnas.parallel import in_parallel
+from diffnas.parallel import alone, in_parallel
 
 
 @pytest.mark.parametrize(("threads", "pictures"), [(1, 5), (2, 5), (3, 7), (4, 2), (3, 1)])
@@ -14,6 +14,16 @@ def test_every_picture_is_handled_once(threads, pictures):
     done = []
     in_parallel(lambda first, last: done.extend(range(first, last)), pictures)
     assert sorted(done) == list(range(pictures))
+
+
+def test_threads_can_be_ours_alone():
+    torch.set_num_threads(2)
+    done = []
+    with alone(3):
+        assert torch.get_num_threads() == 1
+        in_parallel(lambda first, last: done.append((first, last)), 6)
+    assert sorted(done) == [(0, 2), (2, 4), (4, 6)]
+    assert torch.get_num_threads() == 2
 
 
 def test_an_error_in_a_helper_thread_is_raised():
@@ -30,7 +40,7 @@ def test_an_error_in_a_helper_thread_is_raised():
 def test_a_forked_process_starts_its_own_threads():
     script = """
 import os, torch
-from diffnas.parallel import in_parallel
+from diffnas.parallel import alone, in_parallel
 torch.set_num_threads(3)
 def check():
     done = []

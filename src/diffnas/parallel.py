@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from itertools import pairwise
 
 import torch
 
+_THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
+
+
+@contextmanager
+def alone(threads: int) -> Iterator[None]:
+    """Inside, ``in_parallel`` has so many threads and PyTorch one.
+
+    PyTorch's own threads go on spinning for a while after each operation, on the cores that ours are waiting for:
+    where most of the work is ours, both together are slower than ours alone.
+    """
+    before, token = torch.get_num_threads(), _THREADS.set(threads)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _THREADS.reset(token)
+
 
 def in_parallel(work: Callable[[int, int], None], pictures: int) -> None:
-    """Run ``work(first, last)`` over the pictures, split over as many threads as PyTorch uses."""
-    threads = max(1, min(torch.get_num_threads(), pictures))
+    """Run ``work(first, last)`` over the pictures, split over as many threads as PyTorch uses, or as ``alone`` says."""
+    threads = max(1, min(_THREADS.get() or torch.get_num_threads(), pictures))
     if threads == 1:
         work(0, pictures)
         return

@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ from diffnas.data import DataSet
 from diffnas.engine.listen import NotFinite
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.lookup import lookup
+from diffnas.nets.batched import is_faster
+from diffnas.parallel import alone
 
 # Half precision would need a loss scaler around alpha's gradients too; true bfloat16 loses steps of the weights. Double
 # precision is slow, and shows what rounding does to a result.
@@ -75,15 +77,26 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def computing_on(threads: int | None) -> Iterator[None]:
-    """Inside, torch computes on so many CPU threads; None changes nothing. Freed memory is kept from here on."""
+def computing_on(threads: int | None, *, kernels: bool = False) -> Iterator[None]:
+    """Inside, so many CPU threads compute; None changes nothing. Freed memory is kept from here on.
+
+    Args:
+        threads: how many.
+        kernels: whether our own kernels do most of the work: then the threads are theirs, and torch has one.
+    """
     keep_freed_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        yield
+        with alone(threads or before) if kernels else nullcontext():
+            yield
     finally:
         torch.set_num_threads(before)
+
+
+def by_kernels(forward_by: str, device: torch.device, precision: str) -> bool:
+    """Whether a search spends its time in our own kernels."""
+    return forward_by != "plain" and precision == "32-true" and is_faster(torch.empty(0, device=device))
 
 
 @contextmanager

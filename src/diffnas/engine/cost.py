@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffnas.data import DataSet, Pictures
 from diffnas.engine import memory
-from diffnas.engine.common import computing_on, fixed_random, make_fabric, parameter_count
+from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, parameter_count
 from diffnas.engine.memory import Footprint, Watch
 from diffnas.engine.request import check
 from diffnas.engine.search import Trial, trial
@@ -161,8 +161,9 @@ def estimate(
     request = _Request(
         data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=keep
     )
-    with computing_on(threads), fixed_random(settings.seed):
-        place = make_fabric(device, precision).device
+    place = make_fabric(device, precision).device
+    kernels = by_kernels(settings.forward_by, place, precision)
+    with computing_on(threads, kernels=kernels), fixed_random(settings.seed):
         free = memory.available(place)
         needed = request.footprint()
         largest = None if free is None else needed.largest(free)

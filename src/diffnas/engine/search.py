@@ -22,6 +22,7 @@ from diffnas.data.augment import augment
 from diffnas.engine import seeds
 from diffnas.engine.common import (
     Totals,
+    by_kernels,
     computing_on,
     fixed_random,
     make_fabric,
@@ -111,7 +112,8 @@ def search(
     if settings.cuda_graph:
         refuse_graph(state.supernet, fabric.device, precision, recompute=settings.recompute)
     rounding = rounding_products(fabric.device, tf32=settings.tf32)
-    with computing_on(threads), rounding, interruptions() as heard, fixed_random(settings.seed):
+    kernels = by_kernels(settings.forward_by, fabric.device, precision)
+    with computing_on(threads, kernels=kernels), rounding, interruptions() as heard, fixed_random(settings.seed):
         folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
         under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
         return under_way.run(heard)

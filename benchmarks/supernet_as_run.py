@@ -1,0 +1,83 @@
+"""Time one step of a search as it is run: the plain supernet as the official code has it, against a search of ours.
+
+    python benchmarks/supernet_as_run.py --space darts --batch 16 --threads 1 --survivors 2 1
+
+As `supernet_step.py`, with one difference: every contender is a process of its own, so that each has the setting for
+freed memory that it would have. A plain supernet has the C library's, which gives it back to the system; a search of
+ours keeps it. The processes take their steps in turn and hold their memory all along.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import torch
+from common import allocate, interleaved, machine, table
+from steps import contender, settings_of, survivors
+
+from diffnas.space import SPACES
+
+PLAIN, OURS = "plain NCHW", "fast"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", choices=("darts", "nas-bench-201"), default="darts")
+    parser.add_argument("--channels", type=int, help="of the first cell; the space's own by default")
+    parser.add_argument("--cells", type=int, help="the space's own number by default")
+    parser.add_argument("--size", type=int, default=32, help="of the pictures")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--survivors", nargs="*", default=[], help="operations left on an edge, or late")
+    parser.add_argument("--seed", type=int, default=0, help="decides the survivors")
+    return parser.parse_args()
+
+
+def serve(pipe: Connection, options: argparse.Namespace, way: str, pattern: str) -> None:
+    """Be a contender: take a step whenever asked, and answer with its loss."""
+    torch.set_num_threads(options.threads)
+    allocate("kept" if way == OURS else "default")
+    space = SPACES[options.space]
+    settings = settings_of(space, batch=options.batch, channels=options.channels, cells=options.cells)
+    keep = survivors(space, str(len(space.ops)) if pattern == "all" else pattern, options.seed)
+    each = contender(way, space, settings, keep, size=options.size)
+    loss, _ = each.gradients()
+    pipe.send(float(loss))
+    while pipe.recv():
+        each.step()
+        pipe.send(None)
+
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    spawn = multiprocessing.get_context("spawn")
+    steps: dict[str, Callable[[], object]] = {}
+    pipes, losses = [], {}
+    for way, pattern in [(PLAIN, "all"), *((OURS, pattern) for pattern in dict.fromkeys(["all", *options.survivors]))]:
+        name = way if pattern == "all" else f"{way}, {pattern} left"
+        pipe, far = spawn.Pipe()
+        spawn.Process(target=serve, args=(far, options, way, pattern), daemon=True).start()
+        losses[name] = pipe.recv()
+        pipes.append(pipe)
+        steps[name] = lambda pipe=pipe: (pipe.send(True), pipe.recv())
+    if abs(losses[OURS] - losses[PLAIN]) > 1e-3 * losses[PLAIN]:
+        raise SystemExit(f"the contenders compute different things: losses {losses[PLAIN]:.6f}, {losses[OURS]:.6f}.")
+    seconds = interleaved(steps, rounds=options.rounds)
+    for pipe in pipes:
+        pipe.send(False)
+    space = SPACES[options.space]
+    settings = settings_of(space, batch=options.batch, channels=options.channels, cells=options.cells)
+    print(f"# One step of a search as it is run: {space.name}, {settings.channels} channels, ", end="")
+    print(f"{settings.depth} cells, ", end="")
+    print(f"{options.size}x{options.size} pictures, batch {settings.batch}, float32\n")
+    print(machine(), "- freed memory: as the C library has it for plain NCHW, kept for fast", sep="\n", end="\n\n")
+    print(table(seconds, [PLAIN]))
+
+
+if __name__ == "__main__":
+    main()
