@@ -30,10 +30,10 @@ from diffnas.space import SearchSpace
 # The pictures in the two steps that are watched.
 SMALL = (2, 4)
 
-# How many times the bytes of its tensors a process takes: measured on Linux with glibc's allocator, both spaces, whole
-# and pruned, 1.02 to 1.4 times without recomputation and 1.3 to 2.6 times with it (freed blocks of many sizes leave
+# How many times the bytes of its tensors a process takes: measured on Linux with freed memory kept, both spaces, whole
+# and pruned, 1.1 to 1.5 times without recomputation and 2.2 to 3.8 times with it (freed blocks of many sizes leave
 # holes). On a GPU nobody has measured it yet.
-OVERHEAD = {("cpu", False): 1.2, ("cpu", True): 1.9, ("cuda", False): 1.1, ("cuda", True): 1.2}
+OVERHEAD = {("cpu", False): 1.3, ("cpu", True): 2.8, ("cuda", False): 1.1, ("cuda", True): 1.2}
 
 # Seconds that the step which is timed may take.
 PATIENCE = 20.0
