@@ -48,8 +48,8 @@ class Setting:
 
 
 SETTINGS = {
-    "analyzed": Setting(name="analyzed", analyzed=True, lr=0.25, momentum=0.0, weight_decay=0.0, epochs=6),
-    "practical": Setting(name="practical", analyzed=False, lr=0.025, momentum=0.9, weight_decay=3e-4, epochs=6),
+    "analyzed": Setting(name="analyzed", analyzed=True, lr=0.25, momentum=0.0, weight_decay=0.0, epochs=5),
+    "practical": Setting(name="practical", analyzed=False, lr=0.025, momentum=0.9, weight_decay=3e-4, epochs=5),
 }
 
 
@@ -76,7 +76,13 @@ def raised(op: str, weight: float) -> dict[str, float]:
     {'skip': 0.5, 'conv': 0.25}
     """
     rest = (1 - weight) / 2
-    return {"skip": rest, "conv": weight} if op == "conv" else {op: weight, "conv": rest}
+    pair = {"skip": rest, "conv": rest}
+    return {
+        "none": pair,
+        "skip": {**pair, "skip": weight},
+        "conv": {**pair, "conv": weight},
+        "pool": {"pool": weight, "conv": rest},
+    }[op]
 
 
 def rate(gates: Gates, nodes: int, path: Literal["inputs", "chain"] = "inputs") -> float:

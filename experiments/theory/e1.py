@@ -2,32 +2,41 @@
 
     python experiments/theory/e1.py --data DATA --out runs/theory
 
-The weight of one operation (skip, or conv, or average pooling in the place of skip) is swept, the others sharing the
-rest; on the first chain edge alone, or on all six edges of a cell of four nodes.
+The weight of one operation (skip, conv, none, or average pooling in the place of skip) is swept, the others sharing
+the rest; on the first chain edge alone, or on all six edges of a cell of four nodes.
 """
 
+from collections.abc import Iterable
+
 from cells import alike, dense, raised
-from stats import by_seed, differences, picked, slope, spread, verdict
+from stats import Line, by_seed, differences, picked, slope, spread, verdict
 from train import Arm, parser, run
 
 NODES = 4
 WEIGHTS = (0.1, 1 / 3, 0.6, 0.85)
-OPS = ("skip", "conv", "pool")
+OPS = ("skip", "conv", "pool", "none")
 PLACES = ("one", "all")
 THIRD = alike(dense(NODES), skip=1 / 3, conv=1 / 3)
 
 
 def arms() -> list[Arm]:
-    """Every place, operation and weight."""
-    found = []
+    """Every place, operation and weight; where skip, conv and none have a third each, it is one cell."""
+    found = [Arm(name="third", about={"place": None, "op": None, "weight": 0.333}, gates=THIRD, nodes=NODES)]
     for place in PLACES:
         edges = [(0, 1)] if place == "one" else dense(NODES)
         for op in OPS:
-            for weight in WEIGHTS:
+            for weight in WEIGHTS if op == "pool" else (0.1, 0.6, 0.85):
                 about = {"place": place, "op": op, "weight": round(weight, 3)}
                 gates = {**THIRD, **alike(edges, **raised(op, weight))}
                 found.append(Arm(name=f"{place}-{op}-{weight:.2f}", about=about, gates=gates, nodes=NODES))
     return found
+
+
+def group(lines: Iterable[Line], place: str, op: str, weight: float) -> list[Line]:
+    """The lines of one point of a sweep, one a seed."""
+    if weight == 1 / 3 and op != "pool":
+        return picked(lines, arm="third")
+    return picked(lines, place=place, op=op, weight=round(weight, 3))
 
 
 def table(lines: list, setting: str) -> None:
@@ -39,7 +48,7 @@ def table(lines: list, setting: str) -> None:
     for place in PLACES:
         gains = {}
         for op in OPS:
-            swept = [by_seed(picked(mine, place=place, op=op, weight=round(weight, 3))) for weight in WEIGHTS]
+            swept = [by_seed(group(mine, place, op, weight)) for weight in WEIGHTS]
             gains[op] = differences(swept[-1], swept[0])
             means = [sum(each.values()) / len(each) for each in swept]
             rises = verdict(gains[op]) + (" (steadily)" if means == sorted(means) else "")

@@ -66,12 +66,12 @@ def plot_e1(lines: list[dict[str, Any]]) -> Figure:
     for row, setting in zip(grid, SETTINGS, strict=True):
         for axes, (place, about) in zip(row, places.items(), strict=False):
             for look, op in enumerate(e1.OPS):
-                mine = picked(lines, setting=setting, place=place, op=op)
-                groups = [picked(mine, weight=round(weight, 3)) for weight in e1.WEIGHTS]
+                mine = picked(lines, setting=setting)
+                groups = [e1.group(mine, place, op, weight) for weight in e1.WEIGHTS]
                 swept(axes, e1.WEIGHTS, groups, look, op)
             finish(axes, f"{setting}: {about}", "weight of the operation", SLOPE)
         for look, weight in enumerate(e1.WEIGHTS):
-            mine = picked(lines, setting=setting, place="all", op="skip", weight=round(weight, 3))
+            mine = e1.group(picked(lines, setting=setting), "all", "skip", weight)
             curves(row[2], mine, look, f"skip {weight:.2f}")
         row[2].set_yscale("log")
         finish(row[2], f"{setting}: skip on all edges", "step", "training loss")
