@@ -159,9 +159,11 @@ class GatedCell(nn.Module):
         for (source, target), op in self.gates:
             with fixed_random(seeds.derive(seed, op, source, target)):
                 self.ops[_key((source, target), op)] = _op(op, channels, setting)
-        features = 4 * channels * (nodes - 1)
+        # The analyzed readout sees four averages a channel: their mean alone would leave little to tell pictures by.
+        self.side = 2 if setting.analyzed else 1
+        features = self.side**2 * channels * (nodes - 1)
         with fixed_random(seeds.derive(seed, "readout")):
-            self.readout = Readout(features, classes) if setting.analyzed else nn.Linear(features, classes)
+            self.readout = Readout(features, classes) if setting.analyzed else _zero(nn.Linear(features, classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs, ``(B, classes)``, of normalized pictures ``(B, 3, 32, 32)``."""
@@ -178,8 +180,14 @@ class GatedCell(nn.Module):
                 if edge[1] == target
             ]
             nodes.append(torch.stack(terms).sum(0) if terms else torch.zeros_like(nodes[0]))
-        # Four averages a channel: their mean alone would leave little to tell pictures apart by at this size.
-        return F.adaptive_avg_pool2d(torch.cat(nodes[1:], dim=1), 2).flatten(1)
+        return F.adaptive_avg_pool2d(torch.cat(nodes[1:], dim=1), self.side).flatten(1)
+
+
+def _zero(linear: nn.Linear) -> nn.Linear:
+    """So that the output starts at 0: subtracting it later would not do, as batch norm makes it differ by batch."""
+    for parameter in linear.parameters():
+        nn.init.zeros_(parameter)
+    return linear
 
 
 def _key(edge: Edge, op: str) -> str:

@@ -4,7 +4,7 @@ python experiments/theory/plots.py --runs experiments/theory/traces --out experi
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,6 @@ def plot_e1(lines: list[dict[str, Any]]) -> Figure:
         for look, weight in enumerate(e1.WEIGHTS):
             mine = e1.group(picked(lines, setting=setting), "all", "skip", weight)
             curves(row[2], mine, look, f"skip {weight:.2f}")
-        row[2].set_yscale("log")
         finish(row[2], f"{setting}: skip on all edges", "step", "training loss")
     return figure
 
@@ -102,7 +101,6 @@ def plot_e2(lines: list[dict[str, Any]]) -> Figure:
         for look, (shared, last) in enumerate(pairs):
             mine = picked(lines, setting=setting, strength=e2.STRENGTHS[-1], shared=shared, last=last)
             curves(row[1], mine, look, f"shared {shared}, last {last}")
-        row[1].set_yscale("log")
         finish(row[1], f"{setting}: favored weight {e2.STRENGTHS[-1]}", "step", "training loss")
     return figure
 
@@ -123,7 +121,6 @@ def plot_e3(lines: list[dict[str, Any]]) -> Figure:
         for look, depth in enumerate(e3.PARENTS):
             mine = picked(lines, setting=setting, kind="conv", factor=1.0, depth=depth)
             curves(row[2], mine, look, f"depth {depth}")
-        row[2].set_yscale("log")
         finish(row[2], f"{setting}: convolutions, learning rate ×1", "step", "training loss")
     return figure
 
@@ -147,16 +144,12 @@ def plot_e5(lines: list[dict[str, Any]], benchmark: dict[str, float]) -> Figure:
     """Accuracies of the NAS-Bench-201 cells against the speed at which they began to learn."""
     found = e5.summary(lines, benchmark)
     speed = found["speed, first two epochs"]
-    wanted: dict[str, Callable[[], np.ndarray]] = {
-        "test accuracy after 12 epochs": lambda: 100 * found["test accuracy"],
-        "benchmark: accuracy after 200 epochs": lambda: found["benchmark"],
-    }
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    grid = figure.subplots(1, 2)
-    for axes, (name, values) in zip(grid, wanted.items(), strict=True):
-        if name.startswith("benchmark") and not benchmark:
-            continue
-        y = values()
+    wanted = {"test accuracy after 12 epochs": 100 * found["test accuracy"]}
+    if benchmark:
+        wanted["benchmark: accuracy after 200 epochs"] = found["benchmark"]
+    figure = Figure(figsize=(5.5 * len(wanted), 4.6), layout="constrained")
+    grid = figure.subplots(1, len(wanted), squeeze=False)
+    for axes, (name, y) in zip(grid[0], wanted.items(), strict=True):
         points = axes.scatter(speed, y, c=found["skips"], cmap="cividis", s=42, edgecolor="#1f2937", lw=0.6)
         finish(axes, f"{name}: Spearman {spearman(speed, y):+.2f}", SLOPE + ", first two epochs", "%", legend=False)
         ticks = range(int(found["skips"].max()) + 1)
