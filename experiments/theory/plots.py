@@ -14,6 +14,7 @@ import e3
 import e4
 import e5
 import numpy as np
+import windows
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -97,6 +98,7 @@ def plot_e2(lines: list[dict[str, Any]]) -> Figure:
             )
         row[0].set_xticks(range(len(pairs)), [f"shared {shared}\nlast {last}" for shared, last in pairs], fontsize=8)
         row[0].set_xlim(-0.5, len(pairs) - 0.5)
+        row[0].margins(y=0.22)  # room for the legend
         finish(row[0], f"{setting}: where skip and conv are strong", "", SLOPE)
         for look, (shared, last) in enumerate(pairs):
             mine = picked(lines, setting=setting, strength=e2.STRENGTHS[-1], shared=shared, last=last)
@@ -122,6 +124,25 @@ def plot_e3(lines: list[dict[str, Any]]) -> Figure:
             mine = picked(lines, setting=setting, kind="conv", factor=1.0, depth=depth)
             curves(row[2], mine, look, f"depth {depth}")
         finish(row[2], f"{setting}: convolutions, learning rate ×1", "step", "training loss")
+    return figure
+
+
+def plot_windows(traces: windows.Traces) -> Figure:
+    """How far the cell that the theory favors is ahead in log loss, step by step; seeds from least to most."""
+    figure = Figure(figsize=(12, 7.4), layout="constrained")
+    for row, setting in zip(figure.subplots(2, 3), SETTINGS, strict=True):
+        duels = windows.duels(traces, setting)
+        for axes, title in zip(row, ("E1", "E2", "E3"), strict=True):
+            mine = [(name, pair) for name, pair in duels.items() if name.startswith(title)]
+            for look, (name, pair) in enumerate(mine):
+                favored, other = (
+                    np.log([line["loss"] for line in sorted(lines, key=lambda line: line["seed"])]) for lines in pair
+                )
+                ahead, steps, color = other - favored, pair[0][0]["steps"], LOOKS[look][0]
+                axes.plot(steps, ahead.mean(0), color=color, label=name.partition(", ")[2])
+                axes.fill_between(steps, ahead.min(0), ahead.max(0), color=color, alpha=0.15, lw=0)
+            axes.axhline(0, color="#1f2937", lw=0.8)
+            finish(axes, f"{setting}: {title}", "step", "log loss of the other − of the favored")
     return figure
 
 
@@ -166,13 +187,16 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     draw = {"e1": plot_e1, "e2": plot_e2, "e3": plot_e3, "e4": plot_e4}
     # Nothing of the user's own settings, no date and no random names: the same traces give the same bytes.
+    undated = {"Date": None} if given.format == "svg" else None
     with style.context(["default", {"svg.fonttype": "none", "svg.hashsalt": "theory", "font.size": 9}]):
         for name in ("e1", "e2", "e3", "e4", "e5"):
             lines = read(given.runs / f"{name}.jsonl")
             if lines:
                 figure = plot_e5(lines, e5.from_table(None, given.runs)) if name == "e5" else draw[name](lines)
-                undated = {"Date": None} if given.format == "svg" else None
                 figure.savefig(given.out / f"{name}.{given.format}", dpi=110, metadata=undated)
+        traces = {name: read(given.runs / f"{name}.jsonl") for name in ("e1", "e2", "e3")}
+        if all(traces.values()):
+            plot_windows(traces).savefig(given.out / f"windows.{given.format}", dpi=110, metadata=undated)
 
 
 if __name__ == "__main__":
