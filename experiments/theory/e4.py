@@ -73,7 +73,7 @@ def table(lines: list, setting: str) -> None:
 
 
 def main() -> None:
-    lines = run(arms(), parser(__doc__, range(3)).parse_args(), "e4.jsonl")
+    lines = run(arms(), parser(__doc__, range(2)).parse_args(), "e4.jsonl")
     for setting in ("analyzed", "practical"):
         table(lines, setting)
 

@@ -167,7 +167,7 @@ def table(lines: list, benchmark: dict[str, float]) -> None:
 
 
 def main() -> None:
-    options = parser(__doc__, range(3))
+    options = parser(__doc__, range(2))
     options.add_argument("--table", type=Path, default=None, help="the benchmark's accuracies, a CSV")
     given = options.parse_args()
     jobs = {

@@ -196,10 +196,11 @@ def each(
     given.out.mkdir(parents=True, exist_ok=True)
     done = {(line["arm"], line["setting"], line["seed"]) for line in read(path)}
     for seed in given.seeds:
-        data = pictures_of(given.data, seed)
-        for (arm, setting), job in jobs.items():
-            if (arm, setting, seed) not in done:
-                line = job(data, seed)
-                with path.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+        missing = [job for (arm, setting), job in jobs.items() if (arm, setting, seed) not in done]
+        if missing:
+            data = pictures_of(given.data, seed)
+        for job in missing:
+            line = job(data, seed)
+            with path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
     return read(path)
