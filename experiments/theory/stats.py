@@ -1,0 +1,107 @@
+"""Slopes of loss curves, and what several seeds say together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Line = Mapping[str, Any]
+FIRST = 80
+"""Steps of the first two epochs, over which the slopes are measured."""
+
+
+def slope(line: Line, until: int | None = FIRST) -> float:
+    """How fast the log of the training loss falls, a hundred steps: a straight line's slope, by least squares.
+
+    Args:
+        line: a line of a trace.
+        until: the last step to look at; None for all.
+
+    Returns:
+        NaN for a curve that left the numbers.
+
+    >>> round(slope({"steps": [0, 50, 100], "loss": [1.0, 0.5, 0.25], "diverged": False}, None), 3)
+    1.386
+    """
+    if line["diverged"]:
+        return float("nan")
+    points = [(at, loss) for at, loss in zip(line["steps"], line["loss"], strict=True) if until is None or at <= until]
+    steps, losses = np.array(points).T
+    return float(-100 * np.polyfit(steps, np.log(losses), 1)[0])
+
+
+def picked(lines: Iterable[Line], **wanted: Any) -> list[Line]:
+    """The lines that have all these entries."""
+    return [line for line in lines if all(line.get(name) == value for name, value in wanted.items())]
+
+
+def by_seed(lines: Iterable[Line], measure: Callable[[Line], float] = slope) -> dict[int, float]:
+    """A number a seed, in the order of the seeds."""
+    return {line["seed"]: measure(line) for line in sorted(lines, key=lambda line: line["seed"])}
+
+
+def spread(values: Iterable[float], digits: int = 3) -> str:
+    """Mean ± standard deviation, as text.
+
+    >>> spread([1.0, 2.0, 3.0], 1)
+    '2.0 ± 1.0'
+    """
+    listed = list(values)
+    deviation = np.std(listed, ddof=1) if len(listed) > 1 else float("nan")
+    return f"{np.mean(listed):.{digits}f} ± {deviation:.{digits}f}"
+
+
+def differences(one: Mapping[int, float], other: Mapping[int, float]) -> list[float]:
+    """``one - other`` from each seed that both have: they share pictures, order and initial weights."""
+    return [one[seed] - other[seed] for seed in one if seed in other]
+
+
+def verdict(values: Sequence[float]) -> str:
+    """What paired differences say, by the rule fixed beforehand: all seeds agree on the sign, or they do not.
+
+    >>> verdict([0.1, 0.2]), verdict([-0.1, -0.2]), verdict([0.1, -0.2])
+    ('yes', 'reversed', 'undecided')
+    """
+    if all(value > 0 for value in values):
+        return "yes"
+    return "reversed" if all(value < 0 for value in values) else "undecided"
+
+
+def ranks(values: ArrayLike) -> np.ndarray:
+    """Ranks from 1, ties sharing their mean.
+
+    >>> ranks([10.0, 30.0, 10.0]).tolist()
+    [1.5, 3.0, 1.5]
+    """
+    listed = np.asarray(values, dtype=float)
+    return np.array([(listed < value).sum() + ((listed == value).sum() + 1) / 2 for value in listed])
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman's correlation of ranks; NaN where one of the two does not vary.
+
+    >>> spearman([1, 2, 3], [10, 20, 15])
+    0.5
+    """
+    x, y = ranks(a), ranks(b)
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1].round(12))
+
+
+def interval(a: ArrayLike, b: ArrayLike, draws: int = 2000) -> tuple[float, float]:
+    """A 95% interval of Spearman's correlation: percentiles over cells drawn with replacement, always the same ones."""
+    x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    drawn = np.random.default_rng(0).integers(0, len(x), (draws, len(x)))
+    found = [spearman(x[rows], y[rows]) for rows in drawn]
+    low, high = np.nanpercentile(found, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def correlated(a: ArrayLike, b: ArrayLike) -> str:
+    """Spearman's correlation with its interval, as text."""
+    low, high = interval(a, b)
+    return f"{spearman(a, b):+.2f} ({low:+.2f} to {high:+.2f})"
