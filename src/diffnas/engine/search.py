@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from diffnas.engine.drive import Drive
 from diffnas.engine.graphed import Graphed, refuse_graph
 from diffnas.engine.later import Later
 from diffnas.engine.listen import Listener, Silent, interruptions
+from diffnas.engine.probe import buffers_kept, descent, moved
 from diffnas.engine.request import check, describe
 from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.search_state import SearchState, begin, halves
@@ -198,7 +200,8 @@ class _Search:
         self.train = self.prepare(batch, "train")
         if self.method.level.data == "halves" and not self.frozen:
             self.held_out = self.prepare(self.draw_held_out(), "held-out")
-        draw_noise_from(state.supernet, self.drive.generator("noise"))
+        self.noise = self.drive.generator("noise")
+        draw_noise_from(state.supernet, self.noise)
         state.supernet.train()
         self.method.level.step(self)
         if self.settings.prune_every == "step":
@@ -243,7 +246,59 @@ class _Search:
         self.state.weight_optimizer.step()
         self.state.weight_optimizer.zero_grad()
 
+    @property
+    def rate(self) -> float:
+        (group,) = self.state.weight_optimizer.param_groups
+        return float(group["lr"])
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """What the weights' optimizer moves."""
+        (group,) = self.state.weight_optimizer.param_groups
+        return list(group["params"])
+
+    def gradients(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
+        mix = self.mix()
+        loss = self.loss(batch, mix, self.state.held_out) + self.penalty(mix)
+        arch = self.state.arch
+        found = self.gradients_of(loss, [*arch, *self.weights])
+        return found[: len(arch)], found[len(arch) :]
+
+    def probe_alpha(self, batch: Batch) -> list[Tensor]:
+        with self.probing():
+            return self.gradients_of(self.loss(batch, self.mix(), Totals()), self.state.arch)
+
+    def probe_weights(self, batch: Batch) -> list[Tensor]:
+        with self.probing():
+            return self.gradients_of(self.loss(batch, self.mix().detach(), Totals()), self.weights)
+
+    def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        return descent(self.state.weight_optimizer, gradients)
+
+    def elsewhere(self, away: Sequence[Tensor]) -> AbstractContextManager[None]:
+        return moved(self.weights, away)
+
     # The parts of a step.
+
+    @staticmethod
+    def gradients_of(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+        found = torch.autograd.grad(loss, tensors, materialize_grads=True)
+        # The next pass may use the memory again that these lie in: a replayed graph does.
+        return [gradient.clone() for gradient in found]
+
+    @contextmanager
+    def probing(self) -> Iterator[None]:
+        """Inside, passes leave no trace, and draw the same random numbers every time in this step."""
+        drive, net, now = self.drive, self.state.supernet, self.now
+        self.now = replace(now, generator=drive.generator("probe mix"))
+        draw_noise_from(net, drive.generator("probe noise"))
+        place = seeds.derive(self.settings.seed, "probe", self.state.epoch, self.state.step)
+        try:
+            with buffers_kept(net), fixed_random(place):
+                yield
+        finally:
+            self.now = now
+            draw_noise_from(net, self.noise)
 
     @property
     def frozen(self) -> bool:

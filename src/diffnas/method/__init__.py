@@ -23,6 +23,7 @@ from diffnas.method.gated import (
     path_regularized,
     path_regularized_released,
 )
+from diffnas.method.gradients import amended, darts_2nd, milenas, milenas_2nd
 from diffnas.method.record import Method, components, describe
 from diffnas.method.tables import COMPONENTS, METHODS, component, compose
 
@@ -30,10 +31,12 @@ __all__ = [
     "COMPONENTS",
     "METHODS",
     "Method",
+    "amended",
     "component",
     "components",
     "compose",
     "darts",
+    "darts_2nd",
     "describe",
     "entmax2",
     "entmax2_single",
@@ -43,6 +46,8 @@ __all__ = [
     "gates_group",
     "gates_path",
     "gates_single",
+    "milenas",
+    "milenas_2nd",
     "path_regularized",
     "path_regularized_released",
     "single_level",

@@ -99,7 +99,7 @@ def describe(component: object) -> str:
         options = ", ".join(f"{name}={describe(option)}" for name, option in component.keywords.items())
         return f"{component.func.__name__}({options})"
     if isinstance(component, Level):
-        return describe(component.step).removesuffix("_step")
+        return describe(component.step).replace("_step", "", 1)
     if isinstance(component, tuple):
         return "(" + ", ".join(describe(part) for part in component) + ")"
     if is_dataclass(component) and not isinstance(component, type):

@@ -9,8 +9,9 @@ from typing import Any
 
 from diffnas.components import discretize, level, pruning, regularizer, stopping, weighting
 from diffnas.components.gates import HardConcrete, StrongestGates
+from diffnas.components.level import Level
 from diffnas.lookup import lookup
-from diffnas.method import dense, entmax, gated
+from diffnas.method import dense, entmax, gated, gradients
 from diffnas.method.record import Method
 
 METHODS: dict[str, Method] = {
@@ -29,12 +30,21 @@ METHODS: dict[str, Method] = {
     "gates-path": gated.gates_path,
     "gates-single": gated.gates_single,
     "sparse-path": entmax.sparse_path,
+    "darts-2nd": gradients.darts_2nd,
+    "amended": gradients.amended,
+    "milenas": gradients.milenas,
+    "milenas-2nd": gradients.milenas_2nd,
 }
 
 
 def _option(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
     """What binds the options ``names`` of a function, all of them or none."""
     return lambda *values: partial(function, **dict(zip(names, values, strict=True))) if values else function
+
+
+def _level(of: Level, *names: str) -> Callable[..., Level]:
+    """The same level with options of its step bound."""
+    return lambda *values: replace(of, step=_option(of.step, *names)(*values))
 
 
 def _one(build: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +66,10 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "single": lambda: level.single,
         "bilevel": lambda: level.bilevel,
         "weights-first": lambda: level.weights_first,
+        "unrolled": _level(level.unrolled, "rate"),
+        "amended": _level(level.amended, "rate"),
+        "mixed": _level(level.mixed, "train_share"),
+        "mixed-unrolled": _level(level.mixed_unrolled, "train_share"),
     },
     "regularizers": {
         "none": lambda: (),
