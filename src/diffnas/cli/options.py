@@ -70,7 +70,7 @@ Regularizers = Annotated[
     str | None, typer.Option(help="none, or several: groups:0.2:0.1,path:0.1", rich_help_panel=_PARTS)
 ]
 Pruning = Annotated[str | None, typer.Option(help="exact-zero, shut or none.", rich_help_panel=_PARTS)]
-Stopping = Annotated[str | None, typer.Option(help="all-decided or none.", rich_help_panel=_PARTS)]
+Stopping = Annotated[str | None, typer.Option(help="all-decided, size:1e6, ... or none.", rich_help_panel=_PARTS)]
 Discretize = Annotated[str | None, typer.Option(help="winners, strongest-pairs, ...", rich_help_panel=_PARTS)]
 
 # The run.

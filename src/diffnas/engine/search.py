@@ -41,6 +41,7 @@ from diffnas.engine.search_state import SearchState, begin, halves
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import Genotype, from_json, save, to_json
 from diffnas.method import Method
+from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
@@ -210,7 +211,7 @@ class _Search:
     def reason_to_stop(self) -> str | None:
         """The first reason that a stopping rule has, if any has one."""
         trace = self.drive.trace
-        reasons = (rule(trace) for rule in self.method.stopping) if trace else iter(())
+        reasons = (rule(trace, self.space) for rule in self.method.stopping) if trace else iter(())
         return next((reason for reason in reasons if reason), None)
 
     # What a level works with; see ``components.level.Step``.
@@ -393,6 +394,7 @@ class _Search:
             "held_out_loss": state.held_out.loss if held_out else None,
             "held_out_accuracy": state.held_out.accuracy if held_out else None,
             "parameters": parameter_count(state.supernet),
+            "found_parameters": self.size_of(found),
             "macs": self.macs,
             "peak_memory": peak_memory(self.fabric.device),
             "indicators": measured,
@@ -401,6 +403,16 @@ class _Search:
             "mix": mix.tolist(),
             "keep": keep.tolist(),
         }
+
+    def size_of(self, found: Genotype) -> int | None:
+        """Parameters of the network of a genotype at its published size; None if it passes nothing on."""
+        classes, channels = len(self.data.classes), self.data.channels
+        try:
+            with torch.device("meta"):  # nothing is computed, and no random number drawn
+                factories = self.space.factories
+                return parameters_of(Network(found, classes=classes, in_channels=channels, factories=factories))
+        except ValueError:
+            return None
 
     def warn(self, warnings: Sequence[str]) -> None:
         """Tell what was not told before."""

@@ -25,6 +25,7 @@ from diffnas.method.gated import (
 )
 from diffnas.method.gradients import amended, darts_2nd, milenas, milenas_2nd
 from diffnas.method.record import Method, components, describe
+from diffnas.method.sigmoid import fair_darts, single_level_sigmoid
 from diffnas.method.tables import COMPONENTS, METHODS, component, compose
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "entmax2_single",
     "entmax3",
     "entmax3_single",
+    "fair_darts",
     "gates",
     "gates_group",
     "gates_path",
@@ -51,6 +53,7 @@ __all__ = [
     "path_regularized",
     "path_regularized_released",
     "single_level",
+    "single_level_sigmoid",
     "sparse",
     "sparse_path",
     "sparse_progressive",

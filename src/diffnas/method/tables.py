@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from diffnas.components import discretize, level, pruning, regularizer, stopping, weighting
-from diffnas.components.gates import HardConcrete, StrongestGates
+from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.level import Level
 from diffnas.lookup import lookup
-from diffnas.method import dense, entmax, gated, gradients
+from diffnas.method import dense, entmax, gated, gradients, sigmoid
 from diffnas.method.record import Method
 
 METHODS: dict[str, Method] = {
@@ -34,6 +34,8 @@ METHODS: dict[str, Method] = {
     "amended": gradients.amended,
     "milenas": gradients.milenas,
     "milenas-2nd": gradients.milenas_2nd,
+    "fair-darts": sigmoid.fair_darts,
+    "single-level-sigmoid": sigmoid.single_level_sigmoid,
 }
 
 
@@ -59,6 +61,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "entmax": _option(weighting.entmax, "order"),
         "learned-entmax": weighting.LearnedEntmax,
         "uniform": lambda: weighting.uniform,
+        "sigmoid": Sigmoid,
         "gates": lambda *values: _option(HardConcrete, "temperature")(*values)(),
         "strongest-gates": lambda *values: _option(StrongestGates, "count")(*map(int, values))(),
     },
@@ -78,6 +81,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "path-sum": _one(_option(partial(regularizer.path_depth, joined="sum"), "weight")),
         "path-any": _one(_option(partial(regularizer.path_depth, joined="any"), "weight")),
         "hinged-groups": _one(_option(regularizer.hinged_groups, "skip", "rest")),
+        "zero-one": _one(_option(regularizer.zero_one, "weight")),
         "path-of-chosen": _one(_option(regularizer.path_of_chosen, "weight")),
     },
     "pruning": {
@@ -85,11 +89,16 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "exact-zero": _option(pruning.exact_zero, "start"),
         "shut": _option(pruning.shut, "below"),
     },
-    "stopping": {"none": lambda: (), "all-decided": lambda: (stopping.all_decided,)},
+    "stopping": {
+        "none": lambda: (),
+        "all-decided": lambda: (stopping.all_decided,),
+        "size": _one(_option(stopping.small_enough, "parameters")),
+    },
     "discretize": {
         "winners": lambda: discretize.winners,
         "winners-without-none": lambda: partial(discretize.winners, none=False),
         "strongest-inputs": lambda: discretize.strongest_inputs,
+        "sure-inputs": _option(discretize.sure_inputs, "at_least"),
         "strongest-pairs": _option(discretize.strongest_pairs, "absent_below"),
     },
 }
