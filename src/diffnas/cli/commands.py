@@ -117,6 +117,7 @@ def search(
     regularizers: o.Regularizers = None,
     pruning: o.Pruning = None,
     stopping: o.Stopping = None,
+    pick: o.Pick = None,
     discretize: o.Discretize = None,
     data_dir: o.DataDir = None,
     download: o.Download = False,
@@ -142,6 +143,7 @@ def search(
         regularizers=regularizers,
         pruning=pruning,
         stopping=stopping,
+        pick=pick,
         discretize=discretize,
     )
     sizes = o.given(

@@ -70,7 +70,10 @@ Regularizers = Annotated[
     str | None, typer.Option(help="none, or several: groups:0.2:0.1,path:0.1", rich_help_panel=_PARTS)
 ]
 Pruning = Annotated[str | None, typer.Option(help="exact-zero, shut or none.", rich_help_panel=_PARTS)]
-Stopping = Annotated[str | None, typer.Option(help="all-decided, size:1e6, ... or none.", rich_help_panel=_PARTS)]
+Stopping = Annotated[str | None, typer.Option(help="skip-count:2, size:1e6, ... or none.", rich_help_panel=_PARTS)]
+Pick = Annotated[
+    str | None, typer.Option(help="Whose cells count: last, fewer-skips, best-held-out.", rich_help_panel=_PARTS)
+]
 Discretize = Annotated[str | None, typer.Option(help="winners, strongest-pairs, ...", rich_help_panel=_PARTS)]
 
 # The run.

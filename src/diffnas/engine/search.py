@@ -423,9 +423,9 @@ class _Search:
 
     def result(self, stopped: str | None) -> SearchResult:
         # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
-        last = self.drive.trace[-1]
-        found = from_json(json.dumps(last["genotype"]))
-        mix, keep = torch.tensor(last["mix"], dtype=torch.float64), torch.tensor(last["keep"])
+        chosen = self.drive.trace[self.method.pick(self.drive.trace, self.space)]
+        found = from_json(json.dumps(chosen["genotype"]))
+        mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
         folder = self.drive.folder
         if folder:
             save(found, folder.path / GENOTYPE)

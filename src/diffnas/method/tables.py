@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from diffnas.components import discretize, level, pruning, regularizer, stopping, weighting
+from diffnas.components import discretize, level, pick, pruning, regularizer, stopping, weighting
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.level import Level
 from diffnas.lookup import lookup
-from diffnas.method import dense, entmax, gated, gradients, sigmoid
+from diffnas.method import dense, entmax, gated, gradients, sigmoid, stopped
 from diffnas.method.record import Method
 
 METHODS: dict[str, Method] = {
@@ -34,6 +34,8 @@ METHODS: dict[str, Method] = {
     "amended": gradients.amended,
     "milenas": gradients.milenas,
     "milenas-2nd": gradients.milenas_2nd,
+    "darts-plus": stopped.darts_plus,
+    "darts-plus-ranks": stopped.darts_plus_ranks,
     "fair-darts": sigmoid.fair_darts,
     "single-level-sigmoid": sigmoid.single_level_sigmoid,
 }
@@ -42,6 +44,11 @@ METHODS: dict[str, Method] = {
 def _option(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
     """What binds the options ``names`` of a function, all of them or none."""
     return lambda *values: partial(function, **dict(zip(names, values, strict=True))) if values else function
+
+
+def _whole(build: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for options that are whole numbers."""
+    return lambda *values: build(*map(int, values))
 
 
 def _level(of: Level, *names: str) -> Callable[..., Level]:
@@ -92,7 +99,17 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
     "stopping": {
         "none": lambda: (),
         "all-decided": lambda: (stopping.all_decided,),
+        "skip-count": _one(_whole(_option(stopping.skip_count, "count"))),
+        "stable-ranks": _one(_whole(_option(stopping.stable_ranks, "epochs"))),
+        "stable-ranks-any": _one(_whole(_option(partial(stopping.stable_ranks, edges="any"), "epochs"))),
+        "stable-ranks-full": _one(_whole(_option(partial(stopping.stable_ranks, ranks="full"), "epochs"))),
+        "after": _one(_whole(_option(stopping.after, "epochs"))),
         "size": _one(_option(stopping.small_enough, "parameters")),
+    },
+    "pick": {
+        "last": lambda: pick.last,
+        "fewer-skips": _whole(_option(pick.fewer_skips, "count")),
+        "best-held-out": lambda: pick.best_held_out,
     },
     "discretize": {
         "winners": lambda: discretize.winners,
