@@ -83,6 +83,10 @@ def test_the_gradient_is_that_of_finite_differences_and_nothing_where_pruned(wei
     if weigh is weighting.uniform:
         assert not weigh(alpha, keep, at(0.5)).requires_grad
         return
+    if weigh is weighting.simplex:  # its gradient is for the weights, not for the logarithms that alpha holds
+        (gradient,) = torch.autograd.grad((weigh(alpha, keep, at(0.5)) * torch.arange(5.0)).sum(), alpha)
+        assert torch.equal(gradient, keep * torch.arange(5.0, dtype=torch.float64))
+        return
     # Far from every boundary of the support, where the map has a kink.
     assert torch.autograd.gradcheck(lambda alpha: weigh(alpha, keep, at(0.5)), (alpha,), eps=1e-7, atol=1e-4)
     mix = weigh(alpha, keep, at(0.5))

@@ -79,8 +79,9 @@ def test_sparse_weights_prune_and_the_trace_counts_what_is_left(quick):
 
 
 # Gates are read off by a rule of their own in a space without an in-degree.
+BASES = {"sigmoid": "gates", "simplex": "gaea", "exponentiated": "gaea"}
 NAMED = [
-    ("gates" if "gates" in name or name == "sigmoid" else "darts", role, name)
+    ("gates" if "gates" in name else BASES.get(name, "darts"), role, name)
     for role, names in COMPONENTS.items()
     for name in names
     if role != "pruning"

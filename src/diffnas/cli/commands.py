@@ -114,6 +114,7 @@ def search(
     settings: o.Set = None,
     weighting: o.Weighting = None,
     level: o.Level = None,
+    update: o.Update = None,
     regularizers: o.Regularizers = None,
     pruning: o.Pruning = None,
     stopping: o.Stopping = None,
@@ -140,6 +141,7 @@ def search(
     components = o.given(
         weighting=weighting,
         level=level,
+        update=update,
         regularizers=regularizers,
         pruning=pruning,
         stopping=stopping,

@@ -66,6 +66,7 @@ Weighting = Annotated[str | None, typer.Option(help="Such as entmax:2, softmax o
 Level = Annotated[
     str | None, typer.Option(help="single, bilevel, weights-first, unrolled, mixed:0.5, ...", rich_help_panel=_PARTS)
 ]
+Update = Annotated[str | None, typer.Option(help="adam or exponentiated.", rich_help_panel=_PARTS)]
 Regularizers = Annotated[
     str | None, typer.Option(help="none, or several: groups:0.2:0.1,path:0.1", rich_help_panel=_PARTS)
 ]

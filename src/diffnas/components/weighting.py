@@ -46,6 +46,29 @@ def softmax(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float |
     return logits_EO.softmax(dim=-1) * keep
 
 
+def simplex(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
+    """Mixing weights that are parameters themselves, one point of the simplex an edge: GAEA (Li et al., 2021).
+
+    alpha holds their logarithms, up to a constant an edge, so the values are those of ``softmax``. The gradient is
+    that of the weights, not of their logarithms: it passes straight to alpha, for ``update.exponentiated`` alone.
+
+    Args:
+        alpha: logarithms of the weights, ``(edges, ops)``.
+        keep: which operations are still in play, ``(edges, ops)``, bool.
+        moment: where the run stands; not looked at.
+
+    Returns:
+        Mixing weights, ``(edges, ops)``. Pruned operations get exactly 0.
+
+    >>> alpha = torch.tensor([[0.0, math.log(3.0)]], requires_grad=True)
+    >>> mix = simplex(alpha, torch.tensor([[True, True]]), Moment(epoch=0, step=0, epochs=1, steps=1))
+    >>> mix.tolist(), torch.autograd.grad(mix[0, 1], alpha)[0].tolist()
+    ([[0.25, 0.75]], [[0.0, 1.0]])
+    """
+    # theta + (alpha - alpha) is exactly theta.
+    return softmax(alpha.detach(), keep, moment) + (alpha - alpha.detach()) * keep
+
+
 def entmax(alpha: Tensor, keep: Tensor, moment: Moment, *, order: float | Schedule = 3.0) -> Tensor:
     """Sparse mixing weights that sum to one: alpha-entmax (Peters, Niculae & Martins, 2019).
 

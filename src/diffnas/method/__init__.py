@@ -23,6 +23,7 @@ from diffnas.method.gated import (
     path_regularized,
     path_regularized_released,
 )
+from diffnas.method.geometric import gaea, gaea_single
 from diffnas.method.gradients import amended, darts_2nd, milenas, milenas_2nd
 from diffnas.method.record import Method, components, describe
 from diffnas.method.sigmoid import fair_darts, single_level_sigmoid
@@ -47,6 +48,8 @@ __all__ = [
     "entmax3",
     "entmax3_single",
     "fair_darts",
+    "gaea",
+    "gaea_single",
     "gates",
     "gates_group",
     "gates_path",

@@ -71,6 +71,7 @@ class Method:
                 "a gate of 'none' multiplies zeros, so how far it is open says nothing, and it must not win an edge. "
                 "Read gates off by strongest-pairs, strongest-inputs or winners-without-none."
             )
+        _check_simplex(self)
         if _is(self.pick, pick.best_held_out) and self.level.data != "halves":
             raise ValueError(
                 f"the level {describe(self.level)} holds no pictures out, so no epoch is the best on them. "
@@ -81,6 +82,21 @@ class Method:
                 f"{describe(self.weighting)} never gives a weight of exactly zero, so exact-zero pruning would remove "
                 "nothing. Use an entmax weighting, or no pruning."
             )
+
+
+def _check_simplex(method: Method) -> None:
+    on_simplex = _is(method.weighting, weighting.simplex)
+    exponentiated = _is(method.update, update.ExponentiatedGradient)
+    if on_simplex and not exponentiated:
+        raise ValueError(
+            "the simplex weighting has gradients for the weights, not for their logarithms in alpha, so only "
+            "exponentiated gradients can move it. Add --update exponentiated, or use softmax."
+        )
+    if exponentiated and not on_simplex:
+        raise ValueError(
+            f"exponentiated gradients move weights on the simplex, and {describe(method.weighting)} makes its weights "
+            "from alpha in another way. Add --weighting simplex, or use adam."
+        )
 
 
 def _is(component: object, function: object) -> bool:

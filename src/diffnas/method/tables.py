@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from diffnas.components import discretize, level, pick, pruning, regularizer, stopping, weighting
+from diffnas.components import discretize, level, pick, pruning, regularizer, stopping, update, weighting
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.level import Level
 from diffnas.lookup import lookup
-from diffnas.method import dense, entmax, gated, gradients, sigmoid, stopped
+from diffnas.method import dense, entmax, gated, geometric, gradients, sigmoid, stopped
 from diffnas.method.record import Method
 
 METHODS: dict[str, Method] = {
@@ -34,6 +34,8 @@ METHODS: dict[str, Method] = {
     "amended": gradients.amended,
     "milenas": gradients.milenas,
     "milenas-2nd": gradients.milenas_2nd,
+    "gaea": geometric.gaea,
+    "gaea-single": geometric.gaea_single,
     "darts-plus": stopped.darts_plus,
     "darts-plus-ranks": stopped.darts_plus_ranks,
     "fair-darts": sigmoid.fair_darts,
@@ -67,6 +69,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "softmax": _option(weighting.softmax, "temperature"),
         "entmax": _option(weighting.entmax, "order"),
         "learned-entmax": weighting.LearnedEntmax,
+        "simplex": lambda: weighting.simplex,
         "uniform": lambda: weighting.uniform,
         "sigmoid": Sigmoid,
         "gates": lambda *values: _option(HardConcrete, "temperature")(*values)(),
@@ -80,6 +83,10 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "amended": _level(level.amended, "rate"),
         "mixed": _level(level.mixed, "train_share"),
         "mixed-unrolled": _level(level.mixed_unrolled, "train_share"),
+    },
+    "update": {
+        "adam": _option(update.adam, "lr"),
+        "exponentiated": _option(update.exponentiated, "lr"),
     },
     "regularizers": {
         "none": lambda: (),
