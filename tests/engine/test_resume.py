@@ -79,6 +79,8 @@ SEARCHES: dict[str, tuple[Any, dict[str, Any], list[int]]] = {
     "removals at the end of an epoch": ("sparse", {"prune_every": "epoch", "alpha_lr": 0.1}, [6, 3]),
     "two levels": ("entmax3", {"epochs": 3}, [2, 2]),
     "two levels, no removals": ("darts", {}, [4]),
+    "drawn operations": ("gdas", {}, [4]),
+    "on the simplex": ("gaea", {"alpha_init": 0.0}, [4]),
     "looking ahead": ("darts-2nd", {}, [4]),
     "rising order": ("sparse-progressive", {"epochs": 3}, [7]),
     "warm-ups": ("sparse", {"alpha_warmup": 1, "prune_warmup": 2, "epochs": 3, "alpha_lr": 0.1}, [5, 8]),

@@ -6,6 +6,7 @@ Compose your own with ``dataclasses.replace``::
 """
 
 from diffnas.method.dense import darts, single_level
+from diffnas.method.drawn import gdas
 from diffnas.method.entmax import (
     entmax2,
     entmax2_single,
@@ -54,6 +55,7 @@ __all__ = [
     "gates_group",
     "gates_path",
     "gates_single",
+    "gdas",
     "milenas",
     "milenas_2nd",
     "path_regularized",

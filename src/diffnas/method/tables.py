@@ -11,7 +11,7 @@ from diffnas.components import discretize, level, pick, pruning, regularizer, st
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.level import Level
 from diffnas.lookup import lookup
-from diffnas.method import dense, entmax, gated, geometric, gradients, sigmoid, stopped
+from diffnas.method import dense, drawn, entmax, gated, geometric, gradients, sigmoid, stopped
 from diffnas.method.record import Method
 
 METHODS: dict[str, Method] = {
@@ -34,6 +34,7 @@ METHODS: dict[str, Method] = {
     "amended": gradients.amended,
     "milenas": gradients.milenas,
     "milenas-2nd": gradients.milenas_2nd,
+    "gdas": drawn.gdas,
     "gaea": geometric.gaea,
     "gaea-single": geometric.gaea_single,
     "darts-plus": stopped.darts_plus,
@@ -69,6 +70,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "softmax": _option(weighting.softmax, "temperature"),
         "entmax": _option(weighting.entmax, "order"),
         "learned-entmax": weighting.LearnedEntmax,
+        "gumbel": _option(weighting.gumbel, "temperature"),
         "simplex": lambda: weighting.simplex,
         "uniform": lambda: weighting.uniform,
         "sigmoid": Sigmoid,
