@@ -5,7 +5,7 @@ import pytest
 
 from diffnas.components import level, pruning, schedule, weighting
 from diffnas.components.weighting import LearnedEntmax
-from diffnas.method import COMPONENTS, METHODS, component, components, compose, darts, describe, gates, sparse
+from diffnas.method import COMPONENTS, METHODS, component, components, compose, darts, describe, gaea, gates, sparse
 
 
 def test_the_published_methods_are_what_their_papers_say():
@@ -45,7 +45,7 @@ def test_a_misspelt_method_gets_a_suggestion():
 @pytest.mark.parametrize(("role", "name"), [(role, name) for role, names in COMPONENTS.items() for name in names])
 def test_every_component_can_be_named(role: str, name: str):
     made = component(role, name)
-    base = {"exact-zero": sparse, "shut": gates}.get(name, darts)
+    base = {"exact-zero": sparse, "shut": gates, "simplex": gaea, "exponentiated": gaea}.get(name, darts)
     replaced = replace(base, **{role: made})
     assert components(replaced)[role] == describe(made)
 
@@ -118,6 +118,9 @@ REFUSED = {
     "exact zeros of gates": ("gates", {"pruning": "exact-zero"}, "could leave an edge without any operation"),
     "gates with the pruning of entmax": ("sparse", {"weighting": "gates"}, "could leave an edge without any operation"),
     "a threshold for competing weights": ("darts", {"pruning": "shut"}, "has no gates"),
+    "a simplex moved otherwise": ("darts", {"weighting": "simplex"}, "Add --update exponentiated"),
+    "another weighting moved as a simplex": ("darts", {"update": "exponentiated"}, "Add --weighting simplex"),
+    "the best of no held-out pictures": ("sparse", {"pick": "best-held-out"}, "holds no pictures out"),
     "gates won by none": ("gates", {"discretize": "winners"}, "a gate of 'none' multiplies zeros"),
 }
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffnas.components.discretize import discarded, strongest_inputs, strongest_pairs, winners
+from diffnas.components.discretize import discarded, strongest_inputs, strongest_pairs, sure_inputs, winners
 from diffnas.components.gates import HardConcrete
 from diffnas.components.schedule import Moment
 from diffnas.components.weighting import softmax
@@ -229,3 +229,37 @@ def test_without_an_in_degree_an_edge_is_absent_if_all_its_gates_are_shut(shares
     ]
     everywhere = strongest_pairs(likely, keep, nas_bench_201, shares=shares)
     assert len(read(everywhere)) == 6
+
+
+def test_only_sure_operations_feed_a_node_and_it_may_have_none():
+    scores = scored(
+        darts,
+        {
+            ("normal", 0, 2): {"sep_conv_3x3": 0.86, "none": 0.99},
+            ("normal", 0, 3): {"skip_connect": 0.85, "sep_conv_3x3": 0.9},
+            ("normal", 1, 3): {"dil_conv_5x5": 0.95},
+            ("normal", 2, 3): {"max_pool_3x3": 0.89},
+            ("normal", 3, 4): {"sep_conv_5x5": 0.84},
+        },
+    )
+    found = sure_inputs(scores, EVERYTHING, darts)
+    assert into(found, 2) == [("sep_conv_3x3", 0)]
+    assert into(found, 3) == [("dil_conv_5x5", 1), ("sep_conv_3x3", 0)]
+    assert into(found, 4) == into(found, 5) == []
+    assert into(sure_inputs(scores, EVERYTHING, darts, at_least=0.8), 4) == [("sep_conv_5x5", 3)]
+
+
+def test_without_an_in_degree_a_least_score_may_stand_for_none():
+    scores = scored(
+        nas_bench_201,
+        {
+            ("normal", 0, 1): {"none": 0.9, "skip_connect": 0.6},
+            ("normal", 0, 2): {"none": 0.1, "nor_conv_3x3": 0.4},
+            ("normal", 1, 2): {"avg_pool_3x3": 0.5},
+        },
+    )
+    keep = torch.ones(6, 5, dtype=torch.bool)
+    expected = [("skip_connect", 0, 1), ("avg_pool_3x3", 1, 2)]
+    assert read(strongest_inputs(scores, keep, nas_bench_201, absent_below=0.5)) == expected
+    assert read(sure_inputs(scores, keep, nas_bench_201, at_least=0.5)) == expected
+    assert ("nor_conv_3x3", 0, 2) in read(strongest_inputs(scores, keep, nas_bench_201))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffnas.components import schedule
-from diffnas.components.gates import FALLING, Gates, HardConcrete, StrongestGates
+from diffnas.components.gates import FALLING, Gates, HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.relaxation import relax
 from diffnas.components.schedule import Moment
 from diffnas.components.weighting import competes, softmax
@@ -22,6 +22,7 @@ GATES: dict[str, Gates] = {
     "lopsided": HardConcrete(temperature=0.7, low=-0.3, high=1.05),
     "one a time": StrongestGates(gates=HardConcrete(temperature=0.5), count=1, exclude=0.0),
 }
+DRAWN = {name: gates for name, gates in GATES.items() if not isinstance(gates, Sigmoid)}
 every_kind = pytest.mark.parametrize("gates", GATES.values(), ids=GATES)
 HARD = {name: gates for name, gates in GATES.items() if isinstance(gates, HardConcrete)}
 
@@ -53,7 +54,7 @@ def test_gates_lie_between_0_and_1_and_what_is_pruned_is_exactly_shut(gates: Gat
         assert (found[~keep] == 0).all()
 
 
-@every_kind
+@pytest.mark.parametrize("gates", DRAWN.values(), ids=DRAWN)
 def test_a_sample_follows_from_the_generator_and_the_next_one_differs(gates: Gates):
     alpha, keep = drawn(edges=28, ops=8)
     same = [gates(alpha, keep, at(0.5, 3)) for _ in range(2)]
@@ -221,6 +222,19 @@ def test_ties_fall_by_chance_and_at_rest_to_the_operation_listed_first():
 def test_strongest_gates_that_could_not_be_chosen_are_refused(options: dict[str, float]):
     with pytest.raises(ValueError, match="at least 1 operation"):
         StrongestGates(**options)
+
+
+# Sigmoids.
+
+
+def test_sigmoids_are_the_logistic_function_written_out_and_each_hears_its_own_alpha_only():
+    alpha, keep = drawn()
+    alpha.requires_grad_()
+    for seed in (None, 3):
+        torch.testing.assert_close(Sigmoid()(alpha, keep, at(0.5, seed)), keep / (1 + (-alpha).exp()))
+    jacobian = torch.autograd.functional.jacobian(lambda alpha: Sigmoid()(alpha, keep, at(0.5)), alpha)
+    square = jacobian.reshape(alpha.numel(), alpha.numel())
+    assert torch.equal(square, square.diagonal().diag())
 
 
 # The relaxation.

@@ -1,6 +1,7 @@
 """Penalties against arithmetic written out, and against every state that a small cell's gates can be in."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -18,11 +19,12 @@ from diffnas.components.regularizer import (
     longest_chain,
     path_depth,
     path_of_chosen,
+    zero_one,
 )
 from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment, linear
 from diffnas.components.weighting import entmax
-from diffnas.space import SPACES, CellGraph, Edge, SearchSpace, darts, dense_cell, nas_bench_201, s1
+from diffnas.space import SPACES, CellGraph, Edge, SearchSpace, darts, dense_cell, nas_bench_201, s1, without
 
 MOMENT = Moment(epoch=0, step=0, epochs=1, steps=1)
 
@@ -64,6 +66,8 @@ BY_HAND: dict[str, tuple[Regularizer, float]] = {
         hinged_groups,
         0.01 * ((0.9 + 0.6) / 2 - 0.2) + 0.005 * ((0.5 + 0.3 + 0.3 + 1.0) / 4 - 0.2),
     ),
+    "distances to one half": (partial(zero_one, weight=1.0), -(0.42 + 0.16 + 0.51) / 12),
+    "the same without squares": (partial(zero_one, weight=2.0, power=1), -2 * (1.2 + 0.8 + 1.1) / 12),
     "nothing above the margin": (partial(hinged_groups, margin=0.99), 0.0),
     "the path of what takes part": (path_of_chosen, -0.005 * 1.0),
 }
@@ -253,3 +257,15 @@ def test_a_space_whose_operations_cannot_learn_has_no_depth_to_reward():
     space = SearchSpace(name="idle", cells=cells, ops=ops, skeleton="nas-bench-201")
     with pytest.raises(ValueError, match="no operation of normal cells in space 'idle' has weights"):
         path_depth(at(torch.rand(3, 2), space))
+
+
+def test_the_zero_one_loss_of_fair_darts_is_a_mean_over_196_operations_and_flat_where_it_starts():
+    space = without(darts, "none")
+    alpha = torch.zeros(28, 7, dtype=torch.float64)
+    alpha[3, 2] = math.log(9)  # a sigmoid of 0.9
+    alpha.requires_grad_()
+    loss = zero_one(at(alpha.sigmoid(), space), weight=10.0)
+    assert loss.item() == pytest.approx(-10 * 0.4**2 / 196)
+    (gradient,) = torch.autograd.grad(loss, alpha)
+    assert gradient[3, 2].item() == pytest.approx(-10 * 2 * 0.4 * 0.9 * 0.1 / 196)
+    assert gradient.count_nonzero() == 1

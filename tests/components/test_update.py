@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffnas.components import entmax, update
+from diffnas.components import entmax, update, weighting
+from diffnas.components.schedule import Moment
 
 RATE, BETAS, DECAY = 3e-4, (0.5, 0.999), 1e-3
 
@@ -42,6 +43,7 @@ def moments(optimizer: torch.optim.Optimizer, alpha: Tensor) -> list[Tensor]:
 OPTIMIZERS = {
     "adam": update.adam,
     "adam that remembers the worst": lambda tensors: update.adam(tensors, amsgrad=True),
+    "exponentiated gradient": update.exponentiated,
     "sgd with momentum": lambda tensors: torch.optim.SGD(tensors, lr=0.1, momentum=0.9, weight_decay=0.1),
 }
 
@@ -110,3 +112,46 @@ def test_gradients_are_gone_after_a_step():
     alpha = torch.zeros(1, 2, requires_grad=True)
     update.move(update.adam([alpha]), [alpha], [torch.ones(1, 2)], torch.ones(1, 2, dtype=torch.bool))
     assert alpha.grad is None
+
+
+def exponentiated_by_hand(theta: list[float], gradient: list[float], rate: float, floor: float) -> list[float]:
+    """GAEA (Li et al., 2021) in three lines."""
+    grown = [max(share * math.exp(-rate * g), floor) for share, g in zip(theta, gradient, strict=True)]
+    return [share / sum(grown) for share in grown]
+
+
+@pytest.mark.parametrize("floor", [1e-12, 1e-5])
+def test_weights_on_the_simplex_move_as_exponentiated_gradients_written_out_by_hand(floor: float):
+    generator = torch.Generator().manual_seed(0)
+    costs = torch.randn(40, 4, generator=generator, dtype=torch.float64) + torch.tensor([0.0, 1.0, -0.5, 0.2])
+    alpha, keep = (
+        torch.zeros(2, 4, dtype=torch.float64, requires_grad=True),
+        torch.tensor([[True] * 4, [True] * 3 + [False]]),
+    )
+    optimizer = update.exponentiated([alpha], lr=0.3, floor=floor)
+    update.forget(optimizer, alpha, ~keep)
+    whole, part = [0.25] * 4, [1 / 3] * 3
+    touched = False
+    for cost in costs:
+        mix = weighting.simplex(alpha, keep, Moment(epoch=0, step=0, epochs=1, steps=1))
+        (gradient,) = torch.autograd.grad((mix * cost).sum(), alpha)
+        update.move(optimizer, [alpha], [gradient], keep)
+        whole = exponentiated_by_hand(whole, cost.tolist(), 0.3, floor)
+        part = exponentiated_by_hand(part, cost[:3].tolist(), 0.3, floor)
+        touched = touched or min(whole) < 1.1 * floor
+        mix = weighting.simplex(alpha, keep, Moment(epoch=0, step=0, epochs=1, steps=1)).detach()
+        assert mix[0].tolist() == pytest.approx(whole, rel=1e-10)
+        assert mix[1].tolist() == pytest.approx([*part, 0.0], rel=1e-10)
+    assert touched == (floor > 1e-6), "the floor was reached in the wrong one of the two cases"
+
+
+def test_an_operation_pruned_later_leaves_its_share_to_the_others():
+    alpha = torch.tensor([[0.1, 0.2, 0.7]], dtype=torch.float64).log().requires_grad_()
+    optimizer = update.exponentiated([alpha], lr=1.0)
+    keep = torch.tensor([[True, False, True]])
+    update.forget(optimizer, alpha, ~keep)
+    update.move(optimizer, [alpha], [torch.tensor([[1.0, 9.0, 0.0]], dtype=torch.float64)], keep)
+    mix = weighting.simplex(alpha, keep, Moment(epoch=0, step=0, epochs=1, steps=1)).detach()
+    expected = exponentiated_by_hand([0.125, 0.875], [1.0, 0.0], 1.0, 1e-5)
+    assert mix[0, [0, 2]].tolist() == pytest.approx(expected)
+    assert alpha[0, 1].item() == pytest.approx(math.log(0.2))

@@ -83,6 +83,10 @@ def test_the_gradient_is_that_of_finite_differences_and_nothing_where_pruned(wei
     if weigh is weighting.uniform:
         assert not weigh(alpha, keep, at(0.5)).requires_grad
         return
+    if weigh is weighting.simplex:  # its gradient is for the weights, not for the logarithms that alpha holds
+        (gradient,) = torch.autograd.grad((weigh(alpha, keep, at(0.5)) * torch.arange(5.0)).sum(), alpha)
+        assert torch.equal(gradient, keep * torch.arange(5.0, dtype=torch.float64))
+        return
     # Far from every boundary of the support, where the map has a kink.
     assert torch.autograd.gradcheck(lambda alpha: weigh(alpha, keep, at(0.5)), (alpha,), eps=1e-7, atol=1e-4)
     mix = weigh(alpha, keep, at(0.5))
@@ -187,3 +191,42 @@ def test_only_a_weighting_with_something_to_learn_has_parameters():
     assert weighting.parameters(weighting.softmax) == []
     assert weighting.parameters(RISING) == []
     assert len(weighting.parameters(LearnedEntmax())) == 1
+
+
+def drawing(seed: int, epoch: int = 0) -> Moment:
+    return Moment(epoch=epoch, step=0, epochs=10, steps=1, generator=torch.Generator().manual_seed(seed))
+
+
+def test_gumbel_draws_each_operation_as_often_as_softmax_weighs_it_whatever_the_temperature():
+    alpha = torch.tensor([1.0, 0.0, -1.0, 0.5]).expand(40_000, 4)
+    keep = torch.tensor([True, True, True, False]).expand(40_000, 4)
+    expected = weighting.softmax(alpha[:1], keep[:1], START)[0]
+    for epoch in (0, 9):
+        mix = weighting.gumbel(alpha, keep, drawing(0, epoch))
+        assert ((mix == 0) | (mix == 1)).all()
+        assert (mix.sum(dim=1) == 1).all()
+        # A frequency of 40,000 draws has a standard error of at most 0.0025.
+        torch.testing.assert_close(mix.mean(dim=0), expected, rtol=0, atol=0.01)
+
+
+def test_gumbel_has_the_gradient_of_the_softmax_of_what_was_drawn():
+    alpha, keep = drawn()
+    alpha.requires_grad_()
+    costs = torch.arange(5.0, dtype=torch.float64)
+    moment = drawing(3, epoch=5)
+    (found,) = torch.autograd.grad((weighting.gumbel(alpha, keep, moment) * costs).sum(), alpha)
+    waits = torch.empty_like(alpha).exponential_(generator=torch.Generator().manual_seed(3))
+    temperature = 10 + (0.1 - 10) * 5 / 9
+    soft = ((alpha - waits.log()) / temperature).masked_fill(~keep, -torch.inf).softmax(dim=1)
+    (expected,) = torch.autograd.grad((soft * costs).sum(), alpha)
+    torch.testing.assert_close(found, expected)
+    assert found.any()
+
+
+def test_the_temperature_of_gumbel_begins_at_10_and_the_last_epoch_has_a_tenth():
+    assert [schedule.value(weighting.COOLING, drawing(0, epoch)) for epoch in (0, 9)] == pytest.approx([10.0, 0.1])
+
+
+def test_an_edge_without_operations_draws_none():
+    keep = torch.tensor([[True, False], [False, False]])
+    assert weighting.gumbel(torch.zeros(2, 2), keep, drawing(0)).tolist() == [[1.0, 0.0], [0.0, 0.0]]

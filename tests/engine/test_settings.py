@@ -28,7 +28,7 @@ WRONG = [
     (SearchSettings, "batch", -1),
     (SearchSettings, "lr", 0.0),
     (SearchSettings, "lr", float("nan")),
-    (SearchSettings, "alpha_init", 0.0),
+    (SearchSettings, "alpha_init", -1e-3),
     (SearchSettings, "alpha_lr", -1.0),
     (SearchSettings, "clip", -5.0),
     (SearchSettings, "alpha_warmup", -1),

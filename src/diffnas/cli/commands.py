@@ -114,9 +114,11 @@ def search(
     settings: o.Set = None,
     weighting: o.Weighting = None,
     level: o.Level = None,
+    update: o.Update = None,
     regularizers: o.Regularizers = None,
     pruning: o.Pruning = None,
     stopping: o.Stopping = None,
+    pick: o.Pick = None,
     discretize: o.Discretize = None,
     data_dir: o.DataDir = None,
     download: o.Download = False,
@@ -139,9 +141,11 @@ def search(
     components = o.given(
         weighting=weighting,
         level=level,
+        update=update,
         regularizers=regularizers,
         pruning=pruning,
         stopping=stopping,
+        pick=pick,
         discretize=discretize,
     )
     sizes = o.given(

@@ -63,12 +63,18 @@ PhaseSet = Annotated[
 
 # Components.
 Weighting = Annotated[str | None, typer.Option(help="Such as entmax:2, softmax or gates.", rich_help_panel=_PARTS)]
-Level = Annotated[str | None, typer.Option(help="single, bilevel or weights-first.", rich_help_panel=_PARTS)]
+Level = Annotated[
+    str | None, typer.Option(help="single, bilevel, weights-first, unrolled, mixed:0.5, ...", rich_help_panel=_PARTS)
+]
+Update = Annotated[str | None, typer.Option(help="adam or exponentiated.", rich_help_panel=_PARTS)]
 Regularizers = Annotated[
     str | None, typer.Option(help="none, or several: groups:0.2:0.1,path:0.1", rich_help_panel=_PARTS)
 ]
 Pruning = Annotated[str | None, typer.Option(help="exact-zero, shut or none.", rich_help_panel=_PARTS)]
-Stopping = Annotated[str | None, typer.Option(help="all-decided or none.", rich_help_panel=_PARTS)]
+Stopping = Annotated[str | None, typer.Option(help="skip-count:2, size:1e6, ... or none.", rich_help_panel=_PARTS)]
+Pick = Annotated[
+    str | None, typer.Option(help="Whose cells count: last, fewer-skips, best-held-out.", rich_help_panel=_PARTS)
+]
 Discretize = Annotated[str | None, typer.Option(help="winners, strongest-pairs, ...", rich_help_panel=_PARTS)]
 
 # The run.

@@ -34,15 +34,26 @@ def winners(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool = Tr
     return _genotype(space, lambda graph, rows: [best[row] for row in rows])
 
 
-def strongest_inputs(scores: Tensor, keep: Tensor, space: SearchSpace) -> Genotype:
+def strongest_inputs(
+    scores: Tensor, keep: Tensor, space: SearchSpace, *, absent_below: float | None = None
+) -> Genotype:
     """Every node keeps its strongest inputs, ``none`` left out of the ranking: DARTS (Liu et al., 2019), section 2.4.
 
     An input is as strong as its best operation other than ``none``; each node keeps ``space.in_degree`` of them,
     strongest first, ties to the lower source. In a space without an in-degree (NAS-Bench-201) every edge takes its
     strongest operation, ``none`` included, as that benchmark prescribes.
+
+    Args:
+        scores: ``(edges, ops)``.
+        keep: ``(edges, ops)``, bool.
+        space: the space that gave the rows and columns their meaning.
+        absent_below: in a space without an in-degree, the least score that makes an edge, in place of ``none``: for
+            gates, of which that of ``none`` says nothing.
     """
     if space.in_degree is None:
-        return winners(scores, keep, space)
+        if absent_below is None:
+            return winners(scores, keep, space)
+        return winners(scores, keep & (scores >= absent_below), space, none=False)
     best = _best(scores, keep, space, none=False)
 
     def choose(graph: CellGraph, rows: range) -> list[tuple[float, Connection] | None]:
@@ -53,6 +64,14 @@ def strongest_inputs(scores: Tensor, keep: Tensor, space: SearchSpace) -> Genoty
         return chosen
 
     return _genotype(space, choose)
+
+
+def sure_inputs(scores: Tensor, keep: Tensor, space: SearchSpace, *, at_least: float = 0.85) -> Genotype:
+    """As ``strongest_inputs``, but only operations that score ``at_least`` so much, and never ``none``.
+
+    FairDARTS (Chu et al., 2020): a node may have fewer inputs than the space allows, or none at all.
+    """
+    return strongest_inputs(scores, keep & (scores >= at_least), space, absent_below=at_least)
 
 
 def strongest_pairs(

@@ -35,6 +35,24 @@ class Gates(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sigmoid(Gates):
+    """Gates that are as far open as the sigmoid of alpha says: FairDARTS (Chu et al., 2020). Nothing is drawn.
+
+    >>> alpha, moment = torch.tensor([[-1.0, 0.0, 1.0]]), Moment(epoch=0, step=0, epochs=1, steps=1)
+    >>> Sigmoid()(alpha, torch.tensor([[True, True, False]]), moment)
+    tensor([[0.2689, 0.5000, 0.0000]])
+    """
+
+    def __call__(self, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
+        """The gates, ``(edges, ops)``, from 0 to 1, and 0 where pruned."""
+        return alpha.sigmoid() * keep
+
+    def open(self, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
+        """The same, ``(edges, ops)``: what FairDARTS takes for how likely an operation is to belong to the cell."""
+        return self(alpha, keep, moment)
+
+
+@dataclass(frozen=True, kw_only=True)
 class HardConcrete(Gates):
     """Hard-concrete gates (Louizos et al., 2018), one for each operation, as Zhou et al. (2020) use them.
 

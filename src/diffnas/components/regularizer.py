@@ -127,6 +127,27 @@ def path_of_chosen(at: Relaxation, *, weight: float | Schedule = 0.005) -> Tenso
     return -value(weight, at.moment) * torch.stack(paths).mean()
 
 
+def zero_one(at: Relaxation, *, weight: float | Schedule = 10.0, power: int = 2) -> Tensor:
+    """The negative of ``weight`` times the mean of ``|open - 1/2| ** power``: drives every operation to 0 or 1.
+
+    The zero-one loss of FairDARTS (Chu et al., 2020) in both its forms. The mean runs over all that the space offers
+    but ``none``; pruned operations count as settled on 1/2, so that a removal leaves the
+    gradients of the others as they were. At exactly 1/2 it has no gradient: the other loss has to break the tie.
+
+    Args:
+        at: the relaxation of this forward pass.
+        weight: the scale.
+        power: 2, or 1 for a push that is as hard near 1/2 as elsewhere.
+
+    Returns:
+        A scalar.
+    """
+    columns = _columns(at, [op for op in at.space.ops if op != "none"])
+    offered = sum(row[column] for row in at.space.offered for column in columns)
+    distance = (at.open - 0.5).abs()[:, columns] * at.keep[:, columns]
+    return -value(weight, at.moment) * distance.pow(power).sum() / max(offered, 1)
+
+
 def chains(space: SearchSpace) -> dict[str, list[int]]:
     """The rows of alpha that make the longest chain of each kind of cell, in the order of the chain.
 

@@ -57,6 +57,15 @@ def linear(
     return start + (stop - start) * min(_progress(moment, every) / until, 1.0)
 
 
+def stairs(moment: Moment, *, start: float, stop: float) -> float:
+    """From ``start`` straight to ``stop``, a step an epoch; the last epoch has ``stop`` itself.
+
+    >>> [stairs(Moment(epoch=epoch, step=1, epochs=3, steps=2), start=10.0, stop=1.0) for epoch in range(3)]
+    [10.0, 5.5, 1.0]
+    """
+    return start + (stop - start) * moment.epoch / max(moment.epochs - 1, 1)
+
+
 def cosine(moment: Moment, *, start: float, stop: float) -> float:
     """Half a cosine from ``start`` towards ``stop``, constant within an epoch (Loshchilov & Hutter, 2017).
 

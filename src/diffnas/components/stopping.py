@@ -1,20 +1,103 @@
-"""Stopping rules: from the history of a search to a reason to stop, or None."""
+"""Stopping rules: from the history of a search and its space to a reason to stop, or None."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
+
+from diffnas.space import WEIGHTLESS_OPS, SearchSpace
 
 # The trace so far, one mapping an epoch, as the run folder keeps it.
 History = Sequence[Mapping[str, Any]]
-Stopping = Callable[[History], str | None]
+Stopping = Callable[[History, SearchSpace], str | None]
 
 
-def all_decided(history: History) -> str | None:
+def all_decided(history: History, space: SearchSpace) -> str | None:
     """Stop when every edge has one operation left: nothing can change any more.
 
-    >>> all_decided([{"keep": [[True, False], [False, True]]}])
+    >>> from diffnas.space import s2
+    >>> all_decided([{"keep": [[True, False], [False, True]]}], s2)
     'every edge is decided'
     """
     decided = bool(history) and all(sum(row) == 1 for row in history[-1]["keep"])
     return "every edge is decided" if decided else None
+
+
+def small_enough(history: History, space: SearchSpace, *, parameters: float = 1e6) -> str | None:
+    """Stop when the network of the cells read off, at its published size, has at most so many parameters.
+
+    The optional end of single-level sigmoid DARTS (Hou & Jin, 2020). The paper's target is not known to us.
+
+    >>> from diffnas.space import s2
+    >>> small_enough([{"found_parameters": 900_000}], s2)
+    'the network of the cells has 900,000 parameters, at most 1,000,000 were wanted'
+    """
+    size = history[-1]["found_parameters"] if history else None
+    if size is None or size > parameters:
+        return None
+    return f"the network of the cells has {size:,} parameters, at most {parameters:,.0f} were wanted"
+
+
+def skip_count(history: History, space: SearchSpace, *, count: int = 2) -> str | None:
+    """Stop once the normal cell, as it would be read off, has ``count`` skip connections or more.
+
+    Criterion 1 of DARTS+ (Liang et al., 2019): a skip soon wins where the weights have begun to overfit.
+    """
+    skips = count_skips(history[-1]) if history else 0
+    return f"the normal cell has {skips} skip connections" if skips >= count else None
+
+
+def count_skips(line: Mapping[str, Any]) -> int:
+    """How many connections of the normal cell are skips, in a line of the trace."""
+    return sum(connection["op"] == "skip_connect" for connection in line["genotype"]["cells"]["normal"]["connections"])
+
+
+def stable_ranks(
+    history: History,
+    space: SearchSpace,
+    *,
+    epochs: int = 10,
+    edges: Literal["all", "any"] = "all",
+    ranks: Literal["first", "full"] = "first",
+) -> str | None:
+    """Stop once the operations that learn have ranked the same for ``epochs`` epochs on the edges of the normal cell.
+
+    Criterion 2 of DARTS+ (Liang et al., 2019). Its scope is told differently by those who report it, so it is an
+    option; edges with fewer than two such operations have nothing to rank.
+
+    Args:
+        history: the trace.
+        space: names the columns.
+        epochs: for how many epochs nothing may have changed.
+        edges: whether all edges have to be stable, or any one is enough.
+        ranks: whether only the first of the ranking counts, or the full order.
+    """
+    recent = [_rankings(line, space, ranks) for line in history[-epochs - 1 :]]
+    stable = [len(set(of_edge)) == 1 for of_edge in zip(*recent, strict=True)]
+    if len(recent) <= epochs or not stable or not (all(stable) if edges == "all" else any(stable)):
+        return None
+    return f"the ranking of operations that learn has not changed for {epochs} epochs"
+
+
+def _rankings(line: Mapping[str, Any], space: SearchSpace, ranks: str) -> list[tuple[int, ...]]:
+    """For each edge of the normal cell with something to rank, its kept columns that learn, the strongest first."""
+    rows = space.rows["normal"]
+    learning = [column for column, op in enumerate(space.ops) if op not in WEIGHTLESS_OPS]
+    found = []
+    for offered, alpha, keep in zip(space.offered[rows], line["alpha"][rows], line["keep"][rows], strict=True):
+        if sum(offered[column] for column in learning) >= 2:
+            order = sorted((column for column in learning if keep[column]), key=lambda column: -alpha[column])
+            found.append(tuple(order[:1] if ranks == "first" else order))
+    return found
+
+
+def after(history: History, space: SearchSpace, *, epochs: int = 25) -> str | None:
+    """Stop after so many epochs, while schedules run as if there were all of them.
+
+    25 of 50 is how GAEA (Li et al., 2021) searched NAS-Bench-201.
+
+    >>> from diffnas.space import s2
+    >>> after([{}] * 25, s2, epochs=25)
+    '25 epochs are over'
+    """
+    return f"{epochs} epochs are over" if len(history) >= epochs else None

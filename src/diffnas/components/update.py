@@ -5,8 +5,10 @@ An update is what makes a torch optimiser from a list of tensors; options are bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,44 @@ Update = Callable[..., Optimizer]
 
 adam = partial(torch.optim.Adam, lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
 """Adam with the settings of DARTS (Liu et al., 2019), appendix A.1.1: L2 on alpha, little momentum."""
+
+
+class ExponentiatedGradient(Optimizer):
+    """Multiplies each weight of an edge by ``exp(-lr gradient)``, then scales the edge back to a sum of 1.
+
+    GAEA (Li et al., 2021): ``u = theta exp(-lr g)``, ``u = max(u, floor)``, ``theta = u / sum(u)``, for parameters
+    that are logarithms of theta, ``(edges, ops)``, with gradients for theta itself: those of ``weighting.simplex``.
+    No momentum, and no weight decay.
+
+    What is remembered of a parameter is which of its entries are in play; ``forget`` takes them out, and their edge
+    then sums to 1 without them.
+    """
+
+    def __init__(self, tensors: Iterable[Any], lr: float = 0.1, *, floor: float = 1e-5) -> None:
+        super().__init__(tensors, {"lr": lr, "floor": floor})
+        for group in self.param_groups:
+            for logs in group["params"]:
+                self.state[logs]["in_play"] = torch.ones_like(logs)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step of every parameter with a gradient."""
+        for group in self.param_groups:
+            for logs in group["params"]:
+                if logs.grad is not None:
+                    in_play = self.state[logs]["in_play"] > 0
+                    moved = self._normal(logs, in_play) - group["lr"] * logs.grad
+                    floored = moved.clamp_min(math.log(group["floor"]))
+                    logs.copy_(torch.where(in_play, self._normal(floored, in_play), logs))
+
+    @staticmethod
+    def _normal(logs: Tensor, in_play: Tensor) -> Tensor:
+        """Scaled to a sum of 1 over what is in play; not a number on an edge with nothing in play."""
+        return logs.masked_fill(~in_play, -torch.inf).log_softmax(dim=-1)
+
+
+exponentiated = partial(ExponentiatedGradient, lr=0.1)
+"""Exponentiated gradient with the rate of GAEA (Li et al., 2021); only for ``weighting.simplex``."""
 
 
 def movable(keep: Tensor, *, competing: bool = True) -> Tensor:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from diffnas.components import entmax as solver
+from diffnas.components import schedule
 from diffnas.components.gates import Gates
 from diffnas.components.schedule import Moment, Schedule, value
 
@@ -44,6 +46,61 @@ def softmax(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float |
     floor = torch.finfo(alpha.dtype).min
     logits_EO = (alpha / value(temperature, moment)).masked_fill(~keep, floor)
     return logits_EO.softmax(dim=-1) * keep
+
+
+COOLING = partial(schedule.stairs, start=10.0, stop=0.1)
+"""The temperature of GDAS (Dong & Yang, 2019): from 10 to 0.1, a step an epoch."""
+
+
+def gumbel(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float | Schedule = COOLING) -> Tensor:
+    """One operation an edge at weight exactly 1, drawn as ``softmax`` weighs them: GDAS (Dong & Yang, 2019).
+
+    Gumbel noise is added to alpha and the highest sum wins. The gradient goes straight through to the softmax of
+    these sums, which is the sharper the lower the temperature. Each forward pass draws anew; all cells of a kind
+    share a sample. At rest, where nothing is drawn, these are the probabilities: the softmax of alpha.
+
+    Args:
+        alpha: architecture parameters, ``(edges, ops)``.
+        keep: which operations are still in play, ``(edges, ops)``, bool.
+        moment: where the run stands, and what to draw from.
+        temperature: of the softmax that has the gradient; the draw does not depend on it.
+
+    Returns:
+        Mixing weights, ``(edges, ops)``: 1 for what was drawn, else 0.
+    """
+    if moment.generator is None:
+        return softmax(alpha, keep, moment)
+    waits = torch.empty_like(alpha).exponential_(generator=moment.generator)
+    # The logarithm of an exponential wait, turned around, is Gumbel; a wait of 0 has none.
+    noise = -waits.clamp_min(torch.finfo(alpha.dtype).tiny).log()
+    soft = softmax(alpha + noise, keep, moment, temperature=temperature)
+    winner = (alpha + noise).detach().masked_fill(~keep, -torch.inf).argmax(dim=-1, keepdim=True)
+    hard = torch.zeros_like(soft).scatter(-1, winner, 1.0) * keep
+    # 1 + (soft - soft) is exactly 1.
+    return hard + (soft - soft.detach())
+
+
+def simplex(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
+    """Mixing weights that are parameters themselves, one point of the simplex an edge: GAEA (Li et al., 2021).
+
+    alpha holds their logarithms, up to a constant an edge, so the values are those of ``softmax``. The gradient is
+    that of the weights, not of their logarithms: it passes straight to alpha, for ``update.exponentiated`` alone.
+
+    Args:
+        alpha: logarithms of the weights, ``(edges, ops)``.
+        keep: which operations are still in play, ``(edges, ops)``, bool.
+        moment: where the run stands; not looked at.
+
+    Returns:
+        Mixing weights, ``(edges, ops)``. Pruned operations get exactly 0.
+
+    >>> alpha = torch.tensor([[0.0, math.log(3.0)]], requires_grad=True)
+    >>> mix = simplex(alpha, torch.tensor([[True, True]]), Moment(epoch=0, step=0, epochs=1, steps=1))
+    >>> mix.tolist(), torch.autograd.grad(mix[0, 1], alpha)[0].tolist()
+    ([[0.25, 0.75]], [[0.0, 1.0]])
+    """
+    # theta + (alpha - alpha) is exactly theta.
+    return softmax(alpha.detach(), keep, moment) + (alpha - alpha.detach()) * keep
 
 
 def entmax(alpha: Tensor, keep: Tensor, moment: Moment, *, order: float | Schedule = 3.0) -> Tensor:

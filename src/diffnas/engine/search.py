@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,12 +35,14 @@ from diffnas.engine.drive import Drive
 from diffnas.engine.graphed import Graphed, refuse_graph
 from diffnas.engine.later import Later
 from diffnas.engine.listen import Listener, Silent, interruptions
+from diffnas.engine.probe import buffers_kept, descent, moved
 from diffnas.engine.request import check, describe
 from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.search_state import SearchState, begin, halves
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import Genotype, from_json, save, to_json
 from diffnas.method import Method
+from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
@@ -200,7 +203,8 @@ class _Search:
         self.train = self.prepare(batch, "train")
         if self.method.level.data == "halves" and not self.frozen:
             self.held_out = self.prepare(self.draw_held_out(), "held-out")
-        draw_noise_from(state.supernet, self.drive.generator("noise"))
+        self.noise = self.drive.generator("noise")
+        draw_noise_from(state.supernet, self.noise)
         state.supernet.train()
         self.method.level.step(self)
         if self.settings.prune_every == "step":
@@ -209,7 +213,7 @@ class _Search:
     def reason_to_stop(self) -> str | None:
         """The first reason that a stopping rule has, if any has one."""
         trace = self.drive.trace
-        reasons = (rule(trace) for rule in self.method.stopping) if trace else iter(())
+        reasons = (rule(trace, self.space) for rule in self.method.stopping) if trace else iter(())
         return next((reason for reason in reasons if reason), None)
 
     # What a level works with; see ``components.level.Step``.
@@ -245,7 +249,59 @@ class _Search:
         self.state.weight_optimizer.step()
         self.state.weight_optimizer.zero_grad()
 
+    @property
+    def rate(self) -> float:
+        (group,) = self.state.weight_optimizer.param_groups
+        return float(group["lr"])
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """What the weights' optimizer moves."""
+        (group,) = self.state.weight_optimizer.param_groups
+        return list(group["params"])
+
+    def gradients(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
+        mix = self.mix()
+        loss = self.loss(batch, mix, self.state.held_out) + self.penalty(mix)
+        arch = self.state.arch
+        found = self.gradients_of(loss, [*arch, *self.weights])
+        return found[: len(arch)], found[len(arch) :]
+
+    def probe_alpha(self, batch: Batch) -> list[Tensor]:
+        with self.probing():
+            return self.gradients_of(self.loss(batch, self.mix(), Totals()), self.state.arch)
+
+    def probe_weights(self, batch: Batch) -> list[Tensor]:
+        with self.probing():
+            return self.gradients_of(self.loss(batch, self.mix().detach(), Totals()), self.weights)
+
+    def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        return descent(self.state.weight_optimizer, gradients)
+
+    def elsewhere(self, away: Sequence[Tensor]) -> AbstractContextManager[None]:
+        return moved(self.weights, away)
+
     # The parts of a step.
+
+    @staticmethod
+    def gradients_of(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+        found = torch.autograd.grad(loss, tensors, materialize_grads=True)
+        # The next pass may use the memory again that these lie in: a replayed graph does.
+        return [gradient.clone() for gradient in found]
+
+    @contextmanager
+    def probing(self) -> Iterator[None]:
+        """Inside, passes leave no trace, and draw the same random numbers every time in this step."""
+        drive, net, now = self.drive, self.state.supernet, self.now
+        self.now = replace(now, generator=drive.generator("probe mix"))
+        draw_noise_from(net, drive.generator("probe noise"))
+        place = seeds.derive(self.settings.seed, "probe", self.state.epoch, self.state.step)
+        try:
+            with buffers_kept(net), fixed_random(place):
+                yield
+        finally:
+            self.now = now
+            draw_noise_from(net, self.noise)
 
     @property
     def frozen(self) -> bool:
@@ -340,6 +396,7 @@ class _Search:
             "held_out_loss": state.held_out.loss if held_out else None,
             "held_out_accuracy": state.held_out.accuracy if held_out else None,
             "parameters": parameter_count(state.supernet),
+            "found_parameters": self.size_of(found),
             "macs": self.macs,
             "peak_memory": peak_memory(self.fabric.device),
             "indicators": measured,
@@ -348,6 +405,16 @@ class _Search:
             "mix": mix.tolist(),
             "keep": keep.tolist(),
         }
+
+    def size_of(self, found: Genotype) -> int | None:
+        """Parameters of the network of a genotype at its published size; None if it passes nothing on."""
+        classes, channels = len(self.data.classes), self.data.channels
+        try:
+            with torch.device("meta"):  # nothing is computed, and no random number drawn
+                factories = self.space.factories
+                return parameters_of(Network(found, classes=classes, in_channels=channels, factories=factories))
+        except ValueError:
+            return None
 
     def warn(self, warnings: Sequence[str]) -> None:
         """Tell what was not told before."""
@@ -358,9 +425,9 @@ class _Search:
 
     def result(self, stopped: str | None) -> SearchResult:
         # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
-        last = self.drive.trace[-1]
-        found = from_json(json.dumps(last["genotype"]))
-        mix, keep = torch.tensor(last["mix"], dtype=torch.float64), torch.tensor(last["keep"])
+        chosen = self.drive.trace[self.method.pick(self.drive.trace, self.space)]
+        found = from_json(json.dumps(chosen["genotype"]))
+        mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
         folder = self.drive.folder
         if folder:
             save(found, folder.path / GENOTYPE)

@@ -137,7 +137,7 @@ def begin(
     # What a weighting learns is not decayed: zero means nothing to it.
     learned = [{"params": weighting.parameters(own), "weight_decay": 0.0}] if weighting.parameters(own) else []
     chosen = method.update if settings.alpha_lr is None else partial(method.update, lr=settings.alpha_lr)
-    return SearchState(
+    state = SearchState(
         supernet=supernet,
         alpha=alpha,
         keep=keep,
@@ -145,6 +145,9 @@ def begin(
         weight_optimizer=sgd(supernet, settings),
         alpha_optimizer=chosen([{"params": [alpha]}, *learned]),
     )
+    # What the space does not offer is out of play from the start.
+    update.forget(state.alpha_optimizer, alpha, ~state.movable)
+    return state
 
 
 def halves(count: int, settings: SearchSettings) -> tuple[Tensor, Tensor]:

@@ -70,9 +70,10 @@ class SearchSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "epochs", "batch", "lr", "alpha_init")
+        _positive(self, "epochs", "batch", "lr")
         _positive_or_none(self, "channels", "depth", "alpha_lr")
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
+        _not_negative(self, "alpha_init")
         _one_of(self, "lr_fall", "cosine", "line")
         _one_of(self, "prune_every", "step", "epoch")
         _one_of(self, "free", "auto", "now", "later")

@@ -6,6 +6,7 @@ Compose your own with ``dataclasses.replace``::
 """
 
 from diffnas.method.dense import darts, single_level
+from diffnas.method.drawn import gdas
 from diffnas.method.entmax import (
     entmax2,
     entmax2_single,
@@ -23,29 +24,44 @@ from diffnas.method.gated import (
     path_regularized,
     path_regularized_released,
 )
+from diffnas.method.geometric import gaea, gaea_single
+from diffnas.method.gradients import amended, darts_2nd, milenas, milenas_2nd
 from diffnas.method.record import Method, components, describe
+from diffnas.method.sigmoid import fair_darts, single_level_sigmoid
+from diffnas.method.stopped import darts_plus, darts_plus_ranks
 from diffnas.method.tables import COMPONENTS, METHODS, component, compose
 
 __all__ = [
     "COMPONENTS",
     "METHODS",
     "Method",
+    "amended",
     "component",
     "components",
     "compose",
     "darts",
+    "darts_2nd",
+    "darts_plus",
+    "darts_plus_ranks",
     "describe",
     "entmax2",
     "entmax2_single",
     "entmax3",
     "entmax3_single",
+    "fair_darts",
+    "gaea",
+    "gaea_single",
     "gates",
     "gates_group",
     "gates_path",
     "gates_single",
+    "gdas",
+    "milenas",
+    "milenas_2nd",
     "path_regularized",
     "path_regularized_released",
     "single_level",
+    "single_level_sigmoid",
     "sparse",
     "sparse_path",
     "sparse_progressive",

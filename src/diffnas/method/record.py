@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from diffnas.components import discretize, pruning, update, weighting
+from diffnas.components import discretize, pick, pruning, update, weighting
 from diffnas.components.discretize import Discretize
 from diffnas.components.gates import Gates
 from diffnas.components.level import Level
+from diffnas.components.pick import Pick
 from diffnas.components.pruning import Pruning
 from diffnas.components.regularizer import Regularizer
 from diffnas.components.stopping import Stopping
@@ -33,6 +34,7 @@ class Method:
         regularizers: penalties on the relaxed architecture, added to the loss that moves alpha.
         pruning: which operations leave the supernet for good; None keeps all.
         stopping: reasons to end before the last epoch.
+        pick: which epoch's cells are the result.
         discretize: how the cell is read off.
         settings: the method's own defaults of ``SearchSettings``.
 
@@ -49,6 +51,7 @@ class Method:
     regularizers: tuple[Regularizer, ...] = ()
     pruning: Pruning | None = None
     stopping: tuple[Stopping, ...] = ()
+    pick: Pick = pick.last
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,11 +71,32 @@ class Method:
                 "a gate of 'none' multiplies zeros, so how far it is open says nothing, and it must not win an edge. "
                 "Read gates off by strongest-pairs, strongest-inputs or winners-without-none."
             )
+        _check_simplex(self)
+        if _is(self.pick, pick.best_held_out) and self.level.data != "halves":
+            raise ValueError(
+                f"the level {describe(self.level)} holds no pictures out, so no epoch is the best on them. "
+                "Pick the last epoch, or use a level with a held-out half such as bilevel."
+            )
         if _is(self.pruning, pruning.exact_zero) and not _sparse(self.weighting):
             raise ValueError(
                 f"{describe(self.weighting)} never gives a weight of exactly zero, so exact-zero pruning would remove "
                 "nothing. Use an entmax weighting, or no pruning."
             )
+
+
+def _check_simplex(method: Method) -> None:
+    on_simplex = _is(method.weighting, weighting.simplex)
+    exponentiated = _is(method.update, update.ExponentiatedGradient)
+    if on_simplex and not exponentiated:
+        raise ValueError(
+            "the simplex weighting has gradients for the weights, not for their logarithms in alpha, so only "
+            "exponentiated gradients can move it. Add --update exponentiated, or use softmax."
+        )
+    if exponentiated and not on_simplex:
+        raise ValueError(
+            f"exponentiated gradients move weights on the simplex, and {describe(method.weighting)} makes its weights "
+            "from alpha in another way. Add --weighting simplex, or use adam."
+        )
 
 
 def _is(component: object, function: object) -> bool:
@@ -99,7 +123,7 @@ def describe(component: object) -> str:
         options = ", ".join(f"{name}={describe(option)}" for name, option in component.keywords.items())
         return f"{component.func.__name__}({options})"
     if isinstance(component, Level):
-        return describe(component.step).removesuffix("_step")
+        return describe(component.step).replace("_step", "", 1)
     if isinstance(component, tuple):
         return "(" + ", ".join(describe(part) for part in component) + ")"
     if is_dataclass(component) and not isinstance(component, type):
@@ -112,5 +136,5 @@ def describe(component: object) -> str:
 
 def components(method: Method) -> dict[str, str]:
     """Every component of a method as text, by the name of its role."""
-    roles = ("weighting", "level", "update", "regularizers", "pruning", "stopping", "discretize")
+    roles = ("weighting", "level", "update", "regularizers", "pruning", "stopping", "pick", "discretize")
     return {role: describe(getattr(method, role)) for role in roles}

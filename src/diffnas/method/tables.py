@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from diffnas.components import discretize, level, pruning, regularizer, stopping, weighting
-from diffnas.components.gates import HardConcrete, StrongestGates
+from diffnas.components import discretize, level, pick, pruning, regularizer, stopping, update, weighting
+from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
+from diffnas.components.level import Level
 from diffnas.lookup import lookup
-from diffnas.method import dense, entmax, gated
+from diffnas.method import dense, drawn, entmax, gated, geometric, gradients, sigmoid, stopped
 from diffnas.method.record import Method
 
 METHODS: dict[str, Method] = {
@@ -29,12 +30,33 @@ METHODS: dict[str, Method] = {
     "gates-path": gated.gates_path,
     "gates-single": gated.gates_single,
     "sparse-path": entmax.sparse_path,
+    "darts-2nd": gradients.darts_2nd,
+    "amended": gradients.amended,
+    "milenas": gradients.milenas,
+    "milenas-2nd": gradients.milenas_2nd,
+    "gdas": drawn.gdas,
+    "gaea": geometric.gaea,
+    "gaea-single": geometric.gaea_single,
+    "darts-plus": stopped.darts_plus,
+    "darts-plus-ranks": stopped.darts_plus_ranks,
+    "fair-darts": sigmoid.fair_darts,
+    "single-level-sigmoid": sigmoid.single_level_sigmoid,
 }
 
 
 def _option(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
     """What binds the options ``names`` of a function, all of them or none."""
     return lambda *values: partial(function, **dict(zip(names, values, strict=True))) if values else function
+
+
+def _whole(build: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for options that are whole numbers."""
+    return lambda *values: build(*map(int, values))
+
+
+def _level(of: Level, *names: str) -> Callable[..., Level]:
+    """The same level with options of its step bound."""
+    return lambda *values: replace(of, step=_option(of.step, *names)(*values))
 
 
 def _one(build: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,7 +70,10 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "softmax": _option(weighting.softmax, "temperature"),
         "entmax": _option(weighting.entmax, "order"),
         "learned-entmax": weighting.LearnedEntmax,
+        "gumbel": _option(weighting.gumbel, "temperature"),
+        "simplex": lambda: weighting.simplex,
         "uniform": lambda: weighting.uniform,
+        "sigmoid": Sigmoid,
         "gates": lambda *values: _option(HardConcrete, "temperature")(*values)(),
         "strongest-gates": lambda *values: _option(StrongestGates, "count")(*map(int, values))(),
     },
@@ -56,6 +81,14 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "single": lambda: level.single,
         "bilevel": lambda: level.bilevel,
         "weights-first": lambda: level.weights_first,
+        "unrolled": _level(level.unrolled, "rate"),
+        "amended": _level(level.amended, "rate"),
+        "mixed": _level(level.mixed, "train_share"),
+        "mixed-unrolled": _level(level.mixed_unrolled, "train_share"),
+    },
+    "update": {
+        "adam": _option(update.adam, "lr"),
+        "exponentiated": _option(update.exponentiated, "lr"),
     },
     "regularizers": {
         "none": lambda: (),
@@ -64,6 +97,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "path-sum": _one(_option(partial(regularizer.path_depth, joined="sum"), "weight")),
         "path-any": _one(_option(partial(regularizer.path_depth, joined="any"), "weight")),
         "hinged-groups": _one(_option(regularizer.hinged_groups, "skip", "rest")),
+        "zero-one": _one(_option(regularizer.zero_one, "weight")),
         "path-of-chosen": _one(_option(regularizer.path_of_chosen, "weight")),
     },
     "pruning": {
@@ -71,11 +105,26 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "exact-zero": _option(pruning.exact_zero, "start"),
         "shut": _option(pruning.shut, "below"),
     },
-    "stopping": {"none": lambda: (), "all-decided": lambda: (stopping.all_decided,)},
+    "stopping": {
+        "none": lambda: (),
+        "all-decided": lambda: (stopping.all_decided,),
+        "skip-count": _one(_whole(_option(stopping.skip_count, "count"))),
+        "stable-ranks": _one(_whole(_option(stopping.stable_ranks, "epochs"))),
+        "stable-ranks-any": _one(_whole(_option(partial(stopping.stable_ranks, edges="any"), "epochs"))),
+        "stable-ranks-full": _one(_whole(_option(partial(stopping.stable_ranks, ranks="full"), "epochs"))),
+        "after": _one(_whole(_option(stopping.after, "epochs"))),
+        "size": _one(_option(stopping.small_enough, "parameters")),
+    },
+    "pick": {
+        "last": lambda: pick.last,
+        "fewer-skips": _whole(_option(pick.fewer_skips, "count")),
+        "best-held-out": lambda: pick.best_held_out,
+    },
     "discretize": {
         "winners": lambda: discretize.winners,
         "winners-without-none": lambda: partial(discretize.winners, none=False),
         "strongest-inputs": lambda: discretize.strongest_inputs,
+        "sure-inputs": _option(discretize.sure_inputs, "at_least"),
         "strongest-pairs": _option(discretize.strongest_pairs, "absent_below"),
     },
 }

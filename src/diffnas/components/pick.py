@@ -1,0 +1,31 @@
+"""Which epoch's cells are the result: from the history of a search and its space to a position in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from diffnas.components.stopping import History, count_skips
+from diffnas.space import SearchSpace
+
+Pick = Callable[[History, SearchSpace], int]
+
+
+def last(history: History, space: SearchSpace) -> int:
+    """The last epoch, as in DARTS (Liu et al., 2019)."""
+    return len(history) - 1
+
+
+def fewer_skips(history: History, space: SearchSpace, *, count: int = 2) -> int:
+    """The last epoch whose normal cell has fewer skip connections than ``count``; the first one if none has.
+
+    Our reading of DARTS+ (Liang et al., 2019), which ends a search at ``count`` and does not say which cells it takes.
+    """
+    return max((epoch for epoch, line in enumerate(history) if count_skips(line) < count), default=0)
+
+
+def best_held_out(history: History, space: SearchSpace) -> int:
+    """The epoch in which the supernet was right on most held-out pictures, the later one of two that are as good.
+
+    As GAEA (Li et al., 2021) chooses on two levels. The accuracy is the running one of the epoch's own batches.
+    """
+    return max(range(len(history)), key=lambda epoch: (history[epoch]["held_out_accuracy"], epoch))

@@ -1,0 +1,75 @@
+"""Gradients beyond the first order in a real search: exact, and without a trace."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional
+
+from diffnas.components import level
+from diffnas.components.level import Level
+from diffnas.data import DataSet
+from diffnas.engine.search import trial
+from diffnas.engine.settings import SearchSettings
+from diffnas.method import Method, darts, gates
+from diffnas.space import nas_bench_201, s4
+
+NOTHING_ADDED = {
+    "unrolled by nothing": Level(step=partial(level.unrolled_step, rate=0.0), data="halves"),
+    "amended by nothing": Level(step=partial(level.amended_step, rate=0.0), data="halves"),
+    "mixed with nothing": Level(step=partial(level.mixed_step, train_share=0.0), data="halves"),
+}
+SAMPLED = {"batch": 60, "epochs": 1, "channels": 2, "space": s4}
+
+
+@pytest.mark.parametrize("same", NOTHING_ADDED.values(), ids=NOTHING_ADDED)
+@pytest.mark.parametrize(("method", "options"), [(darts, {}), (gates, SAMPLED)], ids=["darts", "gates and noise"])
+def test_what_adds_nothing_to_the_first_order_is_the_first_order_bit_for_bit(
+    quick, tmp_path: Path, method: Method, options, same: Level
+):
+    """So the extra passes move no weight, no running statistic, no total and no random number."""
+    kept = []
+    for name, levels in (("first", level.bilevel), ("same", same)):
+        quick(replace(method, level=levels), out=tmp_path / name, **options)
+        state = torch.load(tmp_path / name / "checkpoint" / "last.pt", weights_only=True)
+        kept.append({part: value for part, value in state.items() if part != "seconds"})
+    torch.testing.assert_close(kept[0], kept[1], rtol=0, atol=0)
+
+
+def test_the_unrolled_gradient_of_a_supernet_is_the_derivative_through_one_step_of_its_weights(data: DataSet):
+    settings = SearchSettings(batch=12, channels=2, depth=3, epochs=1, lr=0.2)
+    tried = trial(data, space=nas_bench_201, method=darts, settings=settings, device="cpu")
+    search, state = tried.step.func.__self__, tried.state
+    tried.step()  # gathers momentum
+    net = state.supernet.double()
+    net.forward_by = "plain"  # the others cannot be differentiated twice
+    for remembered in state.weight_optimizer.state.values():
+        remembered["momentum_buffer"] = remembered["momentum_buffer"].double()
+    state.alpha = state.alpha.detach().double().requires_grad_()
+    search.net, search.train, search.held_out = net, doubled(search.train), doubled(search.held_out)
+    names, weights = zip(*net.named_parameters(), strict=True)
+
+    def loss(at: tuple[Tensor, ...], batch) -> Tensor:
+        logits = functional_call(net, dict(zip(names, at, strict=True)), (batch[0], search.mix()))
+        return functional.cross_entropy(logits, batch[1])
+
+    slopes = torch.autograd.grad(loss(weights, search.train), weights, create_graph=True, materialize_grads=True)
+    momenta = [state.weight_optimizer.state[weight]["momentum_buffer"] for weight in weights]
+    ahead = tuple(
+        weight - 0.2 * (0.9 * momentum + slope + 3e-4 * weight)
+        for weight, momentum, slope in zip(weights, momenta, slopes, strict=True)
+    )
+    (expected,) = torch.autograd.grad(loss(ahead, search.held_out), state.alpha)
+    # A small radius, within which hardly a ReLU turns over.
+    (found,) = level.unrolled_gradient(search, radius=1e-6)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+    (short,) = search.alpha_gradient(search.held_out)
+    assert (short - expected).abs().max() > 100 * (found - expected).abs().max()
+
+
+def doubled(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch[0].double(), batch[1]
