@@ -96,8 +96,8 @@ def simplex(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
 
     >>> alpha = torch.tensor([[0.0, math.log(3.0)]], requires_grad=True)
     >>> mix = simplex(alpha, torch.tensor([[True, True]]), Moment(epoch=0, step=0, epochs=1, steps=1))
-    >>> mix.tolist(), torch.autograd.grad(mix[0, 1], alpha)[0].tolist()
-    ([[0.25, 0.75]], [[0.0, 1.0]])
+    >>> mix.detach(), torch.autograd.grad(mix[0, 1], alpha)[0]
+    (tensor([[0.2500, 0.7500]]), tensor([[0., 1.]]))
     """
     # theta + (alpha - alpha) is exactly theta.
     return softmax(alpha.detach(), keep, moment) + (alpha - alpha.detach()) * keep
