@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from common import add_allocator, allocate, machine
-from steps import Way, contender, settings_of, survivors
+from steps import Way, add_sizes, contender, settings_of, survivors
 
 from diffnas.data import from_tensors
 from diffnas.engine.common import peak_memory
@@ -45,12 +45,7 @@ CONTENDERS: dict[str, tuple[Way | None, bool]] = {
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space", choices=("darts", "nas-bench-201"), default="darts")
-    parser.add_argument("--channels", type=int, help="of the first cell; the space's own by default")
-    parser.add_argument("--cells", type=int, help="the space's own number by default")
-    parser.add_argument("--size", type=int, default=32, help="of the pictures")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1)
+    add_sizes(parser, batch=16, threads=1)
     parser.add_argument("--survivors", default="all", help="operations left on an edge, or late, or all")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="CONTENDER")
     parser.add_argument("--steps", type=int, default=3, help="of each contender")
@@ -105,8 +100,7 @@ def search(options: argparse.Namespace, device: str, *, batch: int, channels: in
 
 def left(options: argparse.Namespace) -> torch.Tensor:
     """Which operations are still in play."""
-    space = SPACES[options.space]
-    return survivors(space, str(len(space.ops)) if options.survivors == "all" else options.survivors)
+    return survivors(SPACES[options.space], options.survivors)
 
 
 def held(device: str) -> int:

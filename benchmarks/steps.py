@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -94,14 +95,27 @@ def contender(
     return Contender(state=state, pictures=x.to(device), labels=labels.to(device), kernels=kernels)
 
 
+def add_sizes(parser: argparse.ArgumentParser, *, batch: int, threads: int) -> None:
+    """The options that say which supernet is measured, on what."""
+    parser.add_argument("--space", choices=("darts", "nas-bench-201"), default="darts")
+    parser.add_argument("--channels", type=int, help="of the first cell; the space's own by default")
+    parser.add_argument("--cells", type=int, help="the space's own number by default")
+    parser.add_argument("--size", type=int, default=32, help="of the pictures")
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--threads", type=int, default=threads)
+
+
 def survivors(space: SearchSpace, pattern: str, seed: int = 0) -> Tensor:
     """Which operations are still in play, ``(edges, ops)``, bool: so many on every edge, drawn at random.
 
-    ``late`` stands for the last part of a search: half of the edges have one operation left, the others two.
+    ``all`` stands for all of them, and ``late`` for the last part of a search: half of the edges have one operation
+    left, the others two.
     """
     generator = torch.Generator().manual_seed(seed)
     offered = torch.tensor(space.offered)
     edges = len(offered)
+    if pattern == "all":
+        return offered
     if pattern == "late":
         single = torch.randperm(edges, generator=generator) < edges // 2
         counts = torch.where(single, 1, 2)

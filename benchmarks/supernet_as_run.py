@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 import torch
 from common import allocate, interleaved, machine, table
-from steps import contender, settings_of, survivors
+from steps import add_sizes, contender, settings_of, survivors
 
 from diffnas.space import SPACES
 
@@ -25,12 +25,7 @@ PLAIN, OURS = "plain NCHW", "fast"
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space", choices=("darts", "nas-bench-201"), default="darts")
-    parser.add_argument("--channels", type=int, help="of the first cell; the space's own by default")
-    parser.add_argument("--cells", type=int, help="the space's own number by default")
-    parser.add_argument("--size", type=int, default=32, help="of the pictures")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1)
+    add_sizes(parser, batch=16, threads=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--survivors", nargs="*", default=[], help="operations left on an edge, or late")
     parser.add_argument("--seed", type=int, default=0, help="decides the survivors")
@@ -43,7 +38,7 @@ def serve(pipe: Connection, options: argparse.Namespace, way: str, pattern: str)
     allocate("kept" if way == OURS else "default")
     space = SPACES[options.space]
     settings = settings_of(space, batch=options.batch, channels=options.channels, cells=options.cells)
-    keep = survivors(space, str(len(space.ops)) if pattern == "all" else pattern, options.seed)
+    keep = survivors(space, pattern, options.seed)
     each = contender(way, space, settings, keep, size=options.size)
     loss, _ = each.gradients()
     pipe.send(float(loss))

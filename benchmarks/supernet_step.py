@@ -19,7 +19,7 @@ import gc
 
 import torch
 from common import add_allocator, allocate, difference, interleaved, machine, table
-from steps import WAYS, Contender, contender, settings_of, survivors
+from steps import WAYS, Contender, add_sizes, contender, settings_of, survivors
 
 from diffnas.space import SPACES
 
@@ -29,12 +29,7 @@ TOLERANCE = 0.05
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space", choices=("darts", "nas-bench-201"), default="darts")
-    parser.add_argument("--channels", type=int, help="of the first cell; the space's own by default")
-    parser.add_argument("--cells", type=int, help="the space's own number by default")
-    parser.add_argument("--size", type=int, default=32, help="of the pictures")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=2)
+    add_sizes(parser, batch=64, threads=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warm-up", type=int, default=1, help="rounds that do not count")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="the first is the reference")

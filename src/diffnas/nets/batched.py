@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from diffnas.nets.fused import Measured, Statistics, compiled_kernels, mixed_sums, update_running
+from diffnas.nets.fused import Measured, Statistics, is_compiled, mixed_sums, update_running
 from diffnas.nets.links import Link, Outline, is_plain_norm, outline
 from diffnas.nets.links import links as read_links
 from diffnas.space import CellGraph
@@ -96,7 +96,7 @@ def schedule(graph: CellGraph, inputs: Iterable[nn.Module], edges: Sequence[nn.M
 
 def is_faster(x: Tensor) -> bool:
     """Whether a training step on such pictures is known to be faster in this way: in float32 on a CPU, with Numba."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and compiled_kernels() is not None and applies(x)
+    return is_compiled(x) and applies(x)
 
 
 def applies(x: Tensor) -> bool:

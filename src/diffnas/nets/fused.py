@@ -89,7 +89,7 @@ def mixed_sums(
     if any(normed):
         check_pixels(inputs[0])
     pixels = inputs[0].numel() // inputs[0].shape[1]
-    if _is_compiled(inputs[0]):
+    if is_compiled(inputs[0]):
         from diffnas.nets import sums as fast  # needs Numba
 
         known = measured or {}
@@ -146,7 +146,7 @@ class _MixedSums(torch.autograd.Function):
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         K = len(normed)
-        tensors = tuple(_channels_last(x) for x in tensors)
+        tensors = tuple(channels_last(x) for x in tensors)
         asked = torch.tensor(normed, device=mix.device).unsqueeze(1)
         which = [k for k in range(K) if normed[k]]
         C = tensors[0].shape[1]
@@ -168,7 +168,7 @@ class _MixedSums(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         scale, mean, rate, asked, mix, *inputs = ctx.saved_tensors
-        sent = [_channels_last(grad) for grad in grads[: len(mix)]]
+        sent = [channels_last(grad) for grad in grads[: len(mix)]]
         pixels = inputs[0].numel() // inputs[0].shape[1] if inputs else 1
         wanted = (asked.squeeze(1) | ctx.needs_input_grad[0]).expand(len(mix), -1)
         totals, products = _reduce(sent, inputs, mean, wanted)
@@ -184,7 +184,8 @@ class _MixedSums(torch.autograd.Function):
         return (grad_mix, None, None, *grad_inputs, *(sent[0] for _ in range(ctx.added)))
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Tensor) -> Tensor:
+    """x with its channels last in memory."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -226,8 +227,9 @@ def _spread(
     return results
 
 
-def _is_compiled(like: Tensor) -> bool:
-    return compiled_kernels() is not None and like.device.type == "cpu" and like.dtype == torch.float32
+def is_compiled(like: Tensor) -> bool:
+    """Whether there are kernels for such tensors: float32 on a CPU, with Numba."""
+    return like.device.type == "cpu" and like.dtype == torch.float32 and compiled_kernels() is not None
 
 
 @cache

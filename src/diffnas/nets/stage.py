@@ -69,7 +69,7 @@ class Stage:
         inputs: Sequence[Tensor],
         before: Normalized | None = None,
     ) -> None:
-        self.geometries, self.inputs, self.before = geometries, inputs, before
+        self.geometries, self.inputs = geometries, inputs
         self.weights = [[weight.contiguous() for weight in branch] for branch in weights]
         B, C, H, W = inputs[0].shape
         self.joint = all(x is inputs[0] for x in inputs)
@@ -94,10 +94,11 @@ class Stage:
     def forward(self) -> tuple[list[Tensor], Tensor, Tensor]:
         """The results ``(B, D, H', W')``, and their means and variances, ``(K, D)`` in float64."""
         B, K, shape = self.shape.B, len(self.geometries), self.shape
-        results = [self._like(B, self.D, shape.rows, shape.columns) for _ in range(K)]
+        size = B, self.D, shape.rows, shape.columns
+        results = [torch.empty(size, dtype=torch.float32, memory_format=torch.channels_last) for _ in range(K)]
         table = self._table(results=results)
         means, squares = np.empty((2, K, B, self.D), np.float32)
-        packed = self._pack(table, back=False)
+        packed = self._depthwise(table, back=False), self._pointwise(table, back=False)
 
         def work(first: int, last: int) -> None:
             memory = workspace(compiled.scratch_size(shape))
@@ -123,8 +124,8 @@ class Stage:
         grad_inputs = [torch.empty_like(x) for x in (self.inputs[:1] if self.joint else self.inputs)]
         grad_weights = [[torch.empty_like(weight) for weight in branch] for branch in self.weights]
         table = self._table(results, grads, grad_inputs, grad_weights)
-        depth, _ = self._pack(table, back=False)
-        turned, point = self._pack(table, back=True)
+        depth, turned = self._depthwise(table, back=False), self._depthwise(table, back=True)
+        point = self._pointwise(table, back=True)
         groups = (B + TOGETHER - 1) // TOGETHER
         held = zip(_held(groups * depth.size, groups * point.size), (depth, point), strict=True)
         sums = [part.reshape(groups, *like.shape) for part, like in held]
@@ -139,9 +140,6 @@ class Stage:
         branches.collect(table, shape, *sums)
         total, product = (torch.from_numpy(part.sum(1, dtype=np.float64)) for part in (totals, products))
         return Gradients(grad_inputs, grad_weights, total, product)
-
-    def _like(self, *size: int) -> Tensor:
-        return torch.empty(size, dtype=torch.float32, memory_format=torch.channels_last)
 
     def _table(
         self,
@@ -169,14 +167,20 @@ class Stage:
             )
         return np.array(rows, np.int64)
 
-    def _pack(self, table: Any, *, back: bool) -> tuple[Any, Any]:
+    def _depthwise(self, table: Any, *, back: bool) -> Any:
         taps = max(geometry.kernel**2 for geometry in self.geometries)
-        kinds = {geometry.kind for geometry in self.geometries}
-        wide = max(taps if DENSE in kinds else 1, 2 if PAIRS in kinds else 1)
-        depth = np.empty((len(table), taps * self.full), np.float32)
-        point = np.empty((len(table), wide * self.full * self.full_out), np.float32)
-        branches.pack(table, self.shape, depth, point, back)
-        return depth, point
+        packed = np.empty((len(table), taps * self.full), np.float32)
+        branches.pack_depthwise(table, self.shape, packed, back)
+        return packed
+
+    def _pointwise(self, table: Any, *, back: bool) -> Any:
+        widest = max(
+            geometry.kernel**2 if geometry.kind == DENSE else 2 if geometry.kind == PAIRS else 1
+            for geometry in self.geometries
+        )
+        packed = np.empty((len(table), widest * self.full * self.full_out), np.float32)
+        branches.pack_pointwise(table, self.shape, packed, back)
+        return packed
 
     def _filled_factors(self, factors: tuple[Tensor, Tensor, Tensor]) -> Any:
         rows = np.zeros((3, len(self.geometries), self.full_out), np.float32)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diffnas.nets.compiled import mix as compiled
-from diffnas.nets.fused import Measured
+from diffnas.nets.fused import Measured, channels_last
 from diffnas.parallel import in_parallel
 
 
@@ -60,7 +60,7 @@ class _MixedSums(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: _Call, mix: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        K, tensors = len(call.normed), tuple(_channels_last(x) for x in tensors)
+        K, tensors = len(call.normed), tuple(channels_last(x) for x in tensors)
         for k, known in call.measured.items():
             call.mean[k], call.variance[k] = known.mean.numpy(), known.variance.numpy()
         which = [k for k in np.flatnonzero(call.normed) if k not in call.measured]
@@ -82,7 +82,7 @@ class _MixedSums(torch.autograd.Function):
         call, rate, weights, scale, inputs = ctx.call, ctx.rate, ctx.weights, ctx.scale, ctx.saved_tensors
         folds = {k: known.fold for k, known in call.measured.items() if known.fold is not None}
         assert len(grads) == 1 or not (ctx.added or folds)
-        sent = [_channels_last(grad) for grad in grads]
+        sent = [channels_last(grad) for grad in grads]
         wanted = np.repeat((call.normed | ctx.needs_input_grad[1])[None], len(sent), 0)
         totals, products = _reduce(sent, inputs, call.mean, wanted)
         products *= rate  # now with the normalized input
@@ -127,7 +127,7 @@ class _Normalized(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (x,), rate, mean, grad = ctx.saved_tensors, ctx.rate, ctx.known.mean.numpy(), _channels_last(grad)
+        (x,), rate, mean, grad = ctx.saved_tensors, ctx.rate, ctx.known.mean.numpy(), channels_last(grad)
         totals, products = _reduce([grad], [x], mean[None], np.ones((1, 1), np.bool_))
         total, product = totals[0], products[0, 0] * rate  # with the normalized input
         pixels = x.numel() // x.shape[1]
@@ -175,7 +175,3 @@ def _run(kernel: Callable[..., None], pictures: int, *arguments: Any) -> None:
 
 def _addresses(tensors: Sequence[Tensor]) -> Any:
     return np.array([x.data_ptr() for x in tensors], np.int64)
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)

@@ -42,30 +42,43 @@ def branch_at(table: Table, k: int) -> Branch:
 
 
 @compiled
-def pack(table: Table, shape: Shape, depth: Floats, point: Floats, back: bool) -> None:
-    """Lay the weights of all branches out as the inner loops read them; ``back`` for the gradient of the input.
+def pack_depthwise(table: Table, shape: Shape, out: Floats, back: bool) -> None:
+    """Lay the depthwise weights of all branches out as the inner loops read them: ``(K, taps * full)``, written.
 
     Args:
         table: a :class:`Branch` a row.
         shape: the sizes.
-        depth: ``(K, taps * full)``, written.
-        point: ``(K, taps * before * after)``, written.
-        back: turned by half a turn, in and out changed over.
+        out: where to.
+        back: for the gradient of the input, turned by half a turn.
     """
-    C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
-    depth[:] = 0
-    point[:] = 0
+    out[:] = 0
     for k in range(len(table)):
         branch = branch_at(table, k)
         if branch.kind == DEPTHWISE:
-            _pack_depthwise(branch.depth, depth[k], C, branch.kernel**2, back)
+            _pack_depthwise(branch.depth, out[k], shape.C, branch.kernel**2, back)
+
+
+@compiled
+def pack_pointwise(table: Table, shape: Shape, out: Floats, back: bool) -> None:
+    """Lay the other weights of all branches out likewise: ``(K, taps * before * after)``, written.
+
+    Args:
+        table: a :class:`Branch` a row.
+        shape: the sizes.
+        out: where to.
+        back: for the gradient of the input, turned by half a turn, in and out changed over.
+    """
+    C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
+    out[:] = 0
+    for k in range(len(table)):
+        branch = branch_at(table, k)
         if branch.kind == PAIRS:
             split = branch.split
-            _pack_dense(branch.point, point[k], C, 0, split, 2 * full, full_out, 0, 1, back)
-            _pack_dense(branch.odd, point[k], C, split, D - split, 2 * full, full_out, full, 1, back)
+            _pack_dense(branch.point, out[k], C, 0, split, 2 * full, full_out, 0, 1, back)
+            _pack_dense(branch.odd, out[k], C, split, D - split, 2 * full, full_out, full, 1, back)
         else:
             taps = branch.kernel**2 if branch.kind == DENSE else 1
-            _pack_dense(branch.point, point[k], C, 0, D, full, full_out, 0, taps, back)
+            _pack_dense(branch.point, out[k], C, 0, D, full, full_out, 0, taps, back)
 
 
 @compiled

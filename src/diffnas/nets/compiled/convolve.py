@@ -283,9 +283,9 @@ def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top:
         scatter(at.grad_y, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full_out)
         return
     _gathered(branch, shape, at.r, at.d, at.nothing, weights.depth, top, rows)
-    wide = 2 * full if branch.kind == PAIRS else full
-    before = wide if branch.kind == PAIRS else shape.C
-    pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, before, full_out)
+    # What fills the channels up has no gradient that matters; between even and odd pixels it cannot be left out.
+    wide, read = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
+    pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, read, full_out)
     joins = branch.kind == POINTWISE
     into = at.grad_r + 4 * top * shape.columns * full if joins else at.grad_d
     pointwise(into, joins, at.nothing, at.grad_y, full_out, weights.point, pixels, shape.D, wide)
