@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +67,15 @@ class CellSchedule:
     chains: dict[int, list[_Chain]]
     others: dict[int, list[tuple[int, Place, nn.Module]]]
     prepare: list[tuple[nn.Module, tuple[Link, ...] | None]]
+    plans: dict[Any, Any] = field(default_factory=dict)
+
+    @cached_property
+    def is_known(self) -> bool:
+        """Whether all that it consists of is of known make."""
+        pools = [kind.module for strides in self.shared.values() for kinds in strides for kind in kinds]
+        plain = all(module is None or _is_common_pool(module) for module in pools)
+        prepared = all(links is not None or isinstance(module, nn.Identity) for module, links in self.prepare)
+        return not self.others and plain and prepared
 
 
 def schedule(graph: CellGraph, inputs: Iterable[nn.Module], edges: Sequence[nn.ModuleDict]) -> CellSchedule:
@@ -169,6 +180,11 @@ def cell_values(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tenso
         inputs: what its input nodes are made of, ``(B, C', H', W')``.
         mix: the mixing weights of its edges, ``(edges, ops)``.
     """
+    known = _whole(schedule, graph, inputs)
+    if known is not None:
+        from diffnas.nets import whole  # needs Numba
+
+        return whole.values(known, graph, inputs, mix)
     prepare = zip(schedule.prepare, inputs, strict=True)
     values: list[Tensor | None] = [_prepared(module, links, x) for (module, links), x in prepare]
     terms = {target: _Terms() for target in range(graph.inputs, graph.nodes)}
@@ -185,6 +201,27 @@ def cell_values(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tenso
                 _share(kinds, value, mix, terms)
             _convolve(schedule.chains.get(node, []), value, terms)
     return values
+
+
+def _whole(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tensor]) -> Any:
+    """The plan of a cell that can be taken in one step, None for another."""
+    if not is_faster(inputs[0]) or not schedule.is_known:
+        return None
+    from diffnas.nets import whole  # needs Numba
+
+    sizes = tuple(tuple(x.shape[1:]) for x in inputs)
+    if sizes not in schedule.plans:
+        pools = {
+            source: [[whole.Pool(kind.module, kind.places, kind.norms) for kind in kinds] for kinds in strides]
+            for source, strides in schedule.shared.items()
+        }
+        chains = {
+            source: [whole.Chain(chain.target, chain.place, chain.links) for chain in group]
+            for source, group in schedule.chains.items()
+        }
+        schedule.plans[sizes] = whole.plan(graph, sizes, [links for _, links in schedule.prepare], pools, chains)
+    plan = schedule.plans[sizes]
+    return plan if any(plan.fed[node] for node in graph.output) else None
 
 
 def _prepared(module: nn.Module, links: tuple[Link, ...] | None, x: Tensor) -> Tensor:

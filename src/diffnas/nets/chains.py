@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -56,6 +57,77 @@ def convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> Results:
     return Results(tuple(tensors), Statistics(mean, variance, pixels), folds)
 
 
+class Passed(NamedTuple):
+    """What chains left on their way through; arrays are float64.
+
+    Attributes:
+        results: before the last batch norms.
+        mean: of the results, ``(K, D)``.
+        variance: likewise.
+        inner: what chains of two links had between them, before its batch norm.
+        before: that batch norm.
+        inner_variance: and the variance that it saw.
+    """
+
+    results: list[Tensor]
+    mean: Any
+    variance: Any
+    inner: list[Tensor]
+    before: Normalized
+    inner_variance: Any
+
+
+# Scale, slope and shift, ``(D,)`` each: the gradient for a result is ``scale * grad + slope * result + shift``.
+Factors = tuple[Any, Any, Any]
+
+
+def through(chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor], x: Tensor) -> Passed:
+    """Put x, channels last, through chains of links with these weights, up to the last batch norm of each."""
+    results, mean, variance = _first(chains, weights, x).forward()
+    which = _longer(chains)
+    inner, inner_mean, inner_variance = [results[n] for n in which], mean[which], variance[which]
+    before = Normalized(inner_mean, 1 / np.sqrt(inner_variance + EPS))
+    if which:
+        results = list(results)
+        last, mean[which], variance[which] = _second(chains, weights, inner, before).forward()
+        for n, result in zip(which, last, strict=True):
+            results[n] = result
+    return Passed(results, mean, variance, inner, before, inner_variance)
+
+
+def back(
+    chains: Sequence[tuple[Link, ...]],
+    weights: Sequence[Tensor],
+    x: Tensor,
+    passed: Passed,
+    grads: Sequence[Tensor],
+    factors: Sequence[Factors],
+) -> tuple[Tensor, list[Tensor]]:
+    """The gradients for x and the weights, from what those for the results are made of, channels last."""
+    which = _longer(chains)
+    outputs, sent, factors = list(passed.results), list(grads), list(factors)
+    found: list[list[list[Tensor]]] = [[] for _ in chains]
+    if which:
+        mean, rate = passed.before
+        part = _second(chains, weights, passed.inner, passed.before).backward(
+            [outputs[n] for n in which], [sent[n] for n in which], _stacked([factors[n] for n in which])
+        )
+        pixels = passed.inner[0].numel() // passed.inner[0].shape[1]
+        slope = -(rate**3) * part.products / pixels
+        shift = -rate * part.totals / pixels - slope * mean
+        for k, n in enumerate(which):
+            found[n] = [part.weights[k]]
+            sent[n], outputs[n], factors[n] = part.inputs[k], passed.inner[k], (rate[k], slope[k], shift[k])
+    part = _first(chains, weights, x).backward(outputs, sent, _stacked(factors))
+    flat = []
+    for chain, first, others in zip(chains, part.weights, found, strict=True):
+        for link, gradients in zip(chain, [first, *others], strict=True):
+            flat += gradients
+            if link.bias is not None:
+                flat.append(torch.zeros_like(link.bias))
+    return part.inputs[0], flat
+
+
 class _Convolve(torch.autograd.Function):
     """The results, their means and variances, and those before the second links."""
 
@@ -64,53 +136,31 @@ class _Convolve(torch.autograd.Function):
         ctx: Any, chains: Sequence[tuple[Link, ...]], folds: Sequence[Fold], x: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
         x = x.contiguous(memory_format=torch.channels_last)
-        results, mean, variance = _first(chains, weights, x).forward()
-        inner = [results[n] for n in _longer(chains)]
-        inner_mean, inner_variance = mean[_longer(chains)], variance[_longer(chains)]
-        rate = (inner_variance + EPS).rsqrt()
-        if inner:
-            last = _second(chains, weights, inner, Normalized(inner_mean, rate)).forward()
-            for n, result, m, v in zip(_longer(chains), *last, strict=True):
-                results[n], mean[n], variance[n] = result, m, v
-        ctx.save_for_backward(x, inner_mean, rate, *weights, *inner, *results)
-        ctx.chains, ctx.folds, ctx.ends = chains, folds, (3 + len(weights), 3 + len(weights) + len(inner))
-        ctx.mark_non_differentiable(mean, variance, inner_mean, inner_variance)
-        return (*results, mean, variance, inner_mean, inner_variance)
+        passed = through(chains, weights, x)
+        ctx.save_for_backward(x, *weights, *passed.inner, *passed.results)
+        ctx.chains, ctx.folds, ctx.passed = chains, folds, passed._replace(results=[], inner=[])
+        ctx.ends = 1 + len(weights), 1 + len(weights) + len(passed.inner)
+        statistics = passed.mean, passed.variance, passed.before.mean, passed.inner_variance
+        tensors = [torch.from_numpy(part) for part in statistics]
+        ctx.mark_non_differentiable(*tensors)
+        return (*passed.results, *tensors)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        chains, folds, saved = ctx.chains, ctx.folds, ctx.saved_tensors
-        x, mean, rate = saved[:3]
-        weights, inner, results = (saved[a:b] for a, b in zip((3, *ctx.ends), (*ctx.ends, len(saved)), strict=True))
+        chains, (x, *saved) = ctx.chains, ctx.saved_tensors
+        first, second = (end - 1 for end in ctx.ends)
+        weights = saved[:first]
+        passed = ctx.passed._replace(inner=saved[first:second], results=saved[second:])
         sent = [grad.contiguous(memory_format=torch.channels_last) for grad in grads[: len(chains)]]
-        like = mean.new_empty(results[0].shape[1])
-        factors = [fold.factors(like) for fold in folds]
-        found: list[list[list[Tensor]]] = [[] for _ in chains]
-        outputs = list(results)
-        if inner:
-            which = _longer(chains)
-            stage = _second(chains, weights, inner, Normalized(mean, rate))
-            part = stage.backward([results[n] for n in which], [sent[n] for n in which], _stacked(factors, which))
-            pixels = inner[0].numel() // inner[0].shape[1]
-            slope = -rate.pow(3) * part.products / pixels
-            shift = -rate * part.totals / pixels - slope * mean
-            for k, n in enumerate(which):
-                found[n] = [part.weights[k]]
-                sent[n], outputs[n], factors[n] = part.inputs[k], inner[k], (rate[k], slope[k], shift[k])
-        part = _first(chains, weights, x).backward(outputs, sent, _stacked(factors, range(len(chains))))
-        for n, gradients in enumerate(part.weights):
-            found[n].insert(0, gradients)
-        flat = []
-        for chain, by_link in zip(chains, found, strict=True):
-            for link, gradients in zip(chain, by_link, strict=True):
-                flat += gradients
-                flat += [torch.zeros_like(weight) for weight in link.weights[len(gradients) :]]
-        return (None, None, part.inputs[0], *flat)
+        like = torch.empty(passed.mean.shape[1], dtype=torch.float64)
+        factors: Any = [tuple(part.numpy() for part in fold.factors(like)) for fold in ctx.folds]
+        grad_x, flat = back(chains, weights, x, passed, sent, factors)
+        return (None, None, grad_x, *flat)
 
 
-def _stacked(factors: Any, which: Any) -> Any:
-    return tuple(torch.stack([factors[n][i] for n in which]) for i in range(3))
+def _stacked(factors: Sequence[Factors]) -> Any:
+    return tuple(np.stack(parts) for parts in zip(*factors, strict=True))
 
 
 def _longer(chains: Sequence[tuple[Link, ...]]) -> list[int]:
@@ -120,7 +170,7 @@ def _longer(chains: Sequence[tuple[Link, ...]]) -> list[int]:
 def _by_link(chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor]) -> list[list[list[Tensor]]]:
     """The convolutions' weights, without biases, by chain and link."""
     left = iter(weights)
-    return [[[next(left) for _ in link.weights][: len(link.modules)] for link in chain] for chain in chains]
+    return [[[next(left) for _ in range(link.count)][: len(link.modules)] for link in chain] for chain in chains]
 
 
 def _first(chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor], x: Tensor) -> Stage:

@@ -65,6 +65,11 @@ class Link:
         return weights if self.bias is None else [*weights, self.bias]
 
     @property
+    def count(self) -> int:
+        """How many tensors the convolutions learn."""
+        return len(self.modules) + (self.bias is not None)
+
+    @property
     def before(self) -> int:
         """Channels of the map."""
         return self.modules[0].in_channels

@@ -70,8 +70,8 @@ class _MixedSums(torch.autograd.Function):
         weights = mix.detach().numpy().astype(np.float64)[:, :, None]
         scale = weights * rate
         ones = np.ones((len(mix), len(tensors) - K, rate.shape[1]))
-        table = np.tile(_addresses(tensors), (len(mix), 1))
-        sums = _combine(tensors[0], table, np.concatenate([scale, ones], 1), -(scale * call.mean).sum(1))
+        table = np.tile(addresses(tensors), (len(mix), 1))
+        sums = combine(tensors[0], table, np.concatenate([scale, ones], 1), -(scale * call.mean).sum(1))
         ctx.save_for_backward(*tensors[:K])
         ctx.call, ctx.rate, ctx.weights, ctx.scale, ctx.added = call, rate, weights, scale, len(tensors) - K
         return tuple(sums)
@@ -84,7 +84,7 @@ class _MixedSums(torch.autograd.Function):
         assert len(grads) == 1 or not (ctx.added or folds)
         sent = [channels_last(grad) for grad in grads]
         wanted = np.repeat((call.normed | ctx.needs_input_grad[1])[None], len(sent), 0)
-        totals, products = _reduce(sent, inputs, call.mean, wanted)
+        totals, products = reduce(sent, inputs, call.mean, wanted)
         products *= rate  # now with the normalized input
         pixels = inputs[0].numel() // inputs[0].shape[1]
         asked = call.normed[:, None]
@@ -119,7 +119,7 @@ class _Normalized(torch.autograd.Function):
         rate = 1 / np.sqrt(known.variance.numpy() + eps)
         scale = weight.detach().numpy() * rate
         shift = bias.detach().numpy() - scale * known.mean.numpy()
-        (out,) = _combine(x, _addresses([x])[None], scale[None, None], shift[None])
+        (out,) = combine(x, addresses([x])[None], scale[None, None], shift[None])
         ctx.save_for_backward(x)
         ctx.known, ctx.rate, ctx.scale = known, rate, scale
         return out
@@ -128,7 +128,7 @@ class _Normalized(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,), rate, mean, grad = ctx.saved_tensors, ctx.rate, ctx.known.mean.numpy(), channels_last(grad)
-        totals, products = _reduce([grad], [x], mean[None], np.ones((1, 1), np.bool_))
+        totals, products = reduce([grad], [x], mean[None], np.ones((1, 1), np.bool_))
         total, product = totals[0], products[0, 0] * rate  # with the normalized input
         pixels = x.numel() // x.shape[1]
         slope = -ctx.scale * rate * product / pixels
@@ -141,15 +141,15 @@ class _Normalized(torch.autograd.Function):
 def _moments(inputs: Sequence[Tensor]) -> tuple[Any, Any]:
     B, C, H, W = inputs[0].shape
     means, squares = np.empty((2, len(inputs), B, C), np.float32)
-    _run(compiled.moments, B, _addresses(inputs), means, squares, H * W * C)
+    _run(compiled.moments, B, addresses(inputs), means, squares, H * W * C)
     return compiled.joined(means, squares, H * W)
 
 
-def _reduce(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Any, wanted: Any) -> tuple[Any, Any]:
+def reduce(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Any, wanted: Any) -> tuple[Any, Any]:
     """The sums of each gradient ``(T, C)``, and of its products with each input less its mean ``(T, K, C)``."""
     B, C, H, W = grads[0].shape
     totals, products = np.empty((len(grads), B, C), np.float32), np.zeros((*wanted.shape, B, C), np.float32)
-    places = _addresses(grads), _addresses(inputs), mean.astype(np.float32), wanted
+    places = addresses(grads), addresses(inputs), mean.astype(np.float32), wanted
     _run(compiled.reduce, B, *places, totals, products, H * W * C)
     return totals.sum(1, dtype=np.float64), products.sum(2, dtype=np.float64)
 
@@ -157,15 +157,15 @@ def _reduce(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Any, wanted
 def _spread(grads: Sequence[Tensor], inputs: Sequence[Tensor], scale: Any, slope: Any, shift: Any, normed: Any) -> Any:
     """For each input: shift + slope times the input + the sum of the gradients, each times its scale."""
     used = np.concatenate([normed[:, None], (scale != 0).any(2).T], 1)
-    senders = np.tile(_addresses(grads), (len(inputs), 1))
-    table = np.concatenate([_addresses(inputs)[:, None], senders], 1) * used
-    return _combine(inputs[0], table, np.concatenate([slope[:, None], scale.transpose(1, 0, 2)], 1), shift)
+    senders = np.tile(addresses(grads), (len(inputs), 1))
+    table = np.concatenate([addresses(inputs)[:, None], senders], 1) * used
+    return combine(inputs[0], table, np.concatenate([slope[:, None], scale.transpose(1, 0, 2)], 1), shift)
 
 
-def _combine(like: Tensor, table: Any, scale: Any, shift: Any) -> list[Tensor]:
+def combine(like: Tensor, table: Any, scale: Any, shift: Any) -> list[Tensor]:
     results = [torch.empty_like(like) for _ in table]
     factors = scale.astype(np.float32), shift.astype(np.float32)
-    _run(compiled.combine, len(like), _addresses(results), table, *factors, like[0].numel())
+    _run(compiled.combine, len(like), addresses(results), table, *factors, like[0].numel())
     return results
 
 
@@ -173,5 +173,5 @@ def _run(kernel: Callable[..., None], pictures: int, *arguments: Any) -> None:
     in_parallel(lambda first, last: kernel(*arguments, first, last), pictures)
 
 
-def _addresses(tensors: Sequence[Tensor]) -> Any:
+def addresses(tensors: Sequence[Tensor]) -> Any:
     return np.array([x.data_ptr() for x in tensors], np.int64)

@@ -99,9 +99,11 @@ class MixedCell(nn.Module):
 
     def _join(self, outputs: list[Value], like: Value) -> Tensor:
         if any(value is None for value in outputs):
-            assert like is not None
-            stride = 2 if self.reduces else 1
-            known = next((value for value in outputs if value is not None), like[:, :, ::stride, ::stride])
+            known = next((value for value in outputs if value is not None), None)
+            if known is None:
+                assert like is not None
+                stride = 2 if self.reduces else 1
+                known = like[:, :, ::stride, ::stride]
             outputs = [torch.zeros_like(known) if value is None else value for value in outputs]
         return torch.cat([value for value in outputs if value is not None], dim=1)
 

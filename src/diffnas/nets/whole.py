@@ -1,0 +1,501 @@
+"""A mixed cell as one step of autograd, forward and backward, by :mod:`diffnas.nets.compiled`.
+
+What :mod:`diffnas.nets.batched` does node by node, in the same order, with the same numbers. Autograd sees one
+function with the cell's inputs and weights, so a gradient that comes from several places is added up in one pass, and
+nothing but the kernels takes time that grows with the pictures. Float32 on a CPU; import this module only where it is
+used, for it needs Numba.
+
+A *slot* is a tensor inside the cell that mixes read: the value of a node, then the results of pools and of chains of
+convolutions, and what input nodes are made of. All that is known of one by channel is a row of an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from diffnas.nets import chains as chain_steps
+from diffnas.nets import pools as pool_steps
+from diffnas.nets.chains import EPS, Passed
+from diffnas.nets.fused import channels_last, check_pixels
+from diffnas.nets.links import Link, Outline, outline
+from diffnas.nets.sums import addresses, combine, reduce
+from diffnas.space import CellGraph
+
+Place = tuple[int, int]
+
+
+class Pool(NamedTuple):
+    """One kind of pool of a node, or the node itself: its module, None for the node; where it stands, by target."""
+
+    module: nn.Module | None
+    places: Mapping[int, Place]
+    norms: Sequence[nn.BatchNorm2d]
+
+
+class Chain(NamedTuple):
+    """Convolutions from one node to another."""
+
+    target: int
+    place: Place
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chains:
+    """Chains out of one node that are computed together.
+
+    Attributes:
+        links: of each.
+        slots: of their results.
+        targets: where they lead to.
+        weights: which of the cell's weights are theirs.
+    """
+
+    links: list[tuple[Link, ...]]
+    slots: list[int]
+    targets: list[int]
+    weights: slice
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pools:
+    """Pools of one node and stride.
+
+    Attributes:
+        kinds: what the kernels call them.
+        stride: 1 or 2.
+        slots: of their results.
+        targets: where each leads to.
+    """
+
+    kinds: Any
+    stride: int
+    slots: list[int]
+    targets: list[list[int]]
+
+
+@dataclass(kw_only=True)
+class _Node:
+    """What leads into a node, and what is computed from it.
+
+    Attributes:
+        slots: what is mixed into it.
+        places: with which weights.
+        normed: which of these go through a batch norm first.
+        chains: its convolutions.
+        pools: its pools.
+        skips: the nodes that it is itself mixed into, and with which weights.
+    """
+
+    slots: list[int] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    normed: list[bool] = field(default_factory=list)
+    chains: list[_Chains] = field(default_factory=list)
+    pools: list[_Pools] = field(default_factory=list)
+    skips: list[tuple[int, Place]] = field(default_factory=list)
+
+    def feed(self, slot: int, place: Place, normed: bool) -> None:
+        self.slots.append(slot)
+        self.places.append(place)
+        self.normed.append(normed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The steps of a cell for inputs of certain sizes.
+
+    Attributes:
+        prepare: how input nodes are made: links, the slot of their result and their weights; None takes the input.
+        nodes: all nodes.
+        fed: which of them have a value.
+        slots: how many there are.
+        channels: of every node.
+        weights: of all convolutions.
+        norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
+    """
+
+    prepare: list[tuple[tuple[Link, ...], int, slice] | None]
+    nodes: list[_Node]
+    fed: list[bool]
+    slots: int
+    channels: int
+    weights: list[Tensor]
+    norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]]
+
+
+class _Planner:
+    """Builds a plan, node by node."""
+
+    def __init__(self, graph: CellGraph, sizes: Sequence[tuple[int, ...]]) -> None:
+        self.nodes = [_Node() for _ in range(graph.nodes)]
+        self.sizes: list[tuple[int, ...] | None] = [*sizes, *[None] * (graph.nodes - len(sizes))]
+        self.prepare: list[tuple[tuple[Link, ...], int, slice] | None] = []
+        self.weights: list[Tensor] = []
+        self.norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]] = []
+
+    def slot(self, size: tuple[int, ...]) -> int:
+        self.sizes.append(size)
+        return len(self.sizes) - 1
+
+    def own(self, chains: Sequence[tuple[Link, ...]]) -> slice:
+        first = len(self.weights)
+        self.weights += [weight for chain in chains for link in chain for weight in link.weights]
+        return slice(first, len(self.weights))
+
+    def input(self, node: int, links: tuple[Link, ...] | None, size: tuple[int, ...]) -> None:
+        if links is None:
+            self.prepare.append(None)
+            return
+        self.sizes[node] = result = outline(links, size).result
+        slot = self.slot(result)
+        self.prepare.append((links, slot, self.own([links])))
+        self.norms.append((links[-1].norm, slot, links[-1].bias))
+
+    def value(self, node: int) -> None:
+        """Settle the size of a node from what leads into it."""
+        sizes = [self.sizes[slot] for slot in self.nodes[node].slots]
+        if any(size != sizes[0] for size in sizes):
+            raise ValueError(f"what is added up must have one shape and dtype, got maps of {sizes}.")
+        self.sizes[node] = sizes[0] if sizes else None
+
+    def pool(self, node: int, kinds: Sequence[Pool]) -> None:
+        size = self.sizes[node]
+        assert size is not None
+        modules, pools = [], []
+        for kind in kinds:
+            if kind.module is None:
+                for target, place in kind.places.items():
+                    self.nodes[target].feed(node, place, False)
+                    self.nodes[node].skips.append((target, place))
+            else:
+                modules.append(kind.module)
+                pools.append(kind)
+        if not pools:
+            return
+        stride: Any = modules[0].stride
+        result = size[0], (size[1] - 1) // stride + 1, (size[2] - 1) // stride + 1
+        slots = [self.slot(result) for _ in pools]
+        kinds_of = pool_steps.kinds_of(modules)
+        targets = [list(pool.places) for pool in pools]
+        self.nodes[node].pools.append(_Pools(kinds=kinds_of, stride=stride, slots=slots, targets=targets))
+        for slot, pool in zip(slots, pools, strict=True):
+            for target, place in pool.places.items():
+                self.nodes[target].feed(slot, place, bool(pool.norms))
+            self.norms += [(norm, slot, None) for norm in pool.norms]
+
+    def convolve(self, node: int, chains: Sequence[Chain]) -> None:
+        size = self.sizes[node]
+        assert size is not None
+        groups: dict[Outline, list[Chain]] = {}  # one, unless a user's operations differ from the others in shape
+        for chain in chains:
+            groups.setdefault(outline(chain.links, size), []).append(chain)
+        for common, group in groups.items():
+            slots = [self.slot(common.result) for _ in group]
+            links = [chain.links for chain in group]
+            targets = [chain.target for chain in group]
+            self.nodes[node].chains.append(_Chains(links=links, slots=slots, targets=targets, weights=self.own(links)))
+            for slot, chain in zip(slots, group, strict=True):
+                self.nodes[chain.target].feed(slot, chain.place, True)
+                self.norms.append((chain.links[-1].norm, slot, chain.links[-1].bias))
+
+
+def plan(
+    graph: CellGraph,
+    sizes: Sequence[tuple[int, ...]],
+    prepare: Sequence[tuple[Link, ...] | None],
+    pools: Mapping[int, Sequence[Sequence[Pool]]],
+    chains: Mapping[int, Sequence[Chain]],
+) -> Plan:
+    """The steps of a cell.
+
+    Args:
+        graph: the cell's graph.
+        sizes: channels, rows and columns of the cell's inputs.
+        prepare: the links that make each input node from its input; None takes the input as it is.
+        pools: for each source and stride, what it shares out.
+        chains: for each source, its convolutions.
+
+    Raises:
+        ValueError: if operations that lead into one node have results of several shapes.
+    """
+    planner = _Planner(graph, sizes)
+    for node, links in enumerate(prepare):
+        planner.input(node, links, sizes[node])
+    for node in range(graph.nodes):
+        if node >= graph.inputs:
+            planner.value(node)
+        if planner.sizes[node] is not None:
+            for kinds in pools.get(node, ()):
+                planner.pool(node, kinds)
+            planner.convolve(node, chains.get(node, ()))
+    size = planner.sizes[0]
+    assert size is not None
+    return Plan(
+        prepare=planner.prepare,
+        nodes=planner.nodes,
+        fed=[size is not None for size in planner.sizes[: graph.nodes]],
+        slots=len(planner.sizes),
+        channels=size[0],
+        weights=planner.weights,
+        norms=planner.norms,
+    )
+
+
+def values(plan: Plan, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) -> list[Tensor | None]:
+    """The value of every output node of a cell, in training mode; None for the others, and for what nothing feeds.
+
+    At least one output node must be fed.
+
+    Args:
+        plan: what :func:`plan` made for inputs of these sizes.
+        graph: the cell's graph.
+        inputs: what its input nodes are made of, ``(B, C', H', W')``.
+        mix: the mixing weights of its edges, ``(edges, ops)``.
+    """
+    call = _Call(plan, [node for node in graph.output if plan.fed[node]])
+    apply: Callable[..., tuple[Tensor, ...]] = _Cell.apply
+    results = dict(zip(call.outputs, apply(call, mix, *inputs, *plan.weights), strict=True))
+    call.update_running()
+    return [results.get(node) for node in range(graph.nodes)]
+
+
+class _Call:
+    """One use of a plan: what is known of each slot, by channel, and of each group of chains."""
+
+    def __init__(self, plan: Plan, outputs: list[int]) -> None:
+        self.plan, self.outputs = plan, outputs
+        self.mean, self.rate = np.zeros((plan.slots, plan.channels)), np.ones((plan.slots, plan.channels))
+        self.variance = np.zeros((plan.slots, plan.channels))
+        self.pixels = [0] * plan.slots
+        self.mix: Any = None
+        self.passed: list[Passed] = []
+        self.inner: list[tuple[nn.BatchNorm2d, Any, Any]] = []
+
+    def measured(self, slots: list[int], mean: Any, variance: Any, like: Tensor, normed: bool = True) -> None:
+        """Note the statistics of tensors."""
+        for slot in slots:
+            self.pixels[slot] = like.shape[0] * like.shape[2] * like.shape[3]
+        self.variance[slots] = variance
+        if normed:
+            self.mean[slots], self.rate[slots] = mean, 1 / np.sqrt(variance + EPS)
+
+    def convolved(self, links: Sequence[tuple[Link, ...]], weights: Sequence[Tensor], x: Tensor) -> Passed:
+        passed = chain_steps.through(links, weights, x)
+        if passed.inner:
+            pixels = passed.inner[0].numel() // passed.inner[0].shape[1]
+            unbiased = passed.inner_variance * (pixels / max(pixels - 1, 1))
+            norms = [chain[0].norm for chain in links if len(chain) == 2]
+            self.inner += list(zip(norms, passed.before.mean, unbiased, strict=True))
+        self.passed.append(passed._replace(results=[], inner=[]))
+        return passed
+
+    def update_running(self) -> None:
+        """Do to the buffers of every batch norm what its own forward pass would."""
+        rows = list(self.inner)
+        for norm, slot, bias in self.plan.norms:
+            mean, pixels = self.mean[slot], self.pixels[slot]
+            if bias is not None:
+                mean = mean + bias.detach().numpy()
+            rows.append((norm, mean, self.variance[slot] * (pixels / max(pixels - 1, 1))))
+        by_rate: dict[Any, list[tuple[nn.BatchNorm2d, Any, Any]]] = {}
+        for row in rows:
+            by_rate.setdefault(row[0].momentum, []).append(row)
+        for rate, group in by_rate.items():
+            norms, means, variances = zip(*group, strict=True)
+            for name, moments in (("running_mean", means), ("running_var", variances)):
+                buffers = [getattr(norm, name) for norm in norms]
+                torch._foreach_lerp_(buffers, [torch.from_numpy(row.astype(np.float32)) for row in moments], rate)
+            torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+
+
+class _Cell(torch.autograd.Function):
+    """The values of the output nodes."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, mix: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        plan = call.plan
+        call.mix = mix.detach().numpy().astype(np.float64)
+        inputs, weights = tensors[: len(plan.prepare)], tensors[len(plan.prepare) :]
+        sources = [channels_last(x) for x in inputs]
+        slots: list[Any] = [None] * plan.slots
+        inner: list[Tensor] = []
+        for node, (x, step) in enumerate(zip(sources, plan.prepare, strict=True)):
+            slots[node] = x
+            if step is not None:
+                links, slot, which = step
+                passed = call.convolved([links], weights[which], x)
+                check_pixels(passed.results[0])
+                call.measured([slot], passed.mean, passed.variance, passed.results[0])
+                slots[slot] = passed.results[0]
+                inner += passed.inner
+                slots[node] = _mixed([slots[slot]], call.mean[[slot]], call.rate[[slot]])
+        for node, steps in enumerate(plan.nodes):
+            if node >= len(inputs) and steps.slots:
+                taken = [slots[slot] for slot in steps.slots]
+                if any(steps.normed):
+                    check_pixels(taken[0])
+                rows, columns = zip(*steps.places, strict=True)
+                scale = call.mix[rows, columns][:, None] * call.rate[steps.slots]
+                slots[node] = _mixed(taken, call.mean[steps.slots], scale)
+            for group in steps.chains:
+                passed = call.convolved(group.links, weights[group.weights], slots[node])
+                call.measured(group.slots, passed.mean, passed.variance, passed.results[0])
+                inner += passed.inner
+                for slot, result in zip(group.slots, passed.results, strict=True):
+                    slots[slot] = result
+            for pools in steps.pools:
+                results, mean, variance = pool_steps.through(pools.kinds, pools.stride, slots[node])
+                call.measured(pools.slots, mean, variance, results[0], normed=_normed(plan, pools))
+                for slot, result in zip(pools.slots, results, strict=True):
+                    slots[slot] = result
+        kept = [slot for slot in range(plan.slots) if slots[slot] is not None]
+        ctx.save_for_backward(*weights, *sources, *inner, *(slots[slot] for slot in kept))
+        ctx.call, ctx.kept, ctx.inner = call, kept, len(inner)
+        return tuple(slots[node] for node in call.outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        call, plan, saved = ctx.call, ctx.call.plan, list(ctx.saved_tensors)
+        weights, saved = saved[: len(plan.weights)], saved[len(plan.weights) :]
+        sources, saved = saved[: len(plan.prepare)], saved[len(plan.prepare) :]
+        inner, saved = saved[: ctx.inner], saved[ctx.inner :]
+        slots = dict(zip(ctx.kept, saved, strict=True))
+        back = _Back(call, weights, inner, slots, ctx.needs_input_grad[1])
+        for node, grad in zip(call.outputs, grads, strict=True):
+            back.grads[node] = channels_last(grad)
+        for node in reversed(range(len(plan.nodes))):
+            if plan.fed[node]:
+                back.leave(node)
+                if node >= len(sources):
+                    back.enter(node)
+        inputs = [
+            back.prepared(node, x, step)
+            for node, (x, step) in reversed(list(enumerate(zip(sources, plan.prepare, strict=True))))
+        ]
+        return (None, back.grad_mix(), *reversed(inputs), *back.grad_weights)
+
+
+class _Back:
+    """The way back: the gradients of nodes, those of weights, and how each slot's is made of its target's."""
+
+    def __init__(
+        self, call: _Call, weights: Sequence[Tensor], inner: list[Tensor], slots: dict[int, Tensor], mixed: bool
+    ) -> None:
+        self.call, self.plan, self.weights, self.inner, self.slots, self.mixed = (
+            call, call.plan, weights, inner, slots, mixed,
+        )  # fmt: skip
+        self.passed = list(call.passed)
+        self.grads: dict[int, Tensor] = {}
+        self.mix = np.zeros(call.mix.shape, np.float32)
+        self.slope, self.shift = np.zeros((2, *call.mean.shape))
+        self.scale: dict[tuple[int, int], Any] = {}  # by slot and target
+        self.grad_weights: list[Tensor | None] = [None] * len(weights)
+
+    def grad_mix(self) -> Tensor | None:
+        """The gradient of the mixing weights."""
+        return torch.from_numpy(self.mix) if self.mixed else None
+
+    def enter(self, node: int) -> None:
+        """From the gradient of a node to how those of what was mixed into it are made of it."""
+        steps, call = self.plan.nodes[node], self.call
+        normed = np.array(steps.normed)
+        taken = [self.slots[slot] for slot in steps.slots]
+        rows, columns = zip(*steps.places, strict=True)
+        weights = call.mix[rows, columns][:, None]
+        products = self._settled(node, taken, steps.slots, weights, normed)
+        if self.mixed:
+            self.mix[rows, columns] = products.sum(1)
+
+    def _settled(self, node: int, taken: Sequence[Tensor], slots: list[int], weights: Any, normed: Any) -> Any:
+        """Note the factors of slots mixed into a node; the products of its gradient with each, normalized."""
+        mean, rate, grad = self.call.mean[slots], self.call.rate[slots], self.grads[node]
+        totals, products = reduce([grad], taken, mean, (normed | self.mixed)[None])
+        products = products[0] * rate
+        pixels = grad.numel() // grad.shape[1]
+        slope = -(rate**2) * weights * products / pixels * normed[:, None]
+        shift = -(rate * weights * totals / pixels * normed[:, None] + slope * mean)
+        scale = weights * rate
+        for k, slot in enumerate(slots):
+            self.slope[slot] += slope[k]
+            self.shift[slot] += shift[k]
+            self.scale[slot, node] = scale[k]
+        return products
+
+    def leave(self, node: int) -> None:
+        """Add up the gradient of a node from all that was computed from it; ``grads`` has what came from outside."""
+        steps = self.plan.nodes[node]
+        ones = np.ones(self.plan.channels)
+        sent = [(self.grads[node], ones)] if node in self.grads else []
+        for pools in reversed(steps.pools):
+            sent.append((self._pooled(node, pools), ones))
+        for group in reversed(steps.chains):
+            sent.append((self._convolved(node, group), ones))
+        for target, _ in steps.skips:
+            sent.append((self.grads[target], self.scale[node, target]))
+        if len(sent) == 1 and sent[0][1] is ones:
+            self.grads[node] = sent[0][0]
+        elif sent:
+            tensors, factors = zip(*sent, strict=True)
+            self.grads[node] = _mixed(tensors, 0, np.stack(factors))
+        else:
+            self.grads[node] = torch.zeros_like(self.slots[node])
+
+    def _pooled(self, node: int, pools: _Pools) -> Tensor:
+        grads = []
+        for slot, targets in zip(pools.slots, pools.targets, strict=True):
+            sent = [self.grads[target] for target in targets]
+            factors = np.stack([self.scale[slot, target] for target in targets])
+            if self.slope[slot].any():
+                sent, factors = [self.slots[slot], *sent], np.concatenate([self.slope[[slot]], factors])
+            grads.append(_mixed(sent, 0, factors, self.shift[slot]))
+        return pool_steps.back(pools.kinds, pools.stride, self.slots[node], grads)
+
+    def _convolved(self, node: int, group: _Chains) -> Tensor:
+        sent = [self.grads[target] for target in group.targets]
+        pairs = zip(group.slots, group.targets, strict=True)
+        factors = [(self.scale[slot, target], self.slope[slot], self.shift[slot]) for slot, target in pairs]
+        return self._chained(self.slots[node], group.links, group.slots, group.weights, sent, factors)
+
+    def prepared(self, node: int, x: Tensor, step: tuple[tuple[Link, ...], int, slice] | None) -> Tensor:
+        """The gradient of what an input node was made of."""
+        if step is None:
+            return self.grads[node]
+        links, slot, which = step
+        one, normed = np.ones((1, 1)), np.ones(1, np.bool_)
+        self._settled(node, [self.slots[slot]], [slot], one, normed)
+        factors = self.scale[slot, node], self.slope[slot], self.shift[slot]
+        return self._chained(x, [links], [slot], which, [self.grads[node]], [factors])
+
+    def _chained(
+        self,
+        x: Tensor,
+        links: list[tuple[Link, ...]],
+        slots: list[int],
+        which: slice,
+        sent: list[Tensor],
+        factors: list[chain_steps.Factors],
+    ) -> Tensor:
+        passed = self.passed.pop()
+        inner = [self.inner.pop() for _ in passed.before.mean][::-1]
+        passed = passed._replace(results=[self.slots[slot] for slot in slots], inner=inner)
+        grad, self.grad_weights[which] = chain_steps.back(links, self.weights[which], x, passed, sent, factors)
+        return grad
+
+
+def _mixed(tensors: Sequence[Tensor], mean: Any, scale: Any, shift: Any = 0) -> Tensor:
+    """The sum of tensors less their means, each times its scale ``(K, C)``, and of a shift."""
+    (total,) = combine(tensors[0], addresses(tensors)[None], scale[None], (shift - (scale * mean).sum(0))[None])
+    return total
+
+
+def _normed(plan: Plan, pools: _Pools) -> bool:
+    target = plan.nodes[pools.targets[0][0]]
+    return target.normed[target.slots.index(pools.slots[0])]
