@@ -70,6 +70,35 @@ def rectify(x: int, center: int, rate: int, out: int, shape: Shape) -> None:
 
 
 @compiled
+def rectify_rows(x: int, center: int, rate: int, out: int, pixels: int, C: int) -> None:
+    """Write the positive part of normalized pixels that lie in a row."""
+    full = filled(C)
+    for c in range(0, C, LANES):
+        middle, factor = load(center + 4 * c), load(rate + 4 * c)
+        for p in range(pixels):
+            value = load_part(x + 4 * (p * C + c), C - c)
+            store(positive_part((value - middle) * factor), out + 4 * (p * full + c))
+
+
+@compiled
+def rectify_pairs(x: int, center: int, rate: int, out: int, shape: Shape, top: int, rows: int) -> None:
+    """The even pixels of a normalized picture beside its odd ones, positive parts, for some rows of the result."""
+    C, full = shape.C, filled(shape.C)
+    for c in range(0, C, LANES):
+        middle, factor = load(center + 4 * c), load(rate + 4 * c)
+        for h in range(rows):
+            for w in range(shape.columns):
+                for odd in range(2):
+                    y, column = 2 * (top + h) + odd, 2 * w + odd
+                    place = out + 4 * (((h * shape.columns + w) * 2 + odd) * full + c)
+                    if y < shape.H and column < shape.W:
+                        value = load_part(x + 4 * ((y * shape.W + column) * C + c), C - c)
+                        store(positive_part((value - middle) * factor), place)
+                    else:
+                        store(zeros(), place)
+
+
+@compiled
 def widen(x: int, out: int, rows: int, columns: int, C: int, pitch: int, margin: int) -> None:
     """Write a picture into the middle of a buffer."""
     full = filled(C)

@@ -24,6 +24,8 @@ from diffnas.nets.compiled.buffer import (
     measure,
     narrow,
     rectify,
+    rectify_pairs,
+    rectify_rows,
     scatter,
     spread_pairs,
 )
@@ -110,7 +112,7 @@ def _gathered(branch: Branch, shape: Shape, r: int, d: int, nothing: int, depth:
 def _convolve(
     branch: Branch, shape: Shape, y: int, r: int, d: int, nothing: int, depth: int, point: int, top: int, rows: int
 ) -> None:
-    """Some rows of a branch's result."""
+    """Some rows of a branch's result, from a buffered picture."""
     full, full_out = filled(shape.C), filled(shape.D)
     if branch.kind == DENSE:
         before = shape.margin - branch.padding
@@ -121,9 +123,33 @@ def _convolve(
         )  # fmt: skip
         return
     _gathered(branch, shape, r, d, nothing, depth, top, rows)
+    _project(branch, shape, y, d, nothing, point, rows)
+
+
+@compiled
+def _project(branch: Branch, shape: Shape, y: int, d: int, nothing: int, point: int, rows: int) -> None:
+    """The 1x1 convolution of some rows."""
+    full = filled(shape.C)
     # What fills the channels up need not be multiplied; between even and odd pixels it cannot be left out.
     step, before = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
-    pointwise(y, False, nothing, d, step, point, rows * shape.columns, before, full_out)
+    pointwise(y, False, nothing, d, step, point, rows * shape.columns, before, filled(shape.D))
+
+
+@compiled
+def _is_alone(table: Table, k: int) -> bool:
+    """Whether a branch slides no kernel and shares its input with no other: it then needs no buffered picture."""
+    last = k + 1 == len(table) or table[k + 1, 5]
+    return table[k, 5] and last and (table[k, 0] == POINTWISE or table[k, 0] == PAIRS)
+
+
+@compiled
+def _straight(branch: Branch, shape: Shape, x: int, center: int, rate: int, d: int, top: int, rows: int) -> None:
+    """What the 1x1 convolution of a branch that is alone reads, for some rows of the result."""
+    if branch.kind == PAIRS:
+        rectify_pairs(x, center, rate, d, shape, top, rows)
+    else:
+        pixels = shape.columns
+        rectify_rows(x + 4 * top * pixels * shape.C, center, rate, d, rows * pixels, shape.C)
 
 
 @compiled
@@ -156,10 +182,11 @@ def forward(
     clear(nothing, LANES + buffered)
     for b in range(first, last):
         for k in range(len(table)):
-            branch = branch_at(table, k)
-            if branch.fresh:
-                x = branch.x + 4 * b * shape.H * shape.W * shape.C
-                rectify(x, center[k].ctypes.data, rate[k].ctypes.data, r, shape)
+            branch, alone = branch_at(table, k), _is_alone(table, k)
+            x = branch.x + 4 * b * shape.H * shape.W * shape.C
+            centers, rates = center[k].ctypes.data, rate[k].ctypes.data
+            if branch.fresh and not alone:
+                rectify(x, centers, rates, r, shape)
             depths, points = depth[k].ctypes.data, point[k].ctypes.data
             mean, square = means[k, b].ctypes.data, squares[k, b].ctypes.data
             for top in range(0, shape.rows, strip):
@@ -167,7 +194,11 @@ def forward(
                 count, seen = rows * shape.columns, top * shape.columns
                 out = branch.y + 4 * (b * pixels + seen) * shape.D
                 place = out if full_out == shape.D else y
-                _convolve(branch, shape, place, r, d, nothing, depths, points, top, rows)
+                if alone:
+                    _straight(branch, shape, x, centers, rates, d, top, rows)
+                    _project(branch, shape, place, d, nothing, points, rows)
+                else:
+                    _convolve(branch, shape, place, r, d, nothing, depths, points, top, rows)
                 if full_out != shape.D:
                     narrow(y, out, count, full_out, shape.D)
                 measure(place, count, seen, full_out, shape.D, mean, square)
@@ -196,6 +227,34 @@ def _leave(x: int, center: int, grad: int, out: int, shape: Shape, total: int, p
             passed = where_positive(above, load(grad + 4 * (p * full + c)))
             store_part(passed, out + 4 * (p * C + c), C - c)
             sums, products = sums + passed, multiply_add(passed, above, products)
+        store_part(sums, total + 4 * c, C - c)
+        store_part(products, product + 4 * c, C - c)
+
+
+@compiled
+def _leave_straight(
+    branch: Branch, shape: Shape, x: int, center: int, grad: int, out: int, top: int, rows: int, total: int,
+    product: int,
+) -> None:  # fmt: skip
+    """The same from what the 1x1 convolution of a branch that is alone read, for some rows of the result; added up."""
+    C, full, pairs = shape.C, filled(shape.C), branch.kind == PAIRS
+    first, last = (2 * top, min(shape.H, 2 * (top + rows))) if pairs else (top, top + rows)
+    for c in range(0, C, LANES):
+        middle = load(center + 4 * c)
+        sums, products = load_part(total + 4 * c, C - c), load_part(product + 4 * c, C - c)
+        for h in range(first, last):
+            for w in range(shape.W):
+                place = 4 * ((h * shape.W + w) * C + c)
+                pixel = (h - top) * shape.W + w
+                if pairs:
+                    if h % 2 != w % 2:
+                        store_part(zeros(), out + place, C - c)
+                        continue
+                    pixel = ((h // 2 - top) * shape.columns + w // 2) * 2 + h % 2
+                above = load_part(x + place, C - c) - middle
+                passed = where_positive(above, load(grad + 4 * (pixel * full + c)))
+                store_part(passed, out + place, C - c)
+                sums, products = sums + passed, multiply_add(passed, above, products)
         store_part(sums, total + 4 * c, C - c)
         store_part(products, product + 4 * c, C - c)
 
@@ -246,10 +305,13 @@ def backward(
         grad_point[g] = 0
         for b in range(shape.B * g // groups, shape.B * (g + 1) // groups):
             for k in range(K):
-                branch = branch_at(table, k)
+                branch, alone = branch_at(table, k), _is_alone(table, k)
                 x = branch.x + 4 * b * all_pixels * shape.C
-                if branch.fresh:
-                    rectify(x, center[k].ctypes.data, rate[k].ctypes.data, r, shape)
+                out = branch.grad_x + 4 * b * all_pixels * shape.C
+                centers, rates = center[k].ctypes.data, rate[k].ctypes.data
+                sums = totals[k, b].ctypes.data, products[k, b].ctypes.data
+                if branch.fresh and not alone:
+                    rectify(x, centers, rates, r, shape)
                     clear(grad_r, all_pixels * full)
                 places = Places(nothing, r, spread, d, grad_d, grad_y, grad_r)
                 weights = Weights(
@@ -263,19 +325,22 @@ def backward(
                         branch.grad + at, branch.y + at, scale[k].ctypes.data, slope[k].ctypes.data,
                         shift[k].ctypes.data, grad_y, rows * shape.columns, shape.D,
                     )  # fmt: skip
-                    _strip_back(branch, shape, places, weights, top, rows)
-                _picture_back(branch, shape, places, weights)
-                if k + 1 == K or table[k + 1, 5]:
-                    out = branch.grad_x + 4 * b * all_pixels * shape.C
-                    sums = totals[k, b].ctypes.data, products[k, b].ctypes.data
-                    _leave(x, center[k].ctypes.data, grad_r, out, shape, *sums)
+                    if alone:
+                        _straight(branch, shape, x, centers, rates, d, top, rows)
+                        _project_back(branch, shape, places, weights, grad_d, rows)
+                        _leave_straight(branch, shape, x, centers, grad_d, out, top, rows, *sums)
+                    else:
+                        _strip_back(branch, shape, places, weights, top, rows)
+                if not alone:
+                    _picture_back(branch, shape, places, weights)
+                    if k + 1 == K or table[k + 1, 5]:
+                        _leave(x, centers, grad_r, out, shape, *sums)
 
 
 @compiled
 def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top: int, rows: int) -> None:
     """The gradients of some rows for the weights, and for what the 1x1 convolution reads."""
-    full, full_out = filled(shape.C), filled(shape.D)
-    pixels, margin = rows * shape.columns, shape.margin
+    full, full_out, margin = filled(shape.C), filled(shape.D), shape.margin
     before = margin - branch.padding
     x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
     if branch.kind == DENSE:
@@ -283,12 +348,8 @@ def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top:
         scatter(at.grad_y, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full_out)
         return
     _gathered(branch, shape, at.r, at.d, at.nothing, weights.depth, top, rows)
-    # What fills the channels up has no gradient that matters; between even and odd pixels it cannot be left out.
-    wide, read = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
-    pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, read, full_out)
     joins = branch.kind == POINTWISE
-    into = at.grad_r + 4 * top * shape.columns * full if joins else at.grad_d
-    pointwise(into, joins, at.nothing, at.grad_y, full_out, weights.point, pixels, shape.D, wide)
+    _project_back(branch, shape, at, weights, at.grad_r + 4 * top * shape.columns * full if joins else at.grad_d, rows)
     if branch.kind == PAIRS:
         spread_pairs(at.grad_d, at.grad_r, shape, top, rows)
     elif branch.kind == DEPTHWISE:
@@ -297,6 +358,19 @@ def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top:
             branch.dilation, branch.stride,
         )  # fmt: skip
         scatter(at.grad_d, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full)
+
+
+@compiled
+def _project_back(branch: Branch, shape: Shape, at: Places, weights: Weights, into: int, rows: int) -> None:
+    """The gradients of some rows for the weights of a 1x1 convolution, and for what it reads.
+
+    Into the gradient of a buffered picture, where other branches' are, the latter is added.
+    """
+    full, full_out, pixels = filled(shape.C), filled(shape.D), rows * shape.columns
+    # What fills the channels up has no gradient that matters; between even and odd pixels it cannot be left out.
+    wide, read = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
+    pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, read, full_out)
+    pointwise(into, into != at.grad_d, at.nothing, at.grad_y, full_out, weights.point, pixels, shape.D, wide)
 
 
 @compiled
