@@ -56,7 +56,8 @@ class Contender:
             self.backward()
             gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in state.arch]
             update.move(state.alpha_optimizer, state.arch, gradients, state.keep)
-            torch.nn.utils.clip_grad_norm_(state.supernet.parameters(), 5.0)
+            (group,) = state.weight_optimizer.param_groups
+            torch.nn.utils.clip_grad_norm_(group["params"], 5.0)
             state.weight_optimizer.step()
             state.weight_optimizer.zero_grad()
 

@@ -30,6 +30,7 @@ from diffnas.engine.common import (
     parameter_count,
     peak_memory,
     rounding_products,
+    weights_fixed,
 )
 from diffnas.engine.drive import Drive
 from diffnas.engine.graphed import Graphed, refuse_graph
@@ -219,10 +220,13 @@ class _Search:
     # What a level works with; see ``components.level.Step``.
 
     def alpha_gradient(self, batch: Batch) -> list[Tensor]:
-        mix = self.mix()
-        loss = self.loss(batch, mix, self.state.held_out) + self.penalty(mix)
-        # Zeros where nothing depends on alpha: weights that ignore it, or cells that are all ``none``.
-        return list(torch.autograd.grad(loss, self.state.arch, materialize_grads=True))
+        with weights_fixed(self.state.supernet):
+            mix = self.mix()
+            loss = self.loss(batch, mix, self.state.held_out) + self.penalty(mix)
+            if not loss.requires_grad:
+                return [torch.zeros_like(tensor) for tensor in self.state.arch]
+            # Zeros where nothing depends on alpha: weights that ignore it, or cells that are all ``none``.
+            return list(torch.autograd.grad(loss, self.state.arch, materialize_grads=True))
 
     def weight_gradient(self, batch: Batch) -> None:
         with torch.no_grad():
@@ -245,7 +249,8 @@ class _Search:
 
     def move_weights(self) -> None:
         if self.settings.clip:
-            torch.nn.utils.clip_grad_norm_(self.state.supernet.parameters(), self.settings.clip)
+            (group,) = self.state.weight_optimizer.param_groups
+            torch.nn.utils.clip_grad_norm_(group["params"], self.settings.clip)
         self.state.weight_optimizer.step()
         self.state.weight_optimizer.zero_grad()
 

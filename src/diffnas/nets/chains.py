@@ -102,15 +102,20 @@ def back(
     passed: Passed,
     grads: Sequence[Tensor],
     factors: Sequence[Factors],
+    *,
+    learn: bool = True,
 ) -> tuple[Tensor, list[Tensor]]:
-    """The gradients for x and the weights, from what those for the results are made of, channels last."""
+    """The gradients for x and the weights, from what those for the results are made of, channels last.
+
+    Those for the weights are an empty list if they are not wanted: if nothing is to ``learn``.
+    """
     which = _longer(chains)
     outputs, sent, factors = list(passed.results), list(grads), list(factors)
     found: list[list[list[Tensor]]] = [[] for _ in chains]
     if which:
         mean, rate = passed.before
         part = _second(chains, weights, passed.inner, passed.before).backward(
-            [outputs[n] for n in which], [sent[n] for n in which], _stacked([factors[n] for n in which])
+            [outputs[n] for n in which], [sent[n] for n in which], _stacked([factors[n] for n in which]), learn=learn
         )
         pixels = passed.inner[0].numel() // passed.inner[0].shape[1]
         slope = -(rate**3) * part.products / pixels
@@ -118,8 +123,10 @@ def back(
         for k, n in enumerate(which):
             found[n] = [part.weights[k]]
             sent[n], outputs[n], factors[n] = part.inputs[k], passed.inner[k], (rate[k], slope[k], shift[k])
-    part = _first(chains, weights, x).backward(outputs, sent, _stacked(factors))
-    flat = []
+    part = _first(chains, weights, x).backward(outputs, sent, _stacked(factors), learn=learn)
+    flat: list[Tensor] = []
+    if not learn:
+        return part.inputs[0], flat
     for chain, first, others in zip(chains, part.weights, found, strict=True):
         for link, gradients in zip(chain, [first, *others], strict=True):
             flat += gradients

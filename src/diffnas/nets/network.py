@@ -206,7 +206,7 @@ class Network(nn.Module):
         fast = self.kernels == "auto" and is_faster(x)
         older, newer = self.stem(x)
         for index, cell in enumerate(self.cells):
-            arguments: tuple[Any, ...] = (newer,)
+            arguments: tuple[Any, ...] = (newer, fast)
             if isinstance(cell, NetworkCell):
                 arguments = (older, newer, masks[: cell.droppable], fast)
                 masks = masks[cell.droppable :]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnas.lookup import lookup
+from diffnas.nets.chained import chained
 from diffnas.nets.ops import FactorizedReduce, relu_conv_norm
 from diffnas.space import Place, Skeleton, places
 
@@ -149,10 +150,12 @@ class ResidualBlock(nn.Module):
         )
         self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True), nn.Conv2d(before, channels, 1, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The reduced map, ``(B, channels, ceil(H / 2), ceil(W / 2))``."""
-        out: Tensor = self.convs(x) + self.shortcut(x)
-        return out
+    def forward(self, x: Tensor, fast: bool = False) -> Tensor:
+        """The reduced map, ``(B, channels, ceil(H / 2), ceil(W / 2))``; ``fast`` takes own kernels in training mode."""
+        out = x
+        for conv in self.convs:
+            out = chained(conv, out) if fast and self.training else conv(out)
+        return out + self.shortcut(x)
 
 
 def preprocess(skeleton: Skeleton, cell: CellPlan, inputs: int, *, affine: bool) -> nn.ModuleList:

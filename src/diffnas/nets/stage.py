@@ -103,7 +103,9 @@ class Stage:
         in_parallel(work, shape.B)
         return results, *joined(means, squares, shape.rows * shape.columns)
 
-    def backward(self, results: Sequence[Tensor], grads: Sequence[Tensor], factors: tuple[Any, Any, Any]) -> Gradients:
+    def backward(
+        self, results: Sequence[Tensor], grads: Sequence[Tensor], factors: tuple[Any, Any, Any], *, learn: bool = True
+    ) -> Gradients:
         """The gradients for the inputs and the weights.
 
         Args:
@@ -111,15 +113,17 @@ class Stage:
             grads: what the gradient for each result is made of.
             factors: scale, slope and shift, arrays ``(K, D)`` each: the gradient for a result is then
                 ``scale * grad + slope * result + shift``.
+            learn: whether those for the weights are wanted; without, they are empty lists.
         """
         shape, K = self.form.shape, len(self.inputs)
         grad_inputs = [torch.empty_like(x) for x in (self.inputs[:1] if self.joint else self.inputs)]
-        grad_weights = [[torch.empty_like(weight) for weight in branch] for branch in self.weights]
+        grad_weights = [[torch.empty_like(weight) for weight in branch if learn] for branch in self.weights]
         table = self._table()
         table[:, _Y] = [result.data_ptr() for result in results]
         table[:, _GRAD] = [grad.data_ptr() for grad in grads]
         table[:, _GRAD_X] = [grad.data_ptr() for grad in grad_inputs]
-        table[:, _GRAD_DEPTH:_SPLIT] = self._places(grad_weights)
+        if learn:
+            table[:, _GRAD_DEPTH:_SPLIT] = self._places(grad_weights)
         depth, turned = self._depthwise(table, back=False), self._depthwise(table, back=True)
         point = self._pointwise(table, back=True)
         groups = (shape.B + TOGETHER - 1) // TOGETHER
@@ -132,11 +136,12 @@ class Stage:
         before: Any = self.center, self.rate, depth, turned, point, *after_norm
 
         def work(first: int, last: int) -> None:
-            after: Any = *sums, totals, products, workspace(self.form.scratch), first, last
+            after: Any = *sums, totals, products, learn, workspace(self.form.scratch), first, last
             compiled.backward(table, shape, *before, *after)
 
         in_parallel(work, groups)
-        branches.collect(table, shape, *sums)
+        if learn:
+            branches.collect(table, shape, *sums)
         total, product = (part.sum(1, dtype=np.float64) for part in (totals, products))
         return Gradients(grad_inputs, grad_weights, total, product)
 

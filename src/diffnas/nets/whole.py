@@ -368,7 +368,9 @@ class _Cell(torch.autograd.Function):
         sources, saved = saved[: len(plan.prepare)], saved[len(plan.prepare) :]
         inner, saved = saved[: ctx.inner], saved[ctx.inner :]
         slots = dict(zip(ctx.kept, saved, strict=True))
-        back = _Back(call, weights, inner, slots, ctx.needs_input_grad[1])
+        needs = ctx.needs_input_grad
+        first = 2 + len(sources)
+        back = _Back(call, weights, inner, slots, mixed=needs[1], learn=any(needs[first:]))
         for node, grad in zip(call.outputs, grads, strict=True):
             back.grads[node] = channels_last(grad)
         for node in reversed(range(len(plan.nodes))):
@@ -376,22 +378,28 @@ class _Cell(torch.autograd.Function):
                 back.leave(node)
                 if node >= len(sources):
                     back.enter(node)
-        inputs = [
-            back.prepared(node, x, step)
-            for node, (x, step) in reversed(list(enumerate(zip(sources, plan.prepare, strict=True))))
-        ]
-        return (None, back.grad_mix(), *reversed(inputs), *back.grad_weights)
+        inputs: list[Tensor | None] = [None] * len(sources)
+        if back.learn or any(needs[2:first]):
+            for node in reversed(range(len(sources))):
+                inputs[node] = back.prepared(node, sources[node], plan.prepare[node])
+        return (None, back.grad_mix(), *inputs, *back.grad_weights)
 
 
 class _Back:
     """The way back: the gradients of nodes, those of weights, and how each slot's is made of its target's."""
 
     def __init__(
-        self, call: _Call, weights: Sequence[Tensor], inner: list[Tensor], slots: dict[int, Tensor], mixed: bool
+        self,
+        call: _Call,
+        weights: Sequence[Tensor],
+        inner: list[Tensor],
+        slots: dict[int, Tensor],
+        *,
+        mixed: bool,
+        learn: bool,
     ) -> None:
-        self.call, self.plan, self.weights, self.inner, self.slots, self.mixed = (
-            call, call.plan, weights, inner, slots, mixed,
-        )  # fmt: skip
+        self.call, self.plan, self.weights, self.inner, self.slots = call, call.plan, weights, inner, slots
+        self.mixed, self.learn = mixed, learn  # whose gradients are wanted
         self.passed = list(call.passed)
         self.grads: dict[int, Tensor] = {}
         self.mix = np.zeros(call.mix.shape, np.float32)
@@ -486,7 +494,10 @@ class _Back:
         passed = self.passed.pop()
         inner = [self.inner.pop() for _ in passed.before.mean][::-1]
         passed = passed._replace(results=[self.slots[slot] for slot in slots], inner=inner)
-        grad, self.grad_weights[which] = chain_steps.back(links, self.weights[which], x, passed, sent, factors)
+        weights = self.weights[which]
+        grad, learned = chain_steps.back(links, weights, x, passed, sent, factors, learn=self.learn)
+        if self.learn:
+            self.grad_weights[which] = learned
         return grad
 
 

@@ -50,6 +50,8 @@ from diffnas.nets.compiled.vectors import (
 )
 from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, POINTWISE
 
+ZEROS = 2 * LANES  # what sums start from, for two vectors side by side
+
 STRIP = 2048
 """Numbers in the rows that are handled at once."""
 
@@ -57,7 +59,7 @@ STRIP = 2048
 class Places(NamedTuple):
     """Where the parts of the memory to work in are."""
 
-    nothing: int  # sixteen zeros
+    nothing: int  # zeros
     r: int  # a rectified picture
     spread: int  # a gradient, its pixels a stride apart
     d: int  # what a 1x1 convolution reads
@@ -88,7 +90,7 @@ def scratch_size(shape: Shape) -> int:
     full, full_out = filled(shape.C), filled(shape.D)
     buffered = ((shape.H + 2 * shape.margin) * shape.pitch + BLOCK) * (full + max(full, full_out))
     strip = (_strip(shape) * shape.columns + BLOCK) * (4 * full + full_out)
-    return LANES + buffered + strip + (shape.H * shape.W + BLOCK) * full
+    return ZEROS + buffered + strip + (shape.H * shape.W + BLOCK) * full
 
 
 @compiled
@@ -176,10 +178,10 @@ def forward(
     pixels = shape.rows * shape.columns
     buffered = ((shape.H + 2 * shape.margin) * shape.pitch + BLOCK) * full
     nothing = scratch.ctypes.data
-    r = nothing + 4 * LANES
+    r = nothing + 4 * ZEROS
     d = r + 4 * buffered
     y = d + 4 * (strip * shape.columns + BLOCK) * 2 * full
-    clear(nothing, LANES + buffered)
+    clear(nothing, ZEROS + buffered)
     for b in range(first, last):
         for k in range(len(table)):
             branch, alone = branch_at(table, k), _is_alone(table, k)
@@ -263,7 +265,7 @@ def _leave_straight(
 def backward(
     table: Table, shape: Shape, center: Floats, rate: Floats, depth: Floats, turned: Floats, point: Floats,
     scale: Floats, slope: Floats, shift: Floats, grad_depth: Floats, grad_point: Floats,
-    totals: Floats, products: Floats, scratch: Floats, first: int, last: int,
+    totals: Floats, products: Floats, learn: bool, scratch: Floats, first: int, last: int,
 ) -> None:  # fmt: skip
     """Write the gradients for the inputs, and each group's for the weights.
 
@@ -284,6 +286,7 @@ def backward(
         grad_point: ``(groups, K, taps * before * after)``, written.
         totals: ``(K, B, C)``: each picture's sums of the gradients for the input.
         products: ``(K, B, C)``: those of their products with the input less its center.
+        learn: whether the gradients for the weights are wanted; without, they are zeros.
         scratch: as forward.
         first: the first group to handle.
         last: one past the last group to handle.
@@ -293,13 +296,13 @@ def backward(
     buffered = (shape.H + 2 * shape.margin) * shape.pitch + BLOCK
     stripped = strip * shape.columns + BLOCK
     nothing = scratch.ctypes.data
-    r = nothing + 4 * LANES
+    r = nothing + 4 * ZEROS
     spread = r + 4 * buffered * full
     d = spread + 4 * buffered * max(full, full_out)
     grad_d = d + 4 * stripped * 2 * full
     grad_y = grad_d + 4 * stripped * 2 * full
     grad_r = grad_y + 4 * stripped * full_out
-    clear(nothing, LANES + buffered * (full + max(full, full_out)))
+    clear(nothing, ZEROS + buffered * (full + max(full, full_out)))
     for g in range(first, last):
         grad_depth[g] = 0
         grad_point[g] = 0
@@ -326,11 +329,12 @@ def backward(
                         shift[k].ctypes.data, grad_y, rows * shape.columns, shape.D,
                     )  # fmt: skip
                     if alone:
-                        _straight(branch, shape, x, centers, rates, d, top, rows)
-                        _project_back(branch, shape, places, weights, grad_d, rows)
+                        if learn:
+                            _straight(branch, shape, x, centers, rates, d, top, rows)
+                        _project_back(branch, shape, places, weights, grad_d, rows, learn)
                         _leave_straight(branch, shape, x, centers, grad_d, out, top, rows, *sums)
                     else:
-                        _strip_back(branch, shape, places, weights, top, rows)
+                        _strip_back(branch, shape, places, weights, top, rows, learn)
                 if not alone:
                     _picture_back(branch, shape, places, weights)
                     if k + 1 == K or table[k + 1, 5]:
@@ -338,30 +342,35 @@ def backward(
 
 
 @compiled
-def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top: int, rows: int) -> None:
+def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top: int, rows: int, learn: bool) -> None:
     """The gradients of some rows for the weights, and for what the 1x1 convolution reads."""
     full, full_out, margin = filled(shape.C), filled(shape.D), shape.margin
     before = margin - branch.padding
     x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
     if branch.kind == DENSE:
-        _dense_weights(branch, shape, x, at.grad_y, weights.grad_point, rows)
+        if learn:
+            _dense_weights(branch, shape, x, at.grad_y, weights.grad_point, rows)
         scatter(at.grad_y, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full_out)
         return
-    _gathered(branch, shape, at.r, at.d, at.nothing, weights.depth, top, rows)
-    joins = branch.kind == POINTWISE
-    _project_back(branch, shape, at, weights, at.grad_r + 4 * top * shape.columns * full if joins else at.grad_d, rows)
+    if learn:
+        _gathered(branch, shape, at.r, at.d, at.nothing, weights.depth, top, rows)
+    into = at.grad_r + 4 * top * shape.columns * full if branch.kind == POINTWISE else at.grad_d
+    _project_back(branch, shape, at, weights, into, rows, learn)
     if branch.kind == PAIRS:
         spread_pairs(at.grad_d, at.grad_r, shape, top, rows)
     elif branch.kind == DEPTHWISE:
-        depthwise_weights(
-            weights.grad_depth, x, shape.pitch, at.grad_d, shape.columns, rows, shape.columns, full, branch.kernel,
-            branch.dilation, branch.stride,
-        )  # fmt: skip
+        if learn:
+            depthwise_weights(
+                weights.grad_depth, x, shape.pitch, at.grad_d, shape.columns, rows, shape.columns, full,
+                branch.kernel, branch.dilation, branch.stride,
+            )  # fmt: skip
         scatter(at.grad_d, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full)
 
 
 @compiled
-def _project_back(branch: Branch, shape: Shape, at: Places, weights: Weights, into: int, rows: int) -> None:
+def _project_back(
+    branch: Branch, shape: Shape, at: Places, weights: Weights, into: int, rows: int, learn: bool
+) -> None:
     """The gradients of some rows for the weights of a 1x1 convolution, and for what it reads.
 
     Into the gradient of a buffered picture, where other branches' are, the latter is added.
@@ -369,7 +378,8 @@ def _project_back(branch: Branch, shape: Shape, at: Places, weights: Weights, in
     full, full_out, pixels = filled(shape.C), filled(shape.D), rows * shape.columns
     # What fills the channels up has no gradient that matters; between even and odd pixels it cannot be left out.
     wide, read = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
-    pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, read, full_out)
+    if learn:
+        pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, read, full_out)
     pointwise(into, into != at.grad_d, at.nothing, at.grad_y, full_out, weights.point, pixels, shape.D, wide)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from diffnas.nets.compiled.vectors import (
     BLOCK,
     LANES,
+    TWO_FIT,
     compiled,
     correlate,
     load,
@@ -92,21 +93,29 @@ def pointwise(
     out: int, add: bool, nothing: int, a: int, a_step: int, w: int, pixels: int, before: int, after: int
 ) -> None:
     """``a (pixels, before) times w (before, after)``; pixels of a lie ``a_step`` apart."""
-    whole = pixels // BLOCK * BLOCK
-    half = pixels // HALF * HALF
-    step = after if add else 0
-    for v in range(0, after, LANES):
+    step, v = after if add else 0, 0
+    while v < after:
+        two = TWO_FIT and v + 2 * LANES <= after
         place, factors = out + 4 * v, w + 4 * v
-        start = place if add else nothing
-        for p in range(0, whole, BLOCK):
+        start, p = place if add else nothing, 0
+        while p < pixels:
             o, x, s = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step
-            multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, BLOCK)
-        for p in range(whole, half, HALF):
-            o, x, s = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step
-            multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, HALF)
-        for p in range(half, pixels):
-            o, x, s = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step
-            multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, 1)
+            if two and p + BLOCK <= pixels:
+                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, BLOCK, 2)
+                p += BLOCK
+            elif two:
+                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, 1, 2)
+                p += 1
+            elif p + BLOCK <= pixels:
+                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, BLOCK, 1)
+                p += BLOCK
+            elif p + HALF <= pixels:
+                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, HALF, 1)
+                p += HALF
+            else:
+                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, 1, 1)
+                p += 1
+        v += 2 * LANES if two else LANES
 
 
 @compiled
@@ -114,10 +123,14 @@ def pointwise_weights(
     out: int, a: int, a_step: int, a_row: int, g: int, g_row: int, columns: int, rows: int, before: int, after: int
 ) -> None:
     """Add the gradient of a 1x1 convolution's weights, ``(before, after)``, and of up to seven rows more."""
+    pairs = after // (2 * LANES) * (2 * LANES) if TWO_FIT else 0
     for c in range(0, before, BLOCK):
-        for v in range(0, after, LANES):
+        for v in range(0, pairs, 2 * LANES):
             o, w = out + 4 * (c * after + v), g + 4 * v
-            multiply(o, after, o, after, a + 4 * c, 1, a_step, a_row, w, after, g_row, columns, rows, BLOCK)
+            multiply(o, after, o, after, a + 4 * c, 1, a_step, a_row, w, after, g_row, columns, rows, BLOCK, 2)
+        for v in range(pairs, after, LANES):
+            o, w = out + 4 * (c * after + v), g + 4 * v
+            multiply(o, after, o, after, a + 4 * c, 1, a_step, a_row, w, after, g_row, columns, rows, BLOCK, 1)
 
 
 @compiled

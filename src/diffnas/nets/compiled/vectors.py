@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import binding, ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.datamodel import models
@@ -20,6 +20,8 @@ from numba.extending import intrinsic, overload, register_model
 
 LANES = 16
 BLOCK = 8  # pixels whose sums are in registers at once: two multiply-adds a cycle, each four cycles long
+# Whether there are registers for two vectors of each of these pixels: half the loads.
+TWO_FIT = bool(binding.get_host_cpu_features().get("avx512f"))
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -245,33 +247,38 @@ _operator(operator.mul, _times)
 @_instruction
 def multiply(
     typing_context: Any, out: Any, out_step: Any, start: Any, start_step: Any, a: Any, a_step: Any, a_next: Any,
-    a_row: Any, w: Any, w_next: Any, w_row: Any, count: Any, rows: Any, pixels: Any,
+    a_row: Any, w: Any, w_next: Any, w_row: Any, count: Any, rows: Any, pixels: Any, vectors: Any,
 ) -> Any:  # fmt: skip
     """A block of a matrix product.
 
-    ``out[p] = start[p] + sum over r < rows, n < count of a[p, r, n] * w[r, n]`` for p up to ``pixels`` numbers of a,
-    known when it is compiled; those of w are vectors, and each of a is spread over the lanes. A step leads from one
-    p to the next, ``next`` to the next n and ``row`` to the next r.
+    ``out[p] = start[p] + sum over r < rows, n < count of a[p, r, n] * w[r, n]`` for p up to ``pixels`` numbers of a
+    and ``vectors`` vectors of w side by side, known when it is compiled; each of a is spread over the lanes. A step
+    leads from one p to the next, ``next`` to the next n and ``row`` to the next r.
     """
-    P = pixels.literal_value
+    P, V = pixels.literal_value, vectors.literal_value
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        out, out_step, start, start_step, a, a_step, a_next, a_row, w, w_next, w_row, count, rows, _ = arguments
+        out, out_step, start, start_step, a, a_step, a_next, a_row, w, w_next, w_row, count, rows, *_ = arguments
         steps = [_constant(p) for p in range(P)]
-        sums = [_in_register(b, _read(b, start, b.mul(start_step, p))) for p in steps]
+        beside = [_constant(v * LANES) for v in range(V)]
+        places = [(p, v) for p in range(P) for v in range(V)]
+        sums = {
+            (p, v): _in_register(b, _read(b, start, b.add(b.mul(start_step, steps[p]), beside[v]))) for p, v in places
+        }
         with _loop(b, rows) as outer:
             a_start, w_start = b.mul(outer.index, a_row), b.mul(outer.index, w_row)
             with _loop(b, count) as inner:
-                a_at = b.add(a_start, b.mul(inner.index, a_next))
-                factor = _read(b, w, b.add(w_start, b.mul(inner.index, w_next)))
-                for p, total in zip(steps, sums, strict=True):
-                    number = b.load(_at(b, a, b.add(a_at, b.mul(a_step, p)), _FLOAT), align=4)
-                    b.store(_multiply_add(b, _splat(b, number), factor, b.load(total)), total)
-        for p, total in zip(steps, sums, strict=True):
-            _write(b, b.load(total), out, b.mul(out_step, p))
+                a_at, w_at = b.add(a_start, b.mul(inner.index, a_next)), b.add(w_start, b.mul(inner.index, w_next))
+                factors = [_read(b, w, b.add(w_at, lanes)) for lanes in beside]
+                for p, step in enumerate(steps):
+                    number = _splat(b, b.load(_at(b, a, b.add(a_at, b.mul(a_step, step)), _FLOAT), align=4))
+                    for v, factor in enumerate(factors):
+                        b.store(_multiply_add(b, number, factor, b.load(sums[p, v])), sums[p, v])
+        for p, v in places:
+            _write(b, b.load(sums[p, v]), out, b.add(b.mul(out_step, steps[p]), beside[v]))
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 13, pixels), emit
+    return types.void(*[types.int64] * 13, pixels, vectors), emit
 
 
 @_instruction
