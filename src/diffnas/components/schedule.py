@@ -66,6 +66,19 @@ def stairs(moment: Moment, *, start: float, stop: float) -> float:
     return start + (stop - start) * moment.epoch / max(moment.epochs - 1, 1)
 
 
+def geometric(moment: Moment, *, start: float, factor: float, epochs: int = 50) -> float:
+    """``start`` times ``factor`` to the number of epochs that are over, as in a run of so many ``epochs``.
+
+    A run of another length goes through the same values, sooner or later.
+
+    >>> [geometric(Moment(epoch=epoch, step=1, epochs=4, steps=2), start=8.0, factor=0.5, epochs=4) for epoch in (0, 3)]
+    [8.0, 1.0]
+    >>> geometric(Moment(epoch=1, step=0, epochs=2, steps=2), start=8.0, factor=0.5, epochs=4)
+    2.0
+    """
+    return start * math.pow(factor, epochs * moment.epoch / moment.epochs)
+
+
 def cosine(moment: Moment, *, start: float, stop: float) -> float:
     """Half a cosine from ``start`` towards ``stop``, constant within an epoch (Loshchilov & Hutter, 2017).
 

@@ -306,7 +306,7 @@ class _Search:
     @property
     def frozen(self) -> bool:
         """Whether alpha is warming up."""
-        return self.state.epoch < self.settings.alpha_warmup
+        return self.settings.warming_up(self.state.epoch)
 
     def prepare(self, batch: Batch, purpose: str) -> Batch:
         data = self.data

@@ -5,6 +5,7 @@ Compose your own with ``dataclasses.replace``::
     replace(darts, name="mine", weighting=partial(weighting.entmax, order=1.5), level=level.single)
 """
 
+from diffnas.method.annealed import asap
 from diffnas.method.dense import darts, single_level
 from diffnas.method.drawn import gdas
 from diffnas.method.entmax import (
@@ -36,6 +37,7 @@ __all__ = [
     "METHODS",
     "Method",
     "amended",
+    "asap",
     "component",
     "components",
     "compose",

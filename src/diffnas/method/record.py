@@ -61,6 +61,8 @@ class Method:
                 "gates shut independently of each other, so exact-zero pruning could leave an edge without any "
                 "operation. Prune gates with shut, which keeps the likeliest of each edge."
             )
+        if _is(self.pruning, pruning.threshold):
+            _check_threshold(self)
         if not gated and _is(self.pruning, pruning.shut):
             raise ValueError(
                 f"{describe(self.weighting)} has no gates: its operations compete, and most of an edge's weights lie "
@@ -82,6 +84,22 @@ class Method:
                 f"{describe(self.weighting)} never gives a weight of exactly zero, so exact-zero pruning would remove "
                 "nothing. Use an entmax weighting, or no pruning."
             )
+
+
+def _check_threshold(method: Method) -> None:
+    share = method.pruning.keywords.get("share") if isinstance(method.pruning, partial) else None
+    if isinstance(share, float | int) and not 0 < share < 1:
+        raise ValueError(f"the threshold must lie between 0 and 1, an even share of an edge; got {share:g}.")
+    if isinstance(method.weighting, Gates):
+        raise ValueError(
+            "gates do not share a sum of weights, so all those of an edge can fall below a threshold and leave it "
+            "without any operation. Prune gates with shut, which keeps the likeliest of each edge."
+        )
+    if _is(method.weighting, weighting.uniform):
+        raise ValueError(
+            "uniform weights never fall below an even share, so a threshold would remove nothing. Use a weighting "
+            "that follows alpha, such as annealed, or no pruning."
+        )
 
 
 def _check_simplex(method: Method) -> None:

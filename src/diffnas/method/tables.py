@@ -11,7 +11,7 @@ from diffnas.components import discretize, level, pick, pruning, regularizer, st
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.level import Level
 from diffnas.lookup import lookup
-from diffnas.method import dense, drawn, entmax, gated, geometric, gradients, sigmoid, stopped
+from diffnas.method import annealed, dense, drawn, entmax, gated, geometric, gradients, sigmoid, stopped
 from diffnas.method.record import Method
 
 METHODS: dict[str, Method] = {
@@ -35,6 +35,7 @@ METHODS: dict[str, Method] = {
     "milenas": gradients.milenas,
     "milenas-2nd": gradients.milenas_2nd,
     "gdas": drawn.gdas,
+    "asap": annealed.asap,
     "gaea": geometric.gaea,
     "gaea-single": geometric.gaea_single,
     "darts-plus": stopped.darts_plus,
@@ -47,6 +48,13 @@ METHODS: dict[str, Method] = {
 def _option(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
     """What binds the options ``names`` of a function, all of them or none."""
     return lambda *values: partial(function, **dict(zip(names, values, strict=True))) if values else function
+
+
+def _scheduled(
+    function: Callable[..., Any], option: str, schedule: Callable[..., Any], *names: str
+) -> Callable[..., Any]:
+    """The same for one option that is a schedule with options ``names`` of its own."""
+    return lambda *values: partial(function, **{option: _option(schedule, *names)(*values)})
 
 
 def _whole(build: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,6 +76,7 @@ def _one(build: Callable[..., Any]) -> Callable[..., Any]:
 COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
     "weighting": {
         "softmax": _option(weighting.softmax, "temperature"),
+        "annealed": _scheduled(weighting.softmax, "temperature", weighting.ANNEALING, "start", "factor"),
         "entmax": _option(weighting.entmax, "order"),
         "learned-entmax": weighting.LearnedEntmax,
         "gumbel": _option(weighting.gumbel, "temperature"),
@@ -103,6 +112,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
     "pruning": {
         "none": lambda: None,
         "exact-zero": _option(pruning.exact_zero, "start"),
+        "threshold": _option(pruning.threshold, "share"),
         "shut": _option(pruning.shut, "below"),
     },
     "stopping": {
