@@ -13,6 +13,7 @@ from rich.console import Console
 from diffnas import __version__
 from diffnas.cli import options as o
 from diffnas.cli import show
+from diffnas.cli.lookup import lookup as lookup_command
 from diffnas.cli.progress import Display
 
 if TYPE_CHECKING:
@@ -292,6 +293,9 @@ def predict(
         print(json.dumps({"predictions": named}))
     if failed:
         raise typer.Exit(2)
+
+
+app.command("lookup")(lookup_command)
 
 
 @app.command()
