@@ -10,6 +10,7 @@ import torch
 from interrupted import MEASURED
 
 from diffnas.components import level, schedule, weighting
+from diffnas.components.changes import Changes
 from diffnas.components.weighting import LearnedEntmax
 from diffnas.data import DataSet, Pictures
 from diffnas.engine.listen import NotFinite, Silent
@@ -111,6 +112,18 @@ def test_a_search_leaves_the_method_as_it_was(quick):
     before = method.weighting.position.item()
     quick(method, epochs=1)
     assert method.weighting.position.item() == before
+
+
+def test_what_is_written_down_does_not_see_the_auxiliary_skip(quick):
+    faded, whole = (
+        quick(replace(METHODS["darts-minus"], supernet=Changes(auxiliary=weight)), epochs=1).trace[0]
+        for weight in (0.0, 1.0)
+    )
+    for line in (faded, whole):
+        assert torch.tensor(line["mix"]).shape == (6, 5)
+        assert torch.tensor(line["mix"]).sum(1).tolist() == pytest.approx([1.0] * 6)
+    assert faded["train_loss"] != whole["train_loss"]
+    assert faded["train_loss"] == pytest.approx(quick("darts", epochs=1).trace[0]["train_loss"], rel=1e-4)
 
 
 def test_penalties_move_alpha(quick):

@@ -72,6 +72,10 @@ Update = Annotated[str | None, typer.Option(help="adam or exponentiated.", rich_
 Regularizers = Annotated[
     str | None, typer.Option(help="none, or several: groups:0.2:0.1,path:0.1", rich_help_panel=_PARTS)
 ]
+SupernetChanges = Annotated[
+    str | None,
+    typer.Option("--supernet", help="none, or several: partial-channels:4,auxiliary-skip,...", rich_help_panel=_PARTS),
+]
 Pruning = Annotated[str | None, typer.Option(help="exact-zero, threshold:0.4, shut or none.", rich_help_panel=_PARTS)]
 Stopping = Annotated[str | None, typer.Option(help="skip-count:2, size:1e6, ... or none.", rich_help_panel=_PARTS)]
 Pick = Annotated[

@@ -90,6 +90,18 @@ def cosine(moment: Moment, *, start: float, stop: float) -> float:
     return stop + (start - stop) * (1 + math.cos(math.pi * moment.epoch / moment.epochs)) / 2
 
 
+def late_cosine(moment: Moment, *, start: float, stop: float) -> float:
+    """A quarter of a cosine: slowly from ``start`` at first, fastest towards ``stop`` at last; a step an epoch.
+
+    The slower of the two cosines in the released code of DARTS- (Chu et al., 2021).
+
+    >>> moments = [Moment(epoch=epoch, step=0, epochs=3, steps=1) for epoch in range(3)]
+    >>> [round(late_cosine(moment, start=1.0, stop=0.0), 2) for moment in moments]
+    [1.0, 0.87, 0.5]
+    """
+    return stop + (start - stop) * math.cos(math.pi * moment.epoch / (2 * moment.epochs))
+
+
 def slowing_line(moment: Moment, *, start: float, stop: float, tail: int = 5) -> float:
     """From ``start`` straight towards ``stop``, ``tail`` times slower in the last ``tail`` epochs; a step an epoch.
 

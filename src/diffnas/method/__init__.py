@@ -30,6 +30,7 @@ from diffnas.method.gradients import amended, darts_2nd, milenas, milenas_2nd
 from diffnas.method.record import Method, components, describe
 from diffnas.method.sigmoid import fair_darts, single_level_sigmoid
 from diffnas.method.stopped import darts_plus, darts_plus_ranks
+from diffnas.method.supernets import darts_minus
 from diffnas.method.tables import COMPONENTS, METHODS, component, compose
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "compose",
     "darts",
     "darts_2nd",
+    "darts_minus",
     "darts_plus",
     "darts_plus_ranks",
     "describe",
