@@ -37,7 +37,7 @@ from diffnas.engine.graphed import Graphed, refuse_graph
 from diffnas.engine.later import Later
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.probe import buffers_kept, descent, moved
-from diffnas.engine.request import check, describe
+from diffnas.engine.request import check, describe, laid_out
 from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.search_state import SearchState, begin, halves
 from diffnas.engine.settings import SearchSettings
@@ -108,6 +108,7 @@ def search(
         NotFinite: if the loss leaves the numbers.
     """
     listener = listener or Silent()
+    space = laid_out(space, settings)
     check(space, method, settings, data)
     record = describe(data, space, method, settings, precision, notes or {})
     fabric = make_fabric(device, precision)
@@ -149,6 +150,7 @@ def trial(
     keep: Tensor | None = None,
 ) -> Trial:
     """Begin a search that leads nowhere; ``keep``, ``(edges, ops)``, says which operations are left, all if None."""
+    space = laid_out(space, settings)
     fabric = make_fabric(device, precision)
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(data, space, method, settings, fabric.device)

@@ -25,6 +25,7 @@ class SearchSettings:
         clip: largest norm of the weights' gradient; alpha is never clipped with them. 0 for none.
         channels, depth: of the supernet; None takes the space's.
         stem: "cifar", "cifar-half" (stride 2, a quarter of the work) or "imagenet".
+        alpha_per: "kind" if all cells of a kind share operations and alpha, "cell" if each cell has its own.
         alpha_lr: learning rate of alpha; None takes the method's.
         alpha_init: alpha starts normally distributed around 0 with this standard deviation.
         alpha_warmup: epochs in which alpha stands still and nothing is removed; below 1, a share of all epochs.
@@ -57,6 +58,7 @@ class SearchSettings:
     channels: int | None = None
     depth: int | None = None
     stem: StemKind = "cifar"
+    alpha_per: Literal["kind", "cell"] = "kind"
     alpha_lr: float | None = None
     alpha_init: float = 1e-3
     alpha_warmup: float = 0
@@ -76,6 +78,7 @@ class SearchSettings:
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
         _not_negative(self, "alpha_init")
         _one_of(self, "lr_fall", "cosine", "line")
+        _one_of(self, "alpha_per", "kind", "cell")
         _one_of(self, "prune_every", "step", "epoch")
         _one_of(self, "free", "auto", "now", "later")
         _one_of(self, "split", "shuffled", "ordered")
