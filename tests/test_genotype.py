@@ -104,7 +104,7 @@ def test_a_cell_that_cannot_be_is_refused(changes, message):
     ("skeleton", "cells", "message"),
     [
         ("dart", {"normal": SOUND}, "unknown skeleton 'dart'"),
-        ("darts", {"normal": SOUND}, "takes the cells"),
+        ("darts", {"normal": SOUND}, "takes cells of the kinds"),
         ("nas-bench-201", {"normal": SOUND}, "one input, and its last node"),
         ("nas-bench-201", {"normal": cell(inputs=1, nodes=4, output=(2,))}, "one input, and its last node"),
     ],
@@ -371,7 +371,7 @@ def test_a_darts_cell_has_no_nas_bench_201_string(write_out):
         (("skeleton",), None, "lacks 'skeleton'"),
         (("skeleton",), "dart", "unknown skeleton 'dart'"),
         (("cells",), [], "'cells' must be a dict"),
-        (("cells", "reduce"), None, "takes the cells"),
+        (("cells", "reduce"), None, "takes cells of the kinds"),
         (("cells", "reduce"), 5, "lacks 'connections' in 5"),
         (("cells", "normal", "nodes"), 1.5, "'nodes' must be a int, got '1.5'"),
         (("cells", "normal", "output"), ["2"], "'output' must list numbers of nodes"),
@@ -456,3 +456,54 @@ def test_a_name_too_long_for_a_file_is_no_accident():
 def test_genotypes_need_no_torch():
     code = "import sys, diffnas.genotype as g; g.published('SNAS'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- a cell of its own at every place -----------------------------------------------------------------------------
+
+WIDE = cell(
+    ("skip_connect", 0, 2), ("sep_conv_3x3", 0, 2), ("skip_connect", 1, 2), ("sep_conv_3x3", 2, 3),
+    ("sep_conv_3x3", 1, 4), ("skip_connect", 0, 5), ("skip_connect", 1, 5), ("skip_connect", 2, 5), ("skip_connect", 3, 5),
+)  # fmt: skip
+SKIPS = cell(*(("skip_connect", source, target) for target in range(2, 6) for source in (0, 1)))
+OWN = Genotype(skeleton="darts", cells={"cell0": WIDE, "cell1": SOUND, "cell2": SKIPS})
+
+
+def test_a_cell_may_have_any_number_of_inputs_and_several_operations_between_two_nodes():
+    assert [len(WIDE.incoming(node)) for node in range(2, 6)] == [3, 1, 1, 4]
+    assert WIDE.used == WIDE.connections
+
+
+def test_cells_of_their_own_have_one_depth_and_names_after_their_places():
+    assert OWN.depth == 3
+    assert list(OWN.normal_cells) == ["cell0"]
+    assert darts(SOUND).depth is None
+    for names in (("cell0", "cell1"), ("cell1", "cell0", "cell2"), ("cell0", "normal", "cell2")):
+        with pytest.raises(ValueError, match="takes cells of the kinds"):
+            Genotype(skeleton="darts", cells=dict.fromkeys(names, SOUND))
+
+
+def test_cells_of_their_own_pass_through_text_and_json():
+    assert from_json(to_json(OWN)) == OWN
+    assert to_text(OWN).startswith("Genotype(cell0=[('skip_connect', 2, 0), ('sep_conv_3x3', 2, 0), ")
+    assert parse(to_text(OWN)) == OWN
+    flat = Cell(inputs=1, nodes=2, connections=(Connection("nor_conv_3x3", 0, 1),), output=(1,))
+    five = Genotype(skeleton="nas-bench-201", cells={"cell0": flat, "cell2": flat, "cell4": flat})
+    assert parse(to_text(five)) == five
+    for form in (to_nas_bench_201, canonical):
+        with pytest.raises(ValueError, match="holds one cell; this genotype has one for each place"):
+            form(five)
+
+
+def test_text_that_lacks_a_cell_or_its_output_is_refused():
+    text = to_text(OWN)
+    with pytest.raises(ValueError, match="the arguments cell0, cell0_concat, cell1, cell1_concat"):
+        parse(text.replace("cell1_concat", "cell9_concat"))
+    with pytest.raises(ValueError, match="takes cells of the kinds"):
+        parse(text.replace("cell1", "cell9"))
+
+
+def test_one_cell_of_skips_among_cells_of_their_own_is_sound_and_all_are_not():
+    assert OWN.problems() == ()
+    idle = Genotype(skeleton="darts", cells={"cell0": SKIPS, "cell1": SOUND, "cell2": SOUND})
+    assert idle.problems() == ("no cell that keeps the resolution can learn.",)
+    assert darts(SKIPS).problems() == ("normal cell: only skip connections lead to the output.",)

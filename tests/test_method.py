@@ -1,9 +1,11 @@
+import math
 from dataclasses import FrozenInstanceError, replace
 from functools import partial
 
 import pytest
 
 from diffnas.components import level, pruning, schedule, weighting
+from diffnas.components.changes import FADING
 from diffnas.components.weighting import LearnedEntmax
 from diffnas.method import COMPONENTS, METHODS, component, components, compose, darts, describe, gaea, gates, sparse
 
@@ -31,6 +33,13 @@ def test_the_published_methods_are_what_their_papers_say():
     assert sparse.settings == {"epochs": 200}
 
 
+def test_darts_minus_is_darts_with_a_fading_skip_beside():
+    told, kept = components(METHODS["darts-minus"]), components(darts)
+    assert {role for role in told if told[role] != kept[role]} == {"supernet"}
+    assert METHODS["darts-minus"].supernet.auxiliary is FADING
+    assert METHODS["darts-minus"].settings == darts.settings
+
+
 def test_every_method_can_be_asked_for_by_name_and_says_what_it_is():
     for name, method in METHODS.items():
         assert compose(name) is method
@@ -55,6 +64,9 @@ def test_every_component_can_be_named(role: str, name: str):
     [
         ("weighting", "entmax:1.5", "entmax(order=1.5)"),
         ("weighting", "softmax:0.5", "softmax(temperature=0.5)"),
+        ("weighting", "annealed", "softmax(temperature=geometric(start=1.6, factor=0.95))"),
+        ("weighting", "annealed:2:0.9", "softmax(temperature=geometric(start=2.0, factor=0.9))"),
+        ("pruning", "threshold:0.5", "threshold(share=0.5)"),
         ("pruning", "exact-zero:0.15", "exact_zero(start=0.15)"),
         ("weighting", "learned-entmax:2", "LearnedEntmax(order=2, low=1.05, high=3.5)"),
         ("weighting", "gates:0.5", "HardConcrete(temperature=0.5, low=-0.1, high=1.1)"),
@@ -67,6 +79,14 @@ def test_every_component_can_be_named(role: str, name: str):
         ("pruning", "shut:0.1", "shut(below=0.1)"),
         ("regularizers", "none", "()"),
         ("regularizers", "groups:0.2:0.1, path:0.1", "(group_sparsity(skip=0.2, rest=0.1), path_depth(weight=0.1))"),
+        ("supernet", "none", "None"),
+        ("supernet", "partial-channels:2", "Changes(share=2)"),
+        (
+            "supernet",
+            "auxiliary-skip:0.5, skip-dropout:0.1",
+            "Changes(auxiliary=linear(start=0.5, stop=0.0, every='epoch'), dropout=0.1)",
+        ),
+        ("supernet", "auxiliary-skip-constant", "Changes(auxiliary=1.0)"),
         ("regularizers", "path-sum", "(path_depth(joined='sum'))"),
         ("discretize", "strongest-pairs:0.5", "strongest_pairs(absent_below=0.5)"),
     ],
@@ -85,6 +105,8 @@ def test_options_follow_a_colon(role: str, text: str, described: str):
         ("level", "single:1"),
         ("pruning", "none:1"),
         ("discretize", "winners:2"),
+        ("supernet", "partial-channels:2:3"),
+        ("supernet", "none:1"),
         ("weighting", "gates:0"),
         ("weighting", "strongest-gates:0"),
     ],
@@ -92,6 +114,26 @@ def test_options_follow_a_colon(role: str, text: str, described: str):
 def test_options_that_a_component_does_not_take_are_refused(role: str, text: str):
     with pytest.raises(ValueError, match=f"{role} '{text}' cannot be read"):
         component(role, text)
+
+
+def test_one_thing_cannot_be_changed_twice():
+    with pytest.raises(ValueError, match="changes one thing twice"):
+        component("supernet", "auxiliary-skip,auxiliary-skip-cosine")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("auxiliary-skip", [1, 0.5, 0.02]),
+        ("auxiliary-skip-cosine", [1, 0.5, (1 + math.cos(0.98 * math.pi)) / 2]),
+        ("auxiliary-skip-late-cosine", [1, math.sqrt(0.5), math.cos(0.49 * math.pi)]),
+        ("auxiliary-skip-constant", [1, 1, 1]),
+    ],
+)
+def test_the_auxiliary_skip_fades_as_published(name: str, expected: list[float]):
+    weight = component("supernet", name).auxiliary
+    moments = [schedule.Moment(epoch=epoch, step=7, epochs=50, steps=9) for epoch in (0, 25, 49)]
+    assert [schedule.value(weight, moment) for moment in moments] == pytest.approx(expected)
 
 
 def test_an_unknown_component_or_role_gets_a_suggestion():
@@ -118,6 +160,14 @@ REFUSED = {
     "exact zeros of gates": ("gates", {"pruning": "exact-zero"}, "could leave an edge without any operation"),
     "gates with the pruning of entmax": ("sparse", {"weighting": "gates"}, "could leave an edge without any operation"),
     "a threshold for competing weights": ("darts", {"pruning": "shut"}, "has no gates"),
+    "a threshold for gates": ("gates", {"pruning": "threshold"}, "can fall below a threshold and leave it without"),
+    "a threshold for even weights": ("asap", {"weighting": "uniform"}, "never fall below an even share"),
+    "a threshold above an even share": (
+        "asap",
+        {"pruning": "threshold:1.1"},
+        "between 0 and 1, an even share of an edge; got 1.1",
+    ),
+    "a threshold of nothing": ("asap", {"pruning": "threshold:0"}, "between 0 and 1"),
     "a simplex moved otherwise": ("darts", {"weighting": "simplex"}, "Add --update exponentiated"),
     "another weighting moved as a simplex": ("darts", {"update": "exponentiated"}, "Add --weighting simplex"),
     "the best of no held-out pictures": ("sparse", {"pick": "best-held-out"}, "holds no pictures out"),

@@ -2,13 +2,12 @@
 
     python experiments/nas-bench-201/table.py --runs runs/nas-bench-201 --table nats-bench-tss-cifar10.csv
 
-The table has a row a cell: its string, and its CIFAR-10 test accuracy after 200 epochs. It is read here, after all
+The table is any that ``diffnas lookup`` takes, with the column ``cifar10_test_200``. It is read here, after all
 searches are done, and nowhere else. Every search is read off twice: as its method prescribes, ``none`` included, and
 with ``none`` left out.
 """
 
 import argparse
-import csv
 import json
 from itertools import combinations
 from pathlib import Path
@@ -16,8 +15,9 @@ from statistics import mean, stdev
 
 import torch
 
+from diffnas import tables
 from diffnas.components.discretize import winners
-from diffnas.genotype import Genotype, to_nas_bench_201
+from diffnas.genotype import Genotype
 from diffnas.space import NAS_BENCH_201_OPS, nas_bench_201
 
 
@@ -38,9 +38,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--table", type=Path, required=True)
     options = parser.parse_args()
-    with options.table.open() as file:
-        accuracy = {arch: float(value) for arch, value in list(csv.reader(file))[1:]}
-    ranked = sorted(accuracy.values(), reverse=True)
+    table = tables.load(options.table)
 
     groups: dict[str, list[dict[str, object]]] = {}
     for run in sorted(options.runs.glob("*/genotype.json")):
@@ -56,8 +54,8 @@ def main() -> None:
         }
         for name, none in (("cell", True), ("without", False)):
             found = winners(mix, keep, nas_bench_201, none=none)
-            value = accuracy[to_nas_bench_201(found)]
-            row |= {name: short(found), f"{name}_accuracy": value, f"{name}_rank": 1 + ranked.index(value)}
+            entry = table.lookup(found, "cifar10_test_200")
+            row |= {name: short(found), f"{name}_accuracy": entry.accuracy, f"{name}_rank": entry.rank}
         groups.setdefault(run.parent.name.rsplit("-", 1)[0], []).append(row)
 
     print("| method | seed | cell | accuracy | rank | without none | accuracy | live ops | weight discarded |", end="")

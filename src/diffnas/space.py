@@ -136,7 +136,8 @@ class SearchSpace:
 
     Attributes:
         name: what the command line and the run folder call it.
-        cells: the kinds of cell, by name; their order is the order of the rows of alpha.
+        cells: the kinds of cell, by name; their order is the order of the rows of alpha. Or, for every place in the
+            net, a cell of its own (``own_cells``): then ``depth`` is fixed.
         ops: all operations, in the order of the columns of alpha.
         skeleton: "darts" (stem, cells that read the two cells before them, the third and two thirds of the
             way reduction cells of kind "reduce") or "nas-bench-201" (cells that keep the channels, fixed
@@ -167,15 +168,10 @@ class SearchSpace:
             raise ValueError(f"space {self.name!r} has no cells.")
         if len(set(self.ops)) != len(self.ops) or offered != set(self.ops):
             raise ValueError(f"space {self.name!r}: ops must list each of {sorted(offered)} once, got {self.ops}.")
-        kinds = {"darts": {"normal", "reduce"}, "nas-bench-201": {"normal"}}[self.skeleton]
-        if set(self.cells) != kinds:
-            raise ValueError(
-                f"the {self.skeleton!r} skeleton takes cells of the kinds {sorted(kinds)}, got {sorted(self.cells)}."
-            )
-        if self.skeleton == "nas-bench-201":
-            cell = self.cells["normal"]
-            if cell.inputs != 1 or cell.output != (cell.nodes - 1,):
-                raise ValueError("cells of the 'nas-bench-201' skeleton have one input, and their last node as output.")
+        own_depth(self.skeleton, list(self.cells))
+        standard = [cell.inputs == 1 and cell.output == (cell.nodes - 1,) for cell in self.cells.values()]
+        if self.skeleton == "nas-bench-201" and not all(standard):
+            raise ValueError("cells of the 'nas-bench-201' skeleton have one input, and their last node as output.")
         if bad := [op for op in self.ops if not _NAME.fullmatch(op)]:
             raise ValueError(f"operation {bad[0]!r}: a name is made of letters, digits, '_', '.' and '-'.")
 
@@ -221,6 +217,68 @@ def places(skeleton: Skeleton, depth: int) -> tuple[Place, ...]:
     reductions = {depth // 3, 2 * depth // 3}
     reduction = "reduce" if skeleton == "darts" else None
     return tuple(Place(reduction if i in reductions else "normal", i in reductions) for i in range(depth))
+
+
+KINDS: Mapping[Skeleton, tuple[str, ...]] = {"darts": ("normal", "reduce"), "nas-bench-201": ("normal",)}
+
+
+def own_cells(skeleton: Skeleton, depth: int) -> dict[str, Place]:
+    """The names of cells that are each of a kind of their own, in a net of ``depth`` cells, and their places.
+
+    >>> list(own_cells("darts", 3)), list(own_cells("nas-bench-201", 5))
+    (['cell0', 'cell1', 'cell2'], ['cell0', 'cell2', 'cell4'])
+    """
+    return {f"cell{i}": place for i, place in enumerate(places(skeleton, depth)) if place.kind is not None}
+
+
+def own_depth(skeleton: Skeleton, names: Sequence[str]) -> int | None:
+    """The depth of the net in which each of these cells has its one place; None if they are the skeleton's kinds.
+
+    Raises:
+        ValueError: if they are neither.
+    """
+    if set(names) == set(KINDS[skeleton]):
+        return None
+    depth = len(names) + (2 if skeleton == "nas-bench-201" else 0)
+    if depth < 3 or list(names) != list(own_cells(skeleton, depth)):
+        raise ValueError(
+            f"the {skeleton!r} skeleton takes cells of the kinds {sorted(KINDS[skeleton])}, or cell0, cell1, ... for "
+            f"each of its places; got {sorted(names)}."
+        )
+    return depth
+
+
+def normal_cells(skeleton: Skeleton, names: Sequence[str]) -> list[str]:
+    """Those cells, of a space or a genotype, that keep the resolution.
+
+    >>> normal_cells("darts", ["normal", "reduce"]), normal_cells("darts", ["cell0", "cell1", "cell2"])
+    (['normal'], ['cell0'])
+    """
+    depth = own_depth(skeleton, names)
+    return ["normal"] if depth is None else [n for n, place in own_cells(skeleton, depth).items() if not place.reduces]
+
+
+def apart(space: SearchSpace, depth: int | None = None) -> SearchSpace:
+    """The same space with operations, and so alpha, of its own for each cell of a net of ``depth`` cells.
+
+    As GOLD-NAS (Bi et al., 2020) searches; the rows of alpha are the edges of all cells, one cell after the other.
+
+    >>> whole = apart(darts, depth=5)
+    >>> list(whole.cells), len(whole.edges), whole.depth
+    (['cell0', 'cell1', 'cell2', 'cell3', 'cell4'], 70, 5)
+    """
+    depth = space.depth if depth is None else depth
+    fixed = own_depth(space.skeleton, list(space.cells))
+    if fixed is not None:
+        if fixed != depth:
+            raise ValueError(f"space {space.name!r} has a cell of its own for each of {fixed} places, not of {depth}.")
+        return space
+    cells = {
+        name: space.cells[place.kind]
+        for name, place in own_cells(space.skeleton, depth).items()
+        if place.kind is not None
+    }
+    return replace(space, cells=cells, depth=depth)
 
 
 def _darts_like(name: str, normal: Sequence[Any], reduce: Sequence[Any]) -> SearchSpace:

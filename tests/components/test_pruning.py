@@ -1,13 +1,19 @@
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from diffnas.components.gates import HardConcrete
-from diffnas.components.pruning import exact_zero, shut
+from diffnas.components.pruning import exact_zero, shut, threshold
 from diffnas.components.relaxation import Relaxation, relax
-from diffnas.components.schedule import Moment
-from diffnas.space import SearchSpace, nas_bench_201, s2
+from diffnas.components.schedule import Moment, linear
+from diffnas.space import SearchSpace, dense_cell, nas_bench_201, s2
 
+ONE_AND_TWO = dense_cell(
+    inputs=1, nodes=2, ops=[["skip_connect"], *[["skip_connect", "nor_conv_3x3"]] * 2], output="last"
+)
 KEEP = torch.tensor([[True, True, True], [True, False, True]])
 
 
@@ -42,6 +48,36 @@ def test_a_weight_that_is_not_a_number_removes_nothing():
     assert torch.equal(exact_zero(at(0, mix)), KEEP)
     keep = torch.ones(6, 5, dtype=torch.bool)
     assert torch.equal(shut(at(0, torch.full((6, 5), torch.nan), keep)), keep)
+    assert torch.equal(threshold(at(0, torch.full((6, 5), torch.nan), keep)), keep)
+
+
+def test_a_threshold_is_a_share_of_an_even_weight_among_all_that_the_edge_ever_offered():
+    keep = torch.ones(6, 5, dtype=torch.bool)
+    keep[1:, 4] = keep[2:, 3] = False
+    mix = torch.tensor([[0.0799, 0.0801, 0.08, 0.5, 0.26]] * 6, dtype=torch.float64) * keep
+    # 0.4 / 5, whatever is left of the edge.
+    assert [row.nonzero().flatten().tolist() for row in threshold(at(0, mix, keep))] == [
+        [1, 2, 3, 4],
+        [1, 2, 3],
+        *[[1, 2]] * 4,
+    ]
+
+
+def test_a_threshold_counts_the_operations_of_each_edge_and_may_be_scheduled():
+    space = replace(nas_bench_201, cells={"normal": ONE_AND_TWO}, ops=("skip_connect", "nor_conv_3x3"))
+    keep = torch.tensor(space.offered)
+    mix = torch.tensor([[1.0, 0.0], [0.29, 0.71], [0.19, 0.81]])
+    rising = partial(linear, start=0.4, stop=0.9)
+    assert threshold(at(0, mix, keep, space)).tolist() == [[True, False], [True, True], [False, True]]
+    assert threshold(at(4, mix, keep, space), share=rising).tolist() == [[True, False], [False, True], [False, True]]
+
+
+@pytest.mark.parametrize("left", range(1, 6))
+def test_a_threshold_never_takes_the_strongest_of_an_edge(left: int):
+    keep = torch.zeros(6, 5, dtype=torch.bool)
+    keep[:, :left] = True
+    even = keep.double() / left
+    assert torch.equal(threshold(at(0, even, keep), share=0.999), keep)
 
 
 # Columns of NAS-Bench-201: none, skip, 1x1, 3x3, pool.

@@ -3,7 +3,8 @@ from functools import partial
 
 import pytest
 
-from diffnas.components.schedule import Moment, cosine, linear, slowing_line, value
+from diffnas.components.schedule import Moment, cosine, geometric, linear, slowing_line, value
+from diffnas.components.weighting import ANNEALING
 
 
 def at(epoch: int, step: int = 0, *, epochs: int = 10, steps: int = 5) -> Moment:
@@ -40,6 +41,22 @@ def test_the_cosine_is_the_closed_form_of_every_epoch():
     assert rates == pytest.approx(closed)
     assert rates[0] == 0.025
     assert rates[-1] > 0.001
+
+
+def test_the_temperature_of_asap_falls_by_a_twentieth_an_epoch_and_below_one_in_the_tenth():
+    hot = [ANNEALING(at(epoch, epochs=50)) for epoch in range(50)]
+    assert hot == pytest.approx([1.6 * 0.95**epoch for epoch in range(50)])
+    assert [epoch for epoch in range(50) if hot[epoch] >= 1] == list(range(10))
+
+
+def test_a_geometric_schedule_goes_through_the_same_values_in_a_run_of_another_length():
+    fall = partial(geometric, start=1.6, factor=0.95)
+    assert [fall(at(epoch, epochs=5)) for epoch in range(5)] == pytest.approx(
+        [fall(at(10 * epoch, 3, epochs=50)) for epoch in range(5)]
+    )
+    assert [fall(at(epoch, epochs=100)) for epoch in (0, 2, 20)] == pytest.approx(
+        [fall(at(epoch, epochs=50)) for epoch in (0, 1, 10)]
+    )
 
 
 def test_a_slowing_line_falls_as_written_out_for_imagenet():

@@ -28,7 +28,13 @@ def test_a_search_stops_once_its_network_is_as_small_as_was_wanted(sizes: list[i
 def cells(skips: int) -> dict[str, Any]:
     """A line of a trace whose normal cell has so many skips; those of a reduction cell do not count."""
     connections = [{"op": "skip_connect"}] * skips + [{"op": "nor_conv_3x3"}] * 3
-    return {"genotype": {"cells": {"normal": {"connections": connections}, "reduce": {"connections": connections * 2}}}}
+    both = {"normal": {"connections": connections}, "reduce": {"connections": connections * 2}}
+    return {"genotype": {"skeleton": "darts", "cells": both}}
+
+
+def test_where_cells_are_apart_those_that_keep_the_resolution_are_looked_at_one_by_one():
+    own = {f"cell{i}": {"connections": [{"op": "skip_connect"}] * count} for i, count in enumerate((1, 9, 2, 9, 0))}
+    assert pick.count_skips({"genotype": {"skeleton": "darts", "cells": own}}) == 2
 
 
 @pytest.mark.parametrize(

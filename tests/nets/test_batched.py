@@ -1,11 +1,13 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.nets import depthwise
-from diffnas.nets.ops import Separable
+from diffnas.nets.ops import Separable, drop_skips
 from diffnas.nets.supernet import MixedEdge, Supernet
 from diffnas.space import DARTS_OPS, SearchSpace, darts, dense_cell, nas_bench_201, s1, s4
 
@@ -48,9 +50,11 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def build(space: SearchSpace, generator: torch.Generator, dtype=torch.float64, depth=3) -> Supernet:
+def build(space: SearchSpace, generator: torch.Generator, dtype=torch.float64, depth=3, changes=UNCHANGED) -> Supernet:
     torch.manual_seed(0)
-    net = Supernet(space, classes=3, channels=4, depth=depth).to(dtype, memory_format=torch.channels_last)
+    net = Supernet(space, classes=3, channels=4, depth=depth, changes=changes)
+    net.to(dtype, memory_format=torch.channels_last)
+    drop_skips(net, 0.3)
     for name, buffer in net.named_buffers():
         if name.endswith("running_mean"):
             buffer.copy_(torch.randn(buffer.shape, generator=generator))
@@ -61,7 +65,7 @@ def results(net: Supernet, x: Tensor, mix: Tensor, how: str) -> dict[str, Tensor
     """Everything a training step leaves behind: logits, gradients and buffers."""
     net = copy.deepcopy(net)
     net.forward_by = how
-    torch.manual_seed(1)  # for noise
+    torch.manual_seed(1)  # for noise and dropout
     mix = mix.clone().requires_grad_()
     logits = net(x, mix)
     (logits * torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view_as(logits)).sum().backward()
@@ -92,6 +96,45 @@ def test_values_gradients_and_buffers_are_those_of_the_plain_forward(space, shar
     net.prune_(keep)
     x, mix = pictures(generator), mix * keep
     assert_same(results(net, x, mix, "batched"), results(net, x, mix, "plain"), 1e-10)
+
+
+CHANGES = {
+    "partial channels": Changes(share=2),
+    "auxiliary skips": Changes(auxiliary=1.0),
+    "dropped skips": Changes(dropout=0.3),
+    "two at once": Changes(share=2, auxiliary=1.0),
+    "all of them": Changes(share=4, auxiliary=1.0, dropout=0.3),
+}
+
+
+CHANGED = [
+    *((name, darts, 0.4) for name in CHANGES),
+    *(("all of them", space, share) for space in (darts, nas_bench_201, s4) for share in (1.0, 0.2)),
+    *(("two at once", space, 0.5) for space in (with_own_op, unlike)),
+]
+
+
+@pytest.mark.parametrize(("name", "space", "kept"), CHANGED, ids=lambda part: getattr(part, "name", str(part)))
+def test_a_changed_supernet_is_the_same_either_way(name, space, kept, generator):
+    net, mix = build(space, generator, changes=CHANGES[name]), weights(space, generator)
+    keep = torch.rand(mix.shape, generator=generator) < kept
+    net.prune_(keep)
+    beside = torch.rand(len(mix), net.columns - len(space.ops), generator=generator, dtype=mix.dtype)
+    x, mix = pictures(generator), torch.cat([mix * keep, beside], dim=1)
+    assert_same(results(net, x, mix, "batched"), results(net, x, mix, "plain"), 1e-10)
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_a_changed_supernet_is_as_exact_in_float32(changes, generator):
+    pytest.importorskip("numba")
+    space = nas_bench_201
+    net, mix = build(space, generator, changes=replace(changes, dropout=None)), weights(space, generator)
+    beside = torch.rand(len(mix), net.columns - len(space.ops), generator=generator, dtype=mix.dtype)
+    x, mix = pictures(generator, size=8), torch.cat([mix, beside], dim=1)
+    exact = results(net, x, mix, "plain")
+    single = results(copy.deepcopy(net).float(), x.float(), mix.float(), "batched")
+    scale = {name: tensor.norm().clamp_min(1e-3) for name, tensor in exact.items() if tensor.is_floating_point()}
+    assert all((single[name].double() - exact[name]).norm() < 1e-4 * size for name, size in scale.items())
 
 
 @pytest.mark.parametrize("op", DARTS_OPS)

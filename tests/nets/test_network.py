@@ -351,3 +351,18 @@ def test_all_batch_norms_are_affine_and_no_convolution_has_a_bias():
         modules = list(on_meta(genotype, classes=10).modules())
         assert all(m.affine for m in modules if isinstance(m, nn.BatchNorm2d))
         assert all(m.bias is None for m in modules if isinstance(m, nn.Conv2d))
+
+
+def test_a_network_of_cells_of_their_own_has_each_at_its_place():
+    names = ("DARTS_V2", "AmoebaNet", "FairDARTS_a")
+    own = {f"cell{i}": published(name).cells["normal"] for i, name in enumerate(names)}
+    genotype = Genotype(skeleton="darts", cells=own)
+    net = Network(genotype, classes=10, channels=4).eval()
+    older, newer = net.stem(pictures(2, 3, 16, 16))
+    for module, made in zip(net.cells, own.values(), strict=True):
+        expected = slow_cell(module, made, older, newer)
+        older, newer = newer, module(older, newer)
+        torch.testing.assert_close(newer, expected)
+    assert len(Network(genotype, classes=10, channels=4, depth=3).cells) == 3
+    with pytest.raises(ValueError, match="a cell for each of 3 places, and no network of 20 cells"):
+        Network(genotype, classes=10, channels=4, depth=20)

@@ -13,6 +13,7 @@ from rich.console import Console
 from diffnas import __version__
 from diffnas.cli import options as o
 from diffnas.cli import show
+from diffnas.cli.lookup import lookup as lookup_command
 from diffnas.cli.progress import Display
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def search(
     level: o.Level = None,
     update: o.Update = None,
     regularizers: o.Regularizers = None,
+    supernet: o.SupernetChanges = None,
     pruning: o.Pruning = None,
     stopping: o.Stopping = None,
     pick: o.Pick = None,
@@ -143,6 +145,7 @@ def search(
         level=level,
         update=update,
         regularizers=regularizers,
+        supernet=supernet,
         pruning=pruning,
         stopping=stopping,
         pick=pick,
@@ -292,6 +295,9 @@ def predict(
         print(json.dumps({"predictions": named}))
     if failed:
         raise typer.Exit(2)
+
+
+app.command("lookup")(lookup_command)
 
 
 @app.command()

@@ -37,7 +37,9 @@ Channels = Annotated[int | None, typer.Option(help="Channels of the first cells.
 Depth = Annotated[int | None, typer.Option("--depth", "--cells", help="Number of cells.", rich_help_panel=_SIZES)]
 AlphaRate = Annotated[float | None, typer.Option("--alpha-lr", help="Learning rate of alpha.", rich_help_panel=_SIZES)]
 AlphaInit = Annotated[float | None, typer.Option(help="Spread of alpha at the start.", rich_help_panel=_SIZES)]
-AlphaWarmup = Annotated[int | None, typer.Option(help="Epochs in which alpha stands still.", rich_help_panel=_SIZES)]
+AlphaWarmup = Annotated[
+    float | None, typer.Option(help="Epochs in which alpha stands still; below 1, a share.", rich_help_panel=_SIZES)
+]
 PruneWarmup = Annotated[int | None, typer.Option(help="Epochs in which nothing is removed.", rich_help_panel=_SIZES)]
 ForwardBy = Annotated[
     str | None,
@@ -70,7 +72,11 @@ Update = Annotated[str | None, typer.Option(help="adam or exponentiated.", rich_
 Regularizers = Annotated[
     str | None, typer.Option(help="none, or several: groups:0.2:0.1,path:0.1", rich_help_panel=_PARTS)
 ]
-Pruning = Annotated[str | None, typer.Option(help="exact-zero, shut or none.", rich_help_panel=_PARTS)]
+SupernetChanges = Annotated[
+    str | None,
+    typer.Option("--supernet", help="none, or several: partial-channels:4,auxiliary-skip,...", rich_help_panel=_PARTS),
+]
+Pruning = Annotated[str | None, typer.Option(help="exact-zero, threshold:0.4, shut or none.", rich_help_panel=_PARTS)]
 Stopping = Annotated[str | None, typer.Option(help="skip-count:2, size:1e6, ... or none.", rich_help_panel=_PARTS)]
 Pick = Annotated[
     str | None, typer.Option(help="Whose cells count: last, fewer-skips, best-held-out.", rich_help_panel=_PARTS)

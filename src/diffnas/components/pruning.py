@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from diffnas.components.relaxation import Relaxation
+from diffnas.components.schedule import Schedule, value
 
 Pruning = Callable[[Relaxation], Tensor]
 
@@ -30,6 +31,25 @@ def exact_zero(at: Relaxation, *, start: float = 0.0) -> Tensor:
     """
     # Not "mix > 0": a weight that is not a number is no reason to remove anything.
     return at.keep if at.moment.fraction < start else at.keep & (at.mix != 0)
+
+
+def threshold(at: Relaxation, *, share: float | Schedule = 0.4) -> Tensor:
+    """Remove an operation for good once its weight is less than ``share`` of an even one: ASAP (Noy et al., 2020).
+
+    Even is ``1 / n`` for an edge that the space offers n operations, however few are left, so the threshold of an edge
+    does not move as it empties. What is left shares all the weight: the output makes a small jump. Weights that sum to
+    one over an edge never all lie below even, so no edge loses its last operation.
+
+    Args:
+        at: the relaxed architecture, its mixing weights in float64.
+        share: theta in the paper, between 0 and 1; may be a schedule.
+
+    Returns:
+        What to keep, ``(edges, ops)``, bool.
+    """
+    offered_E = torch.tensor(at.space.offered, device=at.mix.device).sum(dim=1, keepdim=True)
+    # Not ">=": a weight that is not a number is no reason to remove anything.
+    return at.keep & ~(at.mix * offered_E < value(share, at.moment))
 
 
 def shut(at: Relaxation, *, below: float = 0.5, start: float = 0.0) -> Tensor:

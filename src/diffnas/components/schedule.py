@@ -66,6 +66,19 @@ def stairs(moment: Moment, *, start: float, stop: float) -> float:
     return start + (stop - start) * moment.epoch / max(moment.epochs - 1, 1)
 
 
+def geometric(moment: Moment, *, start: float, factor: float, epochs: int = 50) -> float:
+    """``start`` times ``factor`` to the number of epochs that are over, as in a run of so many ``epochs``.
+
+    A run of another length goes through the same values, sooner or later.
+
+    >>> [geometric(Moment(epoch=epoch, step=1, epochs=4, steps=2), start=8.0, factor=0.5, epochs=4) for epoch in (0, 3)]
+    [8.0, 1.0]
+    >>> geometric(Moment(epoch=1, step=0, epochs=2, steps=2), start=8.0, factor=0.5, epochs=4)
+    2.0
+    """
+    return start * math.pow(factor, epochs * moment.epoch / moment.epochs)
+
+
 def cosine(moment: Moment, *, start: float, stop: float) -> float:
     """Half a cosine from ``start`` towards ``stop``, constant within an epoch (Loshchilov & Hutter, 2017).
 
@@ -75,6 +88,18 @@ def cosine(moment: Moment, *, start: float, stop: float) -> float:
     0.5
     """
     return stop + (start - stop) * (1 + math.cos(math.pi * moment.epoch / moment.epochs)) / 2
+
+
+def late_cosine(moment: Moment, *, start: float, stop: float) -> float:
+    """A quarter of a cosine: slowly from ``start`` at first, fastest towards ``stop`` at last; a step an epoch.
+
+    The slower of the two cosines in the released code of DARTS- (Chu et al., 2021).
+
+    >>> moments = [Moment(epoch=epoch, step=0, epochs=3, steps=1) for epoch in range(3)]
+    >>> [round(late_cosine(moment, start=1.0, stop=0.0), 2) for moment in moments]
+    [1.0, 0.87, 0.5]
+    """
+    return stop + (start - stop) * math.cos(math.pi * moment.epoch / (2 * moment.epochs))
 
 
 def slowing_line(moment: Moment, *, start: float, stop: float, tail: int = 5) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from diffnas.space import WEIGHTLESS_OPS, SearchSpace
+from diffnas.space import WEIGHTLESS_OPS, SearchSpace, normal_cells
 
 # The trace so far, one mapping an epoch, as the run folder keeps it.
 History = Sequence[Mapping[str, Any]]
@@ -39,7 +39,7 @@ def small_enough(history: History, space: SearchSpace, *, parameters: float = 1e
 
 
 def skip_count(history: History, space: SearchSpace, *, count: int = 2) -> str | None:
-    """Stop once the normal cell, as it would be read off, has ``count`` skip connections or more.
+    """Stop once the normal cell, as it would be read off, has ``count`` skip connections or more; or one of them has.
 
     Criterion 1 of DARTS+ (Liang et al., 2019): a skip soon wins where the weights have begun to overfit.
     """
@@ -48,8 +48,12 @@ def skip_count(history: History, space: SearchSpace, *, count: int = 2) -> str |
 
 
 def count_skips(line: Mapping[str, Any]) -> int:
-    """How many connections of the normal cell are skips, in a line of the trace."""
-    return sum(connection["op"] == "skip_connect" for connection in line["genotype"]["cells"]["normal"]["connections"])
+    """How many connections of the normal cell are skips, in a line of the trace; of several, in that with most."""
+    cells = line["genotype"]["cells"]
+    normal: list[list[dict[str, Any]]] = [
+        cells[name]["connections"] for name in normal_cells(line["genotype"]["skeleton"], list(cells))
+    ]
+    return max(sum(connection["op"] == "skip_connect" for connection in connections) for connections in normal)
 
 
 def stable_ranks(
@@ -80,12 +84,12 @@ def stable_ranks(
 
 
 def _rankings(line: Mapping[str, Any], space: SearchSpace, ranks: str) -> list[tuple[int, ...]]:
-    """For each edge of the normal cell with something to rank, its kept columns that learn, the strongest first."""
-    rows = space.rows["normal"]
+    """For each edge of the normal cells with something to rank, its kept columns that learn, the strongest first."""
+    normal = normal_cells(space.skeleton, list(space.cells))
     learning = [column for column, op in enumerate(space.ops) if op not in WEIGHTLESS_OPS]
     found = []
-    for offered, alpha, keep in zip(space.offered[rows], line["alpha"][rows], line["keep"][rows], strict=True):
-        if sum(offered[column] for column in learning) >= 2:
+    for (kind, _), offered, alpha, keep in zip(space.edges, space.offered, line["alpha"], line["keep"], strict=True):
+        if kind in normal and sum(offered[column] for column in learning) >= 2:
             order = sorted((column for column in learning if keep[column]), key=lambda column: -alpha[column])
             found.append(tuple(order[:1] if ranks == "first" else order))
     return found

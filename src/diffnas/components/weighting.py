@@ -48,6 +48,9 @@ def softmax(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float |
     return logits_EO.softmax(dim=-1) * keep
 
 
+ANNEALING = partial(schedule.geometric, start=1.6, factor=0.95)
+"""The temperature of ASAP (Noy et al., 2020): below 1 from the tenth of 50 epochs on."""
+
 COOLING = partial(schedule.stairs, start=10.0, stop=0.1)
 """The temperature of GDAS (Dong & Yang, 2019): from 10 to 0.1, a step an epoch."""
 

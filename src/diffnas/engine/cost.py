@@ -18,7 +18,7 @@ from diffnas.data import DataSet, Pictures
 from diffnas.engine import memory
 from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, parameter_count
 from diffnas.engine.memory import Footprint, Watch
-from diffnas.engine.request import check
+from diffnas.engine.request import check, laid_out
 from diffnas.engine.search import Trial, trial
 from diffnas.engine.search_state import halves
 from diffnas.engine.seeds import epoch_order
@@ -157,6 +157,7 @@ def estimate(
     Raises:
         ValueError: for settings that cannot work.
     """
+    space = laid_out(space, settings)
     check(space, method, settings, data)
     request = _Request(
         data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=keep

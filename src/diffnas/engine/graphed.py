@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffnas.nets.ops import Noise
+from diffnas.nets.ops import DroppedSkip, Noise
 
 Net = Callable[[Tensor, Tensor], Tensor]
 
@@ -29,6 +29,9 @@ def refuse_graph(net: nn.Module, device: torch.device, precision: str, *, recomp
         "recompute runs parts of the step again; choose one of the two": recompute,
         "the operation 'noise' draws from a generator that changes": any(
             isinstance(part, Noise) for part in net.modules()
+        ),
+        "how much of a skip is dropped changes from epoch to epoch": any(
+            isinstance(part, DroppedSkip) for part in net.modules()
         ),
     }
     for reason, holds in reasons.items():

@@ -12,7 +12,17 @@ from diffnas.data import DataSet
 from diffnas.engine.common import describe_data
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
-from diffnas.space import SearchSpace
+from diffnas.space import SearchSpace, apart, own_depth
+
+
+def laid_out(space: SearchSpace, settings: SearchSettings) -> SearchSpace:
+    """The space as a search has it: with cells of their own for every place, if the settings ask for that.
+
+    Raises:
+        ValueError: if it has such cells already, for a net of another depth than is wanted.
+    """
+    own = own_depth(space.skeleton, list(space.cells)) is not None
+    return apart(space, settings.depth) if own or settings.alpha_per == "cell" else space
 
 
 def describe(

@@ -8,14 +8,15 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional
 
-from diffnas.components import discretize, indicators, update, weighting
+from diffnas.components import discretize, indicators, schedule, update, weighting
+from diffnas.components.changes import weave
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import Relaxation, relax
 from diffnas.data import DataSet
@@ -37,14 +38,14 @@ from diffnas.engine.graphed import Graphed, refuse_graph
 from diffnas.engine.later import Later
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.probe import buffers_kept, descent, moved
-from diffnas.engine.request import check, describe
+from diffnas.engine.request import check, describe, laid_out
 from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.search_state import SearchState, begin, halves
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import Genotype, from_json, save, to_json
 from diffnas.method import Method
 from diffnas.nets.network import Network, parameters_of
-from diffnas.nets.ops import count_macs, draw_noise_from
+from diffnas.nets.ops import count_macs, draw_noise_from, drop_skips
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
 
@@ -108,6 +109,7 @@ def search(
         NotFinite: if the loss leaves the numbers.
     """
     listener = listener or Silent()
+    space = laid_out(space, settings)
     check(space, method, settings, data)
     record = describe(data, space, method, settings, precision, notes or {})
     fabric = make_fabric(device, precision)
@@ -149,6 +151,7 @@ def trial(
     keep: Tensor | None = None,
 ) -> Trial:
     """Begin a search that leads nowhere; ``keep``, ``(edges, ops)``, says which operations are left, all if None."""
+    space = laid_out(space, settings)
     fabric = make_fabric(device, precision)
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(data, space, method, settings, fabric.device)
@@ -158,6 +161,18 @@ def trial(
     pictures, labels = data.train.take(torch.arange(settings.batch))
     batch = pictures.to(fabric.device), labels.to(fabric.device)
     return Trial(state=state, macs=under_way.macs, step=partial(under_way.take_step, batch))
+
+
+class Mix(NamedTuple):
+    """The mixing weights of a pass.
+
+    Attributes:
+        ops: those of the operations, ``(edges, ops)``.
+        whole: what the supernet takes, ``(edges, columns)``.
+    """
+
+    ops: Tensor
+    whole: Tensor
 
 
 class _Search:
@@ -206,6 +221,8 @@ class _Search:
             self.held_out = self.prepare(self.draw_held_out(), "held-out")
         self.noise = self.drive.generator("noise")
         draw_noise_from(state.supernet, self.noise)
+        if self.method.supernet.dropout is not None:
+            drop_skips(state.supernet, schedule.value(self.method.supernet.dropout, self.now))
         state.supernet.train()
         self.method.level.step(self)
         if self.settings.prune_every == "step":
@@ -278,7 +295,9 @@ class _Search:
 
     def probe_weights(self, batch: Batch) -> list[Tensor]:
         with self.probing():
-            return self.gradients_of(self.loss(batch, self.mix().detach(), Totals()), self.weights)
+            with torch.no_grad():
+                mix = self.mix()
+            return self.gradients_of(self.loss(batch, mix, Totals()), self.weights)
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         return descent(self.state.weight_optimizer, gradients)
@@ -311,7 +330,7 @@ class _Search:
     @property
     def frozen(self) -> bool:
         """Whether alpha is warming up."""
-        return self.state.epoch < self.settings.alpha_warmup
+        return self.settings.warming_up(self.state.epoch)
 
     def prepare(self, batch: Batch, purpose: str) -> Batch:
         data = self.data
@@ -324,20 +343,24 @@ class _Search:
         pictures, labels = self.drive.split.take(self.held_out_indices[drawn[: self.settings.batch]])
         return pictures.to(self.fabric.device), labels.to(self.fabric.device)
 
-    def mix(self) -> Tensor:
-        return self.state.weighting(self.state.alpha, self.state.keep, self.now)
+    def mix(self) -> Mix:
+        return self.woven(self.state.weighting(self.state.alpha, self.state.keep, self.now))
 
-    def loss(self, batch: Batch, mix: Tensor, totals: Totals) -> Tensor:
-        logits = self.net(batch[0], mix)
+    def woven(self, mix: Tensor) -> Mix:
+        """Weights of operations, ``(edges, ops)``, with all else that the supernet takes."""
+        return Mix(mix, weave(mix, self.method.supernet, self.now))
+
+    def loss(self, batch: Batch, mix: Mix, totals: Totals) -> Tensor:
+        logits = self.net(batch[0], mix.whole)
         loss = functional.cross_entropy(logits, batch[1])
         totals.add(loss.detach(), logits.detach(), batch[1])
         return loss
 
-    def penalty(self, mix: Tensor) -> Tensor | float:
+    def penalty(self, mix: Mix) -> Tensor | float:
         if not self.method.regularizers:
             return 0.0
         state = self.state
-        at = relax(state.weighting, state.alpha, state.keep, self.now, self.space, mix=mix)
+        at = relax(state.weighting, state.alpha, state.keep, self.now, self.space, mix=mix.ops)
         return torch.stack([rule(at) for rule in self.method.regularizers]).sum()
 
     @torch.no_grad()
@@ -378,7 +401,7 @@ class _Search:
     def measure_macs(self) -> None:
         """Multiply-adds of the supernet for one picture; measured again only after something left it."""
         if not self.macs:
-            mix = torch.zeros(self.state.keep.shape, device=self.fabric.device)
+            mix = torch.zeros(len(self.state.keep), self.state.supernet.columns, device=self.fabric.device)
             net = _Fixed(self.state.supernet, mix)
             self.macs = count_macs(net, (self.data.channels, *self.data.size))
 

@@ -127,6 +127,7 @@ def begin(
         stem=settings.stem,
         forward_by=settings.forward_by,
         recompute=settings.recompute,
+        changes=method.supernet,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     keep = torch.tensor(space.offered, device=device)
     drawn = torch.randn(keep.shape, generator=seeds.generator(settings.seed, "alpha"))

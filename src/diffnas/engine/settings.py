@@ -25,9 +25,11 @@ class SearchSettings:
         clip: largest norm of the weights' gradient; alpha is never clipped with them. 0 for none.
         channels, depth: of the supernet; None takes the space's.
         stem: "cifar", "cifar-half" (stride 2, a quarter of the work) or "imagenet".
+        alpha_per: "kind" if all cells of a kind share operations and alpha, "cell" if each cell has its own.
         alpha_lr: learning rate of alpha; None takes the method's.
         alpha_init: alpha starts normally distributed around 0 with this standard deviation.
-        alpha_warmup, prune_warmup: epochs in which alpha stands still; in which nothing is removed.
+        alpha_warmup: epochs in which alpha stands still and nothing is removed; below 1, a share of all epochs.
+        prune_warmup: epochs in which nothing is removed.
         prune_every: whether removals are decided after every step, or only at the end of an epoch.
         free: when the modules of removed operations are freed: "now", for which a GPU has to wait in every step, or
             "later", when word of the decision has arrived by itself. Until then they run with a weight of 0, for the
@@ -56,9 +58,10 @@ class SearchSettings:
     channels: int | None = None
     depth: int | None = None
     stem: StemKind = "cifar"
+    alpha_per: Literal["kind", "cell"] = "kind"
     alpha_lr: float | None = None
     alpha_init: float = 1e-3
-    alpha_warmup: int = 0
+    alpha_warmup: float = 0
     prune_warmup: int = 0
     prune_every: Literal["step", "epoch"] = "step"
     free: Literal["auto", "now", "later"] = "auto"
@@ -75,10 +78,19 @@ class SearchSettings:
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
         _not_negative(self, "alpha_init")
         _one_of(self, "lr_fall", "cosine", "line")
+        _one_of(self, "alpha_per", "kind", "cell")
         _one_of(self, "prune_every", "step", "epoch")
         _one_of(self, "free", "auto", "now", "later")
         _one_of(self, "split", "shuffled", "ordered")
         _one_of(self, "forward_by", "auto", "batched", "plain")
+
+    def warming_up(self, epoch: int) -> bool:
+        """Whether alpha stands still in this epoch, counted from 0.
+
+        >>> [SearchSettings(epochs=4, alpha_warmup=warmup).warming_up(1) for warmup in (1, 2, 0.25, 0.5)]
+        [False, True, False, True]
+        """
+        return epoch < self.alpha_warmup * (1 if self.alpha_warmup >= 1 else self.epochs)
 
 
 @dataclass(frozen=True, kw_only=True)

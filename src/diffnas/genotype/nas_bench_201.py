@@ -80,5 +80,7 @@ def _term(value: str, op: str) -> str:
 def _ops_between(genotype: Genotype) -> dict[tuple[int, int], list[str]]:
     if genotype.skeleton != "nas-bench-201":
         raise ValueError(f"expected a 'nas-bench-201' genotype, got one of the {genotype.skeleton!r} skeleton.")
+    if genotype.depth is not None:
+        raise ValueError("an architecture string holds one cell; this genotype has one for each place in the net.")
     ordered = sorted(genotype.cells["normal"].connections, key=lambda c: (c.source, c.target))
     return {edge: [c.op for c in group] for edge, group in groupby(ordered, key=lambda c: (c.source, c.target))}

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from diffnas.space import WEIGHTLESS_OPS, Skeleton
+from diffnas.space import KINDS, WEIGHTLESS_OPS, Skeleton, normal_cells, own_depth
 
-_KINDS: Mapping[str, tuple[str, ...]] = {"darts": ("normal", "reduce"), "nas-bench-201": ("normal",)}
 OP_NAME = r"[^\s|~+'\"\\]+"  # what the text forms can hold
 NODE_LIMIT = 1000  # so that a text cannot ask for a range of a billion nodes
 
@@ -140,13 +139,14 @@ class Cell:
         reached = {node for c in self.used for node in (c.source, c.target)}
         for node in sorted(self.live - reached):
             yield f"node {node} is never read: no path leads from it to the output"
-        if all(connection.op == "skip_connect" for connection in self.used):
-            yield "only skip connections lead to the output"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Genotype:
     """What a search found: every kind of cell, and the skeleton the cells belong in.
+
+    Where each cell was searched by itself, the cells are called ``cell0``, ``cell1``, ... after their places in the
+    net, which then has one depth only.
 
     Raises:
         ValueError: if the kinds of cell are not those of the skeleton.
@@ -156,25 +156,44 @@ class Genotype:
     cells: Mapping[str, Cell]
 
     def __post_init__(self) -> None:
-        if self.skeleton not in _KINDS:
-            raise ValueError(f"unknown skeleton {self.skeleton!r}. Known: {', '.join(_KINDS)}.")
-        if set(self.cells) != set(_KINDS[self.skeleton]):
-            raise ValueError(f"{self.skeleton!r} takes the cells {_KINDS[self.skeleton]}, got {tuple(self.cells)}.")
+        if self.skeleton not in KINDS:
+            raise ValueError(f"unknown skeleton {self.skeleton!r}. Known: {', '.join(KINDS)}.")
+        own_depth(self.skeleton, list(self.cells))
         for cell in self.cells.values():
             if self.skeleton == "nas-bench-201" and (cell.inputs != 1 or cell.output != (cell.nodes - 1,)):
                 raise ValueError("a 'nas-bench-201' cell has one input, and its last node alone is its output.")
 
+    @property
+    def depth(self) -> int | None:
+        """The only depth of its network, where each cell has its place; None if cells of a kind are repeated."""
+        return own_depth(self.skeleton, list(self.cells))
+
+    @property
+    def normal_cells(self) -> dict[str, Cell]:
+        """The cells that keep the resolution, by name."""
+        return {name: self.cells[name] for name in normal_cells(self.skeleton, list(self.cells))}
+
     def problems(self) -> tuple[str, ...]:
         """What is degenerate about the cells, a sentence each; empty for sound cells.
 
-        A reduction cell of skips and pools is common among published cells and sound; a normal one is not.
+        A reduction cell of skips and pools is common among published cells and sound; a normal one is not. Where
+        each cell was searched by itself, some may be without weights, but not all.
 
         >>> dead = Cell(inputs=1, nodes=2, connections=(), output=(1,))
         >>> Genotype(skeleton="nas-bench-201", cells={"normal": dead}).problems()
         ('normal cell: node 1 is dead: nothing feeds it.', 'normal cell: no path leads from an input to the output.')
         """
         found = [f"{kind} cell: {problem}." for kind, cell in self.cells.items() for problem in cell._problems()]
-        ops = {connection.op for connection in self.cells["normal"].used}
-        if ops and ops <= WEIGHTLESS_OPS and ops != {"skip_connect"}:
-            found.append(f"normal cell: nothing in it can learn, it has only {', '.join(sorted(ops))}.")
-        return tuple(found)
+        if self.depth is None:
+            return (*found, *self._idle_kinds())
+        idle = all({connection.op for connection in cell.used} <= WEIGHTLESS_OPS for cell in self.normal_cells.values())
+        return (*found, "no cell that keeps the resolution can learn.") if idle else tuple(found)
+
+    def _idle_kinds(self) -> Iterator[str]:
+        """What is wrong with a kind of cell that is repeated all through the network."""
+        for kind, cell in self.cells.items():
+            ops = {connection.op for connection in cell.used}
+            if ops == {"skip_connect"}:
+                yield f"{kind} cell: only skip connections lead to the output."
+            elif kind == "normal" and ops and ops <= WEIGHTLESS_OPS:
+                yield f"normal cell: nothing in it can learn, it has only {', '.join(sorted(ops))}."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Sequence
 
 from diffnas.genotype.json_form import from_json, to_json
 from diffnas.genotype.nas_bench_201 import parse_nas_bench_201, to_nas_bench_201
@@ -19,6 +21,7 @@ def parse(text: str) -> Genotype:
     * ``Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)``
       with pairs (operation, source), entries 2k and 2k+1 for node k+2 (DARTS; Liu et al., 2019);
     * the same with triples (operation, target, source), any number of them a node (FairDARTS; Chu et al., 2020);
+      and with ``cell0``, ``cell1``, ... in place of normal and reduce where each cell is its own;
     * ``|op~0|+|op~0|op~1|+...`` (NAS-Bench-201; Dong & Yang, 2020), in which edges may be left out;
     * the JSON of ``to_json``.
 
@@ -45,6 +48,8 @@ def to_text(genotype: Genotype) -> str:
     JSON for the few cells that none of them can hold (one input in the DARTS skeleton, say).
     """
     if genotype.skeleton == "nas-bench-201":
+        if genotype.depth is not None:
+            return to_json(genotype)
         text = to_nas_bench_201(genotype)
     elif all(cell.inputs == 2 for cell in genotype.cells.values()):
         text = _to_darts(genotype)
@@ -65,7 +70,11 @@ def _parse_darts(text: str) -> Genotype:
         fields = _call_fields(tree)
         return Genotype(
             skeleton="darts",
-            cells={kind: _darts_cell(fields[kind], fields[f"{kind}_concat"]) for kind in ("normal", "reduce")},
+            cells={
+                kind: _darts_cell(listed, fields[f"{kind}_concat"])
+                for kind, listed in fields.items()
+                if not kind.endswith("_concat")
+            },
         )
     except _UnexpectedError as error:
         given = (ast.get_source_segment(text, error.node) or text)[:60]
@@ -86,16 +95,19 @@ def _syntax(text: str) -> ast.Module:
 
 
 def _call_fields(tree: ast.Module) -> dict[str, ast.expr]:
-    """The arguments of the one call ``Genotype(...)``, which may be assigned to a name."""
-    names = ("normal", "normal_concat", "reduce", "reduce_concat")
+    """The arguments of the one call ``Genotype(...)``, which may be assigned to a name, in order."""
+    names: Sequence[str] = ("normal", "normal_concat", "reduce", "reduce_concat")
     call = tree.body[0].value if len(tree.body) == 1 and isinstance(tree.body[0], (ast.Expr, ast.Assign)) else tree
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"):
         raise _UnexpectedError(call, "Genotype(...), a NAS-Bench-201 string or JSON")
     given = [*zip(names, call.args, strict=False), *((word.arg, word.value) for word in call.keywords)]
     fields = {name: value for name, value in given if name is not None}
+    own = [name for name in fields if re.fullmatch(r"cell\d+", name)]
+    if own:
+        names = [name for kind in own for name in (kind, f"{kind}_concat")]
     if set(fields) != set(names) or len(call.args) + len(call.keywords) != len(names):
         raise _UnexpectedError(call, f"the arguments {', '.join(names)}, each once")
-    return fields
+    return {name: fields[name] for name in names}
 
 
 def _darts_cell(listed: ast.expr, concat: ast.expr) -> Cell:

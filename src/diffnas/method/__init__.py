@@ -5,6 +5,7 @@ Compose your own with ``dataclasses.replace``::
     replace(darts, name="mine", weighting=partial(weighting.entmax, order=1.5), level=level.single)
 """
 
+from diffnas.method.annealed import asap
 from diffnas.method.dense import darts, single_level
 from diffnas.method.drawn import gdas
 from diffnas.method.entmax import (
@@ -29,6 +30,7 @@ from diffnas.method.gradients import amended, darts_2nd, milenas, milenas_2nd
 from diffnas.method.record import Method, components, describe
 from diffnas.method.sigmoid import fair_darts, single_level_sigmoid
 from diffnas.method.stopped import darts_plus, darts_plus_ranks
+from diffnas.method.supernets import darts_minus
 from diffnas.method.tables import COMPONENTS, METHODS, component, compose
 
 __all__ = [
@@ -36,11 +38,13 @@ __all__ = [
     "METHODS",
     "Method",
     "amended",
+    "asap",
     "component",
     "components",
     "compose",
     "darts",
     "darts_2nd",
+    "darts_minus",
     "darts_plus",
     "darts_plus_ranks",
     "describe",

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from diffnas.components import discretize, pick, pruning, update, weighting
+from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.components.discretize import Discretize
 from diffnas.components.gates import Gates
 from diffnas.components.level import Level
@@ -32,6 +33,7 @@ class Method:
         level: which loss moves alpha and which the weights.
         update: how alpha moves.
         regularizers: penalties on the relaxed architecture, added to the loss that moves alpha.
+        supernet: how the supernet differs from that of DARTS.
         pruning: which operations leave the supernet for good; None keeps all.
         stopping: reasons to end before the last epoch.
         pick: which epoch's cells are the result.
@@ -49,6 +51,7 @@ class Method:
     discretize: Discretize
     update: Update = update.adam
     regularizers: tuple[Regularizer, ...] = ()
+    supernet: Changes = UNCHANGED
     pruning: Pruning | None = None
     stopping: tuple[Stopping, ...] = ()
     pick: Pick = pick.last
@@ -61,6 +64,8 @@ class Method:
                 "gates shut independently of each other, so exact-zero pruning could leave an edge without any "
                 "operation. Prune gates with shut, which keeps the likeliest of each edge."
             )
+        if _is(self.pruning, pruning.threshold):
+            _check_threshold(self)
         if not gated and _is(self.pruning, pruning.shut):
             raise ValueError(
                 f"{describe(self.weighting)} has no gates: its operations compete, and most of an edge's weights lie "
@@ -82,6 +87,22 @@ class Method:
                 f"{describe(self.weighting)} never gives a weight of exactly zero, so exact-zero pruning would remove "
                 "nothing. Use an entmax weighting, or no pruning."
             )
+
+
+def _check_threshold(method: Method) -> None:
+    share = method.pruning.keywords.get("share") if isinstance(method.pruning, partial) else None
+    if isinstance(share, float | int) and not 0 < share < 1:
+        raise ValueError(f"the threshold must lie between 0 and 1, an even share of an edge; got {share:g}.")
+    if isinstance(method.weighting, Gates):
+        raise ValueError(
+            "gates do not share a sum of weights, so all those of an edge can fall below a threshold and leave it "
+            "without any operation. Prune gates with shut, which keeps the likeliest of each edge."
+        )
+    if _is(method.weighting, weighting.uniform):
+        raise ValueError(
+            "uniform weights never fall below an even share, so a threshold would remove nothing. Use a weighting "
+            "that follows alpha, such as annealed, or no pruning."
+        )
 
 
 def _check_simplex(method: Method) -> None:
@@ -124,6 +145,9 @@ def describe(component: object) -> str:
         return f"{component.func.__name__}({options})"
     if isinstance(component, Level):
         return describe(component.step).replace("_step", "", 1)
+    if isinstance(component, Changes):
+        made = ", ".join(f"{name}={describe(option)}" for name, option in component.made.items())
+        return f"Changes({made})" if made else "None"
     if isinstance(component, tuple):
         return "(" + ", ".join(describe(part) for part in component) + ")"
     if is_dataclass(component) and not isinstance(component, type):
@@ -136,5 +160,5 @@ def describe(component: object) -> str:
 
 def components(method: Method) -> dict[str, str]:
     """Every component of a method as text, by the name of its role."""
-    roles = ("weighting", "level", "update", "regularizers", "pruning", "stopping", "pick", "discretize")
+    roles = ("weighting", "level", "update", "regularizers", "supernet", "pruning", "stopping", "pick", "discretize")
     return {role: describe(getattr(method, role)) for role in roles}

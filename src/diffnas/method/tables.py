@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from diffnas.components import discretize, level, pick, pruning, regularizer, stopping, update, weighting
+from diffnas.components import discretize, level, pick, pruning, regularizer, schedule, stopping, update, weighting
+from diffnas.components.changes import FADING, Changes
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.level import Level
 from diffnas.lookup import lookup
-from diffnas.method import dense, drawn, entmax, gated, geometric, gradients, sigmoid, stopped
+from diffnas.method import annealed, dense, drawn, entmax, gated, geometric, gradients, sigmoid, stopped, supernets
 from diffnas.method.record import Method
 
 METHODS: dict[str, Method] = {
@@ -35,11 +36,13 @@ METHODS: dict[str, Method] = {
     "milenas": gradients.milenas,
     "milenas-2nd": gradients.milenas_2nd,
     "gdas": drawn.gdas,
+    "asap": annealed.asap,
     "gaea": geometric.gaea,
     "gaea-single": geometric.gaea_single,
     "darts-plus": stopped.darts_plus,
     "darts-plus-ranks": stopped.darts_plus_ranks,
     "fair-darts": sigmoid.fair_darts,
+    "darts-minus": supernets.darts_minus,
     "single-level-sigmoid": sigmoid.single_level_sigmoid,
 }
 
@@ -47,6 +50,13 @@ METHODS: dict[str, Method] = {
 def _option(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
     """What binds the options ``names`` of a function, all of them or none."""
     return lambda *values: partial(function, **dict(zip(names, values, strict=True))) if values else function
+
+
+def _scheduled(
+    function: Callable[..., Any], option: str, schedule: Callable[..., Any], *names: str
+) -> Callable[..., Any]:
+    """The same for one option that is a schedule with options ``names`` of its own."""
+    return lambda *values: partial(function, **{option: _option(schedule, *names)(*values)})
 
 
 def _whole(build: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,10 +74,16 @@ def _one(build: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *values: (build(*values),)
 
 
+def _auxiliary(weight: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """An auxiliary skip whose weight falls, from 1 or from the option."""
+    return lambda *values: {"auxiliary": _option(weight, "start")(*values)}
+
+
 # What the command line may name in place of a method's own component: text -> builder, options after a colon.
 COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
     "weighting": {
         "softmax": _option(weighting.softmax, "temperature"),
+        "annealed": _scheduled(weighting.softmax, "temperature", weighting.ANNEALING, "start", "factor"),
         "entmax": _option(weighting.entmax, "order"),
         "learned-entmax": weighting.LearnedEntmax,
         "gumbel": _option(weighting.gumbel, "temperature"),
@@ -100,9 +116,19 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "zero-one": _one(_option(regularizer.zero_one, "weight")),
         "path-of-chosen": _one(_option(regularizer.path_of_chosen, "weight")),
     },
+    "supernet": {
+        "none": dict,
+        "partial-channels": _whole(lambda share=4: {"share": share}),
+        "auxiliary-skip": _auxiliary(FADING),
+        "auxiliary-skip-cosine": _auxiliary(partial(schedule.cosine, start=1.0, stop=0.0)),
+        "auxiliary-skip-late-cosine": _auxiliary(partial(schedule.late_cosine, start=1.0, stop=0.0)),
+        "auxiliary-skip-constant": lambda weight=1.0: {"auxiliary": weight},
+        "skip-dropout": lambda rate=0.3: {"dropout": rate},
+    },
     "pruning": {
         "none": lambda: None,
         "exact-zero": _option(pruning.exact_zero, "start"),
+        "threshold": _option(pruning.threshold, "share"),
         "shut": _option(pruning.shut, "below"),
     },
     "stopping": {
@@ -131,7 +157,9 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
 
 
 def component(role: str, text: str) -> Any:
-    """A component from its text, such as ``entmax:3``; several regularizers or stopping rules are joined by commas.
+    """A component from its text, such as ``entmax:3``.
+
+    Several regularizers, changes of the supernet or stopping rules are joined by commas.
 
     Raises:
         ValueError: for a role or a name that is not in ``COMPONENTS``, or options it does not take.
@@ -143,9 +171,19 @@ def component(role: str, text: str) -> Any:
     '(group_sparsity(skip=0.2, rest=0.1), path_depth)'
     """
     table = lookup("component", role, COMPONENTS)
+    if role == "supernet":
+        return _changes(text, table)
     if role in ("regularizers", "stopping"):
         return tuple(part for each in text.split(",") for part in _build(role, each, table))
     return _build(role, text, table)
+
+
+def _changes(text: str, table: Mapping[str, Callable[..., Any]]) -> Changes:
+    parts = [_build("supernet", each, table) for each in text.split(",")]
+    names = [name for part in parts for name in part]
+    if len(set(names)) < len(names):
+        raise ValueError(f"supernet {text!r} changes one thing twice; name each change once.")
+    return Changes(**{name: option for part in parts for name, option in part.items()})
 
 
 def _build(role: str, text: str, table: Mapping[str, Callable[..., Any]]) -> Any:

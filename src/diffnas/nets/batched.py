@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from diffnas.nets.fused import Measured, Statistics, is_compiled, mixed_sums, update_running
 from diffnas.nets.links import Link, Outline, is_plain_norm, outline
 from diffnas.nets.links import links as read_links
+from diffnas.nets.passing import Passing
 from diffnas.space import CellGraph
 
 # A function that comes without types.
@@ -171,14 +172,17 @@ def _update(norms: Sequence[nn.BatchNorm2d | None], statistics: Statistics, meas
     update_running([norm for norm in norms if norm is not None], statistics, rows)
 
 
-def cell_values(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) -> list[Tensor | None]:
+def cell_values(
+    schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor, passing: Passing
+) -> list[Tensor | None]:
     """The value of every node of a cell; None for a node that nothing feeds.
 
     Args:
         schedule: what :func:`schedule` made of the cell's edges.
         graph: the cell's graph.
         inputs: what its input nodes are made of, ``(B, C', H', W')``.
-        mix: the mixing weights of its edges, ``(edges, ops)``.
+        mix: the mixing weights of its edges, ``(edges, columns)``.
+        passing: what passes by the operations.
     """
     known = _whole(schedule, graph, inputs)
     if known is not None:
@@ -188,14 +192,16 @@ def cell_values(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tenso
     prepare = zip(schedule.prepare, inputs, strict=True)
     values: list[Tensor | None] = [_prepared(module, links, x) for (module, links), x in prepare]
     terms = {target: _Terms() for target in range(graph.inputs, graph.nodes)}
+    seen: list[Tensor | None] = []
     for node in range(graph.nodes):
         if node >= graph.inputs:
             for source, place, op in schedule.others.get(node, []):
-                value = values[source]
+                value = seen[source]
                 if value is not None:
                     terms[node].append(op(value), place)
-            values.append(terms.pop(node).total(mix))
-        value = values[node]
+            values.append(passing.join(node, terms.pop(node).total(mix)))
+        value = passing.split(node, values[node])
+        seen.append(value)
         if value is not None:
             for kinds in schedule.shared.get(node, []):
                 _share(kinds, value, mix, terms)
@@ -240,14 +246,19 @@ def _prepared(module: nn.Module, links: tuple[Link, ...] | None, x: Tensor) -> T
 def _share(kinds: list[_Shared], x: Tensor, mix: Tensor, terms: dict[int, _Terms]) -> None:
     """Mix a node and its pools once for each target that has any of them."""
     targets = sorted({target for kind in kinds for target in kind.places})
-    tensors, measured = _pooled(kinds, x)
     places = [[kind.places.get(target) for kind in kinds] for target in targets]
     rows = [[0 if place is None else place[0] for place in row] for row in places]
     columns = [[0 if place is None else place[1] for place in row] for row in places]
-    weights = mix[rows, columns]
     absent = torch.tensor([[place is None for place in row] for row in places], device=mix.device)
+    weights = mix[rows, columns].masked_fill(absent, 0)
+    same = [k for k, kind in enumerate(kinds) if kind.module is None]
+    if len(same) > 1:  # a skip and an auxiliary skip: one look at the node for both
+        weights[:, same[0]] = weights[:, same].sum(1)
+        left = [k for k in range(len(kinds)) if k not in same[1:]]
+        kinds, weights = [kinds[k] for k in left], weights[:, left]
+    tensors, measured = _pooled(kinds, x)
     normed = [bool(kind.norms) for kind in kinds]
-    sums, statistics = mixed_sums(tensors, weights.masked_fill(absent, 0), normed=normed, measured=measured)
+    sums, statistics = mixed_sums(tensors, weights, normed=normed, measured=measured)
     for target, tensor in zip(targets, sums, strict=True):
         terms[target].added.append(tensor)
     pairs = [(norm, k) for k, kind in enumerate(kinds) for norm in kind.norms]

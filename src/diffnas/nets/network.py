@@ -135,7 +135,7 @@ class Network(nn.Module):
         classes: number of logits.
         in_channels: channels of the pictures. They may be of any size from 8x8.
         channels: channels of the first cell's nodes; None for the published number (``published_shape``).
-        depth: number of cells; None for the published number.
+        depth: number of cells; None for the published number, or for as many as the genotype has places.
         stem: "cifar", "cifar-half" (a quarter of the work) or "imagenet".
         auxiliary: whether to add the auxiliary head of DARTS, which runs in training mode only.
         factories: the user's own operations of the genotype, as the search space had them.
@@ -175,7 +175,12 @@ class Network(nn.Module):
         skeleton = genotype.skeleton
         usual_channels, usual_depth = published_shape(skeleton, stem)
         channels = usual_channels if channels is None else channels
-        depth = usual_depth if depth is None else depth
+        depth = (genotype.depth or usual_depth) if depth is None else depth
+        if genotype.depth not in (None, depth):
+            raise ValueError(
+                f"this genotype has a cell for each of {genotype.depth} places, and no network of {depth} cells. "
+                "Leave the depth out."
+            )
         places = plan(skeleton, _widths(genotype), channels, depth, stem)
         self.stem = Stem(skeleton, stem, in_channels, channels)
         self.cells = nn.ModuleList()

@@ -55,6 +55,28 @@ def draw_noise_from(net: nn.Module, generator: torch.Generator | None) -> None:
             module.generator = generator
 
 
+class DroppedSkip(nn.Module):
+    """A skip connection of which, in training, a share is dropped, element by element; P-DARTS (Chen et al., 2019).
+
+    The share is ``rate``; ``drop_skips`` sets it for a whole net. What is left is scaled up, as in ``nn.Dropout``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of the shape of ``x``."""
+        return F.dropout(x, self.rate, self.training) if self.rate else x
+
+
+def drop_skips(net: nn.Module, rate: float) -> None:
+    """Let every skip connection with dropout drop this share."""
+    for module in net.modules():
+        if isinstance(module, DroppedSkip):
+            module.rate = rate
+
+
 class Depthwise(nn.Module):
     """A depthwise convolution that keeps the resolution, or divides it by the stride; no bias."""
 

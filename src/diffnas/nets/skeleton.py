@@ -73,7 +73,7 @@ def plan(
         stem: what stands before the cells.
 
     Raises:
-        ValueError: for a kind of cell that has no width, or too few cells.
+        ValueError: for a kind of cell that has no width, too few cells, or a cell without a place in the net.
 
     >>> for cell in plan("darts", {"normal": 4, "reduce": 4}, channels=16, depth=3):
     ...     print(cell.kind, cell.before, cell.previous, cell.channels, cell.out)
@@ -102,6 +102,9 @@ def plan(
             )
         )
         before, previous, after_reduction = previous, out, place.reduces
+    lost = sorted(kind for kind in widths if kind.startswith("cell") and kind not in {cell.kind for cell in cells})
+    if lost:
+        raise ValueError(f"{lost[0]!r} has no place in a net of {depth} cells.")
     return tuple(cells)
 
 

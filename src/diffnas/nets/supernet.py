@@ -8,8 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.lookup import lookup
 from diffnas.nets import batched, ops
+from diffnas.nets.passing import Passing
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
 from diffnas.space import CellGraph, SearchSpace
@@ -21,16 +23,25 @@ ForwardBy = Literal["auto", "batched", "plain"]
 
 
 class MixedEdge(nn.Module):
-    """The operations still in play on one edge of one cell, by their column of alpha. ``none`` needs no module."""
+    """The operations still in play on one edge of one cell, by their column of alpha. ``none`` needs no module.
 
-    def __init__(self, space: SearchSpace, offered: Iterable[str], channels: int, stride: int) -> None:
+    An auxiliary skip stands behind the last column.
+    """
+
+    def __init__(
+        self, space: SearchSpace, offered: Iterable[str], channels: int, stride: int, changes: Changes = UNCHANGED
+    ) -> None:
         super().__init__()
         norm = space.skeleton == "darts"
         self.ops = nn.ModuleDict()
         for op in offered:
             if op != "none":
                 module = ops.build(op, channels, stride, affine=False, pool_norm=norm, factories=space.factories)
+                if changes.dropout is not None and op == "skip_connect" and type(module) is nn.Identity:
+                    module = ops.DroppedSkip()
                 self.ops[str(space.ops.index(op))] = module
+        if changes.auxiliary is not None:
+            self.ops[str(len(space.ops))] = ops.build("skip_connect", channels, stride, affine=False)
 
     def forward(self, x: Tensor, mix: tuple[Tensor, ...]) -> Value:
         """The weighted sum of the operations, ``(B, C, H, W)``; ``mix`` holds a scalar for each column."""
@@ -48,18 +59,21 @@ class MixedCell(nn.Module):
         space: the space the operations come from.
         graph: the graph of this kind of cell.
         cell: its place and channels.
+        changes: to what DARTS has.
     """
 
-    def __init__(self, space: SearchSpace, graph: CellGraph, cell: CellPlan) -> None:
+    def __init__(self, space: SearchSpace, graph: CellGraph, cell: CellPlan, changes: Changes = UNCHANGED) -> None:
         super().__init__()
         self.graph = graph
+        self.share = changes.share
         self.reduces = cell.reduces
         self.channels = cell.channels
         self.schedule: batched.CellSchedule | None = None
         self.inputs = preprocess(space.skeleton, cell, graph.inputs, affine=False)
         strides = [2 if cell.reduces and edge.source < graph.inputs else 1 for edge in graph.edges]
         self.edges = nn.ModuleList(
-            MixedEdge(space, offered, cell.channels, stride) for offered, stride in zip(graph.ops, strides, strict=True)
+            MixedEdge(space, offered, cell.channels // changes.share, stride, changes)
+            for offered, stride in zip(graph.ops, strides, strict=True)
         )
 
     def forward(self, older: Tensor, newer: Tensor, mix: Tensor, batch: bool = False) -> Tensor:
@@ -68,34 +82,37 @@ class MixedCell(nn.Module):
         Args:
             older: the output of the cell before the previous one.
             newer: the output of the previous cell.
-            mix: the weights of the edges of this kind of cell, ``(edges, ops)``.
+            mix: the weights of the edges of this kind of cell, ``(edges, columns)``.
             batch: whether to take the operations of a node together, in training mode.
         """
         sources = (newer,) if self.graph.inputs == 1 else (older, newer)
-        values = self._batched(sources, mix) if batch and self.training else self._plain(sources, mix)
+        batch = batch and self.training
+        passing = Passing(self.graph, self.share, halves=self.reduces, weights=mix[:, -1], fused=batch)
+        values = self._batched(sources, mix, passing) if batch else self._plain(sources, mix, passing)
         return self._join([values[node] for node in self.graph.output], values[0])
 
-    def _plain(self, sources: Sequence[Tensor], mix: Tensor) -> list[Value]:
+    def _plain(self, sources: Sequence[Tensor], mix: Tensor, passing: Passing) -> list[Value]:
         """The value of every node, one operation after the other."""
-        inputs = [prepare(source) for prepare, source in zip(self.inputs, sources, strict=True)]
+        values: list[Value] = [prepare(source) for prepare, source in zip(self.inputs, sources, strict=True)]
+        seen = [passing.split(node, value) for node, value in enumerate(values)]
         rows = [row.unbind() for row in mix.unbind()]
-        values: list[Value] = list(inputs)
         for node in range(self.graph.inputs, self.graph.nodes):
             total: Value = None
             for row in self.graph.incoming(node):
-                value = values[self.graph.edges[row].source]
+                value = seen[self.graph.edges[row].source]
                 term = None if value is None else self.edges[row](value, rows[row])
                 if term is not None:
                     total = term if total is None else total + term
-            values.append(total)
+            values.append(passing.join(node, total))
+            seen.append(passing.split(node, values[node]))
         return values
 
-    def _batched(self, sources: Sequence[Tensor], mix: Tensor) -> list[Value]:
+    def _batched(self, sources: Sequence[Tensor], mix: Tensor, passing: Passing) -> list[Value]:
         """The same values, the operations of a node taken together."""
         edges = [edge.ops for edge in self.edges if isinstance(edge, MixedEdge)]
         if self.schedule is None:
             self.schedule = batched.schedule(self.graph, self.inputs, edges)
-        return batched.cell_values(self.schedule, self.graph, sources, mix)
+        return batched.cell_values(self.schedule, self.graph, sources, mix, passing)
 
     def _join(self, outputs: list[Value], like: Value) -> Tensor:
         if any(value is None for value in outputs):
@@ -126,9 +143,14 @@ class Supernet(nn.Module):
             can be differentiated again. The attribute of this name may be set at any time.
         recompute: keep nothing of the inside of a cell, and compute it again in the backward pass: the same results
             for less memory and more time. The attribute of this name may be set at any time, too.
+        changes: to what DARTS has.
+
+    Attributes:
+        columns: how many mixing weights an edge has: those of its operations, then one for an auxiliary skip, then
+            one for the channels that pass by, if there are; :func:`diffnas.components.changes.weave` makes them.
 
     Raises:
-        ValueError: for an operation, a stem or a number of cells that no net can be built from.
+        ValueError: for an operation, a stem, channels or a number of cells that no net can be built from.
 
     >>> from diffnas.space import nas_bench_201
     >>> supernet = Supernet(nas_bench_201, classes=10, channels=4, depth=5)
@@ -147,6 +169,7 @@ class Supernet(nn.Module):
         stem: StemKind = "cifar",
         forward_by: ForwardBy = "auto",
         recompute: bool = False,
+        changes: Changes = UNCHANGED,
     ) -> None:
         super().__init__()
         lookup("forward_by", forward_by, dict.fromkeys(("auto", "batched", "plain")))
@@ -154,19 +177,25 @@ class Supernet(nn.Module):
         self.recompute = recompute
         self.space = space
         channels = space.channels if channels is None else channels
+        if channels % changes.share:
+            raise ValueError(
+                f"one in {changes.share} of {channels} channels is no whole number; take a multiple of "
+                f"{changes.share} as channels, or another share (--supernet partial-channels:2)."
+            )
+        self.columns = len(space.ops) + (changes.auxiliary is not None) + (changes.share > 1)
         widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
         self.plan = plan(space.skeleton, widths, channels, space.depth if depth is None else depth, stem)
         self.stem = Stem(space.skeleton, stem, in_channels, channels)
         self.cells = nn.ModuleList(
             ResidualBlock(cell.previous, cell.channels)
             if cell.kind is None
-            else MixedCell(space, space.cells[cell.kind], cell)
+            else MixedCell(space, space.cells[cell.kind], cell, changes)
             for cell in self.plan
         )
         self.head = head(space.skeleton, self.plan[-1].out, classes)
 
     def forward(self, x: Tensor, mix: Tensor) -> Tensor:
-        """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, ops)``."""
+        """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)``."""
         # Cast last: the weights are made in float32 even where activations are in half precision.
         mix = mix.to(x.dtype)
         batch = (
@@ -186,7 +215,7 @@ class Supernet(nn.Module):
         return logits
 
     def prune_(self, keep: Tensor) -> None:
-        """Free the modules of every operation that is no longer kept, in every cell of its kind.
+        """Free the modules of every operation that is no longer kept, in every cell of its kind; all else stays.
 
         Args:
             keep: ``(edges, ops)``, bool. What is gone cannot come back.
@@ -198,5 +227,5 @@ class Supernet(nn.Module):
                 cell.schedule = None
                 for edge, row in zip(cell.edges, kept[self.space.rows[planned.kind]], strict=True):
                     assert isinstance(edge, MixedEdge)
-                    for column in [name for name in edge.ops if not row[int(name)]]:
+                    for column in [name for name in edge.ops if int(name) < len(row) and not row[int(name)]]:
                         del edge.ops[column]

@@ -1,0 +1,6 @@
+"""Tables of cells that others have trained: looking a cell up takes milliseconds, training it takes hours. No torch."""
+
+from diffnas.tables.files import load, save
+from diffnas.tables.record import Entry, Table, Twin
+
+__all__ = ["Entry", "Table", "Twin", "load", "save"]

@@ -1,0 +1,152 @@
+"""Changed supernets against cells written out by hand."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffnas.components.changes import Changes, weave
+from diffnas.components.schedule import Moment
+from diffnas.nets.ops import DroppedSkip, FactorizedReduce, drop_skips
+from diffnas.nets.passing import shuffled
+from diffnas.nets.skeleton import plan
+from diffnas.nets.supernet import MixedCell, Supernet
+from diffnas.space import darts, nas_bench_201
+
+START = Moment(epoch=0, step=0, epochs=1, steps=1)
+
+
+def size(net: nn.Module) -> int:
+    return sum(weight.numel() for weight in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [(Changes(share=4), 299_578), (Changes(auxiliary=1.0), 1_971_578), (Changes(dropout=0.3), 1_930_618)],
+    ids=str,
+)
+def test_changed_supernets_have_the_sizes_of_the_released_code(changes: Changes, expected: int):
+    with torch.device("meta"):
+        assert size(Supernet(darts, classes=10, changes=changes)) == expected
+
+
+@pytest.mark.parametrize("depth", [5, 11, 17])
+def test_deeper_supernets_have_the_sizes_of_the_released_code(depth: int):
+    with torch.device("meta"):
+        assert size(Supernet(darts, classes=10, depth=depth)) == {5: 1_275_834, 11: 2_585_146, 17: 3_894_202}[depth]
+
+
+def cell(changes: Changes, *, reduces: bool) -> tuple[MixedCell, Tensor, list[Tensor], Tensor]:
+    """A cell of the DARTS space, its weights, what its input nodes hold, and its output."""
+    torch.manual_seed(0)
+    widths = {"normal": 4, "reduce": 4}
+    planned = plan("darts", widths, 8, 3)[1 if reduces else 0]
+    graph = darts.cells[planned.kind]
+    made = MixedCell(darts, graph, planned, changes).double()
+    columns = len(darts.ops) + (changes.auxiliary is not None) + (changes.share > 1)
+    mix = torch.rand(len(graph.edges), columns, dtype=torch.float64)
+    older, newer = torch.randn(2, 3, 24, 5, 5, dtype=torch.float64)
+    if reduces:
+        newer = torch.randn(3, 32, 5, 5, dtype=torch.float64)
+    inputs = [prepare(x) for prepare, x in zip(made.inputs, (older, newer), strict=True)]
+    return made, mix, inputs, made(older, newer, mix)
+
+
+def operations(made: MixedCell, mix: Tensor, row: int, x: Tensor) -> Tensor:
+    """The weighted sum of the eight operations of an edge, ``none`` being zeros."""
+    edge = made.edges[row]
+    return torch.stack([mix[row, column] * edge.ops[str(column)](x) for column in range(1, 8)]).sum(0)
+
+
+@pytest.mark.parametrize("reduces", [False, True], ids=["normal", "reduce"])
+def test_partial_channels_are_those_of_a_cell_built_by_hand(reduces: bool):
+    made, mix, values, output = cell(Changes(share=4), reduces=reduces)
+    channels = values[0].shape[1]
+    # Channel c goes to (c mod C/K) K + c div (C/K).
+    place = [(c % (channels // 4)) * 4 + c // (channels // 4) for c in range(channels)]
+    for node in range(2, 6):
+        total = torch.tensor(0.0)
+        for row in made.graph.incoming(node):
+            source = made.graph.edges[row].source
+            first, rest = values[source][:, : channels // 4], values[source][:, channels // 4 :]
+            if reduces and source < 2:
+                rest = F.max_pool2d(F.pad(rest, (0, 1, 0, 1), value=-torch.inf), 2)
+            # The strength of the edge is in the weights of its operations already.
+            joined = torch.cat([operations(made, mix, row, first), mix[row, 8] * rest], dim=1)
+            edge = torch.empty_like(joined)
+            edge[:, place] = joined
+            total = total + edge
+        values.append(total)
+    torch.testing.assert_close(output, torch.cat(values[2:], dim=1), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("reduces", [False, True], ids=["normal", "reduce"])
+def test_an_auxiliary_skip_is_added_to_every_edge(reduces: bool):
+    made, mix, values, output = cell(Changes(auxiliary=1.0), reduces=reduces)
+    for node in range(2, 6):
+        terms = []
+        for row in made.graph.incoming(node):
+            source = made.graph.edges[row].source
+            halves = reduces and source < 2
+            auxiliary = made.edges[row].ops["8"]
+            assert type(auxiliary) is (FactorizedReduce if halves else nn.Identity)
+            assert auxiliary is not made.edges[row].ops["3"]
+            skipped = auxiliary(values[source]) if halves else values[source]
+            terms.append(operations(made, mix, row, values[source]) + mix[row, 8] * skipped)
+        values.append(torch.stack(terms).sum(0))
+    torch.testing.assert_close(output, torch.cat(values[2:], dim=1), rtol=1e-10, atol=1e-10)
+
+
+def test_only_skips_that_keep_the_resolution_are_dropped():
+    net = Supernet(darts, classes=10, channels=4, depth=3, changes=Changes(dropout=0.5))
+    skips = [
+        (planned.reduces and edge.source < 2, mixed.ops["3"])
+        for made, planned in zip(net.cells, net.plan, strict=True)
+        for edge, mixed in zip(made.graph.edges, made.edges, strict=True)
+    ]
+    assert all(type(skip) is (FactorizedReduce if halves else DroppedSkip) for halves, skip in skips)
+
+
+def test_dropped_skips_lose_their_share_and_keep_their_mean():
+    torch.manual_seed(0)
+    skip = nn.Sequential(DroppedSkip())
+    x = torch.ones(1, 10, 100, 100)
+    assert skip(x) is x
+    drop_skips(skip, 0.4)
+    dropped = skip(x)
+    assert dropped.unique().tolist() == [0.0, pytest.approx(1 / 0.6)]
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.4, abs=0.01)
+    assert torch.equal(skip.eval()(x), x)
+
+
+def test_what_stands_beside_the_operations_is_never_pruned():
+    net = Supernet(nas_bench_201, classes=10, channels=4, depth=3, changes=Changes(share=2, auxiliary=1.0))
+    net.prune_(torch.zeros(6, 5, dtype=torch.bool))
+    assert all(list(edge.ops) == ["5"] for made in net.cells if isinstance(made, MixedCell) for edge in made.edges)
+
+
+def test_woven_weights_leave_the_gradient_of_the_others_alone():
+    mix = torch.rand(6, 5, requires_grad=True)
+    whole = weave(mix, Changes(auxiliary=0.3, share=2), START)
+    assert torch.equal(whole[:, :5], mix)
+    assert whole[0, 5:].tolist() == [pytest.approx(0.3), 1.0]
+    whole.sum().backward()
+    assert torch.equal(mix.grad, torch.ones(6, 5))
+    assert weave(mix, Changes(), START) is mix
+
+
+def test_shuffling_is_that_of_torch():
+    x = torch.randn(2, 12, 3, 4)
+    for groups in (2, 3, 4):
+        assert torch.equal(shuffled(*x.tensor_split((12 // groups,), dim=1)), F.channel_shuffle(x, groups))
+
+
+def test_channels_that_cannot_be_shared_out_are_refused():
+    with pytest.raises(ValueError, match="one in 4 of 6 channels is no whole number; take a multiple of 4"):
+        Supernet(darts, classes=10, channels=6, depth=3, changes=Changes(share=4))
+
+
+@pytest.mark.parametrize("share", [0, -1, 2.5])
+def test_a_share_is_a_whole_number(share):
+    with pytest.raises(ValueError, match="whole number from 1 on"):
+        Changes(share=share)
