@@ -5,6 +5,9 @@
 As `supernet_step.py`, with one difference: every contender is a process of its own, so that each has the setting for
 freed memory that it would have. A plain supernet has the C library's, which gives it back to the system; a search of
 ours keeps it. The processes take their steps in turn and hold their memory all along.
+
+Which operations are left is drawn at random, and with few of them the draw decides how many are convolutions. With
+several seeds each is a contender, and a line more has the mean of their seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from statistics import fmean
 
 import torch
 from common import allocate, interleaved, machine, table
@@ -28,17 +32,17 @@ def arguments() -> argparse.Namespace:
     add_sizes(parser, batch=16, threads=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--survivors", nargs="*", default=[], help="operations left on an edge, or late")
-    parser.add_argument("--seed", type=int, default=0, help="decides the survivors")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each decides the survivors anew")
     return parser.parse_args()
 
 
-def serve(pipe: Connection, options: argparse.Namespace, way: str, pattern: str) -> None:
+def serve(pipe: Connection, options: argparse.Namespace, way: str, pattern: str, seed: int) -> None:
     """Be a contender: take a step whenever asked, and answer with its loss."""
     torch.set_num_threads(options.threads)
     allocate("kept" if way == OURS else "default")
     space = SPACES[options.space]
     settings = settings_of(space, batch=options.batch, channels=options.channels, cells=options.cells)
-    keep = survivors(space, pattern, options.seed)
+    keep = survivors(space, pattern, seed)
     each = contender(way, space, settings, keep, size=options.size)
     loss, _ = each.gradients()
     pipe.send(float(loss))
@@ -53,16 +57,20 @@ def main() -> None:
     spawn = multiprocessing.get_context("spawn")
     steps: dict[str, Callable[[], object]] = {}
     pipes, losses = [], {}
-    for way, pattern in [(PLAIN, "all"), *((OURS, pattern) for pattern in dict.fromkeys(["all", *options.survivors]))]:
-        name = way if pattern == "all" else f"{way}, {pattern} left"
+    drawn = {f"{OURS}, {pattern} left": pattern for pattern in options.survivors if pattern != "all"}
+    many = [(f"{name}, seed {seed}", OURS, drawn[name], seed) for name in drawn for seed in options.seeds]
+    for name, way, pattern, seed in [(PLAIN, PLAIN, "all", 0), (OURS, OURS, "all", 0), *many]:
         pipe, far = spawn.Pipe()
-        spawn.Process(target=serve, args=(far, options, way, pattern), daemon=True).start()
+        spawn.Process(target=serve, args=(far, options, way, pattern, seed), daemon=True).start()
         losses[name] = pipe.recv()
         pipes.append(pipe)
         steps[name] = lambda pipe=pipe: (pipe.send(True), pipe.recv())
     if abs(losses[OURS] - losses[PLAIN]) > 1e-3 * losses[PLAIN]:
         raise SystemExit(f"the contenders compute different things: losses {losses[PLAIN]:.6f}, {losses[OURS]:.6f}.")
     seconds = interleaved(steps, rounds=options.rounds)
+    for name in drawn:
+        each = [seconds[f"{name}, seed {seed}"] for seed in options.seeds]
+        seconds[f"{name}, mean of {len(each)}"] = [fmean(turn) for turn in zip(*each, strict=True)]
     for pipe in pipes:
         pipe.send(False)
     space = SPACES[options.space]

@@ -184,7 +184,7 @@ def cell_values(
         mix: the mixing weights of its edges, ``(edges, columns)``.
         passing: what passes by the operations.
     """
-    known = _whole(schedule, graph, inputs)
+    known = _whole(schedule, graph, inputs) if passing.share == 1 else None
     if known is not None:
         from diffnas.nets import whole  # needs Numba
 

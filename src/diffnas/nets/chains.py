@@ -83,13 +83,13 @@ Factors = tuple[Any, Any, Any]
 
 def through(chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor], x: Tensor) -> Passed:
     """Put x, channels last, through chains of links with these weights, up to the last batch norm of each."""
-    results, mean, variance = _first(chains, weights, x).forward()
-    which = _longer(chains)
+    which, by_link = _longer(chains), _by_link(chains, weights)
+    results, mean, variance = _first(chains, by_link, x).forward()
     inner, inner_mean, inner_variance = [results[n] for n in which], mean[which], variance[which]
     before = Normalized(inner_mean, 1 / np.sqrt(inner_variance + EPS))
     if which:
         results = list(results)
-        last, mean[which], variance[which] = _second(chains, weights, inner, before).forward()
+        last, mean[which], variance[which] = _second(chains, by_link, inner, before).forward()
         for n, result in zip(which, last, strict=True):
             results[n] = result
     return Passed(results, mean, variance, inner, before, inner_variance)
@@ -109,12 +109,12 @@ def back(
 
     Those for the weights are an empty list if they are not wanted: if nothing is to ``learn``.
     """
-    which = _longer(chains)
+    which, by_link = _longer(chains), _by_link(chains, weights)
     outputs, sent, factors = list(passed.results), list(grads), list(factors)
     found: list[list[list[Tensor]]] = [[] for _ in chains]
     if which:
         mean, rate = passed.before
-        part = _second(chains, weights, passed.inner, passed.before).backward(
+        part = _second(chains, by_link, passed.inner, passed.before).backward(
             [outputs[n] for n in which], [sent[n] for n in which], _stacked([factors[n] for n in which]), learn=learn
         )
         pixels = passed.inner[0].numel() // passed.inner[0].shape[1]
@@ -123,14 +123,15 @@ def back(
         for k, n in enumerate(which):
             found[n] = [part.weights[k]]
             sent[n], outputs[n], factors[n] = part.inputs[k], passed.inner[k], (rate[k], slope[k], shift[k])
-    part = _first(chains, weights, x).backward(outputs, sent, _stacked(factors), learn=learn)
+    part = _first(chains, by_link, x).backward(outputs, sent, _stacked(factors), learn=learn)
     flat: list[Tensor] = []
     if not learn:
         return part.inputs[0], flat
     for chain, first, others in zip(chains, part.weights, found, strict=True):
         for link, gradients in zip(chain, [first, *others], strict=True):
             flat += gradients
-            if link.bias is not None:
+            if link.count > len(gradients):
+                assert link.bias is not None
                 flat.append(torch.zeros_like(link.bias))
     return part.inputs[0], flat
 
@@ -174,19 +175,25 @@ def _longer(chains: Sequence[tuple[Link, ...]]) -> list[int]:
     return [n for n, chain in enumerate(chains) if len(chain) == 2]
 
 
-def _by_link(chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor]) -> list[list[list[Tensor]]]:
-    """The convolutions' weights, without biases, by chain and link."""
-    left = iter(weights)
-    return [[[next(left) for _ in range(link.count)][: len(link.modules)] for link in chain] for chain in chains]
+# The convolutions' weights, without biases, by chain and link.
+ByLink = list[list[list[Tensor]]]
 
 
-def _first(chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor], x: Tensor) -> Stage:
-    by_link = _by_link(chains, weights)
+def _by_link(chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor]) -> ByLink:
+    found, at = [], 0
+    for chain in chains:
+        by_link = []
+        for link in chain:
+            by_link.append(list(weights[at : at + len(link.modules)]))
+            at += link.count
+        found.append(by_link)
+    return found
+
+
+def _first(chains: Sequence[tuple[Link, ...]], by_link: ByLink, x: Tensor) -> Stage:
     return Stage([chain[0].geometry for chain in chains], [links[0] for links in by_link], [x] * len(chains))
 
 
-def _second(
-    chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor], inner: Sequence[Tensor], before: Normalized
-) -> Stage:
-    by_link, which = _by_link(chains, weights), _longer(chains)
+def _second(chains: Sequence[tuple[Link, ...]], by_link: ByLink, inner: Sequence[Tensor], before: Normalized) -> Stage:
+    which = _longer(chains)
     return Stage([chains[n][1].geometry for n in which], [by_link[n][1] for n in which], inner, before)

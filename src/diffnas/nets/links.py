@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -64,7 +64,7 @@ class Link:
         weights: list[Tensor] = [module.weight for module in self.modules]
         return weights if self.bias is None else [*weights, self.bias]
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many tensors the convolutions learn."""
         return len(self.modules) + (self.bias is not None)

@@ -158,7 +158,8 @@ class ResidualBlock(nn.Module):
         out = x
         for conv in self.convs:
             out = chained(conv, out) if fast and self.training else conv(out)
-        return out + self.shortcut(x)
+        beside: Tensor = self.shortcut(x)
+        return out + beside
 
 
 def preprocess(skeleton: Skeleton, cell: CellPlan, inputs: int, *, affine: bool) -> nn.ModuleList:

@@ -163,6 +163,14 @@ def _spread(grads: Sequence[Tensor], inputs: Sequence[Tensor], scale: Any, slope
 
 
 def combine(like: Tensor, table: Any, scale: Any, shift: Any) -> list[Tensor]:
+    """Weighted sums, tensors of the shape of ``like``: by channel, shift + the sum of scales times tensors.
+
+    Args:
+        like: ``(B, C, H, W)``, channels last.
+        table: the addresses of tensors of this shape, ``(T, K)``; 0 for none.
+        scale: ``(T, K, C)``.
+        shift: ``(T, C)``.
+    """
     results = [torch.empty_like(like) for _ in table]
     factors = scale.astype(np.float32), shift.astype(np.float32)
     _run(compiled.combine, len(like), addresses(results), table, *factors, like[0].numel())
@@ -174,4 +182,5 @@ def _run(kernel: Callable[..., None], pictures: int, *arguments: Any) -> None:
 
 
 def addresses(tensors: Sequence[Tensor]) -> Any:
+    """Where the numbers of tensors are."""
     return np.array([x.data_ptr() for x in tensors], np.int64)

@@ -91,7 +91,7 @@ class _Node:
         normed: which of these go through a batch norm first.
         chains: its convolutions.
         pools: its pools.
-        skips: the nodes that it is itself mixed into, and with which weights.
+        skips: the nodes that it is itself mixed into.
     """
 
     slots: list[int] = field(default_factory=list)
@@ -99,7 +99,7 @@ class _Node:
     normed: list[bool] = field(default_factory=list)
     chains: list[_Chains] = field(default_factory=list)
     pools: list[_Pools] = field(default_factory=list)
-    skips: list[tuple[int, Place]] = field(default_factory=list)
+    skips: set[int] = field(default_factory=set)
 
     def feed(self, slot: int, place: Place, normed: bool) -> None:
         self.slots.append(slot)
@@ -173,7 +173,7 @@ class _Planner:
             if kind.module is None:
                 for target, place in kind.places.items():
                     self.nodes[target].feed(node, place, False)
-                    self.nodes[node].skips.append((target, place))
+                    self.nodes[node].skips.add(target)
             else:
                 modules.append(kind.module)
                 pools.append(kind)
@@ -434,7 +434,8 @@ class _Back:
         for k, slot in enumerate(slots):
             self.slope[slot] += slope[k]
             self.shift[slot] += shift[k]
-            self.scale[slot, node] = scale[k]
+            # An auxiliary skip stands beside a skip: one slot, mixed twice.
+            self.scale[slot, node] = self.scale.get((slot, node), 0) + scale[k]
         return products
 
     def leave(self, node: int) -> None:
@@ -442,12 +443,9 @@ class _Back:
         steps = self.plan.nodes[node]
         ones = np.ones(self.plan.channels)
         sent = [(self.grads[node], ones)] if node in self.grads else []
-        for pools in reversed(steps.pools):
-            sent.append((self._pooled(node, pools), ones))
-        for group in reversed(steps.chains):
-            sent.append((self._convolved(node, group), ones))
-        for target, _ in steps.skips:
-            sent.append((self.grads[target], self.scale[node, target]))
+        sent += [(self._pooled(node, pools), ones) for pools in steps.pools]
+        sent += [(self._convolved(node, group), ones) for group in reversed(steps.chains)]
+        sent += [(self.grads[target], self.scale[node, target]) for target in sorted(steps.skips)]
         if len(sent) == 1 and sent[0][1] is ones:
             self.grads[node] = sent[0][0]
         elif sent:

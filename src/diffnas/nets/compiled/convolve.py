@@ -141,7 +141,7 @@ def _project(branch: Branch, shape: Shape, y: int, d: int, nothing: int, point: 
 def _is_alone(table: Table, k: int) -> bool:
     """Whether a branch slides no kernel and shares its input with no other: it then needs no buffered picture."""
     last = k + 1 == len(table) or table[k + 1, 5]
-    return table[k, 5] and last and (table[k, 0] == POINTWISE or table[k, 0] == PAIRS)
+    return bool(table[k, 5]) and bool(last) and (table[k, 0] == POINTWISE or table[k, 0] == PAIRS)
 
 
 @compiled
