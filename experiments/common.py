@@ -3,7 +3,6 @@
 A script in a folder beside this file imports it after ``sys.path.insert(1, str(Path(__file__).parents[1]))``.
 """
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -42,12 +41,6 @@ def trace(run: Path) -> list[dict[str, Any]]:
     """The epochs of a run; none for a cell that was not searched."""
     path = run / "trace.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def tabular(path: Path) -> dict[str, float]:
-    """Accuracies by cell, from a CSV file with the columns ``arch,cifar10_test_200``."""
-    with path.open() as file:
-        return {arch: float(value) for arch, value in list(csv.reader(file))[1:]}
 
 
 def short(genotype: Genotype) -> str:
