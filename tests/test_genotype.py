@@ -462,7 +462,8 @@ def test_genotypes_need_no_torch():
 
 WIDE = cell(
     ("skip_connect", 0, 2), ("sep_conv_3x3", 0, 2), ("skip_connect", 1, 2), ("sep_conv_3x3", 2, 3),
-    ("sep_conv_3x3", 1, 4), ("skip_connect", 0, 5), ("skip_connect", 1, 5), ("skip_connect", 2, 5), ("skip_connect", 3, 5),
+    ("sep_conv_3x3", 1, 4),
+    *(("skip_connect", source, 5) for source in range(4)),
 )  # fmt: skip
 SKIPS = cell(*(("skip_connect", source, target) for target in range(2, 6) for source in (0, 1)))
 OWN = Genotype(skeleton="darts", cells={"cell0": WIDE, "cell1": SOUND, "cell2": SKIPS})

@@ -101,7 +101,7 @@ light = {}
 for name in ("diffnas", "diffnas.space", "diffnas.genotype", "diffnas.lookup", "diffnas.sources"):
     __import__(name)
     light[name] = "torch" in sys.modules
-import numpy, rich.style, torch  # rich draws a number of Python's when it is imported; that is not ours
+import lightning_fabric, numpy, rich.style, torch  # what these do when they are imported is not ours
 random.seed(1); numpy.random.seed(1); torch.manual_seed(1)
 before = lambda: (
     hash(random.getstate()), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist(),

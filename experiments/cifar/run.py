@@ -7,17 +7,19 @@ and what is done is left alone, so the command can be given again, or in two ter
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import searched, trained
+
 from diffnas.components.discretize import strongest_inputs
-from diffnas.data import DataSet, load, subsample
-from diffnas.engine.evaluate import evaluate
-from diffnas.engine.search import search
+from diffnas.data import load, subsample
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
-from diffnas.genotype import Genotype, read, save
-from diffnas.method import METHODS
+from diffnas.genotype import Genotype, save
+from diffnas.method import METHODS, Method
 from diffnas.recipes import RECIPES
 from diffnas.space import darts
 
@@ -30,23 +32,9 @@ def random_cell(seed: int) -> Genotype:
     return strongest_inputs(torch.rand(keep.shape, generator=torch.Generator().manual_seed(seed)), keep, darts)
 
 
-def searched(data: DataSet, name: str, seed: int, epochs: int, out: Path) -> Genotype:
-    """The cell that a method finds."""
-    if not (out / "genotype.json").exists():
-        method = METHODS[name]
-        settings = settle(SearchSettings, method.settings, RECIPE.search, {"seed": seed, "epochs": epochs})
-        resume = (out / "run.json").exists()
-        search(data, space=darts, method=method, settings=settings, out=out, resume=resume, device="cpu")
-    return read(out / "genotype.json")
-
-
-def trained(genotype: Genotype, data: DataSet, epochs: int, out: Path) -> None:
-    """Train a cell's network, all of them in the same way and from the same seed."""
-    if not (out / "result.json").exists():
-        settings = settle(EvaluateSettings, RECIPE.evaluate, {"epochs": epochs})
-        resume = (out / "run.json").exists()
-        result = evaluate(genotype, data, settings=settings, out=out, resume=resume, device="cpu")
-        print(f"{out}: test accuracy {result.accuracy:.4f}", flush=True)
+def settings(seed: int, epochs: int, method: Method) -> SearchSettings:
+    """The settings of a search."""
+    return settle(SearchSettings, method.settings, RECIPE.search, {"seed": seed, "epochs": epochs})
 
 
 def main() -> None:
@@ -64,16 +52,19 @@ def main() -> None:
     # One thread: the last digits depend on it, and two processes side by side use two cores better.
     torch.set_num_threads(1)
     data = subsample(load(options.data, data_dir=options.data_dir), RECIPE.train, None)
+    training = settle(EvaluateSettings, RECIPE.evaluate, {"epochs": options.train_epochs})
     for seed in options.seeds:
         for name in options.methods:
             out = options.out / f"{name}-{seed}"
-            genotype = searched(data, name, seed, options.epochs, out)
-            trained(genotype, data, options.train_epochs, out / "evaluation")
+            method = METHODS[name]
+            chosen = settings(seed, options.epochs, method)
+            genotype = searched(data, space=darts, method=method, settings=chosen, out=out)
+            trained(genotype, data, training, out / "evaluation")
     for seed in options.random:
         out = options.out / f"random-{seed}"
         out.mkdir(parents=True, exist_ok=True)
         save(random_cell(seed), out / "genotype.json")
-        trained(random_cell(seed), data, options.train_epochs, out / "evaluation")
+        trained(random_cell(seed), data, training, out / "evaluation")
 
 
 if __name__ == "__main__":

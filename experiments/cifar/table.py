@@ -5,8 +5,11 @@ python experiments/cifar/table.py --runs runs/cifar10
 
 import argparse
 import json
+import sys
 from pathlib import Path
-from typing import Any
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import finished, trace
 
 from diffnas.genotype import Genotype, read, to_text
 
@@ -20,7 +23,7 @@ def counts(genotype: Genotype) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True)
-    runs = parser.parse_args().runs
+    runs = finished(parser.parse_args().runs)
 
     print(
         "| cell | connections | skips | convolutions | edges left empty | live ops at the end | s/epoch first, last ",
@@ -29,11 +32,8 @@ def main() -> None:
     print("| supernet MACs first, last | network parameters | test accuracy |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     texts, live = [], []
-    for path in sorted(runs.glob("*/genotype.json")):
-        run, genotype = path.parent, read(path)
-        lines: list[dict[str, Any]] = []
-        if (run / "trace.jsonl").exists():
-            lines = [json.loads(line) for line in (run / "trace.jsonl").read_text().splitlines()]
+    for run in runs:
+        genotype, lines = read(run / "genotype.json"), trace(run)
         empty = 28 - len({(k, c.source, c.target) for k, cell in genotype.cells.items() for c in cell.connections})
         row = f"| {run.name} | {counts(genotype)} | {empty} "
         if lines:

@@ -7,12 +7,15 @@ is done is left alone. The benchmark's table is not read here: ``table.py`` look
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import searched, trace
+
 from diffnas.data import load, subsample
-from diffnas.engine.search import search
 from diffnas.engine.settings import SearchSettings, settle
 from diffnas.method import METHODS
 from diffnas.recipes import RECIPES
@@ -34,16 +37,11 @@ def main() -> None:
     for seed in options.seeds:
         for name in options.methods:
             out = options.out / f"{name}-{seed}"
-            if (out / "genotype.json").exists():
-                continue
             method = METHODS[name]
             settings = settle(SearchSettings, method.settings, recipe.search, {"seed": seed})
-            resume = (out / "run.json").exists()
-            result = search(
-                data, space=SPACES[recipe.space], method=method, settings=settings, out=out, resume=resume, device="cpu"
-            )
-            seconds = sum(line["seconds"] for line in result.trace)
-            print(f"{out.name}: {len(result.trace)} epochs in {seconds:.0f} s", flush=True)
+            searched(data, space=SPACES[recipe.space], method=method, settings=settings, out=out)
+            seconds = [line["seconds"] for line in trace(out)]
+            print(f"{out.name}: {len(seconds)} epochs in {sum(seconds):.0f} s", flush=True)
 
 
 if __name__ == "__main__":

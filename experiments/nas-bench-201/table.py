@@ -8,24 +8,19 @@ with ``none`` left out.
 """
 
 import argparse
-import json
+import sys
 from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev
 
 import torch
 
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import finished, short, trace
+
 from diffnas import tables
 from diffnas.components.discretize import winners
-from diffnas.genotype import Genotype
-from diffnas.space import NAS_BENCH_201_OPS, nas_bench_201
-
-
-def short(genotype: Genotype) -> str:
-    """The ops of edges 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2, a digit each: 0 none, 1 skip, 2 1x1, 3 3x3, 4 pool."""
-    ops = {(c.source, c.target): c.op for c in genotype.cells["normal"].connections}
-    edges = nas_bench_201.cells["normal"].edges
-    return "".join(str(NAS_BENCH_201_OPS.index(ops.get((e.source, e.target), "none"))) for e in edges)
+from diffnas.space import nas_bench_201
 
 
 def agreement(cells: list[str]) -> float:
@@ -41,11 +36,11 @@ def main() -> None:
     table = tables.load(options.table)
 
     groups: dict[str, list[dict[str, object]]] = {}
-    for run in sorted(options.runs.glob("*/genotype.json")):
-        lines = [json.loads(line) for line in (run.parent / "trace.jsonl").read_text().splitlines()]
+    for run in finished(options.runs):
+        lines = trace(run)
         mix, keep = torch.tensor(lines[-1]["mix"]), torch.tensor(lines[-1]["keep"])
         row: dict[str, object] = {
-            "seed": run.parent.name.rsplit("-", 1)[1],
+            "seed": run.name.rsplit("-", 1)[1],
             "first": lines[0]["seconds"],
             "last": lines[-1]["seconds"],
             "total": sum(line["seconds"] for line in lines),
@@ -56,7 +51,7 @@ def main() -> None:
             found = winners(mix, keep, nas_bench_201, none=none)
             entry = table.lookup(found, "cifar10_test_200")
             row |= {name: short(found), f"{name}_accuracy": entry.accuracy, f"{name}_rank": entry.rank}
-        groups.setdefault(run.parent.name.rsplit("-", 1)[0], []).append(row)
+        groups.setdefault(run.name.rsplit("-", 1)[0], []).append(row)
 
     print("| method | seed | cell | accuracy | rank | without none | accuracy | live ops | weight discarded |", end="")
     print(" s/epoch first, last | s in all |")

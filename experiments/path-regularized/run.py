@@ -8,6 +8,7 @@ two terminals with different ``--methods``.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import searched, trained
+
 from diffnas.components.regularizer import Regularizer
 from diffnas.components.relaxation import Relaxation
-from diffnas.data import DataSet, load, subsample
-from diffnas.engine.evaluate import evaluate
-from diffnas.engine.search import search
+from diffnas.data import load, subsample
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
-from diffnas.genotype import Genotype, read
 from diffnas.method import METHODS, Method
 from diffnas.recipes import RECIPES
 from diffnas.space import darts
@@ -54,24 +55,10 @@ def chosen(name: str) -> Method:
     return replace(method, name=name, regularizers=scaled)
 
 
-def searched(data: DataSet, name: str, options: dict[str, Any], out: Path) -> Genotype:
-    """The cell that a method finds."""
-    if not (out / "genotype.json").exists():
-        method = chosen(name)
-        rate = {"alpha_lr": RATES.get(method.name, RATE)}
-        settings = settle(SearchSettings, method.settings, RECIPE.search, SAME, rate, options)
-        resume = (out / "run.json").exists()
-        search(data, space=darts, method=method, settings=settings, out=out, resume=resume, device="cpu")
-    return read(out / "genotype.json")
-
-
-def trained(genotype: Genotype, data: DataSet, epochs: int, out: Path) -> None:
-    """Train a cell's network, all of them in the same way and from the same seed."""
-    if not (out / "result.json").exists():
-        settings = settle(EvaluateSettings, RECIPE.evaluate, {"epochs": epochs})
-        resume = (out / "run.json").exists()
-        result = evaluate(genotype, data, settings=settings, out=out, resume=resume, device="cpu")
-        print(f"{out}: test accuracy {result.accuracy:.4f}", flush=True)
+def settings(method: Method, options: dict[str, Any]) -> SearchSettings:
+    """The settings of a search."""
+    rate = {"alpha_lr": RATES.get(method.name, RATE)}
+    return settle(SearchSettings, method.settings, RECIPE.search, SAME, rate, options)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -89,11 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # One thread: the last digits depend on it, and two processes side by side use two cores better.
     torch.set_num_threads(1)
     data = subsample(load(options.data, data_dir=options.data_dir), options.train, None)
+    training = settle(EvaluateSettings, RECIPE.evaluate, {"epochs": options.train_epochs})
     for seed in options.seeds:
         for name in options.methods:
             out = options.out / f"{name}-{seed}"
-            genotype = searched(data, name, {"seed": seed, "epochs": options.epochs}, out)
-            trained(genotype, data, options.train_epochs, out / "evaluation")
+            method = chosen(name)
+            sizes = settings(method, {"seed": seed, "epochs": options.epochs})
+            genotype = searched(data, space=darts, method=method, settings=sizes, out=out)
+            trained(genotype, data, training, out / "evaluation")
 
 
 if __name__ == "__main__":

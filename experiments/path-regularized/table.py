@@ -5,8 +5,12 @@ python experiments/path-regularized/table.py --runs runs/path-regularized
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import finished, trace
 
 from diffnas.genotype import Genotype, read, to_text
 
@@ -43,10 +47,6 @@ def row(run: Path) -> str:
     return f"{text}| {measured['parameters'] / 1e3:.0f} k | {measured['accuracy']:.2%} |"
 
 
-def trace(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "trace.jsonl").read_text().splitlines()]
-
-
 def per_epoch(runs: list[Path], title: str, value: Any) -> None:
     """A table with a column an epoch."""
     epochs = max(len(trace(run)) for run in runs)
@@ -59,7 +59,7 @@ def per_epoch(runs: list[Path], title: str, value: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True)
-    runs = [path.parent for path in sorted(parser.parse_args().runs.glob("*/genotype.json"))]
+    runs = finished(parser.parse_args().runs)
 
     print(HEADER)
     print("|---|" + "---|" * (HEADER.count("|") - 2))

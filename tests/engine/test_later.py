@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diffnas.engine import search as engine
+from diffnas.engine import course as engine
 from diffnas.engine.later import Later
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU; there is none here")

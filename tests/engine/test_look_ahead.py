@@ -50,11 +50,11 @@ def test_the_unrolled_gradient_of_a_supernet_is_the_derivative_through_one_step_
     for remembered in state.weight_optimizer.state.values():
         remembered["momentum_buffer"] = remembered["momentum_buffer"].double()
     state.alpha = state.alpha.detach().double().requires_grad_()
-    search.net, search.train, search.held_out = net, doubled(search.train), doubled(search.held_out)
+    search.course.net, search.train, search.held_out = net, doubled(search.train), doubled(search.held_out)
     names, weights = zip(*net.named_parameters(), strict=True)
 
     def loss(at: tuple[Tensor, ...], batch) -> Tensor:
-        logits = functional_call(net, dict(zip(names, at, strict=True)), (batch[0], search.mix()))
+        logits = functional_call(net, dict(zip(names, at, strict=True)), (batch[0], search.mix().whole))
         return functional.cross_entropy(logits, batch[1])
 
     slopes = torch.autograd.grad(loss(weights, search.train), weights, create_graph=True, materialize_grads=True)

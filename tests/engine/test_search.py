@@ -22,6 +22,8 @@ from diffnas.space import SearchSpace, dense_cell, nas_bench_201, s4
 
 LINE = {
     "epoch",
+    "stage",
+    "events",
     "train_loss",
     "train_accuracy",
     "held_out_loss",

@@ -49,11 +49,12 @@ def skip_count(history: History, space: SearchSpace, *, count: int = 2) -> str |
 
 def count_skips(line: Mapping[str, Any]) -> int:
     """How many connections of the normal cell are skips, in a line of the trace; of several, in that with most."""
-    cells = line["genotype"]["cells"]
-    normal: list[list[dict[str, Any]]] = [
-        cells[name]["connections"] for name in normal_cells(line["genotype"]["skeleton"], list(cells))
+    genotype: Mapping[str, Any] = line["genotype"]
+    cells = [genotype["cells"][name] for name in normal_cells(genotype["skeleton"], list(genotype["cells"]))]
+    counts: list[int] = [
+        [connection["op"] for connection in cell["connections"]].count("skip_connect") for cell in cells
     ]
-    return max(sum(connection["op"] == "skip_connect" for connection in connections) for connections in normal)
+    return max(counts)
 
 
 def stable_ranks(

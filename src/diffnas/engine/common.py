@@ -156,6 +156,11 @@ class Totals:
         """The share of pictures that were right, from 0 to 1."""
         return float(self.sums[1] / self.sums[2].clamp_min(1))
 
+    @property
+    def pictures(self) -> int:
+        """How many there were."""
+        return int(self.sums[2])
+
 
 def check_finite(loss: float, where: str) -> None:
     """Stop a run whose loss has left the numbers.

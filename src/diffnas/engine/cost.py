@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet, Pictures
 from diffnas.engine import memory
 from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, parameter_count
@@ -181,7 +182,7 @@ def estimate(
         macs=smallest.macs,
         batch=settings.batch,
         steps=-(-len(epoch_order(count, settings.batch, settings.seed, 0)) // settings.batch),
-        epochs=settings.epochs,
+        epochs=epochs_of(method.stages(space, settings.epochs)),
         memory=needed.at(settings.batch),
         available=free,
         largest_batch=largest,

@@ -55,6 +55,9 @@ class Drive:
         split: the training pictures, on the device if they fit in memory.
         steps: how many steps an epoch has.
         trace: an entry an epoch, as in the run folder.
+        settings: those of the running stage, its epochs among them.
+        first: the first epoch of the running stage.
+        epochs: of all stages together.
     """
 
     def __init__(
@@ -69,9 +72,14 @@ class Drive:
         listener: Listener,
         trace: list[dict[str, Any]],
     ) -> None:
-        self.phase, self.indices, self.settings, self.state = phase, indices, settings, state
+        self.indices, self.state = indices, state
         self.device, self.folder, self.listener, self.trace = fabric.device, folder, listener, trace
         self.split = data.train.to(fabric.device)
+        self.enter(settings, phase=phase, first=0, epochs=settings.epochs)
+
+    def enter(self, settings: SearchSettings | EvaluateSettings, *, phase: str, first: int, epochs: int) -> None:
+        """Begin or go on with a stage: its settings, what it is called, its first epoch, and the epochs of all."""
+        self.settings, self.phase, self.first, self.epochs = settings, phase, first, epochs
         self.steps = -(-len(self._order(0)) // settings.batch)
 
     def run(
@@ -80,19 +88,23 @@ class Drive:
         take_step: Callable[[Batch], None],
         line: Callable[[], Mapping[str, Any]],
         reason_to_stop: Callable[[], str | None] = lambda: None,
+        before_epoch: Callable[[], None] = lambda: None,
     ) -> str | None:
-        """Run to the last epoch, or to a reason to stop, which is returned.
+        """Run to the last epoch of the stage, or to a reason to stop, which is returned.
 
         Args:
             heard: signals that asked the run to end, as they come.
             take_step: what a step does with pictures, uint8 ``(B, C, H, W)``, and labels, ``(B,)``.
             line: what is to be written down of the epoch that is over.
             reason_to_stop: asked before each epoch.
+            before_epoch: called before the first step of each epoch. Cut short, it is called again after a resume.
         """
-        state, epochs = self.state, self.settings.epochs
-        self.listener.begin(self.phase, epochs, self.steps, state.epoch * self.steps + state.step)
+        state, end = self.state, self.first + self.settings.epochs
+        self.listener.begin(self.phase, self.epochs, self.steps, state.epoch * self.steps + state.step)
         reason = reason_to_stop()
-        while state.epoch < epochs and reason is None:
+        while state.epoch < end and reason is None:
+            if state.step == 0:
+                before_epoch()
             self._take_steps(heard, take_step)
             check_finite(state.train.loss, f"epoch {state.epoch}")
             self._close({**self._common(), **line()})
@@ -101,10 +113,10 @@ class Drive:
         return reason
 
     def moment(self) -> Moment:
-        """Where the run stands, with the random numbers of this step."""
+        """Where the stage stands, with the random numbers of this step."""
         state = self.state
         return Moment(
-            epoch=state.epoch,
+            epoch=state.epoch - self.first,
             step=state.step,
             epochs=self.settings.epochs,
             steps=self.steps,
@@ -143,7 +155,15 @@ class Drive:
             if heard:
                 self._check()
                 self._save()
-                raise Interrupted(heard[0], self.folder.path if self.folder else None)
+                self.end(heard)
+
+    def end(self, heard: Sequence[int]) -> None:
+        """End the run where the last checkpoint is, for the first of the signals that were heard.
+
+        Raises:
+            Interrupted: in any case.
+        """
+        raise Interrupted(heard[0], self.folder.path if self.folder else None)
 
     def _check(self) -> None:
         check_finite(self.state.train.loss, f"step {self.state.step} of epoch {self.state.epoch}")

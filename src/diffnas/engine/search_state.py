@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,14 +12,18 @@ import torch
 from torch import Tensor
 
 from diffnas.components import update, weighting
+from diffnas.components.stages import Stage
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import seeds
-from diffnas.engine.common import Totals, sgd
+from diffnas.engine.common import Totals, fixed_random, sgd
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
+
+# What is plain data already, and says where a search is.
+_PLACE = ("built", "stage", "first", "epoch", "step", "seconds", "events")
 
 
 @dataclass(kw_only=True)
@@ -32,9 +36,13 @@ class SearchState:
         keep: operations still in play, ``(edges, ops)``, bool.
         weighting: the method's weighting, with its own parameters if it has any.
         weight_optimizer, alpha_optimizer: what moves the weights; alpha and the weighting's parameters.
+        build: a state in which everything is as a stage, by its number, has it when it begins anew.
+        built: the number of the stage that the supernet was built by.
+        stage, first: the number of the running stage, and its first epoch.
         epoch, step: the next step to take.
         train, held_out: the running epoch's totals over the batches that move the weights, and alpha.
         seconds: time spent in the running epoch.
+        events: what the stage has noted for the next line of the trace, as plain data.
     """
 
     supernet: Supernet
@@ -43,16 +51,26 @@ class SearchState:
     weighting: Weighting
     weight_optimizer: torch.optim.Optimizer
     alpha_optimizer: torch.optim.Optimizer
+    build: Callable[[int], SearchState]
+    built: int = 0
+    stage: int = 0
+    first: int = 0
     epoch: int = 0
     step: int = 0
     train: Totals = field(default_factory=Totals)
     held_out: Totals = field(default_factory=Totals)
     seconds: float = 0.0
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     def advance(self) -> None:
         """Begin the next epoch."""
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
-        self.train, self.held_out = Totals(), Totals()
+        self.train, self.held_out, self.events = Totals(), Totals(), []
+
+    def become_(self, other: SearchState) -> None:
+        """Take the supernet, alpha, keep, the weighting and the optimizers of another state; the place stays."""
+        for name in ("supernet", "alpha", "keep", "weighting", "weight_optimizer", "alpha_optimizer", "built"):
+            setattr(self, name, getattr(other, name))
 
     @property
     def arch(self) -> list[Tensor]:
@@ -76,7 +94,6 @@ class SearchState:
 
     def free_(self, keep: Tensor) -> None:
         """Free the modules and parameters of what was decided against, and all that the optimiser remembers of them."""
-        assert bool(keep.any(dim=1).all()), "an edge may never lose its last operation"
         self.supernet.prune_(keep)
         alive = set(self.supernet.parameters())
         (group,) = self.weight_optimizer.param_groups
@@ -94,30 +111,68 @@ class SearchState:
             "weighting": [parameter.detach() for parameter in weighting.parameters(self.weighting)],
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "alpha_optimizer": self.alpha_optimizer.state_dict(),
-            "epoch": self.epoch,
-            "step": self.step,
+            **{name: getattr(self, name) for name in _PLACE},
             "train": self.train.sums,
             "held_out": self.held_out.sums,
-            "seconds": self.seconds,
         }
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state that ``state_dict`` gave, of a search with the same space, method and settings."""
+        if state["built"] != self.built:
+            self.become_(self.build(state["built"]))
         self.prune_(state["keep"].to(self.keep.device))
         self.supernet.load_state_dict(state["supernet"])
         for tensor, saved in zip(self.arch, [state["alpha"], *state["weighting"]], strict=True):
             tensor.copy_(saved)
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
-        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+        for name in _PLACE:
+            setattr(self, name, state[name])
         self.train, self.held_out = Totals(state["train"].clone()), Totals(state["held_out"].clone())
 
 
 def begin(
     data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, device: torch.device
 ) -> SearchState:
-    """The state before the first step. Network weights come from torch's own random numbers, alpha from the seed."""
+    """The state before the first step. All of it follows from the seed."""
+    return _build(data, space, method, settings, device, 0)
+
+
+def _build(
+    data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, device: torch.device, stage: int
+) -> SearchState:
+    """The state as a stage has it if everything begins anew with it."""
+    own = staged(settings, method.stages(space, settings.epochs)[stage])
+    # The first stage has the seeds of a search without stages.
+    place = (stage,) if stage else ()
+    with fixed_random(seeds.derive(settings.seed, "weights", *place)):
+        supernet = _supernet(data, space, method, own, device)
+    keep = torch.tensor(space.offered, device=device)
+    drawn = torch.randn(keep.shape, generator=seeds.generator(settings.seed, "alpha", *place))
+    alpha = (own.alpha_init * drawn).to(device).requires_grad_()
+    weigh = copy.deepcopy(method.weighting)
+    if isinstance(weigh, torch.nn.Module):
+        weigh.to(device)
+    state = SearchState(
+        supernet=supernet,
+        alpha=alpha,
+        keep=keep,
+        weighting=weigh,
+        weight_optimizer=sgd(supernet, own),
+        alpha_optimizer=_alpha_optimizer(method, own, alpha, weighting.parameters(weigh)),
+        build=partial(_build, data, space, method, settings, device),
+        built=stage,
+    )
+    # What the space does not offer is out of play from the start.
+    update.forget(state.alpha_optimizer, alpha, ~state.movable)
+    return state
+
+
+def _supernet(
+    data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, device: torch.device
+) -> Supernet:
+    """A new supernet, from torch's own random numbers."""
     supernet = Supernet(
         space,
         classes=len(data.classes),
@@ -128,27 +183,22 @@ def begin(
         forward_by=settings.forward_by,
         recompute=settings.recompute,
         changes=method.supernet,
-    ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    keep = torch.tensor(space.offered, device=device)
-    drawn = torch.randn(keep.shape, generator=seeds.generator(settings.seed, "alpha"))
-    alpha = (settings.alpha_init * drawn).to(device).requires_grad_()
-    own = copy.deepcopy(method.weighting)
-    if isinstance(own, torch.nn.Module):
-        own.to(device)
-    # What a weighting learns is not decayed: zero means nothing to it.
-    learned = [{"params": weighting.parameters(own), "weight_decay": 0.0}] if weighting.parameters(own) else []
-    chosen = method.update if settings.alpha_lr is None else partial(method.update, lr=settings.alpha_lr)
-    state = SearchState(
-        supernet=supernet,
-        alpha=alpha,
-        keep=keep,
-        weighting=own,
-        weight_optimizer=sgd(supernet, settings),
-        alpha_optimizer=chosen([{"params": [alpha]}, *learned]),
     )
-    # What the space does not offer is out of play from the start.
-    update.forget(state.alpha_optimizer, alpha, ~state.movable)
-    return state
+    return supernet.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _alpha_optimizer(
+    method: Method, settings: SearchSettings, alpha: Tensor, learned: list[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
+    # What a weighting learns is not decayed: zero means nothing to it.
+    also = [{"params": learned, "weight_decay": 0.0}] if learned else []
+    chosen = method.update if settings.alpha_lr is None else partial(method.update, lr=settings.alpha_lr)
+    return chosen([{"params": [alpha]}, *also])
+
+
+def staged(settings: SearchSettings, stage: Stage) -> SearchSettings:
+    """The settings of a search as they are in one of its stages."""
+    return replace(settings, **{**stage.settings, "epochs": stage.epochs})
 
 
 def halves(count: int, settings: SearchSettings) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from diffnas.components import discretize, pick, pruning, update, weighting
+from diffnas.components import discretize, pick, pruning, stages, update, weighting
 from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.components.discretize import Discretize
 from diffnas.components.gates import Gates
@@ -17,6 +17,7 @@ from diffnas.components.level import Level
 from diffnas.components.pick import Pick
 from diffnas.components.pruning import Pruning
 from diffnas.components.regularizer import Regularizer
+from diffnas.components.stages import Stages
 from diffnas.components.stopping import Stopping
 from diffnas.components.update import Update
 from diffnas.components.weighting import Weighting
@@ -35,7 +36,8 @@ class Method:
         regularizers: penalties on the relaxed architecture, added to the loss that moves alpha.
         supernet: how the supernet differs from that of DARTS.
         pruning: which operations leave the supernet for good; None keeps all.
-        stopping: reasons to end before the last epoch.
+        stopping: reasons to end before the last epoch; with several stages, before the last one of a stage.
+        stages: the parts of a search that has several.
         pick: which epoch's cells are the result.
         discretize: how the cell is read off.
         settings: the method's own defaults of ``SearchSettings``.
@@ -54,6 +56,7 @@ class Method:
     supernet: Changes = UNCHANGED
     pruning: Pruning | None = None
     stopping: tuple[Stopping, ...] = ()
+    stages: Stages = stages.one
     pick: Pick = pick.last
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -160,5 +163,5 @@ def describe(component: object) -> str:
 
 def components(method: Method) -> dict[str, str]:
     """Every component of a method as text, by the name of its role."""
-    roles = ("weighting", "level", "update", "regularizers", "supernet", "pruning", "stopping", "pick", "discretize")
-    return {role: describe(getattr(method, role)) for role in roles}
+    roles = ("weighting", "level", "update", "regularizers", "supernet", "pruning", "stopping", "stages", "pick")
+    return {role: describe(getattr(method, role)) for role in (*roles, "discretize")}

@@ -1,0 +1,101 @@
+"""Search NAS-Bench-201 on CIFAR-10 by every method, all on the same small budget.
+
+    python experiments/all-methods/run.py --data-dir DATA --out runs/all-methods
+    python experiments/all-methods/run.py --data-dir DATA --out runs/all-methods --methods darts gdas --seeds 0 1 2
+
+Each search has a process of its own, so that its memory can be told. What was interrupted goes on where it was, and
+what is done is left alone. The benchmark's table is not read here: ``table.py`` looks the cells up afterwards.
+"""
+
+import argparse
+import inspect
+import json
+import math
+import multiprocessing
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import searched
+
+from diffnas.data import DataSet, load, subsample
+from diffnas.engine.settings import SearchSettings, settle
+from diffnas.method import METHODS, Method
+from diffnas.space import nas_bench_201
+
+PICTURES = 10_000
+
+# Sizes and the optimizer of the weights are the same for all: only what methods say of alpha and the supernet differs.
+SAME = {
+    "epochs": 6,
+    "batch": 64,
+    "lr": 0.025,
+    "lr_min": 0.001,
+    "nesterov": False,
+    "weight_decay": 3e-4,
+    "channels": 8,
+    "depth": 5,
+    "stem": "cifar-half",
+}
+
+# Rate times steps of alpha, as in the published search of DARTS: 3e-4 times 20,000.
+STEPS = 20_000
+
+# A third of the gap at which 3-entmax removes an operation: no single step may do that.
+MOST = {"entmax3": 0.01}
+
+
+def alpha_rate(method: Method) -> float:
+    """The learning rate of alpha: the method's own, times the steps of DARTS' published search over those of this."""
+    own = inspect.signature(method.update).parameters["lr"].default
+    pictures = PICTURES // 2 if method.level.data == "halves" else PICTURES
+    return own * STEPS / (SAME["epochs"] * math.ceil(pictures / SAME["batch"]))
+
+
+def search_one(data: DataSet, name: str, seed: int, out: Path) -> None:
+    """Search with one method and one seed, and write down the work of the processor that it took."""
+    torch.set_num_threads(1)  # the last digits depend on it
+    method = METHODS[name]
+    rate = min(alpha_rate(method), MOST.get(name, math.inf))
+    settings = settle(SearchSettings, method.settings, SAME, {"alpha_lr": float(f"{rate:.2g}"), "seed": seed})
+    began = core_seconds()
+    try:
+        searched(data, space=nas_bench_201, method=method, settings=settings, out=out)
+    finally:
+        if out.exists():
+            kept = out / "cost.json"
+            before = json.loads(kept.read_text())["core_seconds"] if kept.exists() else 0.0
+            kept.write_text(json.dumps({"core_seconds": round(before + core_seconds() - began, 1)}) + "\n")
+
+
+def core_seconds() -> float:
+    """The processor's time that this process has had so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", default=sorted({method.name for method in METHODS.values()}))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    options = parser.parse_args()
+
+    data = subsample(load("cifar10", data_dir=options.data_dir), PICTURES, 100)
+    for seed in options.seeds:
+        for name in options.methods:
+            out = options.out / f"{name}-{seed}"
+            if (out / "genotype.json").exists():
+                continue
+            process = multiprocessing.get_context("spawn").Process(target=search_one, args=(data, name, seed, out))
+            process.start()
+            process.join()
+            print(f"{out.name}: {'done' if process.exitcode == 0 else f'ended with {process.exitcode}'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Look the cells of finished searches up in a table of NAS-Bench-201, and print one Markdown table of all methods.
+
+    python experiments/all-methods/table.py --runs runs/all-methods --table nats-bench-tss-cifar10.csv
+
+The table of the benchmark is read here, after the searches are done, and nowhere else. A method has a line; where it
+has several seeds, their values stand in one field, in the order of the seeds.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import finished, short, trace
+
+from diffnas import tables
+from diffnas.genotype import read
+
+
+def measured(run: Path, table: tables.Table) -> dict[str, Any]:
+    """What a search found, and what it cost."""
+    lines, genotype, cost = trace(run), read(run / "genotype.json"), run / "cost.json"
+    method, seed = run.name.rsplit("-", 1)
+    cell = short(genotype)
+    return {
+        "method": method,
+        "seed": seed,
+        "accuracy": table.lookup(genotype, "cifar10_test_200").accuracy,
+        "cell": cell,
+        "skips": cell.count("1"),
+        "nones": cell.count("0"),
+        "epochs": len(lines),
+        "first": lines[0]["seconds"],
+        "last": lines[-1]["seconds"],
+        "core": json.loads(cost.read_text())["core_seconds"],
+        "live": lines[-1]["indicators"]["live_ops"],
+        "memory": max(line["peak_memory"] for line in lines) / 2**20,
+    }
+
+
+COLUMNS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
+    "method": lambda rows: f"`{rows[0]['method']}`",
+    "seeds": lambda rows: ", ".join(row["seed"] for row in rows),
+    "mean accuracy": lambda rows: f"{mean(row['accuracy'] for row in rows):.2f}",
+    "of each seed": lambda rows: ", ".join(f"{row['accuracy']:.2f}" for row in rows),
+    "cells": lambda rows: ", ".join(row["cell"] for row in rows),
+    "skips": lambda rows: ", ".join(str(row["skips"]) for row in rows),
+    "nones": lambda rows: ", ".join(str(row["nones"]) for row in rows),
+    "live ops of 30": lambda rows: ", ".join(str(row["live"]) for row in rows),
+    "epochs": lambda rows: ", ".join(str(row["epochs"]) for row in rows),
+    "s/epoch, first": lambda rows: f"{mean(row['first'] for row in rows):.1f}",
+    "last": lambda rows: f"{mean(row['last'] for row in rows):.1f}",
+    "core seconds": lambda rows: f"{mean(row['core'] for row in rows):.0f}",
+    "peak MiB": lambda rows: f"{max(row['memory'] for row in rows):.0f}",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--table", type=Path, required=True)
+    options = parser.parse_args()
+    table = tables.load(options.table)
+
+    methods: dict[str, list[dict[str, Any]]] = {}
+    for run in finished(options.runs):
+        row = measured(run, table)
+        methods.setdefault(row["method"], []).append(row)
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("|---|" + "---|" * (len(COLUMNS) - 1))
+    for rows in sorted(methods.values(), key=lambda rows: -mean(row["accuracy"] for row in rows)):
+        print("| " + " | ".join(column(rows) for column in COLUMNS.values()) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What the experiments share: searches and trainings that can be asked for again, and what their tables read.
+
+A script in a folder beside this file imports it after ``sys.path.insert(1, str(Path(__file__).parents[1]))``.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from diffnas.data import DataSet
+from diffnas.engine.evaluate import evaluate
+from diffnas.engine.search import search
+from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.genotype import Genotype, read
+from diffnas.method import Method
+from diffnas.space import NAS_BENCH_201_OPS, SearchSpace, nas_bench_201
+
+
+def searched(data: DataSet, *, space: SearchSpace, method: Method, settings: SearchSettings, out: Path) -> Genotype:
+    """The cell that a search finds. What was interrupted goes on where it was; what is done is read."""
+    if not (out / "genotype.json").exists():
+        resume = (out / "run.json").exists()
+        search(data, space=space, method=method, settings=settings, out=out, resume=resume, device="cpu")
+    return read(out / "genotype.json")
+
+
+def trained(genotype: Genotype, data: DataSet, settings: EvaluateSettings, out: Path) -> None:
+    """Train a cell's network and test it. What was interrupted goes on where it was; what is done is left alone."""
+    if not (out / "result.json").exists():
+        resume = (out / "run.json").exists()
+        result = evaluate(genotype, data, settings=settings, out=out, resume=resume, device="cpu")
+        print(f"{out}: test accuracy {result.accuracy:.4f}", flush=True)
+
+
+def finished(runs: Path) -> list[Path]:
+    """The folders of the searches that are done, by name."""
+    return [path.parent for path in sorted(runs.glob("*/genotype.json"))]
+
+
+def trace(run: Path) -> list[dict[str, Any]]:
+    """The epochs of a run; none for a cell that was not searched."""
+    path = run / "trace.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def short(genotype: Genotype) -> str:
+    """The ops of edges 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2, a digit each: 0 none, 1 skip, 2 1x1, 3 3x3, 4 pool."""
+    ops = {(c.source, c.target): c.op for c in genotype.cells["normal"].connections}
+    edges = nas_bench_201.cells["normal"].edges
+    return "".join(str(NAS_BENCH_201_OPS.index(ops.get((e.source, e.target), "none"))) for e in edges)

@@ -1,0 +1,163 @@
+"""What the parts of a search under way share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from diffnas.components.level import Batch
+from diffnas.components.relaxation import Relaxation, relax
+from diffnas.components.stages import Stage
+from diffnas.data import DataSet
+from diffnas.data.augment import augment
+from diffnas.engine.drive import Drive
+from diffnas.engine.graphed import Graphed
+from diffnas.engine.later import Later
+from diffnas.engine.search_state import SearchState
+from diffnas.engine.settings import SearchSettings
+from diffnas.method import Method
+from diffnas.nets.ops import count_macs
+from diffnas.nets.supernet import Supernet
+from diffnas.space import SearchSpace
+
+
+class Course:
+    """A search under way: its state, the way through the epochs, and the supernet as it is run.
+
+    Attributes:
+        stages: the stages of the search; ``state.stage`` says which one runs, and ``settings`` are its settings.
+        held_out_indices: the pictures that the weights never see.
+        net: the supernet as it is called in training.
+        macs: multiply-adds of the supernet for one picture; 0 if something has left it since they were counted.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        space: SearchSpace,
+        method: Method,
+        stages: tuple[Stage, ...],
+        state: SearchState,
+        fabric: Fabric,
+        drive: Drive,
+        held_out_indices: Tensor,
+    ) -> None:
+        self.data, self.space, self.method, self.stages = data, space, method, stages
+        self.state, self.fabric, self.drive = state, fabric, drive
+        self.held_out_indices = held_out_indices
+        self.adopt()
+
+    @property
+    def settings(self) -> SearchSettings:
+        """Those of the running stage."""
+        settings = self.drive.settings
+        assert isinstance(settings, SearchSettings)
+        return settings
+
+    @property
+    def stage(self) -> Stage:
+        """The running stage."""
+        return self.stages[self.state.stage]
+
+    @property
+    def epoch(self) -> int:
+        """The running epoch of the running stage."""
+        return self.state.epoch - self.state.first
+
+    @property
+    def frozen(self) -> bool:
+        """Whether alpha is warming up."""
+        return self.settings.warming_up(self.epoch)
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there are pictures that the weights never see."""
+        return self.method.level.data == "halves"
+
+    def adopt(self) -> None:
+        """Run the supernet of the state from now on: it is another one than before."""
+        supernet = self.state.supernet
+        self.net: Any = self.fabric.setup_module(supernet, move_to_device=False)
+        if self.settings.cuda_graph:
+            self.net = Graphed(supernet)
+        self.live = int(self.state.keep.sum())
+        self.later = Later()
+        self.macs = 0
+
+    def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """A batch as training has it: augmented and normalized."""
+        data = self.data
+        return augment(batch[0], data.augmentation, data.mean, data.std, generator), batch[1]
+
+    @torch.no_grad()
+    def at_rest(self) -> Relaxation:
+        """The relaxation in float64 and without sampling: what decisions are made on."""
+        state = self.state
+        quiet = replace(self.drive.moment(), generator=None)
+        return relax(state.weighting, state.alpha.double(), state.keep, quiet, self.space)
+
+    def prune(self) -> None:
+        """Remove what the method's pruning rule gives up now."""
+        rule, state = self.method.pruning, self.state
+        if rule is None or self.frozen or self.epoch < self.settings.prune_warmup:
+            return
+        keep = rule(self.at_rest())
+        if not self.frees_later:
+            if bool((state.keep & ~keep).any()):
+                self.remove(keep)
+            return
+        state.decide_(keep)
+        arrived = self.later.exchange(state.keep)
+        if arrived is not None:
+            self.free(arrived)
+
+    @property
+    def frees_later(self) -> bool:
+        """Whether modules are freed when word of a decision has arrived: read at once, a GPU waits in every step."""
+        free = self.settings.free
+        return free == "later" or (free == "auto" and self.fabric.device.type == "cuda")
+
+    def remove(self, keep: Tensor) -> None:
+        """Keep only what ``keep`` says, for good and at once."""
+        self.state.prune_(keep)
+        self.live = int(self.state.keep.sum())
+        self.forget()
+
+    def free(self, keep: Tensor) -> None:
+        """Free what was decided against; ``keep`` is on the host."""
+        live = int(keep.sum())
+        if live != self.live:
+            self.state.free_(keep)
+            self.live = live
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget what was true of the supernet before something left it."""
+        self.macs = 0
+        if isinstance(self.net, Graphed):
+            self.net.forget()
+
+    def measure_macs(self) -> int:
+        """Multiply-adds of the supernet for one picture; counted again only after something left it."""
+        if not self.macs:
+            mix = torch.zeros(len(self.state.keep), self.state.supernet.columns, device=self.fabric.device)
+            net = _Fixed(self.state.supernet, mix)
+            self.macs = count_macs(net, (self.data.channels, *self.data.size))
+        return self.macs
+
+
+class _Fixed(nn.Module):
+    """A supernet with its mixing weights held, so that it maps pictures alone."""
+
+    def __init__(self, supernet: Supernet, mix: Tensor) -> None:
+        super().__init__()
+        self.supernet, self.mix = supernet, mix
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, ``(B, classes)``."""
+        logits: Tensor = self.supernet(x, self.mix)
+        return logits

@@ -1,0 +1,76 @@
+"""What the trace of a search says of an epoch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from diffnas.components import indicators
+from diffnas.engine.common import Totals, parameter_count, peak_memory
+from diffnas.engine.course import Course
+from diffnas.genotype import Genotype, to_json
+from diffnas.nets.network import Network, parameters_of
+
+
+class Lines:
+    """Writes the lines of a trace, and tells the listener what is wrong in them."""
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.told: set[str] = set()
+
+    def line(self) -> dict[str, Any]:
+        """What the trace says of the epoch that is over, the cells as they would be read off now among it."""
+        course, state = self.course, self.course.state
+        if course.settings.prune_every == "epoch":
+            course.prune()
+        course.free(state.keep.cpu())
+        at = course.at_rest()
+        mix, keep = at.mix.cpu(), at.keep.cpu()
+        found = course.method.discretize(at.open.cpu(), keep, course.space)
+        measured = indicators.measure(mix, keep, found, course.space)
+        self._warn(indicators.warnings(measured, found))
+        return {
+            "stage": course.stage.name,
+            "events": state.events,
+            **_held_out(state.held_out),
+            "parameters": parameter_count(state.supernet),
+            "found_parameters": self._size_of(found),
+            "macs": course.measure_macs(),
+            "peak_memory": peak_memory(course.fabric.device),
+            "indicators": measured,
+            "genotype": json.loads(to_json(found)),
+            "alpha": state.alpha.detach().cpu().tolist(),
+            "mix": mix.tolist(),
+            "keep": keep.tolist(),
+        }
+
+    def _size_of(self, found: Genotype) -> int | None:
+        """Parameters of the network of a genotype at its published size; None if it passes nothing on."""
+        data = self.course.data
+        classes, channels = len(data.classes), data.channels
+        try:
+            with torch.device("meta"):  # nothing is computed, and no random number drawn
+                factories = self.course.space.factories
+                return parameters_of(Network(found, classes=classes, in_channels=channels, factories=factories))
+        except ValueError:
+            return None
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        """Tell what was not told before."""
+        for warning in warnings:
+            if warning not in self.told:
+                self.told.add(warning)
+                self.course.drive.listener.warn(f"epoch {self.course.state.epoch + 1}: {warning}")
+
+
+def _held_out(totals: Totals) -> dict[str, float | None]:
+    """Loss and accuracy on the held-out pictures of an epoch; None where alpha followed no such pictures."""
+    seen = totals.pictures > 0
+    return {
+        "held_out_loss": totals.loss if seen else None,
+        "held_out_accuracy": totals.accuracy if seen else None,
+    }

@@ -1,0 +1,96 @@
+"""A search between two epochs: what a stage works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from diffnas.components.changes import weave
+from diffnas.components.relaxation import Relaxation
+from diffnas.data import batches
+from diffnas.engine import seeds
+from diffnas.engine.common import Totals, fixed_random, sgd
+from diffnas.engine.course import Course
+from diffnas.engine.probe import buffers_kept
+from diffnas.nets.ops import draw_noise_from
+from diffnas.space import SearchSpace
+
+
+class SearchPause:
+    """A search before an epoch; see ``components.stages.Pause`` for what a stage may ask of it.
+
+    Args:
+        course: the search.
+        check: called again and again while something long is measured; it may raise to end the search.
+    """
+
+    def __init__(self, course: Course, check: Callable[[], None]) -> None:
+        self.course, self.check = course, check
+
+    @property
+    def epoch(self) -> int:
+        """Of the stage, from 0."""
+        return self.course.epoch
+
+    @property
+    def keep(self) -> Tensor:
+        """Operations still in play, on the host."""
+        return self.course.state.keep.cpu()
+
+    @property
+    def space(self) -> SearchSpace:
+        """What the rows and columns mean."""
+        return self.course.space
+
+    def at_rest(self) -> Relaxation:
+        """The relaxation now, on the host."""
+        at = self.course.at_rest()
+        parts = {name: getattr(at, name).cpu() for name in ("alpha", "mix", "open", "keep")}
+        return Relaxation(**parts, moment=at.moment, space=at.space)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Random numbers of this pause."""
+        return self.course.drive.generator(purpose, "cpu")
+
+    @torch.no_grad()
+    def accuracy(self, mix: Tensor) -> float:
+        """On all held-out pictures, under ``mix``."""
+        course, state, device = self.course, self.course.state, self.course.fabric.device
+        drive, size = course.drive, course.settings.batch
+        augmentation, noise = drive.generator("measured"), drive.generator("measured noise")
+        place = seeds.derive(course.settings.seed, "measured", state.epoch)
+        mix = weave(mix.to(device=device, dtype=state.alpha.dtype), course.method.supernet, drive.moment())
+        totals = Totals()
+        draw_noise_from(state.supernet, noise)
+        state.supernet.train()
+        with buffers_kept(state.supernet), fixed_random(place):
+            for batch in batches(drive.split, course.held_out_indices, size, start=0, device=device):
+                self.check()
+                pictures, labels = course.prepare(batch, augmentation)
+                logits = course.net(pictures, mix)
+                totals.add(functional.cross_entropy(logits, labels), logits, labels)
+        return totals.accuracy
+
+    def decide(self, keep: Tensor) -> None:
+        """Keep only what ``keep`` says, for good."""
+        self.course.remove(keep.to(self.course.fabric.device))
+
+    def rebuild(self, keep: Tensor) -> None:
+        """Everything new, with only ``keep``."""
+        state = self.course.state
+        state.become_(state.build(state.stage))
+        state.prune_(keep.to(self.course.fabric.device))
+        self.course.adopt()
+
+    def renew_weight_optimizer(self) -> None:
+        """The optimizer of the weights forgets everything."""
+        state = self.course.state
+        state.weight_optimizer = sgd(state.supernet, self.course.settings)
+
+    def note(self, **event: Any) -> None:
+        """Plain data for the next line of the trace."""
+        self.course.state.events.append(event)

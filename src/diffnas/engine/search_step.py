@@ -1,0 +1,194 @@
+"""One step of a search: what a level works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from diffnas.components import schedule, update, weighting
+from diffnas.components.changes import weave
+from diffnas.components.level import Batch
+from diffnas.components.relaxation import relax
+from diffnas.engine import seeds
+from diffnas.engine.common import Totals, fixed_random, weights_fixed
+from diffnas.engine.course import Course
+from diffnas.engine.probe import buffers_kept, descent, moved
+from diffnas.nets.ops import draw_noise_from, drop_skips
+
+
+class Mix(NamedTuple):
+    """The mixing weights of a pass.
+
+    Attributes:
+        ops: those of the operations, ``(edges, ops)``.
+        whole: what the supernet takes, ``(edges, columns)``.
+    """
+
+    ops: Tensor
+    whole: Tensor
+
+
+class SearchStep:
+    """The steps of a search, one at a time; see ``components.level.Step`` for what a level may ask of them."""
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.state, self.drive, self.method = course.state, course.drive, course.method
+
+    def take(self, batch: Batch) -> None:
+        """One step of alpha and the weights, as the level has it."""
+        course, drive = self.course, self.drive
+        self.now = drive.moment()
+        self.train = course.prepare(batch, drive.generator("train"))
+        if course.holds_out and not self.frozen:
+            self.held_out = course.prepare(self._draw_held_out(), drive.generator("held-out"))
+        self.noise = drive.generator("noise")
+        draw_noise_from(self.state.supernet, self.noise)
+        if self.method.supernet.dropout is not None:
+            drop_skips(self.state.supernet, schedule.value(self.method.supernet.dropout, self.now))
+        self.state.supernet.train()
+        self.method.level.step(self)
+        if course.settings.prune_every == "step":
+            course.prune()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether alpha is warming up."""
+        return self.course.frozen
+
+    def alpha_gradient(self, batch: Batch) -> list[Tensor]:
+        """For alpha and what the weighting learns, penalties included."""
+        with weights_fixed(self.state.supernet):
+            mix = self.mix()
+            loss = self._loss(batch, mix, self.state.held_out) + self._penalty(mix)
+            # Zeros where nothing depends on alpha: weights that ignore it, or cells that are all ``none``.
+            if not loss.requires_grad:
+                return [torch.zeros_like(tensor) for tensor in self.state.arch]
+            return list(torch.autograd.grad(loss, self.state.arch, materialize_grads=True))
+
+    def weight_gradient(self, batch: Batch) -> None:
+        """Left in the weights."""
+        with torch.no_grad():
+            mix = self.mix()
+        self.course.fabric.backward(self._loss(batch, mix, self.state.train))
+
+    def both_gradients(self, batch: Batch) -> list[Tensor]:
+        """Both of the above from one pass."""
+        mix = self.mix()
+        self.course.fabric.backward(self._loss(batch, mix, self.state.train) + self._penalty(mix))
+        arch = self.state.arch
+        gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in arch]
+        for tensor in arch:
+            tensor.grad = None
+        return gradients
+
+    def move_alpha(self, gradients: Sequence[Tensor]) -> None:
+        """Step alpha, unless it is frozen."""
+        if not self.frozen:
+            competing = weighting.competes(self.state.weighting)
+            update.move(self.state.alpha_optimizer, self.state.arch, gradients, self.state.keep, competing=competing)
+
+    def move_weights(self) -> None:
+        """Clip the weights' gradients and step the weights."""
+        if self.course.settings.clip:
+            (group,) = self.state.weight_optimizer.param_groups
+            torch.nn.utils.clip_grad_norm_(group["params"], self.course.settings.clip)
+        self.state.weight_optimizer.step()
+        self.state.weight_optimizer.zero_grad()
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the weights."""
+        (group,) = self.state.weight_optimizer.param_groups
+        return float(group["lr"])
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """What the weights' optimizer moves."""
+        (group,) = self.state.weight_optimizer.param_groups
+        return list(group["params"])
+
+    def gradients(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
+        """``alpha_gradient``, and the same for the weights."""
+        mix = self.mix()
+        loss = self._loss(batch, mix, self.state.held_out) + self._penalty(mix)
+        arch = self.state.arch
+        found = self._gradients_of(loss, [*arch, *self.weights])
+        return found[: len(arch)], found[len(arch) :]
+
+    def probe_alpha(self, batch: Batch) -> list[Tensor]:
+        """Gradients without penalties, and without a trace."""
+        with self._probing():
+            return self._gradients_of(self._loss(batch, self.mix(), Totals()), self.state.arch)
+
+    def probe_weights(self, batch: Batch) -> list[Tensor]:
+        """Likewise for the weights."""
+        with self._probing():
+            with torch.no_grad():
+                mix = self.mix()
+            return self._gradients_of(self._loss(batch, mix, Totals()), self.weights)
+
+    def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Against which the weights would move."""
+        return descent(self.state.weight_optimizer, gradients)
+
+    def elsewhere(self, away: Sequence[Tensor]) -> AbstractContextManager[None]:
+        """Inside, the weights stand ``away`` from where they are."""
+        return moved(self.weights, away)
+
+    # The parts of a step.
+
+    @staticmethod
+    def _gradients_of(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+        found = torch.autograd.grad(loss, tensors, materialize_grads=True)
+        # The next pass may use the memory again that these lie in: a replayed graph does.
+        return [gradient.clone() for gradient in found]
+
+    @contextmanager
+    def _probing(self) -> Iterator[None]:
+        """Inside, passes leave no trace, and draw the same random numbers every time in this step."""
+        drive, net, now = self.drive, self.state.supernet, self.now
+        self.now = replace(now, generator=drive.generator("probe mix"))
+        draw_noise_from(net, drive.generator("probe noise"))
+        place = seeds.derive(self.course.settings.seed, "probe", self.state.epoch, self.state.step)
+        try:
+            with buffers_kept(net), fixed_random(place):
+                yield
+        finally:
+            self.now = now
+            draw_noise_from(net, self.noise)
+
+    def _draw_held_out(self) -> Batch:
+        """An independent random batch of the held-out half, as DARTS' code draws it."""
+        course, drive = self.course, self.drive
+        drawn = torch.randperm(len(course.held_out_indices), generator=drive.generator("held-out order", "cpu"))
+        pictures, labels = drive.split.take(course.held_out_indices[drawn[: course.settings.batch]])
+        device = course.fabric.device
+        return pictures.to(device), labels.to(device)
+
+    def mix(self) -> Mix:
+        """The mixing weights of a pass."""
+        return self.woven(self.state.weighting(self.state.alpha, self.state.keep, self.now))
+
+    def woven(self, mix: Tensor) -> Mix:
+        """Weights of operations, ``(edges, ops)``, with all else that the supernet takes."""
+        return Mix(mix, weave(mix, self.method.supernet, self.now))
+
+    def _loss(self, batch: Batch, mix: Mix, totals: Totals) -> Tensor:
+        logits = self.course.net(batch[0], mix.whole)
+        loss = functional.cross_entropy(logits, batch[1])
+        totals.add(loss.detach(), logits.detach(), batch[1])
+        return loss
+
+    def _penalty(self, mix: Mix) -> Tensor | float:
+        if not self.method.regularizers:
+            return 0.0
+        state = self.state
+        at = relax(state.weighting, state.alpha, state.keep, self.now, self.course.space, mix=mix.ops)
+        return torch.stack([rule(at) for rule in self.method.regularizers]).sum()
