@@ -331,7 +331,8 @@ def backward(
                     if alone:
                         if learn:
                             _straight(branch, shape, x, centers, rates, d, top, rows)
-                        _project_back(branch, shape, places, weights, grad_d, rows, learn)
+                            _project_weights(branch, shape, places, weights, rows)
+                        _project_back(branch, shape, places, weights, grad_d, False, 0, rows * shape.columns)
                         _leave_straight(branch, shape, x, centers, grad_d, out, top, rows, *sums)
                     else:
                         _strip_back(branch, shape, places, weights, top, rows, learn)
@@ -354,33 +355,47 @@ def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top:
         return
     if learn:
         _gathered(branch, shape, at.r, at.d, at.nothing, weights.depth, top, rows)
-    into = at.grad_r + 4 * top * shape.columns * full if branch.kind == POINTWISE else at.grad_d
-    _project_back(branch, shape, at, weights, into, rows, learn)
+        _project_weights(branch, shape, at, weights, rows)
+    grad, pitch = at.grad_d, shape.columns
+    if branch.kind == POINTWISE:
+        _project_back(branch, shape, at, weights, at.grad_r + 4 * top * pitch * full, True, 0, rows * pitch)
+    elif branch.kind == DEPTHWISE and branch.stride == 1 and shape.columns % BLOCK == 0:
+        # Row by row straight to where the kernel slides over it.
+        grad, pitch = at.spread + 4 * ((top + margin) * shape.pitch + margin) * full, shape.pitch
+        for h in range(rows):
+            place = grad + 4 * h * pitch * full
+            _project_back(branch, shape, at, weights, place, False, h * shape.columns, shape.columns)
+    else:
+        _project_back(branch, shape, at, weights, grad, False, 0, rows * pitch)
     if branch.kind == PAIRS:
-        spread_pairs(at.grad_d, at.grad_r, shape, top, rows)
+        spread_pairs(grad, at.grad_r, shape, top, rows)
     elif branch.kind == DEPTHWISE:
         if learn:
             depthwise_weights(
-                weights.grad_depth, x, shape.pitch, at.grad_d, shape.columns, rows, shape.columns, full,
-                branch.kernel, branch.dilation, branch.stride,
+                weights.grad_depth, x, shape.pitch, grad, pitch, rows, shape.columns, full, branch.kernel,
+                branch.dilation, branch.stride,
             )  # fmt: skip
-        scatter(at.grad_d, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full)
+        if grad == at.grad_d:
+            scatter(grad, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full)
+
+
+@compiled
+def _project_weights(branch: Branch, shape: Shape, at: Places, weights: Weights, rows: int) -> None:
+    """Add the gradient of some rows for the weights of a 1x1 convolution."""
+    full, pixels = filled(shape.C), rows * shape.columns
+    # What fills the channels up has no gradient that matters; between even and odd pixels it cannot be left out.
+    wide, read = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
+    pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, read, filled(shape.D))
 
 
 @compiled
 def _project_back(
-    branch: Branch, shape: Shape, at: Places, weights: Weights, into: int, rows: int, learn: bool
+    branch: Branch, shape: Shape, at: Places, weights: Weights, into: int, add: bool, first: int, pixels: int
 ) -> None:
-    """The gradients of some rows for the weights of a 1x1 convolution, and for what it reads.
-
-    Into the gradient of a buffered picture, where other branches' are, the latter is added.
-    """
-    full, full_out, pixels = filled(shape.C), filled(shape.D), rows * shape.columns
-    # What fills the channels up has no gradient that matters; between even and odd pixels it cannot be left out.
-    wide, read = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
-    if learn:
-        pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, read, full_out)
-    pointwise(into, into != at.grad_d, at.nothing, at.grad_y, full_out, weights.point, pixels, shape.D, wide)
+    """The gradient of what a 1x1 convolution reads, for some pixels of its result from ``first`` on."""
+    wide, full_out = filled(shape.C) * (2 if branch.kind == PAIRS else 1), filled(shape.D)
+    grad = at.grad_y + 4 * first * full_out
+    pointwise(into, add, at.nothing, grad, full_out, weights.point, pixels, shape.D, wide)
 
 
 @compiled
