@@ -98,9 +98,15 @@ def _totals(x: int, middle: Array, y: int, numbers: int, sums: Array, out: Array
         apart = 4 * v
         total = _total(x + apart, middle.ctypes.data + apart, y if y in (ONE, ITSELF) else y + apart, size, numbers - v)
         store(total, sums.ctypes.data + apart)
+    _folded(sums, out)
+
+
+@compiled
+def _folded(sums: Array, out: Array) -> None:
+    """Write the sums of what belongs to each channel, from sums along a period."""
     C = len(out)
     out[:] = 0
-    for at in range(size):
+    for at in range(len(sums)):
         out[at % C] += sums[at]
 
 
@@ -184,25 +190,28 @@ def combine(
     """
     T, K, C = scale.shape
     size = period(C)
+    run = RUN * size  # what is added up of an output stays in the first cache until all inputs were
     wide_shift, wide_scale = repeated(shift), repeated(scale.reshape(T * K, C))
     nothing = np.zeros(size, np.float32)
     x, factors = np.empty(4, np.int64), np.empty(4, np.int64)
     for b in range(first, last):
         for t in range(T):
-            out, start = outputs[t] + 4 * b * numbers, wide_shift[t].ctypes.data
-            taken, onto = 0, False
-            for k in range(K):
-                if inputs[t, k]:
-                    x[taken], factors[taken] = inputs[t, k] + 4 * b * numbers, wide_scale[t * K + k].ctypes.data
-                    taken += 1
-                if taken == 4 or (k == K - 1 and (taken or not onto)):
-                    for i in range(taken, 4):  # what is there once more, times zero
-                        x[i], factors[i] = x[0] if taken else out, nothing.ctypes.data
-                    if not taken:
-                        _fill(out, start, size, numbers)
-                    else:
-                        _add_four(out, start, x, factors, size, numbers, onto)
-                    taken, onto = 0, True
+            for begin in range(0, numbers, run):
+                count, at = min(run, numbers - begin), 4 * (b * numbers + begin)
+                out, start = outputs[t] + at, wide_shift[t].ctypes.data
+                taken, onto = 0, False
+                for k in range(K):
+                    if inputs[t, k]:
+                        x[taken], factors[taken] = inputs[t, k] + at, wide_scale[t * K + k].ctypes.data
+                        taken += 1
+                    if taken == 4 or (k == K - 1 and (taken or not onto)):
+                        for i in range(taken, 4):  # what is there once more, times zero
+                            x[i], factors[i] = x[0] if taken else out, nothing.ctypes.data
+                        if not taken:
+                            _fill(out, start, size, count)
+                        else:
+                            _add_four(out, start, x, factors, size, count, onto)
+                        taken, onto = 0, True
 
 
 @compiled
@@ -229,13 +238,24 @@ def reduce(
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
-    C = totals.shape[2]
+    K, size = len(inputs), period(totals.shape[2])
     centers = repeated(means)
-    sums, nothing = np.empty(period(C), np.float32), np.zeros(period(C), np.float32)
+    sums, nothing = np.empty((K + 1, size), np.float32), np.zeros(size, np.float32)
+    run = RUN * size  # what is read of a gradient stays in the first cache until all inputs were
     for b in range(first, last):
         for t in range(len(grads)):
-            grad = grads[t] + 4 * b * numbers
-            _totals(grad, nothing, ONE, numbers, sums, totals[t, b])
-            for k in range(len(inputs)):
+            sums[:] = 0
+            for begin in range(0, numbers, run):
+                count = min(run, numbers - begin)
+                for v in range(0, size, LANES):
+                    at, lanes = 4 * (b * numbers + begin + v), 4 * v
+                    grad, place = grads[t] + at, sums[K].ctypes.data + lanes
+                    store(load(place) + _total(grad, nothing.ctypes.data, ONE, size, count - v), place)
+                    for k in range(K):
+                        if wanted[t, k]:
+                            place, center = sums[k].ctypes.data + lanes, centers[k].ctypes.data + lanes
+                            store(load(place) + _total(inputs[k] + at, center, grad, size, count - v), place)
+            _folded(sums[K], totals[t, b])
+            for k in range(K):
                 if wanted[t, k]:
-                    _totals(inputs[k] + 4 * b * numbers, centers[k], grad, numbers, sums, products[t, k, b])
+                    _folded(sums[k], products[t, k, b])
