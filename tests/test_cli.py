@@ -53,7 +53,9 @@ def test_no_command_at_all_shows_the_help(capsys):
     assert "predict" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["run", "search", "evaluate", "draw", "predict", "methods", "spaces", "data"])
+@pytest.mark.parametrize(
+    "command", ["run", "search", "evaluate", "draw", "report", "predict", "methods", "spaces", "data"]
+)
 def test_every_command_has_help(command, capsys):
     assert main([command, "--help"]) == 0
     assert "Usage: diffnas" in capsys.readouterr().out
@@ -66,7 +68,7 @@ def test_a_whole_run_prints_the_cell_the_test_accuracy_and_where_everything_is(t
     assert "normal cell" in told.out
     assert re.search(r"live operations +30 -> \d+", told.out)
     assert re.search(r"test accuracy +\d+\.\d\d% \(\d+ of 450 pictures\)", told.out)
-    for name in ("genotype.json", "cell.svg", "cell.png", "evaluation/network.safetensors"):
+    for name in ("genotype.json", "cell.svg", "cell.png", "evaluation/network.safetensors", "report.html"):
         assert str(out / name) in told.out
         assert (out / name).stat().st_size > 0
     assert f"diffnas predict {out} PICTURE" in told.out

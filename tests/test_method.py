@@ -7,6 +7,7 @@ import pytest
 from diffnas.components import level, pruning, schedule, weighting
 from diffnas.components.changes import FADING
 from diffnas.components.weighting import LearnedEntmax
+from diffnas.engine.settings import SearchSettings, settle
 from diffnas.method import COMPONENTS, METHODS, component, components, compose, darts, describe, gaea, gates, sparse
 
 
@@ -38,6 +39,24 @@ def test_darts_minus_is_darts_with_a_fading_skip_beside():
     assert {role for role in told if told[role] != kept[role]} == {"supernet"}
     assert METHODS["darts-minus"].supernet.auxiliary is FADING
     assert METHODS["darts-minus"].settings == darts.settings
+
+
+def test_pc_darts_is_what_its_paper_says():
+    told = components(METHODS["pc-darts"])
+    assert (told["edges"], told["supernet"], told["pruning"]) == ("softmax", "Changes(share=4)", "None")
+    assert told["update"] == "Adam(lr=0.0006, betas=(0.5, 0.999), weight_decay=0.001)"
+    settings = settle(SearchSettings, METHODS["pc-darts"].settings)
+    assert [settings.warming_up(epoch) for epoch in (0, 14, 15, 49)] == [True, True, False, False]
+    assert (settings.epochs, settings.batch, settings.lr, settings.lr_min) == (50, 256, 0.1, 0.0)
+
+
+def test_gaea_pc_darts_is_gaea_on_that_supernet():
+    told, on_gaea, on_partial = (components(METHODS[name]) for name in ("gaea-pc-darts", "gaea", "pc-darts"))
+    assert {role for role in told if told[role] != on_gaea[role]} == {"edges", "supernet"}
+    assert told["supernet"] == on_partial["supernet"]
+    assert told["edges"] == "simplex"
+    settings = settle(SearchSettings, METHODS["gaea-pc-darts"].settings)
+    assert (settings.alpha_warmup, settings.alpha_init, settings.batch, settings.lr) == (0, 0.0, 256, 0.1)
 
 
 def test_every_method_can_be_asked_for_by_name_and_says_what_it_is():
@@ -171,6 +190,14 @@ REFUSED = {
     "a simplex moved otherwise": ("darts", {"weighting": "simplex"}, "Add --update exponentiated"),
     "another weighting moved as a simplex": ("darts", {"update": "exponentiated"}, "Add --weighting simplex"),
     "the best of no held-out pictures": ("sparse", {"pick": "best-held-out"}, "holds no pictures out"),
+    "strengths moved otherwise": ("darts", {"edges": "simplex"}, "moved by one update"),
+    "softmax strengths beside a simplex": ("gaea", {"edges": "softmax"}, "moved by one update"),
+    "thresholds for what strengths multiplied": ("fair-darts", {"edges": "softmax"}, "takes scores for probabilities"),
+    "shares of what strengths multiplied": (
+        "path-regularized-released",
+        {"edges": "softmax"},
+        "takes scores for probabilities",
+    ),
     "gates won by none": ("gates", {"discretize": "winners"}, "a gate of 'none' multiplies zeros"),
 }
 

@@ -65,6 +65,7 @@ def test_other_numbers_of_skips_may_be_asked_for():
 def test_the_best_epoch_is_the_one_with_most_held_out_pictures_right_and_of_two_the_later():
     history = [{"held_out_accuracy": share} for share in (0.5, 0.8, 0.8, 0.7)]
     assert pick.best_held_out(history, nas_bench_201) == 2
+    assert pick.best_held_out([{"held_out_accuracy": None}, *history], nas_bench_201) == 3
 
 
 def ranked(*firsts: int) -> dict[str, Any]:

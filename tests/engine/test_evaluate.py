@@ -39,7 +39,7 @@ def test_an_evaluation_leaves_its_numbers_and_its_network(data: DataSet, tmp_pat
     ]
     lines = [json.loads(line) for line in (tmp_path / "run" / "trace.jsonl").read_text().splitlines()]
     assert lines == result.trace
-    assert set(lines[0]) == {"epoch", "train_loss", "train_accuracy", "lr", "seconds", "peak_memory"}
+    assert set(lines[0]) == {"epoch", "train_loss", "train_accuracy", "lr", "steps", "seconds", "peak_memory"}
     assert result.accuracy * 50 == pytest.approx(round(result.accuracy * 50))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from interrupted import MEASURED
 
-from diffnas.components import level, schedule, weighting
+from diffnas.components import discretize, level, schedule, update, weighting
 from diffnas.components.changes import Changes
 from diffnas.components.weighting import LearnedEntmax
 from diffnas.data import DataSet, Pictures
@@ -18,7 +18,8 @@ from diffnas.engine.search_state import begin, halves
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import from_json, load, parse, to_nas_bench_201
 from diffnas.method import COMPONENTS, METHODS, component, darts, sparse
-from diffnas.space import SearchSpace, dense_cell, nas_bench_201, s4
+from diffnas.space import DARTS_OPS, SearchSpace, dense_cell, nas_bench_201, s4
+from diffnas.space import darts as darts_space
 
 LINE = {
     "epoch",
@@ -39,6 +40,7 @@ LINE = {
     "alpha",
     "mix",
     "keep",
+    "strengths",
 }
 
 
@@ -126,6 +128,39 @@ def test_what_is_written_down_does_not_see_the_auxiliary_skip(quick):
         assert torch.tensor(line["mix"]).sum(1).tolist() == pytest.approx([1.0] * 6)
     assert faded["train_loss"] != whole["train_loss"]
     assert faded["train_loss"] == pytest.approx(quick("darts", epochs=1).trace[0]["train_loss"], rel=1e-4)
+
+
+EDGES = {
+    "softmax": {"edges": weighting.softmax},
+    "simplex": {"edges": weighting.simplex, "weighting": weighting.simplex, "update": update.exponentiated},
+}
+
+
+@pytest.mark.parametrize("parts", EDGES.values(), ids=EDGES)
+@pytest.mark.parametrize("levels", [level.single, level.bilevel], ids=["single", "bilevel"])
+def test_strengths_of_edges_are_learned_beside_alpha(quick, parts, levels):
+    first, last = quick(replace(darts, **parts, level=levels), alpha_warmup=1, alpha_init=0.0, alpha_lr=0.3).trace
+    assert first["strengths"] == pytest.approx([1, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3])
+    strengths = torch.tensor(last["strengths"])
+    assert [part.sum().item() for part in strengths.split([1, 2, 3])] == pytest.approx([1, 1, 1])
+    assert (strengths - torch.tensor(first["strengths"])).abs().max() > 1e-3
+
+
+def test_uniform_weights_leave_the_strengths_to_learn(quick):
+    method = replace(darts, weighting=weighting.uniform, edges=weighting.softmax)
+    trace = quick(method, alpha_init=0.0, alpha_lr=0.3).trace
+    assert abs(trace[-1]["strengths"][1] - 0.5) > 0.01
+
+
+def test_cells_are_read_off_by_weights_times_strengths(quick):
+    space = replace(
+        darts_space, cells={kind: dense_cell(inputs=2, nodes=3, ops=DARTS_OPS) for kind in darts_space.cells}
+    )
+    line = quick("pc-darts", space=space, alpha_init=2.0, alpha_lr=1e-6, epochs=1).trace[0]
+    mix, keep, strengths = (torch.tensor(line[name]) for name in ("mix", "keep", "strengths"))
+    found = from_json(json.dumps(line["genotype"]))
+    assert found == discretize.strongest_inputs(mix * strengths.unsqueeze(1), keep, space)
+    assert found != discretize.strongest_inputs(mix, keep, space)
 
 
 def test_penalties_move_alpha(quick):

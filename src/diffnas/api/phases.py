@@ -38,11 +38,13 @@ class RunResult:
         search: what was found.
         evaluation: what the found network, trained from scratch, scores.
         drawings: the pictures of the cells; empty without a run folder.
+        report: the page that shows all of it; None without a run folder.
     """
 
     search: SearchResult
     evaluation: EvaluateResult
     drawings: tuple[Path, ...]
+    report: Path | None
 
 
 def search(
@@ -207,7 +209,7 @@ def run(
     listener: Listener | None = None,
     **choices: Any,
 ) -> RunResult:
-    """Search, evaluate what was found, and draw it.
+    """Search, evaluate what was found, draw it and report on it.
 
     Args:
         data: as in ``search``.
@@ -254,8 +256,10 @@ def run(
     except Interrupted as stop:
         # What goes on is the whole run, not its second phase alone.
         raise Interrupted(stop.signal, found.folder) from None
-    drawings = draw_into(found.folder, found.genotype) if found.folder else ()
-    return RunResult(search=found, evaluation=result, drawings=drawings)
+    if found.folder is None:
+        return RunResult(search=found, evaluation=result, drawings=(), report=None)
+    drawings = draw_into(found.folder, found.genotype)
+    return RunResult(search=found, evaluation=result, drawings=drawings, report=report_on(found.folder))
 
 
 def recipe_for(data: Data) -> str:
@@ -282,6 +286,13 @@ def draw_into(folder: Path, genotype: Genotype) -> tuple[Path, ...]:
     from diffnas.report.draw import draw
 
     return tuple(path for name in DRAWINGS for path in draw(genotype, folder / name))
+
+
+def report_on(folder: Path) -> Path:
+    """Write the report of a run into its folder."""
+    from diffnas.report.page import write_report
+
+    return write_report(folder)
 
 
 def _path(out: str | Path | None, resume: bool) -> Path | None:

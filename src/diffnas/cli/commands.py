@@ -15,6 +15,7 @@ from diffnas.cli import options as o
 from diffnas.cli import show
 from diffnas.cli.lookup import lookup as lookup_command
 from diffnas.cli.progress import Display
+from diffnas.cli.reporting import report as report_command
 
 if TYPE_CHECKING:
     from diffnas.engine.evaluate import EvaluateResult
@@ -64,7 +65,7 @@ def run(
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Search, evaluate and draw: the whole job. With no DATA: the embedded digits."""
+    """Search, evaluate, draw and report: the whole job. With no DATA: the embedded digits."""
     from diffnas import api
 
     searching, evaluating = o.apart(o.pairs(settings))
@@ -91,8 +92,7 @@ def run(
             download=download,
             check_memory=check_memory,
         )
-    drawings = result.drawings
-    _finish(result.search, result.evaluation, drawings, as_json=as_json, quiet=quiet)
+    _finish(result.search, result.evaluation, result.drawings, report=result.report, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -117,6 +117,7 @@ def search(
     level: o.Level = None,
     update: o.Update = None,
     regularizers: o.Regularizers = None,
+    edges: o.Edges = None,
     supernet: o.SupernetChanges = None,
     pruning: o.Pruning = None,
     stopping: o.Stopping = None,
@@ -145,6 +146,7 @@ def search(
         level=level,
         update=update,
         regularizers=regularizers,
+        edges=edges,
         supernet=supernet,
         pruning=pruning,
         stopping=stopping,
@@ -298,6 +300,7 @@ def predict(
 
 
 app.command("lookup")(lookup_command)
+app.command("report")(report_command)
 
 
 @app.command()
@@ -381,6 +384,7 @@ def _finish(
     result: EvaluateResult | None,
     drawings: tuple[Path, ...],
     *,
+    report: Path | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -398,6 +402,8 @@ def _finish(
         numbers.setdefault("folder", str(result.folder))
         numbers["evaluation"] = show.evaluation_numbers(result, RunFolder.open(result.folder).record)
         files.append(("network", str(result.folder / "network.safetensors")))
+    if report is not None:
+        files.append(("report", str(report)))
     numbers["files"] = [path for _, path in files]
     if as_json:
         print(json.dumps(numbers))

@@ -72,6 +72,9 @@ Update = Annotated[str | None, typer.Option(help="adam or exponentiated.", rich_
 Regularizers = Annotated[
     str | None, typer.Option(help="none, or several: groups:0.2:0.1,path:0.1", rich_help_panel=_PARTS)
 ]
+Edges = Annotated[
+    str | None, typer.Option(help="Strengths of edges: softmax, simplex, ... or none.", rich_help_panel=_PARTS)
+]
 SupernetChanges = Annotated[
     str | None,
     typer.Option("--supernet", help="none, or several: partial-channels:4,auxiliary-skip,...", rich_help_panel=_PARTS),

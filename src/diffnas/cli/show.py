@@ -11,6 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from diffnas.report.words import duration
+
 if TYPE_CHECKING:
     from diffnas.engine.cost import Cost
     from diffnas.engine.evaluate import EvaluateResult
@@ -188,16 +190,3 @@ def one_line(numbers: dict[str, Any]) -> str:
 def _time(numbers: dict[str, Any]) -> str:
     epochs = numbers["epochs"]
     return f"{duration(numbers['seconds'])} for {epochs} epoch{'s' * (epochs != 1)}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the units people use.
-
-    >>> duration(7.24), duration(75), duration(7300)
-    ('7.2 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"

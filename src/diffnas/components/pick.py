@@ -26,6 +26,8 @@ def fewer_skips(history: History, space: SearchSpace, *, count: int = 2) -> int:
 def best_held_out(history: History, space: SearchSpace) -> int:
     """The epoch in which the supernet was right on most held-out pictures, the later one of two that are as good.
 
-    As GAEA (Li et al., 2021) chooses on two levels. The accuracy is the running one of the epoch's own batches.
+    As GAEA (Li et al., 2021) chooses on two levels. The accuracy is the running one of the epoch's own batches; an
+    epoch that saw none of these pictures, for alpha was warming up, comes last.
     """
-    return max(range(len(history)), key=lambda epoch: (history[epoch]["held_out_accuracy"], epoch))
+    seen = [line["held_out_accuracy"] for line in history]
+    return max(range(len(seen)), key=lambda epoch: (-1.0 if seen[epoch] is None else seen[epoch], epoch))

@@ -9,8 +9,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from diffnas.components import edges
+from diffnas.components.changes import weave
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import Relaxation, relax
+from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
 from diffnas.data import DataSet
 from diffnas.data.augment import augment
@@ -19,6 +22,7 @@ from diffnas.engine.graphed import Graphed
 from diffnas.engine.later import Later
 from diffnas.engine.search_state import SearchState
 from diffnas.engine.settings import SearchSettings
+from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.nets.ops import count_macs
 from diffnas.nets.supernet import Supernet
@@ -99,6 +103,23 @@ class Course:
         state = self.state
         quiet = replace(self.drive.moment(), generator=None)
         return relax(state.weighting, state.alpha.double(), state.keep, quiet, self.space)
+
+    def strengths(self, moment: Moment) -> Tensor | None:
+        """Those of the edges, ``(edges,)``; None if the method has none."""
+        make, beta = self.method.edges, self.state.beta
+        return None if make is None or beta is None else edges.strengths(make, beta, moment, self.space)
+
+    def woven(self, mix: Tensor, moment: Moment) -> Tensor:
+        """Weights of operations, ``(edges, ops)``, with all else that the supernet takes."""
+        return weave(mix, self.method.supernet, moment, self.strengths(moment))
+
+    @torch.no_grad()
+    def read_off(self, at: Relaxation) -> Genotype:
+        """The cells as the method reads them off; where the edges into a node compete, by their strengths too."""
+        scores, strengths = at.open, self.strengths(at.moment)
+        if strengths is not None and self.space.in_degree is not None:
+            scores = scores * strengths.unsqueeze(1)
+        return self.method.discretize(scores.cpu(), at.keep.cpu(), self.space)
 
     def prune(self) -> None:
         """Remove what the method's pruning rule gives up now."""

@@ -176,6 +176,7 @@ class Drive:
             "train_loss": state.train.loss,
             "train_accuracy": state.train.accuracy,
             "lr": group["lr"],
+            "steps": self.steps,
             "seconds": state.seconds,
         }
 

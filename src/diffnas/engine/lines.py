@@ -30,7 +30,9 @@ class Lines:
         course.free(state.keep.cpu())
         at = course.at_rest()
         mix, keep = at.mix.cpu(), at.keep.cpu()
-        found = course.method.discretize(at.open.cpu(), keep, course.space)
+        found = course.read_off(at)
+        with torch.no_grad():
+            strengths = course.strengths(at.moment)
         measured = indicators.measure(mix, keep, found, course.space)
         self._warn(indicators.warnings(measured, found))
         return {
@@ -46,6 +48,7 @@ class Lines:
             "alpha": state.alpha.detach().cpu().tolist(),
             "mix": mix.tolist(),
             "keep": keep.tolist(),
+            "strengths": None if strengths is None else strengths.tolist(),
         }
 
     def _size_of(self, found: Genotype) -> int | None:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from diffnas.components.changes import weave
 from diffnas.components.relaxation import Relaxation
 from diffnas.data import batches
 from diffnas.engine import seeds
@@ -63,7 +62,7 @@ class SearchPause:
         drive, size = course.drive, course.settings.batch
         augmentation, noise = drive.generator("measured"), drive.generator("measured noise")
         place = seeds.derive(course.settings.seed, "measured", state.epoch)
-        mix = weave(mix.to(device=device, dtype=state.alpha.dtype), course.method.supernet, drive.moment())
+        mix = course.woven(mix.to(device=device, dtype=state.alpha.dtype), drive.moment())
         totals = Totals()
         draw_noise_from(state.supernet, noise)
         state.supernet.train()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffnas.components import update, weighting
+from diffnas.components import edges, update, weighting
 from diffnas.components.stages import Stage
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
@@ -35,6 +35,7 @@ class SearchState:
         alpha: architecture parameters, ``(edges, ops)``, float32.
         keep: operations still in play, ``(edges, ops)``, bool.
         weighting: the method's weighting, with its own parameters if it has any.
+        beta: what the strengths of edges are made of, ``(nodes, sources)``, float32; None if edges have none.
         weight_optimizer, alpha_optimizer: what moves the weights; alpha and the weighting's parameters.
         build: a state in which everything is as a stage, by its number, has it when it begins anew.
         built: the number of the stage that the supernet was built by.
@@ -49,6 +50,7 @@ class SearchState:
     alpha: Tensor
     keep: Tensor
     weighting: Weighting
+    beta: Tensor | None
     weight_optimizer: torch.optim.Optimizer
     alpha_optimizer: torch.optim.Optimizer
     build: Callable[[int], SearchState]
@@ -69,13 +71,14 @@ class SearchState:
 
     def become_(self, other: SearchState) -> None:
         """Take the supernet, alpha, keep, the weighting and the optimizers of another state; the place stays."""
-        for name in ("supernet", "alpha", "keep", "weighting", "weight_optimizer", "alpha_optimizer", "built"):
+        names = ("supernet", "alpha", "keep", "weighting", "beta", "weight_optimizer", "alpha_optimizer", "built")
+        for name in names:
             setattr(self, name, getattr(other, name))
 
     @property
     def arch(self) -> list[Tensor]:
         """Everything that the update moves: alpha first."""
-        return [self.alpha, *weighting.parameters(self.weighting)]
+        return [self.alpha, *weighting.parameters(self.weighting), *([] if self.beta is None else [self.beta])]
 
     @property
     def movable(self) -> Tensor:
@@ -109,6 +112,7 @@ class SearchState:
             "alpha": self.alpha.detach(),
             "keep": self.keep,
             "weighting": [parameter.detach() for parameter in weighting.parameters(self.weighting)],
+            "beta": None if self.beta is None else self.beta.detach(),
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "alpha_optimizer": self.alpha_optimizer.state_dict(),
             **{name: getattr(self, name) for name in _PLACE},
@@ -123,7 +127,8 @@ class SearchState:
             self.become_(self.build(state["built"]))
         self.prune_(state["keep"].to(self.keep.device))
         self.supernet.load_state_dict(state["supernet"])
-        for tensor, saved in zip(self.arch, [state["alpha"], *state["weighting"]], strict=True):
+        beta = [] if state["beta"] is None else [state["beta"]]
+        for tensor, saved in zip(self.arch, [state["alpha"], *state["weighting"], *beta], strict=True):
             tensor.copy_(saved)
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
@@ -151,6 +156,7 @@ def _build(
     keep = torch.tensor(space.offered, device=device)
     drawn = torch.randn(keep.shape, generator=seeds.generator(settings.seed, "alpha", *place))
     alpha = (own.alpha_init * drawn).to(device).requires_grad_()
+    beta = None if method.edges is None else _beta(space, own, device, place)
     weigh = copy.deepcopy(method.weighting)
     if isinstance(weigh, torch.nn.Module):
         weigh.to(device)
@@ -159,14 +165,24 @@ def _build(
         alpha=alpha,
         keep=keep,
         weighting=weigh,
+        beta=beta,
         weight_optimizer=sgd(supernet, own),
-        alpha_optimizer=_alpha_optimizer(method, own, alpha, weighting.parameters(weigh)),
+        alpha_optimizer=_alpha_optimizer(method, own, alpha, beta, weighting.parameters(weigh)),
         build=partial(_build, data, space, method, settings, device),
         built=stage,
     )
     # What the space does not offer is out of play from the start.
     update.forget(state.alpha_optimizer, alpha, ~state.movable)
+    if beta is not None:
+        update.forget(state.alpha_optimizer, beta, ~beta.new_tensor(edges.inputs(space)).bool())
     return state
+
+
+def _beta(space: SearchSpace, settings: SearchSettings, device: torch.device, place: tuple[int, ...]) -> Tensor:
+    """Around 0, as alpha."""
+    offered = torch.tensor(edges.inputs(space))
+    drawn = torch.randn(offered.shape, generator=seeds.generator(settings.seed, "beta", *place))
+    return (settings.alpha_init * drawn * offered).to(device).requires_grad_()
 
 
 def _supernet(
@@ -188,10 +204,11 @@ def _supernet(
 
 
 def _alpha_optimizer(
-    method: Method, settings: SearchSettings, alpha: Tensor, learned: list[torch.nn.Parameter]
+    method: Method, settings: SearchSettings, alpha: Tensor, beta: Tensor | None, learned: list[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
     # What a weighting learns is not decayed: zero means nothing to it.
-    also = [{"params": learned, "weight_decay": 0.0}] if learned else []
+    also: list[dict[str, Any]] = [{"params": learned, "weight_decay": 0.0}] if learned else []
+    also += [] if beta is None else [{"params": [beta]}]
     chosen = method.update if settings.alpha_lr is None else partial(method.update, lr=settings.alpha_lr)
     return chosen([{"params": [alpha]}, *also])
 

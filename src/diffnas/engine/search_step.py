@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffnas.components import schedule, update, weighting
-from diffnas.components.changes import weave
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import relax
 from diffnas.engine import seeds
@@ -174,11 +173,8 @@ class SearchStep:
 
     def mix(self) -> Mix:
         """The mixing weights of a pass."""
-        return self.woven(self.state.weighting(self.state.alpha, self.state.keep, self.now))
-
-    def woven(self, mix: Tensor) -> Mix:
-        """Weights of operations, ``(edges, ops)``, with all else that the supernet takes."""
-        return Mix(mix, weave(mix, self.method.supernet, self.now))
+        ops = self.state.weighting(self.state.alpha, self.state.keep, self.now)
+        return Mix(ops, self.course.woven(ops, self.now))
 
     def _loss(self, batch: Batch, mix: Mix, totals: Totals) -> Tensor:
         logits = self.course.net(batch[0], mix.whole)

@@ -30,7 +30,7 @@ from diffnas.method.gradients import amended, darts_2nd, milenas, milenas_2nd
 from diffnas.method.record import Method, components, describe
 from diffnas.method.sigmoid import fair_darts, single_level_sigmoid
 from diffnas.method.stopped import darts_plus, darts_plus_ranks
-from diffnas.method.supernets import darts_minus
+from diffnas.method.supernets import darts_minus, gaea_pc_darts, pc_darts
 from diffnas.method.tables import COMPONENTS, METHODS, component, compose
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "entmax3_single",
     "fair_darts",
     "gaea",
+    "gaea_pc_darts",
     "gaea_single",
     "gates",
     "gates_group",
@@ -64,6 +65,7 @@ __all__ = [
     "milenas_2nd",
     "path_regularized",
     "path_regularized_released",
+    "pc_darts",
     "single_level",
     "single_level_sigmoid",
     "sparse",

@@ -34,6 +34,8 @@ class Method:
         level: which loss moves alpha and which the weights.
         update: how alpha moves.
         regularizers: penalties on the relaxed architecture, added to the loss that moves alpha.
+        edges: makes the strengths of the edges into a node, which multiply the weights of their operations; None for
+            no strengths.
         supernet: how the supernet differs from that of DARTS.
         pruning: which operations leave the supernet for good; None keeps all.
         stopping: reasons to end before the last epoch; with several stages, before the last one of a stage.
@@ -53,6 +55,7 @@ class Method:
     discretize: Discretize
     update: Update = update.adam
     regularizers: tuple[Regularizer, ...] = ()
+    edges: Weighting | None = None
     supernet: Changes = UNCHANGED
     pruning: Pruning | None = None
     stopping: tuple[Stopping, ...] = ()
@@ -80,6 +83,7 @@ class Method:
                 "Read gates off by strongest-pairs, strongest-inputs or winners-without-none."
             )
         _check_simplex(self)
+        _check_edges(self)
         if _is(self.pick, pick.best_held_out) and self.level.data != "halves":
             raise ValueError(
                 f"the level {describe(self.level)} holds no pictures out, so no epoch is the best on them. "
@@ -123,6 +127,27 @@ def _check_simplex(method: Method) -> None:
         )
 
 
+def _check_edges(method: Method) -> None:
+    if method.edges is None:
+        return
+    if isinstance(method.edges, nn.Module):
+        raise ValueError(
+            f"the strengths of edges cannot be made by {describe(method.edges)}, which learns or draws by itself. "
+            "Use softmax, simplex or entmax."
+        )
+    if _is(method.edges, weighting.simplex) != _is(method.update, update.ExponentiatedGradient):
+        raise ValueError(
+            f"operations and edges are moved by one update, and {describe(method.update)} does not go with strengths "
+            f"by {describe(method.edges)}. Put simplex for both with exponentiated gradients, for neither with adam."
+        )
+    thresholds = _is(method.discretize, discretize.sure_inputs)
+    if thresholds or (isinstance(method.discretize, partial) and method.discretize.keywords.get("shares")):
+        raise ValueError(
+            f"{describe(method.discretize)} takes scores for probabilities, and those that the strengths of edges have "
+            "multiplied are none. Read off by strongest-inputs or strongest-pairs, or give no --edges."
+        )
+
+
 def _is(component: object, function: object) -> bool:
     return (component.func if isinstance(component, partial) else component) is function
 
@@ -161,7 +186,9 @@ def describe(component: object) -> str:
     return component.__name__ if callable(component) and hasattr(component, "__name__") else repr(component)
 
 
+_NO_ROLES = ("name", "about", "settings")
+
+
 def components(method: Method) -> dict[str, str]:
     """Every component of a method as text, by the name of its role."""
-    roles = ("weighting", "level", "update", "regularizers", "supernet", "pruning", "stopping", "stages", "pick")
-    return {role: describe(getattr(method, role)) for role in (*roles, "discretize")}
+    return {each.name: describe(getattr(method, each.name)) for each in fields(method) if each.name not in _NO_ROLES}

@@ -43,6 +43,8 @@ METHODS: dict[str, Method] = {
     "darts-plus-ranks": stopped.darts_plus_ranks,
     "fair-darts": sigmoid.fair_darts,
     "darts-minus": supernets.darts_minus,
+    "pc-darts": supernets.pc_darts,
+    "gaea-pc-darts": supernets.gaea_pc_darts,
     "single-level-sigmoid": sigmoid.single_level_sigmoid,
 }
 
@@ -115,6 +117,12 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "hinged-groups": _one(_option(regularizer.hinged_groups, "skip", "rest")),
         "zero-one": _one(_option(regularizer.zero_one, "weight")),
         "path-of-chosen": _one(_option(regularizer.path_of_chosen, "weight")),
+    },
+    "edges": {
+        "none": lambda: None,
+        "softmax": _option(weighting.softmax, "temperature"),
+        "entmax": _option(weighting.entmax, "order"),
+        "simplex": lambda: weighting.simplex,
     },
     "supernet": {
         "none": dict,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffnas.genotype import Genotype
+from diffnas.genotype import Cell, Genotype
+from diffnas.report import palette
 from diffnas.report.layout import FONT, Box, Line, Picture, layout
 
 _SUFFIXES = (".svg", ".png", ".pdf")
-_INK = "#1f2937"
+_INK = palette.INK
 _ARROW = (8.0, 3.5)  # length, and half the width at its foot
 _PIXELS_PER_INCH = 100
 _POINT = 72 / _PIXELS_PER_INCH  # points in a pixel
@@ -23,19 +25,12 @@ class _Look(NamedTuple):
     dashed: bool = False
 
 
-# Light fills under dark ink, so that labels are legible in gray as well; hues that the color-blind can tell apart.
+# Light fills under dark ink, so that labels are legible in gray as well.
 _BOXES = {
     "input": _Look("#ffffff", _INK),
     "node": _Look("#eef2f7", _INK),
     "output": _Look("#ffffff", _INK),
     "dead": _Look("#ffffff", "#9ca3af", ink="#6b7280", dashed=True),
-    "skip": _Look("#e5e7eb", "#6b7280"),
-    "max_pool": _Look("#bfdcf2", "#0072b2"),
-    "avg_pool": _Look("#e0f2fc", "#3a9bd1"),
-    "sep_conv": _Look("#fde3c3", "#d9822b"),
-    "dil_conv": _Look("#f9d3c4", "#c4491a"),
-    "conv": _Look("#fdf0b8", "#b8930b"),
-    "other": _Look("#d9efe3", "#14805e"),
 }
 _LINES = {
     "flow": _Look("none", "#4b5563"),
@@ -63,7 +58,7 @@ def draw(genotype: Genotype, path: Path, *, title: str | None = None) -> list[Pa
         if each.suffix == ".svg":
             each.write_text(svg(genotype, title=title), encoding="utf-8")
         else:
-            _paint(layout(genotype, title), each)
+            _paint(layout(genotype.cells, title), each)
     return paths
 
 
@@ -74,30 +69,56 @@ def svg(genotype: Genotype, *, title: str | None = None) -> str:
     >>> svg(parse("|nor_conv_3x3~0|")).count("conv 3×3")
     1
     """
-    picture = layout(genotype, title)
+    return svg_of(genotype.cells, title=title)
+
+
+def svg_of(cells: Mapping[str, Cell], *, title: str | None = None, classes: Mapping[str, str] | None = None) -> str:
+    """Some cells as SVG.
+
+    Args:
+        cells: what to draw, by kind.
+        title: a line of text above the cells.
+        classes: for a page that has a style of its own: the class that gives each operation its color. Everything
+            else then has its look ("box node", "flow", ...) as its class, and no color either.
+    """
+    picture = layout(cells, title)
     width, height = f"{picture.width:.0f}", f"{picture.height:.0f}"
+    fonts = "" if classes else f'font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="{FONT:g}"'
+    named = f"The {' and '.join(cells)} cell{'s' * (len(cells) > 1)}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="{FONT:g}">',
-        f"<title>{escape(title or 'The cells of a genotype')}</title>",
-        f"<desc>{escape(_in_words(genotype))}</desc>",
-        '<rect width="100%" height="100%" fill="#ffffff"/>',
+        f'viewBox="0 0 {width} {height}" {fonts}>',
+        f"<title>{escape(title or named)}</title>",
+        f"<desc>{escape(_in_words(cells))}</desc>",
+        "" if classes else '<rect width="100%" height="100%" fill="#ffffff"/>',
         *(
-            f'<text x="{x:.1f}" y="{y:.1f}" font-weight="bold" fill="{_INK}">{escape(text)}</text>'
+            f'<text class="heading" x="{x:.1f}" y="{y:.1f}" font-weight="bold" fill="{_INK}">{escape(text)}</text>'
             for x, y, text in picture.headings
         ),
-        *map(_svg_line, sorted(picture.lines, key=_rank)),
-        *map(_svg_box, picture.boxes),
+        *(_svg_line(line, classes) for line in sorted(picture.lines, key=_rank)),
+        *(_svg_box(box, classes) for box in picture.boxes),
         "</svg>",
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(filter(None, parts)) + "\n"
 
 
-def _in_words(genotype: Genotype) -> str:
+def curve(line: Line) -> str:
+    """A line as the data of an SVG path, without its arrow.
+
+    >>> curve(Line(0, 0, 10, 4, "flow"))
+    'M0.0 0.0C5.0 0.0 5.0 4.0 10.0 4.0'
+    """
+    x1, y1, x2, y2 = line[:4]
+    x2 -= _ARROW[0] if line.arrow else 0.0
+    middle = (x1 + x2) / 2
+    return f"M{x1:.1f} {y1:.1f}C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+
+
+def _in_words(cells: Mapping[str, Cell]) -> str:
     """What a reader who cannot see the picture hears."""
     return " ".join(
         f"{kind} cell: " + ", ".join(f"{op} from {source} to {target}" for op, source, target in cell.connections) + "."
-        for kind, cell in genotype.cells.items()
+        for kind, cell in cells.items()
     )
 
 
@@ -106,28 +127,43 @@ def _rank(line: Line) -> int:
     return ("join", "dead", "flow").index(line.look)
 
 
-def _svg_line(line: Line) -> str:
-    look, (x1, y1, x2, y2) = _LINES[line.look], line[:4]
-    length, half = _ARROW if line.arrow else (0.0, 0.0)
-    middle = (x1 + x2 - length) / 2
-    curve = f"M{x1:.1f} {y1:.1f}C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2 - length:.1f} {y2:.1f}"
-    dash = ' stroke-dasharray="4 3"' if look.dashed else ""
-    drawn = f'<path d="{curve}" fill="none" stroke="{look.stroke}" stroke-width="{_WIDTHS[line.look]}"{dash}/>'
+def _svg_line(line: Line, classes: Mapping[str, str] | None) -> str:
+    look = _LINES[line.look]
+    dash = {"stroke-dasharray": "4 3"} if look.dashed else {}
+    own = {"class": line.look} if classes else {"stroke": look.stroke, "stroke-width": _WIDTHS[line.look]}
+    drawn = f"<path {_attributes(d=curve(line), fill='none', **own, **dash)}/>"
     if line.arrow:
-        head = f"M{x2:.1f} {y2:.1f}l{-length} {-half}v{2 * half}z"
-        drawn += f'<path d="{head}" fill="{look.stroke}"/>'
+        length, half = _ARROW
+        head = f"M{line.x2:.1f} {line.y2:.1f}l{-length} {-half}v{2 * half}z"
+        own = {"class": f"head {line.look}"} if classes else {"fill": look.stroke}
+        drawn += f"<path {_attributes(d=head, **own)}/>"
     return drawn
 
 
-def _svg_box(box: Box) -> str:
-    look = _BOXES[box.look]
-    dash = ' stroke-dasharray="4 3"' if look.dashed else ""
-    return (
-        f'<rect x="{box.x - box.width / 2:.1f}" y="{box.y - box.height / 2:.1f}" width="{box.width:.1f}" '
-        f'height="{box.height:g}" rx="{box.corner:g}" fill="{look.fill}" stroke="{look.stroke}"{dash}/>'
-        f'<text x="{box.x:.1f}" y="{box.y + 0.35 * FONT:.1f}" text-anchor="middle" fill="{look.ink}">'
-        f"{escape(box.text)}</text>"
-    )
+def _svg_box(box: Box, classes: Mapping[str, str] | None) -> str:
+    look = _look(box)
+    edge: dict[str, object] = {"stroke-dasharray": "4 3"} if look.dashed else {}
+    label: dict[str, object] = {"fill": look.ink}
+    if classes is None:
+        edge |= {"fill": look.fill, "stroke": look.stroke}
+    else:
+        edge["class"] = f"box {box.look} {classes.get(box.op, '')}".strip()
+        label = {"class": box.look}
+    corner = {"x": f"{box.x - box.width / 2:.1f}", "y": f"{box.y - box.height / 2:.1f}"}
+    size = {"width": f"{box.width:.1f}", "height": f"{box.height:g}", "rx": f"{box.corner:g}"}
+    label |= {"x": f"{box.x:.1f}", "y": f"{box.y + 0.35 * FONT:.1f}", "text-anchor": "middle"}
+    return f"<rect {_attributes(**corner, **size, **edge)}/><text {_attributes(**label)}>{escape(box.text)}</text>"
+
+
+def _attributes(**values: object) -> str:
+    return " ".join(f'{name}="{value}"' for name, value in values.items())
+
+
+def _look(box: Box) -> _Look:
+    if box.look != "op":
+        return _BOXES[box.look]
+    color = palette.tone(box.op).light
+    return _Look(palette.tint(color), color)
 
 
 def _paint(picture: Picture, path: Path) -> None:
@@ -168,7 +204,7 @@ def _paint_line(axes: Any, line: Line) -> None:
 def _paint_box(axes: Any, box: Box) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    look, corner = _BOXES[box.look], (box.x - box.width / 2, box.y - box.height / 2)
+    look, corner = _look(box), (box.x - box.width / 2, box.y - box.height / 2)
     shape = f"round,pad=0,rounding_size={box.corner}"
     style = (0, (4, 3)) if look.dashed else "solid"
     axes.add_patch(

@@ -8,10 +8,11 @@ box and no two labels overlap, however many connections there are.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from diffnas.genotype import Cell, Genotype
+from diffnas.genotype import Cell
 from diffnas.report import layered
 
 FONT = 12.0
@@ -24,7 +25,10 @@ _HEADING = 30.0
 
 
 class Box(NamedTuple):
-    """A label in a box with rounded corners; ``look`` is "input", "node", "output", "dead" or a family."""
+    """A label in a box with rounded corners.
+
+    ``look`` is "input", "node", "output", "dead" or "op", and then ``op`` names the operation.
+    """
 
     x: float  # of its center
     y: float
@@ -33,6 +37,7 @@ class Box(NamedTuple):
     corner: float
     text: str
     look: str
+    op: str = ""
 
 
 class Line(NamedTuple):
@@ -64,6 +69,23 @@ class Picture(NamedTuple):
     headings: tuple[Heading, ...]
 
 
+class Route(NamedTuple):
+    """A connection: the box of its operation, and the lines from its source through that box to its target."""
+
+    box: Box
+    lines: tuple[Line, ...]
+
+
+class Plan(NamedTuple):
+    """One cell with every connection's way told apart: the boxes of its nodes, routes, and lines to the output."""
+
+    width: float
+    height: float
+    nodes: tuple[Box, ...]
+    routes: tuple[Route, ...]
+    joins: tuple[Line, ...]
+
+
 class _Item(NamedTuple):
     """What takes a place in a column: a node, the operation of a connection, or a lane where a value passes."""
 
@@ -77,6 +99,16 @@ class _Graph(NamedTuple):
     links: list[tuple[_Item, _Item]]
 
 
+class _Spot(NamedTuple):
+    """Where a thing stands: the part of its column that lines keep level in, where lines meet it, and its height."""
+
+    left: float
+    width: float
+    start: float
+    end: float
+    y: float
+
+
 def short(op: str) -> str:
     """The name of an operation as people say it.
 
@@ -87,18 +119,8 @@ def short(op: str) -> str:
     return re.sub(r"(?<=\d)x(?=\d)", "×", spoken)
 
 
-def family(op: str) -> str:
-    """The family of an operation, which decides its color.
-
-    >>> family("dil_conv_5x5"), family("nor_conv_1x1"), family("noise")
-    ('dil_conv', 'conv', 'other')
-    """
-    known = ("skip", "max_pool", "avg_pool", "sep_conv", "dil_conv", "conv")
-    return next((name for name in known if name in op), "other")
-
-
-def layout(genotype: Genotype, title: str | None = None) -> Picture:
-    """All cells of a genotype in one picture, one below the other, under a title if there is one."""
+def layout(cells: Mapping[str, Cell], title: str | None = None) -> Picture:
+    """Cells in one picture, one below the other, each under its kind if there are several; and a title if given."""
     headings: list[Heading] = []
     boxes: list[Box] = []
     lines: list[Line] = []
@@ -106,8 +128,8 @@ def layout(genotype: Genotype, title: str | None = None) -> Picture:
     if title is not None:
         headings.append(Heading(_MARGIN, top + FONT, title))
         width, top = 2 * _MARGIN + len(title) * _CHARACTER, top + _HEADING
-    for kind, cell in genotype.cells.items():
-        if len(genotype.cells) > 1:
+    for kind, cell in cells.items():
+        if len(cells) > 1:
             headings.append(Heading(_MARGIN, top + FONT, f"{kind} cell"))
             top += _HEADING
         cell_boxes, cell_lines, right, bottom = _panel(cell, top)
@@ -117,8 +139,50 @@ def layout(genotype: Genotype, title: str | None = None) -> Picture:
     return Picture(width, top, tuple(boxes), tuple(lines), tuple(headings))
 
 
+def plan(cell: Cell) -> Plan:
+    """Where everything of one cell stands, each connection with its whole way.
+
+    >>> from diffnas.genotype import parse
+    >>> cell = parse("|skip_connect~0|").cells["normal"]
+    >>> [(route.box.text, len(route.lines)) for route in plan(cell).routes]
+    [('skip', 3)]
+    """
+    _, spots, right = _placed(cell, _MARGIN)
+    nodes = sorted(item for item in spots if item.kind == "node")
+    output = nodes[-1]
+    routes = []
+    for number, connection in enumerate(cell.connections):
+        op = next(item for item in spots if item.kind == "op" and item.number == number)
+        way = [*_way("lane", nodes[connection.source], op), nodes[connection.target]]
+        routes.append(Route(_box(cell, op, spots[op]), _along(cell, way, spots)))
+    joins = [line for index in cell.joined for line in _along(cell, _way("join", nodes[index], output), spots)]
+    bottom = max(spot.y + _size(cell, item)[1] / 2 for item, spot in spots.items())
+    boxes = tuple(_box(cell, item, spots[item]) for item in nodes)
+    return Plan(right + _MARGIN, bottom + _MARGIN, boxes, tuple(routes), tuple(dict.fromkeys(joins)))
+
+
+def _along(cell: Cell, way: list[_Item], spots: dict[_Item, _Spot]) -> tuple[Line, ...]:
+    """The lines of a way: level through what lies on it, curved between."""
+    lines = []
+    for start, end in pairwise(way):
+        if start.kind != "node":
+            lines.append(_through(cell, start, spots[start]))
+        lines.append(_between(cell, start, end, spots))
+    return tuple(lines)
+
+
 def _panel(cell: Cell, top: float) -> tuple[list[Box], list[Line], float, float]:
     """One cell's boxes and lines below ``top``, its right end and its lower end."""
+    graph, spots, right = _placed(cell, top)
+    boxes = [_box(cell, item, spot) for item, spot in spots.items() if item.kind in ("node", "op")]
+    # Beside a narrow label, or all along a lane, the line runs level.
+    lines = [_through(cell, item, spot) for item, spot in spots.items() if item.kind != "node"]
+    lines += [_between(cell, start, end, spots) for start, end in graph.links]
+    return boxes, lines, right, max(spot.y + _size(cell, item)[1] / 2 for item, spot in spots.items())
+
+
+def _placed(cell: Cell, top: float) -> tuple[_Graph, dict[_Item, _Spot], float]:
+    """What there is in a cell, where it stands below ``top``, and where the last column ends."""
     graph = _graph(cell)
     columns = layered.ordered(graph.columns, graph.links)
     size = {item: _size(cell, item) for column in columns for item in column}
@@ -126,25 +190,31 @@ def _panel(cell: Cell, top: float) -> tuple[list[Box], list[Line], float, float]
     pulls = graph.links + 4 * straight  # a lane rather bends where it leaves its node than on its way
     y = layered.heights(columns, pulls, {item: height for item, (_, height) in size.items()}, _SPACE)
     lift = top - min(y[item] - size[item][1] / 2 for item in size)
-    boxes, lines, left = [], [], _MARGIN
-    ends: dict[_Item, tuple[float, float, float]] = {}  # where links reach and leave a thing: left, right, height
+    spots, left = {}, _MARGIN
     for column in columns:
         width = max(size[item][0] for item in column)
         for item in column:
-            center, height = left + width / 2, y[item] + lift
             half = size[item][0] / 2 if item.kind == "node" else width / 2
-            ends[item] = (center - half, center + half, height)
-            if item.kind in ("node", "op"):
-                corner = 7.0 if item.kind == "node" else _OP_HEIGHT / 2
-                boxes.append(Box(center, height, *size[item], corner, _text(cell, item), _look(cell, item)))
-            if item.kind != "node":  # beside a narrow label, or all along a lane, the line runs level
-                lines.append(Line(left, height, left + width, height, _line_look(cell, item)))
+            center = left + width / 2
+            spots[item] = _Spot(left, width, center - half, center + half, y[item] + lift)
         left += width + _GAP
-    for start, end in graph.links:
-        (_, x1, y1), (x2, _, y2) = ends[start], ends[end]
-        look = _line_look(cell, start if end.kind == "node" else end)
-        lines.append(Line(x1, y1, x2, y2, look, arrow=end.kind == "node"))
-    return boxes, lines, left - _GAP, max(y[item] + lift + size[item][1] / 2 for item in size)
+    return graph, spots, left - _GAP
+
+
+def _box(cell: Cell, item: _Item, spot: _Spot) -> Box:
+    corner = 7.0 if item.kind == "node" else _OP_HEIGHT / 2
+    op = cell.connections[item.number].op if item.kind == "op" else ""
+    x = spot.left + spot.width / 2
+    return Box(x, spot.y, *_size(cell, item), corner, _text(cell, item), _look(cell, item), op)
+
+
+def _through(cell: Cell, item: _Item, spot: _Spot) -> Line:
+    return Line(spot.left, spot.y, spot.left + spot.width, spot.y, _line_look(cell, item))
+
+
+def _between(cell: Cell, start: _Item, end: _Item, spots: dict[_Item, _Spot]) -> Line:
+    look = _line_look(cell, start if end.kind == "node" else end)
+    return Line(spots[start].end, spots[start].y, spots[end].start, spots[end].y, look, arrow=end.kind == "node")
 
 
 def _graph(cell: Cell) -> _Graph:
@@ -193,7 +263,7 @@ def _text(cell: Cell, item: _Item) -> str:
 
 def _look(cell: Cell, item: _Item) -> str:
     if item.kind == "op":
-        return "dead" if _line_look(cell, item) == "dead" else family(cell.connections[item.number].op)
+        return "dead" if _line_look(cell, item) == "dead" else "op"
     if item.number < cell.inputs:
         return "input"
     if item.number == cell.nodes:

@@ -1,0 +1,156 @@
+// Puts the parts together: charts, the epoch's slider, kinds of cell, theme, and a page that keeps itself up to date.
+
+function drawPlots() {
+  const search = data.search;
+  const evaluation = data.evaluation;
+  const accuracies = [search?.series.train_accuracy, search?.series.held_out_accuracy, evaluation?.series.train_accuracy, [evaluation?.test?.accuracy]];
+  // One scale for the accuracies of search and evaluation, so that their gap can be seen.
+  const top = Math.min(1, ceiling(Math.max(...accuracies.flat().filter((v) => v !== null && v !== undefined))));
+  const plots = {};
+  if (search) {
+    const s = search.series;
+    const common = { epochs: search.epochs, linked: true };
+    plots.loss = { ...common, title: "Loss of the supernet", say: words.loss, lines: [{ name: "training", values: s.train_loss, look: "a" }, { name: "held out", values: s.held_out_loss, look: "b" }] };
+    plots.accuracy = { ...common, title: "Accuracy of the supernet", say: words.percent, top, lines: [{ name: "training", values: s.train_accuracy, look: "a" }, { name: "held out", values: s.held_out_accuracy, look: "b" }] };
+    plots.live = { ...common, title: "Operations alive", say: words.plain, lines: [{ name: "all", values: s.live_ops, look: "a" }, { name: "learning", values: s.live_learning, look: "b" }] };
+    const steps = s.step_seconds.some((v) => v !== null);
+    plots.time = { ...common, title: steps ? "Time of a step" : "Time of an epoch", say: words.seconds, lines: [{ name: "", values: steps ? s.step_seconds : s.seconds, look: "a" }] };
+    plots.macs = { ...common, title: "Multiply-adds of the supernet", say: words.count, lines: [{ name: "", values: s.macs, look: "a" }] };
+    plots.memory = { ...common, title: "Memory", say: words.bytes, lines: [{ name: "", values: s.memory, look: "a" }] };
+  }
+  if (evaluation) {
+    const s = evaluation.series;
+    const test = evaluation.test;
+    plots["evaluation-loss"] = { epochs: evaluation.epochs, title: "Loss of the network", say: words.loss, lines: [{ name: "training", values: s.train_loss, look: "a" }], mark: test && { value: test.loss, name: "test, at the end" } };
+    plots["evaluation-accuracy"] = { epochs: evaluation.epochs, title: "Accuracy of the network", say: words.percent, top, lines: [{ name: "training", values: s.train_accuracy, look: "a" }], mark: test && { value: test.accuracy, name: "test, at the end" } };
+  }
+  document.querySelectorAll("[data-plot]").forEach((host) => {
+    if (plots[host.dataset.plot]) chart(host, plots[host.dataset.plot]);
+  });
+  document.querySelectorAll("[data-finding]").forEach((host) => {
+    const found = search?.findings.find((finding) => finding.name === host.dataset.finding);
+    if (found && found.series.length > 1) spark(host, found.name, found.series, found.top);
+  });
+}
+
+function drawKinds() {
+  const kinds = data.search.kinds;
+  document.querySelectorAll(".kinds").forEach((host) => {
+    host.replaceChildren();
+    if (kinds.length < 2) return;
+    kinds.forEach((kind, place) => {
+      const button = element("button", { type: "button", "aria-pressed": String(place === state.kind) }, kind.name);
+      button.addEventListener("click", () => {
+        state.kind = place;
+        redraw();
+      });
+      host.append(button);
+    });
+  });
+}
+
+let playing = null;
+
+function stop() {
+  clearInterval(playing);
+  playing = null;
+  const button = document.getElementById("play");
+  button?.replaceChildren("▶");
+  button?.setAttribute("aria-label", "Play");
+}
+
+function play() {
+  const count = data.search.epochs.length;
+  if (state.at === count - 1) setEpoch(0);
+  const button = document.getElementById("play");
+  button.replaceChildren("❚❚");
+  button.setAttribute("aria-label", "Pause");
+  playing = setInterval(() => {
+    setEpoch(state.at + 1);
+    if (state.at >= data.search.epochs.length - 1) stop();
+  }, Math.max(40, Math.min(400, 8000 / count)));
+}
+
+function startSlider() {
+  const slider = document.getElementById("epoch");
+  slider.addEventListener("input", () => setEpoch(Number(slider.value)));
+  document.getElementById("play").addEventListener("click", () => (playing ? stop() : play()));
+}
+
+function moveSlider() {
+  const slider = document.getElementById("epoch");
+  const search = data.search;
+  const said = `epoch ${search.epochs[state.at]} of ${search.planned}`;
+  slider.value = state.at;
+  slider.setAttribute("aria-valuetext", said);
+  document.getElementById("at").replaceChildren("epoch ", element("b", {}, String(search.epochs[state.at])), ` of ${search.planned}`, state.at === search.chosen ? ", result" : "");
+}
+
+// Begins with a page that has just come: from a file, or from the run that is watched.
+function start(at) {
+  data = JSON.parse(document.getElementById("data").textContent);
+  redraws = [drawPlots];
+  if (data.search) {
+    unpack();
+    state.at = Math.min(at ?? Infinity, data.search.epochs.length - 1);
+    state.kind = Math.min(state.kind, data.search.kinds.length - 1);
+    redraws.push(drawKinds, drawForming, drawLegend, drawEdges, () => moves.push(moveSlider));
+    startSlider();
+  }
+  redraw();
+  document.querySelectorAll(".copy").forEach((button) => {
+    button.addEventListener("click", () => {
+      const text = button.parentElement.querySelector("pre");
+      getSelection().selectAllChildren(text);
+      navigator.clipboard?.writeText(text.textContent).catch(() => {});
+      button.textContent = "Copied";
+    });
+  });
+}
+
+function startTheme() {
+  const root = document.documentElement;
+  const kept = (() => {
+    try { return localStorage.getItem("diffnas-theme"); } catch { return null; }
+  })();
+  if (kept) root.dataset.theme = kept;
+  document.getElementById("theme").addEventListener("click", () => {
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    try { localStorage.setItem("diffnas-theme", root.dataset.theme); } catch { /* a page opened from a file may keep nothing */ }
+  });
+}
+
+// Asks where the page came from whether the run has moved on, and takes over what is new without losing the place.
+async function watch(version) {
+  const live = document.getElementById("live");
+  try {
+    const answer = await fetch("version", { cache: "no-store" });
+    const now = await answer.text();
+    live.classList.remove("lost");
+    live.textContent = "live";
+    if (version !== null && now !== version) {
+      const fresh = new DOMParser().parseFromString(await (await fetch("./", { cache: "no-store" })).text(), "text/html");
+      const follows = data.search && state.at === data.search.epochs.length - 1;
+      stop();
+      for (const part of ["main", ".kicker", "#data"]) document.querySelector(part).replaceWith(fresh.querySelector(part));
+      document.querySelector(".subtitle").replaceWith(fresh.querySelector(".subtitle"));
+      hideTip();
+      start(follows || !data.search ? undefined : state.at);
+    }
+    version = now;
+  } catch {
+    live.classList.add("lost");
+    live.textContent = "no longer watched";
+  }
+  setTimeout(watch, 2000, version);
+}
+
+startTheme();
+start();
+let resized = null;
+addEventListener("resize", () => {
+  clearTimeout(resized);
+  resized = setTimeout(redraw, 120);
+});
+if (document.body.dataset.live === "yes") watch(null);

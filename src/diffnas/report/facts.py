@@ -1,0 +1,186 @@
+"""What a report says of a run in numbers and words."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diffnas.report import measure
+from diffnas.report.reading import Evaluation, Record, Run, Search
+from diffnas.report.words import count, duration
+
+
+class Number(NamedTuple):
+    """A number worth large type: what it is, the number, and what to know about it."""
+
+    name: str
+    value: str
+    note: str
+
+
+class Accuracy(NamedTuple):
+    """A share of pictures that were right, from 0 to 1."""
+
+    whose: str
+    on: str
+    value: float
+
+
+class Phase(NamedTuple):
+    """How a search or an evaluation was made: the command as it was typed, None if there was none; and tables."""
+
+    name: str
+    command: str | None
+    tables: dict[str, dict[str, str]]
+
+
+def status(run: Run) -> str:
+    """How far a run is.
+
+    A report cannot know whether a run that is not finished still goes on.
+    """
+    search, evaluation = run.search, run.evaluation
+    if search and search.genotype is None:
+        return f"Search not finished: {_of(len(search.lines), search.record.epochs)} are over"
+    if evaluation and evaluation.result is None:
+        return f"Searched; evaluation not finished: {_of(len(evaluation.lines), evaluation.record.epochs)} are over"
+    if search is None:
+        return "Evaluated"
+    early = len(search.lines) < search.record.epochs
+    searched = f"Search stopped after {_of(len(search.lines), search.record.epochs)}" if early else "Searched"
+    return f"{searched}; {'evaluated' if evaluation else 'not evaluated'}"
+
+
+def subtitle(run: Run) -> str:
+    """What the run is, in a line."""
+    search, evaluation = run.search, run.evaluation
+    if search:
+        assert search.record.space is not None
+        method, seed = search.record.method.get("name", "a method without a name"), search.record.settings.get("seed")
+        return f"{method} on {search.record.data.name}, space {search.record.space.name}, seed {seed}"
+    assert evaluation is not None
+    return f"a network on {evaluation.record.data.name}, seed {evaluation.record.settings.get('seed')}"
+
+
+def numbers(run: Run) -> list[Number]:
+    """The numbers to see first."""
+    search, evaluation = run.search, run.evaluation
+    said: list[Number] = []
+    if evaluation and evaluation.result:
+        result = evaluation.result
+        right = f"of {result.test_pictures:,} test pictures, trained from scratch"
+        said.append(Number("Test accuracy", f"{result.accuracy:.2%}", right))
+        said.append(Number("Parameters", count(result.parameters), "of the network that was trained"))
+        said.append(Number("Multiply-adds", count(result.macs), "for one picture, in that network"))
+    elif search and search.chosen is not None and (found := search.lines[search.chosen].found_parameters):
+        said.append(Number("Parameters", count(found), "of the network at its published size"))
+    if search and search.lines:
+        first, last = measure.offered(search), measure.live(search)[-1]
+        said.append(Number("Operations alive", f"{last}", f"of {first} at the start"))
+    time = [(name, sum(line.seconds for line in phase.lines)) for name, phase in _phases(run) if phase.lines]
+    if time:
+        said.append(Number("Time", duration(sum(t for _, t in time)), ", ".join(f"{n} {duration(t)}" for n, t in time)))
+    return said
+
+
+def accuracies(run: Run) -> list[Accuracy]:
+    """Accuracies of the supernet and of the trained network, all there are."""
+    said: list[Accuracy] = []
+    if run.search and run.search.lines:
+        last = run.search.lines[-1]
+        said.append(Accuracy("Supernet", "training pictures", last.train_accuracy))
+        if last.held_out_accuracy is not None:
+            said.append(Accuracy("Supernet", "held-out pictures", last.held_out_accuracy))
+    if run.evaluation and run.evaluation.lines:
+        said.append(Accuracy("Network", "training pictures", run.evaluation.lines[-1].train_accuracy))
+    if run.evaluation and run.evaluation.result:
+        said.append(Accuracy("Network", "test pictures", run.evaluation.result.accuracy))
+    return said
+
+
+def gap(run: Run) -> str:
+    """What lies between the accuracy of the supernet and that of the network, in words."""
+    search, evaluation = run.search, run.evaluation
+    if search is None or not search.lines:
+        return "There is no search in this folder to compare the network with."
+    last = search.lines[-1]
+    held_out = last.held_out_accuracy is not None
+    promised = last.held_out_accuracy if last.held_out_accuracy is not None else last.train_accuracy
+    pictures = "held-out" if held_out else "training"
+    text = f"At the end of the search the supernet had {promised:.1%} of its {pictures} pictures right. "
+    if evaluation is None or evaluation.result is None:
+        return text + "What the cells are worth shows only when their network is trained alone and tested."
+    tested = evaluation.result.accuracy
+    points = abs(tested - promised) * 100
+    text += f"The network of the cells it found, trained alone, has {tested:.1%} of the test pictures right: "
+    text += f"{points:.1f} points {'more' if tested >= promised else 'less'}. "
+    sizes = [f"{_size(phase.record)}" for phase in (search, evaluation)]
+    if sizes[0] != sizes[1]:
+        text += f"Part of that is size: the supernet has {sizes[0]}, the network {sizes[1]}. "
+    return text + (
+        "A supernet is trained on other pictures, for another time, with every operation at once; its accuracy does "
+        "not rank cells. Compare runs by the trained network."
+    )
+
+
+def phases(run: Run) -> list[Phase]:
+    """How the search and the evaluation were made."""
+    return [_phase(name, phase.record) for name, phase in _phases(run)]
+
+
+def command(made_with: Mapping[str, Any]) -> str | None:
+    """The command that made a run, to be pasted into a shell; None if it was made by a program of someone's own.
+
+    >>> command({"command": ["/usr/bin/diffnas", "search", "my pictures", "--seed", "1"]})
+    "diffnas search 'my pictures' --seed 1"
+    """
+    typed = [str(word) for word in made_with.get("command") or [] if word]
+    name = Path(typed[0]).name if typed else ""
+    if name == "diffnas":
+        return shlex.join(["diffnas", *typed[1:]])
+    if name == "__main__.py":
+        return shlex.join(["python", "-m", "diffnas", *typed[1:]])
+    return shlex.join(["python", *typed]) if name.endswith(".py") else None
+
+
+def _phases(run: Run) -> list[tuple[str, Search | Evaluation]]:
+    both: list[tuple[str, Search | Evaluation | None]] = [("search", run.search), ("evaluation", run.evaluation)]
+    return [(name, phase) for name, phase in both if phase is not None]
+
+
+def _phase(name: str, record: Record) -> Phase:
+    data = record.data
+    height, width = data.size if len(data.size) == 2 else (0, 0)
+    tables = {
+        "Method": record.method,
+        "Settings": {key: _spoken(value) for key, value in record.settings.items()},
+        "Data": {
+            "name": data.name,
+            "training pictures": f"{data.train:,}",
+            "test pictures": "not known" if data.test is None else f"{data.test:,}",
+            "classes": f"{len(data.classes)}",
+            "size": f"{width} × {height}",
+            "fingerprint": data.fingerprint,
+        },
+        "Made with": {
+            **{key: str(value) for key, value in record.made_with.items() if key != "command"},
+            "precision": record.precision,
+        },
+    }
+    return Phase(name, command(record.made_with), {title: rows for title, rows in tables.items() if rows})
+
+
+def _of(done: int, planned: int) -> str:
+    return f"{done} of {planned} epochs"
+
+
+def _size(record: Record) -> str:
+    settings = record.settings
+    return f"{settings.get('channels')} channels and {settings.get('depth')} cells"
+
+
+def _spoken(value: object) -> str:
+    words = {True: "yes", False: "no", None: "none"}
+    return words[value] if isinstance(value, bool) or value is None else str(value)

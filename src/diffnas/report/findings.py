@@ -1,0 +1,171 @@
+"""Signs of collapse, a plain sentence each on what they mean for this run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from diffnas.report import measure
+from diffnas.report.reading import Search
+
+Mark = Literal["fine", "look", "bad"]
+
+
+class Finding(NamedTuple):
+    """What one indicator says.
+
+    Attributes:
+        name: what it is called.
+        mark: "fine"; "look", which deserves a look; or "bad".
+        value: where it ended, for people.
+        text: a sentence or two on what that means.
+        series: its value after every epoch; empty for what has no course.
+        top: the most it could be, if that is known; the scale of a plot.
+    """
+
+    name: str
+    mark: Mark
+    value: str
+    text: str
+    series: Sequence[float | None] = ()
+    top: float | None = None
+
+
+def findings(search: Search) -> list[Finding]:
+    """All that can be said of a search, most telling first; empty before its first epoch is over."""
+    if not search.lines:
+        return []
+    said = [_problems(search), _skips(search), _depth(search), _none(search)]
+    said += [_effective(search), _discarded(search), _settled(search), *_eigenvalues(search)]
+    return [finding for finding in said if finding is not None]
+
+
+def _problems(search: Search) -> Finding | None:
+    problems = search.cells.problems() if search.cells else ()
+    if not problems:
+        return None
+    return Finding("Broken cells", "bad", str(len(problems)), " ".join(problem.capitalize() for problem in problems))
+
+
+def _skips(search: Search) -> Finding | None:
+    if measure.SKIP not in search.ops:
+        return None
+    series = [float(sum(c.count(measure.SKIP) for c in cells.cells.values())) for cells in search.genotypes]
+    assert search.chosen is not None
+    skips = int(series[search.chosen])
+    of = sum(len(cell.connections) for cell in search.genotypes[search.chosen].cells.values())
+    counted = f"{skips} of {of} connections {'is a skip' if skips == 1 else 'are skips'}"
+    if of and skips * 2 >= of:
+        mark, text = "bad", (
+            f"{counted}: the mark of DARTS’ collapse. Skips win because they make a supernet train fast, not because "
+            "they make a good network; expect this one to do worse than its supernet promised."
+        )  # fmt: skip
+    elif of and skips * 4 >= of:
+        mark, text = "look", f"{counted}. At half of them a search counts as collapsed; this one is on the way there."
+    else:
+        mark, text = "fine", f"{counted}, far from the half at which a search counts as collapsed."
+    return Finding("Skip connections", mark, f"{skips} of {of}", text, series, float(of))  # type: ignore[arg-type]
+
+
+def _depth(search: Search) -> Finding:
+    assert search.chosen is not None
+    courses = {kind.name: measure.depths(search, kind.name) for kind in search.kinds}
+    ended = {kind: course[search.chosen] for kind, course in courses.items()}
+    possible = max(kind.nodes - kind.inputs for kind in search.kinds)
+    deepest = max(ended.values())
+    each = ", ".join(f"{depth} in the {kind} cell" for kind, depth in ended.items())
+    if len(ended) > 4:
+        each = f"{min(ended.values())} to {deepest} over {len(ended)} kinds of cell"
+    text = f"The longest path through a cell passes this many operations that learn: {each}; {possible} would fit."
+    mark: Mark = "fine"
+    if deepest == 0:
+        mark, text = "bad", "No path through any cell passes an operation that learns."
+    elif deepest == 1 and possible > 1:
+        mark = "look"
+        text += " A wide, shallow cell trains faster than a deep one, and wins searches without being better."
+    course = [float(max(at)) for at in zip(*courses.values(), strict=True)]
+    return Finding("Depth", mark, str(deepest), text, course, float(possible))
+
+
+def _none(search: Search) -> Finding | None:
+    if measure.NONE not in search.ops:
+        return None
+    series = measure.indicator(search, "none_share")
+    share = series[-1]
+    if share is None:
+        return None
+    edges = sum(len(kind.edges) for kind in search.kinds)
+    even = edges / measure.offered(search)
+    text = f"‘none’ holds {share:.0%} of an edge’s weight on average; an even share would be {even:.0%}."
+    mark: Mark = "fine"
+    if share > 0.5:
+        mark = "bad"
+        text += " The search is switching the cell off, and what is left to choose from has hardly been trained."
+    elif share > 1.5 * even:
+        mark = "look"
+        text += " It wins without computing anything; a rule that ignores it when cells are read off acts against it."
+    return Finding("Weight of none", mark, f"{share:.0%}", text, series, 1.0)
+
+
+def _effective(search: Search) -> Finding:
+    series: list[float | None] = list(measure.effective(search))
+    assert search.chosen is not None
+    ended = series[search.chosen] or 1.0
+    most = measure.offered(search) / sum(len(kind.edges) for kind in search.kinds)
+    text = f"An edge still mixes {ended:.1f} of {most:.2g} operations, on average."
+    if ended > 0.75 * most:
+        mark: Mark = "look"
+        text += " Hardly anything is decided: the cells rest on small differences, which another seed may turn around."
+    elif ended > 2:
+        mark, text = "fine", text + " The search has preferences, but most edges are not decided."
+    else:
+        mark, text = "fine", text + " Nearly everything is decided: what was searched is close to what is built."
+    return Finding("Operations mixed", mark, f"{ended:.1f}", text, series, most)
+
+
+def _discarded(search: Search) -> Finding:
+    series: list[float | None] = list(measure.discarded(search))
+    assert search.chosen is not None
+    lost = series[search.chosen] or 0.0
+    text = f"{lost:.0%} of an edge’s weight, on average, is on operations that are not in the cells."
+    if lost > 0.6:
+        text += " The network that is built is a different one from the supernet that was trained."
+    elif lost > 0.2:
+        text += " The built network differs from the supernet by that much."
+    else:
+        text += " Reading the cells off changed little."
+    return Finding("Weight thrown away", "look" if lost > 0.6 else "fine", f"{lost:.0%}", text, series, 1.0)
+
+
+def _settled(search: Search) -> Finding | None:
+    epochs = len(search.lines)
+    if epochs < 3:
+        return None
+    place = measure.settled(search)
+    if place >= epochs - max(1, epochs // 10):
+        text = f"The cells still changed in epoch {place + 1} of {epochs}: more epochs may well find others."
+        return Finding("Last change", "look", f"epoch {place + 1}", text)
+    text = f"The cells did not change after epoch {place + 1} of {epochs}."
+    return Finding("Last change", "fine", f"epoch {place + 1}", text)
+
+
+def _eigenvalues(search: Search) -> Iterator[Finding]:
+    """R-DARTS (Zela et al., 2020): a search collapses after the validation loss has become sharp in alpha."""
+    for name in dict.fromkeys(name for line in search.lines for name in line.indicators if "eigenvalue" in name):
+        series = measure.indicator(search, name)
+        known = [value for value in series if value is not None]
+        if not known:
+            continue
+        least, last = min(known), known[-1]
+        ratio = last / least if least > 0 else 1.0
+        text = (
+            f"The largest curvature of the held-out loss along alpha ended at {last:.2g}, {ratio:.1f} times its least."
+        )
+        rising = len(known) > 4 and ratio > 1.3
+        text += (
+            " Rising curvature goes before a collapse: cells read off from sharp minima lose most (Zela et al., 2020)."
+            if rising
+            else " It did not rise, which speaks against a collapse."
+        )
+        spoken = name.replace("_", " ").capitalize()
+        yield Finding(spoken, "look" if rising else "fine", f"{last:.2g}", text, series)

@@ -1,0 +1,86 @@
+"""What a search's trace says of every epoch, as one list a quantity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from diffnas.genotype import Genotype
+from diffnas.report.reading import Line, Search, SearchLine
+from diffnas.space import WEIGHTLESS_OPS
+
+SKIP, NONE = "skip_connect", "none"
+
+
+def step_seconds(lines: Sequence[Line]) -> list[float | None]:
+    """Seconds a step of each epoch; None where the trace does not say how many steps there were."""
+    return [line.seconds / line.steps if line.steps else None for line in lines]
+
+
+def live(search: Search, *, learning: bool = False) -> list[int]:
+    """Operations in play after each epoch: all, or those with weights of their own."""
+    columns = [column for column, op in enumerate(search.ops) if not (learning and op in WEIGHTLESS_OPS)]
+    return [sum(row[column] for row in line.keep for column in columns) for line in search.lines]
+
+
+def offered(search: Search) -> int:
+    """How many operations the space offers, over all edges."""
+    return sum(len(ops) for kind in search.kinds for ops in kind.offered)
+
+
+def indicator(search: Search, name: str) -> list[float | None]:
+    """One of the trace's indicators; None in the epochs that do not have it."""
+    return [line.indicators.get(name) for line in search.lines]
+
+
+def depths(search: Search, kind: str) -> list[int]:
+    """The most operations that learn on one path through a kind of cell."""
+    return [cells.cells[kind].learned_depth if kind in cells.cells else 0 for cells in search.genotypes]
+
+
+def effective(search: Search) -> list[float]:
+    """How many operations an edge mixes, on average over the edges: the exponential of the entropy.
+
+    1 is a decided edge; all operations at the same weight give their number.
+    """
+    found = []
+    for line in search.lines:
+        counts = [_perplexity(row) for row in line.mix if sum(row) > 0]
+        found.append(sum(counts) / len(counts) if counts else 1.0)
+    return found
+
+
+def _perplexity(row: Sequence[float]) -> float:
+    total = sum(row)
+    return math.exp(-sum(w / total * math.log(w / total) for w in row if w > 0))
+
+
+def discarded(search: Search) -> list[float]:
+    """The share of an edge's weight that is not in the cells read off, on average over the edges.
+
+    On an edge that is left empty, what counts as kept is the weight of ``none``.
+    """
+    return [
+        _discarded(search, line, cells) for line, cells in zip(search.lines, search.genotypes, strict=True)
+    ]  # fmt: skip
+
+
+def _discarded(search: Search, line: SearchLine, genotype: Genotype) -> float:
+    lost = []
+    for kind in search.kinds:
+        cell = genotype.cells.get(kind.name)
+        for place, edge in enumerate(kind.edges):
+            row = line.mix[kind.first + place]
+            chosen = {c.op for c in cell.connections if (c.source, c.target) == edge} if cell else set()
+            kept = sum(w for op, w in zip(search.ops, row, strict=True) if op in (chosen or {NONE}))
+            if sum(row) > 0:
+                lost.append(1 - kept / sum(row))
+    return sum(lost) / len(lost) if lost else 0.0
+
+
+def settled(search: Search) -> int:
+    """The place of the first epoch after which the cells never changed again."""
+    place = len(search.genotypes) - 1
+    while place > 0 and search.genotypes[place - 1] == search.genotypes[-1]:
+        place -= 1
+    return place

@@ -1,0 +1,103 @@
+"""A run as one HTML file that needs nothing but a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from diffnas.engine.run import write_atomically
+from diffnas.genotype import Genotype, to_text
+from diffnas.report import facts, palette
+from diffnas.report.draw import svg_of
+from diffnas.report.findings import findings
+from diffnas.report.pack import pack
+from diffnas.report.reading import Run, read_run
+
+REPORT = "report.html"
+_SCRIPTS = ("base.js", "chart.js", "weights.js", "forming.js", "page.js")
+
+
+def write_report(path: str | Path, out: str | Path | None = None) -> Path:
+    """Write the report of a run folder; the file comes back.
+
+    Args:
+        path: the run folder, whether the run is over or not.
+        out: where to write; ``report.html`` in the run folder if None.
+
+    Raises:
+        ValueError: if there is no run, or it is damaged; nothing is written then.
+    """
+    place = Path(path) / REPORT if out is None else Path(out)
+    write_atomically(place, page(read_run(path)))
+    return place
+
+
+def page(run: Run, *, live: bool = False) -> str:
+    """The report of a run, as HTML.
+
+    Args:
+        run: what was read from its folder.
+        live: whether the page shall look for newer versions of itself where it came from.
+    """
+    ops = _ops(run)
+    classes = {op: f"o{number}" for number, op in enumerate(ops)}
+    search, evaluation = run.search, run.evaluation
+    cells = search.cells if search else evaluation.genotype if evaluation else None
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            run=run,
+            live=live,
+            style=Markup(_asset("style.css")),
+            script=Markup("\n".join(_asset(name) for name in _SCRIPTS)),
+            tones={name: palette.tone(op) for op, name in classes.items()},
+            status=facts.status(run),
+            subtitle=facts.subtitle(run),
+            numbers=facts.numbers(run),
+            cells=_drawings(cells, classes) if cells else {},
+            cells_text=to_text(cells) if cells else "",
+            findings=findings(search) if search else [],
+            accuracies=facts.accuracies(run),
+            gap=facts.gap(run),
+            phases=facts.phases(run),
+            data=pack(run),
+        )
+    )
+
+
+def _ops(run: Run) -> list[str]:
+    """All operations that occur, those of the search first and in its order."""
+    found = list(run.search.ops) if run.search else []
+    if run.evaluation:
+        found += [c.op for cell in run.evaluation.genotype.cells.values() for c in cell.connections]
+    return list(dict.fromkeys(found))
+
+
+def _drawings(genotype: Genotype, classes: Mapping[str, str]) -> dict[str, Markup]:
+    """The drawing of each kind of cell; kinds that look the same are drawn once."""
+    drawn: dict[Any, list[str]] = {}
+    for kind, cell in genotype.cells.items():
+        drawn.setdefault(cell, []).append(kind)
+    return {
+        ", ".join(kinds): Markup(svg_of({", ".join(kinds): cell}, classes=classes))
+        for cell, kinds in drawn.items()
+    }  # fmt: skip
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("diffnas.report", "assets"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+
+
+def _asset(name: str) -> str:
+    loader = _environment().loader
+    assert loader is not None
+    return loader.get_source(_environment(), name)[0]
