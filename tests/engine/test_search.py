@@ -31,6 +31,7 @@ LINE = {
     "held_out_accuracy",
     "lr",
     "seconds",
+    "steps",
     "parameters",
     "found_parameters",
     "macs",
