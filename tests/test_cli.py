@@ -270,4 +270,4 @@ def test_a_list_names_everything_there_is_and_each_can_be_shown(command, table, 
 
 def test_a_method_is_shown_with_its_components(wide, capsys):
     assert main(["methods", "sparse"]) == 0
-    assert re.search(r"weighting +entmax\(order=3.0\)", capsys.readouterr().out)
+    assert re.search(r"weighting: entmax\(order=3.0\)", capsys.readouterr().out)

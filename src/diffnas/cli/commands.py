@@ -14,6 +14,7 @@ from diffnas import __version__
 from diffnas.cli import options as o
 from diffnas.cli import show
 from diffnas.cli.lookup import lookup as lookup_command
+from diffnas.cli.methods import methods as methods_command
 from diffnas.cli.progress import Display
 from diffnas.cli.reporting import report as report_command
 
@@ -303,20 +304,7 @@ app.command("lookup")(lookup_command)
 app.command("report")(report_command)
 
 
-@app.command()
-def methods(name: Annotated[str | None, typer.Argument(help="Show one, whole.")] = None) -> None:
-    """List the methods, or the components of one."""
-    from diffnas.lookup import lookup
-    from diffnas.method import METHODS, components
-
-    if name is None:
-        show.listing(_stdout(), [(each, method.about) for each, method in METHODS.items()])
-        return
-    method = lookup("method", name, METHODS)
-    settings = ", ".join(f"{key}={value}" for key, value in method.settings.items())
-    show.lines(
-        _stdout(), [("about", method.about), *components(method).items(), ("settings", settings or "those of DARTS")]
-    )
+app.command("methods")(methods_command)
 
 
 @app.command()

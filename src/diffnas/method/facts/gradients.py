@@ -1,0 +1,144 @@
+"""Facts of DARTS, and of what changes its gradients or its end."""
+
+from dataclasses import replace
+
+from diffnas.method.facts.record import Facts
+
+_DARTS = "Liu, Simonyan & Yang, 2019: DARTS, Differentiable Architecture Search"
+
+_COLLAPSE = (
+    "Long searches tend to collapse: skip connections win because they help the supernet train, and on NAS-Bench-201 "
+    "the published runs all end with the cell of skips alone."
+)
+
+darts = Facts(
+    source=_DARTS,
+    equations="""
+mix_e = softmax(alpha_e)          over the operations of edge e, none included
+node  = sum over edges e into it of  sum over k of  mix_ek op_k(source)
+alpha : Adam on  L_held_out(w, alpha)          then
+w     : SGD on   L_train(w, alpha)
+""",
+    published=(
+        "CIFAR-10 3.00 ± 0.14% error with 3.3 M parameters",
+        "CIFAR-100 17.76% (cell retrained by P-DARTS)",
+        "NAS-Bench-201, test accuracy: 54.30 CIFAR-10, 15.61 CIFAR-100, 16.32 ImageNet16-120, each run the same cell",
+    ),
+    doubts=(
+        _COLLAPSE,
+        "On NAS-Bench-201 the released code moves the weights first and alpha second (level weights-first), with "
+        "Nesterov momentum and weight decay 5e-4: recipe nas-bench-201.",
+        "The paper repeats the search from several seeds and keeps the cell that is best after a short training; one "
+        "search here is one of those.",
+    ),
+)
+
+single_level = Facts(
+    source=f"{_DARTS}, appendix; the single-level baseline of many later papers",
+    equations="""
+mix_e = softmax(alpha_e)
+(w, alpha) : SGD and Adam on one gradient of  L_train(w, alpha),  same batch
+""",
+    published=("CIFAR-10 95.99%, CIFAR-100 79.80% accuracy (as run by Bezirganyan & Akarmazyan, 2022)",),
+    doubts=(
+        "Reported below DARTS on the DARTS space and far above it on NAS-Bench-201: what it is worth depends on the "
+        "space, the length of the search and the augmentation.",
+    ),
+)
+
+darts_2nd = Facts(
+    source=_DARTS,
+    equations="""
+w'      = w - xi (momentum v + grad_w L_train(w, alpha) + decay w)
+g_alpha = grad_alpha L_held_out(w', alpha)
+        - xi / (2 eps) [grad_alpha L_train(w+) - grad_alpha L_train(w-)]
+w+-     = w +- eps d,   d = grad_w' L_held_out(w', alpha),   eps = 0.01 / |d|
+xi      : the learning rate of the weights;  v: the momentum that there is
+""",
+    published=(
+        "CIFAR-10 2.76 ± 0.09% error with 3.3 M parameters",
+        "CIFAR-100 17.54% (cell retrained by P-DARTS)",
+        "ImageNet 26.7% top-1, 8.7% top-5, 4.7 M parameters, 574 M multiply-adds",
+        "NAS-Bench-201: the same cell of skips as in first order",
+    ),
+    doubts=(
+        _COLLAPSE,
+        "In the released code three passes over the training batch move the running statistics of batch norm; here "
+        "a look ahead leaves no trace.",
+        "The released DARTS_V2 is a cell searched again after the paper.",
+    ),
+)
+
+amended = Facts(
+    source="Bi, Hu, Xie, Chen, Wei & Tian, 2019: Stabilizing DARTS with Amended Gradient Estimation",
+    equations="""
+d         = grad_w L_held_out
+exact:    g = grad_alpha L_held_out - H_alpha,w  inverse(H_w,w)  d
+amended:  g = grad_alpha L_held_out - rate  H_alpha,w  (H_w,w  d)
+H: second derivatives of L_train; products by central differences, radius 0.01
+""",
+    published=("Stable over long searches on CIFAR-10 and ImageNet; the numbers could not be checked",),
+    doubts=(
+        "Its claim that the second term never points against the exact one is not true of arbitrary matrices: "
+        "H_w,w = diag(1, 100), H_alpha,w = (1, 1) and gradient (1, -1) give -0.99 against 99.",
+        "Because the matrix stands where its inverse should, the right rate depends on the scale of the loss.",
+        "Also part of the method: the same depth, width and regularization in the search and the final training.",
+    ),
+)
+
+milenas = Facts(
+    source="He, Ye, Shen & Zhang, 2020: MiLeNAS, Efficient NAS via Mixed-Level Reformulation",
+    equations="""
+g_alpha = grad_alpha L_held_out(w, alpha) + grad_alpha L_train(w, alpha)  then
+w       : SGD on L_train(w, alpha), the same batch
+""",
+    published=(
+        "CIFAR-10 2.51 ± 0.11% error with 3.87 M parameters, best 2.34%; 2.80 ± 0.04% with 2.87 M; 2.76 ± 0.11% "
+        "with 2.09 M (not checked)",
+    ),
+    doubts=(
+        "The paper weighs the held-out loss, the code the training loss; at the value 1 that both use they agree.",
+        "The released code hands alpha to the clipping of the weights' gradient, so the weights are never clipped.",
+        "Some released cells were searched before a bug was fixed, others after it.",
+    ),
+)
+
+milenas_2nd = replace(
+    milenas,
+    equations="""
+w'      = w - xi (momentum v + grad_w L_train(w, alpha) + decay w)
+both    = L_held_out + L_train, at (w', alpha)
+g_alpha = grad_alpha both  -  xi  d2 L_train / (d alpha d w)  grad_w' both
+""",
+    doubts=(
+        "The released look-ahead contains alpha among the weights: it moves alpha itself, and loses the momentum.",
+    ),
+)
+
+darts_plus = Facts(
+    source="Liang, Zhang, Sun, He, Huang, Zhuang & Li, 2019: DARTS+, Improved DARTS with Early Stopping",
+    equations="""
+stop as soon as the normal cell, read off now, has 2 skip connections or more
+""",
+    published=(
+        "CIFAR-10 2.32% error, CIFAR-100 14.87%, ImageNet 23.7% top-1: by which criterion, the abstract does not say",
+    ),
+    doubts=(
+        "The criterion writes the wanted number of skips into the answer.",
+        "Whether the cell at the stop counts, or the last one before, is not said; the latter here.",
+        "Published runs use spaces and lengths of search of their own; no code is known to us.",
+    ),
+)
+
+darts_plus_ranks = replace(
+    darts_plus,
+    equations="""
+stop once the strongest operation that learns has been the same for 10 epochs
+on every edge of the normal cell
+""",
+    doubts=(
+        "Whether all edges have to be stable or any one is enough, and whether the first place counts or the full "
+        "order, is told differently: stable-ranks-any, stable-ranks-full.",
+        "The result depends on the number of epochs and on the noise of alpha; one of 10 epochs or fewer is DARTS.",
+    ),
+)

@@ -1,0 +1,107 @@
+"""Facts of methods that weigh operations in another way."""
+
+from dataclasses import replace
+
+from diffnas.method.facts.record import Facts
+
+gdas = Facts(
+    source="Dong & Yang, 2019: Searching for a Robust Neural Architecture in Four GPU Hours",
+    equations="""
+soft_e = softmax((log softmax(alpha_e) + G_e) / t)
+mix_e  = one_hot(argmax soft_e) + soft_e - stop(soft_e)
+G      : Gumbel noise, drawn anew in every pass
+t      : from 10 to 0.1, a step an epoch
+""",
+    published=(
+        "NAS-Bench-201, test accuracy: 93.61 ± 0.09 CIFAR-10, 70.70 ± 0.30 CIFAR-100, 41.71 ± 0.98 ImageNet16-120",
+        "DARTS space: the cell GDAS_V1, 3.37 M parameters",
+    ),
+    doubts=(
+        "The released code runs the drawn operation only and adds the weights of the others, which are zero, to its "
+        "output: their gradient is the sum of the feature map's gradient, not the product with what they would give.",
+        "All operations run here, so a search is not faster than one of DARTS.",
+    ),
+)
+
+gaea = Facts(
+    source="Li, Khodak, Balcan & Talwalkar, 2021: Geometry-Aware Gradient Algorithms for Neural Architecture Search",
+    equations="""
+theta_e on the simplex, uniform at first; mix_e = theta_e
+u       = theta_e exp(-lr grad_theta L_held_out),   u = max(u, 1e-5)
+theta_e = u / sum(u)                 lr = 0.1, constant, no momentum
+""",
+    published=(
+        "NAS-Bench-201, bilevel, test accuracy: 91.87 CIFAR-10, 71.87 CIFAR-100, 45.69 ImageNet16-120 (not checked)",
+        "CIFAR-10 2.50 ± 0.06% error with partial channels (not checked)",
+    ),
+    doubts=(
+        "The published searches of NAS-Bench-201 have 24 channels and no none, and end after 25 of 50 epochs: "
+        "--stopping after:25 --channels 24.",
+        "One of the two released updates clamps before it normalizes, the other after; the first here.",
+    ),
+)
+
+gaea_single = replace(
+    gaea,
+    equations=gaea.equations.replace("L_held_out", "L_train   "),
+    published=(
+        "NAS-Bench-201, test accuracy: 94.10 CIFAR-10, 73.43 CIFAR-100, 46.36 ImageNet16-120 (second hand)",
+        "Another paper gives 72.60 for CIFAR-100",
+    ),
+    doubts=(
+        "The released code moves theta on a batch of its own, drawn from all training pictures, before the weights; "
+        "here both follow the same batch.",
+        *gaea.doubts,
+    ),
+)
+
+asap = Facts(
+    source="Noy, Nayman, Ridnik, Zamir, Doveh, Friedman, Giryes & Zelnik-Manor, 2020: ASAP, Architecture Search, "
+    "Anneal and Prune",
+    equations="""
+mix_e = softmax(alpha_e / T),   T = 1.6 * 0.95^epoch
+once T < 1: alpha moves; each epoch removes operations with mix_ek < 0.4 / n
+n     : how many operations the edge had at first
+end when every edge has one operation left
+""",
+    published=("CIFAR-10 1.68% error, 0.2 GPU-days",),
+    doubts=(
+        "The 1.68% belong to a larger and heavily augmented network, so they do not compare with DARTS' recipe.",
+        "No code of the search was released; the values are those of a reimplementation.",
+        "After a removal the rest of the edge is weighed anew, so the network's output jumps a little.",
+    ),
+)
+
+fair_darts = Facts(
+    source="Chu, Zhou, Zhang & Li, 2020: Fair DARTS, Eliminating Unfair Advantages in Differentiable Architecture "
+    "Search",
+    equations="""
+mix_ek  = sigmoid(alpha_ek),  alpha = 0 at first
+L_alpha = L_held_out - 10 mean (sigmoid(alpha) - 1/2)^2
+a node takes its two strongest inputs, and of these what reaches 0.85
+""",
+    published=(
+        "CIFAR-10 2.54 ± 0.05% error over seven cells, about 3.3 M parameters",
+        "ImageNet numbers belong to another space, which was not released",
+    ),
+    doubts=(
+        "The parameter counts of its README include the auxiliary head of 0.48 M, unlike everyone else's.",
+        "Published without none; on a space that has it, use diffnas.space.without(space, 'none').",
+        "At alpha = 0 the extra loss has no gradient: the pictures break the tie. In a short search few operations "
+        "reach 0.85, and a node may stay without input.",
+    ),
+)
+
+single_level_sigmoid = Facts(
+    source="Hou & Jin, 2020: Single-level Optimization for Differential Architecture Search",
+    equations="""
+mix_ek = sigmoid(alpha_ek)
+(w, alpha) move together on the gradient of  L_train(w, alpha),  same batch
+""",
+    published=("NAS-Bench-201, test accuracy: 94.36 CIFAR-10, 73.51 CIFAR-100: the best cell of the space there",),
+    doubts=(
+        "Learning rates and the number of epochs are not known to us; DARTS' here.",
+        "A softmax on a single level was reported below two levels, so the gain would have to come from the sigmoid, "
+        "the rate or the early end.",
+    ),
+)

@@ -1,0 +1,117 @@
+"""Pages of the methods, and one table of them all: Markdown, made of the values themselves and of the facts."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import Any
+
+from diffnas.components.level import Level
+from diffnas.lookup import lookup
+from diffnas.method.dense import darts
+from diffnas.method.facts import FACTS
+from diffnas.method.record import Method, components
+from diffnas.method.tables import METHODS
+
+_SAME = "="
+
+
+def named() -> dict[str, Method]:
+    """The methods by their own names, without the aliases.
+
+    >>> [name for name in METHODS if name not in named()]
+    ['entmax3-single']
+    """
+    return {method.name: method for method in METHODS.values()}
+
+
+def page(name: str, *, docs: str = "..") -> str:
+    """All that is to be said of a method, in Markdown.
+
+    Args:
+        name: as in ``METHODS``, aliases included.
+        docs: where the longer pages are, for links to them.
+
+    Raises:
+        ValueError: if there is no such method, with the nearest one that there is.
+    """
+    method = lookup("method", name, METHODS)
+    facts = FACTS.get(method.name)
+    parts = [f"# `{method.name}`", method.about]
+    if facts:
+        parts.append(f"Source: {facts.source}.")
+        parts.append(f"```\n{facts.equations.strip()}\n```")
+    unlike = "In bold what is not as in `darts`." if method is not darts else "What the others are compared with."
+    parts += ["## Components", unlike, _components(method), "## Defaults"]
+    parts.append(_settings(method) or "All settings are those of DARTS: see `diffnas search --help`.")
+    if facts:
+        parts += ["## Published results", _bullets(facts.published), "## Known doubts", _bullets(facts.doubts)]
+    parts += ["## How to run it", _commands(method, tabular=facts is None or facts.tabular)]
+    if facts and facts.more:
+        parts.append(f"More: [{facts.more}]({docs}/{facts.more}).")
+    return "\n\n".join(parts) + "\n"
+
+
+def table() -> str:
+    """All methods against all axes, in Markdown; "=" stands for what is as in DARTS."""
+    usual = _axes(darts)
+    lines = [f"| method | {' | '.join(usual)} |", "|---|" + "---|" * len(usual)]
+    for name, method in named().items():
+        own = _axes(method)
+        cells = [_code(text) if method is darts or text != usual[role] else _SAME for role, text in own.items()]
+        lines.append(f"| [`{name}`]({name}.md) | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _axes(method: Method) -> dict[str, str]:
+    return {**components(method), "settings": ", ".join(f"{name}={value}" for name, value in method.settings.items())}
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text not in ("None", "()", "") else "none"
+
+
+def _components(method: Method) -> str:
+    """A line a role; in bold what is not as in DARTS."""
+    usual, own = components(darts), components(method)
+    lines = []
+    for role, text in own.items():
+        told = _sentence(getattr(method, role)) if _code(text) != "none" else ""
+        name = f"**{role}**" if text != usual[role] else role
+        lines.append(f"{name}: {_code(text)}. {told}".rstrip())
+    return _bullets(lines)
+
+
+def _sentence(component: Any) -> str:
+    """What the documentation of a component of ours says first."""
+    if isinstance(component, tuple):
+        return " ".join(filter(None, map(_sentence, component)))
+    if isinstance(component, Level):
+        return _sentence(component.step)
+    if isinstance(component, partial):
+        return _sentence(component.func)
+    described = component if inspect.isfunction(component) or inspect.isclass(component) else type(component)
+    if not described.__module__.startswith("diffnas."):
+        return ""
+    return (inspect.getdoc(described) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")
+
+
+def _settings(method: Method) -> str:
+    return _bullets([f"`{name}`: {value}" for name, value in method.settings.items()])
+
+
+def _bullets(texts: tuple[str, ...] | list[str]) -> str:
+    return "\n".join(f"- {text}" + ("" if text.endswith((".", ":")) else ".") for text in texts)
+
+
+def _commands(method: Method, *, tabular: bool) -> str:
+    name = method.name
+    lines = [
+        f"diffnas run --method {name}",
+        f"diffnas search cifar10 --data-dir data --method {name} --out runs/{name}",
+    ]
+    if tabular:
+        lines.append(f"diffnas search cifar10 --data-dir data --method {name} --recipe nas-bench-201-small")
+    about = "The embedded digits, in minutes; CIFAR-10 at the published size, GPU-days"
+    about += "; NAS-Bench-201 in minutes on one core:" if tabular else ":"
+    return f"{about}\n\n```bash\n" + "\n".join(lines) + "\n```"
