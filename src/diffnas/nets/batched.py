@@ -213,19 +213,19 @@ def _whole(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tensor]) -
     """The plan of a cell that can be taken in one step, None for another."""
     if not is_faster(inputs[0]) or not schedule.is_known:
         return None
-    from diffnas.nets import whole  # needs Numba
+    from diffnas.nets import cell_plan  # needs Numba
 
     sizes = tuple(tuple(x.shape[1:]) for x in inputs)
     if sizes not in schedule.plans:
         pools = {
-            source: [[whole.Pool(kind.module, kind.places, kind.norms) for kind in kinds] for kinds in strides]
+            source: [[cell_plan.Pool(kind.module, kind.places, kind.norms) for kind in kinds] for kinds in strides]
             for source, strides in schedule.shared.items()
         }
         chains = {
-            source: [whole.Chain(chain.target, chain.place, chain.links) for chain in group]
+            source: [cell_plan.Chain(chain.target, chain.place, chain.links) for chain in group]
             for source, group in schedule.chains.items()
         }
-        schedule.plans[sizes] = whole.plan(graph, sizes, [links for _, links in schedule.prepare], pools, chains)
+        schedule.plans[sizes] = cell_plan.plan(graph, sizes, [links for _, links in schedule.prepare], pools, chains)
     plan = schedule.plans[sizes]
     return plan if any(plan.fed[node] for node in graph.output) else None
 

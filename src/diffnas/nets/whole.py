@@ -5,15 +5,13 @@ function with the cell's inputs and weights, so a gradient that comes from sever
 nothing but the kernels takes time that grows with the pictures. Float32 on a CPU; import this module only where it is
 used, for it needs Numba.
 
-A *slot* is a tensor inside the cell that mixes read: the value of a node, then the results of pools and of chains of
-convolutions, and what input nodes are made of. All that is known of one by channel is a row of an array.
+All that is known by channel of a slot (see :mod:`diffnas.nets.cell_plan`) is a row of an array.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,230 +20,12 @@ from torch.autograd.function import once_differentiable
 
 from diffnas.nets import chains as chain_steps
 from diffnas.nets import pools as pool_steps
+from diffnas.nets.cell_plan import ChainGroup, Plan, PoolGroup
 from diffnas.nets.chains import EPS, Passed
 from diffnas.nets.fused import channels_last, check_pixels
-from diffnas.nets.links import Link, Outline, outline
+from diffnas.nets.links import Link
 from diffnas.nets.sums import addresses, combine, reduce
 from diffnas.space import CellGraph
-
-Place = tuple[int, int]
-
-
-class Pool(NamedTuple):
-    """One kind of pool of a node, or the node itself: its module, None for the node; where it stands, by target."""
-
-    module: nn.Module | None
-    places: Mapping[int, Place]
-    norms: Sequence[nn.BatchNorm2d]
-
-
-class Chain(NamedTuple):
-    """Convolutions from one node to another."""
-
-    target: int
-    place: Place
-    links: tuple[Link, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Chains:
-    """Chains out of one node that are computed together.
-
-    Attributes:
-        links: of each.
-        slots: of their results.
-        targets: where they lead to.
-        weights: which of the cell's weights are theirs.
-    """
-
-    links: list[tuple[Link, ...]]
-    slots: list[int]
-    targets: list[int]
-    weights: slice
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pools:
-    """Pools of one node and stride.
-
-    Attributes:
-        kinds: what the kernels call them.
-        stride: 1 or 2.
-        slots: of their results.
-        targets: where each leads to.
-    """
-
-    kinds: Any
-    stride: int
-    slots: list[int]
-    targets: list[list[int]]
-
-
-@dataclass(kw_only=True)
-class _Node:
-    """What leads into a node, and what is computed from it.
-
-    Attributes:
-        slots: what is mixed into it.
-        places: with which weights.
-        normed: which of these go through a batch norm first.
-        chains: its convolutions.
-        pools: its pools.
-        skips: the nodes that it is itself mixed into.
-    """
-
-    slots: list[int] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
-    normed: list[bool] = field(default_factory=list)
-    chains: list[_Chains] = field(default_factory=list)
-    pools: list[_Pools] = field(default_factory=list)
-    skips: set[int] = field(default_factory=set)
-
-    def feed(self, slot: int, place: Place, normed: bool) -> None:
-        self.slots.append(slot)
-        self.places.append(place)
-        self.normed.append(normed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The steps of a cell for inputs of certain sizes.
-
-    Attributes:
-        prepare: how input nodes are made: links, the slot of their result and their weights; None takes the input.
-        nodes: all nodes.
-        fed: which of them have a value.
-        slots: how many there are.
-        channels: of every node.
-        weights: of all convolutions.
-        norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
-    """
-
-    prepare: list[tuple[tuple[Link, ...], int, slice] | None]
-    nodes: list[_Node]
-    fed: list[bool]
-    slots: int
-    channels: int
-    weights: list[Tensor]
-    norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]]
-
-
-class _Planner:
-    """Builds a plan, node by node."""
-
-    def __init__(self, graph: CellGraph, sizes: Sequence[tuple[int, ...]]) -> None:
-        self.nodes = [_Node() for _ in range(graph.nodes)]
-        self.sizes: list[tuple[int, ...] | None] = [*sizes, *[None] * (graph.nodes - len(sizes))]
-        self.prepare: list[tuple[tuple[Link, ...], int, slice] | None] = []
-        self.weights: list[Tensor] = []
-        self.norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]] = []
-
-    def slot(self, size: tuple[int, ...]) -> int:
-        self.sizes.append(size)
-        return len(self.sizes) - 1
-
-    def own(self, chains: Sequence[tuple[Link, ...]]) -> slice:
-        first = len(self.weights)
-        self.weights += [weight for chain in chains for link in chain for weight in link.weights]
-        return slice(first, len(self.weights))
-
-    def input(self, node: int, links: tuple[Link, ...] | None, size: tuple[int, ...]) -> None:
-        if links is None:
-            self.prepare.append(None)
-            return
-        self.sizes[node] = result = outline(links, size).result
-        slot = self.slot(result)
-        self.prepare.append((links, slot, self.own([links])))
-        self.norms.append((links[-1].norm, slot, links[-1].bias))
-
-    def value(self, node: int) -> None:
-        """Settle the size of a node from what leads into it."""
-        sizes = [self.sizes[slot] for slot in self.nodes[node].slots]
-        if any(size != sizes[0] for size in sizes):
-            raise ValueError(f"what is added up must have one shape and dtype, got maps of {sizes}.")
-        self.sizes[node] = sizes[0] if sizes else None
-
-    def pool(self, node: int, kinds: Sequence[Pool]) -> None:
-        size = self.sizes[node]
-        assert size is not None
-        modules, pools = [], []
-        for kind in kinds:
-            if kind.module is None:
-                for target, place in kind.places.items():
-                    self.nodes[target].feed(node, place, False)
-                    self.nodes[node].skips.add(target)
-            else:
-                modules.append(kind.module)
-                pools.append(kind)
-        if not pools:
-            return
-        stride: Any = modules[0].stride
-        result = size[0], (size[1] - 1) // stride + 1, (size[2] - 1) // stride + 1
-        slots = [self.slot(result) for _ in pools]
-        kinds_of = pool_steps.kinds_of(modules)
-        targets = [list(pool.places) for pool in pools]
-        self.nodes[node].pools.append(_Pools(kinds=kinds_of, stride=stride, slots=slots, targets=targets))
-        for slot, pool in zip(slots, pools, strict=True):
-            for target, place in pool.places.items():
-                self.nodes[target].feed(slot, place, bool(pool.norms))
-            self.norms += [(norm, slot, None) for norm in pool.norms]
-
-    def convolve(self, node: int, chains: Sequence[Chain]) -> None:
-        size = self.sizes[node]
-        assert size is not None
-        groups: dict[Outline, list[Chain]] = {}  # one, unless a user's operations differ from the others in shape
-        for chain in chains:
-            groups.setdefault(outline(chain.links, size), []).append(chain)
-        for common, group in groups.items():
-            slots = [self.slot(common.result) for _ in group]
-            links = [chain.links for chain in group]
-            targets = [chain.target for chain in group]
-            self.nodes[node].chains.append(_Chains(links=links, slots=slots, targets=targets, weights=self.own(links)))
-            for slot, chain in zip(slots, group, strict=True):
-                self.nodes[chain.target].feed(slot, chain.place, True)
-                self.norms.append((chain.links[-1].norm, slot, chain.links[-1].bias))
-
-
-def plan(
-    graph: CellGraph,
-    sizes: Sequence[tuple[int, ...]],
-    prepare: Sequence[tuple[Link, ...] | None],
-    pools: Mapping[int, Sequence[Sequence[Pool]]],
-    chains: Mapping[int, Sequence[Chain]],
-) -> Plan:
-    """The steps of a cell.
-
-    Args:
-        graph: the cell's graph.
-        sizes: channels, rows and columns of the cell's inputs.
-        prepare: the links that make each input node from its input; None takes the input as it is.
-        pools: for each source and stride, what it shares out.
-        chains: for each source, its convolutions.
-
-    Raises:
-        ValueError: if operations that lead into one node have results of several shapes.
-    """
-    planner = _Planner(graph, sizes)
-    for node, links in enumerate(prepare):
-        planner.input(node, links, sizes[node])
-    for node in range(graph.nodes):
-        if node >= graph.inputs:
-            planner.value(node)
-        if planner.sizes[node] is not None:
-            for kinds in pools.get(node, ()):
-                planner.pool(node, kinds)
-            planner.convolve(node, chains.get(node, ()))
-    size = planner.sizes[0]
-    assert size is not None
-    return Plan(
-        prepare=planner.prepare,
-        nodes=planner.nodes,
-        fed=[size is not None for size in planner.sizes[: graph.nodes]],
-        slots=len(planner.sizes),
-        channels=size[0],
-        weights=planner.weights,
-        norms=planner.norms,
-    )
 
 
 def values(plan: Plan, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) -> list[Tensor | None]:
@@ -454,7 +234,7 @@ class _Back:
         else:
             self.grads[node] = torch.zeros_like(self.slots[node])
 
-    def _pooled(self, node: int, pools: _Pools) -> Tensor:
+    def _pooled(self, node: int, pools: PoolGroup) -> Tensor:
         grads = []
         for slot, targets in zip(pools.slots, pools.targets, strict=True):
             sent = [self.grads[target] for target in targets]
@@ -464,7 +244,7 @@ class _Back:
             grads.append(_mixed(sent, 0, factors, self.shift[slot]))
         return pool_steps.back(pools.kinds, pools.stride, self.slots[node], grads)
 
-    def _convolved(self, node: int, group: _Chains) -> Tensor:
+    def _convolved(self, node: int, group: ChainGroup) -> Tensor:
         sent = [self.grads[target] for target in group.targets]
         pairs = zip(group.slots, group.targets, strict=True)
         factors = [(self.scale[slot, target], self.slope[slot], self.shift[slot]) for slot, target in pairs]
@@ -505,6 +285,6 @@ def _mixed(tensors: Sequence[Tensor], mean: Any, scale: Any, shift: Any = 0) -> 
     return total
 
 
-def _normed(plan: Plan, pools: _Pools) -> bool:
+def _normed(plan: Plan, pools: PoolGroup) -> bool:
     target = plan.nodes[pools.targets[0][0]]
     return target.normed[target.slots.index(pools.slots[0])]

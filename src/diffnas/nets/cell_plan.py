@@ -1,0 +1,238 @@
+"""The steps of a mixed cell that is computed as a whole by :mod:`diffnas.nets.whole`.
+
+A *slot* is a tensor inside the cell that mixes read: the value of a node, then the results of pools and of chains of
+convolutions, and what input nodes are made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from diffnas.nets.links import Link, Outline, outline
+from diffnas.nets.pools import kinds_of
+from diffnas.space import CellGraph
+
+Place = tuple[int, int]
+
+
+class Pool(NamedTuple):
+    """One kind of pool of a node, or the node itself: its module, None for the node; where it stands, by target."""
+
+    module: nn.Module | None
+    places: Mapping[int, Place]
+    norms: Sequence[nn.BatchNorm2d]
+
+
+class Chain(NamedTuple):
+    """Convolutions from one node to another."""
+
+    target: int
+    place: Place
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainGroup:
+    """Chains out of one node that are computed together.
+
+    Attributes:
+        links: of each.
+        slots: of their results.
+        targets: where they lead to.
+        weights: which of the cell's weights are theirs.
+    """
+
+    links: list[tuple[Link, ...]]
+    slots: list[int]
+    targets: list[int]
+    weights: slice
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolGroup:
+    """Pools of one node and stride.
+
+    Attributes:
+        kinds: what the kernels call them.
+        stride: 1 or 2.
+        slots: of their results.
+        targets: where each leads to.
+    """
+
+    kinds: Any
+    stride: int
+    slots: list[int]
+    targets: list[list[int]]
+
+
+@dataclass(kw_only=True)
+class Node:
+    """What leads into a node, and what is computed from it.
+
+    Attributes:
+        slots: what is mixed into it.
+        places: with which weights.
+        normed: which of these go through a batch norm first.
+        chains: its convolutions.
+        pools: its pools.
+        skips: the nodes that it is itself mixed into.
+    """
+
+    slots: list[int] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    normed: list[bool] = field(default_factory=list)
+    chains: list[ChainGroup] = field(default_factory=list)
+    pools: list[PoolGroup] = field(default_factory=list)
+    skips: set[int] = field(default_factory=set)
+
+    def feed(self, slot: int, place: Place, normed: bool) -> None:
+        self.slots.append(slot)
+        self.places.append(place)
+        self.normed.append(normed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The steps of a cell for inputs of certain sizes.
+
+    Attributes:
+        prepare: how input nodes are made: links, the slot of their result and their weights; None takes the input.
+        nodes: all nodes.
+        fed: which of them have a value.
+        slots: how many there are.
+        channels: of every node.
+        weights: of all convolutions.
+        norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
+    """
+
+    prepare: list[tuple[tuple[Link, ...], int, slice] | None]
+    nodes: list[Node]
+    fed: list[bool]
+    slots: int
+    channels: int
+    weights: list[Tensor]
+    norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]]
+
+
+class _Planner:
+    """Builds a plan, node by node."""
+
+    def __init__(self, graph: CellGraph, sizes: Sequence[tuple[int, ...]]) -> None:
+        self.nodes = [Node() for _ in range(graph.nodes)]
+        self.sizes: list[tuple[int, ...] | None] = [*sizes, *[None] * (graph.nodes - len(sizes))]
+        self.prepare: list[tuple[tuple[Link, ...], int, slice] | None] = []
+        self.weights: list[Tensor] = []
+        self.norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]] = []
+
+    def slot(self, size: tuple[int, ...]) -> int:
+        self.sizes.append(size)
+        return len(self.sizes) - 1
+
+    def own(self, chains: Sequence[tuple[Link, ...]]) -> slice:
+        first = len(self.weights)
+        self.weights += [weight for chain in chains for link in chain for weight in link.weights]
+        return slice(first, len(self.weights))
+
+    def input(self, node: int, links: tuple[Link, ...] | None, size: tuple[int, ...]) -> None:
+        if links is None:
+            self.prepare.append(None)
+            return
+        self.sizes[node] = result = outline(links, size).result
+        slot = self.slot(result)
+        self.prepare.append((links, slot, self.own([links])))
+        self.norms.append((links[-1].norm, slot, links[-1].bias))
+
+    def value(self, node: int) -> None:
+        """Settle the size of a node from what leads into it."""
+        sizes = [self.sizes[slot] for slot in self.nodes[node].slots]
+        if any(size != sizes[0] for size in sizes):
+            raise ValueError(f"what is added up must have one shape and dtype, got maps of {sizes}.")
+        self.sizes[node] = sizes[0] if sizes else None
+
+    def pool(self, node: int, kinds: Sequence[Pool]) -> None:
+        size = self.sizes[node]
+        assert size is not None
+        modules, pools = [], []
+        for kind in kinds:
+            if kind.module is None:
+                for target, place in kind.places.items():
+                    self.nodes[target].feed(node, place, False)
+                    self.nodes[node].skips.add(target)
+            else:
+                modules.append(kind.module)
+                pools.append(kind)
+        if not pools:
+            return
+        stride: Any = modules[0].stride
+        result = size[0], (size[1] - 1) // stride + 1, (size[2] - 1) // stride + 1
+        slots = [self.slot(result) for _ in pools]
+        targets = [list(pool.places) for pool in pools]
+        group = PoolGroup(kinds=kinds_of(modules), stride=stride, slots=slots, targets=targets)
+        self.nodes[node].pools.append(group)
+        for slot, pool in zip(slots, pools, strict=True):
+            for target, place in pool.places.items():
+                self.nodes[target].feed(slot, place, bool(pool.norms))
+            self.norms += [(norm, slot, None) for norm in pool.norms]
+
+    def convolve(self, node: int, chains: Sequence[Chain]) -> None:
+        size = self.sizes[node]
+        assert size is not None
+        groups: dict[Outline, list[Chain]] = {}  # one, unless a user's operations differ from the others in shape
+        for chain in chains:
+            groups.setdefault(outline(chain.links, size), []).append(chain)
+        for common, group in groups.items():
+            slots = [self.slot(common.result) for _ in group]
+            links = [chain.links for chain in group]
+            targets = [chain.target for chain in group]
+            self.nodes[node].chains.append(
+                ChainGroup(links=links, slots=slots, targets=targets, weights=self.own(links))
+            )
+            for slot, chain in zip(slots, group, strict=True):
+                self.nodes[chain.target].feed(slot, chain.place, True)
+                self.norms.append((chain.links[-1].norm, slot, chain.links[-1].bias))
+
+
+def plan(
+    graph: CellGraph,
+    sizes: Sequence[tuple[int, ...]],
+    prepare: Sequence[tuple[Link, ...] | None],
+    pools: Mapping[int, Sequence[Sequence[Pool]]],
+    chains: Mapping[int, Sequence[Chain]],
+) -> Plan:
+    """The steps of a cell.
+
+    Args:
+        graph: the cell's graph.
+        sizes: channels, rows and columns of the cell's inputs.
+        prepare: the links that make each input node from its input; None takes the input as it is.
+        pools: for each source and stride, what it shares out.
+        chains: for each source, its convolutions.
+
+    Raises:
+        ValueError: if operations that lead into one node have results of several shapes.
+    """
+    planner = _Planner(graph, sizes)
+    for node, links in enumerate(prepare):
+        planner.input(node, links, sizes[node])
+    for node in range(graph.nodes):
+        if node >= graph.inputs:
+            planner.value(node)
+        if planner.sizes[node] is not None:
+            for kinds in pools.get(node, ()):
+                planner.pool(node, kinds)
+            planner.convolve(node, chains.get(node, ()))
+    size = planner.sizes[0]
+    assert size is not None
+    return Plan(
+        prepare=planner.prepare,
+        nodes=planner.nodes,
+        fed=[size is not None for size in planner.sizes[: graph.nodes]],
+        slots=len(planner.sizes),
+        channels=size[0],
+        weights=planner.weights,
+        norms=planner.norms,
+    )
