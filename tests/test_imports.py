@@ -20,7 +20,7 @@ LAYERS = (
     ("nets",),
     ("method", "recipes"),
     ("engine",),
-    ("report", "tables"),
+    ("report", "tables", "deploy"),
     ("api",),
     ("cli",),
     ("__main__",),

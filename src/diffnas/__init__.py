@@ -11,16 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffnas.api import RunResult, cost, evaluate, load, run, search
+    from diffnas.api import Exported, RunResult, cost, evaluate, export, load, run, search
     from diffnas.data import DataSet, from_dataset, from_tensors
     from diffnas.data import load as load_data
     from diffnas.engine.evaluate import EvaluateResult
     from diffnas.engine.listen import Interrupted, Listener, NotFinite
     from diffnas.engine.search import SearchResult
     from diffnas.engine.settings import EvaluateSettings, SearchSettings
-    from diffnas.engine.trained import Trained
     from diffnas.genotype import PUBLISHED, Genotype, read
     from diffnas.method import METHODS, Method, compose
+    from diffnas.nets.trained import Trained
     from diffnas.recipes import RECIPES, Recipe
     from diffnas.report.draw import draw
     from diffnas.space import SPACES, SearchSpace, dense_cell
@@ -35,6 +35,7 @@ __all__ = [
     "DataSet",
     "EvaluateResult",
     "EvaluateSettings",
+    "Exported",
     "Genotype",
     "Interrupted",
     "Listener",
@@ -51,6 +52,7 @@ __all__ = [
     "dense_cell",
     "draw",
     "evaluate",
+    "export",
     "from_dataset",
     "from_tensors",
     "load",
@@ -62,13 +64,13 @@ __all__ = [
 
 # Where each name lives. They are imported when first used, so that `import diffnas` does not wait for torch.
 _HOMES = {
-    "diffnas.api": ("RunResult", "cost", "evaluate", "load", "run", "search"),
+    "diffnas.api": ("Exported", "RunResult", "cost", "evaluate", "export", "load", "run", "search"),
     "diffnas.data": ("DataSet", "from_dataset", "from_tensors"),
     "diffnas.engine.evaluate": ("EvaluateResult",),
     "diffnas.engine.listen": ("Interrupted", "Listener", "NotFinite"),
     "diffnas.engine.search": ("SearchResult",),
     "diffnas.engine.settings": ("EvaluateSettings", "SearchSettings"),
-    "diffnas.engine.trained": ("Trained",),
+    "diffnas.nets.trained": ("Trained",),
     "diffnas.genotype": ("PUBLISHED", "Genotype", "read"),
     "diffnas.method": ("METHODS", "Method", "compose"),
     "diffnas.recipes": ("RECIPES", "Recipe"),

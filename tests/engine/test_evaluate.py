@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from diffnas.data import DataSet
-from diffnas.engine import trained
 from diffnas.engine.common import sgd
 from diffnas.engine.evaluate import EvaluateResult, evaluate
 from diffnas.engine.listen import NotFinite, Silent
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import parse, published
+from diffnas.nets import trained
 from diffnas.nets.ops import build
 
 TINY = EvaluateSettings(epochs=2, batch=40, channels=4, depth=3, cutout=2)

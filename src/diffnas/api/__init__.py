@@ -3,14 +3,16 @@
 from diffnas.api.phases import RunResult, draw_into, evaluate, evaluation_folder, run, run_folder, search
 from diffnas.api.planning import cost
 from diffnas.api.predict import predict_files
-from diffnas.engine.trained import load
+from diffnas.api.take import Exported, export, load
 
 __all__ = [
+    "Exported",
     "RunResult",
     "cost",
     "draw_into",
     "evaluate",
     "evaluation_folder",
+    "export",
     "load",
     "predict_files",
     "run",

@@ -3,39 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
-from diffnas.engine.trained import Trained
+import torch
+from torch import Tensor
+
+from diffnas.nets.trained import Trained
 
 Guesses: TypeAlias = list[tuple[str, float]]
+_AT_ONCE = 64
 
 
 def predict_files(
     trained: Trained, pictures: Iterable[str | Path], top: int = 1
 ) -> Iterator[tuple[Path, Guesses | str]]:
-    """For each file, the ``top`` likeliest classes with their probabilities, or the reason why it cannot be read.
+    """For each picture, the ``top`` likeliest classes with their probabilities, or the reason why it cannot be read.
 
     Pictures are brought to the network's size as its training pictures were: scaled to cover it, then cropped.
+
+    Args:
+        trained: the network.
+        pictures: files, and folders, which stand for the files in them, at any depth, but for hidden ones.
+        top: how many classes to name.
     """
-    for path in map(Path, pictures):
-        yield path, _predict(trained, path, top)
+    paths = picture_files(pictures)
+    while batch := list(islice(paths, _AT_ONCE)):
+        read = {path: read_picture(trained, path) for path in batch}
+        pixels = [picture for picture in read.values() if isinstance(picture, Tensor)]
+        guesses = iter(_guess(trained, torch.stack(pixels), top) if pixels else ())
+        for path, picture in read.items():
+            yield path, picture if isinstance(picture, str) else next(guesses)
 
 
-def _predict(trained: Trained, path: Path, top: int) -> Guesses | str:
+def picture_files(places: Iterable[str | Path]) -> Iterator[Path]:
+    """Files as they are, and all files of folders, sorted; a folder with no file in it stands for itself."""
+    for place in map(Path, places):
+        if not place.is_dir():
+            yield place
+            continue
+        found = (file for file in place.rglob("*") if file.is_file())
+        shown = [file for file in found if not any(part.startswith(".") for part in file.relative_to(place).parts)]
+        yield from sorted(shown) or [place]
+
+
+def read_picture(trained: Trained, path: Path) -> Tensor | str:
+    """A picture as the network takes it, uint8 ``(channels, H, W)``, or the reason why it cannot be read."""
     from PIL import Image, UnidentifiedImageError
 
     from diffnas.data.decode import fitted, plain
 
     try:
         with Image.open(path) as file:
-            pixels = fitted(plain(file), trained.channels, trained.size)
+            return fitted(plain(file), trained.channels, trained.size)
     except FileNotFoundError:
         return "there is no such file."
+    except IsADirectoryError:
+        return "there is no file in this folder."
     except UnidentifiedImageError:
         return "it is empty, or not a picture."
     except Exception as error:  # What a damaged file makes Pillow raise has no common type.
         return " ".join(f"it cannot be read ({type(error).__name__}: {error}).".split())
-    probabilities = trained.predict(pixels.unsqueeze(0))[0]
-    best = probabilities.topk(min(top, len(trained.classes)))
-    return [(trained.classes[k], float(p)) for p, k in zip(best.values, best.indices.tolist(), strict=True)]
+
+
+def _guess(trained: Trained, pictures: Tensor, top: int) -> Iterator[Guesses]:
+    best = trained.predict(pictures).cpu().topk(min(top, len(trained.classes)))
+    for values, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+        yield [(trained.classes[k], value) for value, k in zip(values, indices, strict=True)]

@@ -49,6 +49,7 @@ def _explain(error: Exception) -> int:
         return _stop()
     if isinstance(error, _WRONG_INPUT):
         return _complain(_text(error), 2)
+    from diffnas.deploy import Disagreement
     from diffnas.engine.listen import Interrupted, NotFinite
 
     if isinstance(error, Interrupted):
@@ -56,7 +57,7 @@ def _explain(error: Exception) -> int:
         return 128 + error.signal
     if type(error).__name__ == "OutOfMemoryError":
         return _complain("the GPU's memory is full. A smaller --batch or --channels, or bf16-mixed, helps.", 1)
-    if isinstance(error, NotFinite | OSError):
+    if isinstance(error, NotFinite | Disagreement | OSError):
         return _complain(_text(error), 1)
     raise error
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from diffnas import __version__
 from diffnas.cli import options as o
 from diffnas.cli import show
+from diffnas.cli.export import export
 from diffnas.cli.lookup import lookup as lookup_command
 from diffnas.cli.methods import methods as methods_command
 from diffnas.cli.progress import Display
@@ -276,8 +277,10 @@ def draw(
 
 @app.command()
 def predict(
-    trained: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder with an evaluation, or the evaluation.")],
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Files of pictures.")],
+    trained: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run folder with an evaluation, the evaluation, or hub:OWNER/NAME.")
+    ],
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Files or folders of pictures.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
     as_json: o.Json = False,
 ) -> None:
@@ -300,6 +303,7 @@ def predict(
         raise typer.Exit(2)
 
 
+app.command()(export)
 app.command("lookup")(lookup_command)
 app.command("report")(report_command)
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from diffnas.components.level import Batch
 from diffnas.data import Augmentation, DataSet, Split, batches
 from diffnas.data.augment import augment, normalize
-from diffnas.engine import seeds, trained
+from diffnas.engine import seeds
 from diffnas.engine.common import (
     Totals,
     computing_on,
@@ -30,9 +30,11 @@ from diffnas.engine.drive import Drive
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.settings import EvaluateSettings, as_dict
+from diffnas.engine.trained import save_trained
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, Output, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
+from diffnas.nets.trained import Trained
 from diffnas.space import OpFactory
 
 RESULT = "result.json"
@@ -257,7 +259,20 @@ class _Evaluation:
             folder=self.drive.folder.path if self.drive.folder else None,
         )
         if self.drive.folder:
-            trained.save_trained(self.drive.folder.path, network, self.genotype, self.data, self.settings)
+            save_trained(self.drive.folder.path, self._trained(network))
             numbers = {name: getattr(result, name) for name in ("accuracy", "loss", "parameters", "macs", "seconds")}
             self.drive.folder.write_json(RESULT, {"test_pictures": len(data.test), **numbers})
         return result
+
+    def _trained(self, network: Network) -> Trained:
+        data, settings = self.data, self.settings
+        return Trained(
+            network=network,
+            genotype=self.genotype,
+            classes=data.classes,
+            channels=data.channels,
+            size=data.size,
+            mean=data.mean,
+            std=data.std,
+            built={"channels": settings.channels, "depth": settings.depth, "stem": settings.stem},
+        )

@@ -1,134 +1,22 @@
-"""A trained network on disk: weights as safetensors, everything else as JSON. Nothing is executed on loading."""
+"""Leaving a trained network on disk: weights as safetensors, everything else as JSON; ``nets.trained`` reads it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import save
 
-from diffnas.data import DataSet
-from diffnas.data.augment import normalize
-from diffnas.engine.common import first_line
 from diffnas.engine.run import write_atomically, write_bytes_atomically
-from diffnas.engine.settings import EvaluateSettings
-from diffnas.genotype import Genotype, from_json, to_json
-from diffnas.nets.network import Network
-from diffnas.space import OpFactory
-
-WEIGHTS, RECORD = "network.safetensors", "network.json"
+from diffnas.nets.trained import RECORD, WEIGHTS, Trained
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A trained network and what it needs to name what is in a picture.
-
-    Attributes:
-        network: in evaluation mode.
-        genotype: its cells.
-        classes: the name of each logit.
-        channels, size: what pictures must be brought to: channels, and height and width.
-        mean, std: the normalization of its training pictures.
-    """
-
-    network: Network
-    genotype: Genotype
-    classes: tuple[str, ...]
-    channels: int
-    size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @torch.no_grad()
-    def predict(self, pictures: Tensor) -> Tensor:
-        """Probabilities of the classes, ``(B, classes)``, for uint8 pictures ``(B, channels, H, W)``.
-
-        Raises:
-            ValueError: for pictures of another type, number of channels or size.
-        """
-        expected = (self.channels, *self.size)
-        if pictures.dtype != torch.uint8 or tuple(pictures.shape[1:]) != expected:
-            raise ValueError(f"pictures must be uint8 (B, {expected}), got {pictures.dtype} {tuple(pictures.shape)}.")
-        device = next(self.network.parameters()).device
-        x = normalize(pictures.to(device), self.mean, self.std)
-        logits: Tensor = self.network(x).logits
-        return logits.softmax(dim=1)
-
-
-def save_trained(folder: Path, network: Network, genotype: Genotype, data: DataSet, settings: EvaluateSettings) -> None:
+def save_trained(folder: Path, trained: Trained) -> None:
     """Leave a network in ``folder``, without its auxiliary head, which only training uses."""
     weights = {
         name: tensor.detach().cpu().contiguous()
-        for name, tensor in network.state_dict().items()
+        for name, tensor in trained.network.state_dict().items()
         if not name.startswith("auxiliary.")
     }
-    record = {
-        "schema": "diffnas/network",
-        "version": 1,
-        "genotype": json.loads(to_json(genotype)),
-        "network": {"channels": settings.channels, "depth": settings.depth, "stem": settings.stem},
-        "classes": list(data.classes),
-        "channels": data.channels,
-        "size": list(data.size),
-        "mean": list(data.mean),
-        "std": list(data.std),
-    }
     write_bytes_atomically(folder / WEIGHTS, save(weights))
-    write_atomically(folder / RECORD, json.dumps(record, indent=2) + "\n")
-
-
-def load(
-    path: str | Path, device: torch.device | str = "cpu", factories: Mapping[str, OpFactory] | None = None
-) -> Trained:
-    """The trained network in a run folder, or in the evaluation folder itself; ``factories`` make own operations.
-
-    Raises:
-        ValueError: if there is none, or its files are damaged or of another version.
-    """
-    folder = Path(path)
-    if not (folder / RECORD).exists():
-        folder = folder / "evaluation"
-    if not (folder / RECORD).exists():
-        raise ValueError(f"{path} holds no trained network. Train one with: diffnas evaluate {path}")
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return _build(record, load_file(folder / WEIGHTS), device, factories)
-    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
-        message = first_line(error)
-        raise ValueError(f"the network in {folder} cannot be read ({type(error).__name__}: {message}).") from error
-
-
-def _build(
-    record: dict[str, Any],
-    weights: dict[str, Tensor],
-    device: torch.device | str,
-    factories: Mapping[str, OpFactory] | None,
-) -> Trained:
-    if record["schema"] != "diffnas/network" or record["version"] != 1:
-        raise ValueError(f"expected a diffnas/network of version 1, got {record['schema']} {record['version']}.")
-    genotype = from_json(json.dumps(record["genotype"]))
-    classes = _texts(record["classes"])
-    network = Network(
-        genotype, classes=len(classes), in_channels=record["channels"], factories=factories, **record["network"]
-    )
-    network.load_state_dict(weights)
-    height, width = record["size"]
-    return Trained(
-        network=network.eval().to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
-        genotype=genotype,
-        classes=classes,
-        channels=record["channels"],
-        size=(height, width),
-        mean=tuple(record["mean"]),
-        std=tuple(record["std"]),
-    )
-
-
-def _texts(names: Sequence[object]) -> tuple[str, ...]:
-    return tuple(str(name) for name in names)
+    write_atomically(folder / RECORD, json.dumps(trained.record, indent=2) + "\n")

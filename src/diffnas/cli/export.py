@@ -1,0 +1,50 @@
+"""The command ``diffnas export``: a trained network, to be used without diffnas."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from diffnas.cli import options as o
+
+
+def export(
+    trained: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run folder with an evaluation, the evaluation, or hub:OWNER/NAME.")
+    ],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="onnx (the default), exported (torch.export), source (plain PyTorch) or torch (safetensors and JSON); "
+            "may be repeated.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Or hub:OWNER/NAME, to upload. Default: RUN/export.")
+    ] = None,
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Option(help="Files or folders to check with; may be repeated. Default: the run's own test pictures."),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="On the hub, for its owner alone.")] = False,
+    as_json: o.Json = False,
+) -> None:
+    """Take the network of RUN away; what is written is checked against it, on 100 real pictures."""
+    from diffnas import api
+
+    exported = api.export(trained, formats or ("onnx",), out=out, pictures=pictures or (), private=private)
+    if as_json:
+        files = [{**asdict(found), "path": str(found.path)} for found in exported.agreements]
+        print(json.dumps({"place": exported.place, "files": files}))
+        return
+    console = Console()
+    for found in exported.agreements:
+        console.print(f"{found.path}\n    {found}", highlight=False, markup=False, soft_wrap=True)
+    if exported.place.startswith("http"):
+        console.print(f"uploaded: {exported.place}", highlight=False, markup=False, soft_wrap=True)

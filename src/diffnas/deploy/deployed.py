@@ -1,0 +1,57 @@
+"""A trained network as one module from bytes to probabilities: what is exported."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffnas.genotype import to_text
+from diffnas.nets.ops import Noise
+from diffnas.nets.trained import Trained
+
+
+class Deployed(nn.Module):
+    """A trained network that takes pictures as they are: it brings their bytes to its own scale.
+
+    It is a copy, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: for a network that draws random numbers, so that no copy of it could be checked.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, trained: Trained) -> None:
+        super().__init__()
+        if any(isinstance(part, Noise) for part in trained.network.modules()):
+            raise ValueError("its cells have 'noise' operations, which give another output every time.")
+        self.network = copy.deepcopy(trained.network).cpu().eval()
+        self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        mean, std = (
+            torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in (trained.mean, trained.std)
+        )
+        self.register_buffer("scale", (1 / (255 * std)).float())
+        self.register_buffer("shift", (-mean / std).float())
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and probabilities ``(B, classes)`` of uint8 pictures ``(B, channels, H, W)``."""
+        logits: Tensor = self.network(pictures.to(torch.float32) * self.scale + self.shift).logits
+        return logits, logits.softmax(dim=1)
+
+
+def about(trained: Trained) -> dict[str, str]:
+    """What an exported network carries along: how to make its input and what its outputs mean, as JSON texts."""
+    told: dict[str, Any] = {
+        "classes": trained.classes,
+        "channels": trained.channels,
+        "size": trained.size,
+        "mean": trained.mean,
+        "std": trained.std,
+        "genotype": to_text(trained.genotype),
+    }
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()}

@@ -1,0 +1,253 @@
+"""A trained network as one file of plain PyTorch: readable, and in need of nothing but torch and its weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diffnas.deploy.check import Run
+from diffnas.genotype import Cell, Genotype
+from diffnas.lookup import lookup
+from diffnas.nets.network import published_shape
+from diffnas.nets.skeleton import CellPlan, StemKind, plan, stem_channels
+from diffnas.nets.trained import WEIGHTS, Trained
+from diffnas.space import Skeleton
+
+_WIDTH = 120  # of a line
+
+# What makes each operation; the names are those of the template. ``{step}`` is the stride unless that is 1.
+OPERATIONS: Mapping[str, str] = {
+    "max_pool_3x3": "nn.MaxPool2d(3, {stride}, padding=1)",
+    "avg_pool_3x3": "nn.AvgPool2d(3, {stride}, padding=1, count_include_pad=False)",
+    "skip_connect": "nn.Identity()",
+    "sep_conv_3x3": "sep_conv(channels, 3{step})",
+    "sep_conv_5x5": "sep_conv(channels, 5{step})",
+    "sep_conv_7x7": "sep_conv(channels, 7{step})",
+    "dil_conv_3x3": "Separable(channels, 3{step}, dilation=2)",
+    "dil_conv_5x5": "Separable(channels, 5{step}, dilation=2)",
+    "conv_7x1_1x7": "conv_7x1_1x7(channels{step})",
+    "nor_conv_1x1": "relu_conv_norm(channels, channels, 1{step})",
+    "nor_conv_3x3": "relu_conv_norm(channels, channels, 3{step})",
+}
+_REDUCING_SKIP = "FactorizedReduce(channels, channels)"
+_HELPERS = ("relu_conv_norm", "conv_7x1_1x7", "FactorizedReduce", "Separable", "sep_conv", "ResidualBlock")
+
+
+def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
+    """Write the network as Python at ``path``, and its weights beside it.
+
+    Raises:
+        ValueError: if the cells have operations that are the user's own, or draw random numbers.
+    """
+    text = source(trained)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trained.network.state_dict().items()}
+    save_file(weights, path.with_name(WEIGHTS))
+    path.write_text(text, encoding="utf-8")
+    # What is run here is the text that was made above.
+    spec = importlib.util.spec_from_file_location("exported_network", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network = module.load(path.with_name(WEIGHTS))
+
+    def run(batch: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = network(batch)
+        return logits
+
+    return run
+
+
+def source(trained: Trained) -> str:
+    """The Python of a network: its operations, its cells, its constants, and a reader of its weights.
+
+    The names of its weights are those of ``network.safetensors``.
+
+    Raises:
+        ValueError: if the cells have operations that are the user's own, or draw random numbers.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    genotype, skeleton, stem = trained.genotype, trained.genotype.skeleton, trained.built["stem"]
+    usual_channels, usual_depth = published_shape(skeleton, stem)
+    channels, depth = trained.built["channels"] or usual_channels, trained.built["depth"] or usual_depth
+    on_darts = skeleton == "darts"
+    widths = {kind: len(cell.joined if on_darts else cell.output) for kind, cell in genotype.cells.items()}
+    plans = plan(skeleton, widths, channels, depth, stem)
+    kinds = {place.kind: place.reduces for place in plans if place.kind is not None}
+    parts: dict[str, Any] = {
+        "cells": [_cell(kind, genotype.cells[kind], reduces, skeleton) for kind, reduces in kinds.items()],
+        "places": [_place(place, genotype, skeleton) for place in plans],
+        "stem": _stem(stem, trained.channels, stem_channels(skeleton, stem, channels)),
+        "head": _head(skeleton, plans[-1].out, len(trained.classes)),
+        "steps": _steps(skeleton, stem),
+    }
+    with_helpers = " ".join(re.findall(r"\w+", str(parts)))
+    used = {name for name in _HELPERS if re.search(rf"\b{name}\b", with_helpers)}
+    used |= {"Separable"} if "sep_conv" in used else set()
+    used |= {"relu_conv_norm"} if "ResidualBlock" in used else set()
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
+    )
+    template = (files("diffnas.deploy") / "network.py.jinja").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        **parts,
+        used=used,
+        shape=f"{trained.channels}, {trained.size[0]}, {trained.size[1]}",
+        described=list(_described(genotype)),
+        classes=[_quoted(name) for name in trained.classes],
+        mean=_tuple(trained.mean),
+        std=_tuple(trained.std),
+    )
+
+
+def _cell(kind: str, cell: Cell, reduces: bool, skeleton: Skeleton) -> dict[str, Any]:
+    """What the template needs to write the class of a kind of cell."""
+    on_darts = skeleton == "darts"
+    connections = cell.effective if on_darts else cell.connections
+    output = cell.joined if on_darts else cell.output
+    ops = [
+        f"{_operation(op, 2 if reduces and source < cell.inputs else 1)},  # node {source} -> node {target}"
+        for op, source, target in connections
+    ]
+    terms: dict[int, list[str]] = {}
+    for index, (_, source, target) in enumerate(connections):
+        terms.setdefault(target, []).append(f"self.ops[{index}](node{source})")
+    read = _read(connections, output)
+    steps = [f"node{node} = {_prepared(node, cell.inputs)}" for node in range(cell.inputs) if node in read and on_darts]
+    for node in range(cell.inputs, cell.nodes):
+        if node in read:
+            steps += _sum(f"node{node}", terms.get(node, ["torch.zeros_like(node0)"]))
+    values = [f"node{node}" for node in output]
+    steps.append(f"return {values[0]}" if len(values) == 1 else f"return torch.cat([{', '.join(values)}], dim=1)")
+    before = "before: int, previous: int" if cell.inputs == 2 else "previous: int"
+    halves = ", after_reduction: bool = False" if cell.inputs == 2 else ""
+    return {
+        "name": _class(kind),
+        "kind": kind,
+        "signature": f"{before}, channels: int{halves}" if on_darts else "channels: int",
+        "preprocess": _preprocess(cell.inputs) if on_darts else [],
+        "ops": ops,
+        "inputs": "older: Tensor, newer: Tensor" if on_darts else "node0: Tensor",
+        "steps": steps,
+    }
+
+
+def _operation(op: str, stride: int) -> str:
+    if op == "noise":
+        raise ValueError("its cells have 'noise' operations, which give another output every time.")
+    if op not in OPERATIONS:
+        raise ValueError(f"{op!r} is an operation of your own, whose source is not known here. Export to onnx instead.")
+    made = _REDUCING_SKIP if op == "skip_connect" and stride == 2 else lookup("operation", op, OPERATIONS)
+    return made.format(stride=stride, step=f", {stride}" if stride > 1 else "")
+
+
+def _read(connections: Sequence[tuple[str, int, int]], output: Sequence[int]) -> set[int]:
+    """The nodes that the output depends on."""
+    read = set(output)
+    for _, source, target in reversed(connections):  # sorted by target: what reads a node comes after it
+        if target in read:
+            read.add(source)
+    return read
+
+
+def _prepared(node: int, inputs: int) -> str:
+    value = "newer" if node == inputs - 1 else "older"
+    return f"self.preprocess[{node}]({value})"
+
+
+def _preprocess(inputs: int) -> list[str]:
+    newer = "relu_conv_norm(previous, channels, 1)"
+    if inputs == 1:
+        return [f"self.preprocess = nn.ModuleList([{newer}])"]
+    return [
+        "older: nn.Module = relu_conv_norm(before, channels, 1)",
+        "if after_reduction:",
+        "    older = FactorizedReduce(before, channels)",
+        f"self.preprocess = nn.ModuleList([older, {newer}])",
+    ]
+
+
+def _sum(name: str, terms: Sequence[str]) -> list[str]:
+    """An assignment of a sum, on several lines if it is too long for one."""
+    line = f"{name} = {' + '.join(terms)}"
+    if len(line) + 8 <= _WIDTH:
+        return [line]
+    return [f"{name} = (", f"    {terms[0]}", *(f"    + {term}" for term in terms[1:]), ")"]
+
+
+def _place(place: CellPlan, genotype: Genotype, skeleton: Skeleton) -> str:
+    if place.kind is None:
+        return f"ResidualBlock({place.previous}, {place.channels})"
+    if skeleton != "darts":
+        return f"{_class(place.kind)}({place.channels})"
+    if genotype.cells[place.kind].inputs == 1:
+        return f"{_class(place.kind)}({place.previous}, {place.channels})"
+    halves = ", after_reduction=True" if place.after_reduction else ""
+    return f"{_class(place.kind)}({place.before}, {place.previous}, {place.channels}{halves})"
+
+
+def _stem(stem: StemKind, before: int, out: int) -> dict[str, list[str]]:
+    def conv_norm(before: int, out: int, stride: int) -> list[str]:
+        conv = f"nn.Conv2d({before}, {out}, 3, stride={stride}, padding=1, bias=False)"
+        return [conv, f"nn.BatchNorm2d({out})"]
+
+    if stem == "imagenet":
+        first = [*conv_norm(before, out // 2, 2), "nn.ReLU()", *conv_norm(out // 2, out, 2)]
+        return {"first": first, "second": ["nn.ReLU()", *conv_norm(out, out, 2)]}
+    return {"first": conv_norm(before, out, {"cifar": 1, "cifar-half": 2}[stem])}
+
+
+def _head(skeleton: Skeleton, channels: int, classes: int) -> list[str]:
+    first = [] if skeleton == "darts" else [f"nn.BatchNorm2d({channels})", "nn.ReLU()"]
+    return [*first, "nn.AdaptiveAvgPool2d(1)", "nn.Flatten()", f"nn.Linear({channels}, {classes})"]
+
+
+def _steps(skeleton: Skeleton, stem: StemKind) -> list[str]:
+    """From the normalized pictures to what the head takes, both called ``x``."""
+    if skeleton != "darts":
+        return ['x = self.stem["first"](x)', "for cell in self.cells:", "    x = cell(x)"]
+    second = 'self.stem["second"](older)' if stem == "imagenet" else "older"
+    return [
+        'older = self.stem["first"](x)',
+        f"x = {second}",
+        "for cell in self.cells:",
+        "    older, x = x, cell(older, x)",
+    ]
+
+
+def _class(kind: str) -> str:
+    return f"{kind.capitalize()}Cell"
+
+
+def _described(genotype: Genotype) -> Iterator[str]:
+    for kind, cell in genotype.cells.items():
+        for node in range(cell.inputs, cell.nodes):
+            terms = [f"{op}({source})" for op, source, _ in cell.incoming(node)]
+            line = f"{kind} {node} = {' + '.join(terms) or 'nothing'}"
+            yield from wrap(line, _WIDTH - 4, subsequent_indent="    ")
+
+
+def _quoted(text: str) -> str:
+    """A text as Python, in double quotes where formatters have them.
+
+    >>> print(_quoted("cat"), _quoted("cat's"), _quoted('a "cat"'))
+    "cat" "cat's" 'a "cat"'
+    """
+    plain = repr(text)
+    return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in text else plain
+
+
+def _tuple(numbers: Iterable[float]) -> str:
+    listed = [repr(float(number)) for number in numbers]
+    return f"({', '.join(listed)})" if len(listed) > 1 else f"({listed[0]},)"
