@@ -90,6 +90,7 @@ class Node:
     skips: set[int] = field(default_factory=set)
 
     def feed(self, slot: int, place: Place, normed: bool) -> None:
+        """Mix a slot into the node."""
         self.slots.append(slot)
         self.places.append(place)
         self.normed.append(normed)
