@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
@@ -16,7 +17,8 @@ from diffnas.genotype import Genotype, read, to_text
 
 HEADER = (
     "| cell | skips, normal + reduction | convolutions | depth, normal and reduction | whole chains | "
-    "live ops at the end | s/epoch first, last | network parameters | test accuracy |"
+    "live ops of 224, first and last epoch | s/epoch, median of the first three and the last three | "
+    "network parameters | test accuracy |"
 )
 
 
@@ -39,7 +41,9 @@ def row(run: Path) -> str:
     """A line of the table."""
     text = f"| {run.name} | {counts(read(run / 'genotype.json'))} "
     lines = trace(run)
-    text += f"| {lines[-1]['indicators']['live_ops']} of 224 | {lines[0]['seconds']:.0f}, {lines[-1]['seconds']:.0f} "
+    live = [line["indicators"]["live_ops"] for line in lines]
+    seconds = [line["seconds"] for line in lines]
+    text += f"| {live[0]}, {live[-1]} | {median(seconds[:3]):.0f}, {median(seconds[-3:]):.0f} "
     result = run / "evaluation" / "result.json"
     if not result.exists():
         return f"{text}| | |"

@@ -1,0 +1,55 @@
+"""The tables of the experiments can be printed from the traces that are kept beside them."""
+
+import itertools
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffnas.space import NAS_BENCH_201_OPS
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+# Script, folder of traces, and whether it looks cells up.
+TABLES = {
+    "all-methods": ("all-methods", "traces", True),
+    "nas-bench-201": ("nas-bench-201", "traces", True),
+    "cifar10": ("cifar", "traces/cifar10", False),
+    "cifar100": ("cifar", "traces/cifar100", False),
+    "path-regularized": ("path-regularized", "traces", False),
+}
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of all cells, with invented accuracies."""
+    path = tmp_path_factory.mktemp("table") / "table.csv"
+    lines = ["arch,cifar10_test_200"]
+    for number, (a, b, c, d, e, f) in enumerate(itertools.product(NAS_BENCH_201_OPS, repeat=6)):
+        lines.append(f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|,{50 + number / 1000:.3f}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(("name", "traces", "looks_up"), TABLES.values(), ids=TABLES)
+def test_a_table_is_printed_from_the_traces(
+    benchmark: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    traces: str,
+    looks_up: bool,
+) -> None:
+    folder = EXPERIMENTS / name
+    runs = sorted(path.parent.name for path in (folder / traces).glob("*/genotype.json"))
+    monkeypatch.setattr(sys, "argv", ["table.py", "--runs", str(folder / traces)])
+    if looks_up:
+        monkeypatch.setattr(sys, "argv", [*sys.argv, "--table", str(benchmark)])
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    monkeypatch.delitem(sys.modules, "common", raising=False)
+    runpy.run_path(str(folder / "table.py"), run_name="__main__")
+    monkeypatch.delitem(sys.modules, "common")
+    printed = capsys.readouterr().out
+    assert runs
+    assert all(run.rsplit("-", 1)[0] in printed for run in runs)
