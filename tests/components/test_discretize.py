@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffnas.components.discretize import discarded, strongest_inputs, strongest_pairs, sure_inputs, winners
+from diffnas.components.discretize import discarded, few_skips, strongest_inputs, strongest_pairs, sure_inputs, winners
 from diffnas.components.gates import HardConcrete
 from diffnas.components.schedule import Moment
 from diffnas.components.weighting import softmax
@@ -263,3 +263,82 @@ def test_without_an_in_degree_a_least_score_may_stand_for_none():
     assert read(strongest_inputs(scores, keep, nas_bench_201, absent_below=0.5)) == expected
     assert read(sure_inputs(scores, keep, nas_bench_201, at_least=0.5)) == expected
     assert ("nor_conv_3x3", 0, 2) in read(strongest_inputs(scores, keep, nas_bench_201))
+
+
+SKIPPING = {
+    ("normal", 0, 2): {"skip_connect": 0.9, "sep_conv_3x3": 0.3},
+    ("normal", 1, 2): {"skip_connect": 0.4, "max_pool_3x3": 0.1},
+    ("normal", 0, 3): {"skip_connect": 0.8, "sep_conv_5x5": 0.35},
+    ("normal", 1, 3): {"dil_conv_3x3": 0.5},
+    ("normal", 2, 3): {"dil_conv_5x5": 0.37},
+    ("normal", 0, 4): {"skip_connect": 0.7},
+    ("normal", 1, 4): {"sep_conv_3x3": 0.6},
+    ("reduce", 0, 2): {"skip_connect": 0.9},
+    ("reduce", 1, 2): {"skip_connect": 0.9},
+    ("reduce", 0, 3): {"skip_connect": 0.9},
+}
+
+
+def skips(genotype: Genotype, kind: str = "normal") -> list[tuple[int, int]]:
+    return [(source, target) for op, source, target in read(genotype, kind) if op == "skip_connect"]
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (4, [(0, 2), (0, 3), (0, 4), (1, 2)]),
+        (3, [(0, 2), (0, 3), (0, 4)]),
+        (2, [(0, 2), (0, 3)]),
+        (1, [(0, 2)]),
+        (0, []),
+    ],
+)
+def test_the_weakest_skips_of_the_normal_cell_give_way(most: int, expected: list[tuple[int, int]]):
+    found = few_skips(scored(darts, SKIPPING), EVERYTHING, darts, most=most)
+    assert sorted(skips(found)) == expected
+    assert len(skips(found, "reduce")) == 3, "reduction cells keep theirs"
+
+
+def test_an_edge_that_loses_its_skip_competes_with_what_it_has_left():
+    found = few_skips(scored(darts, SKIPPING), EVERYTHING, darts, most=1)
+    # Node 3: its skip at 0.8 is gone, and 0.35 is less than what the other two edges have.
+    assert into(found, 3) == [("dil_conv_3x3", 1), ("dil_conv_5x5", 2)]
+    assert into(found, 2) == [("skip_connect", 0), ("max_pool_3x3", 1)]
+
+
+def limited(weights: list[list[float]], most: int) -> list[tuple[str, int, int]]:
+    """The normal cell by the released rule, written with lists: zero the weakest selected skip, choose again."""
+    edges = darts.cells["normal"].edges
+    while True:
+        best = [max(range(1, 8), key=lambda op, row=row: row[op]) for row in weights]
+        chosen = []
+        for target in range(2, 6):
+            rows = [row for row, edge in enumerate(edges) if edge.target == target]
+            chosen += sorted(rows, key=lambda row: -weights[row][best[row]])[:2]
+        selected = [row for row in chosen if darts.ops[best[row]] == "skip_connect"]
+        if len(selected) <= most:
+            return [(darts.ops[best[row]], edges[row].source, edges[row].target) for row in chosen]
+        weights[min(selected, key=lambda row: weights[row][3])][3] = 0.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_limited_skips_are_those_of_the_released_rule(seed: int):
+    scores = torch.rand(28, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    scores[:, 3] += 0.5  # skips lead
+    before = scores.clone()
+    for most in (0, 2, 5):
+        assert read(few_skips(scores, EVERYTHING, darts, most=most)) == limited(scores[:14].tolist(), most)
+    assert torch.equal(scores, before)
+
+
+def test_a_cell_that_offers_only_skips_keeps_them():
+    keep = torch.zeros(28, 8, dtype=torch.bool)
+    keep[:, 3] = True
+    assert len(skips(few_skips(torch.ones(28, 8), keep, darts))) == 8
+
+
+def test_on_nas_bench_201_skips_give_way_to_the_next_operation():
+    scores = torch.tensor([[0.1, 0.5 + row / 100, 0.0, 0.2, 0.0] for row in range(6)])
+    found = few_skips(scores, torch.ones(6, 5, dtype=torch.bool), nas_bench_201)
+    assert skips(found) == [(1, 3), (2, 3)]
+    assert [op for op, *_ in read(found)].count("nor_conv_3x3") == 4

@@ -56,8 +56,9 @@ class Count(Silent):
 
 
 def tiny(method: Method) -> SearchSettings:
-    """Partial channels need as many channels as they have parts."""
-    return settle(SearchSettings, method.settings, TINY, {"channels": max(TINY["channels"], method.supernet.share)})
+    """Partial channels need as many channels as they have parts, and every stage an epoch."""
+    least = {"channels": method.supernet.share, "epochs": len(method.stages(darts, 100))}
+    return settle(SearchSettings, method.settings, TINY, {name: max(TINY[name], n) for name, n in least.items()})
 
 
 def refusal(method: Method, space: SearchSpace, data: DataSet) -> str | None:
@@ -135,7 +136,7 @@ def assert_lines_hold(trace: list[dict[str, Any]], method: Method, space: Search
         assert set(from_json(json.dumps(line["genotype"])).cells) == set(space.cells)
     for before, after in itertools.pairwise(trace):
         assert not (torch.tensor(after["keep"]) & ~torch.tensor(before["keep"])).any(), "an operation came back"
-        assert after["macs"] <= before["macs"]
+        assert after["macs"] <= before["macs"] or after["stage"] != before["stage"]
 
 
 @pytest.mark.parametrize("name", BY_NAME)

@@ -123,6 +123,7 @@ def search(
     supernet: o.SupernetChanges = None,
     pruning: o.Pruning = None,
     stopping: o.Stopping = None,
+    stages: o.Stages = None,
     pick: o.Pick = None,
     discretize: o.Discretize = None,
     data_dir: o.DataDir = None,
@@ -152,6 +153,7 @@ def search(
         supernet=supernet,
         pruning=pruning,
         stopping=stopping,
+        stages=stages,
         pick=pick,
         discretize=discretize,
     )

@@ -81,6 +81,7 @@ SupernetChanges = Annotated[
 ]
 Pruning = Annotated[str | None, typer.Option(help="exact-zero, threshold:0.4, shut or none.", rich_help_panel=_PARTS)]
 Stopping = Annotated[str | None, typer.Option(help="skip-count:2, size:1e6, ... or none.", rich_help_panel=_PARTS)]
+Stages = Annotated[str | None, typer.Option(help="one, or progressive:5:3.", rich_help_panel=_PARTS)]
 Pick = Annotated[
     str | None, typer.Option(help="Whose cells count: last, fewer-skips, best-held-out.", rich_help_panel=_PARTS)
 ]

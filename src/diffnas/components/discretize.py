@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffnas.genotype import Cell, Connection, Genotype
-from diffnas.space import CellGraph, SearchSpace
+from diffnas.space import CellGraph, Edge, SearchSpace, normal_cells
 
 Discretize = Callable[[Tensor, Tensor, SearchSpace], Genotype]
 
@@ -72,6 +72,29 @@ def sure_inputs(scores: Tensor, keep: Tensor, space: SearchSpace, *, at_least: f
     FairDARTS (Chu et al., 2020): a node may have fewer inputs than the space allows, or none at all.
     """
     return strongest_inputs(scores, keep & (scores >= at_least), space, absent_below=at_least)
+
+
+def few_skips(scores: Tensor, keep: Tensor, space: SearchSpace, *, most: int = 2) -> Genotype:
+    """As ``strongest_inputs``, but with at most so many skip connections in each normal cell.
+
+    P-DARTS (Chen et al., 2019): as long as a normal cell has more, its weakest skip connection scores 0, and all is
+    read off again. A cell that offers too little else keeps the skips it needs.
+    """
+    scores, skip = scores.detach().clone(), space.column("skip_connect")
+    while True:
+        found = strongest_inputs(scores, keep, space)
+        cells = [_skips(found, kind, space) for kind in normal_cells(space.skeleton, list(space.cells))]
+        rows = [row for cell in cells if len(cell) > most for row in cell if scores[row, skip] > 0]
+        if not rows:
+            return found
+        scores[min(rows, key=lambda row: float(scores[row, skip])), skip] = 0
+
+
+def _skips(found: Genotype, kind: str, space: SearchSpace) -> list[int]:
+    """The rows of alpha of the skip connections of a cell."""
+    places = {edge: row for row, edge in enumerate(space.cells[kind].edges, space.rows[kind].start)}
+    connections = found.cells[kind].connections
+    return [places[Edge(each.source, each.target)] for each in connections if each.op == "skip_connect"]
 
 
 def strongest_pairs(

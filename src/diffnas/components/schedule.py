@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ class Moment:
         step: from 0, within the epoch.
         epochs: how many epochs the run has.
         steps: how many steps an epoch has.
+        stage: which stage of the search runs, from 0; all of the above are those of the stage.
         generator: for components that sample; None where nothing may be sampled (validation, reading off).
     """
 
@@ -26,6 +27,7 @@ class Moment:
     step: int
     epochs: int
     steps: int
+    stage: int = 0
     generator: torch.Generator | None = None
 
     @property
@@ -100,6 +102,28 @@ def late_cosine(moment: Moment, *, start: float, stop: float) -> float:
     [1.0, 0.87, 0.5]
     """
     return stop + (start - stop) * math.cos(math.pi * moment.epoch / (2 * moment.epochs))
+
+
+def rekindled(moment: Moment, *, starts: Sequence[float], pause: float = 0.4, fall: float = 5.0) -> float:
+    """In every stage from its start down twice: straight while alpha pauses, then from the start by an exponential.
+
+    The dropout on skip connections in P-DARTS (Chen et al., 2019), as its code has it in stages of 25 epochs; stages
+    of another length go through the same values sooner or later.
+
+    Args:
+        moment: where the stage stands.
+        starts: where each stage starts; further ones start as the last of them.
+        pause: the share of the epochs in which alpha stands still.
+        fall: how many times the value falls by e in as many epochs as the stage has.
+
+    >>> moments = [Moment(epoch=epoch, step=0, epochs=25, steps=1, stage=1) for epoch in (0, 9, 10, 24)]
+    >>> [round(rekindled(moment, starts=(0.0, 0.4, 0.7)), 4) for moment in moments]
+    [0.384, 0.24, 0.4, 0.0243]
+    """
+    start, waiting = starts[min(moment.stage, len(starts) - 1)], pause * moment.epochs
+    if moment.epoch < waiting:
+        return start * (moment.epochs - moment.epoch - 1) / moment.epochs
+    return start * math.exp(-fall * (moment.epoch - math.ceil(waiting)) / moment.epochs)
 
 
 def slowing_line(moment: Moment, *, start: float, stop: float, tail: int = 5) -> float:

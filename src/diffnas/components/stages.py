@@ -11,8 +11,9 @@ state before it and the seed, and is done again if it was cut short.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -77,6 +78,7 @@ class Stage:
         epochs: how many.
         settings: what differs from the settings of the search: ``{"depth": 11, "lr": 0.01}``. Sizes of the supernet
             come into force when it is rebuilt, the rest at once.
+        deeper: how many times the cells of the search its supernet has, once it is rebuilt; rounded.
         enter: what happens before its first epoch.
         before_epoch: what happens before each of its epochs, the first included.
         may_stop: whether the method's stopping rules can end it early. They see the epochs of this stage alone.
@@ -85,6 +87,7 @@ class Stage:
     name: str
     epochs: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    deeper: float = 1.0
     enter: Act | None = None
     before_epoch: Act | None = None
     may_stop: bool = True
@@ -102,6 +105,62 @@ def one(space: SearchSpace, epochs: int) -> tuple[Stage, ...]:
     [('search', 50)]
     """
     return (Stage(name="search", epochs=epochs),)
+
+
+def progressive(
+    space: SearchSpace, epochs: int, *, deeper: Sequence[float] = (1.0, 2.2, 3.4), ops: Sequence[int] = (5, 3)
+) -> tuple[Stage, ...]:
+    """Stages of equal length, each with a new and deeper supernet of fewer operations: P-DARTS (Chen et al., 2019).
+
+    Weights and alpha begin anew. In the paper 5, 11 and 17 cells have up to 8, 5 and 3 operations on every edge.
+
+    Args:
+        space: what may be found; not looked at.
+        epochs: of all stages together; what cannot be shared out goes to the last stage.
+        deeper: for each stage, how many times the cells of the first its supernet has.
+        ops: for each stage but the first, how many operations each edge keeps, those with the largest weights.
+
+    Raises:
+        ValueError: for fewer epochs than stages, or other numbers of stages in ``deeper`` and ``ops``.
+
+    >>> from diffnas.space import darts
+    >>> [(stage.name, stage.epochs, round(5 * stage.deeper)) for stage in progressive(darts, 75)]
+    [('stage 1 of 3', 25, 5), ('stage 2 of 3', 25, 11), ('stage 3 of 3', 25, 17)]
+    """
+    count = len(deeper)
+    if len(ops) != count - 1:
+        raise ValueError(f"{count} stages narrow the choice {count - 1} times, not {len(ops)}.")
+    if epochs < count:
+        raise ValueError(f"{count} stages need {count} epochs or more, not {epochs}.")
+    lengths = [epochs // count] * (count - 1) + [epochs - epochs // count * (count - 1)]
+    enters = [None, *(partial(_narrow, ops=left) for left in ops)]
+    return tuple(
+        Stage(name=f"stage {n} of {count}", epochs=length, deeper=times, enter=enter)
+        for n, (length, times, enter) in enumerate(zip(lengths, deeper, enters, strict=True), 1)
+    )
+
+
+def _narrow(pause: Pause, *, ops: int) -> None:
+    at = pause.at_rest()
+    pause.rebuild(strongest(at.open, at.keep, ops))
+
+
+def strongest(scores: Tensor, keep: Tensor, count: int) -> Tensor:
+    """What each edge keeps if it keeps ``count`` operations, those that score highest; ties to those listed first.
+
+    Args:
+        scores: ``(edges, ops)``.
+        keep: operations still in play, ``(edges, ops)``, bool; an edge with no more than ``count`` keeps them.
+        count: how many.
+
+    Returns:
+        ``(edges, ops)``, bool.
+
+    >>> strongest(torch.tensor([[0.1, 0.6, 0.1, 0.2]]), torch.tensor([[True, True, True, False]]), 2)
+    tensor([[ True,  True, False, False]])
+    """
+    order = scores.masked_fill(~keep, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return keep & torch.zeros_like(keep).scatter(1, order[:, :count], True)
 
 
 def epochs_of(stages: tuple[Stage, ...]) -> int:

@@ -77,9 +77,11 @@ class Drive:
         self.split = data.train.to(fabric.device)
         self.enter(settings, phase=phase, first=0, epochs=settings.epochs)
 
-    def enter(self, settings: SearchSettings | EvaluateSettings, *, phase: str, first: int, epochs: int) -> None:
-        """Begin or go on with a stage: its settings, what it is called, its first epoch, and the epochs of all."""
-        self.settings, self.phase, self.first, self.epochs = settings, phase, first, epochs
+    def enter(
+        self, settings: SearchSettings | EvaluateSettings, *, phase: str, first: int, epochs: int, number: int = 0
+    ) -> None:
+        """Begin or go on with a stage: its settings, name and first epoch, the epochs of all, and its number."""
+        self.settings, self.phase, self.first, self.epochs, self.number = settings, phase, first, epochs, number
         self.steps = -(-len(self._order(0)) // settings.batch)
 
     def run(
@@ -120,6 +122,7 @@ class Drive:
             step=state.step,
             epochs=self.settings.epochs,
             steps=self.steps,
+            stage=self.number,
             generator=self.generator("mix"),
         )
 

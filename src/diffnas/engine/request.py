@@ -68,6 +68,12 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
+    deeper = any(stage.deeper != 1 for stage in method.stages(space, settings.epochs))
+    if deeper and own_depth(space.skeleton, list(space.cells)) is not None:
+        raise ValueError(
+            f"in space {space.name!r} every place in the net has a cell of its own, and supernets of later stages "
+            "have other places. Take --set alpha_per=kind, or --stages one."
+        )
     gated = not weighting.competes(method.weighting)
     if gated and space.in_degree is None and method.discretize is discretize.strongest_inputs:
         raise ValueError(

@@ -190,7 +190,8 @@ class _Search:
             state.stage, state.first = number, state.epoch
         name = "search" if len(self.stages) == 1 else f"search, {stage.name}"
         last = state.first + epochs_of(self.stages[number:])
-        self.drive.enter(staged(self.settings, stage), phase=name, first=state.first, epochs=last)
+        own = staged(self.settings, stage, self.space)
+        self.drive.enter(own, phase=name, number=number, first=state.first, epochs=last)
         if begins and stage.enter:
             stage.enter(pause)
 

@@ -148,7 +148,7 @@ def _build(
     data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, device: torch.device, stage: int
 ) -> SearchState:
     """The state as a stage has it if everything begins anew with it."""
-    own = staged(settings, method.stages(space, settings.epochs)[stage])
+    own = staged(settings, method.stages(space, settings.epochs)[stage], space)
     # The first stage has the seeds of a search without stages.
     place = (stage,) if stage else ()
     with fixed_random(seeds.derive(settings.seed, "weights", *place)):
@@ -213,9 +213,10 @@ def _alpha_optimizer(
     return chosen([{"params": [alpha]}, *also])
 
 
-def staged(settings: SearchSettings, stage: Stage) -> SearchSettings:
+def staged(settings: SearchSettings, stage: Stage, space: SearchSpace) -> SearchSettings:
     """The settings of a search as they are in one of its stages."""
-    return replace(settings, **{**stage.settings, "epochs": stage.epochs})
+    own = replace(settings, **{**stage.settings, "epochs": stage.epochs})
+    return own if stage.deeper == 1 else replace(own, depth=round(stage.deeper * (own.depth or space.depth)))
 
 
 def halves(count: int, settings: SearchSettings) -> tuple[Tensor, Tensor]:

@@ -91,6 +91,7 @@ class SearchStep:
         """Step alpha, unless it is frozen."""
         if not self.frozen:
             competing = weighting.competes(self.state.weighting)
+            gradients = _clipped(gradients, self.course.settings.alpha_clip)
             update.move(self.state.alpha_optimizer, self.state.arch, gradients, self.state.keep, competing=competing)
 
     def move_weights(self) -> None:
@@ -188,3 +189,12 @@ class SearchStep:
         state = self.state
         at = relax(state.weighting, state.alpha, state.keep, self.now, self.course.space, mix=mix.ops)
         return torch.stack([rule(at) for rule in self.method.regularizers]).sum()
+
+
+def _clipped(gradients: Sequence[Tensor], longest: float) -> Sequence[Tensor]:
+    """Gradients scaled down to a common norm of at most ``longest``, as torch does it; 0 leaves them alone."""
+    if not longest:
+        return gradients
+    length = torch.stack([gradient.norm() for gradient in gradients]).norm()
+    scale = (longest / (length + 1e-6)).clamp_max(1.0)
+    return [gradient * scale for gradient in gradients]

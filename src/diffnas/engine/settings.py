@@ -28,6 +28,7 @@ class SearchSettings:
         alpha_per: "kind" if all cells of a kind share operations and alpha, "cell" if each cell has its own.
         alpha_lr: learning rate of alpha; None takes the method's.
         alpha_init: alpha starts normally distributed around 0 with this standard deviation.
+        alpha_clip: largest norm of alpha's own gradient; 0 for none.
         alpha_warmup: epochs in which alpha stands still and nothing is removed; below 1, a share of all epochs.
         prune_warmup: epochs in which nothing is removed.
         prune_every: whether removals are decided after every step, or only at the end of an epoch.
@@ -61,6 +62,7 @@ class SearchSettings:
     alpha_per: Literal["kind", "cell"] = "kind"
     alpha_lr: float | None = None
     alpha_init: float = 1e-3
+    alpha_clip: float = 0.0
     alpha_warmup: float = 0
     prune_warmup: int = 0
     prune_every: Literal["step", "epoch"] = "step"
@@ -76,7 +78,7 @@ class SearchSettings:
         _positive(self, "epochs", "batch", "lr")
         _positive_or_none(self, "channels", "depth", "alpha_lr")
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
-        _not_negative(self, "alpha_init")
+        _not_negative(self, "alpha_init", "alpha_clip")
         _one_of(self, "lr_fall", "cosine", "line")
         _one_of(self, "alpha_per", "kind", "cell")
         _one_of(self, "prune_every", "step", "epoch")

@@ -27,6 +27,7 @@ from diffnas.method.gated import (
 )
 from diffnas.method.geometric import gaea, gaea_single
 from diffnas.method.gradients import amended, darts_2nd, milenas, milenas_2nd
+from diffnas.method.progressive import p_darts
 from diffnas.method.record import Method, components, describe
 from diffnas.method.sigmoid import fair_darts, single_level_sigmoid
 from diffnas.method.stopped import darts_plus, darts_plus_ranks
@@ -63,6 +64,7 @@ __all__ = [
     "gdas",
     "milenas",
     "milenas_2nd",
+    "p_darts",
     "path_regularized",
     "path_regularized_released",
     "pc_darts",

@@ -7,12 +7,35 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from diffnas.components import discretize, level, pick, pruning, regularizer, schedule, stopping, update, weighting
+from diffnas.components import (
+    discretize,
+    level,
+    pick,
+    pruning,
+    regularizer,
+    schedule,
+    stages,
+    stopping,
+    update,
+    weighting,
+)
 from diffnas.components.changes import FADING, Changes
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.level import Level
 from diffnas.lookup import lookup
-from diffnas.method import annealed, dense, drawn, entmax, gated, geometric, gradients, sigmoid, stopped, supernets
+from diffnas.method import (
+    annealed,
+    dense,
+    drawn,
+    entmax,
+    gated,
+    geometric,
+    gradients,
+    progressive,
+    sigmoid,
+    stopped,
+    supernets,
+)
 from diffnas.method.record import Method
 
 METHODS: dict[str, Method] = {
@@ -44,6 +67,7 @@ METHODS: dict[str, Method] = {
     "fair-darts": sigmoid.fair_darts,
     "darts-minus": supernets.darts_minus,
     "pc-darts": supernets.pc_darts,
+    "p-darts": progressive.p_darts,
     "gaea-pc-darts": supernets.gaea_pc_darts,
     "single-level-sigmoid": sigmoid.single_level_sigmoid,
 }
@@ -74,6 +98,13 @@ def _level(of: Level, *names: str) -> Callable[..., Level]:
 def _one(build: Callable[..., Any]) -> Callable[..., Any]:
     """The same as a tuple of one, for roles that take several."""
     return lambda *values: (build(*values),)
+
+
+def _progressive(*ops: float) -> Callable[..., Any]:
+    """The options are how many operations an edge keeps, two numbers."""
+    if len(ops) not in (0, 2):
+        raise ValueError("it narrows the choice twice, so it takes two numbers, such as progressive:5:3, or none")
+    return partial(stages.progressive, ops=tuple(map(int, ops))) if ops else stages.progressive
 
 
 def _auxiliary(weight: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
@@ -132,6 +163,9 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "auxiliary-skip-late-cosine": _auxiliary(partial(schedule.late_cosine, start=1.0, stop=0.0)),
         "auxiliary-skip-constant": lambda weight=1.0: {"auxiliary": weight},
         "skip-dropout": lambda rate=0.3: {"dropout": rate},
+        "skip-dropout-rekindled": lambda *rates: {
+            "dropout": partial(schedule.rekindled, starts=rates or (0.0, 0.4, 0.7))
+        },
     },
     "pruning": {
         "none": lambda: None,
@@ -149,6 +183,10 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "after": _one(_whole(_option(stopping.after, "epochs"))),
         "size": _one(_option(stopping.small_enough, "parameters")),
     },
+    "stages": {
+        "one": lambda: stages.one,
+        "progressive": _progressive,
+    },
     "pick": {
         "last": lambda: pick.last,
         "fewer-skips": _whole(_option(pick.fewer_skips, "count")),
@@ -158,6 +196,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "winners": lambda: discretize.winners,
         "winners-without-none": lambda: partial(discretize.winners, none=False),
         "strongest-inputs": lambda: discretize.strongest_inputs,
+        "few-skips": _whole(_option(discretize.few_skips, "most")),
         "sure-inputs": _option(discretize.sure_inputs, "at_least"),
         "strongest-pairs": _option(discretize.strongest_pairs, "absent_below"),
     },
