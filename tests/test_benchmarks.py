@@ -15,6 +15,7 @@ SMALL = {
     "memory.py": "--space nas-bench-201 --channels 4 --cells 5 --batch 8 --steps 1",
     "evaluation_step.py": "--channels 4 --cells 3 --batch 4 --rounds 1",
     "augmentation.py": "--batch 4 --size 16 --rounds 1 --repeats 1",
+    "same_search.py": "--pictures 40 --channels 2 --batch 20 --epochs 1 --seeds 0",
     "startup.py": "--rounds 1 --warm-up 0",
     "whole_search.py": "--data digits --recipe nas-bench-201-small --pictures 20 --channels 2 --cells 5 --batch 10 "
     "--epochs 1 --times 2 --rounds 1",

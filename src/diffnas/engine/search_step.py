@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -63,7 +63,9 @@ class SearchStep:
 
     def alpha_gradient(self, batch: Batch) -> list[Tensor]:
         """For alpha and what the weighting learns, penalties included."""
-        with weights_fixed(self.state.supernet):
+        # A captured graph is one for all passes, so it has the weights' gradients too.
+        captured = self.course.settings.cuda_graph
+        with nullcontext() if captured else weights_fixed(self.state.supernet):
             mix = self.mix()
             loss = self._loss(batch, mix, self.state.held_out) + self._penalty(mix)
             # Zeros where nothing depends on alpha: weights that ignore it, or cells that are all ``none``.
