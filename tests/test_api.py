@@ -69,7 +69,7 @@ def test_settings_come_from_the_method_then_the_recipe_then_the_caller(found, tm
     assert record(found.folder)["settings"]["alpha_lr"] is None
     diffnas.search("digits", recipe="nas-bench-201-small", train=100, epochs=1, channels=4, depth=3, out=tmp_path)
     settings = record(tmp_path)["settings"]
-    assert (settings["alpha_lr"], settings["stem"], settings["epochs"]) == (1e-3, "cifar-half", 1)
+    assert (settings["alpha_speed"], settings["stem"], settings["epochs"]) == (10 / 3, "cifar-half", 1)
     assert record(tmp_path)["space"]["name"] == "nas-bench-201"
 
 

@@ -65,3 +65,20 @@ def test_the_command_prints_a_page_and_the_table(capsys: pytest.CaptureFixture[s
 def test_a_table_of_one_method_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods", "darts", "--table"]) == 2
     assert "leave the name out" in capsys.readouterr().err
+
+
+TINY = (
+    "--train 40 --epochs 1 --evaluate-epochs 1 --quiet --set search.batch=5 --set search.channels=2 "
+    "--set search.alpha_lr=0.5 --set search.forward_by=plain --set evaluate.channels=2 --set evaluate.batch=200"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", named())
+def test_the_first_command_of_a_page_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = page(name).split("```bash\n")[1].splitlines()[0]
+    assert main([*command.split()[1:], *TINY.split()]) == 0, capsys.readouterr().err
+    assert "test accuracy" in capsys.readouterr().out

@@ -8,7 +8,6 @@ what is done is left alone. The benchmark's table is not read here: ``table.py``
 """
 
 import argparse
-import inspect
 import json
 import math
 import multiprocessing
@@ -21,6 +20,7 @@ import torch
 sys.path.insert(1, str(Path(__file__).parents[1]))
 from common import searched
 
+from diffnas.components import update
 from diffnas.data import DataSet, load, subsample
 from diffnas.engine.settings import SearchSettings, settle
 from diffnas.method import METHODS, Method
@@ -50,9 +50,8 @@ MOST = {"entmax3": 0.01}
 
 def alpha_rate(method: Method) -> float:
     """The learning rate of alpha: the method's own, times the steps of DARTS' published search over those of this."""
-    own = inspect.signature(method.update).parameters["lr"].default
     pictures = PICTURES // 2 if method.level.data == "halves" else PICTURES
-    return own * STEPS / (SAME["epochs"] * math.ceil(pictures / SAME["batch"]))
+    return update.rate(method.update) * STEPS / (SAME["epochs"] * math.ceil(pictures / SAME["batch"]))
 
 
 def search_one(data: DataSet, name: str, seed: int, out: Path) -> None:

@@ -83,7 +83,7 @@ RECIPES: dict[str, Recipe] = {
             "The DARTS space in minutes on a laptop: 5,000 pictures, 8 channels, 5 cells, half resolution. alpha's "
             "learning rate is ten times the published one, for a twentieth of the steps."
         ),
-        search={"epochs": 10, "batch": 64, "channels": 8, "depth": 5, "stem": "cifar-half", "alpha_lr": 3e-3},
+        search={"epochs": 10, "batch": 64, "channels": 8, "depth": 5, "stem": "cifar-half", "alpha_speed": 10},
         evaluate={
             "epochs": 15,
             "batch": 64,
@@ -100,7 +100,7 @@ RECIPES: dict[str, Recipe] = {
     "digits": Recipe(
         about="The embedded digits, searched and evaluated in about two minutes on a laptop's CPU.",
         # Pruning follows the learning rate of alpha times the steps; in 264 steps it shows at ten times the usual rate.
-        search={"epochs": 12, "batch": 64, "channels": 4, "depth": 3, "lr": 0.05, "alpha_lr": 3e-3},
+        search={"epochs": 12, "batch": 64, "channels": 4, "depth": 3, "lr": 0.05, "alpha_speed": 10},
         evaluate={
             "epochs": 24,
             "batch": 64,
@@ -126,7 +126,7 @@ RECIPES: dict[str, Recipe] = {
             "depth": 5,
             "stem": "cifar-half",
             "lr": 0.05,
-            "alpha_lr": 1e-3,
+            "alpha_speed": 10 / 3,
         },
         evaluate={
             "epochs": 40,
@@ -145,7 +145,7 @@ RECIPES: dict[str, Recipe] = {
     "nas-bench-201-small": Recipe(
         about="NAS-Bench-201 in minutes on one core: 10,000 pictures, 8 channels, one cell a stage, half resolution.",
         space="nas-bench-201",
-        search={"epochs": 30, "batch": 64, "channels": 8, "depth": 5, "stem": "cifar-half", "alpha_lr": 1e-3},
+        search={"epochs": 30, "batch": 64, "channels": 8, "depth": 5, "stem": "cifar-half", "alpha_speed": 10 / 3},
         evaluate={
             "epochs": 30,
             "batch": 128,

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -155,3 +156,10 @@ def test_an_operation_pruned_later_leaves_its_share_to_the_others():
     expected = exponentiated_by_hand([0.125, 0.875], [1.0, 0.0], 1.0, 1e-5)
     assert mix[0, [0, 2]].tolist() == pytest.approx(expected)
     assert alpha[0, 1].item() == pytest.approx(math.log(0.2))
+
+
+def test_a_rate_is_multiplied_and_one_that_is_not_there_is_asked_for():
+    assert update.rate(update.adam, times=10) == 0.003
+    assert update.rate(partial(update.adam, lr=6e-4), times=10) == 0.006
+    with pytest.raises(ValueError, match="no learning rate of its own; say --alpha-lr"):
+        update.rate(lambda tensors, lr: torch.optim.SGD(tensors, lr), times=10)

@@ -164,6 +164,17 @@ def test_cells_are_read_off_by_weights_times_strengths(quick):
     assert found != discretize.strongest_inputs(mix, keep, space)
 
 
+@pytest.mark.parametrize(("name", "rate"), [("darts", 0.003), ("gaea", 1.0), ("fair-darts", 0.03)])
+def test_a_recipe_speeds_alpha_up_from_what_is_usual_for_the_method(data: DataSet, name: str, rate: float):
+    def rates(**given: float) -> list[float]:
+        settings = SearchSettings(channels=2, depth=3, alpha_speed=10, **given)
+        state = begin(data, nas_bench_201, METHODS[name], settings, torch.device("cpu"))
+        return [group["lr"] for group in state.alpha_optimizer.param_groups]
+
+    assert rates() == [rate]
+    assert rates(alpha_lr=0.5) == [0.5]
+
+
 def test_penalties_move_alpha(quick):
     def against_none(at):
         return 100 * at.mix[:, 0].mean()

@@ -209,8 +209,10 @@ def _alpha_optimizer(
     # What a weighting learns is not decayed: zero means nothing to it.
     also: list[dict[str, Any]] = [{"params": learned, "weight_decay": 0.0}] if learned else []
     also += [] if beta is None else [{"params": [beta]}]
-    chosen = method.update if settings.alpha_lr is None else partial(method.update, lr=settings.alpha_lr)
-    return chosen([{"params": [alpha]}, *also])
+    if settings.alpha_lr is None and settings.alpha_speed == 1:
+        return method.update([{"params": [alpha]}, *also])
+    rate = settings.alpha_lr or update.rate(method.update, times=settings.alpha_speed)
+    return method.update([{"params": [alpha]}, *also], lr=rate)
 
 
 def staged(settings: SearchSettings, stage: Stage, space: SearchSpace) -> SearchSettings:

@@ -26,7 +26,8 @@ class SearchSettings:
         channels, depth: of the supernet; None takes the space's.
         stem: "cifar", "cifar-half" (stride 2, a quarter of the work) or "imagenet".
         alpha_per: "kind" if all cells of a kind share operations and alpha, "cell" if each cell has its own.
-        alpha_lr: learning rate of alpha; None takes the method's.
+        alpha_lr: learning rate of alpha; None takes the method's, times ``alpha_speed``.
+        alpha_speed: makes up for a short search: what alpha can become is its learning rate times the steps.
         alpha_init: alpha starts normally distributed around 0 with this standard deviation.
         alpha_clip: largest norm of alpha's own gradient; 0 for none.
         alpha_warmup: epochs in which alpha stands still and nothing is removed; below 1, a share of all epochs.
@@ -61,6 +62,7 @@ class SearchSettings:
     stem: StemKind = "cifar"
     alpha_per: Literal["kind", "cell"] = "kind"
     alpha_lr: float | None = None
+    alpha_speed: float = 1.0
     alpha_init: float = 1e-3
     alpha_clip: float = 0.0
     alpha_warmup: float = 0
@@ -75,7 +77,7 @@ class SearchSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "epochs", "batch", "lr")
+        _positive(self, "epochs", "batch", "lr", "alpha_speed")
         _positive_or_none(self, "channels", "depth", "alpha_lr")
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
         _not_negative(self, "alpha_init", "alpha_clip")
