@@ -13,6 +13,7 @@ from rich.console import Console
 from diffnas import __version__
 from diffnas.cli import options as o
 from diffnas.cli import show
+from diffnas.cli.compare import compare
 from diffnas.cli.export import export
 from diffnas.cli.lookup import lookup as lookup_command
 from diffnas.cli.methods import methods as methods_command
@@ -305,6 +306,7 @@ def predict(
         raise typer.Exit(2)
 
 
+app.command()(compare)
 app.command()(export)
 app.command("lookup")(lookup_command)
 app.command("report")(report_command)

@@ -49,18 +49,18 @@ def page(run: Run, *, live: bool = False) -> str:
     search, evaluation = run.search, run.evaluation
     cells = search.cells if search else evaluation.genotype if evaluation else None
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             run=run,
             live=live,
-            style=Markup(_asset("style.css")),
-            script=Markup("\n".join(_asset(name) for name in _SCRIPTS)),
+            style=Markup(asset("style.css")),
+            script=Markup("\n".join(asset(name) for name in _SCRIPTS)),
             tones={name: palette.tone(op) for op, name in classes.items()},
             status=facts.status(run),
             subtitle=facts.subtitle(run),
             numbers=facts.numbers(run),
-            cells=_drawings(cells, classes) if cells else {},
+            cells=drawings(cells, classes) if cells else {},
             cells_text=to_text(cells) if cells else "",
             findings=findings(search) if search else [],
             accuracies=facts.accuracies(run),
@@ -79,7 +79,7 @@ def _ops(run: Run) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _drawings(genotype: Genotype, classes: Mapping[str, str]) -> dict[str, Markup]:
+def drawings(genotype: Genotype, classes: Mapping[str, str]) -> dict[str, Markup]:
     """The drawing of each kind of cell; kinds that look the same are drawn once."""
     drawn: dict[Any, list[str]] = {}
     for kind, cell in genotype.cells.items():
@@ -91,13 +91,15 @@ def _drawings(genotype: Genotype, classes: Mapping[str, str]) -> dict[str, Marku
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """What fills in the templates of all pages."""
     return Environment(
         loader=PackageLoader("diffnas.report", "assets"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
 
 
-def _asset(name: str) -> str:
-    loader = _environment().loader
+def asset(name: str) -> str:
+    """The text of a file that pages are made of."""
+    loader = environment().loader
     assert loader is not None
-    return loader.get_source(_environment(), name)[0]
+    return loader.get_source(environment(), name)[0]

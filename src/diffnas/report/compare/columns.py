@@ -1,0 +1,95 @@
+"""What a table can say of a run, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from diffnas.genotype import Genotype
+from diffnas.report.compare.found import Found
+from diffnas.report.compare.likeness import by_edge
+from diffnas.report.words import count, duration
+
+Value: TypeAlias = "float | None"
+
+
+class Column(NamedTuple):
+    """A number of a run.
+
+    Attributes:
+        title: what heads it.
+        value: the number; None where it is not known.
+        say: the number in words.
+    """
+
+    title: str
+    value: Callable[[Found], Value]
+    say: Callable[[float], str]
+
+
+def _plain(number: float) -> str:
+    return f"{number:.0f}" if float(number).is_integer() else f"{number:.1f}"
+
+
+def _count(number: float) -> str:
+    return count(round(number))
+
+
+def _counted(test: Callable[[str], bool]) -> Callable[[Found], Value]:
+    return lambda run: sum(test(c.op) for cell in run.genotype.cells.values() for c in cell.connections)
+
+
+def _line(place: int, name: str) -> Callable[[Found], Value]:
+    return lambda run: run.lines[place].get(name) if run.lines else None
+
+
+def _indicator(name: str) -> Callable[[Found], Value]:
+    return lambda run: run.lines[-1].get("indicators", {}).get(name) if run.lines else None
+
+
+def _tested(name: str) -> Callable[[Found], Value]:
+    return lambda run: run.tested.get(name)
+
+
+def _sum(lines: Sequence[Any], name: str) -> Value:
+    return sum(line[name] for line in lines) if lines else None
+
+
+def _depth(genotype: Genotype) -> float:
+    return sum(cell.learned_depth for cell in genotype.cells.values())
+
+
+COLUMNS: dict[str, Column] = {
+    "accuracy": Column("test accuracy", _tested("accuracy"), "{:.2%}".format),
+    "benchmark": Column("in the table", lambda run: run.benchmark and run.benchmark[0], "{:.2f}".format),
+    "rank": Column("rank", lambda run: run.benchmark and run.benchmark[1], _plain),
+    "parameters": Column("parameters", _tested("parameters"), _count),
+    "macs": Column("MACs", _tested("macs"), _count),
+    "connections": Column("connections", _counted(lambda op: True), _plain),
+    "skips": Column("skips", _counted(lambda op: op == "skip_connect"), _plain),
+    "convolutions": Column("convolutions", _counted(lambda op: "conv" in op), _plain),
+    "depth": Column("depth", lambda run: _depth(run.genotype), _plain),
+    "empty": Column("edges left empty", lambda run: sum(op == "none" for op in by_edge(run.genotype).values()), _plain),
+    "live": Column("live ops", _indicator("live_ops"), _plain),
+    "epochs": Column("epochs", lambda run: len(run.lines) or None, _plain),
+    "seconds": Column("search", lambda run: _sum(run.lines, "seconds"), duration),
+    "first": Column("s/epoch, first", _line(0, "seconds"), "{:.1f}".format),
+    "last": Column("last", _line(-1, "seconds"), "{:.1f}".format),
+    "macs_first": Column("supernet MACs, first", _line(0, "macs"), _count),
+    "macs_last": Column("last", _line(-1, "macs"), _count),
+    "training": Column("training", _tested("seconds"), duration),
+}
+"""The numbers by name."""
+
+USUAL = (
+    "accuracy",
+    "benchmark",
+    "rank",
+    "parameters",
+    "macs",
+    "connections",
+    "skips",
+    "live",
+    "seconds",
+)
+"""What is shown unless other columns are asked for."""

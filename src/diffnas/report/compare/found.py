@@ -1,0 +1,161 @@
+"""What runs found, read from their folders, and which of them differ by their seed alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diffnas.engine.run import RECORD, RunFolder
+from diffnas.genotype import Genotype, from_json, load
+
+EVALUATION, GENOTYPE, RESULT = "evaluation", "genotype.json", "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A run: what it found, and what was measured of that.
+
+    Attributes:
+        name: of its folder.
+        method, space, data: as its record names them; the method of a run without a record is the folder's name
+            without its number, ``sparse`` for ``sparse-10``.
+        seed: of the search; None if nothing says.
+        genotype: the result; of a search in progress, what it would be now.
+        finished: whether the search is over.
+        lines: the trace of the search; empty for cells that were not searched.
+        tested: what the evaluation measured; empty without one.
+        search, evaluation: what decided the result of either, but for the seed.
+        benchmark: the accuracy of the cell in a benchmark's table, in percent, and its rank; None without.
+    """
+
+    name: str
+    method: str
+    space: str
+    data: str
+    seed: int | None
+    genotype: Genotype
+    finished: bool
+    lines: Sequence[Mapping[str, Any]] = field(repr=False)
+    tested: Mapping[str, Any] = field(repr=False)
+    search: Mapping[str, Any] = field(repr=False)
+    evaluation: Mapping[str, Any] = field(repr=False)
+    benchmark: tuple[float, int] | None = None
+
+
+def read_found(path: str | Path) -> Found:
+    """A run in a folder: of a search, with or without an evaluation in it, or one that kept its results alone.
+
+    Raises:
+        ValueError: if nothing was found there yet, or something is damaged; the message names the folder.
+    """
+    folder = RunFolder(Path(path))
+    record = folder.record if (folder.path / RECORD).exists() else {}
+    inner = RunFolder(folder.path if record.get("phase") == "evaluate" else folder.path / EVALUATION)
+    lines = [] if inner.path == folder.path else folder.trace()
+    evaluated = inner.record if (inner.path / RECORD).exists() else {}
+    name = folder.path.resolve().name
+    stem, number = re.fullmatch(r"(.*?)(?:[-_ ](?:seed)?(\d+))?", name).groups()  # type: ignore[union-attr]
+    search = _decided(record) if inner.path != folder.path else {}
+    described = record or evaluated
+    try:
+        return Found(
+            name=name,
+            method=str(record.get("method", {}).get("name", stem)),
+            space=str(record.get("space", {}).get("name", "")),
+            data=str(described.get("data", {}).get("name", "")),
+            seed=record.get("settings", {}).get("seed", None if number is None else int(number)),
+            genotype=_genotype(folder, lines, evaluated),
+            finished=not lines or (folder.path / GENOTYPE).exists(),
+            lines=lines,
+            tested=inner.read_json(RESULT) if (inner.path / RESULT).exists() else {},
+            search=search,
+            evaluation=_decided(evaluated),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged, or of another version ({type(error).__name__}: {error}).") from None
+
+
+def _genotype(folder: RunFolder, lines: Sequence[Mapping[str, Any]], evaluated: Mapping[str, Any]) -> Genotype:
+    if (folder.path / GENOTYPE).exists():
+        return load(folder.path / GENOTYPE)
+    if lines:
+        return from_json(json.dumps(lines[-1]["genotype"]))
+    if evaluated:
+        return from_json(json.dumps(evaluated["genotype"]))
+    raise ValueError(f"{folder.path} holds no cell: no {GENOTYPE}, and no epoch of a search that is over.")
+
+
+def _decided(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the result of a run, but for its seed, as plain text or numbers by name."""
+    if not record:
+        return {}
+    settings = {name: value for name, value in record.get("settings", {}).items() if name != "seed"}
+    parts = {f"method.{name}": value for name, value in record.get("method", {}).items()}
+    space = record.get("space", {}).get("name")
+    return {**parts, "space": space, "data": record.get("data", {}).get("name"), **settings}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs that differ by their seed alone.
+
+    Attributes:
+        label: the method, and what sets it apart from other groups of the same method.
+        runs: by seed.
+    """
+
+    label: str
+    runs: tuple[Found, ...]
+
+
+def grouped(found: Iterable[Found]) -> list[Group]:
+    """Runs by what decided them, in the order in which they come.
+
+    A run that has not been evaluated stands with those of the same search that have, if they were all evaluated in
+    one way.
+    """
+    searches: dict[str, list[Found]] = {}
+    for run in found:
+        key = json.dumps([run.method, run.space, run.data, dict(run.search)], sort_keys=True, default=str)
+        searches.setdefault(key, []).append(run)
+    groups: list[list[Found]] = []
+    for runs in searches.values():
+        ways: dict[str, list[Found]] = {}
+        for run in runs:
+            if run.evaluation:
+                ways.setdefault(json.dumps(dict(run.evaluation), sort_keys=True, default=str), []).append(run)
+        bare = [run for run in runs if not run.evaluation]
+        split = list(ways.values()) or [[]]
+        groups += [[*split[0], *bare], *split[1:]]
+    labels = _labels([runs[0] for runs in groups])
+    ordered = [sorted(runs, key=lambda run: (run.seed is None, run.seed or 0, run.name)) for runs in groups]
+    return [Group(label=label, runs=tuple(runs)) for label, runs in zip(labels, ordered, strict=True)]
+
+
+def _labels(firsts: Sequence[Found]) -> list[str]:
+    """A name for each group: its method, and where that is not enough what differs from the others of the method."""
+    return [_label(run, [other for other in firsts if other.method == run.method]) for run in firsts]
+
+
+def _label(run: Found, alike: Sequence[Found]) -> str:
+    about = [
+        {
+            "space": other.space,
+            "data": other.data,
+            **other.search,
+            **{f"evaluation {name}": value for name, value in other.evaluation.items()},
+        }
+        for other in alike
+    ]
+    own = about[next(place for place, other in enumerate(alike) if other is run)]
+    # A run that kept no record says nothing of its settings, so it differs in none of them.
+    told = [other for each, other in zip(alike, about, strict=True) if each.search]
+    names = [name for name in own if any(other.get(name) != own[name] for other in told)]
+    differs = ", ".join(
+        f"{name.removeprefix('method.')}={'not known' if own[name] == '' else own[name]}" for name in names[:3]
+    )
+    return f"{run.method} ({differs}{', ...' if len(names) > 3 else ''})" if differs else run.method

@@ -1,0 +1,138 @@
+"""Tables of runs, as text: for a terminal, Markdown, CSV and HTML alike."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from diffnas.genotype import to_text
+from diffnas.lookup import lookup
+from diffnas.report.compare.columns import COLUMNS, USUAL, Column
+from diffnas.report.compare.found import Found, Group
+from diffnas.report.compare.likeness import agreement, differing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A table: what it is, what heads it, its rows, and what to know about it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def run_grid(groups: Sequence[Group], names: Sequence[str] = USUAL) -> Grid:
+    """A row a run; columns that say nothing of any run are left out.
+
+    Raises:
+        ValueError: for a column that is not in ``COLUMNS``.
+    """
+    runs = [run for group in groups for run in group.runs]
+    columns = _known(names, runs)
+    rows = tuple((_named(run), *(_said(column, run) for column in columns)) for run in runs)
+    return Grid(title="Runs", header=("run", *(column.title for column in columns)), rows=rows)
+
+
+def group_grid(groups: Sequence[Group], names: Sequence[str] = USUAL) -> Grid:
+    """A row a group: mean and spread of every number over its runs, and how far their cells agree."""
+    columns = _known(names, [run for group in groups for run in group.runs])
+    header = ("method", "runs", *(column.title for column in columns), "different cells", "similarity", "same edges")
+    rows = []
+    for group in groups:
+        cells = [run.genotype for run in group.runs]
+        agree = agreement(cells)
+        alike = (f"{agree[0]:.2f}", f"{agree[1]:.0%}") if agree else ("", "")
+        numbers = (_spread(column, group.runs) for column in columns)
+        rows.append((group.label, str(len(cells)), *numbers, str(len({to_text(cell) for cell in cells})), *alike))
+    return Grid(
+        title="Methods",
+        header=header,
+        rows=tuple(rows),
+        note=(
+            "Mean ± standard deviation over runs that differ by their seed alone. Similarity: the connections that two "
+            "runs share over those that either has (Jaccard; kind of cell, source, target, operation), averaged over "
+            "pairs. Same edges: the share of all edges with the same operations, none included."
+        ),
+    )
+
+
+def differing_grid(groups: Sequence[Group]) -> Grid:
+    """On which edges the runs of a group differ, and how many of them have which operation there."""
+    rows = [
+        (group.label, f"{kind} {source} → {target}", ", ".join(f"{op} ({many})" for op, many in ops.items()))
+        for group in groups
+        for (kind, source, target), ops in differing([run.genotype for run in group.runs]).items()
+    ]
+    return Grid(title="Edges that differ", header=("method", "edge", "operations (runs)"), rows=tuple(rows))
+
+
+def epochs_grid(groups: Sequence[Group], name: str) -> Grid:
+    """A row a run, a column an epoch: a number of the trace, or of its indicators.
+
+    Raises:
+        ValueError: if no run has such a number.
+    """
+    runs = [run for group in groups for run in group.runs if run.lines]
+    values = {run.name: [line.get(name, line["indicators"].get(name)) for line in run.lines] for run in runs}
+    if not any(isinstance(value, int | float) for listed in values.values() for value in listed):
+        raise ValueError(f"no run has {name!r} in its trace.")
+    epochs = max(len(listed) for listed in values.values())
+    rows = tuple(
+        (run, *("" if value is None else f"{value:.4g}" for value in listed), *[""] * (epochs - len(listed)))
+        for run, listed in values.items()
+    )
+    return Grid(title=f"{name}, after each epoch", header=("run", *map(str, range(1, epochs + 1))), rows=rows)
+
+
+def to_markdown(grid: Grid) -> str:
+    """A table as Markdown.
+
+    >>> print(to_markdown(Grid(title="T", header=("a", "b"), rows=(("1", "x|y"),))))
+    | a | b |
+    |---|---|
+    | 1 | x\\|y |
+    """
+    lines = [grid.header, *grid.rows]
+    texts = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join([texts[0], "|---" * len(grid.header) + "|", *texts[1:]])
+
+
+def to_csv(groups: Sequence[Group]) -> str:
+    """Every number of every run as CSV, a row a run, in full precision."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["run", "group", "method", "space", "data", "seed", "finished", *COLUMNS, "genotype"])
+    for group in groups:
+        for run in group.runs:
+            about = [run.name, group.label, run.method, run.space, run.data, run.seed, run.finished]
+            numbers = [column.value(run) for column in COLUMNS.values()]
+            writer.writerow([*about, *("" if n is None else n for n in numbers), to_text(run.genotype)])
+    return file.getvalue()
+
+
+def _known(names: Iterable[str], runs: Sequence[Found]) -> list[Column]:
+    columns = [lookup("column", name, COLUMNS) for name in names]
+    return [column for column in columns if any(column.value(run) is not None for run in runs)]
+
+
+def _named(run: Found) -> str:
+    return run.name if run.finished else f"{run.name} (not finished)"
+
+
+def _said(column: Column, run: Found) -> str:
+    value = column.value(run)
+    return "" if value is None else column.say(value)
+
+
+def _spread(column: Column, runs: Sequence[Found]) -> str:
+    values = [value for run in runs if (value := column.value(run)) is not None]
+    if not values:
+        return ""
+    text = column.say(mean(values))
+    if len(values) > 1:
+        text += f" ± {column.say(stdev(values))}"
+    return text if len(values) == len(runs) else f"{text} (of {len(values)})"

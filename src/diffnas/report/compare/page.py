@@ -1,0 +1,85 @@
+"""Runs side by side as one HTML file that needs nothing but a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from markupsafe import Markup
+
+from diffnas.engine.run import write_atomically
+from diffnas.genotype import Genotype, to_text
+from diffnas.report import palette
+from diffnas.report.compare.columns import COLUMNS
+from diffnas.report.compare.found import Group
+from diffnas.report.compare.grids import Grid
+from diffnas.report.page import asset, drawings, environment
+
+_PLOTTED = ("accuracy", "benchmark", "parameters", "seconds")
+
+
+def write_page(groups: Sequence[Group], grids: Sequence[Grid], path: Path) -> None:
+    """Write the page of some groups of runs and of tables about them."""
+    write_atomically(path, page(groups, grids))
+
+
+def page(groups: Sequence[Group], grids: Sequence[Grid]) -> str:
+    """The same as text."""
+    runs = [run for group in groups for run in group.runs]
+    ops = {c.op for run in runs for cell in run.genotype.cells.values() for c in cell.connections}
+    classes = {op: f"o{number}" for number, op in enumerate(sorted(ops))}
+    told = [", ".join(sorted({getattr(run, name) for run in runs} - {""})) for name in ("space", "data")]
+    template = environment().get_template("compare.html.j2")
+    return template.render(
+        count=len(runs),
+        groups=groups,
+        subtitle=" on ".join(text for text in told if text),
+        style=Markup(asset("style.css")),
+        tones={name: palette.tone(op) for op, name in classes.items()},
+        strips=[strip for name in _PLOTTED if (strip := _strip(groups, name))],
+        grids=[grid for grid in grids if grid.rows],
+        cells=list(_cells(groups, classes)),
+    )
+
+
+def _strip(groups: Sequence[Group], name: str) -> dict[str, Any] | None:
+    """The runs of every group as marks on a line; None unless there are two different numbers."""
+    column = COLUMNS[name]
+    values = {g.label: [v for run in g.runs if (v := column.value(run)) is not None] for g in groups}
+    every = [value for listed in values.values() for value in listed]
+    if len(set(every)) < 2:
+        return None
+    low, high = min(every), max(every)
+
+    def place(value: float) -> str:
+        return f"{100 * (value - low) / (high - low):.2f}"
+
+    rows = [
+        {
+            "label": label,
+            "said": f"{label}: {', '.join(map(column.say, listed))}",
+            "at": [place(value) for value in listed],
+            "mean": place(mean(listed)),
+        }
+        for label, listed in values.items()
+        if listed
+    ]
+    return {"title": column.title.capitalize(), "rows": rows, "low": column.say(low), "high": column.say(high)}
+
+
+def _cells(groups: Sequence[Group], classes: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """The cell that most runs of each group found, drawn; the first of several."""
+    for group in groups:
+        found: dict[str, list[str]] = {}
+        cells: dict[str, Genotype] = {}
+        for run in group.runs:
+            text = to_text(run.genotype)
+            found.setdefault(text, []).append(run.name)
+            cells.setdefault(text, run.genotype)
+        text = max(found, key=lambda each: len(found[each]))
+        told = f"found by {', '.join(found[text])}"
+        if len(found) > 1:
+            told += f"; {len(found) - 1} other cell{'s' * (len(found) > 2)} in this group"
+        yield {"label": group.label, "runs": told, "text": text, "drawings": drawings(cells[text], classes)}

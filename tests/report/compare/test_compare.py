@@ -1,0 +1,213 @@
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from diffnas.cli import main
+from diffnas.genotype import Genotype, parse, published, to_json
+from diffnas.report.compare import grouped, read_found, run_grid, table1, to_markdown
+from diffnas.report.compare.likeness import agreement, differing, same_edges, similarity
+
+CONV, SKIP, NONE = (f"|{op}~0|" for op in ("nor_conv_3x3", "skip_connect", "none"))
+MIXED = "|nor_conv_3x3~0|+|skip_connect~0|none~1|"
+OTHER = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|"
+
+
+def write(place: Path, content: object) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(content) + "\n")
+
+
+def make_run(
+    folder: Path,
+    cell: str | Genotype = MIXED,
+    *,
+    method: str = "sparse",
+    seed: int = 0,
+    finished: bool = True,
+    accuracy: float | None = None,
+    evaluation_epochs: int = 5,
+    data: str = "cifar10[100]",
+    space: str = "nas-bench-201",
+    **settings: object,
+) -> Path:
+    """A run folder, with what compare reads of one."""
+    genotype = json.loads(to_json(parse(cell) if isinstance(cell, str) else cell))
+    record = {"schema": "diffnas/run", "version": 1, "data": {"name": data}}
+    search = {"phase": "search", "method": {"name": method}, "space": {"name": space}}
+    write(folder / "run.json", {**record, **search, "settings": {"seed": seed, "epochs": 2, **settings}})
+    line = {"seconds": 30.0 + seed, "macs": 1000, "indicators": {"live_ops": 20 + seed}, "genotype": genotype}
+    (folder / "trace.jsonl").write_text("".join(json.dumps({"epoch": epoch, **line}) + "\n" for epoch in range(2)))
+    if finished:
+        write(folder / "genotype.json", genotype)
+    if accuracy is not None:
+        tested = {"accuracy": accuracy, "parameters": 1000 + seed, "macs": 2_000_000, "seconds": 60.0}
+        how = {"epochs": evaluation_epochs, "channels": 16, "depth": 5, "seed": seed}
+        evaluation = {**record, "phase": "evaluate", "genotype": genotype, "settings": how}
+        write(folder / "evaluation" / "run.json", evaluation)
+        write(folder / "evaluation" / "result.json", tested)
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    make_run(tmp_path / "sparse-0", MIXED, seed=0, accuracy=0.60)
+    make_run(tmp_path / "sparse-1", OTHER, seed=1, accuracy=0.70)
+    make_run(tmp_path / "darts-0", MIXED, method="darts", seed=0, accuracy=0.50)
+    make_run(tmp_path / "darts-1", MIXED, method="darts", seed=1, finished=False)
+    return tmp_path
+
+
+def groups_of(folder: Path):
+    return grouped(read_found(path) for path in sorted(folder.iterdir()) if path.is_dir())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike", "edges"),
+    [
+        (MIXED, MIXED, 1, 1),
+        (MIXED, OTHER, 1 / 3, 2 / 3),
+        (CONV, SKIP, 0, 0),
+        (NONE, NONE, 1, 1),
+        ("|none~0|+|none~0|none~1|", MIXED, 0, 1 / 3),
+    ],
+)
+def test_similarity_counts_connections_and_same_edges_counts_none_as_well(one, other, alike, edges):
+    first, second = parse(one), parse(other)
+    assert similarity(first, second) == similarity(second, first) == pytest.approx(alike)
+    assert same_edges(first, second) == pytest.approx(edges)
+
+
+def test_agreement_is_the_mean_over_all_pairs():
+    cells = [parse(MIXED), parse(MIXED), parse(OTHER)]
+    assert agreement(cells) == pytest.approx(((1 + 1 / 3 + 1 / 3) / 3, (1 + 2 / 3 + 2 / 3) / 3))
+    assert agreement(cells[:1]) is None
+
+
+def test_an_operation_in_another_kind_of_cell_is_another_connection():
+    cells = published("DARTS_V2").cells
+    swapped = Genotype(skeleton="darts", cells={"normal": cells["reduce"], "reduce": cells["normal"]})
+    assert similarity(published("DARTS_V2"), swapped) < 0.2
+
+
+def test_the_edges_that_differ_are_told_with_how_many_chose_what():
+    told = differing([parse(MIXED), parse(OTHER), parse(OTHER)])
+    assert told == {("normal", 0, 2): {"nor_conv_1x1": 2, "skip_connect": 1}}
+
+
+def test_runs_that_differ_by_their_seed_alone_are_a_group(runs):
+    make_run(runs / "sparse-2", seed=2, accuracy=0.65, lr=0.1)
+    make_run(runs / "sparse-3", seed=3, accuracy=0.90, evaluation_epochs=600)
+    found = {group.label: [run.name for run in group.runs] for group in groups_of(runs)}
+    assert list(found.values()) == [["darts-0", "darts-1"], ["sparse-0", "sparse-1"], ["sparse-3"], ["sparse-2"]]
+    assert next(iter(found)) == "darts"
+    assert "evaluation epochs=600" in list(found)[2]
+    assert "lr=0.1" in list(found)[3]
+
+
+def test_the_command_prints_mean_spread_agreement_and_differences(runs, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["compare", str(runs)]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert any(line.startswith("sparse 2 65.00% ± 7.07%") and line.endswith("2 0.33 67%") for line in lines)
+    assert any(line.startswith("darts 2 50.00% (of 1)") and line.endswith("1 1.00 100%") for line in lines)
+    assert any(line.startswith("darts-1 (not finished)") for line in lines)
+    assert "sparse normal 0 → 2 skip_connect (1), nor_conv_1x1 (1)" in lines
+    assert any(line.startswith("Mean ± standard deviation over runs that differ") for line in lines)
+
+
+def test_a_table_of_a_benchmark_adds_accuracy_and_rank(runs, tmp_path, capsys):
+    (tmp_path / "table.csv").write_text(f"arch,test\n{MIXED},90\n{OTHER},94\n")
+    words = ["compare", str(runs), "--table", str(tmp_path / "table.csv"), "--columns", "benchmark,rank", "--markdown"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "| sparse | 2 | 92.00 ± 2.83 | 1.5 ± 0.7 | 2 | 0.33 | 67% |" in told
+    assert "| sparse-1 | 94.00 | 1 |" in told
+
+
+def test_every_number_of_every_run_goes_to_csv(runs, tmp_path):
+    assert main(["compare", str(runs), "--csv", str(tmp_path / "out" / "all.csv"), "--json"]) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "all.csv").read_text().splitlines()))
+    assert [row["run"] for row in rows] == ["darts-0", "darts-1", "sparse-0", "sparse-1"]
+    last = rows[-1]
+    assert (last["accuracy"], last["parameters"], last["seconds"], last["skips"]) == ("0.7", "1001", "62.0", "0")
+    assert parse(last["genotype"]) == parse(OTHER)
+    assert rows[1]["finished"] == "False"
+
+
+def test_the_page_holds_the_tables_and_the_cells_and_needs_no_network(runs, tmp_path):
+    assert main(["compare", str(runs), "--html", str(tmp_path / "page.html"), "--markdown"]) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert "4 runs compared" in text
+    assert "65.00% ± 7.07%" in text
+    assert text.count("<figure><figcaption>normal") == 2
+    assert "sparse: 60.00%, 70.00%" in text
+    assert not re.findall(r"(?:src|href)=.(?!data:)|url\(|@import|fetch\(", text)
+
+
+def test_results_that_were_kept_without_their_record_are_named_after_their_folder(tmp_path):
+    run = make_run(tmp_path / "single-level-11", accuracy=0.6)
+    for name in ("run.json", "evaluation/run.json"):
+        (run / name).unlink()
+    found = read_found(run)
+    assert (found.method, found.seed, found.tested["accuracy"]) == ("single-level", 11, 0.6)
+
+
+def test_cells_that_were_only_trained_are_read_too(tmp_path):
+    folder = make_run(tmp_path / "random-3", accuracy=0.4)
+    (folder / "run.json").unlink()
+    (folder / "trace.jsonl").unlink()
+    for place in (folder, folder / "evaluation"):
+        found = read_found(place)
+        assert found.tested["accuracy"] == 0.4
+        assert found.lines == []
+        assert found.genotype == parse(MIXED)
+
+
+def test_a_number_of_every_epoch_has_a_column_an_epoch(runs, capsys):
+    assert main(["compare", str(runs), "--epochs", "live_ops", "--markdown"]) == 0
+    assert "| sparse-1 | 21 | 21 |" in capsys.readouterr().out
+    assert main(["compare", str(runs), "--epochs", "lives"]) == 2
+    assert "no run has 'lives' in its trace" in capsys.readouterr().err
+
+
+def test_table_1_has_our_numbers_beside_the_printed_ones_each_marked(runs, tmp_path, capsys):
+    make_run(tmp_path / "sparse-9", published("DARTS_V2"), seed=9, accuracy=0.9, space="darts", data="cifar100")
+    (tmp_path / "table.csv").write_text(f"arch,test\n{MIXED},90\n{OTHER},94\n")
+    assert main(["compare", str(runs), "--table1", "--table", str(tmp_path / "table.csv"), "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)["tables"][0]
+    rows = {row[0]: row[1:] for row in table["rows"]}
+    assert rows["3-entmax, prune, single-level"] == [
+        "97.58 p",
+        "82.97 p; 90.00 (1 seed) [2]",
+        "97.68 r; 92.00 ± 2.83 (2 seeds) b; 65.00 ± 7.07 (2 seeds) [1]",
+        "81.75 r",
+    ]
+    assert rows["ASAP"] == ["98.32 c", "-", "-", "-"]
+    assert "[2] 5 epochs on cifar100, 16 channels, 5 cells." in table["note"]
+
+
+def test_without_runs_table_1_is_the_papers():
+    rows = {row[0]: row[1:] for row in table1([]).rows}
+    assert len(rows) == 17
+    assert rows["GAEA"] == ("97.50 c", "-", "94.10 c", "72.60 c")
+
+
+def test_what_cannot_be_compared_is_named(tmp_path, runs, capsys):
+    assert main(["compare", str(tmp_path / "nowhere")]) == 2
+    assert "there is no run folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(["compare", str(tmp_path / "empty")]) == 2
+    assert "holds no cell" in capsys.readouterr().err
+    assert main(["compare", str(runs), "--columns", "acuracy"]) == 2
+    assert "Did you mean 'accuracy'" in capsys.readouterr().err
+    (runs / "sparse-0" / "evaluation" / "result.json").write_text("{")
+    assert main(["compare", str(runs)]) == 2
+    assert "result.json is damaged" in capsys.readouterr().err
+
+
+def test_markdown_escapes_what_would_end_a_field(runs):
+    grid = run_grid(groups_of(runs))
+    assert to_markdown(grid).splitlines()[1] == "|---" * len(grid.header) + "|"
