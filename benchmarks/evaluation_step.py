@@ -29,7 +29,7 @@ from diffnas.engine.common import fixed_random
 from diffnas.engine.evaluate import EvaluateState, begin
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import published
-from diffnas.nets.network import Output
+from diffnas.nets.auxiliary import Output
 
 WAYS = ("plain NCHW", "plain channels_last", "ours")
 # float32 gives up to 0.05 where ReLUs and max-pools flip; a wrong kernel gives about 1.

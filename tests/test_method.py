@@ -8,7 +8,19 @@ from diffnas.components import level, pruning, schedule, weighting
 from diffnas.components.changes import FADING
 from diffnas.components.weighting import LearnedEntmax
 from diffnas.engine.settings import SearchSettings, settle
-from diffnas.method import COMPONENTS, METHODS, component, components, compose, darts, describe, gaea, gates, sparse
+from diffnas.method import (
+    COMPONENTS,
+    METHODS,
+    component,
+    components,
+    compose,
+    darts,
+    describe,
+    gaea,
+    gates,
+    gold_nas,
+    sparse,
+)
 
 
 def test_the_published_methods_are_what_their_papers_say():
@@ -73,7 +85,8 @@ def test_a_misspelt_method_gets_a_suggestion():
 @pytest.mark.parametrize(("role", "name"), [(role, name) for role, names in COMPONENTS.items() for name in names])
 def test_every_component_can_be_named(role: str, name: str):
     made = component(role, name)
-    base = {"exact-zero": sparse, "shut": gates, "simplex": gaea, "exponentiated": gaea}.get(name, darts)
+    bases = {"exact-zero": sparse, "shut": gates, "simplex": gaea, "exponentiated": gaea}
+    base = {**bases, "smallest-shares": gold_nas, "survivors": gold_nas}.get(name, darts)
     replaced = replace(base, **{role: made})
     assert components(replaced)[role] == describe(made)
 
@@ -187,6 +200,8 @@ REFUSED = {
         "between 0 and 1, an even share of an edge; got 1.1",
     ),
     "a threshold of nothing": ("asap", {"pruning": "threshold:0"}, "between 0 and 1"),
+    "shares of what competes on an edge": ("gold-nas", {"weighting": "softmax"}, "an edge cannot lose its last"),
+    "survivors of nothing": ("darts", {"discretize": "survivors"}, "without pruning everything survives"),
     "a simplex moved otherwise": ("darts", {"weighting": "simplex"}, "Add --update exponentiated"),
     "another weighting moved as a simplex": ("darts", {"update": "exponentiated"}, "Add --weighting simplex"),
     "the best of no held-out pictures": ("sparse", {"pick": "best-held-out"}, "holds no pictures out"),

@@ -329,6 +329,9 @@ s3 = _darts_like("s3", ("none", "skip_connect", "sep_conv_3x3"), ("none", "skip_
 s4 = _darts_like("s4", ("noise", "sep_conv_3x3"), ("noise", "sep_conv_3x3"))
 """S4 of RobustDARTS: noise or separable convolution everywhere."""
 
+gold_nas = replace(s2, name="gold-nas", channels=36, depth=14, in_degree=None)
+"""The space of GOLD-NAS (Bi et al., 2020), in which cells may have any inputs: skips and separable convolutions."""
+
 nas_bench_201 = SearchSpace(
     name="nas-bench-201",
     cells={"normal": dense_cell(inputs=1, nodes=3, ops=NAS_BENCH_201_OPS, output="last")},
@@ -338,7 +341,7 @@ nas_bench_201 = SearchSpace(
 )
 """The NAS-Bench-201 space (Dong & Yang, 2020): one kind of cell, 6 edges, 5 operations, 15,625 cells."""
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (darts, nas_bench_201, s1, s2, s3, s4)}
+SPACES: dict[str, SearchSpace] = {space.name: space for space in (darts, nas_bench_201, s1, s2, s3, s4, gold_nas)}
 
 
 def without(space: SearchSpace, op: str) -> SearchSpace:

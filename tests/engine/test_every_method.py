@@ -17,10 +17,11 @@ from torch import Tensor
 
 from diffnas.components import schedule, update
 from diffnas.components.schedule import Moment
+from diffnas.components.shares import of_nodes
 from diffnas.data import DataSet
 from diffnas.engine.evaluate import evaluate
 from diffnas.engine.listen import Interrupted, Silent
-from diffnas.engine.request import check
+from diffnas.engine.request import check, laid_out
 from diffnas.engine.search import search
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
 from diffnas.genotype import from_json, load
@@ -104,7 +105,7 @@ def test_every_method_keeps_its_promises(
 
     whole, listener = tmp_path / "whole", Count()
     result = begin(out=whole, listener=listener, device="cpu")
-    assert_lines_hold(result.trace, method, space)
+    assert_lines_hold(result.trace, method, laid_out(space, tiny(method)))
     assert moves == [] or any(moves), "alpha never moved"
     chosen = result.trace[method.pick(result.trace, space)]
     assert from_json(json.dumps(chosen["genotype"])) == result.genotype == load(whole / "genotype.json")
@@ -121,14 +122,14 @@ def test_every_method_keeps_its_promises(
 
 
 def assert_lines_hold(trace: list[dict[str, Any]], method: Method, space: SearchSpace) -> None:
-    """Shapes; nothing weighs anything that is not kept; no edge is empty; and what has gone does not come back."""
+    """Shapes; nothing weighs anything that is not kept; no node is empty; and what has gone does not come back."""
     offered = torch.tensor(space.offered)
     assert [line["epoch"] for line in trace] == list(range(len(trace)))
     for line in trace:
         alpha, mix, keep = (torch.tensor(line[part]) for part in ("alpha", "mix", "keep"))
         assert alpha.shape == mix.shape == keep.shape == offered.shape
         assert not (keep & ~offered).any()
-        assert keep.any(dim=1).all()
+        assert (of_nodes(keep.sum(dim=1), space) > 0).all()
         assert (mix[~keep] == 0).all()
         assert ((mix >= 0) & (mix <= 1 + 1e-6)).all()
         assert line["indicators"]["live_ops"] == int(keep.sum())

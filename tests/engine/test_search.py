@@ -35,6 +35,7 @@ LINE = {
     "parameters",
     "found_parameters",
     "macs",
+    "macs_left",
     "peak_memory",
     "indicators",
     "genotype",
@@ -71,7 +72,7 @@ def test_sparse_weights_prune_and_the_trace_counts_what_is_left(quick):
 
 
 # Gates are read off by a rule of their own in a space without an in-degree.
-BASES = {"sigmoid": "gates", "simplex": "gaea", "exponentiated": "gaea"}
+BASES = {"sigmoid": "gates", "simplex": "gaea", "exponentiated": "gaea", "survivors": "gold-nas"}
 NAMED = [
     ("gates" if "gates" in name else BASES.get(name, "darts"), role, name)
     for role, names in COMPONENTS.items()

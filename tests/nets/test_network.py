@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from diffnas.genotype import PUBLISHED, Cell, Connection, Genotype, parse, published
-from diffnas.nets.network import AuxiliaryHead, Network, NetworkCell, parameters_of
+from diffnas.nets.auxiliary import AuxiliaryHead
+from diffnas.nets.network import Network, NetworkCell, parameters_of
 from diffnas.nets.ops import FactorizedReduce, count_macs
 from diffnas.nets.skeleton import head
 

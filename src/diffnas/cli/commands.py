@@ -126,6 +126,7 @@ def search(
     stopping: o.Stopping = None,
     stages: o.Stages = None,
     pick: o.Pick = None,
+    family: o.Family = None,
     discretize: o.Discretize = None,
     data_dir: o.DataDir = None,
     download: o.Download = False,
@@ -156,6 +157,7 @@ def search(
         stopping=stopping,
         stages=stages,
         pick=pick,
+        family=family,
         discretize=discretize,
     )
     sizes = o.given(

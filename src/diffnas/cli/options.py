@@ -68,7 +68,7 @@ Weighting = Annotated[str | None, typer.Option(help="Such as entmax:2, softmax o
 Level = Annotated[
     str | None, typer.Option(help="single, bilevel, weights-first, unrolled, mixed:0.5, ...", rich_help_panel=_PARTS)
 ]
-Update = Annotated[str | None, typer.Option(help="adam or exponentiated.", rich_help_panel=_PARTS)]
+Update = Annotated[str | None, typer.Option(help="adam, sgd or exponentiated.", rich_help_panel=_PARTS)]
 Regularizers = Annotated[
     str | None, typer.Option(help="none, or several: groups:0.2:0.1,path:0.1", rich_help_panel=_PARTS)
 ]
@@ -79,11 +79,14 @@ SupernetChanges = Annotated[
     str | None,
     typer.Option("--supernet", help="none, or several: partial-channels:4,auxiliary-skip,...", rich_help_panel=_PARTS),
 ]
-Pruning = Annotated[str | None, typer.Option(help="exact-zero, threshold:0.4, shut or none.", rich_help_panel=_PARTS)]
+Pruning = Annotated[str | None, typer.Option(help="exact-zero, threshold:0.4, ... or none.", rich_help_panel=_PARTS)]
 Stopping = Annotated[str | None, typer.Option(help="skip-count:2, size:1e6, ... or none.", rich_help_panel=_PARTS)]
 Stages = Annotated[str | None, typer.Option(help="one, or progressive:5:3.", rich_help_panel=_PARTS)]
 Pick = Annotated[
     str | None, typer.Option(help="Whose cells count: last, fewer-skips, best-held-out.", rich_help_panel=_PARTS)
+]
+Family = Annotated[
+    str | None, typer.Option(help="Which cells on the way are kept too: quiet:3 or none.", rich_help_panel=_PARTS)
 ]
 Discretize = Annotated[str | None, typer.Option(help="winners, strongest-pairs, ...", rich_help_panel=_PARTS)]
 

@@ -58,6 +58,10 @@ def search_numbers(found: SearchResult) -> dict[str, Any]:
         "live_ops": indicators["live_ops"],
         "offered_ops": round(indicators["live_ops"] / indicators["live_share"]),
         "supernet_parameters": {"first_epoch": first["parameters"], "last_epoch": last["parameters"]},
+        "family": [
+            {"epoch": member.epoch, "macs": member.macs, "file": None if member.path is None else str(member.path)}
+            for member in found.family
+        ],
         "problems": list(found.problems),
     }
 
@@ -73,6 +77,10 @@ def search_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         ("live operations", f"{numbers['offered_ops']} -> {numbers['live_ops']}"),
         ("supernet", f"{parameters['last_epoch']:,} parameters at the end"),
         ("discarded", f"{numbers['discarded']:.1%} of an edge's weight, on average, by reading off one operation"),
+    ]
+    rows += [
+        ("also kept", f"{member['file']}, of epoch {member['epoch'] + 1}, {member['macs'] / 1e6:.1f} M multiply-adds")
+        for member in numbers["family"]
     ]
     return rows + [("[yellow]problem[/]", f"[yellow]{problem}[/]") for problem in numbers["problems"]]
 

@@ -34,6 +34,16 @@ def winners(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool = Tr
     return _genotype(space, lambda graph, rows: [best[row] for row in rows])
 
 
+def survivors(scores: Tensor, keep: Tensor, space: SearchSpace) -> Genotype:
+    """All that is still in play but ``none``: any in-degree, and several operations from one node into another.
+
+    The reading of GOLD-NAS (Bi et al., 2020), whose final network is the plain sum of what was not removed. The
+    scores are not looked at.
+    """
+    listed = _pairs(scores, keep, space)
+    return _genotype(space, lambda graph, rows: [pair for row in rows for pair in listed[row]])
+
+
 def strongest_inputs(
     scores: Tensor, keep: Tensor, space: SearchSpace, *, absent_below: float | None = None
 ) -> Genotype:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.schedule import Schedule, value
+from diffnas.components.shares import competing, nodes, shares
 
 Pruning = Callable[[Relaxation], Tensor]
 
@@ -80,3 +81,46 @@ def shut(at: Relaxation, *, below: float = 0.5, start: float = 0.0) -> Tensor:
     likeliest = at.open.masked_fill(~at.keep | stays, -1.0).argmax(dim=1, keepdim=True)
     # Not ">= below": a probability that is not a number is no reason to remove anything.
     return at.keep & (~(at.open < below) | stays).scatter(1, likeliest, True)
+
+
+def smallest_shares(at: Relaxation, *, least: float = 0.01, most: float = 0.05, count: int = 4) -> Tensor:
+    """Remove what brings hardly anything into its node, a few operations an epoch: GOLD-NAS (Bi et al., 2020).
+
+    An operation leaves as soon as its share of what enters its node is ``least`` or less. At the end of an epoch the
+    smallest share of all leaves if it is at most ``most``; then all shares are taken anew, ``count`` times in all. An
+    edge may lose its last operation. A node may not: it keeps its strongest; ``none`` costs nothing and stays.
+
+    Args:
+        at: the relaxed architecture.
+        least, most: bounds of shares, eta_min and eta_max in the paper.
+        count: how many may leave at the end of an epoch beyond those below ``least``, n0 in the paper.
+
+    Returns:
+        What to keep, ``(edges, ops)``, bool.
+    """
+    keep = at.keep
+    ends = at.moment.step + 1 >= at.moment.steps
+    for _ in range(count if ends else 1):
+        # Not ">": a share that is not a number is no reason to remove anything.
+        keep = keep & ~(_removable(at, keep) & (shares(at.open, keep, at.space) <= least))
+        if ends:
+            keep = keep & ~_smallest(at, keep, most)
+    return keep
+
+
+def _smallest(at: Relaxation, keep: Tensor, most: float) -> Tensor:
+    """The one operation with the smallest share, if that is at most ``most``: ``(edges, ops)``, bool."""
+    removable = _removable(at, keep)
+    share_EO = shares(at.open, keep, at.space)
+    place = share_EO.masked_fill(~removable, torch.inf).argmin()
+    one = torch.arange(keep.numel(), device=keep.device).view_as(keep) == place
+    return one & removable & (share_EO <= most)
+
+
+def _removable(at: Relaxation, keep: Tensor) -> Tensor:
+    """What is kept, but for ``none`` and the strongest of every node."""
+    found = competing(keep, at.space)
+    strength_EO = at.open.detach().masked_fill(~found, -torch.inf)
+    node = nodes(at.space, keep.device)
+    strongest = strength_EO.new_full((len(keep),), -torch.inf).scatter_reduce(0, node, strength_EO.amax(dim=1), "amax")
+    return found & (strength_EO < strongest[node].unsqueeze(1))

@@ -14,8 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffnas.components.control import Control, growing
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.schedule import Schedule, value
+from diffnas.components.shares import of_nodes, shares
 from diffnas.space import WEIGHTLESS_OPS, CellGraph, SearchSpace
 
 Regularizer = Callable[[Relaxation], Tensor]
@@ -146,6 +148,26 @@ def zero_one(at: Relaxation, *, weight: float | Schedule = 10.0, power: int = 2)
     offered = sum(row[column] for row in at.space.offered for column in columns)
     distance = (at.open - 0.5).abs()[:, columns] * at.keep[:, columns]
     return -value(weight, at.moment) * distance.pow(power).sum() / max(offered, 1)
+
+
+def resources(at: Relaxation, *, weight: float | Control = growing, mu: float = 0.0) -> Tensor:
+    """The resource penalty of GOLD-NAS (Bi et al., 2020): ``weight`` times the sum of ``ln(1 + N r) (1 + mu cost)``.
+
+    r is an operation's share of all that enters its node, and N how many operations enter there. Even shares cost
+    most, so the penalty rather makes a few operations strong than all of them weak.
+
+    Args:
+        at: the relaxation of this forward pass.
+        weight: the scale, lambda; or what it follows from.
+        mu: how much the multiply-adds of an operation count beside the operation itself, for each million.
+
+    Returns:
+        A scalar.
+    """
+    share_EO = shares(at.open, at.keep, at.space)
+    entering_E = of_nodes((share_EO > 0).sum(dim=1).to(share_EO.dtype), at.space)
+    scale = weight(at.history, at.space) if callable(weight) else weight
+    return scale * ((entering_E.unsqueeze(1) * share_EO).log1p() * (1 + mu * at.costs)).sum()
 
 
 def chains(space: SearchSpace) -> dict[str, list[int]]:

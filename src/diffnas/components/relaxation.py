@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffnas.components.gates import Gates
 from diffnas.components.schedule import Moment
+from diffnas.components.stopping import History
 from diffnas.components.weighting import Weighting
 from diffnas.space import SearchSpace
 
@@ -25,6 +26,9 @@ class Relaxation:
         keep: which operations are still in play, ``(edges, ops)``, bool. All of the above are 0 elsewhere, but alpha.
         moment: where the run stands.
         space: what the rows and columns mean.
+        costs: millions of multiply-adds of each operation for one picture, in all cells of its kind, ``(edges, ops)``;
+            0 where nobody has counted.
+        history: the trace of the epochs that are over.
     """
 
     alpha: Tensor
@@ -33,13 +37,32 @@ class Relaxation:
     keep: Tensor
     moment: Moment
     space: SearchSpace
+    costs: Tensor | float = 0.0
+    history: History = ()
 
 
 def relax(
-    weighting: Weighting, alpha: Tensor, keep: Tensor, moment: Moment, space: SearchSpace, *, mix: Tensor | None = None
+    weighting: Weighting,
+    alpha: Tensor,
+    keep: Tensor,
+    moment: Moment,
+    space: SearchSpace,
+    *,
+    mix: Tensor | None = None,
+    costs: Tensor | float = 0.0,
+    history: History = (),
 ) -> Relaxation:
     """The relaxation that a weighting makes of alpha; ``mix`` if a forward pass has drawn its weights already."""
     if mix is None:
         mix = weighting(alpha, keep, moment)
     likely = weighting.open(alpha, keep, moment) if isinstance(weighting, Gates) else mix
-    return Relaxation(alpha=alpha, mix=mix, open=likely, keep=keep, moment=moment, space=space)
+    return Relaxation(
+        alpha=alpha,
+        mix=mix,
+        open=likely,
+        keep=keep,
+        moment=moment,
+        space=space,
+        costs=costs,
+        history=history,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -21,6 +22,49 @@ def all_decided(history: History, space: SearchSpace) -> str | None:
     """
     decided = bool(history) and all(sum(row) == 1 for row in history[-1]["keep"])
     return "every edge is decided" if decided else None
+
+
+def all_single(history: History, space: SearchSpace) -> str | None:
+    """Stop when every node has one operation left, whatever edges these are on: no node can lose more.
+
+    ``none`` does not count.
+    """
+    if not history:
+        return None
+    none, left = space.column("none"), dict[tuple[str, int], int]()
+    for (kind, edge), row in zip(space.edges, history[-1]["keep"], strict=True):
+        kept = sum(kept for column, kept in enumerate(row) if column != none)
+        left[kind, edge.target] = left.get((kind, edge.target), 0) + kept
+    return "every node has one operation left" if all(count <= 1 for count in left.values()) else None
+
+
+def macs_left(history: History, space: SearchSpace, *, share: float = 0.12) -> str | None:
+    """Stop when the operations in play have at most so large a share of the multiply-adds of all on offer.
+
+    The floor of GOLD-NAS (Bi et al., 2020) for supernets of any size. By default it is theirs: 240 of 777 million, of
+    which 166 million are not in the operations.
+
+    >>> from diffnas.space import s2
+    >>> macs_left([{"macs_left": 0.1}], s2)
+    'the operations have 10.0% of their multiply-adds left, at most 12.0% were wanted'
+    """
+    left = history[-1]["macs_left"] if history else 1.0
+    if left > share:
+        return None
+    return f"the operations have {left:.1%} of their multiply-adds left, at most {share:.1%} were wanted"
+
+
+def few_macs(history: History, space: SearchSpace, *, macs: float = 240e6) -> str | None:
+    """Stop when the supernet of the operations in play has at most so many multiply-adds for one picture.
+
+    >>> from diffnas.space import s2
+    >>> few_macs([{"macs": 239_000_000}], s2)
+    'the supernet has 239.0 million multiply-adds left, at most 240.0 million were wanted'
+    """
+    left = history[-1]["macs"] if history else math.inf
+    if left > macs:
+        return None
+    return f"the supernet has {left / 1e6:.1f} million multiply-adds left, at most {macs / 1e6:.1f} million were wanted"
 
 
 def small_enough(history: History, space: SearchSpace, *, parameters: float = 1e6) -> str | None:

@@ -21,6 +21,10 @@ adam = partial(torch.optim.Adam, lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
 """Adam with the settings of DARTS (Liu et al., 2019), appendix A.1.1: L2 on alpha, little momentum."""
 
 
+sgd = partial(torch.optim.SGD, lr=1.0, momentum=0.9)
+"""SGD with momentum and the rate of GOLD-NAS (Bi et al., 2020), which begins at logits of 0; no decay."""
+
+
 class ExponentiatedGradient(Optimizer):
     """Multiplies each weight of an edge by ``exp(-lr gradient)``, then scales the edge back to a sum of 1.
 

@@ -24,6 +24,8 @@ from diffnas.engine.search_state import SearchState
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import Genotype
 from diffnas.method import Method
+from diffnas.nets.auxiliary import Output
+from diffnas.nets.costs import operation_macs
 from diffnas.nets.ops import count_macs
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
@@ -91,18 +93,49 @@ class Course:
         self.live = int(self.state.keep.sum())
         self.later = Later()
         self.macs = 0
+        self._costs: Tensor | None = None
+
+    @property
+    def costs(self) -> Tensor:
+        """Millions of multiply-adds of every operation on offer, for one picture, ``(edges, ops)``, float64."""
+        if self._costs is None:
+            own, data = self.settings, self.data
+            counted = operation_macs(
+                self.space,
+                (data.channels, *data.size),
+                channels=own.channels,
+                depth=own.depth,
+                stem=own.stem,
+                share=self.method.supernet.share,
+            )
+            self._costs = torch.tensor(counted, dtype=torch.float64, device=self.fabric.device) / 1e6
+        return self._costs
+
+    def outputs(self, pictures: Tensor, mix: Tensor) -> Output:
+        """What the supernet says of pictures in training, under mixing weights ``(edges, columns)``."""
+        found = self.net(pictures, mix)
+        return found if isinstance(found, Output) else Output(found, None)
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
         """A batch as training has it: augmented and normalized."""
-        data = self.data
-        return augment(batch[0], data.augmentation, data.mean, data.std, generator), batch[1]
+        data, augmentation = self.data, self.data.augmentation
+        if self.settings.cutout is not None:
+            augmentation = replace(augmentation, cutout=min(self.settings.cutout, min(data.size) // 2))
+        return augment(batch[0], augmentation, data.mean, data.std, generator), batch[1]
 
     @torch.no_grad()
     def at_rest(self) -> Relaxation:
         """The relaxation in float64 and without sampling: what decisions are made on."""
         state = self.state
         quiet = replace(self.drive.moment(), generator=None)
-        return relax(state.weighting, state.alpha.double(), state.keep, quiet, self.space)
+        return self.relaxed(state.alpha.double(), quiet)
+
+    def relaxed(self, alpha: Tensor, now: Moment, mix: Tensor | None = None) -> Relaxation:
+        """The relaxation of alpha at a moment; ``mix`` if a pass has drawn its weights already."""
+        state = self.state
+        costs = self.costs.to(alpha.dtype)
+        history = self.drive.trace
+        return relax(state.weighting, alpha, state.keep, now, self.space, mix=mix, costs=costs, history=history)
 
     def strengths(self, moment: Moment) -> Tensor | None:
         """Those of the edges, ``(edges,)``; None if the method has none."""

@@ -32,7 +32,8 @@ from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.trained import save_trained
 from diffnas.genotype import Genotype, to_json
-from diffnas.nets.network import Network, Output, parameters_of
+from diffnas.nets.auxiliary import Output
+from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.trained import Trained
 from diffnas.space import OpFactory

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffnas.nets.auxiliary import AuxiliaryHead
 from diffnas.nets.ops import DroppedSkip, Noise
 
 Net = Callable[[Tensor, Tensor], Tensor]
@@ -27,6 +28,9 @@ def refuse_graph(net: nn.Module, device: torch.device, precision: str, *, recomp
         f"the run computes on {device.type}, and only cuda has them": device.type != "cuda",
         f"precision {precision} casts anew in every step; 32-true works": precision != "32-true",
         "recompute runs parts of the step again; choose one of the two": recompute,
+        "an auxiliary head gives the supernet a second output": any(
+            isinstance(part, AuxiliaryHead) for part in net.modules()
+        ),
         "the operation 'noise' draws from a generator that changes": any(
             isinstance(part, Noise) for part in net.modules()
         ),

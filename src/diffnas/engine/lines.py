@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from diffnas.components import indicators
-from diffnas.engine.common import Totals, parameter_count, peak_memory
+from diffnas.engine.common import Totals, peak_memory
 from diffnas.engine.course import Course
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, parameters_of
@@ -39,9 +40,10 @@ class Lines:
             "stage": course.stage.name,
             "events": state.events,
             **_held_out(state.held_out),
-            "parameters": parameter_count(state.supernet),
+            "parameters": parameters_of(state.supernet),
             "found_parameters": self._size_of(found),
             "macs": course.measure_macs(),
+            "macs_left": _share(course.costs.cpu(), keep),
             "peak_memory": peak_memory(course.fabric.device),
             "indicators": measured,
             "genotype": json.loads(to_json(found)),
@@ -77,3 +79,9 @@ def _held_out(totals: Totals) -> dict[str, float | None]:
         "held_out_loss": totals.loss if seen else None,
         "held_out_accuracy": totals.accuracy if seen else None,
     }
+
+
+def _share(costs: Tensor, keep: Tensor) -> float:
+    """What the operations that are kept have of the multiply-adds of all, 1 if none costs any."""
+    total = float(costs.sum())
+    return float((costs * keep).sum()) / total if total else 1.0

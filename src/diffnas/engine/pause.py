@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,8 +49,7 @@ class SearchPause:
     def at_rest(self) -> Relaxation:
         """The relaxation now, on the host."""
         at = self.course.at_rest()
-        parts = {name: getattr(at, name).cpu() for name in ("alpha", "mix", "open", "keep")}
-        return Relaxation(**parts, moment=at.moment, space=at.space)
+        return replace(at, **{name: getattr(at, name).cpu() for name in ("alpha", "mix", "open", "keep", "costs")})
 
     def generator(self, purpose: str) -> torch.Generator:
         """Random numbers of this pause."""
@@ -70,7 +70,7 @@ class SearchPause:
             for batch in batches(drive.split, course.held_out_indices, size, start=0, device=device):
                 self.check()
                 pictures, labels = course.prepare(batch, augmentation)
-                logits = course.net(pictures, mix)
+                logits = course.outputs(pictures, mix).logits
                 totals.add(functional.cross_entropy(logits, labels), logits, labels)
         return totals.accuracy
 

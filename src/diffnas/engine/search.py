@@ -35,6 +35,26 @@ from diffnas.space import SearchSpace
 GENOTYPE = "genotype.json"
 
 
+FAMILY = "family"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """Cells that a search kept on the way to its result.
+
+    Attributes:
+        epoch: the epoch after which they were read off, from 0.
+        genotype: the cells.
+        macs: multiply-adds of the supernet of what was in play then, for one picture.
+        path: the file that holds them, if there is a run folder.
+    """
+
+    epoch: int
+    genotype: Genotype
+    macs: int
+    path: Path | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
     """What a search found.
@@ -45,6 +65,7 @@ class SearchResult:
         trace: an entry an epoch, as in the run folder.
         stopped: why the search, or its last stage, ended before the last epoch; None if it did not.
         discarded: for each edge, the weight that reading off its one winner threw away.
+        family: other cells that were kept on the way, the earliest first; empty for most methods.
         folder: the run folder, if there is one.
     """
 
@@ -53,6 +74,7 @@ class SearchResult:
     trace: list[dict[str, Any]]
     stopped: str | None
     discarded: tuple[float, ...]
+    family: tuple[Member, ...]
     folder: Path | None
 
 
@@ -203,10 +225,24 @@ class _Search:
         reasons = (rule(history, self.space) for rule in self.method.stopping)
         return next((reason for reason in reasons if reason), None)
 
+    def family(self) -> tuple[Member, ...]:
+        """The cells that were kept on the way, in the run folder too."""
+        trace, folder = self.drive.trace, self.drive.folder
+        members = []
+        for position in self.method.family(trace, self.space):
+            line = trace[position]
+            path = folder.path / FAMILY / f"epoch-{line['epoch']:04}.json" if folder else None
+            member = Member(epoch=line["epoch"], genotype=_cells(line), macs=line["macs"], path=path)
+            if path:
+                path.parent.mkdir(exist_ok=True)
+                save(member.genotype, path)
+            members.append(member)
+        return tuple(members)
+
     def result(self, stopped: str | None) -> SearchResult:
         # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
         chosen = self.drive.trace[self.method.pick(self.drive.trace, self.space)]
-        found = from_json(json.dumps(chosen["genotype"]))
+        found = _cells(chosen)
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
         folder = self.drive.folder
         if folder:
@@ -217,8 +253,13 @@ class _Search:
             trace=self.drive.trace,
             stopped=stopped,
             discarded=tuple(discretize.discarded(mix, keep).tolist()),
+            family=self.family(),
             folder=folder.path if folder else None,
         )
+
+
+def _cells(line: Mapping[str, Any]) -> Genotype:
+    return from_json(json.dumps(line["genotype"]))
 
 
 def _nothing() -> None:

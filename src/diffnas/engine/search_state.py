@@ -199,6 +199,7 @@ def _supernet(
         forward_by=settings.forward_by,
         recompute=settings.recompute,
         changes=method.supernet,
+        auxiliary=settings.auxiliary > 0,
     )
     return supernet.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

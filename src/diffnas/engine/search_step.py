@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from diffnas.components import schedule, update, weighting
 from diffnas.components.level import Batch
-from diffnas.components.relaxation import relax
 from diffnas.engine import seeds
 from diffnas.engine.common import Totals, fixed_random, weights_fixed
 from diffnas.engine.course import Course
@@ -180,16 +179,17 @@ class SearchStep:
         return Mix(ops, self.course.woven(ops, self.now))
 
     def _loss(self, batch: Batch, mix: Mix, totals: Totals) -> Tensor:
-        logits = self.course.net(batch[0], mix.whole)
+        logits, auxiliary = self.course.outputs(batch[0], mix.whole)
         loss = functional.cross_entropy(logits, batch[1])
         totals.add(loss.detach(), logits.detach(), batch[1])
-        return loss
+        if auxiliary is None:
+            return loss
+        return loss + self.course.settings.auxiliary * functional.cross_entropy(auxiliary, batch[1])
 
     def _penalty(self, mix: Mix) -> Tensor | float:
         if not self.method.regularizers:
             return 0.0
-        state = self.state
-        at = relax(state.weighting, state.alpha, state.keep, self.now, self.course.space, mix=mix.ops)
+        at = self.course.relaxed(self.state.alpha, self.now, mix.ops)
         return torch.stack([rule(at) for rule in self.method.regularizers]).sum()
 
 

@@ -25,6 +25,8 @@ class SearchSettings:
         clip: largest norm of the weights' gradient; alpha is never clipped with them. 0 for none.
         channels, depth: of the supernet; None takes the space's.
         stem: "cifar", "cifar-half" (stride 2, a quarter of the work) or "imagenet".
+        auxiliary: weight of the loss of an auxiliary head in the supernet; 0 for no such head.
+        cutout: side of the square blanked in training pictures, half the picture at most; None takes the data set's.
         alpha_per: "kind" if all cells of a kind share operations and alpha, "cell" if each cell has its own.
         alpha_lr: learning rate of alpha; None takes the method's, times ``alpha_speed``.
         alpha_speed: makes up for a short search: what alpha can become is its learning rate times the steps.
@@ -60,6 +62,8 @@ class SearchSettings:
     channels: int | None = None
     depth: int | None = None
     stem: StemKind = "cifar"
+    auxiliary: float = 0.0
+    cutout: int | None = None
     alpha_per: Literal["kind", "cell"] = "kind"
     alpha_lr: float | None = None
     alpha_speed: float = 1.0
@@ -80,7 +84,9 @@ class SearchSettings:
         _positive(self, "epochs", "batch", "lr", "alpha_speed")
         _positive_or_none(self, "channels", "depth", "alpha_lr")
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
-        _not_negative(self, "alpha_init", "alpha_clip")
+        _not_negative(self, "auxiliary", "alpha_init", "alpha_clip")
+        if self.cutout is not None:
+            _not_negative(self, "cutout")
         _one_of(self, "lr_fall", "cosine", "line")
         _one_of(self, "alpha_per", "kind", "cell")
         _one_of(self, "prune_every", "step", "epoch")

@@ -29,7 +29,7 @@ from diffnas.method.geometric import gaea, gaea_single
 from diffnas.method.gradients import amended, darts_2nd, milenas, milenas_2nd
 from diffnas.method.progressive import p_darts
 from diffnas.method.record import Method, components, describe
-from diffnas.method.sigmoid import fair_darts, single_level_sigmoid
+from diffnas.method.sigmoid import fair_darts, gold_nas, single_level_sigmoid
 from diffnas.method.stopped import darts_plus, darts_plus_ranks
 from diffnas.method.supernets import darts_minus, gaea_pc_darts, pc_darts
 from diffnas.method.tables import COMPONENTS, METHODS, component, compose
@@ -62,6 +62,7 @@ __all__ = [
     "gates_path",
     "gates_single",
     "gdas",
+    "gold_nas",
     "milenas",
     "milenas_2nd",
     "p_darts",

@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import nn
 
-from diffnas.components import discretize, pick, pruning, stages, update, weighting
+from diffnas.components import discretize, family, pick, pruning, stages, update, weighting
 from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.components.discretize import Discretize
+from diffnas.components.family import Family
 from diffnas.components.gates import Gates
 from diffnas.components.level import Level
 from diffnas.components.pick import Pick
@@ -41,6 +42,7 @@ class Method:
         stopping: reasons to end before the last epoch; with several stages, before the last one of a stage.
         stages: the parts of a search that has several.
         pick: which epoch's cells are the result.
+        family: which cells on the way to the result are kept beside it.
         discretize: how the cell is read off.
         settings: the method's own defaults of ``SearchSettings``.
 
@@ -61,6 +63,7 @@ class Method:
     stopping: tuple[Stopping, ...] = ()
     stages: Stages = stages.one
     pick: Pick = pick.last
+    family: Family = family.alone
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,6 +75,13 @@ class Method:
             )
         if _is(self.pruning, pruning.threshold):
             _check_threshold(self)
+        if not gated and _is(self.pruning, pruning.smallest_shares):
+            raise ValueError(
+                f"the weights of {describe(self.weighting)} share the sum of an edge, so an edge cannot lose its last "
+                "operation, as smallest-shares wants it to. Use sigmoid weights, or prune by exact-zero or threshold."
+            )
+        if self.pruning is None and _is(self.discretize, discretize.survivors):
+            raise ValueError("without pruning everything survives. Read off by another rule, or prune.")
         if not gated and _is(self.pruning, pruning.shut):
             raise ValueError(
                 f"{describe(self.weighting)} has no gates: its operations compete, and most of an edge's weights lie "

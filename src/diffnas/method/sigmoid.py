@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from diffnas.components import discretize, level, regularizer, update
+from diffnas.components import discretize, family, level, pruning, regularizer, stopping, update
 from diffnas.components.gates import Sigmoid
 from diffnas.method.record import Method
 
@@ -31,4 +31,32 @@ single_level_sigmoid = Method(
     weighting=Sigmoid(),
     level=level.single,
     discretize=partial(discretize.strongest_inputs, absent_below=0.5),
+)
+
+gold_nas = Method(
+    name="gold-nas",
+    about=(
+        "GOLD-NAS (Bi et al., 2020): every cell by itself, with sigmoid weights and any number of operations on an "
+        "edge. A penalty on resources grows until operations leave, at most a few an epoch, down to 12% of their "
+        "multiply-adds; the cells that stood still on the way are kept as a family. Made for --space gold-nas and "
+        "strongly augmented pictures (AutoAugment, which is not here, and cutout)."
+    ),
+    weighting=Sigmoid(),
+    level=level.single,
+    update=update.sgd,
+    regularizers=(regularizer.resources,),
+    pruning=pruning.smallest_shares,
+    stopping=(stopping.macs_left, stopping.all_single),
+    family=family.quiet,
+    discretize=discretize.survivors,
+    settings={
+        "epochs": 300,
+        "batch": 96,
+        "lr": 0.01,
+        "lr_min": 0.01,
+        "alpha_init": 0.0,
+        "alpha_per": "cell",
+        "auxiliary": 0.4,
+        "cutout": 16,
+    },
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from diffnas.components import (
     discretize,
+    family,
     level,
     pick,
     pruning,
@@ -60,6 +61,7 @@ METHODS: dict[str, Method] = {
     "milenas-2nd": gradients.milenas_2nd,
     "gdas": drawn.gdas,
     "asap": annealed.asap,
+    "gold-nas": sigmoid.gold_nas,
     "gaea": geometric.gaea,
     "gaea-single": geometric.gaea_single,
     "darts-plus": stopped.darts_plus,
@@ -137,6 +139,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
     },
     "update": {
         "adam": _option(update.adam, "lr"),
+        "sgd": _option(update.sgd, "lr"),
         "exponentiated": _option(update.exponentiated, "lr"),
     },
     "regularizers": {
@@ -147,6 +150,8 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "path-any": _one(_option(partial(regularizer.path_depth, joined="any"), "weight")),
         "hinged-groups": _one(_option(regularizer.hinged_groups, "skip", "rest")),
         "zero-one": _one(_option(regularizer.zero_one, "weight")),
+        "growing-resources": _one(_option(regularizer.resources, "mu")),
+        "resources": _one(_option(regularizer.resources, "weight", "mu")),
         "path-of-chosen": _one(_option(regularizer.path_of_chosen, "weight")),
     },
     "edges": {
@@ -170,6 +175,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
     "pruning": {
         "none": lambda: None,
         "exact-zero": _option(pruning.exact_zero, "start"),
+        "smallest-shares": _option(pruning.smallest_shares, "least", "most"),
         "threshold": _option(pruning.threshold, "share"),
         "shut": _option(pruning.shut, "below"),
     },
@@ -180,6 +186,9 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "stable-ranks": _one(_whole(_option(stopping.stable_ranks, "epochs"))),
         "stable-ranks-any": _one(_whole(_option(partial(stopping.stable_ranks, edges="any"), "epochs"))),
         "stable-ranks-full": _one(_whole(_option(partial(stopping.stable_ranks, ranks="full"), "epochs"))),
+        "all-single": lambda: (stopping.all_single,),
+        "macs-left": _one(_option(stopping.macs_left, "share")),
+        "macs": _one(_option(stopping.few_macs, "macs")),
         "after": _one(_whole(_option(stopping.after, "epochs"))),
         "size": _one(_option(stopping.small_enough, "parameters")),
     },
@@ -192,7 +201,12 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "fewer-skips": _whole(_option(pick.fewer_skips, "count")),
         "best-held-out": lambda: pick.best_held_out,
     },
+    "family": {
+        "none": lambda: family.alone,
+        "quiet": _whole(_option(family.quiet, "epochs")),
+    },
     "discretize": {
+        "survivors": lambda: discretize.survivors,
         "winners": lambda: discretize.winners,
         "winners-without-none": lambda: partial(discretize.winners, none=False),
         "strongest-inputs": lambda: discretize.strongest_inputs,

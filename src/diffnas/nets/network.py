@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from diffnas.genotype import Cell, Genotype
 from diffnas.lookup import lookup
+from diffnas.nets.auxiliary import AuxiliaryHead, Output
 from diffnas.nets.batched import is_faster
 from diffnas.nets.chained import chained
 from diffnas.nets.depthwise import Kernels
@@ -18,13 +18,6 @@ from diffnas.nets.ops import build
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
 from diffnas.space import OpFactory, Skeleton
-
-
-class Output(NamedTuple):
-    """What a network returns: logits ``(B, classes)``, and the auxiliary head's, None where it did not run."""
-
-    logits: Tensor
-    auxiliary: Tensor | None
 
 
 def published_shape(skeleton: Skeleton, stem: StemKind = "cifar") -> tuple[int, int]:
@@ -92,39 +85,6 @@ def _applied(op: nn.Module, x: Tensor) -> Tensor:
 
 def _value(nodes: Mapping[int, Tensor], node: int) -> Tensor:
     return nodes[node] if node in nodes else torch.zeros_like(nodes[0])
-
-
-class AuxiliaryHead(nn.Module):
-    """A second classifier on the second reduction cell, which trains the cells before it better.
-
-    DARTS (Liu et al., 2019): pooling to 2x2, a 1x1 and a 2x2 convolution, a linear layer. As published, the ImageNet
-    head pools with stride 2 and has no second batch norm. The published 5x5 pooling makes 2x2 of maps of 8x8 to
-    10x10 (7x7 and 8x8 on ImageNet); maps of other sizes are pooled to 2x2 adaptively, and lose no pixel.
-    """
-
-    def __init__(self, channels: int, classes: int, *, imagenet: bool = False) -> None:
-        super().__init__()
-        self.stride = 2 if imagenet else 3
-        self.features = nn.Sequential(
-            nn.Conv2d(channels, 128, 1, bias=False),
-            nn.BatchNorm2d(128),
-            nn.ReLU(),
-            nn.Conv2d(128, 768, 2, bias=False),
-            nn.Identity() if imagenet else nn.BatchNorm2d(768),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(768, classes),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(B, classes)`` of a map ``(B, channels, H, W)`` of any size."""
-        x = F.relu(x)
-        if all((size - 5) // self.stride == 1 for size in x.shape[2:]):
-            x = F.avg_pool2d(x, 5, self.stride)
-        else:
-            x = F.adaptive_avg_pool2d(x, 2)
-        logits: Tensor = self.features(x)
-        return logits
 
 
 class Network(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.lookup import lookup
 from diffnas.nets import batched, ops
+from diffnas.nets.auxiliary import AuxiliaryHead, Output
 from diffnas.nets.passing import Passing
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
@@ -144,6 +145,7 @@ class Supernet(nn.Module):
         recompute: keep nothing of the inside of a cell, and compute it again in the backward pass: the same results
             for less memory and more time. The attribute of this name may be set at any time, too.
         changes: to what DARTS has.
+        auxiliary: whether to add an auxiliary head at two thirds of the depth, which runs in training mode only.
 
     Attributes:
         columns: how many mixing weights an edge has: those of its operations, then one for an auxiliary skip, then
@@ -170,6 +172,7 @@ class Supernet(nn.Module):
         forward_by: ForwardBy = "auto",
         recompute: bool = False,
         changes: Changes = UNCHANGED,
+        auxiliary: bool = False,
     ) -> None:
         super().__init__()
         lookup("forward_by", forward_by, dict.fromkeys(("auto", "batched", "plain")))
@@ -193,9 +196,16 @@ class Supernet(nn.Module):
             for cell in self.plan
         )
         self.head = head(space.skeleton, self.plan[-1].out, classes)
+        self.auxiliary_at = 2 * len(self.plan) // 3
+        imagenet = stem == "imagenet"
+        out = self.plan[self.auxiliary_at].out
+        self.auxiliary = AuxiliaryHead(out, classes, imagenet=imagenet) if auxiliary else None
 
-    def forward(self, x: Tensor, mix: Tensor) -> Tensor:
-        """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)``."""
+    def forward(self, x: Tensor, mix: Tensor) -> Tensor | Output:
+        """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)``.
+
+        With an auxiliary head, in training mode: its logits too.
+        """
         # Cast last: the weights are made in float32 even where activations are in half precision.
         mix = mix.to(x.dtype)
         batch = (
@@ -204,6 +214,7 @@ class Supernet(nn.Module):
         if batch:
             x = x.contiguous(memory_format=torch.channels_last)
         older, newer = self.stem(x)
+        auxiliary = None
         for cell, planned in zip(self.cells, self.plan, strict=True):
             if planned.kind is None:
                 arguments: tuple[Any, ...] = (newer, batch and batched.is_faster(x))
@@ -211,8 +222,10 @@ class Supernet(nn.Module):
                 arguments = (older, newer, mix[self.space.rows[planned.kind]], batch)
             out = recomputed(cell, *arguments) if self.recompute else cell(*arguments)
             older, newer = newer, out
+            if self.auxiliary is not None and self.training and planned.index == self.auxiliary_at:
+                auxiliary = self.auxiliary(newer)
         logits: Tensor = self.head(newer)
-        return logits
+        return logits if auxiliary is None else Output(logits, auxiliary)
 
     def prune_(self, keep: Tensor) -> None:
         """Free the modules of every operation that is no longer kept, in every cell of its kind; all else stays.
