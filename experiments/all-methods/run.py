@@ -65,9 +65,14 @@ def search_one(data: DataSet, name: str, seed: int, out: Path) -> None:
         searched(data, space=nas_bench_201, method=method, settings=settings, out=out)
     finally:
         if out.exists():
-            kept = out / "cost.json"
-            before = json.loads(kept.read_text())["core_seconds"] if kept.exists() else 0.0
-            kept.write_text(json.dumps({"core_seconds": round(before + core_seconds() - began, 1)}) + "\n")
+            write_cost(out / "cost.json", core_seconds() - began)
+
+
+def write_cost(path: Path, seconds: float) -> None:
+    """Note the processor's time, added to what was noted before, and the most memory that this process has held."""
+    before = json.loads(path.read_text())["core_seconds"] if path.exists() else 0.0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    path.write_text(json.dumps({"core_seconds": round(before + seconds, 1), "peak_mib": most}) + "\n")
 
 
 def core_seconds() -> float:
@@ -84,13 +89,15 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     options = parser.parse_args()
 
+    # Not by a copy of this process: it would count the memory that loading took here as its own.
+    context = multiprocessing.get_context("forkserver")
     data = subsample(load("cifar10", data_dir=options.data_dir), PICTURES, 100)
     for seed in options.seeds:
         for name in options.methods:
             out = options.out / f"{name}-{seed}"
             if (out / "genotype.json").exists():
                 continue
-            process = multiprocessing.get_context("spawn").Process(target=search_one, args=(data, name, seed, out))
+            process = context.Process(target=search_one, args=(data, name, seed, out))
             process.start()
             process.join()
             print(f"{out.name}: {'done' if process.exitcode == 0 else f'ended with {process.exitcode}'}", flush=True)

@@ -23,7 +23,8 @@ from diffnas.genotype import read
 
 def measured(run: Path, table: tables.Table) -> dict[str, Any]:
     """What a search found, and what it cost."""
-    lines, genotype, cost = trace(run), read(run / "genotype.json"), run / "cost.json"
+    lines, genotype = trace(run), read(run / "genotype.json")
+    cost = json.loads((run / "cost.json").read_text())
     method, seed = run.name.rsplit("-", 1)
     cell = short(genotype)
     return {
@@ -36,9 +37,9 @@ def measured(run: Path, table: tables.Table) -> dict[str, Any]:
         "epochs": len(lines),
         "first": lines[0]["seconds"],
         "last": lines[-1]["seconds"],
-        "core": json.loads(cost.read_text())["core_seconds"],
+        "core": cost["core_seconds"],
         "live": lines[-1]["indicators"]["live_ops"],
-        "memory": max(line["peak_memory"] for line in lines) / 2**20,
+        "memory": cost["peak_mib"],
     }
 
 
