@@ -2,30 +2,44 @@
 
     python experiments/nas-bench-201/table.py --runs runs/nas-bench-201 --table nats-bench-tss-cifar10.csv
 
-The table is any that ``diffnas lookup`` takes, with the column ``cifar10_test_200``. It is read here, after all
-searches are done, and nowhere else. Every search is read off twice: as its method prescribes, ``none`` included, and
-with ``none`` left out.
+It is what ``diffnas compare --table`` prints, with three columns of its own: the cell in digits, the weight that an
+edge loses when one operation is read off, and what the search gives when it is read off with ``none`` left out. The
+table is any that ``diffnas lookup`` takes, with the column ``cifar10_test_200``. It is read here, after all searches
+are done, and nowhere else.
 """
 
 import argparse
 import sys
-from itertools import combinations
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
+from torch import Tensor
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import finished, short, trace
+from common import short
 
 from diffnas import tables
+from diffnas.api.compare import compared
 from diffnas.components.discretize import winners
+from diffnas.genotype import Genotype
+from diffnas.report.compare import Column, Found, group_grid, run_grid, to_markdown
 from diffnas.space import nas_bench_201
 
 
-def agreement(cells: list[str]) -> float:
-    """The mean share of edges that two searches of a group give the same operation."""
-    return mean(mean(a == b for a, b in zip(x, y, strict=True)) for x, y in combinations(cells, 2))
+def last(run: Found) -> tuple[Tensor, Tensor]:
+    """Mix and keep at the end of a search."""
+    return torch.tensor(run.lines[-1]["mix"]), torch.tensor(run.lines[-1]["keep"])
+
+
+def without_none(run: Found) -> Genotype:
+    """The cell in which ``none`` cannot win an edge."""
+    return winners(*last(run), nas_bench_201, none=False)
+
+
+def discarded(run: Found) -> float:
+    """The weight of an edge that reading off one operation throws away, on average."""
+    mix, _ = last(run)
+    return float((mix.sum(dim=1) - mix.amax(dim=1)).mean())
 
 
 def main() -> None:
@@ -34,46 +48,17 @@ def main() -> None:
     parser.add_argument("--table", type=Path, required=True)
     options = parser.parse_args()
     table = tables.load(options.table)
-
-    groups: dict[str, list[dict[str, object]]] = {}
-    for run in finished(options.runs):
-        lines = trace(run)
-        mix, keep = torch.tensor(lines[-1]["mix"]), torch.tensor(lines[-1]["keep"])
-        row: dict[str, object] = {
-            "seed": run.name.rsplit("-", 1)[1],
-            "first": lines[0]["seconds"],
-            "last": lines[-1]["seconds"],
-            "total": sum(line["seconds"] for line in lines),
-            "live": lines[-1]["indicators"]["live_ops"],
-            "discarded": float((mix.sum(dim=1) - mix.amax(dim=1)).mean()),
-        }
-        for name, none in (("cell", True), ("without", False)):
-            found = winners(mix, keep, nas_bench_201, none=none)
-            entry = table.lookup(found, "cifar10_test_200")
-            row |= {name: short(found), f"{name}_accuracy": entry.accuracy, f"{name}_rank": entry.rank}
-        groups.setdefault(run.name.rsplit("-", 1)[0], []).append(row)
-
-    print("| method | seed | cell | accuracy | rank | without none | accuracy | live ops | weight discarded |", end="")
-    print(" s/epoch first, last | s in all |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    for method, rows in groups.items():
-        for r in rows:
-            print(f"| {method} | {r['seed']} | {r['cell']} | {r['cell_accuracy']:.2f} | {r['cell_rank']} ", end="")
-            print(f"| {r['without']} | {r['without_accuracy']:.2f} | {r['live']} of 30 | {r['discarded']:.2f} ", end="")
-            print(f"| {r['first']:.1f}, {r['last']:.1f} | {r['total']:.0f} |")
+    groups = compared([options.runs], table, "cifar10_test_200")
+    otherwise = Column(
+        "without none", lambda run: table.lookup(without_none(run), "cifar10_test_200").accuracy, "{:.2f}".format
+    )
+    in_digits = Column("cell", lambda run: short(run.genotype), str)
+    other_cell = Column("cell without none", lambda run: short(without_none(run)), str)
+    weight = Column("weight discarded", discarded, "{:.2f}".format)
+    each = [in_digits, "benchmark", "rank", other_cell, otherwise, "live", weight, "first", "last", "seconds"]
+    print(to_markdown(run_grid(groups, each)))
     print()
-    print("| method | seeds | accuracy, mean ± std | without none | distinct cells | edges two seeds agree on |")
-    print("|---|---|---|---|---|---|")
-    for method, rows in groups.items():
-        cells = [str(r["cell"]) for r in rows]
-        if len(cells) < 2:
-            continue
-        summaries = []
-        for name in ("cell_accuracy", "without_accuracy"):
-            values = [float(str(r[name])) for r in rows]
-            summaries.append(f"{mean(values):.2f} ± {stdev(values):.2f}")
-        print(f"| {method} | {len(rows)} | {summaries[0]} | {summaries[1]} | {len(set(cells))} ", end="")
-        print(f"| {agreement(cells):.0%} |")
+    print(to_markdown(group_grid(groups, ["benchmark", otherwise])))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from diffnas.cli import options as o
 
 if TYPE_CHECKING:
-    from diffnas.report.compare import Found, Grid
+    from diffnas.report.compare import Grid
 
 
 def compare(
@@ -32,6 +32,7 @@ def compare(
         list[str] | None,
         typer.Option(metavar="NAME", help="A number of every epoch, such as live_ops or seconds; may be repeated."),
     ] = None,
+    cells: Annotated[bool, typer.Option("--cells", help="Every run's cells as text, too.")] = False,
     published: Annotated[
         bool, typer.Option("--table1", help="As Table 1 of the sparse-connections paper, beside its numbers.")
     ] = False,
@@ -41,15 +42,17 @@ def compare(
     as_json: o.Json = False,
 ) -> None:
     """Compare runs: mean and spread over seeds, how far their cells agree, where they differ, and what they cost."""
+    from diffnas.api.compare import compared
     from diffnas.engine.run import write_atomically
     from diffnas.report import compare as c
     from diffnas.report.compare.columns import USUAL
 
-    found = [c.read_found(folder) for folder in _folders(runs)]
-    groups = c.grouped(_looked_up(found, table, column) if table else found)
+    groups = compared(runs, table, column)
     names = columns.split(",") if columns else USUAL
     grids = [c.group_grid(groups, names), c.run_grid(groups, names), c.differing_grid(groups)]
     grids += [c.epochs_grid(groups, name) for name in epochs or ()]
+    if cells:
+        grids.append(c.cells_grid(groups))
     if published:
         grids.insert(0, c.table1(groups))
     if page is not None:
@@ -62,33 +65,6 @@ def compare(
         print("\n\n".join(f"{c.to_markdown(grid)}\n\n{grid.note}".rstrip() for grid in grids if grid.rows))
     else:
         _show(Console(), grids)
-
-
-def _folders(places: Sequence[Path]) -> Iterator[Path]:
-    """Run folders as they are; other folders stand for the run folders in them."""
-    for place in places:
-        if not place.is_dir():
-            raise ValueError(f"there is no run folder {str(place)!r}.")
-        inner = [] if _is_run(place) else sorted(path for path in place.iterdir() if path.is_dir() and _is_run(path))
-        yield from inner or [place]
-
-
-def _is_run(place: Path) -> bool:
-    return any((place / name).is_file() for name in ("run.json", "genotype.json"))
-
-
-def _looked_up(found: Sequence[Found], table: Path, column: str | None) -> list[Found]:
-    """The same runs with what a benchmark's table says of the cells that it can hold."""
-    from diffnas import tables
-
-    loaded = tables.load(table)
-    entries = [
-        loaded.lookup(run.genotype, column) if run.genotype.skeleton == "nas-bench-201" else None for run in found
-    ]
-    return [
-        replace(run, benchmark=(entry.accuracy, entry.rank)) if entry else run
-        for run, entry in zip(found, entries, strict=True)
-    ]
 
 
 def _show(console: Console, grids: Sequence[Grid]) -> None:

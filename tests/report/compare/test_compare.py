@@ -167,8 +167,10 @@ def test_cells_that_were_only_trained_are_read_too(tmp_path):
 
 
 def test_a_number_of_every_epoch_has_a_column_an_epoch(runs, capsys):
-    assert main(["compare", str(runs), "--epochs", "live_ops", "--markdown"]) == 0
-    assert "| sparse-1 | 21 | 21 |" in capsys.readouterr().out
+    assert main(["compare", str(runs), "--epochs", "live_ops", "--cells", "--markdown"]) == 0
+    told = capsys.readouterr().out
+    assert "| sparse-1 | 21 | 21 |" in told
+    assert f"| sparse-1 | {OTHER} |".replace("|n", "\\|n").replace("~0|", "~0\\|").replace("~1|", "~1\\|") in told
     assert main(["compare", str(runs), "--epochs", "lives"]) == 2
     assert "no run has 'lives' in its trace" in capsys.readouterr().err
 

@@ -1,14 +1,26 @@
 """Runs side by side: what they found, how far seeds agree, what it cost."""
 
+from diffnas.report.compare.columns import Column
 from diffnas.report.compare.found import Found, Group, grouped, read_found
-from diffnas.report.compare.grids import Grid, differing_grid, epochs_grid, group_grid, run_grid, to_csv, to_markdown
+from diffnas.report.compare.grids import (
+    Grid,
+    cells_grid,
+    differing_grid,
+    epochs_grid,
+    group_grid,
+    run_grid,
+    to_csv,
+    to_markdown,
+)
 from diffnas.report.compare.page import write_page
 from diffnas.report.compare.table1 import table1
 
 __all__ = [
+    "Column",
     "Found",
     "Grid",
     "Group",
+    "cells_grid",
     "differing_grid",
     "epochs_grid",
     "group_grid",

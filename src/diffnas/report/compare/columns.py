@@ -18,13 +18,13 @@ class Column(NamedTuple):
 
     Attributes:
         title: what heads it.
-        value: the number; None where it is not known.
+        value: the number; None where it is not known. For a table with a row a run it may be anything.
         say: the number in words.
     """
 
     title: str
-    value: Callable[[Found], Value]
-    say: Callable[[float], str]
+    value: Callable[[Found], Any]
+    say: Callable[[Any], str]
 
 
 def _plain(number: float) -> str:

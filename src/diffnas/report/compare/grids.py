@@ -25,8 +25,12 @@ class Grid:
     note: str = ""
 
 
-def run_grid(groups: Sequence[Group], names: Sequence[str] = USUAL) -> Grid:
+def run_grid(groups: Sequence[Group], names: Sequence[str | Column] = USUAL) -> Grid:
     """A row a run; columns that say nothing of any run are left out.
+
+    Args:
+        groups: the runs.
+        names: names in ``COLUMNS``, or columns of one's own.
 
     Raises:
         ValueError: for a column that is not in ``COLUMNS``.
@@ -37,7 +41,7 @@ def run_grid(groups: Sequence[Group], names: Sequence[str] = USUAL) -> Grid:
     return Grid(title="Runs", header=("run", *(column.title for column in columns)), rows=rows)
 
 
-def group_grid(groups: Sequence[Group], names: Sequence[str] = USUAL) -> Grid:
+def group_grid(groups: Sequence[Group], names: Sequence[str | Column] = USUAL) -> Grid:
     """A row a group: mean and spread of every number over its runs, and how far their cells agree."""
     columns = _known(names, [run for group in groups for run in group.runs])
     header = ("method", "runs", *(column.title for column in columns), "different cells", "similarity", "same edges")
@@ -68,6 +72,12 @@ def differing_grid(groups: Sequence[Group]) -> Grid:
         for (kind, source, target), ops in differing([run.genotype for run in group.runs]).items()
     ]
     return Grid(title="Edges that differ", header=("method", "edge", "operations (runs)"), rows=tuple(rows))
+
+
+def cells_grid(groups: Sequence[Group]) -> Grid:
+    """What every run found, as text."""
+    rows = tuple((_named(run), to_text(run.genotype)) for group in groups for run in group.runs)
+    return Grid(title="Cells", header=("run", "cells"), rows=rows)
 
 
 def epochs_grid(groups: Sequence[Group], name: str) -> Grid:
@@ -114,8 +124,8 @@ def to_csv(groups: Sequence[Group]) -> str:
     return file.getvalue()
 
 
-def _known(names: Iterable[str], runs: Sequence[Found]) -> list[Column]:
-    columns = [lookup("column", name, COLUMNS) for name in names]
+def _known(names: Iterable[str | Column], runs: Sequence[Found]) -> list[Column]:
+    columns = [name if isinstance(name, Column) else lookup("column", name, COLUMNS) for name in names]
     return [column for column in columns if any(column.value(run) is not None for run in runs)]
 
 
