@@ -171,10 +171,10 @@ def test_a_plan_tells_the_way_of_every_connection():
     assert [route.box.op for route in planned.routes] == [connection.op for connection in cell.connections]
     for connection, route in zip(cell.connections, planned.routes, strict=True):
         source, target = (planned.nodes[node] for node in (connection.source, connection.target))
-        assert route.lines[0][:2] == (source.x + source.width / 2, source.y)
-        assert route.lines[-1][2:4] == (target.x - target.width / 2, target.y)
+        assert route.lines[0][:2] == pytest.approx((source.x + source.width / 2, source.y))
+        assert route.lines[-1][2:4] == pytest.approx((target.x - target.width / 2, target.y))
         for before, after in pairwise(route.lines):
-            assert before[2:4] == after[:2]
+            assert before[2:4] == pytest.approx(after[:2])
     assert planned.width <= whole.width
     assert len(planned.nodes) == cell.nodes + 1
 

@@ -256,9 +256,17 @@ def _size(cell: Cell, item: _Item) -> tuple[float, float]:
 def _text(cell: Cell, item: _Item) -> str:
     if item.kind == "op":
         return short(cell.connections[item.number].op)
-    # Nodes have the numbers that genotypes, their texts and their problems know them by; inputs come first.
-    ends = {0: "input", cell.nodes: "output"} if cell.inputs == 1 else {0: "cₖ₋₂", 1: "cₖ₋₁", cell.nodes: "cₖ"}
-    return ends.get(item.number, str(item.number))
+    return node_name(cell.inputs, item.number, cell.nodes)
+
+
+def node_name(inputs: int, node: int, nodes: int | None = None) -> str:
+    """What a node is called: by the number that genotypes know it by, but for inputs and the output.
+
+    >>> node_name(2, 0), node_name(2, 1), node_name(2, 2), node_name(1, 0)
+    ('cₖ₋₂', 'cₖ₋₁', '2', 'input')
+    """
+    ends = {0: "input", nodes: "output"} if inputs == 1 else {0: "cₖ₋₂", 1: "cₖ₋₁", nodes: "cₖ"}
+    return ends.get(node, str(node))
 
 
 def _look(cell: Cell, item: _Item) -> str:
