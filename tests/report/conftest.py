@@ -56,6 +56,7 @@ def write_search(tmp_path: Path) -> Callable[..., Path]:
         *,
         planned: int | None = None,
         finished: bool = True,
+        evaluated: bool = False,
         method: str = "sparse",
         **more: Any,
     ) -> Path:
@@ -82,6 +83,8 @@ def write_search(tmp_path: Path) -> Callable[..., Path]:
         (folder / "trace.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         if finished:
             (folder / "genotype.json").write_text(to_json(parse(epochs[-1][0])))
+        if evaluated:
+            _write_evaluation(folder / "evaluation", epochs[-1][0], record)
         return folder
 
     return write
@@ -104,3 +107,16 @@ def _line(number: int, text: str, mix: Sequence[Sequence[float]], more: dict[str
         "mix": mix,
         "keep": keep,
     }
+
+
+def _write_evaluation(folder: Path, text: str, search: dict[str, Any]) -> None:
+    """The folder of the evaluation of what a search found: two epochs and the result."""
+    folder.mkdir()
+    genotype = json.loads(to_json(parse(text)))
+    shared = {name: search[name] for name in ("schema", "version", "settings", "data", "made_with")}
+    (folder / "run.json").write_text(json.dumps({**shared, "phase": "evaluate", "genotype": genotype}))
+    epochs = [{"train_loss": 1.0, "train_accuracy": 0.6}, {"train_loss": 0.5, "train_accuracy": 0.9}]
+    lines = [{"epoch": number, "lr": 0.1, "seconds": 2.0, **epoch} for number, epoch in enumerate(epochs)]
+    (folder / "trace.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = {"test_pictures": 5, "accuracy": 0.8, "loss": 0.7, "parameters": 1234, "macs": 56789, "seconds": 4.0}
+    (folder / "result.json").write_text(json.dumps(result))

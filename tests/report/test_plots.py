@@ -10,9 +10,18 @@ from diffnas.cli import main
 from diffnas.report import palette, plots
 from diffnas.report.reading import read_run
 
+CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 
-def test_a_run_is_drawn_as_svg_and_png(real_run, tmp_path, capsys):
-    assert main(["report", str(real_run), "--figures", str(tmp_path / "figures")]) == 0
+
+@pytest.fixture
+def run(write_search):
+    """A search in which an operation dies, evaluated."""
+    dying = [[0.1, 0.4, 0.2, 0.2, 0.1]] * 6, [[0.1, 0.4, 0.2, 0.3, 0.0]] * 6
+    return write_search([(CELL, mix) for mix in dying], evaluated=True, name="run")
+
+
+def test_a_run_is_drawn_as_svg_and_png(run, tmp_path, capsys):
+    assert main(["report", str(run), "--figures", str(tmp_path / "figures")]) == 0
     names = {"cells", "weights-normal", "cost", "learning"}
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         f"{name}{suffix}" for name in names for suffix in (".svg", ".png")
@@ -25,15 +34,15 @@ def test_a_run_is_drawn_as_svg_and_png(real_run, tmp_path, capsys):
             assert ElementTree.parse(line).getroot().tag.endswith("svg")
 
 
-def test_the_same_run_gives_the_same_figures(real_run, tmp_path):
+def test_the_same_run_gives_the_same_figures(run, tmp_path):
     for name in ("a", "b"):
-        plots.write_figures(real_run, tmp_path / name)
+        plots.write_figures(run, tmp_path / name)
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
 
 
-def test_every_operation_of_every_edge_is_a_line_in_its_color_until_it_is_pruned(real_run):
-    search = read_run(real_run).search
+def test_every_operation_of_every_edge_is_a_line_in_its_color_until_it_is_pruned(run):
+    search = read_run(run).search
     (kind,) = search.kinds
     figure = plots.weights(search, kind)
     plotted = [axes for axes in figure.axes if axes.get_visible()]
@@ -46,17 +55,15 @@ def test_every_operation_of_every_edge_is_a_line_in_its_color_until_it_is_pruned
             assert list(lines.get(palette.tone(op).light, [])) == pytest.approx(lived)
 
 
-def test_a_search_in_progress_and_an_evaluation_alone_can_be_drawn(real_run, write_search, tmp_path):
-    even = [[0.2] * 5] * 6
-    cell = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
-    begun = plots.write_figures(write_search([(cell, even)], planned=5, finished=False), tmp_path / "begun")
+def test_a_search_in_progress_and_an_evaluation_alone_can_be_drawn(run, write_search, tmp_path):
+    begun = plots.write_figures(write_search([(CELL, [[0.2] * 5] * 6)], planned=5, finished=False), tmp_path / "begun")
     assert tmp_path / "begun" / "weights-normal.svg" in begun
     assert plots.write_figures(write_search([], planned=5, finished=False, name="new"), tmp_path / "new") == []
-    alone = plots.write_figures(real_run / "evaluation", tmp_path / "alone")
+    alone = plots.write_figures(run / "evaluation", tmp_path / "alone")
     assert {path.stem for path in alone} == {"cells", "learning"}
 
 
-def test_drawing_leaves_no_setting_of_matplotlib_behind(real_run, tmp_path):
+def test_drawing_leaves_no_setting_of_matplotlib_behind(run, tmp_path):
     before = dict(rcParams)
-    plots.write_figures(real_run, tmp_path)
+    plots.write_figures(run, tmp_path)
     assert dict(rcParams) == before

@@ -19,6 +19,7 @@ from diffnas.cli.lookup import lookup as lookup_command
 from diffnas.cli.methods import methods as methods_command
 from diffnas.cli.progress import Display
 from diffnas.cli.reporting import report as report_command
+from diffnas.cli.reporting import watch as watch_command
 
 if TYPE_CHECKING:
     from diffnas.engine.evaluate import EvaluateResult
@@ -65,6 +66,7 @@ def run(
     precision: o.Precision = None,
     threads: o.Threads = None,
     check_memory: o.CheckMemory = True,
+    log: o.Log = None,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -72,16 +74,17 @@ def run(
     from diffnas import api
 
     searching, evaluating = o.apart(o.pairs(settings))
+    folder = resume or out or o.new_folder(data or "digits", method or "sparse", seed or 0)
     with Display(_stderr(), quiet=quiet) as display:
         result = api.run(
             data,
             recipe=recipe,
-            out=resume or out or o.new_folder(data or "digits", method or "sparse", seed or 0),
+            out=folder,
             resume=_resuming(resume, out),
             seed=seed,
             search_settings={**searching, **o.given(epochs=epochs)},
             evaluate_settings={**evaluating, **o.given(epochs=evaluate_epochs)},
-            listener=display,
+            listener=o.heard(display, log, folder),
             **o.given(
                 method=method,
                 space=space,
@@ -140,6 +143,7 @@ def search(
     threads: o.Threads = None,
     dry_run: o.DryRun = False,
     check_memory: o.CheckMemory = True,
+    log: o.Log = None,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -194,12 +198,13 @@ def search(
             raise ValueError("--dry-run tells the cost of a new search; leave --resume out.")
         show.cost(_stdout(), api.cost(data, **choices), as_json=as_json)
         return
+    folder = resume or out or o.new_folder(data or "digits", method or "sparse", seed or 0)
     with Display(_stderr(), quiet=quiet) as display:
         found = api.search(
             data,
-            out=resume or out or o.new_folder(data or "digits", method or "sparse", seed or 0),
+            out=folder,
             resume=_resuming(resume, out),
-            listener=display,
+            listener=o.heard(display, log, folder),
             check_memory=check_memory,
             **choices,
         )
@@ -230,6 +235,7 @@ def evaluate(
     device: o.Device = None,
     precision: o.Precision = None,
     threads: o.Threads = None,
+    log: o.Log = None,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -253,7 +259,7 @@ def evaluate(
             device=device,
             precision=precision,
             threads=threads,
-            listener=display,
+            listener=o.heard(display, log, resume or out or Path(what or ".")),
             **{**o.pairs(settings), **sizes},
         )
     _finish(None, result, (), as_json=as_json, quiet=quiet)
@@ -312,6 +318,7 @@ app.command()(compare)
 app.command()(export)
 app.command("lookup")(lookup_command)
 app.command("report")(report_command)
+app.command("watch")(watch_command)
 
 
 app.command("methods")(methods_command)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from diffnas.engine.listen import Listener
 
 _SIZES, _PARTS, _DATA, _PLACE = "Sizes and schedule", "Components, in place of the method's own", "Data", "Run"
 
@@ -110,6 +113,10 @@ CheckMemory = Annotated[
         "--check-memory/--no-check-memory", help="Refuse a search that memory is too small for.", rich_help_panel=_PLACE
     ),
 ]
+Log = Annotated[
+    str | None,
+    typer.Option(metavar="WHERE", help="tensorboard: in the run folder, next to its trace.", rich_help_panel=_PLACE),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it will cost, and stop.", rich_help_panel=_PLACE)]
 Json = Annotated[
     bool, typer.Option("--json", help="Only a JSON object on the standard output.", rich_help_panel=_PLACE)
@@ -150,6 +157,16 @@ def apart(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             raise ValueError(f"--set {name}=... needs its phase: --set search.{name}=... or --set evaluate.{name}=...")
         phases[phase][key] = value
     return phases["search"], phases["evaluate"]
+
+
+def heard(listener: Listener, log: str | None, folder: Path) -> Listener:
+    """Who hears of a run: ``listener``, and a log in the run's folder if one is wanted."""
+    if log is None:
+        return listener
+    from diffnas.engine.tensorboard import TensorBoard
+    from diffnas.lookup import lookup
+
+    return lookup("log", log, {"tensorboard": TensorBoard})(folder / "tensorboard", listener)
 
 
 def new_folder(data: str, method: str, seed: int, place: Path = Path("runs")) -> Path:

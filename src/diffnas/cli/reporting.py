@@ -1,4 +1,4 @@
-"""The command ``diffnas report``: a run as a page."""
+"""The commands ``diffnas report`` and ``diffnas watch``: a run as a page."""
 
 from __future__ import annotations
 
@@ -29,3 +29,24 @@ def report(
 
     for run in runs:
         print(write_report(run, out))
+
+
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, in progress or not.")],
+    port: Annotated[int, typer.Option(help="Where to listen, on this machine alone; 0 for any that is free.")] = 8470,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Show a run in a browser while it goes on. Ctrl-C ends it; the run does not notice."""
+    import webbrowser
+
+    from diffnas.report.watch import serving
+
+    with serving(run, port) as server:
+        address = f"http://{server.server_address[0]!s}:{server.server_port}/"
+        print(f"{address}  shows {run} until Ctrl-C", flush=True)
+        if open_browser:
+            webbrowser.open(address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return

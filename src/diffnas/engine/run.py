@@ -9,12 +9,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-
-from diffnas.engine import checkpoint
-from diffnas.engine.common import first_line
+# Torch is imported where it is needed: who only reads a folder does without, and starts at once.
+if TYPE_CHECKING:
+    import torch
 
 RECORD, TRACE = "run.json", "trace.jsonl"
 VERSION = 1
@@ -38,6 +37,8 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
 
 def environment() -> dict[str, Any]:
     """What besides the settings can move the last digits of a result."""
+    import torch
+
     from diffnas import __version__
 
     return {
@@ -78,6 +79,8 @@ def enter(
         state.load_state_dict(saved)
         epoch = saved["epoch"]
     except (KeyError, RuntimeError, ValueError, AttributeError, TypeError, AssertionError) as error:
+        from diffnas.engine.common import first_line
+
         raise ValueError(f"the checkpoint in {path} does not fit this run: {first_line(error)}") from error
     return folder, folder.rewind(epoch)
 
@@ -200,8 +203,12 @@ class RunFolder:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint."""
+        from diffnas.engine import checkpoint
+
         checkpoint.save(self.path / "checkpoint", state)
 
     def load(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
         """The last checkpoint, or None if there is none yet."""
+        from diffnas.engine import checkpoint
+
         return checkpoint.load(self.path / "checkpoint", device)

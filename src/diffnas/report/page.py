@@ -37,12 +37,12 @@ def write_report(path: str | Path, out: str | Path | None = None) -> Path:
     return place
 
 
-def page(run: Run, *, live: bool = False) -> str:
+def page(run: Run, *, live: str | None = None) -> str:
     """The report of a run, as HTML.
 
     Args:
         run: what was read from its folder.
-        live: whether the page shall look for newer versions of itself where it came from.
+        live: the version of this page, if it shall look where it came from whether there is a newer one.
     """
     ops = _ops(run)
     classes = {op: f"o{number}" for number, op in enumerate(ops)}

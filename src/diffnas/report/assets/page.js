@@ -123,27 +123,36 @@ function startTheme() {
 
 // Asks where the page came from whether the run has moved on, and takes over what is new without losing the place.
 async function watch(version) {
-  const live = document.getElementById("live");
   try {
-    const answer = await fetch("version", { cache: "no-store" });
-    const now = await answer.text();
-    live.classList.remove("lost");
-    live.textContent = "live";
-    if (version !== null && now !== version) {
-      const fresh = new DOMParser().parseFromString(await (await fetch("./", { cache: "no-store" })).text(), "text/html");
-      const follows = data.search && state.at === data.search.epochs.length - 1;
-      stop();
-      for (const part of ["main", ".kicker", "#data"]) document.querySelector(part).replaceWith(fresh.querySelector(part));
-      document.querySelector(".subtitle").replaceWith(fresh.querySelector(".subtitle"));
-      hideTip();
-      start(follows || !data.search ? undefined : state.at);
-    }
+    const now = await (await fetch("version", { cache: "no-store" })).text();
+    if (now !== version) await takeOver();
     version = now;
+    tellLive("live");
   } catch {
-    live.classList.add("lost");
-    live.textContent = "no longer watched";
+    tellLive("no longer watched");
   }
-  setTimeout(watch, 2000, version);
+  setTimeout(watch, 1500, version);
+}
+
+function tellLive(word) {
+  const live = document.getElementById("live");
+  live.textContent = word;
+  live.classList.toggle("lost", word !== "live");
+}
+
+async function takeOver() {
+  const answer = await fetch("./", { cache: "no-store" });
+  if (!answer.ok) throw new Error(await answer.text());
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const followed = !data.search || state.at === data.search.epochs.length - 1 ? undefined : state.at;
+  const focused = document.activeElement?.id;
+  const open = [...document.querySelectorAll("details")].map((details) => details.open);
+  stop();
+  hideTip();
+  for (const part of ["main", ".kicker", ".subtitle", "#data"]) document.querySelector(part).replaceWith(fresh.querySelector(part));
+  document.querySelectorAll("details").forEach((details, place) => { details.open = open[place] ?? details.open; });
+  start(followed);
+  if (focused) document.getElementById(focused)?.focus();
 }
 
 startTheme();
@@ -153,4 +162,4 @@ addEventListener("resize", () => {
   clearTimeout(resized);
   resized = setTimeout(redraw, 120);
 });
-if (document.body.dataset.live === "yes") watch(null);
+if (document.body.dataset.version) watch(document.body.dataset.version);

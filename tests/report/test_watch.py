@@ -1,0 +1,135 @@
+"""``diffnas watch``: what it serves, to whom, and what it leaves alone."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+
+from diffnas.cli import main
+from diffnas.report.watch import serving
+
+CONV = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+EPOCHS = [(CONV, [[0.2] * 5] * 6)]
+
+
+@contextmanager
+def watched(folder):
+    """The address of a server of the folder's page."""
+    with serving(folder) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def get(address, **headers):
+    """Status and text of an answer."""
+    # Without the proxies that the environment may name: this never leaves the machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(address, headers=headers), timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def add_epoch(folder):
+    lines = (folder / "trace.jsonl").read_text().splitlines()
+    line = json.loads(lines[-1]) | {"epoch": len(lines)}
+    with (folder / "trace.jsonl").open("a") as trace:
+        trace.write(json.dumps(line) + "\n")
+
+
+def test_the_page_follows_the_run(write_search):
+    folder = write_search(EPOCHS, planned=9, finished=False)
+    with watched(folder) as address:
+        status, html = get(f"{address}/")
+        _, version = get(f"{address}/version")
+        assert (status, "Search not finished: 1 of 9 epochs" in html) == (200, True)
+        assert f'data-version="{version}"' in html
+        add_epoch(folder)
+        assert get(f"{address}/version")[1] != version
+        assert "Search not finished: 2 of 9 epochs" in get(f"{address}/")[1]
+
+
+@pytest.mark.parametrize(
+    "path", ["/run.json", "/trace.jsonl", "/../run.json", "/%2e%2e/", "//etc/passwd", "/?x", "/index.html"]
+)
+def test_nothing_but_the_page_is_served(path, write_search):
+    with watched(write_search(EPOCHS)) as address:
+        assert get(f"{address}{path}")[0] == 404
+
+
+def test_it_listens_on_this_machine_alone(write_search):
+    with serving(write_search(EPOCHS)) as server:
+        assert server.server_address[0] == "127.0.0.1"
+
+
+def test_a_page_elsewhere_cannot_read_it_under_a_name_of_its_own(write_search):
+    with watched(write_search(EPOCHS)) as address:
+        assert get(f"{address}/", Host="evil.example")[0] == 403
+        assert get(f"{address}/", Host="localhost:80")[0] == 200
+
+
+def test_watching_changes_nothing_in_the_folder(write_search):
+    folder = write_search(EPOCHS, evaluated=True)
+
+    def look():
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
+
+    before = look()
+    with watched(folder) as address:
+        assert get(f"{address}/")[0] == 200
+    assert look() == before
+
+
+def test_a_folder_that_is_damaged_meanwhile_is_told_of_and_may_recover(write_search):
+    folder = write_search(EPOCHS, finished=False)
+    whole = (folder / "trace.jsonl").read_text()
+    with watched(folder) as address:
+        (folder / "trace.jsonl").write_text("{}\n")
+        status, text = get(f"{address}/")
+        assert (status, "is damaged" in text) == (500, True)
+        (folder / "trace.jsonl").write_text(whole * 2)
+        assert get(f"{address}/")[0] == 200
+
+
+def test_a_port_that_is_taken_is_an_error_with_the_next_step(write_search, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["watch", str(write_search(EPOCHS)), "--port", str(port)]) == 2
+    assert f"port {port} is taken; choose another with --port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["70000", "-1"])
+def test_a_port_that_cannot_be_is_refused(port, write_search, capsys):
+    assert main(["watch", str(write_search(EPOCHS)), "--port", port]) == 2
+    assert "cannot be used" in capsys.readouterr().err
+
+
+def test_what_is_no_run_is_refused_before_anything_is_served(tmp_path, capsys):
+    assert main(["watch", str(tmp_path)]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
+
+
+def test_the_command_serves_until_it_is_interrupted(write_search):
+    folder = write_search(EPOCHS)
+    command = [sys.executable, "-m", "diffnas", "watch", str(folder), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        try:
+            address = process.stdout.readline().split()[0]
+            assert get(address)[0] == 200
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
