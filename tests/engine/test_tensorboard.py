@@ -1,11 +1,11 @@
 """What TensorBoard is told."""
 
-import json
 import sys
 
 import pytest
 
 from diffnas.cli import main
+from diffnas.cli.options import heard
 from diffnas.engine.tensorboard import TensorBoard
 
 LINE = {
@@ -76,15 +76,13 @@ def test_after_a_resume_the_epochs_that_come_again_replace_the_old_ones(written,
     assert written[0].purge_step == 3
 
 
-def test_a_search_logs_where_its_run_is(written, tmp_path):
-    out = tmp_path / "run"
-    sizes = ["--space", "nas-bench-201", "--train", "60", "--channels", "4", "--depth", "3", "--epochs", "1"]
-    assert main(["search", *sizes, "--out", str(out), "--quiet", "--log", "tensorboard"]) == 0
-    (writer,) = written
-    assert writer.folder == str(out / "tensorboard" / "search")
-    line = json.loads((out / "trace.jsonl").read_text())
-    assert ("train_loss", line["train_loss"], 1) in writer.scalars
-    assert ("indicators/live_ops", line["indicators"]["live_ops"], 1) in writer.scalars
+def test_the_command_line_logs_where_the_run_is_and_still_shows_it(written, tmp_path):
+    display = Heard()
+    log = heard(display, "tensorboard", tmp_path / "run")
+    log.begin("search", 1, 2, 0)
+    assert written[0].folder == str(tmp_path / "run" / "tensorboard" / "search")
+    assert display.calls == ["begin"]
+    assert heard(display, None, tmp_path) is display
 
 
 def test_without_tensorboard_the_error_says_how_to_install_it(monkeypatch, tmp_path, capsys):
