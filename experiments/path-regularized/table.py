@@ -10,10 +10,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
 sys.path.insert(1, str(Path(__file__).parents[1]))
 from common import finished, trace
 
+from diffnas.components.regularizer import chains
 from diffnas.genotype import Genotype, read, to_text
+from diffnas.space import darts
 
 HEADER = (
     "| cell | skips, normal + reduction | convolutions | depth, normal and reduction | whole chains | "
@@ -51,6 +55,18 @@ def row(run: Path) -> str:
     return f"{text}| {measured['parameters'] / 1e3:.0f} k | {measured['accuracy']:.2%} |"
 
 
+def preferences(run: Path) -> str:
+    """Where alpha stands at the end: what the penalties press on, and what they leave alone."""
+    last = trace(run)[-1]
+    alpha, keep = torch.tensor(last["alpha"]), torch.tensor(last["keep"])
+    skip, none = darts.ops.index("skip_connect"), darts.ops.index("none")
+    others = [op for op in range(len(darts.ops)) if op not in (skip, none)]
+    convs = [column for column, op in enumerate(darts.ops) if "conv" in op]
+    chain = [row for rows in chains(darts).values() for row in rows]
+    means = alpha[:, skip].mean(), alpha[:, others].mean(), alpha[chain][:, convs].mean()
+    return f"| {run.name} | {' | '.join(f'{mean:.2f}' for mean in means)} | {int(keep[:, skip].sum())} of 28 |"
+
+
 def per_epoch(runs: list[Path], title: str, value: Any) -> None:
     """A table with a column an epoch."""
     epochs = max(len(trace(run)) for run in runs)
@@ -69,6 +85,9 @@ def main() -> None:
     print("|---|" + "---|" * (HEADER.count("|") - 2))
     for run in runs:
         print(row(run))
+    print("\nMean alpha at the end:\n")
+    print("| run | skips | other operations but none | convolutions on the chain | live skips |\n|---|---|---|---|---|")
+    print("\n".join(map(preferences, runs)))
     per_epoch(runs, "Live operations after each epoch, of 224:", lambda line: str(line["indicators"]["live_ops"]))
     per_epoch(runs, "Seconds an epoch:", lambda line: f"{line['seconds']:.0f}")
     print("\nThe cells:\n")
