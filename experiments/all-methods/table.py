@@ -39,7 +39,7 @@ def measured(run: Path, table: tables.Table) -> dict[str, Any]:
         "last": lines[-1]["seconds"],
         "core": cost["core_seconds"],
         "live": lines[-1]["indicators"]["live_ops"],
-        "memory": cost["peak_mib"],
+        "memory": cost.get("peak_mib"),
     }
 
 
@@ -56,7 +56,7 @@ COLUMNS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "s/epoch, first": lambda rows: f"{mean(row['first'] for row in rows):.1f}",
     "last": lambda rows: f"{mean(row['last'] for row in rows):.1f}",
     "core seconds": lambda rows: f"{mean(row['core'] for row in rows):.0f}",
-    "peak MiB": lambda rows: f"{max(row['memory'] for row in rows):.0f}",
+    "peak MiB": lambda rows: str(max((row["memory"] for row in rows if row["memory"]), default="")),
 }
 
 
