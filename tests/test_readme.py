@@ -1,8 +1,12 @@
-"""What the README shows, works."""
+"""What the documentation shows, works: the README, the pages of the site, and the site itself."""
 
 import re
 import shlex
+import subprocess
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import typer.main
@@ -10,34 +14,94 @@ import typer.main
 from diffnas.cli import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+TUTORIAL = DOCS / "tutorial.md"
 
 
-def blocks(language: str) -> list[str]:
-    return [found for page in PAGES for found in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)]
+class Block(NamedTuple):
+    """Code on a page, and the line it begins in."""
+
+    language: str
+    code: str
+    line: int
 
 
-COMMANDS = [line.partition("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"^```(python|bash)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [Block(each[1], each[2], text.count("\n", 0, each.start(2))) for each in found]
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("diffnas ")])
+def commands(block: Block) -> list[str]:
+    """The lines of a block that call diffnas, without their comments."""
+    lines = [line.partition("#")[0].strip() for line in block.code.splitlines()]
+    return [line for line in lines if line.startswith("diffnas ")] if block.language == "bash" else []
+
+
+def run(block: Block, page: Path, names: dict[str, object]) -> None:
+    """Run a block of Python after those before it; with its place on the page, a traceback tells where to look."""
+    exec(compile("\n" * block.line + block.code, str(page), "exec"), names)
+
+
+COMMANDS = [line for page in PAGES for block in blocks(page) for line in commands(block)]
+WITH_PYTHON = [page for page in PAGES if page != TUTORIAL and any(b.language == "python" for b in blocks(page))]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_documentation_has_options_that_exist(line: str) -> None:
     words = shlex.split(line)[1:]
     group = typer.main.get_command(app)
     context = group.make_context("diffnas", [*words[:1], "--help"], resilient_parsing=True)
-    command = group.get_command(context, words[0])
+    command = group.get_command(context, words[0]) if words else group
     assert command is not None, f"no command {words[0]}"
     command.make_context(words[0], words[1:])
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_the_python_of_the_documentation_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
+def test_the_python_of_a_page_runs_from_top_to_bottom(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks(page):
+        if block.language == "python":
+            run(block, page, names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_of_the_documentation_leads_to_a_file(page: Path) -> None:
-    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
-    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
     assert all((page.parent / link).exists() for link in links), links
+
+
+class Fetched(HTMLParser):
+    """What a browser fetches by itself when it opens a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        of = dict(attrs)
+        self.addresses += [address for name in ("src", "srcset", "data") if (address := of.get(name))]
+        # A link element fetches; an anchor waits for a click.
+        if tag == "link" and (address := of.get("href")):
+            self.addresses.append(address)
+
+
+def test_the_site_is_built_without_a_warning_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
+    for module in ("mkdocs", "material", "mkdocstrings"):
+        pytest.importorskip(module, reason="the site needs the extra docs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = list(tmp_path.rglob("*.html"))
+    assert {"index.html", "tutorial.html", "experiments/cifar/index.html"} <= {
+        page.relative_to(tmp_path).as_posix() for page in pages
+    }
+    for page in pages:
+        parser = Fetched()
+        parser.feed(page.read_text(encoding="utf-8"))
+        assert not [address for address in parser.addresses if re.match(r"(\w+:)?//", address)], page

@@ -129,7 +129,7 @@ def test_a_data_set_that_does_not_fit_says_what_it_has(library, splits, message)
 
 def test_without_the_package_the_error_gives_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ImportError, match=r"pip install 'diffnas\[hub\]'"):
+    with pytest.raises(ImportError, match=r'pip install "\.\[hub\]"'):
         hub("birds")
 
 

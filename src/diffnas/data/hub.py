@@ -38,7 +38,9 @@ def hub(
     try:
         library = import_module("datasets")
     except ImportError as error:
-        raise ImportError("hub:NAME needs the package datasets: pip install 'diffnas[hub]'") from error
+        raise ImportError(
+            'hub:NAME needs the package datasets: pip install ".[hub]", in the checkout of diffnas'
+        ) from error
     wish = Wish(size=size, channels=channels, test_fraction=test_fraction, seed=seed, memory_limit=memory_limit)
     repository, _, config = name.partition(":")
     splits = library.load_dataset(repository, config or None)

@@ -46,7 +46,7 @@ def write_onnx(trained: Trained, pictures: Tensor, path: Path) -> Run:
         import onnxruntime
         import onnxscript  # noqa: F401  (what torch writes ONNX with)
     except ImportError as error:
-        raise ImportError('ONNX needs: pip install "diffnas[export]"') from error
+        raise ImportError('ONNX needs: pip install ".[export]", in the checkout of diffnas') from error
     program = _program(trained, pictures)
     with _quiet():
         made: Any = torch.onnx.export(

@@ -85,7 +85,7 @@ def _client() -> Any:
     try:
         import huggingface_hub
     except ImportError as error:
-        raise ImportError('the hub needs: pip install "diffnas[hub]"') from error
+        raise ImportError('the hub needs: pip install ".[hub]", in the checkout of diffnas') from error
     return huggingface_hub
 
 

@@ -49,7 +49,7 @@ def read_official(path: Path) -> Table:
     try:
         from nats_bench.api_utils import ArchResults
     except ImportError as error:
-        raise ImportError('the files of NATS-Bench need: pip install "diffnas[nats]"') from error
+        raise ImportError('the files of NATS-Bench need: pip install ".[nats]", in the checkout of diffnas') from error
     cells: list[str] = []
     rows: list[dict[str, float]] = []
     for cell, schedules in _records(path):
