@@ -19,6 +19,7 @@ from diffnas.method import (
     gaea,
     gates,
     gold_nas,
+    r_darts,
     sparse,
 )
 
@@ -86,7 +87,8 @@ def test_a_misspelt_method_gets_a_suggestion():
 def test_every_component_can_be_named(role: str, name: str):
     made = component(role, name)
     bases = {"exact-zero": sparse, "shut": gates, "simplex": gaea, "exponentiated": gaea}
-    base = {**bases, "smallest-shares": gold_nas, "survivors": gold_nas}.get(name, darts)
+    more = {"smallest-shares": gold_nas, "survivors": gold_nas, "before-growth": r_darts}
+    base = {**bases, **more}.get(name, darts)
     replaced = replace(base, **{role: made})
     assert components(replaced)[role] == describe(made)
 
@@ -204,6 +206,11 @@ REFUSED = {
     "survivors of nothing": ("darts", {"discretize": "survivors"}, "without pruning everything survives"),
     "a simplex moved otherwise": ("darts", {"weighting": "simplex"}, "Add --update exponentiated"),
     "another weighting moved as a simplex": ("darts", {"update": "exponentiated"}, "Add --weighting simplex"),
+    "perturbation of gates": ("gates", {"stages": "perturbation"}, "one operation at weight 1"),
+    "perturbation on one level": ("single-level", {"stages": "perturbation"}, "holds none out"),
+    "perturbation, and an earlier epoch": ("darts-pt", {"pick": "best-held-out"}, "decides the cells in its last"),
+    "going back without the stop": ("r-darts", {"stopping": "none"}, "needs the stop for that growth"),
+    "going back by another factor": ("r-darts", {"pick": "before-growth:2"}, "Stop by eigenvalue:2"),
     "the best of no held-out pictures": ("sparse", {"pick": "best-held-out"}, "holds no pictures out"),
     "strengths moved otherwise": ("darts", {"edges": "simplex"}, "moved by one update"),
     "softmax strengths beside a simplex": ("gaea", {"edges": "softmax"}, "moved by one update"),

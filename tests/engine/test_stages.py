@@ -1,36 +1,39 @@
 """A search in several stages: each with its own settings, epochs that count on, and a way back into any of them."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from interrupted import Stop, assert_same
 
+from diffnas.components.perturbation import perturbation
 from diffnas.components.stages import Pause, Stage
+from diffnas.engine import pause
 from diffnas.engine.cost import estimate
 from diffnas.engine.listen import Interrupted, Silent
 from diffnas.engine.settings import SearchSettings
-from diffnas.method import darts
+from diffnas.method import darts, darts_pt
 from diffnas.space import nas_bench_201
 
 
-def half_of_each_edge(pause: Pause) -> None:
+def half_of_each_edge(at: Pause) -> None:
     """The stronger half of the operations go on in a new supernet; one that was given up comes back."""
-    keep = pause.keep
-    strength = pause.at_rest().alpha.masked_fill(~keep, -torch.inf)
+    keep = at.keep
+    strength = at.at_rest().alpha.masked_fill(~keep, -torch.inf)
     keep = strength >= strength.median(dim=1, keepdim=True).values
     keep[0] = True
-    pause.note(kept=keep.sum(dim=1).tolist())
-    pause.rebuild(keep)
+    at.note(kept=keep.sum(dim=1).tolist())
+    at.rebuild(keep)
 
 
-def drop_one(pause: Pause) -> None:
-    keep = pause.keep
-    row = int(torch.randint(len(keep), (1,), generator=pause.generator("row")))
+def drop_one(at: Pause) -> None:
+    keep = at.keep
+    row = int(torch.randint(len(keep), (1,), generator=at.generator("row")))
     keep[row] = False
-    pause.note(row=row, accuracy=pause.accuracy(pause.at_rest().mix * keep))
-    pause.decide(keep)
+    at.note(row=row, accuracy=at.measure(at.at_rest().mix * keep).accuracy)
+    at.decide(keep)
 
 
 def three(space, epochs: int) -> tuple[Stage, ...]:
@@ -112,10 +115,10 @@ def test_progress_tells_the_stage_and_counts_all_epochs(quick):
 
 
 def test_measuring_in_a_pause_leaves_no_trace(quick):
-    def look(pause: Pause) -> None:
-        measured = [pause.accuracy(pause.at_rest().mix) for _ in range(2)]
+    def look(at: Pause) -> None:
+        measured = [at.measure(at.at_rest().mix) for _ in range(2)]
         assert measured[0] == measured[1]
-        assert 0 < measured[0] < 1
+        assert 0 < measured[0].accuracy < 1
 
     def stages(act):
         return lambda space, epochs: (Stage(name="search", epochs=epochs, before_epoch=act),)
@@ -128,3 +131,40 @@ def test_measuring_in_a_pause_leaves_no_trace(quick):
 def test_the_cost_counts_the_epochs_of_all_stages(data):
     settings = SearchSettings(epochs=2, batch=20, channels=4, depth=3)
     assert estimate(data, space=nas_bench_201, method=STAGED, settings=settings, device="cpu").epochs == 6
+
+
+PT = replace(darts_pt, stages=partial(perturbation, every=1))
+
+
+@pytest.mark.parametrize("stops", [[5], [7, 4], [12]], ids=str)
+def test_a_selection_that_is_interrupted_ends_as_one_left_alone(quick, tmp_path: Path, stops: list[int]):
+    quick(PT, out=tmp_path / "whole")
+    for number, steps in enumerate(stops):
+        with pytest.raises(Interrupted, match="--resume"):
+            quick(PT, out=tmp_path / "parts", resume=number > 0, listener=Stop(steps))
+    quick(PT, out=tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+class EndWhenMeasured(Silent):
+    """Asks the run to end in the middle of a measurement of the selection."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
+        self.left, measure = Stop(batches), pause.batches
+
+        def counted(*arguments, **options):
+            for batch in measure(*arguments, **options):
+                self.left.step(0.0, 0.0)
+                yield batch
+
+        monkeypatch.setattr(pause, "batches", counted)
+
+
+def test_a_selection_that_is_interrupted_while_it_measures_decides_the_same(quick, tmp_path: Path, monkeypatch):
+    quick(PT, out=tmp_path / "whole")
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        quick(PT, out=tmp_path / "parts", listener=EndWhenMeasured(patched, 23))
+    kept = torch.load(tmp_path / "parts" / "checkpoint" / "last.pt", weights_only=True)
+    assert kept["step"] == 0, "it did not end in a pause: the test shows nothing"
+    quick(PT, out=tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")

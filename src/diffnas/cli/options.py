@@ -84,10 +84,8 @@ SupernetChanges = Annotated[
 ]
 Pruning = Annotated[str | None, typer.Option(help="exact-zero, threshold:0.4, ... or none.", rich_help_panel=_PARTS)]
 Stopping = Annotated[str | None, typer.Option(help="skip-count:2, size:1e6, ... or none.", rich_help_panel=_PARTS)]
-Stages = Annotated[str | None, typer.Option(help="one, or progressive:5:3.", rich_help_panel=_PARTS)]
-Pick = Annotated[
-    str | None, typer.Option(help="Whose cells count: last, fewer-skips, best-held-out.", rich_help_panel=_PARTS)
-]
+Stages = Annotated[str | None, typer.Option(help="one, progressive:5:3 or perturbation:5.", rich_help_panel=_PARTS)]
+Pick = Annotated[str | None, typer.Option(help="Whose cells count: last, best-held-out, ...", rich_help_panel=_PARTS)]
 Family = Annotated[
     str | None, typer.Option(help="Which cells on the way are kept too: quiet:3 or none.", rich_help_panel=_PARTS)
 ]

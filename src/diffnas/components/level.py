@@ -116,6 +116,12 @@ def weights_first_step(step: Step) -> None:
         step.move_alpha(step.alpha_gradient(step.held_out))
 
 
+def weights_only_step(step: Step) -> None:
+    """The weights follow the training loss, and alpha stands still."""
+    step.weight_gradient(step.train)
+    step.move_weights()
+
+
 def unrolled_step(step: Step, *, rate: float | None = None, train_share: float = 0.0, radius: float = 0.01) -> None:
     """alpha follows the losses that the weights will have after their next step, then the weights move.
 
@@ -214,6 +220,9 @@ bilevel = Level(step=bilevel_step, data="halves")
 
 weights_first = Level(step=weights_first_step, data="halves")
 """Two levels in the other order, as the released code of Path-regularized DARTS (Zhou et al., 2020) has it."""
+
+weights_only = Level(step=weights_only_step, data="halves")
+"""Only the weights move, on one half; for a selection by the other half that does not look at alpha."""
 
 unrolled = Level(step=unrolled_step, data="halves")
 """DARTS (Liu et al., 2019), algorithm 1: the second-order approximation."""

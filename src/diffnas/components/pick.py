@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from diffnas.components.stopping import History, count_skips
+from diffnas.components.stopping import History, before_growth, count_skips
 from diffnas.space import SearchSpace
 
 Pick = Callable[[History, SearchSpace], int]
@@ -31,3 +31,14 @@ def best_held_out(history: History, space: SearchSpace) -> int:
     """
     seen = [line["held_out_accuracy"] for line in history]
     return max(range(len(seen)), key=lambda epoch: (-1.0 if seen[epoch] is None else seen[epoch], epoch))
+
+
+def before_eigenvalue_growth(
+    history: History, space: SearchSpace, *, factor: float = 1.3, window: int = 5, lag: int = 4, start: int = 10
+) -> int:
+    """The epoch from which the eigenvalues for alpha had grown when the search ended; the last one if they had not.
+
+    The roll-back of DARTS-ES (Zela et al., 2020); the options are those of ``stopping.eigenvalue_growth``.
+    """
+    earlier = before_growth(history, factor=factor, window=window, lag=lag, start=start)
+    return len(history) - 1 if earlier is None else earlier

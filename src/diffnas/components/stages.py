@@ -14,13 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from diffnas.components.relaxation import Relaxation
 from diffnas.space import SearchSpace
+
+
+class Measured(NamedTuple):
+    """The mean loss of some pictures, and the share of them that were right."""
+
+    loss: float
+    accuracy: float
 
 
 class Pause(Protocol):
@@ -44,14 +51,14 @@ class Pause(Protocol):
     def generator(self, purpose: str) -> torch.Generator:
         """Random numbers of the host that belong to this pause and purpose alone."""
 
-    def accuracy(self, mix: Tensor) -> float:
-        """The supernet's accuracy on all held-out pictures under ``mix``, ``(edges, ops)``; nothing moves.
+    def measure(self, mix: Tensor) -> Measured:
+        """Loss and accuracy of the supernet on all held-out pictures under ``mix``, ``(edges, ops)``; nothing moves.
 
         With batch statistics and augmented as in training; all calls of a pause see the same random numbers.
         """
 
     def decide(self, keep: Tensor) -> None:
-        """Keep only what ``keep`` says, for good; an edge may lose everything."""
+        """Keep only what ``keep`` says, for good; an edge may lose everything, and is gone then."""
 
     def rebuild(self, keep: Tensor) -> None:
         """A new supernet by the settings of the stage, with new weights, alpha and optimizers, and only ``keep``.

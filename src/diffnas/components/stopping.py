@@ -150,3 +150,44 @@ def after(history: History, space: SearchSpace, *, epochs: int = 25) -> str | No
     '25 epochs are over'
     """
     return f"{epochs} epochs are over" if len(history) >= epochs else None
+
+
+def eigenvalue_growth(
+    history: History, space: SearchSpace, *, factor: float = 1.3, window: int = 5, lag: int = 4, start: int = 10
+) -> str | None:
+    """Stop once the largest eigenvalue of the Hessian for alpha has grown: the early stop of RobustDARTS.
+
+    DARTS-ES (Zela et al., 2020). Its result is the cell of the epoch that ``before_growth`` names.
+
+    Args:
+        history: the trace, with eigenvalues in some of its lines.
+        space: not looked at.
+        factor: by how much the mean over a window has to exceed an earlier one.
+        window: how many measurements are averaged, around the epoch that the mean stands for.
+        lag: how many measurements lie between the two means.
+        start: the earlier mean must stand for this epoch, or a later one; before it, eigenvalues always grow.
+    """
+    earlier = before_growth(history, factor=factor, window=window, lag=lag, start=start)
+    if earlier is None:
+        return None
+    return f"the largest eigenvalue for alpha has grown to more than {factor:g} times what it was in epoch {earlier}"
+
+
+def before_growth(
+    history: History, *, factor: float = 1.3, window: int = 5, lag: int = 4, start: int = 10
+) -> int | None:
+    """The epoch, as a position in the history, from which eigenvalues have grown; None if they have not.
+
+    The arguments are those of ``eigenvalue_growth``.
+
+    >>> history = [{"eigenvalue": 0.1 if epoch < 16 else 0.2} for epoch in range(22)]
+    >>> before_growth(history)
+    15
+    """
+    measured = [(epoch, line["eigenvalue"]) for epoch, line in enumerate(history) if line["eigenvalue"] is not None]
+    if len(measured) < window + lag:
+        return None
+    values = [eigenvalue for _, eigenvalue in measured]
+    now, before = sum(values[-window:]), sum(values[-window - lag : -lag])
+    earlier, _ = measured[-1 - window // 2 - lag]
+    return earlier if earlier >= start and now > factor * before else None

@@ -126,9 +126,7 @@ class Course:
     @torch.no_grad()
     def at_rest(self) -> Relaxation:
         """The relaxation in float64 and without sampling: what decisions are made on."""
-        state = self.state
-        quiet = replace(self.drive.moment(), generator=None)
-        return self.relaxed(state.alpha.double(), quiet)
+        return self.relaxed(self.state.alpha.double(), self.quiet())
 
     def relaxed(self, alpha: Tensor, now: Moment, mix: Tensor | None = None) -> Relaxation:
         """The relaxation of alpha at a moment; ``mix`` if a pass has drawn its weights already."""
@@ -136,6 +134,10 @@ class Course:
         costs = self.costs.to(alpha.dtype)
         history = self.drive.trace
         return relax(state.weighting, alpha, state.keep, now, self.space, mix=mix, costs=costs, history=history)
+
+    def quiet(self) -> Moment:
+        """Where the stage stands, with nothing to sample from."""
+        return replace(self.drive.moment(), generator=None)
 
     def strengths(self, moment: Moment) -> Tensor | None:
         """Those of the edges, ``(edges,)``; None if the method has none."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from diffnas.components import indicators
 from diffnas.engine.common import Totals, peak_memory
 from diffnas.engine.course import Course
+from diffnas.engine.curvature import eigenvalue
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, parameters_of
 
@@ -44,6 +45,7 @@ class Lines:
             "found_parameters": self._size_of(found),
             "macs": course.measure_macs(),
             "macs_left": _share(course.costs.cpu(), keep),
+            "eigenvalue": self._eigenvalue(),
             "peak_memory": peak_memory(course.fabric.device),
             "indicators": measured,
             "genotype": json.loads(to_json(found)),
@@ -52,6 +54,11 @@ class Lines:
             "keep": keep.tolist(),
             "strengths": None if strengths is None else strengths.tolist(),
         }
+
+    def _eigenvalue(self) -> float | None:
+        """That of the Hessian for alpha, in the epochs in which it is to be measured."""
+        every = self.course.settings.eigenvalue_every
+        return eigenvalue(self.course) if every and self.course.epoch % every == 0 else None
 
     def _size_of(self, found: Genotype) -> int | None:
         """Parameters of the network of a genotype at its published size; None if it passes nothing on."""

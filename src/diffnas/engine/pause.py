@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffnas.components.relaxation import Relaxation
+from diffnas.components.stages import Measured
 from diffnas.data import batches
 from diffnas.engine import seeds
 from diffnas.engine.common import Totals, fixed_random, sgd
@@ -56,10 +57,12 @@ class SearchPause:
         return self.course.drive.generator(purpose, "cpu")
 
     @torch.no_grad()
-    def accuracy(self, mix: Tensor) -> float:
+    def measure(self, mix: Tensor) -> Measured:
         """On all held-out pictures, under ``mix``."""
         course, state, device = self.course, self.course.state, self.course.fabric.device
-        drive, size = course.drive, course.settings.batch
+        drive, size, indices = course.drive, course.settings.batch, course.held_out_indices
+        if len(indices) > size and len(indices) % size == 1:
+            indices = indices[:-1]  # a single picture has no batch statistics
         augmentation, noise = drive.generator("measured"), drive.generator("measured noise")
         place = seeds.derive(course.settings.seed, "measured", state.epoch)
         mix = course.woven(mix.to(device=device, dtype=state.alpha.dtype), drive.moment())
@@ -67,12 +70,12 @@ class SearchPause:
         draw_noise_from(state.supernet, noise)
         state.supernet.train()
         with buffers_kept(state.supernet), fixed_random(place):
-            for batch in batches(drive.split, course.held_out_indices, size, start=0, device=device):
+            for batch in batches(drive.split, indices, size, start=0, device=device):
                 self.check()
                 pictures, labels = course.prepare(batch, augmentation)
                 logits = course.outputs(pictures, mix).logits
                 totals.add(functional.cross_entropy(logits, labels), logits, labels)
-        return totals.accuracy
+        return Measured(totals.loss, totals.accuracy)
 
     def decide(self, keep: Tensor) -> None:
         """Keep only what ``keep`` says, for good."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from diffnas.components import discretize, schedule, weighting
+from diffnas.components import discretize, schedule, stopping, weighting
 from diffnas.components.schedule import Moment
 from diffnas.data import DataSet
 from diffnas.engine.common import describe_data
@@ -73,6 +73,11 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
         raise ValueError(
             f"in space {space.name!r} every place in the net has a cell of its own, and supernets of later stages "
             "have other places. Take --set alpha_per=kind, or --stages one."
+        )
+    rules = [rule.func if isinstance(rule, partial) else rule for rule in method.stopping]
+    if stopping.eigenvalue_growth in rules and not settings.eigenvalue_every:
+        raise ValueError(
+            "stopping by the eigenvalue needs it measured, and eigenvalue_every is 0. Add --set eigenvalue_every=2."
         )
     gated = not weighting.competes(method.weighting)
     if gated and space.in_degree is None and method.discretize is discretize.strongest_inputs:

@@ -38,6 +38,8 @@ class SearchSettings:
         free: when the modules of removed operations are freed: "now", for which a GPU has to wait in every step, or
             "later", when word of the decision has arrived by itself. Until then they run with a weight of 0, for the
             same result up to rounding. "auto" is "later" on a GPU.
+        eigenvalue_every: measure the largest eigenvalue of the Hessian for alpha in every so many epochs, from the
+            first on; 0 for never. It takes as long as several dozen steps, and several times the memory of one.
         split: how the training pictures are halved for a level that needs it: "shuffled" by the seed, or
             "ordered", the first and the second half as in DARTS' code.
         forward_by: how the supernet trains: "batched" takes the operations of a node together, "plain" one after the
@@ -73,6 +75,7 @@ class SearchSettings:
     prune_warmup: int = 0
     prune_every: Literal["step", "epoch"] = "step"
     free: Literal["auto", "now", "later"] = "auto"
+    eigenvalue_every: int = 0
     split: Literal["shuffled", "ordered"] = "shuffled"
     forward_by: ForwardBy = "auto"
     recompute: bool = False
@@ -84,7 +87,7 @@ class SearchSettings:
         _positive(self, "epochs", "batch", "lr", "alpha_speed")
         _positive_or_none(self, "channels", "depth", "alpha_lr")
         _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
-        _not_negative(self, "auxiliary", "alpha_init", "alpha_clip")
+        _not_negative(self, "auxiliary", "alpha_init", "alpha_clip", "eigenvalue_every")
         if self.cutout is not None:
             _not_negative(self, "cutout")
         _one_of(self, "lr_fall", "cosine", "line")

@@ -29,8 +29,9 @@ from diffnas.method.geometric import gaea, gaea_single
 from diffnas.method.gradients import amended, darts_2nd, milenas, milenas_2nd
 from diffnas.method.progressive import p_darts
 from diffnas.method.record import Method, components, describe
+from diffnas.method.selected import darts_pt, darts_pt_fixed
 from diffnas.method.sigmoid import fair_darts, gold_nas, single_level_sigmoid
-from diffnas.method.stopped import darts_plus, darts_plus_ranks
+from diffnas.method.stopped import darts_plus, darts_plus_ranks, r_darts
 from diffnas.method.supernets import darts_minus, gaea_pc_darts, pc_darts
 from diffnas.method.tables import COMPONENTS, METHODS, component, compose
 
@@ -48,6 +49,8 @@ __all__ = [
     "darts_minus",
     "darts_plus",
     "darts_plus_ranks",
+    "darts_pt",
+    "darts_pt_fixed",
     "describe",
     "entmax2",
     "entmax2_single",
@@ -69,6 +72,7 @@ __all__ = [
     "path_regularized",
     "path_regularized_released",
     "pc_darts",
+    "r_darts",
     "single_level",
     "single_level_sigmoid",
     "sparse",

@@ -9,12 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from diffnas.components import discretize, family, pick, pruning, stages, update, weighting
+from diffnas.components import discretize, family, pick, pruning, stages, stopping, update, weighting
 from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.components.discretize import Discretize
 from diffnas.components.family import Family
 from diffnas.components.gates import Gates
 from diffnas.components.level import Level
+from diffnas.components.perturbation import perturbation
 from diffnas.components.pick import Pick
 from diffnas.components.pruning import Pruning
 from diffnas.components.regularizer import Regularizer
@@ -94,6 +95,9 @@ class Method:
             )
         _check_simplex(self)
         _check_edges(self)
+        _check_roll_back(self)
+        if _is(self.stages, perturbation):
+            _check_perturbation(self)
         if _is(self.pick, pick.best_held_out) and self.level.data != "halves":
             raise ValueError(
                 f"the level {describe(self.level)} holds no pictures out, so no epoch is the best on them. "
@@ -119,6 +123,36 @@ def _check_threshold(method: Method) -> None:
         raise ValueError(
             "uniform weights never fall below an even share, so a threshold would remove nothing. Use a weighting "
             "that follows alpha, such as annealed, or no pruning."
+        )
+
+
+def _check_perturbation(method: Method) -> None:
+    if isinstance(method.weighting, Gates):
+        raise ValueError(
+            "perturbation leaves an edge one operation at weight 1, and a gate weighs its operation by how far it is "
+            "open. Use weights that compete, such as softmax or uniform, or the stages one."
+        )
+    if method.level.data != "halves":
+        raise ValueError(
+            f"perturbation measures on held-out pictures, and the level {describe(method.level)} holds none out. "
+            "Use bilevel, or weights-only to leave alpha out of it."
+        )
+    if not _is(method.pick, pick.last):
+        raise ValueError(
+            f"perturbation decides the cells in its last epoch, and {describe(method.pick)} may pick an earlier one. "
+            "Pick the last."
+        )
+
+
+def _check_roll_back(method: Method) -> None:
+    def options(component: object) -> dict[str, Any]:
+        return dict(component.keywords) if isinstance(component, partial) else {}
+
+    rules = [options(rule) for rule in method.stopping if _is(rule, stopping.eigenvalue_growth)]
+    if _is(method.pick, pick.before_eigenvalue_growth) and options(method.pick) not in rules:
+        raise ValueError(
+            "going back to before the eigenvalue grew needs the stop for that growth, with the same options. Stop by "
+            f"{':'.join(['eigenvalue', *(f'{each:g}' for each in options(method.pick).values())])}, or pick the last."
         )
 
 

@@ -23,6 +23,7 @@ from diffnas.components import (
 from diffnas.components.changes import FADING, Changes
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.level import Level
+from diffnas.components.perturbation import perturbation
 from diffnas.lookup import lookup
 from diffnas.method import (
     annealed,
@@ -33,6 +34,7 @@ from diffnas.method import (
     geometric,
     gradients,
     progressive,
+    selected,
     sigmoid,
     stopped,
     supernets,
@@ -66,6 +68,9 @@ METHODS: dict[str, Method] = {
     "gaea-single": geometric.gaea_single,
     "darts-plus": stopped.darts_plus,
     "darts-plus-ranks": stopped.darts_plus_ranks,
+    "r-darts": stopped.r_darts,
+    "darts-pt": selected.darts_pt,
+    "darts-pt-fixed": selected.darts_pt_fixed,
     "fair-darts": sigmoid.fair_darts,
     "darts-minus": supernets.darts_minus,
     "pc-darts": supernets.pc_darts,
@@ -132,6 +137,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "single": lambda: level.single,
         "bilevel": lambda: level.bilevel,
         "weights-first": lambda: level.weights_first,
+        "weights-only": lambda: level.weights_only,
         "unrolled": _level(level.unrolled, "rate"),
         "amended": _level(level.amended, "rate"),
         "mixed": _level(level.mixed, "train_share"),
@@ -189,16 +195,20 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "all-single": lambda: (stopping.all_single,),
         "macs-left": _one(_option(stopping.macs_left, "share")),
         "macs": _one(_option(stopping.few_macs, "macs")),
+        "eigenvalue": _one(_option(stopping.eigenvalue_growth, "factor")),
         "after": _one(_whole(_option(stopping.after, "epochs"))),
         "size": _one(_option(stopping.small_enough, "parameters")),
     },
     "stages": {
         "one": lambda: stages.one,
         "progressive": _progressive,
+        "perturbation": _whole(_option(perturbation, "every")),
+        "perturbation-loss": _whole(_option(partial(perturbation, criterion="loss"), "every")),
     },
     "pick": {
         "last": lambda: pick.last,
         "fewer-skips": _whole(_option(pick.fewer_skips, "count")),
+        "before-growth": _option(pick.before_eigenvalue_growth, "factor"),
         "best-held-out": lambda: pick.best_held_out,
     },
     "family": {
