@@ -121,7 +121,9 @@ def test_the_eigenvalue_stands_in_the_trace_when_it_was_asked_for_and_moves_noth
         assert [line[name] for line in with_it] == [line[name] for line in without]
 
 
-@pytest.mark.parametrize("method", [entmax3, sparse, gates, "gdas", "gaea", "darts-2nd"], ids=str)
+@pytest.mark.parametrize(
+    "method", [entmax3, sparse, gates, "gdas", "gaea", "darts-2nd"], ids=lambda method: getattr(method, "name", method)
+)
 def test_any_method_can_have_it_measured(quick, method):
     options = {"alpha_init": 0.0} if method == "gaea" else {}
     (line,) = quick(method, epochs=1, eigenvalue_every=1, batch=60, **options).trace
