@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from functools import partial
 from threading import Thread
 
 import pytest
@@ -126,10 +127,13 @@ def test_what_is_no_run_is_refused_before_anything_is_served(tmp_path, capsys):
 def test_the_command_serves_until_it_is_interrupted(write_search):
     folder = write_search(EPOCHS)
     command = [sys.executable, "-m", "diffnas", "watch", str(folder), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+    # Tests that run in the background may have been told to ignore the signal, and would pass that on.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ, preexec_fn=heed) as process:
         try:
             address = process.stdout.readline().split()[0]
             assert get(address)[0] == 200
-        finally:
             process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
