@@ -206,7 +206,7 @@ def _form(
     rows, columns, stride = geometries[0].size(H), geometries[0].size(W), geometries[0].stride
     assert all((each.stride, each.size(H), each.size(W)) == (stride, rows, columns) for each in geometries)
     margin = max(geometry.margin for geometry in geometries)
-    shape = Shape(B, H, W, C, rows, columns, D, margin, W + 2 * margin + BLOCK)
+    shape = Shape(B, H, W, C, rows, columns, D, margin, max(W, columns) + 2 * margin + BLOCK)
     table = np.zeros((len(geometries), len(branches.Branch._fields)), np.int64)
     for k, geometry in enumerate(geometries):
         fresh = k == 0 or not joint

@@ -32,6 +32,7 @@ from diffnas.nets.compiled.buffer import (
 from diffnas.nets.compiled.products import (
     dense,
     depthwise,
+    depthwise_back,
     depthwise_weights,
     pointwise,
     pointwise_weights,
@@ -61,7 +62,7 @@ class Places(NamedTuple):
 
     nothing: int  # zeros
     r: int  # a rectified picture
-    spread: int  # a gradient, its pixels a stride apart
+    spread: int  # a gradient that kernels slide over; a dense kernel's has its pixels a stride apart
     d: int  # what a 1x1 convolution reads
     grad_d: int
     grad_y: int
@@ -85,10 +86,16 @@ def _strip(shape: Shape) -> int:
 
 
 @compiled
+def _buffered(shape: Shape) -> int:
+    """How many pixels a buffered picture has, or a gradient that kernels slide over."""
+    return (max(shape.H, shape.rows) + 2 * shape.margin) * shape.pitch + BLOCK
+
+
+@compiled
 def scratch_size(shape: Shape) -> int:
     """How many numbers a thread needs to work in."""
     full, full_out = filled(shape.C), filled(shape.D)
-    buffered = ((shape.H + 2 * shape.margin) * shape.pitch + BLOCK) * (full + max(full, full_out))
+    buffered = _buffered(shape) * (full + max(full, full_out))
     strip = (_strip(shape) * shape.columns + BLOCK) * (4 * full + full_out)
     return ZEROS + buffered + strip + (shape.H * shape.W + BLOCK) * full
 
@@ -176,7 +183,7 @@ def forward(
     """
     full, full_out, strip = filled(shape.C), filled(shape.D), _strip(shape)
     pixels = shape.rows * shape.columns
-    buffered = ((shape.H + 2 * shape.margin) * shape.pitch + BLOCK) * full
+    buffered = _buffered(shape) * full
     nothing = scratch.ctypes.data
     r = nothing + 4 * ZEROS
     d = r + 4 * buffered
@@ -293,7 +300,7 @@ def backward(
     """
     K, full, full_out, strip = len(table), filled(shape.C), filled(shape.D), _strip(shape)
     pixels, all_pixels, groups = shape.rows * shape.columns, shape.H * shape.W, len(grad_depth)
-    buffered = (shape.H + 2 * shape.margin) * shape.pitch + BLOCK
+    buffered = _buffered(shape)
     stripped = strip * shape.columns + BLOCK
     nothing = scratch.ctypes.data
     r = nothing + 4 * ZEROS
@@ -316,6 +323,8 @@ def backward(
                 if branch.fresh and not alone:
                     rectify(x, centers, rates, r, shape)
                     clear(grad_r, all_pixels * full)
+                if branch.stride > 1 and table[k - 1, 0] != branch.kind:  # before the first comes the last
+                    clear(spread, buffered * max(full, full_out))  # where the zeros are depends on the kind
                 places = Places(nothing, r, spread, d, grad_d, grad_y, grad_r)
                 weights = Weights(
                     depth[k].ctypes.data, turned[k].ctypes.data, point[k].ctypes.data,
@@ -359,7 +368,7 @@ def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top:
     grad, pitch = at.grad_d, shape.columns
     if branch.kind == POINTWISE:
         _project_back(branch, shape, at, weights, at.grad_r + 4 * top * pitch * full, True, 0, rows * pitch)
-    elif branch.kind == DEPTHWISE and branch.stride == 1 and shape.columns % BLOCK == 0:
+    elif branch.kind == DEPTHWISE and shape.columns % BLOCK == 0:
         # Row by row straight to where the kernel slides over it.
         grad, pitch = at.spread + 4 * ((top + margin) * shape.pitch + margin) * full, shape.pitch
         for h in range(rows):
@@ -376,7 +385,7 @@ def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top:
                 branch.dilation, branch.stride,
             )  # fmt: skip
         if grad == at.grad_d:
-            scatter(grad, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full)
+            scatter(grad, at.spread, top, rows, shape.columns, shape.pitch, margin, 1, full)
 
 
 @compiled
@@ -416,7 +425,12 @@ def _picture_back(branch: Branch, shape: Shape, at: Places, weights: Weights) ->
     full, full_out = filled(shape.C), filled(shape.D)
     before = shape.margin - (branch.dilation * (branch.kernel - 1) - branch.padding)
     start = before * shape.pitch + before
-    if branch.kind == DEPTHWISE:
+    if branch.kind == DEPTHWISE and branch.stride > 1:
+        depthwise_back(
+            at.grad_r, at.spread + 4 * (shape.margin * shape.pitch + shape.margin) * full, shape.pitch, weights.turned,
+            shape.H, shape.W, full, branch.kernel, branch.dilation, branch.stride, branch.padding,
+        )  # fmt: skip
+    elif branch.kind == DEPTHWISE:
         depthwise(
             at.grad_r, True, at.nothing, at.spread + 4 * start * full, shape.pitch, weights.turned, shape.H, shape.W,
             full, branch.kernel, branch.dilation, 1,

@@ -5,34 +5,38 @@ Weights are packed: the channels of the results stand last. All channels are fil
 
 from __future__ import annotations
 
+import math
+
 from diffnas.nets.compiled.vectors import (
     BLOCK,
     LANES,
-    TWO_FIT,
+    TALL,
+    TAPS_DOWN,
     compiled,
     correlate,
-    load,
     multiply,
-    multiply_add,
     slide,
-    store,
+    sweep,
 )
 
 HALF = BLOCK // 2
 
 
 @compiled
-def _slide_any(
-    out: int, start: int, start_step: int, x: int, x_row: int, w: int, full: int, columns: int, kernel: int,
-    dilation: int, stride: int,
+def sweep_row(
+    out: int, out_step: int, start: int, start_step: int, x: int, x_step: int, x_tap: int, x_tap_row: int, w: int,
+    w_tap: int, w_tap_row: int, taps: int, taps_down: int, columns: int,
 ) -> None:  # fmt: skip
-    for p in range(columns):
-        total = load(start + 4 * p * start_step)
-        for i in range(kernel):
-            for j in range(kernel):
-                pixel = load(x + 4 * (i * dilation * x_row + (p * stride + j * dilation) * full))
-                total = multiply_add(load(w + 4 * (i * kernel + j) * full), pixel, total)
-        store(total, out + 4 * p * full)
+    """A row of a depthwise convolution by ``sweep``, whose arguments these are."""
+    p = 0
+    while p < columns:
+        o, s, a = out + 4 * p * out_step, start + 4 * p * start_step, x + 4 * p * x_step
+        if p + BLOCK <= columns:
+            sweep(o, out_step, s, start_step, a, x_step, x_tap, x_tap_row, w, w_tap, w_tap_row, taps, taps_down, BLOCK)
+            p += BLOCK
+        else:
+            sweep(o, out_step, s, start_step, a, x_step, x_tap, x_tap_row, w, w_tap, w_tap_row, taps, taps_down, 1)
+            p += 1
 
 
 @compiled
@@ -52,7 +56,10 @@ def depthwise(
             place = out + 4 * (h * columns * full + c)
             start = place if add else nothing
             if stride > 1 or kernel not in (3, 5) or dilation > 2 or (add and columns % BLOCK):
-                _slide_any(place, start, step, row, pitch * full, taps, full, columns, kernel, dilation, stride)
+                sweep_row(
+                    place, full, start, step, row, stride * full, dilation * full, dilation * pitch * full, taps, full,
+                    kernel * full, kernel, kernel, columns,
+                )  # fmt: skip
                 continue
             for p in range(0, columns, BLOCK):
                 at = 4 * p * full
@@ -68,6 +75,49 @@ def depthwise(
 
 
 @compiled
+def depthwise_back(
+    out: int, grad: int, pitch: int, w: int, rows: int, columns: int, full: int, kernel: int, dilation: int,
+    stride: int, padding: int,
+) -> None:  # fmt: skip
+    """Add the gradient for a picture ``(rows, columns, full)`` from that of its depthwise convolution with a stride.
+
+    Of all pixels with one remainder by the stride, down and across, the same taps have read: a convolution of the
+    gradient with every so many of the turned weights ``w``. ``grad`` is its first pixel; there are zeros around it.
+    """
+    for top in range(stride):
+        down, first_down, at_down = _taps(top, kernel, dilation, stride, padding)
+        for left in range(stride):
+            across, first_across, at_across = _taps(left, kernel, dilation, stride, padding)
+            if down == 0 or across == 0 or left >= columns:
+                continue
+            common = math.gcd(dilation, stride)
+            every, apart, count = stride // common, dilation // common, (columns - left + stride - 1) // stride
+            taps = w + 4 * (first_down * kernel + first_across) * full
+            for h in range(top, rows, stride):
+                row = grad + 4 * ((at_down + h // stride) * pitch + at_across) * full
+                for c in range(0, full, LANES):
+                    place = out + 4 * ((h * columns + left) * full + c)
+                    sweep_row(
+                        place, stride * full, place, stride * full, row + 4 * c, full, apart * full,
+                        apart * pitch * full, taps + 4 * c, every * full, every * kernel * full, across, down, count,
+                    )  # fmt: skip
+
+
+@compiled
+def _taps(at: int, kernel: int, dilation: int, stride: int, padding: int) -> tuple[int, int, int]:
+    """How many taps have read pixels like the one in this place, in one direction; the first of them, turned; and the
+    result for which it did."""
+    every = stride // math.gcd(dilation, stride)
+    tap = 0
+    while tap < every and (at + padding - tap * dilation) % stride:
+        tap += 1
+    if tap == every or tap >= kernel:
+        return 0, 0, 0
+    last = tap + (kernel - 1 - tap) // every * every
+    return (last - tap) // every + 1, kernel - 1 - last, (at + padding - last * dilation) // stride
+
+
+@compiled
 def depthwise_weights(
     out: int, x: int, pitch: int, grad: int, grad_pitch: int, rows: int, columns: int, full: int, kernel: int,
     dilation: int, stride: int,
@@ -80,7 +130,15 @@ def depthwise_weights(
         if kernel == 3:
             correlate(o, full, a, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 3, 3)
         elif kernel == 5:
-            correlate(o, full, a, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 5, 5)
+            top = 0
+            while top < 5:
+                place, at = o + 4 * top * 5 * full, a + 4 * top * down
+                if top + TAPS_DOWN <= 5:
+                    correlate(place, full, at, stride * full, x_row, across, down, g, full, grad_row, columns, rows, TAPS_DOWN, 5)
+                    top += TAPS_DOWN
+                else:
+                    correlate(place, full, at, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 1, 5)
+                    top += 1
         else:
             for t in range(kernel * kernel):
                 tap = 4 * (t // kernel * down + t % kernel * across)
@@ -95,14 +153,14 @@ def pointwise(
     """``a (pixels, before) times w (before, after)``; pixels of a lie ``a_step`` apart."""
     step, v = after if add else 0, 0
     while v < after:
-        two = TWO_FIT and v + 2 * LANES <= after
+        two = v + 2 * LANES <= after
         place, factors = out + 4 * v, w + 4 * v
         start, p = place if add else nothing, 0
         while p < pixels:
             o, x, s = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step
-            if two and p + BLOCK <= pixels:
-                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, BLOCK, 2)
-                p += BLOCK
+            if two and p + TALL <= pixels:
+                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, TALL, 2)
+                p += TALL
             elif two:
                 multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, 1, 2)
                 p += 1
@@ -123,11 +181,12 @@ def pointwise_weights(
     out: int, a: int, a_step: int, a_row: int, g: int, g_row: int, columns: int, rows: int, before: int, after: int
 ) -> None:
     """Add the gradient of a 1x1 convolution's weights, ``(before, after)``, and of up to seven rows more."""
-    pairs = after // (2 * LANES) * (2 * LANES) if TWO_FIT else 0
-    for c in range(0, before, BLOCK):
+    pairs = after // (2 * LANES) * (2 * LANES)
+    for c in range(0, before, TALL):
         for v in range(0, pairs, 2 * LANES):
             o, w = out + 4 * (c * after + v), g + 4 * v
-            multiply(o, after, o, after, a + 4 * c, 1, a_step, a_row, w, after, g_row, columns, rows, BLOCK, 2)
+            multiply(o, after, o, after, a + 4 * c, 1, a_step, a_row, w, after, g_row, columns, rows, TALL, 2)
+    for c in range(0, before, BLOCK):
         for v in range(pairs, after, LANES):
             o, w = out + 4 * (c * after + v), g + 4 * v
             multiply(o, after, o, after, a + 4 * c, 1, a_step, a_row, w, after, g_row, columns, rows, BLOCK, 1)

@@ -18,10 +18,14 @@ from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.extending import intrinsic, overload, register_model
 
-LANES = 16
+_FEATURES = binding.get_host_cpu_features()
+# A vector is a register: of AVX-512, of AVX, or of the 128 bits that every other machine has.
+LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4
+# AVX without 512 bits has sixteen registers, the others have thirty-two.
+MANY = bool(_FEATURES.get("avx512f") or _FEATURES.get("neon"))
 BLOCK = 8  # pixels whose sums are in registers at once: two multiply-adds a cycle, each four cycles long
-# Whether there are registers for two vectors of each of these pixels: half the loads.
-TWO_FIT = bool(binding.get_host_cpu_features().get("avx512f"))
+TALL = 8 if MANY else 4  # pixels whose sums are, two vectors side by side: half the loads
+TAPS_DOWN = 5 if MANY else 2  # rows of five taps whose sums are
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -103,6 +107,11 @@ def _first_lanes(b: Any, count: Any) -> Any:
     return b.icmp_signed("<", numbers, _splat(b, count))
 
 
+def _is_whole(b: Any, count: Any) -> Any:
+    """Whether all lanes count: some machines take twenty times as long for a masked store as for a plain one."""
+    return b.icmp_signed(">=", count, _constant(LANES))
+
+
 # The values.
 
 
@@ -123,12 +132,21 @@ def load_part(typing_context: Any, address: Any, count: Any) -> Any:
     """The ``count`` numbers at an address, all sixteen if it is larger; zeros after them, and nothing read there."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        address, count = arguments
         pointer = _VECTOR.as_pointer()
         name = f"llvm.masked.load.v{LANES}f32.p0"
         function = _declare(b.module, ir.FunctionType(_VECTOR, (pointer, ir.IntType(32), _MASK, _VECTOR)), name)
-        place = _at(b, arguments[0], _constant(0), _VECTOR)
-        mask = _first_lanes(b, arguments[1])
-        return b.call(function, (place, ir.Constant(ir.IntType(32), 4), mask, ir.Constant(_VECTOR, None)))
+        with b.if_else(_is_whole(b, count)) as (whole, part):
+            with whole:
+                value, read = _read(b, address, _constant(0)), b.block
+            with part:
+                place = _at(b, address, _constant(0), _VECTOR)
+                how = place, ir.Constant(ir.IntType(32), 4), _first_lanes(b, count), ir.Constant(_VECTOR, None)
+                some, masked = b.call(function, how), b.block
+        result = b.phi(_VECTOR)
+        result.add_incoming(value, read)
+        result.add_incoming(some, masked)
+        return result
 
     return _vector(types.int64, types.int64), emit
 
@@ -149,12 +167,16 @@ def store_part(typing_context: Any, value: Any, address: Any, count: Any) -> Any
     """Write the first ``count`` numbers of a vector, all sixteen if it is larger."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        value, address, count = arguments
         pointer = _VECTOR.as_pointer()
         name = f"llvm.masked.store.v{LANES}f32.p0"
-        kind = ir.FunctionType(ir.VoidType(), (_VECTOR, pointer, ir.IntType(32), _MASK))
-        place = _at(b, arguments[1], _constant(0), _VECTOR)
-        mask = _first_lanes(b, arguments[2])
-        b.call(_declare(b.module, kind, name), (arguments[0], place, ir.Constant(ir.IntType(32), 4), mask))
+        function = _declare(b.module, ir.FunctionType(ir.VoidType(), (_VECTOR, pointer, ir.IntType(32), _MASK)), name)
+        with b.if_else(_is_whole(b, count)) as (whole, part):
+            with whole:
+                _write(b, value, address, _constant(0))
+            with part:
+                place = _at(b, address, _constant(0), _VECTOR)
+                b.call(function, (value, place, ir.Constant(ir.IntType(32), 4), _first_lanes(b, count)))
         return context.get_dummy_value()
 
     return types.void(_vector, types.int64, types.int64), emit
@@ -308,6 +330,37 @@ def slide(
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 9, kernel, dilation, stride), emit
+
+
+@_instruction
+def sweep(
+    typing_context: Any, out: Any, out_step: Any, start: Any, start_step: Any, x: Any, x_step: Any, x_tap: Any,
+    x_tap_row: Any, w: Any, w_tap: Any, w_tap_row: Any, taps: Any, taps_down: Any, pixels: Any,
+) -> Any:  # fmt: skip
+    """What ``slide`` does for any kernel, dilation and stride: pixels of a depthwise convolution, one vector of each.
+
+    ``out[p] = start[p] + sum over i < taps_down, j < taps of w[i, j] * x[p, tap i, j]`` for p up to ``pixels``, known
+    when it is compiled. A step leads from one p to the next, ``tap`` to the next j and ``tap_row`` to the next i.
+    """
+    P = pixels.literal_value
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        out, out_step, start, start_step, x, x_step, x_tap, x_tap_row, w, w_tap, w_tap_row, taps, taps_down, _ = arguments
+        steps = [_constant(p) for p in range(P)]
+        sums = [_in_register(b, _read(b, start, b.mul(start_step, step))) for step in steps]
+        with _loop(b, taps_down) as outer:
+            x_start, w_start = b.mul(outer.index, x_tap_row), b.mul(outer.index, w_tap_row)
+            with _loop(b, taps) as inner:
+                x_at, w_at = b.add(x_start, b.mul(inner.index, x_tap)), b.add(w_start, b.mul(inner.index, w_tap))
+                factor = _read(b, w, w_at)
+                for step, total in zip(steps, sums, strict=True):
+                    pixel = _read(b, x, b.add(x_at, b.mul(x_step, step)))
+                    b.store(_multiply_add(b, factor, pixel, b.load(total)), total)
+        for step, total in zip(steps, sums, strict=True):
+            _write(b, b.load(total), out, b.mul(out_step, step))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 13, pixels), emit
 
 
 @_instruction
