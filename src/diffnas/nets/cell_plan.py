@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from diffnas.nets.chains import Chains
 from diffnas.nets.links import Link, Outline, outline
 from diffnas.nets.pools import kinds_of
 from diffnas.space import CellGraph
@@ -40,13 +41,13 @@ class ChainGroup:
     """Chains out of one node that are computed together.
 
     Attributes:
-        links: of each.
+        chains: the chains.
         slots: of their results.
         targets: where they lead to.
         weights: which of the cell's weights are theirs.
     """
 
-    links: list[tuple[Link, ...]]
+    chains: Chains
     slots: list[int]
     targets: list[int]
     weights: slice
@@ -101,7 +102,7 @@ class Plan:
     """The steps of a cell for inputs of certain sizes.
 
     Attributes:
-        prepare: how input nodes are made: links, the slot of their result and their weights; None takes the input.
+        prepare: how input nodes are made; None takes the input. The target is the node.
         nodes: all nodes.
         fed: which of them have a value.
         slots: how many there are.
@@ -110,7 +111,7 @@ class Plan:
         norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
     """
 
-    prepare: list[tuple[tuple[Link, ...], int, slice] | None]
+    prepare: list[ChainGroup | None]
     nodes: list[Node]
     fed: list[bool]
     slots: int
@@ -125,7 +126,7 @@ class _Planner:
     def __init__(self, graph: CellGraph, sizes: Sequence[tuple[int, ...]]) -> None:
         self.nodes = [Node() for _ in range(graph.nodes)]
         self.sizes: list[tuple[int, ...] | None] = [*sizes, *[None] * (graph.nodes - len(sizes))]
-        self.prepare: list[tuple[tuple[Link, ...], int, slice] | None] = []
+        self.prepare: list[ChainGroup | None] = []
         self.weights: list[Tensor] = []
         self.norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]] = []
 
@@ -144,7 +145,7 @@ class _Planner:
             return
         self.sizes[node] = result = outline(links, size).result
         slot = self.slot(result)
-        self.prepare.append((links, slot, self.own([links])))
+        self.prepare.append(ChainGroup(chains=Chains([links]), slots=[slot], targets=[node], weights=self.own([links])))
         self.norms.append((links[-1].norm, slot, links[-1].bias))
 
     def value(self, node: int) -> None:
@@ -190,7 +191,7 @@ class _Planner:
             links = [chain.links for chain in group]
             targets = [chain.target for chain in group]
             self.nodes[node].chains.append(
-                ChainGroup(links=links, slots=slots, targets=targets, weights=self.own(links))
+                ChainGroup(chains=Chains(links), slots=slots, targets=targets, weights=self.own(links))
             )
             for slot, chain in zip(slots, group, strict=True):
                 self.nodes[chain.target].feed(slot, chain.place, True)

@@ -7,6 +7,7 @@ import this module only where it is used, for it needs Numba.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from diffnas.nets.fused import Fold, Statistics, update_running
 from diffnas.nets.links import Link, outline
-from diffnas.nets.stage import Normalized, Stage
+from diffnas.nets.stage import Layout, Normalized, Stage
 
 EPS = 1e-5
 """What the batch norms add to the variance."""
@@ -49,12 +50,38 @@ def convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> Results:
     weights = [weight for chain in chains for link in chain for weight in link.weights]
     folds = tuple(Fold() for _ in chains)
     apply: Callable[..., tuple[Tensor, ...]] = _Convolve.apply
-    *tensors, mean, variance, inner_mean, inner_variance = apply(chains, folds, x, *weights)
+    *tensors, mean, variance, inner_mean, inner_variance = apply(Chains(chains), folds, x, *weights)
     inner = [chain[0] for chain in chains if len(chain) == 2]
     assert all(link.bias is None for link in inner)
     pixels = tensors[0].numel() // tensors[0].shape[1]
     update_running([link.norm for link in inner], Statistics(inner_mean, inner_variance, pixels), range(len(inner)))
     return Results(tuple(tensors), Statistics(mean, variance, pixels), folds)
+
+
+class Chains:
+    """Chains of one link or two out of one map, and the order of their weights.
+
+    Args:
+        links: of each chain; all have one :func:`diffnas.nets.links.outline`. Their weights stand one after the other.
+    """
+
+    def __init__(self, links: Sequence[tuple[Link, ...]]) -> None:
+        self.links = tuple(links)
+        self.longer = [n for n, chain in enumerate(links) if len(chain) == 2]
+        every = [link for chain in links for link in chain]
+        ends = list(accumulate((link.count for link in every), initial=0))
+        starts = dict(zip(((n, k) for n, chain in enumerate(links) for k in range(len(chain))), ends, strict=False))
+        self.count = ends[-1]
+        self.biases = [end - 1 for link, end in zip(every, ends[1:], strict=True) if link.bias is not None]
+        self.first = Layout([chain[0] for chain in links], [starts[n, 0] for n in range(len(links))], joint=True)
+        self.second = (
+            Layout([links[n][1] for n in self.longer], [starts[n, 1] for n in self.longer], joint=False)
+            if self.longer
+            else None
+        )
+
+    def __len__(self) -> int:
+        return len(self.links)
 
 
 class Passed(NamedTuple):
@@ -77,72 +104,75 @@ class Passed(NamedTuple):
     inner_variance: Any
 
 
-# Scale, slope and shift, ``(D,)`` each: the gradient for a result is ``scale * grad + slope * result + shift``.
-Factors = tuple[Any, Any, Any]
-
-
-def through(chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor], x: Tensor) -> Passed:
-    """Put x, channels last, through chains of links with these weights, up to the last batch norm of each."""
-    which, by_link = _longer(chains), _by_link(chains, weights)
-    results, mean, variance = _first(chains, by_link, x).forward()
+def through(chains: Chains, weights: Sequence[Tensor], x: Tensor) -> Passed:
+    """Put x, channels last, through chains with these weights, up to the last batch norm of each."""
+    which = chains.longer
+    results, mean, variance = Stage(chains.first, weights, [x]).forward()
     inner, inner_mean, inner_variance = [results[n] for n in which], mean[which], variance[which]
     before = Normalized(inner_mean, 1 / np.sqrt(inner_variance + EPS))
-    if which:
-        results = list(results)
-        last, mean[which], variance[which] = _second(chains, by_link, inner, before).forward()
+    if chains.second is not None:
+        last, mean[which], variance[which] = Stage(chains.second, weights, inner, before).forward()
         for n, result in zip(which, last, strict=True):
             results[n] = result
     return Passed(results, mean, variance, inner, before, inner_variance)
 
 
 def back(
-    chains: Sequence[tuple[Link, ...]],
+    chains: Chains,
     weights: Sequence[Tensor],
     x: Tensor,
     passed: Passed,
     grads: Sequence[Tensor],
-    factors: Sequence[Factors],
+    factors: Any,
     *,
     learn: bool = True,
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, list[Tensor | None]]:
     """The gradients for x and the weights, from what those for the results are made of, channels last.
 
-    Those for the weights are an empty list if they are not wanted: if nothing is to ``learn``.
+    Args:
+        chains: the chains.
+        weights: theirs.
+        x: what they were given.
+        passed: what ``through`` returned.
+        grads: what the gradient for each result is made of.
+        factors: of each chain a scale, a slope and a shift, an array ``(K, 3, D)``: the gradient for a result is
+            ``scale * grad + slope * result + shift``.
+        learn: whether the gradients for the weights are wanted; without, they are None.
     """
-    which, by_link = _longer(chains), _by_link(chains, weights)
-    outputs, sent, factors = list(passed.results), list(grads), list(factors)
-    found: list[list[list[Tensor]]] = [[] for _ in chains]
-    if which:
+    which = chains.longer
+    learned: list[Tensor | None] = [None] * chains.count
+    outputs, sent = list(passed.results), list(grads)
+    if chains.second is not None:
         mean, rate = passed.before
-        part = _second(chains, by_link, passed.inner, passed.before).backward(
-            [outputs[n] for n in which], [sent[n] for n in which], _stacked([factors[n] for n in which]), learn=learn
+        part = Stage(chains.second, weights, passed.inner, passed.before).backward(
+            [outputs[n] for n in which], [sent[n] for n in which], factors[which], learn=learn
         )
+        _place(learned, chains.second, part.weights)
         pixels = passed.inner[0].numel() // passed.inner[0].shape[1]
         slope = -(rate**3) * part.products / pixels
         shift = -rate * part.totals / pixels - slope * mean
+        factors = factors.copy()
+        factors[which] = np.stack([rate, slope, shift], 1)
         for k, n in enumerate(which):
-            found[n] = [part.weights[k]]
-            sent[n], outputs[n], factors[n] = part.inputs[k], passed.inner[k], (rate[k], slope[k], shift[k])
-    part = _first(chains, by_link, x).backward(outputs, sent, _stacked(factors), learn=learn)
-    flat: list[Tensor] = []
-    if not learn:
-        return part.inputs[0], flat
-    for chain, first, others in zip(chains, part.weights, found, strict=True):
-        for link, gradients in zip(chain, [first, *others], strict=True):
-            flat += gradients
-            if link.count > len(gradients):
-                assert link.bias is not None
-                flat.append(torch.zeros_like(link.bias))
-    return part.inputs[0], flat
+            sent[n], outputs[n] = part.inputs[k], passed.inner[k]
+    part = Stage(chains.first, weights, [x]).backward(outputs, sent, factors, learn=learn)
+    _place(learned, chains.first, part.weights)
+    if learn:
+        for n in chains.biases:
+            learned[n] = torch.zeros_like(weights[n])
+    return part.inputs[0], learned
+
+
+def _place(learned: list[Tensor | None], layout: Layout, gradients: Sequence[Tensor]) -> None:
+    for n, gradient in zip(layout.owned, gradients, strict=False):  # there may be none
+        learned[n] = gradient
 
 
 class _Convolve(torch.autograd.Function):
     """The results, their means and variances, and those before the second links."""
 
     @staticmethod
-    def forward(
-        ctx: Any, chains: Sequence[tuple[Link, ...]], folds: Sequence[Fold], x: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, chains: Chains, folds: Sequence[Fold], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         x = x.contiguous(memory_format=torch.channels_last)
         passed = through(chains, weights, x)
         ctx.save_for_backward(x, *weights, *passed.inner, *passed.results)
@@ -162,38 +192,6 @@ class _Convolve(torch.autograd.Function):
         passed = ctx.passed._replace(inner=saved[first:second], results=saved[second:])
         sent = [grad.contiguous(memory_format=torch.channels_last) for grad in grads[: len(chains)]]
         like = torch.empty(passed.mean.shape[1], dtype=torch.float64)
-        factors: Any = [tuple(part.numpy() for part in fold.factors(like)) for fold in ctx.folds]
+        factors: Any = np.array([[part.numpy() for part in fold.factors(like)] for fold in ctx.folds])
         grad_x, flat = back(chains, weights, x, passed, sent, factors)
         return (None, None, grad_x, *flat)
-
-
-def _stacked(factors: Sequence[Factors]) -> Any:
-    return tuple(np.stack(parts) for parts in zip(*factors, strict=True))
-
-
-def _longer(chains: Sequence[tuple[Link, ...]]) -> list[int]:
-    return [n for n, chain in enumerate(chains) if len(chain) == 2]
-
-
-# The convolutions' weights, without biases, by chain and link.
-ByLink = list[list[list[Tensor]]]
-
-
-def _by_link(chains: Sequence[tuple[Link, ...]], weights: Sequence[Tensor]) -> ByLink:
-    found, at = [], 0
-    for chain in chains:
-        by_link = []
-        for link in chain:
-            by_link.append(list(weights[at : at + len(link.modules)]))
-            at += link.count
-        found.append(by_link)
-    return found
-
-
-def _first(chains: Sequence[tuple[Link, ...]], by_link: ByLink, x: Tensor) -> Stage:
-    return Stage([chain[0].geometry for chain in chains], [links[0] for links in by_link], [x] * len(chains))
-
-
-def _second(chains: Sequence[tuple[Link, ...]], by_link: ByLink, inner: Sequence[Tensor], before: Normalized) -> Stage:
-    which = _longer(chains)
-    return Stage([chains[n][1].geometry for n in which], [by_link[n][1] for n in which], inner, before)

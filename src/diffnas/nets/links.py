@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -92,6 +92,8 @@ def links(op: nn.Module, *, affine: bool = False) -> tuple[Link, ...] | None:
     found: list[Link | None] = []
     if len(parts) == 3 and type(parts[0]) is nn.ReLU:
         found = [_convolution(parts[1], parts[2], affine)]
+    elif len(parts) == 4 and type(parts[0]) is nn.ReLU and type(parts[1]) is nn.AvgPool2d:
+        found = [_strided(parts[1], parts[2], parts[3], affine)]
     elif type(op) is FactorizedReduce:
         found = [_halving(op, affine)]
     elif len(parts) <= 2 and all(type(part) is Separable for part in parts):
@@ -160,6 +162,18 @@ def _convolution(conv: nn.Module, norm: nn.Module, affine: bool) -> Link | None:
     kind = POINTWISE if (kernel, stride, padding) == (1, 1, 0) else DENSE
     geometry = Geometry(kind, kernel, stride, padding, dilation)
     return Link(convolve=partial(_rectified, conv), modules=(conv,), norm=norm, geometry=geometry)
+
+
+def _strided(pool: nn.AvgPool2d, conv: nn.Module, norm: nn.Module, affine: bool) -> Link | None:
+    """A 1x1 convolution of every so many pixels."""
+    link = _convolution(conv, norm, affine)
+    stride = pool.stride
+    if link is None or link.geometry.kind != POINTWISE or not isinstance(stride, int):
+        return None
+    if pool.kernel_size != 1 or pool.padding != 0:
+        return None
+    convolve = partial(_rectified, nn.Sequential(pool, conv))
+    return replace(link, convolve=convolve, geometry=Geometry(DENSE, stride=stride))
 
 
 def _rectified(conv: nn.Module, x: Tensor) -> Tensor:

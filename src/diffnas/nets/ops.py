@@ -151,8 +151,13 @@ def relu_conv_norm(
     before: int, channels: int, kernel: int, *, affine: bool, stride: int = 1, bias: bool = False
 ) -> nn.Sequential:
     """ReLU, convolution, batch norm; same resolution, or divided by the stride."""
+    norm = nn.BatchNorm2d(channels, affine=affine)
+    if kernel == 1 and stride > 1:
+        # Pixels first, then the convolution: with fewer than eight channels, the gradient of a strided 1x1 convolution
+        # writes past its memory in oneDNN on machines with AVX2 (oneDNN #6035).
+        return nn.Sequential(nn.ReLU(), nn.AvgPool2d(1, stride), nn.Conv2d(before, channels, 1, bias=bias), norm)
     conv = nn.Conv2d(before, channels, kernel, stride=stride, padding=(kernel - 1) // 2, bias=bias)
-    return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(channels, affine=affine))
+    return nn.Sequential(nn.ReLU(), conv, norm)
 
 
 def _skip(channels: int, stride: int, affine: bool) -> nn.Module:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,13 +19,13 @@ from diffnas.nets.compiled import convolve as compiled
 from diffnas.nets.compiled.buffer import Shape, filled
 from diffnas.nets.compiled.mix import joined
 from diffnas.nets.compiled.vectors import BLOCK, LANES
-from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, Geometry
+from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, Link
 from diffnas.parallel import in_parallel
 
 TOGETHER = 4
 """Pictures that share sums of the weights' gradients, whatever the number of threads."""
 
-_PLACE = threading.local()
+_PLACE, _NOTHING = threading.local(), np.empty(0, np.float32)
 
 
 class Normalized(NamedTuple):
@@ -40,99 +39,117 @@ class Gradients(NamedTuple):
     """What ``backward`` returns.
 
     Attributes:
-        inputs: the gradients for the inputs where these are positive: of the branches' common input one, or one each.
-        weights: for each branch, those for its weights.
+        inputs: the gradients for the inputs where these are positive.
+        weights: those for the weights, in the order of ``Layout.owned``.
         totals: ``(K, C)``: sums of the gradients for the inputs, an array in float64.
         products: ``(K, C)``: those of their products with the input less its mean.
     """
 
     inputs: list[Tensor]
-    weights: list[list[Tensor]]
+    weights: list[Tensor]
     totals: Any
     products: Any
 
 
-class Stage:
-    """The branches and their tensors.
+class Layout:
+    """Branches that are computed together, and where in a list their weights stand.
 
     Args:
-        geometries: what each branch computes; all have one stride, and results of one size.
-        weights: of each branch: the depthwise ``(C, 1, k, k)`` and the 1x1 convolution's ``(D, C, 1, 1)``; the latter
-            alone; the even pixels' and the odd ones'; or ``(D, C, k, k)``. Float32.
-        inputs: a map for each branch, ``(B, C, H, W)``, float32, channels last; the same object where it is shared by
-            all.
+        links: what each branch computes; all have one stride, and results of one size.
+        starts: where in the list the weights of each begin.
+        joint: whether they have one input, or one each.
+    """
+
+    def __init__(self, links: Sequence[Link], starts: Sequence[int], *, joint: bool) -> None:
+        self.geometries = [link.geometry for link in links]
+        self.splits = [link.modules[0].out_channels if link.geometry.kind == PAIRS else 0 for link in links]
+        self.D, self.joint = links[0].channels, joint
+        self.owned = [start + n for link, start in zip(links, starts, strict=True) for n in range(len(link.modules))]
+        self._columns = _columns(links)
+        self._forms: dict[tuple[int, ...], _Form] = {}
+
+    def form(self, size: tuple[int, ...]) -> _Form:
+        """What is known for inputs of a size, ``(B, C, H, W)``."""
+        if size not in self._forms:
+            self._forms[size] = _form(self, size)
+        return self._forms[size]
+
+    def addresses(self, weights: Sequence[Tensor]) -> Any:
+        """Of each branch the addresses of its depthwise weights, the others, and those of the odd pixels, ``(K, 3)``.
+
+        Args:
+            weights: those that the branches own, or tensors of their shapes.
+        """
+        return np.array([0, *(weight.data_ptr() for weight in weights)])[self._columns]
+
+
+class Stage:
+    """Branches with their tensors.
+
+    Args:
+        layout: the branches.
+        weights: a list that has theirs: of each the depthwise ``(C, 1, k, k)`` and the 1x1 convolution's
+            ``(D, C, 1, 1)``; the latter alone; the even pixels' and the odd ones'; or ``(D, C, k, k)``. Float32.
+        inputs: their maps, ``(B, C, H, W)``, float32, channels last: the one, or one each.
         before: the batch norm before the ReLU, if there is one.
     """
 
     def __init__(
-        self,
-        geometries: Sequence[Geometry],
-        weights: Sequence[Sequence[Tensor]],
-        inputs: Sequence[Tensor],
-        before: Normalized | None = None,
+        self, layout: Layout, weights: Sequence[Tensor], inputs: Sequence[Tensor], before: Normalized | None = None
     ) -> None:
-        self.inputs = inputs
-        self.weights = [[weight.contiguous() for weight in branch] for branch in weights]
-        self.joint = all(x is inputs[0] for x in inputs)
-        splits = tuple(
-            branch[0].shape[0] if geometry.kind == PAIRS else 0
-            for geometry, branch in zip(geometries, weights, strict=True)
-        )
-        self.D = weights[0][-1].shape[0] + splits[0]
-        self.form = _form(tuple(geometries), splits, self.joint, tuple(inputs[0].shape), self.D)
+        self.layout, self.inputs = layout, inputs
+        self.weights = [weights[n].contiguous() for n in layout.owned]
+        self.form = layout.form(tuple(inputs[0].shape))
         if before is None:
             self.center, self.rate = self.form.center, self.form.rate
         else:
-            self.center, self.rate = self._filled(before.mean), self._filled(before.rate)
+            self.center, self.rate = _filled(before.mean), _filled(before.rate)
 
     def forward(self) -> tuple[list[Tensor], Any, Any]:
         """The results ``(B, D, H', W')``, and their means and variances: arrays ``(K, D)`` in float64."""
-        shape, K = self.form.shape, len(self.inputs)
-        size = shape.B, self.D, shape.rows, shape.columns
+        shape, K = self.form.shape, len(self.form.table)
+        size = shape.B, shape.D, shape.rows, shape.columns
         results = [torch.empty(size, dtype=torch.float32, memory_format=torch.channels_last) for _ in range(K)]
-        table = self._table()
-        table[:, _Y] = [result.data_ptr() for result in results]
-        means, squares = np.empty((2, K, shape.B, self.D), np.float32)
-        packed = self._depthwise(table, back=False), self._pointwise(table, back=False)
+        table = self._table(results)
+        means, squares = np.empty((2, K, shape.B, shape.D), np.float32)
+        depth, _, point = self._packed(table, back=False)
 
         def work(first: int, last: int) -> None:
             memory = workspace(self.form.scratch)
-            before = self.center, self.rate, *packed
-            compiled.forward(table, shape, *before, means, squares, memory, first, last)
+            compiled.forward(table, shape, self.center, self.rate, depth, point, means, squares, memory, first, last)
 
         in_parallel(work, shape.B)
         return results, *joined(means, squares, shape.rows * shape.columns)
 
     def backward(
-        self, results: Sequence[Tensor], grads: Sequence[Tensor], factors: tuple[Any, Any, Any], *, learn: bool = True
+        self, results: Sequence[Tensor], grads: Sequence[Tensor], factors: Any, *, learn: bool = True
     ) -> Gradients:
         """The gradients for the inputs and the weights.
 
         Args:
             results: what ``forward`` returned.
             grads: what the gradient for each result is made of.
-            factors: scale, slope and shift, arrays ``(K, D)`` each: the gradient for a result is then
-                ``scale * grad + slope * result + shift``.
-            learn: whether those for the weights are wanted; without, they are empty lists.
+            factors: of each branch a scale, a slope and a shift, an array ``(K, 3, D)``: the gradient for a result is
+                then ``scale * grad + slope * result + shift``.
+            learn: whether those for the weights are wanted; without, there are none.
         """
-        shape, K = self.form.shape, len(self.inputs)
-        grad_inputs = [torch.empty_like(x) for x in (self.inputs[:1] if self.joint else self.inputs)]
-        grad_weights = [[torch.empty_like(weight) for weight in branch if learn] for branch in self.weights]
-        table = self._table()
-        table[:, _Y] = [result.data_ptr() for result in results]
+        shape, K = self.form.shape, len(self.form.table)
+        grad_inputs = [torch.empty_like(x) for x in self.inputs]
+        grad_weights = [torch.empty_like(weight) for weight in self.weights if learn]
+        table = self._table(results)
         table[:, _GRAD] = [grad.data_ptr() for grad in grads]
         table[:, _GRAD_X] = [grad.data_ptr() for grad in grad_inputs]
         if learn:
-            table[:, _GRAD_DEPTH:_SPLIT] = self._places(grad_weights)
-        depth, turned = self._depthwise(table, back=False), self._depthwise(table, back=True)
-        point = self._pointwise(table, back=True)
+            table[:, _GRAD_DEPTH:_SPLIT] = self.layout.addresses(grad_weights)
+        depth, turned, point = self._packed(table, back=True)
         groups = (shape.B + TOGETHER - 1) // TOGETHER
-        held = zip(_held(groups * depth.size, groups * point.size), (depth, point), strict=True)
-        sums = [part.reshape(groups, *like.shape) for part, like in held]
-        totals, products = np.zeros((2, K, shape.B, shape.C), np.float32)
-        after_norm = np.zeros((3, K, filled(self.D)), np.float32)
-        for row, factor in zip(after_norm, factors, strict=True):
-            row[:, : self.D] = factor
+        sums = [
+            _held(name, groups * like.size).reshape(groups, *like.shape)
+            for name, like in (("grad_depth", depth), ("grad_point", point))
+        ]
+        totals, products = moments = np.zeros((2, K, shape.B, shape.C), np.float32)
+        after_norm = np.zeros((3, K, filled(shape.D)), np.float32)
+        after_norm[:, :, : shape.D] = factors.transpose(1, 0, 2)
         before: Any = self.center, self.rate, depth, turned, point, *after_norm
 
         def work(first: int, last: int) -> None:
@@ -142,32 +159,29 @@ class Stage:
         in_parallel(work, groups)
         if learn:
             branches.collect(table, shape, *sums)
-        total, product = (part.sum(1, dtype=np.float64) for part in (totals, products))
-        return Gradients(grad_inputs, grad_weights, total, product)
+        return Gradients(grad_inputs, grad_weights, *moments.sum(2, dtype=np.float64))
 
-    def _table(self) -> Any:
+    def _table(self, results: Sequence[Tensor]) -> Any:
         table = self.form.table.copy()
         table[:, _X] = [x.data_ptr() for x in self.inputs]
-        table[:, _DEPTH:_Y] = self._places(self.weights)
+        table[:, _DEPTH:_Y] = self.layout.addresses(self.weights)
+        table[:, _Y] = [result.data_ptr() for result in results]
         return table
 
-    def _places(self, weights: Sequence[Sequence[Tensor]]) -> list[tuple[int, int, int]]:
-        return [_addresses(int(kind), branch) for kind, branch in zip(self.form.table[:, 0], weights, strict=True)]
+    def _packed(self, table: Any, *, back: bool) -> tuple[Any, Any, Any]:
+        """The weights as the kernels read them: depthwise, the same turned, which only the way back has, and others."""
+        K, full, full_out = len(table), filled(self.form.shape.C), filled(self.form.shape.D)
+        depth = np.empty((K, self.form.taps * full), np.float32)
+        turned = np.empty_like(depth) if back else depth
+        point = np.empty((K, self.form.widest * full * full_out), np.float32)
+        branches.pack(table, self.form.shape, depth, turned, point, back)
+        return depth, turned, point
 
-    def _depthwise(self, table: Any, *, back: bool) -> Any:
-        packed = np.empty((len(table), self.form.taps * filled(self.form.shape.C)), np.float32)
-        branches.pack_depthwise(table, self.form.shape, packed, back)
-        return packed
 
-    def _pointwise(self, table: Any, *, back: bool) -> Any:
-        packed = np.empty((len(table), self.form.widest * filled(self.form.shape.C) * filled(self.D)), np.float32)
-        branches.pack_pointwise(table, self.form.shape, packed, back)
-        return packed
-
-    def _filled(self, rows: Any) -> Any:
-        wide = np.zeros((len(rows), filled(rows.shape[1])), np.float32)
-        wide[:, : rows.shape[1]] = rows
-        return wide
+def _filled(rows: Any) -> Any:
+    wide = np.zeros((len(rows), filled(rows.shape[1])), np.float32)
+    wide[:, : rows.shape[1]] = rows
+    return wide
 
 
 # Columns of the table.
@@ -198,20 +212,17 @@ class _Form(NamedTuple):
     rate: Any
 
 
-@lru_cache(maxsize=4096)
-def _form(
-    geometries: tuple[Geometry, ...], splits: tuple[int, ...], joint: bool, size: tuple[int, ...], D: int
-) -> _Form:
-    B, C, H, W = size
+def _form(layout: Layout, size: tuple[int, ...]) -> _Form:
+    (B, C, H, W), geometries = size, layout.geometries
     rows, columns, stride = geometries[0].size(H), geometries[0].size(W), geometries[0].stride
     assert all((each.stride, each.size(H), each.size(W)) == (stride, rows, columns) for each in geometries)
     margin = max(geometry.margin for geometry in geometries)
-    shape = Shape(B, H, W, C, rows, columns, D, margin, max(W, columns) + 2 * margin + BLOCK)
+    shape = Shape(B, H, W, C, rows, columns, layout.D, margin, max(W, columns) + 2 * margin + BLOCK)
     table = np.zeros((len(geometries), len(branches.Branch._fields)), np.int64)
     for k, geometry in enumerate(geometries):
-        fresh = k == 0 or not joint
+        fresh = k == 0 or not layout.joint
         table[k, :_X] = (*geometry, fresh)
-    table[:, _SPLIT] = splits
+    table[:, _SPLIT] = layout.splits
     full = np.zeros((len(geometries), filled(C)), np.float32)
     return _Form(
         shape=shape,
@@ -224,31 +235,29 @@ def _form(
     )
 
 
-def _addresses(kind: int, weights: Sequence[Tensor]) -> tuple[int, int, int]:
-    """Where the depthwise weights, the others, and those of the odd pixels are."""
-    places = [weight.data_ptr() for weight in weights]
-    if kind == DEPTHWISE:
-        return places[0], places[1], 0
-    return 0, places[0], places[1] if kind == PAIRS else 0
+def _columns(links: Sequence[Link]) -> Any:
+    """For each branch, which of the owned weights are depthwise, which are the others, and which the odd pixels'.
+
+    They are counted from 1; 0 stands for none. ``(K, 3)``.
+    """
+    table, count = np.zeros((len(links), 3), np.intp), 0
+    for row, link in zip(table, links, strict=True):
+        first = 0 if link.geometry.kind == DEPTHWISE else 1
+        row[first : first + len(link.modules)] = range(count + 1, count + 1 + len(link.modules))
+        count += len(link.modules)
+    return table
 
 
 def workspace(size: int) -> Any:
-    """Numbers to work in, from an address that is a multiple of 64: this thread's own, which keeps them."""
-    (memory,) = _held(size)
-    return memory
+    """Numbers to work in, from an address that is a multiple of a vector: this thread's own, which keeps them."""
+    return _held("workspace", size)
 
 
-def _held(*sizes: int) -> list[Any]:
-    """Arrays of this thread, which keeps them for the next call: fresh memory takes longer to get than to use."""
-    filled_sizes = [filled(size) for size in sizes]
-    name, needed = f"arrays_{len(sizes)}", sum(filled_sizes) + LANES
-    memory = getattr(_PLACE, name, np.empty(0, np.float32))
-    if len(memory) < needed:
-        memory = np.empty(needed, np.float32)
+def _held(name: str, size: int) -> Any:
+    """An array of this thread, which keeps it for the next call: fresh memory takes longer to get than to use."""
+    memory = getattr(_PLACE, name, _NOTHING)
+    if len(memory) < size:
+        memory = np.empty(size + LANES, np.float32)
+        memory = memory[-memory.ctypes.data // 4 % LANES :]
         setattr(_PLACE, name, memory)
-    at = -memory.ctypes.data // 4 % LANES
-    arrays = []
-    for size, taken in zip(sizes, filled_sizes, strict=True):
-        arrays.append(memory[at : at + size])
-        at += taken
-    return arrays
+    return memory[:size]

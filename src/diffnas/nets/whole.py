@@ -18,12 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from diffnas.nets import chains as chain_steps
 from diffnas.nets import pools as pool_steps
 from diffnas.nets.cell_plan import ChainGroup, Plan, PoolGroup
-from diffnas.nets.chains import EPS, Passed
+from diffnas.nets.chains import EPS, Chains, Passed, back, through
 from diffnas.nets.fused import channels_last, check_pixels
-from diffnas.nets.links import Link
 from diffnas.nets.sums import addresses, combine, reduce
 from diffnas.space import CellGraph
 
@@ -66,12 +64,12 @@ class _Call:
         if normed:
             self.mean[slots], self.rate[slots] = mean, 1 / np.sqrt(variance + EPS)
 
-    def convolved(self, links: Sequence[tuple[Link, ...]], weights: Sequence[Tensor], x: Tensor) -> Passed:
-        passed = chain_steps.through(links, weights, x)
+    def convolved(self, chains: Chains, weights: Sequence[Tensor], x: Tensor) -> Passed:
+        passed = through(chains, weights, x)
         if passed.inner:
             pixels = passed.inner[0].numel() // passed.inner[0].shape[1]
             unbiased = passed.inner_variance * (pixels / max(pixels - 1, 1))
-            norms = [chain[0].norm for chain in links if len(chain) == 2]
+            norms = [chains.links[n][0].norm for n in chains.longer]
             self.inner += list(zip(norms, passed.before.mean, unbiased, strict=True))
         self.passed.append(passed._replace(results=[], inner=[]))
         return passed
@@ -109,13 +107,13 @@ class _Cell(torch.autograd.Function):
         for node, (x, step) in enumerate(zip(sources, plan.prepare, strict=True)):
             slots[node] = x
             if step is not None:
-                links, slot, which = step
-                passed = call.convolved([links], weights[which], x)
-                check_pixels(passed.results[0])
-                call.measured([slot], passed.mean, passed.variance, passed.results[0])
-                slots[slot] = passed.results[0]
+                passed = call.convolved(step.chains, weights[step.weights], x)
+                (result,), (slot,) = passed.results, step.slots
+                check_pixels(result)
+                call.measured([slot], passed.mean, passed.variance, result)
+                slots[slot] = result
                 inner += passed.inner
-                slots[node] = _mixed([slots[slot]], call.mean[[slot]], call.rate[[slot]])
+                slots[node] = _mixed([result], call.mean[[slot]], call.rate[[slot]])
         for node, steps in enumerate(plan.nodes):
             if node >= len(inputs) and steps.slots:
                 taken = [slots[slot] for slot in steps.slots]
@@ -125,7 +123,7 @@ class _Cell(torch.autograd.Function):
                 scale = call.mix[rows, columns][:, None] * call.rate[steps.slots]
                 slots[node] = _mixed(taken, call.mean[steps.slots], scale)
             for group in steps.chains:
-                passed = call.convolved(group.links, weights[group.weights], slots[node])
+                passed = call.convolved(group.chains, weights[group.weights], slots[node])
                 call.measured(group.slots, passed.mean, passed.variance, passed.results[0])
                 inner += passed.inner
                 for slot, result in zip(group.slots, passed.results, strict=True):
@@ -224,7 +222,7 @@ class _Back:
         ones = np.ones(self.plan.channels)
         sent = [(self.grads[node], ones)] if node in self.grads else []
         sent += [(self._pooled(node, pools), ones) for pools in steps.pools]
-        sent += [(self._convolved(node, group), ones) for group in reversed(steps.chains)]
+        sent += [(self._convolved(self.slots[node], group), ones) for group in reversed(steps.chains)]
         sent += [(self.grads[target], self.scale[node, target]) for target in sorted(steps.skips)]
         if len(sent) == 1 and sent[0][1] is ones:
             self.grads[node] = sent[0][0]
@@ -244,38 +242,23 @@ class _Back:
             grads.append(_mixed(sent, 0, factors, self.shift[slot]))
         return pool_steps.back(pools.kinds, pools.stride, self.slots[node], grads)
 
-    def _convolved(self, node: int, group: ChainGroup) -> Tensor:
-        sent = [self.grads[target] for target in group.targets]
-        pairs = zip(group.slots, group.targets, strict=True)
-        factors = [(self.scale[slot, target], self.slope[slot], self.shift[slot]) for slot, target in pairs]
-        return self._chained(self.slots[node], group.links, group.slots, group.weights, sent, factors)
-
-    def prepared(self, node: int, x: Tensor, step: tuple[tuple[Link, ...], int, slice] | None) -> Tensor:
+    def prepared(self, node: int, x: Tensor, step: ChainGroup | None) -> Tensor:
         """The gradient of what an input node was made of."""
         if step is None:
             return self.grads[node]
-        links, slot, which = step
         one, normed = np.ones((1, 1)), np.ones(1, np.bool_)
-        self._settled(node, [self.slots[slot]], [slot], one, normed)
-        factors = self.scale[slot, node], self.slope[slot], self.shift[slot]
-        return self._chained(x, [links], [slot], which, [self.grads[node]], [factors])
+        self._settled(node, [self.slots[step.slots[0]]], step.slots, one, normed)
+        return self._convolved(x, step)
 
-    def _chained(
-        self,
-        x: Tensor,
-        links: list[tuple[Link, ...]],
-        slots: list[int],
-        which: slice,
-        sent: list[Tensor],
-        factors: list[chain_steps.Factors],
-    ) -> Tensor:
+    def _convolved(self, x: Tensor, group: ChainGroup) -> Tensor:
         passed = self.passed.pop()
         inner = [self.inner.pop() for _ in passed.before.mean][::-1]
-        passed = passed._replace(results=[self.slots[slot] for slot in slots], inner=inner)
-        weights = self.weights[which]
-        grad, learned = chain_steps.back(links, weights, x, passed, sent, factors, learn=self.learn)
-        if self.learn:
-            self.grad_weights[which] = learned
+        passed = passed._replace(results=[self.slots[slot] for slot in group.slots], inner=inner)
+        sent = [self.grads[target] for target in group.targets]
+        pairs = zip(group.slots, group.targets, strict=True)
+        factors = np.array([(self.scale[slot, target], self.slope[slot], self.shift[slot]) for slot, target in pairs])
+        weights = self.weights[group.weights]
+        grad, self.grad_weights[group.weights] = back(group.chains, weights, x, passed, sent, factors, learn=self.learn)
         return grad
 
 

@@ -42,43 +42,36 @@ def branch_at(table: Table, k: int) -> Branch:
 
 
 @compiled
-def pack_depthwise(table: Table, shape: Shape, out: Floats, back: bool) -> None:
-    """Lay the depthwise weights of all branches out as the inner loops read them: ``(K, taps * full)``, written.
+def pack(table: Table, shape: Shape, depth: Floats, turned: Floats, point: Floats, back: bool) -> None:
+    """Lay the weights of all branches out as the inner loops read them.
 
     Args:
         table: a :class:`Branch` a row.
         shape: the sizes.
-        out: where to.
-        back: for the gradient of the input, turned by half a turn.
+        depth: ``(K, taps * full)``, written: those of depthwise convolutions.
+        turned: the same turned by half a turn, for the gradient of the input; written on the way back only.
+        point: ``(K, taps * before * after)``, written: the others; on the way back turned by half a turn, in and out
+            changed over.
+        back: whether this is the way back.
     """
-    out[:] = 0
+    C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
+    depth[:] = 0
+    point[:] = 0
+    if back:
+        turned[:] = 0
     for k in range(len(table)):
         branch = branch_at(table, k)
         if branch.kind == DEPTHWISE:
-            _pack_depthwise(branch.depth, out[k], shape.C, branch.kernel**2, back)
-
-
-@compiled
-def pack_pointwise(table: Table, shape: Shape, out: Floats, back: bool) -> None:
-    """Lay the other weights of all branches out likewise: ``(K, taps * before * after)``, written.
-
-    Args:
-        table: a :class:`Branch` a row.
-        shape: the sizes.
-        out: where to.
-        back: for the gradient of the input, turned by half a turn, in and out changed over.
-    """
-    C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
-    out[:] = 0
-    for k in range(len(table)):
-        branch = branch_at(table, k)
+            _pack_depthwise(branch.depth, depth[k], C, branch.kernel**2, False)
+            if back:
+                _pack_depthwise(branch.depth, turned[k], C, branch.kernel**2, True)
         if branch.kind == PAIRS:
             split = branch.split
-            _pack_dense(branch.point, out[k], C, 0, split, 2 * full, full_out, 0, 1, back)
-            _pack_dense(branch.odd, out[k], C, split, D - split, 2 * full, full_out, full, 1, back)
+            _pack_dense(branch.point, point[k], C, 0, split, 2 * full, full_out, 0, 1, back)
+            _pack_dense(branch.odd, point[k], C, split, D - split, 2 * full, full_out, full, 1, back)
         else:
             taps = branch.kernel**2 if branch.kind == DENSE else 1
-            _pack_dense(branch.point, out[k], C, 0, D, full, full_out, 0, taps, back)
+            _pack_dense(branch.point, point[k], C, 0, D, full, full_out, 0, taps, back)
 
 
 @compiled

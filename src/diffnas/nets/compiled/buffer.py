@@ -1,7 +1,8 @@
 """Pictures in memory that stays in the cache, for Numba.
 
-In a buffer the channels are filled up with zeros to a multiple of sixteen. A *margin* of zeros surrounds a picture that
-a kernel slides over, and a row is longer than its pixels by a block, so that the last block of a row may reach past it.
+In a buffer the channels are filled up with zeros to a multiple of ``FILL``. A *margin* of zeros surrounds a picture
+that a kernel slides over, and a row is longer than its pixels by a block, so that the last block of a row may reach
+past it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffnas.nets.compiled.vectors import (
+    BLOCK,
     LANES,
     compiled,
     load,
@@ -23,6 +25,8 @@ from diffnas.nets.compiled.vectors import (
     store_part,
     zeros,
 )
+
+FILL = max(LANES, BLOCK)  # whole vectors, and whole blocks of the weights' gradients
 
 Table = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -44,13 +48,13 @@ class Shape(NamedTuple):
 
 @compiled
 def filled(channels: int) -> int:
-    """So many channels, filled up to a multiple of sixteen."""
-    return (channels + LANES - 1) // LANES * LANES
+    """So many channels, filled up to a multiple of ``FILL``."""
+    return (channels + FILL - 1) // FILL * FILL
 
 
 @compiled
 def clear(address: int, count: int) -> None:
-    """Write zeros, a multiple of sixteen of them."""
+    """Write zeros, a multiple of ``LANES`` of them."""
     for at in range(0, count, LANES):
         store(zeros(), address + 4 * at)
 
@@ -59,9 +63,9 @@ def clear(address: int, count: int) -> None:
 def rectify(x: int, center: int, rate: int, out: int, shape: Shape) -> None:
     """Write the positive part of a normalized picture into the middle of a buffer."""
     C, full = shape.C, filled(shape.C)
-    for c in range(0, C, LANES):
-        middle, factor = load(center + 4 * c), load(rate + 4 * c)
-        for h in range(shape.H):
+    for h in range(shape.H):  # row by row, so that memory is read once, from the first pixel to the last
+        for c in range(0, C, LANES):
+            middle, factor = load(center + 4 * c), load(rate + 4 * c)
             start = x + 4 * (h * shape.W * C + c)
             place = out + 4 * (((h + shape.margin) * shape.pitch + shape.margin) * full + c)
             for w in range(shape.W):

@@ -4,7 +4,7 @@ A picture is read once into a buffer with zeros around it, normalized and rectif
 computed and nothing leaves the cache but their results. Nothing else is kept for the backward pass, which computes
 the buffer and what the depthwise convolutions made of it again: that takes less time than reading it would.
 
-In buffers the channels are filled up with zeros to a multiple of sixteen. Tensors are passed by their addresses,
+In buffers the channels are filled up with zeros (``buffer.filled``). Tensors are passed by their addresses,
 channels last and without gaps; a *group* is a range of pictures that one thread handles.
 """
 
@@ -177,7 +177,7 @@ def forward(
         point: packed weights.
         means: ``(K, B, D)``: each picture's means.
         squares: ``(K, B, D)``: its sums of squared distances to them.
-        scratch: numbers to work in, ``scratch_size`` of them from an address that is a multiple of 64.
+        scratch: numbers to work in, ``scratch_size`` of them from an address that is a multiple of a vector.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
@@ -226,18 +226,19 @@ def _gradient(grad: int, y: int, scale: int, slope: int, shift: int, out: int, p
 
 @compiled
 def _leave(x: int, center: int, grad: int, out: int, shape: Shape, total: int, product: int) -> None:
-    """Write a picture's gradient where its input is above the center; sum it, and its product with the distance."""
+    """Write a picture's gradient where its input is above the center; add it up, and its product with the distance."""
     C, full = shape.C, filled(shape.C)
-    for c in range(0, C, LANES):
-        middle = load(center + 4 * c)
-        sums, products = zeros(), zeros()
-        for p in range(shape.H * shape.W):
-            above = load_part(x + 4 * (p * C + c), C - c) - middle
-            passed = where_positive(above, load(grad + 4 * (p * full + c)))
-            store_part(passed, out + 4 * (p * C + c), C - c)
-            sums, products = sums + passed, multiply_add(passed, above, products)
-        store_part(sums, total + 4 * c, C - c)
-        store_part(products, product + 4 * c, C - c)
+    for h in range(shape.H):  # row by row, so that memory is read once, from the first pixel to the last
+        for c in range(0, C, LANES):
+            middle = load(center + 4 * c)
+            sums, products = load_part(total + 4 * c, C - c), load_part(product + 4 * c, C - c)
+            for p in range(h * shape.W, (h + 1) * shape.W):
+                above = load_part(x + 4 * (p * C + c), C - c) - middle
+                passed = where_positive(above, load(grad + 4 * (p * full + c)))
+                store_part(passed, out + 4 * (p * C + c), C - c)
+                sums, products = sums + passed, multiply_add(passed, above, products)
+            store_part(sums, total + 4 * c, C - c)
+            store_part(products, product + 4 * c, C - c)
 
 
 @compiled

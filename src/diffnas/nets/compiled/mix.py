@@ -2,7 +2,7 @@
 
 Import this module only where it is used: it needs Numba. Pictures have their channels last and lie without gaps, so a
 picture is one row of numbers, and what is known by channel is repeated along it with a *period*: the least common
-multiple of the channels and the sixteen lanes of a vector. Every picture has its own sums, added up elsewhere in one
+multiple of the channels and the lanes of a vector. Every picture has its own sums, added up elsewhere in one
 order: the number of threads leaves no trace.
 
 Many tensors are passed as one array of their addresses, so that one compiled function serves any number of them.
@@ -58,6 +58,15 @@ def repeated(narrow: Array) -> Array:
 
 
 @compiled
+def _plus(part: Any, x: int, middles: Any, y: int, at: int) -> Any:
+    """A sum and one term more of those that ``_total`` adds up."""
+    value = load(x) - middles
+    if y == ONE:
+        return part + value
+    return multiply_add(value, value if y == ITSELF else load(y + at), part)
+
+
+@compiled
 def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
     """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times ``y``: ONE, ITSELF or an address.
 
@@ -66,17 +75,17 @@ def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
     total, middles = zeros(), load(middle)
     whole = max(0, (count - LANES) // size + 1)
     # In two levels, so that little is rounded.
+    step = 4 * size
     for begin in range(0, whole, RUN):
-        part = zeros()
-        for at in range(4 * begin * size, 4 * min(whole, begin + RUN) * size, 4 * size):
-            value = load(x + at) - middles
-            if y == ONE:
-                part = part + value
-            elif y == ITSELF:
-                part = multiply_add(value, value, part)
-            else:
-                part = multiply_add(value, load(y + at), part)
-        total = total + part
+        at, end = begin * step, min(whole, begin + RUN) * step
+        first, second = zeros(), zeros()  # two, so that one addition need not wait for the other
+        while at + step < end:
+            first = _plus(first, x + at, middles, y, at)
+            second = _plus(second, x + at + step, middles, y, at + step)
+            at += 2 * step
+        if at < end:
+            first = _plus(first, x + at, middles, y, at)
+        total = total + (first + second)
     rest = count - whole * size
     if rest > 0:
         at = 4 * whole * size

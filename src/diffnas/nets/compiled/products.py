@@ -1,6 +1,6 @@
 """Convolutions of pictures in buffers and their weight gradients, out of the inner loops, for Numba.
 
-Weights are packed: the channels of the results stand last. All channels are filled up to a multiple of sixteen.
+Weights are packed: the channels of the results stand last. All channels are filled up (``buffer.filled``).
 """
 
 from __future__ import annotations
@@ -130,15 +130,17 @@ def depthwise_weights(
         if kernel == 3:
             correlate(o, full, a, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 3, 3)
         elif kernel == 5:
-            top = 0
-            while top < 5:
-                place, at = o + 4 * top * 5 * full, a + 4 * top * down
+            for top in range(0, 5, TAPS_DOWN):
+                place, tap = o + 4 * top * 5 * full, a + 4 * top * down
                 if top + TAPS_DOWN <= 5:
-                    correlate(place, full, at, stride * full, x_row, across, down, g, full, grad_row, columns, rows, TAPS_DOWN, 5)
-                    top += TAPS_DOWN
+                    correlate(
+                        place, full, tap, stride * full, x_row, across, down, g, full, grad_row, columns, rows,
+                        TAPS_DOWN, 5,
+                    )  # fmt: skip
                 else:
-                    correlate(place, full, at, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 1, 5)
-                    top += 1
+                    correlate(
+                        place, full, tap, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 1, 5
+                    )  # fmt: skip
         else:
             for t in range(kernel * kernel):
                 tap = 4 * (t // kernel * down + t % kernel * across)

@@ -1,9 +1,9 @@
-"""Vectors of sixteen float32 numbers, and the inner loops of convolutions over them, for Numba.
+"""Vectors of float32 numbers, and the inner loops of convolutions over them, for Numba.
 
 Numba's loops are vectorized if LLVM finds out how; the inner loop of a convolution is fast only with its sums in
-registers, which it does not find out. So a value here is a vector, with loads, stores and arithmetic, and the three
-inner loops are written as LLVM instructions, unrolled in Python. LLVM cuts sixteen lanes into what the machine has:
-one register of AVX-512, two of AVX2, four of NEON. Addresses are integers, in bytes; everything else counts numbers.
+registers, which it does not find out. So a value here is a vector that fills a register of the machine, with loads,
+stores and arithmetic, and the inner loops are written as LLVM instructions, unrolled in Python as far as the machine
+has registers. Addresses are integers, in bytes; everything else counts numbers.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ from numba.core.datamodel import models
 from numba.extending import intrinsic, overload, register_model
 
 _FEATURES = binding.get_host_cpu_features()
-# A vector is a register: of AVX-512, of AVX, or of the 128 bits that every other machine has.
-LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4
-# AVX without 512 bits has sixteen registers, the others have thirty-two.
-MANY = bool(_FEATURES.get("avx512f") or _FEATURES.get("neon"))
+LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4  # numbers in a register
+_MANY = bool(_FEATURES.get("avx512f") or _FEATURES.get("neon"))  # thirty-two registers, not sixteen
 BLOCK = 8  # pixels whose sums are in registers at once: two multiply-adds a cycle, each four cycles long
-TALL = 8 if MANY else 4  # pixels whose sums are, two vectors side by side: half the loads
-TAPS_DOWN = 5 if MANY else 2  # rows of five taps whose sums are
+TALL = 8 if _MANY else 4  # pixels whose sums are, two vectors side by side: half the loads
+TAPS_DOWN = 5 if _MANY else 2  # rows of five taps whose sums are; the last of the five is then by itself
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -57,7 +55,7 @@ def compiled(function: Function) -> Function:
 
 
 class Vector(types.Type):
-    """Sixteen float32 numbers."""
+    """As many float32 numbers as a register has."""
 
     def __init__(self) -> None:
         super().__init__(name="Vector")
@@ -117,19 +115,19 @@ def _is_whole(b: Any, count: Any) -> Any:
 
 @_instruction
 def zeros(typing_context: Any) -> Any:
-    """Sixteen zeros."""
+    """Zeros."""
     return _vector(), lambda context, b, signature, arguments: ir.Constant(_VECTOR, None)
 
 
 @_instruction
 def load(typing_context: Any, address: Any) -> Any:
-    """The sixteen numbers at an address."""
+    """The numbers at an address."""
     return _vector(types.int64), lambda context, b, signature, arguments: _read(b, arguments[0], _constant(0))
 
 
 @_instruction
 def load_part(typing_context: Any, address: Any, count: Any) -> Any:
-    """The ``count`` numbers at an address, all sixteen if it is larger; zeros after them, and nothing read there."""
+    """The ``count`` numbers at an address, all lanes if it is larger; zeros after them, and nothing read there."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         address, count = arguments
@@ -153,7 +151,7 @@ def load_part(typing_context: Any, address: Any, count: Any) -> Any:
 
 @_instruction
 def store(typing_context: Any, value: Any, address: Any) -> Any:
-    """Write sixteen numbers."""
+    """Write a vector."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         _write(b, arguments[0], arguments[1], _constant(0))
@@ -164,7 +162,7 @@ def store(typing_context: Any, value: Any, address: Any) -> Any:
 
 @_instruction
 def store_part(typing_context: Any, value: Any, address: Any, count: Any) -> Any:
-    """Write the first ``count`` numbers of a vector, all sixteen if it is larger."""
+    """Write the first ``count`` numbers of a vector, all of it if it is larger."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         value, address, count = arguments
@@ -184,7 +182,7 @@ def store_part(typing_context: Any, value: Any, address: Any, count: Any) -> Any
 
 @_instruction
 def splat(typing_context: Any, number: Any) -> Any:
-    """Sixteen times one number."""
+    """One number in every lane."""
     return _vector(types.float32), lambda context, b, signature, arguments: _splat(b, arguments[0])
 
 
@@ -308,7 +306,7 @@ def slide(
     typing_context: Any, out: Any, out_step: Any, start: Any, start_step: Any, x: Any, x_step: Any, x_row: Any,
     w: Any, w_step: Any, kernel: Any, dilation: Any, stride: Any,
 ) -> Any:  # fmt: skip
-    """Eight neighboring pixels of a depthwise convolution, sixteen channels of each.
+    """Eight neighboring pixels of a depthwise convolution, a vector of channels of each.
 
     ``out[p] = start[p] + sum over i, j < kernel of w[i, j] * x[i * dilation, p * stride + j * dilation]``; kernel,
     dilation and stride are known when it is compiled, and a pixel of x is read once for each row of the kernel.
@@ -345,10 +343,10 @@ def sweep(
     P = pixels.literal_value
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        out, out_step, start, start_step, x, x_step, x_tap, x_tap_row, w, w_tap, w_tap_row, taps, taps_down, _ = arguments
+        out, out_step, start, start_step, x, x_step, x_tap, x_tap_row, w, w_tap, w_tap_row, taps, down, _ = arguments
         steps = [_constant(p) for p in range(P)]
         sums = [_in_register(b, _read(b, start, b.mul(start_step, step))) for step in steps]
-        with _loop(b, taps_down) as outer:
+        with _loop(b, down) as outer:
             x_start, w_start = b.mul(outer.index, x_tap_row), b.mul(outer.index, w_tap_row)
             with _loop(b, taps) as inner:
                 x_at, w_at = b.add(x_start, b.mul(inner.index, x_tap)), b.add(w_start, b.mul(inner.index, w_tap))
@@ -368,7 +366,7 @@ def correlate(
     typing_context: Any, out: Any, out_step: Any, x: Any, x_step: Any, x_row: Any, x_tap: Any, x_tap_row: Any,
     grad: Any, grad_step: Any, grad_row: Any, columns: Any, rows: Any, taps_down: Any, taps: Any,
 ) -> Any:  # fmt: skip
-    """The weight gradient of a depthwise convolution, sixteen channels of it, added to what is in ``out``.
+    """The weight gradient of a depthwise convolution, a vector of channels of it, added to what is in ``out``.
 
     ``out[i, j] += sum over r < rows, c < columns of x[r, c, tap i, j] * grad[r, c]`` for ``taps_down`` rows of
     ``taps`` taps, known when it is compiled.
