@@ -24,6 +24,7 @@ from diffnas.components.changes import FADING, Changes
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.level import Level
 from diffnas.components.perturbation import perturbation
+from diffnas.components.replacement import replacement
 from diffnas.lookup import lookup
 from diffnas.method import (
     annealed,
@@ -75,6 +76,7 @@ METHODS: dict[str, Method] = {
     "darts-minus": supernets.darts_minus,
     "pc-darts": supernets.pc_darts,
     "p-darts": progressive.p_darts,
+    "prune-and-replace": progressive.prune_and_replace,
     "gaea-pc-darts": supernets.gaea_pc_darts,
     "single-level-sigmoid": sigmoid.single_level_sigmoid,
 }
@@ -202,6 +204,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
     "stages": {
         "one": lambda: stages.one,
         "progressive": _progressive,
+        "replacement": lambda: replacement,
         "perturbation": _whole(_option(perturbation, "every")),
         "perturbation-loss": _whole(_option(partial(perturbation, criterion="loss"), "every")),
     },
