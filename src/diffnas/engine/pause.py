@@ -93,7 +93,7 @@ class SearchPause:
         course, state = self.course, self.course.state
         with fixed_random(seeds.derive(course.settings.seed, "replaced", state.epoch)):
             state.replace_(keep.to(course.fabric.device), parents)
-        course.adopt()
+        course.look_again()
 
     def renew_alpha(self) -> None:
         """Alpha begins anew."""
