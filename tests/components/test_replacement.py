@@ -206,7 +206,7 @@ def test_the_first_pool_is_that_of_the_paper_where_it_is_offered_and_else_all_bu
 
 
 def test_a_space_in_which_nothing_can_be_replaced_is_refused():
-    with pytest.raises(ValueError, match="'s2' no edge offers an operation and a small change.*prune-and-replace-dl"):
+    with pytest.raises(ValueError, match=r"'s2' no edge offers an operation and a small change.*prune-and-replace-dl"):
         cycles(s2, 100)
 
 

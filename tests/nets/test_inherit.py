@@ -34,7 +34,9 @@ def pictures(positive: bool = False) -> torch.Tensor:
     return x.abs() if positive else x
 
 
-LARGER = [(op, other) for op in CONVOLUTIONS for other in changed(op) if CONVOLUTIONS[other].kernel > CONVOLUTIONS[op].kernel]
+LARGER = [
+    (op, other) for op in CONVOLUTIONS for other in changed(op) if CONVOLUTIONS[other].kernel > CONVOLUTIONS[op].kernel
+]
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -62,7 +64,9 @@ def test_a_dense_kernel_is_padded_too_and_its_bias_goes_along():
     assert torch.equal(one[1].bias, other[1].bias)
 
 
-@pytest.mark.parametrize(("child", "parent"), [("dil_conv_5x5", "sep_conv_5x5_layers1"), ("sep_conv_3x3", "dil_conv_3x3_layers2")])
+@pytest.mark.parametrize(
+    ("child", "parent"), [("dil_conv_5x5", "sep_conv_5x5_layers1"), ("sep_conv_3x3", "dil_conv_3x3_layers2")]
+)
 def test_a_dilation_keeps_the_weights(child, parent):
     one, other = pair(child, parent)
     for (name, weight), (same, known) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
@@ -70,7 +74,9 @@ def test_a_dilation_keeps_the_weights(child, parent):
         assert torch.equal(weight, known)
 
 
-@pytest.mark.parametrize(("child", "parent"), [("sep_conv_5x5", "sep_conv_5x5_layers1"), ("dil_conv_3x3_layers2", "dil_conv_3x3")])
+@pytest.mark.parametrize(
+    ("child", "parent"), [("sep_conv_5x5", "sep_conv_5x5_layers1"), ("dil_conv_3x3_layers2", "dil_conv_3x3")]
+)
 def test_a_new_layer_passes_on_what_is_positive(child, parent):
     one, other = pair(child, parent)
     first, last = one

@@ -1,8 +1,9 @@
 """Stages: a search in parts, each with epochs and settings of its own, and what happens while nothing moves.
 
-Most methods have one stage. Where a method has several, a stage may begin with another supernet (P-DARTS), with other
-operations in it (Prune and Replace NAS), and decide something before each of its epochs (the selection of DARTS+PT). What it does is told in the verbs of a
-``Pause``, as a level is told in those of a ``Step``. The engine supplies the pause.
+Most methods have one stage. Where a method has several, a stage may begin with another supernet (P-DARTS) or with other
+operations in it (Prune and Replace NAS), and decide something before each of its epochs (the selection of DARTS+PT).
+What it does is told in the verbs of a ``Pause``, as a level is told in those of a ``Step``. The engine supplies the
+pause.
 
 Epochs count on through the stages in the trace; learning rates, warm-ups and schedules begin anew with each. A
 checkpoint holds which stage runs, so a search that is killed goes on within it; what a pause does follows from the

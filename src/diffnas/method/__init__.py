@@ -7,7 +7,7 @@ Compose your own with ``dataclasses.replace``::
 
 from diffnas.method.annealed import asap
 from diffnas.method.dense import darts, single_level
-from diffnas.method.drawn import gdas
+from diffnas.method.drawn import gdas, gdas_released
 from diffnas.method.entmax import (
     entmax2,
     entmax2_single,
@@ -65,6 +65,7 @@ __all__ = [
     "gates_path",
     "gates_single",
     "gdas",
+    "gdas_released",
     "gold_nas",
     "milenas",
     "milenas_2nd",

@@ -63,6 +63,7 @@ METHODS: dict[str, Method] = {
     "milenas": gradients.milenas,
     "milenas-2nd": gradients.milenas_2nd,
     "gdas": drawn.gdas,
+    "gdas-released": drawn.gdas_released,
     "asap": annealed.asap,
     "gold-nas": sigmoid.gold_nas,
     "gaea": geometric.gaea,
@@ -175,6 +176,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "auxiliary-skip-cosine": _auxiliary(partial(schedule.cosine, start=1.0, stop=0.0)),
         "auxiliary-skip-late-cosine": _auxiliary(partial(schedule.late_cosine, start=1.0, stop=0.0)),
         "auxiliary-skip-constant": lambda weight=1.0: {"auxiliary": weight},
+        "drawn-only": lambda: {"drawn": True},
         "skip-dropout": lambda rate=0.3: {"dropout": rate},
         "skip-dropout-rekindled": lambda *rates: {
             "dropout": partial(schedule.rekindled, starts=rates or (0.0, 0.4, 0.7))

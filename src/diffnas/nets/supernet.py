@@ -92,13 +92,23 @@ class MixedEdge(nn.Module):
         if beside in before:
             self.ops[beside] = before[beside]
 
-    def forward(self, x: Tensor, mix: tuple[Tensor, ...]) -> Value:
-        """The weighted sum of the operations, ``(B, C, H, W)``; ``mix`` holds a scalar for each column."""
+    def forward(self, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool] | None = None) -> Value:
+        """The weighted sum of the operations, ``(B, C, H, W)``; ``mix`` holds a scalar for each column.
+
+        ``runs`` says which operations run, if not all do: the weights of the others are added to the sum.
+        """
+        if runs is not None:
+            return self._drawn(x, mix, runs)
         out: Value = None
         for column, op in self.ops.items():
             term = op(x) * mix[int(column)]
             out = term if out is None else out + term
         return out
+
+    def _drawn(self, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool]) -> Tensor:
+        ran = [op(x) * mix[int(column)] for column, op in self.ops.items() if runs[int(column)]]
+        out = sum(ran[1:], ran[0]) if ran else x.new_zeros(x[:, :, :: self.stride, :: self.stride].shape)
+        return out + sum(weight for weight, does in zip(mix, runs, strict=True) if not does)
 
 
 class MixedCell(nn.Module):
@@ -122,7 +132,7 @@ class MixedCell(nn.Module):
     ) -> None:
         super().__init__()
         self.graph = graph
-        self.share = changes.share
+        self.share, self.drawn = changes.share, changes.drawn
         self.reduces = cell.reduces
         self.channels = cell.channels
         self.schedule: batched.CellSchedule | None = None
@@ -153,11 +163,12 @@ class MixedCell(nn.Module):
         values: list[Value] = [prepare(source) for prepare, source in zip(self.inputs, sources, strict=True)]
         seen = [passing.split(node, value) for node, value in enumerate(values)]
         rows = [row.unbind() for row in mix.unbind()]
+        runs = (mix != 0).tolist() if self.drawn else [None] * len(rows)
         for node in range(self.graph.inputs, self.graph.nodes):
             total: Value = None
             for row in self.graph.incoming(node):
                 value = seen[self.graph.edges[row].source]
-                term = None if value is None else self.edges[row](value, rows[row])
+                term = None if value is None else self.edges[row](value, rows[row], runs[row])
                 if term is not None:
                     total = term if total is None else total + term
             values.append(passing.join(node, total))
@@ -243,6 +254,9 @@ class Supernet(nn.Module):
                 f"one in {changes.share} of {channels} channels is no whole number; take a multiple of "
                 f"{changes.share} as channels, or another share (--supernet partial-channels:2)."
             )
+        if changes.drawn and forward_by == "batched":
+            raise ValueError("operations that are drawn run one by one. Say --forward-by auto or plain.")
+        self.drawn = changes.drawn
         self.columns = len(space.ops) + (changes.auxiliary is not None) + (changes.share > 1)
         widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
         self.plan = plan(space.skeleton, widths, channels, space.depth if depth is None else depth, stem)
@@ -269,6 +283,7 @@ class Supernet(nn.Module):
         batch = (
             batched.applies(x) if self.forward_by == "batched" else self.forward_by == "auto" and batched.is_faster(x)
         )
+        batch = batch and not self.drawn
         if batch:
             x = x.contiguous(memory_format=torch.channels_last)
         older, newer = self.stem(x)
