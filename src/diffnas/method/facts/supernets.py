@@ -166,6 +166,7 @@ alpha is drawn anew each cycle, and stands still for its first third
         "can come back, changed from a survivor. On NAS-Bench-201 that is one of two convolutions.",
         "Its third space, UR, stacks layers without end, which no fixed set of operations can hold: it is not here.",
         "A search of fewer than 9 epochs leaves out the first cycles; with 4 or fewer nothing is replaced.",
+        "What a search will cost is told of its first pool; later ones have more operations, and larger ones.",
     ),
 )
 
