@@ -48,9 +48,9 @@ class MixedEdge(nn.Module):
     ) -> None:
         super().__init__()
         self.space, self.channels, self.stride, self.changes = space, channels, stride, changes
-        self.columns = {op: str(space.ops.index(op)) for op in offered if op != "none"}
+        self.offered = {op: str(space.ops.index(op)) for op in offered if op != "none"}
         self.ops = nn.ModuleDict()
-        for op, column in self.columns.items():
+        for op, column in self.offered.items():
             if among is None or op in among:
                 self.ops[column] = self._build(op)
         if changes.auxiliary is not None:
@@ -69,7 +69,7 @@ class MixedEdge(nn.Module):
             del self.ops[column]
 
     def replace_(self, kept: Sequence[bool], parents: Mapping[int, int], like: Tensor) -> None:
-        """Have exactly what is kept, in the order of always.
+        """Have modules of exactly what is kept, in the order in which the edge offers it.
 
         Args:
             kept: of every column.
@@ -78,7 +78,7 @@ class MixedEdge(nn.Module):
         """
         before, beside = self.ops, str(len(self.space.ops))
         self.ops = nn.ModuleDict()
-        for op, column in self.columns.items():
+        for op, column in self.offered.items():
             if not kept[int(column)]:
                 continue
             parent = parents.get(int(column))
