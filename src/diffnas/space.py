@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from diffnas.convolutions import CONVOLUTIONS, DARTS_LIKE, DEPTH_RESTRICTED, Convolution
+
 Skeleton = Literal["darts", "nas-bench-201"]
 
 # What builds a user's own operation: (channels, stride, affine) -> torch.nn.Module.
@@ -287,7 +289,7 @@ def _darts_like(name: str, normal: Sequence[Any], reduce: Sequence[Any]) -> Sear
         "reduce": dense_cell(inputs=2, nodes=4, ops=reduce),
     }
     offered = {op for cell in cells.values() for names in cell.ops for op in names}
-    order = [*DARTS_OPS, "noise"]
+    order = dict.fromkeys([*DARTS_OPS, "noise", *CONVOLUTIONS])
     return SearchSpace(name=name, cells=cells, ops=tuple(op for op in order if op in offered), in_degree=2)
 
 
@@ -341,7 +343,23 @@ nas_bench_201 = SearchSpace(
 )
 """The NAS-Bench-201 space (Dong & Yang, 2020): one kind of cell, 6 edges, 5 operations, 15,625 cells."""
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (darts, nas_bench_201, s1, s2, s3, s4, gold_nas)}
+
+def _convolving(name: str, convolutions: Sequence[Convolution]) -> SearchSpace:
+    ops = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", *(each.name for each in convolutions))
+    return _darts_like(name, ops, ops)
+
+
+prune_and_replace_dl = _convolving("prune-and-replace-dl", DARTS_LIKE)
+"""DL of Prune and Replace NAS (Laube & Zell, 2019): pools, skip and separable convolutions, 15 operations."""
+
+prune_and_replace_dr = _convolving("prune-and-replace-dr", DEPTH_RESTRICTED)
+"""DR of Laube & Zell (2019): also 1x1 kernels and more channels between two layers, 45 operations. Their third space,
+UR, stacks any number of layers: it is no finite set of operations, and gave the worst cells."""
+
+SPACES: dict[str, SearchSpace] = {
+    space.name: space
+    for space in (darts, nas_bench_201, s1, s2, s3, s4, gold_nas, prune_and_replace_dl, prune_and_replace_dr)
+}
 
 
 def without(space: SearchSpace, op: str) -> SearchSpace:

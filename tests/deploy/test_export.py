@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffnas.convolutions import CONVOLUTIONS
 from diffnas.deploy import FORMATS, Disagreement, export
 from diffnas.deploy.check import check
 from diffnas.deploy.source import OPERATIONS, source
@@ -19,10 +20,11 @@ NB201 = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|avg_poo
 
 
 def every_op() -> Genotype:
-    """Cells in which every operation stands on an edge from an input, and all but one somewhere else too."""
+    """Cells in which every operation stands on an edge from an input, and those of 3x3 pixels somewhere else too."""
     ops = [op for op in OPERATIONS if not op.startswith("nor_")]
+    twice = [op for op in ops if op not in CONVOLUTIONS or CONVOLUTIONS[op].kernel == 3]
     first = [Connection(op, index % 2, 2) for index, op in enumerate(ops)]
-    cell = Cell(inputs=2, nodes=4, connections=(*first, *(Connection(op, 2, 3) for op in ops)), output=(2, 3))
+    cell = Cell(inputs=2, nodes=4, connections=(*first, *(Connection(op, 2, 3) for op in twice)), output=(2, 3))
     return Genotype(skeleton="darts", cells={"normal": cell, "reduce": cell})
 
 

@@ -42,7 +42,13 @@ unlike = SearchSpace(
     ops=("later", "sep_conv_3x3", "skip_connect", "nor_conv_1x1"),
     factories={"later": later},
 )
-SPACES = {space.name: space for space in (darts, nas_bench_201, s1, s4, with_own_op, unlike)}
+FAMILY = ("sep_conv_3x3_width3", "sep_conv_5x5_layers1", "dil_conv_3x3_layers2", "sep_conv_1x1", "skip_connect")
+of_family = SearchSpace(
+    name="of the family",
+    cells={kind: dense_cell(inputs=2, nodes=2, ops=FAMILY) for kind in ("normal", "reduce")},
+    ops=FAMILY,
+)
+SPACES = {space.name: space for space in (darts, nas_bench_201, s1, s4, with_own_op, unlike, of_family)}
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Changed supernets against cells written out by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,11 +9,12 @@ from torch.nn import functional as F
 
 from diffnas.components.changes import Changes, weave
 from diffnas.components.schedule import Moment
+from diffnas.engine.graphed import refuse_graph
 from diffnas.nets.ops import DroppedSkip, FactorizedReduce, drop_skips
 from diffnas.nets.passing import shuffled
 from diffnas.nets.skeleton import plan
 from diffnas.nets.supernet import MixedCell, Supernet
-from diffnas.space import darts, nas_bench_201
+from diffnas.space import NAS_BENCH_201_OPS, darts, dense_cell, nas_bench_201
 
 START = Moment(epoch=0, step=0, epochs=1, steps=1)
 
@@ -150,3 +153,74 @@ def test_channels_that_cannot_be_shared_out_are_refused():
 def test_a_share_is_a_whole_number(share):
     with pytest.raises(ValueError, match="whole number from 1 on"):
         Changes(share=share)
+
+
+def one_drawn(edges: int, column: int) -> Tensor:
+    """Weights of which one an edge is 1, one after the other from ``column`` on, and the rest 0."""
+    return F.one_hot((torch.arange(edges) + column) % 8, 8).double().requires_grad_()
+
+
+@pytest.mark.parametrize("reduces", [False, True], ids=["normal", "reduce"])
+@pytest.mark.parametrize("column", range(8))
+def test_of_drawn_operations_the_others_only_add_their_weights(column: int, reduces: bool):
+    made, _, values, _ = cell(Changes(drawn=True), reduces=reduces)
+    mix = one_drawn(14, column)
+    kept = [prepare.eval() for prepare in made.eval().inputs]
+    torch.manual_seed(1)
+    older, newer = torch.randn(2, 3, 24, 5, 5, dtype=torch.float64)
+    newer = torch.randn(3, 32, 5, 5, dtype=torch.float64) if reduces else newer
+    values = [prepare(x) for prepare, x in zip(kept, (older, newer), strict=True)]
+    for node in range(2, 6):
+        terms = []
+        for row in made.graph.incoming(node):
+            source, drawn = made.graph.edges[row].source, (row + column) % 8
+            stride = 2 if reduces and source < 2 else 1
+            x = values[source]
+            result = made.edges[row].ops[str(drawn)](x) * mix[row, drawn] if drawn else x[:, :, ::stride, ::stride] * 0
+            others = [mix[row, other] for other in range(8) if other != drawn]
+            terms.append(result + torch.stack(others).sum())
+        values.append(torch.stack(terms).sum(0))
+    expected, found = torch.cat(values[2:], dim=1), made(older, newer, mix)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    upstream = torch.randn_like(found)
+    (grad,), (by_hand,) = (torch.autograd.grad((each * upstream).sum(), mix) for each in (found, expected))
+    torch.testing.assert_close(grad, by_hand, rtol=1e-10, atol=1e-10)
+
+
+def test_the_weight_of_what_was_not_drawn_gets_the_sum_of_the_gradient_of_the_map():
+    graph = dense_cell(inputs=1, nodes=1, ops=NAS_BENCH_201_OPS, output="last")
+    space = replace(nas_bench_201, cells={"normal": graph})
+    net = Supernet(space, classes=3, channels=4, depth=3, changes=Changes(drawn=True)).double()
+    made, x = net.cells[0], torch.randn(2, 4, 6, 6, dtype=torch.float64)
+    upstream = torch.randn(2, 4, 6, 6, dtype=torch.float64)
+    mix = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad((made(x, x, mix) * upstream).sum(), mix)
+    summed, drawn = upstream.sum().item(), (upstream * x).sum().item()
+    assert grad[0].tolist() == pytest.approx([summed, drawn, summed, summed, summed])
+
+
+def test_what_was_not_drawn_is_not_trained_at_all():
+    net = Supernet(darts, classes=3, channels=4, depth=3, changes=Changes(drawn=True))
+    mix = torch.cat([one_drawn(14, 4), one_drawn(14, 4)]).float()
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    net(torch.randn(4, 3, 8, 8), mix).sum().backward()
+    seen = 0
+    for index, (made, planned) in enumerate(zip(net.cells, net.plan, strict=True)):
+        start = darts.rows[planned.kind].start
+        for row, edge in enumerate(made.edges):
+            for column, op in edge.ops.items():
+                ran = mix[start + row, int(column)] == 1
+                assert all((weight.grad is not None) == ran for weight in op.parameters())
+                prefix = f"cells.{index}.edges.{row}.ops.{column}."
+                same = [torch.equal(b, before[prefix + name]) for name, b in op.named_buffers()]
+                assert not any(same) if ran else all(same)
+                seen += len(same)
+    assert seen
+
+
+def test_drawn_operations_are_not_taken_together():
+    with pytest.raises(ValueError, match=r"run one by one\. Say --forward-by auto or plain"):
+        Supernet(darts, classes=10, channels=4, depth=3, forward_by="batched", changes=Changes(drawn=True))
+    net = Supernet(darts, classes=10, channels=4, depth=3, changes=Changes(drawn=True))
+    with pytest.raises(ValueError, match="cuda_graph cannot be used: which operations run is drawn in every step"):
+        refuse_graph(net, torch.device("cuda"), "32-true", recompute=False)

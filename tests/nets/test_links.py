@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from diffnas.convolutions import CONVOLUTIONS
 from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, POINTWISE, links, outline
 from diffnas.nets.ops import OPS, build, relu_conv_norm
 
@@ -14,6 +15,8 @@ KINDS = {
     "nor_conv_1x1": [POINTWISE],
     "nor_conv_3x3": [DENSE],
 }
+# Those of the family that DARTS has not.
+KINDS |= {name: [DEPTHWISE] * of.layers for name, of in CONVOLUTIONS.items() if name not in KINDS}
 
 
 @pytest.mark.parametrize("op", OPS)

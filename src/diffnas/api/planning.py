@@ -59,8 +59,10 @@ def plan_search(
         train=train, recipe=recipe, components=components, evaluation=evaluation, device=device, precision=precision
     )
     notes = notes.but(threads=threads_for(threads, notes))
-    chosen_space, notes = _space(space, notes)
     chosen_method, notes = _method(method, notes)
+    if record is None and space is None:
+        notes = notes.but(space=_own_space(chosen_method, notes))
+    chosen_space, notes = _space(space, notes)
     note = note_data(kept.data, data, data_dir, size)
     whole = load_noted(note, data, size, download)
     if record is None and notes.train is None:
@@ -148,6 +150,14 @@ def _space(given: str | SearchSpace | None, notes: Notes) -> tuple[SearchSpace, 
     if name is None:
         raise ValueError("the run was begun with a space made in Python; pass it again to resume.")
     return lookup("space", name, SPACES), notes.but(space=name)
+
+
+def _own_space(method: Method, notes: Notes) -> str | None:
+    """The space that a method is made for, if it has the skeleton that the recipe is sized for."""
+    if method.space is None or notes.space is None:
+        return None
+    own, recipes = (lookup("space", name, SPACES) for name in (method.space, notes.space))
+    return own.name if own.skeleton == recipes.skeleton else None
 
 
 def _method(given: str | Method | None, notes: Notes) -> tuple[Method, Notes]:

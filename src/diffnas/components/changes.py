@@ -28,6 +28,9 @@ class Changes:
             the resolution; the search cannot choose it. None for no such skip. DARTS- (Chu et al., 2021).
         dropout: how much of what a skip connection that keeps the resolution lets through is dropped. None for no
             dropout. P-DARTS (Chen et al., 2019).
+        drawn: only operations with a weight run; the weights of the others, zeros, are added to what the edge passes
+            on. So the gradient of such a weight is the sum of that for the edge, whatever the operation would have
+            computed, and its own weights and batch norms are left as they are. GDAS (Dong & Yang, 2019) as released.
 
     Raises:
         ValueError: for a share that is not a whole number from 1 on.
@@ -36,6 +39,7 @@ class Changes:
     share: int = 1
     auxiliary: float | Schedule | None = None
     dropout: float | Schedule | None = None
+    drawn: bool = False
 
     def __post_init__(self) -> None:
         if self.share < 1 or self.share != int(self.share):

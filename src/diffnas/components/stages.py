@@ -1,8 +1,9 @@
 """Stages: a search in parts, each with epochs and settings of its own, and what happens while nothing moves.
 
-Most methods have one stage. Where a method has several, a stage may begin with another supernet (P-DARTS), and
-decide something before each of its epochs (the selection of DARTS+PT). What it does is told in the verbs of a
-``Pause``, as a level is told in those of a ``Step``. The engine supplies the pause.
+Most methods have one stage. Where a method has several, a stage may begin with another supernet (P-DARTS) or with other
+operations in it (Prune and Replace NAS), and decide something before each of its epochs (the selection of DARTS+PT).
+What it does is told in the verbs of a ``Pause``, as a level is told in those of a ``Step``. The engine supplies the
+pause.
 
 Epochs count on through the stages in the trace; learning rates, warm-ups and schedules begin anew with each. A
 checkpoint holds which stage runs, so a search that is killed goes on within it; what a pause does follows from the
@@ -66,6 +67,21 @@ class Pause(Protocol):
         What was given up earlier may be in ``keep`` again.
         """
 
+    def replace(self, keep: Tensor, parents: Mapping[tuple[int, int], int]) -> None:
+        """Keep exactly what ``keep`` says: operations may go, and others come in.
+
+        The supernet, alpha and the optimizers stay. An operation that comes in begins with weights of its own, or
+        those of its parent.
+
+        Args:
+            keep: ``(edges, ops)``, bool, on the host.
+            parents: for the places (row, column) of new operations, the column of the one on the same edge, still in
+                play or just taken out, that they were made from: see ``diffnas.convolutions.changed``.
+        """
+
+    def renew_alpha(self) -> None:
+        """Alpha and all that moves with it begin anew, and so does their optimizer."""
+
     def renew_weight_optimizer(self) -> None:
         """The optimizer of the weights forgets everything and takes the settings of the stage."""
 
@@ -86,6 +102,8 @@ class Stage:
         settings: what differs from the settings of the search: ``{"depth": 11, "lr": 0.01}``. Sizes of the supernet
             come into force when it is rebuilt, the rest at once.
         deeper: how many times the cells of the search its supernet has, once it is rebuilt; rounded.
+        ops: the operations in play at first, where edges offer them, if the search begins with it or its supernet is
+            rebuilt; None for all.
         enter: what happens before its first epoch.
         before_epoch: what happens before each of its epochs, the first included.
         may_stop: whether the method's stopping rules can end it early. They see the epochs of this stage alone.
@@ -95,6 +113,7 @@ class Stage:
     epochs: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     deeper: float = 1.0
+    ops: tuple[str, ...] | None = None
     enter: Act | None = None
     before_epoch: Act | None = None
     may_stop: bool = True

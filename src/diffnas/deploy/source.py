@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from diffnas.convolutions import CONVOLUTIONS, Convolution
 from diffnas.deploy.check import Run
 from diffnas.genotype import Cell, Genotype
 from diffnas.lookup import lookup
@@ -24,19 +25,27 @@ from diffnas.space import Skeleton
 
 _WIDTH = 120  # of a line
 
+
+def _convolution(of: Convolution) -> str:
+    """What makes a convolution of the family.
+
+    >>> _convolution(CONVOLUTIONS["dil_conv_3x3_layers2_width4"])
+    'sep_conv(channels, 3{step}, dilation=2, width=4)'
+    """
+    if of.dense:
+        return f"relu_conv_norm(channels, channels, {of.kernel}{{step}})"
+    unusual = f", dilation={of.dilation}" if of.dilation > 1 else ""
+    unusual += f", width={of.width}" if of.width > 1 else ""
+    return f"{'Separable' if of.layers == 1 else 'sep_conv'}(channels, {of.kernel}{{step}}{unusual})"
+
+
 # What makes each operation; the names are those of the template. ``{step}`` is the stride unless that is 1.
 OPERATIONS: Mapping[str, str] = {
     "max_pool_3x3": "nn.MaxPool2d(3, {stride}, padding=1)",
     "avg_pool_3x3": "nn.AvgPool2d(3, {stride}, padding=1, count_include_pad=False)",
     "skip_connect": "nn.Identity()",
-    "sep_conv_3x3": "sep_conv(channels, 3{step})",
-    "sep_conv_5x5": "sep_conv(channels, 5{step})",
-    "sep_conv_7x7": "sep_conv(channels, 7{step})",
-    "dil_conv_3x3": "Separable(channels, 3{step}, dilation=2)",
-    "dil_conv_5x5": "Separable(channels, 5{step}, dilation=2)",
     "conv_7x1_1x7": "conv_7x1_1x7(channels{step})",
-    "nor_conv_1x1": "relu_conv_norm(channels, channels, 1{step})",
-    "nor_conv_3x3": "relu_conv_norm(channels, channels, 3{step})",
+    **{name: _convolution(of) for name, of in CONVOLUTIONS.items()},
 }
 _REDUCING_SKIP = "FactorizedReduce(channels, channels)"
 _HELPERS = ("relu_conv_norm", "conv_7x1_1x7", "FactorizedReduce", "Separable", "sep_conv", "ResidualBlock")

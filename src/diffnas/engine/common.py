@@ -209,7 +209,7 @@ def sgd(module: nn.Module, settings: SearchSettings | EvaluateSettings) -> torch
 
     On a CPU that call takes a gradient for one whose strides are the weight's: true of what ``backward`` leaves.
     """
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         module.parameters(),
         lr=settings.lr,
         momentum=settings.momentum,
@@ -217,6 +217,19 @@ def sgd(module: nn.Module, settings: SearchSettings | EvaluateSettings) -> torch
         weight_decay=settings.weight_decay,
         fused=True,
     )
+    begin_momentum(optimizer)
+    return optimizer
+
+
+def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Give every weight that has none yet a momentum of zero, which is what SGD begins with.
+
+    The one call for all weights fails if some that have a gradient have a momentum and others have not.
+    """
+    for group in optimizer.param_groups:
+        for weight in group["params"] if group["momentum"] else ():
+            if weight not in optimizer.state:
+                optimizer.state[weight] = {"momentum_buffer": torch.zeros_like(weight)}
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -176,7 +176,7 @@ def estimate(
     count = len(halves(len(data.train), settings)[0]) if method.level.data == "halves" else len(data.train)
     return Cost(
         edges=len(space.edges),
-        operations=sum(map(sum, space.offered)) if keep is None else int(keep.sum()),
+        operations=int(smallest.state.keep.sum()),
         offered=sum(map(sum, space.offered)),
         parameters=parameter_count(smallest.state.supernet),
         macs=smallest.macs,

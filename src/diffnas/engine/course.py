@@ -90,10 +90,14 @@ class Course:
         self.net: Any = self.fabric.setup_module(supernet, move_to_device=False)
         if self.settings.cuda_graph:
             self.net = Graphed(supernet)
+        self._costs: Tensor | None = None
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Whatever was known of what is in play, it is something else now."""
         self.live = int(self.state.keep.sum())
         self.later = Later()
-        self.macs = 0
-        self._costs: Tensor | None = None
+        self.forget()
 
     @property
     def costs(self) -> Tensor:

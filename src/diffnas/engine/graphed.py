@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from diffnas.nets.auxiliary import AuxiliaryHead
 from diffnas.nets.ops import DroppedSkip, Noise
+from diffnas.nets.supernet import Supernet
 
 Net = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,6 +34,9 @@ def refuse_graph(net: nn.Module, device: torch.device, precision: str, *, recomp
         ),
         "the operation 'noise' draws from a generator that changes": any(
             isinstance(part, Noise) for part in net.modules()
+        ),
+        "which operations run is drawn in every step": any(
+            isinstance(part, Supernet) and part.drawn for part in net.modules()
         ),
         "how much of a skip is dropped changes from epoch to epoch": any(
             isinstance(part, DroppedSkip) for part in net.modules()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -87,6 +87,17 @@ class SearchPause:
         state.become_(state.build(state.stage))
         state.prune_(keep.to(self.course.fabric.device))
         self.course.adopt()
+
+    def replace(self, keep: Tensor, parents: Mapping[tuple[int, int], int]) -> None:
+        """Exactly what ``keep`` says from now on; new operations inherit from their parents."""
+        course, state = self.course, self.course.state
+        with fixed_random(seeds.derive(course.settings.seed, "replaced", state.epoch)):
+            state.replace_(keep.to(course.fabric.device), parents)
+        course.look_again()
+
+    def renew_alpha(self) -> None:
+        """Alpha begins anew."""
+        self.course.state.renew_alpha_()
 
     def renew_weight_optimizer(self) -> None:
         """The optimizer of the weights forgets everything."""

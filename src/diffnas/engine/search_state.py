@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from diffnas.components.stages import Stage
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import seeds
-from diffnas.engine.common import Totals, fixed_random, sgd
+from diffnas.engine.common import Totals, begin_momentum, fixed_random, sgd
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
 from diffnas.nets.supernet import Supernet
@@ -38,6 +38,7 @@ class SearchState:
         beta: what the strengths of edges are made of, ``(nodes, sources)``, float32; None if edges have none.
         weight_optimizer, alpha_optimizer: what moves the weights; alpha and the weighting's parameters.
         build: a state in which everything is as a stage, by its number, has it when it begins anew.
+        draw: the same for alpha and all that moves with it.
         built: the number of the stage that the supernet was built by.
         stage, first: the number of the running stage, and its first epoch.
         epoch, step: the next step to take.
@@ -54,6 +55,7 @@ class SearchState:
     weight_optimizer: torch.optim.Optimizer
     alpha_optimizer: torch.optim.Optimizer
     build: Callable[[int], SearchState]
+    draw: Callable[[int], Architecture]
     built: int = 0
     stage: int = 0
     first: int = 0
@@ -74,6 +76,11 @@ class SearchState:
         names = ("supernet", "alpha", "keep", "weighting", "beta", "weight_optimizer", "alpha_optimizer", "built")
         for name in names:
             setattr(self, name, getattr(other, name))
+
+    def renew_alpha_(self) -> None:
+        """Begin anew, as the running stage draws it, with alpha and all that moves with it."""
+        self.alpha, self.weighting, self.beta, self.alpha_optimizer = self.draw(self.stage)
+        update.forget(self.alpha_optimizer, self.alpha, ~self.movable)
 
     @property
     def arch(self) -> list[Tensor]:
@@ -98,11 +105,27 @@ class SearchState:
     def free_(self, keep: Tensor) -> None:
         """Free the modules and parameters of what was decided against, and all that the optimiser remembers of them."""
         self.supernet.prune_(keep)
-        alive = set(self.supernet.parameters())
+        self._move_what_is_there()
+
+    def replace_(self, keep: Tensor, parents: Mapping[tuple[int, int], int] | None = None) -> None:
+        """Keep exactly what ``keep`` says, whatever was kept before.
+
+        What stays has its weights and what the optimizer remembers of them; the rest is new, and inherits the weights
+        of its parent if it has one: see ``Supernet.replace_``.
+        """
+        self.keep = keep
+        update.forget(self.alpha_optimizer, self.alpha, ~self.movable)
+        self.supernet.replace_(keep, parents or {})
+        self._move_what_is_there()
+
+    def _move_what_is_there(self) -> None:
+        """Have the optimizer of the weights move those of the supernet as it is, and forget all others."""
         (group,) = self.weight_optimizer.param_groups
-        for parameter in [parameter for parameter in group["params"] if parameter not in alive]:
+        alive = list(self.supernet.parameters())
+        for parameter in set(group["params"]) - set(alive):
             self.weight_optimizer.state.pop(parameter, None)
-        group["params"] = [parameter for parameter in group["params"] if parameter in alive]
+        group["params"] = alive
+        begin_momentum(self.weight_optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors and plain data; what was decided against is freed first."""
@@ -125,7 +148,7 @@ class SearchState:
         """Go back to a state that ``state_dict`` gave, of a search with the same space, method and settings."""
         if state["built"] != self.built:
             self.become_(self.build(state["built"]))
-        self.prune_(state["keep"].to(self.keep.device))
+        self.replace_(state["keep"].to(self.keep.device))
         self.supernet.load_state_dict(state["supernet"])
         beta = [] if state["beta"] is None else [state["beta"]]
         for tensor, saved in zip(self.arch, [state["alpha"], *state["weighting"], *beta], strict=True):
@@ -135,6 +158,15 @@ class SearchState:
         for name in _PLACE:
             setattr(self, name, state[name])
         self.train, self.held_out = Totals(state["train"].clone()), Totals(state["held_out"].clone())
+
+
+class Architecture(NamedTuple):
+    """Alpha and all that moves with it; see ``SearchState``."""
+
+    alpha: Tensor
+    weighting: Weighting
+    beta: Tensor | None
+    optimizer: torch.optim.Optimizer
 
 
 def begin(
@@ -148,18 +180,15 @@ def _build(
     data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, device: torch.device, stage: int
 ) -> SearchState:
     """The state as a stage has it if everything begins anew with it."""
-    own = staged(settings, method.stages(space, settings.epochs)[stage], space)
-    # The first stage has the seeds of a search without stages.
-    place = (stage,) if stage else ()
-    with fixed_random(seeds.derive(settings.seed, "weights", *place)):
-        supernet = _supernet(data, space, method, own, device)
+    begun = method.stages(space, settings.epochs)[stage]
+    own = staged(settings, begun, space)
+    with fixed_random(seeds.derive(settings.seed, "weights", *_place(stage))):
+        supernet = _supernet(data, space, method, own, device, begun.ops)
+    draw = partial(_architecture, space, method, settings, device)
+    alpha, weigh, beta, alpha_optimizer = draw(stage)
     keep = torch.tensor(space.offered, device=device)
-    drawn = torch.randn(keep.shape, generator=seeds.generator(settings.seed, "alpha", *place))
-    alpha = (own.alpha_init * drawn).to(device).requires_grad_()
-    beta = None if method.edges is None else _beta(space, own, device, place)
-    weigh = copy.deepcopy(method.weighting)
-    if isinstance(weigh, torch.nn.Module):
-        weigh.to(device)
+    if begun.ops is not None:
+        keep &= torch.tensor([op in begun.ops for op in space.ops], device=device)
     state = SearchState(
         supernet=supernet,
         alpha=alpha,
@@ -167,15 +196,37 @@ def _build(
         weighting=weigh,
         beta=beta,
         weight_optimizer=sgd(supernet, own),
-        alpha_optimizer=_alpha_optimizer(method, own, alpha, beta, weighting.parameters(weigh)),
+        alpha_optimizer=alpha_optimizer,
         build=partial(_build, data, space, method, settings, device),
+        draw=draw,
         built=stage,
     )
-    # What the space does not offer is out of play from the start.
+    # What is not in play from the start.
     update.forget(state.alpha_optimizer, alpha, ~state.movable)
-    if beta is not None:
-        update.forget(state.alpha_optimizer, beta, ~beta.new_tensor(edges.inputs(space)).bool())
     return state
+
+
+def _place(stage: int) -> tuple[int, ...]:
+    # The first stage has the seeds of a search without stages.
+    return (stage,) if stage else ()
+
+
+def _architecture(
+    space: SearchSpace, method: Method, settings: SearchSettings, device: torch.device, stage: int
+) -> Architecture:
+    """Alpha and all that moves with it, as a stage has it if it begins anew with it."""
+    own, place = staged(settings, method.stages(space, settings.epochs)[stage], space), _place(stage)
+    shape = len(space.edges), len(space.ops)
+    drawn = torch.randn(shape, generator=seeds.generator(settings.seed, "alpha", *place))
+    alpha = (own.alpha_init * drawn).to(device).requires_grad_()
+    beta = None if method.edges is None else _beta(space, own, device, place)
+    weigh = copy.deepcopy(method.weighting)
+    if isinstance(weigh, torch.nn.Module):
+        weigh.to(device)
+    optimizer = _alpha_optimizer(method, own, alpha, beta, weighting.parameters(weigh))
+    if beta is not None:
+        update.forget(optimizer, beta, ~beta.new_tensor(edges.inputs(space)).bool())
+    return Architecture(alpha, weigh, beta, optimizer)
 
 
 def _beta(space: SearchSpace, settings: SearchSettings, device: torch.device, place: tuple[int, ...]) -> Tensor:
@@ -186,7 +237,12 @@ def _beta(space: SearchSpace, settings: SearchSettings, device: torch.device, pl
 
 
 def _supernet(
-    data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, device: torch.device
+    data: DataSet,
+    space: SearchSpace,
+    method: Method,
+    settings: SearchSettings,
+    device: torch.device,
+    among: Container[str] | None,
 ) -> Supernet:
     """A new supernet, from torch's own random numbers."""
     supernet = Supernet(
@@ -200,6 +256,7 @@ def _supernet(
         recompute=settings.recompute,
         changes=method.supernet,
         auxiliary=settings.auxiliary > 0,
+        among=among,
     )
     return supernet.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

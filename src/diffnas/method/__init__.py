@@ -7,7 +7,7 @@ Compose your own with ``dataclasses.replace``::
 
 from diffnas.method.annealed import asap
 from diffnas.method.dense import darts, single_level
-from diffnas.method.drawn import gdas
+from diffnas.method.drawn import gdas, gdas_released
 from diffnas.method.entmax import (
     entmax2,
     entmax2_single,
@@ -27,7 +27,7 @@ from diffnas.method.gated import (
 )
 from diffnas.method.geometric import gaea, gaea_single
 from diffnas.method.gradients import amended, darts_2nd, milenas, milenas_2nd
-from diffnas.method.progressive import p_darts
+from diffnas.method.progressive import p_darts, prune_and_replace
 from diffnas.method.record import Method, components, describe
 from diffnas.method.selected import darts_pt, darts_pt_fixed
 from diffnas.method.sigmoid import fair_darts, gold_nas, single_level_sigmoid
@@ -65,6 +65,7 @@ __all__ = [
     "gates_path",
     "gates_single",
     "gdas",
+    "gdas_released",
     "gold_nas",
     "milenas",
     "milenas_2nd",
@@ -72,6 +73,7 @@ __all__ = [
     "path_regularized",
     "path_regularized_released",
     "pc_darts",
+    "prune_and_replace",
     "r_darts",
     "single_level",
     "single_level_sigmoid",

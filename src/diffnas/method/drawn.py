@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from diffnas.components import discretize, level, weighting
+from diffnas.components.changes import Changes
 from diffnas.method.record import Method
 
 gdas = Method(
     name="gdas",
     about=(
         "GDAS (Dong & Yang, 2019): every pass draws one operation an edge by hard Gumbel-softmax, cooling from 10 to "
-        "0.1. All operations run here, which is slower, and alpha gets the exact straight-through gradient; the "
-        "released code runs the drawn one only, and gives the others the sum of the gradient of the feature map."
+        "0.1. All operations run here, which is slower, and alpha gets the exact straight-through gradient, as the "
+        "paper has it; not so gdas-released."
     ),
     weighting=weighting.gumbel,
     level=level.weights_first,
     discretize=discretize.strongest_inputs,
     settings={"epochs": 250, "nesterov": True, "weight_decay": 5e-4},
+)
+
+gdas_released = replace(
+    gdas,
+    name="gdas-released",
+    about=(
+        "GDAS as its released code has it: only the drawn operation of an edge runs and is trained, and the weight of "
+        "any other gets the sum of the gradient of the feature map, not its product with what the operation would give."
+    ),
+    supernet=Changes(drawn=True),
 )

@@ -64,7 +64,7 @@ def table() -> str:
 
 
 def _axes(method: Method) -> dict[str, str]:
-    return {**components(method), "settings": ", ".join(f"{name}={value}" for name, value in method.settings.items())}
+    return {**components(method), "settings": ", ".join(f"{name}={value}" for name, value in _defaults(method).items())}
 
 
 def _code(text: str) -> str:
@@ -97,7 +97,12 @@ def _sentence(component: Any) -> str:
 
 
 def _settings(method: Method) -> str:
-    return _bullets([f"`{name}`: {value}" for name, value in method.settings.items()])
+    return _bullets([f"`{name}`: {value}" for name, value in _defaults(method).items()])
+
+
+def _defaults(method: Method) -> dict[str, Any]:
+    """The method's own settings, and its space if it has one."""
+    return {**({"space": method.space} if method.space else {}), **method.settings}
 
 
 def _bullets(texts: tuple[str, ...] | list[str]) -> str:

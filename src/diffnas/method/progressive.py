@@ -1,4 +1,4 @@
-"""P-DARTS: the supernet grows deeper as the choice narrows."""
+"""Searches in several stages: the supernet grows deeper as the choice narrows, or gets other operations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 
 from diffnas.components import discretize, schedule, stages, update
 from diffnas.components.changes import Changes
+from diffnas.components.replacement import replacement
 from diffnas.method.dense import darts
 
 p_darts = replace(
@@ -29,4 +30,18 @@ p_darts = replace(
         "alpha_warmup": 0.4,
         "alpha_clip": 5.0,
     },
+)
+
+prune_and_replace = replace(
+    darts,
+    name="prune-and-replace",
+    about=(
+        "Prune and Replace NAS (Laube & Zell, 2019): nine cycles of training; after each the weakest operations of an "
+        "edge leave, and changed copies of the others come in with their weights: other kernels, dilation, layers, "
+        "widths. In its own spaces prune-and-replace-dl (the default) and -dr; in others among what they offer."
+    ),
+    update=partial(update.adam, lr=6e-4),
+    stages=replacement,
+    space="prune-and-replace-dl",
+    settings={"epochs": 100, "lr_min": 0.01, "alpha_clip": 5.0},
 )

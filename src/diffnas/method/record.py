@@ -45,6 +45,8 @@ class Method:
         pick: which epoch's cells are the result.
         family: which cells on the way to the result are kept beside it.
         discretize: how the cell is read off.
+        space: the name of the space that it is made for: searched by default, with a recipe for the same skeleton.
+            None leaves it to the recipe.
         settings: the method's own defaults of ``SearchSettings``.
 
     Raises:
@@ -65,6 +67,7 @@ class Method:
     stages: Stages = stages.one
     pick: Pick = pick.last
     family: Family = family.alone
+    space: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -230,7 +233,7 @@ def describe(component: object) -> str:
     return component.__name__ if callable(component) and hasattr(component, "__name__") else repr(component)
 
 
-_NO_ROLES = ("name", "about", "settings")
+_NO_ROLES = ("name", "about", "space", "settings")
 
 
 def components(method: Method) -> dict[str, str]:

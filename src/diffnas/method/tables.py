@@ -24,6 +24,7 @@ from diffnas.components.changes import FADING, Changes
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.level import Level
 from diffnas.components.perturbation import perturbation
+from diffnas.components.replacement import replacement
 from diffnas.lookup import lookup
 from diffnas.method import (
     annealed,
@@ -62,6 +63,7 @@ METHODS: dict[str, Method] = {
     "milenas": gradients.milenas,
     "milenas-2nd": gradients.milenas_2nd,
     "gdas": drawn.gdas,
+    "gdas-released": drawn.gdas_released,
     "asap": annealed.asap,
     "gold-nas": sigmoid.gold_nas,
     "gaea": geometric.gaea,
@@ -75,6 +77,7 @@ METHODS: dict[str, Method] = {
     "darts-minus": supernets.darts_minus,
     "pc-darts": supernets.pc_darts,
     "p-darts": progressive.p_darts,
+    "prune-and-replace": progressive.prune_and_replace,
     "gaea-pc-darts": supernets.gaea_pc_darts,
     "single-level-sigmoid": sigmoid.single_level_sigmoid,
 }
@@ -173,6 +176,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "auxiliary-skip-cosine": _auxiliary(partial(schedule.cosine, start=1.0, stop=0.0)),
         "auxiliary-skip-late-cosine": _auxiliary(partial(schedule.late_cosine, start=1.0, stop=0.0)),
         "auxiliary-skip-constant": lambda weight=1.0: {"auxiliary": weight},
+        "drawn-only": lambda: {"drawn": True},
         "skip-dropout": lambda rate=0.3: {"dropout": rate},
         "skip-dropout-rekindled": lambda *rates: {
             "dropout": partial(schedule.rekindled, starts=rates or (0.0, 0.4, 0.7))
@@ -202,6 +206,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
     "stages": {
         "one": lambda: stages.one,
         "progressive": _progressive,
+        "replacement": lambda: replacement,
         "perturbation": _whole(_option(perturbation, "every")),
         "perturbation-loss": _whole(_option(partial(perturbation, criterion="loss"), "every")),
     },

@@ -88,7 +88,7 @@ def schedule(graph: CellGraph, inputs: Iterable[nn.Module], edges: Sequence[nn.M
         for column, op in ops.items():
             place = (row, int(column))
             pool, norm = _pool(op)
-            links = read_links(op)
+            links = _even(read_links(op))
             if pool is not None:
                 # Pools of one column are one pool; those of one stride give results of one size.
                 stride = "1" if isinstance(pool, nn.Identity) else str(pool.stride)
@@ -114,6 +114,11 @@ def is_faster(x: Tensor) -> bool:
 def applies(x: Tensor) -> bool:
     """Whether it can be done: not where autocast mixes precisions, nor while a graph is being compiled."""
     return not torch.is_autocast_enabled(x.device.type) and not torch.compiler.is_compiling()
+
+
+def _even(chain: tuple[Link, ...] | None) -> tuple[Link, ...] | None:
+    """Links with the same channels after each of them: those that chains are computed together of."""
+    return chain if chain is not None and len({link.channels for link in chain}) == 1 else None
 
 
 def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:

@@ -7,12 +7,14 @@ that all of them can be added. No ReLU works in place: the same tensor feeds sev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffnas.convolutions import CONVOLUTIONS, Convolution
 from diffnas.lookup import lookup
 from diffnas.nets.depthwise import depthwise
 from diffnas.space import OpFactory
@@ -97,16 +99,19 @@ class Depthwise(nn.Module):
 
 
 class Separable(nn.Module):
-    """ReLU, depthwise convolution, 1x1 convolution, batch norm."""
+    """ReLU, depthwise convolution, 1x1 convolution to ``out`` channels (as many as before if None), batch norm."""
 
-    def __init__(self, channels: int, kernel: int, *, stride: int, affine: bool, dilation: int = 1) -> None:
+    def __init__(
+        self, channels: int, kernel: int, *, stride: int, affine: bool, dilation: int = 1, out: int | None = None
+    ) -> None:
         super().__init__()
+        out = channels if out is None else out
         self.depthwise = Depthwise(channels, kernel, stride=stride, dilation=dilation)
-        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
-        self.norm = nn.BatchNorm2d(channels, affine=affine)
+        self.pointwise = nn.Conv2d(channels, out, 1, bias=False)
+        self.norm = nn.BatchNorm2d(out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
+        """The block's output, ``(B, out, ceil(H / stride), ceil(W / stride))``."""
         out: Tensor = self.norm(self.convolve(x))
         return out
 
@@ -164,16 +169,18 @@ def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine=affine)
 
 
-def _sep_conv(kernel: int) -> OpFactory:
+def _convolution(of: Convolution) -> OpFactory:
     def build(channels: int, stride: int, affine: bool) -> nn.Module:
-        first = Separable(channels, kernel, stride=stride, affine=affine)
-        return nn.Sequential(first, Separable(channels, kernel, stride=1, affine=affine))
+        if of.dense:
+            # The benchmark gives its convolutions a bias exactly where batch norm has none to offer.
+            return relu_conv_norm(channels, channels, of.kernel, stride=stride, affine=affine, bias=not affine)
+        layer = partial(Separable, kernel=of.kernel, affine=affine, dilation=of.dilation)
+        if of.layers == 1:
+            return layer(channels, stride=stride)
+        between = of.width * channels
+        return nn.Sequential(layer(channels, stride=stride, out=between), layer(between, stride=1, out=channels))
 
     return build
-
-
-def _dil_conv(kernel: int) -> OpFactory:
-    return lambda channels, stride, affine: Separable(channels, kernel, stride=stride, affine=affine, dilation=2)
 
 
 def _conv_7x1_1x7(channels: int, stride: int, affine: bool) -> nn.Module:
@@ -185,30 +192,18 @@ def _conv_7x1_1x7(channels: int, stride: int, affine: bool) -> nn.Module:
     )
 
 
-def _nor_conv(kernel: int) -> OpFactory:
-    # The benchmark gives its convolutions a bias exactly where batch norm has none to offer.
-    return lambda channels, stride, affine: relu_conv_norm(
-        channels, channels, kernel, stride=stride, affine=affine, bias=not affine
-    )
-
-
 OPS: dict[str, OpFactory] = {
     "none": lambda channels, stride, affine: Zero(stride),
     "max_pool_3x3": lambda channels, stride, affine: nn.MaxPool2d(3, stride, padding=1),
     "avg_pool_3x3": lambda channels, stride, affine: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False),
     "skip_connect": _skip,
-    "sep_conv_3x3": _sep_conv(3),
-    "sep_conv_5x5": _sep_conv(5),
-    "sep_conv_7x7": _sep_conv(7),
-    "dil_conv_3x3": _dil_conv(3),
-    "dil_conv_5x5": _dil_conv(5),
     "conv_7x1_1x7": _conv_7x1_1x7,
     "noise": lambda channels, stride, affine: Noise(stride),
-    "nor_conv_1x1": _nor_conv(1),
-    "nor_conv_3x3": _nor_conv(3),
+    **{name: _convolution(of) for name, of in CONVOLUTIONS.items()},
 }
 """What builds each operation: (channels, stride, affine) -> module. DARTS (Liu et al., 2019), section 3.1, with the
-operations of the NASNet and AmoebaNet cells; the last two are those of NAS-Bench-201 (Dong & Yang, 2020)."""
+operations of the NASNet and AmoebaNet cells, those of NAS-Bench-201 (Dong & Yang, 2020), and the family of
+convolutions of Prune and Replace NAS (Laube & Zell, 2019)."""
 
 
 def build(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,6 +12,7 @@ from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.lookup import lookup
 from diffnas.nets import batched, ops
 from diffnas.nets.auxiliary import AuxiliaryHead, Output
+from diffnas.nets.inherit import inherit_
 from diffnas.nets.passing import Passing
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
@@ -27,30 +28,87 @@ class MixedEdge(nn.Module):
     """The operations still in play on one edge of one cell, by their column of alpha. ``none`` needs no module.
 
     An auxiliary skip stands behind the last column.
+
+    Args:
+        space: the space the operations come from.
+        offered: the operations that may stand here, in the order in which they are added up.
+        channels, stride: of the operations.
+        changes: to what DARTS has.
+        among: the operations that stand here at first, if they are offered; None for all.
     """
 
     def __init__(
-        self, space: SearchSpace, offered: Iterable[str], channels: int, stride: int, changes: Changes = UNCHANGED
+        self,
+        space: SearchSpace,
+        offered: Sequence[str],
+        channels: int,
+        stride: int,
+        changes: Changes = UNCHANGED,
+        among: Container[str] | None = None,
     ) -> None:
         super().__init__()
-        norm = space.skeleton == "darts"
+        self.space, self.channels, self.stride, self.changes = space, channels, stride, changes
+        self.offered = {op: str(space.ops.index(op)) for op in offered if op != "none"}
         self.ops = nn.ModuleDict()
-        for op in offered:
-            if op != "none":
-                module = ops.build(op, channels, stride, affine=False, pool_norm=norm, factories=space.factories)
-                if changes.dropout is not None and op == "skip_connect" and type(module) is nn.Identity:
-                    module = ops.DroppedSkip()
-                self.ops[str(space.ops.index(op))] = module
+        for op, column in self.offered.items():
+            if among is None or op in among:
+                self.ops[column] = self._build(op)
         if changes.auxiliary is not None:
             self.ops[str(len(space.ops))] = ops.build("skip_connect", channels, stride, affine=False)
 
-    def forward(self, x: Tensor, mix: tuple[Tensor, ...]) -> Value:
-        """The weighted sum of the operations, ``(B, C, H, W)``; ``mix`` holds a scalar for each column."""
+    def _build(self, op: str) -> nn.Module:
+        space, norm = self.space, self.space.skeleton == "darts"
+        module = ops.build(op, self.channels, self.stride, affine=False, pool_norm=norm, factories=space.factories)
+        if self.changes.dropout is not None and op == "skip_connect" and type(module) is nn.Identity:
+            return ops.DroppedSkip()
+        return module
+
+    def prune_(self, kept: Sequence[bool]) -> None:
+        """Free what is no longer kept."""
+        for column in [name for name in self.ops if int(name) < len(kept) and not kept[int(name)]]:
+            del self.ops[column]
+
+    def replace_(self, kept: Sequence[bool], parents: Mapping[int, int], like: Tensor) -> None:
+        """Have modules of exactly what is kept, in the order in which the edge offers it.
+
+        Args:
+            kept: of every column.
+            parents: the columns of operations that are made anew, and of those whose weights they inherit.
+            like: new weights are of its dtype and on its device.
+        """
+        before, beside = self.ops, str(len(self.space.ops))
+        self.ops = nn.ModuleDict()
+        for op, column in self.offered.items():
+            if not kept[int(column)]:
+                continue
+            parent = parents.get(int(column))
+            if column in before and parent is None:
+                self.ops[column] = before[column]
+                continue
+            made = self._build(op).to(like.device, like.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if parent is not None:
+                inherit_(made, before[str(parent)])
+            self.ops[column] = made
+        if beside in before:
+            self.ops[beside] = before[beside]
+
+    def forward(self, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool] | None = None) -> Value:
+        """The weighted sum of the operations, ``(B, C, H, W)``; ``mix`` holds a scalar for each column.
+
+        ``runs`` says which operations run, if not all do: the weights of the others are added to the sum.
+        """
+        if runs is not None:
+            return self._drawn(x, mix, runs)
         out: Value = None
         for column, op in self.ops.items():
             term = op(x) * mix[int(column)]
             out = term if out is None else out + term
         return out
+
+    def _drawn(self, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool]) -> Tensor:
+        ran = [op(x) * mix[int(column)] for column, op in self.ops.items() if runs[int(column)]]
+        out = sum(ran[1:], ran[0]) if ran else x.new_zeros(x[:, :, :: self.stride, :: self.stride].shape)
+        return out + sum(weight for weight, does in zip(mix, runs, strict=True) if not does)
 
 
 class MixedCell(nn.Module):
@@ -61,19 +119,27 @@ class MixedCell(nn.Module):
         graph: the graph of this kind of cell.
         cell: its place and channels.
         changes: to what DARTS has.
+        among: the operations that stand on its edges at first, where they are offered; None for all.
     """
 
-    def __init__(self, space: SearchSpace, graph: CellGraph, cell: CellPlan, changes: Changes = UNCHANGED) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        graph: CellGraph,
+        cell: CellPlan,
+        changes: Changes = UNCHANGED,
+        among: Container[str] | None = None,
+    ) -> None:
         super().__init__()
         self.graph = graph
-        self.share = changes.share
+        self.share, self.drawn = changes.share, changes.drawn
         self.reduces = cell.reduces
         self.channels = cell.channels
         self.schedule: batched.CellSchedule | None = None
         self.inputs = preprocess(space.skeleton, cell, graph.inputs, affine=False)
         strides = [2 if cell.reduces and edge.source < graph.inputs else 1 for edge in graph.edges]
         self.edges = nn.ModuleList(
-            MixedEdge(space, offered, cell.channels // changes.share, stride, changes)
+            MixedEdge(space, offered, cell.channels // changes.share, stride, changes, among)
             for offered, stride in zip(graph.ops, strides, strict=True)
         )
 
@@ -97,11 +163,12 @@ class MixedCell(nn.Module):
         values: list[Value] = [prepare(source) for prepare, source in zip(self.inputs, sources, strict=True)]
         seen = [passing.split(node, value) for node, value in enumerate(values)]
         rows = [row.unbind() for row in mix.unbind()]
+        runs = (mix != 0).tolist() if self.drawn else [None] * len(rows)
         for node in range(self.graph.inputs, self.graph.nodes):
             total: Value = None
             for row in self.graph.incoming(node):
                 value = seen[self.graph.edges[row].source]
-                term = None if value is None else self.edges[row](value, rows[row])
+                term = None if value is None else self.edges[row](value, rows[row], runs[row])
                 if term is not None:
                     total = term if total is None else total + term
             values.append(passing.join(node, total))
@@ -146,6 +213,7 @@ class Supernet(nn.Module):
             for less memory and more time. The attribute of this name may be set at any time, too.
         changes: to what DARTS has.
         auxiliary: whether to add an auxiliary head at two thirds of the depth, which runs in training mode only.
+        among: the operations that there are at first, where edges offer them; None for all. ``replace_`` makes others.
 
     Attributes:
         columns: how many mixing weights an edge has: those of its operations, then one for an auxiliary skip, then
@@ -173,6 +241,7 @@ class Supernet(nn.Module):
         recompute: bool = False,
         changes: Changes = UNCHANGED,
         auxiliary: bool = False,
+        among: Container[str] | None = None,
     ) -> None:
         super().__init__()
         lookup("forward_by", forward_by, dict.fromkeys(("auto", "batched", "plain")))
@@ -185,6 +254,9 @@ class Supernet(nn.Module):
                 f"one in {changes.share} of {channels} channels is no whole number; take a multiple of "
                 f"{changes.share} as channels, or another share (--supernet partial-channels:2)."
             )
+        if changes.drawn and forward_by == "batched":
+            raise ValueError("operations that are drawn run one by one. Say --forward-by auto or plain.")
+        self.drawn = changes.drawn
         self.columns = len(space.ops) + (changes.auxiliary is not None) + (changes.share > 1)
         widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
         self.plan = plan(space.skeleton, widths, channels, space.depth if depth is None else depth, stem)
@@ -192,7 +264,7 @@ class Supernet(nn.Module):
         self.cells = nn.ModuleList(
             ResidualBlock(cell.previous, cell.channels)
             if cell.kind is None
-            else MixedCell(space, space.cells[cell.kind], cell, changes)
+            else MixedCell(space, space.cells[cell.kind], cell, changes, among)
             for cell in self.plan
         )
         self.head = head(space.skeleton, self.plan[-1].out, classes)
@@ -211,6 +283,7 @@ class Supernet(nn.Module):
         batch = (
             batched.applies(x) if self.forward_by == "batched" else self.forward_by == "auto" and batched.is_faster(x)
         )
+        batch = batch and not self.drawn
         if batch:
             x = x.contiguous(memory_format=torch.channels_last)
         older, newer = self.stem(x)
@@ -231,14 +304,34 @@ class Supernet(nn.Module):
         """Free the modules of every operation that is no longer kept, in every cell of its kind; all else stays.
 
         Args:
-            keep: ``(edges, ops)``, bool. What is gone cannot come back.
+            keep: ``(edges, ops)``, bool. What is gone comes back only by ``replace_``, and anew.
         """
         kept = keep.tolist()
+        for edge, row in self._edges():
+            edge.prune_(kept[row])
+
+    def replace_(self, keep: Tensor, parents: Mapping[tuple[int, int], int]) -> None:
+        """Have the modules of exactly what is kept, in every cell of its kind; those that stay are not touched.
+
+        Args:
+            keep: ``(edges, ops)``, bool.
+            parents: for the places (row, column) of operations to make anew, even if there is one, the column of the
+                operation on the same edge whose weights they inherit. What is kept, not there and not in here begins
+                with weights of its own.
+        """
+        like, kept = next(self.parameters()), keep.tolist()
+        by_row: dict[int, dict[int, int]] = {}
+        for (row, column), parent in parents.items():
+            by_row.setdefault(row, {})[column] = parent
+        for edge, row in self._edges():
+            edge.replace_(kept[row], by_row.get(row, {}), like)
+
+    def _edges(self) -> Iterator[tuple[MixedEdge, int]]:
+        """The edges of all cells, about to be changed, and their rows."""
         for cell, planned in zip(self.cells, self.plan, strict=True):
             if planned.kind is not None:
                 assert isinstance(cell, MixedCell)
                 cell.schedule = None
-                for edge, row in zip(cell.edges, kept[self.space.rows[planned.kind]], strict=True):
+                for row, edge in enumerate(cell.edges, self.space.rows[planned.kind].start):
                     assert isinstance(edge, MixedEdge)
-                    for column in [name for name in edge.ops if int(name) < len(row) and not row[int(name)]]:
-                        del edge.ops[column]
+                    yield edge, row

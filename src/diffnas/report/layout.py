@@ -114,8 +114,11 @@ def short(op: str) -> str:
 
     >>> short("sep_conv_3x3"), short("nor_conv_1x1"), short("skip_connect"), short("conv_7x1_1x7")
     ('sep conv 3×3', 'conv 1×1', 'skip', 'conv 7×1 1×7')
+    >>> short("sep_conv_5x5_layers1"), short("dil_conv_3x3_layers2_width4")
+    ('sep conv 5×5, 1 layer', 'dil conv 3×3, layers 2, width 4')
     """
-    spoken = op.removeprefix("nor_").removesuffix("_connect").replace("_", " ")
+    spoken = op.removeprefix("nor_").removesuffix("_connect")
+    spoken = re.sub(r"_(layers|width)(\d)", r", \1 \2", spoken).replace("_", " ").replace("layers 1", "1 layer")
     return re.sub(r"(?<=\d)x(?=\d)", "×", spoken)
 
 

@@ -31,6 +31,7 @@ FACTS: dict[str, Facts] = {
     "gates-path": gated.gates_path,
     "gates-single": gated.gates_single,
     "gdas": weights.gdas,
+    "gdas-released": weights.gdas_released,
     "gaea": weights.gaea,
     "gaea-single": weights.gaea_single,
     "asap": weights.asap,

@@ -145,10 +145,14 @@ then  : if 4 or more left, delta = 1e-5 and lambda halves
 prune_and_replace = Facts(
     source="Laube & Zell, 2019: Prune and Replace NAS",
     equations="""
-9 cycles of training with 6, 6, 6, 6, 6, 4, 3, 2, 1 operations an edge
-after each the weakest leave by their softmax weight, and in the first five
-three changed copies of survivors join, with the weights of their parents:
-kernel + 2 or - 2, dilation + 1 or - 1, one more layer, a wider layer inside
+9 cycles of training with 4, 6, 6, 6, 6, 6, 4, 3, 2 operations an edge
+after each the weakest leave by their weight softmax(alpha_e), but never the
+best convolution;  after the first five 3 stay, and 3 changed copies join:
+parent : a survivor, as likely as its weight
+change : kernel + 2 or - 2, dilation + 1 or - 1, one more layer, a wider
+         layer inside;  any that is possible, all equally likely
+weights: the parent's, kernels padded with zeros or cut around the middle
+alpha is drawn anew each cycle, and stands still for its first third
 """,
     published=(
         "CIFAR-10, CIFAR-100 error: DL1 2.74, 17.37% with 3.2 M parameters; DL2 2.51, 15.53% with 4.0 M; 0.82 GPU-days",
@@ -157,9 +161,13 @@ kernel + 2 or - 2, dilation + 1 or - 1, one more layer, a wider layer inside
     doubts=(
         "Two runs of one method, DL1 and DL2, differ by 0.23 points.",
         "Each ranking stands on 7 to 10 epochs of alpha, so it is noisy.",
-        "The published batch grows with the free memory, which makes runs depend on the machine; fixed here.",
+        "The published batch grows with the free memory, which makes runs depend on the machine; that of DARTS here.",
+        "On other spaces it is a method of ours: the first pool is all that an edge offers, and only what has left it "
+        "can come back, changed from a survivor. On NAS-Bench-201 that is one of two convolutions.",
+        "Its third space, UR, stacks layers without end, which no fixed set of operations can hold: it is not here.",
+        "A search of fewer than 9 epochs leaves out the first cycles; with 4 or fewer nothing is replaced.",
+        "What a search will cost is told of its first pool; later ones have more operations, and larger ones.",
     ),
-    tabular=False,
 )
 
 r_darts = Facts(

@@ -17,9 +17,25 @@ t      : from 10 to 0.1, a step an epoch
         "DARTS space: the cell GDAS_V1, 3.37 M parameters",
     ),
     doubts=(
-        "The released code runs the drawn operation only and adds the weights of the others, which are zero, to its "
-        "output: their gradient is the sum of the feature map's gradient, not the product with what they would give.",
+        "The published numbers are those of the released code, which has another gradient: gdas-released.",
         "All operations run here, so a search is not faster than one of DARTS.",
+    ),
+)
+
+gdas_released = replace(
+    gdas,
+    equations="""
+mix_e as in gdas;  d(e) = argmax soft_e
+edge e = mix_e,d(e) op_d(e)(x)  +  sum over the others k of  mix_ek
+so, with dL/dy the gradient for what edge e passes on:
+dL / d mix_ek = sum over pixels of  dL/dy            for the others
+dL / d mix_ek = sum over pixels of  dL/dy  op_k(x)   for the one drawn
+""",
+    doubts=(
+        "The gradient of an operation that was not drawn says nothing of what it would have computed: all the others "
+        "of an edge get the same one.",
+        "Operations that were not drawn keep their weights, momentum and batch norms as they are; in gdas decay and "
+        "momentum move the weights on.",
     ),
 )
 
