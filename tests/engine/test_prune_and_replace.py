@@ -11,6 +11,7 @@ from interrupted import Stop, assert_same
 from diffnas.api.planning import plan_search
 from diffnas.components.replacement import START
 from diffnas.convolutions import changed
+from diffnas.engine.common import begin_momentum
 from diffnas.engine.cost import estimate
 from diffnas.engine.listen import Interrupted
 from diffnas.engine.request import check
@@ -114,7 +115,7 @@ def test_what_is_kept_goes_on_as_it_was_and_what_comes_in_begins_as_its_parent_l
     for name, weight in edge.ops[str(parent)].named_parameters():
         assert state.weight_optimizer.state[weight] is moved[name]
         grown = dict(edge.ops[str(new)].named_parameters())[name]
-        assert not state.weight_optimizer.state[grown]["momentum_buffer"].any()
+        assert grown not in state.weight_optimizer.state
         assert moved[name]["momentum_buffer"].any()
         grown.grad, weight.grad = torch.ones_like(grown), torch.ones_like(weight)
         middle = grown[:, :, 1:-1, 1:-1] if grown.shape != weight.shape else grown
@@ -125,7 +126,10 @@ def test_what_is_kept_goes_on_as_it_was_and_what_comes_in_begins_as_its_parent_l
     (group,) = state.weight_optimizer.param_groups
     assert [id(weight) for weight in group["params"]] == [id(weight) for weight in state.supernet.parameters()]
     assert not set(state.weight_optimizer.state) - set(group["params"])
+    before_step = grown.detach().clone()
+    begin_momentum(state.weight_optimizer)
     state.weight_optimizer.step()
+    assert torch.allclose(state.weight_optimizer.state[grown]["momentum_buffer"], grown.grad + 3e-4 * before_step)
 
 
 def test_the_fast_supernet_is_the_plain_one_after_operations_were_replaced():

@@ -209,7 +209,7 @@ def sgd(module: nn.Module, settings: SearchSettings | EvaluateSettings) -> torch
 
     On a CPU that call takes a gradient for one whose strides are the weight's: true of what ``backward`` leaves.
     """
-    optimizer = torch.optim.SGD(
+    return torch.optim.SGD(
         module.parameters(),
         lr=settings.lr,
         momentum=settings.momentum,
@@ -217,17 +217,17 @@ def sgd(module: nn.Module, settings: SearchSettings | EvaluateSettings) -> torch
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    begin_momentum(optimizer)
-    return optimizer
 
 
 def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
     """Give every weight that has none yet a momentum of zero, which is what SGD begins with.
 
-    The one call for all weights fails if some that have a gradient have a momentum and others have not.
+    For steps in which not all weights have a gradient, or some are new: one call for all of them fails if some of
+    those with a gradient have a momentum and others have not.
     """
-    for group in optimizer.param_groups:
-        for weight in group["params"] if group["momentum"] else ():
+    (group,) = optimizer.param_groups
+    if group["momentum"] and len(optimizer.state) < len(group["params"]):
+        for weight in group["params"]:
             if weight not in optimizer.state:
                 optimizer.state[weight] = {"momentum_buffer": torch.zeros_like(weight)}
 

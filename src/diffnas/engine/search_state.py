@@ -16,7 +16,7 @@ from diffnas.components.stages import Stage
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import seeds
-from diffnas.engine.common import Totals, begin_momentum, fixed_random, sgd
+from diffnas.engine.common import Totals, fixed_random, sgd
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
 from diffnas.nets.supernet import Supernet
@@ -125,7 +125,6 @@ class SearchState:
         for parameter in set(group["params"]) - set(alive):
             self.weight_optimizer.state.pop(parameter, None)
         group["params"] = alive
-        begin_momentum(self.weight_optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors and plain data; what was decided against is freed first."""

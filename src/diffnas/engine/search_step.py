@@ -14,7 +14,7 @@ from torch.nn import functional
 from diffnas.components import schedule, update, weighting
 from diffnas.components.level import Batch
 from diffnas.engine import seeds
-from diffnas.engine.common import Totals, fixed_random, weights_fixed
+from diffnas.engine.common import Totals, begin_momentum, fixed_random, weights_fixed
 from diffnas.engine.course import Course
 from diffnas.engine.probe import buffers_kept, descent, moved
 from diffnas.nets.ops import draw_noise_from, drop_skips
@@ -100,6 +100,7 @@ class SearchStep:
         if self.course.settings.clip:
             (group,) = self.state.weight_optimizer.param_groups
             torch.nn.utils.clip_grad_norm_(group["params"], self.course.settings.clip)
+        begin_momentum(self.state.weight_optimizer)
         self.state.weight_optimizer.step()
         self.state.weight_optimizer.zero_grad()
 
