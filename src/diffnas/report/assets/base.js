@@ -70,8 +70,12 @@ const words = {
   plain: (v) => (Math.abs(v) >= 100 || Number.isInteger(v) ? v.toFixed(0) : v.toPrecision(3)),
   count: (v) => (v >= 1e9 ? `${(v / 1e9).toPrecision(3)} G` : v >= 1e6 ? `${(v / 1e6).toPrecision(3)} M` : v >= 1e3 ? `${(v / 1e3).toPrecision(3)} k` : `${v}`),
   bytes: (v) => (v >= 1e9 ? `${(v / 1e9).toFixed(2)} GB` : `${(v / 1e6).toFixed(0)} MB`),
-  seconds: (v) => (v >= 60 ? `${Math.floor(v / 60)} min ${Math.round(v % 60)} s` : v >= 1 ? `${v.toFixed(1)} s` : `${(1000 * v).toFixed(0)} ms`),
+  seconds: (v) => (v >= 59.95 ? minutes(Math.round(v)) : v >= 1 ? `${v.toFixed(1)} s` : v > 0 ? `${(1000 * v).toFixed(0)} ms` : "0"),
 };
+
+function minutes(seconds) {
+  return seconds % 60 ? `${Math.floor(seconds / 60)} min ${seconds % 60} s` : `${seconds / 60} min`;
+}
 
 function setEpoch(at) {
   state.at = Math.max(0, Math.min(data.search.epochs.length - 1, at));

@@ -1,4 +1,4 @@
-// Puts the parts together: charts, the epoch's slider, kinds of cell, theme, and a page that keeps itself up to date.
+// Puts the parts together: charts, the epoch's slider, kinds of cell, and a page that keeps itself up to date.
 
 function drawPlots() {
   const search = data.search;
@@ -108,19 +108,6 @@ function start(at) {
   });
 }
 
-function startTheme() {
-  const root = document.documentElement;
-  const kept = (() => {
-    try { return localStorage.getItem("diffnas-theme"); } catch { return null; }
-  })();
-  if (kept) root.dataset.theme = kept;
-  document.getElementById("theme").addEventListener("click", () => {
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
-    try { localStorage.setItem("diffnas-theme", root.dataset.theme); } catch { /* a page opened from a file may keep nothing */ }
-  });
-}
-
 // Asks where the page came from whether the run has moved on, and takes over what is new without losing the place.
 async function watch(version) {
   try {
@@ -155,7 +142,6 @@ async function takeOver() {
   if (focused) document.getElementById(focused)?.focus();
 }
 
-startTheme();
 start();
 let resized = null;
 addEventListener("resize", () => {

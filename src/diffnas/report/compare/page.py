@@ -37,6 +37,7 @@ def page(groups: Sequence[Group], grids: Sequence[Grid]) -> str:
         groups=groups,
         subtitle=" on ".join(text for text in told if text),
         style=Markup(asset("style.css")),
+        script=Markup(asset("theme.js")),
         tones={name: palette.tone(op) for op, name in classes.items()},
         strips=[strip for name in _PLOTTED if (strip := _strip(groups, name))],
         grids=[grid for grid in grids if grid.rows],
