@@ -20,6 +20,13 @@ function shape(name, attributes = {}, ...children) {
   return made;
 }
 
+// Draws into every host at the width it has. All are asked before any is drawn into: the browser then lays the page out
+// once, not once a drawing.
+function drawAll(hosts, draw) {
+  const widths = hosts.map((host) => host.clientWidth);
+  hosts.forEach((host, place) => draw(host, widths[place], place));
+}
+
 // The weights of all epochs, edges and operations; null for an operation that is no longer in play.
 let levels = null;
 const DEAD = 65535;

@@ -55,11 +55,11 @@ function listen(drawing, count, x, read, go) {
 }
 
 // options: title, epochs, planned, lines: [{name, values, look}], say, top, bottom, linked, mark: {value, name}, note
-function chart(host, options) {
+function chart(host, space, options) {
   const lines = options.lines.filter((line) => line.values.some((v) => v !== null));
   host.replaceChildren();
   if (!lines.length) return;
-  const width = Math.max(240, host.clientWidth);
+  const width = Math.max(240, space);
   const height = 150;
   const longest = Math.max(...lines.map((line) => line.name.length), options.mark ? options.mark.name.length : 0);
   const right = width - (longest ? 10 + 5.9 * longest : 6);
@@ -128,9 +128,9 @@ function placeLabels(drawing, labels, x, lowest) {
 }
 
 // A line without axes, beside a sentence that says what it means.
-function spark(host, title, values, top) {
+function spark(host, space, title, values, top) {
   host.replaceChildren();
-  const width = Math.max(120, host.clientWidth);
+  const width = Math.max(120, space);
   const known = values.filter((v) => v !== null);
   const high = top ?? Math.max(...known) * 1.05;
   const x = scale(0, Math.max(1, values.length - 1), 3, width - 6);

@@ -24,12 +24,10 @@ function drawPlots() {
     plots["evaluation-loss"] = { epochs: evaluation.epochs, title: "Loss of the network", say: words.loss, lines: [{ name: "training", values: s.train_loss, look: "a" }], mark: test && { value: test.loss, name: "test, at the end" } };
     plots["evaluation-accuracy"] = { epochs: evaluation.epochs, title: "Accuracy of the network", say: words.percent, top, lines: [{ name: "training", values: s.train_accuracy, look: "a" }], mark: test && { value: test.accuracy, name: "test, at the end" } };
   }
-  document.querySelectorAll("[data-plot]").forEach((host) => {
-    if (plots[host.dataset.plot]) chart(host, plots[host.dataset.plot]);
-  });
-  document.querySelectorAll("[data-finding]").forEach((host) => {
+  drawAll([...document.querySelectorAll("[data-plot], [data-finding]")], (host, width) => {
+    if (plots[host.dataset.plot]) chart(host, width, plots[host.dataset.plot]);
     const found = search?.findings.find((finding) => finding.name === host.dataset.finding);
-    if (found && found.series.length > 1) spark(host, found.name, found.series, found.top);
+    if (found && found.series.length > 1) spark(host, width, found.name, found.series, found.top);
   });
 }
 
