@@ -1,4 +1,4 @@
-"""The tables of the experiments can be printed from the traces that are kept beside them."""
+"""The tables and figures of the experiments can be made again from the traces that are kept beside them."""
 
 import itertools
 import runpy
@@ -53,3 +53,21 @@ def test_a_table_is_printed_from_the_traces(
     printed = capsys.readouterr().out
     assert runs
     assert all(run.rsplit("-", 1)[0] in printed for run in runs)
+
+
+# Script, trace, and what it prints.
+FIGURES = {
+    "collapsed": ("figures/traces/deep", "normal cell: 0 of 8 connections are skips"),
+    "weights": ("cifar/traces/cifar10/sparse-0", "plot.svg"),
+}
+
+
+@pytest.mark.parametrize("script", FIGURES)
+def test_a_figure_is_drawn_from_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str
+) -> None:
+    trace, printed = FIGURES[script]
+    monkeypatch.setattr(sys, "argv", [script, str(EXPERIMENTS / trace), "--out", str(tmp_path / "plot")])
+    runpy.run_path(str(EXPERIMENTS / "figures" / f"{script}.py"), run_name="__main__")
+    assert printed in capsys.readouterr().out
+    assert {path.suffix for path in tmp_path.iterdir()} == {".svg", ".png"}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 import typer.main
 
-from diffnas.cli import app
+from diffnas.cli import app, main
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -67,6 +67,36 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(
     for block in blocks(page):
         if block.language == "python":
             run(block, page, names)
+
+
+# What makes a step of the tutorial short: by command, options that are added to what is typed.
+SHORTER = {
+    "search": ["--space=nas-bench-201", "--epochs=1", "--train=40", "--set=channels=4", "--set=depth=3"],
+    "run": ["--space=nas-bench-201", "--epochs=1", "--train=40", "--evaluate-epochs=1"]
+    + [f"--set={phase}.{size}" for phase in ("search", "evaluate") for size in ("channels=4", "depth=3")],
+}
+
+
+def test_the_tutorial_leads_from_pictures_to_an_onnx_file_that_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(module, reason="the tutorial's step 7 needs the extra export")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks(TUTORIAL):
+        if block.language == "python":
+            capsys.readouterr()
+            run(block, TUTORIAL, names)
+            said = capsys.readouterr().out.splitlines()
+        for line in commands(block):
+            words = shlex.split(line)[1:]
+            assert main([*words, *SHORTER.get(words[0], [])]) == 0, line
+    assert (tmp_path / "runs/mine/report.html").stat().st_size > 0
+    # What the last Python of the page, with onnxruntime alone, says of eight pictures.
+    assert len(said) == 8
+    for line in said:
+        assert re.fullmatch(r"pictures/\w+/\d+\.png (zero|one|two|three) \d+\.\d%", line)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -10,6 +10,8 @@ from threading import Thread
 
 import pytest
 
+from diffnas.api.compare import compared
+from diffnas.report.compare import differing_grid, group_grid, run_grid, write_page
 from diffnas.report.page import write_report
 from diffnas.report.watch import serving
 
@@ -180,6 +182,20 @@ def test_kinds_of_cell_can_be_switched(chromium, write_search):
         page.locator(".kinds").first.get_by_role("button", name="cell2").click()
         assert "The cell2 cell" in page.locator("#forming svg").get_attribute("aria-label")
         assert page.locator(".kinds button[aria-pressed=true]").all_inner_texts() == ["cell2", "cell2"]
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_runs_side_by_side_fit_every_screen_and_have_the_theme_of_the_reports(chromium, write_search, tmp_path, size):
+    runs = [write_search(epochs, name=f"run-{seed}") for seed, epochs in enumerate((EPOCHS, EPOCHS[:2]))]
+    groups = compared(runs)
+    write_page(groups, [group_grid(groups), run_grid(groups), differing_grid(groups)], tmp_path / "compared.html")
+    with opened(chromium, (tmp_path / "compared.html").as_uri(), size=size) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], "it is wider than the screen"
+        assert page.locator("h1").inner_text() == "2 runs compared"
+        light = paper(page)
+        page.locator("#theme").click()
+        page.reload()
+        assert paper(page) != light
 
 
 @pytest.mark.parametrize("epochs", [0, 1])

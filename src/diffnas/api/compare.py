@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from diffnas import tables
-from diffnas.report.compare import Found, Group, grouped, read_found
+from diffnas.report.compare import Benchmark, Found, Group, grouped, read_found
 
 
 def compared(
@@ -31,20 +31,21 @@ def compared(
 
 
 def _folders(places: Iterable[Path]) -> Iterator[Path]:
-    """Run folders as they are; other folders stand for the run folders in them."""
+    """Run folders as they are; other folders stand for the run folders in them, however deep."""
     for place in places:
         if not place.is_dir():
             raise ValueError(f"there is no run folder {str(place)!r}.")
-        inner = [] if _is_run(place) else sorted(path for path in place.iterdir() if path.is_dir() and _is_run(path))
-        yield from inner or [place]
+        yield from _runs(place) or [place]
 
 
-def _is_run(place: Path) -> bool:
-    return any((place / name).is_file() for name in ("run.json", "genotype.json"))
+def _runs(place: Path) -> list[Path]:
+    if any((place / name).is_file() for name in ("run.json", "genotype.json")):
+        return [place]  # what lies within a run is a part of it
+    return [run for inner in sorted(place.iterdir()) if inner.is_dir() for run in _runs(inner)]
 
 
 def _looked_up(run: Found, table: tables.Table, column: str | None) -> Found:
     if run.genotype.skeleton != "nas-bench-201":
         return run
     entry = table.lookup(run.genotype, column)
-    return replace(run, benchmark=(entry.accuracy, entry.rank))
+    return replace(run, benchmark=Benchmark(entry.accuracy, entry.rank, entry.column))

@@ -11,6 +11,9 @@ from diffnas.report import measure
 from diffnas.report.reading import Evaluation, Record, Run, Search
 from diffnas.report.words import count, duration
 
+# A component that a method does without, as its record has it.
+_NOTHING = {"()": "none", "None": "none"}
+
 
 class Number(NamedTuple):
     """A number worth large type: what it is, the number, and what to know about it."""
@@ -81,7 +84,9 @@ def numbers(run: Run) -> list[Number]:
         said.append(Number("Operations alive", f"{last}", f"of {first} at the start"))
     time = [(name, sum(line.seconds for line in phase.lines)) for name, phase in _phases(run) if phase.lines]
     if time:
-        said.append(Number("Time", duration(sum(t for _, t in time)), ", ".join(f"{n} {duration(t)}" for n, t in time)))
+        parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in time)
+        note = parts if len(time) > 1 else f"of the {time[0][0]}"
+        said.append(Number("Time", duration(sum(seconds for _, seconds in time)), note))
     return said
 
 
@@ -154,7 +159,7 @@ def _phase(name: str, record: Record) -> Phase:
     data = record.data
     height, width = data.size if len(data.size) == 2 else (0, 0)
     tables = {
-        "Method": record.method,
+        "Method": {key: _NOTHING.get(value, value) for key, value in record.method.items()},
         "Settings": {key: _spoken(value) for key, value in record.settings.items()},
         "Data": {
             "name": data.name,

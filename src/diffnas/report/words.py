@@ -18,11 +18,11 @@ def count(number: float) -> str:
 def duration(seconds: float) -> str:
     """Seconds in the units people use.
 
-    >>> duration(7.24), duration(75), duration(7300)
-    ('7.2 s', '1 min 15 s', '2 h 1 min')
+    >>> duration(7.24), duration(75), duration(119.7), duration(7300)
+    ('7.2 s', '1 min 15 s', '2 min 0 s', '2 h 1 min')
     """
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    # Rounded before it is divided: there are no 60 seconds in a minute's rest.
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

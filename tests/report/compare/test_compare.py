@@ -191,6 +191,35 @@ def test_table_1_has_our_numbers_beside_the_printed_ones_each_marked(runs, tmp_p
     assert "[2] 5 epochs on cifar100, 16 channels, 5 cells." in table["note"]
 
 
+def test_table_1_takes_cells_without_a_record_and_puts_them_where_the_table_measured_them(tmp_path, capsys):
+    (make_run(tmp_path / "kept" / "sparse-0", MIXED) / "run.json").unlink()
+    (tmp_path / "table.csv").write_text(f"arch,cifar100_test_200\n{MIXED},70\n")
+    assert main(["compare", str(tmp_path), "--table1", "--table", str(tmp_path / "table.csv"), "--json"]) == 0
+    rows = {row[0]: row[1:] for row in json.loads(capsys.readouterr().out)["tables"][0]["rows"]}
+    assert rows["3-entmax, prune, single-level"] == ["97.58 p", "82.97 p", "97.68 r", "81.75 r; 70.00 (1 seed) b"]
+
+
+def test_results_without_a_record_are_a_group_with_those_beside_them_alone(tmp_path):
+    for folder, accuracy in (("cifar10", 0.6), ("cifar100", 0.2)):
+        for seed in range(2):
+            run = make_run(tmp_path / folder / f"darts-{seed}", method="darts", seed=seed, accuracy=accuracy)
+            for name in ("run.json", "evaluation/run.json"):
+                (run / name).unlink()
+    groups = grouped(read_found(path.parent) for path in sorted(tmp_path.glob("*/*/genotype.json")))
+    above = tmp_path.name
+    assert [group.label for group in groups] == [f"darts (folder={above}/{name})" for name in ("cifar10", "cifar100")]
+    assert [{run.tested["accuracy"] for run in group.runs} for group in groups] == [{0.6}, {0.2}]
+
+
+def test_folders_of_folders_stand_for_the_runs_in_them(runs, tmp_path_factory, capsys):
+    above = tmp_path_factory.mktemp("above")
+    runs.rename(above / "deep")
+    assert main(["compare", str(above), "--json"]) == 0
+    named = [row[0] for row in json.loads(capsys.readouterr().out)["tables"][1]["rows"]]
+    assert named == ["darts-0", "darts-1 (not finished)", "sparse-0", "sparse-1"]
+    (above / "deep").rename(runs)
+
+
 def test_without_runs_table_1_is_the_papers():
     rows = {row[0]: row[1:] for row in table1([]).rows}
     assert len(rows) == 17

@@ -20,6 +20,13 @@ function shape(name, attributes = {}, ...children) {
   return made;
 }
 
+// Draws into every host at the width it has. All are asked before any is drawn into: the browser then lays the page out
+// once, not once a drawing.
+function drawAll(hosts, draw) {
+  const widths = hosts.map((host) => host.clientWidth);
+  hosts.forEach((host, place) => draw(host, widths[place], place));
+}
+
 // The weights of all epochs, edges and operations; null for an operation that is no longer in play.
 let levels = null;
 const DEAD = 65535;
@@ -70,8 +77,12 @@ const words = {
   plain: (v) => (Math.abs(v) >= 100 || Number.isInteger(v) ? v.toFixed(0) : v.toPrecision(3)),
   count: (v) => (v >= 1e9 ? `${(v / 1e9).toPrecision(3)} G` : v >= 1e6 ? `${(v / 1e6).toPrecision(3)} M` : v >= 1e3 ? `${(v / 1e3).toPrecision(3)} k` : `${v}`),
   bytes: (v) => (v >= 1e9 ? `${(v / 1e9).toFixed(2)} GB` : `${(v / 1e6).toFixed(0)} MB`),
-  seconds: (v) => (v >= 60 ? `${Math.floor(v / 60)} min ${Math.round(v % 60)} s` : v >= 1 ? `${v.toFixed(1)} s` : `${(1000 * v).toFixed(0)} ms`),
+  seconds: (v) => (v >= 59.95 ? minutes(Math.round(v)) : v >= 1 ? `${v.toFixed(1)} s` : v > 0 ? `${(1000 * v).toFixed(0)} ms` : "0"),
 };
+
+function minutes(seconds) {
+  return seconds % 60 ? `${Math.floor(seconds / 60)} min ${seconds % 60} s` : `${seconds / 60} min`;
+}
 
 function setEpoch(at) {
   state.at = Math.max(0, Math.min(data.search.epochs.length - 1, at));

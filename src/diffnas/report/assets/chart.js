@@ -55,11 +55,11 @@ function listen(drawing, count, x, read, go) {
 }
 
 // options: title, epochs, planned, lines: [{name, values, look}], say, top, bottom, linked, mark: {value, name}, note
-function chart(host, options) {
+function chart(host, space, options) {
   const lines = options.lines.filter((line) => line.values.some((v) => v !== null));
   host.replaceChildren();
   if (!lines.length) return;
-  const width = Math.max(240, host.clientWidth);
+  const width = Math.max(240, space);
   const height = 150;
   const longest = Math.max(...lines.map((line) => line.name.length), options.mark ? options.mark.name.length : 0);
   const right = width - (longest ? 10 + 5.9 * longest : 6);
@@ -67,14 +67,16 @@ function chart(host, options) {
   if (options.mark) known.push(options.mark.value);
   const top = options.top ?? ceiling(Math.max(...known));
   const bottom = options.bottom ?? 0;
-  const x = scale(0, Math.max(1, options.epochs.length - 1), 40, right);
-  const y = scale(bottom, top, height - 20, 8);
   const say = options.say;
+  const ticks = [bottom, (bottom + top) / 2, top];
+  const left = Math.max(40, 10 + 5.6 * Math.max(...ticks.map((v) => say(v).length)));
+  const x = scale(0, Math.max(1, options.epochs.length - 1), left, right);
+  const y = scale(bottom, top, height - 20, 8);
   const now = element("span");
   const drawing = shape("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img" });
-  for (const v of [bottom, (bottom + top) / 2, top]) {
-    drawing.append(shape("line", { class: "axis", x1: 40, x2: right, y1: y(v), y2: y(v) }));
-    drawing.append(shape("text", { class: "tick", x: 35, y: y(v) + 3.5, "text-anchor": "end" }, say(v)));
+  for (const v of ticks) {
+    drawing.append(shape("line", { class: "axis", x1: left, x2: right, y1: y(v), y2: y(v) }));
+    drawing.append(shape("text", { class: "tick", x: left - 5, y: y(v) + 3.5, "text-anchor": "end" }, say(v)));
   }
   const count = options.epochs.length;
   for (const i of count > 1 ? [0, count - 1] : [0]) {
@@ -85,7 +87,7 @@ function chart(host, options) {
   const cursor = shape("line", { class: "cursor", y1: 8, y2: height - 20, visibility: "hidden" });
   if (options.linked) drawing.append(cursor);
   if (options.mark) {
-    drawing.append(shape("line", { class: "line c", x1: 40, x2: right, y1: y(options.mark.value), y2: y(options.mark.value), "stroke-dasharray": "5 4" }));
+    drawing.append(shape("line", { class: "line c", x1: left, x2: right, y1: y(options.mark.value), y2: y(options.mark.value), "stroke-dasharray": "5 4" }));
   }
   const labels = options.mark ? [{ at: y(options.mark.value), name: options.mark.name, look: "c" }] : [];
   for (const line of lines) {
@@ -108,7 +110,8 @@ function chart(host, options) {
     cursor.setAttribute("visibility", "visible");
     cursor.setAttribute("x1", x(state.at));
     cursor.setAttribute("x2", x(state.at));
-    now.textContent = lines.map((line) => (line.values[state.at] === null ? "" : say(line.values[state.at]))).filter(Boolean).join(" · ");
+    const told = lines.filter((line) => line.values[state.at] !== null);
+    now.replaceChildren(...told.map((line) => element("i", { class: line.look }, say(line.values[state.at]))));
   });
 }
 
@@ -125,9 +128,9 @@ function placeLabels(drawing, labels, x, lowest) {
 }
 
 // A line without axes, beside a sentence that says what it means.
-function spark(host, title, values, top) {
+function spark(host, space, title, values, top) {
   host.replaceChildren();
-  const width = Math.max(120, host.clientWidth);
+  const width = Math.max(120, space);
   const known = values.filter((v) => v !== null);
   const high = top ?? Math.max(...known) * 1.05;
   const x = scale(0, Math.max(1, values.length - 1), 3, width - 6);

@@ -28,9 +28,10 @@ function drawForming() {
 
 function drawRoute(drawing, kind, route, edge) {
   const { x, y, width, height } = route;
-  const line = shape("path", { d: route.path });
+  // With their classes from the start: else they fade in from an SVG's own black.
+  const line = shape("path", { class: "route", d: route.path });
   drawing.append(line);
-  const seat = shape("rect", { x: x - width / 2, y: y - height / 2, width, height, rx: height / 2 });
+  const seat = shape("rect", { class: "seat", x: x - width / 2, y: y - height / 2, width, height, rx: height / 2 });
   const label = shape("text", { x, y: y + 1.5, "text-anchor": "middle" });
   const inner = width - 20;
   const shares = kind.offered[edge].map((op) => shape("rect", { class: `share o${op}`, y: y + height / 2 - 6, height: 3 }));

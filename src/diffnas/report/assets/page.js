@@ -1,4 +1,4 @@
-// Puts the parts together: charts, the epoch's slider, kinds of cell, theme, and a page that keeps itself up to date.
+// Puts the parts together: charts, the epoch's slider, kinds of cell, and a page that keeps itself up to date.
 
 function drawPlots() {
   const search = data.search;
@@ -24,12 +24,10 @@ function drawPlots() {
     plots["evaluation-loss"] = { epochs: evaluation.epochs, title: "Loss of the network", say: words.loss, lines: [{ name: "training", values: s.train_loss, look: "a" }], mark: test && { value: test.loss, name: "test, at the end" } };
     plots["evaluation-accuracy"] = { epochs: evaluation.epochs, title: "Accuracy of the network", say: words.percent, top, lines: [{ name: "training", values: s.train_accuracy, look: "a" }], mark: test && { value: test.accuracy, name: "test, at the end" } };
   }
-  document.querySelectorAll("[data-plot]").forEach((host) => {
-    if (plots[host.dataset.plot]) chart(host, plots[host.dataset.plot]);
-  });
-  document.querySelectorAll("[data-finding]").forEach((host) => {
+  drawAll([...document.querySelectorAll("[data-plot], [data-finding]")], (host, width) => {
+    if (plots[host.dataset.plot]) chart(host, width, plots[host.dataset.plot]);
     const found = search?.findings.find((finding) => finding.name === host.dataset.finding);
-    if (found && found.series.length > 1) spark(host, found.name, found.series, found.top);
+    if (found && found.series.length > 1) spark(host, width, found.name, found.series, found.top);
   });
 }
 
@@ -108,19 +106,6 @@ function start(at) {
   });
 }
 
-function startTheme() {
-  const root = document.documentElement;
-  const kept = (() => {
-    try { return localStorage.getItem("diffnas-theme"); } catch { return null; }
-  })();
-  if (kept) root.dataset.theme = kept;
-  document.getElementById("theme").addEventListener("click", () => {
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
-    try { localStorage.setItem("diffnas-theme", root.dataset.theme); } catch { /* a page opened from a file may keep nothing */ }
-  });
-}
-
 // Asks where the page came from whether the run has moved on, and takes over what is new without losing the place.
 async function watch(version) {
   try {
@@ -155,7 +140,6 @@ async function takeOver() {
   if (focused) document.getElementById(focused)?.focus();
 }
 
-startTheme();
 start();
 let resized = null;
 addEventListener("resize", () => {

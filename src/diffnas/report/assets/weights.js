@@ -14,15 +14,16 @@ function drawEdges() {
       for (const op of kind.offered[edge]) highest = Math.max(highest, weight(i, kind.first + edge, op) ?? 0);
     }
   });
-  kind.edges.forEach(([source, target], edge) => {
+  const places = kind.edges.map(([source, target]) => {
     const place = element("div", { class: "edge" });
     place.style.gridArea = `${target - inputs + 1} / ${source + 1}`;
-    host.append(place);
-    drawEdge(place, kind, edge, ceiling(highest));
+    return place;
   });
+  host.append(...places);
+  drawAll(places, (place, width, edge) => drawEdge(place, width, kind, edge, ceiling(highest)));
 }
 
-function drawEdge(place, kind, edge, top) {
+function drawEdge(place, space, kind, edge, top) {
   const search = data.search;
   const [source, target] = kind.edges[edge];
   const row = kind.first + edge;
@@ -30,7 +31,7 @@ function drawEdge(place, kind, edge, top) {
   const name = `${endName(kind, source)} → ${endName(kind, target)}`;
   const winner = element("b");
   place.append(element("div", { class: "cap" }, element("span", {}, name), winner));
-  const width = Math.max(110, place.clientWidth);
+  const width = Math.max(110, space);
   const height = 88;
   const x = scale(0, Math.max(1, count - 1), 4, width - 6);
   const y = scale(0, top, height - 4, 8);

@@ -1,7 +1,7 @@
 """Runs side by side: what they found, how far seeds agree, what it cost."""
 
 from diffnas.report.compare.columns import Column
-from diffnas.report.compare.found import Found, Group, grouped, read_found
+from diffnas.report.compare.found import Benchmark, Found, Group, grouped, read_found
 from diffnas.report.compare.grids import (
     Grid,
     cells_grid,
@@ -16,6 +16,7 @@ from diffnas.report.compare.page import write_page
 from diffnas.report.compare.table1 import table1
 
 __all__ = [
+    "Benchmark",
     "Column",
     "Found",
     "Grid",

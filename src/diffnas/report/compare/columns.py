@@ -61,8 +61,8 @@ def _depth(genotype: Genotype) -> float:
 
 COLUMNS: dict[str, Column] = {
     "accuracy": Column("test accuracy", _tested("accuracy"), "{:.2%}".format),
-    "benchmark": Column("in the table", lambda run: run.benchmark and run.benchmark[0], "{:.2f}".format),
-    "rank": Column("rank", lambda run: run.benchmark and run.benchmark[1], _plain),
+    "benchmark": Column("in the table", lambda run: run.benchmark and run.benchmark.accuracy, "{:.2f}".format),
+    "rank": Column("rank", lambda run: run.benchmark and run.benchmark.rank, _plain),
     "parameters": Column("parameters", _tested("parameters"), _count),
     "macs": Column("MACs", _tested("macs"), _count),
     "connections": Column("connections", _counted(lambda op: True), _plain),

@@ -7,12 +7,26 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffnas.engine.run import RECORD, RunFolder
 from diffnas.genotype import Genotype, from_json, load
 
 EVALUATION, GENOTYPE, RESULT = "evaluation", "genotype.json", "result.json"
+
+
+class Benchmark(NamedTuple):
+    """What a benchmark's table says of a cell.
+
+    Attributes:
+        accuracy: in percent.
+        rank: 1 for the best.
+        column: of the table, such as ``cifar10_test_200``.
+    """
+
+    accuracy: float
+    rank: int
+    column: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,18 +35,21 @@ class Found:
 
     Attributes:
         name: of its folder.
-        method, space, data: as its record names them; the method of a run without a record is the folder's name
-            without its number, ``sparse`` for ``sparse-10``.
+        beside: the folder that this one lies in, with the one above it.
+        method, space, data: as its record names them; without a record the method is the folder's name without its
+            number, ``sparse`` for ``sparse-10``, the space is the one that the cells are written in, and the data is
+            not known.
         seed: of the search; None if nothing says.
         genotype: the result; of a search in progress, what it would be now.
         finished: whether the search is over.
         lines: the trace of the search; empty for cells that were not searched.
         tested: what the evaluation measured; empty without one.
         search, evaluation: what decided the result of either, but for the seed.
-        benchmark: the accuracy of the cell in a benchmark's table, in percent, and its rank; None without.
+        benchmark: what a benchmark's table says of the cell; None without.
     """
 
     name: str
+    beside: str
     method: str
     space: str
     data: str
@@ -43,7 +60,7 @@ class Found:
     tested: Mapping[str, Any] = field(repr=False)
     search: Mapping[str, Any] = field(repr=False)
     evaluation: Mapping[str, Any] = field(repr=False)
-    benchmark: tuple[float, int] | None = None
+    benchmark: Benchmark | None = None
 
 
 def read_found(path: str | Path) -> Found:
@@ -62,13 +79,15 @@ def read_found(path: str | Path) -> Found:
     search = _decided(record) if inner.path != folder.path else {}
     described = record or evaluated
     try:
+        genotype = _genotype(folder, lines, evaluated)
         return Found(
             name=name,
+            beside="/".join(folder.path.resolve().parent.parts[-2:]),
             method=str(record.get("method", {}).get("name", stem)),
-            space=str(record.get("space", {}).get("name", "")),
+            space=str(record.get("space", {}).get("name", genotype.skeleton)),
             data=str(described.get("data", {}).get("name", "")),
             seed=record.get("settings", {}).get("seed", None if number is None else int(number)),
-            genotype=_genotype(folder, lines, evaluated),
+            genotype=genotype,
             finished=not lines or (folder.path / GENOTYPE).exists(),
             lines=lines,
             tested=inner.read_json(RESULT) if (inner.path / RESULT).exists() else {},
@@ -116,11 +135,12 @@ def grouped(found: Iterable[Found]) -> list[Group]:
     """Runs by what decided them, in the order in which they come.
 
     A run that has not been evaluated stands with those of the same search that have, if they were all evaluated in
-    one way.
+    one way. A run that kept no record stands with those of its method that lie beside it and kept none either.
     """
     searches: dict[str, list[Found]] = {}
     for run in found:
-        key = json.dumps([run.method, run.space, run.data, dict(run.search)], sort_keys=True, default=str)
+        decided = dict(run.search) or run.beside
+        key = json.dumps([run.method, run.space, run.data, decided], sort_keys=True, default=str)
         searches.setdefault(key, []).append(run)
     groups: list[list[Found]] = []
     for runs in searches.values():
@@ -146,16 +166,14 @@ def _label(run: Found, alike: Sequence[Found]) -> str:
         {
             "space": other.space,
             "data": other.data,
-            **other.search,
+            **(other.search or {"folder": other.beside}),
             **{f"evaluation {name}": value for name, value in other.evaluation.items()},
         }
         for other in alike
     ]
     own = about[next(place for place, other in enumerate(alike) if other is run)]
-    # A run that kept no record says nothing of its settings, so it differs in none of them.
-    told = [other for each, other in zip(alike, about, strict=True) if each.search]
-    names = [name for name in own if any(other.get(name) != own[name] for other in told)]
-    differs = ", ".join(
-        f"{name.removeprefix('method.')}={'not known' if own[name] == '' else own[name]}" for name in names[:3]
-    )
+    # A run that kept no record says nothing of its settings, so none with a record differs from it.
+    told = [other for each, other in zip(alike, about, strict=True) if each.search or not run.search]
+    names = [name for name in own if own[name] != "" and any(other.get(name) != own[name] for other in told)]
+    differs = ", ".join(f"{name.removeprefix('method.')}={own[name]}" for name in names[:3])
     return f"{run.method} ({differs}{', ...' if len(names) > 3 else ''})" if differs else run.method

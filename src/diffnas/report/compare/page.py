@@ -17,7 +17,13 @@ from diffnas.report.compare.found import Group
 from diffnas.report.compare.grids import Grid
 from diffnas.report.page import asset, drawings, environment
 
-_PLOTTED = ("accuracy", "benchmark", "parameters", "seconds")
+# Columns that are drawn, and what a drawing is called that no table stands around.
+_PLOTTED = {
+    "accuracy": "Test accuracy",
+    "benchmark": "Accuracy in the table",
+    "parameters": "Parameters",
+    "seconds": "Time of the search",
+}
 
 
 def write_page(groups: Sequence[Group], grids: Sequence[Grid], path: Path) -> None:
@@ -37,14 +43,15 @@ def page(groups: Sequence[Group], grids: Sequence[Grid]) -> str:
         groups=groups,
         subtitle=" on ".join(text for text in told if text),
         style=Markup(asset("style.css")),
+        script=Markup(asset("theme.js")),
         tones={name: palette.tone(op) for op, name in classes.items()},
-        strips=[strip for name in _PLOTTED if (strip := _strip(groups, name))],
+        strips=[strip for name, title in _PLOTTED.items() if (strip := _strip(groups, name, title))],
         grids=[grid for grid in grids if grid.rows],
         cells=list(_cells(groups, classes)),
     )
 
 
-def _strip(groups: Sequence[Group], name: str) -> dict[str, Any] | None:
+def _strip(groups: Sequence[Group], name: str, title: str) -> dict[str, Any] | None:
     """The runs of every group as marks on a line; None unless there are two different numbers."""
     column = COLUMNS[name]
     values = {g.label: [v for run in g.runs if (v := column.value(run)) is not None] for g in groups}
@@ -66,7 +73,7 @@ def _strip(groups: Sequence[Group], name: str) -> dict[str, Any] | None:
         for label, listed in values.items()
         if listed
     ]
-    return {"title": column.title.capitalize(), "rows": rows, "low": column.say(low), "high": column.say(high)}
+    return {"title": title, "rows": rows, "low": column.say(low), "high": column.say(high)}
 
 
 def _cells(groups: Sequence[Group], classes: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -50,13 +50,8 @@ def table1(groups: Sequence[Group]) -> Grid:
     for name, (printed, method) in _PRINTED.items():
         fields = []
         for (space, data), value in zip(_COLUMNS, printed, strict=True):
-            mine = [
-                (group, run)
-                for group in groups
-                for run in group.runs
-                if run.method == method and run.space == space and re.match(rf"{data}\b", run.data)
-            ]
-            said = [_printed(name, space, value), *_ours(mine, recipes)]
+            mine = [run for group in groups for run in group.runs if run.method == method and run.space == space]
+            said = [_printed(name, space, value), *_looked_up(mine, data), *_trained(mine, data, recipes)]
             fields.append("; ".join(text for text in said if text) or "-")
         rows.append((name, *fields))
     trained = " ".join(f"[{number}] {recipe}." for recipe, number in recipes.items()) or "none."
@@ -76,18 +71,28 @@ def _printed(name: str, space: str, value: float | None) -> str:
     return f"{value:.2f} {'r' if space == 'nas-bench-201' else 'p'}"
 
 
-def _ours(mine: Sequence[tuple[Group, Found]], recipes: dict[str, int]) -> list[str]:
-    said = []
-    looked_up = [run.benchmark[0] for _, run in mine if run.benchmark is not None]
-    if looked_up:
-        said.append(f"{_spread(looked_up)} b")
+def _looked_up(mine: Sequence[Found], data: str) -> list[str]:
+    """Ours from the benchmark's table. Its column says on which data, whatever was searched on; or else the search."""
+    values = [
+        run.benchmark.accuracy
+        for run in mine
+        if run.benchmark and _is_on(data, run.benchmark.column if "cifar" in run.benchmark.column else run.data)
+    ]
+    return [f"{_spread(values)} b"] if values else []
+
+
+def _trained(mine: Sequence[Found], data: str, recipes: dict[str, int]) -> list[str]:
+    """Ours trained anew, a text a recipe; the recipes are numbered as they come."""
     trained: dict[str, list[float]] = {}
-    for _, run in mine:
-        if "accuracy" in run.tested:
+    for run in mine:
+        if "accuracy" in run.tested and _is_on(data, run.data):
             trained.setdefault(_recipe(run), []).append(100 * run.tested["accuracy"])
-    for recipe, values in trained.items():
-        said.append(f"{_spread(values)} [{recipes.setdefault(recipe, len(recipes) + 1)}]")
-    return said
+    return [f"{_spread(values)} [{recipes.setdefault(recipe, len(recipes) + 1)}]" for recipe, values in trained.items()]
+
+
+def _is_on(data: str, name: str) -> bool:
+    """Whether a name such as ``cifar10[5000]`` or ``cifar10_test_200`` is of this data set."""
+    return re.match(rf"{data}(?!\d)", name) is not None
 
 
 def _recipe(run: Found) -> str:
