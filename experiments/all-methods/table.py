@@ -3,7 +3,8 @@
     python experiments/all-methods/table.py --runs runs/all-methods --table nats-bench-tss-cifar10.csv
 
 The table of the benchmark is read here, after the searches are done, and nowhere else. A method has a line; where it
-has several seeds, their values stand in one field, in the order of the seeds.
+has several seeds, their values stand in one field, in the order of the seeds. The benchmark knows nets of one cell
+only: where a method finds another for every place, there is nothing to look up.
 """
 
 import argparse
@@ -26,14 +27,15 @@ def measured(run: Path, table: tables.Table) -> dict[str, Any]:
     lines, genotype = trace(run), read(run / "genotype.json")
     cost = json.loads((run / "cost.json").read_text())
     method, seed = run.name.rsplit("-", 1)
-    cell = short(genotype)
+    connections = [connection for cell in genotype.cells.values() for connection in cell.connections]
+    one = "normal" in genotype.cells
     return {
         "method": method,
         "seed": seed,
-        "accuracy": table.lookup(genotype, "cifar10_test_200").accuracy,
-        "cell": cell,
-        "skips": cell.count("1"),
-        "nones": cell.count("0"),
+        "accuracy": table.lookup(genotype, "cifar10_test_200").accuracy if one else None,
+        "cell": short(genotype) if one else f"{len(genotype.cells)} of their own",
+        "skips": sum(connection.op == "skip_connect" for connection in connections),
+        "nones": short(genotype).count("0") if one else "-",
         "epochs": len(lines),
         "first": lines[0]["seconds"],
         "last": lines[-1]["seconds"],
@@ -43,11 +45,16 @@ def measured(run: Path, table: tables.Table) -> dict[str, Any]:
     }
 
 
+def known(rows: list[dict[str, Any]]) -> list[float]:
+    """The accuracies that there are."""
+    return [row["accuracy"] for row in rows if row["accuracy"] is not None]
+
+
 COLUMNS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "method": lambda rows: f"`{rows[0]['method']}`",
     "seeds": lambda rows: ", ".join(row["seed"] for row in rows),
-    "mean accuracy": lambda rows: f"{mean(row['accuracy'] for row in rows):.2f}",
-    "of each seed": lambda rows: ", ".join(f"{row['accuracy']:.2f}" for row in rows),
+    "mean accuracy": lambda rows: f"{mean(known(rows)):.2f}" if known(rows) else "-",
+    "of each seed": lambda rows: ", ".join(f"{accuracy:.2f}" for accuracy in known(rows)) or "-",
     "cells": lambda rows: ", ".join(row["cell"] for row in rows),
     "skips": lambda rows: ", ".join(str(row["skips"]) for row in rows),
     "nones": lambda rows: ", ".join(str(row["nones"]) for row in rows),
@@ -73,7 +80,7 @@ def main() -> None:
         methods.setdefault(row["method"], []).append(row)
     print("| " + " | ".join(COLUMNS) + " |")
     print("|---|" + "---|" * (len(COLUMNS) - 1))
-    for rows in sorted(methods.values(), key=lambda rows: -mean(row["accuracy"] for row in rows)):
+    for rows in sorted(methods.values(), key=lambda rows: -mean(known(rows) or [0.0])):
         print("| " + " | ".join(column(rows) for column in COLUMNS.values()) + " |")
 
 
