@@ -17,6 +17,7 @@ from diffnas.components.schedule import Moment
 from diffnas.data.augment import normalize
 from diffnas.data.tensors import from_tensors
 from diffnas.engine.common import by_kernels, fixed_random
+from diffnas.engine.graphed import Graphed
 from diffnas.engine.search_state import SearchState, begin
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import METHODS
@@ -33,19 +34,22 @@ WAYS: tuple[Way, ...] = ("plain NCHW", "plain channels_last", "own modules", "fa
 class Contender:
     """A supernet, all that moves it, and a batch: pictures ``(B, 3, H, W)`` and labels ``(B,)``.
 
-    With ``kernels`` the threads are those of this library's kernels, as in a search.
+    With ``kernels`` the threads are those of this library's kernels, as in a search; with ``graphed`` the passes are
+    replayed from CUDA graphs.
     """
 
     state: SearchState
     pictures: Tensor
     labels: Tensor
     kernels: bool
+    graphed: Graphed | None = None
 
     def backward(self) -> Tensor:
         """The loss, and its gradients in the weights and alpha."""
         state = self.state
         mix = state.weighting(state.alpha, state.keep, NOW)
-        loss = F.cross_entropy(state.supernet(self.pictures, mix), self.labels)
+        logits = self.graphed(self.pictures, mix).logits if self.graphed else state.supernet(self.pictures, mix)
+        loss = F.cross_entropy(logits, self.labels)
         loss.backward()
         return loss.detach()
 
@@ -72,7 +76,14 @@ class Contender:
 
 
 def contender(
-    way: Way, space: SearchSpace, settings: SearchSettings, keep: Tensor, *, size: int = 32, device: str = "cpu"
+    way: Way,
+    space: SearchSpace,
+    settings: SearchSettings,
+    keep: Tensor,
+    *,
+    size: int = 32,
+    device: str = "cpu",
+    cuda_graph: bool = False,
 ) -> Contender:
     """A contender; all of one space, settings, keep and size have the same weights, alpha and pictures."""
     generator = torch.Generator().manual_seed(settings.seed)
@@ -93,7 +104,8 @@ def contender(
         x = x.contiguous()
         state.supernet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     kernels = way == "fast" and by_kernels("batched", torch.device(device), "32-true")
-    return Contender(state=state, pictures=x.to(device), labels=labels.to(device), kernels=kernels)
+    graphed = Graphed(state.supernet) if cuda_graph else None
+    return Contender(state=state, pictures=x.to(device), labels=labels.to(device), kernels=kernels, graphed=graphed)
 
 
 def add_sizes(parser: argparse.ArgumentParser, *, batch: int, threads: int) -> None:

@@ -2,6 +2,7 @@
 
     python benchmarks/supernet_step.py --space darts --batch 64 --threads 2 --rounds 5
     python benchmarks/supernet_step.py --space darts --batch 16 --threads 1 --survivors 8 4 2 1 late
+    python benchmarks/supernet_step.py --space darts --batch 64 --device cuda --cuda-graph
 
 - plain NCHW: one module for each edge and operation, stock kernels: the structure of the official code.
 - plain channels_last: the same with the channels last in memory.
@@ -21,6 +22,7 @@ import torch
 from common import add_allocator, allocate, difference, interleaved, machine, table
 from steps import WAYS, Contender, add_sizes, contender, settings_of, survivors
 
+from diffnas.engine.common import rounding_products
 from diffnas.space import SPACES
 
 # Far above what float32 gives (about 0.003 over 8 cells, whose ReLUs and max-pools flip), far below a wrong kernel.
@@ -36,6 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--survivors", nargs="+", default=["all"], help="operations left on an edge, or late, or all")
     parser.add_argument("--seed", type=int, default=0, help="decides the survivors")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cuda-graph", action="store_true", help="replay the passes of all ways from CUDA graphs")
     add_allocator(parser)
     return parser.parse_args()
 
@@ -82,7 +85,7 @@ def main() -> None:
         ways = options.ways if pattern in options.survivors or count in options.survivors else options.ways[:1]
         made = {
             way if pattern == "all" else f"{way}, {pattern} left": contender(
-                way, space, settings, keep, size=options.size, device=options.device
+                way, space, settings, keep, size=options.size, device=options.device, cuda_graph=options.cuda_graph
             )
             for way in ways
         }
@@ -93,7 +96,10 @@ def main() -> None:
         contenders |= made
     assert reference is not None
     steps = {name: each.step for name, each in contenders.items()}
-    seconds = interleaved(steps, rounds=options.rounds, warm_up=options.warm_up)
+    # A graph is captured after a few steps.
+    warm_up = max(options.warm_up, 5) if options.cuda_graph else options.warm_up
+    with rounding_products(torch.device(options.device), tf32=True):  # as in a search
+        seconds = interleaved(steps, rounds=options.rounds, warm_up=warm_up)
     others = [way for way in ("plain channels_last",) if way in contenders and way != reference]
     print(table(seconds, [reference, *others], {"live ops (conv)": live, "gradients differ by": distances}))
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from diffnas.components.changes import Changes, weave
 from diffnas.components.schedule import Moment
-from diffnas.engine.graphed import refuse_graph
+from diffnas.engine.graphed import uses_graph
 from diffnas.nets.ops import DroppedSkip, FactorizedReduce, drop_skips
 from diffnas.nets.passing import shuffled
 from diffnas.nets.skeleton import plan
@@ -223,4 +223,4 @@ def test_drawn_operations_are_not_taken_together():
         Supernet(darts, classes=10, channels=4, depth=3, forward_by="batched", changes=Changes(drawn=True))
     net = Supernet(darts, classes=10, channels=4, depth=3, changes=Changes(drawn=True))
     with pytest.raises(ValueError, match="cuda_graph cannot be used: which operations run is drawn in every step"):
-        refuse_graph(net, torch.device("cuda"), "32-true", recompute=False)
+        uses_graph(True, net, torch.device("cuda"), recompute=False)

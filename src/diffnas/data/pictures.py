@@ -69,7 +69,10 @@ class Pictures:
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The pictures at ``indices``, uint8 ``(B, channels, H, W)``, and their labels ``(B,)``."""
-        indices = indices.to(self.labels.device)
+        if self.labels.is_cuda and not indices.is_cuda:
+            # From memory that is pinned, so that the host need not wait for the GPU.
+            indices = indices.pin_memory()
+        indices = indices.to(self.labels.device, non_blocking=True)
         pixels = self.images.permute(0, 2, 3, 1).index_select(0, indices)
         return pixels.permute(0, 3, 1, 2), self.labels[indices]
 

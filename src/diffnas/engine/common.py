@@ -19,7 +19,7 @@ from diffnas.data import DataSet
 from diffnas.engine.listen import NotFinite
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.lookup import lookup
-from diffnas.nets.batched import is_faster
+from diffnas.nets.batched import by_numba
 from diffnas.parallel import alone
 
 # Half precision would need a loss scaler around alpha's gradients too; true bfloat16 loses steps of the weights. Double
@@ -109,7 +109,7 @@ def weights_fixed(net: nn.Module) -> Iterator[None]:
 
 def by_kernels(forward_by: str, device: torch.device, precision: str) -> bool:
     """Whether a search spends its time in our own kernels."""
-    return forward_by != "plain" and precision == "32-true" and is_faster(torch.empty(0, device=device))
+    return forward_by != "plain" and precision == "32-true" and by_numba(torch.empty(0, device=device))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from diffnas.components.stages import Stage
 from diffnas.data import DataSet
 from diffnas.data.augment import augment
 from diffnas.engine.drive import Drive
-from diffnas.engine.graphed import Graphed
+from diffnas.engine.graphed import Graphed, uses_graph
 from diffnas.engine.later import Later
 from diffnas.engine.search_state import SearchState
 from diffnas.engine.settings import SearchSettings
@@ -88,8 +88,13 @@ class Course:
         """Run the supernet of the state from now on: it is another one than before."""
         supernet = self.state.supernet
         self.net: Any = self.fabric.setup_module(supernet, move_to_device=False)
-        if self.settings.cuda_graph:
-            self.net = Graphed(supernet)
+        settings, device = self.settings, self.fabric.device
+        if uses_graph(settings.cuda_graph, supernet, device, recompute=settings.recompute):
+            half = torch.bfloat16 if self.fabric.strategy.precision.precision == "bf16-mixed" else None
+            self.net = Graphed(supernet, autocast=half)
+        elif device.type == "cuda" and supernet.forward_by == "auto":
+            # Launched one by one from Python, our kernels take longer than PyTorch's take without a graph.
+            supernet.forward_by = "plain"
         self._costs: Tensor | None = None
         self.look_again()
 
@@ -115,8 +120,13 @@ class Course:
             self._costs = torch.tensor(counted, dtype=torch.float64, device=self.fabric.device) / 1e6
         return self._costs
 
-    def outputs(self, pictures: Tensor, mix: Tensor) -> Output:
-        """What the supernet says of pictures in training, under mixing weights ``(edges, columns)``."""
+    def outputs(self, pictures: Tensor, mix: Tensor, *, flow: bool = False) -> Output:
+        """What the supernet says of pictures in training, under mixing weights ``(edges, columns)``.
+
+        ``flow`` says that ``torch.autograd.grad`` will be asked for the weights' gradients.
+        """
+        if isinstance(self.net, Graphed):
+            return self.net(pictures, mix, flow=flow)
         found = self.net(pictures, mix)
         return found if isinstance(found, Output) else Output(found, None)
 
@@ -171,6 +181,8 @@ class Course:
                 self.remove(keep)
             return
         state.decide_(keep)
+        if isinstance(self.net, Graphed):
+            return  # what left is freed between epochs: a graph of what is left costs as much as many steps
         arrived = self.later.exchange(state.keep)
         if arrived is not None:
             self.free(arrived)

@@ -19,7 +19,7 @@ from diffnas.data import DataSet
 from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, rounding_products
 from diffnas.engine.course import Course
 from diffnas.engine.drive import Drive
-from diffnas.engine.graphed import refuse_graph
+from diffnas.engine.graphed import uses_graph
 from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.pause import SearchPause
@@ -119,8 +119,7 @@ def search(
     record = describe(data, space, method, settings, precision, notes or {})
     fabric = make_fabric(device, precision)
     state = begin(data, space, method, settings, fabric.device)
-    if settings.cuda_graph:
-        refuse_graph(state.supernet, fabric.device, precision, recompute=settings.recompute)
+    uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
     rounding = rounding_products(fabric.device, tf32=settings.tf32)
     kernels = by_kernels(settings.forward_by, fabric.device, precision)
     with computing_on(threads, kernels=kernels), rounding, interruptions() as heard, fixed_random(settings.seed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -62,9 +62,7 @@ class SearchStep:
 
     def alpha_gradient(self, batch: Batch) -> list[Tensor]:
         """For alpha and what the weighting learns, penalties included."""
-        # A captured graph is one for all passes, so it has the weights' gradients too.
-        captured = self.course.settings.cuda_graph
-        with nullcontext() if captured else weights_fixed(self.state.supernet):
+        with weights_fixed(self.state.supernet):
             mix = self.mix()
             loss = self._loss(batch, mix, self.state.held_out) + self._penalty(mix)
             # Zeros where nothing depends on alpha: weights that ignore it, or cells that are all ``none``.
@@ -119,7 +117,7 @@ class SearchStep:
     def gradients(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
         """``alpha_gradient``, and the same for the weights."""
         mix = self.mix()
-        loss = self._loss(batch, mix, self.state.held_out) + self._penalty(mix)
+        loss = self._loss(batch, mix, self.state.held_out, flow=True) + self._penalty(mix)
         arch = self.state.arch
         found = self._gradients_of(loss, [*arch, *self.weights])
         return found[: len(arch)], found[len(arch) :]
@@ -134,7 +132,7 @@ class SearchStep:
         with self._probing():
             with torch.no_grad():
                 mix = self.mix()
-            return self._gradients_of(self._loss(batch, mix, Totals()), self.weights)
+            return self._gradients_of(self._loss(batch, mix, Totals(), flow=True), self.weights)
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Against which the weights would move."""
@@ -179,8 +177,8 @@ class SearchStep:
         ops = self.state.weighting(self.state.alpha, self.state.keep, self.now)
         return Mix(ops, self.course.woven(ops, self.now))
 
-    def _loss(self, batch: Batch, mix: Mix, totals: Totals) -> Tensor:
-        logits, auxiliary = self.course.outputs(batch[0], mix.whole)
+    def _loss(self, batch: Batch, mix: Mix, totals: Totals, *, flow: bool = False) -> Tensor:
+        logits, auxiliary = self.course.outputs(batch[0], mix.whole, flow=flow)
         loss = functional.cross_entropy(logits, batch[1])
         totals.add(loss.detach(), logits.detach(), batch[1])
         if auxiliary is None:

@@ -48,7 +48,8 @@ class SearchSettings:
             for less memory and more time.
         tf32: whether a GPU may round the factors of products in float32 to 10 bits (TF32), for several times the speed;
             alpha's own arithmetic has no such products.
-        cuda_graph: replay the supernet's passes from a CUDA graph, on a GPU in full precision.
+        cuda_graph: replay the supernet's passes from CUDA graphs; None is where that can be: on a GPU, unless the
+            supernet draws at random or recomputes. What leaves it is then freed between epochs.
         seed: decides every random number of the run.
     """
 
@@ -80,7 +81,7 @@ class SearchSettings:
     forward_by: ForwardBy = "auto"
     recompute: bool = False
     tf32: bool = True
-    cuda_graph: bool = False
+    cuda_graph: bool | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

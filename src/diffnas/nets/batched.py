@@ -16,7 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffnas.nets.fused import Measured, Statistics, is_compiled, mixed_sums, update_running
+from diffnas.nets.fused import (
+    Measured,
+    Statistics,
+    constant,
+    is_compiled,
+    mixed_sums,
+    runs_on_gpu,
+    update_running,
+)
 from diffnas.nets.links import Link, Outline, is_plain_norm, outline
 from diffnas.nets.links import links as read_links
 from diffnas.nets.passing import Passing
@@ -107,7 +115,12 @@ def schedule(graph: CellGraph, inputs: Iterable[nn.Module], edges: Sequence[nn.M
 
 
 def is_faster(x: Tensor) -> bool:
-    """Whether a training step on such pictures is known to be faster in this way: in float32 on a CPU, with Numba."""
+    """Whether a training step on such pictures is known to be faster in this way: in float32, where we have kernels."""
+    return by_numba(x) or (runs_on_gpu(x) and applies(x))
+
+
+def by_numba(x: Tensor) -> bool:
+    """Whether our kernels for a CPU apply: in float32, with Numba."""
     return is_compiled(x) and applies(x)
 
 
@@ -157,14 +170,24 @@ class _Terms:
             return self.added[0] if self.added else None
         if not self.tensors:
             return torch.stack(self.added).sum(0) if len(self.added) > 2 else self.added[0] + self.added[1]
-        rows, columns = zip(*self.places, strict=True)
-        weights = mix[list(rows), list(columns)].unsqueeze(0)
+        weights = _picked(mix, [self.places])
         normed = [norm is not None for norm in self.norms]
         (total,), statistics = mixed_sums(
             self.tensors, weights, normed=normed, added=self.added, measured=self.measured
         )
         _update(self.norms, statistics, self.measured)
         return total
+
+
+def _picked(mix: Tensor, places: Sequence[Sequence[Place | None]]) -> Tensor:
+    """The weights at places, in rows; 0 for none."""
+    flat = [place for row in places for place in row]
+    which = tuple(0 if place is None else place[0] * mix.shape[1] + place[1] for place in flat)
+    weights = mix.flatten().index_select(0, constant(which, torch.int64, mix.device))
+    if None in flat:
+        absent = constant(tuple(place is None for place in flat), torch.bool, mix.device)
+        weights = weights.masked_fill(absent, 0)
+    return weights.view(len(places), -1)
 
 
 def _update(norms: Sequence[nn.BatchNorm2d | None], statistics: Statistics, measured: Mapping[int, Measured]) -> None:
@@ -216,7 +239,7 @@ def cell_values(
 
 def _whole(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tensor]) -> Any:
     """The plan of a cell that can be taken in one step, None for another."""
-    if not is_faster(inputs[0]) or not schedule.is_known:
+    if not by_numba(inputs[0]) or not schedule.is_known:
         return None
     from diffnas.nets import cell_plan  # needs Numba
 
@@ -236,7 +259,7 @@ def _whole(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tensor]) -
 
 
 def _prepared(module: nn.Module, links: tuple[Link, ...] | None, x: Tensor) -> Tensor:
-    if links is None or not is_faster(x):
+    if links is None or not by_numba(x):
         value: Tensor = module(x)
         return value
     from diffnas.nets.chains import convolve  # needs Numba
@@ -252,15 +275,13 @@ def _share(kinds: list[_Shared], x: Tensor, mix: Tensor, terms: dict[int, _Terms
     """Mix a node and its pools once for each target that has any of them."""
     targets = sorted({target for kind in kinds for target in kind.places})
     places = [[kind.places.get(target) for kind in kinds] for target in targets]
-    rows = [[0 if place is None else place[0] for place in row] for row in places]
-    columns = [[0 if place is None else place[1] for place in row] for row in places]
-    absent = torch.tensor([[place is None for place in row] for row in places], device=mix.device)
-    weights = mix[rows, columns].masked_fill(absent, 0)
+    weights = _picked(mix, places)
     same = [k for k, kind in enumerate(kinds) if kind.module is None]
     if len(same) > 1:  # a skip and an auxiliary skip: one look at the node for both
-        weights[:, same[0]] = weights[:, same].sum(1)
+        columns = list(weights.unbind(1))
+        columns[same[0]] = torch.stack([columns[k] for k in same]).sum(0)
         left = [k for k in range(len(kinds)) if k not in same[1:]]
-        kinds, weights = [kinds[k] for k in left], weights[:, left]
+        kinds, weights = [kinds[k] for k in left], torch.stack([columns[k] for k in left], 1)
     tensors, measured = _pooled(kinds, x)
     normed = [bool(kind.norms) for kind in kinds]
     sums, statistics = mixed_sums(tensors, weights, normed=normed, measured=measured)
@@ -273,7 +294,7 @@ def _share(kinds: list[_Shared], x: Tensor, mix: Tensor, terms: dict[int, _Terms
 def _pooled(kinds: list[_Shared], x: Tensor) -> tuple[list[Tensor], dict[int, Measured]]:
     """The node or its pool for each kind, and what is known of them."""
     modules = [kind.module for kind in kinds]
-    if not is_faster(x):
+    if not by_numba(x):
         return [x if module is None else module(x) for module in modules], {}
     from diffnas.nets.pools import pools  # needs Numba
 
@@ -301,11 +322,13 @@ def _is_common_pool(module: nn.Module) -> bool:
     return not module.count_include_pad and not module.divisor_override
 
 
-def _convolve(chains: list[_Chain], x: Tensor, terms: dict[int, _Terms]) -> None:
+def _convolve(chains: Sequence[_Chain], x: Tensor, terms: dict[int, _Terms]) -> None:
     """Take the convolutions of a node together, and leave their results with the targets."""
     if not chains:
         return
-    if not is_faster(x):
+    if runs_on_gpu(x):
+        chains = _convolve_on_gpu(chains, x, terms)
+    if not by_numba(x):
         for chain in chains:
             terms[chain.target].append(_through(chain.links, x), chain.place, chain.links[-1].norm)
         return
@@ -320,6 +343,20 @@ def _convolve(chains: list[_Chain], x: Tensor, terms: dict[int, _Terms]) -> None
         for chain, result, mean, variance, fold in rows:
             link = chain.links[-1]
             terms[chain.target].append(result, chain.place, link.norm, Measured(mean, variance, fold, link.bias))
+
+
+def _convolve_on_gpu(chains: Sequence[_Chain], x: Tensor, terms: dict[int, _Terms]) -> list[_Chain]:
+    """Take those of one make together; the chains that are left have no kernels of ours."""
+    from diffnas.nets.gpu.chains import convolve, make  # needs Triton
+
+    by_make: dict[Any, list[_Chain]] = {}
+    for chain in chains:
+        by_make.setdefault(make(chain.links), []).append(chain)
+    left = by_make.pop(None, [])
+    for group in by_make.values():
+        for chain, result in zip(group, convolve(x, [chain.links for chain in group]), strict=True):
+            terms[chain.target].append(result, chain.place, chain.links[-1].norm)
+    return left
 
 
 def _through(links: tuple[Link, ...], x: Tensor) -> Tensor:

@@ -3,19 +3,23 @@
 Between its convolutions a supernet normalizes, weighs and adds up; module by module that takes some ten passes over
 memory for each operation. Here the batch norm's scale and the mixing weight become one coefficient, everything is
 added straight into its target, and the gradients take two passes. The statistics are those of the batch (training
-mode). Float32 on a CPU runs in :mod:`diffnas.nets.compiled.mix` where Numba is installed, all else in PyTorch.
+mode). Float32 runs in :mod:`diffnas.nets.compiled.mix` on a CPU where Numba is installed and in
+:mod:`diffnas.nets.gpu.maps` on a GPU where Triton is, all else in PyTorch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from diffnas.nets import parts
 
 
 class Statistics(NamedTuple):
@@ -109,15 +113,16 @@ def update_running(norms: Sequence[nn.BatchNorm2d], statistics: Statistics, rows
     for n, norm in enumerate(norms):
         by_rate.setdefault(norm.momentum, []).append(n)
     pixels = statistics.pixels
-    variance = statistics.variance * (pixels / max(pixels - 1, 1))
+    dtype = norms[0].running_mean.dtype  # type: ignore[union-attr]
+    means = statistics.mean.to(dtype).unbind()
+    variances = (statistics.variance * (pixels / max(pixels - 1, 1))).to(dtype).unbind()
     for rate, which in by_rate.items():
         running: list[list[Any]] = [[], [], []]
         for n in which:
             for buffers, name in zip(running, ("running_mean", "running_var", "num_batches_tracked"), strict=True):
                 buffers.append(getattr(norms[n], name))
-        places = [rows[n] for n in which]
-        for buffers, values in zip(running, (statistics.mean, variance), strict=False):
-            torch._foreach_lerp_(buffers, values[places].to(buffers[0].dtype).unbind(), rate)
+        for buffers, values in zip(running, (means, variances), strict=False):
+            torch._foreach_lerp_(buffers, [values[rows[n]] for n in which], rate)
         torch._foreach_add_(running[2], 1)
 
 
@@ -147,20 +152,23 @@ class _MixedSums(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         K = len(normed)
         tensors = tuple(channels_last(x) for x in tensors)
-        asked = torch.tensor(normed, device=mix.device).unsqueeze(1)
+        by = _parts(tensors[0])
+        asked = constant(normed, torch.bool, mix.device).unsqueeze(1)
         which = [k for k in range(K) if normed[k]]
         C = tensors[0].shape[1]
         mean = mix.new_zeros(K, C, dtype=torch.float64)
         variance = torch.ones_like(mean)
         if which:
-            mean[which], variance[which] = _moments([tensors[k] for k in which])
+            known = zip((mean, variance), by.moments([tensors[k] for k in which]), strict=True)
+            places = constant(tuple(which), torch.int64, mix.device)
+            mean, variance = (into.index_copy_(0, places, values) for into, values in known)
         rate = torch.where(asked, (variance + eps).rsqrt(), 1.0)
         scale = mix.double().unsqueeze(2) * rate
         shift = -(scale * mean).sum(1)
         ones = scale.new_ones(len(mix), len(tensors) - K, C)
-        sums = _combine(tensors, torch.cat([scale, ones], 1), shift)
+        sums = by.combine(tensors, torch.cat([scale, ones], 1), shift)
         ctx.save_for_backward(scale, mean, rate, asked, mix, *tensors[:K])
-        ctx.added = len(tensors) - K
+        ctx.added, ctx.normed = len(tensors) - K, normed
         ctx.mark_non_differentiable(mean, variance)
         return (*sums, mean, variance)
 
@@ -170,8 +178,8 @@ class _MixedSums(torch.autograd.Function):
         scale, mean, rate, asked, mix, *inputs = ctx.saved_tensors
         sent = [channels_last(grad) for grad in grads[: len(mix)]]
         pixels = inputs[0].numel() // inputs[0].shape[1] if inputs else 1
-        wanted = (asked.squeeze(1) | ctx.needs_input_grad[0]).expand(len(mix), -1)
-        totals, products = _reduce(sent, inputs, mean, wanted)
+        by = _parts(sent[0])
+        totals, products = by.reduce(sent, inputs, mean)
         products = products * rate  # now with the normalized input
         grad_mix = products.sum(2).to(mix.dtype) if ctx.needs_input_grad[0] else None
         weights = mix.double().unsqueeze(2)
@@ -180,7 +188,7 @@ class _MixedSums(torch.autograd.Function):
         slope = -rate.square() * along * asked
         shift = -(rate * shared + slope * mean) * asked
         assert len(sent) == 1 or not ctx.added
-        grad_inputs = _spread(sent, inputs, scale, slope, shift)
+        grad_inputs = by.spread(sent, inputs, ctx.normed, scale, slope, shift)
         return (grad_mix, None, None, *grad_inputs, *(sent[0] for _ in range(ctx.added)))
 
 
@@ -189,42 +197,30 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _by_channel(x: Tensor) -> Tensor:
-    return x.view(1, -1, 1, 1)
+@lru_cache(maxsize=1 << 16)
+def constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor of these values, made once: on a GPU making one waits for the host, and cannot be in a CUDA graph."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
-def _moments(inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    pairs = [torch.var_mean(x.double(), (0, 2, 3), correction=0) for x in inputs]
-    return torch.stack([mean for _, mean in pairs]), torch.stack([variance for variance, _ in pairs])
+def _parts(like: Tensor) -> ModuleType:
+    """What the sums of such tensors are computed with."""
+    if not runs_on_gpu(like):
+        return parts
+    from diffnas.nets.gpu import maps  # needs Triton
+
+    return maps
 
 
-def _combine(inputs: Sequence[Tensor], scale: Tensor, shift: Tensor) -> list[Tensor]:
-    sums = []
-    for row, start in zip(scale.to(inputs[0].dtype), shift.to(inputs[0].dtype), strict=True):
-        out = _by_channel(start).expand_as(inputs[0]).contiguous(memory_format=torch.channels_last)
-        for x, factor in zip(inputs, row, strict=True):
-            out.addcmul_(x, _by_channel(factor))
-        sums.append(out)
-    return sums
+def runs_on_gpu(like: Tensor) -> bool:
+    """Whether there are kernels for such tensors on a GPU: float32 on CUDA, with Triton."""
+    return like.device.type == "cuda" and like.dtype == torch.float32 and has_triton()
 
 
-def _reduce(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    centered = [x - _by_channel(m.to(x.dtype)) for x, m in zip(inputs, mean, strict=True)]
-    rows = [torch.stack([(grad * x).sum((0, 2, 3)) for x in centered]) for grad in grads]
-    return torch.stack([grad.sum((0, 2, 3)) for grad in grads]).double(), torch.stack(rows).double()
-
-
-def _spread(
-    grads: Sequence[Tensor], inputs: Sequence[Tensor], scale: Tensor, slope: Tensor, shift: Tensor
-) -> list[Tensor]:
-    scale, slope, shift = (factor.to(inputs[0].dtype) for factor in (scale, slope, shift))
-    results = []
-    for k, x in enumerate(inputs):
-        out = x * _by_channel(slope[k]) + _by_channel(shift[k])
-        for grad, factor in zip(grads, scale[:, k], strict=True):
-            out.addcmul_(grad, _by_channel(factor))
-        results.append(out)
-    return results
+@cache
+def has_triton() -> bool:
+    """Whether kernels in Triton can be compiled here; it comes with PyTorch for CUDA."""
+    return find_spec("triton") is not None
 
 
 def is_compiled(like: Tensor) -> bool:

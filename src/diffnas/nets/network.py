@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from diffnas.genotype import Cell, Genotype
 from diffnas.lookup import lookup
 from diffnas.nets.auxiliary import AuxiliaryHead, Output
-from diffnas.nets.batched import is_faster
+from diffnas.nets.batched import by_numba
 from diffnas.nets.chained import chained
 from diffnas.nets.depthwise import Kernels
 from diffnas.nets.ops import build
@@ -168,7 +168,7 @@ class Network(nn.Module):
         """
         masks = self._masks(x, drop_path, generator) if self.training and drop_path else ()
         auxiliary = None
-        fast = self.kernels == "auto" and is_faster(x)
+        fast = self.kernels == "auto" and by_numba(x)
         older, newer = self.stem(x)
         for index, cell in enumerate(self.cells):
             arguments: tuple[Any, ...] = (newer, fast)

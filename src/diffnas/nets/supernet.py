@@ -290,7 +290,7 @@ class Supernet(nn.Module):
         auxiliary = None
         for cell, planned in zip(self.cells, self.plan, strict=True):
             if planned.kind is None:
-                arguments: tuple[Any, ...] = (newer, batch and batched.is_faster(x))
+                arguments: tuple[Any, ...] = (newer, batch and batched.by_numba(x))
             else:
                 arguments = (older, newer, mix[self.space.rows[planned.kind]], batch)
             out = recomputed(cell, *arguments) if self.recompute else cell(*arguments)
