@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -131,10 +130,10 @@ class _Request:
         """Seconds a step, and on how many pictures they were measured: at most ``most``, and as patience allows."""
         wanted = self.settings.batch
         batch = min(SMALL[-1], wanted)
-        took = _time(self.trial(batch).step)
+        took = _time(self.trial(batch))
         larger = min(wanted, most, int(batch * PATIENCE / took))
         if larger > batch:
-            batch, took = larger, _time(self.trial(larger).step)
+            batch, took = larger, _time(self.trial(larger))
         return took * wanted / batch, batch
 
 
@@ -306,12 +305,12 @@ def _stand_in(data: DataSet, count: int) -> DataSet:
     return replace(data, train=black, test=black)
 
 
-def _time(step: Callable[[], None]) -> float:
-    """Seconds of the second of two steps: the first finds kernels and memory."""
+def _time(tried: Trial) -> float:
+    """Seconds of a step, after those that find kernels and memory."""
     took = 0.0
-    for _ in range(2):
+    for _ in range(tried.settle + 1):
         begun = time.perf_counter()
-        step()
+        tried.step()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         took = time.perf_counter() - begun

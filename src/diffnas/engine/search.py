@@ -19,7 +19,7 @@ from diffnas.data import DataSet
 from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, rounding_products
 from diffnas.engine.course import Course
 from diffnas.engine.drive import Drive
-from diffnas.engine.graphed import uses_graph
+from diffnas.engine.graphed import Graphed, uses_graph
 from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.pause import SearchPause
@@ -136,11 +136,13 @@ class Trial:
         state: what a step changes.
         macs: multiply-adds of the supernet for one picture.
         step: takes a step on the first pictures.
+        settle: how many steps it takes until one takes its usual time.
     """
 
     state: SearchState
     macs: int
     step: Callable[[], None]
+    settle: int
 
 
 def trial(
@@ -163,7 +165,11 @@ def trial(
         under_way.course.remove(keep.to(fabric.device))
     pictures, labels = data.train.take(torch.arange(settings.batch))
     batch = pictures.to(fabric.device), labels.to(fabric.device)
-    return Trial(state=state, macs=under_way.course.measure_macs(), step=partial(under_way.take_step, batch))
+    # The first steps find kernels and memory; then a graph is captured, if there is to be one.
+    net = under_way.course.net
+    settle = net.settle + 1 if isinstance(net, Graphed) else 1
+    step = partial(under_way.take_step, batch)
+    return Trial(state=state, macs=under_way.course.measure_macs(), step=step, settle=settle)
 
 
 class _Search:

@@ -42,6 +42,19 @@ def branch_at(table: Table, k: int) -> Branch:
 
 
 @compiled
+def depth_size(branch: Branch, shape: Shape) -> int:
+    """How many numbers the packed weights of a branch's depthwise convolution are."""
+    return branch.kernel**2 * filled(shape.C) if branch.kind == DEPTHWISE else 0
+
+
+@compiled
+def point_size(branch: Branch, shape: Shape) -> int:
+    """How many numbers the others are."""
+    matrices = branch.kernel**2 if branch.kind == DENSE else 2 if branch.kind == PAIRS else 1
+    return matrices * filled(shape.C) * filled(shape.D)
+
+
+@compiled
 def pack(table: Table, shape: Shape, depth: Floats, turned: Floats, point: Floats, back: bool) -> None:
     """Lay the weights of all branches out as the inner loops read them.
 
@@ -114,11 +127,12 @@ def collect(table: Table, shape: Shape, grad_depth: Floats, grad_point: Floats) 
         grad_point: ``(groups, K, taps * before * after)``; changed.
     """
     C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
-    for g in range(1, len(grad_depth)):
-        grad_depth[0] += grad_depth[g]
-        grad_point[0] += grad_point[g]
     for k in range(len(table)):
         branch = branch_at(table, k)
+        deep, wide = depth_size(branch, shape), point_size(branch, shape)
+        for g in range(1, len(grad_depth)):
+            grad_depth[0, k, :deep] += grad_depth[g, k, :deep]
+            grad_point[0, k, :wide] += grad_point[g, k, :wide]
         if branch.kind == DEPTHWISE:
             taps = branch.kernel**2
             out = floats(branch.grad_depth, C * taps)

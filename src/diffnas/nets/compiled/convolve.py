@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diffnas.nets.compiled.branches import Branch, branch_at
+from diffnas.nets.compiled.branches import Branch, branch_at, depth_size, point_size
 from diffnas.nets.compiled.buffer import (
     Floats,
     Shape,
@@ -141,7 +141,7 @@ def _project(branch: Branch, shape: Shape, y: int, d: int, nothing: int, point: 
     full = filled(shape.C)
     # What fills the channels up need not be multiplied; between even and odd pixels it cannot be left out.
     step, before = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
-    pointwise(y, False, nothing, d, step, point, rows * shape.columns, before, filled(shape.D))
+    pointwise(y, False, nothing, d, step, 0, point, rows * shape.columns, before, 1, filled(shape.D))
 
 
 @compiled
@@ -312,8 +312,10 @@ def backward(
     grad_r = grad_y + 4 * stripped * full_out
     clear(nothing, ZEROS + buffered * (full + max(full, full_out)))
     for g in range(first, last):
-        grad_depth[g] = 0
-        grad_point[g] = 0
+        for k in range(K):
+            branch = branch_at(table, k)
+            clear(grad_depth[g, k].ctypes.data, depth_size(branch, shape))
+            clear(grad_point[g, k].ctypes.data, point_size(branch, shape))
         for b in range(shape.B * g // groups, shape.B * (g + 1) // groups):
             for k in range(K):
                 branch, alone = branch_at(table, k), _is_alone(table, k)
@@ -405,7 +407,7 @@ def _project_back(
     """The gradient of what a 1x1 convolution reads, for some pixels of its result from ``first`` on."""
     wide, full_out = filled(shape.C) * (2 if branch.kind == PAIRS else 1), filled(shape.D)
     grad = at.grad_y + 4 * first * full_out
-    pointwise(into, add, at.nothing, grad, full_out, weights.point, pixels, shape.D, wide)
+    pointwise(into, add, at.nothing, grad, full_out, 0, weights.point, pixels, shape.D, 1, wide)
 
 
 @compiled

@@ -9,6 +9,7 @@ import math
 
 from diffnas.nets.compiled.vectors import (
     BLOCK,
+    HALF,
     LANES,
     TALL,
     TAPS_DOWN,
@@ -18,8 +19,6 @@ from diffnas.nets.compiled.vectors import (
     slide,
     sweep,
 )
-
-HALF = BLOCK // 2
 
 
 @compiled
@@ -150,30 +149,38 @@ def depthwise_weights(
 
 @compiled
 def pointwise(
-    out: int, add: bool, nothing: int, a: int, a_step: int, w: int, pixels: int, before: int, after: int
-) -> None:
-    """``a (pixels, before) times w (before, after)``; pixels of a lie ``a_step`` apart."""
-    step, v = after if add else 0, 0
+    out: int, add: bool, nothing: int, a: int, a_step: int, a_row: int, w: int, pixels: int, before: int, rows: int,
+    after: int,
+) -> None:  # fmt: skip
+    """The sum over rows r of ``a[r] (pixels, before) times w[r] (before, after)``.
+
+    Pixels of a lie ``a_step`` apart, and its rows ``a_row``.
+    """
+    step, v, w_row = after if add else 0, 0, before * after
     while v < after:
         two = v + 2 * LANES <= after
         place, factors = out + 4 * v, w + 4 * v
         start, p = place if add else nothing, 0
         while p < pixels:
-            o, x, s = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step
-            if two and p + TALL <= pixels:
-                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, TALL, 2)
+            o, x, s, left = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step, pixels - p
+            # What is left after a block should be none, or enough for another.
+            if two and (left == TALL or left >= TALL + HALF):
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, TALL, 2)
                 p += TALL
+            elif two and left >= HALF:
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, HALF, 2)
+                p += HALF
             elif two:
-                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, 1, 2)
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, 1, 2)
                 p += 1
-            elif p + BLOCK <= pixels:
-                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, BLOCK, 1)
+            elif left >= BLOCK:
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, BLOCK, 1)
                 p += BLOCK
-            elif p + HALF <= pixels:
-                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, HALF, 1)
+            elif left >= HALF:
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, HALF, 1)
                 p += HALF
             else:
-                multiply(o, after, s, step, x, a_step, 1, 0, factors, after, 0, before, 1, 1, 1)
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, 1, 1)
                 p += 1
         v += 2 * LANES if two else LANES
 
@@ -183,11 +190,17 @@ def pointwise_weights(
     out: int, a: int, a_step: int, a_row: int, g: int, g_row: int, columns: int, rows: int, before: int, after: int
 ) -> None:
     """Add the gradient of a 1x1 convolution's weights, ``(before, after)``, and of up to seven rows more."""
-    pairs = after // (2 * LANES) * (2 * LANES)
-    for c in range(0, before, TALL):
+    pairs, c = after // (2 * LANES) * (2 * LANES), 0
+    while c < before and pairs:
+        left = before - c
+        tall = left == TALL or left >= TALL + HALF
         for v in range(0, pairs, 2 * LANES):
-            o, w = out + 4 * (c * after + v), g + 4 * v
-            multiply(o, after, o, after, a + 4 * c, 1, a_step, a_row, w, after, g_row, columns, rows, TALL, 2)
+            o, w, x = out + 4 * (c * after + v), g + 4 * v, a + 4 * c
+            if tall:
+                multiply(o, after, o, after, x, 1, a_step, a_row, w, after, g_row, columns, rows, TALL, 2)
+            else:
+                multiply(o, after, o, after, x, 1, a_step, a_row, w, after, g_row, columns, rows, HALF, 2)
+        c += TALL if tall else HALF
     for c in range(0, before, BLOCK):
         for v in range(pairs, after, LANES):
             o, w = out + 4 * (c * after + v), g + 4 * v
@@ -200,9 +213,18 @@ def dense(
     kernel: int, dilation: int, stride: int,
 ) -> None:  # fmt: skip
     """A convolution of a buffered picture with weights ``(kernel, kernel, before, after)``."""
+    down = dilation * pitch * before
     for h in range(rows):
-        for t in range(kernel * kernel):
-            at = (h * stride + t // kernel * dilation) * pitch + t % kernel * dilation
-            row, place = x + 4 * at * before, out + 4 * h * columns * after
-            taps = w + 4 * t * before * after
-            pointwise(place, add or t > 0, nothing, row, stride * before, taps, columns, before, after)
+        row, place = x + 4 * h * stride * pitch * before, out + 4 * h * columns * after
+        if dilation == 1:  # what the taps of a row read lies without gaps
+            pointwise(
+                place, add, nothing, row, stride * before, down, w, columns, kernel * before, kernel, after
+            )  # fmt: skip
+            continue
+        for t in range(kernel):
+            tap, taps = row + 4 * t * dilation * before, w + 4 * t * before * after
+            for i in range(kernel):
+                pointwise(
+                    place, add or t + i > 0, nothing, tap + 4 * i * down, stride * before, 0,
+                    taps + 4 * i * kernel * before * after, columns, before, 1, after,
+                )  # fmt: skip

@@ -22,7 +22,8 @@ _FEATURES = binding.get_host_cpu_features()
 LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4  # numbers in a register
 _MANY = bool(_FEATURES.get("avx512f") or _FEATURES.get("neon"))  # thirty-two registers, not sixteen
 BLOCK = 8  # pixels whose sums are in registers at once: two multiply-adds a cycle, each four cycles long
-TALL = 8 if _MANY else 4  # pixels whose sums are, two vectors side by side: half the loads
+TALL = 8 if _MANY else 6  # pixels whose sums are, two vectors side by side: half the loads
+HALF = 4  # the same for what is left
 TAPS_DOWN = 5 if _MANY else 2  # rows of five taps whose sums are; the last of the five is then by itself
 
 Function = TypeVar("Function", bound=Callable[..., Any])
