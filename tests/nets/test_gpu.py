@@ -22,8 +22,8 @@ if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("needs a CUDA GPU, or TRITON_INTERPRET=1 with Triton; there is none here", allow_module_level=True)
 pytest.importorskip("triton")
 
-from diffnas.nets.gpu import chains, maps
-from diffnas.nets.links import links
+from diffnas.nets.gpu import chains, maps  # noqa: E402
+from diffnas.nets.links import links  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

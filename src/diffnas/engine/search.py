@@ -119,6 +119,7 @@ def search(
     record = describe(data, space, method, settings, precision, notes or {})
     fabric = make_fabric(device, precision)
     state = begin(data, space, method, settings, fabric.device)
+    # What cannot be is refused here, before anything is written.
     uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
     rounding = rounding_products(fabric.device, tf32=settings.tf32)
     kernels = by_kernels(settings.forward_by, fabric.device, precision)
