@@ -2,9 +2,12 @@
 
     python benchmarks/supernet_as_run.py --space darts --batch 16 --threads 1 --survivors 2 1
 
-As `supernet_step.py`, with one difference: every contender is a process of its own, so that each has the setting for
-freed memory that it would have. A plain supernet has the C library's, which gives it back to the system; a search of
-ours keeps it. The processes take their steps in turn and hold their memory all along.
+As `supernet_step.py`, with two differences. Every contender is a process of its own, so that each has the setting for
+freed memory that it would have: a plain supernet has the C library's, which gives it back to the system; a search of
+ours keeps it. The processes take turns and hold their memory all along. And the steps of a turn follow one another, as
+in a search, for at least `--seconds`: a single step after others' turns begins with nothing of its own in the caches,
+which costs a step of a pruned supernet a fifth of its time, and a plain one nothing. A turn counts as the mean of its
+steps.
 
 Which operations are left is drawn at random, and with few of them the draw decides how many are convolutions. With
 several seeds each is a contender, and a line more has the mean of their seconds.
@@ -14,12 +17,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-from collections.abc import Callable
+import time
 from multiprocessing.connection import Connection
 from statistics import fmean
 
 import torch
-from common import allocate, interleaved, machine, table
+from common import allocate, machine, table
 from steps import add_sizes, contender, settings_of, survivors
 
 from diffnas.space import SPACES
@@ -31,13 +34,14 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_sizes(parser, batch=16, threads=1)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="that a turn lasts at least")
     parser.add_argument("--survivors", nargs="*", default=[], help="operations left on an edge, or late")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each decides the survivors anew")
     return parser.parse_args()
 
 
 def serve(pipe: Connection, options: argparse.Namespace, way: str, pattern: str, seed: int) -> None:
-    """Be a contender: take a step whenever asked, and answer with its loss."""
+    """Be a contender: answer with the loss, and then with the seconds of a step whenever asked for a turn."""
     torch.set_num_threads(options.threads)
     allocate("kept" if way == OURS else "default")
     space = SPACES[options.space]
@@ -47,31 +51,38 @@ def serve(pipe: Connection, options: argparse.Namespace, way: str, pattern: str,
     loss, _ = each.gradients()
     pipe.send(float(loss))
     while pipe.recv():
-        each.step()
-        pipe.send(None)
+        begun, count = time.perf_counter(), 0
+        while not count or time.perf_counter() - begun < options.seconds:
+            each.step()
+            count += 1
+        pipe.send((time.perf_counter() - begun) / count)
 
 
 def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     spawn = multiprocessing.get_context("spawn")
-    steps: dict[str, Callable[[], object]] = {}
-    pipes, losses = [], {}
+    pipes: dict[str, Connection] = {}
+    losses: dict[str, float] = {}
     drawn = {f"{OURS}, {pattern} left": pattern for pattern in options.survivors if pattern != "all"}
     many = [(f"{name}, seed {seed}", OURS, drawn[name], seed) for name in drawn for seed in options.seeds]
     for name, way, pattern, seed in [(PLAIN, PLAIN, "all", 0), (OURS, OURS, "all", 0), *many]:
         pipe, far = spawn.Pipe()
         spawn.Process(target=serve, args=(far, options, way, pattern, seed), daemon=True).start()
-        losses[name] = pipe.recv()
-        pipes.append(pipe)
-        steps[name] = lambda pipe=pipe: (pipe.send(True), pipe.recv())
+        losses[name], pipes[name] = pipe.recv(), pipe
     if abs(losses[OURS] - losses[PLAIN]) > 1e-3 * losses[PLAIN]:
         raise SystemExit(f"the contenders compute different things: losses {losses[PLAIN]:.6f}, {losses[OURS]:.6f}.")
-    seconds = interleaved(steps, rounds=options.rounds)
+    seconds: dict[str, list[float]] = {name: [] for name in pipes}
+    for turn in range(options.rounds + 1):
+        for name, pipe in pipes.items():
+            pipe.send(True)
+            took = pipe.recv()
+            if turn:  # the first is for warming up
+                seconds[name].append(took)
     for name in drawn:
         each = [seconds[f"{name}, seed {seed}"] for seed in options.seeds]
         seconds[f"{name}, mean of {len(each)}"] = [fmean(turn) for turn in zip(*each, strict=True)]
-    for pipe in pipes:
+    for pipe in pipes.values():
         pipe.send(False)
     space = SPACES[options.space]
     settings = settings_of(space, batch=options.batch, channels=options.channels, cells=options.cells)

@@ -237,6 +237,17 @@ def cell_values(
     return values
 
 
+def joined(values: Sequence[Tensor]) -> Tensor:
+    """Maps of one shape beside each other: the output of a cell, ``(B, K C, H, W)``."""
+    if len(values) == 1:
+        return values[0]
+    if not by_numba(values[0]):
+        return torch.cat(list(values), dim=1)
+    from diffnas.nets import sums  # needs Numba
+
+    return sums.joined(values)
+
+
 def _whole(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tensor]) -> Any:
     """The plan of a cell that can be taken in one step, None for another."""
     if not by_numba(inputs[0]) or not schedule.is_known:

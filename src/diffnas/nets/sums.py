@@ -177,6 +177,37 @@ def combine(like: Tensor, table: Any, scale: Any, shift: Any) -> list[Tensor]:
     return results
 
 
+def move(running: Sequence[Tensor], values: Any, rate: float) -> None:
+    """Move running averages, ``(C,)`` each, towards the rows of an array by a rate."""
+    compiled.move(addresses(running), values, rate)
+
+
+def joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Maps of one shape beside each other, ``(B, K C, H, W)``, channels last."""
+    apply: Callable[..., Tensor] = _Joined.apply
+    return apply(*tensors)
+
+
+class _Joined(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        B, C, H, W = tensors[0].shape
+        tensors = tuple(channels_last(x) for x in tensors)
+        out = torch.empty((B, len(tensors) * C, H, W), memory_format=torch.channels_last)
+        _run(compiled.join, B, addresses(tensors), out.data_ptr(), H * W, C)
+        ctx.count = len(tensors)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        (B, C, H, W), grad = grad.shape, channels_last(grad)
+        size = B, C // ctx.count, H, W
+        parts = [torch.empty(size, memory_format=torch.channels_last) for _ in range(ctx.count)]
+        _run(compiled.divide, B, grad.data_ptr(), addresses(parts), H * W, size[1])
+        return tuple(parts)
+
+
 def _run(kernel: Callable[..., None], pictures: int, *arguments: Any) -> None:
     in_parallel(lambda first, last: kernel(*arguments, first, last), pictures)
 

@@ -156,7 +156,7 @@ class MixedCell(nn.Module):
         batch = batch and self.training
         passing = Passing(self.graph, self.share, halves=self.reduces, weights=mix[:, -1], fused=batch)
         values = self._batched(sources, mix, passing) if batch else self._plain(sources, mix, passing)
-        return self._join([values[node] for node in self.graph.output], values[0])
+        return self._join([values[node] for node in self.graph.output], values[0], batch)
 
     def _plain(self, sources: Sequence[Tensor], mix: Tensor, passing: Passing) -> list[Value]:
         """The value of every node, one operation after the other."""
@@ -182,7 +182,7 @@ class MixedCell(nn.Module):
             self.schedule = batched.schedule(self.graph, self.inputs, edges)
         return batched.cell_values(self.schedule, self.graph, sources, mix, passing)
 
-    def _join(self, outputs: list[Value], like: Value) -> Tensor:
+    def _join(self, outputs: list[Value], like: Value, batch: bool) -> Tensor:
         if any(value is None for value in outputs):
             known = next((value for value in outputs if value is not None), None)
             if known is None:
@@ -190,7 +190,8 @@ class MixedCell(nn.Module):
                 stride = 2 if self.reduces else 1
                 known = like[:, :, ::stride, ::stride]
             outputs = [torch.zeros_like(known) if value is None else value for value in outputs]
-        return torch.cat([value for value in outputs if value is not None], dim=1)
+        joined = [value for value in outputs if value is not None]
+        return batched.joined(joined) if batch else torch.cat(joined, dim=1)
 
 
 class Supernet(nn.Module):

@@ -22,7 +22,7 @@ from diffnas.nets import pools as pool_steps
 from diffnas.nets.cell_plan import ChainGroup, Plan, PoolGroup
 from diffnas.nets.chains import EPS, Chains, Passed, back, through
 from diffnas.nets.fused import channels_last, check_pixels
-from diffnas.nets.sums import addresses, combine, reduce
+from diffnas.nets.sums import addresses, combine, move, reduce
 from diffnas.space import CellGraph
 
 
@@ -82,14 +82,13 @@ class _Call:
             if bias is not None:
                 mean = mean + bias.detach().numpy()
             rows.append((norm, mean, self.variance[slot] * (pixels / max(pixels - 1, 1))))
-        by_rate: dict[Any, list[tuple[nn.BatchNorm2d, Any, Any]]] = {}
+        alike: dict[Any, list[tuple[nn.BatchNorm2d, Any, Any]]] = {}
         for row in rows:
-            by_rate.setdefault(row[0].momentum, []).append(row)
-        for rate, group in by_rate.items():
+            alike.setdefault((row[0].momentum, len(row[1])), []).append(row)
+        for (rate, _), group in alike.items():
             norms, means, variances = zip(*group, strict=True)
-            for name, moments in (("running_mean", means), ("running_var", variances)):
-                buffers = [getattr(norm, name) for norm in norms]
-                torch._foreach_lerp_(buffers, [torch.from_numpy(row.astype(np.float32)) for row in moments], rate)
+            move([norm.running_mean for norm in norms], np.array(means), rate)
+            move([norm.running_var for norm in norms], np.array(variances), rate)
             torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
 
 

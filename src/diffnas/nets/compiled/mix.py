@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffnas.nets.compiled.address import floats
 from diffnas.nets.compiled.vectors import (
     LANES,
     compiled,
@@ -268,3 +269,35 @@ def reduce(
             for k in range(K):
                 if wanted[t, k]:
                     _folded(sums[k], products[t, k, b])
+
+
+@compiled
+def join(parts: Addresses, out: int, pixels: int, C: int, first: int, last: int) -> None:
+    """Write maps of C channels beside each other, for the pictures from ``first`` up to ``last``."""
+    K = len(parts)
+    for p in range(first * pixels, last * pixels):
+        for k in range(K):
+            for c in range(0, C, LANES):
+                value = load_part(parts[k] + 4 * (p * C + c), C - c)
+                store_part(value, out + 4 * ((p * K + k) * C + c), C - c)
+
+
+@compiled
+def divide(joined: int, parts: Addresses, pixels: int, C: int, first: int, last: int) -> None:
+    """The same the other way round."""
+    K = len(parts)
+    for p in range(first * pixels, last * pixels):
+        for k in range(K):
+            for c in range(0, C, LANES):
+                value = load_part(joined + 4 * ((p * K + k) * C + c), C - c)
+                store_part(value, parts[k] + 4 * (p * C + c), C - c)
+
+
+@compiled
+def move(running: Addresses, values: Doubles, rate: float) -> None:
+    """Move running averages, each ``(C,)`` at its address, towards values ``(N, C)`` by a rate."""
+    by = np.float32(rate)
+    for n in range(len(running)):
+        average = floats(running[n], values.shape[1])
+        for c in range(values.shape[1]):
+            average[c] += by * (np.float32(values[n, c]) - average[c])
