@@ -186,6 +186,22 @@ def test_replayed_steps_are_the_steps_of_the_supernet():
 
 @NEEDS_GPU
 def test_a_pruned_search_is_the_same_with_and_without_graphs(quick):
-    usual, replayed = (quick("sparse", epochs=4, device="cuda", cuda_graph=graph) for graph in (False, True))
+    alike = {"epochs": 3, "device": "cuda", "forward_by": "plain", "tf32": False}
+    usual, replayed = (quick("sparse", cuda_graph=graph, **alike) for graph in (False, True))
     for one, other in zip(usual.trace, replayed.trace, strict=True):
         assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-2)
+
+
+# One level with pruning; two, with passes for alpha alone; gradients of weights that are asked for.
+@pytest.mark.parametrize("method", ["sparse", "darts", "darts-2nd"])
+def test_a_search_by_graphs_is_the_same_search(quick, captured, monkeypatch: pytest.MonkeyPatch, method: str):
+    usual = quick(method, epochs=4, precision="64-true")
+    for module in ("search", "course"):
+        monkeypatch.setattr(f"diffnas.engine.{module}.uses_graph", lambda *_, **__: True)
+    replayed = quick(method, epochs=4, precision="64-true")
+    assert len(captured) >= (2 if method == "darts" else 1)
+    assert replayed.genotype == usual.genotype
+    for one, other in zip(usual.trace, replayed.trace, strict=True):
+        assert other["keep"] == one["keep"]
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-9)
+        torch.testing.assert_close(torch.tensor(other["alpha"]), torch.tensor(one["alpha"]))

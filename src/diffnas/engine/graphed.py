@@ -80,6 +80,7 @@ class Graphed:
             flow: whether the weights' gradients are asked of ``torch.autograd.grad``. If not, ``backward`` leaves them
                 in ``.grad`` itself, which spares a copy of each.
         """
+        x = x.to(next(self.net.parameters()).dtype)  # pictures come in single precision
         self.shape = x.shape if self.shape is None else self.shape
         if x.shape != self.shape or not (self.net.training and torch.is_grad_enabled()):
             return self._usual(x, mix)
@@ -100,18 +101,14 @@ class Graphed:
         with self._casting(x.device):
             found = self.net(x, mix)
         logits, auxiliary = found if isinstance(found, Output) else (found, None)
-        return Output(_single(logits), None if auxiliary is None else _single(auxiliary))
+        # In single precision whatever they were computed in, as Fabric has it.
+        return Output(logits.float(), None if auxiliary is None else auxiliary.float())
 
     def _casting(self, device: torch.device) -> AbstractContextManager[Any]:
         if self.autocast is None:
             return nullcontext()
         # Without its cache: a graph would keep weights that were cast once and for all.
         return torch.autocast(device.type, self.autocast, cache_enabled=False)
-
-
-def _single(x: Tensor) -> Tensor:
-    """In single precision, if it was in half."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 class Passes:

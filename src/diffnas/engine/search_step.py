@@ -124,7 +124,7 @@ class SearchStep:
 
     def probe_alpha(self, batch: Batch) -> list[Tensor]:
         """Gradients without penalties, and without a trace."""
-        with self._probing():
+        with self._probing(), weights_fixed(self.state.supernet):
             return self._gradients_of(self._loss(batch, self.mix(), Totals()), self.state.arch)
 
     def probe_weights(self, batch: Batch) -> list[Tensor]:
