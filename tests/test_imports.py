@@ -117,7 +117,8 @@ for name in json.loads(sys.argv[1]):
     except ImportError as error:
         if (error.name or "").startswith("diffnas"):
             raise
-        failed.append(f"{name}: {error}")
+        if error.name != "triton":  # the only one that the tests do not install: it comes with PyTorch for CUDA
+            failed.append(f"{name}: {error}")
 names = ("random", "numpy", "torch", "threads", "dtype", "grad", "device", "deterministic", "cuda", "environment")
 changed = [name for name, a, b in zip(names, first, before()) if a != b]
 print(json.dumps({"light": light, "changed": changed, "failed": failed, "left": os.listdir(".")}))

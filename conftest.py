@@ -1,0 +1,6 @@
+"""What the tests leave out where something is not installed."""
+
+from importlib.util import find_spec
+
+# Triton comes with PyTorch for CUDA.
+collect_ignore_glob = [] if find_spec("triton") else ["src/diffnas/nets/gpu/*.py"]
