@@ -6,7 +6,7 @@ As `supernet_step.py`, with two differences. Every contender is a process of its
 freed memory that it would have: a plain supernet has the C library's, which gives it back to the system; a search of
 ours keeps it. The processes take turns and hold their memory all along. And the steps of a turn follow one another, as
 in a search, for at least `--seconds`: a single step after others' turns begins with nothing of its own in the caches,
-which costs a step of a pruned supernet a fifth of its time, and a plain one nothing. A turn counts as the mean of its
+which made a step of a supernet with one operation on every edge an eighth slower. A turn counts as the mean of its
 steps.
 
 Which operations are left is drawn at random, and with few of them the draw decides how many are convolutions. With
