@@ -120,8 +120,8 @@ def test_replays_leave_what_the_net_itself_leaves(captured, wanted: bool, auxili
         net = Supernet(darts, classes=5, channels=4, depth=3, auxiliary=auxiliary)
         mix = torch.full((len(darts.edges), 8), 0.2).requires_grad_(wanted)
         graphed = Graphed(net, settle=settle)
-        for _ in range(2):  # gradients add up
-            outputs = graphed(batch(), mix)
+        for sign in (1, -3):  # gradients add up, of batches that differ
+            outputs = graphed(sign * batch() + sign, mix)
             sum(output.square().sum() for output in outputs if output is not None).backward()
         gradients = [p.grad for p in net.parameters() if p.grad is not None]
         results.append([*gradients, *net.buffers(), *([mix.grad] if wanted else [])])

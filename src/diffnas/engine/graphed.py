@@ -147,14 +147,13 @@ class Passes:
         return Output(logits, auxiliary[0] if auxiliary else None)
 
     def leave(self) -> None:
-        """Add the gradients to what ``.grad`` of the weights has."""
+        """Run the backward pass, and add its gradients to what ``.grad`` of the weights has."""
         fresh = [(weight, grad) for weight, grad in zip(self.weights, self.grads, strict=True) if grad is not None]
-        more = [(weight.grad, grad) for weight, grad in fresh if weight.grad is not None]
-        for weight, grad in fresh:
-            if weight.grad is None:
-                weight.grad = grad
-        if more:
-            torch._foreach_add_([into for into, _ in more], [grad for _, grad in more])
+        before = [None if weight.grad is None else weight.grad.clone() for weight, _ in fresh]
+        self.backward()
+        for (weight, grad), kept in zip(fresh, before, strict=True):
+            # Where the graph writes it, unless there was one before, which may have stood there too.
+            weight.grad = grad if kept is None else kept.add_(grad)
 
 
 class _Replayed(torch.autograd.Function):
@@ -172,12 +171,12 @@ class _Replayed(torch.autograd.Function):
         passes: Passes = ctx.passes
         for into, given in zip(passes.sent, grads, strict=True):
             into.copy_(given)
-        passes.backward()
-        mix_grad = None if passes.mix_grad is None else passes.mix_grad.clone()
         if ctx.flow:
-            return (None, None, mix_grad, *passes.grads)
-        passes.leave()
-        return None, None, mix_grad
+            passes.backward()
+        else:
+            passes.leave()
+        mix_grad = None if passes.mix_grad is None else passes.mix_grad.clone()
+        return (None, None, mix_grad, *(passes.grads if ctx.flow else ()))
 
 
 def capture(net: nn.Module, run: Callable[[Tensor, Tensor], Output], x: Tensor, mix: Tensor) -> Passes:

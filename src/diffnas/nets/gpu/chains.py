@@ -153,7 +153,7 @@ class _Convolve(torch.autograd.Function):
             size = window.after
             value = _maps(torch.bmm(between, pointwise.transpose(1, 2)), B, size)
         ctx.save_for_backward(*saved)
-        ctx.windows, ctx.shapes = windows, [weight.shape[1:] for weight in weights]
+        ctx.windows, ctx.count = windows, len(weights)
         return value.unbind()
 
     @staticmethod
@@ -174,7 +174,7 @@ class _Convolve(torch.autograd.Function):
             if not window.shared:
                 grad = _through_norm(_maps(grad, window.pictures, window.size), value, mean, rate)
         (grad_x,) = _maps(grad, ctx.windows[0].pictures, ctx.windows[0].size).unbind()
-        return (None, None, grad_x, *(learned or [None] * len(ctx.shapes)))
+        return (None, None, grad_x, *(learned or [None] * ctx.count))
 
 
 def _through_norm(grad: Tensor, value: Tensor, mean: Tensor, rate: Tensor) -> Tensor:
