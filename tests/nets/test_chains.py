@@ -55,8 +55,10 @@ LINKS = {
     "dense 2, larger result": unusual(1, kernel_size=2, padding=1),
 }
 
-# B, C, H, W: single pixels, rows and columns; widths around the eight pixels of a block; channels around sixteen lanes.
+# B, C, H, W: single pixels, rows and columns; widths around the eight pixels of a block; channels around sixteen lanes;
+# what dense convolutions take by tiles: a single one, and more rows of them than are handled at once.
 SIZES = [(3, 3, 1, 1), (2, 16, 1, 5), (1, 17, 6, 1), (5, 1, 2, 3), (2, 5, 7, 9), (9, 4, 8, 8), (1, 33, 3, 17)]
+SIZES += [(3, 16, 2, 2), (2, 40, 18, 6), (5, 16, 10, 32)]
 
 
 @pytest.fixture
@@ -183,10 +185,30 @@ def test_operations_taken_together_are_as_exact_as_stock(left, stride, size, gen
     assert_as_exact(ours, through_stock(ops, x, grads, torch.float64, both[1], True), *stock)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_kinds_that_widen_are_as_exact_as_stock(order, generator):
+    makes = separable(3)(16), dense(3, more=16)(16), unusual(16, kernel_size=5, padding=2)(16)
+    makes[0].pointwise = nn.Conv2d(16, 32, 1, bias=False)
+    makes[0].norm = nn.BatchNorm2d(32, affine=False)
+    ops, x = made([makes[n] for n in order], generator), draw((3, 16, 8, 8), generator)
+    grads = [draw((3, 32, 8, 8), generator) for _ in ops]
+    stock = through_stock(ops, x, grads, torch.float32, torch.channels_last, True)
+    exact = through_stock(ops, x, grads, torch.float64, torch.channels_last, True)
+    assert_as_exact(through_kernels(ops, x, grads, normed=True), exact, stock)
+
+
+KINDS = {
+    "depthwise and pairs": (5, (9, 7), 2, ("sep_conv_3x3", "dil_conv_5x5", "skip_connect")),
+    "dense": (16, (8, 6), 1, ("nor_conv_3x3", "nor_conv_1x1", "nor_conv_3x3")),
+}
+
+
+@pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("B", [1, 4, 7, 13])
-def test_threads_leave_no_trace(B, generator):
-    ops = made([build(op, 5, 2, affine=False) for op in ("sep_conv_3x3", "dil_conv_5x5", "skip_connect")], generator)
-    x, grads = draw((B, 5, 9, 7), generator), [draw((B, 5, 5, 4), generator) for _ in ops]
+def test_threads_leave_no_trace(B, kinds, generator):
+    C, (H, W), stride, names = kinds
+    ops = made([build(op, C, stride, affine=False) for op in names], generator)
+    x, grads = draw((B, C, H, W), generator), [draw((B, C, -(-H // stride), -(-W // stride)), generator) for _ in ops]
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
@@ -197,10 +219,11 @@ def test_threads_leave_no_trace(B, generator):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("link", LINKS)
-def test_what_is_no_number_shows_in_the_statistics(link, bad, generator):
-    op = LINKS[link](4)
+@pytest.mark.parametrize("C", [4, 16])
+def test_what_is_no_number_shows_in_the_statistics(C, link, bad, generator):
+    op = LINKS[link](C)
     made([op], generator)
-    x = draw((2, 4, 6, 6), generator)
+    x = draw((2, C, 6, 6), generator)
     x[1, :, 2, 2] = bad
     statistics = convolve(x, [links(op)]).statistics
     assert not torch.isfinite(statistics.mean + statistics.variance).any()

@@ -19,7 +19,7 @@ from diffnas.nets.compiled import convolve as compiled
 from diffnas.nets.compiled.buffer import Shape, filled
 from diffnas.nets.compiled.mix import joined
 from diffnas.nets.compiled.vectors import BLOCK, LANES
-from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, Link
+from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, Geometry, Link
 from diffnas.parallel import in_parallel
 
 TOGETHER = 4
@@ -143,9 +143,10 @@ class Stage:
             table[:, _GRAD_DEPTH:_SPLIT] = self.layout.addresses(grad_weights)
         depth, turned, point = self._packed(table, back=True)
         groups = (shape.B + TOGETHER - 1) // TOGETHER
+        sizes = depth.shape, (K, self.form.learned * filled(shape.C) * filled(shape.D))
         sums = [
-            _held(name, groups * like.size).reshape(groups, *like.shape)
-            for name, like in (("grad_depth", depth), ("grad_point", point))
+            _held(name, groups * size[0] * size[1]).reshape(groups, *size)
+            for name, size in zip(("grad_depth", "grad_point"), sizes, strict=True)
         ]
         totals, products = moments = np.zeros((2, K, shape.B, shape.C), np.float32)
         after_norm = np.zeros((3, K, filled(shape.D)), np.float32)
@@ -158,7 +159,8 @@ class Stage:
 
         in_parallel(work, groups)
         if learn:
-            branches.collect(table, shape, *sums)
+            grad_depth, grad_point = sums
+            in_parallel(lambda first, last: branches.collect(table, shape, grad_depth, grad_point, first, last), K)
         return Gradients(grad_inputs, grad_weights, *moments.sum(2, dtype=np.float64))
 
     def _table(self, results: Sequence[Tensor]) -> Any:
@@ -198,6 +200,7 @@ class _Form(NamedTuple):
         table: the kernels' table without addresses.
         taps: of the largest depthwise kernel.
         widest: how many matrices ``(C, D)`` the other weights of a branch are at most.
+        learned: how many their gradients are.
         scratch: numbers that a thread needs to work in.
         center: what is taken from the inputs if no batch norm stands before them, ``(K, full)``: nothing.
         rate: what they are multiplied by: one.
@@ -207,6 +210,7 @@ class _Form(NamedTuple):
     table: Any
     taps: int
     widest: int
+    learned: int
     scratch: int
     center: Any
     rate: Any
@@ -221,18 +225,26 @@ def _form(layout: Layout, size: tuple[int, ...]) -> _Form:
     table = np.zeros((len(geometries), len(branches.Branch._fields)), np.int64)
     for k, geometry in enumerate(geometries):
         fresh = k == 0 or not layout.joint
-        table[k, :_X] = (*geometry, fresh)
+        kind = branches.TILED if _is_tiled(geometry, shape) else geometry.kind
+        table[k, :_X] = (kind, *geometry[1:], fresh)
     table[:, _SPLIT] = layout.splits
     full = np.zeros((len(geometries), filled(C)), np.float32)
     return _Form(
         shape=shape,
         table=table,
         taps=max(geometry.kernel**2 for geometry in geometries),
-        widest=max({DENSE: each.kernel**2, PAIRS: 2}.get(each.kind, 1) for each in geometries),
-        scratch=compiled.scratch_size(shape),
+        widest=max(branches.matrices_of(kind, kernel, False) for kind, kernel in table[:, :2]),
+        learned=max(branches.matrices_of(kind, kernel, True) for kind, kernel in table[:, :2]),
+        scratch=compiled.scratch_size(shape, int((table[:, 0] == branches.TILED).sum())),
         center=full,
         rate=np.ones_like(full),
     )
+
+
+def _is_tiled(geometry: Geometry, shape: Shape) -> bool:
+    """Whether a convolution is taken by tiles: with fewer channels that is no faster, and rounds more."""
+    even = shape.rows % 2 == shape.columns % 2 == 0
+    return geometry == Geometry(DENSE, 3, 1, 1, 1) and even and min(shape.C, shape.D) >= 16
 
 
 def _columns(links: Sequence[Link]) -> Any:

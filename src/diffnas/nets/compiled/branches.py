@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from diffnas.nets.compiled.address import floats
 from diffnas.nets.compiled.buffer import Floats, Shape, Table, filled
+from diffnas.nets.compiled.tiles import MATRICES, tile_weights
 from diffnas.nets.compiled.vectors import compiled
 from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS
+
+TILED = 4
+"""One more kind of branch: a dense convolution of 3x3 taps, taken by tiles."""
 
 
 class Branch(NamedTuple):
@@ -49,9 +55,16 @@ def depth_size(branch: Branch, shape: Shape) -> int:
 
 @compiled
 def point_size(branch: Branch, shape: Shape) -> int:
-    """How many numbers the others are."""
-    matrices = branch.kernel**2 if branch.kind == DENSE else 2 if branch.kind == PAIRS else 1
-    return matrices * filled(shape.C) * filled(shape.D)
+    """How many numbers the gradients of the others are."""
+    return matrices_of(branch.kind, branch.kernel, True) * filled(shape.C) * filled(shape.D)
+
+
+@compiled
+def matrices_of(kind: int, kernel: int, back: bool) -> int:
+    """How many matrices, channels by results, the weights of a branch are, or on the way back their gradients."""
+    if kind == TILED and not back:
+        return MATRICES
+    return kernel**2 if kind in (TILED, DENSE) else 2 if kind == PAIRS else 1
 
 
 @compiled
@@ -64,10 +77,11 @@ def pack(table: Table, shape: Shape, depth: Floats, turned: Floats, point: Float
         depth: ``(K, taps * full)``, written: those of depthwise convolutions.
         turned: the same turned by half a turn, for the gradient of the input; written on the way back only.
         point: ``(K, taps * before * after)``, written: the others; on the way back turned by half a turn, in and out
-            changed over.
+            changed over; of tiled convolutions what their products take.
         back: whether this is the way back.
     """
     C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
+    taps_alone = np.zeros(9 * full * full_out, np.float32)
     depth[:] = 0
     point[:] = 0
     if back:
@@ -82,6 +96,9 @@ def pack(table: Table, shape: Shape, depth: Floats, turned: Floats, point: Float
             split = branch.split
             _pack_dense(branch.point, point[k], C, 0, split, 2 * full, full_out, 0, 1, back)
             _pack_dense(branch.odd, point[k], C, split, D - split, 2 * full, full_out, full, 1, back)
+        elif branch.kind == TILED:
+            _pack_dense(branch.point, taps_alone, C, 0, D, full, full_out, 0, 9, back)
+            tile_weights(taps_alone.ctypes.data, point[k].ctypes.data, full, full_out)
         else:
             taps = branch.kernel**2 if branch.kind == DENSE else 1
             _pack_dense(branch.point, point[k], C, 0, D, full, full_out, 0, taps, back)
@@ -117,7 +134,7 @@ def _pack_dense(
 
 
 @compiled
-def collect(table: Table, shape: Shape, grad_depth: Floats, grad_point: Floats) -> None:
+def collect(table: Table, shape: Shape, grad_depth: Floats, grad_point: Floats, first: int, last: int) -> None:
     """Write the weights' gradients: the sums over the groups, in one order, laid out as the weights.
 
     Args:
@@ -125,9 +142,11 @@ def collect(table: Table, shape: Shape, grad_depth: Floats, grad_point: Floats) 
         shape: the sizes.
         grad_depth: ``(groups, K, taps * full)``; changed.
         grad_point: ``(groups, K, taps * before * after)``; changed.
+        first: the first branch to handle.
+        last: one past the last branch to handle.
     """
     C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
-    for k in range(len(table)):
+    for k in range(first, last):
         branch = branch_at(table, k)
         deep, wide = depth_size(branch, shape), point_size(branch, shape)
         for g in range(1, len(grad_depth)):
@@ -143,7 +162,7 @@ def collect(table: Table, shape: Shape, grad_depth: Floats, grad_point: Floats) 
             _unpack(branch.grad_point, grad_point[0, k], C, 0, branch.split, 2 * full, full_out, 0, 1)
             _unpack(branch.grad_odd, grad_point[0, k], C, branch.split, D - branch.split, 2 * full, full_out, full, 1)
         else:
-            taps = branch.kernel**2 if branch.kind == DENSE else 1
+            taps = branch.kernel**2 if branch.kind in (TILED, DENSE) else 1
             _unpack(branch.grad_point, grad_point[0, k], C, 0, D, full, full_out, 0, taps)
 
 

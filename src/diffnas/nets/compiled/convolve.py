@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diffnas.nets.compiled.branches import Branch, branch_at, depth_size, point_size
+import numpy as np
+
+from diffnas.nets.compiled.branches import TILED, Branch, branch_at, depth_size, point_size
 from diffnas.nets.compiled.buffer import (
     Floats,
     Shape,
@@ -37,6 +39,7 @@ from diffnas.nets.compiled.products import (
     pointwise,
     pointwise_weights,
 )
+from diffnas.nets.compiled.tiles import MATRICES, fold_weights, tile_rows, tiled, tiled_back, tiles_size
 from diffnas.nets.compiled.vectors import (
     BLOCK,
     LANES,
@@ -67,6 +70,7 @@ class Places(NamedTuple):
     grad_d: int
     grad_y: int
     grad_r: int
+    tiles: int
 
 
 class Weights(NamedTuple):
@@ -77,6 +81,7 @@ class Weights(NamedTuple):
     point: int
     grad_depth: int
     grad_point: int
+    grad_tiled: int  # of a tiled convolution
 
 
 @compiled
@@ -92,12 +97,20 @@ def _buffered(shape: Shape) -> int:
 
 
 @compiled
-def scratch_size(shape: Shape) -> int:
-    """How many numbers a thread needs to work in."""
+def scratch_size(shape: Shape, tiled: int) -> int:
+    """How many numbers a thread needs to work in, for so many tiled branches."""
     full, full_out = filled(shape.C), filled(shape.D)
     buffered = _buffered(shape) * (full + max(full, full_out))
     strip = (_strip(shape) * shape.columns + BLOCK) * (4 * full + full_out)
-    return ZEROS + buffered + strip + (shape.H * shape.W + BLOCK) * full
+    tiles = 3 * tiles_size(shape.columns, max(full, full_out)) + 2 * _tile_rows(shape) * shape.columns * full_out
+    tiles += tiled * MATRICES * full * full_out
+    return ZEROS + buffered + strip + (shape.H * shape.W + BLOCK) * full + tiles
+
+
+@compiled
+def _tile_rows(shape: Shape) -> int:
+    """How many rows of tiles are handled at once."""
+    return tile_rows(shape.columns, max(filled(shape.C), filled(shape.D)))
 
 
 @compiled
@@ -119,13 +132,17 @@ def _gathered(branch: Branch, shape: Shape, r: int, d: int, nothing: int, depth:
 
 @compiled
 def _convolve(
-    branch: Branch, shape: Shape, y: int, r: int, d: int, nothing: int, depth: int, point: int, top: int, rows: int
-) -> None:
+    branch: Branch, shape: Shape, y: int, r: int, d: int, tiles: int, nothing: int, depth: int, point: int, top: int,
+    rows: int,
+) -> None:  # fmt: skip
     """Some rows of a branch's result, from a buffered picture."""
     full, full_out = filled(shape.C), filled(shape.D)
+    before = shape.margin - branch.padding
+    x = r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
+    if branch.kind == TILED:
+        tiled(y, x, shape.pitch, point, rows, shape.columns, full, full_out, nothing, tiles)
+        return
     if branch.kind == DENSE:
-        before = shape.margin - branch.padding
-        x = r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
         dense(
             y, False, nothing, x, shape.pitch, point, rows, shape.columns, full, full_out, branch.kernel,
             branch.dilation, branch.stride,
@@ -181,13 +198,14 @@ def forward(
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
-    full, full_out, strip = filled(shape.C), filled(shape.D), _strip(shape)
+    full, full_out = filled(shape.C), filled(shape.D)
     pixels = shape.rows * shape.columns
     buffered = _buffered(shape) * full
     nothing = scratch.ctypes.data
     r = nothing + 4 * ZEROS
     d = r + 4 * buffered
-    y = d + 4 * (strip * shape.columns + BLOCK) * 2 * full
+    y = d + 4 * (_strip(shape) * shape.columns + BLOCK) * 2 * full
+    tiles = y + 4 * (max(_strip(shape), 2 * _tile_rows(shape)) * shape.columns + BLOCK) * full_out
     clear(nothing, ZEROS + buffered)
     for b in range(first, last):
         for k in range(len(table)):
@@ -198,6 +216,7 @@ def forward(
                 rectify(x, centers, rates, r, shape)
             depths, points = depth[k].ctypes.data, point[k].ctypes.data
             mean, square = means[k, b].ctypes.data, squares[k, b].ctypes.data
+            strip = 2 * _tile_rows(shape) if branch.kind == TILED else _strip(shape)
             for top in range(0, shape.rows, strip):
                 rows = min(strip, shape.rows - top)
                 count, seen = rows * shape.columns, top * shape.columns
@@ -207,7 +226,7 @@ def forward(
                     _straight(branch, shape, x, centers, rates, d, top, rows)
                     _project(branch, shape, place, d, nothing, points, rows)
                 else:
-                    _convolve(branch, shape, place, r, d, nothing, depths, points, top, rows)
+                    _convolve(branch, shape, place, r, d, tiles, nothing, depths, points, top, rows)
                 if full_out != shape.D:
                     narrow(y, out, count, full_out, shape.D)
                 measure(place, count, seen, full_out, shape.D, mean, square)
@@ -310,12 +329,16 @@ def backward(
     grad_d = d + 4 * stripped * 2 * full
     grad_y = grad_d + 4 * stripped * 2 * full
     grad_r = grad_y + 4 * stripped * full_out
+    tiles = grad_r + 4 * (all_pixels + BLOCK) * full
+    grad_tiled = tiles + 4 * 3 * tiles_size(shape.columns, max(full, full_out))
+    tiled_size = MATRICES * full * full_out
     clear(nothing, ZEROS + buffered * (full + max(full, full_out)))
     for g in range(first, last):
         for k in range(K):
             branch = branch_at(table, k)
             clear(grad_depth[g, k].ctypes.data, depth_size(branch, shape))
             clear(grad_point[g, k].ctypes.data, point_size(branch, shape))
+        clear(grad_tiled, _tiled_before(table, K) * tiled_size)
         for b in range(shape.B * g // groups, shape.B * (g + 1) // groups):
             for k in range(K):
                 branch, alone = branch_at(table, k), _is_alone(table, k)
@@ -326,12 +349,14 @@ def backward(
                 if branch.fresh and not alone:
                     rectify(x, centers, rates, r, shape)
                     clear(grad_r, all_pixels * full)
-                if branch.stride > 1 and table[k - 1, 0] != branch.kind:  # before the first comes the last
+                # Before the first comes the last.
+                if (branch.stride > 1 or full != full_out) and table[k - 1, 0] != branch.kind:
                     clear(spread, buffered * max(full, full_out))  # where the zeros are depends on the kind
-                places = Places(nothing, r, spread, d, grad_d, grad_y, grad_r)
+                places = Places(nothing, r, spread, d, grad_d, grad_y, grad_r, tiles)
                 weights = Weights(
                     depth[k].ctypes.data, turned[k].ctypes.data, point[k].ctypes.data,
                     grad_depth[g, k].ctypes.data, grad_point[g, k].ctypes.data,
+                    grad_tiled + 4 * _tiled_before(table, k) * tiled_size,
                 )  # fmt: skip
                 for top in range(0, shape.rows, strip):
                     rows = min(strip, shape.rows - top)
@@ -349,9 +374,19 @@ def backward(
                     else:
                         _strip_back(branch, shape, places, weights, top, rows, learn)
                 if not alone:
-                    _picture_back(branch, shape, places, weights)
+                    _picture_back(branch, shape, places, weights, learn)
                     if k + 1 == K or table[k + 1, 5]:
                         _leave(x, centers, grad_r, out, shape, *sums)
+        for k in range(K):
+            if table[k, 0] == TILED:
+                tiled = grad_tiled + 4 * _tiled_before(table, k) * tiled_size
+                fold_weights(tiled, grad_point[g, k].ctypes.data, full, full_out)
+
+
+@compiled
+def _tiled_before(table: Table, k: int) -> int:
+    """How many branches before row k are tiled."""
+    return int(np.sum(table[:k, 0] == TILED))
 
 
 @compiled
@@ -360,8 +395,8 @@ def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top:
     full, full_out, margin = filled(shape.C), filled(shape.D), shape.margin
     before = margin - branch.padding
     x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
-    if branch.kind == DENSE:
-        if learn:
+    if branch.kind == TILED or branch.kind == DENSE:
+        if learn and branch.kind == DENSE:
             _dense_weights(branch, shape, x, at.grad_y, weights.grad_point, rows)
         scatter(at.grad_y, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full_out)
         return
@@ -423,12 +458,19 @@ def _dense_weights(branch: Branch, shape: Shape, x: int, grad: int, out: int, ro
 
 
 @compiled
-def _picture_back(branch: Branch, shape: Shape, at: Places, weights: Weights) -> None:
-    """Add the gradient for the input to those of the other branches, from that of what the kernels slid over it."""
+def _picture_back(branch: Branch, shape: Shape, at: Places, weights: Weights, learn: bool) -> None:
+    """Add the gradient for the input to those of the other branches, from that of what the kernels slid over it; of
+    tiled convolutions also that for the weights."""
     full, full_out = filled(shape.C), filled(shape.D)
     before = shape.margin - (branch.dilation * (branch.kernel - 1) - branch.padding)
     start = before * shape.pitch + before
-    if branch.kind == DEPTHWISE and branch.stride > 1:
+    if branch.kind == TILED:
+        x = at.r + 4 * (shape.margin * shape.pitch + shape.margin) * full
+        tiled_back(
+            at.grad_r, weights.grad_tiled, x, at.spread + 4 * start * full_out, shape.pitch, weights.point, shape.H,
+            shape.W, full, full_out, learn, at.nothing, at.tiles,
+        )  # fmt: skip
+    elif branch.kind == DEPTHWISE and branch.stride > 1:
         depthwise_back(
             at.grad_r, at.spread + 4 * (shape.margin * shape.pitch + shape.margin) * full, shape.pitch, weights.turned,
             shape.H, shape.W, full, branch.kernel, branch.dilation, branch.stride, branch.padding,

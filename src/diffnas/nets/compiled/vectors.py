@@ -9,7 +9,7 @@ has registers. Addresses are integers, in bytes; everything else counts numbers.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from llvmlite import binding, ir  # type: ignore[import-untyped]
@@ -25,6 +25,17 @@ BLOCK = 8  # pixels whose sums are in registers at once: two multiply-adds a cyc
 TALL = 8 if _MANY else 6  # pixels whose sums are, two vectors side by side: half the loads
 HALF = 4  # the same for what is left
 TAPS_DOWN = 5 if _MANY else 2  # rows of five taps whose sums are; the last of the five is then by itself
+
+TILE, RESULTS, SPREAD, TAPS, FOLDED = range(5)
+"""Transforms of Winograd's convolutions by tiles, names for the rows of ``_TRANSFORMS``."""
+
+_TRANSFORMS = (
+    ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),  # TILE: of 4x4 pixels
+    ((1, 1, 1, 0), (0, 1, -1, -1)),  # RESULTS: back to 2x2 pixels
+    ((1, 0), (1, 1), (1, -1), (0, -1)),  # SPREAD: the transpose of that
+    ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),  # TAPS: of 3x3 weights
+    ((1, 0.5, 0.5, 0), (0, 0.5, -0.5, 0), (0, 0.5, 0.5, 1)),  # FOLDED: the transpose of that
+)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -396,3 +407,49 @@ def correlate(
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 12, taps_down, taps), emit
+
+
+@_instruction
+def transform(
+    typing_context: Any, out: Any, out_step: Any, out_row: Any, x: Any, x_step: Any, x_row: Any, which: Any, add: Any
+) -> Any:  # fmt: skip
+    """A square of vectors with a transform's matrix M on both sides: ``out = M x M^T``, or that added to ``out``.
+
+    A step leads from one column to the next, and ``row`` to the next row; which transform (TILE, RESULTS, SPREAD, TAPS
+    or FOLDED) and whether to add are known when it is compiled.
+    """
+    matrix, adds = _TRANSFORMS[which.literal_value], add.literal_value
+    before = len(matrix[0])
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        out, out_step, out_row, x, x_step, x_row, *_ = arguments
+
+        def place(row: Any, step: Any, i: int, j: int) -> Any:
+            return b.add(b.mul(row, _constant(i)), b.mul(step, _constant(j)))
+
+        square = [[_read(b, x, place(x_row, x_step, i, j)) for j in range(before)] for i in range(before)]
+        down = [[_weighed(b, factors, column) for column in zip(*square, strict=True)] for factors in matrix]
+        for i, row in enumerate(down):
+            for j, factors in enumerate(matrix):
+                value, at = _weighed(b, factors, row), place(out_row, out_step, i, j)
+                _write(b, b.fadd(value, _read(b, out, at)) if adds else value, out, at)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6, which, add), emit
+
+
+def _weighed(b: Any, factors: Sequence[float], values: Sequence[Any]) -> Any:
+    """A sum of vectors, each times 1, -1, 1/2, -1/2 or nothing."""
+    half = ir.Constant(_VECTOR, [0.5] * LANES)
+    inner = set(map(abs, factors)) <= {0, 0.5}  # then all of the sum is halved at once
+    total = None
+    for factor, value in sorted(zip(factors, values, strict=True), key=lambda pair: -pair[0]):
+        if factor == 0:
+            continue
+        if abs(factor) == 0.5 and not inner:
+            value = b.fmul(value, half)
+        if total is None:
+            total = value if factor > 0 else b.fsub(ir.Constant(_VECTOR, None), value)
+        else:
+            total = b.fadd(total, value) if factor > 0 else b.fsub(total, value)
+    return b.fmul(total, half) if inner else total
