@@ -65,7 +65,7 @@ class Layout:
         self.splits = [link.modules[0].out_channels if link.geometry.kind == PAIRS else 0 for link in links]
         self.D, self.joint = links[0].channels, joint
         self.owned = [start + n for link, start in zip(links, starts, strict=True) for n in range(len(link.modules))]
-        self._columns = _columns(links)
+        self.reads, self.writes = _places(links)
         self._forms: dict[tuple[int, ...], _Form] = {}
 
     def form(self, size: tuple[int, ...]) -> _Form:
@@ -73,14 +73,6 @@ class Layout:
         if size not in self._forms:
             self._forms[size] = _form(self, size)
         return self._forms[size]
-
-    def addresses(self, weights: Sequence[Tensor]) -> Any:
-        """Of each branch the addresses of its depthwise weights, the others, and those of the odd pixels, ``(K, 3)``.
-
-        Args:
-            weights: those that the branches own, or tensors of their shapes.
-        """
-        return np.array([0, *(weight.data_ptr() for weight in weights)])[self._columns]
 
 
 class Stage:
@@ -103,7 +95,7 @@ class Stage:
         if before is None:
             self.center, self.rate = self.form.center, self.form.rate
         else:
-            self.center, self.rate = _filled(before.mean), _filled(before.rate)
+            self.center, self.rate = _filled(before.mean, self.form.full), _filled(before.rate, self.form.full)
 
     def forward(self) -> tuple[list[Tensor], Any, Any]:
         """The results ``(B, D, H', W')``, and their means and variances: arrays ``(K, D)`` in float64."""
@@ -133,24 +125,21 @@ class Stage:
                 then ``scale * grad + slope * result + shift``.
             learn: whether those for the weights are wanted; without, there are none.
         """
-        shape, K = self.form.shape, len(self.form.table)
+        form, shape, K = self.form, self.form.shape, len(self.form.table)
         grad_inputs = [torch.empty_like(x) for x in self.inputs]
         grad_weights = [torch.empty_like(weight) for weight in self.weights if learn]
         table = self._table(results)
-        table[:, _GRAD] = [grad.data_ptr() for grad in grads]
-        table[:, _GRAD_X] = [grad.data_ptr() for grad in grad_inputs]
-        if learn:
-            table[:, _GRAD_DEPTH:_SPLIT] = self.layout.addresses(grad_weights)
+        written = [grad.data_ptr() for grad in (*grads, *self._of_each(grad_inputs), *grad_weights)]
+        table.put(self.layout.writes[: len(written)], written)
         depth, turned, point = self._packed(table, back=True)
         groups = (shape.B + TOGETHER - 1) // TOGETHER
-        sizes = depth.shape, (K, self.form.learned * filled(shape.C) * filled(shape.D))
+        sizes = depth.shape[1], form.learned * form.full * form.full_out
         sums = [
-            _held(name, groups * size[0] * size[1]).reshape(groups, *size)
+            _held(name, groups * K * size).reshape(groups, K, size)
             for name, size in zip(("grad_depth", "grad_point"), sizes, strict=True)
         ]
         totals, products = moments = np.zeros((2, K, shape.B, shape.C), np.float32)
-        after_norm = np.zeros((3, K, filled(shape.D)), np.float32)
-        after_norm[:, :, : shape.D] = factors.transpose(1, 0, 2)
+        after_norm = _filled(factors.transpose(1, 0, 2), form.full_out)
         before: Any = self.center, self.rate, depth, turned, point, *after_norm
 
         def work(first: int, last: int) -> None:
@@ -165,28 +154,34 @@ class Stage:
 
     def _table(self, results: Sequence[Tensor]) -> Any:
         table = self.form.table.copy()
-        table[:, _X] = [x.data_ptr() for x in self.inputs]
-        table[:, _DEPTH:_Y] = self.layout.addresses(self.weights)
-        table[:, _Y] = [result.data_ptr() for result in results]
+        table.put(self.layout.reads, [x.data_ptr() for x in (*self._of_each(self.inputs), *results, *self.weights)])
         return table
+
+    def _of_each(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """For each branch its own of the inputs, or of what has their shapes."""
+        return [*inputs] * len(self.form.table) if self.layout.joint else [*inputs]
 
     def _packed(self, table: Any, *, back: bool) -> tuple[Any, Any, Any]:
         """The weights as the kernels read them: depthwise, the same turned, which only the way back has, and others."""
-        K, full, full_out = len(table), filled(self.form.shape.C), filled(self.form.shape.D)
-        depth = np.empty((K, self.form.taps * full), np.float32)
+        form, K = self.form, len(table)
+        depth = np.empty((K, form.taps * form.full), np.float32)
         turned = np.empty_like(depth) if back else depth
-        point = np.empty((K, self.form.widest * full * full_out), np.float32)
-        branches.pack(table, self.form.shape, depth, turned, point, back)
+        point = np.empty((K, form.widest * form.full * form.full_out), np.float32)
+        branches.pack(table, form.shape, depth, turned, point, back)
         return depth, turned, point
 
 
-def _filled(rows: Any) -> Any:
-    wide = np.zeros((len(rows), filled(rows.shape[1])), np.float32)
-    wide[:, : rows.shape[1]] = rows
+def _filled(rows: Any, full: int) -> Any:
+    """Rows in float32, without gaps, filled up with zeros to so many numbers."""
+    if rows.shape[-1] == full:
+        return rows.astype(np.float32, order="C")
+    wide = np.zeros((*rows.shape[:-1], full), np.float32)
+    wide[..., : rows.shape[-1]] = rows
     return wide
 
 
 # Columns of the table.
+_COLUMNS = len(branches.Branch._fields)
 _X, _DEPTH, _Y, _GRAD, _GRAD_X, _GRAD_DEPTH, _SPLIT = (
     branches.Branch._fields.index(name) for name in ("x", "depth", "y", "grad", "grad_x", "grad_depth", "split")
 )
@@ -197,6 +192,8 @@ class _Form(NamedTuple):
 
     Attributes:
         shape: the sizes.
+        full: channels in buffers.
+        full_out: those of results.
         table: the kernels' table without addresses.
         taps: of the largest depthwise kernel.
         widest: how many matrices ``(C, D)`` the other weights of a branch are at most.
@@ -207,6 +204,8 @@ class _Form(NamedTuple):
     """
 
     shape: Shape
+    full: int
+    full_out: int
     table: Any
     taps: int
     widest: int
@@ -222,22 +221,25 @@ def _form(layout: Layout, size: tuple[int, ...]) -> _Form:
     assert all((each.stride, each.size(H), each.size(W)) == (stride, rows, columns) for each in geometries)
     margin = max(geometry.margin for geometry in geometries)
     shape = Shape(B, H, W, C, rows, columns, layout.D, margin, max(W, columns) + 2 * margin + BLOCK)
-    table = np.zeros((len(geometries), len(branches.Branch._fields)), np.int64)
+    table = np.zeros((len(geometries), _COLUMNS), np.int64)
     for k, geometry in enumerate(geometries):
         fresh = k == 0 or not layout.joint
         kind = branches.TILED if _is_tiled(geometry, shape) else geometry.kind
         table[k, :_X] = (kind, *geometry[1:], fresh)
     table[:, _SPLIT] = layout.splits
-    full = np.zeros((len(geometries), filled(C)), np.float32)
+    full = filled(C)
+    nothing = np.zeros((len(geometries), full), np.float32)
     return _Form(
         shape=shape,
+        full=full,
+        full_out=filled(layout.D),
         table=table,
         taps=max(geometry.kernel**2 for geometry in geometries),
         widest=max(branches.matrices_of(kind, kernel, False) for kind, kernel in table[:, :2]),
         learned=max(branches.matrices_of(kind, kernel, True) for kind, kernel in table[:, :2]),
         scratch=compiled.scratch_size(shape, int((table[:, 0] == branches.TILED).sum())),
-        center=full,
-        rate=np.ones_like(full),
+        center=nothing,
+        rate=np.ones_like(nothing),
     )
 
 
@@ -247,17 +249,17 @@ def _is_tiled(geometry: Geometry, shape: Shape) -> bool:
     return geometry == Geometry(DENSE, 3, 1, 1, 1) and even and min(shape.C, shape.D) >= 16
 
 
-def _columns(links: Sequence[Link]) -> Any:
-    """For each branch, which of the owned weights are depthwise, which are the others, and which the odd pixels'.
-
-    They are counted from 1; 0 stands for none. ``(K, 3)``.
-    """
-    table, count = np.zeros((len(links), 3), np.intp), 0
-    for row, link in zip(table, links, strict=True):
-        first = 0 if link.geometry.kind == DEPTHWISE else 1
-        row[first : first + len(link.modules)] = range(count + 1, count + 1 + len(link.modules))
-        count += len(link.modules)
-    return table
+def _places(links: Sequence[Link]) -> tuple[list[int], list[int]]:
+    """Where in the table addresses stand, counted through its rows: those of inputs, results and weights, as the
+    weights are owned; and those of the gradients for results, inputs and weights."""
+    rows = range(0, len(links) * _COLUMNS, _COLUMNS)
+    weights: list[int] = []
+    for row, link in zip(rows, links, strict=True):
+        first = 0 if link.geometry.kind == DEPTHWISE else 1  # of depthwise weights, the others, the odd pixels'
+        weights += range(row + first, row + first + len(link.modules))
+    reads = [*(row + _X for row in rows), *(row + _Y for row in rows), *(_DEPTH + at for at in weights)]
+    writes = [*(row + _GRAD for row in rows), *(row + _GRAD_X for row in rows), *(_GRAD_DEPTH + at for at in weights)]
+    return reads, writes
 
 
 def workspace(size: int) -> Any:

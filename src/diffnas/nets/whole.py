@@ -22,7 +22,7 @@ from diffnas.nets import pools as pool_steps
 from diffnas.nets.cell_plan import ChainGroup, Plan, PoolGroup
 from diffnas.nets.chains import EPS, Chains, Passed, back, through
 from diffnas.nets.fused import channels_last, check_pixels
-from diffnas.nets.sums import addresses, combine, move, reduce
+from diffnas.nets.sums import addresses, combine, move, settle
 from diffnas.space import CellGraph
 
 
@@ -112,7 +112,7 @@ class _Cell(torch.autograd.Function):
                 call.measured([slot], passed.mean, passed.variance, result)
                 slots[slot] = result
                 inner += passed.inner
-                slots[node] = _mixed([result], call.mean[[slot]], call.rate[[slot]])
+                slots[node] = _normalized([result], call.mean[[slot]], call.rate[[slot]])
         for node, steps in enumerate(plan.nodes):
             if node >= len(inputs) and steps.slots:
                 taken = [slots[slot] for slot in steps.slots]
@@ -120,7 +120,7 @@ class _Cell(torch.autograd.Function):
                     check_pixels(taken[0])
                 rows, columns = zip(*steps.places, strict=True)
                 scale = call.mix[rows, columns][:, None] * call.rate[steps.slots]
-                slots[node] = _mixed(taken, call.mean[steps.slots], scale)
+                slots[node] = _normalized(taken, call.mean[steps.slots], scale)
             for group in steps.chains:
                 passed = call.convolved(group.chains, weights[group.weights], slots[node])
                 call.measured(group.slots, passed.mean, passed.variance, passed.results[0])
@@ -181,6 +181,7 @@ class _Back:
         self.grads: dict[int, Tensor] = {}
         self.mix = np.zeros(call.mix.shape, np.float32)
         self.slope, self.shift = np.zeros((2, *call.mean.shape))
+        self.nothing, self.one = np.zeros(self.plan.channels), np.ones(self.plan.channels)
         self.scale: dict[tuple[int, int], Any] = {}  # by slot and target
         self.grad_weights: list[Tensor | None] = [None] * len(weights)
 
@@ -191,43 +192,36 @@ class _Back:
     def enter(self, node: int) -> None:
         """From the gradient of a node to how those of what was mixed into it are made of it."""
         steps, call = self.plan.nodes[node], self.call
-        normed = np.array(steps.normed)
         taken = [self.slots[slot] for slot in steps.slots]
         rows, columns = zip(*steps.places, strict=True)
-        weights = call.mix[rows, columns][:, None]
-        products = self._settled(node, taken, steps.slots, weights, normed)
+        products = self._settled(node, taken, steps.slots, call.mix[rows, columns], np.array(steps.normed))
         if self.mixed:
-            self.mix[rows, columns] = products.sum(1)
+            self.mix[rows, columns] = products
 
     def _settled(self, node: int, taken: Sequence[Tensor], slots: list[int], weights: Any, normed: Any) -> Any:
         """Note the factors of slots mixed into a node; the products of its gradient with each, normalized."""
-        mean, rate, grad = self.call.mean[slots], self.call.rate[slots], self.grads[node]
-        totals, products = reduce([grad], taken, mean, (normed | self.mixed)[None])
-        products = products[0] * rate
-        pixels = grad.numel() // grad.shape[1]
-        slope = -(rate**2) * weights * products / pixels * normed[:, None]
-        shift = -(rate * weights * totals / pixels * normed[:, None] + slope * mean)
-        scale = weights * rate
+        mean, rate = self.call.mean[slots], self.call.rate[slots]
+        settled = settle(self.grads[node], taken, mean, rate, weights, normed, normed | self.mixed)
         for k, slot in enumerate(slots):
-            self.slope[slot] += slope[k]
-            self.shift[slot] += shift[k]
+            self.slope[slot] += settled.slope[k]
+            self.shift[slot] += settled.shift[k]
             # An auxiliary skip stands beside a skip: one slot, mixed twice.
-            self.scale[slot, node] = self.scale.get((slot, node), 0) + scale[k]
-        return products
+            self.scale[slot, node] = self.scale.get((slot, node), 0) + settled.scale[k]
+        return settled.products
 
     def leave(self, node: int) -> None:
         """Add up the gradient of a node from all that was computed from it; ``grads`` has what came from outside."""
         steps = self.plan.nodes[node]
-        ones = np.ones(self.plan.channels)
-        sent = [(self.grads[node], ones)] if node in self.grads else []
-        sent += [(self._pooled(node, pools), ones) for pools in steps.pools]
-        sent += [(self._convolved(self.slots[node], group), ones) for group in reversed(steps.chains)]
+        one = self.one
+        sent = [(self.grads[node], one)] if node in self.grads else []
+        sent += [(self._pooled(node, pools), one) for pools in steps.pools]
+        sent += [(self._convolved(self.slots[node], group), one) for group in reversed(steps.chains)]
         sent += [(self.grads[target], self.scale[node, target]) for target in sorted(steps.skips)]
-        if len(sent) == 1 and sent[0][1] is ones:
+        if len(sent) == 1 and sent[0][1] is one:
             self.grads[node] = sent[0][0]
         elif sent:
             tensors, factors = zip(*sent, strict=True)
-            self.grads[node] = _mixed(tensors, 0, np.stack(factors))
+            self.grads[node] = _mixed(tensors, np.array(factors), self.nothing)
         else:
             self.grads[node] = torch.zeros_like(self.slots[node])
 
@@ -235,18 +229,17 @@ class _Back:
         grads = []
         for slot, targets in zip(pools.slots, pools.targets, strict=True):
             sent = [self.grads[target] for target in targets]
-            factors = np.stack([self.scale[slot, target] for target in targets])
+            factors = [self.scale[slot, target] for target in targets]
             if self.slope[slot].any():
-                sent, factors = [self.slots[slot], *sent], np.concatenate([self.slope[[slot]], factors])
-            grads.append(_mixed(sent, 0, factors, self.shift[slot]))
+                sent, factors = [self.slots[slot], *sent], [self.slope[slot], *factors]
+            grads.append(_mixed(sent, np.array(factors), self.shift[slot]))
         return pool_steps.back(pools.kinds, pools.stride, self.slots[node], grads)
 
     def prepared(self, node: int, x: Tensor, step: ChainGroup | None) -> Tensor:
         """The gradient of what an input node was made of."""
         if step is None:
             return self.grads[node]
-        one, normed = np.ones((1, 1)), np.ones(1, np.bool_)
-        self._settled(node, [self.slots[step.slots[0]]], step.slots, one, normed)
+        self._settled(node, [self.slots[step.slots[0]]], step.slots, np.ones(1), np.ones(1, np.bool_))
         return self._convolved(x, step)
 
     def _convolved(self, x: Tensor, group: ChainGroup) -> Tensor:
@@ -261,9 +254,14 @@ class _Back:
         return grad
 
 
-def _mixed(tensors: Sequence[Tensor], mean: Any, scale: Any, shift: Any = 0) -> Tensor:
-    """The sum of tensors less their means, each times its scale ``(K, C)``, and of a shift."""
-    (total,) = combine(tensors[0], addresses(tensors)[None], scale[None], (shift - (scale * mean).sum(0))[None])
+def _normalized(tensors: Sequence[Tensor], mean: Any, scale: Any) -> Tensor:
+    """The sum of tensors less their means, each times its scale ``(K, C)``."""
+    return _mixed(tensors, scale, -(scale * mean).sum(0))
+
+
+def _mixed(tensors: Sequence[Tensor], scale: Any, shift: Any) -> Tensor:
+    """The sum of tensors, each times its scale ``(K, C)``, and of a shift ``(C,)``."""
+    (total,) = combine(tensors[0], addresses(tensors)[None], scale[None], shift[None])
     return total
 
 

@@ -272,6 +272,46 @@ def reduce(
 
 
 @compiled
+def settle(
+    totals: Array, products: Array, mean: Doubles, rate: Doubles, weights: Doubles, normed: Flags, pixels: int
+) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+    """How the gradients of what is mixed into one node are made of its own.
+
+    Args:
+        totals: each picture's sums of the node's gradient, ``(B, C)``.
+        products: and of its products with each tensor mixed in, less its mean, ``(K, B, C)``.
+        mean: what is taken from each tensor, ``(K, C)``.
+        rate: what it is then multiplied by, ``(K, C)``.
+        weights: and then, ``(K,)``.
+        normed: which of them are normalized by their own statistics, ``(K,)``.
+        pixels: how many values there are of a channel.
+
+    Returns:
+        Scale, slope and shift, ``(K, C)``: the gradient for a tensor is scale times the node's, and slope times the
+        tensor, and shift. And the sums of the products with what was mixed, ``(K,)``.
+    """
+    K, B, C = products.shape
+    scale, slope, shift, mixed = np.empty((K, C)), np.empty((K, C)), np.empty((K, C)), np.zeros(K)
+    total = np.zeros(C)
+    for b in range(B):
+        for c in range(C):
+            total[c] += np.float64(totals[b, c])
+    for k in range(K):
+        for c in range(C):
+            product = 0.0
+            for b in range(B):
+                product += np.float64(products[k, b, c])
+            product *= rate[k, c]
+            mixed[k] += product
+            scale[k, c] = weights[k] * rate[k, c]
+            slope[k, c] = shift[k, c] = 0.0
+            if normed[k]:
+                slope[k, c] = -rate[k, c] * scale[k, c] * product / pixels
+                shift[k, c] = -(scale[k, c] * total[c] / pixels + slope[k, c] * mean[k, c])
+    return scale, slope, shift, mixed
+
+
+@compiled
 def join(parts: Addresses, out: int, pixels: int, C: int, first: int, last: int) -> None:
     """Write maps of C channels beside each other, for the pictures from ``first`` up to ``last``."""
     K = len(parts)
