@@ -77,11 +77,10 @@ def rectify(x: int, center: int, rate: int, out: int, shape: Shape) -> None:
 def rectify_rows(x: int, center: int, rate: int, out: int, pixels: int, C: int) -> None:
     """Write the positive part of normalized pixels that lie in a row."""
     full = filled(C)
-    for c in range(0, C, LANES):
-        middle, factor = load(center + 4 * c), load(rate + 4 * c)
-        for p in range(pixels):
-            value = load_part(x + 4 * (p * C + c), C - c)
-            store(positive_part((value - middle) * factor), out + 4 * (p * full + c))
+    for p in range(pixels):  # so that memory is read from the first number to the last
+        for c in range(0, C, LANES):
+            value = (load_part(x + 4 * (p * C + c), C - c) - load(center + 4 * c)) * load(rate + 4 * c)
+            store(positive_part(value), out + 4 * (p * full + c))
 
 
 @compiled

@@ -47,6 +47,7 @@ from diffnas.nets.compiled.vectors import (
     load,
     load_part,
     multiply_add,
+    prepare,
     store,
     store_part,
     where_positive,
@@ -221,6 +222,7 @@ def forward(
                 rows = min(strip, shape.rows - top)
                 count, seen = rows * shape.columns, top * shape.columns
                 out = branch.y + 4 * (b * pixels + seen) * shape.D
+                prepare(out + 4 * count * shape.D, count * shape.D, True)
                 place = out if full_out == shape.D else y
                 if alone:
                     _straight(branch, shape, x, centers, rates, d, top, rows)
@@ -268,6 +270,7 @@ def _leave_straight(
     """The same from what the 1x1 convolution of a branch that is alone read, for some rows of the result; added up."""
     C, full, pairs = shape.C, filled(shape.C), branch.kind == PAIRS
     first, last = (2 * top, min(shape.H, 2 * (top + rows))) if pairs else (top, top + rows)
+    prepare(out + 4 * last * shape.W * C, (last - first) * shape.W * C, True)
     for c in range(0, C, LANES):
         middle = load(center + 4 * c)
         sums, products = load_part(total + 4 * c, C - c), load_part(product + 4 * c, C - c)
@@ -360,7 +363,9 @@ def backward(
                 )  # fmt: skip
                 for top in range(0, shape.rows, strip):
                     rows = min(strip, shape.rows - top)
-                    at = 4 * (b * pixels + top * shape.columns) * shape.D
+                    at, size = 4 * (b * pixels + top * shape.columns) * shape.D, rows * shape.columns * shape.D
+                    prepare(branch.grad + at + 4 * size, size, False)
+                    prepare(branch.y + at + 4 * size, size, False)
                     _gradient(
                         branch.grad + at, branch.y + at, scale[k].ctypes.data, slope[k].ctypes.data,
                         shift[k].ctypes.data, grad_y, rows * shape.columns, shape.D,
