@@ -81,7 +81,7 @@ def pack(table: Table, shape: Shape, depth: Floats, turned: Floats, point: Float
         back: whether this is the way back.
     """
     C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
-    taps_alone = np.zeros(9 * full * full_out, np.float32)
+    taps_alone = np.zeros(9 * full * full_out if np.any(table[:, 0] == TILED) else 0, np.float32)
     depth[:] = 0
     point[:] = 0
     if back:
