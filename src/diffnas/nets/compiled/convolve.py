@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from diffnas.nets.compiled.branches import TILED, Branch, branch_at, depth_size, point_size
 from diffnas.nets.compiled.buffer import (
     Floats,
@@ -391,7 +389,11 @@ def backward(
 @compiled
 def _tiled_before(table: Table, k: int) -> int:
     """How many branches before row k are tiled."""
-    return int(np.sum(table[:k, 0] == TILED))
+    count = 0
+    for row in range(k):
+        if table[row, 0] == TILED:
+            count += 1
+    return count
 
 
 @compiled

@@ -54,23 +54,16 @@ def fold_weights(grad: int, out: int, before: int, after: int) -> None:
 
 
 @compiled
-def _tiles(x: int, pitch: int, out: int, apart: int, rows: int, columns: int, full: int) -> None:
-    """Tiles of 4x4 pixels, two apart: ``rows`` by ``columns`` of them."""
+def _tiles(x: int, pitch: int, out: int, apart: int, spread: bool, rows: int, columns: int, full: int) -> None:
+    """Transform 4x4 pixels, two apart, ``rows`` by ``columns`` times; to spread, 2x2, as ``_results`` transposed."""
     for i in range(rows):
         for j in range(columns):
             for c in range(0, full, LANES):
                 place, pixel = out + 4 * ((i * columns + j) * full + c), x + 4 * (2 * (i * pitch + j) * full + c)
-                transform(place, apart, 4 * apart, pixel, full, pitch * full, TILE, False)
-
-
-@compiled
-def _spread(x: int, pitch: int, out: int, apart: int, rows: int, columns: int, full: int) -> None:
-    """Tiles of 2x2 pixels beside each other, the transpose of ``_results``."""
-    for i in range(rows):
-        for j in range(columns):
-            for c in range(0, full, LANES):
-                place, pixel = out + 4 * ((i * columns + j) * full + c), x + 4 * (2 * (i * pitch + j) * full + c)
-                transform(place, apart, 4 * apart, pixel, full, pitch * full, SPREAD, False)
+                if spread:
+                    transform(place, apart, 4 * apart, pixel, full, pitch * full, SPREAD, False)
+                else:
+                    transform(place, apart, 4 * apart, pixel, full, pitch * full, TILE, False)
 
 
 @compiled
@@ -99,7 +92,7 @@ def tiled(
     high, wide = rows // 2, columns // 2
     apart, apart_after = high * wide * before + APART, high * wide * after + APART
     products = memory + 4 * MATRICES * apart
-    _tiles(x, pitch, memory, apart, high, wide, before)
+    _tiles(x, pitch, memory, apart, False, high, wide, before)
     for n in range(MATRICES):
         pointwise(
             products + 4 * n * apart_after, False, nothing, memory + 4 * n * apart, before, 0,
@@ -137,9 +130,9 @@ def tiled_back(
         products = memory + 4 * MATRICES * apart_after
         read = products + 4 * MATRICES * apart
         below = 2 * top * pitch
-        _tiles(grad + 4 * below * after, pitch, memory, apart_after, high, wide, after)
+        _tiles(grad + 4 * below * after, pitch, memory, apart_after, False, high, wide, after)
         if learn:
-            _spread(x + 4 * below * before, pitch, read, apart, high, wide, before)
+            _tiles(x + 4 * below * before, pitch, read, apart, True, high, wide, before)
         for n in range(MATRICES):
             tiles = memory + 4 * n * apart_after
             pointwise(

@@ -31,12 +31,14 @@ CACHE_LINE = 64  # bytes
 TILE, RESULTS, SPREAD, TAPS, FOLDED = range(5)
 """Transforms of Winograd's convolutions by tiles, names for the rows of ``_TRANSFORMS``."""
 
-_TRANSFORMS = (
-    ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),  # TILE: of 4x4 pixels
-    ((1, 1, 1, 0), (0, 1, -1, -1)),  # RESULTS: back to 2x2 pixels
-    ((1, 0), (1, 1), (1, -1), (0, -1)),  # SPREAD: the transpose of that
-    ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),  # TAPS: of 3x3 weights
-    ((1, 0.5, 0.5, 0), (0, 0.5, -0.5, 0), (0, 0.5, 0.5, 1)),  # FOLDED: the transpose of that
+_RESULTS = (1, 1, 1, 0), (0, 1, -1, -1)  # back to 2x2 pixels
+_TAPS = (1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)  # of 3x3 weights
+_TRANSFORMS: tuple[tuple[tuple[float, ...], ...], ...] = (
+    ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),  # of 4x4 pixels
+    _RESULTS,
+    tuple(zip(*_RESULTS, strict=True)),
+    _TAPS,
+    tuple(zip(*_TAPS, strict=True)),
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
