@@ -272,11 +272,11 @@ def where_larger(typing_context: Any, x: Any, y: Any, value: Any, other: Any) ->
 
 @_instruction
 def where_equal(typing_context: Any, x: Any, y: Any, value: Any) -> Any:
-    """``value`` where x and y are equal, else zero."""
+    """``value`` where x and y are equal, or one of them is not a number; else zero."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         x, y, value = arguments
-        return b.select(b.fcmp_ordered("==", x, y), value, ir.Constant(_VECTOR, None))
+        return b.select(b.fcmp_unordered("==", x, y), value, ir.Constant(_VECTOR, None))
 
     return _vector(_vector, _vector, _vector), emit
 
