@@ -31,16 +31,21 @@ def alone(threads: int) -> Iterator[None]:
         _THREADS.reset(token)
 
 
+def threads() -> int:
+    """How many threads ``in_parallel`` has: as many as PyTorch uses, or as ``alone`` says."""
+    return _THREADS.get() or torch.get_num_threads()
+
+
 def in_parallel(work: Callable[[int, int], None], pictures: int) -> None:
-    """Run ``work(first, last)`` over the pictures, split over as many threads as PyTorch uses, or as ``alone`` says."""
-    threads = max(1, min(_THREADS.get() or torch.get_num_threads(), pictures))
-    if threads == 1:
+    """Run ``work(first, last)`` over the pictures, split over ``threads``."""
+    count = max(1, min(threads(), pictures))
+    if count == 1:
         work(0, pictures)
         return
-    ends = [pictures * i // threads for i in range(threads + 1)]
+    ends = [pictures * i // count for i in range(count + 1)]
     chunks = list(pairwise(ends))
     # Python threads, for Numba's own share or fight over an OpenMP runtime with PyTorch's.
-    waiting = [_pool(os.getpid(), threads).submit(work, *chunk) for chunk in chunks[1:]]
+    waiting = [_pool(os.getpid(), count).submit(work, *chunk) for chunk in chunks[1:]]
     work(*chunks[0])
     for chunk in waiting:
         chunk.result()

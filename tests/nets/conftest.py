@@ -17,7 +17,7 @@ class Fences:
 
         self.fenced: list[Tensor] = []
         self.unfenced = torch.empty
-        monkeypatch.setattr(stage, "_held", lambda _, size: self.numbers(size).numpy())
+        monkeypatch.setattr(stage, "held", lambda _, size: self.numbers(size).numpy())
         monkeypatch.setattr(pools, "workspace", lambda size: self.numbers(size).numpy())
         monkeypatch.setattr(torch, "empty", self.empty)
         monkeypatch.setattr(torch, "empty_like", self.like)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -43,12 +44,14 @@ class ChainGroup:
     Attributes:
         chains: the chains.
         slots: of their results.
+        inner: of what those of two links have between them.
         targets: where they lead to.
         weights: which of the cell's weights are theirs.
     """
 
     chains: Chains
     slots: list[int]
+    inner: list[int]
     targets: list[int]
     weights: slice
 
@@ -105,19 +108,33 @@ class Plan:
         prepare: how input nodes are made; None takes the input. The target is the node.
         nodes: all nodes.
         fed: which of them have a value.
-        slots: how many there are.
+        sizes: of every slot, channels, rows and columns; None for a node that nothing feeds.
         channels: of every node.
         weights: of all convolutions.
         norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
+        programs: what was made of it, by size of batch.
     """
 
     prepare: list[ChainGroup | None]
     nodes: list[Node]
     fed: list[bool]
-    slots: int
+    sizes: list[tuple[int, ...] | None]
     channels: int
     weights: list[Tensor]
     norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]]
+    programs: dict[Any, Any] = field(default_factory=dict)
+
+    def size(self, slot: int) -> tuple[int, ...]:
+        """Channels, rows and columns of a slot that is fed."""
+        size = self.sizes[slot]
+        assert size is not None
+        return size
+
+    @cached_property
+    def biases(self) -> list[int]:
+        """Which of the weights are added before a batch norm."""
+        groups = [*self.prepare, *(group for node in self.nodes for group in node.chains)]
+        return [group.weights.start + n for group in groups if group is not None for n in group.chains.biases]
 
 
 class _Planner:
@@ -134,19 +151,24 @@ class _Planner:
         self.sizes.append(size)
         return len(self.sizes) - 1
 
-    def own(self, chains: Sequence[tuple[Link, ...]]) -> slice:
+    def group(self, chains: Sequence[tuple[Link, ...]], targets: list[int], common: Outline) -> ChainGroup:
+        """Chains that are computed together."""
         first = len(self.weights)
         self.weights += [weight for chain in chains for link in chain for weight in link.weights]
-        return slice(first, len(self.weights))
+        links = [link for chain in chains for link in chain[:-1]]
+        inner, slots = [self.slot(common.inner) for _ in links], [self.slot(common.result) for _ in chains]
+        ends = [*zip(links, inner, strict=True), *((chain[-1], slot) for chain, slot in zip(chains, slots, strict=True))]
+        self.norms += [(link.norm, slot, link.bias) for link, slot in ends]
+        weights = slice(first, len(self.weights))
+        return ChainGroup(chains=Chains(chains), slots=slots, inner=inner, targets=targets, weights=weights)
 
     def input(self, node: int, links: tuple[Link, ...] | None, size: tuple[int, ...]) -> None:
         if links is None:
             self.prepare.append(None)
             return
-        self.sizes[node] = result = outline(links, size).result
-        slot = self.slot(result)
-        self.prepare.append(ChainGroup(chains=Chains([links]), slots=[slot], targets=[node], weights=self.own([links])))
-        self.norms.append((links[-1].norm, slot, links[-1].bias))
+        common = outline(links, size)
+        self.sizes[node] = common.result
+        self.prepare.append(self.group([links], [node], common))
 
     def value(self, node: int) -> None:
         """Settle the size of a node from what leads into it."""
@@ -187,15 +209,10 @@ class _Planner:
         for chain in chains:
             groups.setdefault(outline(chain.links, size), []).append(chain)
         for common, group in groups.items():
-            slots = [self.slot(common.result) for _ in group]
-            links = [chain.links for chain in group]
-            targets = [chain.target for chain in group]
-            self.nodes[node].chains.append(
-                ChainGroup(chains=Chains(links), slots=slots, targets=targets, weights=self.own(links))
-            )
-            for slot, chain in zip(slots, group, strict=True):
+            made = self.group([chain.links for chain in group], [chain.target for chain in group], common)
+            self.nodes[node].chains.append(made)
+            for slot, chain in zip(made.slots, group, strict=True):
                 self.nodes[chain.target].feed(slot, chain.place, True)
-                self.norms.append((chain.links[-1].norm, slot, chain.links[-1].bias))
 
 
 def plan(
@@ -233,7 +250,7 @@ def plan(
         prepare=planner.prepare,
         nodes=planner.nodes,
         fed=[size is not None for size in planner.sizes[: graph.nodes]],
-        slots=len(planner.sizes),
+        sizes=planner.sizes,
         channels=size[0],
         weights=planner.weights,
         norms=planner.norms,

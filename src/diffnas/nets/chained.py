@@ -31,7 +31,7 @@ def chained(op: nn.Module, x: Tensor) -> Tensor:
 
     for link in chain:
         (result,), statistics, (fold,) = convolve(x, [(link,)])
-        check_pixels(result)
+        check_pixels(result.shape)
         known = Measured(statistics.mean[0], statistics.variance[0], fold)
         x = normalized(result, known, link.norm.weight, link.norm.bias, link.norm.eps)
         if link.bias is not None:

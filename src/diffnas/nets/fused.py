@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.util import find_spec
+from math import prod
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ def mixed_sums(
     """
     _check_shapes([*inputs, *added])
     if any(normed):
-        check_pixels(inputs[0])
+        check_pixels(inputs[0].shape)
     pixels = inputs[0].numel() // inputs[0].shape[1]
     if is_compiled(inputs[0]):
         from diffnas.nets import sums as fast  # needs Numba
@@ -133,10 +134,10 @@ def _check_shapes(tensors: Sequence[Tensor]) -> None:
             raise ValueError(f"what is added up must have one shape and dtype, got {kinds[0]} and {kinds[1]}.")
 
 
-def check_pixels(x: Tensor) -> None:
-    """Refuse a tensor whose variance over the batch is that of one value, as PyTorch's batch norm does."""
-    if x.numel() == x.shape[1]:
-        raise ValueError(f"batch norm needs more than one value for each channel to train on, got {tuple(x.shape)}.")
+def check_pixels(size: Sequence[int]) -> None:
+    """Refuse maps ``(B, C, H, W)`` whose variance over the batch is that of one value, as PyTorch's batch norm does."""
+    if prod(size) == size[1]:
+        raise ValueError(f"batch norm needs more than one value for each channel to train on, got {tuple(size)}.")
 
 
 class _MixedSums(torch.autograd.Function):

@@ -132,10 +132,10 @@ class Stage:
         written = [grad.data_ptr() for grad in (*grads, *self._of_each(grad_inputs), *grad_weights)]
         table.put(self.layout.writes[: len(written)], written)
         depth, turned, point = self._packed(table, back=True)
-        groups = (shape.B + TOGETHER - 1) // TOGETHER
+        groups = groups_of(shape.B)
         sizes = depth.shape[1], form.learned * form.full * form.full_out
         sums = [
-            _held(name, groups * K * size).reshape(groups, K, size)
+            held(name, groups * K * size).reshape(groups, K, size)
             for name, size in zip(("grad_depth", "grad_point"), sizes, strict=True)
         ]
         totals, products = moments = np.zeros((2, K, shape.B, shape.C), np.float32)
@@ -171,6 +171,11 @@ class Stage:
         return depth, turned, point
 
 
+def groups_of(pictures: int) -> int:
+    """Into how many groups the pictures of a batch are split for the weights' gradients."""
+    return (pictures + TOGETHER - 1) // TOGETHER
+
+
 def _filled(rows: Any, full: int) -> Any:
     """Rows in float32, without gaps, filled up with zeros to so many numbers."""
     if rows.shape[-1] == full:
@@ -180,11 +185,13 @@ def _filled(rows: Any, full: int) -> Any:
     return wide
 
 
-# Columns of the table.
-_COLUMNS = len(branches.Branch._fields)
+COLUMNS = len(branches.Branch._fields)
+"""Columns of the table."""
 _X, _DEPTH, _Y, _GRAD, _GRAD_X, _GRAD_DEPTH, _SPLIT = (
     branches.Branch._fields.index(name) for name in ("x", "depth", "y", "grad", "grad_x", "grad_depth", "split")
 )
+ADDRESSES = slice(_X, _SPLIT)
+"""Those that have addresses."""
 
 
 class _Form(NamedTuple):
@@ -221,7 +228,7 @@ def _form(layout: Layout, size: tuple[int, ...]) -> _Form:
     assert all((each.stride, each.size(H), each.size(W)) == (stride, rows, columns) for each in geometries)
     margin = max(geometry.margin for geometry in geometries)
     shape = Shape(B, H, W, C, rows, columns, layout.D, margin, max(W, columns) + 2 * margin + BLOCK)
-    table = np.zeros((len(geometries), _COLUMNS), np.int64)
+    table = np.zeros((len(geometries), COLUMNS), np.int64)
     for k, geometry in enumerate(geometries):
         fresh = k == 0 or not layout.joint
         kind = branches.TILED if _is_tiled(geometry, shape) else geometry.kind
@@ -252,7 +259,7 @@ def _is_tiled(geometry: Geometry, shape: Shape) -> bool:
 def _places(links: Sequence[Link]) -> tuple[list[int], list[int]]:
     """Where in the table addresses stand, counted through its rows: those of inputs, results and weights, as the
     weights are owned; and those of the gradients for results, inputs and weights."""
-    rows = range(0, len(links) * _COLUMNS, _COLUMNS)
+    rows = range(0, len(links) * COLUMNS, COLUMNS)
     weights: list[int] = []
     for row, link in zip(rows, links, strict=True):
         first = 0 if link.geometry.kind == DEPTHWISE else 1  # of depthwise weights, the others, the odd pixels'
@@ -264,10 +271,10 @@ def _places(links: Sequence[Link]) -> tuple[list[int], list[int]]:
 
 def workspace(size: int) -> Any:
     """Numbers to work in, from an address that is a multiple of a vector: this thread's own, which keeps them."""
-    return _held("workspace", size)
+    return held("workspace", size)
 
 
-def _held(name: str, size: int) -> Any:
+def held(name: str, size: int) -> Any:
     """An array of this thread, which keeps it for the next call: fresh memory takes longer to get than to use."""
     memory = getattr(_PLACE, name, _NOTHING)
     if len(memory) < size:

@@ -23,6 +23,7 @@ from diffnas.nets.compiled.vectors import (
     load,
     load_part,
     multiply_add,
+    prepare,
     splat,
     store,
     store_part,
@@ -256,15 +257,22 @@ def reduce(
         for t in range(len(grads)):
             sums[:] = 0
             for begin in range(0, numbers, run):
-                count = min(run, numbers - begin)
+                count, start = min(run, numbers - begin), 4 * (b * numbers + begin)
+                ahead = min(run, numbers - begin - count)
+                grad = grads[t] + start
+                prepare(grad + 4 * count, ahead, False)
                 for v in range(0, size, LANES):
-                    at, lanes = 4 * (b * numbers + begin + v), 4 * v
-                    grad, place = grads[t] + at, sums[K].ctypes.data + lanes
-                    store(load(place) + _total(grad, nothing.ctypes.data, ONE, size, count - v), place)
-                    for k in range(K):
-                        if wanted[t, k]:
-                            place, center = sums[k].ctypes.data + lanes, centers[k].ctypes.data + lanes
-                            store(load(place) + _total(inputs[k] + at, center, grad, size, count - v), place)
+                    place = sums[K].ctypes.data + 4 * v
+                    part = _total(grad + 4 * v, nothing.ctypes.data, ONE, size, count - v)
+                    store(load(place) + part, place)
+                for k in range(K):
+                    if wanted[t, k]:
+                        x = inputs[k] + start
+                        prepare(x + 4 * count, ahead, False)
+                        for v in range(0, size, LANES):
+                            place, center = sums[k].ctypes.data + 4 * v, centers[k].ctypes.data + 4 * v
+                            part = _total(x + 4 * v, center, grad + 4 * v, size, count - v)
+                            store(load(place) + part, place)
             _folded(sums[K], totals[t, b])
             for k in range(K):
                 if wanted[t, k]:
