@@ -13,11 +13,12 @@ class Fences:
     """Gives out memory between fences, for the length of a test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from diffnas.nets import pools, stage  # these need Numba
+        from diffnas.nets import pools, program, stage  # these need Numba
 
         self.fenced: list[Tensor] = []
         self.unfenced = torch.empty
-        monkeypatch.setattr(stage, "held", lambda _, size: self.numbers(size).numpy())
+        for module in (stage, program):
+            monkeypatch.setattr(module, "held", lambda _, size: self.numbers(size).numpy())
         monkeypatch.setattr(pools, "workspace", lambda size: self.numbers(size).numpy())
         monkeypatch.setattr(torch, "empty", self.empty)
         monkeypatch.setattr(torch, "empty_like", self.like)
@@ -28,6 +29,8 @@ class Fences:
         return memory[MARGIN : MARGIN + count]
 
     def empty(self, *size: Any, **options: Any) -> Tensor:
+        if len(size) == 1 and isinstance(size[0], int) and not options:
+            return self.numbers(size[0])
         if options.get("memory_format") != torch.channels_last:
             return self.unfenced(*size, **options)
         B, C, H, W = size[0]

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from diffnas.nets.chains import Chains
 from diffnas.nets.links import Link, Outline, outline
 from diffnas.nets.pools import kinds_of
+from diffnas.nets.stage import ChainGroup, Chains
 from diffnas.space import CellGraph
 
 Place = tuple[int, int]
@@ -35,25 +34,6 @@ class Chain(NamedTuple):
     target: int
     place: Place
     links: tuple[Link, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChainGroup:
-    """Chains out of one node that are computed together.
-
-    Attributes:
-        chains: the chains.
-        slots: of their results.
-        inner: of what those of two links have between them.
-        targets: where they lead to.
-        weights: which of the cell's weights are theirs.
-    """
-
-    chains: Chains
-    slots: list[int]
-    inner: list[int]
-    targets: list[int]
-    weights: slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +110,6 @@ class Plan:
         assert size is not None
         return size
 
-    @cached_property
-    def biases(self) -> list[int]:
-        """Which of the weights are added before a batch norm."""
-        groups = [*self.prepare, *(group for node in self.nodes for group in node.chains)]
-        return [group.weights.start + n for group in groups if group is not None for n in group.chains.biases]
-
 
 class _Planner:
     """Builds a plan, node by node."""
@@ -157,10 +131,11 @@ class _Planner:
         self.weights += [weight for chain in chains for link in chain for weight in link.weights]
         links = [link for chain in chains for link in chain[:-1]]
         inner, slots = [self.slot(common.inner) for _ in links], [self.slot(common.result) for _ in chains]
-        ends = [*zip(links, inner, strict=True), *((chain[-1], slot) for chain, slot in zip(chains, slots, strict=True))]
-        self.norms += [(link.norm, slot, link.bias) for link, slot in ends]
+        links += [chain[-1] for chain in chains]
+        self.norms += [(link.norm, slot, link.bias) for link, slot in zip(links, [*inner, *slots], strict=True)]
+        made = Chains([tuple(link.pattern for link in chain) for chain in chains])
         weights = slice(first, len(self.weights))
-        return ChainGroup(chains=Chains(chains), slots=slots, inner=inner, targets=targets, weights=weights)
+        return ChainGroup(chains=made, slots=slots, inner=inner, targets=targets, weights=weights)
 
     def input(self, node: int, links: tuple[Link, ...] | None, size: tuple[int, ...]) -> None:
         if links is None:

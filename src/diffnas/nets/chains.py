@@ -7,7 +7,7 @@ import this module only where it is used, for it needs Numba.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from diffnas.nets.fused import Fold, Statistics, update_running
-from diffnas.nets.links import Link, outline
-from diffnas.nets.stage import Layout, Normalized, Stage
-
-EPS = 1e-5
-"""What the batch norms add to the variance."""
+from diffnas.nets.compiled.program import MEAN, SHIFT, SLOPE, VARIANCE
+from diffnas.nets.fused import Fold, Statistics, channels_last, update_running
+from diffnas.nets.links import Link, Pattern, outline
+from diffnas.nets.program import GRADS, ONE, RESULTS, Program, Writer
+from diffnas.nets.stage import ChainGroup, Chains
 
 
 class Results(NamedTuple):
@@ -46,11 +45,14 @@ def convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> Results:
         x: a node's value, ``(B, C, H, W)``, float32, on a CPU.
         chains: their links; all have one :func:`diffnas.nets.links.outline`.
     """
-    assert len({outline(chain, x.shape[1:]) for chain in chains}) == 1
+    (common,) = {outline(chain, x.shape[1:]) for chain in chains}
+    patterns = tuple(tuple(link.pattern for link in chain) for chain in chains)
+    sizes = tuple(x.shape[1:]), common.inner, common.result
+    made = _made(patterns, sizes, x.shape[0])
     weights = [weight for chain in chains for link in chain for weight in link.weights]
     folds = tuple(Fold() for _ in chains)
     apply: Callable[..., tuple[Tensor, ...]] = _Convolve.apply
-    *tensors, mean, variance, inner_mean, inner_variance = apply(Chains(chains), folds, x, *weights)
+    *tensors, mean, variance, inner_mean, inner_variance = apply(made, folds, x, *weights)
     inner = [chain[0] for chain in chains if len(chain) == 2]
     assert all(link.bias is None for link in inner)
     pixels = tensors[0].numel() // tensors[0].shape[1]
@@ -58,140 +60,68 @@ def convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> Results:
     return Results(tuple(tensors), Statistics(mean, variance, pixels), folds)
 
 
-class Chains:
-    """Chains of one link or two out of one map, and the order of their weights.
+class _Made(NamedTuple):
+    """A program for chains: each result is a slot and a target by itself, then come those between two links."""
 
-    Args:
-        links: of each chain; all have one :func:`diffnas.nets.links.outline`. Their weights stand one after the other.
-    """
-
-    def __init__(self, links: Sequence[tuple[Link, ...]]) -> None:
-        self.links = tuple(links)
-        self.longer = [n for n, chain in enumerate(links) if len(chain) == 2]
-        every = [link for chain in links for link in chain]
-        ends = list(accumulate((link.count for link in every), initial=0))
-        starts = dict(zip(((n, k) for n, chain in enumerate(links) for k in range(len(chain))), ends, strict=False))
-        self.count = ends[-1]
-        self.biases = [end - 1 for link, end in zip(every, ends[1:], strict=True) if link.bias is not None]
-        self.first = Layout([chain[0] for chain in links], [starts[n, 0] for n in range(len(links))], joint=True)
-        self.second = (
-            Layout([links[n][1] for n in self.longer], [starts[n, 1] for n in self.longer], joint=False)
-            if self.longer
-            else None
-        )
-
-    def __len__(self) -> int:
-        return len(self.links)
+    chains: Chains
+    program: Program
+    inner: tuple[int, ...]  # channels, rows and columns
+    result: tuple[int, ...]
 
 
-class Passed(NamedTuple):
-    """What chains left on their way through; arrays are float64.
-
-    Attributes:
-        results: before the last batch norms.
-        mean: of the results, ``(K, D)``.
-        variance: likewise.
-        inner: what chains of two links had between them, before its batch norm.
-        before: that batch norm.
-        inner_variance: and the variance that it saw.
-    """
-
-    results: list[Tensor]
-    mean: Any
-    variance: Any
-    inner: list[Tensor]
-    before: Normalized
-    inner_variance: Any
-
-
-def through(chains: Chains, weights: Sequence[Tensor], x: Tensor) -> Passed:
-    """Put x, channels last, through chains with these weights, up to the last batch norm of each."""
-    which = chains.longer
-    results, mean, variance = Stage(chains.first, weights, [x]).forward()
-    inner, inner_mean, inner_variance = [results[n] for n in which], mean[which], variance[which]
-    before = Normalized(inner_mean, 1 / np.sqrt(inner_variance + EPS))
-    if chains.second is not None:
-        last, mean[which], variance[which] = Stage(chains.second, weights, inner, before).forward()
-        for n, result in zip(which, last, strict=True):
-            results[n] = result
-    return Passed(results, mean, variance, inner, before, inner_variance)
-
-
-def back(
-    chains: Chains,
-    weights: Sequence[Tensor],
-    x: Tensor,
-    passed: Passed,
-    grads: Sequence[Tensor],
-    factors: Any,
-    *,
-    learn: bool = True,
-) -> tuple[Tensor, list[Tensor | None]]:
-    """The gradients for x and the weights, from what those for the results are made of, channels last.
-
-    Args:
-        chains: the chains.
-        weights: theirs.
-        x: what they were given.
-        passed: what ``through`` returned.
-        grads: what the gradient for each result is made of.
-        factors: of each chain a scale, a slope and a shift, an array ``(K, 3, D)``: the gradient for a result is
-            ``scale * grad + slope * result + shift``.
-        learn: whether the gradients for the weights are wanted; without, they are None.
-    """
-    which = chains.longer
-    learned: list[Tensor | None] = [None] * chains.count
-    outputs, sent = list(passed.results), list(grads)
-    if chains.second is not None:
-        mean, rate = passed.before
-        part = Stage(chains.second, weights, passed.inner, passed.before).backward(
-            [outputs[n] for n in which], [sent[n] for n in which], factors[which], learn=learn
-        )
-        _place(learned, chains.second, part.weights)
-        pixels = passed.inner[0].numel() // passed.inner[0].shape[1]
-        slope = -(rate**3) * part.products / pixels
-        shift = -rate * part.totals / pixels - slope * mean
-        factors = factors.copy()
-        factors[which] = np.stack([rate, slope, shift], 1)
-        for k, n in enumerate(which):
-            sent[n], outputs[n] = part.inputs[k], passed.inner[k]
-    part = Stage(chains.first, weights, [x]).backward(outputs, sent, factors, learn=learn)
-    _place(learned, chains.first, part.weights)
-    if learn:
-        for n in chains.biases:
-            learned[n] = torch.zeros_like(weights[n])
-    return part.inputs[0], learned
-
-
-def _place(learned: list[Tensor | None], layout: Layout, gradients: Sequence[Tensor]) -> None:
-    for n, gradient in zip(layout.owned, gradients, strict=False):  # there may be none
-        learned[n] = gradient
+@lru_cache(maxsize=1024)
+def _made(patterns: tuple[tuple[Pattern, ...], ...], sizes: tuple[tuple[int, ...], ...], batch: int) -> _Made:
+    """The program for chains out of a map, from the sizes of the map, of what is between two links, and of results."""
+    given, inner, result = sizes
+    chains = Chains(patterns)
+    slots = list(range(len(chains)))
+    between = list(range(len(chains), len(chains) + len(chains.longer)))
+    group = ChainGroup(chains=chains, slots=slots, inner=between, targets=slots, weights=slice(0, chains.count))
+    writer = Writer([*[result] * len(slots), *[inner] * len(between)], [given], chains.count, batch)
+    for slot in slots:
+        writer.slots[slot], writer.grads[slot] = writer.tensor(RESULTS), writer.tensor(GRADS)
+        writer.pairs[slot, slot] = writer.row()
+    linked = writer.made(group, writer.given[0], given)
+    writer.pack([linked])
+    writer.measure(writer.first_links([linked]))
+    writer.measure(writer.second_links([linked]))
+    there = writer.way()
+    writer.convolve_back(linked, writer.grad_inputs[0])
+    back = writer.way()
+    return _Made(chains, writer.program(there, back, len(back.steps), result[0]), inner, result)
 
 
 class _Convolve(torch.autograd.Function):
     """The results, their means and variances, and those before the second links."""
 
     @staticmethod
-    def forward(ctx: Any, chains: Chains, folds: Sequence[Fold], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        x = x.contiguous(memory_format=torch.channels_last)
-        passed = through(chains, weights, x)
-        ctx.save_for_backward(x, *weights, *passed.inner, *passed.results)
-        ctx.chains, ctx.folds, ctx.passed = chains, folds, passed._replace(results=[], inner=[])
-        ctx.ends = 1 + len(weights), 1 + len(weights) + len(passed.inner)
-        statistics = passed.mean, passed.variance, passed.before.mean, passed.inner_variance
-        tensors = [torch.from_numpy(part) for part in statistics]
-        ctx.mark_non_differentiable(*tensors)
-        return (*passed.results, *tensors)
+    def forward(ctx: Any, made: _Made, folds: Sequence[Fold], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        x, weights = channels_last(x), tuple(weight.contiguous() for weight in weights)
+        program, K, memory = made.program, len(made.chains), made.program.memory(np.empty(0))
+        size = program.batch, *made.result
+        results = [torch.empty(size, memory_format=torch.channels_last) for _ in range(K)]
+        kept = program.forward(memory, [x], weights, results)
+        ctx.save_for_backward(kept, x, *weights, *results)
+        ctx.made, ctx.folds, ctx.memory = made, folds, memory
+        parts = (slice(K), made.result[0]), (slice(K, None), made.inner[0])
+        statistics = [
+            torch.from_numpy(memory.known[which, slots, :channels].copy())
+            for slots, channels in parts
+            for which in (MEAN, VARIANCE)
+        ]
+        ctx.mark_non_differentiable(*statistics)
+        return (*results, *statistics)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        chains, (x, *saved) = ctx.chains, ctx.saved_tensors
-        first, second = (end - 1 for end in ctx.ends)
-        weights = saved[:first]
-        passed = ctx.passed._replace(inner=saved[first:second], results=saved[second:])
-        sent = [grad.contiguous(memory_format=torch.channels_last) for grad in grads[: len(chains)]]
-        like = torch.empty(passed.mean.shape[1], dtype=torch.float64)
-        factors: Any = np.array([[part.numpy() for part in fold.factors(like)] for fold in ctx.folds])
-        grad_x, flat = back(chains, weights, x, passed, sent, factors)
-        return (None, None, grad_x, *flat)
+        made, (kept, x, *saved) = ctx.made, ctx.saved_tensors
+        tensors = kept, [x], saved[: made.chains.count], saved[made.chains.count :]
+        memory, like = made.program.again(ctx.memory), torch.empty(made.result[0], dtype=torch.float64)
+        for k, fold in enumerate(ctx.folds):
+            scale, slope, shift = fold.factors(like)
+            memory.scales[ONE + 1 + k] = scale.numpy()
+            memory.known[SLOPE, k, : len(like)], memory.known[SHIFT, k, : len(like)] = slope.numpy(), shift.numpy()
+        learn = any(ctx.needs_input_grad[3:])
+        (grad_x,), grad_weights = made.program.backward(memory, tensors, grads[: len(made.chains)], learn=learn)
+        return (None, None, grad_x, *(grad_weights if learn else [None] * len(grad_weights)))

@@ -42,6 +42,29 @@ class Geometry(NamedTuple):
         return 1 if self.kind == PAIRS else max(self.padding, self.dilation * (self.kernel - 1) - self.padding)
 
 
+class Pattern(NamedTuple):
+    """What a link computes, without its weights.
+
+    Attributes:
+        geometry: the convolutions.
+        modules: how many there are.
+        bias: whether the last has a bias.
+        split: of pairs, how many results come from the even pixels.
+        channels: of the result.
+    """
+
+    geometry: Geometry
+    modules: int
+    bias: bool
+    split: int
+    channels: int
+
+    @property
+    def tensors(self) -> int:
+        """How many tensors the convolutions learn."""
+        return self.modules + self.bias
+
+
 @dataclass(frozen=True, kw_only=True)
 class Link:
     """ReLU, one convolution or two, batch norm.
@@ -65,9 +88,10 @@ class Link:
         return weights if self.bias is None else [*weights, self.bias]
 
     @cached_property
-    def count(self) -> int:
-        """How many tensors the convolutions learn."""
-        return len(self.modules) + (self.bias is not None)
+    def pattern(self) -> Pattern:
+        """What it computes, without its weights."""
+        split = self.modules[0].out_channels if self.geometry.kind == PAIRS else 0
+        return Pattern(self.geometry, len(self.modules), self.bias is not None, split, self.channels)
 
     @property
     def before(self) -> int:

@@ -1,7 +1,8 @@
-"""The steps of a mixed cell as :mod:`diffnas.nets.compiled.program` takes them, for one size of batch.
+"""Steps that follow one another in compiled code, as :mod:`diffnas.nets.compiled.program` takes them.
 
-All that does not change from call to call is settled here: the order of the steps, where each tensor stands in memory,
-and which row of which array each step reads. A call then adds the addresses of what it was given.
+All that does not change from call to call is settled once, for one size of batch: the order of the steps, where each
+tensor stands in memory, and which row of which array each step reads. A call then adds the addresses of what it was
+given.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffnas.nets.cell_plan import ChainGroup, Node, Plan, PoolGroup
-from diffnas.nets.compiled import pool as compiled_pool
 from diffnas.nets.compiled import program as compiled
 from diffnas.nets.compiled.buffer import Shape, filled
 from diffnas.nets.compiled.program import Memory
-from diffnas.nets.fused import check_pixels
-from diffnas.nets.stage import ADDRESSES, COLUMNS, Layout, groups_of, held, workspace
+from diffnas.nets.fused import channels_last
+from diffnas.nets.stage import ADDRESSES, COLUMNS, ChainGroup, Layout, groups_of, held, workspace
 from diffnas.nets.sums import addresses
 from diffnas.parallel import in_parallel, threads
 
@@ -70,10 +70,9 @@ class Program:
         lists: what steps refer to.
         stages: likewise.
         table: the branches without addresses.
-        columns: which columns of it have addresses.
-        tensors: the tensors whose addresses these are.
+        tensors: the tensors whose addresses it then has.
         homes: the numbers of the tensors of each kind, and where in the memory of the kind they stand, if it is one.
-        sizes: how many numbers the memory of a kind has.
+        room: how many numbers the memory of a kind has.
         slots: how many there are, and the channels of the widest.
         scales: how many rows of scales there are, and of how many channels.
         factors: what the stages need by channel, as it is at first.
@@ -81,6 +80,7 @@ class Program:
         sums: in the sums of pictures.
         learned: in the gradients of a group of pictures for weights.
         scratch: that a thread needs to work in.
+        biases: which weights are added before a batch norm.
         batch: how many pictures there are.
     """
 
@@ -90,10 +90,9 @@ class Program:
     lists: Numbers
     stages: Numbers
     table: Numbers
-    columns: slice
     tensors: Numbers
     homes: dict[int, tuple[Numbers, Numbers]]
-    sizes: dict[int, int]
+    room: list[int]
     slots: tuple[int, int]
     scales: tuple[int, int]
     factors: Any
@@ -101,10 +100,11 @@ class Program:
     sums: int
     learned: int
     scratch: int
+    biases: list[int]
     batch: int
 
     def memory(self, mix: Any) -> Memory:
-        """What a call works on, at first: nothing is known, and no tensor has a place. Weights are those of a step.
+        """What a call works on, at first: nothing is known, and no tensor has a place.
 
         Args:
             mix: the mixing weights, ``(edges, ops)``, float64.
@@ -128,42 +128,77 @@ class Program:
             grad_mix=_NO_GRADIENTS,
         )
 
-    def place(self, memory: Memory, home: int, own: Sequence[Tensor]) -> None:
-        """Say where the tensors of a kind are: these, or all of them inside this one."""
-        numbers, offsets = self.homes[home]
-        memory.at[numbers] = addresses(own) + offsets
-
-    def forward(self, memory: Memory) -> None:
-        """Take the steps to the results, with all tensors of them placed."""
-        memory.table[:, self.columns] = memory.at[self.tensors]
-        self._take(self.there, len(self.there.steps), memory, 0, self.batch, learn=False, mixed=False)
-
-    def backward(self, memory: Memory, *, learn: bool, mixed: bool, inputs: bool) -> Any:
-        """Take the steps to the gradients; the gradients for the mixing weights, flat.
+    def forward(
+        self, memory: Memory, inputs: Sequence[Tensor], weights: Sequence[Tensor], results: Sequence[Tensor]
+    ) -> Tensor:
+        """Take the steps to the results.
 
         Args:
-            memory: what ``forward`` left, with the tensors of the way back placed. It is not changed.
-            learn: whether the gradients for the weights are wanted.
-            mixed: whether those for the mixing weights are.
-            inputs: whether those for the inputs are, which those for weights that prepare them need too.
+            memory: new, from ``memory``.
+            inputs: what is given, ``(B, C', H', W')`` each, channels last, as all maps.
+            weights: in the order of the plan, without gaps.
+            results: written.
+
+        Returns:
+            What the way back needs besides.
         """
-        groups = groups_of(self.batch)
-        memory = memory._replace(
+        kept = torch.empty(self.room[KEPT])
+        self._place(memory, {GIVEN: inputs, WEIGHTS: weights, RESULTS: results, KEPT: [kept]})
+        self._take(self.there, len(self.there.steps), memory, 0, self.batch, learn=False, mixed=False)
+        return kept
+
+    def again(self, memory: Memory) -> Memory:
+        """What ``backward`` works on: a copy of what ``forward`` left."""
+        return memory._replace(
+            at=memory.at.copy(),
+            table=memory.table.copy(),
             known=memory.known.copy(),
             scales=memory.scales.copy(),
             factors=memory.factors.copy(),
             packed=held("packed", self.packed),
-            learned=held("learned", groups * self.learned),
+            learned=held("learned", groups_of(self.batch) * self.learned),
             grad_mix=np.zeros(len(memory.mix)),
         )
-        memory.table[:, self.columns] = memory.at[self.tensors]
-        end = len(self.back.steps) if inputs else self.inputs_from
-        self._take(self.back, end, memory, groups, groups, learn=learn, mixed=mixed)
-        return memory.grad_mix
 
-    def _take(
-        self, way: Way, end: int, memory: Memory, groups: int, units: int, *, learn: bool, mixed: bool
-    ) -> None:
+    def backward(
+        self,
+        memory: Memory,
+        tensors: tuple[Tensor, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
+        grads: Sequence[Tensor],
+        *,
+        learn: bool,
+        mixed: bool = False,
+        prepared: bool = True,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Take the steps to the gradients; those for the inputs, and those for the weights.
+
+        Args:
+            memory: from ``again``; in the end it has the gradients for the mixing weights.
+            tensors: what ``forward`` returned, and was given, wherever it is now.
+            grads: those for the results.
+            learn: whether the gradients for the weights are wanted; without, they are not written.
+            mixed: whether those for the mixing weights are.
+            prepared: whether those for the inputs are, which those for weights that prepare them need too.
+        """
+        kept, inputs, weights, results = tensors
+        grad_inputs, grad_weights = [torch.empty_like(x) for x in inputs], [torch.empty_like(w) for w in weights]
+        passing, sent = torch.empty(self.room[PASSING]), [channels_last(grad) for grad in grads]
+        self._place(memory, {GIVEN: inputs, WEIGHTS: weights, RESULTS: results, KEPT: [kept], GRADS: sent})
+        self._place(memory, {GRAD_INPUTS: grad_inputs, GRAD_WEIGHTS: grad_weights, PASSING: [passing]})
+        groups, end = groups_of(self.batch), len(self.back.steps) if prepared else self.inputs_from
+        self._take(self.back, end, memory, groups, groups, learn=learn, mixed=mixed)
+        for n in self.biases:
+            grad_weights[n].zero_()  # batch norm takes them away again
+        return grad_inputs, grad_weights
+
+    def _place(self, memory: Memory, tensors: dict[int, Sequence[Tensor]]) -> None:
+        """Say where the tensors of some kinds are: these, or all of them inside this one."""
+        for home, own in tensors.items():
+            numbers, offsets = self.homes[home]
+            memory.at[numbers] = addresses(own) + offsets
+        memory.table[:, ADDRESSES] = memory.at[self.tensors]
+
+    def _take(self, way: Way, end: int, memory: Memory, groups: int, units: int, *, learn: bool, mixed: bool) -> None:
         def run(begin: int, stop: int, first: int, last: int) -> None:
             scratch = workspace(self.scratch)
             compiled.run(
@@ -182,9 +217,12 @@ class Program:
 
 _NOTHING, _NO_GRADIENTS = np.empty(0, np.float32), np.empty(0)
 
+Measured = tuple[int, int, list[tuple[int, int, int, int]]]
+"""Where statistics are, of which stage, and what ``MEASURE`` is to do with each branch's."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Stages:
+class Linked:
     """The stages of a group of chains: the first links, and the second if there are any."""
 
     group: ChainGroup
@@ -192,11 +230,20 @@ class _Stages:
     second: int | None
 
 
-class _Writer:
-    """Writes a program, step by step."""
+class Writer:
+    """Writes a program, step by step.
 
-    def __init__(self, plan: Plan, sizes: Sequence[tuple[int, ...]], batch: int, columns: int) -> None:
-        self.plan, self.batch, self.columns = plan, batch, columns
+    Args:
+        slots: channels, rows and columns of each slot; None for one that has no value.
+        inputs: those of what a call is given.
+        weights: how many there are.
+        batch: how many pictures.
+    """
+
+    def __init__(
+        self, slots: Sequence[tuple[int, ...] | None], inputs: Sequence[tuple[int, ...]], weights: int, batch: int
+    ) -> None:
+        self.sizes, self.inputs, self.batch = slots, inputs, batch
         self.steps: list[list[int]] = []
         self.lists: list[int] = []
         self.stages: list[list[int]] = []
@@ -204,20 +251,18 @@ class _Writer:
         self.tensors: list[Numbers] = []
         self.layouts: dict[int, tuple[Layout, Numbers]] = {}
         self.homes: dict[int, tuple[list[int], list[int]]] = {home: ([], []) for home in range(PASSING + 1)}
-        self.used, self.sizes = [0] * len(self.homes), [0] * len(self.homes)
+        self.used, self.most = [0] * len(self.homes), [0] * len(self.homes)  # numbers in the memory of each kind
         self.count, self.scales = 1, ONE + 1  # the first tensor is none
         self.factors: list[Any] = []
         self.next_factor = self.packed = self.next_sum = self.sums = self.learned = self.scratch = 0
-        self.given = [self.tensor(GIVEN) for _ in sizes]
-        self.weights = [self.tensor(WEIGHTS) for _ in plan.weights]
-        self.grad_weights = [self.tensor(GRAD_WEIGHTS) for _ in plan.weights]
-        self.given_sizes = sizes
+        self.given, self.grad_inputs = ([self.tensor(home) for _ in inputs] for home in (GIVEN, GRAD_INPUTS))
+        self.weights, self.grad_weights = (
+            [self.tensor(home) for _ in range(weights)] for home in (WEIGHTS, GRAD_WEIGHTS)
+        )
+        self.biases: list[int] = []
         self.slots: dict[int, int] = {}  # their tensors
-        self.groups: dict[int, list[_Stages]] = {}
-        self.pools: dict[int, list[int]] = {}
-        self.prepared: dict[int, _Stages] = {}
-        self.grads: dict[int, int] = {}
-        self.pairs: dict[tuple[int, int], int] = {}  # the rows of what the gradient of a target is multiplied by
+        self.grads: dict[int, int] = {}  # the tensors of the gradients for targets
+        self.pairs: dict[tuple[int, int], int] = {}  # the rows of what these are multiplied by, by slot and target
 
     # What steps refer to.
 
@@ -228,13 +273,19 @@ class _Writer:
         offsets.append(4 * self.used[home])
         if numbers:
             self.used[home] += filled(numbers + APART)
-            self.sizes[home] = max(self.sizes[home], self.used[home])
+            self.most[home] = max(self.most[home], self.used[home])
         self.count += 1
         return ids[-1]
 
+    def size(self, slot: int) -> tuple[int, ...]:
+        """Channels, rows and columns."""
+        size = self.sizes[slot]
+        assert size is not None
+        return size
+
     def inside(self, home: int, slot: int) -> int:
         """A tensor of the size of a slot's."""
-        return self.tensor(home, self.batch * prod(self.plan.size(slot)))
+        return self.tensor(home, self.batch * prod(self.size(slot)))
 
     def note(self, numbers: Sequence[int]) -> int:
         """Where a list begins."""
@@ -259,6 +310,7 @@ class _Writer:
         return self.next_sum - self.batch * count
 
     def step(self, kind: int, *numbers: int) -> None:
+        """One step more."""
         self.steps.append([kind, *numbers, *[0] * (compiled.WIDTH - 1 - len(numbers))])
 
     def stage(
@@ -284,96 +336,54 @@ class _Writer:
         return len(self.stages) - 1
 
     def shape(self, stage: int) -> Shape:
+        """The sizes of a stage."""
         return Shape(*self.stages[stage][compiled.FIELDS :])
 
     # The way there.
 
-    def there(self, outputs: Sequence[int]) -> None:
-        """The steps to the values of nodes."""
-        for node, group in enumerate(self.plan.prepare):
-            self.next_sum = 0
-            if group is None:
-                self.slots[node] = self.given[node]
-                continue
-            self.check(group.slots[0])
-            stages = self.prepared[node] = self.made(group, self.given[node], self.given_sizes[node])
-            self.pack([stages], back=False)
-            self.convolve([stages])
-            shift, row = self.row(), self.row()
-            self.step(compiled.WEIGH, self.note([group.slots[0], -1, row]), 1, shift)
-            self.slots[node] = self.tensor(RESULTS) if node in outputs else self.inside(KEPT, node)
-            self.mix(node, [(self.slots[group.slots[0]], row)], shift)
-        for node, steps in enumerate(self.plan.nodes):
-            if self.plan.fed[node]:
-                self.next_sum = 0
-                self.value(node, steps, outputs)
-
-    def value(self, node: int, steps: Node, outputs: Sequence[int]) -> None:
-        """The value of a node, and what is computed from it."""
-        enters = node >= len(self.plan.prepare)
-        if enters:
-            if any(steps.normed):
-                self.check(node)
-            self.slots[node] = self.tensor(RESULTS) if node in outputs else self.inside(KEPT, node)
-        groups = self.groups[node] = [self.made(group, self.slots[node], self.plan.size(node)) for group in steps.chains]
-        self.pack(groups, back=False)
-        if enters:
-            rows, shift = [self.row() for _ in steps.slots], self.row()
-            places = (self.place(place) for place in steps.places)
-            terms = [number for term in zip(steps.slots, places, rows, strict=True) for number in term]
-            self.step(compiled.WEIGH, self.note(terms), len(rows), shift)
-            self.mix(node, [(self.slots[slot], row) for slot, row in zip(steps.slots, rows, strict=True)], shift)
-        self.pools[node] = [self.pooling(node, pools) for pools in steps.pools]
-        self.convolve(groups, list(zip(steps.pools, self.pools[node], strict=True)), self.slots[node])
-
-    def made(self, group: ChainGroup, x: int, size: tuple[int, ...]) -> _Stages:
-        """The stages of a group of chains out of a tensor."""
+    def made(self, group: ChainGroup, x: int, size: tuple[int, ...]) -> Linked:
+        """The stages of a group of chains out of a tensor, and places for what they make that has none."""
         chains, first_weight = group.chains, group.weights.start
         for slot in (*group.inner, *group.slots):
-            self.slots[slot] = self.inside(KEPT, slot)
+            if slot not in self.slots:
+                self.slots[slot] = self.inside(KEPT, slot)
+        self.biases += [first_weight + n for n in chains.biases]
         results, inner = [self.slots[slot] for slot in group.slots], [self.slots[slot] for slot in group.inner]
         passed = dict(zip(chains.longer, inner, strict=True))
         y = [passed.get(n, result) for n, result in enumerate(results)]
         first, second = self.stage(chains.first, size, first_weight, [x] * len(chains), y), None
         if chains.second is not None:
             last = [results[n] for n in chains.longer]
-            second = self.stage(chains.second, self.plan.size(group.inner[0]), first_weight, inner, last)
-        return _Stages(group=group, first=first, second=second)
+            second = self.stage(chains.second, self.size(group.inner[0]), first_weight, inner, last)
+        return Linked(group=group, first=first, second=second)
 
-    def pack(self, groups: Sequence[_Stages], *, back: bool) -> None:
-        for stages in groups:
-            for stage in (stages.first, stages.second):
+    def pack(self, groups: Sequence[Linked]) -> None:
+        """Lay the weights of groups out for the way there."""
+        for linked in groups:
+            for stage in (linked.first, linked.second):
                 if stage is not None:
-                    self.step(compiled.PACK, stage, int(back))
+                    self.step(compiled.PACK, stage, 0)
 
-    def convolve(
-        self, groups: Sequence[_Stages], pools: Sequence[tuple[PoolGroup, int]] = (), x: int = 0
-    ) -> None:
-        """Results and statistics of chains, and of pools of x: of first links and pools, and then of second links."""
+    def first_links(self, groups: Sequence[Linked]) -> list[Measured]:
+        """The results of first links, and what there is to be measured of them."""
         measured = []
-        for stages in groups:
-            group, at = stages.group, self.convolved(stages.first)
-            into = [group.slots[n] for n in range(len(group.chains))]
-            center, rate = [-1] * len(into), [-1] * len(into)
+        for linked in groups:
+            group, at = linked.group, self.convolved(linked.first)
+            branches = [(slot, 1, -1, -1) for slot in group.slots]
             for k, (n, slot) in enumerate(zip(group.chains.longer, group.inner, strict=True)):
-                assert stages.second is not None
-                into[n] = slot
-                center[n], rate[n] = self.before(stages.second, k)
-            measured.append((at, stages.first, list(zip(into, [1] * len(into), center, rate, strict=True))))
-        for group, stage in pools:
-            results, K = [self.slots[slot] for slot in group.slots], len(group.slots)
-            at = self.summed(2 * K * self.shape(stage).D)
-            self.step(compiled.POOL, stage, self.note(group.kinds.tolist()), x, self.note(results), at)
-            normed = int(self.normed(group))
-            measured.append((at, stage, [(slot, normed, -1, -1) for slot in group.slots]))
-        self.measure(measured)
-        longer = [stages for stages in groups if stages.second is not None]
-        measured = []
-        for stages in longer:
-            assert stages.second is not None
-            last = [stages.group.slots[n] for n in stages.group.chains.longer]
-            measured.append((self.convolved(stages.second), stages.second, [(slot, 1, -1, -1) for slot in last]))
-        self.measure(measured)
+                assert linked.second is not None
+                branches[n] = slot, 1, *self.before(linked.second, k)
+            measured.append((at, linked.first, branches))
+        return measured
+
+    def second_links(self, groups: Sequence[Linked]) -> list[Measured]:
+        """The same of second links; the first have been measured."""
+        measured: list[Measured] = []
+        for linked in groups:
+            if linked.second is not None:
+                last = [(linked.group.slots[n], 1, -1, -1) for n in linked.group.chains.longer]
+                measured.append((self.convolved(linked.second), linked.second, last))
+        return measured
 
     def convolved(self, stage: int) -> int:
         """Where the statistics of a stage's results will be."""
@@ -381,7 +391,7 @@ class _Writer:
         self.step(compiled.CONVOLVE, stage, at)
         return at
 
-    def measure(self, measured: Sequence[tuple[int, int, list[tuple[int, int, int, int]]]]) -> None:
+    def measure(self, measured: Sequence[Measured]) -> None:
         """Join statistics: where they are, of which stage, and what becomes of each branch's."""
         for at, stage, branches in measured:
             shape, terms = self.shape(stage), [number for branch in branches for number in branch]
@@ -394,138 +404,33 @@ class _Writer:
         full = filled(self.shape(stage).C)
         return at + branch * full, at + (K + branch) * full
 
-    def pooling(self, node: int, group: PoolGroup) -> int:
-        """The stage of pools of a node; all that it has are sizes."""
-        for slot in group.slots:
-            self.slots[slot] = self.inside(KEPT, slot)
-        (C, H, W), (_, rows, columns) = self.plan.size(node), self.plan.size(group.slots[0])
-        shape = Shape(self.batch, H, W, C, rows, columns, C, 0, W)
-        self.scratch = max(self.scratch, compiled_pool.scratch_size(shape))
-        own = 0, len(group.slots), group.stride, 0, 0, 0, 0, 0
-        self.stages.append([*own, *shape])
-        return len(self.stages) - 1
-
-    def normed(self, group: PoolGroup) -> bool:
-        target = self.plan.nodes[group.targets[0][0]]
-        return target.normed[target.slots.index(group.slots[0])]
-
-    def place(self, place: tuple[int, int]) -> int:
-        return place[0] * self.columns + place[1]
-
-    def check(self, slot: int) -> None:
-        C, H, W = self.plan.size(slot)
-        check_pixels((self.batch, C, H, W))
-
-    def mix(self, slot: int, terms: Sequence[tuple[int, int]], shift: int, out: int | None = None) -> None:
-        """Mix tensors, each with a row, into what has the size of a slot; the slot's own if no other is named."""
-        numbers = [number for term in terms for number in term]
-        out = self.slots[slot] if out is None else out
-        self.step(compiled.MIX, out, prod(self.plan.size(slot)), self.note(numbers), len(terms), shift)
-
     # The way back.
 
-    def back(self, outputs: Sequence[int]) -> int:
-        """The steps to the gradients; where those of what prepares the inputs begin."""
-        inputs = len(self.plan.prepare)
-        for node in outputs:
-            self.grads[node] = self.tensor(GRADS)
-        for node in reversed(range(len(self.plan.nodes))):
-            if self.plan.fed[node]:
-                self.next_sum = 0
-                self.leave(node)
-                if node >= inputs:
-                    steps = self.plan.nodes[node]
-                    places = [self.place(place) for place in steps.places]
-                    self.settle(node, steps.slots, places, steps.normed)
-                else:
-                    self.step(compiled.BARRIER)
-        first = len(self.steps)
-        for node in reversed(range(inputs)):
-            group = self.plan.prepare[node]
-            if group is not None:
-                self.next_sum = 0
-                mark = self.used[PASSING]
-                self.settle(node, group.slots, [-1], [True])
-                self.convolve_back(self.prepared[node], self.grad_input(node))
-                self.used[PASSING] = mark
-                self.step(compiled.BARRIER)
-        return first
-
-    def grad_input(self, node: int) -> int:
-        return self.homes[GRAD_INPUTS][0][node]
-
-    def leave(self, node: int) -> None:
-        """Add up the gradient of a node from all that was computed from it."""
-        steps, numbers = self.plan.nodes[node], self.batch * prod(self.plan.size(node))
-        is_input = node < len(self.plan.prepare) and self.plan.prepare[node] is None
-        given = self.grads.get(node)
-        pieces = len(steps.pools) + len(steps.chains) + len(steps.skips) + (given is not None)
-        if pieces == 1 and given is not None and not is_input:
-            return
-        own = self.grad_input(node) if is_input else self.tensor(PASSING, numbers)
-        mark = self.used[PASSING]
-        alone = pieces == 1 and not steps.skips and given is None
-        terms = [] if given is None else [(given, ONE)]
-        for group, stage in zip(steps.pools, self.pools[node], strict=True):
-            terms.append((own if alone else self.tensor(PASSING, numbers), ONE))
-            self.pool_back(node, group, stage, terms[-1][0])
-        for stages in reversed(self.groups[node]):
-            terms.append((own if alone else self.tensor(PASSING, numbers), ONE))
-            self.convolve_back(stages, terms[-1][0])
-        terms += [(self.grads[target], self.pairs[node, target]) for target in sorted(steps.skips)]
-        if not alone:
-            self.mix(node, terms or [(0, 0)], 0, own)
-        self.grads[node] = own
-        self.used[PASSING] = mark
-
-    def settle(self, node: int, slots: Sequence[int], places: Sequence[int], normed: Sequence[bool]) -> None:
-        """From the gradient of a node to how those of what was mixed into it are made of it."""
-        C, H, W = self.plan.size(node)
-        rows = []
-        for slot in slots:
-            if (slot, node) not in self.pairs:
-                self.pairs[slot, node] = self.row()
-            rows.append(self.pairs[slot, node])
-        columns = [self.slots[slot] for slot in slots], slots, places, map(int, normed), rows
-        terms = self.note([number for term in zip(*columns, strict=True) for number in term])
-        sums = self.summed((1 + len(slots)) * C)
-        self.step(compiled.REDUCE, self.grads[node], C * H * W, terms, len(slots), sums)
-        self.step(compiled.SETTLE, self.batch * H * W, terms, len(slots), sums)
-
-    def pool_back(self, node: int, group: PoolGroup, stage: int, out: int) -> None:
-        grads = []
-        for slot, targets in zip(group.slots, group.targets, strict=True):
-            terms = [(self.slots[slot], -1 - slot)] if self.normed(group) else []
-            terms += [(self.grads[target], self.pairs[slot, target]) for target in targets]
-            grads.append(self.inside(PASSING, slot))
-            self.mix(slot, terms, -1 - slot, grads[-1])
-        kinds = self.note(group.kinds.tolist())
-        self.step(compiled.POOL_BACK, stage, kinds, self.slots[node], self.note(grads), out)
-
-    def convolve_back(self, stages: _Stages, out: int) -> None:
+    def convolve_back(self, linked: Linked, out: int) -> None:
         """The gradients of chains for their input, written to a tensor, and for their weights."""
-        group, chains = stages.group, stages.group.chains
+        group, chains = linked.group, linked.group.chains
         sent = [self.grads[target] for target in group.targets]
         factors = [(self.pairs[pair], pair[0]) for pair in zip(group.slots, group.targets, strict=True)]
-        if stages.second is not None:
+        if linked.second is not None:
             inner = [self.inside(PASSING, slot) for slot in group.inner]
-            self.pack_back(stages.second, [factors[n] for n in chains.longer])
-            sums = self.stage_back(stages, stages.second, [sent[n] for n in chains.longer], inner)
+            self.pack_back(linked.second, [factors[n] for n in chains.longer])
+            sums = self.stage_back(linked, linked.second, [sent[n] for n in chains.longer], inner)
             terms = [number for term in zip(group.inner, chains.longer, strict=True) for number in term]
-            self.step(compiled.INNER, stages.second, stages.first, self.note(terms), sums)
+            self.step(compiled.INNER, linked.second, linked.first, self.note(terms), sums)
             for n, grad in zip(chains.longer, inner, strict=True):
                 sent[n], factors[n] = grad, (0, -1)
-        self.pack_back(stages.first, factors)
-        self.stage_back(stages, stages.first, sent, [out] * len(chains))
+        self.pack_back(linked.first, factors)
+        self.stage_back(linked, linked.first, sent, [out] * len(chains))
 
     def pack_back(self, stage: int, factors: Sequence[tuple[int, int]]) -> None:
+        """Lay the weights of a stage out for the way back, and say what the gradients for its results are made of."""
         self.step(compiled.PACK, stage, 1)
         self.step(compiled.FACTORS, stage, self.note([number for term in factors for number in term]))
 
-    def stage_back(self, stages: _Stages, stage: int, sent: Sequence[int], grads: Sequence[int]) -> int:
+    def stage_back(self, linked: Linked, stage: int, sent: Sequence[int], grads: Sequence[int]) -> int:
         """The gradients of a stage for its inputs and weights; where the sums of the former will be."""
         layout, tensors = self.layouts[stage]
-        first = stages.group.weights.start
+        first = linked.group.weights.start
         written = [*sent, *grads, *(self.grad_weights[first + n] for n in layout.owned)]
         tensors.put(layout.writes, written)
         shape = self.shape(stage)
@@ -542,55 +447,33 @@ class _Writer:
             count = self.stages[stage][1] if kind == compiled.COLLECT else None
             units.append(0 if kind in _SERIAL else count)
         parts, begin = [], 0
-        for branches, group in groupby(range(len(steps)), lambda n: units[n] if not units[n] else -n):
+        for (branches, _), group in groupby(enumerate(units), lambda each: (each[1], each[0] if each[1] else 0)):
             count = len(list(group))
-            parts.append((begin, begin + count, units[begin]))
+            parts.append((begin, begin + count, branches))
             begin += count
         return Way(steps=steps, parts=parts)
 
-
-def write(
-    plan: Plan, sizes: Sequence[tuple[int, ...]], batch: int, outputs: Sequence[int], columns: int
-) -> Program:
-    """The program of a cell.
-
-    Args:
-        plan: its steps.
-        sizes: channels, rows and columns of the cell's inputs.
-        batch: how many pictures there are.
-        outputs: the nodes whose values are asked for; all are fed.
-        columns: how many operations an edge of it has, in play or not.
-
-    Raises:
-        ValueError: if there is one value for each channel where batch norm needs several.
-    """
-    writer = _Writer(plan, sizes, batch, columns)
-    for _ in sizes:
-        writer.tensor(GRAD_INPUTS)
-    writer.there(outputs)
-    there = writer.way()
-    inputs_from = writer.back(outputs)
-    back = writer.way()
-    known = [size for size in plan.sizes if size is not None]
-    table = np.concatenate([np.zeros((0, COLUMNS), np.int64), *writer.tables])
-    tensors = np.concatenate([np.zeros((0, COLUMNS), np.int64), *writer.tensors])
-    return Program(
-        there=there,
-        back=back,
-        inputs_from=inputs_from,
-        lists=np.array([*writer.lists, *[0] * 5], np.int64),
-        stages=np.array(writer.stages, np.int64),
-        table=table,
-        columns=ADDRESSES,
-        tensors=np.ascontiguousarray(tensors[:, ADDRESSES]),
-        homes={home: (np.array(ids, np.int64), np.array(at, np.int64)) for home, (ids, at) in writer.homes.items()},
-        sizes=dict(enumerate(writer.sizes)),
-        slots=(len(plan.sizes), max(size[0] for size in known)),
-        scales=(writer.scales, plan.channels),
-        factors=np.concatenate([np.empty(0, np.float32), *writer.factors]),
-        packed=writer.packed,
-        sums=writer.sums,
-        learned=writer.learned,
-        scratch=writer.scratch,
-        batch=batch,
-    )
+    def program(self, there: Way, back: Way, inputs_from: int, channels: int) -> Program:
+        """All of it, ``channels`` being those of what is mixed."""
+        none = np.zeros((0, COLUMNS), np.int64)
+        tensors = np.concatenate([none, *self.tensors])[:, ADDRESSES]
+        return Program(
+            there=there,
+            back=back,
+            inputs_from=inputs_from,
+            lists=np.array([*self.lists, *[0] * 5], np.int64),
+            stages=np.array(self.stages, np.int64),
+            table=np.concatenate([none, *self.tables]),
+            tensors=np.ascontiguousarray(tensors),
+            homes={home: (np.array(ids, np.int64), np.array(at, np.int64)) for home, (ids, at) in self.homes.items()},
+            room=self.most,
+            slots=(len(self.sizes), max(size[0] for size in self.sizes if size is not None)),
+            scales=(self.scales, channels),
+            factors=np.concatenate([np.empty(0, np.float32), *self.factors]),
+            packed=self.packed,
+            sums=self.sums,
+            learned=self.learned,
+            scratch=self.scratch,
+            biases=self.biases,
+            batch=self.batch,
+        )

@@ -147,52 +147,11 @@ def _moments(inputs: Sequence[Tensor]) -> tuple[Any, Any]:
 
 def reduce(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Any, wanted: Any) -> tuple[Any, Any]:
     """The sums of each gradient ``(T, C)``, and of its products with each input less its mean ``(T, K, C)``."""
-    totals, products = _reduced(grads, inputs, mean, wanted)
-    return totals.sum(1, dtype=np.float64), products.sum(2, dtype=np.float64)
-
-
-def _reduced(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Any, wanted: Any) -> tuple[Any, Any]:
-    """The same for each picture, ``(T, B, C)`` and ``(T, K, B, C)`` in float32."""
     B, C, H, W = grads[0].shape
     totals, products = np.empty((len(grads), B, C), np.float32), np.zeros((*wanted.shape, B, C), np.float32)
     places = addresses(grads), addresses(inputs), mean.astype(np.float32), wanted
     _run(compiled.reduce, B, *places, totals, products, H * W * C)
-    return totals, products
-
-
-class Settled(NamedTuple):
-    """How the gradients of tensors mixed into one are made of its own; arrays in float64.
-
-    Attributes:
-        scale: what the gradient is multiplied by, ``(K, C)``.
-        slope: what the tensor is, ``(K, C)``.
-        shift: what is added to both, ``(K, C)``.
-        products: the sums of the gradient times each tensor normalized, ``(K,)``.
-    """
-
-    scale: Any
-    slope: Any
-    shift: Any
-    products: Any
-
-
-def settle(
-    grad: Tensor, inputs: Sequence[Tensor], mean: Any, rate: Any, weights: Any, normed: Any, wanted: Any
-) -> Settled:
-    """How the gradients of inputs are made of that of ``sum of weight * rate * (input - mean)``.
-
-    Args:
-        grad: ``(B, C, H, W)``, channels last, as the inputs.
-        inputs: K tensors.
-        mean: ``(K, C)``, float64.
-        rate: ``(K, C)``, float64.
-        weights: ``(K,)``, float64.
-        normed: which inputs' means and rates are those of their own batch norms, ``(K,)``.
-        wanted: of which inputs the products are asked for, ``(K,)``.
-    """
-    totals, products = _reduced([grad], inputs, mean, wanted[None])
-    pixels = grad.numel() // grad.shape[1]
-    return Settled(*compiled.settle(totals[0], products[0], mean, rate, weights, normed, pixels))
+    return totals.sum(1, dtype=np.float64), products.sum(2, dtype=np.float64)
 
 
 def _spread(grads: Sequence[Tensor], inputs: Sequence[Tensor], scale: Any, slope: Any, shift: Any, normed: Any) -> Any:

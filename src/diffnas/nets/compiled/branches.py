@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffnas.nets.compiled.address import floats
-from diffnas.nets.compiled.buffer import Floats, Shape, Table, filled
+from diffnas.nets.compiled.buffer import Floats, Shape, Table, clear, filled
 from diffnas.nets.compiled.tiles import MATRICES, tile_weights
 from diffnas.nets.compiled.vectors import compiled
 from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS
@@ -81,11 +81,14 @@ def pack(table: Table, shape: Shape, depth: Floats, turned: Floats, point: Float
         back: whether this is the way back.
     """
     C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
-    taps_alone = np.zeros(9 * full * full_out if np.any(table[:, 0] == TILED) else 0, np.float32)
-    depth[:] = 0
-    point[:] = 0
+    tiled = False
+    for k in range(len(table)):
+        tiled = tiled or table[k, 0] == TILED
+    taps_alone = np.zeros(9 * full * full_out if tiled else 0, np.float32)
+    clear(depth.ctypes.data, depth.size)
+    clear(point.ctypes.data, point.size)
     if back:
-        turned[:] = 0
+        clear(turned.ctypes.data, turned.size)
     for k in range(len(table)):
         branch = branch_at(table, k)
         if branch.kind == DEPTHWISE:
@@ -150,8 +153,10 @@ def collect(table: Table, shape: Shape, grad_depth: Floats, grad_point: Floats, 
         branch = branch_at(table, k)
         deep, wide = depth_size(branch, shape), point_size(branch, shape)
         for g in range(1, len(grad_depth)):
-            grad_depth[0, k, :deep] += grad_depth[g, k, :deep]
-            grad_point[0, k, :wide] += grad_point[g, k, :wide]
+            for n in range(deep):
+                grad_depth[0, k, n] += grad_depth[g, k, n]
+            for n in range(wide):
+                grad_point[0, k, n] += grad_point[g, k, n]
         if branch.kind == DEPTHWISE:
             taps = branch.kernel**2
             out = floats(branch.grad_depth, C * taps)

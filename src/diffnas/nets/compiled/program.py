@@ -17,7 +17,7 @@ import numpy as np
 from diffnas.nets.compiled import branches, convolve, mix, pool
 from diffnas.nets.compiled.buffer import Floats, Shape, Table, filled
 from diffnas.nets.compiled.mix import Doubles
-from diffnas.nets.compiled.vectors import compiled
+from diffnas.nets.compiled.vectors import compiled, woven
 
 # Kinds of steps, each with the names of its numbers.
 BARRIER = 0  # nothing: all pictures are done before the next step
@@ -51,7 +51,7 @@ class Stage(NamedTuple):
 
     Attributes:
         row: of its first branch in the table.
-        count: of branches.
+        branches: how many there are.
         taps: of the largest depthwise kernel.
         widest: how many matrices ``(C, D)`` the other weights of a branch are at most.
         learned: how many their gradients are.
@@ -61,7 +61,7 @@ class Stage(NamedTuple):
     """
 
     row: int
-    count: int
+    branches: int
     taps: int
     widest: int
     learned: int
@@ -122,23 +122,24 @@ def run(
         first: the first picture to handle; on the way back the first group; in ``COLLECT`` the first branch.
         last: one past the last of them, or -1: all, and then the steps may be of several kinds.
     """
+    begun, ended = _pictures(stages, groups, first, last)
     for n in range(begin, end):
         step = steps[n]
         kind = step[0]
         if kind == PACK:
             _pack(step, stages, memory)
         elif kind == CONVOLVE:
-            _convolve(step, stages, memory, scratch, *_pictures(stages, groups, first, last))
+            _convolve(step, stages, memory, scratch, begun, ended)
         elif kind == POOL:
-            _pool(step, lists, stages, memory, scratch, *_pictures(stages, groups, first, last))
+            _pool(step, lists, stages, memory, scratch, begun, ended)
         elif kind == MEASURE:
             _measure(step, lists, memory, stages[0, FIELDS])
         elif kind == WEIGH:
             _weigh(step, lists, memory)
         elif kind == MIX:
-            _mix(step, lists, memory, *_pictures(stages, groups, first, last))
+            _mix(step, lists, memory, begun, ended)
         elif kind == REDUCE:
-            _reduce(step, lists, memory, mixed, stages[0, FIELDS], *_pictures(stages, groups, first, last))
+            _reduce(step, lists, memory, mixed, stages[0, FIELDS], begun, ended)
         elif kind == SETTLE:
             _settle(step, lists, memory, stages[0, FIELDS])
         elif kind == FACTORS:
@@ -151,7 +152,7 @@ def run(
         elif kind == INNER:
             _inner(step, lists, stages, memory)
         elif kind == POOL_BACK:
-            _pool_back(step, lists, stages, memory, scratch, *_pictures(stages, groups, first, last))
+            _pool_back(step, lists, stages, memory, scratch, begun, ended)
 
 
 @compiled
@@ -181,7 +182,7 @@ def _rows(numbers: Floats, at: int, count: int, size: int) -> Floats:
 @compiled
 def _weights(stage: Stage, shape: Shape, packed: Floats) -> tuple[Floats, Floats, Floats]:
     """The packed weights: depthwise, the same turned, and others."""
-    full, full_out, K = filled(shape.C), filled(shape.D), stage.count
+    full, full_out, K = filled(shape.C), filled(shape.D), stage.branches
     deep = stage.taps * full
     return (
         _rows(packed, stage.packed, K, deep),
@@ -200,17 +201,17 @@ def _by_picture(memory: Memory, at: int, count: int, B: int, channels: int) -> t
     )
 
 
-@compiled
+@woven
 def _pack(step: Table, stages: Table, memory: Memory) -> None:
     stage, shape = _stage(stages, step[1])
     depth, turned, point = _weights(stage, shape, memory.packed)
-    branches.pack(memory.table[stage.row : stage.row + stage.count], shape, depth, turned, point, step[2] != 0)
+    branches.pack(memory.table[stage.row : stage.row + stage.branches], shape, depth, turned, point, step[2] != 0)
 
 
-@compiled
+@woven
 def _convolve(step: Table, stages: Table, memory: Memory, scratch: Floats, first: int, last: int) -> None:
     stage, shape = _stage(stages, step[1])
-    K, full = stage.count, filled(shape.C)
+    K, full = stage.branches, filled(shape.C)
     depth, _, point = _weights(stage, shape, memory.packed)
     means, squares = _by_picture(memory, step[2], K, shape.B, shape.D)
     convolve.forward(
@@ -220,12 +221,10 @@ def _convolve(step: Table, stages: Table, memory: Memory, scratch: Floats, first
     )  # fmt: skip
 
 
-@compiled
-def _pool(
-    step: Table, lists: Table, stages: Table, memory: Memory, scratch: Floats, first: int, last: int
-) -> None:
+@woven
+def _pool(step: Table, lists: Table, stages: Table, memory: Memory, scratch: Floats, first: int, last: int) -> None:
     stage, shape = _stage(stages, step[1])
-    K = stage.count
+    K = stage.branches
     means, squares = _by_picture(memory, step[5], K, shape.B, shape.D)
     pool.forward(
         lists[step[2] : step[2] + K], memory.at[step[3]], _addresses(memory, lists, step[4], K), stage.taps, shape,
@@ -271,7 +270,8 @@ def _weigh(step: Table, lists: Table, memory: Memory) -> None:
     mixing weights, or -1 for one, and the row that is written."""
     terms, count, shift, _, _ = _term(step, 1)
     known, scales = memory.known, memory.scales
-    scales[shift] = 0
+    for c in range(scales.shape[1]):
+        scales[shift, c] = 0
     for k in range(count):
         slot, place, row, _, _ = _term(lists, terms + 3 * k)
         weight = memory.mix[place] if place >= 0 else 1.0
@@ -281,9 +281,10 @@ def _weigh(step: Table, lists: Table, memory: Memory) -> None:
 
 
 @compiled
-def _row(memory: Memory, row: int, which: int) -> Doubles:
+def _read(memory: Memory, row: int, which: int, out: Floats) -> None:
     """A row of scales; below zero, counted from -1 on, what is known of a slot."""
-    return memory.scales[row] if row >= 0 else memory.known[which, -1 - row, : memory.scales.shape[1]]
+    for c in range(len(out)):
+        out[c] = np.float32(memory.scales[row, c] if row >= 0 else memory.known[which, -1 - row, c])
 
 
 @compiled
@@ -291,12 +292,21 @@ def _mix(step: Table, lists: Table, memory: Memory, first: int, last: int) -> No
     """Mix tensors. A term: its tensor, and a row of scales or a slot's slope."""
     out, numbers, terms, count, shift = _term(step, 1)
     C = memory.scales.shape[1]
-    inputs, scale, added = np.empty((1, count), np.int64), np.empty((1, count, C), np.float32), np.empty((1, C), np.float32)
+    inputs, added = np.empty((1, count), np.int64), np.empty((1, C), np.float32)
+    scale = np.empty((1, count, C), np.float32)
     for k in range(count):
         inputs[0, k] = memory.at[lists[terms + 2 * k]]
-        scale[0, k] = _row(memory, lists[terms + 2 * k + 1], SLOPE)
-    added[0] = _row(memory, shift, SHIFT)
+        _read(memory, lists[terms + 2 * k + 1], SLOPE, scale[0, k])
+    _read(memory, shift, SHIFT, added[0])
     mix.combine(memory.at[out : out + 1], inputs, scale, added, numbers, first, last)
+
+
+@compiled
+def _forget(sums: Floats, first: int, last: int) -> None:
+    """Write zeros over those of some pictures, ``(B, C)``."""
+    for b in range(first, last):
+        for c in range(sums.shape[1]):
+            sums[b, c] = 0
 
 
 @compiled
@@ -308,9 +318,10 @@ def _reduce(step: Table, lists: Table, memory: Memory, mixed: bool, B: int, firs
     for k in range(count):
         x, slot, _, normed, _ = _term(lists, terms + 5 * k)
         inputs[k], wanted[0, k] = memory.at[x], normed != 0 or mixed
-        means[k] = memory.known[MEAN, slot, :C]
+        _read(memory, -1 - slot, MEAN, means[k])
     totals, products = _node_sums(memory, sums, count, B, C)
-    products[0, :, first:last] = 0
+    for k in range(count):
+        _forget(products[0, k], first, last)
     mix.reduce(memory.at[grad : grad + 1], inputs, means, wanted, totals, products, numbers, first, last)
 
 
@@ -334,7 +345,8 @@ def _settle(step: Table, lists: Table, memory: Memory, B: int) -> None:
     for k in range(count):
         _, slot, place, is_normed, _ = _term(lists, terms + 5 * k)
         normed[k] = is_normed != 0
-        mean[k], rate[k] = memory.known[MEAN, slot, :C], memory.known[RATE, slot, :C]
+        for c in range(C):
+            mean[k, c], rate[k, c] = memory.known[MEAN, slot, c], memory.known[RATE, slot, c]
         if place >= 0:
             weights[k] = memory.mix[place]
     totals, products = _node_sums(memory, sums, count, B, C)
@@ -355,7 +367,7 @@ def _factors(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
     """Tell a stage what the gradients for its results are made of. A branch: the row of its scale, its slot; a slot
     below zero is between two links, and told by ``INNER``."""
     stage, shape = _stage(stages, step[1])
-    K, full = stage.count, filled(shape.D)
+    K, full = stage.branches, filled(shape.D)
     for k in range(K):
         row, slot, _, _, _ = _term(lists, step[2] + 2 * k)
         if slot >= 0:
@@ -371,10 +383,10 @@ def _inner(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
     """The same between two links, from the sums of the second's gradients. A branch of the second stage: its input's
     slot, and which branch of the first that is from."""
     (stage, shape), (first, _) = _stage(stages, step[1]), _stage(stages, step[2])
-    totals, products = _by_picture(memory, step[4], stage.count, shape.B, shape.C)
+    totals, products = _by_picture(memory, step[4], stage.branches, shape.B, shape.C)
     pixels, full = shape.B * shape.H * shape.W, filled(shape.C)
-    size = first.count * full
-    for k in range(stage.count):
+    size = first.branches * full
+    for k in range(stage.branches):
         slot, branch, _, _, _ = _term(lists, step[3] + 2 * k)
         for c in range(shape.C):
             total, product = 0.0, 0.0
@@ -391,7 +403,7 @@ def _inner(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
 @compiled
 def _learned(stage: Stage, shape: Shape, memory: Memory, groups: int) -> tuple[Floats, Floats]:
     """The gradients of a stage's weights, of each group of pictures."""
-    K, deep = stage.count, stage.taps * filled(shape.C)
+    K, deep = stage.branches, stage.taps * filled(shape.C)
     wide, size = stage.learned * filled(shape.C) * filled(shape.D), groups * K * deep
     return (
         memory.learned[:size].reshape(groups, K, deep),
@@ -399,19 +411,19 @@ def _learned(stage: Stage, shape: Shape, memory: Memory, groups: int) -> tuple[F
     )
 
 
-@compiled
+@woven
 def _convolve_back(
     step: Table, stages: Table, memory: Memory, groups: int, learn: bool, scratch: Floats, first: int, last: int
 ) -> None:
     stage, shape = _stage(stages, step[1])
-    K, full, full_out = stage.count, filled(shape.C), filled(shape.D)
+    K, full, full_out = stage.branches, filled(shape.C), filled(shape.D)
     depth, turned, point = _weights(stage, shape, memory.packed)
     grad_depth, grad_point = _learned(stage, shape, memory, groups)
     totals, products = _by_picture(memory, step[2], K, shape.B, shape.C)
     end = last if last >= 0 else groups
-    pictures = slice(shape.B * first // groups, shape.B * end // groups)
-    totals[:, pictures] = 0
-    products[:, pictures] = 0
+    for k in range(K):
+        _forget(totals[k], shape.B * first // groups, shape.B * end // groups)
+        _forget(products[k], shape.B * first // groups, shape.B * end // groups)
     before, after, size = stage.before, stage.after, K * full_out
     convolve.backward(
         memory.table[stage.row : stage.row + K], shape, _rows(memory.factors, before, K, full),
@@ -425,17 +437,17 @@ def _convolve_back(
 @compiled
 def _collect(step: Table, stages: Table, memory: Memory, groups: int, first: int, last: int) -> None:
     stage, shape = _stage(stages, step[1])
-    table = memory.table[stage.row : stage.row + stage.count]
+    table = memory.table[stage.row : stage.row + stage.branches]
     grad_depth, grad_point = _learned(stage, shape, memory, groups)
-    branches.collect(table, shape, grad_depth, grad_point, first, last if last >= 0 else stage.count)
+    branches.collect(table, shape, grad_depth, grad_point, first, last if last >= 0 else stage.branches)
 
 
-@compiled
+@woven
 def _pool_back(
     step: Table, lists: Table, stages: Table, memory: Memory, scratch: Floats, first: int, last: int
 ) -> None:
     stage, shape = _stage(stages, step[1])
-    K = stage.count
+    K = stage.branches
     pool.backward(
         lists[step[2] : step[2] + K], memory.at[step[3]], _addresses(memory, lists, step[4], K), memory.at[step[5]],
         stage.taps, shape, scratch, first, last,

@@ -70,6 +70,11 @@ def compiled(function: Function) -> Function:
         return cast(Function, njit(**compile_with)(function))
 
 
+def woven(function: Function) -> Function:
+    """Compile a function as a part of those that call it, each time: where one calls it, that takes half the time."""
+    return cast(Function, njit(inline="always", error_model="numpy")(function))
+
+
 class Vector(types.Type):
     """As many float32 numbers as a register has."""
 
