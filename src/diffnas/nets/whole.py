@@ -39,11 +39,11 @@ def values(plan: Plan, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) 
     """
     call = _Call(plan, graph, inputs, mix)
     apply: Callable[..., tuple[Tensor, ...]] = _Cell.apply
-    made = apply(call, mix, *inputs, *plan.weights) if call.made else ()
-    results = dict(zip(call.made, made, strict=True))
-    call.update_running()
-    given = {node: inputs[node] for node in call.outputs if node not in results}
-    return [results.get(node, given.get(node)) for node in range(graph.nodes)]
+    results = {node: inputs[node] for node in call.outputs if node not in call.made}
+    if call.made:
+        results |= dict(zip(call.made, apply(call, mix, *inputs, *plan.weights), strict=True))
+        call.update_running()
+    return [results.get(node) for node in range(graph.nodes)]
 
 
 class _Call:
