@@ -20,7 +20,7 @@ def write(plan: Plan, inputs: Sequence[tuple[int, ...]], batch: int, outputs: Se
         plan: its steps.
         inputs: channels, rows and columns of the cell's inputs.
         batch: how many pictures there are.
-        outputs: the nodes whose values are asked for; all are fed, and none is an input as it is.
+        outputs: the computed nodes whose values are asked for; all are fed.
         ops: how many operations an edge of it has, in play or not.
 
     Raises:
@@ -59,7 +59,7 @@ class _CellWriter(Writer):
             self.measure(self.second_links([linked]))
             shift, row = self.row(), self.row()
             self.step(compiled.WEIGH, self.note([group.slots[0], -1, row]), 1, shift)
-            self.slots[node] = self.tensor(RESULTS) if node in outputs else self.inside(KEPT, node)
+            self.slots[node] = self.inside(KEPT, node)
             self.mix(node, [(self.slots[group.slots[0]], row)], shift)
         for node, steps in enumerate(self.plan.nodes):
             if self.plan.fed[node]:
@@ -157,7 +157,7 @@ class _CellWriter(Writer):
         is_input = node < len(self.plan.prepare) and self.plan.prepare[node] is None
         given = self.grads.get(node)
         pieces = len(steps.pools) + len(steps.chains) + len(steps.skips) + (given is not None)
-        if pieces == 1 and given is not None and not is_input:
+        if pieces == 1 and given is not None:
             return
         own = self.grad_inputs[node] if is_input else self.tensor(PASSING, numbers)
         mark = self.used[PASSING]

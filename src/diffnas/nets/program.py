@@ -202,8 +202,9 @@ class Program:
         def run(begin: int, stop: int, first: int, last: int) -> None:
             scratch = workspace(self.scratch)
             compiled.run(
-                way.steps, self.lists, self.stages, memory, groups, learn, mixed, scratch, begin, stop, first, last
-            )
+                way.steps, self.lists, self.stages, memory, self.batch, groups, learn, mixed, scratch, begin, stop,
+                first, last,
+            )  # fmt: skip
 
         if threads() == 1:
             run(0, end, 0, -1)
@@ -441,7 +442,7 @@ class Writer:
 
     def way(self) -> Way:
         """The steps written since the last way."""
-        steps, self.steps = np.array(self.steps, np.int64), []
+        steps, self.steps = np.array(self.steps, np.int64).reshape(-1, compiled.WIDTH), []
         units: list[int | None] = []
         for kind, stage in steps[:, :2].tolist():
             count = self.stages[stage][1] if kind == compiled.COLLECT else None
@@ -462,7 +463,7 @@ class Writer:
             back=back,
             inputs_from=inputs_from,
             lists=np.array([*self.lists, *[0] * 5], np.int64),
-            stages=np.array(self.stages, np.int64),
+            stages=np.array(self.stages, np.int64).reshape(-1, compiled.FIELDS + len(Shape._fields)),
             table=np.concatenate([none, *self.tables]),
             tensors=np.ascontiguousarray(tensors),
             homes={home: (np.array(ids, np.int64), np.array(at, np.int64)) for home, (ids, at) in self.homes.items()},

@@ -39,10 +39,8 @@ def values(plan: Plan, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) 
     """
     call = _Call(plan, graph, inputs, mix)
     apply: Callable[..., tuple[Tensor, ...]] = _Cell.apply
-    results = {node: inputs[node] for node in call.outputs if node not in call.made}
-    if call.made:
-        results |= dict(zip(call.made, apply(call, mix, *inputs, *plan.weights), strict=True))
-        call.update_running()
+    results = dict(zip(call.outputs, apply(call, mix, *inputs, *plan.weights), strict=True))
+    call.update_running()
     return [results.get(node) for node in range(graph.nodes)]
 
 
@@ -52,12 +50,10 @@ class _Call:
     def __init__(self, plan: Plan, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) -> None:
         self.plan, self.inputs, self.ops = plan, len(inputs), mix.shape[1]
         self.outputs = [node for node in graph.output if plan.fed[node]]
-        # The others are the cell's inputs as they are.
-        self.made = [n for n in self.outputs if n >= len(plan.prepare) or plan.prepare[n] is not None]
         key = inputs[0].shape[0], self.ops
         if key not in plan.programs:
             sizes = [tuple(x.shape[1:]) for x in inputs]
-            plan.programs[key] = write(plan, sizes, key[0], self.made, self.ops)
+            plan.programs[key] = write(plan, sizes, key[0], self.outputs, self.ops)
         self.program: Program = plan.programs[key]
         self.memory = self.program.memory(mix.detach().numpy().astype(np.float64))
 
@@ -86,7 +82,7 @@ class _Cell(torch.autograd.Function):
     def forward(ctx: Any, call: _Call, mix: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         inputs = [channels_last(x) for x in tensors[: call.inputs]]
         weights = [weight.contiguous() for weight in tensors[call.inputs :]]
-        sizes = ((call.program.batch, *call.plan.size(node)) for node in call.made)
+        sizes = ((call.program.batch, *call.plan.size(node)) for node in call.outputs)
         results = [torch.empty(size, memory_format=torch.channels_last) for size in sizes]
         kept = call.program.forward(call.memory, inputs, weights, results)
         ctx.save_for_backward(kept, *inputs, *weights, *results)

@@ -190,6 +190,7 @@ def pointwise_weights(
     out: int, a: int, a_step: int, a_row: int, g: int, g_row: int, columns: int, rows: int, before: int, after: int
 ) -> None:
     """Add the gradient of a 1x1 convolution's weights, ``(before, after)``, and of up to seven rows more."""
+    before = (before + HALF - 1) // HALF * HALF  # then tall blocks and others end where the rows do
     pairs, c = after // (2 * LANES) * (2 * LANES), 0
     while c < before and pairs:
         left = before - c

@@ -103,8 +103,8 @@ class Memory(NamedTuple):
 
 @compiled
 def run(
-    steps: Table, lists: Table, stages: Table, memory: Memory, groups: int, learn: bool, mixed: bool, scratch: Floats,
-    begin: int, end: int, first: int, last: int,
+    steps: Table, lists: Table, stages: Table, memory: Memory, pictures: int, groups: int, learn: bool, mixed: bool,
+    scratch: Floats, begin: int, end: int, first: int, last: int,
 ) -> None:  # fmt: skip
     """Take the steps from ``begin`` up to ``end``.
 
@@ -113,7 +113,8 @@ def run(
         lists: what steps refer to.
         stages: ``(S, FIELDS)`` and their sizes: :class:`Stage`, then :class:`Shape`.
         memory: what they work on.
-        groups: into how many groups the pictures are split; 0 on the way there.
+        pictures: how many there are.
+        groups: into how many groups they are split; 0 on the way there.
         learn: whether the gradients for the weights are wanted.
         mixed: whether those for the mixing weights are.
         scratch: numbers to work in, from an address that is a multiple of a vector.
@@ -122,7 +123,9 @@ def run(
         first: the first picture to handle; on the way back the first group; in ``COLLECT`` the first branch.
         last: one past the last of them, or -1: all, and then the steps may be of several kinds.
     """
-    begun, ended = _pictures(stages, groups, first, last)
+    begun, ended = (0, pictures) if last < 0 else (first, last)
+    if groups and last >= 0:
+        begun, ended = pictures * first // groups, pictures * last // groups
     for n in range(begin, end):
         step = steps[n]
         kind = step[0]
@@ -133,15 +136,15 @@ def run(
         elif kind == POOL:
             _pool(step, lists, stages, memory, scratch, begun, ended)
         elif kind == MEASURE:
-            _measure(step, lists, memory, stages[0, FIELDS])
+            _measure(step, lists, memory, pictures)
         elif kind == WEIGH:
             _weigh(step, lists, memory)
         elif kind == MIX:
             _mix(step, lists, memory, begun, ended)
         elif kind == REDUCE:
-            _reduce(step, lists, memory, mixed, stages[0, FIELDS], begun, ended)
+            _reduce(step, lists, memory, mixed, pictures, begun, ended)
         elif kind == SETTLE:
-            _settle(step, lists, memory, stages[0, FIELDS])
+            _settle(step, lists, memory, pictures)
         elif kind == FACTORS:
             _factors(step, lists, stages, memory)
         elif kind == CONVOLVE_BACK:
@@ -153,15 +156,6 @@ def run(
             _inner(step, lists, stages, memory)
         elif kind == POOL_BACK:
             _pool_back(step, lists, stages, memory, scratch, begun, ended)
-
-
-@compiled
-def _pictures(stages: Table, groups: int, first: int, last: int) -> tuple[int, int]:
-    """The pictures of groups, or of the pictures themselves where there are none."""
-    B = stages[0, FIELDS]
-    if last < 0:
-        return 0, B
-    return (B * first // groups, B * last // groups) if groups else (first, last)
 
 
 @compiled
@@ -216,8 +210,7 @@ def _convolve(step: Table, stages: Table, memory: Memory, scratch: Floats, first
     means, squares = _by_picture(memory, step[2], K, shape.B, shape.D)
     convolve.forward(
         memory.table[stage.row : stage.row + K], shape, _rows(memory.factors, stage.before, K, full),
-        _rows(memory.factors, stage.before + K * full, K, full), depth, point, means, squares, scratch, first,
-        last,
+        _rows(memory.factors, stage.before + K * full, K, full), depth, point, means, squares, scratch, first, last,
     )  # fmt: skip
 
 

@@ -1,0 +1,142 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffnas.nets.supernet import MixedCell, Supernet
+from diffnas.parallel import alone
+from diffnas.space import SearchSpace, darts, nas_bench_201
+
+pytest.importorskip("numba")
+
+from diffnas.nets import cell_plan, program
+from diffnas.nets.compiled import program as compiled
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def build(space: SearchSpace, way: str = "batched", dtype: torch.dtype = torch.float32) -> Supernet:
+    torch.manual_seed(0)
+    net = Supernet(space, classes=3, channels=5, depth=3).to(dtype, memory_format=torch.channels_last)
+    net.forward_by = way
+    return net
+
+
+def draw(space: SearchSpace, generator: torch.Generator, pictures: int = 3) -> tuple[Tensor, Tensor]:
+    x = torch.randn(pictures, 3, 9, 6, generator=generator)
+    return x, torch.rand(len(space.edges), len(space.ops), generator=generator)
+
+
+def gradients(net: Supernet, x: Tensor, mix: Tensor) -> list[Tensor]:
+    """Logits, and the gradients for the mixing weights and all others."""
+    net.zero_grad()
+    mix = mix.clone().requires_grad_()
+    logits = net(x, mix)
+    (logits * torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view_as(logits)).sum().backward()
+    return [logits.detach(), mix.grad, *(weight.grad.clone() for weight in net.parameters() if weight.grad is not None)]
+
+
+def only(space: SearchSpace, op: str) -> Tensor:
+    """One operation is left on every edge."""
+    return torch.tensor(space.offered) & (torch.arange(len(space.ops)) == space.ops.index(op))
+
+
+def plans(net: Supernet) -> list[cell_plan.Plan]:
+    """One of each mixed cell."""
+    cells = [cell for cell in net.cells if isinstance(cell, MixedCell)]
+    return [plan for cell in cells for plan in cell.schedule.plans.values()]
+
+
+def programs(net: Supernet) -> list[program.Program]:
+    return [each for plan in plans(net) for each in plan.programs.values()]
+
+
+@pytest.mark.parametrize("pictures", [1, 4, 7, 13])
+@pytest.mark.parametrize("space", [darts, nas_bench_201], ids=lambda space: space.name)
+def test_threads_leave_no_trace(space, pictures, generator):
+    x, mix = draw(space, generator, pictures)
+    results = []
+    for threads in (1, 2, 3, 5):
+        with alone(threads):
+            results.append(gradients(build(space), x, mix))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("space", [darts, nas_bench_201], ids=lambda space: space.name)
+def test_a_cell_of_nothing_but_skips_has_a_program(space, generator):
+    x, mix = draw(space, generator)
+    results = []
+    for way, dtype in (("plain", torch.float64), ("batched", torch.float32)):
+        net = build(space, way, dtype)
+        net.prune_(only(space, "skip_connect"))
+        results.append(gradients(net, x.to(dtype), mix.to(dtype)))
+    assert all(torch.allclose(a.float(), b, 1e-4, 1e-5) for a, b in zip(*results, strict=True))
+
+
+def test_the_way_back_can_be_taken_twice(generator):
+    net, (x, mix) = build(darts), draw(darts, generator)
+    loss = net(x, mix).square().sum()
+    loss.backward(retain_graph=True)
+    once = [weight.grad.clone() for weight in net.parameters()]
+    loss.backward()
+    assert all(torch.equal(2 * grad, weight.grad) for grad, weight in zip(once, net.parameters(), strict=True))
+
+
+def test_each_size_of_batch_has_a_program_of_its_own(generator):
+    net, (x, mix) = build(darts), draw(darts, generator, 5)
+    first = gradients(net, x, mix)
+    gradients(net, x[:2], mix)
+    assert all(torch.equal(a, b) for a, b in zip(first, gradients(copy.deepcopy(net), x, mix), strict=True))
+    assert [each.batch for each in programs(net)] == [5, 2] * len(plans(net))
+
+
+@pytest.mark.parametrize("space", [darts, nas_bench_201], ids=lambda space: space.name)
+def test_what_stands_between_tensors_is_left_alone(space, generator, fences, monkeypatch):
+    taken = []
+    empty = torch.empty
+
+    def kept(*size, **options):
+        memory = empty(*size, **options)
+        taken.append(memory)
+        return memory
+
+    monkeypatch.setattr(torch, "empty", kept)
+    net, (x, mix) = build(space), draw(space, generator, 4)
+    gradients(net, x, mix)
+    assert fences.stand()
+    for each in programs(net):
+        _, offsets = each.homes[program.KEPT]
+        (memory,) = [own for own in taken if own.dim() == 1 and len(own) == each.room[program.KEPT]][:1]
+        assert len(offsets) > 1
+        for begin in offsets[1:] // 4:
+            assert memory[begin - program.APART : begin].isnan().all()
+            assert not memory[begin].isnan()
+
+
+@pytest.mark.parametrize("space", [darts, nas_bench_201], ids=lambda space: space.name)
+def test_threads_wait_for_each_other_where_they_must(space, generator):
+    """A part is steps for pictures, for one stage's branches, or for one thread."""
+    net, (x, mix) = build(space), draw(space, generator)
+    gradients(net, x, mix)
+    for each in programs(net):
+        for way in (each.there, each.back):
+            begins, ends, units = zip(*way.parts, strict=True)
+            assert [0, *ends] == [*begins, len(way.steps)]
+            for begin, end, unit in zip(begins, ends, units, strict=True):
+                kinds = set(way.steps[begin:end, 0].tolist())
+                if unit == 0:
+                    assert kinds <= program._SERIAL
+                elif unit is None:
+                    assert not kinds & {*program._SERIAL, compiled.COLLECT}
+                else:
+                    assert end - begin == 1
+                    assert each.stages[way.steps[begin, 1], 1] == unit
+            # What one thread writes for all pictures waits for the sums of every picture.
+            for kind in (compiled.MEASURE, compiled.SETTLE, compiled.INNER):
+                for n in (way.steps[:, 0] == kind).nonzero()[0]:
+                    assert any(begin <= n < end and unit == 0 for begin, end, unit in way.parts)
