@@ -96,26 +96,10 @@ def test_each_size_of_batch_has_a_program_of_its_own(generator):
 
 
 @pytest.mark.parametrize("space", [darts, nas_bench_201], ids=lambda space: space.name)
-def test_what_stands_between_tensors_is_left_alone(space, generator, fences, monkeypatch):
-    taken = []
-    empty = torch.empty
-
-    def kept(*size, **options):
-        memory = empty(*size, **options)
-        taken.append(memory)
-        return memory
-
-    monkeypatch.setattr(torch, "empty", kept)
-    net, (x, mix) = build(space), draw(space, generator, 4)
-    gradients(net, x, mix)
+def test_no_tensor_is_written_past_its_ends(space, generator, fences):
+    gradients(build(space), *draw(space, generator, 4))
+    assert len(fences.fenced) > 20
     assert fences.stand()
-    for each in programs(net):
-        _, offsets = each.homes[program.KEPT]
-        (memory,) = [own for own in taken if own.dim() == 1 and len(own) == each.room[program.KEPT]][:1]
-        assert len(offsets) > 1
-        for begin in offsets[1:] // 4:
-            assert memory[begin - program.APART : begin].isnan().all()
-            assert not memory[begin].isnan()
 
 
 @pytest.mark.parametrize("space", [darts, nas_bench_201], ids=lambda space: space.name)

@@ -10,7 +10,7 @@ from diffnas.nets.compiled import pool as compiled_pool
 from diffnas.nets.compiled import program as compiled
 from diffnas.nets.compiled.buffer import Shape
 from diffnas.nets.fused import check_pixels
-from diffnas.nets.program import GRADS, KEPT, ONE, PASSING, RESULTS, Linked, Measured, Program, Writer
+from diffnas.nets.program import GRADS, KEPT, ONE, PASSING, Linked, Measured, Program, Writer
 
 
 def write(plan: Plan, inputs: Sequence[tuple[int, ...]], batch: int, outputs: Sequence[int], ops: int) -> Program:
@@ -20,7 +20,7 @@ def write(plan: Plan, inputs: Sequence[tuple[int, ...]], batch: int, outputs: Se
         plan: its steps.
         inputs: channels, rows and columns of the cell's inputs.
         batch: how many pictures there are.
-        outputs: the computed nodes whose values are asked for; all are fed.
+        outputs: the computed nodes whose values are asked for, in their order; all are fed.
         ops: how many operations an edge of it has, in play or not.
 
     Raises:
@@ -72,7 +72,7 @@ class _CellWriter(Writer):
         if enters:
             if any(steps.normed):
                 self.check(node)
-            self.slots[node] = self.tensor(RESULTS) if node in outputs else self.inside(KEPT, node)
+            self.slots[node] = self.result(node) if node in outputs else self.inside(KEPT, node)
         groups = self.groups[node] = [self.made(group, self.slots[node], self.size(node)) for group in steps.chains]
         self.pack(groups)
         if enters:
@@ -144,10 +144,10 @@ class _CellWriter(Writer):
             group = self.plan.prepare[node]
             if group is not None:
                 self.next_sum = 0
-                mark = self.used[PASSING]
+                mark = self.used
                 self.settle(node, group.slots, [-1], [True])
                 self.convolve_back(self.prepared[node], self.grad_inputs[node])
-                self.used[PASSING] = mark
+                self.used = mark
                 self.step(compiled.BARRIER)
         return first
 
@@ -160,7 +160,7 @@ class _CellWriter(Writer):
         if pieces == 1 and given is not None:
             return
         own = self.grad_inputs[node] if is_input else self.tensor(PASSING, numbers)
-        mark = self.used[PASSING]
+        mark = self.used
         alone = pieces == 1 and not steps.skips and given is None
         terms = [] if given is None else [(given, ONE)]
         for group, stage in zip(steps.pools, self.pools[node], strict=True):
@@ -173,7 +173,7 @@ class _CellWriter(Writer):
         if not alone:
             self.mix(node, terms or [(0, 0)], 0, own)
         self.grads[node] = own
-        self.used[PASSING] = mark
+        self.used = mark
 
     def settle(self, node: int, slots: Sequence[int], places: Sequence[int], normed: Sequence[bool]) -> None:
         """From the gradient of a node to how those of what was mixed into it are made of it."""

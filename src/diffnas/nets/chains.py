@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from diffnas.nets.compiled.program import MEAN, SHIFT, SLOPE, VARIANCE
 from diffnas.nets.fused import Fold, Statistics, channels_last, update_running
 from diffnas.nets.links import Link, Pattern, outline
-from diffnas.nets.program import GRADS, ONE, RESULTS, Program, Writer
+from diffnas.nets.program import GRADS, ONE, Program, Writer
 from diffnas.nets.stage import ChainGroup, Chains
 
 
@@ -79,7 +79,7 @@ def _made(patterns: tuple[tuple[Pattern, ...], ...], sizes: tuple[tuple[int, ...
     group = ChainGroup(chains=chains, slots=slots, inner=between, targets=slots, weights=slice(0, chains.count))
     writer = Writer([*[result] * len(slots), *[inner] * len(between)], [given], chains.count, batch)
     for slot in slots:
-        writer.slots[slot], writer.grads[slot] = writer.tensor(RESULTS), writer.tensor(GRADS)
+        writer.slots[slot], writer.grads[slot] = writer.result(slot), writer.tensor(GRADS)
         writer.pairs[slot, slot] = writer.row()
     linked = writer.made(group, writer.given[0], given)
     writer.pack([linked])
@@ -98,10 +98,8 @@ class _Convolve(torch.autograd.Function):
     def forward(ctx: Any, made: _Made, folds: Sequence[Fold], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         x, weights = channels_last(x), tuple(weight.contiguous() for weight in weights)
         program, K, memory = made.program, len(made.chains), made.program.memory(np.empty(0))
-        size = program.batch, *made.result
-        results = [torch.empty(size, memory_format=torch.channels_last) for _ in range(K)]
-        kept = program.forward(memory, [x], weights, results)
-        ctx.save_for_backward(kept, x, *weights, *results)
+        kept, results = program.forward(memory, [x], weights)
+        ctx.save_for_backward(x, *weights, *results, *kept)
         ctx.made, ctx.folds, ctx.memory = made, folds, memory
         parts = (slice(K), made.result[0]), (slice(K, None), made.inner[0])
         statistics = [
@@ -115,8 +113,9 @@ class _Convolve(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        made, (kept, x, *saved) = ctx.made, ctx.saved_tensors
-        tensors = kept, [x], saved[: made.chains.count], saved[made.chains.count :]
+        made, (x, *saved) = ctx.made, ctx.saved_tensors
+        last, end = made.chains.count, made.chains.count + len(made.chains)
+        tensors = saved[end:], [x], saved[:last], saved[last:end]
         memory, like = made.program.again(ctx.memory), torch.empty(made.result[0], dtype=torch.float64)
         for k, fold in enumerate(ctx.folds):
             scale, slope, shift = fold.factors(like)

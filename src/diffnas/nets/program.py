@@ -35,7 +35,7 @@ ONE = 1
 """The row of scales that multiplies by one; the one before it is zero."""
 
 APART = 144
-"""Numbers between tensors: with a power of two the same pixels of all would share a place in the caches."""
+"""Numbers between tensors that pass: with a power of two the same pixels of all would share a place in the caches."""
 
 Numbers = NDArray[np.int64]
 
@@ -71,8 +71,9 @@ class Program:
         stages: likewise.
         table: the branches without addresses.
         tensors: the tensors whose addresses it then has.
-        homes: the numbers of the tensors of each kind, and where in the memory of the kind they stand, if it is one.
-        room: how many numbers the memory of a kind has.
+        homes: the numbers of the tensors of each kind, and where those that pass stand in one memory.
+        kept: how many numbers each tensor has that is kept for the way back.
+        passing: and all together that the way back makes and forgets.
         slots: how many there are, and the channels of the widest.
         scales: how many rows of scales there are, and of how many channels.
         factors: what the stages need by channel, as it is at first.
@@ -81,6 +82,7 @@ class Program:
         learned: in the gradients of a group of pictures for weights.
         scratch: that a thread needs to work in.
         biases: which weights are added before a batch norm.
+        results: channels, rows and columns of each.
         batch: how many pictures there are.
     """
 
@@ -92,7 +94,8 @@ class Program:
     table: Numbers
     tensors: Numbers
     homes: dict[int, tuple[Numbers, Numbers]]
-    room: list[int]
+    kept: list[int]
+    passing: int
     slots: tuple[int, int]
     scales: tuple[int, int]
     factors: Any
@@ -101,6 +104,7 @@ class Program:
     learned: int
     scratch: int
     biases: list[int]
+    results: list[tuple[int, ...]]
     batch: int
 
     def memory(self, mix: Any) -> Memory:
@@ -129,23 +133,24 @@ class Program:
         )
 
     def forward(
-        self, memory: Memory, inputs: Sequence[Tensor], weights: Sequence[Tensor], results: Sequence[Tensor]
-    ) -> Tensor:
+        self, memory: Memory, inputs: Sequence[Tensor], weights: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Take the steps to the results.
 
         Args:
             memory: new, from ``memory``.
             inputs: what is given, ``(B, C', H', W')`` each, channels last, as all maps.
             weights: in the order of the plan, without gaps.
-            results: written.
 
         Returns:
-            What the way back needs besides.
+            What the way back needs besides, and the results.
         """
-        kept = torch.empty(self.room[KEPT])
-        self._place(memory, {GIVEN: inputs, WEIGHTS: weights, RESULTS: results, KEPT: [kept]})
+        # One by one: what cells of different sizes free in one piece leaves holes where the next one's does not fit.
+        kept = [torch.empty(numbers) for numbers in self.kept]
+        results = [torch.empty((self.batch, *size), memory_format=torch.channels_last) for size in self.results]
+        self._place(memory, {GIVEN: inputs, WEIGHTS: weights, RESULTS: results, KEPT: kept})
         self._take(self.there, len(self.there.steps), memory, 0, self.batch, learn=False, mixed=False)
-        return kept
+        return kept, results
 
     def again(self, memory: Memory) -> Memory:
         """What ``backward`` works on: a copy of what ``forward`` left."""
@@ -163,7 +168,7 @@ class Program:
     def backward(
         self,
         memory: Memory,
-        tensors: tuple[Tensor, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
+        tensors: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
         grads: Sequence[Tensor],
         *,
         learn: bool,
@@ -181,9 +186,9 @@ class Program:
             prepared: whether those for the inputs are, which those for weights that prepare them need too.
         """
         kept, inputs, weights, results = tensors
+        passing, sent = torch.empty(self.passing), [channels_last(grad) for grad in grads]
         grad_inputs, grad_weights = [torch.empty_like(x) for x in inputs], [torch.empty_like(w) for w in weights]
-        passing, sent = torch.empty(self.room[PASSING]), [channels_last(grad) for grad in grads]
-        self._place(memory, {GIVEN: inputs, WEIGHTS: weights, RESULTS: results, KEPT: [kept], GRADS: sent})
+        self._place(memory, {GIVEN: inputs, WEIGHTS: weights, RESULTS: results, KEPT: kept, GRADS: sent})
         self._place(memory, {GRAD_INPUTS: grad_inputs, GRAD_WEIGHTS: grad_weights, PASSING: [passing]})
         groups, end = groups_of(self.batch), len(self.back.steps) if prepared else self.inputs_from
         self._take(self.back, end, memory, groups, groups, learn=learn, mixed=mixed)
@@ -192,7 +197,7 @@ class Program:
         return grad_inputs, grad_weights
 
     def _place(self, memory: Memory, tensors: dict[int, Sequence[Tensor]]) -> None:
-        """Say where the tensors of some kinds are: these, or all of them inside this one."""
+        """Say where the tensors of some kinds are: these, or inside this one all that pass."""
         for home, own in tensors.items():
             numbers, offsets = self.homes[home]
             memory.at[numbers] = addresses(own) + offsets
@@ -252,7 +257,8 @@ class Writer:
         self.tensors: list[Numbers] = []
         self.layouts: dict[int, tuple[Layout, Numbers]] = {}
         self.homes: dict[int, tuple[list[int], list[int]]] = {home: ([], []) for home in range(PASSING + 1)}
-        self.used, self.most = [0] * len(self.homes), [0] * len(self.homes)  # numbers in the memory of each kind
+        self.kept: list[int] = []
+        self.used = self.passing = 0  # numbers in the memory of what passes: now, and at most
         self.count, self.scales = 1, ONE + 1  # the first tensor is none
         self.factors: list[Any] = []
         self.next_factor = self.packed = self.next_sum = self.sums = self.learned = self.scratch = 0
@@ -261,6 +267,7 @@ class Writer:
             [self.tensor(home) for _ in range(weights)] for home in (WEIGHTS, GRAD_WEIGHTS)
         )
         self.biases: list[int] = []
+        self.results: list[tuple[int, ...]] = []
         self.slots: dict[int, int] = {}  # their tensors
         self.grads: dict[int, int] = {}  # the tensors of the gradients for targets
         self.pairs: dict[tuple[int, int], int] = {}  # the rows of what these are multiplied by, by slot and target
@@ -268,13 +275,15 @@ class Writer:
     # What steps refer to.
 
     def tensor(self, home: int, numbers: int = 0) -> int:
-        """A tensor of a kind, and if the kind has a memory of its own so many numbers of it."""
+        """A tensor of a kind; of so many numbers, if it is kept or passes."""
         ids, offsets = self.homes[home]
         ids.append(self.count)
-        offsets.append(4 * self.used[home])
-        if numbers:
-            self.used[home] += filled(numbers + APART)
-            self.most[home] = max(self.most[home], self.used[home])
+        offsets.append(4 * self.used if home == PASSING else 0)
+        if home == KEPT:
+            self.kept.append(numbers)
+        elif home == PASSING:
+            self.used += filled(numbers + APART)
+            self.passing = max(self.passing, self.used)
         self.count += 1
         return ids[-1]
 
@@ -287,6 +296,11 @@ class Writer:
     def inside(self, home: int, slot: int) -> int:
         """A tensor of the size of a slot's."""
         return self.tensor(home, self.batch * prod(self.size(slot)))
+
+    def result(self, slot: int) -> int:
+        """A result of the size of a slot's."""
+        self.results.append(self.size(slot))
+        return self.tensor(RESULTS)
 
     def note(self, numbers: Sequence[int]) -> int:
         """Where a list begins."""
@@ -467,7 +481,8 @@ class Writer:
             table=np.concatenate([none, *self.tables]),
             tensors=np.ascontiguousarray(tensors),
             homes={home: (np.array(ids, np.int64), np.array(at, np.int64)) for home, (ids, at) in self.homes.items()},
-            room=self.most,
+            kept=self.kept,
+            passing=self.passing,
             slots=(len(self.sizes), max(size[0] for size in self.sizes if size is not None)),
             scales=(self.scales, channels),
             factors=np.concatenate([np.empty(0, np.float32), *self.factors]),
@@ -476,5 +491,6 @@ class Writer:
             learned=self.learned,
             scratch=self.scratch,
             biases=self.biases,
+            results=self.results,
             batch=self.batch,
         )

@@ -49,7 +49,7 @@ class _Call:
 
     def __init__(self, plan: Plan, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) -> None:
         self.plan, self.inputs, self.ops = plan, len(inputs), mix.shape[1]
-        self.outputs = [node for node in graph.output if plan.fed[node]]
+        self.outputs = [node for node in sorted(graph.output) if plan.fed[node]]
         key = inputs[0].shape[0], self.ops
         if key not in plan.programs:
             sizes = [tuple(x.shape[1:]) for x in inputs]
@@ -82,19 +82,18 @@ class _Cell(torch.autograd.Function):
     def forward(ctx: Any, call: _Call, mix: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         inputs = [channels_last(x) for x in tensors[: call.inputs]]
         weights = [weight.contiguous() for weight in tensors[call.inputs :]]
-        sizes = ((call.program.batch, *call.plan.size(node)) for node in call.outputs)
-        results = [torch.empty(size, memory_format=torch.channels_last) for size in sizes]
-        kept = call.program.forward(call.memory, inputs, weights, results)
-        ctx.save_for_backward(kept, *inputs, *weights, *results)
+        kept, results = call.program.forward(call.memory, inputs, weights)
+        ctx.save_for_backward(*inputs, *weights, *results, *kept)
         ctx.call = call
         return tuple(results)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        call, (kept, *saved), needs = ctx.call, ctx.saved_tensors, ctx.needs_input_grad
+        call, saved, needs = ctx.call, ctx.saved_tensors, ctx.needs_input_grad
         first, last = call.inputs, call.inputs + len(call.plan.weights)
-        tensors = kept, saved[:first], saved[first:last], saved[last:]
+        end = last + len(grads)
+        tensors = saved[end:], saved[:first], saved[first:last], saved[last:end]
         mixed, learn = needs[1], any(needs[2 + first :])
         prepared = learn or any(needs[2 : 2 + first])
         memory = call.program.again(call.memory)
