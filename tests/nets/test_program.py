@@ -1,17 +1,19 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffnas.nets.supernet import MixedCell, Supernet
 from diffnas.parallel import alone
-from diffnas.space import SearchSpace, darts, nas_bench_201
+from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201
 
 pytest.importorskip("numba")
 
-from diffnas.nets import cell_plan, program
+from diffnas.nets import cell_plan, program, whole, writer
 from diffnas.nets.compiled import program as compiled
+from diffnas.nets.compiled import vectors
 
 
 @pytest.fixture
@@ -78,6 +80,29 @@ def test_a_cell_of_nothing_but_skips_has_a_program(space, generator):
     assert all(torch.allclose(a.float(), b, 1e-4, 1e-5) for a, b in zip(*results, strict=True))
 
 
+def normed_pool(channels: int, stride: int, affine: bool) -> nn.Module:
+    return nn.Sequential(nn.MaxPool2d(3, stride, 1), nn.BatchNorm2d(channels, affine=affine))
+
+
+def bare_pool(channels: int, stride: int, affine: bool) -> nn.Module:
+    return nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+
+
+POOLS = {"normed": normed_pool, "bare": bare_pool}
+
+
+@pytest.mark.parametrize("ops", [("normed", "bare"), ("bare", "normed")])
+def test_pools_with_batch_norm_and_without_stand_side_by_side(ops, generator):
+    graphs = {kind: dense_cell(inputs=2, nodes=2, ops=ops) for kind in ("normal", "reduce")}
+    space = SearchSpace(name="pools", cells=graphs, ops=ops, factories=POOLS)
+    x, mix = draw(space, generator)
+    results = [
+        gradients(build(space, way, dtype), x.to(dtype), mix.to(dtype))
+        for way, dtype in (("plain", torch.float64), ("batched", torch.float32))
+    ]
+    assert all(torch.allclose(a.float(), b, 1e-3, 1e-4) for a, b in zip(*results, strict=True))
+
+
 def test_the_way_back_can_be_taken_twice(generator):
     net, (x, mix) = build(darts), draw(darts, generator)
     loss = net(x, mix).square().sum()
@@ -114,9 +139,9 @@ def test_threads_wait_for_each_other_where_they_must(space, generator):
             for begin, end, unit in zip(begins, ends, units, strict=True):
                 kinds = set(way.steps[begin:end, 0].tolist())
                 if unit == 0:
-                    assert kinds <= program._SERIAL
+                    assert kinds <= writer._SERIAL
                 elif unit is None:
-                    assert not kinds & {*program._SERIAL, compiled.COLLECT}
+                    assert not kinds & {*writer._SERIAL, compiled.COLLECT}
                 else:
                     assert end - begin == 1
                     assert each.stages[way.steps[begin, 1], 1] == unit
@@ -124,3 +149,33 @@ def test_threads_wait_for_each_other_where_they_must(space, generator):
             for kind in (compiled.MEASURE, compiled.SETTLE, compiled.INNER):
                 for n in (way.steps[:, 0] == kind).nonzero()[0]:
                     assert any(begin <= n < end and unit == 0 for begin, end, unit in way.parts)
+
+
+@pytest.mark.parametrize("output", [(3, 2), (2, 2, 3)])
+def test_outputs_may_stand_in_any_order(output, generator):
+    net, (x, mix) = build(nas_bench_201), draw(nas_bench_201, generator)
+    gradients(net, x, mix)
+    cell, plan = next(cell for cell in net.cells if isinstance(cell, MixedCell)), plans(net)[0]
+    given = torch.randn(3, 5, 9, 6, generator=generator).contiguous(memory_format=torch.channels_last).requires_grad_()
+    for node in (2, 3):
+        values = [
+            whole.values(replace(plan, programs={}), replace(cell.graph, output=each), [given], mix)[node]
+            for each in (output, (node,))
+        ]
+        grads = [torch.autograd.grad(value.square().sum(), given)[0] for value in values]
+        assert torch.equal(*values)
+        assert torch.allclose(*grads, 1e-5, 1e-6)
+
+
+def test_results_are_float32_whatever_the_default(generator):
+    net, (x, mix) = build(darts), draw(darts, generator)
+    expected = gradients(net, x, mix)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert all(torch.equal(a, b) for a, b in zip(gradients(copy.deepcopy(net), x, mix), expected, strict=True))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_what_is_kept_of_compiled_code_is_that_of_all_its_files():
+    assert vectors.SOURCES in compiled.run._cache._cache_file._source_stamp

@@ -266,7 +266,7 @@ def _whole(schedule: CellSchedule, graph: CellGraph, inputs: Sequence[Tensor]) -
         }
         schedule.plans[sizes] = cell_plan.plan(graph, sizes, [links for _, links in schedule.prepare], pools, chains)
     plan = schedule.plans[sizes]
-    return plan if any(plan.fed[node] for node in graph.output) else None
+    return plan if plan.is_even and any(plan.fed[node] for node in graph.output) else None
 
 
 def _prepared(module: nn.Module, links: tuple[Link, ...] | None, x: Tensor) -> Tensor:

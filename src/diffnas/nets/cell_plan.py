@@ -92,7 +92,7 @@ class Plan:
         channels: of every node.
         weights: of all convolutions.
         norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
-        programs: what was made of it, by size of batch.
+        programs: what was made of it, by size of batch and number of operations on an edge.
     """
 
     prepare: list[ChainGroup | None]
@@ -103,6 +103,12 @@ class Plan:
     weights: list[Tensor]
     norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]]
     programs: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all nodes that have a value have the same channels, as programs take it for granted."""
+        nodes = self.sizes[: len(self.nodes)]
+        return all(size is None or size[0] == self.channels for size in nodes)
 
     def size(self, slot: int) -> tuple[int, ...]:
         """Channels, rows and columns of a slot that is fed."""

@@ -18,8 +18,9 @@ from torch.autograd.function import once_differentiable
 from diffnas.nets.compiled.program import MEAN, SHIFT, SLOPE, VARIANCE
 from diffnas.nets.fused import Fold, Statistics, channels_last, update_running
 from diffnas.nets.links import Link, Pattern, outline
-from diffnas.nets.program import GRADS, ONE, Program, Writer
+from diffnas.nets.program import GRADS, ONE, Program
 from diffnas.nets.stage import ChainGroup, Chains
+from diffnas.nets.writer import Writer
 
 
 class Results(NamedTuple):
@@ -55,8 +56,10 @@ def convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> Results:
     *tensors, mean, variance, inner_mean, inner_variance = apply(made, folds, x, *weights)
     inner = [chain[0] for chain in chains if len(chain) == 2]
     assert all(link.bias is None for link in inner)
+    _, rows, columns = common.inner
+    between = Statistics(inner_mean, inner_variance, x.shape[0] * rows * columns)
+    update_running([link.norm for link in inner], between, range(len(inner)))
     pixels = tensors[0].numel() // tensors[0].shape[1]
-    update_running([link.norm for link in inner], Statistics(inner_mean, inner_variance, pixels), range(len(inner)))
     return Results(tuple(tensors), Statistics(mean, variance, pixels), folds)
 
 

@@ -46,7 +46,7 @@ def through(kinds: Any, stride: int, x: Tensor) -> tuple[list[Tensor], Any, Any]
     """The results of pools of x, channels last, and their means and variances: arrays ``(K, C)`` in float64."""
     shape = _shape(x, stride)
     size = (shape.B, shape.C, shape.rows, shape.columns)
-    results = [torch.empty(size, memory_format=torch.channels_last) for _ in kinds]
+    results = [torch.empty(size, dtype=torch.float32, memory_format=torch.channels_last) for _ in kinds]
     places = np.array([result.data_ptr() for result in results])
     means, squares = np.empty((2, len(kinds), shape.B, shape.C), np.float32)
 

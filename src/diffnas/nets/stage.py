@@ -107,7 +107,7 @@ ADDRESSES = slice(_X, _SPLIT)
 
 
 class Form(NamedTuple):
-    """What stages of the same branches and sizes have in common; nothing writes into its arrays.
+    """What is known of a stage of some branches and sizes.
 
     Attributes:
         shape: the sizes.

@@ -194,7 +194,7 @@ class _Joined(torch.autograd.Function):
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:
         B, C, H, W = tensors[0].shape
         tensors = tuple(channels_last(x) for x in tensors)
-        out = torch.empty((B, len(tensors) * C, H, W), memory_format=torch.channels_last)
+        out = torch.empty((B, len(tensors) * C, H, W), dtype=torch.float32, memory_format=torch.channels_last)
         _run(compiled.join, B, addresses(tensors), out.data_ptr(), H * W, C)
         ctx.count = len(tensors)
         return out
@@ -204,7 +204,7 @@ class _Joined(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         (B, C, H, W), grad = grad.shape, channels_last(grad)
         size = B, C // ctx.count, H, W
-        parts = [torch.empty(size, memory_format=torch.channels_last) for _ in range(ctx.count)]
+        parts = [torch.empty(size, dtype=torch.float32, memory_format=torch.channels_last) for _ in range(ctx.count)]
         _run(compiled.divide, B, grad.data_ptr(), addresses(parts), H * W, size[1])
         return tuple(parts)
 

@@ -49,7 +49,7 @@ class _Call:
 
     def __init__(self, plan: Plan, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) -> None:
         self.plan, self.inputs, self.ops = plan, len(inputs), mix.shape[1]
-        self.outputs = [node for node in sorted(graph.output) if plan.fed[node]]
+        self.outputs = [node for node in sorted(set(graph.output)) if plan.fed[node]]
         key = inputs[0].shape[0], self.ops
         if key not in plan.programs:
             sizes = [tuple(x.shape[1:]) for x in inputs]

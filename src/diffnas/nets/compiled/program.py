@@ -52,7 +52,7 @@ class Stage(NamedTuple):
     Attributes:
         row: of its first branch in the table.
         branches: how many there are.
-        taps: of the largest depthwise kernel.
+        taps: of the largest depthwise kernel; of pools, their stride.
         widest: how many matrices ``(C, D)`` the other weights of a branch are at most.
         learned: how many their gradients are.
         before: where the factors of the batch norm before the ReLU stand: center, then rate.

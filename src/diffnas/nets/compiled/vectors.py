@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from llvmlite import binding, ir  # type: ignore[import-untyped]
@@ -41,6 +43,12 @@ _TRANSFORMS: tuple[tuple[tuple[float, ...], ...], ...] = (
     tuple(zip(*_TAPS, strict=True)),
 )
 
+_HERE = Path(__file__).parent
+SOURCES = sha256(
+    b"".join(path.read_bytes() for path in sorted([*_HERE.glob("*.py"), _HERE.parent / "links.py"]))
+).digest()
+"""A hash of the text that all compiled functions are made of."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Functions that come without types.
@@ -65,7 +73,11 @@ def compiled(function: Function) -> Function:
     # "contract" allows a fused multiply-add, and nothing that would change the order of a sum.
     compile_with: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
     try:
-        return cast(Function, njit(cache=True, **compile_with)(function))
+        made = njit(cache=True, **compile_with)(function)
+        # Numba looks at a function's own file alone, but what it keeps has the code of all that the function calls.
+        kept = made._cache._cache_file
+        kept._source_stamp = kept._source_stamp, SOURCES
+        return cast(Function, made)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written to
         return cast(Function, njit(**compile_with)(function))
 
