@@ -104,13 +104,9 @@ class _Cell:
 
     def pool(self, node: int, group: PoolGroup, stage: int) -> Measured:
         """The results of pools, and what there is to be measured of them."""
-        results, at = (
-            [self.to.slots[slot] for slot in group.slots],
-            self.to.summed(2 * len(group.slots) * self.to.size(node)[0]),
-        )
-        self.to.step(
-            compiled.POOL, stage, self.to.note(group.kinds.tolist()), self.to.slots[node], self.to.note(results), at
-        )
+        results = self.to.note([self.to.slots[slot] for slot in group.slots])
+        kinds, at = self.to.note(group.kinds.tolist()), self.to.summed(2 * len(group.slots) * self.to.size(node)[0])
+        self.to.step(compiled.POOL, stage, kinds, self.to.slots[node], results, at)
         pairs = zip(group.slots, group.targets, strict=True)
         return at, stage, [(slot, int(self.normed(slot, targets)), -1, -1) for slot, targets in pairs]
 
