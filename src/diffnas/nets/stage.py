@@ -45,7 +45,27 @@ class Layout:
 
     def form(self, size: tuple[int, ...]) -> Form:
         """What is known for inputs of a size, ``(B, C, H, W)``."""
-        return _form(self, size)
+        (B, C, H, W), geometries = size, self.geometries
+        rows, columns, stride = geometries[0].size(H), geometries[0].size(W), geometries[0].stride
+        assert all((each.stride, each.size(H), each.size(W)) == (stride, rows, columns) for each in geometries)
+        margin = max(geometry.margin for geometry in geometries)
+        shape = Shape(B, H, W, C, rows, columns, self.D, margin, max(W, columns) + 2 * margin + BLOCK)
+        table = np.zeros((len(geometries), COLUMNS), np.int64)
+        for k, geometry in enumerate(geometries):
+            fresh = k == 0 or not self.joint
+            kind = branches.TILED if _is_tiled(geometry, shape) else geometry.kind
+            table[k, :_X] = (kind, *geometry[1:], fresh)
+        table[:, _SPLIT] = self.splits
+        return Form(
+            shape=shape,
+            full=filled(C),
+            full_out=filled(self.D),
+            table=table,
+            taps=max(geometry.kernel**2 for geometry in geometries),
+            widest=max(branches.matrices_of(kind, kernel, False) for kind, kernel in table[:, :2]),
+            learned=max(branches.matrices_of(kind, kernel, True) for kind, kernel in table[:, :2]),
+            scratch=compiled.scratch_size(shape, int((table[:, 0] == branches.TILED).sum())),
+        )
 
 
 class Chains:
@@ -128,30 +148,6 @@ class Form(NamedTuple):
     widest: int
     learned: int
     scratch: int
-
-
-def _form(layout: Layout, size: tuple[int, ...]) -> Form:
-    (B, C, H, W), geometries = size, layout.geometries
-    rows, columns, stride = geometries[0].size(H), geometries[0].size(W), geometries[0].stride
-    assert all((each.stride, each.size(H), each.size(W)) == (stride, rows, columns) for each in geometries)
-    margin = max(geometry.margin for geometry in geometries)
-    shape = Shape(B, H, W, C, rows, columns, layout.D, margin, max(W, columns) + 2 * margin + BLOCK)
-    table = np.zeros((len(geometries), COLUMNS), np.int64)
-    for k, geometry in enumerate(geometries):
-        fresh = k == 0 or not layout.joint
-        kind = branches.TILED if _is_tiled(geometry, shape) else geometry.kind
-        table[k, :_X] = (kind, *geometry[1:], fresh)
-    table[:, _SPLIT] = layout.splits
-    return Form(
-        shape=shape,
-        full=filled(C),
-        full_out=filled(layout.D),
-        table=table,
-        taps=max(geometry.kernel**2 for geometry in geometries),
-        widest=max(branches.matrices_of(kind, kernel, False) for kind, kernel in table[:, :2]),
-        learned=max(branches.matrices_of(kind, kernel, True) for kind, kernel in table[:, :2]),
-        scratch=compiled.scratch_size(shape, int((table[:, 0] == branches.TILED).sum())),
-    )
 
 
 def _is_tiled(geometry: Geometry, shape: Shape) -> bool:
