@@ -3,4 +3,8 @@
 from importlib.util import find_spec
 
 # Triton comes with PyTorch for CUDA.
-collect_ignore_glob = [] if find_spec("triton") else ["src/diffnas/nets/gpu/*.py"]
+collect_ignore_glob = (
+    []
+    if find_spec("triton")
+    else [f"src/diffnas/backends/gpu/{name}.py" for name in ("backend", "chains", "kernels", "launches")]
+)

@@ -22,6 +22,7 @@ from stock import make_stock_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffnas.backends.choose import choose
 from diffnas.data.augment import Augmentation, augment
 from diffnas.data.pictures import DataSet
 from diffnas.data.tensors import from_tensors
@@ -85,8 +86,9 @@ def contender(way: str, genotype: str, settings: EvaluateSettings) -> Contender:
     data = from_tensors(one_each, one_each)
     with fixed_random(0):
         state = begin(published(genotype), data, settings, torch.device("cpu"))
-    if way != "ours":
-        state.network.kernels = "stock"
+    if way == "ours":
+        state.network.backend = choose("auto", torch.device("cpu"), "32-true").backend
+    else:
         make_stock_(state.network)
         state.weight_optimizer = torch.optim.SGD(
             state.network.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay

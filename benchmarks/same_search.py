@@ -33,16 +33,16 @@ class Contender:
     """A way to compute a search."""
 
     name: str
-    forward_by: str
+    backend: str
     precision: str = "32-true"
     threads: int = 1
 
 
-EXACT = Contender(name="plain, double precision", forward_by="plain", precision="64-true")
+EXACT = Contender(name="plain, double precision", backend="plain", precision="64-true")
 CONTENDERS = (
-    Contender(name="plain, one thread", forward_by="plain"),
-    Contender(name="plain, two threads", forward_by="plain", threads=2),
-    Contender(name="fast, one thread", forward_by="batched"),
+    Contender(name="plain, one thread", backend="plain"),
+    Contender(name="plain, two threads", backend="plain", threads=2),
+    Contender(name="fast, one thread", backend="cpu"),
 )
 
 
@@ -72,7 +72,7 @@ def arguments() -> argparse.Namespace:
 def found(how: Contender, data: DataSet, options: argparse.Namespace, seed: int) -> Found:
     method = METHODS[options.method]
     own = {"channels": options.channels, "depth": options.cells, "batch": options.batch, "epochs": options.epochs}
-    own |= {"alpha_lr": options.alpha_lr, "seed": seed, "forward_by": how.forward_by}
+    own |= {"alpha_lr": options.alpha_lr, "seed": seed, "backend": how.backend}
     settings = settle(SearchSettings, method.settings, RECIPES["digits"].search, own)
     result = search(
         data, space=SPACES[options.space], method=method, settings=settings, device="cpu", precision=how.precision,

@@ -12,36 +12,34 @@ from stock import make_stock_
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffnas.backends.choose import Asked, choose
+from diffnas.backends.gpu.graphs import Graphed
 from diffnas.components import update
 from diffnas.components.schedule import Moment
 from diffnas.data.augment import normalize
 from diffnas.data.tensors import from_tensors
-from diffnas.engine.common import by_kernels, fixed_random
-from diffnas.engine.graphed import Graphed
+from diffnas.engine.common import fixed_random
 from diffnas.engine.search_state import SearchState, begin
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import METHODS
-from diffnas.parallel import alone
 from diffnas.space import SearchSpace
 
 NOW = Moment(epoch=0, step=0, epochs=1, steps=1)
 
-Way = Literal["plain NCHW", "plain channels_last", "own modules", "fast"]
-WAYS: tuple[Way, ...] = ("plain NCHW", "plain channels_last", "own modules", "fast")
+Way = Literal["plain NCHW", "plain channels_last", "fast"]
+WAYS: tuple[Way, ...] = ("plain NCHW", "plain channels_last", "fast")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
     """A supernet, all that moves it, and a batch: pictures ``(B, 3, H, W)`` and labels ``(B,)``.
 
-    With ``kernels`` the threads are those of this library's kernels, as in a search; with ``graphed`` the passes are
-    replayed from CUDA graphs.
+    With ``graphed`` the passes are replayed from CUDA graphs.
     """
 
     state: SearchState
     pictures: Tensor
     labels: Tensor
-    kernels: bool
     graphed: Graphed | None = None
 
     def backward(self) -> Tensor:
@@ -56,7 +54,8 @@ class Contender:
     def step(self) -> None:
         """One step of a single-level search: the gradients, then alpha, then the weights."""
         state = self.state
-        with alone(torch.get_num_threads()) if self.kernels else nullcontext():
+        backend = state.supernet.backend
+        with backend.computing(torch.get_num_threads()) if backend else nullcontext():
             self.backward()
             gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in state.arch]
             update.move(state.alpha_optimizer, state.arch, gradients, state.keep)
@@ -97,15 +96,15 @@ def contender(
     if not bool(keep.all()):
         state.prune_(keep.to(device))
     state.supernet.train()
-    state.supernet.forward_by = "batched" if way == "fast" else "plain"
+    asked: Asked = "auto" if way == "fast" else "plain"
+    state.supernet.backend = choose(asked, torch.device(device), "32-true", graph=cuda_graph).backend
     if way.startswith("plain"):
         make_stock_(state.supernet)
     if way == "plain NCHW":
         x = x.contiguous()
         state.supernet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    kernels = way == "fast" and by_kernels("batched", torch.device(device), "32-true")
     graphed = Graphed(state.supernet) if cuda_graph else None
-    return Contender(state=state, pictures=x.to(device), labels=labels.to(device), kernels=kernels, graphed=graphed)
+    return Contender(state=state, pictures=x.to(device), labels=labels.to(device), graphed=graphed)
 
 
 def add_sizes(parser: argparse.ArgumentParser, *, batch: int, threads: int) -> None:

@@ -6,8 +6,7 @@
 
 - plain NCHW: one module for each edge and operation, stock kernels: the structure of the official code.
 - plain channels_last: the same with the channels last in memory.
-- own modules: one module for each edge and operation, channels last, with this library's depthwise gradients.
-- fast: the operations of a node taken together.
+- fast: the backend that a search chooses.
 
 Before anything is timed, all ways must give one loss and one set of gradients, up to rounding. With --survivors,
 every pruned supernet is compared with the whole one taken the first way, "plain NCHW" unless --ways says otherwise.

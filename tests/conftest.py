@@ -1,7 +1,16 @@
-from collections.abc import Iterator
+"""What all tests share: one thread, and a search that takes seconds."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
+
+from diffnas.data import DataSet, load, subsample
+from diffnas.engine.search import SearchResult, search
+from diffnas.engine.settings import SearchSettings, settle
+from diffnas.method import METHODS
+from diffnas.space import nas_bench_201
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +24,28 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+# Seconds for a search, and alpha fast enough for operations to be removed within it.
+TINY = {"epochs": 2, "batch": 20, "channels": 4, "depth": 3, "alpha_lr": 0.03}
+
+
+@pytest.fixture(scope="session")
+def data() -> DataSet:
+    """120 digits to train on and 50 to test on."""
+    return subsample(load("digits"), 120, 50)
+
+
+@pytest.fixture
+def quick(data: DataSet) -> Callable[..., SearchResult]:
+    """A small search: the method's name or value, anything ``search`` takes, and settings by name."""
+
+    def run(method: Any = "sparse", **options: Any) -> SearchResult:
+        arguments = {"data": data, "space": nas_bench_201, "device": "cpu"}
+        names = ("data", "space", "out", "resume", "listener", "precision", "notes", "device")
+        arguments |= {name: options.pop(name) for name in names if name in options}
+        chosen = METHODS[method] if isinstance(method, str) else method
+        settings = settle(SearchSettings, TINY, options)
+        return search(arguments.pop("data"), method=chosen, settings=settings, **arguments)
+
+    return run

@@ -19,6 +19,7 @@ LAYERS = (
     ("genotype",),
     ("components", "data"),
     ("nets",),
+    ("backends",),
     ("method", "recipes"),
     ("engine",),
     ("report", "tables", "deploy"),
@@ -83,6 +84,11 @@ def test_reports_read_run_folders_and_never_live_objects():
     for path in (ROOT / "report").glob("*.py"):
         engine = {name for name in imports_of(path) if room(name) == "engine"}
         assert engine <= READABLE_BY_REPORTS, f"{name_of(path)} imports {engine - READABLE_BY_REPORTS}"
+
+
+def test_what_a_network_is_knows_no_backend():
+    for path in (ROOT / "nets").rglob("*.py"):
+        assert not [name for name in imports_of(path) if room(name) == "backends"], f"{name_of(path)} imports a backend"
 
 
 def test_only_the_methods_file_compares_a_method_with_a_name():

@@ -69,7 +69,7 @@ def test_a_table_of_one_method_is_refused(capsys: pytest.CaptureFixture[str]) ->
 
 TINY = (
     "--train 40 --epochs 3 --evaluate-epochs 1 --quiet --set search.batch=10 --set search.channels=4 "
-    "--set search.alpha_lr=0.5 --set search.forward_by=plain --set evaluate.channels=2 --set evaluate.batch=200"
+    "--set search.alpha_lr=0.5 --set search.backend=plain --set evaluate.channels=2 --set evaluate.batch=200"
 )
 
 

@@ -37,7 +37,7 @@ SMALL_DARTS = replace(darts, cells={kind: dense_cell(inputs=2, nodes=2, ops=dart
 SPACES = {"darts": SMALL_DARTS, "nas-bench-201": nas_bench_201}
 
 # Seconds for a search, and alpha so fast that gates open and shut and operations leave within it.
-TINY: dict[str, Any] = {"epochs": 2, "batch": 10, "channels": 2, "depth": 3, "alpha_lr": 0.5, "forward_by": "plain"}
+TINY: dict[str, Any] = {"epochs": 2, "batch": 10, "channels": 2, "depth": 3, "alpha_lr": 0.5, "backend": "plain"}
 TRAIN = EvaluateSettings(epochs=1, batch=20, channels=2, depth=3, drop_path=0.0, auxiliary=0.0)
 
 

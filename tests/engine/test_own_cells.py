@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ways import backend
 
 from diffnas.engine.evaluate import evaluate
 from diffnas.engine.settings import EvaluateSettings
@@ -41,7 +42,7 @@ def test_a_space_of_cells_apart_is_searched_as_it_is_and_at_its_depth_only(quick
 def test_cells_of_their_own_go_through_the_fast_supernet_as_through_the_plain_one(keep: str):
     space = apart(SMALL, 3)
     torch.manual_seed(0)
-    net = Supernet(space, classes=3, channels=4, forward_by="plain")
+    net = Supernet(space, classes=3, channels=4)
     mix = torch.rand(15, 8, requires_grad=True)
     if keep == "half":
         net.prune_(torch.arange(15 * 8).view(15, 8) % 3 > 0)
@@ -51,8 +52,8 @@ def test_cells_of_their_own_go_through_the_fast_supernet_as_through_the_plain_on
     net.prune_(rest)
     x = torch.randn(2, 3, 8, 8)
     results = []
-    for way in ("plain", "batched"):
-        net.forward_by = way
+    for way in ("plain", "fast"):
+        net.backend = backend(way)
         logits = net(x, mix)
         results.append((logits, *torch.autograd.grad(logits.square().sum(), [mix, *net.parameters()])))
     for plain, fast in zip(*results, strict=True):

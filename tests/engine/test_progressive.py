@@ -21,7 +21,7 @@ from diffnas.space import DARTS_OPS, apart, dense_cell, nas_bench_201
 from diffnas.space import darts as darts_space
 
 SMALL = replace(darts_space, cells={kind: dense_cell(inputs=2, nodes=2, ops=DARTS_OPS) for kind in darts_space.cells})
-TINY = {"epochs": 6, "channels": 2, "depth": 3, "batch": 30, "alpha_lr": 0.1, "forward_by": "plain"}
+TINY = {"epochs": 6, "channels": 2, "depth": 3, "batch": 30, "alpha_lr": 0.1, "backend": "plain"}
 
 
 def tiny(method, **options):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from interrupted import Stop, assert_same
+from ways import backend
 
 from diffnas.api.planning import plan_search
 from diffnas.components.replacement import START
@@ -25,7 +26,7 @@ SMALL = replace(
     prune_and_replace_dl,
     cells={kind: dense_cell(inputs=2, nodes=1, ops=prune_and_replace_dl.ops) for kind in prune_and_replace_dl.cells},
 )
-TINY = {"epochs": 12, "channels": 2, "depth": 3, "batch": 30, "alpha_lr": 0.1, "forward_by": "plain", "space": SMALL}
+TINY = {"epochs": 12, "channels": 2, "depth": 3, "batch": 30, "alpha_lr": 0.1, "backend": "plain", "space": SMALL}
 OPTIONS = {**prune_and_replace.settings, **TINY}
 FIRST = [True, False] * 3 + [True] * 6  # epochs of a cycle: 2, 2, 2, and six of 1
 
@@ -147,8 +148,8 @@ def test_the_fast_supernet_is_the_plain_one_after_operations_were_replaced():
     net.replace_(keep, {(row, wider): column("sep_conv_3x3") for row in range(len(keep))})
     x, mix = torch.randn(3, 3, 8, 8).double(), torch.rand(keep.shape).double() * keep
     results = []
-    for way in ("plain", "batched"):
-        net.forward_by = way
+    for way in ("plain", "fast"):
+        net.backend = backend(way, x.dtype)
         logits = net(x, mix.requires_grad_())
         results.append([logits, *torch.autograd.grad(logits.square().sum(), [mix, *net.parameters()])])
     for one, other in zip(*results, strict=True):

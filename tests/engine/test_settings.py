@@ -37,7 +37,7 @@ WRONG = [
     (SearchSettings, "depth", -3),
     (SearchSettings, "prune_every", "year"),
     (SearchSettings, "split", "sorted"),
-    (SearchSettings, "forward_by", "batch"),
+    (SearchSettings, "backend", "batch"),
     (EvaluateSettings, "lr_fall", "stairs"),
     (EvaluateSettings, "channels", 0),
     (EvaluateSettings, "drop_path", 1.0),

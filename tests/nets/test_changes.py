@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffnas.backends.gpu.graphs import uses_graph
 from diffnas.components.changes import Changes, weave
 from diffnas.components.schedule import Moment
-from diffnas.engine.graphed import uses_graph
 from diffnas.nets.ops import DroppedSkip, FactorizedReduce, drop_skips
-from diffnas.nets.passing import shuffled
+from diffnas.nets.partial_channels import shuffled
 from diffnas.nets.skeleton import plan
 from diffnas.nets.supernet import MixedCell, Supernet
 from diffnas.space import NAS_BENCH_201_OPS, darts, dense_cell, nas_bench_201
@@ -219,8 +219,6 @@ def test_what_was_not_drawn_is_not_trained_at_all():
 
 
 def test_drawn_operations_are_not_taken_together():
-    with pytest.raises(ValueError, match=r"run one by one\. Say --forward-by auto or plain"):
-        Supernet(darts, classes=10, channels=4, depth=3, forward_by="batched", changes=Changes(drawn=True))
     net = Supernet(darts, classes=10, channels=4, depth=3, changes=Changes(drawn=True))
     with pytest.raises(ValueError, match="cuda_graph cannot be used: which operations run is drawn in every step"):
         uses_graph(True, net, torch.device("cuda"), recompute=False)

@@ -34,7 +34,7 @@ def test_the_costs_are_what_a_supernet_loses_with_each_operation(space: SearchSp
     picture = (3, size, size)
     costs = torch.tensor(operation_macs(space, picture, channels=4, **options))
     with torch.device("meta"):
-        net = Supernet(space, classes=3, channels=4, forward_by="plain", **options)
+        net = Supernet(space, classes=3, channels=4, **options)
     whole = count_macs(Held(net), picture)
     keep = torch.tensor(space.offered)
     for column in range(len(space.ops)):

@@ -116,7 +116,7 @@ def search(
     prune_warmup: o.PruneWarmup = None,
     channels: o.Channels = None,
     depth: o.Depth = None,
-    forward_by: o.ForwardBy = None,
+    backend: o.Backend = None,
     recompute: o.Recompute = None,
     settings: o.Set = None,
     weighting: o.Weighting = None,
@@ -174,7 +174,7 @@ def search(
         prune_warmup=prune_warmup,
         channels=channels,
         depth=depth,
-        forward_by=forward_by,
+        backend=backend,
         recompute=recompute,
         seed=seed,
     )

@@ -44,9 +44,12 @@ AlphaWarmup = Annotated[
     float | None, typer.Option(help="Epochs in which alpha stands still; below 1, a share.", rich_help_panel=_SIZES)
 ]
 PruneWarmup = Annotated[int | None, typer.Option(help="Epochs in which nothing is removed.", rich_help_panel=_SIZES)]
-ForwardBy = Annotated[
+Backend = Annotated[
     str | None,
-    typer.Option(help="auto, batched (fast) or plain (its slow twin): same result.", rich_help_panel=_SIZES),
+    typer.Option(
+        help="auto, plain (PyTorch), cpu or gpu (kernels of our own): same result up to rounding.",
+        rich_help_panel=_SIZES,
+    ),
 ]
 Recompute = Annotated[
     bool | None,

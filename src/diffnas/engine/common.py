@@ -19,8 +19,7 @@ from diffnas.data import DataSet
 from diffnas.engine.listen import NotFinite
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.lookup import lookup
-from diffnas.nets.batched import by_numba
-from diffnas.parallel import alone
+from diffnas.nets.backend import Backend
 
 # Half precision would need a loss scaler around alpha's gradients too; true bfloat16 loses steps of the weights. Double
 # precision is slow, and shows what rounding does to a result.
@@ -77,18 +76,16 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def computing_on(threads: int | None, *, kernels: bool = False) -> Iterator[None]:
-    """Inside, so many CPU threads compute; None changes nothing. Freed memory is kept from here on.
+def computing_on(threads: int | None, backend: Backend | None = None) -> Iterator[None]:
+    """Inside, so many CPU threads compute, a backend's own if it has some; None changes nothing.
 
-    Args:
-        threads: how many.
-        kernels: whether our own kernels do most of the work: then the threads are theirs, and torch has one.
+    Freed memory is kept from here on.
     """
     keep_freed_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        with alone(threads or before) if kernels else nullcontext():
+        with backend.computing(threads or before) if backend else nullcontext():
             yield
     finally:
         torch.set_num_threads(before)
@@ -105,11 +102,6 @@ def weights_fixed(net: nn.Module) -> Iterator[None]:
     finally:
         for weight in weights:
             weight.requires_grad_(True)
-
-
-def by_kernels(forward_by: str, device: torch.device, precision: str) -> bool:
-    """Whether a search spends its time in our own kernels."""
-    return forward_by != "plain" and precision == "32-true" and by_numba(torch.empty(0, device=device))
 
 
 @contextmanager

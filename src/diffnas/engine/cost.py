@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from diffnas.backends.choose import choose
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet, Pictures
 from diffnas.engine import memory
-from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, parameter_count
+from diffnas.engine.common import computing_on, fixed_random, make_fabric, parameter_count
 from diffnas.engine.memory import Footprint, Watch
 from diffnas.engine.request import check, laid_out
 from diffnas.engine.search import Trial, trial
@@ -163,8 +164,8 @@ def estimate(
         data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=keep
     )
     place = make_fabric(device, precision).device
-    kernels = by_kernels(settings.forward_by, place, precision)
-    with computing_on(threads, kernels=kernels), fixed_random(settings.seed):
+    backend = choose(settings.backend, place, precision).backend
+    with computing_on(threads, backend), fixed_random(settings.seed):
         free = memory.available(place)
         needed = request.footprint()
         largest = None if free is None else needed.largest(free)

@@ -9,6 +9,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from diffnas.backends.choose import choose
+from diffnas.backends.gpu.graphs import Graphed, uses_graph
+from diffnas.backends.gpu.host_copy import Later
 from diffnas.components import edges
 from diffnas.components.changes import weave
 from diffnas.components.level import Batch
@@ -18,8 +21,6 @@ from diffnas.components.stages import Stage
 from diffnas.data import DataSet
 from diffnas.data.augment import augment
 from diffnas.engine.drive import Drive
-from diffnas.engine.graphed import Graphed, uses_graph
-from diffnas.engine.later import Later
 from diffnas.engine.search_state import SearchState
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import Genotype
@@ -89,12 +90,12 @@ class Course:
         supernet = self.state.supernet
         self.net: Any = self.fabric.setup_module(supernet, move_to_device=False)
         settings, device = self.settings, self.fabric.device
-        if uses_graph(settings.cuda_graph, supernet, device, recompute=settings.recompute):
-            half = torch.bfloat16 if self.fabric.strategy.precision.precision == "bf16-mixed" else None
-            self.net = Graphed(supernet, autocast=half)
-        elif device.type == "cuda" and supernet.forward_by == "auto":
-            # Launched one by one from Python, our kernels take longer than PyTorch's take without a graph.
-            supernet.forward_by = "plain"
+        precision = self.fabric.strategy.precision.precision
+        graph = uses_graph(settings.cuda_graph, supernet, device, recompute=settings.recompute)
+        self.choice = choose(settings.backend, device, precision, graph=graph)
+        supernet.backend = self.choice.backend
+        if graph:
+            self.net = Graphed(supernet, autocast=torch.bfloat16 if precision == "bf16-mixed" else None)
         self._costs: Tensor | None = None
         self.look_again()
 

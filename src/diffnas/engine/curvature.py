@@ -39,15 +39,15 @@ def eigenvalue(course: Course) -> float:
         return 0.0
     loss = _loss_of_alpha(course)
     place = seeds.derive(course.settings.seed, "curvature", state.epoch)
-    before = supernet.forward_by, supernet.recompute
-    # Of the ways forward, only this one can be differentiated twice.
-    supernet.forward_by, supernet.recompute = "plain", False
+    before = supernet.backend, supernet.recompute
+    # Only the plain way can be differentiated twice.
+    supernet.backend, supernet.recompute = None, False
     supernet.train()
     try:
         with buffers_kept(supernet), fixed_random(place):
             return largest(hessian_product(loss, state.alpha, live), int(live.sum()), like=state.alpha)
     finally:
-        supernet.forward_by, supernet.recompute = before
+        supernet.backend, supernet.recompute = before
 
 
 def _loss_of_alpha(course: Course) -> Loss:

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.nn import functional
 
+from diffnas.backends.choose import choose
 from diffnas.components.level import Batch
 from diffnas.data import Augmentation, DataSet, Split, batches
 from diffnas.data.augment import augment, normalize
@@ -140,6 +141,7 @@ def evaluate(
     fabric = make_fabric(device, precision)
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(genotype, data, settings, fabric.device, factories)
+    state.network.backend = choose("auto", fabric.device, precision).backend
     record = describe(genotype, data, settings, precision, notes or {})
     rounding = rounding_products(fabric.device, tf32=settings.tf32)
     with computing_on(threads), rounding, interruptions() as heard, fixed_random(settings.seed):

@@ -13,13 +13,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from diffnas.backends.choose import choose
+from diffnas.backends.gpu.graphs import Graphed, uses_graph
 from diffnas.components import discretize
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet
-from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, rounding_products
+from diffnas.engine.common import computing_on, fixed_random, make_fabric, rounding_products
 from diffnas.engine.course import Course
 from diffnas.engine.drive import Drive
-from diffnas.engine.graphed import Graphed, uses_graph
 from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.pause import SearchPause
@@ -122,8 +123,8 @@ def search(
     # What cannot be is refused here, before anything is written.
     uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
     rounding = rounding_products(fabric.device, tf32=settings.tf32)
-    kernels = by_kernels(settings.forward_by, fabric.device, precision)
-    with computing_on(threads, kernels=kernels), rounding, interruptions() as heard, fixed_random(settings.seed):
+    backend = choose(settings.backend, fabric.device, precision).backend
+    with computing_on(threads, backend), rounding, interruptions() as heard, fixed_random(settings.seed):
         folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
         under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
         return under_way.run(heard)

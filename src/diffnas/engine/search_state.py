@@ -251,7 +251,6 @@ def _supernet(
         channels=settings.channels,
         depth=settings.depth,
         stem=settings.stem,
-        forward_by=settings.forward_by,
         recompute=settings.recompute,
         changes=method.supernet,
         auxiliary=settings.auxiliary > 0,

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
+from diffnas.backends.choose import Asked
 from diffnas.nets.skeleton import StemKind
-from diffnas.nets.supernet import ForwardBy
 
 S = TypeVar("S", bound="SearchSettings | EvaluateSettings")
 
@@ -42,8 +42,9 @@ class SearchSettings:
             first on; 0 for never. It takes as long as several dozen steps, and several times the memory of one.
         split: how the training pictures are halved for a level that needs it: "shuffled" by the seed, or
             "ordered", the first and the second half as in DARTS' code.
-        forward_by: how the supernet trains: "batched" takes the operations of a node together, "plain" one after the
-            other, for the same values and gradients up to rounding; "auto" batches where that is faster.
+        backend: what computes the supernet's cells: "cpu" and "gpu" are kernels of our own, in float32, "plain" is
+            PyTorch, operation by operation, for the same values and gradients up to rounding; "auto" takes what is
+            fastest where it can.
         recompute: compute the inside of each cell again in the backward pass instead of keeping it: the same result
             for less memory and more time.
         tf32: whether a GPU may round the factors of products in float32 to 10 bits (TF32), for several times the speed;
@@ -78,7 +79,7 @@ class SearchSettings:
     free: Literal["auto", "now", "later"] = "auto"
     eigenvalue_every: int = 0
     split: Literal["shuffled", "ordered"] = "shuffled"
-    forward_by: ForwardBy = "auto"
+    backend: Asked = "auto"
     recompute: bool = False
     tf32: bool = True
     cuda_graph: bool | None = None
@@ -96,7 +97,7 @@ class SearchSettings:
         _one_of(self, "prune_every", "step", "epoch")
         _one_of(self, "free", "auto", "now", "later")
         _one_of(self, "split", "shuffled", "ordered")
-        _one_of(self, "forward_by", "auto", "batched", "plain")
+        _one_of(self, "backend", "auto", "plain", "cpu", "gpu")
 
     def warming_up(self, epoch: int) -> bool:
         """Whether alpha stands still in this epoch, counted from 0.

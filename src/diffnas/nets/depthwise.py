@@ -1,25 +1,18 @@
-"""Depthwise convolution whose backward pass is as fast as its forward pass on a CPU.
+"""Depthwise convolution whose gradient for its input is as fast as its forward pass on a CPU.
 
-The stock backward of a 5x5 or dilated depthwise convolution takes 10 to 40 times as long as its forward, and
-half the operations of a DARTS supernet are such convolutions. Here the input gradient is written as a forward
-convolution, and the weight gradient runs in :mod:`diffnas.nets.compiled.depthwise` where Numba is installed.
+The stock gradients of a 5x5 or dilated depthwise convolution take 10 to 40 times as long as its forward pass. Here the
+one for the input is written as a forward convolution; the one for the weight is PyTorch's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import grad as stock
-
-from diffnas.parallel import in_parallel
-
-Kernels = Literal["auto", "stock"]
 
 # PyTorch's own gradients, which come without types.
 _stock_input_grad: Callable[..., Tensor] = stock.conv2d_input
@@ -34,16 +27,13 @@ class _Window(NamedTuple):
     dilation: int
 
 
-def depthwise(
-    x: Tensor, weight: Tensor, *, stride: int, padding: int, dilation: int, kernels: Kernels = "auto"
-) -> Tensor:
+def depthwise(x: Tensor, weight: Tensor, *, stride: int, padding: int, dilation: int) -> Tensor:
     """The depthwise convolution of x: each channel with its own kernel, no bias.
 
     The result is ``F.conv2d(x, weight, None, stride, padding, dilation, groups=C)``, in the same memory format.
-    Its gradients are the same too, up to rounding; they come several times faster for float32 on a CPU, most
-    of all in the ``channels_last`` format. They are the same at every run and, for weights, at every number
-    of threads. Elsewhere (another device or dtype, autocast, ``torch.compile``, a gradient that is itself
-    to be differentiated) the stock operations run. Without Numba only the input gradient is faster.
+    Its gradients are the same too, up to rounding; that for x comes several times faster for float32 on a CPU.
+    Elsewhere (another device or dtype, autocast, ``torch.compile``, a gradient that is itself to be differentiated) the
+    stock operations run.
 
     Args:
         x: pictures, ``(B, C, H, W)``.
@@ -51,10 +41,9 @@ def depthwise(
         stride: step of the kernel, in pixels.
         padding: zeros around the picture, in pixels.
         dilation: distance between the taps of the kernel, in pixels.
-        kernels: ``"stock"`` leaves the gradients to PyTorch.
 
     Raises:
-        ValueError: if the weight is not one square kernel for each channel, or ``kernels`` is unknown.
+        ValueError: if the weight is not one square kernel for each channel.
 
     >>> x = torch.ones(2, 3, 8, 8, requires_grad=True)
     >>> y = depthwise(x, torch.ones(3, 1, 3, 3), stride=2, padding=1, dilation=1)
@@ -64,14 +53,12 @@ def depthwise(
     >>> x.grad[0, 0, 0, :4]
     tensor([1., 2., 1., 2.])
     """
-    if kernels not in ("auto", "stock"):
-        raise ValueError(f"unknown kernels {kernels!r}. Known: auto, stock.")
     if x.dim() != 4 or weight.dim() != 4 or weight.shape != (x.shape[1], 1, weight.shape[2], weight.shape[2]):
         raise ValueError(
             f"got x {tuple(x.shape)} and weight {tuple(weight.shape)}; expected (B, C, H, W) and (C, 1, k, k)."
         )
     window = _Window(stride, padding, dilation)
-    if kernels == "stock" or not _applies(x, weight, window):
+    if not _applies(x, weight, window):
         return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])
     apply: Callable[..., Tensor] = _Depthwise.apply
     return apply(x, weight, window)
@@ -106,23 +93,15 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         need_x, need_weight, _ = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # this gradient will be differentiated in its turn
-            how = {**ctx.window._asdict(), "groups": x.shape[1]}
-            return (
-                _stock_input_grad(x.shape, weight, grad, **how) if need_x else None,
-                _stock_weight_grad(x, weight.shape, grad, **how) if need_weight else None,
-                None,
-            )
-        grad = _channels_last(grad)
-        return (
-            _input_grad(x, weight, grad, ctx.window) if need_x else None,
-            _weight_grad(x, weight, grad, ctx.window) if need_weight else None,
-            None,
-        )
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
+        how = {**ctx.window._asdict(), "groups": x.shape[1]}
+        grad_x = grad_weight = None
+        if need_x and torch.is_grad_enabled():  # this gradient will be differentiated in its turn
+            grad_x = _stock_input_grad(x.shape, weight, grad, **how)
+        elif need_x:
+            grad_x = _input_grad(x, weight, grad.contiguous(memory_format=torch.channels_last), ctx.window)
+        if need_weight:
+            grad_weight = _stock_weight_grad(x, weight.shape, grad, **how)
+        return grad_x, grad_weight, None
 
 
 def _input_grad(x: Tensor, weight: Tensor, grad: Tensor, window: _Window) -> Tensor:
@@ -138,30 +117,3 @@ def _input_grad(x: Tensor, weight: Tensor, grad: Tensor, window: _Window) -> Ten
     result = F.conv2d(grad, weight.flip(2, 3), None, 1, reach - padding, dilation, groups=C)
     # In the format of x: the operation before this one is slow if its gradient and its result differ in that.
     return result if x.is_contiguous(memory_format=torch.channels_last) else result.contiguous()
-
-
-def _weight_grad(x: Tensor, weight: Tensor, grad: Tensor, window: _Window) -> Tensor:
-    """The gradient for the weight, ``(C, 1, k, k)``."""
-    x, compiled = _channels_last(x), _compiled_kernels()
-    C, k = weight.shape[0], weight.shape[-1]
-    if compiled is None:
-        return _stock_weight_grad(x, weight.shape, grad, *window, groups=C)
-    from diffnas.nets.compiled.buffer import Shape, filled
-
-    (B, _, H, W), (rows, columns) = x.shape, grad.shape[2:]
-    shape = Shape(B, H, W, C, rows, columns, C, window.padding, W + 2 * window.padding)
-    by_picture = torch.empty(B, k * k, filled(C))
-    how: Any = x.data_ptr(), grad.data_ptr(), by_picture.numpy(), shape, k, window.stride, window.dilation
-    in_parallel(lambda first, last: compiled.weight_grad(*how, first, last), B)
-    # Summed over the pictures here, in one order, so that the number of threads leaves no trace.
-    return by_picture.sum(0)[:, :C].t().reshape(C, 1, k, k)
-
-
-@cache
-def _compiled_kernels() -> ModuleType | None:
-    """The compiled kernels; None without Numba."""
-    try:
-        from diffnas.nets.compiled import depthwise as kernels
-    except ImportError:
-        return None
-    return kernels

@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from diffnas.genotype import Cell, Genotype
-from diffnas.lookup import lookup
 from diffnas.nets.auxiliary import AuxiliaryHead, Output
-from diffnas.nets.batched import by_numba
-from diffnas.nets.chained import chained
-from diffnas.nets.depthwise import Kernels
+from diffnas.nets.backend import Backend, applied, usable
 from diffnas.nets.ops import build
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
@@ -57,30 +54,27 @@ class NetworkCell(nn.Module):
         """How many connections drop-path may drop: all but the identities."""
         return sum(not isinstance(op, nn.Identity) for op in self.ops)
 
-    def forward(self, older: Tensor, newer: Tensor, masks: Sequence[Tensor] = (), fast: bool = False) -> Tensor:
+    def forward(
+        self, older: Tensor, newer: Tensor, masks: Sequence[Tensor] = (), backend: Backend | None = None
+    ) -> Tensor:
         """The cell's output ``(B, out, H, W)``, given the outputs of the two cells before it.
 
         ``masks`` holds factors ``(B, 1, 1, 1)``, one for each droppable connection in turn; none to drop nothing.
-        ``fast`` takes kernels of our own in training mode.
+        A backend computes the operations in training mode.
         """
-        apply = chained if fast and self.training else _applied
+        backend = backend if self.training else None
         following = iter(masks)
         inputs = (older, newer)[-len(self.preprocess) :]
         nodes: dict[int, Tensor] = {
-            i: apply(bring, x) for i, (bring, x) in enumerate(zip(self.preprocess, inputs, strict=True))
+            i: applied(bring, x, backend) for i, (bring, x) in enumerate(zip(self.preprocess, inputs, strict=True))
         }
         for (_, source, target), op in zip(self.connections, self.ops, strict=True):
-            value = apply(op, _value(nodes, source))
+            value = applied(op, _value(nodes, source), backend)
             if masks and not isinstance(op, nn.Identity):
                 value = value * next(following).to(value.dtype)
             nodes[target] = nodes[target] + value if target in nodes else value
         joined = [_value(nodes, node) for node in self.output]
         return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)
-
-
-def _applied(op: nn.Module, x: Tensor) -> Tensor:
-    out: Tensor = op(x)
-    return out
 
 
 def _value(nodes: Mapping[int, Tensor], node: int) -> Tensor:
@@ -101,9 +95,8 @@ class Network(nn.Module):
         factories: the user's own operations of the genotype, as the search space had them.
         recompute: keep nothing of the inside of a cell, and compute it again in the backward pass: the same results
             for less memory and more time. The attribute of this name may be set at any time.
-        kernels: "auto" trains by kernels of our own where they are faster, in float32 on a CPU with Numba, for the
-            same results up to rounding, but without gradients that can be differentiated again; "stock" calls every
-            module. The attribute of this name may be set at any time, too.
+        backend: what computes the operations in training mode; None calls every module as it is. The attribute of
+            this name may be set at any time, too.
 
     Raises:
         ValueError: for a genotype that no network can be built from.
@@ -126,12 +119,11 @@ class Network(nn.Module):
         auxiliary: bool = False,
         factories: Mapping[str, OpFactory] | None = None,
         recompute: bool = False,
-        kernels: Kernels = "auto",
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
-        lookup("kernels", kernels, dict.fromkeys(("auto", "stock")))
         self.recompute = recompute
-        self.kernels: Kernels = kernels
+        self.backend = backend
         skeleton = genotype.skeleton
         usual_channels, usual_depth = published_shape(skeleton, stem)
         channels = usual_channels if channels is None else channels
@@ -168,12 +160,12 @@ class Network(nn.Module):
         """
         masks = self._masks(x, drop_path, generator) if self.training and drop_path else ()
         auxiliary = None
-        fast = self.kernels == "auto" and by_numba(x)
+        backend = usable(self.backend, x)
         older, newer = self.stem(x)
         for index, cell in enumerate(self.cells):
-            arguments: tuple[Any, ...] = (newer, fast)
+            arguments: tuple[Any, ...] = (newer, backend)
             if isinstance(cell, NetworkCell):
-                arguments = (older, newer, masks[: cell.droppable], fast)
+                arguments = (older, newer, masks[: cell.droppable], backend)
                 masks = masks[cell.droppable :]
             out = recomputed(cell, *arguments) if self.recompute else cell(*arguments)
             older, newer = newer, out

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnas.lookup import lookup
-from diffnas.nets.chained import chained
+from diffnas.nets.backend import Backend, applied
 from diffnas.nets.ops import FactorizedReduce, relu_conv_norm
 from diffnas.space import Place, Skeleton, places
 
@@ -153,11 +153,14 @@ class ResidualBlock(nn.Module):
         )
         self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True), nn.Conv2d(before, channels, 1, bias=False))
 
-    def forward(self, x: Tensor, fast: bool = False) -> Tensor:
-        """The reduced map, ``(B, channels, ceil(H / 2), ceil(W / 2))``; ``fast`` takes own kernels in training mode."""
+    def forward(self, x: Tensor, backend: Backend | None = None) -> Tensor:
+        """The reduced map, ``(B, channels, ceil(H / 2), ceil(W / 2))``.
+
+        A backend computes the convolutions in training mode.
+        """
         out = x
         for conv in self.convs:
-            out = chained(conv, out) if fast and self.training else conv(out)
+            out = applied(conv, out, backend if self.training else None)
         beside: Tensor = self.shortcut(x)
         return out + beside
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from diffnas.components.changes import UNCHANGED, Changes
-from diffnas.lookup import lookup
-from diffnas.nets import batched, ops
+from diffnas.nets import ops
 from diffnas.nets.auxiliary import AuxiliaryHead, Output
+from diffnas.nets.backend import Backend, Run, usable
 from diffnas.nets.inherit import inherit_
-from diffnas.nets.passing import Passing
+from diffnas.nets.partial_channels import Passing
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
 from diffnas.space import CellGraph, SearchSpace
 
 # The value of a node: None is the zeros of a node that nothing feeds, which cost nothing.
 Value = Tensor | None
-
-ForwardBy = Literal["auto", "batched", "plain"]
 
 
 class MixedEdge(nn.Module):
@@ -131,11 +129,11 @@ class MixedCell(nn.Module):
         among: Container[str] | None = None,
     ) -> None:
         super().__init__()
-        self.graph = graph
+        self.graph, self.ops = graph, space.ops
         self.share, self.drawn = changes.share, changes.drawn
         self.reduces = cell.reduces
         self.channels = cell.channels
-        self.schedule: batched.CellSchedule | None = None
+        self.compiled: tuple[Backend, Run] | None = None
         self.inputs = preprocess(space.skeleton, cell, graph.inputs, affine=False)
         strides = [2 if cell.reduces and edge.source < graph.inputs else 1 for edge in graph.edges]
         self.edges = nn.ModuleList(
@@ -143,23 +141,32 @@ class MixedCell(nn.Module):
             for offered, stride in zip(graph.ops, strides, strict=True)
         )
 
-    def forward(self, older: Tensor, newer: Tensor, mix: Tensor, batch: bool = False) -> Tensor:
+    def forward(self, older: Tensor, newer: Tensor, mix: Tensor, backend: Backend | None = None) -> Tensor:
         """The cell's output, ``(B, out, H, W)``.
 
         Args:
             older: the output of the cell before the previous one.
             newer: the output of the previous cell.
             mix: the weights of the edges of this kind of cell, ``(edges, columns)``.
-            batch: whether to take the operations of a node together, in training mode.
+            backend: what computes the cell in training mode; None calls one operation after the other.
         """
         sources = (newer,) if self.graph.inputs == 1 else (older, newer)
-        batch = batch and self.training
-        passing = Passing(self.graph, self.share, halves=self.reduces, weights=mix[:, -1], fused=batch)
-        values = self._batched(sources, mix, passing) if batch else self._plain(sources, mix, passing)
-        return self._join([values[node] for node in self.graph.output], values[0], batch)
+        if backend is not None and self.training:
+            return self._compiled_by(backend)(sources, mix)
+        return torch.cat(self.outputs(self._values(sources, mix)), dim=1)
 
-    def _plain(self, sources: Sequence[Tensor], mix: Tensor, passing: Passing) -> list[Value]:
+    def changed(self) -> None:
+        """Forget what a backend has made of the operations: they are no longer the same."""
+        self.compiled = None
+
+    def _compiled_by(self, backend: Backend) -> Run:
+        if self.compiled is None or self.compiled[0] is not backend:
+            self.compiled = backend, backend.compile(self)
+        return self.compiled[1]
+
+    def _values(self, sources: Sequence[Tensor], mix: Tensor) -> list[Value]:
         """The value of every node, one operation after the other."""
+        passing = Passing(self.graph, self.share, halves=self.reduces, weights=mix[:, -1])
         values: list[Value] = [prepare(source) for prepare, source in zip(self.inputs, sources, strict=True)]
         seen = [passing.split(node, value) for node, value in enumerate(values)]
         rows = [row.unbind() for row in mix.unbind()]
@@ -175,23 +182,16 @@ class MixedCell(nn.Module):
             seen.append(passing.split(node, values[node]))
         return values
 
-    def _batched(self, sources: Sequence[Tensor], mix: Tensor, passing: Passing) -> list[Value]:
-        """The same values, the operations of a node taken together."""
-        edges = [edge.ops for edge in self.edges if isinstance(edge, MixedEdge)]
-        if self.schedule is None:
-            self.schedule = batched.schedule(self.graph, self.inputs, edges)
-        return batched.cell_values(self.schedule, self.graph, sources, mix, passing)
-
-    def _join(self, outputs: list[Value], like: Value, batch: bool) -> Tensor:
-        if any(value is None for value in outputs):
-            known = next((value for value in outputs if value is not None), None)
-            if known is None:
-                assert like is not None
-                stride = 2 if self.reduces else 1
-                known = like[:, :, ::stride, ::stride]
-            outputs = [torch.zeros_like(known) if value is None else value for value in outputs]
-        joined = [value for value in outputs if value is not None]
-        return batched.joined(joined) if batch else torch.cat(joined, dim=1)
+    def outputs(self, values: Sequence[Value]) -> list[Tensor]:
+        """The nodes that the output joins, from the values of all; zeros for a node that nothing feeds."""
+        found = [values[node] for node in self.graph.output]
+        known = next((value for value in found if value is not None), None)
+        if known is None:
+            like = values[0]
+            assert like is not None
+            stride = 2 if self.reduces else 1
+            known = like[:, :, ::stride, ::stride]
+        return [torch.zeros_like(known) if value is None else value for value in found]
 
 
 class Supernet(nn.Module):
@@ -207,9 +207,9 @@ class Supernet(nn.Module):
         channels: channels of the first cell's nodes; None takes the space's.
         depth: number of cells; None takes the space's.
         stem: what stands before the cells.
-        forward_by: "batched" takes the operations of a node together while training, "plain" one after the other,
-            for the same values and gradients; "auto" batches where that is faster. Only "plain" has gradients that
-            can be differentiated again. The attribute of this name may be set at any time.
+        backend: what computes the cells in training mode, for the same values and gradients up to rounding, but
+            without gradients that can be differentiated again; None calls one operation after the other. The
+            attribute of this name may be set at any time.
         recompute: keep nothing of the inside of a cell, and compute it again in the backward pass: the same results
             for less memory and more time. The attribute of this name may be set at any time, too.
         changes: to what DARTS has.
@@ -238,15 +238,14 @@ class Supernet(nn.Module):
         channels: int | None = None,
         depth: int | None = None,
         stem: StemKind = "cifar",
-        forward_by: ForwardBy = "auto",
+        backend: Backend | None = None,
         recompute: bool = False,
         changes: Changes = UNCHANGED,
         auxiliary: bool = False,
         among: Container[str] | None = None,
     ) -> None:
         super().__init__()
-        lookup("forward_by", forward_by, dict.fromkeys(("auto", "batched", "plain")))
-        self.forward_by: ForwardBy = forward_by
+        self.backend = backend
         self.recompute = recompute
         self.space = space
         channels = space.channels if channels is None else channels
@@ -255,8 +254,6 @@ class Supernet(nn.Module):
                 f"one in {changes.share} of {channels} channels is no whole number; take a multiple of "
                 f"{changes.share} as channels, or another share (--supernet partial-channels:2)."
             )
-        if changes.drawn and forward_by == "batched":
-            raise ValueError("operations that are drawn run one by one. Say --forward-by auto or plain.")
         self.drawn = changes.drawn
         self.columns = len(space.ops) + (changes.auxiliary is not None) + (changes.share > 1)
         widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
@@ -281,19 +278,16 @@ class Supernet(nn.Module):
         """
         # Cast last: the weights are made in float32 even where activations are in half precision.
         mix = mix.to(x.dtype)
-        batch = (
-            batched.applies(x) if self.forward_by == "batched" else self.forward_by == "auto" and batched.is_faster(x)
-        )
-        batch = batch and not self.drawn
-        if batch:
+        backend = None if self.drawn else usable(self.backend, x)
+        if backend is not None:
             x = x.contiguous(memory_format=torch.channels_last)
         older, newer = self.stem(x)
         auxiliary = None
         for cell, planned in zip(self.cells, self.plan, strict=True):
             if planned.kind is None:
-                arguments: tuple[Any, ...] = (newer, batch and batched.by_numba(x))
+                arguments: tuple[Any, ...] = (newer, backend)
             else:
-                arguments = (older, newer, mix[self.space.rows[planned.kind]], batch)
+                arguments = (older, newer, mix[self.space.rows[planned.kind]], backend)
             out = recomputed(cell, *arguments) if self.recompute else cell(*arguments)
             older, newer = newer, out
             if self.auxiliary is not None and self.training and planned.index == self.auxiliary_at:
@@ -332,7 +326,7 @@ class Supernet(nn.Module):
         for cell, planned in zip(self.cells, self.plan, strict=True):
             if planned.kind is not None:
                 assert isinstance(cell, MixedCell)
-                cell.schedule = None
+                cell.changed()
                 for row, edge in enumerate(cell.edges, self.space.rows[planned.kind].start):
                     assert isinstance(edge, MixedEdge)
                     yield edge, row

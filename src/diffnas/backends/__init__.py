@@ -1,0 +1,1 @@
+"""How the cells of a net are computed fast; only the engine chooses a backend."""

@@ -1,0 +1,89 @@
+"""Which backend a run computes with, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Literal, NamedTuple
+
+import torch
+
+from diffnas.lookup import lookup
+from diffnas.nets.backend import Backend
+from diffnas.nets.supernet import MixedCell, Supernet
+
+Asked = Literal["auto", "plain", "cpu", "gpu"]
+
+
+class Choice(NamedTuple):
+    """What a run computes with.
+
+    Attributes:
+        backend: None calls every module as it is: the plain way.
+        why: the reason for the plain way, if nobody asked for it; else None.
+    """
+
+    backend: Backend | None
+    why: str | None
+
+
+def choose(asked: Asked, device: torch.device, precision: str, *, graph: bool = False) -> Choice:
+    """The backend for a run on a device, and the reason if there is none.
+
+    Args:
+        asked: "auto" for the fastest, "plain" for none, or a backend by name.
+        device: what the run computes on.
+        precision: Fabric's word for it.
+        graph: whether passes are replayed from CUDA graphs.
+
+    Raises:
+        ValueError: for a backend that cannot be used here, with the reason.
+    """
+    lookup("backend", asked, dict.fromkeys(("auto", "plain", "cpu", "gpu")))
+    if asked == "plain":
+        return Choice(None, None)
+    fitting = "gpu" if device.type == "cuda" else "cpu"
+    reason = _why_not(fitting if asked == "auto" else asked, device, precision, graph=graph or asked != "auto")
+    if reason is not None:
+        if asked != "auto":
+            raise ValueError(f"the backend {asked!r} cannot be used: {reason}. Say --backend auto or plain.")
+        return Choice(None, reason)
+    return Choice(_load(fitting if asked == "auto" else asked), None)
+
+
+def _why_not(name: str, device: torch.device, precision: str, *, graph: bool) -> str | None:
+    needs, package = {"cpu": ("cpu", "numba"), "gpu": ("cuda", "triton")}[name]
+    launched = name == "gpu" and not graph
+    reasons = {
+        f"the run computes on {device.type}": device.type != needs,
+        f"its kernels compute in float32 (32-true), and the run in {precision}": precision != "32-true",
+        f"{package} is not installed": find_spec(package) is None,
+        "without a CUDA graph its kernels take longer to launch than PyTorch takes for all": launched,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _load(name: str) -> Backend:
+    if name == "cpu":
+        from diffnas.backends.cpu.backend import CPU
+
+        return CPU()
+    from diffnas.backends.gpu.backend import GPU
+
+    return GPU()
+
+
+def describe(supernet: Supernet, choice: Choice) -> Iterator[str]:
+    """How a supernet is computed, a sentence each: the backend, then every kind of cell that could be faster."""
+    if choice.backend is None or supernet.drawn:
+        why = "which operations run is drawn in every step" if choice.backend is not None else choice.why
+        yield "cells run operation by operation, in PyTorch" + (f": {why}" if why else "")
+        return
+    yield f"cells run by the {choice.backend.name} backend"
+    told = set()
+    for cell, planned in zip(supernet.cells, supernet.plan, strict=True):
+        if isinstance(cell, MixedCell) and planned.kind not in told:
+            told.add(planned.kind)
+            reason = choice.backend.why_slower(cell)
+            if reason:
+                yield f"cells of the kind {planned.kind!r} are slower than they could be: {reason}"

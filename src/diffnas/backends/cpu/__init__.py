@@ -1,0 +1,1 @@
+"""Float32 on a CPU, by kernels that Numba compiles."""

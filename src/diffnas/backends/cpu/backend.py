@@ -1,0 +1,80 @@
+"""The backend for float32 on a CPU; import this module only where Numba is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffnas.backends.cpu import cell_function, sums
+from diffnas.backends.cpu.network_ops import chained
+from diffnas.backends.cpu.node_kernels import KERNELS
+from diffnas.backends.cpu.plan import Plan, plan
+from diffnas.backends.node_by_node import NodeByNode
+from diffnas.backends.schedule import Schedule, schedule, why_unknown
+from diffnas.nets.supernet import MixedCell
+from diffnas.parallel import alone
+
+
+class CPU:
+    """Kernels that Numba compiles: a whole cell is one call where they know all of it, else node by node."""
+
+    name = "cpu"
+
+    def why_not(self, x: Tensor) -> str | None:
+        """The reason why nets cannot be trained on such pictures this way; None if they can."""
+        reasons = {
+            f"it computes on a CPU, not on {x.device.type}": x.device.type != "cpu",
+            f"it computes in float32, not in {str(x.dtype).removeprefix('torch.')}": x.dtype != torch.float32,
+            "autocast mixes precisions": torch.is_autocast_enabled(x.device.type),
+            "a graph is being compiled": torch.compiler.is_compiling(),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)
+
+    def compile(self, cell: MixedCell) -> CompiledCell:
+        """What computes a cell as it is now."""
+        return CompiledCell(cell)
+
+    def why_slower(self, cell: MixedCell) -> str | None:
+        """The reason why a cell is computed node by node; None if it is one call."""
+        return _why_nodes(cell, schedule(cell))
+
+    def computing(self, threads: int) -> AbstractContextManager[None]:
+        """Inside, so many threads are the kernels', and PyTorch has one."""
+        return alone(threads)
+
+    def apply(self, op: nn.Module, x: Tensor) -> Tensor:
+        """``op(x)`` in training mode."""
+        return chained(op, x)
+
+
+def _why_nodes(cell: MixedCell, scheduled: Schedule) -> str | None:
+    return "its channels pass by in part" if cell.share > 1 else why_unknown(cell, scheduled)
+
+
+class CompiledCell:
+    """A cell in training mode, with the operations that it had when this was made."""
+
+    def __init__(self, cell: MixedCell) -> None:
+        self.cell, self.nodes = cell, NodeByNode(cell, KERNELS)
+        self.whole = _why_nodes(cell, self.nodes.schedule) is None
+        self.plans: dict[Any, Plan] = {}
+
+    def __call__(self, inputs: Sequence[Tensor], mix: Tensor) -> Tensor:
+        """The cell's output, ``(B, out, H, W)``."""
+        planned = self._plan(inputs) if self.whole else None
+        if planned is None:
+            return self.nodes(inputs, mix)
+        outputs = self.cell.outputs(cell_function.values(planned, self.cell.graph, inputs, mix))
+        return outputs[0] if len(outputs) == 1 else sums.joined(outputs)
+
+    def _plan(self, inputs: Sequence[Tensor]) -> Plan | None:
+        """The plan for inputs of these sizes; None if the cell cannot be one call."""
+        graph, sizes = self.cell.graph, tuple(tuple(x.shape[1:]) for x in inputs)
+        if sizes not in self.plans:
+            self.plans[sizes] = plan(graph, sizes, self.nodes.schedule)
+        found = self.plans[sizes]
+        return found if found.is_even and any(found.fed[node] for node in graph.output) else None

@@ -1,0 +1,129 @@
+"""Chains of ReLU, convolutions and batch norm out of one node, all of them in one step forward and one backward.
+
+This is where a supernet of DARTS spends its time: four of its eight operations are such chains. Float32 on a CPU;
+import this module only where it is used, for it needs Numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from diffnas.backends.cpu.conv_group import ChainGroup, Chains
+from diffnas.backends.cpu.kernels.interpreter import MEAN, SHIFT, SLOPE, VARIANCE
+from diffnas.backends.cpu.program import GRADS, ONE, Program
+from diffnas.backends.cpu.writer import Writer
+from diffnas.backends.norms import Fold, Statistics, channels_last, update_running
+from diffnas.nets.links import Link, Pattern, outline
+
+
+class Results(NamedTuple):
+    """The results of chains before their last batch norm.
+
+    Attributes:
+        tensors: one a chain, ``(B, D, H', W')``.
+        statistics: their means and variances.
+        folds: where whoever normalizes them leaves what their gradients are multiplied by.
+    """
+
+    tensors: tuple[Tensor, ...]
+    statistics: Statistics
+    folds: tuple[Fold, ...]
+
+
+def convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> Results:
+    """Put x through chains of links, up to the last batch norm of each, in training mode.
+
+    The running averages of the batch norms before the last are updated; those of the last are left to the caller.
+
+    Args:
+        x: a node's value, ``(B, C, H, W)``, float32, on a CPU.
+        chains: their links; all have one :func:`diffnas.nets.links.outline`.
+    """
+    (common,) = {outline(chain, x.shape[1:]) for chain in chains}
+    patterns = tuple(tuple(link.pattern for link in chain) for chain in chains)
+    sizes = tuple(x.shape[1:]), common.inner, common.result
+    made = _made(patterns, sizes, x.shape[0])
+    weights = [weight for chain in chains for link in chain for weight in link.weights]
+    folds = tuple(Fold() for _ in chains)
+    apply: Callable[..., tuple[Tensor, ...]] = _Convolve.apply
+    *tensors, mean, variance, inner_mean, inner_variance = apply(made, folds, x, *weights)
+    inner = [chain[0] for chain in chains if len(chain) == 2]
+    assert all(link.bias is None for link in inner)
+    _, rows, columns = common.inner
+    between = Statistics(inner_mean, inner_variance, x.shape[0] * rows * columns)
+    update_running([link.norm for link in inner], between, range(len(inner)))
+    pixels = tensors[0].numel() // tensors[0].shape[1]
+    return Results(tuple(tensors), Statistics(mean, variance, pixels), folds)
+
+
+class _Made(NamedTuple):
+    """A program for chains: each result is a slot and a target by itself, then come those between two links."""
+
+    chains: Chains
+    program: Program
+    inner: tuple[int, ...]  # channels, rows and columns
+    result: tuple[int, ...]
+
+
+@lru_cache(maxsize=1024)
+def _made(patterns: tuple[tuple[Pattern, ...], ...], sizes: tuple[tuple[int, ...], ...], batch: int) -> _Made:
+    """The program for chains out of a map, from the sizes of the map, of what is between two links, and of results."""
+    given, inner, result = sizes
+    chains = Chains(patterns)
+    slots = list(range(len(chains)))
+    between = list(range(len(chains), len(chains) + len(chains.longer)))
+    group = ChainGroup(chains=chains, slots=slots, inner=between, targets=slots, weights=slice(0, chains.count))
+    writer = Writer([*[result] * len(slots), *[inner] * len(between)], [given], chains.count, batch)
+    for slot in slots:
+        writer.slots[slot], writer.grads[slot] = writer.result(slot), writer.tensor(GRADS)
+        writer.pairs[slot, slot] = writer.row()
+    linked = writer.made(group, writer.given[0], given)
+    writer.pack([linked])
+    writer.measure(writer.first_links([linked]))
+    writer.measure(writer.second_links([linked]))
+    there = writer.way()
+    writer.convolve_back(linked, writer.grad_inputs[0])
+    back = writer.way()
+    return _Made(chains, writer.program(there, back, len(back.steps), result[0]), inner, result)
+
+
+class _Convolve(torch.autograd.Function):
+    """The results, their means and variances, and those before the second links."""
+
+    @staticmethod
+    def forward(ctx: Any, made: _Made, folds: Sequence[Fold], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        x, weights = channels_last(x), tuple(weight.contiguous() for weight in weights)
+        program, K, memory = made.program, len(made.chains), made.program.memory(np.empty(0))
+        kept, results = program.forward(memory, [x], weights)
+        ctx.save_for_backward(x, *weights, *results, *kept)
+        ctx.made, ctx.folds, ctx.memory = made, folds, memory
+        parts = (slice(K), made.result[0]), (slice(K, None), made.inner[0])
+        statistics = [
+            torch.from_numpy(memory.known[which, slots, :channels].copy())
+            for slots, channels in parts
+            for which in (MEAN, VARIANCE)
+        ]
+        ctx.mark_non_differentiable(*statistics)
+        return (*results, *statistics)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        made, (x, *saved) = ctx.made, ctx.saved_tensors
+        last, end = made.chains.count, made.chains.count + len(made.chains)
+        tensors = saved[end:], [x], saved[:last], saved[last:end]
+        memory, like = made.program.again(ctx.memory), torch.empty(made.result[0], dtype=torch.float64)
+        for k, fold in enumerate(ctx.folds):
+            scale, slope, shift = fold.factors(like)
+            memory.scales[ONE + 1 + k] = scale.numpy()
+            memory.known[SLOPE, k, : len(like)], memory.known[SHIFT, k, : len(like)] = slope.numpy(), shift.numpy()
+        learn = any(ctx.needs_input_grad[3:])
+        (grad_x,), grad_weights = made.program.backward(memory, tensors, grads[: len(made.chains)], learn=learn)
+        return (None, None, grad_x, *(grad_weights if learn else [None] * len(grad_weights)))

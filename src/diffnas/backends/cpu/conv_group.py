@@ -1,0 +1,184 @@
+"""What convolutions are computed together, and how :mod:`diffnas.backends.cpu.kernels.convolve` sees them.
+
+A *stage* is any number of branches, each a rectified map put through a depthwise convolution, or none, and a 1x1
+convolution, or through one dense convolution. Float32 on a CPU, with Numba.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from diffnas.backends.cpu.kernels import branches
+from diffnas.backends.cpu.kernels import convolve as compiled
+from diffnas.backends.cpu.kernels.buffer import Shape, filled
+from diffnas.backends.cpu.kernels.vectors import BLOCK, LANES
+from diffnas.nets.links import DENSE, DEPTHWISE, Geometry, Pattern
+
+TOGETHER = 4
+"""Pictures that share sums of the weights' gradients, whatever the number of threads."""
+
+_PLACE, _NOTHING = threading.local(), np.empty(0, np.float32)
+
+
+class Layout:
+    """Branches that are computed together, and where in a list their weights stand.
+
+    Args:
+        patterns: what each branch computes; all have one stride, and results of one size.
+        starts: where in the list the weights of each begin.
+        joint: whether they have one input, or one each.
+    """
+
+    def __init__(self, patterns: Sequence[Pattern], starts: Sequence[int], *, joint: bool) -> None:
+        self.geometries = [pattern.geometry for pattern in patterns]
+        self.splits = [pattern.split for pattern in patterns]
+        self.D, self.joint = patterns[0].channels, joint
+        pairs = zip(patterns, starts, strict=True)
+        self.owned = [start + n for pattern, start in pairs for n in range(pattern.modules)]
+        self.reads, self.writes = _places(patterns)
+
+    def form(self, size: tuple[int, ...]) -> Form:
+        """What is known for inputs of a size, ``(B, C, H, W)``."""
+        (B, C, H, W), geometries = size, self.geometries
+        rows, columns, stride = geometries[0].size(H), geometries[0].size(W), geometries[0].stride
+        assert all((each.stride, each.size(H), each.size(W)) == (stride, rows, columns) for each in geometries)
+        margin = max(geometry.margin for geometry in geometries)
+        shape = Shape(B, H, W, C, rows, columns, self.D, margin, max(W, columns) + 2 * margin + BLOCK)
+        table = np.zeros((len(geometries), COLUMNS), np.int64)
+        for k, geometry in enumerate(geometries):
+            fresh = k == 0 or not self.joint
+            kind = branches.TILED if _is_tiled(geometry, shape) else geometry.kind
+            table[k, :_X] = (kind, *geometry[1:], fresh)
+        table[:, _SPLIT] = self.splits
+        return Form(
+            shape=shape,
+            full=filled(C),
+            full_out=filled(self.D),
+            table=table,
+            taps=max(geometry.kernel**2 for geometry in geometries),
+            widest=max(branches.matrices_of(kind, kernel, False) for kind, kernel in table[:, :2]),
+            learned=max(branches.matrices_of(kind, kernel, True) for kind, kernel in table[:, :2]),
+            scratch=compiled.scratch_size(shape, int((table[:, 0] == branches.TILED).sum())),
+        )
+
+
+class Chains:
+    """Chains of one link or two out of one map, and the order of their weights.
+
+    Args:
+        patterns: of the links of each; all have one :func:`diffnas.nets.links.outline`. Their weights stand one after
+            the other.
+    """
+
+    def __init__(self, patterns: Sequence[tuple[Pattern, ...]]) -> None:
+        self.longer = [n for n, chain in enumerate(patterns) if len(chain) == 2]
+        every = [pattern for chain in patterns for pattern in chain]
+        ends = list(accumulate((pattern.tensors for pattern in every), initial=0))
+        begins = iter(ends)
+        starts = [[next(begins) for _ in chain] for chain in patterns]
+        self.count = ends[-1]
+        self.biases = [end - 1 for pattern, end in zip(every, ends[1:], strict=True) if pattern.bias]
+        self.first = Layout([chain[0] for chain in patterns], [each[0] for each in starts], joint=True)
+        last = [patterns[n][1] for n in self.longer]
+        self.second = Layout(last, [starts[n][1] for n in self.longer], joint=False) if last else None
+        self._length = len(patterns)
+
+    def __len__(self) -> int:
+        return self._length
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainGroup:
+    """Chains out of one map that are computed together; a *slot* is a number for a tensor.
+
+    Attributes:
+        chains: the chains.
+        slots: of their results.
+        inner: of what those of two links have between them.
+        targets: where they lead to.
+        weights: which of all weights are theirs.
+    """
+
+    chains: Chains
+    slots: list[int]
+    inner: list[int]
+    targets: list[int]
+    weights: slice
+
+
+def groups_of(pictures: int) -> int:
+    """Into how many groups the pictures of a batch are split for the weights' gradients."""
+    return (pictures + TOGETHER - 1) // TOGETHER
+
+
+COLUMNS = len(branches.Branch._fields)
+"""Columns of the table."""
+_X, _DEPTH, _Y, _GRAD, _GRAD_X, _GRAD_DEPTH, _SPLIT = (
+    branches.Branch._fields.index(name) for name in ("x", "depth", "y", "grad", "grad_x", "grad_depth", "split")
+)
+ADDRESSES = slice(_X, _SPLIT)
+"""Those that have addresses."""
+
+
+class Form(NamedTuple):
+    """What is known of a stage of some branches and sizes.
+
+    Attributes:
+        shape: the sizes.
+        full: channels in buffers.
+        full_out: those of results.
+        table: the kernels' table without addresses.
+        taps: of the largest depthwise kernel.
+        widest: how many matrices ``(C, D)`` the other weights of a branch are at most.
+        learned: how many their gradients are.
+        scratch: numbers that a thread needs to work in.
+    """
+
+    shape: Shape
+    full: int
+    full_out: int
+    table: Any
+    taps: int
+    widest: int
+    learned: int
+    scratch: int
+
+
+def _is_tiled(geometry: Geometry, shape: Shape) -> bool:
+    """Whether a convolution is taken by tiles: with fewer channels that is no faster, and rounds more."""
+    even = shape.rows % 2 == shape.columns % 2 == 0
+    return geometry == Geometry(DENSE, 3, 1, 1, 1) and even and min(shape.C, shape.D) >= 16
+
+
+def _places(patterns: Sequence[Pattern]) -> tuple[list[int], list[int]]:
+    """Where in the table addresses stand, counted through its rows: those of inputs, results and weights, as the
+    weights are owned; and those of the gradients for results, inputs and weights."""
+    rows = range(0, len(patterns) * COLUMNS, COLUMNS)
+    weights: list[int] = []
+    for row, pattern in zip(rows, patterns, strict=True):
+        first = 0 if pattern.geometry.kind == DEPTHWISE else 1  # of depthwise weights, the others, the odd pixels'
+        weights += range(row + first, row + first + pattern.modules)
+    reads = [*(row + _X for row in rows), *(row + _Y for row in rows), *(_DEPTH + at for at in weights)]
+    writes = [*(row + _GRAD for row in rows), *(row + _GRAD_X for row in rows), *(_GRAD_DEPTH + at for at in weights)]
+    return reads, writes
+
+
+def workspace(size: int) -> Any:
+    """Numbers to work in, from an address that is a multiple of a vector: this thread's own, which keeps them."""
+    return held("workspace", size)
+
+
+def held(name: str, size: int) -> Any:
+    """An array of this thread, which keeps it for the next call: fresh memory takes longer to get than to use."""
+    memory = getattr(_PLACE, name, _NOTHING)
+    if len(memory) < size:
+        memory = np.empty(size + LANES, np.float32)
+        memory = memory[-memory.ctypes.data // 4 % LANES :]
+        setattr(_PLACE, name, memory)
+    return memory[:size]

@@ -1,0 +1,199 @@
+"""Pictures in memory that stays in the cache, for Numba.
+
+In a buffer the channels are filled up with zeros to a multiple of ``FILL``. A *margin* of zeros surrounds a picture
+that a kernel slides over, and a row is longer than its pixels by a block, so that the last block of a row may reach
+past it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffnas.backends.cpu.kernels.vectors import (
+    BLOCK,
+    LANES,
+    compiled,
+    load,
+    load_part,
+    multiply_add,
+    positive_part,
+    splat,
+    store,
+    store_part,
+    zeros,
+)
+
+FILL = max(LANES, BLOCK)  # whole vectors, and whole blocks of the weights' gradients
+
+Table = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+class Shape(NamedTuple):
+    """Sizes that all branches of a call share."""
+
+    B: int
+    H: int
+    W: int
+    C: int
+    rows: int  # of the results
+    columns: int
+    D: int  # channels of the results
+    margin: int  # zeros around the buffered picture
+    pitch: int  # pixels of a buffered row
+
+
+@compiled
+def filled(channels: int) -> int:
+    """So many channels, filled up to a multiple of ``FILL``."""
+    return (channels + FILL - 1) // FILL * FILL
+
+
+@compiled
+def clear(address: int, count: int) -> None:
+    """Write zeros, a multiple of ``LANES`` of them."""
+    for at in range(0, count, LANES):
+        store(zeros(), address + 4 * at)
+
+
+@compiled
+def rectify(x: int, center: int, rate: int, out: int, shape: Shape) -> None:
+    """Write the positive part of a normalized picture into the middle of a buffer."""
+    C, full = shape.C, filled(shape.C)
+    for h in range(shape.H):  # row by row, so that memory is read once, from the first pixel to the last
+        for c in range(0, C, LANES):
+            middle, factor = load(center + 4 * c), load(rate + 4 * c)
+            start = x + 4 * (h * shape.W * C + c)
+            place = out + 4 * (((h + shape.margin) * shape.pitch + shape.margin) * full + c)
+            for w in range(shape.W):
+                value = load_part(start + 4 * w * C, C - c)
+                store(positive_part((value - middle) * factor), place + 4 * w * full)
+
+
+@compiled
+def rectify_rows(x: int, center: int, rate: int, out: int, pixels: int, C: int) -> None:
+    """Write the positive part of normalized pixels that lie in a row."""
+    full = filled(C)
+    for p in range(pixels):  # so that memory is read from the first number to the last
+        for c in range(0, C, LANES):
+            value = (load_part(x + 4 * (p * C + c), C - c) - load(center + 4 * c)) * load(rate + 4 * c)
+            store(positive_part(value), out + 4 * (p * full + c))
+
+
+@compiled
+def rectify_pairs(x: int, center: int, rate: int, out: int, shape: Shape, top: int, rows: int) -> None:
+    """The even pixels of a normalized picture beside its odd ones, positive parts, for some rows of the result."""
+    C, full = shape.C, filled(shape.C)
+    for c in range(0, C, LANES):
+        middle, factor = load(center + 4 * c), load(rate + 4 * c)
+        for h in range(rows):
+            for w in range(shape.columns):
+                for odd in range(2):
+                    y, column = 2 * (top + h) + odd, 2 * w + odd
+                    place = out + 4 * (((h * shape.columns + w) * 2 + odd) * full + c)
+                    if y < shape.H and column < shape.W:
+                        value = load_part(x + 4 * ((y * shape.W + column) * C + c), C - c)
+                        store(positive_part((value - middle) * factor), place)
+                    else:
+                        store(zeros(), place)
+
+
+@compiled
+def widen(x: int, out: int, rows: int, columns: int, C: int, pitch: int, margin: int) -> None:
+    """Write a picture into the middle of a buffer."""
+    full = filled(C)
+    for h in range(rows):
+        for w in range(columns):
+            for c in range(0, C, LANES):
+                place = out + 4 * (((h + margin) * pitch + w + margin) * full + c)
+                store(load_part(x + 4 * ((h * columns + w) * C + c), C - c), place)
+
+
+@compiled
+def gather_pairs(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
+    """The even pixels of a buffered picture beside its odd ones, for some rows of the result."""
+    full = filled(shape.C)
+    for h in range(rows):
+        for w in range(shape.columns):
+            for odd in range(2):
+                pixel = (2 * (top + h) + odd + shape.margin) * shape.pitch + 2 * w + odd + shape.margin
+                for c in range(0, full, LANES):
+                    place = out + 4 * (((h * shape.columns + w) * 2 + odd) * full + c)
+                    store(load(x + 4 * (pixel * full + c)), place)
+
+
+@compiled
+def spread_pairs(grad: int, out: int, shape: Shape, top: int, rows: int) -> None:
+    """Add the gradients of even and odd pixels to those of a picture."""
+    full = filled(shape.C)
+    for h in range(rows):
+        for w in range(shape.columns):
+            for odd in range(2):
+                y, x = 2 * (top + h) + odd, 2 * w + odd
+                if y < shape.H and x < shape.W:
+                    for c in range(0, full, LANES):
+                        place = out + 4 * ((y * shape.W + x) * full + c)
+                        part = load(grad + 4 * (((h * shape.columns + w) * 2 + odd) * full + c))
+                        store(load(place) + part, place)
+
+
+@compiled
+def gather(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
+    """Some rows of a buffered picture without its margin."""
+    full = filled(shape.C)
+    for h in range(rows):
+        row = x + 4 * ((top + h + shape.margin) * shape.pitch + shape.margin) * full
+        for at in range(0, shape.W * full, LANES):
+            store(load(row + 4 * at), out + 4 * (h * shape.W * full + at))
+
+
+@compiled
+def scatter(
+    grad: int, out: int, top: int, rows: int, columns: int, pitch: int, margin: int, stride: int, full: int
+) -> None:
+    """Put some rows of a picture into a cleared buffer, its pixels ``stride`` apart."""
+    for h in range(rows):
+        for w in range(columns):
+            pixel = ((top + h) * stride + margin) * pitch + w * stride + margin
+            for c in range(0, full, LANES):
+                store(load(grad + 4 * ((h * columns + w) * full + c)), out + 4 * (pixel * full + c))
+
+
+@compiled
+def measure(y: int, pixels: int, seen: int, full: int, D: int, mean: int, squares: int) -> None:
+    """Make the means and squared distances of ``seen`` pixels those of ``pixels`` more (Chan et al., 1979)."""
+    for c in range(0, D, LANES):
+        sums = (zeros(), zeros())
+        for p in range(0, pixels - 1, 2):
+            at = y + 4 * (p * full + c)
+            sums = (sums[0] + load(at), sums[1] + load(at + 4 * full))
+        if pixels % 2:
+            sums = (sums[0] + load(y + 4 * ((pixels - 1) * full + c)), sums[1])
+        middle = (sums[0] + sums[1]) * splat(np.float32(1 / pixels))
+        sums = (zeros(), zeros())
+        for p in range(0, pixels - 1, 2):
+            at = y + 4 * (p * full + c)
+            first, second = load(at) - middle, load(at + 4 * full) - middle
+            sums = (multiply_add(first, first, sums[0]), multiply_add(second, second, sums[1]))
+        if pixels % 2:
+            last = load(y + 4 * ((pixels - 1) * full + c)) - middle
+            sums = (multiply_add(last, last, sums[0]), sums[1])
+        apart = sums[0] + sums[1]
+        if seen:
+            before, share = load_part(mean + 4 * c, D - c), np.float32(pixels / (seen + pixels))
+            step = middle - before
+            middle = multiply_add(step, splat(share), before)
+            apart = multiply_add(step * step, splat(seen * share), apart + load_part(squares + 4 * c, D - c))
+        store_part(middle, mean + 4 * c, D - c)
+        store_part(apart, squares + 4 * c, D - c)
+
+
+@compiled
+def narrow(y: int, out: int, pixels: int, full: int, D: int) -> None:
+    """Write pixels without what fills their channels up."""
+    for p in range(pixels):
+        for c in range(0, D, LANES):
+            store_part(load(y + 4 * (p * full + c)), out + 4 * (p * D + c), D - c)

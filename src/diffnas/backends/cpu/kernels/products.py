@@ -1,0 +1,231 @@
+"""Convolutions of pictures in buffers and their weight gradients, out of the inner loops, for Numba.
+
+Weights are packed: the channels of the results stand last. All channels are filled up (``buffer.filled``).
+"""
+
+from __future__ import annotations
+
+import math
+
+from diffnas.backends.cpu.kernels.vectors import (
+    BLOCK,
+    HALF,
+    LANES,
+    TALL,
+    TAPS_DOWN,
+    compiled,
+    correlate,
+    multiply,
+    slide,
+    sweep,
+)
+
+
+@compiled
+def sweep_row(
+    out: int, out_step: int, start: int, start_step: int, x: int, x_step: int, x_tap: int, x_tap_row: int, w: int,
+    w_tap: int, w_tap_row: int, taps: int, taps_down: int, columns: int,
+) -> None:  # fmt: skip
+    """A row of a depthwise convolution by ``sweep``, whose arguments these are."""
+    p = 0
+    while p < columns:
+        o, s, a = out + 4 * p * out_step, start + 4 * p * start_step, x + 4 * p * x_step
+        if p + BLOCK <= columns:
+            sweep(o, out_step, s, start_step, a, x_step, x_tap, x_tap_row, w, w_tap, w_tap_row, taps, taps_down, BLOCK)
+            p += BLOCK
+        else:
+            sweep(o, out_step, s, start_step, a, x_step, x_tap, x_tap_row, w, w_tap, w_tap_row, taps, taps_down, 1)
+            p += 1
+
+
+@compiled
+def depthwise(
+    out: int, add: bool, nothing: int, x: int, pitch: int, w: int, rows: int, columns: int, full: int, kernel: int,
+    dilation: int, stride: int,
+) -> None:  # fmt: skip
+    """A depthwise convolution of a buffered picture; ``x`` is where the kernel's first tap starts.
+
+    A row's last block may reach past its end: the next row, or the buffer's slack, lies there.
+    """
+    step = full if add else 0
+    for h in range(rows):
+        for c in range(0, full, LANES):
+            row = x + 4 * (h * stride * pitch * full + c)
+            taps = w + 4 * c
+            place = out + 4 * (h * columns * full + c)
+            start = place if add else nothing
+            if stride > 1 or kernel not in (3, 5) or dilation > 2 or (add and columns % BLOCK):
+                sweep_row(
+                    place, full, start, step, row, stride * full, dilation * full, dilation * pitch * full, taps, full,
+                    kernel * full, kernel, kernel, columns,
+                )  # fmt: skip
+                continue
+            for p in range(0, columns, BLOCK):
+                at = 4 * p * full
+                begin = place + at if add else nothing
+                if kernel == 3 and dilation == 1:
+                    slide(place + at, full, begin, step, row + at, full, pitch * full, taps, full, 3, 1, 1)
+                elif kernel == 3:
+                    slide(place + at, full, begin, step, row + at, full, pitch * full, taps, full, 3, 2, 1)
+                elif dilation == 1:
+                    slide(place + at, full, begin, step, row + at, full, pitch * full, taps, full, 5, 1, 1)
+                else:
+                    slide(place + at, full, begin, step, row + at, full, pitch * full, taps, full, 5, 2, 1)
+
+
+@compiled
+def depthwise_back(
+    out: int, grad: int, pitch: int, w: int, rows: int, columns: int, full: int, kernel: int, dilation: int,
+    stride: int, padding: int,
+) -> None:  # fmt: skip
+    """Add the gradient for a picture ``(rows, columns, full)`` from that of its depthwise convolution with a stride.
+
+    Of all pixels with one remainder by the stride, down and across, the same taps have read: a convolution of the
+    gradient with every so many of the turned weights ``w``. ``grad`` is its first pixel; there are zeros around it.
+    """
+    for top in range(stride):
+        down, first_down, at_down = _taps(top, kernel, dilation, stride, padding)
+        for left in range(stride):
+            across, first_across, at_across = _taps(left, kernel, dilation, stride, padding)
+            if down == 0 or across == 0 or left >= columns:
+                continue
+            common = math.gcd(dilation, stride)
+            every, apart, count = stride // common, dilation // common, (columns - left + stride - 1) // stride
+            taps = w + 4 * (first_down * kernel + first_across) * full
+            for h in range(top, rows, stride):
+                row = grad + 4 * ((at_down + h // stride) * pitch + at_across) * full
+                for c in range(0, full, LANES):
+                    place = out + 4 * ((h * columns + left) * full + c)
+                    sweep_row(
+                        place, stride * full, place, stride * full, row + 4 * c, full, apart * full,
+                        apart * pitch * full, taps + 4 * c, every * full, every * kernel * full, across, down, count,
+                    )  # fmt: skip
+
+
+@compiled
+def _taps(at: int, kernel: int, dilation: int, stride: int, padding: int) -> tuple[int, int, int]:
+    """How many taps have read pixels like the one in this place, in one direction; the first of them, turned; and the
+    result for which it did."""
+    every = stride // math.gcd(dilation, stride)
+    tap = 0
+    while tap < every and (at + padding - tap * dilation) % stride:
+        tap += 1
+    if tap == every or tap >= kernel:
+        return 0, 0, 0
+    last = tap + (kernel - 1 - tap) // every * every
+    return (last - tap) // every + 1, kernel - 1 - last, (at + padding - last * dilation) // stride
+
+
+@compiled
+def depthwise_weights(
+    out: int, x: int, pitch: int, grad: int, grad_pitch: int, rows: int, columns: int, full: int, kernel: int,
+    dilation: int, stride: int,
+) -> None:  # fmt: skip
+    """Add a picture's weight gradient, ``(kernel, kernel, full)``."""
+    down, across = dilation * pitch * full, dilation * full
+    x_row, grad_row = stride * pitch * full, grad_pitch * full
+    for c in range(0, full, LANES):
+        o, a, g = out + 4 * c, x + 4 * c, grad + 4 * c
+        if kernel == 3:
+            correlate(o, full, a, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 3, 3)
+        elif kernel == 5:
+            for top in range(0, 5, TAPS_DOWN):
+                place, tap = o + 4 * top * 5 * full, a + 4 * top * down
+                if top + TAPS_DOWN <= 5:
+                    correlate(
+                        place, full, tap, stride * full, x_row, across, down, g, full, grad_row, columns, rows,
+                        TAPS_DOWN, 5,
+                    )  # fmt: skip
+                else:
+                    correlate(
+                        place, full, tap, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 1, 5
+                    )  # fmt: skip
+        else:
+            for t in range(kernel * kernel):
+                tap = 4 * (t // kernel * down + t % kernel * across)
+                place = o + 4 * t * full
+                correlate(place, full, a + tap, stride * full, x_row, 0, 0, g, full, grad_row, columns, rows, 1, 1)
+
+
+@compiled
+def pointwise(
+    out: int, add: bool, nothing: int, a: int, a_step: int, a_row: int, w: int, pixels: int, before: int, rows: int,
+    after: int,
+) -> None:  # fmt: skip
+    """The sum over rows r of ``a[r] (pixels, before) times w[r] (before, after)``.
+
+    Pixels of a lie ``a_step`` apart, and its rows ``a_row``.
+    """
+    step, v, w_row = after if add else 0, 0, before * after
+    while v < after:
+        two = v + 2 * LANES <= after
+        place, factors = out + 4 * v, w + 4 * v
+        start, p = place if add else nothing, 0
+        while p < pixels:
+            o, x, s, left = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step, pixels - p
+            # What is left after a block should be none, or enough for another.
+            if two and (left == TALL or left >= TALL + HALF):
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, TALL, 2)
+                p += TALL
+            elif two and left >= HALF:
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, HALF, 2)
+                p += HALF
+            elif two:
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, 1, 2)
+                p += 1
+            elif left >= BLOCK:
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, BLOCK, 1)
+                p += BLOCK
+            elif left >= HALF:
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, HALF, 1)
+                p += HALF
+            else:
+                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, 1, 1)
+                p += 1
+        v += 2 * LANES if two else LANES
+
+
+@compiled
+def pointwise_weights(
+    out: int, a: int, a_step: int, a_row: int, g: int, g_row: int, columns: int, rows: int, before: int, after: int
+) -> None:
+    """Add the gradient of a 1x1 convolution's weights, ``(before, after)``, and of up to seven rows more."""
+    before = (before + HALF - 1) // HALF * HALF  # then tall blocks and others end where the rows do
+    pairs, c = after // (2 * LANES) * (2 * LANES), 0
+    while c < before and pairs:
+        left = before - c
+        tall = left == TALL or left >= TALL + HALF
+        for v in range(0, pairs, 2 * LANES):
+            o, w, x = out + 4 * (c * after + v), g + 4 * v, a + 4 * c
+            if tall:
+                multiply(o, after, o, after, x, 1, a_step, a_row, w, after, g_row, columns, rows, TALL, 2)
+            else:
+                multiply(o, after, o, after, x, 1, a_step, a_row, w, after, g_row, columns, rows, HALF, 2)
+        c += TALL if tall else HALF
+    for c in range(0, before, BLOCK):
+        for v in range(pairs, after, LANES):
+            o, w = out + 4 * (c * after + v), g + 4 * v
+            multiply(o, after, o, after, a + 4 * c, 1, a_step, a_row, w, after, g_row, columns, rows, BLOCK, 1)
+
+
+@compiled
+def dense(
+    out: int, add: bool, nothing: int, x: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int,
+    kernel: int, dilation: int, stride: int,
+) -> None:  # fmt: skip
+    """A convolution of a buffered picture with weights ``(kernel, kernel, before, after)``."""
+    down = dilation * pitch * before
+    for h in range(rows):
+        row, place = x + 4 * h * stride * pitch * before, out + 4 * h * columns * after
+        if dilation == 1:  # what the taps of a row read lies without gaps
+            pointwise(
+                place, add, nothing, row, stride * before, down, w, columns, kernel * before, kernel, after
+            )  # fmt: skip
+            continue
+        for t in range(kernel):
+            tap, taps = row + 4 * t * dilation * before, w + 4 * t * before * after
+            for i in range(kernel):
+                pointwise(
+                    place, add or t + i > 0, nothing, tap + 4 * i * down, stride * before, 0,
+                    taps + 4 * i * kernel * before * after, columns, before, 1, after,
+                )  # fmt: skip

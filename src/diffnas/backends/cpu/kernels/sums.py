@@ -1,0 +1,351 @@
+"""Batch norm, mixing and summing of many operations in few passes over memory on a CPU, compiled by Numba.
+
+Import this module only where it is used: it needs Numba. Pictures have their channels last and lie without gaps, so a
+picture is one row of numbers, and what is known by channel is repeated along it with a *period*: the least common
+multiple of the channels and the lanes of a vector. Every picture has its own sums, added up elsewhere in one
+order: the number of threads leaves no trace.
+
+Many tensors are passed as one array of their addresses, so that one compiled function serves any number of them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffnas.backends.cpu.kernels.address import floats
+from diffnas.backends.cpu.kernels.vectors import (
+    LANES,
+    compiled,
+    load,
+    load_part,
+    multiply_add,
+    prepare,
+    splat,
+    store,
+    store_part,
+    zeros,
+)
+
+Array = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Addresses = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+RUN = 64  # vectors summed before their sum joins the others
+
+# What a sum may be of besides products with numbers at an address, which are above.
+ONE, ITSELF = 0, 1
+
+
+@compiled
+def period(channels: int) -> int:
+    """After how many numbers lanes and channels meet again."""
+    return channels // math.gcd(channels, LANES) * LANES
+
+
+@compiled
+def repeated(narrow: Array) -> Array:
+    """``(..., C)`` along a period."""
+    size = period(narrow.shape[-1])
+    flat = narrow.reshape(-1, narrow.shape[-1])
+    wide = np.empty((len(flat), size), np.float32)
+    for row in range(len(flat)):
+        for at in range(size):
+            wide[row, at] = flat[row, at % flat.shape[1]]
+    return wide
+
+
+@compiled
+def _plus(part: Any, x: int, middles: Any, y: int, at: int) -> Any:
+    """A sum and one term more of those that ``_total`` adds up."""
+    value = load(x) - middles
+    if y == ONE:
+        return part + value
+    return multiply_add(value, value if y == ITSELF else load(y + at), part)
+
+
+@compiled
+def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
+    """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times ``y``: ONE, ITSELF or an address.
+
+    What lies past ``count`` numbers is not part of the picture.
+    """
+    total, middles = zeros(), load(middle)
+    whole = max(0, (count - LANES) // size + 1)
+    # In two levels, so that little is rounded.
+    step = 4 * size
+    for begin in range(0, whole, RUN):
+        at, end = begin * step, min(whole, begin + RUN) * step
+        first, second = zeros(), zeros()  # two, so that one addition need not wait for the other
+        while at + step < end:
+            first = _plus(first, x + at, middles, y, at)
+            second = _plus(second, x + at + step, middles, y, at + step)
+            at += 2 * step
+        if at < end:
+            first = _plus(first, x + at, middles, y, at)
+        total = total + (first + second)
+    rest = count - whole * size
+    if rest > 0:
+        at = 4 * whole * size
+        value = load_part(x + at, rest) - load_part(middle, rest)
+        factor = splat(np.float32(1))
+        if y == ITSELF:
+            factor = value
+        elif y != ONE:
+            factor = load_part(y + at, rest)
+        total = multiply_add(value, factor, total)
+    return total
+
+
+@compiled
+def _totals(x: int, middle: Array, y: int, numbers: int, sums: Array, out: Array) -> None:
+    """The same by channel."""
+    size = len(sums)
+    for v in range(0, size, LANES):
+        apart = 4 * v
+        total = _total(x + apart, middle.ctypes.data + apart, y if y in (ONE, ITSELF) else y + apart, size, numbers - v)
+        store(total, sums.ctypes.data + apart)
+    _folded(sums, out)
+
+
+@compiled
+def _folded(sums: Array, out: Array) -> None:
+    """Write the sums of what belongs to each channel, from sums along a period."""
+    C = len(out)
+    out[:] = 0
+    for at in range(len(sums)):
+        out[at % C] += sums[at]
+
+
+@compiled
+def moments(inputs: Addresses, means: Array, squares: Array, numbers: int, first: int, last: int) -> None:
+    """Write each picture's channel means, and the sums of squared distances to them.
+
+    Args:
+        inputs: K tensors ``(B, H, W, C)``.
+        means: ``(K, B, C)``, written for the pictures from ``first`` up to ``last``.
+        squares: ``(K, B, C)``, likewise.
+        numbers: how many a picture has, ``H * W * C``.
+        first: the first picture to handle.
+        last: one past the last picture to handle.
+    """
+    C = means.shape[2]
+    sums, nothing = np.empty(period(C), np.float32), np.zeros(period(C), np.float32)
+    for k in range(len(inputs)):
+        for b in range(first, last):
+            x = inputs[k] + 4 * b * numbers
+            _totals(x, nothing, ONE, numbers, sums, means[k, b])
+            means[k, b] *= np.float32(C / numbers)
+            _totals(x, repeated(means[k, b : b + 1])[0], ITSELF, numbers, sums, squares[k, b])
+
+
+@compiled
+def joined(means: Array, squares: Array, pixels: int) -> tuple[Doubles, Doubles]:
+    """Mean and (biased) variance over a batch, ``(K, C)``.
+
+    Args:
+        means: those of each picture, ``(K, B, C)``.
+        squares: each picture's sums of squared distances to them, ``(K, B, C)``.
+        pixels: how many a picture has.
+    """
+    K, B, C = means.shape
+    mean, variance = np.zeros((K, C)), np.zeros((K, C))
+    for k in range(K):
+        for b in range(B):
+            for c in range(C):
+                mean[k, c] += np.float64(means[k, b, c]) / B
+        for b in range(B):
+            for c in range(C):
+                apart = means[k, b, c] - mean[k, c]
+                variance[k, c] += (np.float64(squares[k, b, c]) / pixels + apart * apart) / B
+    return mean, variance
+
+
+@compiled
+def _add_four(out: int, start: int, x: Addresses, factors: Addresses, size: int, numbers: int, onto: bool) -> None:
+    """Write four pictures times their factors, added to a start by channel or onto what is there."""
+    for base in range(0, 4 * numbers, 4 * size):
+        for v in range(base, min(4 * numbers, base + 4 * size), 4 * LANES):
+            at, count = v - base, numbers - v // 4
+            if count >= LANES:
+                total = load(out + v) if onto else load(start + at)
+                total = multiply_add(load(x[0] + v), load(factors[0] + at), total)
+                total = multiply_add(load(x[1] + v), load(factors[1] + at), total)
+                total = multiply_add(load(x[2] + v), load(factors[2] + at), total)
+                store(multiply_add(load(x[3] + v), load(factors[3] + at), total), out + v)
+            else:
+                total = load_part(out + v, count) if onto else load(start + at)
+                for i in range(4):
+                    total = multiply_add(load_part(x[i] + v, count), load(factors[i] + at), total)
+                store_part(total, out + v, count)
+
+
+@compiled
+def combine(
+    outputs: Addresses, inputs: Addresses, scale: Array, shift: Array, numbers: int, first: int, last: int
+) -> None:
+    """Write output t = shift t + the sum over k of scale tk times input tk, by channel.
+
+    Args:
+        outputs: T tensors ``(B, H, W, C)``, written for the pictures from ``first`` up to ``last``.
+        inputs: ``(T, K)`` tensors ``(B, H, W, C)``; 0 for none.
+        scale: ``(T, K, C)``.
+        shift: ``(T, C)``.
+        numbers: how many a picture has, ``H * W * C``.
+        first: the first picture to handle.
+        last: one past the last picture to handle.
+    """
+    T, K, C = scale.shape
+    size = period(C)
+    run = RUN * size  # what is added up of an output stays in the first cache until all inputs were
+    wide_shift, wide_scale = repeated(shift), repeated(scale.reshape(T * K, C))
+    nothing = np.zeros(size, np.float32)
+    x, factors = np.empty(4, np.int64), np.empty(4, np.int64)
+    for b in range(first, last):
+        for t in range(T):
+            for begin in range(0, numbers, run):
+                count, at = min(run, numbers - begin), 4 * (b * numbers + begin)
+                out, start = outputs[t] + at, wide_shift[t].ctypes.data
+                taken, onto = 0, False
+                for k in range(K):
+                    if inputs[t, k]:
+                        x[taken], factors[taken] = inputs[t, k] + at, wide_scale[t * K + k].ctypes.data
+                        taken += 1
+                    if taken == 4 or (k == K - 1 and (taken or not onto)):
+                        for i in range(taken, 4):  # what is there once more, times zero
+                            x[i], factors[i] = x[0] if taken else out, nothing.ctypes.data
+                        if not taken:
+                            _fill(out, start, size, count)
+                        else:
+                            _add_four(out, start, x, factors, size, count, onto)
+                        taken, onto = 0, True
+
+
+@compiled
+def _fill(out: int, start: int, size: int, numbers: int) -> None:
+    for at in range(0, numbers, LANES):
+        store_part(load(start + 4 * (at % size)), out + 4 * at, numbers - at)
+
+
+@compiled
+def reduce(
+    grads: Addresses, inputs: Addresses, means: Array, wanted: Flags, totals: Array, products: Array, numbers: int,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """Write each picture's sums of every grad, and of grad t times input k less its mean.
+
+    Args:
+        grads: T tensors ``(B, H, W, C)``.
+        inputs: K tensors ``(B, H, W, C)``.
+        means: ``(K, C)``.
+        wanted: ``(T, K)``; where False, the product is left as it is.
+        totals: ``(T, B, C)``, written for the pictures from ``first`` up to ``last``.
+        products: ``(T, K, B, C)``, likewise.
+        numbers: how many a picture has, ``H * W * C``.
+        first: the first picture to handle.
+        last: one past the last picture to handle.
+    """
+    K, size = len(inputs), period(totals.shape[2])
+    centers = repeated(means)
+    sums, nothing = np.empty((K + 1, size), np.float32), np.zeros(size, np.float32)
+    run = RUN * size  # what is read of a gradient stays in the first cache until all inputs were
+    for b in range(first, last):
+        for t in range(len(grads)):
+            sums[:] = 0
+            for begin in range(0, numbers, run):
+                count, start = min(run, numbers - begin), 4 * (b * numbers + begin)
+                ahead = min(run, numbers - begin - count)
+                grad = grads[t] + start
+                prepare(grad + 4 * count, ahead, False)
+                for v in range(0, size, LANES):
+                    place = sums[K].ctypes.data + 4 * v
+                    part = _total(grad + 4 * v, nothing.ctypes.data, ONE, size, count - v)
+                    store(load(place) + part, place)
+                for k in range(K):
+                    if wanted[t, k]:
+                        x = inputs[k] + start
+                        prepare(x + 4 * count, ahead, False)
+                        for v in range(0, size, LANES):
+                            place, center = sums[k].ctypes.data + 4 * v, centers[k].ctypes.data + 4 * v
+                            part = _total(x + 4 * v, center, grad + 4 * v, size, count - v)
+                            store(load(place) + part, place)
+            _folded(sums[K], totals[t, b])
+            for k in range(K):
+                if wanted[t, k]:
+                    _folded(sums[k], products[t, k, b])
+
+
+@compiled
+def settle(
+    totals: Array, products: Array, mean: Doubles, rate: Doubles, weights: Doubles, normed: Flags, pixels: int
+) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+    """How the gradients of what is mixed into one node are made of its own.
+
+    Args:
+        totals: each picture's sums of the node's gradient, ``(B, C)``.
+        products: and of its products with each tensor mixed in, less its mean, ``(K, B, C)``.
+        mean: what is taken from each tensor, ``(K, C)``.
+        rate: what it is then multiplied by, ``(K, C)``.
+        weights: and then, ``(K,)``.
+        normed: which of them are normalized by their own statistics, ``(K,)``.
+        pixels: how many values there are of a channel.
+
+    Returns:
+        Scale, slope and shift, ``(K, C)``: the gradient for a tensor is scale times the node's, and slope times the
+        tensor, and shift. And the sums of the products with what was mixed, ``(K,)``.
+    """
+    K, B, C = products.shape
+    scale, slope, shift, mixed = np.empty((K, C)), np.empty((K, C)), np.empty((K, C)), np.zeros(K)
+    total = np.zeros(C)
+    for b in range(B):
+        for c in range(C):
+            total[c] += np.float64(totals[b, c])
+    for k in range(K):
+        for c in range(C):
+            product = 0.0
+            for b in range(B):
+                product += np.float64(products[k, b, c])
+            product *= rate[k, c]
+            mixed[k] += product
+            scale[k, c] = weights[k] * rate[k, c]
+            slope[k, c] = shift[k, c] = 0.0
+            if normed[k]:
+                slope[k, c] = -rate[k, c] * scale[k, c] * product / pixels
+                shift[k, c] = -(scale[k, c] * total[c] / pixels + slope[k, c] * mean[k, c])
+    return scale, slope, shift, mixed
+
+
+@compiled
+def join(parts: Addresses, out: int, pixels: int, C: int, first: int, last: int) -> None:
+    """Write maps of C channels beside each other, for the pictures from ``first`` up to ``last``."""
+    K = len(parts)
+    for p in range(first * pixels, last * pixels):
+        for k in range(K):
+            for c in range(0, C, LANES):
+                value = load_part(parts[k] + 4 * (p * C + c), C - c)
+                store_part(value, out + 4 * ((p * K + k) * C + c), C - c)
+
+
+@compiled
+def divide(joined: int, parts: Addresses, pixels: int, C: int, first: int, last: int) -> None:
+    """The same the other way round."""
+    K = len(parts)
+    for p in range(first * pixels, last * pixels):
+        for k in range(K):
+            for c in range(0, C, LANES):
+                value = load_part(joined + 4 * ((p * K + k) * C + c), C - c)
+                store_part(value, parts[k] + 4 * (p * C + c), C - c)
+
+
+@compiled
+def move(running: Addresses, values: Doubles, rate: float) -> None:
+    """Move running averages, each ``(C,)`` at its address, towards values ``(N, C)`` by a rate."""
+    by = np.float32(rate)
+    for n in range(len(running)):
+        average = floats(running[n], values.shape[1])
+        for c in range(values.shape[1]):
+            average[c] += by * (np.float32(values[n, c]) - average[c])

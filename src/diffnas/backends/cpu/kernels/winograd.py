@@ -1,0 +1,147 @@
+"""Dense 3x3 convolutions by tiles, with four multiplications where the taps alone would need nine, for Numba.
+
+Winograd's F(2x2, 3x3) (Lavin and Gray, 2016, section 4.1). Of every 4x4 pixels, two apart, a transform makes sixteen
+numbers a channel; each of the sixteen is a matrix product of its own with what another transform makes of the weights,
+and a third makes 2x2 results of the products. All three only add and halve. In float32 it rounds no more than adding up
+tap by tap: its sums have a ninth of the terms.
+
+The gradient for the picture is such a convolution of the gradient, with turned weights. That for the weights has the
+same products the other way round, out of the same tiles of the gradient.
+"""
+
+from __future__ import annotations
+
+from diffnas.backends.cpu.kernels.products import pointwise, pointwise_weights
+from diffnas.backends.cpu.kernels.vectors import FOLDED, LANES, RESULTS, SPREAD, TAPS, TILE, compiled, transform
+
+MATRICES = 16
+"""How many matrices stand for the nine of a 3x3 convolution."""
+
+STRIP = 1024
+"""Numbers in the tiles that are handled at once, for one matrix: what is made of them stays in the second cache."""
+
+APART = 48
+"""Numbers between the tiles for one matrix and for the next: a power of two would put all into one place of a cache."""
+
+
+@compiled
+def tile_rows(columns: int, full: int) -> int:
+    """How many rows of tiles are handled at once, for so many columns of results and channels at most."""
+    return max(1, STRIP // (max(1, columns // 2) * full))
+
+
+@compiled
+def tiles_size(columns: int, full: int) -> int:
+    """How many numbers the tiles are that are handled at once, for all matrices."""
+    return MATRICES * (tile_rows(columns, full) * (columns // 2) * full + APART)
+
+
+@compiled
+def tile_weights(w: int, out: int, before: int, after: int) -> None:
+    """``(3, 3, before, after)`` to ``(16, before, after)``."""
+    size = before * after
+    for at in range(0, size, LANES):
+        transform(out + 4 * at, size, 4 * size, w + 4 * at, size, 3 * size, TAPS, False)
+
+
+@compiled
+def fold_weights(grad: int, out: int, before: int, after: int) -> None:
+    """The gradient for weights ``(3, 3, before, after)`` from what ``tiled_back`` adds up, ``(16, before, after)``."""
+    size = before * after
+    for at in range(0, size, LANES):
+        # It was made of turned weights.
+        transform(out + 4 * (8 * size + at), -size, -3 * size, grad + 4 * at, size, 4 * size, FOLDED, False)
+
+
+@compiled
+def _tiles(x: int, pitch: int, out: int, apart: int, spread: bool, rows: int, columns: int, full: int) -> None:
+    """Transform 4x4 pixels, two apart, ``rows`` by ``columns`` times; to spread, 2x2, as ``_results`` transposed."""
+    for i in range(rows):
+        for j in range(columns):
+            for c in range(0, full, LANES):
+                place, pixel = out + 4 * ((i * columns + j) * full + c), x + 4 * (2 * (i * pitch + j) * full + c)
+                if spread:
+                    transform(place, apart, 4 * apart, pixel, full, pitch * full, SPREAD, False)
+                else:
+                    transform(place, apart, 4 * apart, pixel, full, pitch * full, TILE, False)
+
+
+@compiled
+def _results(tiles: int, apart: int, out: int, add: bool, rows: int, columns: int, full: int) -> None:
+    """Write or add 2x2 results of every tile; they lie without gaps."""
+    width = 2 * columns * full
+    for i in range(rows):
+        for j in range(columns):
+            for c in range(0, full, LANES):
+                tile, place = tiles + 4 * ((i * columns + j) * full + c), out + 4 * (2 * i * width + 2 * j * full + c)
+                if add:
+                    transform(place, full, width, tile, apart, 4 * apart, RESULTS, True)
+                else:
+                    transform(place, full, width, tile, apart, 4 * apart, RESULTS, False)
+
+
+@compiled
+def tiled(
+    out: int, x: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int, nothing: int, memory: int
+) -> None:
+    """A 3x3 convolution of some rows of a buffered picture, with weights ``(16, before, after)``.
+
+    ``x`` is where the first tap starts; rows and columns are even, the former at most twice ``tile_rows``. The memory
+    is twice ``tiles_size``.
+    """
+    high, wide = rows // 2, columns // 2
+    apart, apart_after = high * wide * before + APART, high * wide * after + APART
+    products = memory + 4 * MATRICES * apart
+    _tiles(x, pitch, memory, apart, False, high, wide, before)
+    for n in range(MATRICES):
+        pointwise(
+            products + 4 * n * apart_after, False, nothing, memory + 4 * n * apart, before, 0,
+            w + 4 * n * before * after, high * wide, before, 1, after,
+        )  # fmt: skip
+    _results(products, apart_after, out, False, high, wide, after)
+
+
+@compiled
+def tiled_back(
+    grad_x: int, grad_w: int, x: int, grad: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int,
+    learn: bool, nothing: int, memory: int,
+) -> None:  # fmt: skip
+    """Add the gradients of a 3x3 convolution for a picture, ``(rows, columns, before)``, and for ``tiled``'s weights.
+
+    Args:
+        grad_x: the gradient for the picture.
+        grad_w: that for the weights, ``(16, before, after)``, to be folded.
+        x: the picture, with gaps between rows.
+        grad: the gradient for the result, in a buffer with zeros around it, from one row and pixel before its first.
+        pitch: pixels from one row of x or grad to the next.
+        w: turned weights, ``(16, after, before)``.
+        rows: even.
+        columns: even.
+        before: channels of the picture.
+        after: channels of the result.
+        learn: whether the gradient for the weights is wanted.
+        nothing: zeros.
+        memory: three times ``tiles_size``.
+    """
+    wide, most = columns // 2, tile_rows(columns, max(before, after))
+    for top in range(0, rows // 2, most):
+        high = min(most, rows // 2 - top)
+        apart, apart_after = high * wide * before + APART, high * wide * after + APART
+        products = memory + 4 * MATRICES * apart_after
+        read = products + 4 * MATRICES * apart
+        below = 2 * top * pitch
+        _tiles(grad + 4 * below * after, pitch, memory, apart_after, False, high, wide, after)
+        if learn:
+            _tiles(x + 4 * below * before, pitch, read, apart, True, high, wide, before)
+        for n in range(MATRICES):
+            tiles = memory + 4 * n * apart_after
+            pointwise(
+                products + 4 * n * apart, False, nothing, tiles, after, 0, w + 4 * n * before * after, high * wide,
+                after, 1, before,
+            )  # fmt: skip
+            if learn:
+                pointwise_weights(
+                    grad_w + 4 * n * before * after, read + 4 * n * apart, before, 0, tiles, 0, high * wide, 1, before,
+                    after,
+                )  # fmt: skip
+        _results(products, apart, grad_x + 4 * 2 * top * columns * before, True, high, wide, before)

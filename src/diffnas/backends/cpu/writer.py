@@ -1,0 +1,307 @@
+"""Writes a :mod:`diffnas.backends.cpu.program`, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from diffnas.backends.cpu.conv_group import ADDRESSES, COLUMNS, ChainGroup, Layout
+from diffnas.backends.cpu.kernels import interpreter as compiled
+from diffnas.backends.cpu.kernels.buffer import Shape, filled
+from diffnas.backends.cpu.program import (
+    APART,
+    GIVEN,
+    GRAD_INPUTS,
+    GRAD_WEIGHTS,
+    KEPT,
+    NONE,
+    ONE,
+    PASSING,
+    RESULTS,
+    WEIGHTS,
+    Numbers,
+    Program,
+    Way,
+)
+
+_SERIAL = {
+    compiled.BARRIER, compiled.PACK, compiled.MEASURE, compiled.WEIGH, compiled.SETTLE, compiled.FACTORS, compiled.INNER
+}  # fmt: skip
+
+
+Measured = tuple[int, int, list[tuple[int, int, int, int]]]
+"""Where statistics are, of which stage, and what ``MEASURE`` is to do with each branch's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linked:
+    """The stages of a group of chains: the first links, and the second if there are any."""
+
+    group: ChainGroup
+    first: int
+    second: int | None
+
+
+class Writer:
+    """Writes a program, step by step.
+
+    Args:
+        sizes: channels, rows and columns of each slot; None for one that has no value.
+        inputs: those of what a call is given.
+        weights: how many there are.
+        batch: how many pictures.
+    """
+
+    def __init__(
+        self, sizes: Sequence[tuple[int, ...] | None], inputs: Sequence[tuple[int, ...]], weights: int, batch: int
+    ) -> None:
+        self.sizes, self.inputs, self.batch = sizes, inputs, batch
+        self.steps: list[list[int]] = []
+        self.lists: list[int] = []
+        self.stages: list[list[int]] = []
+        self.tables: list[Numbers] = []
+        self.tensors: list[Numbers] = []
+        self.layouts: dict[int, tuple[Layout, Numbers]] = {}
+        self.homes: dict[int, tuple[list[int], list[int]]] = {home: ([], []) for home in range(PASSING + 1)}
+        self.kept: list[int] = []
+        self.used = self.passing = 0  # numbers in the memory of what passes: now, and at most
+        self.count, self.scales = NONE + 1, ONE + 1
+        self.factors: list[Any] = []
+        self.next_factor = self.packed = self.next_sum = self.sums = self.learned = self.scratch = 0
+        self.given, self.grad_inputs = ([self.tensor(home) for _ in inputs] for home in (GIVEN, GRAD_INPUTS))
+        self.weights, self.grad_weights = (
+            [self.tensor(home) for _ in range(weights)] for home in (WEIGHTS, GRAD_WEIGHTS)
+        )
+        self.biases: list[int] = []
+        self.results: list[tuple[int, ...]] = []
+        self.slots: dict[int, int] = {}  # their tensors
+        self.grads: dict[int, int] = {}  # the tensors of the gradients for targets
+        self.pairs: dict[tuple[int, int], int] = {}  # the rows of what these are multiplied by, by slot and target
+
+    # What steps refer to.
+
+    def tensor(self, home: int, numbers: int = 0) -> int:
+        """A tensor of a kind; of so many numbers, if it is kept or passes."""
+        ids, offsets = self.homes[home]
+        ids.append(self.count)
+        offsets.append(4 * self.used if home == PASSING else 0)
+        if home == KEPT:
+            self.kept.append(numbers)
+        elif home == PASSING:
+            self.used += filled(numbers + APART)
+            self.passing = max(self.passing, self.used)
+        self.count += 1
+        return ids[-1]
+
+    def size(self, slot: int) -> tuple[int, ...]:
+        """Channels, rows and columns."""
+        size = self.sizes[slot]
+        assert size is not None
+        return size
+
+    def inside(self, home: int, slot: int) -> int:
+        """A tensor of the size of a slot's."""
+        return self.tensor(home, self.batch * prod(self.size(slot)))
+
+    def result(self, slot: int) -> int:
+        """A result of the size of a slot's."""
+        self.results.append(self.size(slot))
+        return self.tensor(RESULTS)
+
+    def note(self, numbers: Sequence[int]) -> int:
+        """Where a list begins."""
+        self.lists += numbers
+        return len(self.lists) - len(numbers)
+
+    def row(self) -> int:
+        """A row of scales."""
+        self.scales += 1
+        return self.scales - 1
+
+    def factor(self, value: float, count: int) -> int:
+        """Where so many factors begin."""
+        self.factors.append(np.full(count, value, np.float32))
+        self.next_factor += count
+        return self.next_factor - count
+
+    def summed(self, count: int) -> int:
+        """Where so many sums for each picture begin; those of an earlier node are forgotten."""
+        self.next_sum += self.batch * count
+        self.sums = max(self.sums, self.next_sum)
+        return self.next_sum - self.batch * count
+
+    def step(self, kind: int, *numbers: int) -> None:
+        """One step more."""
+        self.steps.append([kind, *numbers, *[0] * (compiled.WIDTH - 1 - len(numbers))])
+
+    def stage(
+        self, layout: Layout, size: tuple[int, ...], first_weight: int, x: Sequence[int], y: Sequence[int]
+    ) -> int:
+        """Convolutions from tensors to tensors, one of each for every branch."""
+        form = layout.form((self.batch, *size))
+        K, row = len(form.table), sum(map(len, self.tables))
+        before = self.factor(0, K * form.full)
+        self.factor(1, K * form.full)
+        after = self.factor(0, 3 * K * form.full_out)
+        deep, wide = form.taps * form.full, form.widest * form.full * form.full_out
+        tensors = np.zeros_like(form.table)
+        tensors.put(layout.reads, [*x, *y, *(self.weights[first_weight + n] for n in layout.owned)])
+        self.tables.append(form.table)
+        self.tensors.append(tensors)
+        self.layouts[len(self.stages)] = layout, tensors
+        own = row, K, form.taps, form.widest, form.learned, before, after, self.packed
+        self.stages.append([*own, *form.shape])
+        self.packed += K * (2 * deep + wide)
+        self.learned = max(self.learned, K * (deep + form.learned * form.full * form.full_out))
+        self.scratch = max(self.scratch, form.scratch)
+        return len(self.stages) - 1
+
+    def shape(self, stage: int) -> Shape:
+        """The sizes of a stage."""
+        return Shape(*self.stages[stage][compiled.FIELDS :])
+
+    # The way there.
+
+    def made(self, group: ChainGroup, x: int, size: tuple[int, ...]) -> Linked:
+        """The stages of a group of chains out of a tensor, and places for what they make that has none."""
+        chains, first_weight = group.chains, group.weights.start
+        for slot in (*group.inner, *group.slots):
+            if slot not in self.slots:
+                self.slots[slot] = self.inside(KEPT, slot)
+        self.biases += [first_weight + n for n in chains.biases]
+        results, inner = [self.slots[slot] for slot in group.slots], [self.slots[slot] for slot in group.inner]
+        passed = dict(zip(chains.longer, inner, strict=True))
+        y = [passed.get(n, result) for n, result in enumerate(results)]
+        first, second = self.stage(chains.first, size, first_weight, [x] * len(chains), y), None
+        if chains.second is not None:
+            last = [results[n] for n in chains.longer]
+            second = self.stage(chains.second, self.size(group.inner[0]), first_weight, inner, last)
+        return Linked(group=group, first=first, second=second)
+
+    def pack(self, groups: Sequence[Linked]) -> None:
+        """Lay the weights of groups out for the way there."""
+        for linked in groups:
+            for stage in (linked.first, linked.second):
+                if stage is not None:
+                    self.step(compiled.PACK, stage, 0)
+
+    def first_links(self, groups: Sequence[Linked]) -> list[Measured]:
+        """The results of first links, and what there is to be measured of them."""
+        measured = []
+        for linked in groups:
+            group, at = linked.group, self.convolved(linked.first)
+            branches = [(slot, 1, -1, -1) for slot in group.slots]
+            for k, (n, slot) in enumerate(zip(group.chains.longer, group.inner, strict=True)):
+                assert linked.second is not None
+                branches[n] = slot, 1, *self.before(linked.second, k)
+            measured.append((at, linked.first, branches))
+        return measured
+
+    def second_links(self, groups: Sequence[Linked]) -> list[Measured]:
+        """The same of second links; the first have been measured."""
+        measured: list[Measured] = []
+        for linked in groups:
+            if linked.second is not None:
+                last = [(linked.group.slots[n], 1, -1, -1) for n in linked.group.chains.longer]
+                measured.append((self.convolved(linked.second), linked.second, last))
+        return measured
+
+    def convolved(self, stage: int) -> int:
+        """Where the statistics of a stage's results will be."""
+        at = self.summed(2 * self.stages[stage][1] * self.shape(stage).D)
+        self.step(compiled.CONVOLVE, stage, at)
+        return at
+
+    def measure(self, measured: Sequence[Measured]) -> None:
+        """Join statistics: where they are, of which stage, and what becomes of each branch's."""
+        for at, stage, branches in measured:
+            shape, terms = self.shape(stage), [number for branch in branches for number in branch]
+            pixels = shape.rows * shape.columns
+            self.step(compiled.MEASURE, at, pixels, shape.D, self.note(terms), len(branches))
+
+    def before(self, stage: int, branch: int) -> tuple[int, int]:
+        """Where the center and the rate of a branch's input stand."""
+        _, K, _, _, _, at, *_ = self.stages[stage]
+        full = filled(self.shape(stage).C)
+        return at + branch * full, at + (K + branch) * full
+
+    # The way back.
+
+    def convolve_back(self, linked: Linked, out: int) -> None:
+        """The gradients of chains for their input, written to a tensor, and for their weights."""
+        group, chains = linked.group, linked.group.chains
+        sent = [self.grads[target] for target in group.targets]
+        factors = [(self.pairs[pair], pair[0]) for pair in zip(group.slots, group.targets, strict=True)]
+        if linked.second is not None:
+            inner = [self.inside(PASSING, slot) for slot in group.inner]
+            self.pack_back(linked.second, [factors[n] for n in chains.longer])
+            sums = self.stage_back(linked, linked.second, [sent[n] for n in chains.longer], inner)
+            terms = [number for term in zip(group.inner, chains.longer, strict=True) for number in term]
+            self.step(compiled.INNER, linked.second, linked.first, self.note(terms), sums)
+            for n, grad in zip(chains.longer, inner, strict=True):
+                sent[n], factors[n] = grad, (0, -1)
+        self.pack_back(linked.first, factors)
+        self.stage_back(linked, linked.first, sent, [out] * len(chains))
+
+    def pack_back(self, stage: int, factors: Sequence[tuple[int, int]]) -> None:
+        """Lay the weights of a stage out for the way back, and say what the gradients for its results are made of."""
+        self.step(compiled.PACK, stage, 1)
+        self.step(compiled.FACTORS, stage, self.note([number for term in factors for number in term]))
+
+    def stage_back(self, linked: Linked, stage: int, sent: Sequence[int], grads: Sequence[int]) -> int:
+        """The gradients of a stage for its inputs and weights; where the sums of the former will be."""
+        layout, tensors = self.layouts[stage]
+        first = linked.group.weights.start
+        written = [*sent, *grads, *(self.grad_weights[first + n] for n in layout.owned)]
+        tensors.put(layout.writes, written)
+        shape = self.shape(stage)
+        sums = self.summed(2 * len(tensors) * shape.C)
+        self.step(compiled.CONVOLVE_BACK, stage, sums)
+        self.step(compiled.COLLECT, stage)
+        return sums
+
+    def way(self) -> Way:
+        """The steps written since the last way."""
+        steps, self.steps = np.array(self.steps, np.int64).reshape(-1, compiled.WIDTH), []
+        units: list[int | None] = []
+        for kind, stage in steps[:, :2].tolist():
+            count = self.stages[stage][1] if kind == compiled.COLLECT else None
+            units.append(0 if kind in _SERIAL else count)
+        parts, begin = [], 0
+        for (branches, _), group in groupby(enumerate(units), lambda each: (each[1], each[0] if each[1] else 0)):
+            count = len(list(group))
+            parts.append((begin, begin + count, branches))
+            begin += count
+        return Way(steps=steps, parts=parts)
+
+    def program(self, there: Way, back: Way, inputs_from: int, channels: int) -> Program:
+        """All of it, ``channels`` being those of what is mixed."""
+        none = np.zeros((0, COLUMNS), np.int64)
+        tensors = np.concatenate([none, *self.tensors])[:, ADDRESSES]
+        return Program(
+            there=there,
+            back=back,
+            inputs_from=inputs_from,
+            lists=np.array([*self.lists, *[0] * 5], np.int64),
+            stages=np.array(self.stages, np.int64).reshape(-1, compiled.FIELDS + len(Shape._fields)),
+            table=np.concatenate([none, *self.tables]),
+            tensors=np.ascontiguousarray(tensors),
+            homes={home: (np.array(ids, np.int64), np.array(at, np.int64)) for home, (ids, at) in self.homes.items()},
+            kept=self.kept,
+            passing=self.passing,
+            slots=(len(self.sizes), max(size[0] for size in self.sizes if size is not None)),
+            scales=(self.scales, channels),
+            factors=np.concatenate([np.empty(0, np.float32), *self.factors]),
+            packed=self.packed,
+            sums=self.sums,
+            learned=self.learned,
+            scratch=self.scratch,
+            biases=self.biases,
+            results=self.results,
+            batch=self.batch,
+        )

@@ -1,0 +1,140 @@
+"""The operations of a mixed cell, sorted by how they can be computed together.
+
+What several edges have in common is done once for each source node: the ReLU before its convolutions, and its pools
+with their batch norms. An operation of unknown make is called as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from diffnas.nets.links import Link, Outline, is_plain_norm, outline
+from diffnas.nets.links import links as read_links
+from diffnas.nets.supernet import MixedCell, MixedEdge
+
+# Row (edge) and column (operation) of a mixing weight.
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """What has no weights, so that all edges out of a node share it: the node itself, or one kind of pool of it.
+
+    Attributes:
+        module: the pool; None for the node itself.
+        places: where it stands, by target.
+        norms: the batch norm of every place, if there are any.
+    """
+
+    module: nn.Module | None
+    places: dict[int, Place] = field(default_factory=dict)
+    norms: list[nn.BatchNorm2d] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """ReLU, convolutions and batch norm, once or twice in a row, from one node to another."""
+
+    target: int
+    place: Place
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The operations of a cell that are still in play, in the order in which they are taken.
+
+    Attributes:
+        pools: for each source and stride, what all edges share.
+        chains: for each source, its convolutions.
+        others: for each target, what is called as it is: source, place and module.
+        prepare: for each input node, what prepares the value it is given, and the links of that if it has one.
+    """
+
+    pools: dict[int, list[list[Pool]]]
+    chains: dict[int, list[Chain]]
+    others: dict[int, list[tuple[int, Place, nn.Module]]]
+    prepare: list[tuple[nn.Module, tuple[Link, ...] | None]]
+
+
+def schedule(cell: MixedCell) -> Schedule:
+    """Sort the operations that stand on a cell's edges now."""
+    pools: dict[int, dict[str, dict[str, Pool]]] = {}
+    chains: dict[int, list[Chain]] = {}
+    others: dict[int, list[tuple[int, Place, nn.Module]]] = {}
+    for row, (edge, mixed) in enumerate(zip(cell.graph.edges, cell.edges, strict=True)):
+        assert isinstance(mixed, MixedEdge)
+        for column, op in mixed.ops.items():
+            place = (row, int(column))
+            pool, norm = _pool(op)
+            links = _even(read_links(op))
+            if pool is not None:
+                # Pools of one column are one pool; those of one stride give results of one size.
+                stride = "1" if isinstance(pool, nn.Identity) else str(pool.stride)
+                by_kind = pools.setdefault(edge.source, {}).setdefault(stride, {})
+                own = None if isinstance(pool, nn.Identity) else pool
+                shared = by_kind.setdefault(column, Pool(module=own))
+                shared.places[edge.target] = place
+                shared.norms.extend([] if norm is None else [norm])
+            elif links is not None:
+                chains.setdefault(edge.source, []).append(Chain(target=edge.target, place=place, links=links))
+            else:
+                others.setdefault(edge.target, []).append((edge.source, place, op))
+    by_source = {source: [list(kinds.values()) for kinds in pools[source].values()] for source in pools}
+    prepare = [(module, read_links(module)) for module in cell.inputs]
+    return Schedule(pools=by_source, chains=chains, others=others, prepare=prepare)
+
+
+def why_unknown(cell: MixedCell, found: Schedule) -> str | None:
+    """The first part of a cell that is of no known make, as a reason; None if all are known."""
+    edges, ops = cell.graph.edges, cell.ops
+    for target, rest in found.others.items():
+        for source, (_, column), _ in rest:
+            return f"no kernel knows the operation {ops[column]!r} on edge {source} -> {target}"
+    for source, strides in found.pools.items():
+        for kind in (kind for kinds in strides for kind in kinds):
+            if kind.module is not None and not is_common_pool(kind.module):
+                row, column = next(iter(kind.places.values()))
+                return f"no kernel knows the operation {ops[column]!r} on edge {source} -> {edges[row].target}"
+    if any(links is None and not isinstance(module, nn.Identity) for module, links in found.prepare):
+        return "no kernel knows what prepares its inputs"
+    return None
+
+
+def by_outline(chains: Iterable[Sequence[Link]], size: Sequence[int]) -> dict[Outline, list[int]]:
+    """The places of chains out of a map of this size, by outline; one group, unless a user's operations differ."""
+    groups: dict[Outline, list[int]] = {}
+    for place, chain in enumerate(chains):
+        groups.setdefault(outline(tuple(chain), size), []).append(place)
+    return groups
+
+
+def _even(chain: tuple[Link, ...] | None) -> tuple[Link, ...] | None:
+    """The chain, if all of its links have equally many output channels, as the kernels need it; else None."""
+    return chain if chain is not None and len({link.channels for link in chain}) == 1 else None
+
+
+def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:
+    """A pool, or the identity, and the batch norm after it; (None, None) for anything else."""
+    if type(op) in (nn.Identity, nn.MaxPool2d, nn.AvgPool2d):
+        return op, None
+    if type(op) is nn.Sequential and len(op) == 2 and type(op[0]) in (nn.MaxPool2d, nn.AvgPool2d):
+        norm = op[1]
+        if is_plain_norm(norm):
+            assert isinstance(norm, nn.BatchNorm2d)
+            return op[0], norm
+    return None, None
+
+
+def is_common_pool(module: nn.Module) -> bool:
+    """Whether it is a pool of 3x3 pixels as NAS spaces have them."""
+    if not isinstance(module, nn.MaxPool2d | nn.AvgPool2d) or module.ceil_mode:
+        return False
+    if (module.kernel_size, module.padding) != (3, 1) or module.stride not in (1, 2):
+        return False
+    if isinstance(module, nn.MaxPool2d):
+        return module.dilation == 1 and not module.return_indices
+    return not module.count_include_pad and not module.divisor_override

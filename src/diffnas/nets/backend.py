@@ -1,0 +1,56 @@
+"""The one door between what a network is and how it is computed fast.
+
+A net is plain PyTorch. In training mode it hands its cells to the backend that it was given, if there is one; nothing
+in ``nets`` knows any by name. The engine chooses one by :func:`diffnas.backends.choose.choose`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from diffnas.nets.supernet import MixedCell
+
+Run = Callable[[Sequence[Tensor], Tensor], Tensor]
+"""A compiled cell: from its inputs and the mixing weights of its edges, ``(edges, columns)``, to its output."""
+
+
+class Backend(Protocol):
+    """A way to compute the cells of a net fast, for the same values and gradients up to rounding.
+
+    Its gradients need not be differentiable again. A compiled cell is a value that can be copied with its cell.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a user asks for: ``cpu``, ``gpu``, ..."""
+
+    def why_not(self, x: Tensor) -> str | None:
+        """The reason why nets cannot be trained on such pictures this way; None if they can."""
+
+    def compile(self, cell: MixedCell) -> Run:
+        """What computes a cell of a supernet in training mode, with the operations that it has now."""
+
+    def why_slower(self, cell: MixedCell) -> str | None:
+        """The reason why a cell cannot be computed in this backend's fastest way; None if it can."""
+
+    def computing(self, threads: int) -> AbstractContextManager[None]:
+        """Inside, so many CPU threads compute."""
+
+    def apply(self, op: nn.Module, x: Tensor) -> Tensor:
+        """``op(x)`` in training mode, for an operation of a network."""
+
+
+def usable(backend: Backend | None, x: Tensor) -> Backend | None:
+    """The backend, if it can train on such pictures; None if it cannot, or if there is none."""
+    return None if backend is None or backend.why_not(x) else backend
+
+
+def applied(op: nn.Module, x: Tensor, backend: Backend | None) -> Tensor:
+    """``op(x)`` in training mode, by the backend if there is one."""
+    out: Tensor = op(x) if backend is None else backend.apply(op, x)
+    return out

@@ -1,0 +1,153 @@
+"""The kernels for a GPU: on one where there is one, else in Triton's interpreter, where TRITON_INTERPRET=1 asks for it.
+
+The interpreter takes minutes for what a GPU does in seconds, and that of Triton 3.6 needs NumPy before 2.4 and
+``-W ignore::DeprecationWarning``.
+"""
+
+import copy
+import os
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffnas.nets.ops import Separable
+from diffnas.nets.supernet import Supernet
+from diffnas.space import SearchSpace, darts, nas_bench_201
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("needs a CUDA GPU, or TRITON_INTERPRET=1 with Triton; there is none here", allow_module_level=True)
+pytest.importorskip("triton")
+
+from diffnas.backends.gpu import chains, launches  # noqa: E402
+from diffnas.backends.gpu.backend import GPU  # noqa: E402
+from diffnas.nets.links import links  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the kernels run on whatever there is, and have PyTorch's own not round to TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(GPU, "why_not", lambda self, x: None)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def drawn(generator: torch.Generator, *shape: int) -> Tensor:
+    """Random numbers, channels last if they are launches."""
+    x = torch.randn(shape, generator=generator).to(DEVICE)
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
+# No power of two; one picture of one row; more pixels than a program takes.
+SHAPES = [(3, 5, 7, 3), (1, 3, 1, 4), (2, 16, 15, 20), (2, 33, 9, 5)]
+every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+@every_shape
+@pytest.mark.parametrize("offset", [0, 30])
+def test_moments_round_as_little_as_batch_norm(shape, offset, generator):
+    x = [drawn(generator, *shape) + offset for _ in range(3)]
+    mean, variance = launches.moments(x)
+    for k, one in enumerate(x):
+        exact = torch.var_mean(one.double(), (0, 2, 3), correction=0)
+        torch.testing.assert_close((variance[k], mean[k]), exact, rtol=1e-6, atol=1e-6)
+
+
+@every_shape
+def test_sums_and_reductions_are_those_of_pytorch(shape, generator):
+    x = [drawn(generator, *shape) for _ in range(3)]
+    scale, shift = drawn(generator, 2, 3, shape[1]), drawn(generator, 2, shape[1])
+    found = launches.weighted(x[0], [[a.data_ptr() for a in x], [x[0].data_ptr(), 0, x[2].data_ptr()]], scale, shift)
+    scale[1, 1] = 0
+    expected = torch.einsum("kbchw,tkc->tbchw", torch.stack(x), scale) + shift[:, None, :, None, None]
+    torch.testing.assert_close(found, expected)
+    totals, products = launches.paired(x[:2], x[1:], scale[0, :2])
+    torch.testing.assert_close(totals.float(), torch.stack([a.sum((0, 2, 3)) for a in x[:2]]), atol=1e-4, rtol=1e-4)
+    centered = [a - m.view(1, -1, 1, 1) for a, m in zip(x[1:], scale[0, :2], strict=True)]
+    expected = torch.stack([(a * b).sum((0, 2, 3)) for a, b in zip(x[:2], centered, strict=True)])
+    torch.testing.assert_close(products.float(), expected, atol=1e-4, rtol=1e-4)
+
+
+def separable(kernel: int, stride: int, dilation: int = 1, *, channels: int, layers: int, width: int = 1) -> nn.Module:
+    inner = width * channels
+    first = Separable(
+        channels, kernel, stride=stride, affine=False, dilation=dilation, out=inner if layers == 2 else channels
+    )
+    if layers == 1:
+        return first
+    return nn.Sequential(first, Separable(inner, kernel, stride=1, affine=False, out=channels))
+
+
+MAKES = {
+    "sep 3": lambda c: separable(3, 1, channels=c, layers=2),
+    "sep 5, halving": lambda c: separable(5, 2, channels=c, layers=2),
+    "dil 3": lambda c: separable(3, 1, 2, channels=c, layers=1),
+    "dil 5, halving": lambda c: separable(5, 2, 2, channels=c, layers=1),
+    "wide": lambda c: separable(3, 2, channels=c, layers=2, width=3),
+    "1x1": lambda c: separable(1, 1, channels=c, layers=2),
+}
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7, 6), (2, 16, 9, 8)], ids=str)
+@pytest.mark.parametrize("made", MAKES.values(), ids=MAKES)
+def test_chains_are_their_modules(made: Callable[[int], nn.Module], shape, generator):
+    torch.manual_seed(0)
+    ops = [made(shape[1]).to(DEVICE) for _ in range(3)]
+    twins = copy.deepcopy(ops)
+    x = drawn(generator, *shape).requires_grad_()
+    known = [links(op) for op in ops]
+    assert all(chain is not None for chain in known)
+    results = chains.convolve(x, [chain for chain in known if chain is not None])
+    y = x.detach().clone().requires_grad_()
+    expected = []
+    for twin in twins:
+        *before, last = twin if isinstance(twin, nn.Sequential) else [twin]
+        value = y
+        for part in before:
+            value = part(value)
+        expected.append(last.convolve(value))
+    weights = [drawn(generator, *each.shape) for each in expected]
+    for found in (results, expected):
+        sum((each * weight).sum() for each, weight in zip(found, weights, strict=True)).backward()
+    close = {"rtol": 2e-4, "atol": 2e-4}
+    torch.testing.assert_close(results, tuple(expected), **close)
+    torch.testing.assert_close(x.grad, y.grad, **close)
+    for op, twin in zip(ops, twins, strict=True):
+        assert all(parameter.grad is not None for parameter in op.parameters())
+        torch.testing.assert_close([p.grad for p in op.parameters()], [p.grad for p in twin.parameters()], **close)
+        if isinstance(op, nn.Sequential):  # the statistics before the last link are the chain's to update
+            torch.testing.assert_close(list(op[0].norm.buffers()), list(twin[0].norm.buffers()), **close)
+
+
+@pytest.mark.parametrize("space", [darts, nas_bench_201], ids=lambda space: space.name)
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_a_supernet_rounds_like_the_plain_one(space: SearchSpace, share: float, generator):
+    """Against double precision: values, gradients and running statistics, no farther than twice the stock kernels."""
+    torch.manual_seed(0)
+    net = Supernet(space, classes=3, channels=4, depth=3).to(DEVICE, memory_format=torch.channels_last)
+    mix = torch.rand(len(space.edges), len(space.ops), generator=generator).to(DEVICE)
+    keep = torch.rand(mix.shape, generator=generator).to(DEVICE) < share
+    net.prune_(keep)
+    x, mix = drawn(generator, 3, 3, 5, 5), mix * keep
+
+    def results(how: str, dtype: torch.dtype) -> Tensor:
+        own = copy.deepcopy(net).to(dtype)
+        own.backend = GPU() if how == "gpu" else None
+        weights = mix.to(dtype, copy=True).requires_grad_()
+        logits = own(x.to(dtype), weights)
+        (logits * torch.linspace(-1, 1, logits.numel(), device=DEVICE).view_as(logits)).sum().backward()
+        gradients = [p.grad for p in own.parameters() if p.grad is not None]
+        numbers = [logits, weights.grad, *gradients, *own.buffers()]
+        return torch.cat([part.detach().double().flatten() for part in numbers if part is not None])
+
+    exact, plain, ours = (
+        results(how, dtype)
+        for how, dtype in (("plain", torch.float64), ("plain", torch.float32), ("gpu", torch.float32))
+    )
+    assert (ours - exact).norm() <= 2 * (plain - exact).norm() + 1e-6 * exact.norm()

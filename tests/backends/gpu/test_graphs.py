@@ -1,0 +1,207 @@
+"""What a GPU is needed for is skipped without one; when a graph is captured is tested everywhere."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffnas.backends.gpu import graphs as graphs_module
+from diffnas.backends.gpu.graphs import Graphed, Passes, uses_graph
+from diffnas.engine.common import weights_fixed
+from diffnas.nets.auxiliary import Output
+from diffnas.nets.supernet import Supernet
+from diffnas.space import darts, nas_bench_201, s4
+
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU; there is none here")
+
+
+@pytest.fixture
+def net() -> Supernet:
+    return Supernet(nas_bench_201, classes=5, channels=4, depth=3)
+
+
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of all captures; what stands in for graphs runs the net as it is, in the memory that graphs have."""
+    shapes: list[tuple[int, ...]] = []
+
+    def capture(net: nn.Module, run: Callable[..., Output], x: Tensor, mix: Tensor) -> Passes:
+        shapes.append(tuple(x.shape))
+        inputs = x.detach().clone(), mix.detach().clone().requires_grad_()
+        weights = [weight for weight in net.parameters() if weight.requires_grad]
+        wanted = [inputs[1], *weights]
+        grads = [torch.zeros_like(tensor) for tensor in wanted]
+        live: list[Tensor] = []
+
+        def forward() -> None:
+            with torch.enable_grad():
+                live[:] = [output for output in run(*inputs) if output is not None]
+            for into, output in zip(outputs, live, strict=True):
+                into.copy_(output.detach())
+
+        def backward() -> None:
+            found = torch.autograd.grad(live, wanted, sent, materialize_grads=True)
+            for into, grad in zip(grads, found, strict=True):
+                into.copy_(grad)
+
+        before = [buffer.clone() for buffer in net.buffers()]
+        outputs = [output.detach().clone() for output in run(*inputs) if output is not None]
+        for buffer, value in zip(net.buffers(), before, strict=True):
+            buffer.copy_(value)
+        sent = [torch.zeros_like(output) for output in outputs]
+        return Passes(forward, backward, inputs, outputs, sent, grads, weights)
+
+    monkeypatch.setattr(graphs_module, "capture", capture)
+    return shapes
+
+
+def batch(count: int = 4) -> Tensor:
+    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(count))
+
+
+MIX = torch.full((6, 5), 0.2)
+
+
+def test_a_graph_is_captured_once_the_steps_have_settled(net, captured):
+    graphed = Graphed(net, settle=2)
+    counts = []
+    for _ in range(5):
+        graphed(batch(), MIX)
+        counts.append(len(captured))
+    assert counts == [0, 0, 1, 1, 1]
+
+
+def test_a_short_batch_runs_without_a_graph_and_costs_none(net, captured):
+    graphed = Graphed(net, settle=0)
+    for count in (4, 3, 4, 3):
+        graphed(batch(count), MIX)
+    assert captured == [(4, 3, 8, 8)]
+
+
+def test_it_is_captured_again_when_the_supernet_has_changed_and_settled(net, captured):
+    graphed = Graphed(net, settle=1)
+    for step in range(6):
+        if step == 3:
+            keep = torch.ones(6, 5, dtype=torch.bool)
+            keep[:, 3] = False
+            net.prune_(keep)
+            graphed.forget()
+        graphed(batch(), MIX)
+    assert graphed.captures == len(captured) == 2
+
+
+def test_passes_with_fixed_weights_have_a_graph_of_their_own(net, captured):
+    graphed, mix = Graphed(net, settle=0), MIX.clone().requires_grad_()
+    for _ in range(2):
+        graphed(batch(), mix)
+        with weights_fixed(net):
+            graphed(batch(), mix).logits.sum().backward()
+    assert graphed.captures == 2
+    assert all(weight.grad is None for weight in net.parameters())
+    assert mix.grad is not None
+
+
+def test_evaluation_and_passes_without_gradients_are_never_captured(net, captured):
+    graphed = Graphed(net, settle=0)
+    with torch.no_grad():
+        graphed(batch(), MIX)
+    net.eval()
+    graphed(batch(), MIX)
+    assert captured == []
+
+
+@pytest.mark.parametrize("auxiliary", [False, True], ids=["one head", "two heads"])
+@pytest.mark.parametrize("wanted", [True, False], ids=["with alpha", "weights alone"])
+def test_replays_leave_what_the_net_itself_leaves(captured, wanted: bool, auxiliary: bool):
+    results = []
+    for settle in (0, 100):
+        torch.manual_seed(0)
+        net = Supernet(darts, classes=5, channels=4, depth=3, auxiliary=auxiliary)
+        mix = torch.full((len(darts.edges), 8), 0.2).requires_grad_(wanted)
+        graphed = Graphed(net, settle=settle)
+        for sign in (1, -3):  # gradients add up, of batches that differ
+            outputs = graphed(sign * batch() + sign, mix)
+            sum(output.square().sum() for output in outputs if output is not None).backward()
+        gradients = [p.grad for p in net.parameters() if p.grad is not None]
+        results.append([*gradients, *net.buffers(), *([mix.grad] if wanted else [])])
+    assert len(captured) == 1
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_that_are_asked_for_are_not_left_in_the_weights(net, captured):
+    mix = MIX.clone().requires_grad_()
+    wanted = [mix, *net.parameters()]
+    found = []
+    for settle in (0, 100):
+        logits = Graphed(net, settle=settle)(batch(), mix, flow=True).logits
+        found.append(torch.autograd.grad(logits.square().sum(), wanted))
+    assert len(captured) == 1
+    assert all(tensor.grad is None for tensor in wanted)
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-6)
+
+
+REFUSED = {
+    "only cuda has them": (nas_bench_201, "cpu", False),
+    "choose one of the two": (nas_bench_201, "cuda", True),
+    "noise": (s4, "cuda", False),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_what_cannot_be_captured_is_refused_with_the_reason(reason: str):
+    space, device, recompute = REFUSED[reason]
+    net = Supernet(space, classes=5, channels=2, depth=3)
+    with pytest.raises(ValueError, match=reason):
+        uses_graph(True, net, torch.device(device), recompute=recompute)
+    assert not uses_graph(None, net, torch.device(device), recompute=recompute)
+
+
+def test_graphs_are_used_where_they_can_be(net):
+    assert uses_graph(None, net, torch.device("cuda"), recompute=False)
+    assert not uses_graph(False, net, torch.device("cuda"), recompute=False)
+
+
+def test_a_search_on_a_cpu_says_that_it_has_no_cuda_graphs(quick):
+    with pytest.raises(ValueError, match="only cuda has them"):
+        quick(epochs=1, cuda_graph=True)
+
+
+@NEEDS_GPU
+def test_replayed_steps_are_the_steps_of_the_supernet():
+    results = []
+    for settle in (0, 100):
+        torch.manual_seed(0)
+        net = Supernet(nas_bench_201, classes=5, channels=4, depth=3).cuda()
+        graphed = Graphed(net, settle=settle)
+        optimizer = torch.optim.SGD(net.parameters(), 0.01)
+        mix = MIX.cuda().requires_grad_()
+        for _ in range(4):
+            graphed(batch().cuda(), mix).logits.square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        results.append([*net.parameters(), *net.buffers(), mix.grad])
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
+@NEEDS_GPU
+def test_a_pruned_search_is_the_same_with_and_without_graphs(quick):
+    alike = {"epochs": 3, "device": "cuda", "backend": "plain", "tf32": False}
+    usual, replayed = (quick("sparse", cuda_graph=graph, **alike) for graph in (False, True))
+    for one, other in zip(usual.trace, replayed.trace, strict=True):
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-2)
+
+
+# One level with pruning; two, with passes for alpha alone; gradients of weights that are asked for.
+@pytest.mark.parametrize("method", ["sparse", "darts", "darts-2nd"])
+def test_a_search_by_graphs_is_the_same_search(quick, captured, monkeypatch: pytest.MonkeyPatch, method: str):
+    usual = quick(method, epochs=4, precision="64-true")
+    for module in ("search", "course"):
+        monkeypatch.setattr(f"diffnas.engine.{module}.uses_graph", lambda *_, **__: True)
+    replayed = quick(method, epochs=4, precision="64-true")
+    assert len(captured) >= (2 if method == "darts" else 1)
+    assert replayed.genotype == usual.genotype
+    for one, other in zip(usual.trace, replayed.trace, strict=True):
+        assert other["keep"] == one["keep"]
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-9)
+        torch.testing.assert_close(torch.tensor(other["alpha"]), torch.tensor(one["alpha"]))

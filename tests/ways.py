@@ -1,0 +1,43 @@
+"""The ways in which tests compute a net: plain, and by backends that must agree with it."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import sums_reference
+import torch
+from torch import Tensor, nn
+
+from diffnas.backends.choose import choose
+from diffnas.backends.node_by_node import NodeByNode, in_pytorch
+from diffnas.backends.schedule import schedule, why_unknown
+from diffnas.nets.backend import Backend
+from diffnas.nets.supernet import MixedCell
+
+
+class InPyTorch:
+    """Node by node, as the kernels compute a cell, but each step in PyTorch: for every dtype, on every device."""
+
+    name = "torch"
+
+    def why_not(self, x: Tensor) -> str | None:
+        return "autocast mixes precisions" if torch.is_autocast_enabled(x.device.type) else None
+
+    def compile(self, cell: MixedCell) -> NodeByNode:
+        return NodeByNode(cell, in_pytorch(sums_reference))
+
+    def why_slower(self, cell: MixedCell) -> str | None:
+        return why_unknown(cell, schedule(cell))
+
+    def computing(self, threads: int) -> Any:
+        return nullcontext()
+
+    def apply(self, op: nn.Module, x: Tensor) -> Tensor:
+        return op(x)
+
+
+def backend(way: str, dtype: torch.dtype = torch.float32) -> Backend | None:
+    """None for "plain"; for "fast" the kernels in float32 on a CPU, and PyTorch node by node in other precision."""
+    if way == "plain":
+        return None
+    chosen = choose("auto", torch.device("cpu"), "32-true").backend if dtype == torch.float32 else None
+    return chosen or InPyTorch()
