@@ -3,8 +3,5 @@
 from importlib.util import find_spec
 
 # Triton comes with PyTorch for CUDA.
-collect_ignore_glob = (
-    []
-    if find_spec("triton")
-    else [f"src/diffnas/backends/gpu/{name}.py" for name in ("backend", "chains", "kernels", "launches")]
-)
+NEED_TRITON = ("backend", "chains", "kernels", "launches")
+collect_ignore_glob = [] if find_spec("triton") else [f"src/diffnas/backends/gpu/{name}.py" for name in NEED_TRITON]
