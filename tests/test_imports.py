@@ -15,7 +15,9 @@ ROOT = Path(diffnas.__file__).parent
 # From the ground up; a module may import from its own layer and from those below.
 LAYERS = (
     ("convolutions",),
-    ("space", "lookup", "parallel", "sources"),
+    ("lookup", "parallel", "sources"),
+    ("skeleton",),
+    ("space",),
     ("genotype",),
     ("components", "data"),
     ("nets",),
@@ -99,6 +101,18 @@ def test_only_the_methods_file_compares_a_method_with_a_name():
                 text = [part for part in node.comparators if isinstance(part, ast.Constant)]
                 texts = [part for part in text if isinstance(part.value, str)]
                 assert not (word == "method" and texts), f"{path} branches on a method's name"
+
+
+def test_only_the_text_forms_of_genotypes_compare_a_skeleton_with_a_name():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare) and path.parent.name != "genotype":
+                parts = list(ast.walk(node))
+                named = {part.id for part in parts if isinstance(part, ast.Name)} & {"NAS_BENCH_201", "DARTS"}
+                texts = {part.value for part in parts if isinstance(part, ast.Constant)} & {"nas-bench-201", "darts"}
+                assert not named | texts, (
+                    f"{path}:{node.lineno} asks which skeleton it is; ask the skeleton what it does"
+                )
 
 
 WATCH = """

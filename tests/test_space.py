@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from diffnas.skeleton import DARTS
 from diffnas.space import (
     DARTS_OPS,
     NAS_BENCH_201_OPS,
@@ -13,8 +14,6 @@ from diffnas.space import (
     darts,
     dense_cell,
     nas_bench_201,
-    normal_cells,
-    places,
     s1,
     without,
 )
@@ -114,7 +113,7 @@ def test_without_refuses_to_leave_an_edge_empty():
     ("depth", "reductions"), [(8, {2, 5}), (20, {6, 13}), (14, {4, 9}), (5, {1, 3}), (11, {3, 7}), (17, {5, 11})]
 )
 def test_reductions_stand_at_a_third_and_two_thirds(depth, reductions):
-    net = places("darts", depth)
+    net = DARTS.places(depth)
     assert len(net) == depth
     assert {index for index, place in enumerate(net) if place.reduces} == reductions
     assert all(place.kind == ("reduce" if place.reduces else "normal") for place in net)
@@ -132,7 +131,7 @@ def test_places_uses_the_depth_of_the_space_unless_told():
 
 def test_a_net_too_shallow_to_reduce_twice_is_refused():
     with pytest.raises(ValueError, match="at least 3 cells"):
-        places("darts", 2)
+        DARTS.places(2)
 
 
 def test_dense_cell_takes_operations_for_each_edge_in_turn():
@@ -177,7 +176,7 @@ def test_a_graph_that_cannot_be_is_refused(changes, message):
         ({"ops": ("skip_connect", "sep_conv_3x3", "skip_connect")}, "ops must list each of"),
         ({"cells": {"normal": CELL}}, r"takes cells of the kinds \['normal', 'reduce'\]"),
         ({"skeleton": "nas-bench-201"}, r"takes cells of the kinds \['normal'\]"),
-        ({"skeleton": "nas-bench-201", "cells": {"normal": CELL}}, "one input, and their last node"),
+        ({"skeleton": "nas-bench-201", "cells": {"normal": CELL}}, "one input, and its last node"),
     ],
 )
 def test_a_space_that_no_net_can_be_built_from_is_refused(changes, message):
@@ -193,7 +192,7 @@ def test_a_space_that_no_net_can_be_built_from_is_refused(changes, message):
 def test_cells_apart_have_rows_of_their_own_at_every_place(name: str, depth: int):
     whole = SPACES[name]
     space = apart(whole, depth)
-    kinds = [place.kind for place in places(whole.skeleton, depth)]
+    kinds = [place.kind for place in whole.places(depth)]
     assert list(space.cells) == [f"cell{index}" for index, kind in enumerate(kinds) if kind is not None]
     assert space.edges == tuple(
         (f"cell{index}", edge) for index, kind in enumerate(kinds) if kind for edge in whole.cells[kind].edges
@@ -212,6 +211,6 @@ def test_a_space_whose_cells_are_apart_has_one_depth():
 
 
 def test_the_cells_that_keep_the_resolution_are_found_by_their_places():
-    assert normal_cells("darts", list(apart(darts, 5).cells)) == ["cell0", "cell2", "cell4"]
-    assert normal_cells("nas-bench-201", list(apart(nas_bench_201, 5).cells)) == ["cell0", "cell2", "cell4"]
-    assert normal_cells("darts", ["reduce", "normal"]) == ["normal"]
+    assert apart(darts, 5).normal_cells == ["cell0", "cell2", "cell4"]
+    assert apart(nas_bench_201, 5).normal_cells == ["cell0", "cell2", "cell4"]
+    assert DARTS.normal_cells(["reduce", "normal"]) == ["normal"]

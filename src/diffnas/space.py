@@ -14,8 +14,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from diffnas.convolutions import CONVOLUTIONS, DARTS_LIKE, DEPTH_RESTRICTED, Convolution
-
-Skeleton = Literal["darts", "nas-bench-201"]
+from diffnas.skeleton import DARTS, NAS_BENCH_201, Place, skeleton_of
 
 # What builds a user's own operation: (channels, stride, affine) -> torch.nn.Module.
 OpFactory = Callable[[int, int, bool], Any]
@@ -122,16 +121,6 @@ def dense_cell(
     )
 
 
-class Place(NamedTuple):
-    """A cell's place in the net: its kind, and whether it halves the resolution and doubles the channels.
-
-    ``kind`` is None where the net has a fixed residual block instead of a searched cell.
-    """
-
-    kind: str | None
-    reduces: bool
-
-
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
     """Kinds of cell, the operations in play, and the skeleton they are stacked in.
@@ -141,9 +130,9 @@ class SearchSpace:
         cells: the kinds of cell, by name; their order is the order of the rows of alpha. Or, for every place in the
             net, a cell of its own (``own_cells``): then ``depth`` is fixed.
         ops: all operations, in the order of the columns of alpha.
-        skeleton: "darts" (stem, cells that read the two cells before them, the third and two thirds of the
-            way reduction cells of kind "reduce") or "nas-bench-201" (cells that keep the channels, fixed
-            residual blocks for the reductions, batch norm and ReLU before the head).
+        skeleton: the name of what the cells are stacked in (:mod:`diffnas.skeleton`): "darts" (cells that read the two
+            cells before them; at a third and at two thirds of the depth, reduction cells of kind "reduce") or
+            "nas-bench-201" (cells that keep the channels, fixed residual blocks for the reductions).
         channels: channels of the first cells in the supernet, unless a search says otherwise.
         depth: number of cells of the supernet, residual blocks included, unless a search says otherwise.
         in_degree: how many inputs a node of the final cell has by the space's own rule (2 in DARTS); None where
@@ -158,7 +147,7 @@ class SearchSpace:
     name: str
     cells: Mapping[str, CellGraph]
     ops: tuple[str, ...]
-    skeleton: Skeleton = "darts"
+    skeleton: str = DARTS.name
     channels: int = 16
     depth: int = 8
     in_degree: int | None = None
@@ -170,10 +159,10 @@ class SearchSpace:
             raise ValueError(f"space {self.name!r} has no cells.")
         if len(set(self.ops)) != len(self.ops) or offered != set(self.ops):
             raise ValueError(f"space {self.name!r}: ops must list each of {sorted(offered)} once, got {self.ops}.")
-        own_depth(self.skeleton, list(self.cells))
-        standard = [cell.inputs == 1 and cell.output == (cell.nodes - 1,) for cell in self.cells.values()]
-        if self.skeleton == "nas-bench-201" and not all(standard):
-            raise ValueError("cells of the 'nas-bench-201' skeleton have one input, and their last node as output.")
+        skeleton = skeleton_of(self.skeleton)
+        skeleton.own_depth(list(self.cells))
+        for cell in self.cells.values():
+            skeleton.check_cell(cell.inputs, cell.nodes, cell.output)
         if bad := [op for op in self.ops if not _NAME.fullmatch(op)]:
             raise ValueError(f"operation {bad[0]!r}: a name is made of letters, digits, '_', '.' and '-'.")
 
@@ -202,62 +191,17 @@ class SearchSpace:
 
     def places(self, depth: int | None = None) -> tuple[Place, ...]:
         """The kind of every cell of a net of ``depth`` cells."""
-        return places(self.skeleton, self.depth if depth is None else depth)
+        return skeleton_of(self.skeleton).places(self.depth if depth is None else depth)
 
+    @property
+    def own_depth(self) -> int | None:
+        """The depth of the net in which each of its cells has its one place; None if its kinds of cell repeat."""
+        return skeleton_of(self.skeleton).own_depth(list(self.cells))
 
-def places(skeleton: Skeleton, depth: int) -> tuple[Place, ...]:
-    """The kind of every cell of a net of ``depth`` cells: reductions stand at a third and at two thirds.
-
-    DARTS (Liu et al., 2019), section 3.1; with 17 cells this is the skeleton of NAS-Bench-201
-    (Dong & Yang, 2020), five cells a stage, its residual blocks at 5 and 11.
-
-    >>> [place.reduces for place in places("darts", 5)]
-    [False, True, False, True, False]
-    """
-    if depth < 3:
-        raise ValueError(f"a net needs at least 3 cells, so that it can reduce twice; got {depth}.")
-    reductions = {depth // 3, 2 * depth // 3}
-    reduction = "reduce" if skeleton == "darts" else None
-    return tuple(Place(reduction if i in reductions else "normal", i in reductions) for i in range(depth))
-
-
-KINDS: Mapping[Skeleton, tuple[str, ...]] = {"darts": ("normal", "reduce"), "nas-bench-201": ("normal",)}
-
-
-def own_cells(skeleton: Skeleton, depth: int) -> dict[str, Place]:
-    """The names of cells that are each of a kind of their own, in a net of ``depth`` cells, and their places.
-
-    >>> list(own_cells("darts", 3)), list(own_cells("nas-bench-201", 5))
-    (['cell0', 'cell1', 'cell2'], ['cell0', 'cell2', 'cell4'])
-    """
-    return {f"cell{i}": place for i, place in enumerate(places(skeleton, depth)) if place.kind is not None}
-
-
-def own_depth(skeleton: Skeleton, names: Sequence[str]) -> int | None:
-    """The depth of the net in which each of these cells has its one place; None if they are the skeleton's kinds.
-
-    Raises:
-        ValueError: if they are neither.
-    """
-    if set(names) == set(KINDS[skeleton]):
-        return None
-    depth = len(names) + (2 if skeleton == "nas-bench-201" else 0)
-    if depth < 3 or list(names) != list(own_cells(skeleton, depth)):
-        raise ValueError(
-            f"the {skeleton!r} skeleton takes cells of the kinds {sorted(KINDS[skeleton])}, or cell0, cell1, ... for "
-            f"each of its places; got {sorted(names)}."
-        )
-    return depth
-
-
-def normal_cells(skeleton: Skeleton, names: Sequence[str]) -> list[str]:
-    """Those cells, of a space or a genotype, that keep the resolution.
-
-    >>> normal_cells("darts", ["normal", "reduce"]), normal_cells("darts", ["cell0", "cell1", "cell2"])
-    (['normal'], ['cell0'])
-    """
-    depth = own_depth(skeleton, names)
-    return ["normal"] if depth is None else [n for n, place in own_cells(skeleton, depth).items() if not place.reduces]
+    @property
+    def normal_cells(self) -> list[str]:
+        """The names of the cells that keep the resolution."""
+        return skeleton_of(self.skeleton).normal_cells(list(self.cells))
 
 
 def apart(space: SearchSpace, depth: int | None = None) -> SearchSpace:
@@ -270,14 +214,14 @@ def apart(space: SearchSpace, depth: int | None = None) -> SearchSpace:
     (['cell0', 'cell1', 'cell2', 'cell3', 'cell4'], 70, 5)
     """
     depth = space.depth if depth is None else depth
-    fixed = own_depth(space.skeleton, list(space.cells))
+    fixed = space.own_depth
     if fixed is not None:
         if fixed != depth:
             raise ValueError(f"space {space.name!r} has a cell of its own for each of {fixed} places, not of {depth}.")
         return space
     cells = {
         name: space.cells[place.kind]
-        for name, place in own_cells(space.skeleton, depth).items()
+        for name, place in skeleton_of(space.skeleton).own_cells(depth).items()
         if place.kind is not None
     }
     return replace(space, cells=cells, depth=depth)
@@ -338,7 +282,7 @@ nas_bench_201 = SearchSpace(
     name="nas-bench-201",
     cells={"normal": dense_cell(inputs=1, nodes=3, ops=NAS_BENCH_201_OPS, output="last")},
     ops=NAS_BENCH_201_OPS,
-    skeleton="nas-bench-201",
+    skeleton=NAS_BENCH_201.name,
     depth=17,
 )
 """The NAS-Bench-201 space (Dong & Yang, 2020): one kind of cell, 6 edges, 5 operations, 15,625 cells."""

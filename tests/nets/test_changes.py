@@ -14,6 +14,7 @@ from diffnas.nets.ops import DroppedSkip, FactorizedReduce, drop_skips
 from diffnas.nets.partial_channels import shuffled
 from diffnas.nets.skeleton import plan
 from diffnas.nets.supernet import MixedCell, Supernet
+from diffnas.skeleton import DARTS
 from diffnas.space import NAS_BENCH_201_OPS, darts, dense_cell, nas_bench_201
 
 START = Moment(epoch=0, step=0, epochs=1, steps=1)
@@ -43,7 +44,7 @@ def cell(changes: Changes, *, reduces: bool) -> tuple[MixedCell, Tensor, list[Te
     """A cell of the DARTS space, its weights, what its input nodes hold, and its output."""
     torch.manual_seed(0)
     widths = {"normal": 4, "reduce": 4}
-    planned = plan("darts", widths, 8, 3)[1 if reduces else 0]
+    planned = plan(DARTS, widths, 8, 3)[1 if reduces else 0]
     graph = darts.cells[planned.kind]
     made = MixedCell(darts, graph, planned, changes).double()
     columns = len(darts.ops) + (changes.auxiliary is not None) + (changes.share > 1)

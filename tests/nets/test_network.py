@@ -10,6 +10,7 @@ from diffnas.nets.auxiliary import AuxiliaryHead
 from diffnas.nets.network import Network, NetworkCell, parameters_of
 from diffnas.nets.ops import FactorizedReduce, count_macs
 from diffnas.nets.skeleton import head
+from diffnas.skeleton import DARTS
 
 # Parameters without the auxiliary head: CIFAR-10 and CIFAR-100 at 36 channels and 20 cells, ImageNet at 48 and 14.
 SIZES = {
@@ -89,7 +90,7 @@ def pictures(*shape):
 def test_published_cells_have_the_published_number_of_parameters(name):
     cifar = on_meta(published(name), classes=10)
     found = [parameters_of(cifar)]
-    cifar.head = head("darts", cifar.head[-1].in_features, 100)
+    cifar.head = head(DARTS, cifar.head[-1].in_features, 100)
     found += [parameters_of(cifar), parameters_of(on_meta(published(name), classes=1000, stem="imagenet"))]
     assert tuple(found) == SIZES[name]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from diffnas import tables
+from diffnas.genotype import is_nas_bench_201
 from diffnas.report.compare import Benchmark, Found, Group, grouped, read_found
 
 
@@ -45,7 +46,7 @@ def _runs(place: Path) -> list[Path]:
 
 
 def _looked_up(run: Found, table: tables.Table, column: str | None) -> Found:
-    if run.genotype.skeleton != "nas-bench-201":
+    if not is_nas_bench_201(run.genotype):
         return run
     entry = table.lookup(run.genotype, column)
     return replace(run, benchmark=Benchmark(entry.accuracy, entry.rank, entry.column))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffnas.genotype import Cell, Connection, Genotype
-from diffnas.space import CellGraph, Edge, SearchSpace, normal_cells
+from diffnas.space import CellGraph, Edge, SearchSpace
 
 Discretize = Callable[[Tensor, Tensor, SearchSpace], Genotype]
 
@@ -93,7 +93,7 @@ def few_skips(scores: Tensor, keep: Tensor, space: SearchSpace, *, most: int = 2
     scores, skip = scores.detach().clone(), space.column("skip_connect")
     while True:
         found = strongest_inputs(scores, keep, space)
-        cells = [_skips(found, kind, space) for kind in normal_cells(space.skeleton, list(space.cells))]
+        cells = [_skips(found, kind, space) for kind in space.normal_cells]
         rows = [row for cell in cells if len(cell) > most for row in cell if scores[row, skip] > 0]
         if not rows:
             return found

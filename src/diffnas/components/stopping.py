@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from diffnas.space import WEIGHTLESS_OPS, SearchSpace, normal_cells
+from diffnas.skeleton import skeleton_of
+from diffnas.space import WEIGHTLESS_OPS, SearchSpace
 
 # The trace so far, one mapping an epoch, as the run folder keeps it.
 History = Sequence[Mapping[str, Any]]
@@ -94,7 +95,9 @@ def skip_count(history: History, space: SearchSpace, *, count: int = 2) -> str |
 def count_skips(line: Mapping[str, Any]) -> int:
     """How many connections of the normal cell are skips, in a line of the trace; of several, in that with most."""
     genotype: Mapping[str, Any] = line["genotype"]
-    cells = [genotype["cells"][name] for name in normal_cells(genotype["skeleton"], list(genotype["cells"]))]
+    cells = [
+        genotype["cells"][name] for name in skeleton_of(genotype["skeleton"]).normal_cells(list(genotype["cells"]))
+    ]
     counts: list[int] = [
         [connection["op"] for connection in cell["connections"]].count("skip_connect") for cell in cells
     ]
@@ -130,7 +133,7 @@ def stable_ranks(
 
 def _rankings(line: Mapping[str, Any], space: SearchSpace, ranks: str) -> list[tuple[int, ...]]:
     """For each edge of the normal cells with something to rank, its kept columns that learn, the strongest first."""
-    normal = normal_cells(space.skeleton, list(space.cells))
+    normal = space.normal_cells
     learning = [column for column, op in enumerate(space.ops) if op not in WEIGHTLESS_OPS]
     found = []
     for (kind, _), offered, alpha, keep in zip(space.edges, space.offered, line["alpha"], line["keep"], strict=True):

@@ -21,7 +21,7 @@ from diffnas.lookup import lookup
 from diffnas.nets.network import published_shape
 from diffnas.nets.skeleton import CellPlan, StemKind, plan, stem_channels
 from diffnas.nets.trained import WEIGHTS, Trained
-from diffnas.space import Skeleton
+from diffnas.skeleton import Skeleton, skeleton_of
 
 _WIDTH = 120  # of a line
 
@@ -87,11 +87,11 @@ def source(trained: Trained) -> str:
     """
     from jinja2 import Environment, StrictUndefined
 
-    genotype, skeleton, stem = trained.genotype, trained.genotype.skeleton, trained.built["stem"]
-    usual_channels, usual_depth = published_shape(skeleton, stem)
+    genotype, stem = trained.genotype, trained.built["stem"]
+    skeleton = skeleton_of(genotype.skeleton)
+    usual_channels, usual_depth = published_shape(skeleton.name, stem)
     channels, depth = trained.built["channels"] or usual_channels, trained.built["depth"] or usual_depth
-    on_darts = skeleton == "darts"
-    widths = {kind: len(cell.joined if on_darts else cell.output) for kind, cell in genotype.cells.items()}
+    widths = {kind: len(_output(cell, skeleton)) for kind, cell in genotype.cells.items()}
     plans = plan(skeleton, widths, channels, depth, stem)
     kinds = {place.kind: place.reduces for place in plans if place.kind is not None}
     parts: dict[str, Any] = {
@@ -122,9 +122,8 @@ def source(trained: Trained) -> str:
 
 def _cell(kind: str, cell: Cell, reduces: bool, skeleton: Skeleton) -> dict[str, Any]:
     """What the template needs to write the class of a kind of cell."""
-    on_darts = skeleton == "darts"
-    connections = cell.effective if on_darts else cell.connections
-    output = cell.joined if on_darts else cell.output
+    connections = cell.effective if skeleton.drops_dead_nodes else cell.connections
+    output, alone = _output(cell, skeleton), skeleton.single_path
     ops = [
         f"{_operation(op, 2 if reduces and source < cell.inputs else 1)},  # node {source} -> node {target}"
         for op, source, target in connections
@@ -133,7 +132,9 @@ def _cell(kind: str, cell: Cell, reduces: bool, skeleton: Skeleton) -> dict[str,
     for index, (_, source, target) in enumerate(connections):
         terms.setdefault(target, []).append(f"self.ops[{index}](node{source})")
     read = _read(connections, output)
-    steps = [f"node{node} = {_prepared(node, cell.inputs)}" for node in range(cell.inputs) if node in read and on_darts]
+    steps = [
+        f"node{node} = {_prepared(node, cell.inputs)}" for node in range(cell.inputs) if node in read and not alone
+    ]
     for node in range(cell.inputs, cell.nodes):
         if node in read:
             steps += _sum(f"node{node}", terms.get(node, ["torch.zeros_like(node0)"]))
@@ -144,10 +145,10 @@ def _cell(kind: str, cell: Cell, reduces: bool, skeleton: Skeleton) -> dict[str,
     return {
         "name": _class(kind),
         "kind": kind,
-        "signature": f"{before}, channels: int{halves}" if on_darts else "channels: int",
-        "preprocess": _preprocess(cell.inputs) if on_darts else [],
+        "signature": "channels: int" if alone else f"{before}, channels: int{halves}",
+        "preprocess": [] if alone else _preprocess(cell.inputs),
         "ops": ops,
-        "inputs": "older: Tensor, newer: Tensor" if on_darts else "node0: Tensor",
+        "inputs": "node0: Tensor" if alone else "older: Tensor, newer: Tensor",
         "steps": steps,
     }
 
@@ -195,10 +196,14 @@ def _sum(name: str, terms: Sequence[str]) -> list[str]:
     return [f"{name} = (", f"    {terms[0]}", *(f"    + {term}" for term in terms[1:]), ")"]
 
 
+def _output(cell: Cell, skeleton: Skeleton) -> tuple[int, ...]:
+    return cell.joined if skeleton.drops_dead_nodes else cell.output
+
+
 def _place(place: CellPlan, genotype: Genotype, skeleton: Skeleton) -> str:
     if place.kind is None:
         return f"ResidualBlock({place.previous}, {place.channels})"
-    if skeleton != "darts":
+    if skeleton.single_path:
         return f"{_class(place.kind)}({place.channels})"
     if genotype.cells[place.kind].inputs == 1:
         return f"{_class(place.kind)}({place.previous}, {place.channels})"
@@ -218,13 +223,13 @@ def _stem(stem: StemKind, before: int, out: int) -> dict[str, list[str]]:
 
 
 def _head(skeleton: Skeleton, channels: int, classes: int) -> list[str]:
-    first = [] if skeleton == "darts" else [f"nn.BatchNorm2d({channels})", "nn.ReLU()"]
+    first = [f"nn.BatchNorm2d({channels})", "nn.ReLU()"] if skeleton.normed_head else []
     return [*first, "nn.AdaptiveAvgPool2d(1)", "nn.Flatten()", f"nn.Linear({channels}, {classes})"]
 
 
 def _steps(skeleton: Skeleton, stem: StemKind) -> list[str]:
     """From the normalized pictures to what the head takes, both called ``x``."""
-    if skeleton != "darts":
+    if skeleton.single_path:
         return ['x = self.stem["first"](x)', "for cell in self.cells:", "    x = cell(x)"]
     second = 'self.stem["second"](older)' if stem == "imagenet" else "older"
     return [

@@ -26,6 +26,7 @@ from diffnas.engine.seeds import epoch_order
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
 from diffnas.nets.skeleton import plan
+from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 
 # The pictures in the two steps that are watched.
@@ -282,7 +283,7 @@ def _bound(data: DataSet, space: SearchSpace, settings: SearchSettings) -> int:
     """More bytes than a step holds, from sizes alone: a dozen maps for every operation."""
     widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
     cells = plan(
-        space.skeleton,
+        skeleton_of(space.skeleton),
         widths,
         space.channels if settings.channels is None else settings.channels,
         space.depth if settings.depth is None else settings.depth,

@@ -37,6 +37,7 @@ from diffnas.nets.auxiliary import Output
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.trained import Trained
+from diffnas.skeleton import skeleton_of
 from diffnas.space import OpFactory
 
 RESULT = "result.json"
@@ -178,7 +179,7 @@ def begin(
         channels=settings.channels,
         depth=settings.depth,
         stem=settings.stem,
-        auxiliary=settings.auxiliary > 0 and genotype.skeleton == "darts",
+        auxiliary=settings.auxiliary > 0 and skeleton_of(genotype.skeleton).auxiliary,
         factories=factories,
         recompute=settings.recompute,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -12,7 +12,7 @@ from diffnas.data import DataSet
 from diffnas.engine.common import describe_data
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
-from diffnas.space import SearchSpace, apart, own_depth
+from diffnas.space import SearchSpace, apart
 
 
 def laid_out(space: SearchSpace, settings: SearchSettings) -> SearchSpace:
@@ -21,7 +21,7 @@ def laid_out(space: SearchSpace, settings: SearchSettings) -> SearchSpace:
     Raises:
         ValueError: if it has such cells already, for a net of another depth than is wanted.
     """
-    own = own_depth(space.skeleton, list(space.cells)) is not None
+    own = space.own_depth is not None
     return apart(space, settings.depth) if own or settings.alpha_per == "cell" else space
 
 
@@ -69,7 +69,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     if len(data.train) < 2 * held_back:
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
     deeper = any(stage.deeper != 1 for stage in method.stages(space, settings.epochs))
-    if deeper and own_depth(space.skeleton, list(space.cells)) is not None:
+    if deeper and space.own_depth is not None:
         raise ValueError(
             f"in space {space.name!r} every place in the net has a cell of its own, and supernets of later stages "
             "have other places. Take --set alpha_per=kind, or --stages one."

@@ -2,7 +2,7 @@
 
 from diffnas.genotype.file import load, read, save
 from diffnas.genotype.json_form import from_json, to_json
-from diffnas.genotype.nas_bench_201 import canonical, to_nas_bench_201
+from diffnas.genotype.nas_bench_201 import canonical, is_nas_bench_201, to_nas_bench_201
 from diffnas.genotype.published import PUBLISHED, Published, published
 from diffnas.genotype.record import Cell, Connection, Genotype
 from diffnas.genotype.text import parse, to_text
@@ -15,6 +15,7 @@ __all__ = [
     "Published",
     "canonical",
     "from_json",
+    "is_nas_bench_201",
     "load",
     "parse",
     "published",

@@ -6,6 +6,7 @@ import re
 from itertools import groupby
 
 from diffnas.genotype.record import OP_NAME, Cell, Connection, Genotype
+from diffnas.skeleton import NAS_BENCH_201
 
 
 def parse_nas_bench_201(text: str) -> Genotype:
@@ -30,7 +31,7 @@ def parse_nas_bench_201(text: str) -> Genotype:
                 connections.append(Connection(match[1], int(match[2]), target))
     ordered = tuple(sorted(connections, key=lambda c: (c.target, c.source)))
     cell = Cell(inputs=1, nodes=len(parts) + 1, connections=ordered, output=(len(parts),))
-    return Genotype(skeleton="nas-bench-201", cells={"normal": cell})
+    return Genotype(skeleton=NAS_BENCH_201.name, cells={"normal": cell})
 
 
 def to_nas_bench_201(genotype: Genotype) -> str:
@@ -77,8 +78,13 @@ def _term(value: str, op: str) -> str:
     return value if op == "skip_connect" else f"({value})@{op}"
 
 
+def is_nas_bench_201(genotype: Genotype) -> bool:
+    """Whether a genotype belongs in the skeleton of NAS-Bench-201, so that the benchmark may know it."""
+    return genotype.skeleton == NAS_BENCH_201.name
+
+
 def _ops_between(genotype: Genotype) -> dict[tuple[int, int], list[str]]:
-    if genotype.skeleton != "nas-bench-201":
+    if not is_nas_bench_201(genotype):
         raise ValueError(f"expected a 'nas-bench-201' genotype, got one of the {genotype.skeleton!r} skeleton.")
     if genotype.depth is not None:
         raise ValueError("an architecture string holds one cell; this genotype has one for each place in the net.")

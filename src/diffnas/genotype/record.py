@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from diffnas.space import KINDS, WEIGHTLESS_OPS, Skeleton, normal_cells, own_depth
+from diffnas.skeleton import skeleton_of
+from diffnas.space import WEIGHTLESS_OPS
 
 OP_NAME = r"[^\s|~+'\"\\]+"  # what the text forms can hold
 NODE_LIMIT = 1000  # so that a text cannot ask for a range of a billion nodes
@@ -152,26 +153,24 @@ class Genotype:
         ValueError: if the kinds of cell are not those of the skeleton.
     """
 
-    skeleton: Skeleton
+    skeleton: str
     cells: Mapping[str, Cell]
 
     def __post_init__(self) -> None:
-        if self.skeleton not in KINDS:
-            raise ValueError(f"unknown skeleton {self.skeleton!r}. Known: {', '.join(KINDS)}.")
-        own_depth(self.skeleton, list(self.cells))
+        skeleton = skeleton_of(self.skeleton)
+        skeleton.own_depth(list(self.cells))
         for cell in self.cells.values():
-            if self.skeleton == "nas-bench-201" and (cell.inputs != 1 or cell.output != (cell.nodes - 1,)):
-                raise ValueError("a 'nas-bench-201' cell has one input, and its last node alone is its output.")
+            skeleton.check_cell(cell.inputs, cell.nodes, cell.output)
 
     @property
     def depth(self) -> int | None:
         """The only depth of its network, where each cell has its place; None if cells of a kind are repeated."""
-        return own_depth(self.skeleton, list(self.cells))
+        return skeleton_of(self.skeleton).own_depth(list(self.cells))
 
     @property
     def normal_cells(self) -> dict[str, Cell]:
         """The cells that keep the resolution, by name."""
-        return {name: self.cells[name] for name in normal_cells(self.skeleton, list(self.cells))}
+        return {name: self.cells[name] for name in skeleton_of(self.skeleton).normal_cells(list(self.cells))}
 
     def problems(self) -> tuple[str, ...]:
         """What is degenerate about the cells, a sentence each; empty for sound cells.

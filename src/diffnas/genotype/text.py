@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 
 from diffnas.genotype.json_form import from_json, to_json
-from diffnas.genotype.nas_bench_201 import parse_nas_bench_201, to_nas_bench_201
+from diffnas.genotype.nas_bench_201 import is_nas_bench_201, parse_nas_bench_201, to_nas_bench_201
 from diffnas.genotype.record import NODE_LIMIT, Cell, Connection, Genotype
+from diffnas.skeleton import DARTS
 
 _LENGTH_LIMIT = 100_000  # Python's own parser may crash on longer nonsense
 
@@ -47,7 +48,7 @@ def to_text(genotype: Genotype) -> str:
     Pairs where every node has two connections, triples otherwise, a NAS-Bench-201 string for its skeleton;
     JSON for the few cells that none of them can hold (one input in the DARTS skeleton, say).
     """
-    if genotype.skeleton == "nas-bench-201":
+    if is_nas_bench_201(genotype):
         if genotype.depth is not None:
             return to_json(genotype)
         text = to_nas_bench_201(genotype)
@@ -69,7 +70,7 @@ def _parse_darts(text: str) -> Genotype:
     try:
         fields = _call_fields(tree)
         return Genotype(
-            skeleton="darts",
+            skeleton=DARTS.name,
             cells={
                 kind: _darts_cell(listed, fields[f"{kind}_concat"])
                 for kind, listed in fields.items()

@@ -9,6 +9,7 @@ import torch
 from diffnas.nets import ops
 from diffnas.nets.ops import count_macs
 from diffnas.nets.skeleton import Stem, StemKind, plan
+from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 
 
@@ -47,7 +48,7 @@ def operation_macs(
 
     total = [[0] * len(space.ops) for _ in space.edges]
     size = _after_stem(space, picture, channels, stem)
-    for cell in plan(space.skeleton, widths, channels, space.depth if depth is None else depth, stem):
+    for cell in plan(skeleton_of(space.skeleton), widths, channels, space.depth if depth is None else depth, stem):
         smaller = tuple(-(-length // 2) for length in size)
         inner = (smaller[0], smaller[1]) if cell.reduces else size
         if cell.kind is not None:
@@ -65,6 +66,6 @@ def operation_macs(
 def _after_stem(space: SearchSpace, picture: tuple[int, int, int], channels: int, stem: StemKind) -> tuple[int, int]:
     """Height and width of the newer input of the first cell."""
     with torch.device("meta"):
-        first = Stem(space.skeleton, stem, picture[0], channels).eval()
+        first = Stem(skeleton_of(space.skeleton), stem, picture[0], channels).eval()
         height, width = first(torch.zeros(1, *picture))[1].shape[2:]
     return height, width

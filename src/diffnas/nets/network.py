@@ -14,35 +14,32 @@ from diffnas.nets.backend import Backend, applied, usable
 from diffnas.nets.ops import build
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
-from diffnas.space import OpFactory, Skeleton
+from diffnas.skeleton import Skeleton, skeleton_of
+from diffnas.space import OpFactory
 
 
-def published_shape(skeleton: Skeleton, stem: StemKind = "cifar") -> tuple[int, int]:
+def published_shape(skeleton: str, stem: StemKind = "cifar") -> tuple[int, int]:
     """Channels and depth that published numbers stand for (DARTS, Liu et al., 2019; NAS-Bench-201).
 
     >>> published_shape("darts"), published_shape("darts", "imagenet"), published_shape("nas-bench-201")
     ((36, 20), (48, 14), (16, 17))
     """
-    if skeleton == "nas-bench-201":
-        return 16, 17
-    return (48, 14) if stem == "imagenet" else (36, 20)
+    published = skeleton_of(skeleton).published
+    return published.get(stem, published["cifar"])
 
 
 class NetworkCell(nn.Module):
     """A cell of a genotype: every node sums its connections, the output joins nodes along channels.
 
-    On the "darts" skeleton connections from nodes that nothing feeds are left out, and such nodes from the output
-    (FairDARTS, Chu et al., 2020). In NAS-Bench-201 (Dong & Yang, 2020) such nodes are zero, and what reads them stays:
-    its batch norm can still add a constant, and the benchmark counts its weights.
+    What a node that nothing feeds means is the skeleton's to say.
     """
 
     def __init__(
         self, cell: Cell, place: CellPlan, skeleton: Skeleton, factories: Mapping[str, OpFactory] | None = None
     ) -> None:
         super().__init__()
-        on_darts = skeleton == "darts"
-        self.connections = cell.effective if on_darts else cell.connections
-        self.output = cell.joined if on_darts else cell.output
+        self.connections = cell.effective if skeleton.drops_dead_nodes else cell.connections
+        self.output = cell.joined if skeleton.drops_dead_nodes else cell.output
         self.preprocess = preprocess(skeleton, place, cell.inputs, affine=True)
         self.ops = nn.ModuleList()
         for op, source, _ in self.connections:
@@ -124,8 +121,8 @@ class Network(nn.Module):
         super().__init__()
         self.recompute = recompute
         self.backend = backend
-        skeleton = genotype.skeleton
-        usual_channels, usual_depth = published_shape(skeleton, stem)
+        skeleton = skeleton_of(genotype.skeleton)
+        usual_channels, usual_depth = published_shape(skeleton.name, stem)
         channels = usual_channels if channels is None else channels
         depth = (genotype.depth or usual_depth) if depth is None else depth
         if genotype.depth not in (None, depth):
@@ -144,8 +141,8 @@ class Network(nn.Module):
         self.head = head(skeleton, places[-1].out, classes)
         self.auxiliary_at = 2 * depth // 3
         self.auxiliary: AuxiliaryHead | None = None
-        if auxiliary and skeleton != "darts":
-            raise ValueError(f"the {skeleton!r} skeleton has no auxiliary head; build it with auxiliary=False.")
+        if auxiliary and not skeleton.auxiliary:
+            raise ValueError(f"the {skeleton.name!r} skeleton has no auxiliary head; build it with auxiliary=False.")
         if auxiliary:
             self.auxiliary = AuxiliaryHead(places[self.auxiliary_at].out, classes, imagenet=stem == "imagenet")
 
@@ -184,7 +181,7 @@ class Network(nn.Module):
 
 
 def _widths(genotype: Genotype) -> dict[str, int]:
-    if genotype.skeleton == "nas-bench-201":
+    if not skeleton_of(genotype.skeleton).drops_dead_nodes:
         return {kind: len(cell.output) for kind, cell in genotype.cells.items()}
     for kind, cell in genotype.cells.items():
         if not cell.joined:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from diffnas.lookup import lookup
 from diffnas.nets.backend import Backend, applied
 from diffnas.nets.ops import FactorizedReduce, relu_conv_norm
-from diffnas.space import Place, Skeleton, places
+from diffnas.skeleton import Place, Skeleton
 
 StemKind = Literal["cifar", "cifar-half", "imagenet"]
 
@@ -43,8 +43,8 @@ class CellPlan:
 
 
 def stem_channels(skeleton: Skeleton, stem: StemKind, channels: int) -> int:
-    """Channels of a stem's output: three times the first cell's on DARTS' CIFAR skeleton, else the same."""
-    return 3 * channels if skeleton == "darts" and stem != "imagenet" else channels
+    """Channels of a stem's output."""
+    return skeleton.stem_width.get(stem, 1) * channels
 
 
 def kind_at(kinds: Container[str], index: int, place: Place) -> str | None:
@@ -75,7 +75,8 @@ def plan(
     Raises:
         ValueError: for a kind of cell that has no width, too few cells, or a cell without a place in the net.
 
-    >>> for cell in plan("darts", {"normal": 4, "reduce": 4}, channels=16, depth=3):
+    >>> from diffnas.skeleton import DARTS
+    >>> for cell in plan(DARTS, {"normal": 4, "reduce": 4}, channels=16, depth=3):
     ...     print(cell.kind, cell.before, cell.previous, cell.channels, cell.out)
     normal 48 48 16 64
     reduce 48 64 32 128
@@ -85,7 +86,7 @@ def plan(
     before = previous = stem_channels(skeleton, stem, channels)
     # The two outputs of the ImageNet stem differ in size as if a reduction stood between them.
     after_reduction = stem == "imagenet"
-    for index, place in enumerate(places(skeleton, depth)):
+    for index, place in enumerate(skeleton.places(depth)):
         channels = 2 * channels if place.reduces else channels
         kind = kind_at(widths, index, place)
         out = channels if kind is None else channels * lookup("kind of cell", kind, widths)
@@ -170,7 +171,7 @@ def preprocess(skeleton: Skeleton, cell: CellPlan, inputs: int, *, affine: bool)
 
     A cell with one input reads the previous cell alone. Cells of NAS-Bench-201 take their input as it is.
     """
-    if skeleton == "nas-bench-201":
+    if skeleton.single_path:
         return nn.ModuleList([nn.Identity()])
     newer = relu_conv_norm(cell.previous, cell.channels, 1, affine=affine)
     if inputs == 1:
@@ -197,5 +198,5 @@ def head(skeleton: Skeleton, channels: int, classes: int) -> nn.Sequential:
 
     NAS-Bench-201 has batch norm (affine, in supernets too) and ReLU before the global average pool.
     """
-    first = [nn.BatchNorm2d(channels), nn.ReLU()] if skeleton == "nas-bench-201" else []
+    first = [nn.BatchNorm2d(channels), nn.ReLU()] if skeleton.normed_head else []
     return nn.Sequential(*first, GlobalAveragePool(), nn.Flatten(), nn.Linear(channels, classes))

@@ -16,6 +16,7 @@ from diffnas.nets.inherit import inherit_
 from diffnas.nets.partial_channels import Passing
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
+from diffnas.skeleton import skeleton_of
 from diffnas.space import CellGraph, SearchSpace
 
 # The value of a node: None is the zeros of a node that nothing feeds, which cost nothing.
@@ -55,7 +56,7 @@ class MixedEdge(nn.Module):
             self.ops[str(len(space.ops))] = ops.build("skip_connect", channels, stride, affine=False)
 
     def _build(self, op: str) -> nn.Module:
-        space, norm = self.space, self.space.skeleton == "darts"
+        space, norm = self.space, skeleton_of(self.space.skeleton).normed_pools
         module = ops.build(op, self.channels, self.stride, affine=False, pool_norm=norm, factories=space.factories)
         if self.changes.dropout is not None and op == "skip_connect" and type(module) is nn.Identity:
             return ops.DroppedSkip()
@@ -134,7 +135,7 @@ class MixedCell(nn.Module):
         self.reduces = cell.reduces
         self.channels = cell.channels
         self.compiled: tuple[Backend, Run] | None = None
-        self.inputs = preprocess(space.skeleton, cell, graph.inputs, affine=False)
+        self.inputs = preprocess(skeleton_of(space.skeleton), cell, graph.inputs, affine=False)
         strides = [2 if cell.reduces and edge.source < graph.inputs else 1 for edge in graph.edges]
         self.edges = nn.ModuleList(
             MixedEdge(space, offered, cell.channels // changes.share, stride, changes, among)
@@ -256,16 +257,17 @@ class Supernet(nn.Module):
             )
         self.drawn = changes.drawn
         self.columns = len(space.ops) + (changes.auxiliary is not None) + (changes.share > 1)
+        skeleton = skeleton_of(space.skeleton)
         widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
-        self.plan = plan(space.skeleton, widths, channels, space.depth if depth is None else depth, stem)
-        self.stem = Stem(space.skeleton, stem, in_channels, channels)
+        self.plan = plan(skeleton, widths, channels, space.depth if depth is None else depth, stem)
+        self.stem = Stem(skeleton, stem, in_channels, channels)
         self.cells = nn.ModuleList(
             ResidualBlock(cell.previous, cell.channels)
             if cell.kind is None
             else MixedCell(space, space.cells[cell.kind], cell, changes, among)
             for cell in self.plan
         )
-        self.head = head(space.skeleton, self.plan[-1].out, classes)
+        self.head = head(skeleton, self.plan[-1].out, classes)
         self.auxiliary_at = 2 * len(self.plan) // 3
         imagenet = stem == "imagenet"
         out = self.plan[self.auxiliary_at].out
