@@ -1,5 +1,6 @@
 """The largest eigenvalue for alpha: against the full Hessian, for every weighting, and without a trace."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -97,11 +98,11 @@ def test_lanczos_finds_the_largest_eigenvalue_not_the_one_of_largest_size(size: 
     torch.manual_seed(size)
     matrix = torch.randn(size, size, dtype=torch.float64)
     matrix = matrix + matrix.T + shift * torch.eye(size)
-    found = curvature.largest(lambda vector: matrix @ vector, size, like=matrix, steps=size)
+    found = curvature.largest(lambda vector: matrix @ vector, size, like=matrix)
     assert found == pytest.approx(torch.linalg.eigvalsh(matrix)[-1].item(), rel=2e-3, abs=1e-9)
 
 
-def test_repeated_and_zero_eigenvalues_end_early_and_right():
+def test_repeated_and_zero_eigenvalues_are_right_and_no_number_stays_none():
     products = []
 
     def product(vector):
@@ -109,8 +110,9 @@ def test_repeated_and_zero_eigenvalues_end_early_and_right():
         return 2 * vector
 
     assert curvature.largest(product, 50, like=torch.zeros(1)) == pytest.approx(2.0)
-    assert len(products) <= 2
+    assert len(products) <= 40
     assert curvature.largest(torch.zeros_like, 50, like=torch.zeros(1)) == 0.0
+    assert math.isnan(curvature.largest(lambda vector: vector * math.nan, 50, like=torch.zeros(1)))
 
 
 def test_the_eigenvalue_stands_in_the_trace_when_it_was_asked_for_and_moves_nothing(quick):
