@@ -107,7 +107,7 @@ def test_every_component_can_be_named(role: str, name: str):
         (
             "weighting",
             "strongest-gates:1",
-            "StrongestGates(gates=HardConcrete(temperature=linear(start=1.0, stop=0.1, every='epoch'), low=-0.1, "
+            "StrongestGates(gates=HardConcrete(temperature=stairs(start=1.0, stop=0.1), low=-0.1, "
             "high=1.1), count=1, exclude=0.4)",
         ),
         ("pruning", "shut:0.1", "shut(below=0.1)"),
@@ -237,9 +237,7 @@ def test_path_regularized_is_its_ablations_put_together():
     told = [components(METHODS[name]) for name in parts]
     assert len({tuple(part for role, part in each.items() if role != "regularizers") for each in told}) == 1
     assert told[3]["regularizers"] == "(group_sparsity(skip=0.01, rest=0.005), path_depth(weight=0.005))"
-    assert told[0]["weighting"] == (
-        "HardConcrete(temperature=linear(start=1.0, stop=0.1, every='epoch'), low=-0.1, high=1.1)"
-    )
+    assert told[0]["weighting"] == ("HardConcrete(temperature=stairs(start=1.0, stop=0.1), low=-0.1, high=1.1)")
     assert (told[0]["level"], told[0]["pruning"]) == ("bilevel", "shut")
 
 
