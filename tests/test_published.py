@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from diffnas.genotype import PUBLISHED, Connection, parse, published, read
+from diffnas.genotype import PUBLISHED, Connection, published, read
 
 OPS = {
     "mp": "max_pool_3x3",
