@@ -17,7 +17,7 @@ from diffnas.nets.trained import Trained
 class Deployed(nn.Module):
     """A trained network that takes pictures as they are: it brings their bytes to its own scale.
 
-    It is a copy, on the CPU, in evaluation mode.
+    It is a copy, on the CPU, in evaluation mode and in float32, for runtimes that have nothing else.
 
     Raises:
         ValueError: for a network that draws random numbers, so that no copy of it could be checked.
@@ -30,7 +30,7 @@ class Deployed(nn.Module):
         super().__init__()
         if any(isinstance(part, Noise) for part in trained.network.modules()):
             raise ValueError("its cells have 'noise' operations, which give another output every time.")
-        self.network = copy.deepcopy(trained.network).cpu().eval()
+        self.network = copy.deepcopy(trained.network).cpu().float().eval()
         self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         mean, std = (
             torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in (trained.mean, trained.std)

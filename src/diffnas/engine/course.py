@@ -17,6 +17,7 @@ from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
 from diffnas.data import DataSet
 from diffnas.data.augment import augment
+from diffnas.engine.common import in_training
 from diffnas.engine.drive import Drive
 from diffnas.engine.graphed import Graphed, uses_graph
 from diffnas.engine.later import Later
@@ -87,7 +88,7 @@ class Course:
     def adopt(self) -> None:
         """Run the supernet of the state from now on: it is another one than before."""
         supernet = self.state.supernet
-        self.net: Any = self.fabric.setup_module(supernet, move_to_device=False)
+        self.net: Any = in_training(self.fabric, supernet)
         settings, device = self.settings, self.fabric.device
         if uses_graph(settings.cuda_graph, supernet, device, recompute=settings.recompute):
             half = torch.bfloat16 if self.fabric.strategy.precision.precision == "bf16-mixed" else None

@@ -54,7 +54,6 @@ def _loss_of_alpha(course: Course) -> Loss:
     """The loss of a batch as a function of alpha, which draws the same noise every time."""
     state, drive = course.state, course.drive
     pictures, labels = course.prepare(_draw(course), drive.generator("curvature"))
-    pictures = pictures.to(next(state.supernet.parameters()).dtype)
     (group, *_) = state.alpha_optimizer.param_groups
     decay = float(group.get("weight_decay", 0.0))
 

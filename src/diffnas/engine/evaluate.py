@@ -20,7 +20,9 @@ from diffnas.engine.common import (
     Totals,
     computing_on,
     describe_data,
+    dtype_of,
     fixed_random,
+    in_training,
     make_fabric,
     peak_memory,
     rounding_products,
@@ -139,7 +141,7 @@ def evaluate(
     listener = listener or Silent()
     fabric = make_fabric(device, precision)
     with fixed_random(seeds.derive(settings.seed, "weights")):
-        state = begin(genotype, data, settings, fabric.device, factories)
+        state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
     record = describe(genotype, data, settings, precision, notes or {})
     rounding = rounding_products(fabric.device, tf32=settings.tf32)
     with computing_on(threads), rounding, interruptions() as heard, fixed_random(settings.seed):
@@ -167,8 +169,9 @@ def begin(
     settings: EvaluateSettings,
     device: torch.device,
     factories: Mapping[str, OpFactory] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> EvaluateState:
-    """The state before the first step; weights come from torch's own random numbers."""
+    """The state before the first step; weights come from torch's own random numbers, and are kept in ``dtype``."""
     network = Network(
         genotype,
         classes=len(data.classes),
@@ -179,7 +182,7 @@ def begin(
         auxiliary=settings.auxiliary > 0 and genotype.skeleton == "darts",
         factories=factories,
         recompute=settings.recompute,
-    ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(network=network, weight_optimizer=sgd(network, settings))
 
 
@@ -210,7 +213,7 @@ class _Evaluation:
     ) -> None:
         self.genotype, self.data, self.settings = genotype, data, settings
         self.state, self.fabric = state, fabric
-        self.net = fabric.setup_module(state.network, move_to_device=False)
+        self.net = in_training(fabric, state.network)
         self.augmentation: Augmentation = data.augmentation
         if settings.cutout is not None:
             self.augmentation = replace(data.augmentation, cutout=min(settings.cutout, min(data.size) // 2))

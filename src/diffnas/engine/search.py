@@ -16,7 +16,7 @@ from torch import Tensor
 from diffnas.components import discretize
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet
-from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, rounding_products
+from diffnas.engine.common import by_kernels, computing_on, dtype_of, fixed_random, make_fabric, rounding_products
 from diffnas.engine.course import Course
 from diffnas.engine.drive import Drive
 from diffnas.engine.graphed import Graphed, uses_graph
@@ -104,7 +104,8 @@ def search(
             bit for bit that of a search that was never interrupted.
         listener: hears how it goes.
         device: "auto", "cpu" or "cuda".
-        precision: Fabric's word for it, such as "32-true", "bf16-mixed" or "64-true"; alpha stays in float32.
+        precision: Fabric's word for it, such as "32-true", "bf16-mixed" or "64-true"; alpha is kept in float32 or, in
+            the last, in float64.
         notes: plain data to keep in ``run.json``: what is needed to load the data again, say.
         threads: how many CPU threads compute; None leaves torch's number as it is.
 
@@ -118,7 +119,7 @@ def search(
     check(space, method, settings, data)
     record = describe(data, space, method, settings, precision, notes or {})
     fabric = make_fabric(device, precision)
-    state = begin(data, space, method, settings, fabric.device)
+    state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
     # What cannot be is refused here, before anything is written.
     uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
     rounding = rounding_products(fabric.device, tf32=settings.tf32)
@@ -159,7 +160,7 @@ def trial(
     """Begin a search that leads nowhere; ``keep``, ``(edges, ops)``, says which operations are left, all if None."""
     space = laid_out(space, settings)
     fabric = make_fabric(device, precision)
-    state = begin(data, space, method, settings, fabric.device)
+    state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
     under_way = _Search(data, space, method, settings, state, fabric, None, Silent(), [])
     under_way.enter(0, SearchPause(under_way.course, _nothing))
     if keep is not None:

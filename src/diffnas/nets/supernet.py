@@ -15,7 +15,7 @@ from diffnas.nets.auxiliary import AuxiliaryHead, Output
 from diffnas.nets.inherit import inherit_
 from diffnas.nets.passing import Passing
 from diffnas.nets.recompute import recomputed
-from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
+from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, as_weights, head, plan, preprocess
 from diffnas.space import CellGraph, SearchSpace
 
 # The value of a node: None is the zeros of a node that nothing feeds, which cost nothing.
@@ -279,6 +279,7 @@ class Supernet(nn.Module):
 
         With an auxiliary head, in training mode: its logits too.
         """
+        x = as_weights(self, x)
         # Cast last: the weights are made in float32 even where activations are in half precision.
         mix = mix.to(x.dtype)
         batch = (

@@ -113,6 +113,8 @@ def _build(
     network = Network(
         genotype, classes=len(classes), in_channels=record["channels"], factories=factories, **record["network"]
     )
+    # Of the dtype that it was trained in: its test was, and predictions are to be the same.
+    network.to(next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point()))
     network.load_state_dict(weights)
     height, width = record["size"]
     return Trained(
