@@ -35,7 +35,8 @@ dL / d mix_ek = sum over pixels of  dL/dy  op_k(x)   for the one drawn
         "The gradient of an operation that was not drawn says nothing of what it would have computed: all the others "
         "of an edge get the same one.",
         "Operations that were not drawn keep their weights, momentum and batch norms as they are; in gdas decay and "
-        "momentum move the weights on.",
+        "momentum move the weights on. Of the weights that is true of the released code from torch 2.0 on only, where "
+        "no gradient is left of an earlier step; before, a gradient of zeros was, and they moved on as in gdas.",
     ),
 )
 
