@@ -72,6 +72,21 @@ def test_gaea_pc_darts_is_gaea_on_that_supernet():
     assert (settings.alpha_warmup, settings.alpha_init, settings.batch, settings.lr) == (0, 0.0, 256, 0.1)
 
 
+def test_snas_draws_soft_weights_on_one_level_and_pays_for_what_they_are_expected_to_cost():
+    told = components(METHODS["snas"])
+    assert told["weighting"] == "concrete"
+    assert (told["level"], told["discretize"], told["pruning"]) == ("single", "winners", "None")
+    assert told["regularizers"] == "(expected_cost(weight=0.01))"
+    settings = settle(SearchSettings, METHODS["snas"].settings)
+    assert (settings.epochs, settings.batch, settings.lr, settings.lr_min) == (150, 64, 0.025, 0.001)
+    constraints = [component("regularizers", f"expected-cost-{name}") for name in ("mild", "moderate", "aggressive")]
+    assert [describe(rule) for (rule,) in constraints] == [
+        "expected_cost(weight=0.0015)",
+        "expected_cost(weight=0.01)",
+        "expected_cost(weight=0.05)",
+    ]
+
+
 def test_every_method_can_be_asked_for_by_name_and_says_what_it_is():
     for name, method in METHODS.items():
         assert compose(name) is method
@@ -121,6 +136,9 @@ def test_every_component_can_be_named(role: str, name: str):
             "Changes(auxiliary=linear(start=0.5, stop=0.0, every='epoch'), dropout=0.1)",
         ),
         ("supernet", "auxiliary-skip-constant", "Changes(auxiliary=1.0)"),
+        ("weighting", "concrete:0.5", "concrete(temperature=0.5)"),
+        ("regularizers", "expected-cost:0.1", "(expected_cost(weight=0.1))"),
+        ("regularizers", "expected-cost-linear:0.1", "(expected_cost(logarithm=False, weight=0.1))"),
         ("regularizers", "path-sum", "(path_depth(joined='sum'))"),
         ("discretize", "strongest-pairs:0.5", "strongest_pairs(absent_below=0.5)"),
     ],

@@ -6,7 +6,7 @@ import pytest
 from diffnas.components.changes import FADING
 from diffnas.components.gates import FALLING
 from diffnas.components.schedule import Moment, cosine, geometric, linear, rekindled, slowing_line, value
-from diffnas.components.weighting import ANNEALING, COOLING
+from diffnas.components.weighting import ANNEALING, COOLING, SHARPENING
 from diffnas.method import component
 
 
@@ -81,6 +81,7 @@ LAST = {
         math.cos(math.pi * 49 / 100),
     ),
     "GDAS, temperature: 10 - 9.9 e / (E - 1)": (COOLING, 250, 0.1),
+    "SNAS, temperature: from 1 to 0.03": (SHARPENING, 150, 0.03),
     "Path-regularized DARTS, temperature: 1 - 0.9 e / (E - 1)": (FALLING, 200, 0.1),
     "the same in a short run": (FALLING, 10, 0.1),
     "ASAP, temperature: 1.6 x 0.95^e": (ANNEALING, 50, 1.6 * 0.95**49),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from diffnas.components.gates import Gates
 from diffnas.components.schedule import Moment
 from diffnas.components.stopping import History
-from diffnas.components.weighting import Weighting
+from diffnas.components.weighting import Weighting, draws
 from diffnas.space import SearchSpace
 
 
@@ -21,8 +21,8 @@ class Relaxation:
         alpha: architecture parameters, ``(edges, ops)``.
         mix: the mixing weights of this forward pass, ``(edges, ops)``; where a rule decides something, at rest, that
             is not sampled, and in float64.
-        open: how likely each operation is to take part, ``(edges, ops)``: in closed form for gates. Other weights
-            count as probabilities themselves, so for them it is ``mix``.
+        open: how likely each operation is to take part, ``(edges, ops)``: in closed form for gates, and for weights
+            that are drawn what they are at rest. Other weights count as probabilities themselves, so it is ``mix``.
         keep: which operations are still in play, ``(edges, ops)``, bool. All of the above are 0 elsewhere, but alpha.
         moment: where the run stands.
         space: what the rows and columns mean.
@@ -55,7 +55,10 @@ def relax(
     """The relaxation that a weighting makes of alpha; ``mix`` if a forward pass has drawn its weights already."""
     if mix is None:
         mix = weighting(alpha, keep, moment)
-    likely = weighting.open(alpha, keep, moment) if isinstance(weighting, Gates) else mix
+    if isinstance(weighting, Gates):
+        likely = weighting.open(alpha, keep, moment)
+    else:
+        likely = weighting(alpha, keep, replace(moment, generator=None)) if draws(weighting) else mix
     return Relaxation(
         alpha=alpha,
         mix=mix,

@@ -64,6 +64,7 @@ METHODS: dict[str, Method] = {
     "milenas-2nd": gradients.milenas_2nd,
     "gdas": drawn.gdas,
     "gdas-released": drawn.gdas_released,
+    "snas": drawn.snas,
     "asap": annealed.asap,
     "gold-nas": sigmoid.gold_nas,
     "gaea": geometric.gaea,
@@ -130,6 +131,7 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "entmax": _option(weighting.entmax, "order"),
         "learned-entmax": weighting.LearnedEntmax,
         "gumbel": _option(weighting.gumbel, "temperature"),
+        "concrete": _option(weighting.concrete, "temperature"),
         "simplex": lambda: weighting.simplex,
         "uniform": lambda: weighting.uniform,
         "sigmoid": Sigmoid,
@@ -161,6 +163,12 @@ COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
         "zero-one": _one(_option(regularizer.zero_one, "weight")),
         "growing-resources": _one(_option(regularizer.resources, "mu")),
         "resources": _one(_option(regularizer.resources, "weight", "mu")),
+        "expected-cost": _one(_option(regularizer.expected_cost, "weight")),
+        **{
+            f"expected-cost-{name}": _one(_option(partial(regularizer.expected_cost, weight=weight)))
+            for name, weight in regularizer.CONSTRAINTS.items()
+        },
+        "expected-cost-linear": _one(_option(partial(regularizer.expected_cost, logarithm=False), "weight")),
         "path-of-chosen": _one(_option(regularizer.path_of_chosen, "weight")),
     },
     "edges": {

@@ -12,8 +12,8 @@ _COLLAPSE = (
 )
 
 _KINKS = (
-    "At the published radius, 0.01, the differences cross kinks of ReLUs and pools, so that they are no derivatives: on "
-    "tiny nets of ours, in float64, "
+    "At the published radius, 0.01, the differences cross kinks of ReLUs and pools, so that they are no derivatives: "
+    "on tiny nets of ours, in float64, "
 )
 
 darts = Facts(
@@ -88,8 +88,8 @@ H: second derivatives of L_train; products by central differences, radius 0.01
     doubts=(
         "Its claim that the second term never points against the exact one is not true of arbitrary matrices: "
         "H_w,w = diag(1, 100), H_alpha,w = (1, 1) and gradient (1, -1) give -0.99 against 99.",
-        f"{_KINKS}the gradient was 1.3 to 66 times its length away from the one with exact products. At a radius of 1e-6 "
-        "it was 1e-9 away, in 12 of 16 cases.",
+        f"{_KINKS}the gradient was 1.3 to 66 times its length away from the one with exact products. At a radius of "
+        "1e-6 it was 1e-9 away, in 12 of 16 cases.",
         "Because the matrix stands where its inverse should, the right rate depends on the scale of the loss.",
         "Also part of the method: the same depth, width and regularization in the search and the final training.",
     ),
