@@ -68,7 +68,7 @@ def test_a_class_may_be_called_train(tmp_path):
     assert folder(tmp_path).classes == ("boat", "train")
 
 
-def test_files_in_folders_of_a_class_count_and_hidden_ones_do_not(tmp_path):
+def test_files_in_folders_of_a_class_count_and_what_else_there_is_is_listed(tmp_path):
     classes_of(tmp_path, count=4)
     draw(tmp_path / "a" / "more" / "x.png")
     for hidden in (".DS_Store", ".cache/y.png", "__MACOSX/z.png"):
@@ -79,7 +79,14 @@ def test_files_in_folders_of_a_class_count_and_hidden_ones_do_not(tmp_path):
     (tmp_path / "notes.txt").write_text("about the pictures")
     data = folder(tmp_path)
     assert len(data.train) + len(data.test) == 9
-    assert data.skipped == ()
+    hidden = "hidden, or the system's own"
+    assert data.skipped == (
+        "notes.txt: beside the class folders, so in no class",
+        f".git: {hidden}",
+        f"a/.DS_Store: {hidden}",
+        f"a/.cache/y.png: {hidden}",
+        f"a/__MACOSX/z.png: {hidden}",
+    )
 
 
 @pytest.mark.parametrize("limit", [2**31, 0], ids=["memory", "streamed"])
@@ -228,7 +235,7 @@ def test_the_orientation_note_of_a_camera_is_followed(tmp_path):
 def test_a_wide_picture_is_cropped_at_the_center():
     image = Image.new("L", (32, 8), 0)
     image.paste(200, (12, 0, 20, 8))
-    assert fitted(image, 1, (8, 8)).unique().tolist() == [200]
+    assert np.unique(fitted(image, 1, (8, 8))).tolist() == [200]
     assert fitted(image, 3, (8, 8)).shape == (3, 8, 8)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from diffnas.data.gather import MEMORY_LIMIT, Source, Wish, gather
@@ -49,7 +50,7 @@ def hub(
     pictures, labels = _columns(library, splits["train"].features, name)
     classes = tuple(splits["train"].features[labels].names)
     sources = [
-        _source(split, splits[split], pictures, labels)
+        _source(library, split, splits[split], pictures, labels)
         for split in ("train", *_TESTS)
         if split in splits and _is_labeled(splits[split], labels)
     ]
@@ -73,13 +74,16 @@ def _is_labeled(rows: Any, labels: str) -> bool:
     return len(rows) > 0 and all(label is not None and label >= 0 for label in rows[labels])
 
 
-def _source(split: str, rows: Any, pictures: str, labels: str) -> Source:
+def _source(library: Any, split: str, rows: Any, pictures: str, labels: str) -> Source:
     """The pictures of one split, not yet decoded."""
-    only = rows.select_columns([pictures])
+    # As bytes or files: the package itself would open whatever is there, a document that starts a program too.
+    only = rows.select_columns([pictures]).cast_column(pictures, library.Image(decode=False))
 
     def read(row: int) -> Image.Image:
-        image: Image.Image = only[row][pictures]
-        return image
+        from diffnas.data.decode import loaded
+
+        encoded = only[row][pictures]
+        return loaded(encoded["path"] if encoded["bytes"] is None else BytesIO(encoded["bytes"]))
 
     names = tuple(f"{split} row {row}" for row in range(len(rows)))
     return Source(read=read, names=names, labels=tuple(int(label) for label in rows[labels]))
