@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +48,7 @@ def files_in(place: Path, known: Iterable[Path] = ()) -> Found:
     """
     found = Found([], [])
     entered = {_identity(folder) for folder in (*known, *place.resolve().parents)}
-    waiting = [place]
+    waiting = deque([place])
     while waiting:
         folder = waiting.pop()
         try:
@@ -62,22 +63,24 @@ def files_in(place: Path, known: Iterable[Path] = ()) -> Found:
         elif folder != place and is_ours(folder):
             found.left.append(Left(folder, OURS))
         else:
-            waiting += _sort_out(inside, found)
+            folders = _sort_out(inside, found)
+            # Links come last of all, so that a folder that can be reached both ways keeps its own name.
+            waiting.extend(path for path in reversed(folders) if not path.is_symlink())
+            waiting.extendleft(path for path in folders if path.is_symlink())
     return Found(sorted(found.files, key=lambda file: file.relative_to(place).as_posix()), found.left)
 
 
 def _sort_out(inside: list[Path], found: Found) -> list[Path]:
-    """Note the files of one folder; its own folders come back, the one to be entered first as the last."""
+    """Note the files of one folder; its own folders come back, sorted."""
     folders = []
-    # Links come after real folders, so that a folder that can be reached both ways keeps its own name.
-    for path in sorted(inside, key=lambda path: (path.is_symlink(), path.name)):
+    for path in sorted(inside):
         if is_hidden(path):
             found.left.extend(Left(file, HIDDEN) for file in _everything(path))
         elif os.path.isdir(path):
             folders.append(path)
         else:
             found.files.append(path)
-    return folders[::-1]
+    return folders
 
 
 def is_hidden(place: Path) -> bool:
