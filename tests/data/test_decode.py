@@ -67,7 +67,7 @@ def test_what_is_no_file_is_never_opened(kind, tmp_path, monkeypatch):
 def test_a_picture_of_too_many_pixels_is_refused_with_the_way_to_read_it(tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(blank_png(13_000, 13_000))
-    with pytest.raises(NoPicture, match="13000 x 13000 pixels .* DIFFNAS_MAX_PIXELS=169000000"):
+    with pytest.raises(NoPicture, match=r"13000 x 13000 pixels .* DIFFNAS_MAX_PIXELS=169000000"):
         loaded(path)
 
 

@@ -53,7 +53,7 @@ def test_links_are_followed_and_no_folder_is_entered_twice(tmp_path):
 def test_many_links_to_one_another_end(tmp_path):
     for number in range(40):
         (tmp_path / str(number)).mkdir()
-        for name in "ab":
+        for name in "ab" if number < 39 else "":
             (tmp_path / str(number) / name).symlink_to(f"../{number + 1}")
     touch(tmp_path / "39" / "x.png")
     assert found(tmp_path)[0] == ["39/x.png"]
