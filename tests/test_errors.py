@@ -117,7 +117,7 @@ CASES = [
     ("a class without pictures", no_pictures, ["search", "./pets"], ["cat", "not one picture"]),
     ("a single picture a class", one_picture_each, ["search", "./pets"], ["one picture of each", "Add pictures"]),
     ("an archive", an_archive, ["search", "pets.zip"], ["pets.zip", "Unpack"]),
-    ("a folder too deep", one_folder_too_deep, ["search", "./pets"], ["cat, dog", "perhaps you mean pets/pets"]),
+    ("a folder too deep", one_folder_too_deep, ["search", "./pets"], ["cat, dog", "perhaps you mean", "pets/pets."]),
     ("an empty name", nothing, ["search", ""], ["empty", "digits", "FOLDER"]),
     ("a size for fixed pictures", nothing, ["search", "digits", "--size", "4"], ["digits", "leave size"]),
     ("pictures under 8x8", lambda p: pictures(p / "pets"), ["search", "./pets", "--size", "4"], ["8 or more", "4"]),

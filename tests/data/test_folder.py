@@ -301,6 +301,13 @@ def test_every_file_of_a_class_is_read_or_listed_with_its_reason(tmp_path):
     ]
 
 
+def test_a_class_without_a_file_says_what_was_left_out(tmp_path):
+    classes_of(tmp_path)
+    (tmp_path / "c").symlink_to(".")
+    with pytest.raises(ValueError, match=r"c is empty \(c: a link to a folder that is read already\); add pictures"):
+        folder(tmp_path)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to the superuser")
 def test_a_file_that_may_not_be_read_is_listed(tmp_path):
     classes_of(tmp_path)
@@ -325,7 +332,7 @@ def test_what_a_run_wrote_changes_nothing(tmp_path):
     draw(run / "cell.png")
     data = folder(tmp_path / "set")
     assert data.fingerprint == before
-    assert data.remarks == ("set: left out: runs/ (written by diffnas)",)
+    assert data.remarks == (f"{tmp_path / 'set'}; left out: runs/ (written by diffnas)",)
 
 
 def test_what_is_for_validation_is_trained_on_beside_a_test(tmp_path):

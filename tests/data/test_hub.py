@@ -122,6 +122,11 @@ def test_the_test_split_is_the_first_that_has_labels(library, splits, train, tes
     assert (len(data.train), len(data.test)) == (train, test)
 
 
+def test_splits_that_are_left_out_are_told(library):
+    library["birds", None] = {"train": rows(12), "test": rows(6), "validation": rows(3)}
+    assert hub("birds").remarks == ("hub:birds: the test is test; left out: validation.",)
+
+
 def test_a_row_that_cannot_be_read_is_listed(library):
     train = rows(9)
     train.columns["img"][4] = OSError("broken")

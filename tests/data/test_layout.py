@@ -83,13 +83,16 @@ def test_a_class_may_be_called_like_a_split_and_is_told(name, tmp_path):
     found = layout(tree(tmp_path, "boat/1.png", f"{name}/1.png", f"{name}/more/2.png"))
     assert found.classes == tuple(sorted(["boat", name]))
     assert found.train == (tmp_path,)
-    assert f"{name} in {tmp_path} is taken for a class" in found.remarks[0]
+    assert f"{tmp_path}: taken for classes: {name}." in found.remarks[0]
 
 
 def test_classes_that_hold_only_folders_are_told(tmp_path):
     found = layout(tree(tmp_path, "cat/persian/1.png", "cat/siamese/1.png", "dog/1.png"))
     assert found.classes == ("cat", "dog")
-    assert found.remarks[0].startswith(f"cat in {tmp_path} hold folders (persian, siamese) and no pictures")
+    assert found.remarks == (
+        f"{tmp_path}: classes that hold only folders: cat. The pictures in all folders of a class (persian, siamese) "
+        "are of that class.",
+    )
 
 
 def test_a_folder_that_diffnas_wrote_is_no_class_and_is_told(tmp_path):
@@ -97,7 +100,7 @@ def test_a_folder_that_diffnas_wrote_is_no_class_and_is_told(tmp_path):
     RunFolder.create(tmp_path / "runs" / "mine", {"phase": "search"})
     found = layout(tmp_path)
     assert found.classes == ("a", "b")
-    assert found.remarks == (f"{tmp_path.name}: left out: runs/ (written by diffnas)",)
+    assert found.remarks == (f"{tmp_path}; left out: runs/ (written by diffnas)",)
 
 
 @pytest.mark.parametrize(
@@ -128,3 +131,12 @@ def test_a_folder_that_diffnas_wrote_is_no_class_and_is_told(tmp_path):
 def test_a_folder_that_is_laid_out_otherwise_is_refused_with_the_way_out(files, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         layout(tree(tmp_path, *files))
+
+
+def test_the_folders_of_a_run_that_was_left_beside_the_classes_are_no_classes(tmp_path):
+    RunFolder.create(tree(tmp_path, *BOTH), {"phase": "search"})
+    tree(tmp_path, "checkpoint/last.pt")
+    RunFolder.create(tmp_path / "evaluation", {"phase": "evaluate"})
+    found = layout(tmp_path)
+    assert found.classes == ("a", "b")
+    assert "left out: checkpoint/ (written by diffnas), evaluation/ (written by diffnas)" in found.remarks[0]

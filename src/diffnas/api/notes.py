@@ -85,7 +85,7 @@ def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, si
     if data is not None and not isinstance(data, str | Path):
         return None
     note = kept if data is None else DataNote(what=_whereabouts(data))
-    place = None if data_dir is None else str(Path(data_dir).resolve())
+    place = None if data_dir is None else _storable(str(Path(data_dir).resolve()))
     given = {name: value for name, value in (("data_dir", place), ("size", size)) if value is not None}
     return note.model_copy(update=given) if note else None
 
@@ -93,7 +93,11 @@ def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, si
 def _whereabouts(data: str | Path) -> str:
     """A name as it is; a folder in full, so that a run can go on from anywhere."""
     named = isinstance(data, str) and (data in DESCRIPTIONS or not Path(data).is_dir())
-    where = str(data) if named or data == "" else str(Path(data).resolve())
+    return _storable(str(data) if named or data == "" else str(Path(data).resolve()))
+
+
+def _storable(where: str) -> str:
+    """A path that ``run.json`` can hold."""
     try:
         where.encode()
     except UnicodeEncodeError:

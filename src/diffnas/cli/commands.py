@@ -310,8 +310,7 @@ def predict(
             continue
         named.append({"picture": str(path), "classes": [{"name": n, "probability": p} for n, p in guesses]})
         if not as_json:
-            named_as = ", ".join(f"{showable(name)} {probability:.1%}" for name, probability in guesses)
-            print(f"{showable(str(path))}: {named_as}")
+            print(f"{showable(str(path))}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in guesses))
     if as_json:
         print(json.dumps({"predictions": named}))
     if failed:

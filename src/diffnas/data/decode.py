@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
@@ -165,32 +163,34 @@ def _check_kind(path: str | Path) -> None:
 def _open(file: str | Path | BinaryIO) -> Image.Image:
     """The picture in a file, of which only the head has been read."""
     Image.init()
-    with _unlimited():
+    with _unlimited:
         # In the order in which Pillow asks them: some formats are known only by not being another.
         return Image.open(file, formats=[name for name in Image.ID if name in FORMATS])
 
 
-_opening, _turn, _limits = 0, Lock(), [Image.MAX_IMAGE_PIXELS]
-
-
-@contextmanager
-def _unlimited() -> Iterator[None]:
+class _Unlimited:
     """Inside, Pillow neither warns of large pictures nor refuses them: ``_check_pixels`` does.
 
     Pillow's limit is one for the process, and several threads are inside at once: the last one out puts it back.
     """
-    global _opening
-    with _turn:
-        if not _opening:
-            _limits[0], Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        _opening += 1
-    try:
-        yield
-    finally:
-        with _turn:
-            _opening -= 1
-            if not _opening:
-                Image.MAX_IMAGE_PIXELS = _limits[0]
+
+    def __init__(self) -> None:
+        self.turn, self.inside, self.kept = Lock(), 0, Image.MAX_IMAGE_PIXELS
+
+    def __enter__(self) -> None:
+        with self.turn:
+            if not self.inside:
+                self.kept, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.turn:
+            self.inside -= 1
+            if not self.inside:
+                Image.MAX_IMAGE_PIXELS = self.kept
+
+
+_unlimited = _Unlimited()
 
 
 def _most_pixels() -> int:

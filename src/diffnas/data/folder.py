@@ -75,10 +75,11 @@ def _source(root: Path, parts: tuple[Path, ...], found: Layout, left: list[Left]
     above = (root, *root.resolve().parents)
     for label, name in enumerate(found.classes):
         inside = [files_in(part / name, known=above) for part in parts]
-        files = [file for each in inside for file in each.files]
-        left += [leaving for each in inside for leaving in each.left]
+        files = [file for place in inside for file in place.files]
+        left += [each for place in inside for each in place.left]
         if not files:
-            raise ValueError(f"{parts[0] / name} is empty; add pictures to it or remove the folder.")
+            unread = next((f" ({each.path.name}: {each.reason})" for place in inside for each in place.left), "")
+            raise ValueError(f"{parts[0] / name} is empty{unread}; add pictures to it or remove the folder.")
         paths += files
         labels += [label] * len(files)
     names = tuple(f"{_name(root, file)} ({_bytes(file)} bytes)" for file in paths)

@@ -16,6 +16,7 @@ from diffnas.data.levels import Levels, levels_of
 from diffnas.data.pictures import SMALLEST, DataSet, Files, Pictures, Split
 from diffnas.data.statistics import channel_statistics
 from diffnas.data.stratify import stratified_split
+from diffnas.names import showable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -163,7 +164,7 @@ def _look(source: Source, workers: int) -> Readable:
             floats = image.mode == "F"
             image = plain(image, span)
         except Exception as error:  # What a damaged file makes Pillow raise has no common type.
-            return _Seen(reason=reason(error))
+            return _Seen(reason=showable(reason(error)))
         return _Seen(size=(image.height, image.width), grey=image.mode == "L", span=span, floats=floats)
 
     with ThreadPoolExecutor(workers) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -49,14 +50,20 @@ def hub(
         raise ValueError(f"hub:{name} has no split 'train'; it has {', '.join(splits)}.")
     pictures, labels = _columns(library, splits["train"].features, name)
     classes = tuple(splits["train"].features[labels].names)
-    sources = [
-        _source(library, split, splits[split], pictures, labels)
+    sources = {
+        split: _source(library, split, splits[split], pictures, labels)
         for split in ("train", *_TESTS)
         if split in splits and _is_labeled(splits[split], labels)
-    ]
-    if not sources or not sources[0].names[0].startswith("train"):
+    }
+    if "train" not in sources:
         raise ValueError(f"hub:{name} has a split 'train' with no labels.")
-    return gather(f"hub:{name}", classes, sources[0], sources[1] if len(sources) > 1 else None, wish)
+    test = next((split for split in _TESTS if split in sources), None)
+    data = gather(f"hub:{name}", classes, sources["train"], sources[test] if test else None, wish)
+    unread = [split for split in splits if split not in ("train", test)]
+    left_out = (
+        (f"hub:{name}: the test is {test or 'a part of train'}; left out: {', '.join(unread)}.",) if unread else ()
+    )
+    return replace(data, remarks=(*left_out, *data.remarks))
 
 
 def _columns(library: Any, features: Any, name: str) -> tuple[str, str]:

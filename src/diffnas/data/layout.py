@@ -137,25 +137,27 @@ def _in_splits(top: _Place, splits: list[_Place]) -> Layout:
 def _in_classes(top: _Place) -> Layout:
     """The layout of a folder of class folders."""
     _require_classes(top.path, top)
-    ours = _left_out(top, []).removeprefix("; ")
+    remarks = []
+    if left_out := _left_out(top, []):
+        remarks.append(f"{top.path}{left_out}")
     nested = [place for place in top.folders if place.folders and not place.pictures]
-    remarks = [f"{top.path.name}: {ours}"] if ours else []
     if nested:
+        outer = _listed([place.path.name for place in nested])
         inner = _listed([name for place in nested for name in place.names])
         remarks.append(
-            f"{_listed([place.path.name for place in nested])} in {top.path} hold folders ({inner}) and "
-            "no pictures themselves; each is one class, with the pictures in all of its folders."
+            f"{top.path}: classes that hold only folders: {outer}. The pictures in all folders of a class ({inner}) are "
+            "of that class."
         )
     called = [place.path.name for place in top.folders if place.part]
     if called:
         remarks.append(
-            f"{_listed(called)} in {top.path} is taken for a class, not for a split, which would hold class folders."
+            f"{top.path}: taken for classes: {_listed(called)}. A split of this name would hold class folders."
         )
     return Layout(
         train=(top.path,),
         test=None,
         classes=top.names,
-        remarks=tuple(remarks),
+        remarks=tuple(map(showable, remarks)),
         left=tuple(left for left in top.left if left.reason != OURS),
     )
 

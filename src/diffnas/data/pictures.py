@@ -196,7 +196,7 @@ class DataSet:
     def __post_init__(self) -> None:
         # What is called by these names is printed, and written into files of many kinds.
         object.__setattr__(self, "name", showable(self.name))
-        object.__setattr__(self, "classes", tuple(map(showable, self.classes)))
+        object.__setattr__(self, "classes", tuple(showable(str(name)) for name in self.classes))
         _check_shapes(self)
         _check_labels(self)
 

@@ -89,12 +89,12 @@ def is_hidden(place: Path) -> bool:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether diffnas wrote a folder: a run, or a folder of runs or of networks without any picture besides."""
+    """Whether diffnas wrote a folder: a run, or what has runs or networks in it, or a run around it, and no picture."""
     if _is_run(folder):
         return True
     inside = list(_listed(folder))
     runs = [path for path in inside if _is_run(path)]
-    if not runs and not any(path.name in _NETWORK_FILES for path in inside):
+    if not (runs or any(path.name in _NETWORK_FILES for path in inside) or _is_run(folder.parent)):
         return False
     others = (file for path in inside if path not in runs for file in _everything(path))
     return not any(looks_like_picture(file) for file in others)

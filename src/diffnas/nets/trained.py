@@ -16,6 +16,7 @@ from torch import Tensor
 from diffnas.data.augment import normalize
 from diffnas.data.levels import Levels
 from diffnas.genotype import Genotype, from_json, to_json
+from diffnas.names import showable
 from diffnas.nets.network import Network
 from diffnas.space import OpFactory
 
@@ -134,4 +135,4 @@ def _build(
 
 
 def _texts(names: Sequence[object]) -> tuple[str, ...]:
-    return tuple(str(name) for name in names)
+    return tuple(showable(str(name)) for name in names)
