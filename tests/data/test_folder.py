@@ -332,7 +332,7 @@ def test_what_a_run_wrote_changes_nothing(tmp_path):
     draw(run / "cell.png")
     data = folder(tmp_path / "set")
     assert data.fingerprint == before
-    assert data.remarks == (f"{tmp_path / 'set'}; left out: runs/ (written by diffnas)",)
+    assert data.remarks == (f"{tmp_path / 'set'}: left out: runs/ (written by diffnas)",)
 
 
 def test_what_is_for_validation_is_trained_on_beside_a_test(tmp_path):

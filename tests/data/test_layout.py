@@ -100,7 +100,7 @@ def test_a_folder_that_diffnas_wrote_is_no_class_and_is_told(tmp_path):
     RunFolder.create(tmp_path / "runs" / "mine", {"phase": "search"})
     found = layout(tmp_path)
     assert found.classes == ("a", "b")
-    assert found.remarks == (f"{tmp_path}; left out: runs/ (written by diffnas)",)
+    assert found.remarks == (f"{tmp_path}: left out: runs/ (written by diffnas)",)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def _in_splits(top: _Place, splits: list[_Place]) -> Layout:
         train=tuple(place.path for place in training),
         test=test.path if test else None,
         classes=train.names,
-        remarks=(_taken(training, test) + _left_out(top, rest),),
+        remarks=("; ".join(filter(None, (_taken(training, test), _left_out(top, rest)))),),
         left=tuple(left for place in (top, *used) for left in place.left if left.reason != OURS),
     )
 
@@ -139,14 +139,14 @@ def _in_classes(top: _Place) -> Layout:
     _require_classes(top.path, top)
     remarks = []
     if left_out := _left_out(top, []):
-        remarks.append(f"{top.path}{left_out}")
+        remarks.append(f"{top.path}: {left_out}")
     nested = [place for place in top.folders if place.folders and not place.pictures]
     if nested:
         outer = _listed([place.path.name for place in nested])
         inner = _listed([name for place in nested for name in place.names])
         remarks.append(
-            f"{top.path}: classes that hold only folders: {outer}. The pictures in all folders of a class ({inner}) are "
-            "of that class."
+            f"{top.path}: classes that hold only folders: {outer}. The pictures in all folders of a class ({inner}) "
+            "are of that class."
         )
     called = [place.path.name for place in top.folders if place.part]
     if called:
@@ -244,7 +244,7 @@ def _left_out(top: _Place, rest: list[_Place]) -> str:
     """What is said of folders that are not read; nothing if there are none."""
     told = [f"{showable(place.path.name)}/ ({_why_unread(place)})" for place in rest]
     told += [f"{showable(left.path.name)}/ ({OURS})" for left in top.left if left.reason == OURS]
-    return f"; left out: {', '.join(told)}" if told else ""
+    return f"left out: {', '.join(told)}" if told else ""
 
 
 def _why_unread(place: _Place) -> str:
