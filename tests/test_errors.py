@@ -56,6 +56,18 @@ def no_pictures(place):
     pictures(place / "pets", classes=("dog",))
 
 
+def one_picture_each(place):
+    pictures(place / "pets", count=1)
+
+
+def an_archive(place):
+    (place / "pets.zip").write_bytes(b"PK")
+
+
+def one_folder_too_deep(place):
+    pictures(place / "pets" / "pets")
+
+
 def corrupt_checkpoint(place):
     for path in (place / "done" / "checkpoint").iterdir():
         path.write_bytes(b"nonsense")
@@ -103,6 +115,10 @@ CASES = [
     ("an empty class", empty_class, ["search", "./pets"], ["fish", "is empty", "add pictures"]),
     ("one class", one_class, ["search", "./pets"], ["one class folder", "cat", "at least 2"]),
     ("a class without pictures", no_pictures, ["search", "./pets"], ["cat", "not one picture"]),
+    ("a single picture a class", one_picture_each, ["search", "./pets"], ["one picture of each", "Add pictures"]),
+    ("an archive", an_archive, ["search", "pets.zip"], ["pets.zip", "Unpack"]),
+    ("a folder too deep", one_folder_too_deep, ["search", "./pets"], ["cat, dog", "perhaps you mean", "pets/pets."]),
+    ("an empty name", nothing, ["search", ""], ["empty", "digits", "FOLDER"]),
     ("a size for fixed pictures", nothing, ["search", "digits", "--size", "4"], ["digits", "leave size"]),
     ("pictures under 8x8", lambda p: pictures(p / "pets"), ["search", "./pets", "--size", "4"], ["8 or more", "4"]),
     ("too few pictures", nothing, ["search", "--train", "5"], ["5 pictures", "10 or more"]),

@@ -12,6 +12,7 @@ from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors
 from diffnas.data import load as load_data
 from diffnas.engine.run import RunFolder
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.names import showable
 
 S = TypeVar("S", SearchSettings, EvaluateSettings)
 Phase = Literal["search", "evaluate"]
@@ -84,7 +85,7 @@ def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, si
     if data is not None and not isinstance(data, str | Path):
         return None
     note = kept if data is None else DataNote(what=_whereabouts(data))
-    place = None if data_dir is None else str(Path(data_dir).resolve())
+    place = None if data_dir is None else _storable(str(Path(data_dir).resolve()))
     given = {name: value for name, value in (("data_dir", place), ("size", size)) if value is not None}
     return note.model_copy(update=given) if note else None
 
@@ -92,7 +93,16 @@ def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, si
 def _whereabouts(data: str | Path) -> str:
     """A name as it is; a folder in full, so that a run can go on from anywhere."""
     named = isinstance(data, str) and (data in DESCRIPTIONS or not Path(data).is_dir())
-    return str(data) if named else str(Path(data).resolve())
+    return _storable(str(data) if named or data == "" else str(Path(data).resolve()))
+
+
+def _storable(where: str) -> str:
+    """A path that ``run.json`` can hold."""
+    try:
+        where.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the folder {showable(where)} has a name that is not UTF-8; rename it.") from None
+    return where
 
 
 def load_noted(note: DataNote | None, data: Data, size: int | None, download: bool) -> DataSet:

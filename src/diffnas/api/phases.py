@@ -11,12 +11,12 @@ from typing import Any
 
 from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, settings_of
 from diffnas.api.planning import plan_search, recipe_named, threads_for
-from diffnas.data import DataSet
+from diffnas.api.telling import told
 from diffnas.engine.cost import require_memory
 from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.listen import Interrupted, Listener
-from diffnas.engine.run import RECORD, write_atomically
+from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings
@@ -25,7 +25,6 @@ from diffnas.method import Method
 from diffnas.space import OpFactory, SearchSpace
 
 EVALUATION = "evaluation"
-SKIPPED = "skipped.txt"
 DRAWINGS = ("cell.svg", "cell.png")
 SHARED = ("data_dir", "size", "download", "device", "precision", "threads")
 
@@ -121,9 +120,10 @@ def search(
     if check_memory and not resume:
         require_memory(**asked.arguments)
     place = _path(out, resume)
-    found = run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=asked.notes.model_dump())
-    _list_skipped(asked.whole, place, listener)
-    return found
+    with told(asked.whole, place, listener):
+        return run_search(
+            **asked.arguments, out=place, resume=resume, listener=listener, notes=asked.notes.model_dump()
+        )
 
 
 def evaluate(
@@ -180,21 +180,20 @@ def evaluate(
     whole = load_noted(note, data, size, download)
     notes = kept.but(recipe=recipe, device=device, precision=precision).model_copy(update={"data": note})
     notes = notes.but(threads=threads_for(threads, notes))
-    result = run_evaluation(
-        genotype,
-        whole,
-        settings=settings_of(EvaluateSettings, *layers, settings),
-        out=place,
-        resume=resume,
-        listener=listener,
-        device=notes.device,
-        precision=notes.precision,
-        notes=notes.model_dump(),
-        threads=notes.threads,
-        factories=factories,
-    )
-    _list_skipped(whole, place, listener)
-    return result
+    with told(whole, place, listener):
+        return run_evaluation(
+            genotype,
+            whole,
+            settings=settings_of(EvaluateSettings, *layers, settings),
+            out=place,
+            resume=resume,
+            listener=listener,
+            device=notes.device,
+            precision=notes.precision,
+            notes=notes.model_dump(),
+            threads=notes.threads,
+            factories=factories,
+        )
 
 
 def run(
@@ -307,15 +306,3 @@ def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:
     if isinstance(what, SearchResult):
         return what.genotype
     return what if isinstance(what, Genotype) else read(what)
-
-
-def _list_skipped(data: DataSet, place: Path | None, listener: Listener | None) -> None:
-    """Say which files could not be read as pictures, the first of them aloud and all in the run folder."""
-    if not data.skipped:
-        return
-    if place is not None:
-        write_atomically(place / SKIPPED, "\n".join(data.skipped) + "\n")
-    if listener is not None:
-        several = f"{len(data.skipped)} files were" if len(data.skipped) > 1 else "1 file was"
-        more = f"; ... All are in {SKIPPED} in the run folder." if place is not None and len(data.skipped) > 3 else ""
-        listener.warn(f"{several} skipped: {'; '.join(data.skipped[:3])}{more}")

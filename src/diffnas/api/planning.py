@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, settings_of
+from diffnas.api.telling import tell
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import Cost, estimate
+from diffnas.engine.listen import Listener
 from diffnas.engine.settings import SearchSettings
 from diffnas.lookup import lookup
 from diffnas.method import Method, compose
@@ -95,11 +97,12 @@ def cost(
     device: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    listener: Listener | None = None,
     **settings: Any,
 ) -> Cost:
     """What ``search`` with the same arguments will cost: operations, multiply-adds, memory and time.
 
-    A few steps are taken to measure it; nothing is written.
+    A few steps are taken to measure it; nothing is written. ``listener`` hears how the pictures were read.
 
     Raises:
         ValueError: for anything that cannot work, but not for want of memory: see ``Cost.fits`` and ``Cost.advice``.
@@ -123,6 +126,7 @@ def cost(
         threads=threads,
         settings=settings,
     )
+    tell(asked.whole, listener)
     return estimate(**asked.arguments)
 
 

@@ -9,10 +9,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 import typer
 
 from diffnas.cli.commands import app
+from diffnas.names import showable
 
 # typer names it only through its subclasses. It is what wrong options and arguments raise.
 _UsageError = typer.BadParameter.__mro__[1]
@@ -24,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code comes back."""
     # Before torch is imported: threads that spin while they wait make cores that are shared up to ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _print_anything()
     command = typer.main.get_command(app)
     try:
         code = command.main(arguments, prog_name="diffnas", standalone_mode=False)
@@ -33,6 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _explain(error)
     except KeyboardInterrupt:
         return _stop()
+
+
+def _print_anything() -> None:
+    """Have a terminal that cannot show a letter show its number, instead of stopping in the middle."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _stop() -> int:
@@ -53,7 +63,7 @@ def _explain(error: Exception) -> int:
     from diffnas.engine.listen import Interrupted, NotFinite
 
     if isinstance(error, Interrupted):
-        print(error, file=sys.stderr)
+        print(showable(str(error)), file=sys.stderr)
         return 128 + error.signal
     if type(error).__name__ == "OutOfMemoryError":
         return _complain("the GPU's memory is full. A smaller --batch or --channels, or bf16-mixed, helps.", 1)
@@ -70,5 +80,5 @@ def _text(error: Exception) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {showable(' '.join(message.split()))}", file=sys.stderr)
     return code

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from diffnas.data.augment import Augmentation
+from diffnas.data.levels import Levels
+from diffnas.names import showable
 
 SMALLEST = 8
 """The smallest height and width of a picture, in pixels."""
@@ -163,14 +165,17 @@ class DataSet:
     """A training split and a test split of pictures in the same classes.
 
     Args:
-        name: what reports call it.
+        name: what reports call it; kept as :func:`diffnas.names.showable` has it.
         train: what search and evaluation learn from.
         test: what only the last measurement of an evaluation sees.
-        classes: the name of each label, so label ``k`` is ``classes[k]``.
+        classes: the name of each label, so label ``k`` is ``classes[k]``; kept in the same way.
         mean: of each channel, on a scale where white is 1.
         std: of each channel, on the same scale.
         augmentation: how training pictures are varied unless a run says otherwise.
-        skipped: one line for each file that could not be read.
+        levels: what is black and what is white in grey files of more than 8 bits; None if the training pictures
+            have no such file.
+        skipped: one line for each file that was not read, with the reason.
+        remarks: what the user should know of how the pictures were found and read, in sentences.
 
     Raises:
         ValueError: fewer than two classes, a class with no training picture, a label out of range, splits
@@ -184,9 +189,14 @@ class DataSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augmentation: Augmentation = _PLAIN
+    levels: Levels | None = None
     skipped: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # What is called by these names is printed, and written into files of many kinds.
+        object.__setattr__(self, "name", showable(self.name))
+        object.__setattr__(self, "classes", tuple(showable(str(name)) for name in self.classes))
         _check_shapes(self)
         _check_labels(self)
 

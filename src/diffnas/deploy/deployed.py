@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffnas.deploy.preprocessing import PREPROCESSING
 from diffnas.genotype import to_text
 from diffnas.nets.ops import Noise
 from diffnas.nets.trained import Trained
@@ -52,6 +53,8 @@ def about(trained: Trained) -> dict[str, str]:
         "size": trained.size,
         "mean": trained.mean,
         "std": trained.std,
+        "levels": trained.levels,
+        "preprocessing": PREPROCESSING,
         "genotype": to_text(trained.genotype),
     }
     return {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()}

@@ -115,6 +115,9 @@ def source(trained: Trained) -> str:
         shape=f"{trained.channels}, {trained.size[0]}, {trained.size[1]}",
         described=list(_described(genotype)),
         classes=[_quoted(name) for name in trained.classes],
+        channels=trained.channels,
+        size=tuple(trained.size),
+        levels=None if trained.levels is None else _tuple(trained.levels),
         mean=_tuple(trained.mean),
         std=_tuple(trained.std),
     )

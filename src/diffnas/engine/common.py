@@ -191,7 +191,9 @@ def check_finite(loss: float, where: str) -> None:
 
 
 def describe_data(data: DataSet) -> dict[str, Any]:
-    """Which pictures a run saw, as plain data."""
+    """Which pictures a run saw, and how they were read, as plain data."""
+    # Only where there are levels: the records of older runs have none, and these must fit when they go on.
+    levels = {} if data.levels is None else {"levels": list(data.levels)}
     return {
         "name": data.name,
         "fingerprint": data.fingerprint,
@@ -203,6 +205,7 @@ def describe_data(data: DataSet) -> dict[str, Any]:
         "mean": list(data.mean),
         "std": list(data.std),
         "augmentation": asdict(data.augmentation),
+        **levels,
     }
 
 

@@ -278,5 +278,6 @@ class _Evaluation:
             size=data.size,
             mean=data.mean,
             std=data.std,
+            levels=data.levels,
             built={"channels": settings.channels, "depth": settings.depth, "stem": settings.stem},
         )

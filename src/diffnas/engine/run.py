@@ -21,7 +21,8 @@ VERSION = 1
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader, or a crash, sees the old one whole or the new one whole."""
-    write_bytes_atomically(path, text.encode())
+    # A name that is not UTF-8 can be in any text; its bytes are escaped, so that the rest of the text is written.
+    write_bytes_atomically(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:

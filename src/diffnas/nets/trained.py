@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diffnas.data.augment import normalize
+from diffnas.data.levels import Levels
 from diffnas.genotype import Genotype, from_json, to_json
+from diffnas.names import showable
 from diffnas.nets.network import Network
 from diffnas.space import OpFactory
 
@@ -32,6 +34,7 @@ class Trained:
         classes: the name of each logit.
         channels, size: what pictures must be brought to: channels, and height and width.
         mean, std: the normalization of its training pictures.
+        levels: what is black and what is white in grey files of more than 8 bits, as its training pictures had it.
         built: ``channels``, ``depth`` and ``stem`` as ``Network`` takes them.
     """
 
@@ -43,6 +46,7 @@ class Trained:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     built: Mapping[str, Any]
+    levels: Levels | None = None
 
     @property
     def record(self) -> dict[str, Any]:
@@ -57,6 +61,7 @@ class Trained:
             "size": list(self.size),
             "mean": list(self.mean),
             "std": list(self.std),
+            "levels": None if self.levels is None else list(self.levels),
         }
 
     @torch.no_grad()
@@ -126,8 +131,10 @@ def _build(
         mean=tuple(record["mean"]),
         std=tuple(record["std"]),
         built=record["network"],
+        # Networks that were written before there were levels have none.
+        levels=None if record.get("levels") is None else Levels(*record["levels"]),
     )
 
 
 def _texts(names: Sequence[object]) -> tuple[str, ...]:
-    return tuple(str(name) for name in names)
+    return tuple(showable(str(name)) for name in names)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from diffnas.engine.run import RECORD, RunFolder
 from diffnas.genotype import Genotype, from_json
+from diffnas.names import showable
 
 EVALUATION, GENOTYPE, RESULT = "evaluation", "genotype.json", "result.json"
 
@@ -193,7 +194,7 @@ class Run:
     @property
     def name(self) -> str:
         """What people call it."""
-        return self.path.resolve().name
+        return showable(self.path.resolve().name)
 
     @property
     def finished(self) -> bool:

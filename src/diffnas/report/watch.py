@@ -90,7 +90,7 @@ def serving(path: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
                 self._answer(500, "text/plain", f"{error}")
 
         def _answer(self, status: int, kind: str, text: str) -> None:
-            content = text.encode()
+            content = text.encode(errors="backslashreplace")
             self.send_response(status)
             headers = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(content))}
             headers |= {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
