@@ -9,7 +9,7 @@ from diffnas.engine import checkpoint
 
 
 def numbered(number: int) -> dict:
-    return {"number": number, "weights": torch.full((3,), float(number))}
+    return {"epoch": number, "number": number, "weights": torch.full((3,), float(number))}
 
 
 def test_there_is_nothing_to_load_at_first(tmp_path: Path):

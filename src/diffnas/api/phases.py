@@ -16,10 +16,11 @@ from diffnas.engine.cost import require_memory
 from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.listen import Interrupted, Listener
-from diffnas.engine.run import RECORD, write_atomically
+from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings
+from diffnas.files import write_atomically
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
 from diffnas.space import OpFactory, SearchSpace

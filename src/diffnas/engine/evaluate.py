@@ -27,10 +27,12 @@ from diffnas.engine.common import (
     sgd,
 )
 from diffnas.engine.drive import Drive
+from diffnas.engine.entry import entered
 from diffnas.engine.listen import Listener, Silent, interruptions
-from diffnas.engine.run import RunFolder, enter
+from diffnas.engine.run import TRACE, RunFolder, as_json
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.trained import save_trained
+from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.network import Network, parameters_of
@@ -142,8 +144,13 @@ def evaluate(
         state = begin(genotype, data, settings, fabric.device, factories)
     record = describe(genotype, data, settings, precision, notes or {})
     rounding = rounding_products(fabric.device, tf32=settings.tf32)
-    with computing_on(threads), rounding, interruptions() as heard, fixed_random(settings.seed):
-        folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
+    with (
+        computing_on(threads),
+        rounding,
+        interruptions() as heard,
+        fixed_random(settings.seed),
+        entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
+    ):
         return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
 
 
@@ -262,7 +269,8 @@ class _Evaluation:
         if self.drive.folder:
             save_trained(self.drive.folder.path, self._trained(network))
             numbers = {name: getattr(result, name) for name in ("accuracy", "loss", "parameters", "macs", "seconds")}
-            self.drive.folder.write_json(RESULT, {"test_pictures": len(data.test), **numbers})
+            write_checked(self.drive.folder.path / RESULT, as_json({"test_pictures": len(data.test), **numbers}))
+            seal(self.drive.folder.path / TRACE)
         return result
 
     def _trained(self, network: Network) -> Trained:

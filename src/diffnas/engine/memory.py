@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,17 @@ from torch.utils._pytree import tree_leaves
 
 # A function that comes without types.
 _leaves: Callable[[Any], list[Any]] = tree_leaves
+
+# What PyTorch, oneDNN and Python say when there is no memory left.
+_FULL = (
+    "DefaultCPUAllocator",
+    "not enough memory",
+    "could not create a memory",
+    "out of memory",
+    "Cannot allocate memory",
+    "without setting an exception",
+    "error return without exception set",
+)
 
 
 def available(device: torch.device, root: Path = Path("/")) -> int | None:
@@ -33,6 +45,25 @@ def available(device: torch.device, root: Path = Path("/")) -> int | None:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     known = [*_of_machine(root), *_of_groups(root)]
     return max(0, min(known)) if known else None
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, says that there was no memory left."""
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        following = following.__cause__ or following.__context__
+    return any(_is_of_memory(each) for each in chain)
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # Python itself raises a SystemError where native code found no memory and did not say so.
+    return isinstance(error, RuntimeError | SystemError) and any(words in str(error) for words in _FULL)
 
 
 def _of_machine(root: Path) -> Iterator[int]:

@@ -19,16 +19,18 @@ from diffnas.data import DataSet
 from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, rounding_products
 from diffnas.engine.course import Course
 from diffnas.engine.drive import Drive
+from diffnas.engine.entry import entered
 from diffnas.engine.graphed import Graphed, uses_graph
 from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.request import check, describe, laid_out
-from diffnas.engine.run import RunFolder, enter
+from diffnas.engine.run import TRACE, RunFolder
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.settings import SearchSettings
-from diffnas.genotype import Genotype, from_json, save
+from diffnas.files import seal, write_checked
+from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.method import Method
 from diffnas.space import SearchSpace
 
@@ -123,8 +125,13 @@ def search(
     uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
     rounding = rounding_products(fabric.device, tf32=settings.tf32)
     kernels = by_kernels(settings.forward_by, fabric.device, precision)
-    with computing_on(threads, kernels=kernels), rounding, interruptions() as heard, fixed_random(settings.seed):
-        folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
+    with (
+        computing_on(threads, kernels=kernels),
+        rounding,
+        interruptions() as heard,
+        fixed_random(settings.seed),
+        entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
+    ):
         under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
         return under_way.run(heard)
 
@@ -240,8 +247,7 @@ class _Search:
             path = folder.path / FAMILY / f"epoch-{line['epoch']:04}.json" if folder else None
             member = Member(epoch=line["epoch"], genotype=_cells(line), macs=line["macs"], path=path)
             if path:
-                path.parent.mkdir(exist_ok=True)
-                save(member.genotype, path)
+                _leave(member.genotype, path)
             members.append(member)
         return tuple(members)
 
@@ -252,7 +258,8 @@ class _Search:
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
         folder = self.drive.folder
         if folder:
-            save(found, folder.path / GENOTYPE)
+            _leave(found, folder.path / GENOTYPE)
+            seal(folder.path / TRACE)
         return SearchResult(
             genotype=found,
             problems=found.problems(),
@@ -266,6 +273,10 @@ class _Search:
 
 def _cells(line: Mapping[str, Any]) -> Genotype:
     return from_json(json.dumps(line["genotype"]))
+
+
+def _leave(cells: Genotype, path: Path) -> None:
+    write_checked(path, f"{to_json(cells)}\n".encode())
 
 
 def _nothing() -> None:
