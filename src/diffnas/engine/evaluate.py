@@ -29,6 +29,7 @@ from diffnas.engine.common import (
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
 from diffnas.engine.listen import Listener, Silent, interruptions
+from diffnas.engine.memory import within_memory
 from diffnas.engine.run import TRACE, RunFolder, as_json
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.trained import save_trained
@@ -137,21 +138,23 @@ def evaluate(
         ValueError: for a genotype or settings that cannot work, or a folder that holds something else.
         Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
         NotFinite: if the loss leaves the numbers.
+        OutOfMemory: if memory runs out.
     """
     listener = listener or Silent()
-    fabric = make_fabric(device, precision)
-    with fixed_random(seeds.derive(settings.seed, "weights")):
-        state = begin(genotype, data, settings, fabric.device, factories)
-    record = describe(genotype, data, settings, precision, notes or {})
-    rounding = rounding_products(fabric.device, tf32=settings.tf32)
-    with (
-        computing_on(threads),
-        rounding,
-        interruptions() as heard,
-        fixed_random(settings.seed),
-        entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
-    ):
-        return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
+    with within_memory(settings, out):
+        fabric = make_fabric(device, precision)
+        with fixed_random(seeds.derive(settings.seed, "weights")):
+            state = begin(genotype, data, settings, fabric.device, factories)
+        record = describe(genotype, data, settings, precision, notes or {})
+        rounding = rounding_products(fabric.device, tf32=settings.tf32)
+        with (
+            computing_on(threads),
+            rounding,
+            interruptions() as heard,
+            fixed_random(settings.seed),
+            entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
+        ):
+            return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
 
 
 def describe(

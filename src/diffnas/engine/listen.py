@@ -78,7 +78,8 @@ class OutOfMemory(Exception):  # noqa: N818 - named for what it says
     """
 
     def __init__(self, left: str, advice: tuple[str, ...]) -> None:
-        super().__init__(f"memory ran out. {left} In a run begun anew, less is needed with {', or '.join(advice)}.")
+        less = ", or ".join(advice) or "smaller pictures (--size)"
+        super().__init__(f"memory ran out. {left} Begun anew, the run needs less with {less}.")
         self.left, self.advice = left, advice
 
 

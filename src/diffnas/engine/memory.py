@@ -6,6 +6,7 @@ import errno
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from diffnas.engine.listen import OutOfMemory
+from diffnas.engine.run import standing
+from diffnas.engine.settings import EvaluateSettings, SearchSettings
 
 # A function that comes without types.
 _leaves: Callable[[Any], list[Any]] = tree_leaves
@@ -64,6 +69,28 @@ def _is_of_memory(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     # Python itself raises a SystemError where native code found no memory and did not say so.
     return isinstance(error, RuntimeError | SystemError) and any(words in str(error) for words in _FULL)
+
+
+@contextmanager
+def within_memory(settings: SearchSettings | EvaluateSettings, out: Path | None) -> Iterator[None]:
+    """Inside, every error that says that memory ran out is an ``OutOfMemory`` of the run in ``out``.
+
+    Raises:
+        OutOfMemory: with what is left of the run, and options that need less.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        raise OutOfMemory(standing(out), _leaner(settings)) from None
+
+
+def _leaner(settings: SearchSettings | EvaluateSettings) -> tuple[str, ...]:
+    """Options that need less memory than ``settings``, found without measuring."""
+    halves = {"--batch": settings.batch // 2, "--channels": (settings.channels or 0) // 2}
+    recompute = () if settings.recompute else ("--recompute",)
+    return *(f"{option} {half}" for option, half in halves.items() if half), *recompute
 
 
 def _of_machine(root: Path) -> Iterator[int]:

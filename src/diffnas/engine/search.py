@@ -23,6 +23,7 @@ from diffnas.engine.entry import entered
 from diffnas.engine.graphed import Graphed, uses_graph
 from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
+from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.request import check, describe, laid_out
 from diffnas.engine.run import TRACE, RunFolder
@@ -114,26 +115,28 @@ def search(
         ValueError: for settings that cannot work, or a folder that holds something else; nothing is touched.
         Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
         NotFinite: if the loss leaves the numbers.
+        OutOfMemory: if memory runs out.
     """
     listener = listener or Silent()
     space = laid_out(space, settings)
     check(space, method, settings, data)
     record = describe(data, space, method, settings, precision, notes or {})
-    fabric = make_fabric(device, precision)
-    state = begin(data, space, method, settings, fabric.device)
-    # What cannot be is refused here, before anything is written.
-    uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
-    rounding = rounding_products(fabric.device, tf32=settings.tf32)
-    kernels = by_kernels(settings.forward_by, fabric.device, precision)
-    with (
-        computing_on(threads, kernels=kernels),
-        rounding,
-        interruptions() as heard,
-        fixed_random(settings.seed),
-        entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
-    ):
-        under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
-        return under_way.run(heard)
+    with within_memory(settings, out):
+        fabric = make_fabric(device, precision)
+        state = begin(data, space, method, settings, fabric.device)
+        # What cannot be is refused here, before anything is written.
+        uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
+        rounding = rounding_products(fabric.device, tf32=settings.tf32)
+        kernels = by_kernels(settings.forward_by, fabric.device, precision)
+        with (
+            computing_on(threads, kernels=kernels),
+            rounding,
+            interruptions() as heard,
+            fixed_random(settings.seed),
+            entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
+        ):
+            under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
+            return under_way.run(heard)
 
 
 @dataclass(frozen=True, kw_only=True)
