@@ -28,6 +28,8 @@ _FULL = (
     "DefaultCPUAllocator",
     "not enough memory",
     "could not create a memory",
+    "could not create a primitive",
+    "could not execute a primitive",
     "out of memory",
     "Cannot allocate memory",
     "without setting an exception",
