@@ -67,7 +67,7 @@ def _locked(path: Path, warn: Callable[[str], None]) -> Iterator[None]:
     file = _take(path)
     if file is None:
         path.unlink(missing_ok=True)
-        warn(f"the file system of {path.parent} knows no locks; let no other process write to this run.")
+        warn("the file system of the run folder knows no locks; let no other process write to this run.")
         yield
         return
     with file:
