@@ -81,13 +81,21 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
 
 
 def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, size: int | None) -> DataNote | None:
-    """How to load the data again; None if it was given as an object, which only its owner can make again."""
+    """How to load the data again; None if it was given as an object, which only its owner can make again.
+
+    Where data is named anew, it may only have moved: what was noted of its size and place stays, unless given too.
+    """
     if data is not None and not isinstance(data, str | Path):
         return None
-    note = kept if data is None else DataNote(what=_whereabouts(data))
+    note = kept if data is None else _named_anew(kept or DataNote(what=""), _whereabouts(data))
     place = None if data_dir is None else _storable(str(Path(data_dir).resolve()))
     given = {name: value for name, value in (("data_dir", place), ("size", size)) if value is not None}
     return note.model_copy(update=given) if note else None
+
+
+def _named_anew(kept: DataNote, what: str) -> DataNote:
+    size = None if what in DESCRIPTIONS else kept.size  # those we know by name have one size
+    return kept.model_copy(update={"what": what, "size": size})
 
 
 def _whereabouts(data: str | Path) -> str:
@@ -110,7 +118,13 @@ def load_noted(note: DataNote | None, data: Data, size: int | None, download: bo
 
     Raises:
         ValueError: if there is neither, or the object cannot be a data set.
+        FileNotFoundError: if the folder that was noted is gone.
     """
+    if note is not None and data is None and Path(note.what).is_absolute() and not Path(note.what).is_dir():
+        raise FileNotFoundError(
+            f"the pictures are no longer in {note.what}. If they have moved, say the same again with their folder as "
+            "DATA: diffnas run DATA ..., diffnas search DATA ..., or diffnas evaluate RUN DATA ..."
+        )
     if note is not None:
         return load_data(note.what, data_dir=note.data_dir, size=note.size, download=download)
     if data is None:

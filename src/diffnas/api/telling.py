@@ -8,7 +8,8 @@ from pathlib import Path
 
 from diffnas.data import DataSet
 from diffnas.engine.listen import Listener
-from diffnas.engine.run import RECORD, write_atomically
+from diffnas.engine.run import RECORD
+from diffnas.files import write_atomically
 
 SKIPPED = "skipped.txt"
 _ALOUD = 3

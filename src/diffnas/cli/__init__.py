@@ -60,14 +60,17 @@ def _explain(error: Exception) -> int:
     if isinstance(error, _WRONG_INPUT):
         return _complain(_text(error), 2)
     from diffnas.deploy import Disagreement
-    from diffnas.engine.listen import Interrupted, NotFinite
+    from diffnas.engine.listen import Interrupted, NotFinite, OutOfMemory
+    from diffnas.engine.memory import ran_out
 
     if isinstance(error, Interrupted):
         print(showable(str(error)), file=sys.stderr)
         return 128 + error.signal
-    if type(error).__name__ == "OutOfMemoryError":
-        return _complain("the GPU's memory is full. A smaller --batch or --channels, or bf16-mixed, helps.", 1)
-    if isinstance(error, NotFinite | Disagreement | OSError):
+    if isinstance(error, NotFinite | OutOfMemory | Disagreement):
+        return _complain(_text(error), 1)
+    if ran_out(error):
+        return _complain("memory ran out. Free some, or ask for less: a smaller --batch, --channels or --size.", 1)
+    if isinstance(error, OSError):
         return _complain(_text(error), 1)
     raise error
 

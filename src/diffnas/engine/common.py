@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from diffnas.data import DataSet
 from diffnas.engine.listen import NotFinite
+from diffnas.engine.run import standing
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.lookup import lookup
 from diffnas.nets.batched import by_numba
@@ -177,16 +179,16 @@ class Totals:
         return int(self.sums[2])
 
 
-def check_finite(loss: float, where: str) -> None:
-    """Stop a run whose loss has left the numbers.
+def check_finite(loss: float, where: str, folder: Path | None) -> None:
+    """Stop a run, whose folder is ``folder`` if it has one, if its loss has left the numbers.
 
     Raises:
         NotFinite: with what usually helps.
     """
     if not math.isfinite(loss):
         raise NotFinite(
-            f"the loss became {loss} in {where}. The last good checkpoint is untouched; "
-            "a lower learning rate (--lr), clipping (--clip) or full precision usually helps."
+            f"the loss became {loss} in {where}. {standing(folder)} "
+            "Begun anew, a lower learning rate (--lr), clipping (--set clip=1) or full precision usually helps."
         )
 
 

@@ -233,9 +233,7 @@ def require_memory(
     request = _Request(
         data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=None
     )
-    with computing_on(threads), fixed_random(settings.seed):
-        needed = request.footprint()
-        advice = _advice(request, needed, free)
+    needed, advice = _weighed(request, free, threads)
     if advice:
         batch = settings.batch
         raise ValueError(
@@ -243,6 +241,35 @@ def require_memory(
             f"{in_gigabytes(free)} can be had on {place}. What would fit: {', or '.join(advice)}. "
             "To start all the same: --no-check-memory, check_memory=False in Python."
         )
+
+
+def what_fits(
+    data: DataSet,
+    *,
+    space: SearchSpace,
+    method: Method,
+    settings: SearchSettings,
+    device: str = "auto",
+    precision: str = "32-true",
+    threads: int | None = None,
+) -> tuple[str, ...]:
+    """Options with which a search that ran out of memory would fit; empty if measuring does not tell."""
+    request = _Request(
+        data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=None
+    )
+    try:
+        return _weighed(request, memory.available(make_fabric(device, precision).device), threads)[1]
+    except Exception as error:
+        if not memory.ran_out(error):
+            raise
+        return ()
+
+
+def _weighed(request: _Request, free: int | None, threads: int | None) -> tuple[Footprint, tuple[str, ...]]:
+    """What a step of a search needs, and what would fit into ``free`` bytes if it does not."""
+    with computing_on(threads), fixed_random(request.settings.seed):
+        needed = request.footprint()
+        return needed, _advice(request, needed, free)
 
 
 def in_gigabytes(count: float) -> str:

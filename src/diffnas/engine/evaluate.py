@@ -29,10 +29,13 @@ from diffnas.engine.common import (
     sgd,
 )
 from diffnas.engine.drive import Drive
+from diffnas.engine.entry import entered
 from diffnas.engine.listen import Listener, Silent, interruptions
-from diffnas.engine.run import RunFolder, enter
+from diffnas.engine.memory import within_memory
+from diffnas.engine.run import TRACE, RunFolder, as_json
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.trained import save_trained
+from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.network import Network, parameters_of
@@ -137,16 +140,23 @@ def evaluate(
         ValueError: for a genotype or settings that cannot work, or a folder that holds something else.
         Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
         NotFinite: if the loss leaves the numbers.
+        OutOfMemory: if memory runs out.
     """
     listener = listener or Silent()
-    fabric = make_fabric(device, precision)
-    with fixed_random(seeds.derive(settings.seed, "weights")):
-        state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
-    record = describe(genotype, data, settings, precision, notes or {})
-    rounding = rounding_products(fabric.device, tf32=settings.tf32)
-    with computing_on(threads), rounding, interruptions() as heard, fixed_random(settings.seed):
-        folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
-        return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
+    with within_memory(settings, out):
+        fabric = make_fabric(device, precision)
+        with fixed_random(seeds.derive(settings.seed, "weights")):
+            state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
+        record = describe(genotype, data, settings, precision, notes or {})
+        rounding = rounding_products(fabric.device, tf32=settings.tf32)
+        with (
+            computing_on(threads),
+            rounding,
+            interruptions() as heard,
+            fixed_random(settings.seed),
+            entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
+        ):
+            return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
 
 
 def describe(
@@ -265,7 +275,8 @@ class _Evaluation:
         if self.drive.folder:
             save_trained(self.drive.folder.path, self._trained(network))
             numbers = {name: getattr(result, name) for name in ("accuracy", "loss", "parameters", "macs", "seconds")}
-            self.drive.folder.write_json(RESULT, {"test_pictures": len(data.test), **numbers})
+            write_checked(self.drive.folder.path / RESULT, as_json({"test_pictures": len(data.test), **numbers}))
+            seal(self.drive.folder.path / TRACE)
         return result
 
     def _trained(self, network: Network) -> Trained:

@@ -19,16 +19,19 @@ from diffnas.data import DataSet
 from diffnas.engine.common import by_kernels, computing_on, dtype_of, fixed_random, make_fabric, rounding_products
 from diffnas.engine.course import Course
 from diffnas.engine.drive import Drive
+from diffnas.engine.entry import entered
 from diffnas.engine.graphed import Graphed, uses_graph
 from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
+from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.request import check, describe, laid_out
-from diffnas.engine.run import RunFolder, enter
+from diffnas.engine.run import TRACE, RunFolder
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.settings import SearchSettings
-from diffnas.genotype import Genotype, from_json, save
+from diffnas.files import seal, write_checked
+from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.method import Method
 from diffnas.space import SearchSpace
 
@@ -113,21 +116,28 @@ def search(
         ValueError: for settings that cannot work, or a folder that holds something else; nothing is touched.
         Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
         NotFinite: if the loss leaves the numbers.
+        OutOfMemory: if memory runs out.
     """
     listener = listener or Silent()
     space = laid_out(space, settings)
     check(space, method, settings, data)
     record = describe(data, space, method, settings, precision, notes or {})
-    fabric = make_fabric(device, precision)
-    state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
-    # What cannot be is refused here, before anything is written.
-    uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
-    rounding = rounding_products(fabric.device, tf32=settings.tf32)
-    kernels = by_kernels(settings.forward_by, fabric.device, precision)
-    with computing_on(threads, kernels=kernels), rounding, interruptions() as heard, fixed_random(settings.seed):
-        folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
-        under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
-        return under_way.run(heard)
+    with within_memory(settings, out):
+        fabric = make_fabric(device, precision)
+        state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
+        # What cannot be is refused here, before anything is written.
+        uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
+        rounding = rounding_products(fabric.device, tf32=settings.tf32)
+        kernels = by_kernels(settings.forward_by, fabric.device, precision)
+        with (
+            computing_on(threads, kernels=kernels),
+            rounding,
+            interruptions() as heard,
+            fixed_random(settings.seed),
+            entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
+        ):
+            under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
+            return under_way.run(heard)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,8 +251,7 @@ class _Search:
             path = folder.path / FAMILY / f"epoch-{line['epoch']:04}.json" if folder else None
             member = Member(epoch=line["epoch"], genotype=_cells(line), macs=line["macs"], path=path)
             if path:
-                path.parent.mkdir(exist_ok=True)
-                save(member.genotype, path)
+                _leave(member.genotype, path)
             members.append(member)
         return tuple(members)
 
@@ -253,7 +262,8 @@ class _Search:
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
         folder = self.drive.folder
         if folder:
-            save(found, folder.path / GENOTYPE)
+            _leave(found, folder.path / GENOTYPE)
+            seal(folder.path / TRACE)
         return SearchResult(
             genotype=found,
             problems=found.problems(),
@@ -267,6 +277,10 @@ class _Search:
 
 def _cells(line: Mapping[str, Any]) -> Genotype:
     return from_json(json.dumps(line["genotype"]))
+
+
+def _leave(cells: Genotype, path: Path) -> None:
+    write_checked(path, f"{to_json(cells)}\n".encode())
 
 
 def _nothing() -> None:

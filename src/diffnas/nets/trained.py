@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffnas.data.augment import normalize
 from diffnas.data.levels import Levels
+from diffnas.files import check
 from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.names import showable
 from diffnas.nets.network import Network
@@ -99,10 +100,13 @@ def load(
         raise ValueError(f"{path} holds no trained network. Train one with: diffnas evaluate {path}")
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return _build(record, load_file(folder / WEIGHTS), device, factories)
+        built = _build(record, load_file(folder / WEIGHTS), device, factories)
     except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         message = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"the network in {folder} cannot be read ({type(error).__name__}: {message}).") from error
+    for name in (RECORD, WEIGHTS):
+        check(folder / name)
+    return built
 
 
 def _build(
