@@ -171,7 +171,7 @@ def resources(at: Relaxation, *, weight: float | Control = growing, mu: float = 
 
 
 CONSTRAINTS = {"mild": 0.0015, "moderate": 0.01, "aggressive": 0.05}
-"""Strengths of ``expected_cost`` by the names of SNAS' constraints. Their values were not published; see its facts."""
+"""Strengths of ``expected_cost`` by the names of SNAS' constraints: our choice, for none were published."""
 
 
 def expected_cost(at: Relaxation, *, weight: float | Schedule = 0.01, logarithm: bool = True) -> Tensor:

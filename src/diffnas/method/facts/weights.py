@@ -59,7 +59,7 @@ in the end each edge's winner by alpha stands, none included
     ),
     doubts=(
         "The strengths of the three constraints are not published. The released commands have lambda 0.01 for a search "
-        "with 8 cells and 0.0015 with 20, here moderate and mild; 0.05, aggressive, is ours.",
+        "with 8 cells and 0.0015 with 20. To call these moderate and mild, and 0.05 aggressive, is our choice.",
         "The released code averages the logarithms of parameters, multiply-adds and memory accesses, of each cell, and "
         "counts pools; here multiply-adds alone, where pools, skips and none cost nothing, over all cells of a kind.",
         "It takes the cost of the draw or, by --method discrete, the expected one, whose gradient is not noisy: here.",
