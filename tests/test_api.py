@@ -195,10 +195,10 @@ def test_wrong_settings_of_the_evaluation_are_found_before_the_search(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ({"epochs": "three"}, "bad setting epochs: .*'three'"),
-        ({"epochs": 1.5}, "bad setting epochs: .*1.5"),
-        ({"stem": "wide"}, "bad setting stem: .*'cifar-half'.*'wide'"),
-        ({"epochs": 0}, "epochs must be greater than 0"),
+        ({"epochs": "three"}, "epochs must be a whole number from 1 to 1,000,000, got 'three'"),
+        ({"epochs": 1.5}, "epochs must be a whole number .*1.5"),
+        ({"stem": "wide"}, "stem must be .*'cifar-half'.*'wide'"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 to 1,000,000, got 0"),
         ({"epoch": 1}, "unknown setting 'epoch'. Did you mean 'epochs'"),
     ],
 )

@@ -238,4 +238,4 @@ class _Entmax(Function):
             for table, dim in zip(inputs, in_dims, strict=True)
         ]
         mix: Tensor = _Entmax.apply(*(table.flatten(0, 1) for table in tables))  # type: ignore[no-untyped-call]
-        return mix.unflatten(0, tables[0].shape[:2]), 0
+        return mix.view(tables[0].shape), 0
