@@ -104,7 +104,7 @@ CASES = [
     ("one class", one_class, ["search", "./pets"], ["one class folder", "cat", "at least 2"]),
     ("a class without pictures", no_pictures, ["search", "./pets"], ["cat", "not one picture"]),
     ("a size for fixed pictures", nothing, ["search", "digits", "--size", "4"], ["digits", "leave size"]),
-    ("pictures under 8x8", lambda p: pictures(p / "pets"), ["search", "./pets", "--size", "4"], ["8 or more", "4"]),
+    ("pictures under 8x8", lambda p: pictures(p / "pets"), ["search", "./pets", "--size", "4"], ["from 8 to", "got 4"]),
     ("too few pictures", nothing, ["search", "--train", "5"], ["5 pictures", "10 or more"]),
     ("too many pictures", nothing, ["search", "--train", "5000"], ["5000", "or fewer"]),
     ("a net too shallow", nothing, ["search", "--depth", "2"], ["at least 3 cells", "2"]),

@@ -170,7 +170,9 @@ def test_every_option_of_a_component_is_a_number_within_its_bounds(role, name, p
 
 
 def test_another_number_of_options_than_a_component_takes_is_refused_with_their_names():
-    with pytest.raises(ValueError, match=r"cannot be read: of numbers it takes 2 after its name, skip:rest, or none, not 1\.$"):
+    with pytest.raises(
+        ValueError, match=r"cannot be read: of numbers it takes 2 after its name, skip:rest, or none, not 1\.$"
+    ):
         component("regularizers", "groups:1")
     with pytest.raises(ValueError, match=r"cannot be read: of numbers it takes none, not 1\.$"):
         component("level", "single:1")

@@ -87,6 +87,12 @@ SEED = whole(0, 2**63 - 1)
 THREADS = whole(1, 1024)
 """Threads that compute; far more of them end the process."""
 
+PICTURES = whole(1, 10**12)
+"""How many pictures."""
+
+FRACTION = real(0, 1, above=True, below=True)
+"""A share that leaves something on either side."""
+
 
 def kinds(record: type) -> dict[str, Any]:
     """The declared kind of each field of a record, by name."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median_low
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from diffnas.data.augment import Augmentation
 from diffnas.data.pictures import SMALLEST, DataSet, Files, Pictures, Split
 from diffnas.data.statistics import channel_statistics
 from diffnas.data.stratify import stratified_split
+from diffnas.values import FRACTION, SEED, THREADS, check_fields, checked, whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,18 +55,16 @@ class Wish:
         workers: how many threads open pictures.
     """
 
-    size: int | None = None
+    size: Annotated[int, whole(SMALLEST, 4096)] | None = None
     channels: int | None = None
-    test_fraction: float = 0.2
-    seed: int = 0
-    memory_limit: int = MEMORY_LIMIT
-    workers: int = 8
+    test_fraction: Annotated[float, FRACTION] = 0.2
+    seed: Annotated[int, SEED] = 0
+    memory_limit: Annotated[int, whole(0, 10**18)] = MEMORY_LIMIT
+    workers: Annotated[int, THREADS] = 8
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < SMALLEST:
-            raise ValueError(f"size must be {SMALLEST} or more, not {self.size}.")
-        if self.channels not in (None, 1, 3):
-            raise ValueError(f"channels must be 1 (grey) or 3 (color), not {self.channels}.")
+        check_fields(self)
+        checked("channels", Literal[1, 3] | None, self.channels)
 
 
 class _Seen(NamedTuple):

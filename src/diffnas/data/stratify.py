@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffnas.values import FRACTION, PICTURES, SEED
+
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Two ascending lists of indices that share out every class alike.
@@ -18,9 +20,8 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     >>> stratified_split(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, seed=0)[1].tolist()
     [0, 4]
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"the test fraction must be above 0 and below 1, not {fraction}.")
-    generator = torch.Generator().manual_seed(seed)
+    fraction = FRACTION.check("the test fraction", fraction)
+    generator = torch.Generator().manual_seed(SEED.check("seed", seed))
     second = torch.zeros(len(labels), dtype=torch.bool)
     for members in _members(labels, generator):
         share = min(max(round(fraction * len(members)), 1), len(members) - 1)
@@ -40,9 +41,10 @@ def equal_per_class(labels: Tensor, classes: tuple[str, ...], count: int, seed: 
     >>> equal_per_class(torch.tensor([0, 1, 0, 1, 0, 1]), ("a", "b"), 4, seed=0).tolist()
     [0, 3, 4, 5]
     """
+    count = PICTURES.check("the number of pictures", count)
     if count < len(classes):
         raise ValueError(f"{count} pictures cannot cover {len(classes)} classes; ask for {len(classes)} or more.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(SEED.check("seed", seed))
     if count > len(labels):
         raise ValueError(f"{count} pictures were asked for and there are {len(labels)}. Ask for that many or fewer.")
     members = _members(labels, generator, len(classes))

@@ -8,6 +8,7 @@ from typing import Any
 
 from diffnas.components import discretize, schedule, stopping, weighting
 from diffnas.components.schedule import Moment
+from diffnas.components.stages import Stage
 from diffnas.data import DataSet
 from diffnas.engine.common import describe_data
 from diffnas.engine.search_state import staged
@@ -99,16 +100,20 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
 def _check_stages(space: SearchSpace, method: Method, settings: SearchSettings) -> None:
     stages = method.stages(space, settings.epochs)
     for stage in stages:
-        try:
-            staged(settings, stage, space)
-        except ValueError as error:
-            raise ValueError(f"{stage.name} cannot be: {error}") from None
+        _check_stage(stage, space, settings)
     deeper = any(stage.deeper != 1 for stage in stages)
     if deeper and own_depth(space.skeleton, list(space.cells)) is not None:
         raise ValueError(
             f"in space {space.name!r} every place in the net has a cell of its own, and supernets of later stages "
             "have other places. Take --set alpha_per=kind, or --stages one."
         )
+
+
+def _check_stage(stage: Stage, space: SearchSpace, settings: SearchSettings) -> None:
+    try:
+        staged(settings, stage, space)
+    except ValueError as error:
+        raise ValueError(f"{stage.name} cannot be: {error}") from None
 
 
 def _first_order(method: Method) -> float:

@@ -35,7 +35,9 @@ class Named:
             ValueError: for another number of options, or one that is out of its bounds.
         """
         if texts and len(texts) != len(self.options):
-            numbers = f"{len(self.options)} after its name, {':'.join(self.options)}, or none" if self.options else "none"
+            numbers = (
+                f"{len(self.options)} after its name, {':'.join(self.options)}, or none" if self.options else "none"
+            )
             raise ValueError(f"of numbers it takes {numbers}, not {len(texts)}")
         given = zip(self.options.items(), texts, strict=False)
         return self.make(**{name: number.check(name, number.read(text)) for (name, number), text in given})
