@@ -97,8 +97,8 @@ def gather(name: str, classes: tuple[str, ...], train: Source, test: Source | No
         ValueError: a class of which no picture can be read, or whatever :class:`DataSet` refuses.
     """
     sources = [_look(source, wish.workers) for source in ([train] if test is None else [train, test])]
-    for source, rows, _ in sources:
-        _check_classes(name, classes, source, rows)
+    for readable in sources:
+        _check_classes(name, classes, readable)
     skipped = tuple(line for source in sources for line in _complaints(source))
     parts = sources if test is not None else _split(sources[0], wish)
     size, channels = _shape(parts, wish)
@@ -156,19 +156,23 @@ def _complaints(readable: Readable) -> list[str]:
     return [f"{source.names[row]}: {what.reason}" for row, what in enumerate(seen) if what.reason]
 
 
-def _check_classes(name: str, classes: tuple[str, ...], source: Source, rows: Tensor) -> None:
+def _check_classes(name: str, classes: tuple[str, ...], readable: Readable) -> None:
     """Check that of every class that has pictures at least one can be read."""
-    given = set(source.labels)
-    readable = {source.labels[row] for row in rows.tolist()}
-    lost = [classes[label] for label in sorted(given - readable)]
+    source, rows, seen = readable
+    lost = sorted(set(source.labels) - {source.labels[row] for row in rows.tolist()})
     if lost:
-        raise ValueError(f"{name}: not one picture can be read of class {', '.join(lost)}.")
+        first = source.labels.index(lost[0])
+        reason = f"The first one, {source.names[first]}: {seen[first].reason.removesuffix('.')}."
+        names = ", ".join(classes[label] for label in lost)
+        raise ValueError(f"{name}: not one picture can be read of class {names}. {reason}")
 
 
 def _split(readable: Readable, wish: Wish) -> list[Readable]:
     """Training and test pictures from one source."""
     source, rows, seen = readable
     first, second = stratified_split(torch.tensor(source.labels)[rows], wish.test_fraction, wish.seed)
+    if not len(second):
+        raise ValueError("every class has one picture, which leaves none to test. Add pictures, or test pictures.")
     return [(source, rows[first], seen), (source, rows[second], seen)]
 
 

@@ -47,7 +47,7 @@ def equal_per_class(labels: Tensor, classes: tuple[str, ...], count: int, seed: 
     generator = torch.Generator().manual_seed(SEED.check("seed", seed))
     if count > len(labels):
         raise ValueError(f"{count} pictures were asked for and there are {len(labels)}. Ask for that many or fewer.")
-    members = _members(labels, generator, len(classes))
+    members = _members(labels, generator)
     shares = _level([len(indices) for indices in members], count)
     return torch.cat([indices[:share] for indices, share in zip(members, shares, strict=True)]).sort().values
 
@@ -63,11 +63,11 @@ def _level(sizes: list[int], count: int) -> list[int]:
     return shares
 
 
-def _members(labels: Tensor, generator: torch.Generator, classes: int = 0) -> list[Tensor]:
-    """The indices of each class, shuffled."""
+def _members(labels: Tensor, generator: torch.Generator) -> list[Tensor]:
+    """The indices of each class that has any, shuffled."""
     labels = labels.cpu()
     members = []
-    for label in range(max(classes, int(labels.max()) + 1)):
+    for label in sorted(set(labels.tolist())):
         indices = (labels == label).nonzero().flatten()
         members.append(indices[torch.randperm(len(indices), generator=generator)])
     return members
