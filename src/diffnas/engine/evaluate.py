@@ -28,11 +28,13 @@ from diffnas.engine.common import (
 )
 from diffnas.engine.drive import Drive
 from diffnas.engine.listen import Listener, Silent, interruptions
+from diffnas.engine.memory import refuse_hopeless
 from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.trained import save_trained
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.auxiliary import Output
+from diffnas.nets.least import of_genotype
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.trained import Trained
@@ -138,6 +140,17 @@ def evaluate(
     """
     listener = listener or Silent()
     fabric = make_fabric(device, precision)
+    outline = of_genotype(genotype, channels=settings.channels, depth=settings.depth, stem=settings.stem)
+    refuse_hopeless(
+        "evaluation",
+        outline,
+        data,
+        min(settings.batch, len(data.train)),
+        fabric.device,
+        momentum=settings.momentum > 0,
+        inside=not settings.recompute,
+        half=precision == "bf16-mixed",
+    )
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(genotype, data, settings, fabric.device, factories)
     record = describe(genotype, data, settings, precision, notes or {})

@@ -19,7 +19,7 @@ Channels: TypeAlias = Annotated[int, whole(1, 10_000)]
 Depth: TypeAlias = Annotated[int, whole(1, 1_000)]
 Side: TypeAlias = Annotated[int, whole(0, 10_000)]
 Seed: TypeAlias = Annotated[int, SEED]
-Rate: TypeAlias = Annotated[float, real(0, 1e6, above=True)]
+Rate: TypeAlias = Annotated[float, real(0, 1e30, above=True)]
 Scale: TypeAlias = Annotated[float, real(0, 1e6)]
 Below1: TypeAlias = Annotated[float, real(0, 1, below=True)]
 

@@ -89,7 +89,7 @@ METHODS: dict[str, Method] = {
 EPOCHS = whole(1, 1_000_000)
 COUNT = whole(0, 1_000)
 SHARE = real(0, 1)
-RATE = real(0, 1e6, above=True)
+RATE = real(0, 1e30, above=True)
 SCALE = real(-1e6, 1e6)
 SIZE = real(0, 1e18)
 TEMPERATURE = real(1e-6, 1e6)
