@@ -90,11 +90,31 @@ def corrupt_network(place):
 
 # What is wrong, what stands in the folder, what is typed, and what the one line must contain.
 CASES = [
-    ("an unknown command", nothing, ["serch"], ["serch", "--help"]),
+    ("an unknown command", nothing, ["serch"], ["Did you mean 'search'?", "See: diffnas --help"]),
     ("an unknown method", nothing, ["search", "--method", "sparze"], ["'sparze'", "Did you mean 'sparse'", "darts"]),
     ("an unknown space", nothing, ["search", "--space", "dart"], ["'dart'", "Did you mean 'darts'"]),
     ("an unknown recipe", nothing, ["run", "--recipe", "digit"], ["'digit'", "Did you mean 'digits'"]),
-    ("a misspelt option", nothing, ["search", "--mehtod", "darts"], ["--mehtod", "--method"]),
+    ("a misspelt option", nothing, ["search", "--mehtod", "darts"], ["--mehtod", "Did you mean --method?"]),
+    (
+        "an option of another command",
+        nothing,
+        ["search", "--top", "3"],
+        ["--top belongs to diffnas predict.", "See: diffnas search --help"],
+    ),
+    (
+        "an option that is a setting here",
+        nothing,
+        ["run", "--forward-by", "plain"],
+        ["--set search.forward_by=VALUE", "belongs to diffnas search.", "See: diffnas run --help"],
+    ),
+    (
+        "a setting of both phases",
+        nothing,
+        ["run", "--momentum", "1"],
+        ["--set search.momentum=VALUE or --set evaluate.momentum=VALUE"],
+    ),
+    ("a setting as an option", nothing, ["evaluate", "--drop-path", "1"], ["It is a setting: --set drop_path=VALUE."]),
+    ("an option of nothing", nothing, ["draw", "--frob"], ["No such option: --frob. See: diffnas draw --help"]),
     ("an option without its value", nothing, ["search", "--epochs"], ["--epochs", "requires an argument"]),
     ("a word for a number", nothing, ["search", "--epochs", "many"], ["--epochs", "integer"]),
     ("an unknown data set", nothing, ["search", "cifar"], ["'cifar'", "Did you mean 'cifar10'"]),

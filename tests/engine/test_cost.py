@@ -103,13 +103,13 @@ def test_the_memory_of_a_deep_supernet_is_carried_on_from_shallow_ones(data):
 
 HOPELESS = {
     "a wide search": ["search", "--channels", "10000"],
-    "a deep and wide search": ["search", "--depth", "1000", "--channels", "1000"],
+    "a deep and wide search": ["search", "--depth", "200", "--channels", "1000"],
     "a wide search that recomputes": ["search", "--channels", "10000", "--recompute"],
     "a wide search of NAS-Bench-201": ["search", "--space", "nas-bench-201", "--channels", "10000"],
     "the cost of a wide search": ["search", "--channels", "10000", "--dry-run"],
     "the search of a whole run": ["run", "--set", "search.channels=10000"],
     "a wide network": ["evaluate", "DARTS_V2", "digits", "--channels", "10000"],
-    "a deep and wide network": ["evaluate", "DARTS_V2", "digits", "--depth", "1000", "--channels", "500"],
+    "a deep and wide network": ["evaluate", "DARTS_V2", "digits", "--depth", "200", "--channels", "2000"],
 }
 
 
