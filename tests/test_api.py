@@ -207,6 +207,14 @@ def test_a_wrong_setting_is_named(setting, complaint):
         diffnas.search("digits", **setting)
 
 
+@pytest.mark.parametrize("top", [0, -1, 1.5, True, "1"])
+def test_how_many_classes_are_named_is_a_whole_number(top):
+    from diffnas.api import predict_files
+
+    with pytest.raises(ValueError, match="top must be a whole number from 1 to"):
+        next(predict_files(None, [], top))
+
+
 def test_a_recipe_s_limit_on_pictures_holds_only_where_there_are_more():
     from diffnas.api.planning import _cap
 

@@ -179,6 +179,40 @@ def test_wrong_input_gives_one_helpful_line_and_touches_nothing(prepare, argumen
     assert contents(place) == before
 
 
+SEARCHED = ("epochs", "batch", "lr", "channels", "depth", "seed", "alpha-lr", "alpha-init", "alpha-warmup")
+TRAINED = ("epochs", "batch", "lr", "channels", "depth", "seed")
+NUMBERS = [
+    *(["search", f"--{name}={{}}"] for name in (*SEARCHED, "prune-warmup", "threads")),
+    *(["evaluate", "DARTS_V2", "digits", f"--{name}={{}}"] for name in (*TRAINED, "threads")),
+    *(
+        ["search", "--set", f"{name}={{}}"]
+        for name in ("alpha_speed", "momentum", "clip", "cutout", "eigenvalue_every")
+    ),
+    *(["run", "--set", f"{phase}.seed={{}}"] for phase in ("search", "evaluate")),
+    *(["run", f"--{name}={{}}"] for name in ("epochs", "evaluate-epochs", "seed", "threads", "train")),
+    ["search", "./pets", "--size={}"],
+    ["watch", "done", "--port={}"],
+    ["search", "--family", "quiet:{}"],
+    ["search", "--stages", "progressive:{}:1"],
+    ["search", "--stopping", "after:{}"],
+]
+ABSURD = ("-1", "1000000000000000000000000000000000", "inf", "nan", "1e400")
+
+
+@pytest.mark.parametrize("arguments", NUMBERS, ids=" ".join)
+def test_a_number_beyond_reason_is_refused_in_one_line_and_touches_nothing(arguments, place, capsys):
+    pictures(place / "pets")
+    before = contents(place)
+    for number in ABSURD:
+        assert main([each.format(number) for each in arguments]) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        (line,) = told.err.splitlines()
+        assert line.startswith("error: ")
+        assert "must be a" in line or "Input should be a" in line or "cannot" in line
+    assert contents(place) == before
+
+
 def test_an_error_in_a_process_of_its_own_leaves_no_traceback(tmp_path):
     command = [sys.executable, "-m", "diffnas", "search", "--method", "sparze"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -108,6 +108,7 @@ HOPELESS = {
     "a wide search of NAS-Bench-201": ["search", "--space", "nas-bench-201", "--channels", "10000"],
     "the cost of a wide search": ["search", "--channels", "10000", "--dry-run"],
     "the search of a whole run": ["run", "--set", "search.channels=10000"],
+    "the evaluation of a whole run": ["run", "--set", "evaluate.channels=10000"],
     "a wide network": ["evaluate", "DARTS_V2", "digits", "--channels", "10000"],
     "a deep and wide network": ["evaluate", "DARTS_V2", "digits", "--depth", "200", "--channels", "2000"],
 }

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, settings_of
-from diffnas.api.planning import plan_search, recipe_named, threads_for
+from diffnas.api.planning import SearchPlan, plan_search, recipe_named, threads_for
 from diffnas.data import DataSet
 from diffnas.engine.cost import require_memory
-from diffnas.engine.evaluate import EvaluateResult
+from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.listen import Interrupted, Listener
+from diffnas.engine.request import laid_out
 from diffnas.engine.run import RECORD, write_atomically
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
@@ -120,6 +121,8 @@ def search(
     )
     if check_memory and not resume:
         require_memory(**asked.arguments)
+        if evaluation:
+            _require_later(asked)
     place = _path(out, resume)
     found = run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=asked.notes.model_dump())
     _list_skipped(asked.whole, place, listener)
@@ -307,6 +310,14 @@ def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:
     if isinstance(what, SearchResult):
         return what.genotype
     return what if isinstance(what, Genotype) else read(what)
+
+
+def _require_later(asked: SearchPlan) -> None:
+    """Refuse a search whose evaluation, as it was asked for, can never fit."""
+    notes = asked.notes
+    settings = settings_of(EvaluateSettings, recipe_named(notes.recipe).evaluate, notes.evaluation)
+    space = laid_out(asked.arguments["space"], asked.arguments["settings"])
+    require_later(space, asked.whole, settings=settings, device=notes.device, precision=notes.precision)
 
 
 def _list_skipped(data: DataSet, place: Path | None, listener: Listener | None) -> None:

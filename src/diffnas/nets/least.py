@@ -119,6 +119,15 @@ def of_genotype(genotype: Genotype, *, channels: int | None, depth: int | None, 
     return Outline(skeleton=genotype.skeleton, stem=stem, cells=places, inputs=inputs, edges=edges)
 
 
+def of_skeleton(space: SearchSpace, *, channels: int | None, depth: int | None, stem: StemKind) -> Outline:
+    """The outline of a network of whatever cells are found in a space: each passes on one node or more."""
+    usual_channels, usual_depth = published_shape(space.skeleton, stem)
+    cells = plan(space.skeleton, dict.fromkeys(space.cells, 1), channels or usual_channels, depth or usual_depth, stem)
+    inputs = {kind: graph.inputs for kind, graph in space.cells.items()}
+    edges: dict[str, Edges] = dict.fromkeys(space.cells, ())
+    return Outline(skeleton=space.skeleton, stem=stem, cells=cells, inputs=inputs, edges=edges)
+
+
 @cache
 def _of_op(op: str, channels: int, stride: int) -> int:
     with torch.device("meta"):
