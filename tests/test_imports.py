@@ -15,6 +15,7 @@ ROOT = Path(diffnas.__file__).parent
 # From the ground up; a module may import from its own layer and from those below.
 LAYERS = (
     ("convolutions", "files"),
+    ("values",),
     ("space", "lookup", "names", "parallel", "sources"),
     ("genotype",),
     ("components", "data"),

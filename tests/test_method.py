@@ -168,6 +168,34 @@ def test_options_that_a_component_does_not_take_are_refused(role: str, text: str
         component(role, text)
 
 
+OPTIONS = [
+    (role, name, position, option, number)
+    for role, names in COMPONENTS.items()
+    for name, named in names.items()
+    for position, (option, number) in enumerate(named.options.items())
+]
+
+
+@pytest.mark.parametrize(("role", "name", "position", "option", "number"), OPTIONS)
+def test_every_option_of_a_component_is_a_number_within_its_bounds(role, name, position, option, number):
+    wrong = ["inf", "-inf", "nan", "1e400", "-1e300", "1e300", "", "x", *(["1.5"] if number.whole else [])]
+    for text in wrong:
+        texts = [f"{other.high}" for other in COMPONENTS[role][name].options.values()]
+        texts[position] = text
+        with pytest.raises(ValueError) as error:
+            component(role, ":".join([name, *texts]))
+        assert f"cannot be read: {option} must be {number}, got" in str(error.value)
+
+
+def test_another_number_of_options_than_a_component_takes_is_refused_with_their_names():
+    with pytest.raises(
+        ValueError, match=r"cannot be read: of numbers it takes 2 after its name, skip:rest, or none, not 1\.$"
+    ):
+        component("regularizers", "groups:1")
+    with pytest.raises(ValueError, match=r"cannot be read: of numbers it takes none, not 1\.$"):
+        component("level", "single:1")
+
+
 def test_one_thing_cannot_be_changed_twice():
     with pytest.raises(ValueError, match="changes one thing twice"):
         component("supernet", "auxiliary-skip,auxiliary-skip-cosine")
@@ -216,8 +244,8 @@ REFUSED = {
     "a threshold for even weights": ("asap", {"weighting": "uniform"}, "never fall below an even share"),
     "a threshold above an even share": (
         "asap",
-        {"pruning": "threshold:1.1"},
-        "between 0 and 1, an even share of an edge; got 1.1",
+        {"pruning": "threshold:1"},
+        "between 0 and 1, an even share of an edge; got 1",
     ),
     "a threshold of nothing": ("asap", {"pruning": "threshold:0"}, "between 0 and 1"),
     "shares of what competes on an edge": ("gold-nas", {"weighting": "softmax"}, "an edge cannot lose its last"),

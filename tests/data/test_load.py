@@ -57,6 +57,7 @@ def test_a_path_or_its_text_is_read_as_a_folder(tmp_path, monkeypatch):
     [
         ("cifar11", {}, ValueError, "unknown data set 'cifar11'. Did you mean 'cifar10'[?] Known: digits, cifar10,"),
         ("zebra", {}, ValueError, "unknown data set 'zebra'. Known: "),
+        (torch.zeros(2), {}, ValueError, "not by a Tensor. diffnas.from_tensors makes one of tensors"),
         ("digits", {"size": 16}, ValueError, "leave size and channels out"),
         ("cifar10", {"channels": 1}, ValueError, "leave size and channels out"),
         ("some/where", {}, FileNotFoundError, "no folder at some/where"),

@@ -13,6 +13,7 @@ from diffnas.data import load as load_data
 from diffnas.engine.run import RunFolder
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
 from diffnas.names import showable
+from diffnas.values import kinds, read
 
 S = TypeVar("S", SearchSettings, EvaluateSettings)
 Phase = Literal["search", "evaluate"]
@@ -147,13 +148,10 @@ def settings_of(kind: type[S], *layers: Mapping[str, Any]) -> S:
     >>> settings_of(SearchSettings, {"epochs": 200}, {"lr": "1e-2"}).lr
     0.01
     """
+    known = kinds(kind)
     merged = {name: value for layer in layers for name, value in layer.items()}
-    if not set(merged) <= set(kind.__dataclass_fields__):
-        settle(kind, merged)  # raises, with the nearest name
-    try:
-        return TypeAdapter(kind).validate_python(merged)
-    except ValidationError as error:
-        raise ValueError(f"bad setting {first_complaint(error)}.") from None
+    texts = {name: text for name, text in merged.items() if isinstance(text, str) and name in known}
+    return settle(kind, merged, {name: read(known[name], text) for name, text in texts.items()})
 
 
 def first_complaint(error: ValidationError) -> str:

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, settings_of
-from diffnas.api.planning import plan_search, recipe_named, threads_for
+from diffnas.api.planning import SearchPlan, plan_search, recipe_named, threads_for
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import require_memory, what_fits
-from diffnas.engine.evaluate import EvaluateResult
+from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.listen import Interrupted, Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
+from diffnas.engine.request import laid_out
 from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
@@ -124,6 +125,8 @@ def search(
     )
     if check_memory and not resume:
         require_memory(**asked.arguments)
+        if evaluation:
+            _require_later(asked)
     place, listener = _path(out, resume), listener or Silent()
     notes = asked.notes.model_dump()
     with (
@@ -346,3 +349,11 @@ def _warn_of_other_pictures(searched: Any, train: int | None, whole: DataSet, li
             f"the search saw other pictures than those of {whole.name!r} now: their fingerprints differ. "
             "The cells are evaluated on what is there now."
         )
+
+
+def _require_later(asked: SearchPlan) -> None:
+    """Refuse a search whose evaluation, as it was asked for, can never fit."""
+    notes = asked.notes
+    settings = settings_of(EvaluateSettings, recipe_named(notes.recipe).evaluate, notes.evaluation)
+    space = laid_out(asked.arguments["space"], asked.arguments["settings"])
+    require_later(space, asked.whole, settings=settings, device=notes.device, precision=notes.precision)

@@ -19,6 +19,7 @@ from diffnas.lookup import lookup
 from diffnas.method import Method, compose
 from diffnas.recipes import RECIPES, Recipe
 from diffnas.space import SPACES, SearchSpace
+from diffnas.values import THREADS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +138,9 @@ def recipe_named(name: str) -> Recipe:
 
 def threads_for(asked: int | None, notes: Notes) -> int:
     """How many threads compute: as asked, else as the run began, else the recipe's number, else torch's."""
-    return asked or notes.threads or recipe_named(notes.recipe).threads or torch.get_num_threads()
+    if asked is not None:
+        return int(THREADS.check("threads", asked))
+    return notes.threads or recipe_named(notes.recipe).threads or torch.get_num_threads()
 
 
 def _fresh(recipe: str | None) -> Notes:

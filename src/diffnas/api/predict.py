@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from diffnas.nets.trained import Trained
+from diffnas.values import whole
 
 Guesses: TypeAlias = list[tuple[str, float]]
 _AT_ONCE = 64
+_TOP = whole(1, 1_000_000)
 
 
 def predict_files(
@@ -27,8 +29,12 @@ def predict_files(
         trained: the network.
         pictures: files, and folders, which stand for the files in them, at any depth, but for hidden ones and those
             in run folders.
-        top: how many classes to name.
+        top: how many classes to name; all of them if there are fewer.
+
+    Raises:
+        ValueError: for a ``top`` that is no whole number from 1 on.
     """
+    top = _TOP.check("top", top)
     paths = picture_files(pictures)
     while batch := list(islice(paths, _AT_ONCE)):
         read = {path: read_picture(trained, path) for path in batch}

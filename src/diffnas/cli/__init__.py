@@ -14,6 +14,7 @@ from io import TextIOWrapper
 import typer
 
 from diffnas.cli.commands import app
+from diffnas.cli.usage import explain_usage
 from diffnas.names import showable
 
 # typer names it only through its subclasses. It is what wrong options and arguments raise.
@@ -54,7 +55,7 @@ def _stop() -> int:
 def _explain(error: Exception) -> int:
     """Say in one line what went wrong; what nobody foresaw is raised again, for its traceback."""
     if isinstance(error, _UsageError):
-        return _complain(f"{error.format_message()} See: diffnas --help", 2)  # type: ignore[attr-defined]
+        return _complain(explain_usage(error, typer.main.get_command(app)), 2)
     if isinstance(error, typer.Abort):
         return _stop()
     if isinstance(error, _WRONG_INPUT):

@@ -294,7 +294,7 @@ def predict(
         str, typer.Argument(metavar="RUN", help="A run folder with an evaluation, the evaluation, or hub:OWNER/NAME.")
     ],
     pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Files or folders of pictures.")],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
+    top: Annotated[int, typer.Option(help="How many classes to name.")] = 1,
     as_json: o.Json = False,
 ) -> None:
     """Name what is in pictures, each with its probability."""

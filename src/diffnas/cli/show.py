@@ -116,7 +116,7 @@ def cost(console: Console, told: Cost, *, as_json: bool) -> None:
 
 def cost_lines(told: Cost) -> list[tuple[str, str]]:
     """The same, as names and words for people."""
-    from diffnas.engine.cost import in_gigabytes
+    from diffnas.engine.memory import in_gigabytes
 
     scaled = "" if told.timed_on == told.batch else f", scaled from a step of {told.timed_on} pictures"
     free = "what is available is not known here" if told.available is None else f"{in_gigabytes(told.available)} free"

@@ -62,6 +62,11 @@ def load(
         return what
     if what == "":
         raise ValueError(f"the name of the data is empty. Known: {', '.join(DESCRIPTIONS)}.")
+    if not isinstance(what, str | Path):
+        raise ValueError(
+            f"a data set is named by a text or a path, not by a {type(what).__name__}. diffnas.from_tensors makes one "
+            "of tensors, and diffnas.from_dataset of a torch Dataset."
+        )
     if isinstance(what, str) and what.startswith("hub:"):
         from diffnas.data.hub import hub
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from statistics import median_low
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from diffnas.data.pictures import SMALLEST, DataSet, Files, Pictures, Split
 from diffnas.data.statistics import channel_statistics
 from diffnas.data.stratify import stratified_split
 from diffnas.names import showable
+from diffnas.values import FRACTION, SEED, THREADS, check_fields, checked, whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -56,18 +57,16 @@ class Wish:
         workers: how many threads open pictures.
     """
 
-    size: int | None = None
+    size: Annotated[int, whole(SMALLEST, 4096)] | None = None
     channels: int | None = None
-    test_fraction: float = 0.2
-    seed: int = 0
-    memory_limit: int = MEMORY_LIMIT
-    workers: int = 8
+    test_fraction: Annotated[float, FRACTION] = 0.2
+    seed: Annotated[int, SEED] = 0
+    memory_limit: Annotated[int, whole(0, 10**18)] = MEMORY_LIMIT
+    workers: Annotated[int, THREADS] = 8
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < SMALLEST:
-            raise ValueError(f"size must be {SMALLEST} or more, not {self.size}.")
-        if self.channels not in (None, 1, 3):
-            raise ValueError(f"channels must be 1 (grey) or 3 (color), not {self.channels}.")
+        check_fields(self)
+        checked("channels", Literal[1, 3] | None, self.channels)
 
 
 class _Seen(NamedTuple):
@@ -182,26 +181,23 @@ def _complaints(readable: Readable) -> list[str]:
 def _check_classes(name: str, classes: tuple[str, ...], readable: Readable) -> None:
     """Check that of every class that has pictures at least one can be read."""
     source, rows, seen = readable
-    read = {source.labels[row] for row in rows.tolist()}
-    lost = sorted(set(source.labels) - read)
+    lost = sorted(set(source.labels) - {source.labels[row] for row in rows.tolist()})
     if lost:
         first = source.labels.index(lost[0])
-        named = ", ".join(classes[label] for label in lost)
-        raise ValueError(
-            f"{name}: not one picture can be read of class {named}. {source.names[first]}: {seen[first].reason}."
-        )
+        reason = f"The first one, {source.names[first]}: {seen[first].reason.removesuffix('.')}."
+        names = ", ".join(classes[label] for label in lost)
+        raise ValueError(f"{name}: not one picture can be read of class {names}. {reason}")
 
 
 def _split(name: str, readable: Readable, wish: Wish) -> list[Readable]:
     """Training and test pictures from one source."""
     source, rows, seen = readable
-    labels = torch.tensor(source.labels)[rows]
-    if int(labels.bincount().max()) < 2:
+    first, second = stratified_split(torch.tensor(source.labels)[rows], wish.test_fraction, wish.seed)
+    if not len(second):
         raise ValueError(
             f"{name}: one picture of each class can be read, so none is left for the test. "
             "Add pictures, or a test split."
         )
-    first, second = stratified_split(labels, wish.test_fraction, wish.seed)
     return [(source, rows[first], seen), (source, rows[second], seen)]
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from diffnas.data.augment import Augmentation
 from diffnas.data.levels import Levels
 from diffnas.names import showable
+from diffnas.values import real
 
 SMALLEST = 8
 """The smallest height and width of a picture, in pixels."""
@@ -24,6 +25,8 @@ _AHEAD = 2
 """How many batches of a streamed split are read before they are asked for."""
 
 _PLAIN = Augmentation()
+
+_BOUNDS = {"mean": real(-1e6, 1e6), "std": real(0, 1e6, above=True)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -234,14 +237,16 @@ def _check_shapes(data: DataSet) -> None:
     for name, values in (("mean", data.mean), ("std", data.std)):
         if len(values) != data.channels:
             raise ValueError(f"{data.name}: {name} has {len(values)} values for {data.channels} channels.")
-    if min(data.std) <= 0:
-        raise ValueError(f"{data.name}: std must be above 0, not {data.std}.")
+        for value in values:
+            _BOUNDS[name].check(f"{data.name}: {name}", value)
 
 
 def _check_labels(data: DataSet) -> None:
     """Check that the labels are those of the classes, and that there is something to learn and to test."""
     if len(data.classes) < 2:
         raise ValueError(f"{data.name}: {len(data.classes)} class(es) given; at least 2 are needed.")
+    if unnamed := [name for name in data.classes if not isinstance(name, str)]:
+        raise ValueError(f"{data.name}: the names of classes are text, and one is {unnamed[0]!r}. Pass str of it.")
     if len(set(data.classes)) < len(data.classes):
         raise ValueError(f"{data.name}: two classes have the same name: {', '.join(data.classes)}.")
     for name, labels in (("training", data.train.labels), ("test", data.test.labels)):
@@ -254,7 +259,8 @@ def _check_labels(data: DataSet) -> None:
     counts = torch.bincount(data.train.labels, minlength=len(data.classes))
     missing = [name for name, count in zip(data.classes, counts.tolist(), strict=True) if count == 0]
     if missing:
-        raise ValueError(f"{data.name}: no training picture for class {', '.join(missing)}.")
+        names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise ValueError(f"{data.name}: no training picture for class {names}. Add some, or number the labels anew.")
 
 
 def batches(

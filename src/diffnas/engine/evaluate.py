@@ -31,17 +31,18 @@ from diffnas.engine.common import (
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
 from diffnas.engine.listen import Listener, Silent, interruptions
-from diffnas.engine.memory import within_memory
+from diffnas.engine.memory import refuse_hopeless, within_memory
 from diffnas.engine.run import TRACE, RunFolder, as_json
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.trained import save_trained
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.auxiliary import Output
+from diffnas.nets.least import Outline, of_genotype, of_skeleton
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.trained import Trained
-from diffnas.space import OpFactory
+from diffnas.space import OpFactory, SearchSpace, own_depth
 
 RESULT = "result.json"
 
@@ -145,6 +146,8 @@ def evaluate(
     listener = listener or Silent()
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
+        outline = of_genotype(genotype, channels=settings.channels, depth=settings.depth, stem=settings.stem)
+        _refuse_hopeless(outline, data, settings, fabric.device, precision)
         with fixed_random(seeds.derive(settings.seed, "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
         record = describe(genotype, data, settings, precision, notes or {})
@@ -157,6 +160,34 @@ def evaluate(
             entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
         ):
             return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
+
+
+def require_later(
+    space: SearchSpace, data: DataSet, *, settings: EvaluateSettings, device: str = "auto", precision: str = "32-true"
+) -> None:
+    """Refuse an evaluation that could not fit whatever cells a search in ``space`` finds, before that search.
+
+    Raises:
+        ValueError: with the least that it takes, and what is available.
+    """
+    depth = own_depth(space.skeleton, list(space.cells)) or settings.depth
+    outline = of_skeleton(space, channels=settings.channels, depth=depth, stem=settings.stem)
+    _refuse_hopeless(outline, data, settings, make_fabric(device, precision).device, precision)
+
+
+def _refuse_hopeless(
+    outline: Outline, data: DataSet, settings: EvaluateSettings, place: torch.device, precision: str
+) -> None:
+    refuse_hopeless(
+        "evaluation",
+        outline,
+        data,
+        min(settings.batch, len(data.train)),
+        place,
+        momentum=settings.momentum > 0,
+        inside=not settings.recompute,
+        half=precision == "bf16-mixed",
+    )
 
 
 def describe(

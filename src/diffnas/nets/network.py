@@ -141,7 +141,7 @@ class Network(nn.Module):
                 f"this genotype has a cell for each of {genotype.depth} places, and no network of {depth} cells. "
                 "Leave the depth out."
             )
-        places = plan(skeleton, _widths(genotype), channels, depth, stem)
+        places = plan(skeleton, widths_of(genotype), channels, depth, stem)
         self.stem = Stem(skeleton, stem, in_channels, channels)
         self.cells = nn.ModuleList()
         for place in places:
@@ -193,7 +193,12 @@ class Network(nn.Module):
         return (kept / (1 - drop_path)).to(x.device).unbind()
 
 
-def _widths(genotype: Genotype) -> dict[str, int]:
+def widths_of(genotype: Genotype) -> dict[str, int]:
+    """For each kind of cell, how many nodes its output concatenates.
+
+    Raises:
+        ValueError: for a cell that passes nothing on.
+    """
     if genotype.skeleton == "nas-bench-201":
         return {kind: len(cell.output) for kind, cell in genotype.cells.items()}
     for kind, cell in genotype.cells.items():

@@ -14,8 +14,10 @@ from threading import Lock
 
 from diffnas.report.page import page
 from diffnas.report.reading import EVALUATION, read_run
+from diffnas.values import whole
 
 HOST = "127.0.0.1"
+_PORTS = whole(0, 65_535)
 _FILES = ("run.json", "trace.jsonl", "genotype.json", "result.json")
 
 
@@ -64,6 +66,7 @@ def serving(path: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
     Raises:
         ValueError: if there is no run, or the port cannot be had.
     """
+    port = _PORTS.check("port", port)
     watched = Watched(path)
 
     class Handler(BaseHTTPRequestHandler):
@@ -105,10 +108,10 @@ def serving(path: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
 
     try:
         server = ThreadingHTTPServer((HOST, port), Handler)
-    except (OSError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.EADDRINUSE, errno.EACCES):
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
-        why = "is taken" if isinstance(error, OSError) and error.errno == errno.EADDRINUSE else "cannot be used"
+        why = "is taken" if error.errno == errno.EADDRINUSE else "cannot be used"
         raise ValueError(f"port {port} {why}; choose another with --port, or 0 for any that is free.") from None
     server.daemon_threads = True
     try:
