@@ -50,7 +50,7 @@ def test_the_unrolled_gradient_of_a_supernet_is_the_derivative_through_one_step_
     for remembered in state.weight_optimizer.state.values():
         remembered["momentum_buffer"] = remembered["momentum_buffer"].double()
     state.alpha = state.alpha.detach().double().requires_grad_()
-    search.course.net, search.train, search.held_out = net, doubled(search.train), doubled(search.held_out)
+    search.course.net, search.train, search._held_out = net, doubled(search.train), doubled(search.held_out)
     names, weights = zip(*net.named_parameters(), strict=True)
 
     def loss(at: tuple[Tensor, ...], batch) -> Tensor:

@@ -17,6 +17,7 @@ from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
 from diffnas.data import DataSet
 from diffnas.data.augment import augment
+from diffnas.engine import contract
 from diffnas.engine.drive import Drive
 from diffnas.engine.graphed import Graphed, uses_graph
 from diffnas.engine.later import Later
@@ -168,14 +169,14 @@ class Course:
         scores, strengths = at.open, self.strengths(at.moment)
         if strengths is not None and self.space.in_degree is not None:
             scores = scores * strengths.unsqueeze(1)
-        return self.method.discretize(scores.cpu(), at.keep.cpu(), self.space)
+        return contract.read_off(self.method.discretize, scores.cpu(), at.keep.cpu(), self.space)
 
     def prune(self) -> None:
         """Remove what the method's pruning rule gives up now."""
         rule, state = self.method.pruning, self.state
         if rule is None or self.frozen or self.epoch < self.settings.prune_warmup:
             return
-        keep = rule(self.at_rest())
+        keep = contract.kept(rule, self.at_rest())
         if not self.frees_later:
             if bool((state.keep & ~keep).any()):
                 self.remove(keep)

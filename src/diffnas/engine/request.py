@@ -9,6 +9,7 @@ from typing import Any
 from diffnas.components import discretize, schedule, stopping, weighting
 from diffnas.components.schedule import Moment
 from diffnas.data import DataSet
+from diffnas.engine import contract
 from diffnas.engine.common import describe_data
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
@@ -68,7 +69,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
-    deeper = any(stage.deeper != 1 for stage in method.stages(space, settings.epochs))
+    deeper = any(stage.deeper != 1 for stage in contract.stages(method.stages, space, settings.epochs))
     if deeper and own_depth(space.skeleton, list(space.cells)) is not None:
         raise ValueError(
             f"in space {space.name!r} every place in the net has a cell of its own, and supernets of later stages "
