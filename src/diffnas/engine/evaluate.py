@@ -32,6 +32,7 @@ from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.trained import save_trained
 from diffnas.genotype import Genotype, to_json
+from diffnas.nets import own
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
@@ -138,6 +139,14 @@ def evaluate(
     """
     listener = listener or Silent()
     fabric = make_fabric(device, precision)
+    own.try_in_network(
+        genotype,
+        factories,
+        (data.channels, *data.size),
+        channels=settings.channels,
+        depth=settings.depth,
+        stem=settings.stem,
+    )
     with fixed_random(seeds.derive(settings.seed, "weights")):
         state = begin(genotype, data, settings, fabric.device, factories)
     record = describe(genotype, data, settings, precision, notes or {})

@@ -13,6 +13,7 @@ from diffnas.engine import contract
 from diffnas.engine.common import describe_data
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
+from diffnas.nets import own
 from diffnas.space import SearchSpace, apart, own_depth
 
 
@@ -75,6 +76,14 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
             f"in space {space.name!r} every place in the net has a cell of its own, and supernets of later stages "
             "have other places. Take --set alpha_per=kind, or --stages one."
         )
+    own.try_in_space(
+        space,
+        (data.channels, *data.size),
+        channels=settings.channels,
+        depth=settings.depth,
+        stem=settings.stem,
+        share=method.supernet.share,
+    )
     rules = [rule.func if isinstance(rule, partial) else rule for rule in method.stopping]
     if stopping.eigenvalue_growth in rules and not settings.eigenvalue_every:
         raise ValueError(

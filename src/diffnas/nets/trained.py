@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffnas.data.augment import normalize
 from diffnas.genotype import Genotype, from_json, to_json
+from diffnas.nets import own
 from diffnas.nets.network import Network
 from diffnas.space import OpFactory
 
@@ -109,12 +110,12 @@ def _build(
     if record["schema"] != _SCHEMA or record["version"] != _VERSION:
         raise ValueError(f"expected a {_SCHEMA} of version {_VERSION}, got {record['schema']} {record['version']}.")
     genotype = from_json(json.dumps(record["genotype"]))
-    classes = _texts(record["classes"])
+    classes, (height, width) = _texts(record["classes"]), record["size"]
+    own.try_in_network(genotype, factories, (record["channels"], height, width), **record["network"])
     network = Network(
         genotype, classes=len(classes), in_channels=record["channels"], factories=factories, **record["network"]
     )
     network.load_state_dict(weights)
-    height, width = record["size"]
     return Trained(
         network=network.eval().to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
         genotype=genotype,
