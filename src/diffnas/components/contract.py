@@ -115,14 +115,22 @@ def _word(of: torch.dtype | torch.layout) -> str:
     return str(of).removeprefix("torch.")
 
 
-def refuse(role: Role, component: object, must: str, came: object, *, to: str = "") -> NoReturn:
-    """Say what a component must return and what it returned; with ``to``, what it must give to a verb and gave.
+def refuse(role: Role, component: object, must: str, came: object, *, to: str = "", said: str = "") -> NoReturn:
+    """Say what a component must return and what it returned.
+
+    Args:
+        role: what it is to the method.
+        component: the component.
+        must: what it must return.
+        came: what it returned.
+        to: the verb, if it has handed something to one and returned nothing.
+        said: what to say of what came, if its type says too little.
 
     Raises:
         ValueError: in any case.
     """
     asked, did = ("return", "returned") if not to else (f"give {to}", "gave")
-    raise ValueError(f"the {role.name} {name_of(component)} must {asked} {must}; it {did} {told(came)}.")
+    raise ValueError(f"the {role.name} {name_of(component)} must {asked} {must}; it {did} {said or told(came)}.")
 
 
 def refuse_numbers(role: Role, component: object, must: str, values: Tensor, wrong: Tensor) -> NoReturn:
@@ -194,14 +202,16 @@ def check_callable(role: Role, component: Any, *, classes: bool = False) -> None
         raise ValueError(f"{asked}, and {name_of(component)} cannot be called with these. Bind its options: partial().")
 
 
-def takes(role: Role, component: Callable[..., Any]) -> bool:
-    """Whether a component can be called as its role is; True where its signature cannot be read."""
+def takes(role: Role, component: Callable[..., Any], *options: str) -> bool:
+    """Whether a component can be called as its role is, with options by name; True if it does not say what it takes."""
     try:
-        inspect.signature(component.forward if isinstance(component, nn.Module) else component).bind(*role.takes)
+        signature = inspect.signature(component.forward if isinstance(component, nn.Module) else component)
+    except ValueError:  # not written in Python
+        return True
+    try:
+        signature.bind(*role.takes, **dict.fromkeys(options))
     except TypeError:
         return False
-    except ValueError:  # of what is not written in Python
-        return True
     return True
 
 

@@ -58,12 +58,12 @@ def read_off(rule: Discretize, scores: Tensor, keep: Tensor, space: SearchSpace)
     if not isinstance(found, Genotype):
         refuse(contract.DISCRETIZE, rule, must, found)
     if found.skeleton != space.skeleton or set(found.cells) != set(space.cells):
-        refuse(contract.DISCRETIZE, rule, must, f"{found.skeleton} with {', '.join(found.cells)}")
+        refuse(contract.DISCRETIZE, rule, must, found, said=f"{', '.join(found.cells)} of {found.skeleton!r}")
     for kind, graph in space.cells.items():
         cell, ops = found.cells[kind], {connection.op for connection in found.cells[kind].connections}
         if (cell.inputs, cell.nodes) != (graph.inputs, graph.nodes) or not ops <= set(space.ops):
             must = f"{kind} cells of {graph.nodes} nodes, {graph.inputs} of them inputs, and of the space's operations"
-            refuse(contract.DISCRETIZE, rule, must, f"{cell.nodes} nodes, {cell.inputs} inputs, {sorted(ops)}")
+            refuse(contract.DISCRETIZE, rule, must, found, said=f"{cell.nodes}, {cell.inputs} and {sorted(ops)}")
     return found
 
 
@@ -128,7 +128,7 @@ def _complaint(stage: Stage, space: SearchSpace) -> str | None:
 
 def optimizer(update: Update, groups: list[dict[str, Any]], **options: float) -> torch.optim.Optimizer:
     """The optimizer that an update makes for groups of tensors; ``options`` are bound first."""
-    if options and not contract.takes(contract.UPDATE, partial(update, **options)):
+    if not contract.takes(contract.UPDATE, update, *options):
         raise ValueError(
             f"the update {contract.name_of(update)} takes no {', '.join(options)}, and the settings ask for another "
             "rate of alpha. Leave alpha_lr and alpha_speed out."

@@ -109,16 +109,7 @@ class Course:
     def costs(self) -> Tensor:
         """Millions of multiply-adds of every operation on offer, for one picture, ``(edges, ops)``, float64."""
         if self._costs is None:
-            own, data = self.settings, self.data
-            counted = operation_macs(
-                self.space,
-                (data.channels, *data.size),
-                channels=own.channels,
-                depth=own.depth,
-                stem=own.stem,
-                share=self.method.supernet.share,
-            )
-            self._costs = torch.tensor(counted, dtype=torch.float64, device=self.fabric.device) / 1e6
+            self._costs = millions(self.data, self.space, self.method, self.settings).to(self.fabric.device)
         return self._costs
 
     def outputs(self, pictures: Tensor, mix: Tensor, *, flow: bool = False) -> Output:
@@ -221,6 +212,19 @@ class Course:
             net = _Fixed(self.state.supernet, mix)
             self.macs = count_macs(net, (self.data.channels, *self.data.size))
         return self.macs
+
+
+def millions(data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings) -> Tensor:
+    """Millions of multiply-adds of every operation on offer, for one picture, ``(edges, ops)``, float64."""
+    counted = operation_macs(
+        space,
+        (data.channels, *data.size),
+        channels=settings.channels,
+        depth=settings.depth,
+        stem=settings.stem,
+        share=method.supernet.share,
+    )
+    return torch.tensor(counted, dtype=torch.float64) / 1e6
 
 
 class _Fixed(nn.Module):

@@ -24,6 +24,7 @@ from diffnas.engine.graphed import Graphed, uses_graph
 from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.pause import SearchPause
+from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.request import check, describe, laid_out
 from diffnas.engine.run import RunFolder, enter
 from diffnas.engine.search_state import SearchState, begin, halves, staged
@@ -125,6 +126,7 @@ def search(
     rounding = rounding_products(fabric.device, tf32=settings.tf32)
     kernels = by_kernels(settings.forward_by, fabric.device, precision)
     with computing_on(threads, kernels=kernels), rounding, interruptions() as heard, fixed_random(settings.seed):
+        rehearse(data, space, method, settings, state)
         folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
         under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
         return under_way.run(heard)
