@@ -11,6 +11,7 @@ import torch
 
 from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, settings_of
 from diffnas.api.telling import tell
+from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import Cost, estimate
 from diffnas.engine.listen import Listener
@@ -56,6 +57,7 @@ def plan_search(
     settings: Mapping[str, Any],
 ) -> SearchPlan:
     """What the arguments of ``search`` come to; ``resumed`` is the folder of a run that goes on."""
+    _check_texts(components)
     kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe), None)
     recipes = [recipe_named(kept.recipe)] if record is None else [recipe_named(recipe)] if recipe else []
     notes = kept.but(
@@ -177,6 +179,20 @@ def _method(given: str | Method | None, notes: Notes) -> tuple[Method, Notes]:
     if name is None:
         raise ValueError("the run was begun with a method made in Python; pass it again to resume.")
     return compose(name, notes.components), notes.but(method=name)
+
+
+def _check_texts(components: Any) -> None:
+    """Refuse what is not text, before it is noted."""
+    if components is not None and not isinstance(components, Mapping):
+        raise ValueError(
+            f'components is a mapping of roles to texts, such as {{"weighting": "entmax:2"}}, not {told(components)}.'
+        )
+    for role, text in (components or {}).items():
+        if not isinstance(text, str):
+            raise ValueError(
+                f"components takes texts, such as 'entmax:2', and its {role!r} is {told(text)}. Pass that in a "
+                f'method: method=dataclasses.replace(diffnas.METHODS["darts"], {role}=...).'
+            )
 
 
 def _cap(data: DataSet, most: int | None) -> int | None:

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffnas.components import contract
 from diffnas.components.control import Control, growing
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.schedule import Schedule, value
@@ -166,7 +167,7 @@ def resources(at: Relaxation, *, weight: float | Control = growing, mu: float = 
     """
     share_EO = shares(at.open, at.keep, at.space)
     entering_E = of_nodes((share_EO > 0).sum(dim=1).to(share_EO.dtype), at.space)
-    scale = weight(at.history, at.space) if callable(weight) else weight
+    scale = contract.number(contract.CONTROL, weight, at.history, at.space) if callable(weight) else weight
     return scale * ((entering_E.unsqueeze(1) * share_EO).log1p() * (1 + mu * at.costs)).sum()
 
 

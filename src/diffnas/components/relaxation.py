@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from diffnas.components import contract
 from diffnas.components.gates import Gates
 from diffnas.components.schedule import Moment
 from diffnas.components.stopping import History
@@ -41,6 +42,16 @@ class Relaxation:
     history: History = ()
 
 
+def weigh(weighting: Weighting, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
+    """The mixing weights that a weighting makes of alpha, ``(edges, ops)``.
+
+    Raises:
+        ValueError: if the weighting breaks its contract.
+    """
+    bounds = contract.ANY if isinstance(weighting, Gates) else contract.SHARES
+    return contract.weights(contract.WEIGHTING, weighting, alpha, keep, moment, bounds)
+
+
 def relax(
     weighting: Weighting,
     alpha: Tensor,
@@ -52,13 +63,17 @@ def relax(
     costs: Tensor | float = 0.0,
     history: History = (),
 ) -> Relaxation:
-    """The relaxation that a weighting makes of alpha; ``mix`` if a forward pass has drawn its weights already."""
+    """The relaxation that a weighting makes of alpha; ``mix`` if a forward pass has drawn its weights already.
+
+    Raises:
+        ValueError: if the weighting breaks its contract.
+    """
     if mix is None:
-        mix = weighting(alpha, keep, moment)
+        mix = weigh(weighting, alpha, keep, moment)
     if isinstance(weighting, Gates):
-        likely = weighting.open(alpha, keep, moment)
+        likely = contract.weights(contract.OPEN, weighting.open, alpha, keep, moment, contract.PROBABILITIES)
     else:
-        likely = weighting(alpha, keep, replace(moment, generator=None)) if draws(weighting) else mix
+        likely = weigh(weighting, alpha, keep, replace(moment, generator=None)) if draws(weighting) else mix
     return Relaxation(
         alpha=alpha,
         mix=mix,

@@ -190,7 +190,8 @@ class LearnedEntmax(nn.Module):
 
 def parameters(weighting: Weighting) -> list[nn.Parameter]:
     """What a weighting learns beside alpha; most learn nothing."""
-    return list(weighting.parameters()) if isinstance(weighting, nn.Module) else []
+    known = weighting.parameters() if isinstance(weighting, nn.Module) else ()
+    return [parameter for parameter in known if parameter.requires_grad]
 
 
 def competes(weighting: Weighting) -> bool:

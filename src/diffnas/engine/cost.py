@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet, Pictures
-from diffnas.engine import memory
+from diffnas.engine import contract, memory
 from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, parameter_count
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.request import check, laid_out
@@ -200,7 +200,7 @@ def estimate(
         macs=smallest.macs,
         batch=settings.batch,
         steps=-(-len(epoch_order(count, settings.batch, settings.seed, 0)) // settings.batch),
-        epochs=epochs_of(method.stages(space, settings.epochs)),
+        epochs=epochs_of(contract.stages(method.stages, space, settings.epochs)),
         memory=needed.at(settings.batch),
         available=free,
         largest_batch=largest,

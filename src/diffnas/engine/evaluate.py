@@ -37,6 +37,7 @@ from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.trained import save_trained
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
+from diffnas.nets import own
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.least import Outline, of_genotype, of_skeleton
 from diffnas.nets.network import Network, parameters_of
@@ -148,6 +149,14 @@ def evaluate(
         fabric = make_fabric(device, precision)
         outline = of_genotype(genotype, channels=settings.channels, depth=settings.depth, stem=settings.stem)
         _refuse_hopeless(outline, data, settings, fabric.device, precision)
+        own.try_in_network(
+            genotype,
+            factories,
+            (data.channels, *data.size),
+            channels=settings.channels,
+            depth=settings.depth,
+            stem=settings.stem,
+        )
         with fixed_random(seeds.derive(settings.seed, "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
         record = describe(genotype, data, settings, precision, notes or {})

@@ -15,6 +15,7 @@ from diffnas.engine.course import Course
 from diffnas.engine.curvature import eigenvalue
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, parameters_of
+from diffnas.nets.own import unseen
 
 
 class Lines:
@@ -65,8 +66,8 @@ class Lines:
         data = self.course.data
         classes, channels = len(data.classes), data.channels
         try:
-            with torch.device("meta"):  # nothing is computed, and no random number drawn
-                factories = self.course.space.factories
+            factories = self.course.space.factories
+            with unseen(own=bool(factories)):
                 return parameters_of(Network(found, classes=classes, in_channels=channels, factories=factories))
         except ValueError:
             return None

@@ -10,10 +10,12 @@ from diffnas.components import discretize, schedule, stopping, weighting
 from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
 from diffnas.data import DataSet
+from diffnas.engine import contract
 from diffnas.engine.common import describe_data
 from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
+from diffnas.nets import own
 from diffnas.space import SearchSpace, apart, own_depth
 
 
@@ -71,6 +73,14 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     if len(data.train) < 2 * held_back:
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
     _check_stages(space, method, settings)
+    own.try_in_space(
+        space,
+        (data.channels, *data.size),
+        channels=settings.channels,
+        depth=settings.depth,
+        stem=settings.stem,
+        share=method.supernet.share,
+    )
     rules = [rule.func if isinstance(rule, partial) else rule for rule in method.stopping]
     if stopping.eigenvalue_growth in rules and not settings.eigenvalue_every:
         raise ValueError(
@@ -98,7 +108,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
 
 
 def _check_stages(space: SearchSpace, method: Method, settings: SearchSettings) -> None:
-    stages = method.stages(space, settings.epochs)
+    stages = contract.stages(method.stages, space, settings.epochs)
     for stage in stages:
         _check_stage(stage, space, settings)
     deeper = any(stage.deeper != 1 for stage in stages)

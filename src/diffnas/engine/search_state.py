@@ -15,7 +15,7 @@ from diffnas.components import edges, update, weighting
 from diffnas.components.stages import Stage
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
-from diffnas.engine import seeds
+from diffnas.engine import contract, seeds
 from diffnas.engine.common import Totals, fixed_random, sgd
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
@@ -190,7 +190,7 @@ def _build(
     stage: int,
 ) -> SearchState:
     """The state as a stage has it if everything begins anew with it."""
-    begun = method.stages(space, settings.epochs)[stage]
+    begun = contract.stages(method.stages, space, settings.epochs)[stage]
     own = staged(settings, begun, space)
     with fixed_random(seeds.derive(settings.seed, "weights", *_place(stage))):
         supernet = _supernet(data, space, method, own, device, dtype, begun.ops)
@@ -230,7 +230,8 @@ def _architecture(
     stage: int,
 ) -> Architecture:
     """Alpha and all that moves with it, as a stage has it if it begins anew with it."""
-    own, place = staged(settings, method.stages(space, settings.epochs)[stage], space), _place(stage)
+    begun = contract.stages(method.stages, space, settings.epochs)[stage]
+    own, place = staged(settings, begun, space), _place(stage)
     shape = len(space.edges), len(space.ops)
     drawn = torch.randn(shape, generator=seeds.generator(settings.seed, "alpha", *place))
     alpha = (own.alpha_init * drawn).to(device, dtype).requires_grad_()
@@ -284,9 +285,9 @@ def _alpha_optimizer(
     also: list[dict[str, Any]] = [{"params": learned, "weight_decay": 0.0}] if learned else []
     also += [] if beta is None else [{"params": [beta]}]
     if settings.alpha_lr is None and settings.alpha_speed == 1:
-        return method.update([{"params": [alpha]}, *also])
+        return contract.optimizer(method.update, [{"params": [alpha]}, *also])
     rate = settings.alpha_lr or update.rate(method.update, times=settings.alpha_speed)
-    return method.update([{"params": [alpha]}, *also], lr=rate)
+    return contract.optimizer(method.update, [{"params": [alpha]}, *also], lr=rate)
 
 
 def staged(settings: SearchSettings, stage: Stage, space: SearchSpace) -> SearchSettings:

@@ -18,6 +18,7 @@ from diffnas.data.levels import Levels
 from diffnas.files import check
 from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.names import showable
+from diffnas.nets import own
 from diffnas.nets.network import Network
 from diffnas.space import OpFactory
 
@@ -118,14 +119,14 @@ def _build(
     if record["schema"] != _SCHEMA or record["version"] != _VERSION:
         raise ValueError(f"expected a {_SCHEMA} of version {_VERSION}, got {record['schema']} {record['version']}.")
     genotype = from_json(json.dumps(record["genotype"]))
-    classes = _texts(record["classes"])
+    classes, (height, width) = _texts(record["classes"]), record["size"]
+    own.try_in_network(genotype, factories, (record["channels"], height, width), **record["network"])
     network = Network(
         genotype, classes=len(classes), in_channels=record["channels"], factories=factories, **record["network"]
     )
     # Of the dtype that it was trained in: its test was, and predictions are to be the same.
     network.to(next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point()))
     network.load_state_dict(weights)
-    height, width = record["size"]
     return Trained(
         network=network.eval().to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
         genotype=genotype,
