@@ -395,7 +395,7 @@ def test_json_that_is_no_genotype_is_refused(path, value, message):
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "{" * 100_000, '{"a":' * 100_000])
 def test_text_that_is_no_json_is_refused(text):
-    with pytest.raises(ValueError, match=r"not JSON|lacks 'schema'"):
+    with pytest.raises(ValueError, match=r"not JSON|lacks 'schema'|nests deeper"):
         from_json(text)
 
 
@@ -432,7 +432,7 @@ def test_read_takes_a_text_in_a_file_and_a_published_name(tmp_path):
 
 def test_a_bad_file_is_named_in_the_error(tmp_path):
     (tmp_path / "cell.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(ValueError, match=r"cell\.json: 'utf-8' codec"):
+    with pytest.raises(ValueError, match=r"cell\.json is damaged: byte 0 is not text"):
         load(tmp_path / "cell.json")
 
 

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from diffnas.files import json_text
+from diffnas.files.whole import read_text
 from diffnas.genotype.json_form import to_json
 from diffnas.genotype.published import PUBLISHED, published
 from diffnas.genotype.record import Genotype
@@ -29,8 +31,9 @@ def load(path: Path) -> Genotype:
         ValueError: if the file holds none; the message names the file.
         OSError: if it cannot be read.
     """
+    text = read_text(path, json_text.LARGEST)
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

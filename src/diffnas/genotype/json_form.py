@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from diffnas.files import json_text
 from diffnas.genotype.record import Cell, Connection, Genotype
 
 _SCHEMA, _VERSION = "diffnas/genotype", 1
@@ -32,13 +33,18 @@ def from_json(text: str) -> Genotype:
         ValueError: if it is not that: another schema, a newer version, a field missing or of the wrong type.
     """
     try:
-        record = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}.") from None
+        record = json_text.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{error}.") from None
+    return from_record(record)
+
+
+def from_record(record: Any) -> Genotype:
+    """The genotype in what the JSON of ``to_json`` says; the errors are those of ``from_json``."""
     if _take(record, "schema", str) != _SCHEMA or _take(record, "version", int) != _VERSION:
         raise ValueError(
-            f"expected schema {_SCHEMA!r}, version {_VERSION}, got {record['schema']!r}, version {record['version']}; "
-            "a newer diffnas may read it."
+            f"expected schema {_SCHEMA!r}, version {_VERSION}, got {record['schema'][:80]!r}, version "
+            f"{record['version']}; a newer diffnas may read it."
         )
     cells = {kind: _cell(cell) for kind, cell in _take(record, "cells", dict).items()}
     return Genotype(skeleton=_take(record, "skeleton", str), cells=cells)
@@ -48,7 +54,7 @@ def _cell(record: Any) -> Cell:
     listed = _take(record, "connections", list)
     output = _take(record, "output", list)
     if not all(type(node) is int for node in output):
-        raise ValueError(f"'output' must list numbers of nodes, got {output}.")
+        raise ValueError(f"'output' must list numbers of nodes, got {str(output)[:80]}.")
     return Cell(
         inputs=_take(record, "inputs", int),
         nodes=_take(record, "nodes", int),

@@ -55,18 +55,22 @@ class Cell:
             )
         for op, source, target in self.connections:
             if op == "none" or not re.fullmatch(OP_NAME, op):
-                raise ValueError(f"{op!r} cannot be an operation: leave out 'none', spaces, quotes, '|', '~' and '+'.")
+                raise ValueError(
+                    f"{op[:80]!r} cannot be an operation: leave out 'none', spaces, quotes, '|', '~' and '+'."
+                )
             if not 0 <= source < target or not self.inputs <= target < self.nodes:
                 raise ValueError(
-                    f"{op} leads from node {source} into node {target}; it must lead from a lower node into one of "
+                    f"{op[:80]} leads from node {source} into node {target}; it must lead from a lower node into one of "
                     f"the computed nodes {self.inputs} to {self.nodes - 1}."
                 )
         targets = [connection.target for connection in self.connections]
         if targets != sorted(targets):
-            raise ValueError(f"connections must be sorted by target, got the targets {targets}.")
+            raise ValueError(f"connections must be sorted by target, got the targets {str(targets)[:80]}.")
         computed = range(self.inputs, self.nodes)
         if not self.output or len(set(self.output)) < len(self.output) or not set(self.output) <= set(computed):
-            raise ValueError(f"output must name distinct nodes of {computed[0]} to {computed[-1]}, got {self.output}.")
+            raise ValueError(
+                f"output must name distinct nodes of {computed[0]} to {computed[-1]}, got {str(self.output)[:80]}."
+            )
 
     @cached_property
     def live(self) -> frozenset[int]:
