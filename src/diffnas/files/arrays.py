@@ -44,7 +44,7 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     if found.compress_type not in _PACKED:
         raise ValueError(f"{name} is packed in a way that numpy does not write")
     with archive.open(found) as file:
-        return read_all(file, most, name)  # type: ignore[arg-type]
+        return read_all(file, most, name)
 
 
 def parse_npy(content: bytes, name: str) -> np.ndarray[Any, Any]:

@@ -170,10 +170,11 @@ def checked_key(key: Any) -> Any:
     if type(key) is str and len(key) <= letters_limit:  # nearly all are
         return key
     parts = key if type(key) is tuple else (key,)
-    if len(parts) <= parts_limit and all(type(part) in _PLAIN for part in parts):
-        if all(len(part) <= letters_limit for part in parts if isinstance(part, str | bytes)):
-            return key
-    raise ValueError("it has a key that is neither a short text nor a number")
+    if len(parts) > parts_limit or any(type(part) not in _PLAIN for part in parts):
+        raise ValueError("it has a key that is neither a short text nor a number")
+    if any(len(part) > letters_limit for part in parts if isinstance(part, str | bytes)):
+        raise ValueError(f"it has a key of more than {letters_limit:,} letters")
+    return key
 
 
 _Instruction: TypeAlias = Callable[[_Reader], None]
@@ -282,7 +283,7 @@ def _quoted(reader: _Reader) -> bytes:
     line = reader.line()
     if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1] != line[0]:
         raise ValueError("it has a text without quotes")
-    return codecs.escape_decode(line[1:-1])[0]  # type: ignore[attr-defined, no-any-return]
+    return codecs.escape_decode(line[1:-1])[0]
 
 
 def _named(reader: _Reader) -> None:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 MEGA = 1024**2
+
+
+class Readable(Protocol):
+    """An open file, or what unpacks one as it is read."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, ``size`` of them if there are as many."""
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -23,8 +30,8 @@ def read_bytes(path: Path, most: int) -> bytes:
         return read_all(file, most, str(path))
 
 
-def read_all(file: BinaryIO, most: int, what: str) -> bytes:
-    """The rest of an open file, which may be one that is unpacked as it is read.
+def read_all(file: Readable, most: int, what: str) -> bytes:
+    """The rest of an open file.
 
     Args:
         file: the file.

@@ -26,7 +26,8 @@ def parse_nas_bench_201(text: str) -> Genotype:
             match = re.fullmatch(rf"\s*({OP_NAME})~(\d{{1,3}})\s*", edge)
             if match is None or int(match[2]) >= target:
                 raise ValueError(
-                    f"node {target} of {text[:80]!r}: expected op~source with a source below {target}, got {edge[:80]!r}."
+                    f"node {target} of {text[:80]!r}: expected op~source with a source below {target}, "
+                    f"got {edge[:80]!r}."
                 )
             if match[1] != "none":
                 connections.append(Connection(match[1], int(match[2]), target))

@@ -60,8 +60,8 @@ class Cell:
                 )
             if not 0 <= source < target or not self.inputs <= target < self.nodes:
                 raise ValueError(
-                    f"{op[:80]} leads from node {source} into node {target}; it must lead from a lower node into one of "
-                    f"the computed nodes {self.inputs} to {self.nodes - 1}."
+                    f"{op[:80]} leads from node {source} into node {target}; it must lead from a lower node into "
+                    f"one of the computed nodes {self.inputs} to {self.nodes - 1}."
                 )
         targets = [connection.target for connection in self.connections]
         if targets != sorted(targets):
