@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from diffnas.files import json_text
+from diffnas.files.whole import MEGA, read_text
+
 # Torch is imported where it is needed: who only reads a folder does without, and starts at once.
 if TYPE_CHECKING:
     import torch
 
 RECORD, TRACE = "run.json", "trace.jsonl"
+_LONGEST_TRACE = 256 * MEGA  # 600 epochs of the largest space have 100 million
 VERSION = 1
 
 
@@ -140,16 +144,10 @@ class RunFolder:
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the folder; a ValueError that names it if it is missing or broken."""
-        path = self.path / name
         try:
-            read = json.loads(path.read_text(encoding="utf-8"))
+            return json_text.read_object(self.path / name)
         except FileNotFoundError:
             raise ValueError(f"{self.path} is not a run folder: it has no {name}.") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is damaged: {error}.") from None
-        if not isinstance(read, dict):
-            raise ValueError(f"{path} is damaged: it does not hold an object.")
-        return read
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the folder, atomically."""
@@ -169,17 +167,13 @@ class RunFolder:
             ValueError: if a line that should be there is missing or broken.
         """
         path = self.path / TRACE
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = read_text(path, _LONGEST_TRACE).splitlines() if path.exists() else []
         if epochs is None:
             # A run that was killed while it wrote leaves half a line.
             lines = lines[:-1] if lines and not lines[-1].endswith("}") else lines
         elif len(lines) < epochs:
             raise ValueError(f"{path} is damaged: {epochs} epochs are done, {len(lines)} are in it.")
-        lines = lines[:epochs]
-        try:
-            return [json.loads(line) for line in lines]
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is damaged: {error}.") from None
+        return [json_text.parse_object(line, f"{path}, line {n},") for n, line in enumerate(lines[:epochs], start=1)]
 
     def rewind(self, epochs: int) -> list[dict[str, Any]]:
         """Cut the trace back to its first ``epochs`` lines and return them: what a checkpoint knows of."""

@@ -47,13 +47,17 @@ def read_object(path: Path) -> dict[str, Any]:
         ValueError: if it holds anything else; the message names the file and the place.
         OSError: if it cannot be read.
     """
-    text = read_text(path, LARGEST)
+    return parse_object(read_text(path, LARGEST), str(path))
+
+
+def parse_object(text: str, what: str) -> dict[str, Any]:
+    """The JSON object that a text is; a ValueError that begins with ``what`` if it is anything else."""
     try:
         read = parse(text)
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}.") from None
+        raise ValueError(f"{what} is damaged: {error}.") from None
     if not isinstance(read, dict):
-        raise ValueError(f"{path} is damaged: it does not hold an object.")
+        raise ValueError(f"{what} is damaged: it does not hold an object.")
     return read
 
 
