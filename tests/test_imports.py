@@ -15,7 +15,7 @@ ROOT = Path(diffnas.__file__).parent
 # From the ground up; a module may import from its own layer and from those below.
 LAYERS = (
     ("convolutions",),
-    ("space", "lookup", "parallel", "sources", "files"),
+    ("space", "lookup", "parallel", "sources", "untrusted"),
     ("genotype",),
     ("components", "data"),
     ("nets",),

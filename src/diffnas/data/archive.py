@@ -13,8 +13,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 
-from diffnas.files.tar import read_files
-from diffnas.files.whole import MEGA, read_bytes
+from diffnas.untrusted.tar import read_files
+from diffnas.untrusted.whole import MEGA, read_bytes
 
 _LARGEST = 192 * MEGA
 """No file of the data sets we know has this many bytes: the largest, CIFAR-100's training pictures, has 155 million."""

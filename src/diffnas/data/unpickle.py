@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffnas.files.pickles import unpickle
-from diffnas.files.stand_ins import ARRAYS, revealed
+from diffnas.untrusted.pickles import unpickle
+from diffnas.untrusted.stand_ins import ARRAYS, revealed
 
 _STEPS = 1_000_000
 """Instructions; the longest official file, CIFAR-100's training pictures, has 250,000."""

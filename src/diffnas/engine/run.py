@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from diffnas.files import json_text
-from diffnas.files.whole import MEGA, read_text
+from diffnas.untrusted import json_text
+from diffnas.untrusted.whole import MEGA, read_text
 
 # Torch is imported where it is needed: who only reads a folder does without, and starts at once.
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import os
 import re
 from pathlib import Path
 
-from diffnas.files import json_text
-from diffnas.files.whole import read_text
 from diffnas.genotype.json_form import to_json
 from diffnas.genotype.published import PUBLISHED, published
 from diffnas.genotype.record import Genotype
 from diffnas.genotype.text import parse
+from diffnas.untrusted import json_text
+from diffnas.untrusted.whole import read_text
 
 
 def save(genotype: Genotype, path: Path) -> None:

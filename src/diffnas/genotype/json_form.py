@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from diffnas.files import json_text
 from diffnas.genotype.record import Cell, Connection, Genotype
+from diffnas.untrusted import json_text
 
 _SCHEMA, _VERSION = "diffnas/genotype", 1
 
@@ -41,10 +41,11 @@ def from_json(text: str) -> Genotype:
 
 def from_record(record: Any) -> Genotype:
     """The genotype in what the JSON of ``to_json`` says; the errors are those of ``from_json``."""
-    if _take(record, "schema", str) != _SCHEMA or _take(record, "version", int) != _VERSION:
+    schema, version = _take(record, "schema", str), _take(record, "version", int)
+    if schema != _SCHEMA or version != _VERSION:
         raise ValueError(
-            f"expected schema {_SCHEMA!r}, version {_VERSION}, got {record['schema'][:80]!r}, version "
-            f"{record['version']}; a newer diffnas may read it."
+            f"expected schema {_SCHEMA!r}, version {_VERSION}, got {schema[:80]!r}, version {version}; "
+            "a newer diffnas may read it."
         )
     cells = {kind: _cell(cell) for kind, cell in _take(record, "cells", dict).items()}
     return Genotype(skeleton=_take(record, "skeleton", str), cells=cells)
@@ -68,7 +69,7 @@ def _cell(record: Any) -> Cell:
 def _take(record: Any, key: str, kind: type) -> Any:
     """``record[key]``, which must be there and be exactly of that type."""
     if not isinstance(record, dict) or key not in record:
-        raise ValueError(f"a genotype's JSON lacks {key!r} in {str(record)[:80]}.")
+        raise ValueError(f"a genotype's JSON lacks {key!r} in {str(record)[:80]!r}.")
     if type(record[key]) is not kind:
         raise ValueError(f"{key!r} must be a {kind.__name__}, got {str(record[key])[:80]!r}.")
     return record[key]

@@ -161,7 +161,7 @@ class Genotype:
 
     def __post_init__(self) -> None:
         if self.skeleton not in KINDS:
-            raise ValueError(f"unknown skeleton {self.skeleton!r}. Known: {', '.join(KINDS)}.")
+            raise ValueError(f"unknown skeleton {str(self.skeleton)[:80]!r}. Known: {', '.join(KINDS)}.")
         own_depth(self.skeleton, list(self.cells))
         for cell in self.cells.values():
             if self.skeleton == "nas-bench-201" and (cell.inputs != 1 or cell.output != (cell.nodes - 1,)):

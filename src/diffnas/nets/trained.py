@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diffnas.data.augment import normalize
-from diffnas.files import json_text
 from diffnas.genotype import Genotype, to_json
 from diffnas.genotype.json_form import from_record
 from diffnas.nets.network import Network
 from diffnas.nets.skeleton import StemKind
 from diffnas.space import OpFactory
+from diffnas.untrusted import json_text
 
 WEIGHTS, RECORD = "network.safetensors", "network.json"
 _SCHEMA, _VERSION = "diffnas/network", 1

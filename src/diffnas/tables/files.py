@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from diffnas.files.arrays import read_npz
-from diffnas.files.whole import MEGA, read_text
 from diffnas.tables.official import is_official, read_official
 from diffnas.tables.record import Numbers, Table
+from diffnas.untrusted.arrays import read_npz
+from diffnas.untrusted.whole import MEGA, read_text
 
 _SCHEMA = "diffnas/table 1"
 _LARGEST = 64 * MEGA  # bytes; the whole of NAS-Bench-201 has 3 million

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from diffnas.files.pickles import Known, unpickle
-from diffnas.files.stand_ins import NUMBERS
-from diffnas.files.whole import MEGA, read_all
 from diffnas.tables.record import Table
+from diffnas.untrusted.pickles import Known, unpickle
+from diffnas.untrusted.stand_ins import NUMBERS
+from diffnas.untrusted.whole import MEGA, read_all
 
 _ENDING = ".pickle.pbz2"
 

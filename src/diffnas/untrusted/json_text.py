@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from diffnas.files.whole import MEGA, read_text
+from diffnas.untrusted.whole import MEGA, read_text
 
 LARGEST = 16 * MEGA  # bytes; a record has thousands
 DEEPEST = 32  # a record nests 8 deep

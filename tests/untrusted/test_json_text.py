@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffnas.files.json_text import parse, read_object
+from diffnas.untrusted.json_text import parse, read_object
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import tracemalloc
 
 import pytest
 
-from diffnas.files.tar import read_files
-from diffnas.files.whole import MEGA
+from diffnas.untrusted.tar import read_files
+from diffnas.untrusted.whole import MEGA
 
 
 def archive(form: int = tarfile.USTAR_FORMAT, **files: bytes) -> bytes:

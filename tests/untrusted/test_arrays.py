@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from diffnas.files.arrays import parse_npy, read_npz
+from diffnas.untrusted.arrays import parse_npy, read_npz
 
 
 def npy(array: np.ndarray, **changed: object) -> bytes:

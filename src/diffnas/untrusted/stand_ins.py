@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffnas.files.pickles import Known, StandIn
+from diffnas.untrusted.pickles import Known, StandIn
 
 _ARRAYS = ("u1", "i4", "i8")
 _NUMBERS = ("f8", "f4", "i8", "i4")

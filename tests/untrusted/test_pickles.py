@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from diffnas.data.unpickle import read_arrays
-from diffnas.files.pickles import unpickle
+from diffnas.untrusted.pickles import unpickle
 
 # Tuples of equal tuples, 40 deep, as a key: to hash it takes 2 ** 40 steps.
 EXPLODING = b"\x80\x02}(K\x00K\x00\x86" + b"q\x01h\x01\x86" * 40 + b"K\x01u."

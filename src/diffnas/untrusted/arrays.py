@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from diffnas.files.whole import read_all
+from diffnas.untrusted.whole import read_all
 
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # all that numpy writes
 
@@ -28,15 +28,24 @@ def read_npz(path: Path, names: Collection[str], most: int) -> dict[str, np.ndar
 
     Raises:
         ValueError: if one is missing, too large, or not what its header claims.
-        OSError: if the file cannot be read.
+        OSError: if the file cannot be opened.
     """
     # Opened here: zipfile would leave a file open that turns out to be no archive.
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 return {name: parse_npy(_member(archive, f"{name}.npy", most), name) for name in names}
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
-            raise ValueError(f"no archive of {', '.join(names)} ({error})") from None
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            OSError,
+            EOFError,
+            KeyError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
+            reason = f"{type(error).__name__}: {str(error)[:80]}"
+            raise ValueError(f"no archive of {', '.join(names)} ({reason})") from None
 
 
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from diffnas.files.whole import MEGA, Readable
+from diffnas.untrusted.whole import MEGA, Readable
 
 _BLOCK = 512
 _FILE = (b"0", b"\0")
