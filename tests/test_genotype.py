@@ -372,7 +372,7 @@ def test_a_darts_cell_has_no_nas_bench_201_string(write_out):
         (("skeleton",), "dart", "unknown skeleton 'dart'"),
         (("cells",), [], "'cells' must be a dict"),
         (("cells", "reduce"), None, "takes cells of the kinds"),
-        (("cells", "reduce"), 5, "lacks 'connections' in 5"),
+        (("cells", "reduce"), 5, "lacks 'connections' in '5'"),
         (("cells", "normal", "nodes"), 1.5, "'nodes' must be a int, got '1.5'"),
         (("cells", "normal", "output"), ["2"], "'output' must list numbers of nodes"),
         (("cells", "normal", "connections"), [["noise", 0, 2]], "lacks 'op'"),
@@ -391,6 +391,12 @@ def test_json_that_is_no_genotype_is_refused(path, value, message):
         inner[last] = value
     with pytest.raises(ValueError, match=message):
         from_json(json.dumps(record))
+
+
+def test_a_cell_of_more_connections_than_anybody_searches_is_refused():
+    many = (Connection("skip_connect", 0, 1),) * 10_001
+    with pytest.raises(ValueError, match="10000 connections at most, not 10001"):
+        Cell(inputs=1, nodes=2, connections=many, output=(1,))
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "{" * 100_000, '{"a":' * 100_000])

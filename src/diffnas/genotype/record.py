@@ -12,6 +12,7 @@ from diffnas.space import KINDS, WEIGHTLESS_OPS, Skeleton, normal_cells, own_dep
 
 OP_NAME = r"[^\s|~+'\"\\]+"  # what the text forms can hold
 NODE_LIMIT = 1000  # so that a text cannot ask for a range of a billion nodes
+CONNECTION_LIMIT = 10_000  # some of what is asked of a cell takes time by its nodes and connections together
 
 
 class Connection(NamedTuple):
@@ -53,6 +54,8 @@ class Cell:
             raise ValueError(
                 f"a cell of {self.inputs} inputs has {self.inputs + 1} to {NODE_LIMIT} nodes, not {self.nodes}."
             )
+        if len(self.connections) > CONNECTION_LIMIT:
+            raise ValueError(f"a cell has {CONNECTION_LIMIT} connections at most, not {len(self.connections)}.")
         for op, source, target in self.connections:
             if op == "none" or not re.fullmatch(OP_NAME, op):
                 raise ValueError(
