@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from diffnas.untrusted import torch_archive
+
 LAST, PREVIOUS = "last.pt", "previous.pt"
 
 
@@ -52,7 +54,9 @@ def load(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any] | N
     if not path.exists():
         return None
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        with path.open("rb") as file:
+            torch_archive.check(file)
+            state = torch.load(file, map_location=device, weights_only=True)
     except Exception as error:
         other = folder / PREVIOUS
         way = f" Delete it to go on from {other}." if path.name == LAST and other.exists() else ""

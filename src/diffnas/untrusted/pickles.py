@@ -16,6 +16,9 @@ from typing import Any, TypeAlias
 Known: TypeAlias = Mapping[tuple[str, str], Any]
 """What a file may name, by module and name: a function that makes a stand-in, or a text, which cannot be called."""
 
+OUTSIDE = "", "what lies outside the file"
+"""The name of the function that gets what an instruction says of data outside the pickle."""
+
 _PLAIN = frozenset({str, bytes, int, float, bool, type(None)})
 _LONGEST_KEY = 8, 1000  # parts, and letters of each: the keys of known files have 2, and a hundred
 _LONGEST_NUMBER = 64  # digits
@@ -296,6 +299,13 @@ def _named_on_stack(reader: _Reader) -> None:
     reader.find(module, name)
 
 
+def _outside(reader: _Reader) -> None:
+    said = reader.values.pop()
+    reader.find(*OUTSIDE)
+    reader.values.append((said,))
+    reader.call()
+
+
 def _dict(reader: _Reader) -> None:
     listed = reader.marked()
     reader.values.append({})
@@ -371,6 +381,7 @@ _INSTRUCTIONS: dict[int, _Instruction] = {
     ord("j"): _again(4),
     ord("c"): _named,
     0x93: _named_on_stack,
+    ord("Q"): _outside,
     ord("R"): _Reader.call,
     ord("b"): _Reader.build,
 }
