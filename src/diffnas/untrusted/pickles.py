@@ -139,7 +139,8 @@ class _Reader:
     def find(self, module: Any, name: Any) -> None:
         found = self.known.get((module, name)) if type(module) is type(name) is str else None
         if found is None:
-            raise ValueError(f"it asks for {str(module)[:80]}.{str(name)[:80]}")
+            asked = f"{str(module)[:80]}.{str(name)[:80]}"
+            raise ValueError(f"it asks for {asked.encode('unicode_escape').decode()}")
         self.values.append(found)
 
     def call(self) -> None:
