@@ -16,7 +16,7 @@ ROOT = Path(diffnas.__file__).parent
 LAYERS = (
     ("convolutions", "files"),
     ("values",),
-    ("space", "lookup", "names", "parallel", "sources"),
+    ("space", "lookup", "names", "parallel", "sources", "untrusted"),
     ("genotype",),
     ("components", "data"),
     ("nets",),

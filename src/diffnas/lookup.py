@@ -27,4 +27,4 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
         return table[name]
     close = get_close_matches(name, table, n=1) if isinstance(name, str) else []
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(table))}.")
+    raise ValueError(f"unknown {kind} {name[:80]!r}.{hint} Known: {', '.join(sorted(table))}.")

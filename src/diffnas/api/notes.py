@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -70,7 +70,9 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
     """
     record = RunFolder.open(folder).record
     if record.get("phase") != phase:
-        found = str(record.get("phase"))
+        found = record.get("phase")
+        if found not in get_args(Phase):
+            raise ValueError(f"{folder / 'run.json'} is damaged: its phase is {str(found)[:80]!r}.")
         way = f"To go on with it: diffnas {found} --resume {folder}"
         raise ValueError(f"{folder} holds a run of the phase {found!r}, not {phase!r}. {way}")
     try:
@@ -159,4 +161,4 @@ def first_complaint(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ").removesuffix(".")
-    return f"{place}: {message}, got {first['input']!r}" if place else message
+    return f"{place[:200]}: {message}, got {first['input']!r:.200}" if place else message

@@ -112,7 +112,7 @@ def source(trained: Trained) -> str:
     return environment.from_string(template).render(
         **parts,
         used=used,
-        shape=f"{trained.channels}, {trained.size[0]}, {trained.size[1]}",
+        shape=", ".join(f"{int(size)}" for size in (trained.channels, *trained.size)),
         described=list(_described(genotype)),
         classes=[_quoted(name) for name in trained.classes],
         channels=trained.channels,

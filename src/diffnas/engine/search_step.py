@@ -16,7 +16,7 @@ from diffnas.components.contract import UPDATE, may_look, name_of, naming
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import weigh
 from diffnas.engine import contract, seeds
-from diffnas.engine.common import Totals, all_finite, begin_momentum, check_finite, fixed_random, weights_fixed
+from diffnas.engine.common import Totals, all_finite, begin_momentum, fixed_random, weights_fixed
 from diffnas.engine.course import Course
 from diffnas.engine.listen import NotFinite
 from diffnas.engine.probe import buffers_kept, descent, moved
@@ -126,7 +126,7 @@ class SearchStep:
         """
         where = f"step {self.state.step} of epoch {self.state.epoch}"
         for totals in (self.state.held_out, self.state.train):
-            check_finite(totals.loss, where)
+            self.drive.check(totals.loss, where)
         if all_finite(list(gradients)):
             raise ValueError(
                 f"the update {name_of(self.method.update)} must leave alpha finite, and from finite gradients it made "

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from diffnas.report import measure, palette
 from diffnas.report.draw import SOFTWARE, draw
 from diffnas.report.layout import node_name, short
-from diffnas.report.reading import Kind, Line, Run, Search, read_run
+from diffnas.report.reading import Kind, Run, Search, read_run
+from diffnas.report.records import Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
