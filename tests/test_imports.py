@@ -14,8 +14,9 @@ ROOT = Path(diffnas.__file__).parent
 
 # From the ground up; a module may import from its own layer and from those below.
 LAYERS = (
-    ("convolutions",),
-    ("lookup", "parallel", "sources"),
+    ("convolutions", "files"),
+    ("values",),
+    ("lookup", "names", "parallel", "sources", "untrusted"),
     ("skeleton",),
     ("space",),
     ("genotype",),

@@ -19,7 +19,7 @@ class Place(NamedTuple):
     reduces: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Skeleton:
     """What stands around the cells of a net, and what cells it takes.
 

@@ -33,6 +33,7 @@ def remains(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[st
         for name in MEASURED:
             del line[name]
     kept = torch.load(folder / "checkpoint" / "last.pt", weights_only=True)
+    kept.pop("folder", None)  # its record has the command, its trace the seconds
     names = ("genotype.json", "network.safetensors", "network.json")
     return lines, kept, {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
 

@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from diffnas.engine.memory import Footprint, Watch, available
+from diffnas.engine.common import parameter_count
+from diffnas.engine.cost import footprint
+from diffnas.engine.listen import OutOfMemory, Silent
+from diffnas.engine.memory import Footprint, Watch, available, least, ran_out
+from diffnas.engine.search_step import SearchStep
+from diffnas.engine.settings import SearchSettings
+from diffnas.genotype import read
+from diffnas.method import METHODS
+from diffnas.nets.least import of_genotype, of_space
+from diffnas.nets.network import Network
+from diffnas.nets.supernet import Supernet
+from diffnas.space import SPACES
 
 CPU = torch.device("cpu")
 GIGABYTE = 2**30
@@ -116,3 +127,86 @@ def test_what_does_not_grow_with_the_batch_is_told_apart():
 def test_steps_of_different_lengths_are_compared_by_their_peaks():
     step = Footprint.between([20, 5], [30, 5, 5], (2, 4), 1.0)
     assert step.at(10) == 60
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+FULL = {
+    "Python": MemoryError(),
+    "PyTorch on a CPU": RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+    "PyTorch on a GPU": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "oneDNN": RuntimeError("could not create a primitive"),
+    "native code that hides it": caused(SystemError("returned a result with an exception set"), MemoryError()),
+    "native code that forgets it": SystemError("<built-in> returned NULL without setting an exception"),
+    "the system": OSError(12, "Cannot allocate memory"),
+}
+
+
+@pytest.mark.parametrize("error", FULL.values(), ids=FULL)
+def test_a_run_out_of_memory_keeps_its_checkpoint_and_says_what_needs_less(quick, tmp_path: Path, monkeypatch, error):
+    real = SearchStep.take
+
+    def take(self, batch) -> None:
+        if self.course.state.epoch == 1:
+            raise error
+        real(self, batch)
+
+    monkeypatch.setattr(SearchStep, "take", take)
+    with pytest.raises(OutOfMemory) as full:
+        quick("sparse", out=tmp_path / "run")
+    assert str(full.value) == (
+        f"memory ran out. The last checkpoint is untouched; to go on from it: --resume {tmp_path / 'run'}. "
+        "Begun anew, the run needs less with --batch 10, or --channels 2, or --recompute."
+    )
+    monkeypatch.setattr(SearchStep, "take", real)
+    assert len(quick("sparse", out=tmp_path / "run", resume=True).trace) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes do not fit"), ValueError("out of memory"), SystemError("bad call")]
+)
+def test_other_errors_are_not_taken_for_want_of_memory(error: Exception):
+    assert not ran_out(error)
+
+
+def test_what_is_said_to_be_left_of_a_run_is_true(quick, tmp_path: Path):
+    class Full(Silent):
+        def step(self, loss: float, accuracy: float) -> None:
+            raise MemoryError
+
+    with pytest.raises(OutOfMemory, match="has no folder, so nothing is saved"):
+        quick("sparse", listener=Full())
+    with pytest.raises(OutOfMemory, match="No checkpoint was written yet"):
+        quick("sparse", out=tmp_path / "run", listener=Full())
+
+
+@pytest.mark.parametrize(
+    ("space", "name", "recompute"), [("s2", "darts", False), ("s2", "pc-darts", True), ("nas-bench-201", "gdas", False)]
+)
+def test_the_least_that_training_takes_is_less_than_a_step_holds(data, space: str, name: str, recompute: bool):
+    method, settings = METHODS[name], SearchSettings(channels=8, depth=4, recompute=recompute)
+    changes = method.supernet
+    step = footprint(data, space=SPACES[space], method=method, settings=settings, device="cpu")
+    outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar", share=changes.share)
+    for batch in (1, 1000):
+        needed = least(outline, data.size, batch, inside=not (recompute or changes.drawn))
+        assert 0 < needed < step.at(batch) / step.overhead
+
+
+@pytest.mark.parametrize("space", ["darts", "nas-bench-201", "s2"])
+def test_weights_are_counted_without_the_net(space):
+    outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar")
+    with torch.device("meta"):
+        net = Supernet(SPACES[space], classes=2, channels=8, depth=4)
+    assert outline.weights() == parameter_count(net.cells)
+
+
+@pytest.mark.parametrize("name", ["DARTS_V2", "FairDARTS_a"])
+def test_a_network_s_weights_are_counted_without_it_but_for_those_of_its_batch_norms(name):
+    with torch.device("meta"):
+        net = Network(read(name), classes=2, channels=8, depth=4)
+    outline = of_genotype(read(name), channels=8, depth=4, stem="cifar")
+    assert outline.weights() == sum(weight.numel() for weight in net.cells.parameters() if weight.ndim > 1)

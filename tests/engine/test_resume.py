@@ -1,10 +1,14 @@
 """Interrupted anywhere and gone on with, a run ends as if nothing had happened, bit for bit."""
 
+import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +21,12 @@ from diffnas.components.weighting import LearnedEntmax
 from diffnas.data import DataSet
 from diffnas.engine.evaluate import evaluate
 from diffnas.engine.listen import Interrupted, Silent
-from diffnas.engine.settings import EvaluateSettings
-from diffnas.genotype import published
-from diffnas.method import darts
-from diffnas.space import s4
+from diffnas.engine.search import search
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.genotype import published, read
+from diffnas.method import METHODS, darts
+from diffnas.report.reading import read_run
+from diffnas.space import nas_bench_201, s4
 
 
 class Fail(Stop):
@@ -171,17 +177,162 @@ def test_there_must_be_something_to_resume(quick, tmp_path: Path):
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_damaged_checkpoint_is_named_with_a_way_out_that_works(quick, tmp_path: Path):
-    quick("sparse", out=tmp_path / "whole", epochs=3)
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Ear(Stop):
+    """Hears warnings."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@pytest.fixture(scope="module")
+def broken_off(data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two searches of three epochs: ``whole``, and ``cut``, which ended within its third."""
+    place = tmp_path_factory.mktemp("broken off")
+    settings = settle(SearchSettings, {"batch": 20, "channels": 4, "depth": 3, "alpha_lr": 0.03, "epochs": 3}, {})
+    asked: dict[str, Any] = {"space": nas_bench_201, "method": METHODS["sparse"], "settings": settings, "device": "cpu"}
+    search(data, out=place / "whole", **asked)
     with pytest.raises(Interrupted):
-        quick("sparse", out=tmp_path / "run", epochs=3, listener=Stop(14))
-    last = tmp_path / "run" / "checkpoint" / "last.pt"
-    last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"last\.pt cannot be read.*Delete it to go on from.*previous\.pt"):
-        quick("sparse", out=tmp_path / "run", epochs=3, resume=True)
-    last.unlink()
-    quick("sparse", out=tmp_path / "run", epochs=3, resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "run")
+        search(data, out=place / "cut", listener=Stop(14), **asked)
+    return place
+
+
+@pytest.fixture
+def cut(broken_off: Path, tmp_path: Path) -> Path:
+    """A copy of the search that ended within its third epoch, to be damaged."""
+    return Path(shutil.copytree(broken_off / "cut", tmp_path / "cut"))
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def change_the_rate(path: Path) -> None:
+    """Change a number of the last epoch in a trace."""
+    lines = path.read_text().splitlines()
+    lines[-1] = json.dumps({**json.loads(lines[-1]), "lr": 0.5})
+    path.write_text("\n".join(lines) + "\n")
+
+
+BAD_CHECKPOINTS: dict[str, Callable[[Path], None]] = {
+    "cut": shorten,
+    "a flipped bit": lambda path: flip(path, 20_000),
+}
+
+
+@pytest.mark.parametrize("damage", BAD_CHECKPOINTS.values(), ids=BAD_CHECKPOINTS)
+def test_a_run_goes_back_to_the_checkpoint_before_a_damaged_one_and_ends_the_same(
+    quick, broken_off: Path, cut: Path, damage: Callable[[Path], None]
+):
+    damage(cut / "checkpoint" / "last.pt")
+    ear = Ear()
+    quick("sparse", out=cut, epochs=3, resume=True, listener=ear)
+    assert_same(broken_off / "whole", cut)
+    (warning,) = ear.warnings
+    assert re.search(r"last\.pt cannot be read .* goes on from the checkpoint before it, in epoch 3", warning)
+
+
+def test_a_changed_line_that_the_checkpoint_before_does_not_know_is_written_again(quick, broken_off: Path, tmp_path):
+    run, ear = Path(shutil.copytree(broken_off / "whole", tmp_path / "run")), Ear()
+    change_the_rate(run / "trace.jsonl")
+    quick("sparse", out=run, epochs=3, resume=True, listener=ear)
+    assert_same(broken_off / "whole", run)
+    assert "trace.jsonl is damaged or was changed" in ear.warnings[0]
+
+
+def damage_both(run: Path) -> None:
+    for path in (run / "checkpoint").iterdir():
+        shorten(path)
+
+
+def swap_lines(run: Path) -> None:
+    trace = run / "trace.jsonl"
+    trace.write_text("".join(reversed(trace.read_text().splitlines(keepends=True))))
+
+
+REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "both checkpoints damaged": (damage_both, r"last\.pt cannot be read.*previous\.pt cannot be read.*start anew"),
+    "a number of the trace": (
+        lambda run: change_the_rate(run / "trace.jsonl"),
+        "is not what the run wrote.*start anew",
+    ),
+    "epochs out of order": (swap_lines, r"trace\.jsonl is damaged: line 1 is of epoch 1, not 0.*start anew"),
+    "no checkpoint at all": (lambda run: shutil.rmtree(run / "checkpoint"), "2 epochs in its trace and no checkpoint"),
+}
+
+
+@pytest.mark.parametrize(("damage", "complaint"), REFUSED.values(), ids=REFUSED)
+def test_a_run_of_which_nothing_good_is_left_is_refused_and_left_as_it_is(
+    quick, cut: Path, damage: Callable[[Path], None], complaint: str
+):
+    damage(cut)
+    before = files_of(cut)
+    with pytest.raises(ValueError, match=complaint):
+        quick("sparse", out=cut, epochs=3, resume=True)
+    assert files_of(cut) == before
+
+
+def test_a_record_that_was_changed_after_the_run_began_is_refused(quick, cut: Path):
+    record = json.loads((cut / "run.json").read_text())
+    record["settings"]["seed"] = 7
+    (cut / "run.json").write_text(json.dumps(record))
+    before = files_of(cut)
+    with pytest.raises(ValueError, match=r"run\.json was changed .* settings: seed was 0 and is 7\. Put back"):
+        quick("sparse", out=cut, epochs=3, resume=True, seed=7)
+    assert files_of(cut) == before
+
+
+def test_a_run_from_before_there_were_digests_goes_on(quick, broken_off: Path, cut: Path):
+    for path in (cut / "checkpoint").iterdir():
+        state = torch.load(path, weights_only=True)
+        del state["folder"]
+        torch.save(state, path)
+    quick("sparse", out=cut, epochs=3, resume=True)
+    assert_same(broken_off / "whole", cut)
+
+
+def test_a_result_that_was_changed_is_refused_until_it_is_written_again(quick, broken_off: Path, tmp_path: Path):
+    run = Path(shutil.copytree(broken_off / "whole", tmp_path / "run"))
+    other = json.loads((run / "genotype.json").read_text())
+    first = other["cells"]["normal"]["connections"][0]
+    first["op"] = "skip_connect" if first["op"] != "skip_connect" else "nor_conv_1x1"
+    (run / "genotype.json").write_text(json.dumps(other))
+    with pytest.raises(ValueError, match=rf"genotype\.json is damaged or was changed.*--resume {run}"):
+        read(run)
+    quick("sparse", out=run, epochs=3, resume=True)
+    assert read(run) == read(broken_off / "whole")
+
+
+@pytest.mark.parametrize("name", ["trace.jsonl", "genotype.json"])
+def test_who_reads_a_finished_run_notices_a_changed_number(broken_off: Path, tmp_path: Path, name: str):
+    run = Path(shutil.copytree(broken_off / "whole", tmp_path / "run"))
+    (run / name).write_text((run / name).read_text().replace("1", "2", 1))
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        read_run(run)
+
+
+def test_the_number_of_a_dead_process_on_a_partial_file_lets_it_be_removed(quick, cut: Path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name in (f"trace.jsonl.{dead.pid}.partial", f"checkpoint/last.pt.{dead.pid}.partial"):
+        (cut / name).write_text("half")
+    alive = cut / f"report.html.{os.getppid()}.partial"
+    alive.write_text("half")
+    quick("sparse", out=cut, epochs=3, resume=True)
+    assert list(cut.rglob("*.partial")) == [alive]
 
 
 def test_a_line_torn_by_a_crash_is_written_again(quick, tmp_path: Path):
@@ -194,11 +345,10 @@ def test_a_line_torn_by_a_crash_is_written_again(quick, tmp_path: Path):
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
-def test_a_checkpoint_of_something_else_is_refused(quick, tmp_path: Path):
-    quick("sparse", out=tmp_path / "run")
-    torch.save({"epoch": 1}, tmp_path / "run" / "checkpoint" / "last.pt")
+def test_a_checkpoint_of_something_else_is_refused(quick, cut: Path):
+    torch.save({"epoch": 1}, cut / "checkpoint" / "last.pt")
     with pytest.raises(ValueError, match="does not fit this run"):
-        quick("sparse", out=tmp_path / "run", resume=True)
+        quick("sparse", out=cut, epochs=3, resume=True)
 
 
 # The evaluation.

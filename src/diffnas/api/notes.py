@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors
 from diffnas.data import load as load_data
-from diffnas.engine.run import RunFolder
+from diffnas.engine.run import RunFolder, renamed
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.names import showable
+from diffnas.values import kinds, read
 
 S = TypeVar("S", SearchSettings, EvaluateSettings)
 Phase = Literal["search", "evaluate"]
@@ -68,7 +70,9 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
     """
     record = RunFolder.open(folder).record
     if record.get("phase") != phase:
-        found = str(record.get("phase"))
+        found = record.get("phase")
+        if found not in get_args(Phase):
+            raise ValueError(f"{folder / 'run.json'} is damaged: its phase is {str(found)[:80]!r}.")
         way = f"To go on with it: diffnas {found} --resume {folder}"
         raise ValueError(f"{folder} holds a run of the phase {found!r}, not {phase!r}. {way}")
     try:
@@ -76,23 +80,40 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
         TypeAdapter(dict[str, Any]).validate_python(record.get("settings"), strict=True)
     except ValidationError as error:
         raise ValueError(f"{folder / 'run.json'} is damaged: {first_complaint(error)}.") from None
-    return notes, record
+    return notes, {**record, "settings": renamed(record["settings"])}
 
 
 def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, size: int | None) -> DataNote | None:
-    """How to load the data again; None if it was given as an object, which only its owner can make again."""
+    """How to load the data again; None if it was given as an object, which only its owner can make again.
+
+    Where data is named anew, it may only have moved: what was noted of its size and place stays, unless given too.
+    """
     if data is not None and not isinstance(data, str | Path):
         return None
-    note = kept if data is None else DataNote(what=_whereabouts(data))
-    place = None if data_dir is None else str(Path(data_dir).resolve())
+    note = kept if data is None else _named_anew(kept or DataNote(what=""), _whereabouts(data))
+    place = None if data_dir is None else _storable(str(Path(data_dir).resolve()))
     given = {name: value for name, value in (("data_dir", place), ("size", size)) if value is not None}
     return note.model_copy(update=given) if note else None
+
+
+def _named_anew(kept: DataNote, what: str) -> DataNote:
+    size = None if what in DESCRIPTIONS else kept.size  # those we know by name have one size
+    return kept.model_copy(update={"what": what, "size": size})
 
 
 def _whereabouts(data: str | Path) -> str:
     """A name as it is; a folder in full, so that a run can go on from anywhere."""
     named = isinstance(data, str) and (data in DESCRIPTIONS or not Path(data).is_dir())
-    return str(data) if named else str(Path(data).resolve())
+    return _storable(str(data) if named or data == "" else str(Path(data).resolve()))
+
+
+def _storable(where: str) -> str:
+    """A path that ``run.json`` can hold."""
+    try:
+        where.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the folder {showable(where)} has a name that is not UTF-8; rename it.") from None
+    return where
 
 
 def load_noted(note: DataNote | None, data: Data, size: int | None, download: bool) -> DataSet:
@@ -100,7 +121,13 @@ def load_noted(note: DataNote | None, data: Data, size: int | None, download: bo
 
     Raises:
         ValueError: if there is neither, or the object cannot be a data set.
+        FileNotFoundError: if the folder that was noted is gone.
     """
+    if note is not None and data is None and Path(note.what).is_absolute() and not Path(note.what).is_dir():
+        raise FileNotFoundError(
+            f"the pictures are no longer in {note.what}. If they have moved, say the same again with their folder as "
+            "DATA: diffnas run DATA ..., diffnas search DATA ..., or diffnas evaluate RUN DATA ..."
+        )
     if note is not None:
         return load_data(note.what, data_dir=note.data_dir, size=note.size, download=download)
     if data is None:
@@ -123,13 +150,10 @@ def settings_of(kind: type[S], *layers: Mapping[str, Any]) -> S:
     >>> settings_of(SearchSettings, {"epochs": 200}, {"lr": "1e-2"}).lr
     0.01
     """
+    known = kinds(kind)
     merged = {name: value for layer in layers for name, value in layer.items()}
-    if not set(merged) <= set(kind.__dataclass_fields__):
-        settle(kind, merged)  # raises, with the nearest name
-    try:
-        return TypeAdapter(kind).validate_python(merged)
-    except ValidationError as error:
-        raise ValueError(f"bad setting {first_complaint(error)}.") from None
+    texts = {name: text for name, text in merged.items() if isinstance(text, str) and name in known}
+    return settle(kind, merged, {name: read(known[name], text) for name, text in texts.items()})
 
 
 def first_complaint(error: ValidationError) -> str:
@@ -137,4 +161,4 @@ def first_complaint(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ").removesuffix(".")
-    return f"{place}: {message}, got {first['input']!r}" if place else message
+    return f"{place[:200]}: {message}, got {first['input']!r:.200}" if place else message

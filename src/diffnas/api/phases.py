@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, settings_of
-from diffnas.api.planning import plan_search, recipe_named, threads_for
-from diffnas.data import DataSet
-from diffnas.engine.cost import require_memory
-from diffnas.engine.evaluate import EvaluateResult
+from diffnas.api.planning import SearchPlan, plan_search, recipe_named, threads_for
+from diffnas.api.telling import told
+from diffnas.data import DataSet, subsample
+from diffnas.engine.cost import require_memory, what_fits
+from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
-from diffnas.engine.listen import Interrupted, Listener
-from diffnas.engine.run import RECORD, write_atomically
+from diffnas.engine.listen import Interrupted, Listener, OutOfMemory, Silent
+from diffnas.engine.lock import owning
+from diffnas.engine.request import laid_out
+from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings
@@ -25,7 +31,6 @@ from diffnas.method import Method
 from diffnas.space import OpFactory, SearchSpace
 
 EVALUATION = "evaluation"
-SKIPPED = "skipped.txt"
 DRAWINGS = ("cell.svg", "cell.png")
 SHARED = ("data_dir", "size", "download", "device", "precision", "threads")
 
@@ -120,10 +125,16 @@ def search(
     )
     if check_memory and not resume:
         require_memory(**asked.arguments)
-    place = _path(out, resume)
-    found = run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=asked.notes.model_dump())
-    _list_skipped(asked.whole, place, listener)
-    return found
+        if evaluation:
+            _require_later(asked)
+    place, listener = _path(out, resume), listener or Silent()
+    notes = asked.notes.model_dump()
+    with (
+        owning(place, listener.warn),
+        told(asked.whole, place, listener),
+        _advised(partial(what_fits, **asked.arguments)),
+    ):
+        return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes)
 
 
 def evaluate(
@@ -166,35 +177,38 @@ def evaluate(
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
     """
-    source = run_folder(what)
+    source, listener = run_folder(what), listener or Silent()
     place = _path(out if out is not None or source is None else source / EVALUATION, resume)
     if place and resume:
         kept, record = read_notes(place, "evaluate")
         layers = [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
-        genotype = _genotype(what) if what is not None else from_json(json.dumps(record.get("genotype")))
+        named = what is not None and source != place
+        genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
     else:
-        kept = read_notes(source, "search")[0] if source else Notes()
+        kept, record = read_notes(source, "search") if source else (Notes(), {})
         layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
         genotype = _genotype(what)
     note = note_data(kept.data, data, data_dir, size)
     whole = load_noted(note, data, size, download)
+    if source and not resume:
+        _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
     notes = kept.but(recipe=recipe, device=device, precision=precision).model_copy(update={"data": note})
     notes = notes.but(threads=threads_for(threads, notes))
-    result = run_evaluation(
-        genotype,
-        whole,
-        settings=settings_of(EvaluateSettings, *layers, settings),
-        out=place,
-        resume=resume,
-        listener=listener,
-        device=notes.device,
-        precision=notes.precision,
-        notes=notes.model_dump(),
-        threads=notes.threads,
-        factories=factories,
-    )
-    _list_skipped(whole, place, listener)
-    return result
+    chosen = settings_of(EvaluateSettings, *layers, settings)
+    with owning(place, listener.warn), told(whole, place, listener):
+        return run_evaluation(
+            genotype,
+            whole,
+            settings=chosen,
+            out=place,
+            resume=resume,
+            listener=listener,
+            device=notes.device,
+            precision=notes.precision,
+            notes=notes.model_dump(),
+            threads=notes.threads,
+            factories=factories,
+        )
 
 
 def run(
@@ -229,37 +243,38 @@ def run(
     later = {**seeded, **(evaluate_settings or {})}
     # Checked before the search, which is too long to find a typing error after it.
     settings_of(EvaluateSettings, later)
-    found = search(
-        data,
-        recipe=recipe,
-        out=out,
-        resume=resume,
-        listener=listener,
-        evaluation=later or None,
-        **choices,
-        **{**seeded, **(search_settings or {})},
-    )
-    begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
-    shared = {name: choices[name] for name in SHARED if name in choices}
-    space = choices.get("space")
-    try:
-        result = evaluate(
-            found,
-            data if data is not None or found.folder else "digits",
+    with owning(_path(out, resume), (listener or Silent()).warn):
+        found = search(
+            data,
             recipe=recipe,
-            resume=begun,
+            out=out,
+            resume=resume,
             listener=listener,
-            factories=space.factories if isinstance(space, SearchSpace) else None,
-            **shared,
-            **later,
+            evaluation=later or None,
+            **choices,
+            **{**seeded, **(search_settings or {})},
         )
-    except Interrupted as stop:
-        # What goes on is the whole run, not its second phase alone.
-        raise Interrupted(stop.signal, found.folder) from None
-    if found.folder is None:
-        return RunResult(search=found, evaluation=result, drawings=(), report=None)
-    drawings = draw_into(found.folder, found.genotype)
-    return RunResult(search=found, evaluation=result, drawings=drawings, report=report_on(found.folder))
+        begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
+        shared = {name: choices[name] for name in SHARED if name in choices}
+        space = choices.get("space")
+        try:
+            result = evaluate(
+                found,
+                data if data is not None or found.folder else "digits",
+                recipe=recipe,
+                resume=begun,
+                listener=listener,
+                factories=space.factories if isinstance(space, SearchSpace) else None,
+                **shared,
+                **later,
+            )
+        except Interrupted as stop:
+            # What goes on is the whole run, not its second phase alone.
+            raise Interrupted(stop.signal, found.folder) from None
+        if found.folder is None:
+            return RunResult(search=found, evaluation=result, drawings=(), report=None)
+        drawings = draw_into(found.folder, found.genotype)
+        return RunResult(search=found, evaluation=result, drawings=drawings, report=report_on(found.folder))
 
 
 def recipe_for(data: Data) -> str:
@@ -298,6 +313,8 @@ def report_on(folder: Path) -> Path:
 def _path(out: str | Path | None, resume: bool) -> Path | None:
     if resume and out is None:
         raise ValueError("resume needs the run folder: pass it as out.")
+    if out == "":
+        raise ValueError("the run folder has no name: out is empty. Name one, such as runs/mine.")
     return None if out is None else Path(out)
 
 
@@ -309,13 +326,34 @@ def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:
     return what if isinstance(what, Genotype) else read(what)
 
 
-def _list_skipped(data: DataSet, place: Path | None, listener: Listener | None) -> None:
-    """Say which files could not be read as pictures, the first of them aloud and all in the run folder."""
-    if not data.skipped:
-        return
-    if place is not None:
-        write_atomically(place / SKIPPED, "\n".join(data.skipped) + "\n")
-    if listener is not None:
-        several = f"{len(data.skipped)} files were" if len(data.skipped) > 1 else "1 file was"
-        more = f"; ... All are in {SKIPPED} in the run folder." if place is not None and len(data.skipped) > 3 else ""
-        listener.warn(f"{several} skipped: {'; '.join(data.skipped[:3])}{more}")
+@contextmanager
+def _advised(what_fits: Callable[[], tuple[str, ...]]) -> Iterator[None]:
+    """Inside, a search that runs out of memory says what would fit, as far as measuring tells."""
+    try:
+        yield
+    except OutOfMemory as full:
+        # The frames of the search hold its tensors.
+        traceback.clear_frames(full.__traceback__)
+        full.__context__ = None
+        raise OutOfMemory(full.left, what_fits() or full.advice) from None
+
+
+def _warn_of_other_pictures(searched: Any, train: int | None, whole: DataSet, listener: Listener) -> None:
+    """Say so if a search saw other pictures, those that its record calls ``searched``, than its share of ``whole``."""
+    try:
+        same = subsample(whole, train, None).fingerprint == searched["fingerprint"]
+    except (ValueError, KeyError, TypeError):  # there are not even so many now, or nothing was recorded
+        same = False
+    if not same:
+        listener.warn(
+            f"the search saw other pictures than those of {whole.name!r} now: their fingerprints differ. "
+            "The cells are evaluated on what is there now."
+        )
+
+
+def _require_later(asked: SearchPlan) -> None:
+    """Refuse a search whose evaluation, as it was asked for, can never fit."""
+    notes = asked.notes
+    settings = settings_of(EvaluateSettings, recipe_named(notes.recipe).evaluate, notes.evaluation)
+    space = laid_out(asked.arguments["space"], asked.arguments["settings"])
+    require_later(space, asked.whole, settings=settings, device=notes.device, precision=notes.precision)

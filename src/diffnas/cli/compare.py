@@ -43,7 +43,7 @@ def compare(
 ) -> None:
     """Compare runs: mean and spread over seeds, how far their cells agree, where they differ, and what they cost."""
     from diffnas.api.compare import compared
-    from diffnas.engine.run import write_atomically
+    from diffnas.files import write_atomically
     from diffnas.report import compare as c
     from diffnas.report.compare.columns import USUAL
 

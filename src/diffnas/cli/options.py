@@ -14,13 +14,23 @@ if TYPE_CHECKING:
 
 _SIZES, _PARTS, _DATA, _PLACE = "Sizes and schedule", "Components, in place of the method's own", "Data", "Run"
 
+
+def place(text: str) -> Path:
+    """A file or folder that an option names; refused if it names none, which would be the working folder."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty; name a file or folder, or leave the option out.")
+    return Path(text)
+
+
 DataArgument = Annotated[
     str | None,
     typer.Argument(metavar="DATA", help="digits, cifar10, cifar100, hub:NAME or a folder; see: diffnas data."),
 ]
 
 # Data.
-DataDir = Annotated[Path | None, typer.Option(help="Where the files of CIFAR are.", rich_help_panel=_DATA)]
+DataDir = Annotated[
+    Path | None, typer.Option(parser=place, metavar="PATH", help="Where the files of CIFAR are.", rich_help_panel=_DATA)
+]
 Download = Annotated[bool, typer.Option("--download", help="Fetch CIFAR if it is not there.", rich_help_panel=_DATA)]
 Size = Annotated[
     int | None, typer.Option(help="Height and width to bring pictures to; folders and the hub.", rich_help_panel=_DATA)
@@ -97,17 +107,30 @@ Discretize = Annotated[str | None, typer.Option(help="winners, strongest-pairs, 
 # The run.
 Seed = Annotated[int | None, typer.Option(help="Decides every random number. Default: 0.", rich_help_panel=_PLACE)]
 Out = Annotated[
-    Path | None, typer.Option(help="The run folder. Default: runs/DATA-METHOD-seedN.", rich_help_panel=_PLACE)
+    Path | None,
+    typer.Option(
+        parser=place,
+        metavar="PATH",
+        help="The run folder. Default: runs/DATA-METHOD-seedN.",
+        rich_help_panel=_PLACE,
+    ),
 ]
 EvaluationOut = Annotated[
-    Path | None, typer.Option(help="Where to leave the network. Default: RUN/evaluation.", rich_help_panel=_PLACE)
+    Path | None,
+    typer.Option(
+        parser=place,
+        metavar="PATH",
+        help="Where to leave the network. Default: RUN/evaluation.",
+        rich_help_panel=_PLACE,
+    ),
 ]
 Resume = Annotated[
-    Path | None, typer.Option(metavar="RUN", help="Go on with this run; nothing to repeat.", rich_help_panel=_PLACE)
+    Path | None,
+    typer.Option(parser=place, metavar="RUN", help="Go on with this run; nothing to repeat.", rich_help_panel=_PLACE),
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_PLACE)]
 Precision = Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 64-true.", rich_help_panel=_PLACE)]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads that compute.", rich_help_panel=_PLACE)]
+Threads = Annotated[int | None, typer.Option(help="CPU threads that compute.", rich_help_panel=_PLACE)]
 CheckMemory = Annotated[
     bool,
     typer.Option(

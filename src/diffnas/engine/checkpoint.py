@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-LAST, PREVIOUS = "last.pt", "previous.pt"
+from diffnas import files
+from diffnas.engine.common import first_line
+from diffnas.engine.memory import ran_out
+from diffnas.engine.run import Damaged
+from diffnas.untrusted import torch_archive
+
+LAST, PREVIOUS, DAMAGED = "last.pt", "previous.pt", "damaged.pt"
+
+# A checkpoint is a zip archive, as torch writes it, and the archive's comment is the digest of all before it.
+_MARK = b"sha256:"
+_COMMENT = len(_MARK) + 64
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
@@ -18,45 +30,60 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
     At every moment at least one whole checkpoint is there: the new one is written beside them, synced, and renamed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "partial.pt"
-    with partial.open("wb") as file:
-        torch.save(dict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
+    partial = files.write_partial(folder / LAST, lambda file: _write(file, state))
     if (folder / LAST).exists():
         os.replace(folder / LAST, folder / PREVIOUS)
     os.replace(partial, folder / LAST)
-    _sync(folder)
+    files.sync(folder)
 
 
-def _sync(folder: Path) -> None:
-    """Have the renames in a folder on disk; where a folder cannot be opened (Windows), the system does it."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _write(file: BinaryIO, state: Mapping[str, Any]) -> None:
+    archive = BytesIO()
+    torch.save(dict(state), archive)
+    # An archive ends in the length of its comment, two bytes, and the comment.
+    archive.seek(-2, os.SEEK_END)
+    archive.write(_COMMENT.to_bytes(2, "little"))
+    file.write(archive.getbuffer())
+    file.write(_MARK + files.digest(archive.getbuffer()).encode())
 
 
-def load(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """The last checkpoint in ``folder``, or None if there is none.
+def saved(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder``, the last one first; a crash between two renames leaves the previous one alone."""
+    return [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The state in a checkpoint.
 
     Raises:
-        ValueError: if the file cannot be read; it names the file and says how to go on from the one before.
+        Damaged: if the file is not what was written.
     """
-    path = folder / LAST
-    if not path.exists():
-        # A crash between the two renames of ``save`` leaves the previous one alone.
-        path = folder / PREVIOUS
-    if not path.exists():
-        return None
+    content = path.read_bytes()
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        _check(content)
+        torch_archive.check(BytesIO(content))
+        state = torch.load(BytesIO(content), map_location=device, weights_only=True)
     except Exception as error:
-        other = folder / PREVIOUS
-        way = f" Delete it to go on from {other}." if path.name == LAST and other.exists() else ""
-        raise ValueError(f"checkpoint {path} cannot be read ({type(error).__name__}).{way}") from error
-    if not isinstance(state, dict):
-        raise ValueError(f"checkpoint {path} does not hold the state of a run.")
+        if ran_out(error):
+            raise
+        raise Damaged(f"checkpoint {path} cannot be read ({first_line(error)}).") from error
+    if not isinstance(state, dict) or type(state.get("epoch")) is not int:
+        raise Damaged(f"checkpoint {path} does not hold the state of a run.")
     return state
+
+
+def _check(content: bytes) -> None:
+    """Compare the digest; checkpoints from before there was one have only the checksums of the archive's parts."""
+    if content[-_COMMENT:-64] == _MARK:
+        if files.digest(memoryview(content)[:-_COMMENT]).encode() != content[-64:]:
+            raise ValueError("its digest is not that of its content")
+        return
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        if archive.testzip() is not None:
+            raise ValueError("a checksum is not that of its content")
+
+
+def set_aside(path: Path) -> None:
+    """Give a damaged checkpoint another name, under which it is in nobody's way."""
+    os.replace(path, path.with_name(DAMAGED))
+    files.sync(path.parent)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from diffnas.data import DataSet
 from diffnas.engine.listen import NotFinite
+from diffnas.engine.run import standing
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.lookup import lookup
 from diffnas.nets.backend import Backend
@@ -48,6 +50,21 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     except Exception as error:
         message = first_line(error)
         raise ValueError(f"device {device!r} with precision {precision!r} cannot be used here: {message}") from None
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """What alpha, the weights and what follows from them are kept in: float64 in double precision, else float32."""
+    return torch.float64 if precision == "64-true" else torch.float32
+
+
+def in_training(fabric: Fabric, net: nn.Module) -> nn.Module:
+    """A net as training calls it, under Fabric's precision.
+
+    In double precision that is the net itself: Fabric would round what comes out of it to float32, and so the loss.
+    """
+    if fabric.strategy.precision.precision == "64-true":
+        return net
+    return fabric.setup_module(net, move_to_device=False)
 
 
 # Parameters of glibc's mallopt.
@@ -154,21 +171,23 @@ class Totals:
         return int(self.sums[2])
 
 
-def check_finite(loss: float, where: str) -> None:
-    """Stop a run whose loss has left the numbers.
+def check_finite(loss: float, where: str, folder: Path | None) -> None:
+    """Stop a run, whose folder is ``folder`` if it has one, if its loss has left the numbers.
 
     Raises:
         NotFinite: with what usually helps.
     """
     if not math.isfinite(loss):
         raise NotFinite(
-            f"the loss became {loss} in {where}. The last good checkpoint is untouched; "
-            "a lower learning rate (--lr), clipping (--clip) or full precision usually helps."
+            f"the loss became {loss} in {where}. {standing(folder)} "
+            "Begun anew, a lower learning rate (--lr), clipping (--set clip=1) or full precision usually helps."
         )
 
 
 def describe_data(data: DataSet) -> dict[str, Any]:
-    """Which pictures a run saw, as plain data."""
+    """Which pictures a run saw, and how they were read, as plain data."""
+    # Only where there are levels: the records of older runs have none, and these must fit when they go on.
+    levels = {} if data.levels is None else {"levels": list(data.levels)}
     return {
         "name": data.name,
         "fingerprint": data.fingerprint,
@@ -180,6 +199,7 @@ def describe_data(data: DataSet) -> dict[str, Any]:
         "mean": list(data.mean),
         "std": list(data.std),
         "augmentation": asdict(data.augmentation),
+        **levels,
     }
 
 

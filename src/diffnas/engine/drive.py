@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from diffnas.data import DataSet, batches
 from diffnas.engine import seeds
 from diffnas.engine.common import Totals, all_finite, check_finite, set_rate, to_cpu
 from diffnas.engine.listen import Interrupted, Listener
-from diffnas.engine.run import RunFolder
+from diffnas.engine.run import RunFolder, as_line
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 
 # How the learning rate of the weights falls, by ``settings.lr_fall``.
@@ -74,6 +75,8 @@ class Drive:
     ) -> None:
         self.indices, self.state = indices, state
         self.device, self.folder, self.listener, self.trace = fabric.device, folder, listener, trace
+        # What the trace should be, whatever becomes of its file or of the lines that a listener was given.
+        self.written = hashlib.sha256("".join(map(as_line, trace)).encode())
         self.split = data.train.to(fabric.device)
         self.enter(settings, phase=phase, first=0, epochs=settings.epochs)
 
@@ -108,7 +111,7 @@ class Drive:
             if state.step == 0:
                 before_epoch()
             self._take_steps(heard, take_step)
-            check_finite(state.train.loss, f"epoch {state.epoch}")
+            self._check(f"epoch {state.epoch}")
             self._close({**self._common(), **line()})
             reason = reason_to_stop()
         self.listener.end()
@@ -149,14 +152,14 @@ class Drive:
             take_step(batch)
             # Reading the loss back makes a GPU wait, so there it is looked at now and then only.
             if self.device.type == "cpu" or state.step % 50 == 0:
-                self._check()
+                self._check(f"step {state.step} of epoch {state.epoch}")
                 self.listener.step(state.train.loss, state.train.accuracy)
             state.step += 1
             now = time.perf_counter()
             state.seconds += now - begun
             begun = now
             if heard:
-                self._check()
+                self._check(f"step {state.step} of epoch {state.epoch}")
                 self._save()
                 self.end(heard)
 
@@ -168,8 +171,12 @@ class Drive:
         """
         raise Interrupted(heard[0], self.folder.path if self.folder else None)
 
-    def _check(self) -> None:
-        check_finite(self.state.train.loss, f"step {self.state.step} of epoch {self.state.epoch}")
+    def check(self, loss: float, where: str) -> None:
+        """Stop the run if a loss has left the numbers."""
+        check_finite(loss, where, self.folder.path if self.folder else None)
+
+    def _check(self, where: str) -> None:
+        self.check(self.state.train.loss, where)
 
     def _common(self) -> dict[str, Any]:
         state = self.state
@@ -187,7 +194,7 @@ class Drive:
         """Write the epoch down, and only then say in a checkpoint that it is over."""
         self.trace.append(line)
         if self.folder:
-            self.folder.append(line)
+            self.written.update(self.folder.append(line).encode())
         self.state.advance()
         self._save()
         self.listener.epoch(line)
@@ -198,5 +205,5 @@ class Drive:
         state = to_cpu(self.state.state_dict())
         if not all_finite(state):
             # The loss was still finite: it is that of before the step.
-            check_finite(math.nan, f"the weights, in epoch {self.state.epoch}")
-        self.folder.save(state)
+            check_finite(math.nan, f"the weights, in epoch {self.state.epoch}", self.folder.path)
+        self.folder.save(state, self.written.hexdigest())

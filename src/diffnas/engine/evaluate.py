@@ -21,24 +21,31 @@ from diffnas.engine.common import (
     Totals,
     computing_on,
     describe_data,
+    dtype_of,
     fixed_random,
+    in_training,
     make_fabric,
     peak_memory,
     rounding_products,
     sgd,
 )
 from diffnas.engine.drive import Drive
+from diffnas.engine.entry import entered
 from diffnas.engine.listen import Listener, Silent, interruptions
-from diffnas.engine.run import RunFolder, enter
+from diffnas.engine.memory import refuse_hopeless, within_memory
+from diffnas.engine.run import TRACE, RunFolder, as_json
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.trained import save_trained
+from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
+from diffnas.nets import own
 from diffnas.nets.auxiliary import Output
+from diffnas.nets.least import Outline, of_genotype, of_skeleton
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.trained import Trained
 from diffnas.skeleton import skeleton_of
-from diffnas.space import OpFactory
+from diffnas.space import OpFactory, SearchSpace
 
 RESULT = "result.json"
 
@@ -137,17 +144,62 @@ def evaluate(
         ValueError: for a genotype or settings that cannot work, or a folder that holds something else.
         Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
         NotFinite: if the loss leaves the numbers.
+        OutOfMemory: if memory runs out.
     """
     listener = listener or Silent()
-    fabric = make_fabric(device, precision)
-    with fixed_random(seeds.derive(settings.seed, "weights")):
-        state = begin(genotype, data, settings, fabric.device, factories)
-    state.network.backend = choose("auto", fabric.device, precision).backend
-    record = describe(genotype, data, settings, precision, notes or {})
-    rounding = rounding_products(fabric.device, tf32=settings.tf32)
-    with computing_on(threads), rounding, interruptions() as heard, fixed_random(settings.seed):
-        folder, trace = enter(out, record, state, resume=resume, device=fabric.device)
-        return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
+    with within_memory(settings, out):
+        fabric = make_fabric(device, precision)
+        outline = of_genotype(genotype, channels=settings.channels, depth=settings.depth, stem=settings.stem)
+        _refuse_hopeless(outline, data, settings, fabric.device, precision)
+        own.try_in_network(
+            genotype,
+            factories,
+            (data.channels, *data.size),
+            channels=settings.channels,
+            depth=settings.depth,
+            stem=settings.stem,
+        )
+        with fixed_random(seeds.derive(settings.seed, "weights")):
+            state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
+        state.network.backend = choose("auto", fabric.device, precision).backend
+        record = describe(genotype, data, settings, precision, notes or {})
+        rounding = rounding_products(fabric.device, tf32=settings.tf32)
+        with (
+            computing_on(threads),
+            rounding,
+            interruptions() as heard,
+            fixed_random(settings.seed),
+            entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
+        ):
+            return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
+
+
+def require_later(
+    space: SearchSpace, data: DataSet, *, settings: EvaluateSettings, device: str = "auto", precision: str = "32-true"
+) -> None:
+    """Refuse an evaluation that could not fit whatever cells a search in ``space`` finds, before that search.
+
+    Raises:
+        ValueError: with the least that it takes, and what is available.
+    """
+    depth = space.own_depth or settings.depth
+    outline = of_skeleton(space, channels=settings.channels, depth=depth, stem=settings.stem)
+    _refuse_hopeless(outline, data, settings, make_fabric(device, precision).device, precision)
+
+
+def _refuse_hopeless(
+    outline: Outline, data: DataSet, settings: EvaluateSettings, place: torch.device, precision: str
+) -> None:
+    refuse_hopeless(
+        "evaluation",
+        outline,
+        data,
+        min(settings.batch, len(data.train)),
+        place,
+        momentum=settings.momentum > 0,
+        inside=not settings.recompute,
+        half=precision == "bf16-mixed",
+    )
 
 
 def describe(
@@ -170,8 +222,9 @@ def begin(
     settings: EvaluateSettings,
     device: torch.device,
     factories: Mapping[str, OpFactory] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> EvaluateState:
-    """The state before the first step; weights come from torch's own random numbers."""
+    """The state before the first step; weights come from torch's own random numbers, and are kept in ``dtype``."""
     network = Network(
         genotype,
         classes=len(data.classes),
@@ -182,7 +235,7 @@ def begin(
         auxiliary=settings.auxiliary > 0 and skeleton_of(genotype.skeleton).auxiliary,
         factories=factories,
         recompute=settings.recompute,
-    ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(network=network, weight_optimizer=sgd(network, settings))
 
 
@@ -213,7 +266,7 @@ class _Evaluation:
     ) -> None:
         self.genotype, self.data, self.settings = genotype, data, settings
         self.state, self.fabric = state, fabric
-        self.net = fabric.setup_module(state.network, move_to_device=False)
+        self.net = in_training(fabric, state.network)
         self.augmentation: Augmentation = data.augmentation
         if settings.cutout is not None:
             self.augmentation = replace(data.augmentation, cutout=min(settings.cutout, min(data.size) // 2))
@@ -265,7 +318,8 @@ class _Evaluation:
         if self.drive.folder:
             save_trained(self.drive.folder.path, self._trained(network))
             numbers = {name: getattr(result, name) for name in ("accuracy", "loss", "parameters", "macs", "seconds")}
-            self.drive.folder.write_json(RESULT, {"test_pictures": len(data.test), **numbers})
+            write_checked(self.drive.folder.path / RESULT, as_json({"test_pictures": len(data.test), **numbers}))
+            seal(self.drive.folder.path / TRACE)
         return result
 
     def _trained(self, network: Network) -> Trained:
@@ -278,5 +332,6 @@ class _Evaluation:
             size=data.size,
             mean=data.mean,
             std=data.std,
+            levels=data.levels,
             built={"channels": settings.channels, "depth": settings.depth, "stem": settings.stem},
         )

@@ -66,7 +66,21 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the run was asked to
 
 
 class NotFinite(Exception):  # noqa: N818 - named for what it says
-    """The loss is infinite or not a number; the last good checkpoint is untouched."""
+    """The loss is infinite or not a number; a checkpoint that was written before is untouched."""
+
+
+class OutOfMemory(Exception):  # noqa: N818 - named for what it says
+    """A run needed more memory than there was; a checkpoint that was written before is untouched.
+
+    Attributes:
+        left: what is left of the run, a sentence.
+        advice: what needs less memory, as options.
+    """
+
+    def __init__(self, left: str, advice: tuple[str, ...]) -> None:
+        less = ", or ".join(advice) or "smaller pictures (--size)"
+        super().__init__(f"memory ran out. {left} Begun anew, the run needs less with {less}.")
+        self.left, self.advice = left, advice
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,27 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from diffnas.data import DataSet
+from diffnas.engine.listen import OutOfMemory
+from diffnas.engine.run import standing
+from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.nets.least import Outline
+
 # A function that comes without types.
 _leaves: Callable[[Any], list[Any]] = tree_leaves
+
+# What PyTorch, oneDNN and Python say when there is no memory left.
+_FULL = (
+    "DefaultCPUAllocator",
+    "not enough memory",
+    "could not create a memory",
+    "could not create a primitive",
+    "could not execute a primitive",
+    "out of memory",
+    "Cannot allocate memory",
+    "without setting an exception",
+    "error return without exception set",
+)
 
 
 def available(device: torch.device, root: Path = Path("/")) -> int | None:
@@ -33,6 +54,47 @@ def available(device: torch.device, root: Path = Path("/")) -> int | None:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     known = [*_of_machine(root), *_of_groups(root)]
     return max(0, min(known)) if known else None
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, says that there was no memory left."""
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        following = following.__cause__ or following.__context__
+    return any(_is_of_memory(each) for each in chain)
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # Python itself raises a SystemError where native code found no memory and did not say so.
+    return isinstance(error, RuntimeError | SystemError) and any(words in str(error) for words in _FULL)
+
+
+@contextmanager
+def within_memory(settings: SearchSettings | EvaluateSettings, out: Path | None) -> Iterator[None]:
+    """Inside, every error that says that memory ran out is an ``OutOfMemory`` of the run in ``out``.
+
+    Raises:
+        OutOfMemory: with what is left of the run, and options that need less.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        raise OutOfMemory(standing(out), _leaner(settings)) from None
+
+
+def _leaner(settings: SearchSettings | EvaluateSettings) -> tuple[str, ...]:
+    """Options that need less memory than ``settings``, found without measuring."""
+    halves = {"--batch": settings.batch // 2, "--channels": (settings.channels or 0) // 2}
+    recompute = () if settings.recompute else ("--recompute",)
+    return *(f"{option} {half}" for option, half in halves.items() if half), *recompute
 
 
 def _of_machine(root: Path) -> Iterator[int]:
@@ -131,6 +193,60 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _forget(self, key: int, size: int) -> None:
         self.alive.discard(key)
         self.bytes -= size
+
+
+def refuse_hopeless(what: str, outline: Outline, data: DataSet, batch: int, place: torch.device, **kept: bool) -> None:
+    """Refuse to train a net that cannot fit whatever is done, before any of it is built.
+
+    Args:
+        what: "search" or "evaluation", for the message.
+        outline: the net.
+        data: the pictures.
+        batch: how many of them a step takes, at the least.
+        place: where it would train.
+        kept: see ``least``.
+
+    Raises:
+        ValueError: with the least that it takes, and what is available.
+    """
+    free = available(place)
+    if free is not None and (needed := least(outline, data.size, batch, **kept)) > free:
+        raise ValueError(
+            f"this {what} takes {in_gigabytes(needed)} of memory at the very least, with {batch} pictures a step, and "
+            f"{in_gigabytes(free)} can be had on {place}. Ask for less: --channels, --depth, --batch or --size."
+        )
+
+
+def least(
+    outline: Outline,
+    size: tuple[int, int],
+    batch: int,
+    *,
+    momentum: bool = True,
+    inside: bool = True,
+    half: bool = False,
+) -> int:
+    """A number of bytes that training a net takes at the very least: its weights, and what a step keeps of its maps.
+
+    Args:
+        outline: the net.
+        size: height and width of a picture.
+        batch: pictures a step.
+        momentum: whether each weight has a momentum beside it.
+        inside: whether a step keeps anything of the inside of cells.
+        half: whether maps are in half precision.
+    """
+    maps = batch * outline.maps(size, inside=inside)
+    return 4 * outline.weights() * (1 + momentum) + (2 if half else 4) * maps
+
+
+def in_gigabytes(count: float) -> str:
+    """Bytes in words.
+
+    >>> in_gigabytes(3 * 2**30), in_gigabytes(5 * 2**20)
+    ('3.0 GiB', '5 MiB')
+    """
+    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.0f} MiB"
 
 
 @dataclass(frozen=True, kw_only=True)

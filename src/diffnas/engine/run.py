@@ -6,33 +6,51 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-# Torch is imported where it is needed: who only reads a folder does without, and starts at once.
-if TYPE_CHECKING:
-    import torch
+from diffnas import files
+from diffnas.untrusted import json_text
+from diffnas.untrusted.whole import MEGA, read_text
 
-RECORD, TRACE = "run.json", "trace.jsonl"
+RECORD, TRACE, CHECKPOINTS = "run.json", "trace.jsonl", "checkpoint"
+_LONGEST_TRACE = 256 * MEGA  # 600 epochs of the largest space have 100 million
 VERSION = 1
 
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, sees the old one whole or the new one whole."""
-    write_bytes_atomically(path, text.encode())
+# Under this name a checkpoint holds what it knows of its folder.
+_FOLDER = "folder"
 
 
-def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """The same for bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+HOW = ("backend", "recompute", "tf32", "cuda_graph", "free")
+"""Settings that say how a run is computed: they move the last digits of a result at most, and do not decide it."""
+
+
+def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a record by their names of now.
+
+    >>> renamed({"epochs": 2, "forward_by": "batched"})
+    {'epochs': 2, 'backend': 'auto'}
+    """
+    names = {"forward_by": "backend"}
+    values = {"batched": "auto"}
+    return {
+        names.get(name, name): values.get(value, value) if name in names else value for name, value in settings.items()
+    }
+
+
+def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without how the run is computed."""
+    settings = record.get("settings")
+    if not isinstance(settings, Mapping):
+        return dict(record)
+    return {**record, "settings": {name: value for name, value in renamed(settings).items() if name not in HOW}}
+
+
+class Damaged(ValueError):  # noqa: N818 - named for what it says
+    """A file of a run is not what was written."""
 
 
 def environment() -> dict[str, Any]:
@@ -51,53 +69,34 @@ def environment() -> dict[str, Any]:
     }
 
 
-class Restorable(Protocol):
-    """A state that can go back to what a checkpoint holds."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to ``state``."""
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """What a JSON file of a run folder holds; half a character from the name of a file becomes an escape in it."""
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def enter(
-    path: Path | None, record: Mapping[str, Any], state: Restorable, *, resume: bool, device: torch.device
-) -> tuple[RunFolder | None, list[dict[str, Any]]]:
-    """The folder of a run that begins, or goes on and brings ``state`` to its last checkpoint; and the trace so far.
+def as_line(entry: Mapping[str, Any]) -> str:
+    """An epoch as the trace holds it."""
+    return json.dumps(entry) + "\n"
 
-    Raises:
-        ValueError: if the folder does not fit: there is a run, or there is none, or it was begun otherwise.
-    """
+
+def standing(path: Path | None) -> str:
+    """What is left of a run that ends early, as a sentence; ``path`` is its folder, if it has one."""
     if path is None:
-        if resume:
-            raise ValueError("to resume, say which run: --resume FOLDER, or out=FOLDER in Python.")
-        return None, []
-    folder = RunFolder.open(path) if resume else RunFolder.create(path, record)
-    folder.check_same(record)
-    saved = folder.load(device) if resume else None
-    if saved is None:
-        return folder, folder.rewind(0)
-    try:
-        state.load_state_dict(saved)
-        epoch = saved["epoch"]
-    except (KeyError, RuntimeError, ValueError, AttributeError, TypeError, AssertionError) as error:
-        from diffnas.engine.common import first_line
+        return "The run has no folder, so nothing is saved."
+    from diffnas.engine import checkpoint
 
-        raise ValueError(f"the checkpoint in {path} does not fit this run: {first_line(error)}") from error
-    return folder, folder.rewind(epoch)
-
-
-def _difference(kept: object, now: object) -> str:
-    """What differs between two records, the fields only if they have fields."""
-    if isinstance(kept, Mapping) and isinstance(now, Mapping):
-        names = [name for name in {**kept, **now} if kept.get(name) != now.get(name)]
-        return ", ".join(f"{name} was {kept.get(name)!r} and is {now.get(name)!r}" for name in names)
-    return f"it was {kept!r} and is {now!r}"
+    if not checkpoint.saved(path / CHECKPOINTS):
+        return "No checkpoint was written yet."
+    return f"The last checkpoint is untouched; to go on from it: --resume {path}."
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """A folder with ``run.json``, ``trace.jsonl`` and ``checkpoint/``.
 
-    ``run.json`` says what the run is and never changes; the trace grows by a line an epoch.
+    ``run.json`` says what the run is and never changes; the trace grows by a line an epoch. A checkpoint knows both as
+    they were, and ``digests.json`` what the finished files were: what has changed since is refused, not believed.
+    Anybody may read; whoever writes owns the folder (``engine/lock.py``).
     """
 
     path: Path
@@ -111,13 +110,12 @@ class RunFolder:
         """
         if (path / RECORD).exists():
             raise ValueError(f"{path} already holds a run. Resume it with --resume {path}, or choose another --out.")
-        left = [name for name in (TRACE, "checkpoint", "genotype.json") if (path / name).exists()]
+        left = [name for name in (TRACE, CHECKPOINTS, "genotype.json") if (path / name).exists()]
         if left:
             raise ValueError(f"{path} holds {', '.join(left)} of a run without its {RECORD}. Choose another --out.")
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"{path} is a file; a run needs a folder of its own.")
         folder = cls(path)
-        folder.write_json(RECORD, {"schema": "diffnas/run", "version": VERSION, **record, "made_with": environment()})
+        made = {"schema": "diffnas/run", "version": VERSION, **record, "made_with": environment()}
+        files.write_bytes_atomically(path / RECORD, as_json(made))
         return folder
 
     @classmethod
@@ -133,58 +131,63 @@ class RunFolder:
             raise ValueError(f"{path / RECORD} is not a run of this version of diffnas (version {VERSION}).")
         return folder
 
-    @property
+    @cached_property
     def record(self) -> dict[str, Any]:
         """What ``run.json`` says."""
         return self.read_json(RECORD)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder; a ValueError that names it if it is missing or broken."""
+        """A JSON file of the folder; a ValueError that names it if it is missing, broken or not what was written."""
         path = self.path / name
         try:
-            read = json.loads(path.read_text(encoding="utf-8"))
+            read = json_text.read_object(path)
         except FileNotFoundError:
             raise ValueError(f"{self.path} is not a run folder: it has no {name}.") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is damaged: {error}.") from None
-        if not isinstance(read, dict):
-            raise ValueError(f"{path} is damaged: it does not hold an object.")
+        files.check(path)
         return read
 
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file of the folder, atomically."""
-        write_atomically(self.path / name, json.dumps(content, indent=2) + "\n")
-
-    def append(self, line: Mapping[str, Any]) -> None:
-        """Add an epoch to the trace."""
+    def append(self, line: Mapping[str, Any]) -> str:
+        """Add an epoch to the trace; the text that was written comes back."""
+        text = as_line(line)
         with (self.path / TRACE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        return text
 
     def trace(self, epochs: int | None = None) -> list[dict[str, Any]]:
         """The trace, one mapping an epoch: its first ``epochs`` lines, or all.
 
         Raises:
-            ValueError: if a line that should be there is missing or broken.
+            Damaged: if a line that should be there is missing or broken, or the epochs are not 0, 1, 2, ... in order.
         """
         path = self.path / TRACE
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        if epochs is None:
-            # A run that was killed while it wrote leaves half a line.
-            lines = lines[:-1] if lines and not lines[-1].endswith("}") else lines
-        elif len(lines) < epochs:
-            raise ValueError(f"{path} is damaged: {epochs} epochs are done, {len(lines)} are in it.")
-        lines = lines[:epochs]
         try:
-            return [json.loads(line) for line in lines]
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is damaged: {error}.") from None
+            read = enumerate(self._lines(epochs), start=1)
+            lines = [json_text.parse_object(line, f"{path}, line {number},") for number, line in read]
+        except ValueError as error:
+            raise Damaged(str(error)) from None
+        for number, line in enumerate(lines):
+            epoch = line.get("epoch")
+            if type(epoch) is not int or epoch != number:
+                raise Damaged(f"{path} is damaged: line {number + 1} is of epoch {epoch}, not {number}.")
+        if epochs is not None and len(lines) < epochs:
+            raise Damaged(f"{path} is damaged: {epochs} epochs are done, {len(lines)} are in it.")
+        if epochs is None and path.exists():
+            files.check(path)
+        return lines
+
+    def _lines(self, epochs: int | None) -> list[str]:
+        """The text of the trace's first ``epochs`` lines, or of all; half a line that a killed run wrote is none."""
+        path = self.path / TRACE
+        text = read_text(path, _LONGEST_TRACE) if path.exists() else ""
+        return text.split("\n")[:-1][:epochs]
 
     def rewind(self, epochs: int) -> list[dict[str, Any]]:
         """Cut the trace back to its first ``epochs`` lines and return them: what a checkpoint knows of."""
         kept = self.trace(epochs)
-        write_atomically(self.path / TRACE, "".join(json.dumps(line) + "\n" for line in kept))
+        files.unseal(self.path / TRACE)
+        files.write_atomically(self.path / TRACE, "".join(map(as_line, kept)))
         return kept
 
     def check_same(self, record: Mapping[str, Any]) -> None:
@@ -193,22 +196,58 @@ class RunFolder:
         Raises:
             ValueError: naming the part of ``record`` that differs.
         """
-        kept = self.record
-        for part in record:
-            if part != "notes" and kept.get(part) != record[part]:
-                raise ValueError(
-                    f"{self.path} holds a run with another {part}: {_difference(kept.get(part), record[part])}. "
-                    "Resume it as it was begun, or start anew with another --out."
-                )
+        kept, now = _deciding(self.record), _deciding(record)
+        other = _difference(kept, now, [part for part in now if part != "notes"])
+        if other:
+            raise ValueError(
+                f"{self.path} holds a run with another {other}. "
+                "Resume it as it was begun, or start anew with another --out."
+            )
 
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint."""
+    def computed_otherwise(self, record: Mapping[str, Any]) -> str:
+        """What differs in how the run is computed, as text; empty if nothing does."""
+        kept, now = (renamed(each.get("settings") or {}) for each in (self.record, record))
+        names = [name for name in HOW if name in kept and name in now and kept[name] != now[name]]
+        return ", ".join(f"{name} was {kept[name]!r} and is {now[name]!r}" for name in names)
+
+    def save(self, state: Mapping[str, Any], trace: str) -> None:
+        """Write a checkpoint, which knows the record and the digest of the trace, ``trace``, that it belongs to."""
         from diffnas.engine import checkpoint
 
-        checkpoint.save(self.path / "checkpoint", state)
+        checkpoint.save(self.path / CHECKPOINTS, {**state, _FOLDER: {RECORD: self.record, TRACE: trace}})
 
-    def load(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The last checkpoint, or None if there is none yet."""
-        from diffnas.engine import checkpoint
+    def check_fits(self, state: Mapping[str, Any]) -> None:
+        """Compare the folder with what the checkpoint ``state`` knows of it; one from before it did knows nothing.
 
-        return checkpoint.load(self.path / "checkpoint", device)
+        Raises:
+            Damaged: if the trace has changed since.
+            ValueError: if the record has.
+        """
+        known, epochs = state.get(_FOLDER, {}), state["epoch"]
+        record = known.get(RECORD, self.record)
+        other = _difference(record, self.record, {**record, **self.record})
+        if other:
+            raise ValueError(
+                f"{self.path / RECORD} was changed after the run began and tells of another {other}. "
+                "Put back what was there to go on, or start anew with another --out."
+            )
+        self.trace(epochs)
+        written = "".join(f"{line}\n" for line in self._lines(epochs)).encode()
+        if TRACE in known and known[TRACE] != files.digest(written):
+            raise Damaged(f"{self.path / TRACE} is damaged or was changed: it is not what the run wrote.")
+
+
+def _difference(kept: Mapping[str, Any], now: Mapping[str, Any], parts: Iterable[str]) -> str:
+    """The first of ``parts`` that differs between two records, and how; empty if none does."""
+    return next((f"{part}: {how}" for part in parts if (how := _change(part, kept.get(part), now.get(part)))), "")
+
+
+def _change(part: str, kept: object, now: object) -> str:
+    """How a part of a record has changed, field by field if it has fields; empty if it has not.
+
+    The name of data is only a name: the same pictures may lie in another folder.
+    """
+    if not (isinstance(kept, Mapping) and isinstance(now, Mapping)):
+        return "" if kept == now else f"it was {kept!r} and is {now!r}"
+    names = [name for name in {**kept, **now} if kept.get(name) != now.get(name) and (part, name) != ("data", "name")]
+    return ", ".join(f"{name} was {kept.get(name)!r} and is {now.get(name)!r}" for name in names)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from safetensors.torch import save
 
-from diffnas.engine.run import write_atomically, write_bytes_atomically
+from diffnas.engine.run import as_json
+from diffnas.files import write_checked
 from diffnas.nets.trained import RECORD, WEIGHTS, Trained
 
 
@@ -18,5 +18,5 @@ def save_trained(folder: Path, trained: Trained) -> None:
         for name, tensor in trained.network.state_dict().items()
         if not name.startswith("auxiliary.")
     }
-    write_bytes_atomically(folder / WEIGHTS, save(weights))
-    write_atomically(folder / RECORD, json.dumps(trained.record, indent=2) + "\n")
+    write_checked(folder / WEIGHTS, save(weights))
+    write_checked(folder / RECORD, as_json(trained.record))

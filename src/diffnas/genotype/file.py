@@ -6,33 +6,35 @@ import os
 import re
 from pathlib import Path
 
+from diffnas.files import check, write_partial
 from diffnas.genotype.json_form import to_json
 from diffnas.genotype.published import PUBLISHED, published
 from diffnas.genotype.record import Genotype
 from diffnas.genotype.text import parse
+from diffnas.untrusted import json_text
+from diffnas.untrusted.whole import read_text
 
 
 def save(genotype: Genotype, path: Path) -> None:
     """Write the genotype's JSON; a reader sees the old file or the new one, never a part."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(to_json(genotype) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    text = f"{to_json(genotype)}\n"
+    os.replace(write_partial(path, lambda file: file.write(text.encode())), path)
 
 
 def load(path: Path) -> Genotype:
     """The genotype in a file, in any of the forms of ``parse``.
 
     Raises:
-        ValueError: if the file holds none; the message names the file.
+        ValueError: if the file holds none, or is not what a run wrote there; the message names the file.
         OSError: if it cannot be read.
     """
+    text = read_text(path, json_text.LARGEST)
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        found = parse(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    check(path)
+    return found
 
 
 def read(what: str | Path) -> Genotype:

@@ -15,7 +15,7 @@ from diffnas.nets.backend import Backend, Run, usable
 from diffnas.nets.inherit import inherit_
 from diffnas.nets.partial_channels import Passing
 from diffnas.nets.recompute import recomputed
-from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
+from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, as_weights, head, plan, preprocess
 from diffnas.skeleton import skeleton_of
 from diffnas.space import CellGraph, SearchSpace
 
@@ -218,6 +218,7 @@ class Supernet(nn.Module):
         among: the operations that there are at first, where edges offer them; None for all. ``replace_`` makes others.
 
     Attributes:
+        edges: how many edges all kinds of cell have.
         columns: how many mixing weights an edge has: those of its operations, then one for an auxiliary skip, then
             one for the channels that pass by, if there are; :func:`diffnas.components.changes.weave` makes them.
 
@@ -256,6 +257,7 @@ class Supernet(nn.Module):
                 f"{changes.share} as channels, or another share (--supernet partial-channels:2)."
             )
         self.drawn = changes.drawn
+        self.edges = len(space.edges)
         self.columns = len(space.ops) + (changes.auxiliary is not None) + (changes.share > 1)
         skeleton = skeleton_of(space.skeleton)
         widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
@@ -277,7 +279,13 @@ class Supernet(nn.Module):
         """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)``.
 
         With an auxiliary head, in training mode: its logits too.
+
+        Raises:
+            ValueError: for mixing weights of another shape.
         """
+        if mix.shape != (self.edges, self.columns):
+            raise ValueError(f"mixing weights must be {(self.edges, self.columns)}, got {tuple(mix.shape)}.")
+        x = as_weights(self, x)
         # Cast last: the weights are made in float32 even where activations are in half precision.
         mix = mix.to(x.dtype)
         backend = None if self.drawn else usable(self.backend, x)

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from diffnas.engine.run import write_atomically
+from diffnas.files import write_atomically
 from diffnas.genotype import Genotype, to_text
 from diffnas.report import facts, palette
 from diffnas.report.draw import svg_of

@@ -213,6 +213,9 @@ def move(running: Sequence[Tensor], values: Any, rate: float) -> None:
 
 def joined(tensors: Sequence[Tensor]) -> Tensor:
     """Maps of one shape beside each other, ``(B, K C, H, W)``, channels last."""
+    if len({(x.shape, x.dtype) for x in tensors}) > 1:
+        # PyTorch refuses them; a kernel would read past the end.
+        return torch.cat(list(tensors), dim=1)
     apply: Callable[..., Tensor] = _Joined.apply
     return apply(*tensors)
 

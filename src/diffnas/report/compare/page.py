@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from diffnas.engine.run import write_atomically
+from diffnas.files import write_atomically
 from diffnas.genotype import Genotype, to_text
 from diffnas.report import palette
 from diffnas.report.compare.columns import COLUMNS

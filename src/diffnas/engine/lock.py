@@ -1,0 +1,129 @@
+"""Who writes to a run folder: one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TextIO
+
+LOCK = "lock"
+
+# The folders that this thread owns.
+_OWNED: ContextVar[frozenset[Path]] = ContextVar("owned", default=frozenset())
+
+# What a file system without locks answers.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+@contextmanager
+def owning(folder: Path | None, warn: Callable[[str], None]) -> Iterator[None]:
+    """Inside, nobody else writes to the run in ``folder``, which is made if it is not there.
+
+    The lock is one of the system's, on a file in the folder: it ends with the process, however that ends. Whoever
+    owns a folder may own it again inside. A folder that was made, and is empty at the end, is taken away.
+
+    Args:
+        folder: the run folder; None if there is none, and nothing to own.
+        warn: told if the file system knows no locks; then nobody is kept away.
+
+    Raises:
+        ValueError: if another process owns it, or it is a file; nothing is touched.
+    """
+    if folder is None or folder.resolve() in _OWNED.get():
+        yield
+        return
+    with _made(folder), _locked(folder / LOCK, warn):
+        before = _OWNED.set(_OWNED.get() | {folder.resolve()})
+        try:
+            yield
+        finally:
+            _OWNED.reset(before)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Inside, the folder is there; what had to be made for it and is empty at the end goes away again."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; a run needs a folder of its own.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for path in missing:
+            with suppress(OSError):  # it holds something now
+                path.rmdir()
+
+
+@contextmanager
+def _locked(path: Path, warn: Callable[[str], None]) -> Iterator[None]:
+    """Inside, the file at ``path`` is there, locked, and says by whom."""
+    file = _take(path)
+    if file is None:
+        path.unlink(missing_ok=True)
+        warn("the file system of the run folder knows no locks; let no other process write to this run.")
+        yield
+        return
+    with file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows removes no file that is open: there it stays, unlocked
+                path.unlink()
+
+
+def _take(path: Path) -> TextIO | None:
+    """The file at ``path``, locked; None if the file system knows no locks.
+
+    Raises:
+        ValueError: if somebody else has locked it.
+    """
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            _lock(file)
+        except OSError as error:
+            with file:
+                file.seek(0)
+                owner = file.read() or "another process"
+            if error.errno in _NO_LOCKS:
+                return None
+            raise ValueError(
+                f"{path.parent} is in use: {owner} writes to it. Wait until that ends, or choose another --out."
+            ) from None
+        if _still_at(path, file):
+            return file
+        file.close()
+
+
+def _still_at(path: Path, file: TextIO) -> bool:
+    """Whether ``file`` is what lies at ``path``: the owner before may have removed it after it was opened here."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: TextIO) -> None:
+        """Lock a byte far behind the text, which stays readable for others; an OSError if somebody else has."""
+        file.seek(1 << 30)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: TextIO) -> None:
+        """Lock the file; an OSError if somebody else has, or the file system knows no locks."""
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
