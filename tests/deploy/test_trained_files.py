@@ -86,7 +86,9 @@ def test_the_error_names_the_weight_that_does_not_fit(changed):
 def test_the_name_of_a_class_is_a_text_in_the_source_whatever_it_is(name, trained):
     network = trained(CELL)
     tree = ast.parse(source(replace(network, classes=(name, *network.classes[1:]))))
-    (classes,) = (part.value for part in tree.body if isinstance(part, ast.Assign) and part.targets[0].id == "CLASSES")
+    (classes,) = (
+        part.value for part in tree.body if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "CLASSES"
+    )
     assert ast.literal_eval(classes) == (name, *network.classes[1:])
     plain = ast.parse(source(network))
     assert [type(part) for part in tree.body] == [type(part) for part in plain.body]

@@ -60,8 +60,8 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """
     content = path.read_bytes()
     try:
+        torch_archive.check(BytesIO(content))  # first: what comes after unpacks
         _check(content)
-        torch_archive.check(BytesIO(content))
         state = torch.load(BytesIO(content), map_location=device, weights_only=True)
     except Exception as error:
         if ran_out(error):

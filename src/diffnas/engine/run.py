@@ -145,7 +145,7 @@ class RunFolder:
         for number, line in enumerate(lines):
             epoch = line.get("epoch")
             if type(epoch) is not int or epoch != number:
-                raise Damaged(f"{path} is damaged: line {number + 1} is of epoch {epoch}, not {number}.")
+                raise Damaged(f"{path} is damaged: line {number + 1} is of epoch {ascii(epoch)[:40]}, not {number}.")
         if epochs is not None and len(lines) < epochs:
             raise Damaged(f"{path} is damaged: {epochs} epochs are done, {len(lines)} are in it.")
         if epochs is None and path.exists():
