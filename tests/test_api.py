@@ -195,16 +195,24 @@ def test_wrong_settings_of_the_evaluation_are_found_before_the_search(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ({"epochs": "three"}, "bad setting epochs: .*'three'"),
-        ({"epochs": 1.5}, "bad setting epochs: .*1.5"),
-        ({"stem": "wide"}, "bad setting stem: .*'cifar-half'.*'wide'"),
-        ({"epochs": 0}, "epochs must be greater than 0"),
+        ({"epochs": "three"}, "epochs must be a whole number from 1 to 1,000,000, got 'three'"),
+        ({"epochs": 1.5}, "epochs must be a whole number .*1.5"),
+        ({"stem": "wide"}, "stem must be .*'cifar-half'.*'wide'"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 to 1,000,000, got 0"),
         ({"epoch": 1}, "unknown setting 'epoch'. Did you mean 'epochs'"),
     ],
 )
 def test_a_wrong_setting_is_named(setting, complaint):
     with pytest.raises(ValueError, match=complaint):
         diffnas.search("digits", **setting)
+
+
+@pytest.mark.parametrize("top", [0, -1, 1.5, True, "1"])
+def test_how_many_classes_are_named_is_a_whole_number(top):
+    from diffnas.api import predict_files
+
+    with pytest.raises(ValueError, match="top must be a whole number from 1 to"):
+        next(predict_files(None, [], top))
 
 
 def test_a_recipe_s_limit_on_pictures_holds_only_where_there_are_more():

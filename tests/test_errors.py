@@ -56,6 +56,18 @@ def no_pictures(place):
     pictures(place / "pets", classes=("dog",))
 
 
+def one_picture_each(place):
+    pictures(place / "pets", count=1)
+
+
+def an_archive(place):
+    (place / "pets.zip").write_bytes(b"PK")
+
+
+def one_folder_too_deep(place):
+    pictures(place / "pets" / "pets")
+
+
 def corrupt_checkpoint(place):
     for path in (place / "done" / "checkpoint").iterdir():
         path.write_bytes(b"nonsense")
@@ -90,11 +102,31 @@ def corrupt_network(place):
 
 # What is wrong, what stands in the folder, what is typed, and what the one line must contain.
 CASES = [
-    ("an unknown command", nothing, ["serch"], ["serch", "--help"]),
+    ("an unknown command", nothing, ["serch"], ["Did you mean 'search'?", "See: diffnas --help"]),
     ("an unknown method", nothing, ["search", "--method", "sparze"], ["'sparze'", "Did you mean 'sparse'", "darts"]),
     ("an unknown space", nothing, ["search", "--space", "dart"], ["'dart'", "Did you mean 'darts'"]),
     ("an unknown recipe", nothing, ["run", "--recipe", "digit"], ["'digit'", "Did you mean 'digits'"]),
-    ("a misspelt option", nothing, ["search", "--mehtod", "darts"], ["--mehtod", "--method"]),
+    ("a misspelt option", nothing, ["search", "--mehtod", "darts"], ["--mehtod", "Did you mean --method?"]),
+    (
+        "an option of another command",
+        nothing,
+        ["search", "--top", "3"],
+        ["--top belongs to diffnas predict.", "See: diffnas search --help"],
+    ),
+    (
+        "an option that is a setting here",
+        nothing,
+        ["run", "--forward-by", "plain"],
+        ["--set search.forward_by=VALUE", "belongs to diffnas search.", "See: diffnas run --help"],
+    ),
+    (
+        "a setting of both phases",
+        nothing,
+        ["run", "--momentum", "1"],
+        ["--set search.momentum=VALUE or --set evaluate.momentum=VALUE"],
+    ),
+    ("a setting as an option", nothing, ["evaluate", "--drop-path", "1"], ["It is a setting: --set drop_path=VALUE."]),
+    ("an option of nothing", nothing, ["draw", "--frob"], ["No such option: --frob. See: diffnas draw --help"]),
     ("an option without its value", nothing, ["search", "--epochs"], ["--epochs", "requires an argument"]),
     ("a word for a number", nothing, ["search", "--epochs", "many"], ["--epochs", "integer"]),
     ("an unknown data set", nothing, ["search", "cifar"], ["'cifar'", "Did you mean 'cifar10'"]),
@@ -103,12 +135,16 @@ CASES = [
     ("an empty class", empty_class, ["search", "./pets"], ["fish", "is empty", "add pictures"]),
     ("one class", one_class, ["search", "./pets"], ["one class folder", "cat", "at least 2"]),
     ("a class without pictures", no_pictures, ["search", "./pets"], ["cat", "not one picture"]),
+    ("a single picture a class", one_picture_each, ["search", "./pets"], ["one picture of each", "Add pictures"]),
+    ("an archive", an_archive, ["search", "pets.zip"], ["pets.zip", "Unpack"]),
+    ("a folder too deep", one_folder_too_deep, ["search", "./pets"], ["cat, dog", "perhaps you mean", "pets/pets."]),
+    ("an empty name", nothing, ["search", ""], ["empty", "digits", "FOLDER"]),
     ("a size for fixed pictures", nothing, ["search", "digits", "--size", "4"], ["digits", "leave size"]),
-    ("pictures under 8x8", lambda p: pictures(p / "pets"), ["search", "./pets", "--size", "4"], ["8 or more", "4"]),
+    ("pictures under 8x8", lambda p: pictures(p / "pets"), ["search", "./pets", "--size", "4"], ["from 8 to", "got 4"]),
     ("too few pictures", nothing, ["search", "--train", "5"], ["5 pictures", "10 or more"]),
     ("too many pictures", nothing, ["search", "--train", "5000"], ["5000", "or fewer"]),
     ("a net too shallow", nothing, ["search", "--depth", "2"], ["at least 3 cells", "2"]),
-    ("no epochs", nothing, ["search", "--epochs", "0"], ["epochs", "greater than 0"]),
+    ("no epochs", nothing, ["search", "--epochs", "0"], ["epochs", "from 1 to", "got 0"]),
     ("an order that prunes at once", nothing, ["search", "--weighting", "entmax:4"], ["order 4", "--alpha-init"]),
     ("an unknown component", nothing, ["search", "--weighting", "sofmax"], ["'sofmax'", "Did you mean 'softmax'"]),
     ("a component's bad option", nothing, ["search", "--weighting", "entmax:x"], ["'entmax:x'"]),
@@ -156,6 +192,40 @@ def test_wrong_input_gives_one_helpful_line_and_touches_nothing(prepare, argumen
     (line,) = told.err.splitlines()
     assert line.startswith("error: ")
     assert [word for word in words if word not in line] == []
+    assert contents(place) == before
+
+
+SEARCHED = ("epochs", "batch", "lr", "channels", "depth", "seed", "alpha-lr", "alpha-init", "alpha-warmup")
+TRAINED = ("epochs", "batch", "lr", "channels", "depth", "seed")
+NUMBERS = [
+    *(["search", f"--{name}={{}}"] for name in (*SEARCHED, "prune-warmup", "threads")),
+    *(["evaluate", "DARTS_V2", "digits", f"--{name}={{}}"] for name in (*TRAINED, "threads")),
+    *(
+        ["search", "--set", f"{name}={{}}"]
+        for name in ("alpha_speed", "momentum", "clip", "cutout", "eigenvalue_every")
+    ),
+    *(["run", "--set", f"{phase}.seed={{}}"] for phase in ("search", "evaluate")),
+    *(["run", f"--{name}={{}}"] for name in ("epochs", "evaluate-epochs", "seed", "threads", "train")),
+    ["search", "./pets", "--size={}"],
+    ["watch", "done", "--port={}"],
+    ["search", "--family", "quiet:{}"],
+    ["search", "--stages", "progressive:{}:1"],
+    ["search", "--stopping", "after:{}"],
+]
+ABSURD = ("-1", "1000000000000000000000000000000000", "inf", "nan", "1e400")
+
+
+@pytest.mark.parametrize("arguments", NUMBERS, ids=" ".join)
+def test_a_number_beyond_reason_is_refused_in_one_line_and_touches_nothing(arguments, place, capsys):
+    pictures(place / "pets")
+    before = contents(place)
+    for number in ABSURD:
+        assert main([each.format(number) for each in arguments]) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        (line,) = told.err.splitlines()
+        assert line.startswith("error: ")
+        assert "must be a" in line or "Input should be a" in line or "cannot" in line
     assert contents(place) == before
 
 

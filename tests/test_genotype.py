@@ -372,7 +372,7 @@ def test_a_darts_cell_has_no_nas_bench_201_string(write_out):
         (("skeleton",), "dart", "unknown skeleton 'dart'"),
         (("cells",), [], "'cells' must be a dict"),
         (("cells", "reduce"), None, "takes cells of the kinds"),
-        (("cells", "reduce"), 5, "lacks 'connections' in 5"),
+        (("cells", "reduce"), 5, "lacks 'connections' in '5'"),
         (("cells", "normal", "nodes"), 1.5, "'nodes' must be a int, got '1.5'"),
         (("cells", "normal", "output"), ["2"], "'output' must list numbers of nodes"),
         (("cells", "normal", "connections"), [["noise", 0, 2]], "lacks 'op'"),
@@ -393,9 +393,15 @@ def test_json_that_is_no_genotype_is_refused(path, value, message):
         from_json(json.dumps(record))
 
 
+def test_a_cell_of_more_connections_than_anybody_searches_is_refused():
+    many = (Connection("skip_connect", 0, 1),) * 10_001
+    with pytest.raises(ValueError, match="10000 connections at most, not 10001"):
+        Cell(inputs=1, nodes=2, connections=many, output=(1,))
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "{", "{" * 100_000, '{"a":' * 100_000])
 def test_text_that_is_no_json_is_refused(text):
-    with pytest.raises(ValueError, match=r"not JSON|lacks 'schema'"):
+    with pytest.raises(ValueError, match=r"not JSON|lacks 'schema'|nests deeper"):
         from_json(text)
 
 
@@ -432,7 +438,7 @@ def test_read_takes_a_text_in_a_file_and_a_published_name(tmp_path):
 
 def test_a_bad_file_is_named_in_the_error(tmp_path):
     (tmp_path / "cell.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(ValueError, match=r"cell\.json: 'utf-8' codec"):
+    with pytest.raises(ValueError, match=r"cell\.json is damaged: byte 0 is not text"):
         load(tmp_path / "cell.json")
 
 

@@ -15,7 +15,8 @@ ROOT = Path(diffnas.__file__).parent
 # From the ground up; a module may import from its own layer and from those below.
 LAYERS = (
     ("convolutions", "files"),
-    ("space", "lookup", "parallel", "sources"),
+    ("values",),
+    ("space", "lookup", "names", "parallel", "sources", "untrusted"),
     ("genotype",),
     ("components", "data"),
     ("nets",),

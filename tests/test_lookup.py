@@ -17,3 +17,9 @@ def test_a_name_like_no_other_gets_the_list_alone():
     with pytest.raises(ValueError) as error:
         lookup("weighting", "xyz", {"softmax": 0, "sigmoid": 1})
     assert str(error.value) == "unknown weighting 'xyz'. Known: sigmoid, softmax."
+
+
+@pytest.mark.parametrize("name", [3, None, ["one"], 1.5])
+def test_what_is_no_text_names_nothing(name):
+    with pytest.raises(ValueError, match=r"unknown number .*\. Known: one, two\.$"):
+        lookup("number", name, {"one": 1, "two": 2})

@@ -72,6 +72,21 @@ def test_gaea_pc_darts_is_gaea_on_that_supernet():
     assert (settings.alpha_warmup, settings.alpha_init, settings.batch, settings.lr) == (0, 0.0, 256, 0.1)
 
 
+def test_snas_draws_soft_weights_on_one_level_and_pays_for_what_they_are_expected_to_cost():
+    told = components(METHODS["snas"])
+    assert told["weighting"] == "concrete"
+    assert (told["level"], told["discretize"], told["pruning"]) == ("single", "winners", "None")
+    assert told["regularizers"] == "(expected_cost(weight=0.01))"
+    settings = settle(SearchSettings, METHODS["snas"].settings)
+    assert (settings.epochs, settings.batch, settings.lr, settings.lr_min) == (150, 64, 0.025, 0.001)
+    constraints = [component("regularizers", f"expected-cost-{name}") for name in ("mild", "moderate", "aggressive")]
+    assert [describe(rule) for (rule,) in constraints] == [
+        "expected_cost(weight=0.0015)",
+        "expected_cost(weight=0.01)",
+        "expected_cost(weight=0.05)",
+    ]
+
+
 def test_every_method_can_be_asked_for_by_name_and_says_what_it_is():
     for name, method in METHODS.items():
         assert compose(name) is method
@@ -107,7 +122,7 @@ def test_every_component_can_be_named(role: str, name: str):
         (
             "weighting",
             "strongest-gates:1",
-            "StrongestGates(gates=HardConcrete(temperature=linear(start=1.0, stop=0.1, every='epoch'), low=-0.1, "
+            "StrongestGates(gates=HardConcrete(temperature=stairs(start=1.0, stop=0.1), low=-0.1, "
             "high=1.1), count=1, exclude=0.4)",
         ),
         ("pruning", "shut:0.1", "shut(below=0.1)"),
@@ -121,6 +136,9 @@ def test_every_component_can_be_named(role: str, name: str):
             "Changes(auxiliary=linear(start=0.5, stop=0.0, every='epoch'), dropout=0.1)",
         ),
         ("supernet", "auxiliary-skip-constant", "Changes(auxiliary=1.0)"),
+        ("weighting", "concrete:0.5", "concrete(temperature=0.5)"),
+        ("regularizers", "expected-cost:0.1", "(expected_cost(weight=0.1))"),
+        ("regularizers", "expected-cost-linear:0.1", "(expected_cost(logarithm=False, weight=0.1))"),
         ("regularizers", "path-sum", "(path_depth(joined='sum'))"),
         ("discretize", "strongest-pairs:0.5", "strongest_pairs(absent_below=0.5)"),
     ],
@@ -148,6 +166,34 @@ def test_options_follow_a_colon(role: str, text: str, described: str):
 def test_options_that_a_component_does_not_take_are_refused(role: str, text: str):
     with pytest.raises(ValueError, match=f"{role} '{text}' cannot be read"):
         component(role, text)
+
+
+OPTIONS = [
+    (role, name, position, option, number)
+    for role, names in COMPONENTS.items()
+    for name, named in names.items()
+    for position, (option, number) in enumerate(named.options.items())
+]
+
+
+@pytest.mark.parametrize(("role", "name", "position", "option", "number"), OPTIONS)
+def test_every_option_of_a_component_is_a_number_within_its_bounds(role, name, position, option, number):
+    wrong = ["inf", "-inf", "nan", "1e400", "-1e300", "1e300", "", "x", *(["1.5"] if number.whole else [])]
+    for text in wrong:
+        texts = [f"{other.high}" for other in COMPONENTS[role][name].options.values()]
+        texts[position] = text
+        with pytest.raises(ValueError) as error:
+            component(role, ":".join([name, *texts]))
+        assert f"cannot be read: {option} must be {number}, got" in str(error.value)
+
+
+def test_another_number_of_options_than_a_component_takes_is_refused_with_their_names():
+    with pytest.raises(
+        ValueError, match=r"cannot be read: of numbers it takes 2 after its name, skip:rest, or none, not 1\.$"
+    ):
+        component("regularizers", "groups:1")
+    with pytest.raises(ValueError, match=r"cannot be read: of numbers it takes none, not 1\.$"):
+        component("level", "single:1")
 
 
 def test_one_thing_cannot_be_changed_twice():
@@ -198,8 +244,8 @@ REFUSED = {
     "a threshold for even weights": ("asap", {"weighting": "uniform"}, "never fall below an even share"),
     "a threshold above an even share": (
         "asap",
-        {"pruning": "threshold:1.1"},
-        "between 0 and 1, an even share of an edge; got 1.1",
+        {"pruning": "threshold:1"},
+        "between 0 and 1, an even share of an edge; got 1",
     ),
     "a threshold of nothing": ("asap", {"pruning": "threshold:0"}, "between 0 and 1"),
     "shares of what competes on an edge": ("gold-nas", {"weighting": "softmax"}, "an edge cannot lose its last"),
@@ -237,9 +283,7 @@ def test_path_regularized_is_its_ablations_put_together():
     told = [components(METHODS[name]) for name in parts]
     assert len({tuple(part for role, part in each.items() if role != "regularizers") for each in told}) == 1
     assert told[3]["regularizers"] == "(group_sparsity(skip=0.01, rest=0.005), path_depth(weight=0.005))"
-    assert told[0]["weighting"] == (
-        "HardConcrete(temperature=linear(start=1.0, stop=0.1, every='epoch'), low=-0.1, high=1.1)"
-    )
+    assert told[0]["weighting"] == ("HardConcrete(temperature=stairs(start=1.0, stop=0.1), low=-0.1, high=1.1)")
     assert (told[0]["level"], told[0]["pruning"]) == ("bilevel", "shut")
 
 

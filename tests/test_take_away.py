@@ -67,7 +67,7 @@ def test_what_was_exported_as_torch_is_loaded_like_a_run(finished, tmp_path):
 def test_predict_takes_folders_and_names_several_classes(finished, folder, capsys):
     assert main(["predict", str(finished), str(folder), "--top", "3", "--json"]) == 2
     told = capsys.readouterr()
-    assert told.err == f"error: {folder}/damaged.png: it is empty, or not a picture.\n"
+    assert told.err == f"error: {folder}/damaged.png: empty, or not a picture.\n"
     predictions = json.loads(told.out)["predictions"]
     paths = [prediction["picture"] for prediction in predictions]
     assert paths == sorted(str(path) for path in folder.glob("deep/**/*.png"))

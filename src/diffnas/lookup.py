@@ -23,8 +23,8 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
     >>> lookup("number", "two", {"one": 1, "two": 2})
     2
     """
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
-    close = get_close_matches(name, table, n=1)
+    close = get_close_matches(name, table, n=1) if isinstance(name, str) else []
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(table))}.")
+    raise ValueError(f"unknown {kind} {name[:80]!r}.{hint} Known: {', '.join(sorted(table))}.")

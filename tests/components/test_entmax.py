@@ -168,6 +168,61 @@ def test_gradients_of_first_and_second_order_match_finite_differences(order):
     assert torch.autograd.gradgradcheck(lambda alpha: entmax(alpha, keep, order), alpha)
 
 
+def dense_jacobian(alpha: Tensor, order: float) -> Tensor:
+    """``diag(s) - s s' / sum(s)`` with ``s = p^(2 - order)`` at the bisected weights of one row, ``(ops, ops)``."""
+    mix = bisected(alpha, order)[0]
+    s = torch.where(mix > 0, mix.pow(2 - order), 0)
+    return s.diag() - s.outer(s) / s.sum()
+
+
+@pytest.mark.parametrize("order", SPARSE_ORDERS)
+@pytest.mark.parametrize("transform", [torch.func.jacrev, torch.func.jacfwd])
+def test_the_jacobians_of_torch_func_are_the_dense_one(transform, order):
+    alpha = random_rows(1, 6, scale=0.2)
+    found = transform(lambda row: entmax(row[None], all_kept(alpha), order)[0])(alpha[0])
+    torch.testing.assert_close(found, dense_jacobian(alpha, order), rtol=1e-6, atol=1e-8)
+    assert entmax(alpha, all_kept(alpha), 4.0).count_nonzero() < 6
+
+
+@pytest.mark.parametrize("transform", [torch.func.jacrev, torch.func.jacfwd])
+def test_the_jacobians_of_torch_func_know_a_learned_order(transform):
+    alpha, order = random_rows(3, 5, scale=0.2), torch.tensor([[1.0], [1.7], [3.0]], dtype=torch.float64)
+    found = transform(lambda order: entmax(alpha, all_kept(alpha), order))(order)
+    expected = torch.autograd.functional.jacobian(lambda order: entmax(alpha, all_kept(alpha), order), order)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_hessian_of_torch_func_is_that_of_autograd(order):
+    alpha, grad = random_rows(2, 4, scale=0.1), random_rows(2, 4, scale=1.0, seed=1)
+
+    def score(alpha: Tensor) -> Tensor:
+        return (entmax(alpha, all_kept(alpha), order) * grad).sum()
+
+    torch.testing.assert_close(torch.func.grad(score)(alpha), torch.autograd.functional.jacobian(score, alpha))
+    torch.testing.assert_close(torch.func.hessian(score)(alpha), torch.autograd.functional.hessian(score, alpha))
+
+
+@pytest.mark.parametrize("batched", ["alpha", "keep", "order", "alpha keep", "alpha keep order"])
+@pytest.mark.parametrize("function", [entmax, support, "gradient"])
+def test_vmap_over_tables_is_one_table_after_the_other(function, batched):
+    def gradient(alpha: Tensor, keep: Tensor, order: Tensor) -> Tensor:
+        return torch.func.grad(lambda alpha: entmax(alpha, keep, order).square().sum())(alpha)
+
+    run = gradient if function == "gradient" else function
+    tables = {
+        "alpha": random_rows(4 * 3, 5, scale=0.2).view(4, 3, 5),
+        "keep": random_rows(4 * 3, 5, scale=1.0, seed=1).view(4, 3, 5) > -1,
+        "order": torch.tensor([1.0, 1.5, 2.0, 3.0], dtype=torch.float64).view(4, 1, 1).expand(4, 3, 1),
+    }
+    given = {name: table if name in batched.split() else table[1] for name, table in tables.items()}
+    dims = tuple(0 if name in batched.split() else None for name in tables)
+    found = torch.func.vmap(run, in_dims=dims)(*given.values())
+    for member in range(4):
+        alone = (table[member] if dim == 0 else table for table, dim in zip(given.values(), dims, strict=True))
+        torch.testing.assert_close(found[member], run(*alone))
+
+
 @pytest.mark.parametrize("order", [1.02, *SPARSE_ORDERS])
 @pytest.mark.parametrize("shape", [(), (2, 1)])
 def test_the_gradient_for_a_learned_order_matches_finite_differences(order, shape):

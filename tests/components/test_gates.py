@@ -164,9 +164,9 @@ def test_at_a_high_temperature_every_gate_is_open_and_its_probability_has_no_gra
     assert gradient.item() == pytest.approx(shut * (1 - shut), rel=0.01)
 
 
-def test_the_temperature_falls_from_1_towards_a_tenth_a_step_an_epoch():
+def test_the_temperature_falls_from_1_to_a_tenth_a_step_an_epoch():
     moments = [Moment(epoch=epoch, step=step, epochs=200, steps=100) for epoch in (0, 100, 199) for step in (0, 99)]
-    assert [round(schedule.value(FALLING, moment), 4) for moment in moments] == [1.0, 1.0, 0.55, 0.55, 0.1045, 0.1045]
+    assert [round(schedule.value(FALLING, moment), 4) for moment in moments] == [1.0, 1.0, 0.5477, 0.5477, 0.1, 0.1]
 
 
 @pytest.mark.parametrize("options", [{"low": 0.0}, {"high": 1.0}, {"temperature": 0.0}, {"temperature": -1.0}])

@@ -99,20 +99,71 @@ def test_of_equals_the_first_operation_stays_and_the_last_input_goes():
     assert [row for row in range(5, 9) if not pause.keep[row].any()] == [7, 8]
 
 
-def test_a_node_loses_the_inputs_that_are_missed_least_and_measures_again_in_between():
+class Entangled(Planted):
+    """A pause in which what an input is worth depends on which others are there, as in a network."""
+
+    def measure(self, mix: Tensor) -> Measured:
+        self.seen.append(mix)
+        inputs = mix.sum(dim=1)
+        accuracy = float(inputs @ self.pairs @ inputs)
+        return Measured(-accuracy, accuracy)
+
+
+def entangled(seed: int) -> Entangled:
+    """Every edge has its operation; which pairs of inputs are worth something is drawn."""
+    pause = Entangled(without(darts, "none"), torch.zeros(28, 7))
+    generator = torch.Generator().manual_seed(seed)
+    pause.pairs = torch.randn(28, 28, generator=generator, dtype=torch.float64)
+    pause.keep_now[:, 1:] = False
+    return pause
+
+
+def left_as_released(pause: Planted, rows: list[int], criterion: str) -> list[int]:
+    """Which rows of a node are left, as DARTS+PT's code (Wang et al., 2021) decides it.
+
+    Round after round, each row that is left is measured with the weights of all that the node had at first.
+    """
+    left = list(rows)
+    while len(left) > 2:
+        goes, extreme = None, None
+        for row in left:
+            mix = pause.at_rest().mix.clone()
+            mix[row] = 0
+            found = pause.measure(mix)
+            worth = found.accuracy if criterion == "accuracy" else -found.loss
+            if extreme is None or worth >= extreme:
+                goes, extreme = row, worth
+        left.remove(goes)
+    return left
+
+
+@pytest.mark.parametrize("criterion", ["accuracy", "loss"])
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("node", "rows"), [(3, range(2, 5)), (4, range(5, 9)), (5, range(9, 14))])
+def test_a_node_keeps_the_inputs_that_the_released_rule_keeps(node: int, rows: range, seed: int, criterion: str):
+    pause = entangled(seed)
+    rows = [14 + row for row in rows]
+    expected = left_as_released(pause, rows, criterion)
+    pt.disconnect(pause, "reduce", node, criterion=criterion)
+    assert [row for row in rows if pause.keep[row].any()] == expected
+    others = [row for row in range(28) if row not in rows]
+    assert pause.keep[others].any(dim=1).all()
+
+
+def test_every_input_of_a_node_is_measured_once_with_all_others_in_place():
     pause = planted(without(darts, "none"))
-    for row in range(28):
-        keep = pause.keep
-        keep[row, 1:] = False
-        pause.decide(keep)
+    pause.keep_now[:, 1:] = False
+    mix = pause.at_rest().mix
     pt.disconnect(pause, "reduce", 5)
     rows = torch.arange(14 + 9, 14 + 14)
     left = [row for row in rows.tolist() if pause.keep[row].any()]
     assert left == sorted(rows[pause.worth[rows, 0].argsort(descending=True)[:2]].tolist())
-    assert len(pause.seen) == 5 + 4 + 3
-    gone = [note["edge"][0] for note in pause.notes]
-    # Each later measurement is of a supernet without what has gone before.
-    assert all((mix[23 + gone[0]] == 0).all() for mix in pause.seen[5:])
+    assert len(pause.seen) == 5
+    for row, seen in zip(rows.tolist(), pause.seen, strict=True):
+        expected = mix.clone()
+        expected[row] = 0
+        assert torch.equal(seen, expected)
+    assert [len(note["without"]) for note in pause.notes] == [5, 4, 3]
 
 
 def test_the_decisions_of_the_darts_space_fall_where_the_released_code_has_them():

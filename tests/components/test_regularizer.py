@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from diffnas.components.gates import HardConcrete, StrongestGates
 from diffnas.components.regularizer import (
     Regularizer,
     chains,
+    expected_cost,
     group_sparsity,
     hinged_groups,
     longest_chain,
@@ -23,7 +25,7 @@ from diffnas.components.regularizer import (
 )
 from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment, linear
-from diffnas.components.weighting import entmax
+from diffnas.components.weighting import Weighting, concrete, entmax, gumbel, softmax
 from diffnas.space import SPACES, CellGraph, Edge, SearchSpace, darts, dense_cell, nas_bench_201, s1, without
 
 MOMENT = Moment(epoch=0, step=0, epochs=1, steps=1)
@@ -269,3 +271,41 @@ def test_the_zero_one_loss_of_fair_darts_is_a_mean_over_196_operations_and_flat_
     (gradient,) = torch.autograd.grad(loss, alpha)
     assert gradient[3, 2].item() == pytest.approx(-10 * 2 * 0.4 * 0.9 * 0.1 / 196)
     assert gradient.count_nonzero() == 1
+
+
+# The expected cost of SNAS, on an edge whose operations have probabilities 1/2, 1/4, 1/4 and cost 0, 2 and 6 millions.
+COSTS = torch.tensor([[0.0, 2.0, 6.0]], dtype=torch.float64).expand(6, 3)
+LOGITS = torch.tensor([[math.log(2.0), 0.0, 0.0]], dtype=torch.float64).expand(6, 3)
+THREE = replace(
+    nas_bench_201,
+    cells={"normal": dense_cell(inputs=1, nodes=3, ops=nas_bench_201.ops[:3], output="last")},
+    ops=nas_bench_201.ops[:3],
+)
+
+
+@pytest.mark.parametrize("weigh", [softmax, concrete, gumbel], ids=["softmax", "concrete", "gumbel"])
+@pytest.mark.parametrize(
+    ("logarithm", "cost", "gradient"),
+    [(False, 2.0, [-1.0, 0.0, 1.0]), (True, math.log(2e6), [-0.5, 0.0, 0.5])],
+    ids=["the costs", "their logarithms"],
+)
+def test_the_expected_cost_and_its_gradient_are_those_of_the_probabilities(
+    weigh: Weighting, logarithm: bool, cost: float, gradient: list[float]
+):
+    """Whatever was drawn. By hand: p (c - 2) for the costs, over 2 for their logarithms."""
+    alpha = LOGITS.clone().requires_grad_()
+    moment = Moment(epoch=0, step=0, epochs=1, steps=1, generator=torch.Generator().manual_seed(0))
+    relaxed = relax(weigh, alpha, torch.ones(6, 3, dtype=torch.bool), moment, THREE, costs=COSTS)
+    penalty = expected_cost(relaxed, weight=0.1, logarithm=logarithm)
+    assert penalty.item() == pytest.approx(0.1 * 6 * cost)
+    (found,) = torch.autograd.grad(penalty, alpha)
+    torch.testing.assert_close(found, 0.1 * torch.tensor(gradient, dtype=torch.float64).expand(6, 3))
+
+
+def test_edges_that_cost_nothing_are_free_and_have_no_gradient():
+    alpha = torch.zeros(6, 3, dtype=torch.float64, requires_grad=True)
+    for logarithm in (False, True):
+        relaxed = relax(softmax, alpha, torch.ones(6, 3, dtype=torch.bool), MOMENT, THREE, costs=0 * COSTS)
+        penalty = expected_cost(relaxed, logarithm=logarithm)
+        assert penalty.item() == 0
+        assert not torch.autograd.grad(penalty, alpha)[0].any()

@@ -3,8 +3,11 @@ from functools import partial
 
 import pytest
 
-from diffnas.components.schedule import Moment, cosine, geometric, linear, slowing_line, value
-from diffnas.components.weighting import ANNEALING
+from diffnas.components.changes import FADING
+from diffnas.components.gates import FALLING
+from diffnas.components.schedule import Moment, cosine, geometric, linear, rekindled, slowing_line, value
+from diffnas.components.weighting import ANNEALING, COOLING, SHARPENING
+from diffnas.method import component
 
 
 def at(epoch: int, step: int = 0, *, epochs: int = 10, steps: int = 5) -> Moment:
@@ -57,6 +60,47 @@ def test_a_geometric_schedule_goes_through_the_same_values_in_a_run_of_another_l
     assert [fall(at(epoch, epochs=100)) for epoch in (0, 2, 20)] == pytest.approx(
         [fall(at(epoch, epochs=50)) for epoch in (0, 1, 10)]
     )
+
+
+# The value in the last epoch, by the formula of the paper or of its released code, e counting epochs from 0.
+LAST = {
+    "DARTS, learning rate: cosine of e / E": (
+        partial(cosine, start=0.025, stop=0.001),
+        50,
+        0.001 + 0.012 * (1 + math.cos(math.pi * 49 / 50)),
+    ),
+    "DARTS-, skip beside: 1 - e / E": (FADING, 50, 0.02),
+    "DARTS-, cosine of e / E": (
+        component("supernet", "auxiliary-skip-cosine").auxiliary,
+        50,
+        (1 + math.cos(math.pi * 49 / 50)) / 2,
+    ),
+    "DARTS-, cosine of e / 2E": (
+        component("supernet", "auxiliary-skip-late-cosine").auxiliary,
+        50,
+        math.cos(math.pi * 49 / 100),
+    ),
+    "GDAS, temperature: 10 - 9.9 e / (E - 1)": (COOLING, 250, 0.1),
+    "SNAS, temperature: from 1 to 0.03": (SHARPENING, 150, 0.03),
+    "Path-regularized DARTS, temperature: 1 - 0.9 e / (E - 1)": (FALLING, 200, 0.1),
+    "the same in a short run": (FALLING, 10, 0.1),
+    "ASAP, temperature: 1.6 x 0.95^e": (ANNEALING, 50, 1.6 * 0.95**49),
+    "P-DARTS, dropout of skips: 0.4 exp(-0.2 (e - 10))": (
+        partial(rekindled, starts=(0.4,)),
+        25,
+        0.4 * math.exp(-0.2 * 14),
+    ),
+    "ImageNet, learning rate: 0.1 (E - e) / (245 x 5)": (
+        partial(slowing_line, start=0.1, stop=0.0),
+        250,
+        0.1 / (245 * 5),
+    ),
+}
+
+
+@pytest.mark.parametrize(("schedule", "epochs", "expected"), LAST.values(), ids=LAST)
+def test_the_last_epoch_has_the_published_value(schedule, epochs: int, expected: float):
+    assert schedule(at(epochs - 1, 2, epochs=epochs)) == pytest.approx(expected)
 
 
 def test_a_slowing_line_falls_as_written_out_for_imagenet():

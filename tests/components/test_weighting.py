@@ -6,10 +6,12 @@ from torch import Tensor
 
 from diffnas.components import entmax, schedule, weighting
 from diffnas.components.gates import Gates
+from diffnas.components.relaxation import relax
 from diffnas.components.schedule import Moment
 from diffnas.components.update import adam, move
 from diffnas.components.weighting import LearnedEntmax, Weighting
 from diffnas.method import COMPONENTS, METHODS, component, describe
+from diffnas.space import nas_bench_201
 
 START = Moment(epoch=0, step=0, epochs=10, steps=10)
 RISING = partial(weighting.entmax, order=partial(schedule.linear, start=1.0, stop=3.0, until=0.6))
@@ -230,3 +232,74 @@ def test_the_temperature_of_gumbel_begins_at_10_and_the_last_epoch_has_a_tenth()
 def test_an_edge_without_operations_draws_none():
     keep = torch.tensor([[True, False], [False, False]])
     assert weighting.gumbel(torch.zeros(2, 2), keep, drawing(0)).tolist() == [[1.0, 0.0], [0.0, 0.0]]
+
+
+DISTRIBUTION = torch.tensor([1.0, 0.0, -1.0, 0.5], dtype=torch.float64)
+ALL_BUT_LAST = torch.tensor([True, True, True, False])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_concrete_weights_are_the_softmax_of_what_was_drawn_and_so_is_their_gradient(temperature: float):
+    alpha, keep = drawn()
+    alpha.requires_grad_()
+    costs = torch.arange(5.0, dtype=torch.float64)
+    mix = weighting.concrete(alpha, keep, drawing(3), temperature=temperature)
+    waits = torch.empty_like(alpha).exponential_(generator=torch.Generator().manual_seed(3))
+    soft = ((alpha - waits.log()) / temperature).masked_fill(~keep, -torch.inf).softmax(dim=1)
+    torch.testing.assert_close(mix, soft)
+    found, expected = (torch.autograd.grad((each * costs).sum(), alpha)[0] for each in (mix, soft))
+    torch.testing.assert_close(found, expected)
+    assert found.any()
+
+
+def test_cold_concrete_draws_are_one_operation_as_often_as_softmax_weighs_it():
+    alpha, keep = DISTRIBUTION.expand(40_000, 4), ALL_BUT_LAST.expand(40_000, 4)
+    mix = weighting.concrete(alpha, keep, drawing(0), temperature=1e-3)
+    assert ((mix > 0.999).any(dim=1)).double().mean() > 0.99
+    expected = weighting.softmax(alpha[:1], keep[:1], START)[0]
+    # A frequency of 40,000 draws has a standard error of at most 0.0025.
+    torch.testing.assert_close(mix.mean(dim=0), expected, rtol=0, atol=0.01)
+    assert torch.equal(weighting.concrete(alpha[:1], keep[:1], START)[0], expected), "at rest: the probabilities"
+
+
+def test_at_any_temperature_the_largest_concrete_weight_is_as_often_that_of_each_operation():
+    alpha, keep = DISTRIBUTION.expand(40_000, 4), ALL_BUT_LAST.expand(40_000, 4)
+    for temperature in (0.03, 1.0, 5.0):
+        largest = weighting.concrete(alpha, keep, drawing(1), temperature=temperature).argmax(dim=1)
+        often = torch.nn.functional.one_hot(largest, 4).double().mean(dim=0)
+        torch.testing.assert_close(often, weighting.softmax(alpha[:1], keep[:1], START)[0], rtol=0, atol=0.01)
+
+
+def test_concrete_weights_of_two_operations_have_the_density_of_their_distribution():
+    """A logistic variable squeezed: P(weight <= x) = sigmoid(T logit(x) - (difference of the logits))."""
+    alpha = torch.tensor([0.7, 0.0], dtype=torch.float64).expand(40_000, 2)
+    mix = weighting.concrete(alpha, torch.ones(40_000, 2, dtype=torch.bool), drawing(2), temperature=0.4)
+    for x in (0.05, 0.3, 0.5, 0.8, 0.99):
+        likely = torch.sigmoid(0.4 * torch.logit(torch.tensor(x)) - 0.7).item()
+        assert (mix[:, 0] <= x).double().mean().item() == pytest.approx(likely, abs=0.01)
+
+
+def test_the_gradient_of_cold_concrete_draws_is_in_the_mean_that_of_the_expectation():
+    """Of a linear cost, whose expectation over one-hot draws is a softmax times costs."""
+    alpha = DISTRIBUTION.expand(400_000, 4).clone().requires_grad_()
+    keep, costs = ALL_BUT_LAST.expand(400_000, 4), torch.tensor([2.0, -1.0, 0.5, 9.0], dtype=torch.float64)
+    mix = weighting.concrete(alpha, keep, drawing(4), temperature=0.1)
+    (found,) = torch.autograd.grad((mix * costs).sum(), alpha)
+    likely = weighting.softmax(DISTRIBUTION[None], keep[:1], START)[0]
+    expected = likely * (costs - (likely * costs).sum())
+    torch.testing.assert_close(found.mean(dim=0), expected, rtol=0, atol=0.03)
+
+
+def test_the_temperature_of_snas_ends_at_three_hundredths_and_pruned_edges_draw_nothing():
+    assert [weighting.SHARPENING(drawing(0, epoch)) for epoch in (0, 9)] == pytest.approx([1.0, 0.03])
+    keep = torch.tensor([[True, False], [False, False]])
+    assert weighting.concrete(torch.zeros(2, 2), keep, drawing(0)).tolist() == [[1.0, 0.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("weigh", [weighting.gumbel, partial(weighting.concrete, temperature=0.5)])
+def test_what_is_drawn_takes_part_as_likely_as_it_is_at_rest(weigh: Weighting):
+    alpha, keep = (torch.zeros(6, 5, dtype=torch.float64), torch.ones(6, 5, dtype=torch.bool))
+    alpha[:, 1] = 1.0
+    found = relax(weigh, alpha, keep, drawing(0), nas_bench_201)
+    assert torch.equal(found.open, weighting.softmax(alpha, keep, START))
+    assert not torch.equal(found.mix, found.open)

@@ -139,7 +139,7 @@ def test_cutout_blanks_a_quarter_of_the_square_in_a_corner_and_all_of_it_inside(
 
 @pytest.mark.parametrize("values", [{"pad": -1}, {"cutout": -2}])
 def test_a_negative_setting_is_refused(values):
-    with pytest.raises(ValueError, match="at least 0"):
+    with pytest.raises(ValueError, match="must be a whole number from 0 to"):
         Augmentation(**values)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import pickle
@@ -214,3 +215,32 @@ class TestDownload:
     def test_nothing_is_fetched_unasked(self, site, tmp_path):
         with pytest.raises(FileNotFoundError):
             load_release(self.release(site, "0" * 32), tmp_path / "new")
+
+
+@pytest.mark.parametrize("label", ["3", None, 1.5, 10, -1, 2**70, True])
+def test_a_label_that_is_no_class_is_refused(label, tmp_path):
+    release = TINY["cifar10"]
+    layout = release.layouts[1]
+    images, labels = content(release, "test")
+    changed = pickle.dumps({"data": images, "labels": [label, *labels.tolist()[1:]]}, protocol=2)
+    write_folder(tmp_path / layout.folder, {**official(release, layout), layout.test: changed})
+    with pytest.raises(ValueError, match=r"test_batch (has labels that are no numbers from 0 to 9|is refused)"):
+        load_release(release, tmp_path)
+
+
+@pytest.mark.parametrize("names", [None, 5, [b"\xff"] * 10, [1] * 10])
+def test_names_of_classes_that_are_no_text_are_refused(names, tmp_path):
+    release = TINY["cifar10"]
+    layout = release.layouts[1]
+    listed = pickle.dumps({"label_names": names}, protocol=2)
+    write_folder(tmp_path / layout.folder, {**official(release, layout), layout.names: listed})
+    with pytest.raises(ValueError, match=r"batches\.meta holds no list of 'label_names'"):
+        load_release(release, tmp_path)
+
+
+def test_an_archive_that_unpacks_without_end_is_refused(tmp_path):
+    layout = TINY["cifar10"].layouts[1]
+    path = tmp_path / layout.archive
+    path.write_bytes(gzip.compress(bytes(300 * 1024**2), compresslevel=1))
+    with pytest.raises(ValueError, match=r"holds more than the data set has.*damaged or incomplete"):
+        load_release(TINY["cifar10"], path)

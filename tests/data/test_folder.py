@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from diffnas.data.decode import fitted, plain
 from diffnas.data.folder import folder
 from diffnas.data.pictures import Files, Pictures
+from diffnas.engine.run import RunFolder
 
 
 def draw(path: Path, size: tuple[int, int] = (12, 12), mode: str = "RGB", value: int = 0) -> Path:
@@ -68,7 +70,7 @@ def test_a_class_may_be_called_train(tmp_path):
     assert folder(tmp_path).classes == ("boat", "train")
 
 
-def test_files_in_folders_of_a_class_count_and_hidden_ones_do_not(tmp_path):
+def test_files_in_folders_of_a_class_count_and_what_else_there_is_is_listed(tmp_path):
     classes_of(tmp_path, count=4)
     draw(tmp_path / "a" / "more" / "x.png")
     for hidden in (".DS_Store", ".cache/y.png", "__MACOSX/z.png"):
@@ -79,7 +81,14 @@ def test_files_in_folders_of_a_class_count_and_hidden_ones_do_not(tmp_path):
     (tmp_path / "notes.txt").write_text("about the pictures")
     data = folder(tmp_path)
     assert len(data.train) + len(data.test) == 9
-    assert data.skipped == ()
+    hidden = "hidden, or the system's own"
+    assert data.skipped == (
+        "notes.txt: beside the class folders, so in no class",
+        f".git: {hidden}",
+        f"a/.DS_Store: {hidden}",
+        f"a/.cache/y.png: {hidden}",
+        f"a/__MACOSX/z.png: {hidden}",
+    )
 
 
 @pytest.mark.parametrize("limit", [2**31, 0], ids=["memory", "streamed"])
@@ -212,6 +221,134 @@ def test_sixteen_bit_files_are_scaled_not_clipped(extension, tmp_path):
     assert data.train.images.unique().tolist() == [60]
 
 
+def deep(root: Path, values: np.ndarray, extension: str = "png", count: int = 4) -> Path:
+    """A folder of two classes whose pictures all hold ``values``."""
+    for name in "ab":
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(values).save(root / name / f"{number}.{extension}")
+    return root
+
+
+RAMP = np.arange(64).reshape(8, 8)
+
+
+@pytest.mark.parametrize(
+    ("values", "extension"),
+    [
+        (np.uint16(RAMP * 65), "png"),
+        (np.uint16(RAMP * 65), "tiff"),
+        (np.uint16(30_000 + RAMP * 65), "png"),
+        (np.int32(RAMP * 1_000_000 - 5_000_000), "tiff"),
+        (np.float32(RAMP / 7 - 3), "tiff"),
+    ],
+    ids=["12 bits", "12 bits, TIFF", "a part of the range", "32 bits, signed", "floating point"],
+)
+@pytest.mark.parametrize("limit", [2**31, 0], ids=["memory", "streamed"])
+def test_deep_grey_fills_the_bytes_whatever_part_of_its_range_it_fills(values, extension, limit, tmp_path):
+    data = folder(deep(tmp_path / "set", values, extension), memory_limit=limit)
+    expected = np.rint(RAMP * 255 / 63).astype(np.uint8)
+    for split in (data.train, data.test):
+        assert (split.take(torch.tensor([0]))[0][0, 0].numpy() == expected).all()
+    assert data.levels == (values.min(), values.max())
+    assert "is black and" in data.remarks[0]
+
+
+def test_the_levels_are_those_of_the_training_pictures(tmp_path):
+    deep(tmp_path / "train", np.uint16(1000 + RAMP))
+    deep(tmp_path / "test", np.uint16(990 + 2 * RAMP))
+    data = folder(tmp_path)
+    assert data.levels == (1000, 1063)
+    assert data.test.images[0, 0, 0, 0] == 0
+    assert data.test.images[0, 0, -1, -1] == 255
+
+
+def test_pictures_of_8_bits_have_no_levels(tmp_path):
+    data = folder(classes_of(tmp_path))
+    assert (data.levels, data.remarks) == (None, ())
+
+
+def test_floating_point_pictures_without_levels_are_refused(tmp_path):
+    classes_of(tmp_path / "train", mode="L")
+    deep(tmp_path / "test", np.float32(RAMP), "tiff")
+    with pytest.raises(ValueError, match=r"test/a/0.tiff .* has floating-point pixels, .* training pictures give none"):
+        folder(tmp_path)
+
+
+def test_every_file_of_a_class_is_read_or_listed_with_its_reason(tmp_path):
+    classes_of(tmp_path, count=4)
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    (tmp_path / "a" / "link.png").symlink_to("0.png")
+    (tmp_path / "a" / "broken.png").symlink_to("nowhere.png")
+    (tmp_path / "a" / "self").symlink_to(".")
+    (tmp_path / "a" / "document.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    (tmp_path / "a" / "two\nlines\x1b[31m.png").write_bytes(b"")
+    with open(os.fsencode(tmp_path / "a") + b"/\xff.png", "wb"):
+        pass
+    data = folder(tmp_path)
+    assert len(data.train) + len(data.test) == 9
+    assert [line.partition(": ") for line in data.skipped] == [
+        ("a/broken.png (11 bytes)", ": ", "there is no such file, or a link leads nowhere"),
+        (
+            "a/document.eps (24 bytes)",
+            ": ",
+            "an EPS document, which only another program could draw; save it as PNG",
+        ),
+        ("a/pipe.png (0 bytes)", ": ", "a pipe, which is never opened"),
+        ("a/two\\nlines\\x1b[31m.png (0 bytes)", ": ", "empty, or not a picture"),
+        ("a/\\xff.png (0 bytes)", ": ", "empty, or not a picture"),
+        ("a/self", ": ", "a link to a folder that is read already"),
+    ]
+
+
+def test_a_class_without_a_file_says_what_was_left_out(tmp_path):
+    classes_of(tmp_path)
+    (tmp_path / "c").symlink_to(".")
+    with pytest.raises(ValueError, match=r"c is empty \(c: a link to a folder that is read already\); add pictures"):
+        folder(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to the superuser")
+def test_a_file_that_may_not_be_read_is_listed(tmp_path):
+    classes_of(tmp_path)
+    (tmp_path / "a" / "0.png").chmod(0)
+    assert "a/0.png" in folder(tmp_path).skipped[0]
+    assert folder(tmp_path).skipped[0].endswith("Permission denied")
+
+
+@pytest.mark.parametrize("limit", [2**31, 0], ids=["memory", "streamed"])
+def test_names_that_are_not_utf_8_are_escaped_everywhere(limit, tmp_path):
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xfe"))
+    classes_of(root, classes=["a", os.fsdecode(b"\xff\n")])
+    data = folder(root, memory_limit=limit)
+    assert (data.name, data.classes) == ("\\xfe", ("a", "\\xff\\n"))
+    assert len(data.fingerprint) == 64
+
+
+def test_what_a_run_wrote_changes_nothing(tmp_path):
+    before = folder(classes_of(tmp_path / "set")).fingerprint
+    run = tmp_path / "set" / "runs" / "mine"
+    RunFolder.create(run, {"phase": "search"})
+    draw(run / "cell.png")
+    data = folder(tmp_path / "set")
+    assert data.fingerprint == before
+    assert data.remarks == (f"{tmp_path / 'set'}: left out: runs/ (written by diffnas)",)
+
+
+def test_what_is_for_validation_is_trained_on_beside_a_test(tmp_path):
+    for name, count in {"train": 4, "val": 3, "test": 2}.items():
+        classes_of(tmp_path / name, count=count)
+    data = folder(tmp_path)
+    assert (len(data.train), len(data.test)) == (14, 4)
+    assert data.train.labels.tolist() == [0] * 7 + [1] * 7
+
+
+def test_a_class_with_one_picture_is_told_to_be_untested(tmp_path):
+    classes_of(tmp_path, count=3)
+    draw(tmp_path / "c" / "0.png")
+    assert folder(tmp_path).remarks == (f"{tmp_path.name}: the test has no picture of class c.",)
+
+
 def test_the_orientation_note_of_a_camera_is_followed(tmp_path):
     image = Image.new("L", (8, 12), 0)
     image.paste(255, (0, 0, 8, 6))
@@ -228,7 +365,7 @@ def test_the_orientation_note_of_a_camera_is_followed(tmp_path):
 def test_a_wide_picture_is_cropped_at_the_center():
     image = Image.new("L", (32, 8), 0)
     image.paste(200, (12, 0, 20, 8))
-    assert fitted(image, 1, (8, 8)).unique().tolist() == [200]
+    assert np.unique(fitted(image, 1, (8, 8))).tolist() == [200]
     assert fitted(image, 3, (8, 8)).shape == (3, 8, 8)
 
 
@@ -260,6 +397,15 @@ def loose_files(root: Path) -> None:
     draw(root / "x.png")
 
 
+def one_picture_each(root: Path) -> None:
+    classes_of(root, count=1)
+
+
+def an_archive(root: Path) -> None:
+    root.rmdir()
+    root.write_bytes(b"PK")
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [
@@ -269,6 +415,9 @@ def loose_files(root: Path) -> None:
         (other_classes, ValueError, "test lacks d. train lacks c"),
         (one_class, ValueError, "has one class folder, a; at least 2"),
         (loose_files, ValueError, "has no class folder; at least 2 .* Expected"),
+        (one_picture_each, ValueError, "one picture of each class can be read, so none is left for the test"),
+        (an_archive, ValueError, "set is a file. Unpack it if it is an archive"),
+        (unreadable_class, ValueError, r"cat/x.png \(0 bytes\): empty, or not a picture"),
     ],
 )
 def test_a_folder_that_cannot_be_used_says_why(make, kind, message, tmp_path):
@@ -282,9 +431,9 @@ def test_a_folder_that_cannot_be_used_says_why(make, kind, message, tmp_path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ({"size": 7}, "size must be 8 or more, not 7"),
-        ({"channels": 2}, "channels must be 1 .* not 2"),
-        ({"test_fraction": 1.0}, "test fraction must be above 0 and below 1, not 1.0"),
+        ({"size": 7}, "size must be a whole number from 8 to 4,096, got 7"),
+        ({"channels": 2}, "channels must be 1 or 3, got 2"),
+        ({"test_fraction": 1.0}, "test_fraction must be a number above 0 and below 1, got 1.0"),
     ],
 )
 def test_a_bad_argument_is_refused(argument, message, tmp_path):

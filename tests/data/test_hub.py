@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from io import BytesIO
 from types import ModuleType
 
 import numpy as np
@@ -12,6 +13,9 @@ from diffnas.data.hub import hub
 
 class Image:
     """Stands for ``datasets.Image``."""
+
+    def __init__(self, decode=True):
+        self.decode = decode
 
 
 class ClassLabel:
@@ -46,6 +50,21 @@ class Rows:
 
     def select_columns(self, names):
         return Rows(self.features, {name: self.columns[name] for name in names})
+
+    def cast_column(self, name, kind):
+        assert not kind.decode
+        return Rows(self.features, {name: [encoded(value) for value in self.columns[name]]})
+
+
+def encoded(value):
+    """A picture as ``datasets`` gives it undecoded: its file's bytes, or else where that lies."""
+    if isinstance(value, Exception):
+        return value
+    if isinstance(value, PilImage.Image):
+        file = BytesIO()
+        value.save(file, "PNG")
+        value = file.getvalue()
+    return {"bytes": value, "path": None} if isinstance(value, bytes) else {"bytes": None, "path": str(value)}
 
 
 FEATURES = {"img": Image(), "coarse": ClassLabel(["x", "y"]), "fine": ClassLabel(["a", "b", "c"])}
@@ -103,6 +122,11 @@ def test_the_test_split_is_the_first_that_has_labels(library, splits, train, tes
     assert (len(data.train), len(data.test)) == (train, test)
 
 
+def test_splits_that_are_left_out_are_told(library):
+    library["birds", None] = {"train": rows(12), "test": rows(6), "validation": rows(3)}
+    assert hub("birds").remarks == ("hub:birds: the test is test; left out: validation.",)
+
+
 def test_a_row_that_cannot_be_read_is_listed(library):
     train = rows(9)
     train.columns["img"][4] = OSError("broken")
@@ -110,6 +134,25 @@ def test_a_row_that_cannot_be_read_is_listed(library):
     data = hub("birds", size=8, memory_limit=0)
     assert data.skipped == ("train row 4: OSError: broken",)
     assert (len(data.train), data.size) == (8, (8, 8))
+
+
+def test_a_document_in_a_row_is_listed_and_not_opened(library, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    train = rows(9)
+    train.columns["img"][4] = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
+    library["birds", None] = {"train": train, "test": rows(3)}
+    (line,) = hub("birds").skipped
+    assert line.startswith("train row 4: an EPS document")
+
+
+def test_a_row_may_name_a_file_instead_of_holding_its_bytes(library, tmp_path):
+    picture(4).save(tmp_path / "4.png")
+    train = rows(9)
+    train.columns["img"][4] = tmp_path / "4.png"
+    library["birds", None] = {"train": train, "test": rows(3)}
+    assert hub("birds").train.images[:, 0, 0, 0].tolist() == list(range(9))
 
 
 @pytest.mark.parametrize(

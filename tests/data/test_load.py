@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -56,6 +57,7 @@ def test_a_path_or_its_text_is_read_as_a_folder(tmp_path, monkeypatch):
     [
         ("cifar11", {}, ValueError, "unknown data set 'cifar11'. Did you mean 'cifar10'[?] Known: digits, cifar10,"),
         ("zebra", {}, ValueError, "unknown data set 'zebra'. Known: "),
+        (torch.zeros(2), {}, ValueError, "not by a Tensor. diffnas.from_tensors makes one of tensors"),
         ("digits", {"size": 16}, ValueError, "leave size and channels out"),
         ("cifar10", {"channels": 1}, ValueError, "leave size and channels out"),
         ("some/where", {}, FileNotFoundError, "no folder at some/where"),
@@ -125,3 +127,28 @@ def test_a_subsample_that_cannot_be_taken_says_what_can():
         subsample(pair, 7, None)
     with pytest.raises(ValueError, match="1 pictures cannot cover 2 classes"):
         subsample(pair, 1, None)
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_a_folder_called_like_a_data_set_is_told_apart(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    told = f"{name} is the data set of this name; the folder {name} that is here is called ./{name}."
+    if name == "digits":
+        assert load(name).remarks == (told,)
+    else:
+        with pytest.raises(FileNotFoundError, match=re.escape(told)):
+            load(name)
+
+
+def test_an_empty_name_is_not_the_folder_one_is_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"the name of the data is empty\. Known: digits"):
+        load("")
+
+
+def test_an_archive_beside_is_to_be_unpacked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"pets\.zip is a file\. Unpack it"):
+        load("pets.zip")

@@ -148,7 +148,7 @@ def labeled(*labels: int) -> Pictures:
         ({"train": pictures(4, 2), "test": pictures(4, 2)}, "2 channels; 1"),
         ({"train": pictures(4, 3, (8, 7)), "test": pictures(4, 3, (8, 7))}, "8x7; at least 8x8"),
         ({"mean": (0.5,)}, "mean has 1 values for 3 channels"),
-        ({"std": (0.2, 0.0, 0.2)}, "std must be above 0"),
+        ({"std": (0.2, 0.0, 0.2)}, "std must be a number above 0"),
     ],
 )
 def test_a_data_set_that_cannot_be_learned_from_is_refused(changes, message):

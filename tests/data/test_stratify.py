@@ -29,9 +29,9 @@ def test_the_seed_decides_the_split():
     assert first != other
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5])
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, float("nan"), "half", True])
 def test_a_fraction_that_leaves_one_side_empty_is_refused(fraction):
-    with pytest.raises(ValueError, match="above 0 and below 1"):
+    with pytest.raises(ValueError, match="the test fraction must be a number above 0 and below 1"):
         stratified_split(torch.arange(4), fraction, 0)
 
 

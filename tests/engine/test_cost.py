@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import diffnas
 from diffnas.cli import main
 from diffnas.engine import memory
 from diffnas.engine.common import parameter_count
-from diffnas.engine.cost import estimate, footprint, require_memory
+from diffnas.engine.cost import _Request, estimate, footprint, require_memory
 from diffnas.engine.search_state import begin
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import METHODS
@@ -83,6 +84,52 @@ def test_recomputing_takes_fewer_tensors(data):
         for recompute in (False, True)
     )
     assert again.at(500) / again.overhead < 0.5 * plain.at(500) / plain.overhead
+
+
+def test_the_memory_of_a_deep_supernet_is_carried_on_from_shallow_ones(data):
+    settings = replace(SETTINGS, depth=14)
+    request = _Request(
+        data=data,
+        space=nas_bench_201,
+        method=METHODS["darts"],
+        settings=settings,
+        device="cpu",
+        precision="32-true",
+        keep=None,
+    )
+    (carried_on,) = request._curve(4)
+    assert carried_on == pytest.approx(max(request._watched(4)), rel=0.02)
+
+
+HOPELESS = {
+    "a wide search": ["search", "--channels", "10000"],
+    "a deep and wide search": ["search", "--depth", "200", "--channels", "1000"],
+    "a wide search that recomputes": ["search", "--channels", "10000", "--recompute"],
+    "a wide search of NAS-Bench-201": ["search", "--space", "nas-bench-201", "--channels", "10000"],
+    "the cost of a wide search": ["search", "--channels", "10000", "--dry-run"],
+    "the search of a whole run": ["run", "--set", "search.channels=10000"],
+    "the evaluation of a whole run": ["run", "--set", "evaluate.channels=10000"],
+    "a wide network": ["evaluate", "DARTS_V2", "digits", "--channels", "10000"],
+    "a deep and wide network": ["evaluate", "DARTS_V2", "digits", "--depth", "200", "--channels", "2000"],
+}
+
+
+@pytest.mark.parametrize("arguments", HOPELESS.values(), ids=HOPELESS)
+def test_what_can_never_fit_is_refused_at_once(arguments, tmp_path: Path, monkeypatch, cramped, capsys):
+    monkeypatch.chdir(tmp_path)
+    cramped(2**34)
+    begun = time.perf_counter()
+    assert main(arguments) == 2
+    assert time.perf_counter() - begun < 20
+    assert re.search(r"takes .* GiB of memory at the very least.* Ask for less: --channels", capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_counts_no_more_pictures_than_there_are(data, cramped):
+    step = footprint(data, space=nas_bench_201, method=METHODS["darts"], settings=SETTINGS, device="cpu")
+    cramped(2 * step.at(len(data.train)))
+    settings = replace(SETTINGS, batch=1_000_000)
+    require_memory(data, space=nas_bench_201, method=METHODS["darts"], settings=settings, device="cpu")
 
 
 def test_a_search_that_cannot_fit_is_refused_with_what_would(data, cramped):

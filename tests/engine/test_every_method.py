@@ -198,4 +198,4 @@ def test_a_schedule_runs_from_its_start_to_its_end(found: Any) -> None:
 
 
 def test_the_methods_with_schedules_are_found() -> None:
-    assert {"gdas", "sparse-progressive", "path-regularized"} <= {name.rsplit(" ", 1)[0] for name in SCHEDULES}
+    assert {"gdas", "snas", "sparse-progressive", "path-regularized"} <= {name.rsplit(" ", 1)[0] for name in SCHEDULES}

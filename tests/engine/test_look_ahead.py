@@ -41,16 +41,11 @@ def test_what_adds_nothing_to_the_first_order_is_the_first_order_bit_for_bit(
 
 
 def test_the_unrolled_gradient_of_a_supernet_is_the_derivative_through_one_step_of_its_weights(data: DataSet):
-    settings = SearchSettings(batch=12, channels=2, depth=3, epochs=1, lr=0.2)
-    tried = trial(data, space=nas_bench_201, method=darts, settings=settings, device="cpu")
-    search, state = tried.step.func.__self__, tried.state
+    settings = SearchSettings(batch=12, channels=2, depth=3, epochs=1, lr=0.2, forward_by="plain")
+    options = {"space": nas_bench_201, "method": darts, "settings": settings, "device": "cpu"}
+    tried = trial(data, precision="64-true", **options)
+    search, state, net = tried.step.func.__self__, tried.state, tried.state.supernet
     tried.step()  # gathers momentum
-    net = state.supernet.double()
-    net.forward_by = "plain"  # the others cannot be differentiated twice
-    for remembered in state.weight_optimizer.state.values():
-        remembered["momentum_buffer"] = remembered["momentum_buffer"].double()
-    state.alpha = state.alpha.detach().double().requires_grad_()
-    search.course.net, search.train, search.held_out = net, doubled(search.train), doubled(search.held_out)
     names, weights = zip(*net.named_parameters(), strict=True)
 
     def loss(at: tuple[Tensor, ...], batch) -> Tensor:
@@ -64,12 +59,12 @@ def test_the_unrolled_gradient_of_a_supernet_is_the_derivative_through_one_step_
         for weight, momentum, slope in zip(weights, momenta, slopes, strict=True)
     )
     (expected,) = torch.autograd.grad(loss(ahead, search.held_out), state.alpha)
-    # A small radius, within which hardly a ReLU turns over.
-    (found,) = level.unrolled_gradient(search, radius=1e-6)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
-    (short,) = search.alpha_gradient(search.held_out)
-    assert (short - expected).abs().max() > 100 * (found - expected).abs().max()
 
+    def away(found: list[Tensor]) -> float:
+        """How far a gradient is from the exact one, in lengths of that one."""
+        return float((found[0] - expected).norm() / expected.norm())
 
-def doubled(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return batch[0].double(), batch[1]
+    # A small radius, within which no ReLU turns over; within the published one, many do.
+    assert away(level.unrolled_gradient(search, radius=1e-6)) < 1e-8
+    assert away(level.unrolled_gradient(search)) > 0.1
+    assert away(search.alpha_gradient(search.held_out)) > 0.1

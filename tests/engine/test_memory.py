@@ -4,9 +4,18 @@ import pytest
 import torch
 from torch import nn
 
+from diffnas.engine.common import parameter_count
+from diffnas.engine.cost import footprint
 from diffnas.engine.listen import OutOfMemory, Silent
-from diffnas.engine.memory import Footprint, Watch, available, ran_out
+from diffnas.engine.memory import Footprint, Watch, available, least, ran_out
 from diffnas.engine.search_step import SearchStep
+from diffnas.engine.settings import SearchSettings
+from diffnas.genotype import read
+from diffnas.method import METHODS
+from diffnas.nets.least import of_genotype, of_space
+from diffnas.nets.network import Network
+from diffnas.nets.supernet import Supernet
+from diffnas.space import SPACES
 
 CPU = torch.device("cpu")
 GIGABYTE = 2**30
@@ -172,3 +181,32 @@ def test_what_is_said_to_be_left_of_a_run_is_true(quick, tmp_path: Path):
         quick("sparse", listener=Full())
     with pytest.raises(OutOfMemory, match="No checkpoint was written yet"):
         quick("sparse", out=tmp_path / "run", listener=Full())
+
+
+@pytest.mark.parametrize(
+    ("space", "name", "recompute"), [("s2", "darts", False), ("s2", "pc-darts", True), ("nas-bench-201", "gdas", False)]
+)
+def test_the_least_that_training_takes_is_less_than_a_step_holds(data, space: str, name: str, recompute: bool):
+    method, settings = METHODS[name], SearchSettings(channels=8, depth=4, recompute=recompute)
+    changes = method.supernet
+    step = footprint(data, space=SPACES[space], method=method, settings=settings, device="cpu")
+    outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar", share=changes.share)
+    for batch in (1, 1000):
+        needed = least(outline, data.size, batch, inside=not (recompute or changes.drawn))
+        assert 0 < needed < step.at(batch) / step.overhead
+
+
+@pytest.mark.parametrize("space", ["darts", "nas-bench-201", "s2"])
+def test_weights_are_counted_without_the_net(space):
+    outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar")
+    with torch.device("meta"):
+        net = Supernet(SPACES[space], classes=2, channels=8, depth=4)
+    assert outline.weights() == parameter_count(net.cells)
+
+
+@pytest.mark.parametrize("name", ["DARTS_V2", "FairDARTS_a"])
+def test_a_network_s_weights_are_counted_without_it_but_for_those_of_its_batch_norms(name):
+    with torch.device("meta"):
+        net = Network(read(name), classes=2, channels=8, depth=4)
+    outline = of_genotype(read(name), channels=8, depth=4, stem="cifar")
+    assert outline.weights() == sum(weight.numel() for weight in net.cells.parameters() if weight.ndim > 1)

@@ -117,9 +117,14 @@ def test_other_methods_may_have_these_stages(quick, name: str):
 def test_stages_that_cannot_be_are_refused(data):
     with pytest.raises(ValueError, match="3 stages need 3 epochs or more, not 2"):
         check(nas_bench_201, p_darts, tiny(p_darts, epochs=2), data)
+    with pytest.raises(ValueError, match=r"stage 2 of 3 cannot be: depth must be .* got 440\.$"):
+        check(nas_bench_201, p_darts, tiny(p_darts, depth=200), data)
+    for deeper in (float("inf"), float("nan"), -1.0):
+        with pytest.raises(ValueError, match="deeper must be a number above 0"):
+            stages.progressive(darts_space, 9, deeper=(1.0, 2.0, deeper))
     with pytest.raises(ValueError, match=r"other places\. Take --set alpha_per=kind"):
         check(apart(SMALL, 3), p_darts, tiny(p_darts), data)
-    with pytest.raises(ValueError, match="takes two numbers, such as progressive:5:3"):
+    with pytest.raises(ValueError, match="takes 2 after its name, first:second, or none, not 1"):
         component("stages", "progressive:5")
     with pytest.raises(ValueError, match="3 stages narrow the choice 2 times, not 1"):
         stages.progressive(darts_space, 9, ops=(5,))

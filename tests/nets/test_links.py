@@ -85,3 +85,8 @@ def test_a_map_smaller_than_the_kernel_is_an_error():
     chain = links(nn.Sequential(nn.ReLU(), nn.Conv2d(4, 4, 5), nn.BatchNorm2d(4, affine=False)))
     with pytest.raises(ValueError, match="spans more than 4 pixels; pad more"):
         outline(chain, (4, 8, 4))
+
+
+def test_a_batch_norm_of_other_channels_than_its_convolution_is_left_to_pytorch() -> None:
+    odd = nn.Sequential(nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(2, affine=False))
+    assert links(odd) is None

@@ -233,3 +233,9 @@ def test_heights_keep_the_order_and_the_space_and_line_up_what_is_linked():
     y = heights([["a"], ["p", "q"]], [("a", "q")], size, 5.0)
     assert y["q"] - y["p"] >= 20.0
     assert y["a"] == pytest.approx(y["q"], abs=0.5)
+
+
+def test_a_cell_that_nobody_could_read_is_not_drawn():
+    chain = tuple(Connection("sep_conv_3x3", target - 1, target) for target in range(1, 400))
+    with pytest.raises(ValueError, match=r"400 nodes and 399 connections.* too large to be drawn"):
+        plan(Cell(inputs=1, nodes=400, connections=chain, output=(399,)))

@@ -6,9 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from threading import Thread
 
@@ -113,10 +114,10 @@ def test_a_port_that_is_taken_is_an_error_with_the_next_step(write_search, capsy
     assert f"port {port} is taken; choose another with --port" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("port", ["70000", "-1"])
+@pytest.mark.parametrize("port", ["70000", "-1", "1" + 40 * "0"])
 def test_a_port_that_cannot_be_is_refused(port, write_search, capsys):
     assert main(["watch", str(write_search(EPOCHS)), "--port", port]) == 2
-    assert "cannot be used" in capsys.readouterr().err
+    assert f"port must be a whole number from 0 to 65,535, got {port}" in capsys.readouterr().err
 
 
 def test_what_is_no_run_is_refused_before_anything_is_served(tmp_path, capsys):
@@ -137,3 +138,60 @@ def test_the_command_serves_until_it_is_interrupted(write_search):
             assert process.wait(timeout=60) == 0
         finally:
             process.kill()
+
+
+def asked(address, request):
+    """The whole answer to a request as it stands."""
+    port = int(address.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(request.encode())
+        return b"".join(iter(lambda: client.recv(65536), b"")).decode()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("GET / HTTP/1.1", 200),
+        ("GET /version HTTP/1.1", 200),
+        ("GET /nothing HTTP/1.1", 404),
+        ("POST / HTTP/1.1", 405),
+        ("HEAD / HTTP/1.1", 405),
+        ("nonsense", 400),
+        ("GET / HTTP/7.7", 505),
+        (f"GET /{'x' * 70000} HTTP/1.1", 414),
+    ],
+)
+def test_every_answer_has_the_headers_that_keep_a_page_to_itself(request_line, status, write_search):
+    with watched(write_search(EPOCHS)) as address:
+        answer = asked(address, f"{request_line}\r\nHost: 127.0.0.1\r\n\r\n")
+    head = answer.partition("\r\n\r\n")[0]
+    assert f" {status} " in head.splitlines()[0]
+    for header in ("Content-Security-Policy: default-src 'none'", "X-Content-Type-Options: nosniff", "no-store"):
+        assert header in head
+    assert ("Allow: GET" in head) == (status == 405)
+    assert "<html" not in answer or status == 200
+
+
+def test_a_request_without_the_name_of_a_host_is_refused(write_search):
+    with watched(write_search(EPOCHS)) as address:
+        assert " 403 " in asked(address, "GET / HTTP/1.0\r\n\r\n")
+
+
+def test_slow_clients_are_cut_off_and_too_many_are_told_so(write_search, monkeypatch, capfd):
+    monkeypatch.setattr("diffnas.report.watch.PATIENCE", 1.0)
+    monkeypatch.setattr("diffnas.report.watch.CONNECTIONS", 4)
+    with watched(write_search(EPOCHS)) as address, ExitStack() as stack:
+        port = int(address.rsplit(":", 1)[1])
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(4)]
+        for client in slow:
+            client.sendall(b"GET / HT")
+        assert get(f"{address}/")[0] == 503
+        started = time.monotonic()
+        while get(f"{address}/")[0] == 503 and time.monotonic() - started < 10:
+            for client in slow:
+                with suppress(OSError):
+                    client.sendall(b"x")  # never long enough without a byte
+            time.sleep(0.1)
+        assert get(f"{address}/")[0] == 200
+        assert time.monotonic() - started < 8
+    assert capfd.readouterr().err == ""

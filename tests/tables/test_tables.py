@@ -1,8 +1,10 @@
+import bz2
 import json
 import os
 import pickle
 import subprocess
 import sys
+import time
 from bz2 import BZ2File
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 import diffnas.tables
 from diffnas.cli import main
-from diffnas.genotype import parse
+from diffnas.genotype import canonical, parse
 from diffnas.tables import Table
 
 CONV, SKIP, NONE, POOL = (f"|{op}~0|" for op in ("nor_conv_3x3", "skip_connect", "none", "avg_pool_3x3"))
@@ -203,3 +205,69 @@ def test_a_lookup_needs_no_torch(path):
     words = ["lookup", SKIP, "--table", str(path)]
     ended = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_cell_of_a_thousand_plus_signs_is_refused_at_once(tmp_path):
+    path = tmp_path / "plus.csv"
+    path.write_text(f"cell,test\n|none~0|{'+' * 3000},90\n")
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match="not a cell with every edge written out"):
+        diffnas.tables.load(path)
+    assert time.perf_counter() - started < 1
+
+
+def test_a_cell_whose_canonical_string_would_fill_the_memory_is_refused():
+    nodes = 40
+    cell = "+".join("|" + "|".join(f"skip_connect~{s}" for s in range(t)) + "|" for t in range(1, nodes))
+    with pytest.raises(ValueError, match="only those of up to 12"):
+        canonical(parse(cell))
+    with pytest.raises(ValueError, match="not a cell with every edge"):
+        Table(cells=(cell,), columns={"test": np.array([1.0])})
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"values": np.zeros((1, 2))}, "do not fit its cells and columns"),
+        ({"values": np.full((2, 3), 101.0)}, "does not hold accuracies"),
+        ({"values": np.array([["x"] * 3] * 2)}, "its values are <U1"),
+        ({"groups": np.zeros((3, 3), np.int32)}, "do not fit"),
+    ],
+)
+def test_a_saved_table_whose_parts_do_not_fit_is_refused(changed, message, path, tmp_path):
+    saved = tmp_path / "table.npz"
+    diffnas.tables.save(diffnas.tables.load(path), saved)
+    with np.load(saved) as file:
+        arrays = {name: file[name] for name in file}
+    np.savez(saved, **{**arrays, **changed})
+    with pytest.raises(ValueError, match=message):
+        diffnas.tables.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (bytes(256 * 1024**2), "holds more than .* bytes"),
+        (b"}" * 3_000_000 + b".", "more than 2,.* instructions"),
+        (b"\x80\x02}(K\x00K\x00\x86" + b"q\x01h\x01\x86" * 40 + b"K\x01u.", "a key that is neither"),
+        (b"}r\xff\xff\xff\x7f.", "lists no cells"),
+    ],
+    ids=["zeros", "instructions", "hash", "far"],
+)
+def test_a_small_file_of_nats_bench_cannot_take_time_or_memory(content, message, tmp_path):
+    pytest.importorskip("nats_bench")
+    path = tmp_path / "NATS-tss.pickle.pbz2"
+    path.write_bytes(bz2.compress(content, compresslevel=9))
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match=message):
+        diffnas.tables.load(path)
+    assert time.perf_counter() - started < 10
+
+
+def test_a_trial_that_names_a_file_is_refused_for_nats_bench_would_run_it(official):
+    nats = pytest.importorskip("nats_bench.api_utils")
+    state = nats.pickle_load(official / "000001.pickle.pbz2")
+    state["200"]["all_results"]["cifar10", 777] = str(official / "other.pickle")
+    nats.pickle_save(state, official / "000001.pickle")
+    with pytest.raises(ValueError, match=r"what it says of \|skip_connect~0\| is damaged \(ValueError\)"):
+        diffnas.tables.load(official)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -12,6 +12,8 @@ from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors
 from diffnas.data import load as load_data
 from diffnas.engine.run import RunFolder
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.names import showable
+from diffnas.values import kinds, read
 
 S = TypeVar("S", SearchSettings, EvaluateSettings)
 Phase = Literal["search", "evaluate"]
@@ -68,7 +70,9 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
     """
     record = RunFolder.open(folder).record
     if record.get("phase") != phase:
-        found = str(record.get("phase"))
+        found = record.get("phase")
+        if found not in get_args(Phase):
+            raise ValueError(f"{folder / 'run.json'} is damaged: its phase is {str(found)[:80]!r}.")
         way = f"To go on with it: diffnas {found} --resume {folder}"
         raise ValueError(f"{folder} holds a run of the phase {found!r}, not {phase!r}. {way}")
     try:
@@ -87,7 +91,7 @@ def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, si
     if data is not None and not isinstance(data, str | Path):
         return None
     note = kept if data is None else _named_anew(kept or DataNote(what=""), _whereabouts(data))
-    place = None if data_dir is None else str(Path(data_dir).resolve())
+    place = None if data_dir is None else _storable(str(Path(data_dir).resolve()))
     given = {name: value for name, value in (("data_dir", place), ("size", size)) if value is not None}
     return note.model_copy(update=given) if note else None
 
@@ -100,7 +104,16 @@ def _named_anew(kept: DataNote, what: str) -> DataNote:
 def _whereabouts(data: str | Path) -> str:
     """A name as it is; a folder in full, so that a run can go on from anywhere."""
     named = isinstance(data, str) and (data in DESCRIPTIONS or not Path(data).is_dir())
-    return str(data) if named else str(Path(data).resolve())
+    return _storable(str(data) if named or data == "" else str(Path(data).resolve()))
+
+
+def _storable(where: str) -> str:
+    """A path that ``run.json`` can hold."""
+    try:
+        where.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the folder {showable(where)} has a name that is not UTF-8; rename it.") from None
+    return where
 
 
 def load_noted(note: DataNote | None, data: Data, size: int | None, download: bool) -> DataSet:
@@ -137,13 +150,10 @@ def settings_of(kind: type[S], *layers: Mapping[str, Any]) -> S:
     >>> settings_of(SearchSettings, {"epochs": 200}, {"lr": "1e-2"}).lr
     0.01
     """
+    known = kinds(kind)
     merged = {name: value for layer in layers for name, value in layer.items()}
-    if not set(merged) <= set(kind.__dataclass_fields__):
-        settle(kind, merged)  # raises, with the nearest name
-    try:
-        return TypeAdapter(kind).validate_python(merged)
-    except ValidationError as error:
-        raise ValueError(f"bad setting {first_complaint(error)}.") from None
+    texts = {name: text for name, text in merged.items() if isinstance(text, str) and name in known}
+    return settle(kind, merged, {name: read(known[name], text) for name, text in texts.items()})
 
 
 def first_complaint(error: ValidationError) -> str:
@@ -151,4 +161,4 @@ def first_complaint(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ").removesuffix(".")
-    return f"{place}: {message}, got {first['input']!r}" if place else message
+    return f"{place[:200]}: {message}, got {first['input']!r:.200}" if place else message

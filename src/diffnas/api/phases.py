@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, settings_of
-from diffnas.api.planning import plan_search, recipe_named, threads_for
+from diffnas.api.planning import SearchPlan, plan_search, recipe_named, threads_for
+from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import require_memory, what_fits
-from diffnas.engine.evaluate import EvaluateResult
+from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.listen import Interrupted, Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
+from diffnas.engine.request import laid_out
 from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings
-from diffnas.files import write_atomically
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
 from diffnas.space import OpFactory, SearchSpace
 
 EVALUATION = "evaluation"
-SKIPPED = "skipped.txt"
 DRAWINGS = ("cell.svg", "cell.png")
 SHARED = ("data_dir", "size", "download", "device", "precision", "threads")
 
@@ -125,12 +125,16 @@ def search(
     )
     if check_memory and not resume:
         require_memory(**asked.arguments)
+        if evaluation:
+            _require_later(asked)
     place, listener = _path(out, resume), listener or Silent()
     notes = asked.notes.model_dump()
-    with owning(place, listener.warn), _advised(partial(what_fits, **asked.arguments)):
-        found = run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes)
-        _list_skipped(asked.whole, place, listener)
-    return found
+    with (
+        owning(place, listener.warn),
+        told(asked.whole, place, listener),
+        _advised(partial(what_fits, **asked.arguments)),
+    ):
+        return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes)
 
 
 def evaluate(
@@ -178,8 +182,8 @@ def evaluate(
     if place and resume:
         kept, record = read_notes(place, "evaluate")
         layers = [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
-        told = what is not None and source != place
-        genotype = _genotype(what) if told else from_json(json.dumps(record.get("genotype")))
+        named = what is not None and source != place
+        genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
     else:
         kept, record = read_notes(source, "search") if source else (Notes(), {})
         layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
@@ -191,8 +195,8 @@ def evaluate(
     notes = kept.but(recipe=recipe, device=device, precision=precision).model_copy(update={"data": note})
     notes = notes.but(threads=threads_for(threads, notes))
     chosen = settings_of(EvaluateSettings, *layers, settings)
-    with owning(place, listener.warn):
-        result = run_evaluation(
+    with owning(place, listener.warn), told(whole, place, listener):
+        return run_evaluation(
             genotype,
             whole,
             settings=chosen,
@@ -205,8 +209,6 @@ def evaluate(
             threads=notes.threads,
             factories=factories,
         )
-        _list_skipped(whole, place, listener)
-    return result
 
 
 def run(
@@ -349,12 +351,9 @@ def _warn_of_other_pictures(searched: Any, train: int | None, whole: DataSet, li
         )
 
 
-def _list_skipped(data: DataSet, place: Path | None, listener: Listener) -> None:
-    """Say which files could not be read as pictures, the first of them aloud and all in the run folder."""
-    if not data.skipped:
-        return
-    if place is not None:
-        write_atomically(place / SKIPPED, "\n".join(data.skipped) + "\n")
-    several = f"{len(data.skipped)} files were" if len(data.skipped) > 1 else "1 file was"
-    more = f"; ... All are in {SKIPPED} in the run folder." if place is not None and len(data.skipped) > 3 else ""
-    listener.warn(f"{several} skipped: {'; '.join(data.skipped[:3])}{more}")
+def _require_later(asked: SearchPlan) -> None:
+    """Refuse a search whose evaluation, as it was asked for, can never fit."""
+    notes = asked.notes
+    settings = settings_of(EvaluateSettings, recipe_named(notes.recipe).evaluate, notes.evaluation)
+    space = laid_out(asked.arguments["space"], asked.arguments["settings"])
+    require_later(space, asked.whole, settings=settings, device=notes.device, precision=notes.precision)

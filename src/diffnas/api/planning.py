@@ -10,13 +10,17 @@ from typing import Any
 import torch
 
 from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, settings_of
+from diffnas.api.telling import tell
+from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import Cost, estimate
+from diffnas.engine.listen import Listener
 from diffnas.engine.settings import SearchSettings
 from diffnas.lookup import lookup
 from diffnas.method import Method, compose
 from diffnas.recipes import RECIPES, Recipe
 from diffnas.space import SPACES, SearchSpace
+from diffnas.values import THREADS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,7 @@ def plan_search(
     settings: Mapping[str, Any],
 ) -> SearchPlan:
     """What the arguments of ``search`` come to; ``resumed`` is the folder of a run that goes on."""
+    _check_texts(components)
     kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe), None)
     recipes = [recipe_named(kept.recipe)] if record is None else [recipe_named(recipe)] if recipe else []
     notes = kept.but(
@@ -95,11 +100,12 @@ def cost(
     device: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    listener: Listener | None = None,
     **settings: Any,
 ) -> Cost:
     """What ``search`` with the same arguments will cost: operations, multiply-adds, memory and time.
 
-    A few steps are taken to measure it; nothing is written.
+    A few steps are taken to measure it; nothing is written. ``listener`` hears how the pictures were read.
 
     Raises:
         ValueError: for anything that cannot work, but not for want of memory: see ``Cost.fits`` and ``Cost.advice``.
@@ -123,6 +129,7 @@ def cost(
         threads=threads,
         settings=settings,
     )
+    tell(asked.whole, listener)
     return estimate(**asked.arguments)
 
 
@@ -133,7 +140,9 @@ def recipe_named(name: str) -> Recipe:
 
 def threads_for(asked: int | None, notes: Notes) -> int:
     """How many threads compute: as asked, else as the run began, else the recipe's number, else torch's."""
-    return asked or notes.threads or recipe_named(notes.recipe).threads or torch.get_num_threads()
+    if asked is not None:
+        return int(THREADS.check("threads", asked))
+    return notes.threads or recipe_named(notes.recipe).threads or torch.get_num_threads()
 
 
 def _fresh(recipe: str | None) -> Notes:
@@ -170,6 +179,20 @@ def _method(given: str | Method | None, notes: Notes) -> tuple[Method, Notes]:
     if name is None:
         raise ValueError("the run was begun with a method made in Python; pass it again to resume.")
     return compose(name, notes.components), notes.but(method=name)
+
+
+def _check_texts(components: Any) -> None:
+    """Refuse what is not text, before it is noted."""
+    if components is not None and not isinstance(components, Mapping):
+        raise ValueError(
+            f'components is a mapping of roles to texts, such as {{"weighting": "entmax:2"}}, not {told(components)}.'
+        )
+    for role, text in (components or {}).items():
+        if not isinstance(text, str):
+            raise ValueError(
+                f"components takes texts, such as 'entmax:2', and its {role!r} is {told(text)}. Pass that in a "
+                f'method: method=dataclasses.replace(diffnas.METHODS["darts"], {role}=...).'
+            )
 
 
 def _cap(data: DataSet, most: int | None) -> int | None:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from diffnas.nets.trained import Trained
+from diffnas.values import whole
 
 Guesses: TypeAlias = list[tuple[str, float]]
 _AT_ONCE = 64
+_TOP = whole(1, 1_000_000)
 
 
 def predict_files(
@@ -25,9 +27,14 @@ def predict_files(
 
     Args:
         trained: the network.
-        pictures: files, and folders, which stand for the files in them, at any depth, but for hidden ones.
-        top: how many classes to name.
+        pictures: files, and folders, which stand for the files in them, at any depth, but for hidden ones and those
+            in run folders.
+        top: how many classes to name; all of them if there are fewer.
+
+    Raises:
+        ValueError: for a ``top`` that is no whole number from 1 on.
     """
+    top = _TOP.check("top", top)
     paths = picture_files(pictures)
     while batch := list(islice(paths, _AT_ONCE)):
         read = {path: read_picture(trained, path) for path in batch}
@@ -38,33 +45,30 @@ def predict_files(
 
 
 def picture_files(places: Iterable[str | Path]) -> Iterator[Path]:
-    """Files as they are, and all files of folders, sorted; a folder with no file in it stands for itself."""
+    """Files as they are, and all files of folders, sorted; a folder with no file in it stands for itself.
+
+    Of a folder, what :func:`diffnas.data.walk.files_in` leaves out is left out; a folder that may not be read stands
+    for itself.
+    """
+    from diffnas.data.walk import UNREADABLE, files_in
+
     for place in map(Path, places):
         if not place.is_dir():
             yield place
             continue
-        found = (file for file in place.rglob("*") if file.is_file())
-        shown = [file for file in found if not any(part.startswith(".") for part in file.relative_to(place).parts)]
-        yield from sorted(shown) or [place]
+        found = files_in(place)
+        unreadable = [left.path for left in found.left if left.reason.startswith(UNREADABLE)]
+        yield from [*found.files, *unreadable] or [place]
 
 
 def read_picture(trained: Trained, path: Path) -> Tensor | str:
     """A picture as the network takes it, uint8 ``(channels, H, W)``, or the reason why it cannot be read."""
-    from PIL import Image, UnidentifiedImageError
-
-    from diffnas.data.decode import fitted, plain
+    from diffnas.data.decode import read, reason
 
     try:
-        with Image.open(path) as file:
-            return fitted(plain(file), trained.channels, trained.size)
-    except FileNotFoundError:
-        return "there is no such file."
-    except IsADirectoryError:
-        return "there is no file in this folder."
-    except UnidentifiedImageError:
-        return "it is empty, or not a picture."
+        return torch.from_numpy(read(path, trained.channels, trained.size, trained.levels))
     except Exception as error:  # What a damaged file makes Pillow raise has no common type.
-        return " ".join(f"it cannot be read ({type(error).__name__}: {error}).".split())
+        return f"{reason(error)}."
 
 
 def _guess(trained: Trained, pictures: Tensor, top: int) -> Iterator[Guesses]:

@@ -16,10 +16,10 @@ from diffnas.api.phases import evaluation_folder
 from diffnas.api.predict import picture_files, read_picture
 from diffnas.deploy import Agreement, hub
 from diffnas.deploy import export as export_to
-from diffnas.engine.evaluate import RESULT
 from diffnas.engine.run import RECORD, RunFolder
 from diffnas.nets import trained as on_disk
 from diffnas.nets.trained import Trained
+from diffnas.report.reading import read_result
 from diffnas.space import OpFactory
 
 SHOWN = 100  # pictures that an exported network is checked with
@@ -138,7 +138,5 @@ def _explained(what: str | Path) -> Iterator[None]:
 
 def _accuracy(what: str | Path) -> float | None:
     """What the network's evaluation measured, if it is known."""
-    folder = evaluation_folder(Path(what))
-    if not (folder / RESULT).is_file():
-        return None
-    return float(RunFolder(folder).read_json(RESULT)["accuracy"])
+    result = read_result(RunFolder(evaluation_folder(Path(what))))
+    return None if result is None else result.accuracy

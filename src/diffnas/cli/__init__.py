@@ -9,10 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 import typer
 
 from diffnas.cli.commands import app
+from diffnas.cli.usage import explain_usage
+from diffnas.names import showable
 
 # typer names it only through its subclasses. It is what wrong options and arguments raise.
 _UsageError = typer.BadParameter.__mro__[1]
@@ -24,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code comes back."""
     # Before torch is imported: threads that spin while they wait make cores that are shared up to ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _print_anything()
     command = typer.main.get_command(app)
     try:
         code = command.main(arguments, prog_name="diffnas", standalone_mode=False)
@@ -35,6 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _stop()
 
 
+def _print_anything() -> None:
+    """Have a terminal that cannot show a letter show its number, instead of stopping in the middle."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _stop() -> int:
     """Interrupted where nothing could be saved: while data was loaded, say, or by a second signal."""
     print("interrupted. What was saved before stands.", file=sys.stderr)
@@ -44,7 +55,7 @@ def _stop() -> int:
 def _explain(error: Exception) -> int:
     """Say in one line what went wrong; what nobody foresaw is raised again, for its traceback."""
     if isinstance(error, _UsageError):
-        return _complain(f"{error.format_message()} See: diffnas --help", 2)  # type: ignore[attr-defined]
+        return _complain(explain_usage(error, typer.main.get_command(app)), 2)
     if isinstance(error, typer.Abort):
         return _stop()
     if isinstance(error, _WRONG_INPUT):
@@ -54,7 +65,7 @@ def _explain(error: Exception) -> int:
     from diffnas.engine.memory import ran_out
 
     if isinstance(error, Interrupted):
-        print(error, file=sys.stderr)
+        print(showable(str(error)), file=sys.stderr)
         return 128 + error.signal
     if isinstance(error, NotFinite | OutOfMemory | Disagreement):
         return _complain(_text(error), 1)
@@ -73,5 +84,5 @@ def _text(error: Exception) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {showable(' '.join(message.split()))}", file=sys.stderr)
     return code

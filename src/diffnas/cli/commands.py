@@ -20,6 +20,7 @@ from diffnas.cli.methods import methods as methods_command
 from diffnas.cli.progress import Display
 from diffnas.cli.reporting import report as report_command
 from diffnas.cli.reporting import watch as watch_command
+from diffnas.names import showable
 
 if TYPE_CHECKING:
     from diffnas.engine.evaluate import EvaluateResult
@@ -196,7 +197,8 @@ def search(
     if dry_run:
         if resume is not None:
             raise ValueError("--dry-run tells the cost of a new search; leave --resume out.")
-        show.cost(_stdout(), api.cost(data, **choices), as_json=as_json)
+        with Display(_stderr(), quiet=quiet) as display:
+            show.cost(_stdout(), api.cost(data, listener=display, **choices), as_json=as_json)
         return
     folder = resume or out or o.new_folder(data or "digits", method or "sparse", seed or 0)
     with Display(_stderr(), quiet=quiet) as display:
@@ -283,7 +285,7 @@ def draw(
     beside = Path(genotype) / "cell" if Path(genotype).is_dir() else Path(genotype if genotype in PUBLISHED else "cell")
     for path in out or [beside.with_name(f"{beside.name}{ending}") for ending in (".svg", ".png")]:
         for written in paint(cells, path, title=title):
-            print(written)
+            print(showable(str(written)))
 
 
 @app.command()
@@ -292,7 +294,7 @@ def predict(
         str, typer.Argument(metavar="RUN", help="A run folder with an evaluation, the evaluation, or hub:OWNER/NAME.")
     ],
     pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Files or folders of pictures.")],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
+    top: Annotated[int, typer.Option(help="How many classes to name.")] = 1,
     as_json: o.Json = False,
 ) -> None:
     """Name what is in pictures, each with its probability."""
@@ -303,11 +305,12 @@ def predict(
     for path, guesses in predict_files(load(trained), pictures, top):
         if isinstance(guesses, str):
             failed = True
-            _stderr().print(f"error: {path}: {guesses}", highlight=False, markup=False, soft_wrap=True)
+            told = f"error: {showable(str(path))}: {showable(guesses)}"
+            _stderr().print(told, highlight=False, markup=False, soft_wrap=True)
             continue
         named.append({"picture": str(path), "classes": [{"name": n, "probability": p} for n, p in guesses]})
         if not as_json:
-            print(f"{path}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in guesses))
+            print(f"{showable(str(path))}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in guesses))
     if as_json:
         print(json.dumps({"predictions": named}))
     if failed:

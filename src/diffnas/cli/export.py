@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from diffnas.cli import options as o
+from diffnas.names import showable
 
 
 def export(
@@ -45,6 +46,6 @@ def export(
         return
     console = Console()
     for found in exported.agreements:
-        console.print(f"{found.path}\n    {found}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{showable(str(found.path))}\n    {found}", highlight=False, markup=False, soft_wrap=True)
     if exported.place.startswith("http"):
         console.print(f"uploaded: {exported.place}", highlight=False, markup=False, soft_wrap=True)

@@ -127,7 +127,7 @@ Resume = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_PLACE)]
 Precision = Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 64-true.", rich_help_panel=_PLACE)]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads that compute.", rich_help_panel=_PLACE)]
+Threads = Annotated[int | None, typer.Option(help="CPU threads that compute.", rich_help_panel=_PLACE)]
 CheckMemory = Annotated[
     bool,
     typer.Option(

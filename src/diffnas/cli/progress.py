@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from diffnas.names import showable
+
 
 class Rate(TextColumn):
     """Steps a second."""
@@ -90,7 +92,8 @@ class Display:
         """Say it once, in yellow; the same thing in a later epoch is not said again."""
         if message not in self.told:
             self.told.add(message)
-            self.console.print(f"warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+            told = f"warning: {showable(message)}"
+            self.console.print(told, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def end(self) -> None:
         """Take the bar away."""

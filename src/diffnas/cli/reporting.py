@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from diffnas.names import showable
+
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, finished or not.")],
@@ -23,12 +25,12 @@ def report(
         from diffnas.report.plots import write_figures
 
         for path in write_figures(runs[0], figures):
-            print(path)
+            print(showable(str(path)))
         return
     from diffnas.report.page import write_report
 
     for run in runs:
-        print(write_report(run, out))
+        print(showable(str(write_report(run, out))))
 
 
 def watch(
@@ -43,7 +45,7 @@ def watch(
 
     with serving(run, port) as server:
         address = f"http://{server.server_address[0]!s}:{server.server_port}/"
-        print(f"{address}  shows {run} until Ctrl-C", flush=True)
+        print(f"{address}  shows {showable(str(run))} until Ctrl-C", flush=True)
         if open_browser:
             webbrowser.open(address)
         try:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from diffnas.names import showable
 from diffnas.report.words import duration
 
 if TYPE_CHECKING:
@@ -78,10 +80,10 @@ def search_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         ("supernet", f"{parameters['last_epoch']:,} parameters at the end"),
         ("discarded", f"{numbers['discarded']:.1%} of an edge's weight, on average, by reading off one operation"),
     ]
-    rows += [
-        ("also kept", f"{member['file']}, of epoch {member['epoch'] + 1}, {member['macs'] / 1e6:.1f} M multiply-adds")
-        for member in numbers["family"]
-    ]
+    for member in numbers["family"]:
+        file = escape(showable(str(member["file"])))
+        words = f"{file}, of epoch {member['epoch'] + 1}, {member['macs'] / 1e6:.1f} M multiply-adds"
+        rows.append(("also kept", words))
     return rows + [("[yellow]problem[/]", f"[yellow]{problem}[/]") for problem in numbers["problems"]]
 
 
@@ -114,7 +116,7 @@ def cost(console: Console, told: Cost, *, as_json: bool) -> None:
 
 def cost_lines(told: Cost) -> list[tuple[str, str]]:
     """The same, as names and words for people."""
-    from diffnas.engine.cost import in_gigabytes
+    from diffnas.engine.memory import in_gigabytes
 
     scaled = "" if told.timed_on == told.batch else f", scaled from a step of {told.timed_on} pictures"
     free = "what is available is not known here" if told.available is None else f"{in_gigabytes(told.available)} free"
@@ -178,8 +180,8 @@ def summary(
     lines(console, rows)
     # Paths are printed as they are, never wrapped: they are there to be copied.
     for name, path in files:
-        console.print(f"{name:<15}  {path}", highlight=False, markup=False, soft_wrap=True)
-    folder = quote(numbers["folder"])
+        console.print(f"{name:<15}  {showable(path)}", highlight=False, markup=False, soft_wrap=True)
+    folder = quote(showable(numbers["folder"]))
     following = f"diffnas predict {folder} PICTURE..." if "evaluation" in numbers else f"diffnas evaluate {folder}"
     console.print(f"\nNext: {following}", highlight=False, markup=False, soft_wrap=True)
 
@@ -191,8 +193,8 @@ def one_line(numbers: dict[str, Any]) -> str:
     'runs/a: test accuracy 98.00%'
     """
     if "evaluation" in numbers:
-        return f"{numbers['folder']}: test accuracy {numbers['evaluation']['accuracy']:.2%}"
-    return f"{numbers['folder']}: {numbers['search']['text']}"
+        return f"{showable(numbers['folder'])}: test accuracy {numbers['evaluation']['accuracy']:.2%}"
+    return f"{showable(numbers['folder'])}: {numbers['search']['text']}"
 
 
 def _time(numbers: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from diffnas.components import contract
 from diffnas.components.schedule import Moment
 from diffnas.components.weighting import Weighting
 from diffnas.space import SearchSpace
@@ -39,6 +40,9 @@ def strengths(weighting: Weighting, beta: Tensor, moment: Moment, space: SearchS
     Returns:
         ``(edges,)``.
 
+    Raises:
+        ValueError: if the weighting breaks its contract.
+
     >>> import torch
     >>> from diffnas.components.weighting import softmax
     >>> from diffnas.space import nas_bench_201
@@ -46,7 +50,7 @@ def strengths(weighting: Weighting, beta: Tensor, moment: Moment, space: SearchS
     tensor([1.0000, 0.5000, 0.5000, 0.3333, 0.3333, 0.3333])
     """
     nodes, sources = zip(*_places(space), strict=True)
-    of_nodes = weighting(beta, beta.new_tensor(inputs(space)).bool(), moment)
+    of_nodes = contract.weights(contract.EDGES, weighting, beta, beta.new_tensor(inputs(space)).bool(), moment)
     return of_nodes[list(nodes), list(sources)]
 
 

@@ -28,7 +28,8 @@ def entmax(alpha: Tensor, keep: Tensor, order: float | Tensor) -> Tensor:
 
     Alpha-entmax (Peters, Niculae and Martins, 2019), restricted to the operations still in play. Orders from 1 to
     1.01 give softmax. Removing an operation of weight zero changes no other weight. Gradients, of second order too,
-    reach ``alpha`` and, where it is a tensor, ``order``; operations of weight zero get exactly none.
+    reach ``alpha`` and, where it is a tensor, ``order``; operations of weight zero get exactly none. The transforms of
+    ``torch.func`` (``grad``, ``vmap``, ``jacrev``, ``jacfwd``) work too.
 
     Args:
         alpha: architecture parameters, ``(rows, ops)``, float32 or float64, finite where kept.
@@ -120,8 +121,9 @@ def _bury(alpha: Tensor, keep: Tensor) -> Tensor:
 
 def _inside(alpha: Tensor, m: Tensor) -> Tensor:
     """Where the exact weight is positive: ``sum_j [m (a_j - a_i)]_+^(1/m) < 1``."""
-    lead = (alpha.unsqueeze(1) - alpha.unsqueeze(2)).clamp_(min=0)
-    mass = lead.mul_(m.unsqueeze(2)).pow_(m.reciprocal().unsqueeze(2)).sum(dim=2)
+    # Not in place: under vmap an order of every member stands beside one alpha for all.
+    lead = (alpha.unsqueeze(1) - alpha.unsqueeze(2)).clamp(min=0)
+    mass = (lead * m.unsqueeze(2)).pow(m.reciprocal().unsqueeze(2)).sum(dim=2)
     return ~(mass >= 1)  # not "mass < 1": NaN must come out as NaN, never as a quiet zero
 
 
@@ -170,13 +172,13 @@ def _alpha_gradient(grad: Tensor, mix: Tensor, order: Tensor) -> Tensor:
     return (coupling * (grad.unsqueeze(2) - grad.unsqueeze(1))).sum(dim=2)
 
 
-def _order_gradient(grad: Tensor, mix: Tensor, order: Tensor) -> Tensor:
-    """The gradient with respect to the order of each row, ``(rows, 1)``.
+def _order_derivative(mix: Tensor, order: Tensor) -> Tensor:
+    """The derivative of every weight with respect to the order of its row, ``(rows, ops)``, float64.
 
     In float64, as the terms cancel to one part in ``(order - 1)^2``; for the same reason the weights are made to
     sum to one again first.
     """
-    grad, mix, order = grad.double(), mix.double(), order.double()
+    mix, order = mix.double(), order.double()
     inside = mix != 0
     mix = mix / mix.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
     log = mix.masked_fill(~inside, 1).log()
@@ -185,19 +187,26 @@ def _order_gradient(grad: Tensor, mix: Tensor, order: Tensor) -> Tensor:
     h = mix * log
     general = (mix - share) / m.square() - (h - share * h.sum(dim=1, keepdim=True)) / m
     at_one = 0.5 * (mix * (h * log).sum(dim=1, keepdim=True) - h * log)
-    return (grad * torch.where(order < _SOFTMAX_BELOW, at_one, general)).sum(dim=1, keepdim=True)
+    return torch.where(order < _SOFTMAX_BELOW, at_one, general)
 
 
 class _Entmax(Function):
-    """Entmax with its closed-form gradients; the backward is itself differentiable."""
+    """Entmax with its closed-form derivatives, for autograd and for the transforms of ``torch.func``.
+
+    The derivatives are themselves differentiable. The one by alpha is a symmetric matrix, so that it takes tangents
+    forward as it takes gradients backward.
+    """
 
     @staticmethod
-    def forward(ctx: Any, alpha: Tensor, keep: Tensor, order: Tensor) -> Tensor:
+    def forward(alpha: Tensor, keep: Tensor, order: Tensor) -> Tensor:
         alpha = _bury(alpha, keep)
         sparse = _solve(alpha, _exponent(order))
-        mix = torch.where(order < _SOFTMAX_BELOW, alpha.softmax(dim=1), sparse).masked_fill_(~keep, 0)
-        ctx.save_for_backward(mix, order)
-        return mix
+        return torch.where(order < _SOFTMAX_BELOW, alpha.softmax(dim=1), sparse).masked_fill_(~keep, 0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output, inputs[2])
+        ctx.save_for_forward(output, inputs[2])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
@@ -208,5 +217,25 @@ class _Entmax(Function):
         if ctx.needs_input_grad[0]:
             alpha_grad = _alpha_gradient(grad, mix, order)
         if ctx.needs_input_grad[2]:
-            order_grad = _order_gradient(grad, mix, order).to(order)
+            order_grad = (grad.double() * _order_derivative(mix, order)).sum(dim=1, keepdim=True).to(order)
         return alpha_grad, None, order_grad
+
+    @staticmethod
+    def jvp(ctx: Any, alpha: Tensor | None, keep: None, order: Tensor | None) -> Tensor:
+        mix, at_order = ctx.saved_tensors
+        tangent = torch.zeros_like(mix)
+        if alpha is not None:
+            tangent = tangent + _alpha_gradient(alpha.masked_fill(mix == 0, 0), mix, at_order)
+        if order is not None:
+            tangent = tangent + (order.double() * _order_derivative(mix, at_order)).to(mix)
+        return tangent
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        """Rows do not know of each other, so that a batch of tables is one table with more rows."""
+        tables = [
+            table.expand(info.batch_size, *table.shape) if dim is None else table.movedim(dim, 0)
+            for table, dim in zip(inputs, in_dims, strict=True)
+        ]
+        mix: Tensor = _Entmax.apply(*(table.flatten(0, 1) for table in tables))  # type: ignore[no-untyped-call]
+        return mix.view(tables[0].shape), 0

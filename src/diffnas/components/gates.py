@@ -18,8 +18,8 @@ from torch import Tensor
 from diffnas.components import schedule
 from diffnas.components.schedule import Moment, Schedule, value
 
-FALLING = partial(schedule.linear, start=1.0, stop=0.1, every="epoch")
-"""The temperature of the released search script of Zhou et al. (2020): from 1 towards 0.1, a step an epoch."""
+FALLING = partial(schedule.stairs, start=1.0, stop=0.1)
+"""The temperature of the released search script of Zhou et al. (2020): from 1 to 0.1, a step an epoch."""
 
 
 class Gates(ABC):

@@ -17,6 +17,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from diffnas.components import contract
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -87,10 +89,18 @@ class Level:
         step: one optimisation step.
         data: "whole" if one stream of training pictures moves everything; "halves" if the weights see the first
             half of the training pictures and alpha the second.
+
+    Raises:
+        ValueError: for other data, or a step that cannot be called with one.
     """
 
     step: Callable[[Step], None]
     data: Literal["whole", "halves"]
+
+    def __post_init__(self) -> None:
+        contract.check_callable(contract.LEVEL, self.step)
+        if self.data not in ("whole", "halves"):
+            raise ValueError(f"the data of a level is 'whole' or 'halves', got {contract.told(self.data)}.")
 
 
 def single_step(step: Step) -> None:

@@ -134,26 +134,25 @@ def project(pause: Pause, row: int, *, criterion: Criterion = "accuracy") -> int
 def disconnect(pause: Pause, kind: str, node: int, *, criterion: Criterion = "accuracy") -> None:
     """Take inputs away from a node, the most dispensable first, until it has as many as the space allows.
 
-    That is the one without which the supernet does best; of equals, the last.
+    That is the one without which the supernet does best; of equals, the last. Each is measured with all other inputs
+    of the node in place, those that go as well: the rule of the released code.
     """
-    space, graph = pause.space, pause.space.cells[kind]
+    space, graph, keep, mix = pause.space, pause.space.cells[kind], pause.keep, pause.at_rest().mix
     assert space.in_degree is not None
-    while True:
-        keep, mix = pause.keep, pause.at_rest().mix
-        rows = [space.rows[kind].start + row for row in graph.incoming(node)]
-        rows = [row for row in rows if candidates(space, keep[row])]
-        if len(rows) <= space.in_degree:
-            return
-        measured = []
-        for row in rows:
+    rows = [space.rows[kind].start + row for row in graph.incoming(node)]
+    measured: dict[int, Measured] = {}
+    for row in rows:
+        if candidates(space, keep[row]):
             without = mix.clone()
             without[row] = 0
-            measured.append(pause.measure(without))
-        best = max(range(len(rows)), key=lambda index: (_goodness(measured[index], criterion), index))
-        names = [str(space.edges[row][1].source) for row in rows]
-        _note(pause, rows[best], dict(zip(names, measured, strict=True)), criterion)
-        keep[rows[best]] = False
-        pause.decide(keep)
+            measured[row] = pause.measure(without)
+    while len(measured) > space.in_degree:
+        best = max(measured, key=lambda row: (_goodness(measured[row], criterion), row))
+        told = {str(space.edges[row][1].source): each for row, each in measured.items()}
+        _note(pause, best, told, criterion)
+        keep[best] = False
+        del measured[best]
+    pause.decide(keep)
 
 
 def _goodness(measured: Measured, criterion: Criterion) -> float:

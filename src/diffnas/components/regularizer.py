@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffnas.components import contract
 from diffnas.components.control import Control, growing
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.schedule import Schedule, value
@@ -166,8 +167,34 @@ def resources(at: Relaxation, *, weight: float | Control = growing, mu: float = 
     """
     share_EO = shares(at.open, at.keep, at.space)
     entering_E = of_nodes((share_EO > 0).sum(dim=1).to(share_EO.dtype), at.space)
-    scale = weight(at.history, at.space) if callable(weight) else weight
+    scale = contract.number(contract.CONTROL, weight, at.history, at.space) if callable(weight) else weight
     return scale * ((entering_E.unsqueeze(1) * share_EO).log1p() * (1 + mu * at.costs)).sum()
+
+
+CONSTRAINTS = {"mild": 0.0015, "moderate": 0.01, "aggressive": 0.05}
+"""Strengths of ``expected_cost`` by the names of SNAS' constraints: our choice, for none were published."""
+
+
+def expected_cost(at: Relaxation, *, weight: float | Schedule = 0.01, logarithm: bool = True) -> Tensor:
+    """The resource constraint of SNAS (Xie et al., 2019): ``weight`` times what the edges are expected to cost.
+
+    An edge's expected cost is the sum, over its operations, of how likely each is times its multiply-adds for one
+    picture, in all cells of its kind. An operation of probability p and cost c moves it by ``p (c - expected)`` for
+    its entry of alpha, where softmax gives the probabilities, and its logarithm by that over ``expected``.
+
+    Args:
+        at: the relaxation of this forward pass.
+        weight: the scale, lambda in its released code.
+        logarithm: whether the logarithms of the edges' costs are added, as its released commands have it; an edge of
+            less than one multiply-add counts as one. If not, the costs themselves, in millions, as in the paper.
+
+    Returns:
+        A scalar.
+    """
+    cost_E = (at.open * at.costs).sum(dim=1)
+    if logarithm:
+        cost_E = (cost_E * 1e6).clamp_min(1.0).log()
+    return value(weight, at.moment) * cost_E.sum()
 
 
 def chains(space: SearchSpace) -> dict[str, list[int]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from diffnas.components import contract
 from diffnas.components.gates import Gates
 from diffnas.components.schedule import Moment
 from diffnas.components.stopping import History
-from diffnas.components.weighting import Weighting
+from diffnas.components.weighting import Weighting, draws
 from diffnas.space import SearchSpace
 
 
@@ -21,8 +22,8 @@ class Relaxation:
         alpha: architecture parameters, ``(edges, ops)``.
         mix: the mixing weights of this forward pass, ``(edges, ops)``; where a rule decides something, at rest, that
             is not sampled, and in float64.
-        open: how likely each operation is to take part, ``(edges, ops)``: in closed form for gates. Other weights
-            count as probabilities themselves, so for them it is ``mix``.
+        open: how likely each operation is to take part, ``(edges, ops)``: in closed form for gates, and for weights
+            that are drawn what they are at rest. Other weights count as probabilities themselves, so it is ``mix``.
         keep: which operations are still in play, ``(edges, ops)``, bool. All of the above are 0 elsewhere, but alpha.
         moment: where the run stands.
         space: what the rows and columns mean.
@@ -41,6 +42,16 @@ class Relaxation:
     history: History = ()
 
 
+def weigh(weighting: Weighting, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
+    """The mixing weights that a weighting makes of alpha, ``(edges, ops)``.
+
+    Raises:
+        ValueError: if the weighting breaks its contract.
+    """
+    bounds = contract.ANY if isinstance(weighting, Gates) else contract.SHARES
+    return contract.weights(contract.WEIGHTING, weighting, alpha, keep, moment, bounds)
+
+
 def relax(
     weighting: Weighting,
     alpha: Tensor,
@@ -52,10 +63,17 @@ def relax(
     costs: Tensor | float = 0.0,
     history: History = (),
 ) -> Relaxation:
-    """The relaxation that a weighting makes of alpha; ``mix`` if a forward pass has drawn its weights already."""
+    """The relaxation that a weighting makes of alpha; ``mix`` if a forward pass has drawn its weights already.
+
+    Raises:
+        ValueError: if the weighting breaks its contract.
+    """
     if mix is None:
-        mix = weighting(alpha, keep, moment)
-    likely = weighting.open(alpha, keep, moment) if isinstance(weighting, Gates) else mix
+        mix = weigh(weighting, alpha, keep, moment)
+    if isinstance(weighting, Gates):
+        likely = contract.weights(contract.OPEN, weighting.open, alpha, keep, moment, contract.PROBABILITIES)
+    else:
+        likely = weigh(weighting, alpha, keep, replace(moment, generator=None)) if draws(weighting) else mix
     return Relaxation(
         alpha=alpha,
         mix=mix,

@@ -9,6 +9,8 @@ from typing import Literal
 
 import torch
 
+from diffnas.components import contract
+
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
@@ -40,8 +42,12 @@ Schedule = Callable[[Moment], float]
 
 
 def value(of: float | Schedule, moment: Moment) -> float:
-    """A number that may be scheduled, at this moment."""
-    return of(moment) if callable(of) else of
+    """A number that may be scheduled, at this moment.
+
+    Raises:
+        ValueError: if a schedule returns something else than a finite number.
+    """
+    return contract.number(contract.SCHEDULE, of, moment) if callable(of) else of
 
 
 def _progress(moment: Moment, every: Literal["step", "epoch"]) -> float:

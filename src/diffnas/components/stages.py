@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from diffnas.components.relaxation import Relaxation
 from diffnas.space import SearchSpace
+from diffnas.values import check_fields, real, whole
 
 
 class Measured(NamedTuple):
@@ -107,16 +108,22 @@ class Stage:
         enter: what happens before its first epoch.
         before_epoch: what happens before each of its epochs, the first included.
         may_stop: whether the method's stopping rules can end it early. They see the epochs of this stage alone.
+
+    Raises:
+        ValueError: for epochs or a depth out of their bounds.
     """
 
     name: str
-    epochs: int
+    epochs: Annotated[int, whole(1, 1_000_000)]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    deeper: float = 1.0
+    deeper: Annotated[float, real(0, 1_000, above=True)] = 1.0
     ops: tuple[str, ...] | None = None
     enter: Act | None = None
     before_epoch: Act | None = None
     may_stop: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 # From the space and the epochs of the settings to the stages, at least one.

@@ -73,14 +73,45 @@ def gumbel(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float | 
     """
     if moment.generator is None:
         return softmax(alpha, keep, moment)
-    waits = torch.empty_like(alpha).exponential_(generator=moment.generator)
-    # The logarithm of an exponential wait, turned around, is Gumbel; a wait of 0 has none.
-    noise = -waits.clamp_min(torch.finfo(alpha.dtype).tiny).log()
+    noise = _gumbel_noise(alpha, moment.generator)
     soft = softmax(alpha + noise, keep, moment, temperature=temperature)
     winner = (alpha + noise).detach().masked_fill(~keep, -torch.inf).argmax(dim=-1, keepdim=True)
     hard = torch.zeros_like(soft).scatter(-1, winner, 1.0) * keep
     # 1 + (soft - soft) is exactly 1.
     return hard + (soft - soft.detach())
+
+
+SHARPENING = partial(schedule.stairs, start=1.0, stop=0.03)
+"""The temperature of SNAS (Xie et al., 2019): from 1 to 0.03, a step an epoch."""
+
+
+def concrete(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float | Schedule = SHARPENING) -> Tensor:
+    """A draw from the concrete distribution of every edge: SNAS (Xie et al., 2019).
+
+    Gumbel noise is added to alpha, and the softmax of the sums, which the temperature divides, gives the weights: all
+    operations take part, and the lower the temperature, the nearer a draw is to one of them, which then is drawn as
+    ``softmax`` weighs it. The gradient is that of the draw itself. Each forward pass draws anew, for both kinds of
+    cell on their own; all cells of a kind share a sample. At rest, where nothing is drawn, these are the
+    probabilities: the softmax of alpha.
+
+    Args:
+        alpha: architecture parameters, the logits, ``(edges, ops)``.
+        keep: which operations are still in play, ``(edges, ops)``, bool.
+        moment: where the run stands, and what to draw from.
+        temperature: greater than 0.
+
+    Returns:
+        Mixing weights, ``(edges, ops)``, that sum to one over the kept operations of an edge.
+    """
+    if moment.generator is None:
+        return softmax(alpha, keep, moment)
+    return softmax(alpha + _gumbel_noise(alpha, moment.generator), keep, moment, temperature=temperature)
+
+
+def _gumbel_noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    waits = torch.empty_like(like).exponential_(generator=generator)
+    # The logarithm of an exponential wait, turned around, is Gumbel; a wait of 0 has none.
+    return -waits.clamp_min(torch.finfo(like.dtype).tiny).log()
 
 
 def simplex(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
@@ -159,12 +190,22 @@ class LearnedEntmax(nn.Module):
 
 def parameters(weighting: Weighting) -> list[nn.Parameter]:
     """What a weighting learns beside alpha; most learn nothing."""
-    return list(weighting.parameters()) if isinstance(weighting, nn.Module) else []
+    known = weighting.parameters() if isinstance(weighting, nn.Module) else ()
+    return [parameter for parameter in known if parameter.requires_grad]
 
 
 def competes(weighting: Weighting) -> bool:
     """Whether the operations of an edge share one sum of weights, so that the last one left is certain."""
     return not isinstance(weighting, Gates)
+
+
+def draws(weighting: Weighting) -> bool:
+    """Whether the mixing weights of a pass are a sample, whose probabilities are the weights at rest.
+
+    >>> draws(partial(gumbel, temperature=1.0)), draws(softmax)
+    (True, False)
+    """
+    return (weighting.func if isinstance(weighting, partial) else weighting) in (gumbel, concrete)
 
 
 def uniform(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:

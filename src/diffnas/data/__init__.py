@@ -60,6 +60,13 @@ def load(
     """
     if isinstance(what, DataSet):
         return what
+    if what == "":
+        raise ValueError(f"the name of the data is empty. Known: {', '.join(DESCRIPTIONS)}.")
+    if not isinstance(what, str | Path):
+        raise ValueError(
+            f"a data set is named by a text or a path, not by a {type(what).__name__}. diffnas.from_tensors makes one "
+            "of tensors, and diffnas.from_dataset of a torch Dataset."
+        )
     if isinstance(what, str) and what.startswith("hub:"):
         from diffnas.data.hub import hub
 
@@ -68,7 +75,19 @@ def load(
         return _folder(what, size, channels, seed)
     if size is not None or channels is not None:
         raise ValueError(f"{what} has one size and one number of channels; leave size and channels out.")
-    return _named(str(what), data_dir, download)
+    return (
+        _not_the_folder(str(what), data_dir, download) if Path(what).is_dir() else _named(str(what), data_dir, download)
+    )
+
+
+def _not_the_folder(name: str, data_dir: str | Path | None, download: bool) -> DataSet:
+    """One of the data sets that we know by name, with a word on the folder of the same name that is here."""
+    taken = f"{name} is the data set of this name; the folder {name} that is here is called ./{name}."
+    try:
+        data = _named(name, data_dir, download)
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{error} {taken}") from None
+    return replace(data, remarks=(taken, *data.remarks))
 
 
 def _named(name: str, data_dir: str | Path | None, download: bool) -> DataSet:
@@ -84,7 +103,7 @@ def _named(name: str, data_dir: str | Path | None, download: bool) -> DataSet:
 
 def _folder(what: str | Path, size: int | None, channels: int | None, seed: int) -> DataSet:
     """A folder, unless ``what`` looks like a name that was misspelt."""
-    if isinstance(what, str) and not Path(what).is_dir() and Path(what).name == what:
+    if isinstance(what, str) and not Path(what).exists() and Path(what).name == what:
         close = get_close_matches(what, DESCRIPTIONS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"unknown data set {what!r}.{hint} Known: {', '.join(DESCRIPTIONS)}.")

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import ModuleType
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from diffnas.lookup import lookup
+from diffnas.values import check_fields, whole
 
 Kernels = Literal["auto", "stock"]
 
@@ -27,13 +28,12 @@ class Augmentation:
         cutout: side of the square that is blanked (Cutout, DeVries and Taylor, 2017); 0 for none.
     """
 
-    pad: int = 0
+    pad: Annotated[int, whole(0, 10_000)] = 0
     flip: bool = False
-    cutout: int = 0
+    cutout: Annotated[int, whole(0, 10_000)] = 0
 
     def __post_init__(self) -> None:
-        if self.pad < 0 or self.cutout < 0:
-            raise ValueError(f"pad and cutout must be at least 0, not {self.pad} and {self.cutout}.")
+        check_fields(self)
 
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -8,7 +8,6 @@ Both official layouts are read, as an unpacked folder or straight from the ``.ta
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,6 +215,8 @@ def _read_pickled(release: Release, content: bytes, count: int, what: str) -> tu
             f"{what} has {images.dtype} pictures {images.shape} and {len(labels):,} labels; "
             f"uint8 {(count, _PIXELS)} and {count:,} were expected."
         )
+    if not all(type(label) is int and 0 <= label < release.classes for label in labels):
+        raise ValueError(f"{what} has labels that are no numbers from 0 to {release.classes - 1}.")
     return images, np.array(labels, np.int64)
 
 
@@ -227,11 +228,11 @@ def _pictures(images: Any, labels: Any) -> Pictures:
 
 def _class_names(release: Release, layout: Layout, content: bytes, what: str) -> tuple[str, ...]:
     """The names of the classes, in the order of their labels."""
-    if layout.pickled:
-        listed: Mapping[str, Any] = read_arrays(content, what)
-        names = [name.decode() if isinstance(name, bytes) else name for name in listed.get(release.names_key, [])]
-    else:
-        names = content.decode().split()
-    if len(names) != release.classes:
-        raise ValueError(f"{what} names {len(names)} classes; {release.classes} were expected.")
-    return tuple(names)
+    names = read_arrays(content, what).get(release.names_key) if layout.pickled else content.split()
+    try:
+        texts = [name if isinstance(name, str) else name.decode() for name in names]  # type: ignore[union-attr]
+    except (TypeError, AttributeError, UnicodeDecodeError):
+        raise ValueError(f"{what} holds no list of {release.names_key!r} in plain text.") from None
+    if len(texts) != release.classes:
+        raise ValueError(f"{what} names {len(texts)} classes; {release.classes} were expected.")
+    return tuple(texts)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median_low
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from diffnas.data.augment import Augmentation
+from diffnas.data.levels import Levels, levels_of
 from diffnas.data.pictures import SMALLEST, DataSet, Files, Pictures, Split
 from diffnas.data.statistics import channel_statistics
 from diffnas.data.stratify import stratified_split
+from diffnas.names import showable
+from diffnas.values import FRACTION, SEED, THREADS, check_fields, checked, whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,25 +57,33 @@ class Wish:
         workers: how many threads open pictures.
     """
 
-    size: int | None = None
+    size: Annotated[int, whole(SMALLEST, 4096)] | None = None
     channels: int | None = None
-    test_fraction: float = 0.2
-    seed: int = 0
-    memory_limit: int = MEMORY_LIMIT
-    workers: int = 8
+    test_fraction: Annotated[float, FRACTION] = 0.2
+    seed: Annotated[int, SEED] = 0
+    memory_limit: Annotated[int, whole(0, 10**18)] = MEMORY_LIMIT
+    workers: Annotated[int, THREADS] = 8
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < SMALLEST:
-            raise ValueError(f"size must be {SMALLEST} or more, not {self.size}.")
-        if self.channels not in (None, 1, 3):
-            raise ValueError(f"channels must be 1 (grey) or 3 (color), not {self.channels}.")
+        check_fields(self)
+        checked("channels", Literal[1, 3] | None, self.channels)
 
 
 class _Seen(NamedTuple):
-    """What opening a picture showed; ``reason`` says why it cannot be used, if so."""
+    """What opening a picture showed.
+
+    Attributes:
+        size: height and width.
+        grey: whether it is.
+        span: the lowest and highest value of a grey picture of more than 8 bits.
+        floats: whether its pixels are floating-point numbers.
+        reason: why it cannot be used, if so.
+    """
 
     size: tuple[int, int] = (0, 0)
     grey: bool = True
+    span: tuple[float, float] | None = None
+    floats: bool = False
     reason: str = ""
 
 
@@ -85,7 +96,9 @@ def gather(name: str, classes: tuple[str, ...], train: Source, test: Source | No
 
     Every picture is opened and decoded once to see that it can be. If the training pictures all
     have one size from 8 to 224, that is the size; otherwise it is a square whose side is their median shorter
-    side, made even, from 8 to 224. A picture is scaled to cover the size and cropped at the center.
+    side, made even, from 8 to 224. A picture is scaled to cover the size and cropped at the center. The training
+    pictures also decide what is black and white in grey pictures of more than 8 bits, see
+    :class:`diffnas.data.levels.Levels`.
 
     Args:
         name: what reports call the data set.
@@ -95,21 +108,24 @@ def gather(name: str, classes: tuple[str, ...], train: Source, test: Source | No
         wish: what the user asked for.
 
     Raises:
-        ValueError: a class of which no picture can be read, or whatever :class:`DataSet` refuses.
+        ValueError: a class of which no picture can be read, no class with a picture to spare for the test, or whatever
+            :class:`DataSet` refuses.
     """
     sources = [_look(source, wish.workers) for source in ([train] if test is None else [train, test])]
-    for source, rows, _ in sources:
-        _check_classes(name, classes, source, rows)
+    for readable in sources:
+        _check_classes(name, classes, readable)
     skipped = tuple(line for source in sources for line in _complaints(source))
-    parts = sources if test is not None else _split(sources[0], wish)
+    parts = sources if test is not None else _split(name, sources[0], wish)
     size, channels = _shape(parts, wish)
+    levels = _levels(name, parts)
     pixels = channels * size[0] * size[1] * sum(len(rows) for _, rows, _ in parts)
-    splits = [_files(part, channels, size, wish.workers) for part in parts]
+    splits = [_files(part, channels, size, levels, wish.workers) for part in parts]
     first, second = map(_in_memory, splits) if pixels <= wish.memory_limit else splits
-    return _data_set(name, classes, first, second, skipped)
+    data = _data_set(name, classes, first, second)
+    return replace(data, levels=levels, skipped=skipped, remarks=tuple(_remarks(data, levels)))
 
 
-def _data_set(name: str, classes: tuple[str, ...], train: Split, test: Split, skipped: tuple[str, ...]) -> DataSet:
+def _data_set(name: str, classes: tuple[str, ...], train: Split, test: Split) -> DataSet:
     """The data set of two finished splits."""
     mean, std = channel_statistics(train)
     return DataSet(
@@ -120,35 +136,40 @@ def _data_set(name: str, classes: tuple[str, ...], train: Split, test: Split, sk
         mean=mean,
         std=std,
         augmentation=Augmentation(pad=min(train.size) // 8, flip=True),
-        skipped=skipped,
     )
+
+
+def _remarks(data: DataSet, levels: Levels | None) -> Iterator[str]:
+    """What the user should know of how pictures were read."""
+    if levels is not None:
+        yield (
+            f"{data.name}: grey files of more than 8 bits are scaled so that {levels.low:g} is black and "
+            f"{levels.high:g} is white, the lowest and the highest value of the training pictures."
+        )
+    tested = set(data.test.labels.tolist())
+    untested = [name for label, name in enumerate(data.classes) if label not in tested]
+    if untested:
+        yield f"{data.name}: the test has no picture of class {', '.join(untested)}."
 
 
 def _look(source: Source, workers: int) -> Readable:
     """Open and decode every picture of a source once."""
-    from diffnas.data.decode import plain
+    from diffnas.data.decode import plain, reason, span_of
 
     def see(row: int) -> _Seen:
         try:
-            image = plain(source.read(row))
+            image = source.read(row)
+            span = span_of(image)
+            floats = image.mode == "F"
+            image = plain(image, span)
         except Exception as error:  # What a damaged file makes Pillow raise has no common type.
-            return _Seen(reason=_reason(error))
-        return _Seen(size=(image.height, image.width), grey=image.mode == "L")
+            return _Seen(reason=showable(reason(error)))
+        return _Seen(size=(image.height, image.width), grey=image.mode == "L", span=span, floats=floats)
 
     with ThreadPoolExecutor(workers) as pool:
         seen = list(pool.map(see, range(len(source.names))))
     rows = [row for row, what in enumerate(seen) if not what.reason]
     return source, torch.tensor(rows, dtype=torch.int64), seen
-
-
-def _reason(error: Exception) -> str:
-    """Why a picture cannot be used, on one line."""
-    from PIL import UnidentifiedImageError
-
-    # Pillow's own words give the place in memory of what it read, which differs in every run.
-    if isinstance(error, UnidentifiedImageError):
-        return "empty, or not a picture"
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _complaints(readable: Readable) -> list[str]:
@@ -157,20 +178,41 @@ def _complaints(readable: Readable) -> list[str]:
     return [f"{source.names[row]}: {what.reason}" for row, what in enumerate(seen) if what.reason]
 
 
-def _check_classes(name: str, classes: tuple[str, ...], source: Source, rows: Tensor) -> None:
+def _check_classes(name: str, classes: tuple[str, ...], readable: Readable) -> None:
     """Check that of every class that has pictures at least one can be read."""
-    given = set(source.labels)
-    readable = {source.labels[row] for row in rows.tolist()}
-    lost = [classes[label] for label in sorted(given - readable)]
+    source, rows, seen = readable
+    lost = sorted(set(source.labels) - {source.labels[row] for row in rows.tolist()})
     if lost:
-        raise ValueError(f"{name}: not one picture can be read of class {', '.join(lost)}.")
+        first = source.labels.index(lost[0])
+        reason = f"The first one, {source.names[first]}: {seen[first].reason.removesuffix('.')}."
+        names = ", ".join(classes[label] for label in lost)
+        raise ValueError(f"{name}: not one picture can be read of class {names}. {reason}")
 
 
-def _split(readable: Readable, wish: Wish) -> list[Readable]:
+def _split(name: str, readable: Readable, wish: Wish) -> list[Readable]:
     """Training and test pictures from one source."""
     source, rows, seen = readable
     first, second = stratified_split(torch.tensor(source.labels)[rows], wish.test_fraction, wish.seed)
+    if not len(second):
+        raise ValueError(
+            f"{name}: one picture of each class can be read, so none is left for the test. "
+            "Add pictures, or a test split."
+        )
     return [(source, rows[first], seen), (source, rows[second], seen)]
+
+
+def _levels(name: str, parts: list[Readable]) -> Levels | None:
+    """What is black and what white in grey pictures of more than 8 bits, from the training pictures alone."""
+    _, rows, seen = parts[0]
+    levels = levels_of(seen[row].span for row in rows.tolist())
+    for source, rows, seen in parts:
+        floating = [row for row in rows.tolist() if seen[row].floats]
+        if floating and levels is None:
+            raise ValueError(
+                f"{name}: {source.names[floating[0]]} has floating-point pixels, which have no stated range, and the "
+                "training pictures give none. Save it with 8 or 16 bits, or add such training pictures."
+            )
+    return levels
 
 
 def _shape(parts: list[Readable], wish: Wish) -> tuple[tuple[int, int], int]:
@@ -188,13 +230,13 @@ def _shape(parts: list[Readable], wish: Wish) -> tuple[tuple[int, int], int]:
     return (side, side), channels
 
 
-def _files(part: Readable, channels: int, size: tuple[int, int], workers: int) -> Files:
+def _files(part: Readable, channels: int, size: tuple[int, int], levels: Levels | None, workers: int) -> Files:
     """A streamed split of the readable rows of a source."""
     from diffnas.data.decode import fitted, plain
 
     source, rows, _ = part
     return Files(
-        read=lambda row: fitted(plain(source.read(row)), channels, size),
+        read=lambda row: torch.from_numpy(fitted(plain(source.read(row), levels), channels, size)),
         rows=rows,
         labels=torch.tensor(source.labels, dtype=torch.int64)[rows],
         names=source.names,

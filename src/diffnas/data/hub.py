@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from diffnas.data.gather import MEMORY_LIMIT, Source, Wish, gather
@@ -48,14 +50,20 @@ def hub(
         raise ValueError(f"hub:{name} has no split 'train'; it has {', '.join(splits)}.")
     pictures, labels = _columns(library, splits["train"].features, name)
     classes = tuple(splits["train"].features[labels].names)
-    sources = [
-        _source(split, splits[split], pictures, labels)
+    sources = {
+        split: _source(library, split, splits[split], pictures, labels)
         for split in ("train", *_TESTS)
         if split in splits and _is_labeled(splits[split], labels)
-    ]
-    if not sources or not sources[0].names[0].startswith("train"):
+    }
+    if "train" not in sources:
         raise ValueError(f"hub:{name} has a split 'train' with no labels.")
-    return gather(f"hub:{name}", classes, sources[0], sources[1] if len(sources) > 1 else None, wish)
+    test = next((split for split in _TESTS if split in sources), None)
+    data = gather(f"hub:{name}", classes, sources["train"], sources[test] if test else None, wish)
+    unread = [split for split in splits if split not in ("train", test)]
+    left_out = (
+        (f"hub:{name}: the test is {test or 'a part of train'}; left out: {', '.join(unread)}.",) if unread else ()
+    )
+    return replace(data, remarks=(*left_out, *data.remarks))
 
 
 def _columns(library: Any, features: Any, name: str) -> tuple[str, str]:
@@ -73,13 +81,16 @@ def _is_labeled(rows: Any, labels: str) -> bool:
     return len(rows) > 0 and all(label is not None and label >= 0 for label in rows[labels])
 
 
-def _source(split: str, rows: Any, pictures: str, labels: str) -> Source:
+def _source(library: Any, split: str, rows: Any, pictures: str, labels: str) -> Source:
     """The pictures of one split, not yet decoded."""
-    only = rows.select_columns([pictures])
+    # As bytes or files: the package itself would open whatever is there, a document that starts a program too.
+    only = rows.select_columns([pictures]).cast_column(pictures, library.Image(decode=False))
 
     def read(row: int) -> Image.Image:
-        image: Image.Image = only[row][pictures]
-        return image
+        from diffnas.data.decode import loaded
+
+        encoded = only[row][pictures]
+        return loaded(encoded["path"] if encoded["bytes"] is None else BytesIO(encoded["bytes"]))
 
     names = tuple(f"{split} row {row}" for row in range(len(rows)))
     return Source(read=read, names=names, labels=tuple(int(label) for label in rows[labels]))

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 from diffnas.data.augment import Augmentation
+from diffnas.data.levels import Levels
+from diffnas.names import showable
+from diffnas.values import real
 
 SMALLEST = 8
 """The smallest height and width of a picture, in pixels."""
@@ -22,6 +25,8 @@ _AHEAD = 2
 """How many batches of a streamed split are read before they are asked for."""
 
 _PLAIN = Augmentation()
+
+_BOUNDS = {"mean": real(-1e6, 1e6), "std": real(0, 1e6, above=True)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -163,14 +168,17 @@ class DataSet:
     """A training split and a test split of pictures in the same classes.
 
     Args:
-        name: what reports call it.
+        name: what reports call it; kept as :func:`diffnas.names.showable` has it.
         train: what search and evaluation learn from.
         test: what only the last measurement of an evaluation sees.
-        classes: the name of each label, so label ``k`` is ``classes[k]``.
+        classes: the name of each label, so label ``k`` is ``classes[k]``; kept in the same way.
         mean: of each channel, on a scale where white is 1.
         std: of each channel, on the same scale.
         augmentation: how training pictures are varied unless a run says otherwise.
-        skipped: one line for each file that could not be read.
+        levels: what is black and what is white in grey files of more than 8 bits; None if the training pictures
+            have no such file.
+        skipped: one line for each file that was not read, with the reason.
+        remarks: what the user should know of how the pictures were found and read, in sentences.
 
     Raises:
         ValueError: fewer than two classes, a class with no training picture, a label out of range, splits
@@ -184,9 +192,14 @@ class DataSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augmentation: Augmentation = _PLAIN
+    levels: Levels | None = None
     skipped: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # What is called by these names is printed, and written into files of many kinds.
+        object.__setattr__(self, "name", showable(self.name))
+        object.__setattr__(self, "classes", tuple(showable(str(name)) for name in self.classes))
         _check_shapes(self)
         _check_labels(self)
 
@@ -224,14 +237,16 @@ def _check_shapes(data: DataSet) -> None:
     for name, values in (("mean", data.mean), ("std", data.std)):
         if len(values) != data.channels:
             raise ValueError(f"{data.name}: {name} has {len(values)} values for {data.channels} channels.")
-    if min(data.std) <= 0:
-        raise ValueError(f"{data.name}: std must be above 0, not {data.std}.")
+        for value in values:
+            _BOUNDS[name].check(f"{data.name}: {name}", value)
 
 
 def _check_labels(data: DataSet) -> None:
     """Check that the labels are those of the classes, and that there is something to learn and to test."""
     if len(data.classes) < 2:
         raise ValueError(f"{data.name}: {len(data.classes)} class(es) given; at least 2 are needed.")
+    if unnamed := [name for name in data.classes if not isinstance(name, str)]:
+        raise ValueError(f"{data.name}: the names of classes are text, and one is {unnamed[0]!r}. Pass str of it.")
     if len(set(data.classes)) < len(data.classes):
         raise ValueError(f"{data.name}: two classes have the same name: {', '.join(data.classes)}.")
     for name, labels in (("training", data.train.labels), ("test", data.test.labels)):
@@ -244,7 +259,8 @@ def _check_labels(data: DataSet) -> None:
     counts = torch.bincount(data.train.labels, minlength=len(data.classes))
     missing = [name for name, count in zip(data.classes, counts.tolist(), strict=True) if count == 0]
     if missing:
-        raise ValueError(f"{data.name}: no training picture for class {', '.join(missing)}.")
+        names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise ValueError(f"{data.name}: no training picture for class {names}. Add some, or number the labels anew.")
 
 
 def batches(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffnas.values import FRACTION, PICTURES, SEED
+
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Two ascending lists of indices that share out every class alike.
@@ -18,9 +20,8 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     >>> stratified_split(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, seed=0)[1].tolist()
     [0, 4]
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"the test fraction must be above 0 and below 1, not {fraction}.")
-    generator = torch.Generator().manual_seed(seed)
+    fraction = FRACTION.check("the test fraction", fraction)
+    generator = torch.Generator().manual_seed(SEED.check("seed", seed))
     second = torch.zeros(len(labels), dtype=torch.bool)
     for members in _members(labels, generator):
         share = min(max(round(fraction * len(members)), 1), len(members) - 1)
@@ -40,12 +41,13 @@ def equal_per_class(labels: Tensor, classes: tuple[str, ...], count: int, seed: 
     >>> equal_per_class(torch.tensor([0, 1, 0, 1, 0, 1]), ("a", "b"), 4, seed=0).tolist()
     [0, 3, 4, 5]
     """
+    count = PICTURES.check("the number of pictures", count)
     if count < len(classes):
         raise ValueError(f"{count} pictures cannot cover {len(classes)} classes; ask for {len(classes)} or more.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(SEED.check("seed", seed))
     if count > len(labels):
         raise ValueError(f"{count} pictures were asked for and there are {len(labels)}. Ask for that many or fewer.")
-    members = _members(labels, generator, len(classes))
+    members = _members(labels, generator)
     shares = _level([len(indices) for indices in members], count)
     return torch.cat([indices[:share] for indices, share in zip(members, shares, strict=True)]).sort().values
 
@@ -61,11 +63,11 @@ def _level(sizes: list[int], count: int) -> list[int]:
     return shares
 
 
-def _members(labels: Tensor, generator: torch.Generator, classes: int = 0) -> list[Tensor]:
-    """The indices of each class, shuffled."""
+def _members(labels: Tensor, generator: torch.Generator) -> list[Tensor]:
+    """The indices of each class that has any, shuffled."""
     labels = labels.cpu()
     members = []
-    for label in range(max(classes, int(labels.max()) + 1)):
+    for label in sorted(set(labels.tolist())):
         indices = (labels == label).nonzero().flatten()
         members.append(indices[torch.randperm(len(indices), generator=generator)])
     return members

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from diffnas.data.augment import Augmentation
 from diffnas.data.gather import MEMORY_LIMIT, Source, Wish, gather
+from diffnas.data.given import classes_of, labels_of, pair_of, picture_of, pictures_of
 from diffnas.data.pictures import DataSet, Pictures
 from diffnas.data.statistics import channel_statistics
 
@@ -28,8 +30,8 @@ def from_tensors(
     """A data set of tensors that are already in memory.
 
     Args:
-        train: pictures and labels. Pictures are ``(pictures, channels, H, W)`` or, if grey,
-            ``(pictures, H, W)``: uint8, or floats from 0 to 1. Labels are whole numbers, ``(pictures,)``.
+        train: pictures and labels, tensors or NumPy arrays. Pictures are ``(pictures, channels, H, W)`` or, if grey,
+            ``(pictures, H, W)``: uint8, or floats from 0 to 1. Labels are whole numbers from 0 on, ``(pictures,)``.
         test: the same for the test split.
         classes: the name of each label; by default the labels themselves, up to the highest.
         name: what reports call the data set.
@@ -42,49 +44,28 @@ def from_tensors(
     >>> from_tensors((images, labels), (images[:2], labels[:2])).classes
     ('0', '1')
     """
-    first, second = _pictures("training", *train), _pictures("test", *test)
-    if classes is None:
-        labels = torch.cat([first.labels.cpu(), second.labels.cpu()])
-        highest = int(labels.max()) if len(labels) else -1
-        classes = tuple(str(label) for label in range(highest + 1))
+    first, second = _pictures("training", train), _pictures("test", test)
+    highest = max((int(split.labels.max()) for split in (first, second) if len(split)), default=-1)
     mean, std = channel_statistics(first) if len(first) else ((0.0,) * first.channels, (1.0,) * first.channels)
     return DataSet(
         name=name,
         train=first,
         test=second,
-        classes=tuple(classes),
+        classes=classes_of(classes, highest, len(first)),
         mean=mean,
         std=std,
         augmentation=augmentation or Augmentation(pad=min(first.size) // 8, flip=True),
     )
 
 
-def _pictures(what: str, images: Tensor, labels: Tensor) -> Pictures:
+def _pictures(what: str, split: Any) -> Pictures:
     """A split of the user's tensors, checked and brought to the one type we use."""
-    if images.ndim == 3:
-        images = images.unsqueeze(1)
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(f"{what} labels must be whole numbers, not {labels.dtype}.")
-    return Pictures(images=to_bytes(images, what), labels=labels.long())
-
-
-def to_bytes(images: Tensor, what: str) -> Tensor:
-    """Pictures as uint8, from uint8 or from floats between 0 and 1; ``what`` names them in an error.
-
-    >>> to_bytes(torch.tensor([0.0, 0.5, 1.0]), "example")
-    tensor([  0, 128, 255], dtype=torch.uint8)
-    """
-    if images.dtype == torch.uint8:
-        return images
-    if not images.is_floating_point():
-        raise ValueError(f"{what} pictures must be uint8, or floats from 0 to 1, not {images.dtype}.")
-    low, high = (float(bound) for bound in images.aminmax()) if images.numel() else (0.0, 0.0)
-    if not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"{what} pictures run from {low:g} to {high:g}; floats must be from 0 to 1. "
-            "Pass them before any normalization, or as uint8."
-        )
-    return images.mul(255).round().to(torch.uint8)
+    if not isinstance(split, tuple | list) or len(split) != 2:
+        raise ValueError(f"{what} data must be a pair (pictures, labels), not a {type(split).__name__}.")
+    images, labels = split
+    if getattr(images, "ndim", 1) == 1 and getattr(labels, "ndim", 1) > 2:
+        raise ValueError(f"{what} data come as (labels, pictures). Pass (pictures, labels), in this order.")
+    return Pictures(images=pictures_of(images, what), labels=labels_of(labels, what))
 
 
 def from_dataset(
@@ -99,13 +80,15 @@ def from_dataset(
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
 ) -> DataSet:
-    """A data set of a torch ``Dataset`` with a length, whose items are a picture and a whole number.
+    """A data set of a torch ``Dataset`` with a length, whose items are a picture and a whole number from 0 on.
+
+    An item is a pair, or a mapping with ``"image"`` and ``"label"`` as in the Hugging Face hub.
 
     Items are read more than once, by one thread, and must be the same each time: leave random transforms out,
     they belong in ``augmentation``. The same sizes and channels are chosen as for a folder.
 
     Args:
-        train: pictures are PIL images, or tensors as :func:`from_tensors` takes them, ``(channels, H, W)``.
+        train: pictures are PIL images, or tensors or arrays as :func:`from_tensors` takes them, ``(channels, H, W)``.
         test: the same; None to split ``train``.
         classes: the name of each label; by default those of ``train.classes``, or the labels themselves.
         name: what reports call the data set.
@@ -127,10 +110,9 @@ def from_dataset(
         workers=1,
     )
     sources = [_source(what, part) for what, part in (("training", train), ("test", test)) if part is not None]
-    if classes is None:
-        highest = max(label for source in sources for label in source.labels)
-        classes = getattr(train, "classes", None) or tuple(str(label) for label in range(highest + 1))
-    data = gather(name, tuple(classes), sources[0], sources[1] if len(sources) > 1 else None, wish)
+    highest = max(label for source in sources for label in source.labels)
+    names = classes_of(classes or getattr(train, "classes", None) or None, highest, len(sources[0].labels))
+    data = gather(name, names, sources[0], sources[1] if len(sources) > 1 else None, wish)
     if data.skipped:
         raise ValueError(f"{name}: {len(data.skipped)} picture(s) cannot be used. {data.skipped[0]}")
     return data
@@ -138,19 +120,21 @@ def from_dataset(
 
 def _source(what: str, items: Any) -> Source:
     """The pictures of a torch ``Dataset``, not yet read."""
-    labels = []
-    for row in range(len(items)):
-        label = int(items[row][1])
-        if label < 0:
-            raise ValueError(f"{what} item {row} has label {label}; labels start at 0.")
-        labels.append(label)
+    if isinstance(items, Mapping):
+        keys = ", ".join(repr(key) for key in items)
+        raise ValueError(f"{what} data are a mapping with the keys {keys}; pass from_dataset(data['train'], ...).")
+    if not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
+        raise ValueError(
+            f"{what} data, a {type(items).__name__}, have no length and no items. Pass a Dataset or a list."
+        )
+    labels = tuple(pair_of(items[row], f"{what} item {row}")[1] for row in range(len(items)))
     if not labels:
         raise ValueError(f"there is no {what} picture.")
 
     def read(row: int) -> Image.Image:
-        return _as_image(items[row][0])
+        return _as_image(pair_of(items[row], f"{what} item {row}")[0])
 
-    return Source(read=read, names=tuple(f"{what} item {row}" for row in range(len(labels))), labels=tuple(labels))
+    return Source(read=read, names=tuple(f"{what} item {row}" for row in range(len(labels))), labels=labels)
 
 
 def _as_image(picture: Any) -> Image.Image:
@@ -159,10 +143,9 @@ def _as_image(picture: Any) -> Image.Image:
 
     if isinstance(picture, Image.Image):
         return picture
-    if not isinstance(picture, Tensor) or picture.ndim not in (2, 3):
-        raise ValueError(f"a picture must be a PIL image or a (channels, H, W) tensor, not {type(picture).__name__}")
-    pixels = to_bytes(picture.unsqueeze(0) if picture.ndim == 2 else picture, "its")
-    if len(pixels) not in (1, 3):
-        raise ValueError(f"a picture has {len(pixels)} channels; 1 (grey) and 3 (color) work")
-    rows = pixels.permute(1, 2, 0).cpu().numpy()
+    if not isinstance(picture, Tensor | np.ndarray):
+        kinds = "a PIL image or a (channels, H, W) tensor or array"
+        raise ValueError(f"a picture must be {kinds}, not a {type(picture).__name__}")
+    pixels = picture_of(picture)
+    rows = pixels.permute(1, 2, 0).numpy()
     return Image.fromarray(rows[:, :, 0] if len(pixels) == 1 else rows)

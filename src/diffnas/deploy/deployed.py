@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffnas.deploy.preprocessing import PREPROCESSING
 from diffnas.genotype import to_text
 from diffnas.nets.ops import Noise
 from diffnas.nets.trained import Trained
@@ -17,7 +18,7 @@ from diffnas.nets.trained import Trained
 class Deployed(nn.Module):
     """A trained network that takes pictures as they are: it brings their bytes to its own scale.
 
-    It is a copy, on the CPU, in evaluation mode.
+    It is a copy, on the CPU, in evaluation mode and in float32, for runtimes that have nothing else.
 
     Raises:
         ValueError: for a network that draws random numbers, so that no copy of it could be checked.
@@ -30,7 +31,7 @@ class Deployed(nn.Module):
         super().__init__()
         if any(isinstance(part, Noise) for part in trained.network.modules()):
             raise ValueError("its cells have 'noise' operations, which give another output every time.")
-        self.network = copy.deepcopy(trained.network).cpu().eval()
+        self.network = copy.deepcopy(trained.network).cpu().float().eval()
         self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         mean, std = (
             torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in (trained.mean, trained.std)
@@ -52,6 +53,8 @@ def about(trained: Trained) -> dict[str, str]:
         "size": trained.size,
         "mean": trained.mean,
         "std": trained.std,
+        "levels": trained.levels,
+        "preprocessing": PREPROCESSING,
         "genotype": to_text(trained.genotype),
     }
     return {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()}

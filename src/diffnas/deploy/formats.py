@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffnas.deploy.check import Agreement, Run, check
 from diffnas.deploy.graphs import write_exported, write_onnx
+from diffnas.deploy.preprocessing import write_preprocess
 from diffnas.deploy.source import write_source
 from diffnas.engine.trained import save_trained
 from diffnas.lookup import lookup
@@ -24,11 +25,13 @@ class Format(NamedTuple):
         file: what the file is called.
         write: writes a network, given pictures of its kind, to a path; gives what runs what it wrote.
         about: what it is, in a few words.
+        alone: whether it is for use without diffnas, so that it needs what reads its pictures beside it.
     """
 
     file: str
     write: Callable[[Trained, Tensor, Path], Run]
     about: str
+    alone: bool = True
 
 
 def _write_weights(trained: Trained, pictures: Tensor, path: Path) -> Run:
@@ -42,13 +45,15 @@ FORMATS: dict[str, Format] = {
     "onnx": Format("network.onnx", write_onnx, "ONNX, for onnxruntime and others"),
     "exported": Format("network.pt2", write_exported, "a torch.export program"),
     "source": Format("network.py", write_source, "one file of plain PyTorch, with network.safetensors"),
-    "torch": Format(RECORD, _write_weights, "network.safetensors with network.json, for diffnas.load"),
+    "torch": Format(RECORD, _write_weights, "network.safetensors with network.json, for diffnas.load", alone=False),
 }
 """The forms by name."""
 
 
 def export(trained: Trained, folder: Path, formats: Sequence[str], pictures: Tensor) -> tuple[Agreement, ...]:
     """Write a trained network into a folder in several forms, and hold each of them against the network.
+
+    Beside those for use without diffnas comes ``preprocess.py``, which reads pictures as training did.
 
     Args:
         trained: the network.
@@ -66,6 +71,8 @@ def export(trained: Trained, folder: Path, formats: Sequence[str], pictures: Ten
     found = []
     for form in chosen:
         path = folder / form.file
+        if form.alone:
+            write_preprocess(folder)
         with torch.no_grad():
             run = form.write(trained, pictures, path)
         found.append(check(path, run, trained, pictures))

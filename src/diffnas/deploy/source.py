@@ -112,9 +112,12 @@ def source(trained: Trained) -> str:
     return environment.from_string(template).render(
         **parts,
         used=used,
-        shape=f"{trained.channels}, {trained.size[0]}, {trained.size[1]}",
+        shape=", ".join(f"{int(size)}" for size in (trained.channels, *trained.size)),
         described=list(_described(genotype)),
         classes=[_quoted(name) for name in trained.classes],
+        channels=trained.channels,
+        size=tuple(trained.size),
+        levels=None if trained.levels is None else _tuple(trained.levels),
         mean=_tuple(trained.mean),
         std=_tuple(trained.std),
     )

@@ -15,6 +15,7 @@ from diffnas import files
 from diffnas.engine.common import first_line
 from diffnas.engine.memory import ran_out
 from diffnas.engine.run import Damaged
+from diffnas.untrusted import torch_archive
 
 LAST, PREVIOUS, DAMAGED = "last.pt", "previous.pt", "damaged.pt"
 
@@ -60,6 +61,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     content = path.read_bytes()
     try:
         _check(content)
+        torch_archive.check(BytesIO(content))
         state = torch.load(BytesIO(content), map_location=device, weights_only=True)
     except Exception as error:
         if ran_out(error):

@@ -53,6 +53,21 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
         raise ValueError(f"device {device!r} with precision {precision!r} cannot be used here: {message}") from None
 
 
+def dtype_of(precision: str) -> torch.dtype:
+    """What alpha, the weights and what follows from them are kept in: float64 in double precision, else float32."""
+    return torch.float64 if precision == "64-true" else torch.float32
+
+
+def in_training(fabric: Fabric, net: nn.Module) -> nn.Module:
+    """A net as training calls it, under Fabric's precision.
+
+    In double precision that is the net itself: Fabric would round what comes out of it to float32, and so the loss.
+    """
+    if fabric.strategy.precision.precision == "64-true":
+        return net
+    return fabric.setup_module(net, move_to_device=False)
+
+
 # Parameters of glibc's mallopt.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
@@ -178,7 +193,9 @@ def check_finite(loss: float, where: str, folder: Path | None) -> None:
 
 
 def describe_data(data: DataSet) -> dict[str, Any]:
-    """Which pictures a run saw, as plain data."""
+    """Which pictures a run saw, and how they were read, as plain data."""
+    # Only where there are levels: the records of older runs have none, and these must fit when they go on.
+    levels = {} if data.levels is None else {"levels": list(data.levels)}
     return {
         "name": data.name,
         "fingerprint": data.fingerprint,
@@ -190,6 +207,7 @@ def describe_data(data: DataSet) -> dict[str, Any]:
         "mean": list(data.mean),
         "std": list(data.std),
         "augmentation": asdict(data.augmentation),
+        **levels,
     }
 
 

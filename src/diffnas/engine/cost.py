@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,17 +16,18 @@ from torch import Tensor
 
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet, Pictures
-from diffnas.engine import memory
+from diffnas.engine import contract, memory
 from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, parameter_count
-from diffnas.engine.memory import Footprint, Watch
+from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.request import check, laid_out
 from diffnas.engine.search import Trial, trial
-from diffnas.engine.search_state import halves
+from diffnas.engine.search_state import halves, staged
 from diffnas.engine.seeds import epoch_order
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
+from diffnas.nets.least import of_space
 from diffnas.nets.skeleton import plan
-from diffnas.space import SearchSpace
+from diffnas.space import SearchSpace, own_depth
 
 # The pictures in the two steps that are watched.
 SMALL = (2, 4)
@@ -34,6 +36,9 @@ SMALL = (2, 4)
 # and pruned, 1.1 to 1.5 times without recomputation and 2.2 to 3.8 times with it (freed blocks of many sizes leave
 # holes). On a GPU nobody has measured it yet.
 OVERHEAD = {("cpu", False): 1.3, ("cpu", True): 2.8, ("cuda", False): 1.1, ("cuda", True): 1.2}
+
+# Supernets with half a dozen cells more than this are not built to be watched: a cell takes a tenth of a second.
+SHALLOW = 6
 
 # Seconds that the step which is timed may take.
 PATIENCE = 20.0
@@ -116,7 +121,20 @@ class _Request:
         fewer, more = (asked._curve(batch) for batch in SMALL)
         return Footprint.between(fewer, more, SMALL, OVERHEAD[kind, recompute])
 
-    def _curve(self, batch: int) -> list[int]:
+    def _curve(self, batch: int) -> Sequence[int]:
+        """The bytes of a step; of a deep supernet their peak alone, carried on from two shallow ones."""
+        depth = self.space.depth if self.settings.depth is None else self.settings.depth
+        more = (depth - SHALLOW) // 3
+        if more < 2 or own_depth(self.space.skeleton, list(self.space.cells)) is not None:
+            return self._watched(batch)
+        # Three more cells are one more before, between and after the reductions: always the same ones.
+        first, second = (
+            max(replace(self, settings=replace(self.settings, depth=depth - 3 * (more - k)))._watched(batch))
+            for k in (0, 1)
+        )
+        return [first + more * (second - first)]
+
+    def _watched(self, batch: int) -> Sequence[int]:
         """The bytes of a step, the second: the first one makes what optimizers remember."""
         tried = self.trial(batch)
         tried.step()
@@ -155,14 +173,15 @@ def estimate(
         keep: which operations are left, ``(edges, ops)``; all if None.
 
     Raises:
-        ValueError: for settings that cannot work.
+        ValueError: for settings that cannot work, or a supernet that could not fit with a handful of pictures.
     """
-    space = laid_out(space, settings)
+    space, settings = laid_out(space, settings), _taken(settings, data)
     check(space, method, settings, data)
+    place = make_fabric(device, precision).device
+    _refuse_hopeless(data, space, method, settings, place)
     request = _Request(
         data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=keep
     )
-    place = make_fabric(device, precision).device
     kernels = by_kernels(settings.forward_by, place, precision)
     with computing_on(threads, kernels=kernels), fixed_random(settings.seed):
         free = memory.available(place)
@@ -181,7 +200,7 @@ def estimate(
         macs=smallest.macs,
         batch=settings.batch,
         steps=-(-len(epoch_order(count, settings.batch, settings.seed, 0)) // settings.batch),
-        epochs=epochs_of(method.stages(space, settings.epochs)),
+        epochs=epochs_of(contract.stages(method.stages, space, settings.epochs)),
         memory=needed.at(settings.batch),
         available=free,
         largest_batch=largest,
@@ -224,12 +243,13 @@ def require_memory(
     Raises:
         ValueError: with the estimate, what is available, and what would fit.
     """
-    place = make_fabric(device, precision).device
+    place, settings = make_fabric(device, precision).device, _taken(settings, data)
     free = memory.available(place)
     # Watching a step takes seconds; most searches are so small that none are needed.
     if free is None or 4 * _bound(data, space, settings) < free:
         return
     check(space, method, settings, data)
+    _refuse_hopeless(data, space, method, settings, place)
     request = _Request(
         data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=None
     )
@@ -272,13 +292,22 @@ def _weighed(request: _Request, free: int | None, threads: int | None) -> tuple[
         return needed, _advice(request, needed, free)
 
 
-def in_gigabytes(count: float) -> str:
-    """Bytes in words.
+def _taken(settings: SearchSettings, data: DataSet) -> SearchSettings:
+    """The settings with the batch that a step really has: no more pictures than there are."""
+    return replace(settings, batch=min(settings.batch, len(data.train)))
 
-    >>> in_gigabytes(3 * 2**30), in_gigabytes(5 * 2**20)
-    ('3.0 GiB', '5 MiB')
-    """
-    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.0f} MiB"
+
+def _refuse_hopeless(
+    data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, place: torch.device
+) -> None:
+    """Refuse a supernet that does not even fit with the pictures that are watched."""
+    begun, changes = method.stages(space, settings.epochs)[0], method.supernet
+    own = staged(settings, begun, space)
+    outline = of_space(
+        space, channels=own.channels, depth=own.depth, stem=own.stem, share=changes.share, among=begun.ops
+    )
+    inside = not (settings.recompute or changes.drawn)
+    refuse_hopeless("search", outline, data, SMALL[-1], place, momentum=settings.momentum > 0, inside=inside)
 
 
 def _advice(request: _Request, usual: Footprint, free: int | None) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
 from diffnas.data import DataSet
 from diffnas.data.augment import augment
+from diffnas.engine import contract
+from diffnas.engine.common import in_training
 from diffnas.engine.drive import Drive
 from diffnas.engine.graphed import Graphed, uses_graph
 from diffnas.engine.later import Later
@@ -87,7 +89,7 @@ class Course:
     def adopt(self) -> None:
         """Run the supernet of the state from now on: it is another one than before."""
         supernet = self.state.supernet
-        self.net: Any = self.fabric.setup_module(supernet, move_to_device=False)
+        self.net: Any = in_training(self.fabric, supernet)
         settings, device = self.settings, self.fabric.device
         if uses_graph(settings.cuda_graph, supernet, device, recompute=settings.recompute):
             half = torch.bfloat16 if self.fabric.strategy.precision.precision == "bf16-mixed" else None
@@ -108,16 +110,7 @@ class Course:
     def costs(self) -> Tensor:
         """Millions of multiply-adds of every operation on offer, for one picture, ``(edges, ops)``, float64."""
         if self._costs is None:
-            own, data = self.settings, self.data
-            counted = operation_macs(
-                self.space,
-                (data.channels, *data.size),
-                channels=own.channels,
-                depth=own.depth,
-                stem=own.stem,
-                share=self.method.supernet.share,
-            )
-            self._costs = torch.tensor(counted, dtype=torch.float64, device=self.fabric.device) / 1e6
+            self._costs = millions(self.data, self.space, self.method, self.settings).to(self.fabric.device)
         return self._costs
 
     def outputs(self, pictures: Tensor, mix: Tensor, *, flow: bool = False) -> Output:
@@ -168,14 +161,14 @@ class Course:
         scores, strengths = at.open, self.strengths(at.moment)
         if strengths is not None and self.space.in_degree is not None:
             scores = scores * strengths.unsqueeze(1)
-        return self.method.discretize(scores.cpu(), at.keep.cpu(), self.space)
+        return contract.read_off(self.method.discretize, scores.cpu(), at.keep.cpu(), self.space)
 
     def prune(self) -> None:
         """Remove what the method's pruning rule gives up now."""
         rule, state = self.method.pruning, self.state
         if rule is None or self.frozen or self.epoch < self.settings.prune_warmup:
             return
-        keep = rule(self.at_rest())
+        keep = contract.kept(rule, self.at_rest())
         if not self.frees_later:
             if bool((state.keep & ~keep).any()):
                 self.remove(keep)
@@ -220,6 +213,19 @@ class Course:
             net = _Fixed(self.state.supernet, mix)
             self.macs = count_macs(net, (self.data.channels, *self.data.size))
         return self.macs
+
+
+def millions(data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings) -> Tensor:
+    """Millions of multiply-adds of every operation on offer, for one picture, ``(edges, ops)``, float64."""
+    counted = operation_macs(
+        space,
+        (data.channels, *data.size),
+        channels=settings.channels,
+        depth=settings.depth,
+        stem=settings.stem,
+        share=method.supernet.share,
+    )
+    return torch.tensor(counted, dtype=torch.float64) / 1e6
 
 
 class _Fixed(nn.Module):

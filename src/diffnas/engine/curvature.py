@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffnas.components.level import Batch
+from diffnas.components.relaxation import weigh
 from diffnas.engine import seeds
 from diffnas.engine.common import fixed_random
 from diffnas.engine.course import Course
@@ -54,14 +55,13 @@ def _loss_of_alpha(course: Course) -> Loss:
     """The loss of a batch as a function of alpha, which draws the same noise every time."""
     state, drive = course.state, course.drive
     pictures, labels = course.prepare(_draw(course), drive.generator("curvature"))
-    pictures = pictures.to(next(state.supernet.parameters()).dtype)
     (group, *_) = state.alpha_optimizer.param_groups
     decay = float(group.get("weight_decay", 0.0))
 
     def loss(alpha: Tensor) -> Tensor:
         draw_noise_from(state.supernet, drive.generator("curvature noise"))
         now = course.quiet()
-        mix = course.woven(state.weighting(alpha, state.keep, now), now)
+        mix = course.woven(weigh(state.weighting, alpha, state.keep, now), now)
         # The supernet itself: in full precision, and not from a graph.
         given = state.supernet(pictures, mix)
         logits = given.logits if isinstance(given, Output) else given

@@ -171,8 +171,12 @@ class Drive:
         """
         raise Interrupted(heard[0], self.folder.path if self.folder else None)
 
+    def check(self, loss: float, where: str) -> None:
+        """Stop the run if a loss has left the numbers."""
+        check_finite(loss, where, self.folder.path if self.folder else None)
+
     def _check(self, where: str) -> None:
-        check_finite(self.state.train.loss, where, self.folder.path if self.folder else None)
+        self.check(self.state.train.loss, where)
 
     def _common(self) -> dict[str, Any]:
         state = self.state

@@ -20,7 +20,9 @@ from diffnas.engine.common import (
     Totals,
     computing_on,
     describe_data,
+    dtype_of,
     fixed_random,
+    in_training,
     make_fabric,
     peak_memory,
     rounding_products,
@@ -29,17 +31,19 @@ from diffnas.engine.common import (
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
 from diffnas.engine.listen import Listener, Silent, interruptions
-from diffnas.engine.memory import within_memory
+from diffnas.engine.memory import refuse_hopeless, within_memory
 from diffnas.engine.run import TRACE, RunFolder, as_json
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.trained import save_trained
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
+from diffnas.nets import own
 from diffnas.nets.auxiliary import Output
+from diffnas.nets.least import Outline, of_genotype, of_skeleton
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.trained import Trained
-from diffnas.space import OpFactory
+from diffnas.space import OpFactory, SearchSpace, own_depth
 
 RESULT = "result.json"
 
@@ -143,8 +147,18 @@ def evaluate(
     listener = listener or Silent()
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
+        outline = of_genotype(genotype, channels=settings.channels, depth=settings.depth, stem=settings.stem)
+        _refuse_hopeless(outline, data, settings, fabric.device, precision)
+        own.try_in_network(
+            genotype,
+            factories,
+            (data.channels, *data.size),
+            channels=settings.channels,
+            depth=settings.depth,
+            stem=settings.stem,
+        )
         with fixed_random(seeds.derive(settings.seed, "weights")):
-            state = begin(genotype, data, settings, fabric.device, factories)
+            state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
         record = describe(genotype, data, settings, precision, notes or {})
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         with (
@@ -155,6 +169,34 @@ def evaluate(
             entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
         ):
             return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
+
+
+def require_later(
+    space: SearchSpace, data: DataSet, *, settings: EvaluateSettings, device: str = "auto", precision: str = "32-true"
+) -> None:
+    """Refuse an evaluation that could not fit whatever cells a search in ``space`` finds, before that search.
+
+    Raises:
+        ValueError: with the least that it takes, and what is available.
+    """
+    depth = own_depth(space.skeleton, list(space.cells)) or settings.depth
+    outline = of_skeleton(space, channels=settings.channels, depth=depth, stem=settings.stem)
+    _refuse_hopeless(outline, data, settings, make_fabric(device, precision).device, precision)
+
+
+def _refuse_hopeless(
+    outline: Outline, data: DataSet, settings: EvaluateSettings, place: torch.device, precision: str
+) -> None:
+    refuse_hopeless(
+        "evaluation",
+        outline,
+        data,
+        min(settings.batch, len(data.train)),
+        place,
+        momentum=settings.momentum > 0,
+        inside=not settings.recompute,
+        half=precision == "bf16-mixed",
+    )
 
 
 def describe(
@@ -177,8 +219,9 @@ def begin(
     settings: EvaluateSettings,
     device: torch.device,
     factories: Mapping[str, OpFactory] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> EvaluateState:
-    """The state before the first step; weights come from torch's own random numbers."""
+    """The state before the first step; weights come from torch's own random numbers, and are kept in ``dtype``."""
     network = Network(
         genotype,
         classes=len(data.classes),
@@ -189,7 +232,7 @@ def begin(
         auxiliary=settings.auxiliary > 0 and genotype.skeleton == "darts",
         factories=factories,
         recompute=settings.recompute,
-    ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(network=network, weight_optimizer=sgd(network, settings))
 
 
@@ -220,7 +263,7 @@ class _Evaluation:
     ) -> None:
         self.genotype, self.data, self.settings = genotype, data, settings
         self.state, self.fabric = state, fabric
-        self.net = fabric.setup_module(state.network, move_to_device=False)
+        self.net = in_training(fabric, state.network)
         self.augmentation: Augmentation = data.augmentation
         if settings.cutout is not None:
             self.augmentation = replace(data.augmentation, cutout=min(settings.cutout, min(data.size) // 2))
@@ -286,5 +329,6 @@ class _Evaluation:
             size=data.size,
             mean=data.mean,
             std=data.std,
+            levels=data.levels,
             built={"channels": settings.channels, "depth": settings.depth, "stem": settings.stem},
         )

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.ops import DroppedSkip, Noise
+from diffnas.nets.skeleton import as_weights
 from diffnas.nets.supernet import Supernet
 
 WARM_UP = 2
@@ -80,7 +81,7 @@ class Graphed:
             flow: whether the weights' gradients are asked of ``torch.autograd.grad``. If not, ``backward`` leaves them
                 in ``.grad`` itself, which spares a copy of each.
         """
-        x = x.to(next(self.net.parameters()).dtype)  # pictures come in single precision
+        x = as_weights(self.net, x)
         self.shape = x.shape if self.shape is None else self.shape
         if x.shape != self.shape or not (self.net.training and torch.is_grad_enabled()):
             return self._usual(x, mix)
@@ -101,7 +102,9 @@ class Graphed:
         with self._casting(x.device):
             found = self.net(x, mix)
         logits, auxiliary = found if isinstance(found, Output) else (found, None)
-        # In single precision whatever they were computed in, as Fabric has it.
+        if self.autocast is None:
+            return Output(logits, auxiliary)
+        # In float32 although they were computed in half precision, as Fabric has it.
         return Output(logits.float(), None if auxiliary is None else auxiliary.float())
 
     def _casting(self, device: torch.device) -> AbstractContextManager[Any]:

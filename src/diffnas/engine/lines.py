@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from diffnas.engine.course import Course
 from diffnas.engine.curvature import eigenvalue
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, parameters_of
+from diffnas.nets.own import unseen
 
 
 class Lines:
@@ -56,17 +58,20 @@ class Lines:
         }
 
     def _eigenvalue(self) -> float | None:
-        """That of the Hessian for alpha, in the epochs in which it is to be measured."""
+        """That of the Hessian for alpha, in the epochs in which it is to be measured; None if it is no number."""
         every = self.course.settings.eigenvalue_every
-        return eigenvalue(self.course) if every and self.course.epoch % every == 0 else None
+        if not every or self.course.epoch % every:
+            return None
+        found = eigenvalue(self.course)
+        return found if math.isfinite(found) else None  # JSON has no other numbers
 
     def _size_of(self, found: Genotype) -> int | None:
         """Parameters of the network of a genotype at its published size; None if it passes nothing on."""
         data = self.course.data
         classes, channels = len(data.classes), data.channels
         try:
-            with torch.device("meta"):  # nothing is computed, and no random number drawn
-                factories = self.course.space.factories
+            factories = self.course.space.factories
+            with unseen(own=bool(factories)):
                 return parameters_of(Network(found, classes=classes, in_channels=channels, factories=factories))
         except ValueError:
             return None

@@ -16,9 +16,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from diffnas.data import DataSet
 from diffnas.engine.listen import OutOfMemory
 from diffnas.engine.run import standing
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.nets.least import Outline
 
 # A function that comes without types.
 _leaves: Callable[[Any], list[Any]] = tree_leaves
@@ -191,6 +193,60 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _forget(self, key: int, size: int) -> None:
         self.alive.discard(key)
         self.bytes -= size
+
+
+def refuse_hopeless(what: str, outline: Outline, data: DataSet, batch: int, place: torch.device, **kept: bool) -> None:
+    """Refuse to train a net that cannot fit whatever is done, before any of it is built.
+
+    Args:
+        what: "search" or "evaluation", for the message.
+        outline: the net.
+        data: the pictures.
+        batch: how many of them a step takes, at the least.
+        place: where it would train.
+        kept: see ``least``.
+
+    Raises:
+        ValueError: with the least that it takes, and what is available.
+    """
+    free = available(place)
+    if free is not None and (needed := least(outline, data.size, batch, **kept)) > free:
+        raise ValueError(
+            f"this {what} takes {in_gigabytes(needed)} of memory at the very least, with {batch} pictures a step, and "
+            f"{in_gigabytes(free)} can be had on {place}. Ask for less: --channels, --depth, --batch or --size."
+        )
+
+
+def least(
+    outline: Outline,
+    size: tuple[int, int],
+    batch: int,
+    *,
+    momentum: bool = True,
+    inside: bool = True,
+    half: bool = False,
+) -> int:
+    """A number of bytes that training a net takes at the very least: its weights, and what a step keeps of its maps.
+
+    Args:
+        outline: the net.
+        size: height and width of a picture.
+        batch: pictures a step.
+        momentum: whether each weight has a momentum beside it.
+        inside: whether a step keeps anything of the inside of cells.
+        half: whether maps are in half precision.
+    """
+    maps = batch * outline.maps(size, inside=inside)
+    return 4 * outline.weights() * (1 + momentum) + (2 if half else 4) * maps
+
+
+def in_gigabytes(count: float) -> str:
+    """Bytes in words.
+
+    >>> in_gigabytes(3 * 2**30), in_gigabytes(5 * 2**20)
+    ('3.0 GiB', '5 MiB')
+    """
+    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.0f} MiB"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.stages import Measured
 from diffnas.data import batches
-from diffnas.engine import seeds
+from diffnas.engine import contract, seeds
 from diffnas.engine.common import Totals, fixed_random, sgd
 from diffnas.engine.course import Course
 from diffnas.engine.probe import buffers_kept
@@ -40,7 +40,7 @@ class SearchPause:
     @property
     def keep(self) -> Tensor:
         """Operations still in play, on the host."""
-        return self.course.state.keep.cpu()
+        return self.course.state.keep.cpu().clone()  # the caller's own: what is in play changes by the verbs alone
 
     @property
     def space(self) -> SearchSpace:
@@ -65,6 +65,7 @@ class SearchPause:
             indices = indices[:-1]  # a single picture has no batch statistics
         augmentation, noise = drive.generator("measured"), drive.generator("measured noise")
         place = seeds.derive(course.settings.seed, "measured", state.epoch)
+        mix = contract.given_mix(course.stage.name, mix, course.space)
         mix = course.woven(mix.to(device=device, dtype=state.alpha.dtype), drive.moment())
         totals = Totals()
         draw_noise_from(state.supernet, noise)
@@ -79,10 +80,12 @@ class SearchPause:
 
     def decide(self, keep: Tensor) -> None:
         """Keep only what ``keep`` says, for good."""
+        keep = contract.given_keep(self.course.stage.name, "decide", keep, self.space)
         self.course.remove(keep.to(self.course.fabric.device))
 
     def rebuild(self, keep: Tensor) -> None:
         """Everything new, with only ``keep``."""
+        keep = contract.given_keep(self.course.stage.name, "rebuild", keep, self.space)
         state = self.course.state
         state.become_(state.build(state.stage))
         state.prune_(keep.to(self.course.fabric.device))
@@ -91,6 +94,8 @@ class SearchPause:
     def replace(self, keep: Tensor, parents: Mapping[tuple[int, int], int]) -> None:
         """Exactly what ``keep`` says from now on; new operations inherit from their parents."""
         course, state = self.course, self.course.state
+        keep = contract.given_keep(course.stage.name, "replace", keep, self.space, offered=True)
+        parents = contract.given_parents(course.stage.name, parents, keep, state.keep.cpu())
         with fixed_random(seeds.derive(course.settings.seed, "replaced", state.epoch)):
             state.replace_(keep.to(course.fabric.device), parents)
         course.look_again()

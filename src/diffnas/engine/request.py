@@ -8,10 +8,14 @@ from typing import Any
 
 from diffnas.components import discretize, schedule, stopping, weighting
 from diffnas.components.schedule import Moment
+from diffnas.components.stages import Stage
 from diffnas.data import DataSet
+from diffnas.engine import contract
 from diffnas.engine.common import describe_data
+from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
+from diffnas.nets import own
 from diffnas.space import SearchSpace, apart, own_depth
 
 
@@ -68,12 +72,15 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
-    deeper = any(stage.deeper != 1 for stage in method.stages(space, settings.epochs))
-    if deeper and own_depth(space.skeleton, list(space.cells)) is not None:
-        raise ValueError(
-            f"in space {space.name!r} every place in the net has a cell of its own, and supernets of later stages "
-            "have other places. Take --set alpha_per=kind, or --stages one."
-        )
+    _check_stages(space, method, settings)
+    own.try_in_space(
+        space,
+        (data.channels, *data.size),
+        channels=settings.channels,
+        depth=settings.depth,
+        stem=settings.stem,
+        share=method.supernet.share,
+    )
     rules = [rule.func if isinstance(rule, partial) else rule for rule in method.stopping]
     if stopping.eigenvalue_growth in rules and not settings.eigenvalue_every:
         raise ValueError(
@@ -98,6 +105,25 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
                 f"alpha starts with a spread of {settings.alpha_init:g}: operations would die before any training. "
                 f"Use a lower order, such as 3 with the usual alpha-init of 0.001, or --alpha-init {gap / 10:.1g}."
             )
+
+
+def _check_stages(space: SearchSpace, method: Method, settings: SearchSettings) -> None:
+    stages = contract.stages(method.stages, space, settings.epochs)
+    for stage in stages:
+        _check_stage(stage, space, settings)
+    deeper = any(stage.deeper != 1 for stage in stages)
+    if deeper and own_depth(space.skeleton, list(space.cells)) is not None:
+        raise ValueError(
+            f"in space {space.name!r} every place in the net has a cell of its own, and supernets of later stages "
+            "have other places. Take --set alpha_per=kind, or --stages one."
+        )
+
+
+def _check_stage(stage: Stage, space: SearchSpace, settings: SearchSettings) -> None:
+    try:
+        staged(settings, stage, space)
+    except ValueError as error:
+        raise ValueError(f"{stage.name} cannot be: {error}") from None
 
 
 def _first_order(method: Method) -> float:

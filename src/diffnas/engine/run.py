@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from diffnas import files
+from diffnas.untrusted import json_text
+from diffnas.untrusted.whole import MEGA, read_text
 
 RECORD, TRACE, CHECKPOINTS = "run.json", "trace.jsonl", "checkpoint"
+_LONGEST_TRACE = 256 * MEGA  # 600 epochs of the largest space have 100 million
 VERSION = 1
 
 # Under this name a checkpoint holds what it knows of its folder.
@@ -112,13 +115,9 @@ class RunFolder:
         """A JSON file of the folder; a ValueError that names it if it is missing, broken or not what was written."""
         path = self.path / name
         try:
-            read = json.loads(path.read_text(encoding="utf-8"))
+            read = json_text.read_object(path)
         except FileNotFoundError:
             raise ValueError(f"{self.path} is not a run folder: it has no {name}.") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is damaged: {error}.") from None
-        if not isinstance(read, dict):
-            raise ValueError(f"{path} is damaged: it does not hold an object.")
         files.check(path)
         return read
 
@@ -139,11 +138,12 @@ class RunFolder:
         """
         path = self.path / TRACE
         try:
-            lines = [json.loads(line) for line in self._lines(epochs)]
+            read = enumerate(self._lines(epochs), start=1)
+            lines = [json_text.parse_object(line, f"{path}, line {number},") for number, line in read]
         except ValueError as error:
-            raise Damaged(f"{path} is damaged: {error}.") from None
+            raise Damaged(str(error)) from None
         for number, line in enumerate(lines):
-            epoch = line.get("epoch") if isinstance(line, dict) else None
+            epoch = line.get("epoch")
             if type(epoch) is not int or epoch != number:
                 raise Damaged(f"{path} is damaged: line {number + 1} is of epoch {epoch}, not {number}.")
         if epochs is not None and len(lines) < epochs:
@@ -155,7 +155,7 @@ class RunFolder:
     def _lines(self, epochs: int | None) -> list[str]:
         """The text of the trace's first ``epochs`` lines, or of all; half a line that a killed run wrote is none."""
         path = self.path / TRACE
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = read_text(path, _LONGEST_TRACE) if path.exists() else ""
         return text.split("\n")[:-1][:epochs]
 
     def rewind(self, epochs: int) -> list[dict[str, Any]]:

@@ -16,7 +16,8 @@ from torch import Tensor
 from diffnas.components import discretize
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet
-from diffnas.engine.common import by_kernels, computing_on, fixed_random, make_fabric, rounding_products
+from diffnas.engine import contract
+from diffnas.engine.common import by_kernels, computing_on, dtype_of, fixed_random, make_fabric, rounding_products
 from diffnas.engine.course import Course
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
@@ -25,6 +26,7 @@ from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
+from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.request import check, describe, laid_out
 from diffnas.engine.run import TRACE, RunFolder
 from diffnas.engine.search_state import SearchState, begin, halves, staged
@@ -107,7 +109,8 @@ def search(
             bit for bit that of a search that was never interrupted.
         listener: hears how it goes.
         device: "auto", "cpu" or "cuda".
-        precision: Fabric's word for it, such as "32-true", "bf16-mixed" or "64-true"; alpha stays in float32.
+        precision: Fabric's word for it, such as "32-true", "bf16-mixed" or "64-true"; alpha is kept in float32 or, in
+            the last, in float64.
         notes: plain data to keep in ``run.json``: what is needed to load the data again, say.
         threads: how many CPU threads compute; None leaves torch's number as it is.
 
@@ -123,20 +126,17 @@ def search(
     record = describe(data, space, method, settings, precision, notes or {})
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
-        state = begin(data, space, method, settings, fabric.device)
+        state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
         # What cannot be is refused here, before anything is written.
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         kernels = by_kernels(settings.forward_by, fabric.device, precision)
-        with (
-            computing_on(threads, kernels=kernels),
-            rounding,
-            interruptions() as heard,
-            fixed_random(settings.seed),
-            entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
-        ):
-            under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
-            return under_way.run(heard)
+        with computing_on(threads, kernels=kernels), rounding, interruptions() as heard, fixed_random(settings.seed):
+            rehearse(data, space, method, settings, state)
+            begun = entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn)
+            with begun as (folder, trace):
+                under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
+                return under_way.run(heard)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,7 @@ def trial(
     """Begin a search that leads nowhere; ``keep``, ``(edges, ops)``, says which operations are left, all if None."""
     space = laid_out(space, settings)
     fabric = make_fabric(device, precision)
-    state = begin(data, space, method, settings, fabric.device)
+    state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
     under_way = _Search(data, space, method, settings, state, fabric, None, Silent(), [])
     under_way.enter(0, SearchPause(under_way.course, _nothing))
     if keep is not None:
@@ -202,7 +202,7 @@ class _Search:
         everything = torch.arange(len(data.train)), torch.arange(0)
         in_halves = method.level.data == "halves"
         train_indices, held_out_indices = halves(len(data.train), settings) if in_halves else everything
-        self.stages = method.stages(space, settings.epochs)
+        self.stages = contract.stages(method.stages, space, settings.epochs)
         self.drive = Drive("search", data, train_indices, settings, state, fabric, folder, listener, trace)
         self.course = Course(data, space, method, self.stages, state, fabric, self.drive, held_out_indices)
         self.take_step = SearchStep(self.course).take
@@ -214,10 +214,9 @@ class _Search:
         reason = None
         for number in range(self.state.stage, len(self.stages)):
             self.enter(number, pause)
-            before = self.stages[number].before_epoch
-            reason = self.drive.run(
-                heard, self.take_step, self.line, self.reason_to_stop, partial(before, pause) if before else _nothing
-            )
+            name, before = self.stages[number].name, self.stages[number].before_epoch
+            act = partial(contract.act, name, before, pause) if before else _nothing
+            reason = self.drive.run(heard, self.take_step, self.line, self.reason_to_stop, act)
         return self.result(reason)
 
     def enter(self, number: int, pause: SearchPause) -> None:
@@ -231,21 +230,21 @@ class _Search:
         own = staged(self.settings, stage, self.space)
         self.drive.enter(own, phase=name, number=number, first=state.first, epochs=last)
         if begins and stage.enter:
-            stage.enter(pause)
+            contract.act(stage.name, stage.enter, pause)
 
     def reason_to_stop(self) -> str | None:
         """The first reason that a stopping rule has to end the running stage, if any has one."""
         history = self.drive.trace[self.state.first :]
         if not history or not self.course.stage.may_stop:
             return None
-        reasons = (rule(history, self.space) for rule in self.method.stopping)
+        reasons = (contract.reason(rule, history, self.space) for rule in self.method.stopping)
         return next((reason for reason in reasons if reason), None)
 
     def family(self) -> tuple[Member, ...]:
         """The cells that were kept on the way, in the run folder too."""
         trace, folder = self.drive.trace, self.drive.folder
         members = []
-        for position in self.method.family(trace, self.space):
+        for position in contract.members(self.method.family, trace, self.space):
             line = trace[position]
             path = folder.path / FAMILY / f"epoch-{line['epoch']:04}.json" if folder else None
             member = Member(epoch=line["epoch"], genotype=_cells(line), macs=line["macs"], path=path)
@@ -256,7 +255,7 @@ class _Search:
 
     def result(self, stopped: str | None) -> SearchResult:
         # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
-        chosen = self.drive.trace[self.method.pick(self.drive.trace, self.space)]
+        chosen = self.drive.trace[contract.picked(self.method.pick, self.drive.trace, self.space)]
         found = _cells(chosen)
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
         folder = self.drive.folder

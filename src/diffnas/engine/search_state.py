@@ -15,7 +15,7 @@ from diffnas.components import edges, update, weighting
 from diffnas.components.stages import Stage
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
-from diffnas.engine import seeds
+from diffnas.engine import contract, seeds
 from diffnas.engine.common import Totals, fixed_random, sgd
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
@@ -32,10 +32,10 @@ class SearchState:
 
     Attributes:
         supernet: the network weights.
-        alpha: architecture parameters, ``(edges, ops)``, float32.
+        alpha: architecture parameters, ``(edges, ops)``, of the dtype of the weights.
         keep: operations still in play, ``(edges, ops)``, bool.
         weighting: the method's weighting, with its own parameters if it has any.
-        beta: what the strengths of edges are made of, ``(nodes, sources)``, float32; None if edges have none.
+        beta: what the strengths of edges are made of, ``(nodes, sources)``; None if edges have none.
         weight_optimizer, alpha_optimizer: what moves the weights; alpha and the weighting's parameters.
         build: a state in which everything is as a stage, by its number, has it when it begins anew.
         draw: the same for alpha and all that moves with it.
@@ -169,21 +169,32 @@ class Architecture(NamedTuple):
 
 
 def begin(
-    data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, device: torch.device
+    data: DataSet,
+    space: SearchSpace,
+    method: Method,
+    settings: SearchSettings,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> SearchState:
-    """The state before the first step. All of it follows from the seed."""
-    return _build(data, space, method, settings, device, 0)
+    """The state before the first step, kept in ``dtype``. All of it follows from the seed."""
+    return _build(data, space, method, settings, device, dtype, 0)
 
 
 def _build(
-    data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, device: torch.device, stage: int
+    data: DataSet,
+    space: SearchSpace,
+    method: Method,
+    settings: SearchSettings,
+    device: torch.device,
+    dtype: torch.dtype,
+    stage: int,
 ) -> SearchState:
     """The state as a stage has it if everything begins anew with it."""
-    begun = method.stages(space, settings.epochs)[stage]
+    begun = contract.stages(method.stages, space, settings.epochs)[stage]
     own = staged(settings, begun, space)
     with fixed_random(seeds.derive(settings.seed, "weights", *_place(stage))):
-        supernet = _supernet(data, space, method, own, device, begun.ops)
-    draw = partial(_architecture, space, method, settings, device)
+        supernet = _supernet(data, space, method, own, device, dtype, begun.ops)
+    draw = partial(_architecture, space, method, settings, device, dtype)
     alpha, weigh, beta, alpha_optimizer = draw(stage)
     keep = torch.tensor(space.offered, device=device)
     if begun.ops is not None:
@@ -196,7 +207,7 @@ def _build(
         beta=beta,
         weight_optimizer=sgd(supernet, own),
         alpha_optimizer=alpha_optimizer,
-        build=partial(_build, data, space, method, settings, device),
+        build=partial(_build, data, space, method, settings, device, dtype),
         draw=draw,
         built=stage,
     )
@@ -211,28 +222,34 @@ def _place(stage: int) -> tuple[int, ...]:
 
 
 def _architecture(
-    space: SearchSpace, method: Method, settings: SearchSettings, device: torch.device, stage: int
+    space: SearchSpace,
+    method: Method,
+    settings: SearchSettings,
+    device: torch.device,
+    dtype: torch.dtype,
+    stage: int,
 ) -> Architecture:
     """Alpha and all that moves with it, as a stage has it if it begins anew with it."""
-    own, place = staged(settings, method.stages(space, settings.epochs)[stage], space), _place(stage)
+    begun = contract.stages(method.stages, space, settings.epochs)[stage]
+    own, place = staged(settings, begun, space), _place(stage)
     shape = len(space.edges), len(space.ops)
     drawn = torch.randn(shape, generator=seeds.generator(settings.seed, "alpha", *place))
-    alpha = (own.alpha_init * drawn).to(device).requires_grad_()
-    beta = None if method.edges is None else _beta(space, own, device, place)
+    alpha = (own.alpha_init * drawn).to(device, dtype).requires_grad_()
+    beta = None if method.edges is None else _beta(space, own, like=alpha, place=place)
     weigh = copy.deepcopy(method.weighting)
     if isinstance(weigh, torch.nn.Module):
-        weigh.to(device)
+        weigh.to(device, dtype)
     optimizer = _alpha_optimizer(method, own, alpha, beta, weighting.parameters(weigh))
     if beta is not None:
         update.forget(optimizer, beta, ~beta.new_tensor(edges.inputs(space)).bool())
     return Architecture(alpha, weigh, beta, optimizer)
 
 
-def _beta(space: SearchSpace, settings: SearchSettings, device: torch.device, place: tuple[int, ...]) -> Tensor:
-    """Around 0, as alpha."""
+def _beta(space: SearchSpace, settings: SearchSettings, *, like: Tensor, place: tuple[int, ...]) -> Tensor:
+    """Around 0, as alpha, and of its dtype."""
     offered = torch.tensor(edges.inputs(space))
     drawn = torch.randn(offered.shape, generator=seeds.generator(settings.seed, "beta", *place))
-    return (settings.alpha_init * drawn * offered).to(device).requires_grad_()
+    return (settings.alpha_init * drawn * offered).to(like.device, like.dtype).requires_grad_()
 
 
 def _supernet(
@@ -241,6 +258,7 @@ def _supernet(
     method: Method,
     settings: SearchSettings,
     device: torch.device,
+    dtype: torch.dtype,
     among: Container[str] | None,
 ) -> Supernet:
     """A new supernet, from torch's own random numbers."""
@@ -257,7 +275,7 @@ def _supernet(
         auxiliary=settings.auxiliary > 0,
         among=among,
     )
-    return supernet.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return supernet.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _alpha_optimizer(
@@ -267,9 +285,9 @@ def _alpha_optimizer(
     also: list[dict[str, Any]] = [{"params": learned, "weight_decay": 0.0}] if learned else []
     also += [] if beta is None else [{"params": [beta]}]
     if settings.alpha_lr is None and settings.alpha_speed == 1:
-        return method.update([{"params": [alpha]}, *also])
+        return contract.optimizer(method.update, [{"params": [alpha]}, *also])
     rate = settings.alpha_lr or update.rate(method.update, times=settings.alpha_speed)
-    return method.update([{"params": [alpha]}, *also], lr=rate)
+    return contract.optimizer(method.update, [{"params": [alpha]}, *also], lr=rate)
 
 
 def staged(settings: SearchSettings, stage: Stage, space: SearchSpace) -> SearchSettings:

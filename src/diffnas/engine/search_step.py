@@ -12,10 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffnas.components import schedule, update, weighting
+from diffnas.components.contract import UPDATE, may_look, name_of, naming
 from diffnas.components.level import Batch
-from diffnas.engine import seeds
-from diffnas.engine.common import Totals, begin_momentum, fixed_random, weights_fixed
+from diffnas.components.relaxation import weigh
+from diffnas.engine import contract, seeds
+from diffnas.engine.common import Totals, all_finite, begin_momentum, fixed_random, weights_fixed
 from diffnas.engine.course import Course
+from diffnas.engine.listen import NotFinite
 from diffnas.engine.probe import buffers_kept, descent, moved
 from diffnas.nets.ops import draw_noise_from, drop_skips
 
@@ -38,20 +41,21 @@ class SearchStep:
     def __init__(self, course: Course) -> None:
         self.course = course
         self.state, self.drive, self.method = course.state, course.drive, course.method
+        self._held_out: Batch | None = None
 
     def take(self, batch: Batch) -> None:
         """One step of alpha and the weights, as the level has it."""
         course, drive = self.course, self.drive
         self.now = drive.moment()
         self.train = course.prepare(batch, drive.generator("train"))
-        if course.holds_out and not self.frozen:
-            self.held_out = course.prepare(self._draw_held_out(), drive.generator("held-out"))
+        drawn = course.holds_out and not self.frozen
+        self._held_out = course.prepare(self._draw_held_out(), drive.generator("held-out")) if drawn else None
         self.noise = drive.generator("noise")
         draw_noise_from(self.state.supernet, self.noise)
         if self.method.supernet.dropout is not None:
             drop_skips(self.state.supernet, schedule.value(self.method.supernet.dropout, self.now))
         self.state.supernet.train()
-        self.method.level.step(self)
+        contract.take_step(self.method.level, self)
         if course.settings.prune_every == "step":
             course.prune()
 
@@ -59,6 +63,21 @@ class SearchStep:
     def frozen(self) -> bool:
         """Whether alpha is warming up."""
         return self.course.frozen
+
+    @property
+    def held_out(self) -> Batch:
+        """A batch of the pictures that the weights never see.
+
+        Raises:
+            ValueError: if there is none, because the level asks for none or alpha is warming up.
+        """
+        if self._held_out is None:
+            way = 'data="halves"' if not self.course.holds_out else "if not step.frozen: ..., as alpha is warming up"
+            raise ValueError(
+                f"the step of the level {name_of(self.method.level.step)} reads held-out pictures, and there are none "
+                f"in this step: say {way}."
+            )
+        return self._held_out
 
     def alpha_gradient(self, batch: Batch) -> list[Tensor]:
         """For alpha and what the weighting learns, penalties included."""
@@ -88,10 +107,35 @@ class SearchStep:
 
     def move_alpha(self, gradients: Sequence[Tensor]) -> None:
         """Step alpha, unless it is frozen."""
+        arch = self.state.arch
+        gradients = contract.tensors(self.method.level, "move_alpha", gradients, arch)
         if not self.frozen:
             competing = weighting.competes(self.state.weighting)
             gradients = _clipped(gradients, self.course.settings.alpha_clip)
-            update.move(self.state.alpha_optimizer, self.state.arch, gradients, self.state.keep, competing=competing)
+            with naming(UPDATE, self.method.update):
+                update.move(self.state.alpha_optimizer, arch, gradients, self.state.keep, competing=competing)
+            if may_look(self.state.alpha, self.state.step) and not all_finite(arch):
+                self._blame(gradients)
+
+    def _blame(self, gradients: Sequence[Tensor]) -> None:
+        """Say what took alpha, or what the weighting learns, out of the numbers.
+
+        Raises:
+            NotFinite: if its gradients were not finite, or the loss before them.
+            ValueError: if they were, so that the update did it.
+        """
+        where = f"step {self.state.step} of epoch {self.state.epoch}"
+        for totals in (self.state.held_out, self.state.train):
+            self.drive.check(totals.loss, where)
+        if all_finite(list(gradients)):
+            raise ValueError(
+                f"the update {name_of(self.method.update)} must leave alpha finite, and from finite gradients it made "
+                f"infinity or nan in {where}. A lower rate (--alpha-lr) may help."
+            )
+        raise NotFinite(
+            f"the gradients of alpha became infinity or nan in {where}, though the loss did not: look for roots and "
+            f"logarithms of 0 in {', '.join(map(name_of, (self.method.weighting, *self.method.regularizers)))}."
+        )
 
     def move_weights(self) -> None:
         """Clip the weights' gradients and step the weights."""
@@ -136,11 +180,12 @@ class SearchStep:
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Against which the weights would move."""
+        gradients = contract.tensors(self.method.level, "descent", gradients, self.weights)
         return descent(self.state.weight_optimizer, gradients)
 
     def elsewhere(self, away: Sequence[Tensor]) -> AbstractContextManager[None]:
         """Inside, the weights stand ``away`` from where they are."""
-        return moved(self.weights, away)
+        return moved(self.weights, contract.tensors(self.method.level, "elsewhere", away, self.weights))
 
     # The parts of a step.
 
@@ -174,10 +219,12 @@ class SearchStep:
 
     def mix(self) -> Mix:
         """The mixing weights of a pass."""
-        ops = self.state.weighting(self.state.alpha, self.state.keep, self.now)
+        ops = weigh(self.state.weighting, self.state.alpha, self.state.keep, self.now)
         return Mix(ops, self.course.woven(ops, self.now))
 
     def _loss(self, batch: Batch, mix: Mix, totals: Totals, *, flow: bool = False) -> Tensor:
+        if batch is not self.train and batch is not self._held_out:
+            batch = contract.batch(self.method.level, batch, self.train)
         logits, auxiliary = self.course.outputs(batch[0], mix.whole, flow=flow)
         loss = functional.cross_entropy(logits, batch[1])
         totals.add(loss.detach(), logits.detach(), batch[1])
@@ -189,7 +236,7 @@ class SearchStep:
         if not self.method.regularizers:
             return 0.0
         at = self.course.relaxed(self.state.alpha, self.now, mix.ops)
-        return torch.stack([rule(at) for rule in self.method.regularizers]).sum()
+        return torch.stack([contract.penalty(rule, at) for rule in self.method.regularizers]).sum()
 
 
 def _clipped(gradients: Sequence[Tensor], longest: float) -> Sequence[Tensor]:

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from diffnas.nets.skeleton import StemKind
 from diffnas.nets.supernet import ForwardBy
+from diffnas.values import SEED, check_fields, real, whole
+
+# The bounds are far beyond what anybody uses, and within what every computation below can hold.
+Epochs: TypeAlias = Annotated[int, whole(1, 1_000_000)]
+Count: TypeAlias = Annotated[int, whole(0, 1_000_000)]
+Batch: TypeAlias = Annotated[int, whole(1, 1_000_000)]
+Channels: TypeAlias = Annotated[int, whole(1, 10_000)]
+Depth: TypeAlias = Annotated[int, whole(1, 200)]
+Side: TypeAlias = Annotated[int, whole(0, 10_000)]
+Seed: TypeAlias = Annotated[int, SEED]
+Rate: TypeAlias = Annotated[float, real(0, 1e30, above=True)]
+Scale: TypeAlias = Annotated[float, real(0, 1e6)]
+Below1: TypeAlias = Annotated[float, real(0, 1, below=True)]
 
 S = TypeVar("S", bound="SearchSettings | EvaluateSettings")
 
@@ -53,50 +66,39 @@ class SearchSettings:
         seed: decides every random number of the run.
     """
 
-    epochs: int = 50
-    batch: int = 64
-    lr: float = 0.025
-    lr_min: float = 0.001
+    epochs: Epochs = 50
+    batch: Batch = 64
+    lr: Rate = 0.025
+    lr_min: Scale = 0.001
     lr_fall: Literal["cosine", "line"] = "cosine"
-    momentum: float = 0.9
+    momentum: Below1 = 0.9
     nesterov: bool = False
-    weight_decay: float = 3e-4
-    clip: float = 5.0
-    channels: int | None = None
-    depth: int | None = None
+    weight_decay: Scale = 3e-4
+    clip: Scale = 5.0
+    channels: Channels | None = None
+    depth: Depth | None = None
     stem: StemKind = "cifar"
-    auxiliary: float = 0.0
-    cutout: int | None = None
+    auxiliary: Scale = 0.0
+    cutout: Side | None = None
     alpha_per: Literal["kind", "cell"] = "kind"
-    alpha_lr: float | None = None
-    alpha_speed: float = 1.0
-    alpha_init: float = 1e-3
-    alpha_clip: float = 0.0
-    alpha_warmup: float = 0
-    prune_warmup: int = 0
+    alpha_lr: Rate | None = None
+    alpha_speed: Rate = 1.0
+    alpha_init: Scale = 1e-3
+    alpha_clip: Scale = 0.0
+    alpha_warmup: Scale = 0
+    prune_warmup: Count = 0
     prune_every: Literal["step", "epoch"] = "step"
     free: Literal["auto", "now", "later"] = "auto"
-    eigenvalue_every: int = 0
+    eigenvalue_every: Count = 0
     split: Literal["shuffled", "ordered"] = "shuffled"
     forward_by: ForwardBy = "auto"
     recompute: bool = False
     tf32: bool = True
     cuda_graph: bool | None = None
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "epochs", "batch", "lr", "alpha_speed")
-        _positive_or_none(self, "channels", "depth", "alpha_lr")
-        _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "alpha_warmup", "prune_warmup", "seed")
-        _not_negative(self, "auxiliary", "alpha_init", "alpha_clip", "eigenvalue_every")
-        if self.cutout is not None:
-            _not_negative(self, "cutout")
-        _one_of(self, "lr_fall", "cosine", "line")
-        _one_of(self, "alpha_per", "kind", "cell")
-        _one_of(self, "prune_every", "step", "epoch")
-        _one_of(self, "free", "auto", "now", "later")
-        _one_of(self, "split", "shuffled", "ordered")
-        _one_of(self, "forward_by", "auto", "batched", "plain")
+        check_fields(self)
 
     def warming_up(self, epoch: int) -> bool:
         """Whether alpha stands still in this epoch, counted from 0.
@@ -128,57 +130,28 @@ class EvaluateSettings:
         seed: decides every random number of the run.
     """
 
-    epochs: int = 600
-    batch: int = 96
-    lr: float = 0.025
-    lr_min: float = 0.0
+    epochs: Epochs = 600
+    batch: Batch = 96
+    lr: Rate = 0.025
+    lr_min: Scale = 0.0
     lr_fall: Literal["cosine", "line"] = "cosine"
-    momentum: float = 0.9
+    momentum: Below1 = 0.9
     nesterov: bool = False
-    weight_decay: float = 3e-4
-    clip: float = 5.0
-    channels: int | None = None
-    depth: int | None = None
+    weight_decay: Scale = 3e-4
+    clip: Scale = 5.0
+    channels: Channels | None = None
+    depth: Depth | None = None
     stem: StemKind = "cifar"
-    drop_path: float = 0.2
-    auxiliary: float = 0.4
-    label_smoothing: float = 0.0
-    cutout: int | None = 16
+    drop_path: Below1 = 0.2
+    auxiliary: Scale = 0.4
+    label_smoothing: Below1 = 0.0
+    cutout: Side | None = 16
     recompute: bool = False
     tf32: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "epochs", "batch", "lr")
-        _positive_or_none(self, "channels", "depth")
-        _not_negative(self, "lr_min", "momentum", "weight_decay", "clip", "auxiliary", "seed")
-        _one_of(self, "lr_fall", "cosine", "line")
-        if self.cutout is not None:
-            _not_negative(self, "cutout")
-        for name in ("drop_path", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
-
-
-def _positive(settings: object, *names: str) -> None:
-    for name in names:
-        if not getattr(settings, name) > 0:
-            raise ValueError(f"{name} must be greater than 0, got {getattr(settings, name)}.")
-
-
-def _positive_or_none(settings: object, *names: str) -> None:
-    _positive(settings, *(name for name in names if getattr(settings, name) is not None))
-
-
-def _one_of(settings: object, name: str, *known: str) -> None:
-    if getattr(settings, name) not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(settings, name)!r}.")
-
-
-def _not_negative(settings: object, *names: str) -> None:
-    for name in names:
-        if not getattr(settings, name) >= 0:
-            raise ValueError(f"{name} must not be negative, got {getattr(settings, name)}.")
+        check_fields(self)
 
 
 def settle(kind: type[S], *layers: Mapping[str, Any]) -> S:

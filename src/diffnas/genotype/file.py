@@ -11,6 +11,8 @@ from diffnas.genotype.json_form import to_json
 from diffnas.genotype.published import PUBLISHED, published
 from diffnas.genotype.record import Genotype
 from diffnas.genotype.text import parse
+from diffnas.untrusted import json_text
+from diffnas.untrusted.whole import read_text
 
 
 def save(genotype: Genotype, path: Path) -> None:
@@ -26,8 +28,9 @@ def load(path: Path) -> Genotype:
         ValueError: if the file holds none, or is not what a run wrote there; the message names the file.
         OSError: if it cannot be read.
     """
+    text = read_text(path, json_text.LARGEST)
     try:
-        found = parse(path.read_text(encoding="utf-8"))
+        found = parse(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     check(path)

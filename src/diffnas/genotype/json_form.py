@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from diffnas.genotype.record import Cell, Connection, Genotype
+from diffnas.untrusted import json_text
 
 _SCHEMA, _VERSION = "diffnas/genotype", 1
 
@@ -32,12 +33,18 @@ def from_json(text: str) -> Genotype:
         ValueError: if it is not that: another schema, a newer version, a field missing or of the wrong type.
     """
     try:
-        record = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}.") from None
-    if _take(record, "schema", str) != _SCHEMA or _take(record, "version", int) != _VERSION:
+        record = json_text.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{error}.") from None
+    return from_record(record)
+
+
+def from_record(record: Any) -> Genotype:
+    """The genotype in what the JSON of ``to_json`` says; the errors are those of ``from_json``."""
+    schema, version = _take(record, "schema", str), _take(record, "version", int)
+    if schema != _SCHEMA or version != _VERSION:
         raise ValueError(
-            f"expected schema {_SCHEMA!r}, version {_VERSION}, got {record['schema']!r}, version {record['version']}; "
+            f"expected schema {_SCHEMA!r}, version {_VERSION}, got {schema[:80]!r}, version {version}; "
             "a newer diffnas may read it."
         )
     cells = {kind: _cell(cell) for kind, cell in _take(record, "cells", dict).items()}
@@ -48,7 +55,7 @@ def _cell(record: Any) -> Cell:
     listed = _take(record, "connections", list)
     output = _take(record, "output", list)
     if not all(type(node) is int for node in output):
-        raise ValueError(f"'output' must list numbers of nodes, got {output}.")
+        raise ValueError(f"'output' must list numbers of nodes, got {str(output)[:80]}.")
     return Cell(
         inputs=_take(record, "inputs", int),
         nodes=_take(record, "nodes", int),
@@ -62,7 +69,7 @@ def _cell(record: Any) -> Cell:
 def _take(record: Any, key: str, kind: type) -> Any:
     """``record[key]``, which must be there and be exactly of that type."""
     if not isinstance(record, dict) or key not in record:
-        raise ValueError(f"a genotype's JSON lacks {key!r} in {str(record)[:80]}.")
+        raise ValueError(f"a genotype's JSON lacks {key!r} in {str(record)[:80]!r}.")
     if type(record[key]) is not kind:
         raise ValueError(f"{key!r} must be a {kind.__name__}, got {str(record[key])[:80]!r}.")
     return record[key]

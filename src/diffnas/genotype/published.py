@@ -21,8 +21,12 @@ class Published(NamedTuple):
     note: str
 
 
+ALIASES = {"SNAS": "SNAS_mild"}
+"""The other names of cells, each with the name that its authors gave."""
+
+
 class _Shelf(Mapping[str, Published]):
-    """The published cells, read from the package's own file when first asked for."""
+    """The published cells, read from the package's own file when first asked for; aliases are found and not listed."""
 
     @cached_property
     def _cells(self) -> dict[str, Published]:
@@ -30,7 +34,7 @@ class _Shelf(Mapping[str, Published]):
         return {name: Published(**cell) for name, cell in record.items()}
 
     def __getitem__(self, name: str) -> Published:
-        return self._cells[name]
+        return self._cells[ALIASES.get(name, name)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._cells)

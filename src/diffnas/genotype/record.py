@@ -12,6 +12,7 @@ from diffnas.space import KINDS, WEIGHTLESS_OPS, Skeleton, normal_cells, own_dep
 
 OP_NAME = r"[^\s|~+'\"\\]+"  # what the text forms can hold
 NODE_LIMIT = 1000  # so that a text cannot ask for a range of a billion nodes
+CONNECTION_LIMIT = 10_000  # some of what is asked of a cell takes time by its nodes and connections together
 
 
 class Connection(NamedTuple):
@@ -53,20 +54,26 @@ class Cell:
             raise ValueError(
                 f"a cell of {self.inputs} inputs has {self.inputs + 1} to {NODE_LIMIT} nodes, not {self.nodes}."
             )
+        if len(self.connections) > CONNECTION_LIMIT:
+            raise ValueError(f"a cell has {CONNECTION_LIMIT} connections at most, not {len(self.connections)}.")
         for op, source, target in self.connections:
             if op == "none" or not re.fullmatch(OP_NAME, op):
-                raise ValueError(f"{op!r} cannot be an operation: leave out 'none', spaces, quotes, '|', '~' and '+'.")
+                raise ValueError(
+                    f"{op[:80]!r} cannot be an operation: leave out 'none', spaces, quotes, '|', '~' and '+'."
+                )
             if not 0 <= source < target or not self.inputs <= target < self.nodes:
                 raise ValueError(
-                    f"{op} leads from node {source} into node {target}; it must lead from a lower node into one of "
-                    f"the computed nodes {self.inputs} to {self.nodes - 1}."
+                    f"{op[:80]} leads from node {source} into node {target}; it must lead from a lower node into "
+                    f"one of the computed nodes {self.inputs} to {self.nodes - 1}."
                 )
         targets = [connection.target for connection in self.connections]
         if targets != sorted(targets):
-            raise ValueError(f"connections must be sorted by target, got the targets {targets}.")
+            raise ValueError(f"connections must be sorted by target, got the targets {str(targets)[:80]}.")
         computed = range(self.inputs, self.nodes)
         if not self.output or len(set(self.output)) < len(self.output) or not set(self.output) <= set(computed):
-            raise ValueError(f"output must name distinct nodes of {computed[0]} to {computed[-1]}, got {self.output}.")
+            raise ValueError(
+                f"output must name distinct nodes of {computed[0]} to {computed[-1]}, got {str(self.output)[:80]}."
+            )
 
     @cached_property
     def live(self) -> frozenset[int]:
@@ -157,7 +164,7 @@ class Genotype:
 
     def __post_init__(self) -> None:
         if self.skeleton not in KINDS:
-            raise ValueError(f"unknown skeleton {self.skeleton!r}. Known: {', '.join(KINDS)}.")
+            raise ValueError(f"unknown skeleton {str(self.skeleton)[:80]!r}. Known: {', '.join(KINDS)}.")
         own_depth(self.skeleton, list(self.cells))
         for cell in self.cells.values():
             if self.skeleton == "nas-bench-201" and (cell.inputs != 1 or cell.output != (cell.nodes - 1,)):

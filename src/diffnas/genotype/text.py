@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Sequence
 
 from diffnas.genotype.json_form import from_json, to_json
@@ -86,7 +87,9 @@ def _syntax(text: str) -> ast.Module:
     try:
         if len(text) > _LENGTH_LIMIT:
             raise ValueError(f"{len(text)} characters are too many")
-        return ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes: what is wrong with a text is said below
+            return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(
             "expected Genotype(normal=[...], normal_concat=..., reduce=[...], reduce_concat=...), "

@@ -7,7 +7,7 @@ Compose your own with ``dataclasses.replace``::
 
 from diffnas.method.annealed import asap
 from diffnas.method.dense import darts, single_level
-from diffnas.method.drawn import gdas, gdas_released
+from diffnas.method.drawn import gdas, gdas_released, snas
 from diffnas.method.entmax import (
     entmax2,
     entmax2_single,
@@ -77,6 +77,7 @@ __all__ = [
     "r_darts",
     "single_level",
     "single_level_sigmoid",
+    "snas",
     "sparse",
     "sparse_path",
     "sparse_progressive",

@@ -1,10 +1,11 @@
-"""GDAS: one operation an edge is drawn for every pass."""
+"""GDAS and SNAS: the operations of an edge are drawn for every pass."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-from diffnas.components import discretize, level, weighting
+from diffnas.components import discretize, level, regularizer, weighting
 from diffnas.components.changes import Changes
 from diffnas.method.record import Method
 
@@ -29,4 +30,19 @@ gdas_released = replace(
         "any other gets the sum of the gradient of the feature map, not its product with what the operation would give."
     ),
     supernet=Changes(drawn=True),
+)
+
+snas = Method(
+    name="snas",
+    about=(
+        "SNAS (Xie et al., 2019): every pass draws the weights of an edge from a concrete distribution that sharpens "
+        "from temperature 1 to 0.03, and one training loss, with the expected cost of the cells, moves alpha and the "
+        "weights. Each edge's winner stands, none included. Its constraints are --regularizers expected-cost-mild, "
+        "-moderate (as here) and -aggressive."
+    ),
+    weighting=weighting.concrete,
+    level=level.single,
+    regularizers=(partial(regularizer.expected_cost, weight=regularizer.CONSTRAINTS["moderate"]),),
+    discretize=discretize.winners,
+    settings={"epochs": 150, "alpha_init": 0.01, "alpha_clip": 10.0},
 )

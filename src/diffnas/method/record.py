@@ -11,6 +11,7 @@ from torch import nn
 
 from diffnas.components import discretize, family, pick, pruning, stages, stopping, update, weighting
 from diffnas.components.changes import UNCHANGED, Changes
+from diffnas.components.contract import name_of
 from diffnas.components.discretize import Discretize
 from diffnas.components.family import Family
 from diffnas.components.gates import Gates
@@ -23,6 +24,7 @@ from diffnas.components.stages import Stages
 from diffnas.components.stopping import Stopping
 from diffnas.components.update import Update
 from diffnas.components.weighting import Weighting
+from diffnas.method import roles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class Method:
         settings: the method's own defaults of ``SearchSettings``.
 
     Raises:
-        ValueError: if two components cannot work together; the message says why.
+        ValueError: if a component cannot be called as its role is, or two cannot work together; the message says why.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        roles.check(self)
         gated = isinstance(self.weighting, Gates)
         if gated and _is(self.pruning, pruning.exact_zero):
             raise ValueError(
@@ -217,7 +220,7 @@ def describe(component: object) -> str:
     """
     if isinstance(component, partial):
         options = ", ".join(f"{name}={describe(option)}" for name, option in component.keywords.items())
-        return f"{component.func.__name__}({options})"
+        return f"{name_of(component)}({options})"
     if isinstance(component, Level):
         return describe(component.step).replace("_step", "", 1)
     if isinstance(component, Changes):
@@ -230,7 +233,7 @@ def describe(component: object) -> str:
         return f"{type(component).__name__}({options})"
     if isinstance(component, nn.Module):
         return f"{type(component).__name__}({component.extra_repr()})"
-    return component.__name__ if callable(component) and hasattr(component, "__name__") else repr(component)
+    return name_of(component) if callable(component) else repr(component)
 
 
 _NO_ROLES = ("name", "about", "space", "settings")

@@ -22,7 +22,6 @@ from diffnas.components import (
 )
 from diffnas.components.changes import FADING, Changes
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
-from diffnas.components.level import Level
 from diffnas.components.perturbation import perturbation
 from diffnas.components.replacement import replacement
 from diffnas.lookup import lookup
@@ -34,13 +33,16 @@ from diffnas.method import (
     gated,
     geometric,
     gradients,
+    named,
     progressive,
     selected,
     sigmoid,
     stopped,
     supernets,
 )
+from diffnas.method.named import Named, bound, bound_to, change, just, made, one
 from diffnas.method.record import Method
+from diffnas.values import real, whole
 
 METHODS: dict[str, Method] = {
     "sparse": entmax.sparse,
@@ -64,6 +66,7 @@ METHODS: dict[str, Method] = {
     "milenas-2nd": gradients.milenas_2nd,
     "gdas": drawn.gdas,
     "gdas-released": drawn.gdas_released,
+    "snas": drawn.snas,
     "asap": annealed.asap,
     "gold-nas": sigmoid.gold_nas,
     "gaea": geometric.gaea,
@@ -83,151 +86,144 @@ METHODS: dict[str, Method] = {
 }
 
 
-def _option(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
-    """What binds the options ``names`` of a function, all of them or none."""
-    return lambda *values: partial(function, **dict(zip(names, values, strict=True))) if values else function
+# What the options of components may be: far beyond what anybody uses, and within what can be computed.
+EPOCHS = whole(1, 1_000_000)
+COUNT = whole(0, 1_000)
+SHARE = real(0, 1)
+RATE = real(0, 1e30, above=True)
+SCALE = real(-1e6, 1e6)
+SIZE = real(0, 1e18)
+TEMPERATURE = real(1e-6, 1e6)
+ORDER = real(1, 16)
 
 
-def _scheduled(
-    function: Callable[..., Any], option: str, schedule: Callable[..., Any], *names: str
-) -> Callable[..., Any]:
-    """The same for one option that is a schedule with options ``names`` of its own."""
-    return lambda *values: partial(function, **{option: _option(schedule, *names)(*values)})
+def _rekindled(**starts: float) -> Callable[..., float]:
+    """A dropout with these starts, one for each stage; those of P-DARTS without any."""
+    return partial(schedule.rekindled, starts=tuple(starts.values()) or (0.0, 0.4, 0.7))
 
 
-def _whole(build: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for options that are whole numbers."""
-    return lambda *values: build(*map(int, values))
+def _progressive(**left: int) -> Callable[..., Any]:
+    """Stages that leave an edge so many operations."""
+    return partial(stages.progressive, ops=tuple(left.values())) if left else stages.progressive
 
 
-def _level(of: Level, *names: str) -> Callable[..., Level]:
-    """The same level with options of its step bound."""
-    return lambda *values: replace(of, step=_option(of.step, *names)(*values))
-
-
-def _one(build: Callable[..., Any]) -> Callable[..., Any]:
-    """The same as a tuple of one, for roles that take several."""
-    return lambda *values: (build(*values),)
-
-
-def _progressive(*ops: float) -> Callable[..., Any]:
-    """The options are how many operations an edge keeps, two numbers."""
-    if len(ops) not in (0, 2):
-        raise ValueError("it narrows the choice twice, so it takes two numbers, such as progressive:5:3, or none")
-    return partial(stages.progressive, ops=tuple(map(int, ops))) if ops else stages.progressive
-
-
-def _auxiliary(weight: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-    """An auxiliary skip whose weight falls, from 1 or from the option."""
-    return lambda *values: {"auxiliary": _option(weight, "start")(*values)}
-
-
-# What the command line may name in place of a method's own component: text -> builder, options after a colon.
-COMPONENTS: dict[str, dict[str, Callable[..., Any]]] = {
+# What the command line may name in place of a method's own component, with what may follow the name after colons.
+COMPONENTS: dict[str, dict[str, Named]] = {
     "weighting": {
-        "softmax": _option(weighting.softmax, "temperature"),
-        "annealed": _scheduled(weighting.softmax, "temperature", weighting.ANNEALING, "start", "factor"),
-        "entmax": _option(weighting.entmax, "order"),
-        "learned-entmax": weighting.LearnedEntmax,
-        "gumbel": _option(weighting.gumbel, "temperature"),
-        "simplex": lambda: weighting.simplex,
-        "uniform": lambda: weighting.uniform,
-        "sigmoid": Sigmoid,
-        "gates": lambda *values: _option(HardConcrete, "temperature")(*values)(),
-        "strongest-gates": lambda *values: _option(StrongestGates, "count")(*map(int, values))(),
+        "softmax": bound(weighting.softmax, temperature=TEMPERATURE),
+        # The factor is raised to the power of 50.
+        "annealed": bound_to(
+            weighting.softmax, "temperature", bound(weighting.ANNEALING, start=TEMPERATURE, factor=real(0.5, 2))
+        ),
+        "entmax": bound(weighting.entmax, order=ORDER),
+        "learned-entmax": made(weighting.LearnedEntmax, order=ORDER),
+        "gumbel": bound(weighting.gumbel, temperature=TEMPERATURE),
+        "concrete": bound(weighting.concrete, temperature=TEMPERATURE),
+        "simplex": just(weighting.simplex),
+        "uniform": just(weighting.uniform),
+        "sigmoid": made(Sigmoid),
+        "gates": made(HardConcrete, temperature=TEMPERATURE),
+        "strongest-gates": made(StrongestGates, count=whole(1, 1_000)),
     },
     "level": {
-        "single": lambda: level.single,
-        "bilevel": lambda: level.bilevel,
-        "weights-first": lambda: level.weights_first,
-        "weights-only": lambda: level.weights_only,
-        "unrolled": _level(level.unrolled, "rate"),
-        "amended": _level(level.amended, "rate"),
-        "mixed": _level(level.mixed, "train_share"),
-        "mixed-unrolled": _level(level.mixed_unrolled, "train_share"),
+        "single": just(level.single),
+        "bilevel": just(level.bilevel),
+        "weights-first": just(level.weights_first),
+        "weights-only": just(level.weights_only),
+        "unrolled": named.level(level.unrolled, rate=real(0, 1e6)),
+        "amended": named.level(level.amended, rate=real(0, 1e6)),
+        "mixed": named.level(level.mixed, train_share=SCALE),
+        "mixed-unrolled": named.level(level.mixed_unrolled, train_share=SCALE),
     },
     "update": {
-        "adam": _option(update.adam, "lr"),
-        "sgd": _option(update.sgd, "lr"),
-        "exponentiated": _option(update.exponentiated, "lr"),
+        "adam": bound(update.adam, lr=RATE),
+        "sgd": bound(update.sgd, lr=RATE),
+        "exponentiated": bound(update.exponentiated, lr=RATE),
     },
     "regularizers": {
-        "none": lambda: (),
-        "groups": _one(_option(regularizer.group_sparsity, "skip", "rest")),
-        "path": _one(_option(regularizer.path_depth, "weight")),
-        "path-sum": _one(_option(partial(regularizer.path_depth, joined="sum"), "weight")),
-        "path-any": _one(_option(partial(regularizer.path_depth, joined="any"), "weight")),
-        "hinged-groups": _one(_option(regularizer.hinged_groups, "skip", "rest")),
-        "zero-one": _one(_option(regularizer.zero_one, "weight")),
-        "growing-resources": _one(_option(regularizer.resources, "mu")),
-        "resources": _one(_option(regularizer.resources, "weight", "mu")),
-        "path-of-chosen": _one(_option(regularizer.path_of_chosen, "weight")),
+        "none": just(()),
+        "groups": one(bound(regularizer.group_sparsity, skip=SCALE, rest=SCALE)),
+        "path": one(bound(regularizer.path_depth, weight=SCALE)),
+        "path-sum": one(bound(partial(regularizer.path_depth, joined="sum"), weight=SCALE)),
+        "path-any": one(bound(partial(regularizer.path_depth, joined="any"), weight=SCALE)),
+        "hinged-groups": one(bound(regularizer.hinged_groups, skip=SCALE, rest=SCALE)),
+        "zero-one": one(bound(regularizer.zero_one, weight=SCALE)),
+        "growing-resources": one(bound(regularizer.resources, mu=SCALE)),
+        "resources": one(bound(regularizer.resources, weight=SCALE, mu=SCALE)),
+        "expected-cost": one(bound(regularizer.expected_cost, weight=SCALE)),
+        **{
+            f"expected-cost-{name}": one(just(partial(regularizer.expected_cost, weight=weight)))
+            for name, weight in regularizer.CONSTRAINTS.items()
+        },
+        "expected-cost-linear": one(bound(partial(regularizer.expected_cost, logarithm=False), weight=SCALE)),
+        "path-of-chosen": one(bound(regularizer.path_of_chosen, weight=SCALE)),
     },
     "edges": {
-        "none": lambda: None,
-        "softmax": _option(weighting.softmax, "temperature"),
-        "entmax": _option(weighting.entmax, "order"),
-        "simplex": lambda: weighting.simplex,
+        "none": just(None),
+        "softmax": bound(weighting.softmax, temperature=TEMPERATURE),
+        "entmax": bound(weighting.entmax, order=ORDER),
+        "simplex": just(weighting.simplex),
     },
     "supernet": {
-        "none": dict,
-        "partial-channels": _whole(lambda share=4: {"share": share}),
-        "auxiliary-skip": _auxiliary(FADING),
-        "auxiliary-skip-cosine": _auxiliary(partial(schedule.cosine, start=1.0, stop=0.0)),
-        "auxiliary-skip-late-cosine": _auxiliary(partial(schedule.late_cosine, start=1.0, stop=0.0)),
-        "auxiliary-skip-constant": lambda weight=1.0: {"auxiliary": weight},
-        "drawn-only": lambda: {"drawn": True},
-        "skip-dropout": lambda rate=0.3: {"dropout": rate},
-        "skip-dropout-rekindled": lambda *rates: {
-            "dropout": partial(schedule.rekindled, starts=rates or (0.0, 0.4, 0.7))
-        },
+        "none": just({}),
+        "partial-channels": change("share", made(lambda share=4: share, share=whole(1, 10_000))),
+        "auxiliary-skip": change("auxiliary", bound(FADING, start=SCALE)),
+        "auxiliary-skip-cosine": change("auxiliary", bound(partial(schedule.cosine, start=1.0, stop=0.0), start=SCALE)),
+        "auxiliary-skip-late-cosine": change(
+            "auxiliary", bound(partial(schedule.late_cosine, start=1.0, stop=0.0), start=SCALE)
+        ),
+        "auxiliary-skip-constant": change("auxiliary", made(lambda weight=1.0: weight, weight=SCALE)),
+        "drawn-only": change("drawn", just(True)),
+        "skip-dropout": change("dropout", made(lambda rate=0.3: rate, rate=SHARE)),
+        "skip-dropout-rekindled": change("dropout", made(_rekindled, first=SHARE, second=SHARE, third=SHARE)),
     },
     "pruning": {
-        "none": lambda: None,
-        "exact-zero": _option(pruning.exact_zero, "start"),
-        "smallest-shares": _option(pruning.smallest_shares, "least", "most"),
-        "threshold": _option(pruning.threshold, "share"),
-        "shut": _option(pruning.shut, "below"),
+        "none": just(None),
+        "exact-zero": bound(pruning.exact_zero, start=SHARE),
+        "smallest-shares": bound(pruning.smallest_shares, least=SHARE, most=SHARE),
+        "threshold": bound(pruning.threshold, share=SHARE),
+        "shut": bound(pruning.shut, below=SHARE),
     },
     "stopping": {
-        "none": lambda: (),
-        "all-decided": lambda: (stopping.all_decided,),
-        "skip-count": _one(_whole(_option(stopping.skip_count, "count"))),
-        "stable-ranks": _one(_whole(_option(stopping.stable_ranks, "epochs"))),
-        "stable-ranks-any": _one(_whole(_option(partial(stopping.stable_ranks, edges="any"), "epochs"))),
-        "stable-ranks-full": _one(_whole(_option(partial(stopping.stable_ranks, ranks="full"), "epochs"))),
-        "all-single": lambda: (stopping.all_single,),
-        "macs-left": _one(_option(stopping.macs_left, "share")),
-        "macs": _one(_option(stopping.few_macs, "macs")),
-        "eigenvalue": _one(_option(stopping.eigenvalue_growth, "factor")),
-        "after": _one(_whole(_option(stopping.after, "epochs"))),
-        "size": _one(_option(stopping.small_enough, "parameters")),
+        "none": just(()),
+        "all-decided": just((stopping.all_decided,)),
+        "skip-count": one(bound(stopping.skip_count, count=COUNT)),
+        "stable-ranks": one(bound(stopping.stable_ranks, epochs=EPOCHS)),
+        "stable-ranks-any": one(bound(partial(stopping.stable_ranks, edges="any"), epochs=EPOCHS)),
+        "stable-ranks-full": one(bound(partial(stopping.stable_ranks, ranks="full"), epochs=EPOCHS)),
+        "all-single": just((stopping.all_single,)),
+        "macs-left": one(bound(stopping.macs_left, share=SHARE)),
+        "macs": one(bound(stopping.few_macs, macs=SIZE)),
+        "eigenvalue": one(bound(stopping.eigenvalue_growth, factor=RATE)),
+        "after": one(bound(stopping.after, epochs=EPOCHS)),
+        "size": one(bound(stopping.small_enough, parameters=SIZE)),
     },
     "stages": {
-        "one": lambda: stages.one,
-        "progressive": _progressive,
-        "replacement": lambda: replacement,
-        "perturbation": _whole(_option(perturbation, "every")),
-        "perturbation-loss": _whole(_option(partial(perturbation, criterion="loss"), "every")),
+        "one": just(stages.one),
+        # It narrows the choice twice.
+        "progressive": made(_progressive, first=whole(1, 1_000), second=whole(1, 1_000)),
+        "replacement": just(replacement),
+        "perturbation": bound(perturbation, every=whole(1, 10_000)),
+        "perturbation-loss": bound(partial(perturbation, criterion="loss"), every=whole(1, 10_000)),
     },
     "pick": {
-        "last": lambda: pick.last,
-        "fewer-skips": _whole(_option(pick.fewer_skips, "count")),
-        "before-growth": _option(pick.before_eigenvalue_growth, "factor"),
-        "best-held-out": lambda: pick.best_held_out,
+        "last": just(pick.last),
+        "fewer-skips": bound(pick.fewer_skips, count=COUNT),
+        "before-growth": bound(pick.before_eigenvalue_growth, factor=RATE),
+        "best-held-out": just(pick.best_held_out),
     },
     "family": {
-        "none": lambda: family.alone,
-        "quiet": _whole(_option(family.quiet, "epochs")),
+        "none": just(family.alone),
+        "quiet": bound(family.quiet, epochs=EPOCHS),
     },
     "discretize": {
-        "survivors": lambda: discretize.survivors,
-        "winners": lambda: discretize.winners,
-        "winners-without-none": lambda: partial(discretize.winners, none=False),
-        "strongest-inputs": lambda: discretize.strongest_inputs,
-        "few-skips": _whole(_option(discretize.few_skips, "most")),
-        "sure-inputs": _option(discretize.sure_inputs, "at_least"),
-        "strongest-pairs": _option(discretize.strongest_pairs, "absent_below"),
+        "survivors": just(discretize.survivors),
+        "winners": just(discretize.winners),
+        "winners-without-none": just(partial(discretize.winners, none=False)),
+        "strongest-inputs": just(discretize.strongest_inputs),
+        "few-skips": bound(discretize.few_skips, most=COUNT),
+        "sure-inputs": bound(discretize.sure_inputs, at_least=SHARE),
+        "strongest-pairs": bound(discretize.strongest_pairs, absent_below=SHARE),
     },
 }
 
@@ -238,7 +234,8 @@ def component(role: str, text: str) -> Any:
     Several regularizers, changes of the supernet or stopping rules are joined by commas.
 
     Raises:
-        ValueError: for a role or a name that is not in ``COMPONENTS``, or options it does not take.
+        ValueError: for a role or a name that is not in ``COMPONENTS``, or options it does not take: all are numbers
+            within the bounds that the table gives.
 
     >>> from diffnas.method import describe
     >>> describe(component("weighting", "entmax:2"))
@@ -254,7 +251,7 @@ def component(role: str, text: str) -> Any:
     return _build(role, text, table)
 
 
-def _changes(text: str, table: Mapping[str, Callable[..., Any]]) -> Changes:
+def _changes(text: str, table: Mapping[str, Named]) -> Changes:
     parts = [_build("supernet", each, table) for each in text.split(",")]
     names = [name for part in parts for name in part]
     if len(set(names)) < len(names):
@@ -262,13 +259,13 @@ def _changes(text: str, table: Mapping[str, Callable[..., Any]]) -> Changes:
     return Changes(**{name: option for part in parts for name, option in part.items()})
 
 
-def _build(role: str, text: str, table: Mapping[str, Callable[..., Any]]) -> Any:
+def _build(role: str, text: str, table: Mapping[str, Named]) -> Any:
     name, *options = text.strip().split(":")
     build = lookup(role, name, table)
     try:
-        return build(*(float(option) for option in options))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{role} {text!r} cannot be read: {error}.") from None
+        return build(*options)
+    except ValueError as error:
+        raise ValueError(f"{role} {text!r} cannot be read: {str(error).removesuffix('.')}.") from None
 
 
 def compose(name: str, overrides: Mapping[str, str] | None = None) -> Method:

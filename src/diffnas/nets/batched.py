@@ -241,7 +241,8 @@ def joined(values: Sequence[Tensor]) -> Tensor:
     """Maps of one shape beside each other: the output of a cell, ``(B, K C, H, W)``."""
     if len(values) == 1:
         return values[0]
-    if not by_numba(values[0]):
+    # PyTorch refuses maps of several sizes; a kernel would read past the end.
+    if not by_numba(values[0]) or len({(value.shape, value.dtype) for value in values}) > 1:
         return torch.cat(list(values), dim=1)
     from diffnas.nets import sums  # needs Numba
 

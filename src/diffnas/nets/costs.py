@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
-import torch
-
 from diffnas.nets import ops
 from diffnas.nets.ops import count_macs
-from diffnas.nets.skeleton import Stem, StemKind, plan
+from diffnas.nets.own import offered, unseen
+from diffnas.nets.sites import sites
+from diffnas.nets.skeleton import StemKind
 from diffnas.space import SearchSpace
 
 
@@ -35,36 +35,28 @@ def operation_macs(
     ([0, 6656], [2048, 7552])
     """
     channels = space.channels if channels is None else channels
+    depth = space.depth if depth is None else depth
     widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
 
     @cache
     def macs(op: str, width: int, stride: int, size: tuple[int, int]) -> int:
         if op == "none":
             return 0
-        with torch.device("meta"):
+        own = op in space.factories
+        with unseen(own=own):
             module = ops.build(op, width, stride, affine=False, factories=space.factories)
-        return count_macs(module.to("meta"), (width, *size))
+            return count_macs(module if own else module.to("meta"), (width, *size))
 
     total = [[0] * len(space.ops) for _ in space.edges]
-    size = _after_stem(space, picture, channels, stem)
-    for cell in plan(space.skeleton, widths, channels, space.depth if depth is None else depth, stem):
-        smaller = tuple(-(-length // 2) for length in size)
-        inner = (smaller[0], smaller[1]) if cell.reduces else size
-        if cell.kind is not None:
-            graph, rows = space.cells[cell.kind], total[space.rows[cell.kind]]
-            for edge, names, row in zip(graph.edges, graph.ops, rows, strict=True):
-                from_input = edge.source < graph.inputs
-                stride = 2 if cell.reduces and from_input else 1
-                for op in names:
-                    seen = size if from_input else inner
-                    row[space.ops.index(op)] += macs(op, cell.channels // share, stride, seen)
-        size = inner
+    places = {
+        kind: [
+            (row, space.ops.index(op)) for row, names in enumerate(graph.ops, space.rows[kind].start) for op in names
+        ]
+        for kind, graph in space.cells.items()
+    }
+    for kind, number, *site in sites(
+        space.skeleton, widths, offered(space), picture, channels=channels, depth=depth, stem=stem, share=share
+    ):
+        row, column = places[kind][number]
+        total[row][column] += macs(*site)
     return total
-
-
-def _after_stem(space: SearchSpace, picture: tuple[int, int, int], channels: int, stem: StemKind) -> tuple[int, int]:
-    """Height and width of the newer input of the first cell."""
-    with torch.device("meta"):
-        first = Stem(space.skeleton, stem, picture[0], channels).eval()
-        height, width = first(torch.zeros(1, *picture))[1].shape[2:]
-    return height, width

@@ -177,6 +177,8 @@ def _convolution(conv: nn.Module, norm: nn.Module, affine: bool) -> Link | None:
     if type(conv) is not nn.Conv2d or not is_plain_norm(norm, affine):
         return None
     assert isinstance(norm, nn.BatchNorm2d)
+    if norm.num_features != conv.out_channels:  # PyTorch says what is wrong; a kernel would read past the end
+        return None
     kernel, stride, padding, dilation = conv.kernel_size[0], conv.stride[0], conv.padding[0], conv.dilation[0]
     square = all(len(set(both)) == 1 for both in (conv.kernel_size, conv.stride, conv.padding, conv.dilation))
     if not square or conv.groups != 1 or not isinstance(padding, int) or conv.padding_mode != "zeros":

@@ -16,7 +16,7 @@ from diffnas.nets.chained import chained
 from diffnas.nets.depthwise import Kernels
 from diffnas.nets.ops import build
 from diffnas.nets.recompute import recomputed
-from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
+from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, as_weights, head, plan, preprocess
 from diffnas.space import OpFactory, Skeleton
 
 
@@ -141,7 +141,7 @@ class Network(nn.Module):
                 f"this genotype has a cell for each of {genotype.depth} places, and no network of {depth} cells. "
                 "Leave the depth out."
             )
-        places = plan(skeleton, _widths(genotype), channels, depth, stem)
+        places = plan(skeleton, widths_of(genotype), channels, depth, stem)
         self.stem = Stem(skeleton, stem, in_channels, channels)
         self.cells = nn.ModuleList()
         for place in places:
@@ -166,6 +166,7 @@ class Network(nn.Module):
                 (DARTS; FractalNet, Larsson et al., 2017); what stays is divided by ``1 - drop_path``.
             generator: where the dropped connections are drawn from, on any device; torch's own if None.
         """
+        x = as_weights(self, x)
         masks = self._masks(x, drop_path, generator) if self.training and drop_path else ()
         auxiliary = None
         fast = self.kernels == "auto" and by_numba(x)
@@ -187,11 +188,17 @@ class Network(nn.Module):
             raise ValueError(f"drop_path is a probability below 1, not {drop_path}.")
         connections = sum(cell.droppable for cell in self.cells if isinstance(cell, NetworkCell))
         device = x.device if generator is None else generator.device
-        kept = torch.empty(connections, len(x), 1, 1, 1, device=device).bernoulli_(1 - drop_path, generator=generator)
+        kept = torch.empty(connections, len(x), 1, 1, 1, device=device, dtype=x.dtype)
+        kept.bernoulli_(1 - drop_path, generator=generator)
         return (kept / (1 - drop_path)).to(x.device).unbind()
 
 
-def _widths(genotype: Genotype) -> dict[str, int]:
+def widths_of(genotype: Genotype) -> dict[str, int]:
+    """For each kind of cell, how many nodes its output concatenates.
+
+    Raises:
+        ValueError: for a cell that passes nothing on.
+    """
     if genotype.skeleton == "nas-bench-201":
         return {kind: len(cell.output) for kind, cell in genotype.cells.items()}
     for kind, cell in genotype.cells.items():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffnas.components.contract import Role, call, refuse
 from diffnas.convolutions import CONVOLUTIONS, Convolution
 from diffnas.lookup import lookup
 from diffnas.nets.depthwise import depthwise
@@ -206,6 +207,11 @@ operations of the NASNet and AmoebaNet cells, those of NAS-Bench-201 (Dong & Yan
 convolutions of Prune and Replace NAS (Laube & Zell, 2019)."""
 
 
+def factory_of(op: str) -> Role:
+    """The role of what makes an operation."""
+    return Role(f"factory of operation {op!r},", ("channels", "stride", "affine"))
+
+
 def build(
     op: str,
     channels: int,
@@ -226,13 +232,16 @@ def build(
         factories: a user's own operations, which come first and are taken as they are.
 
     Raises:
-        ValueError: for an unknown operation.
+        ValueError: for an unknown operation, or if a user's own factory makes something else than a module.
 
     >>> build("max_pool_3x3", 4, 2, affine=False)(torch.zeros(1, 4, 9, 9)).shape
     torch.Size([1, 4, 5, 5])
     """
     own = factories or {}
-    module: nn.Module = lookup("operation", op, {**OPS, **own})(channels, stride, affine)
+    factory = lookup("operation", op, {**OPS, **own})
+    module: nn.Module = call(factory_of(op), factory, channels, stride, affine)
+    if not isinstance(module, nn.Module):
+        refuse(factory_of(op), factory, "a torch.nn.Module", module)
     if pool_norm and op in POOLS and op not in own:
         return nn.Sequential(module, nn.BatchNorm2d(channels, affine=affine))
     return module

@@ -197,6 +197,7 @@ class Program:
         """Say where the tensors of some kinds are: these, or inside this one all that pass."""
         for home, own in tensors.items():
             numbers, offsets = self.homes[home]
+            assert all(tensor.dtype is torch.float32 for tensor in own), "kernels read the memory as float32"
             memory.at[numbers] = addresses(own) + offsets
         memory.table[:, ADDRESSES] = memory.at[self.tensors]
 

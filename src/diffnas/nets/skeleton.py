@@ -113,6 +113,11 @@ def _conv_norm(before: int, channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(channels))
 
 
+def as_weights(net: nn.Module, x: Tensor) -> Tensor:
+    """Pictures in the dtype of a net's weights: they come in float32, whatever the net is kept in."""
+    return x.to(next(net.parameters()).dtype)
+
+
 class Stem(nn.Module):
     """What stands before the cells. Its batch norms are affine, in supernets too.
 

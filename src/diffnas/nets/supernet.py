@@ -15,7 +15,7 @@ from diffnas.nets.auxiliary import AuxiliaryHead, Output
 from diffnas.nets.inherit import inherit_
 from diffnas.nets.passing import Passing
 from diffnas.nets.recompute import recomputed
-from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, head, plan, preprocess
+from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, as_weights, head, plan, preprocess
 from diffnas.space import CellGraph, SearchSpace
 
 # The value of a node: None is the zeros of a node that nothing feeds, which cost nothing.
@@ -217,6 +217,7 @@ class Supernet(nn.Module):
         among: the operations that there are at first, where edges offer them; None for all. ``replace_`` makes others.
 
     Attributes:
+        edges: how many edges all kinds of cell have.
         columns: how many mixing weights an edge has: those of its operations, then one for an auxiliary skip, then
             one for the channels that pass by, if there are; :func:`diffnas.components.changes.weave` makes them.
 
@@ -258,6 +259,7 @@ class Supernet(nn.Module):
         if changes.drawn and forward_by == "batched":
             raise ValueError("operations that are drawn run one by one. Say --forward-by auto or plain.")
         self.drawn = changes.drawn
+        self.edges = len(space.edges)
         self.columns = len(space.ops) + (changes.auxiliary is not None) + (changes.share > 1)
         widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
         self.plan = plan(space.skeleton, widths, channels, space.depth if depth is None else depth, stem)
@@ -278,7 +280,13 @@ class Supernet(nn.Module):
         """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)``.
 
         With an auxiliary head, in training mode: its logits too.
+
+        Raises:
+            ValueError: for mixing weights of another shape.
         """
+        if mix.shape != (self.edges, self.columns):
+            raise ValueError(f"mixing weights must be {(self.edges, self.columns)}, got {tuple(mix.shape)}.")
+        x = as_weights(self, x)
         # Cast last: the weights are made in float32 even where activations are in half precision.
         mix = mix.to(x.dtype)
         batch = (

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from safetensors import SafetensorError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from diffnas.data.augment import normalize
+from diffnas.data.levels import Levels
 from diffnas.files import check
-from diffnas.genotype import Genotype, from_json, to_json
+from diffnas.genotype import Genotype, to_json
+from diffnas.genotype.json_form import from_record
+from diffnas.names import showable
+from diffnas.nets import own
 from diffnas.nets.network import Network
+from diffnas.nets.skeleton import StemKind
 from diffnas.space import OpFactory
+from diffnas.untrusted import json_text
 
 WEIGHTS, RECORD = "network.safetensors", "network.json"
 _SCHEMA, _VERSION = "diffnas/network", 1
+_MOST_CHANNELS, _MOST_CELLS, _MOST_OPERATIONS, _LARGEST_SIDE = 100_000, 1000, 5000, 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +42,7 @@ class Trained:
         classes: the name of each logit.
         channels, size: what pictures must be brought to: channels, and height and width.
         mean, std: the normalization of its training pictures.
+        levels: what is black and what is white in grey files of more than 8 bits, as its training pictures had it.
         built: ``channels``, ``depth`` and ``stem`` as ``Network`` takes them.
     """
 
@@ -44,6 +54,7 @@ class Trained:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     built: Mapping[str, Any]
+    levels: Levels | None = None
 
     @property
     def record(self) -> dict[str, Any]:
@@ -58,6 +69,7 @@ class Trained:
             "size": list(self.size),
             "mean": list(self.mean),
             "std": list(self.std),
+            "levels": None if self.levels is None else list(self.levels),
         }
 
     @torch.no_grad()
@@ -80,56 +92,115 @@ class Trained:
         return logits
 
 
+class _Built(BaseModel):
+    """How large a network is, as ``Network`` takes it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    channels: Annotated[int, Field(ge=1, le=_MOST_CHANNELS)] | None
+    depth: Annotated[int, Field(ge=3, le=_MOST_CELLS)] | None
+    stem: StemKind
+
+
+class _Record(BaseModel):
+    """What ``network.json`` says. All of it is held against bounds here, for it becomes sizes, and source code."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    schema_: Literal["diffnas/network"] = Field(alias="schema")
+    version: Literal[1]
+    genotype: dict[str, Any]
+    network: _Built
+    classes: Annotated[list[str], Field(min_length=1)]
+    channels: Annotated[int, Field(ge=1, le=_MOST_CHANNELS)]
+    size: Annotated[list[Annotated[int, Field(ge=1, le=_LARGEST_SIDE)]], Field(min_length=2, max_length=2)]
+    mean: list[float]
+    std: list[Annotated[float, Field(gt=0)]]
+    levels: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> _Record:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"{len(self.mean)} means and {len(self.std)} deviations for {self.channels} channels")
+        if self.levels is not None and not self.levels[0] < self.levels[1]:
+            raise ValueError(f"levels must rise, from black to white, got {self.levels}")
+        return self
+
+
 def load(
     path: str | Path, device: torch.device | str = "cpu", factories: Mapping[str, OpFactory] | None = None
 ) -> Trained:
     """The trained network in a run folder, or in the folder itself of its files; ``factories`` make own operations.
 
     Raises:
-        ValueError: if there is none, or its files are damaged or of another version.
+        ValueError: if there is none, or its files are damaged, of another version, or do not fit each other.
     """
     folder = Path(path)
     if not (folder / RECORD).exists():
         folder = folder / "evaluation"
     if not (folder / RECORD).exists():
         raise ValueError(f"{path} holds no trained network. Train one with: diffnas evaluate {path}")
+    record = _read(folder / RECORD)
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        built = _build(record, load_file(folder / WEIGHTS), device, factories)
+        built = _build(record, folder / WEIGHTS, device, factories)
     except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
-        message = (str(error) or type(error).__name__).splitlines()[0]
+        message = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ValueError(f"the network in {folder} cannot be read ({type(error).__name__}: {message}).") from error
     for name in (RECORD, WEIGHTS):
         check(folder / name)
     return built
 
 
+def _read(path: Path) -> _Record:
+    try:
+        return _Record.model_validate(json_text.read_object(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part)[:80] for part in first["loc"])
+        raise ValueError(f"{path} cannot be read: {place}: {first['msg'].removeprefix('Value error, ')}.") from None
+
+
 def _build(
-    record: dict[str, Any],
-    weights: dict[str, Tensor],
-    device: torch.device | str,
-    factories: Mapping[str, OpFactory] | None,
+    record: _Record, path: Path, device: torch.device | str, factories: Mapping[str, OpFactory] | None
 ) -> Trained:
-    if record["schema"] != _SCHEMA or record["version"] != _VERSION:
-        raise ValueError(f"expected a {_SCHEMA} of version {_VERSION}, got {record['schema']} {record['version']}.")
-    genotype = from_json(json.dumps(record["genotype"]))
-    classes = _texts(record["classes"])
-    network = Network(
-        genotype, classes=len(classes), in_channels=record["channels"], factories=factories, **record["network"]
+    genotype, built = from_record(record.genotype), record.network.model_dump()
+    sizes = [len(cell.connections) for cell in genotype.cells.values()]
+    operations = sum(sizes) if genotype.depth else max(sizes) * (record.network.depth or 1)
+    if operations > _MOST_OPERATIONS:
+        raise ValueError(f"{operations:,} operations are more than any network has")
+    own.try_in_network(genotype, factories, (record.channels, record.size[0], record.size[1]), **built)
+    made = partial(
+        Network, genotype, classes=len(record.classes), in_channels=record.channels, factories=factories, **built
     )
+    with torch.device("meta"):  # takes no memory, however large the record says it is
+        _check_backed(made(), path)
+    network = made()
+    weights = load_file(path)
+    # Of the dtype that it was trained in: its test was, and predictions are to be the same.
+    network.to(next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point()))
     network.load_state_dict(weights)
-    height, width = record["size"]
     return Trained(
         network=network.eval().to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
         genotype=genotype,
-        classes=classes,
-        channels=record["channels"],
-        size=(height, width),
-        mean=tuple(record["mean"]),
-        std=tuple(record["std"]),
-        built=record["network"],
+        classes=tuple(map(showable, record.classes)),
+        channels=record.channels,
+        size=(record.size[0], record.size[1]),
+        mean=tuple(record.mean),
+        std=tuple(record.std),
+        built=built,
+        # Networks that were written before there were levels have none.
+        levels=None if record.levels is None else Levels(*record.levels),
     )
 
 
-def _texts(names: Sequence[object]) -> tuple[str, ...]:
-    return tuple(str(name) for name in names)
+def _check_backed(network: Network, path: Path) -> None:
+    """Check that a file has every weight of a network, of its shape, and no others."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    with safe_open(path, "pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    for name in {**wanted, **found}:
+        if wanted.get(name) != found.get(name):
+            shape, needed = found.get(name, "not in it"), wanted.get(name, "not wanted")
+            raise ValueError(
+                f"{path.name} does not fit {RECORD}: {name[:80]} is {shape} in the one, {needed} in the other"
+            )

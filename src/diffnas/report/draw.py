@@ -16,6 +16,7 @@ _INK = palette.INK
 _ARROW = (8.0, 3.5)  # length, and half the width at its foot
 _PIXELS_PER_INCH = 100
 _POINT = 72 / _PIXELS_PER_INCH  # points in a pixel
+SOFTWARE = {"Software": "diffnas"}  # in a PNG: so it is not taken for one of a user's pictures
 
 
 class _Look(NamedTuple):
@@ -183,8 +184,8 @@ def _paint(picture: Picture, path: Path) -> None:
             _paint_line(axes, line)
         for box in picture.boxes:
             _paint_box(axes, box)
-        undated = {"CreationDate": None} if path.suffix == ".pdf" else None
-        figure.savefig(path, dpi=2 * _PIXELS_PER_INCH, metadata=undated)
+        told = {"CreationDate": None} if path.suffix == ".pdf" else SOFTWARE
+        figure.savefig(path, dpi=2 * _PIXELS_PER_INCH, metadata=told)
 
 
 def _paint_line(axes: Any, line: Line) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffnas.report import measure
-from diffnas.report.reading import Evaluation, Record, Run, Search
+from diffnas.report.reading import Evaluation, Run, Search
+from diffnas.report.records import Record
 from diffnas.report.words import count, duration
 
 # A component that a method does without, as its record has it.

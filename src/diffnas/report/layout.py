@@ -22,6 +22,7 @@ _SPACE = 8.0  # between two things in a column
 _GAP = 44.0  # between two columns, where the lines bend
 _MARGIN = 16.0
 _HEADING = 30.0
+_MOST = 20_000  # connections times depth; beyond that nobody could read a drawing, and it takes minutes
 
 
 class Box(NamedTuple):
@@ -223,6 +224,11 @@ def _between(cell: Cell, start: _Item, end: _Item, spots: dict[_Item, _Spot]) ->
 def _graph(cell: Cell) -> _Graph:
     """The things in each column and the links between neighboring columns. The output is one node more."""
     depth = _depths(cell)
+    if (len(cell.connections) + cell.nodes) * max(depth) > _MOST:
+        raise ValueError(
+            f"a cell of {cell.nodes} nodes and {len(cell.connections)} connections, one behind the other up to "
+            f"{max(depth)} deep, is too large to be drawn."
+        )
     output = _Item("node", cell.nodes, 2 * max(depth) + 1)
     nodes = [_Item("node", index, 2 * level) for index, level in enumerate(depth)]
     ops = [_Item("op", index, nodes[c.target].column - 1) for index, c in enumerate(cell.connections)]

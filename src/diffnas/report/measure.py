@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from diffnas.genotype import Genotype
-from diffnas.report.reading import Line, Search, SearchLine
+from diffnas.report.reading import Search
+from diffnas.report.records import Line, SearchLine
 from diffnas.space import WEIGHTLESS_OPS
 
 SKIP, NONE = "skip_connect", "none"

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffnas.report import measure, palette
-from diffnas.report.draw import draw
+from diffnas.report.draw import SOFTWARE, draw
 from diffnas.report.layout import node_name, short
-from diffnas.report.reading import Kind, Line, Run, Search, read_run
+from diffnas.report.reading import Kind, Run, Search, read_run
+from diffnas.report.records import Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +69,7 @@ def drawing() -> Iterator[None]:
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as SVG and as PNG, and say which files were written."""
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(path.with_suffix(".png"), dpi=200)
+    figure.savefig(path.with_suffix(".png"), dpi=200, metadata=SOFTWARE)
     return [path.with_suffix(".svg"), path.with_suffix(".png")]
 
 

@@ -2,114 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
-from diffnas.engine.run import RECORD, RunFolder
-from diffnas.genotype import Genotype, from_json
+from diffnas.engine.run import RECORD, TRACE, RunFolder
+from diffnas.genotype import Genotype
+from diffnas.genotype.json_form import from_record
+from diffnas.names import showable
+from diffnas.report.records import Line, Record, Result, SearchLine, SpaceRecord
 
 EVALUATION, GENOTYPE, RESULT = "evaluation", "genotype.json", "result.json"
-
-
-class _Read(BaseModel):
-    """What is not named here may be there, and is not read."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class CellRecord(_Read):
-    """A kind of cell in ``run.json``."""
-
-    edges: list[tuple[int, int]]
-    ops: list[list[str]]
-    inputs: int | None = None
-    output: list[int] | None = None
-
-
-class SpaceRecord(_Read):
-    """A search space in ``run.json``."""
-
-    name: str
-    skeleton: str
-    ops: list[str]
-    cells: dict[str, CellRecord]
-
-
-class DataRecord(_Read):
-    """The pictures of a run in ``run.json``."""
-
-    name: str
-    train: int
-    test: int | None = None
-    classes: list[str]
-    size: list[int]
-    fingerprint: str = ""
-
-
-class Record(_Read):
-    """What ``run.json`` says of a search or an evaluation."""
-
-    settings: dict[str, Any]
-    data: DataRecord
-    precision: str = "32-true"
-    made_with: dict[str, Any] = {}
-    method: dict[str, str] = {}
-    space: SpaceRecord | None = None
-    genotype: dict[str, Any] | None = None
-
-    @field_validator("settings")
-    @classmethod
-    def _say_how_long(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(settings.get("epochs"), int):
-            raise ValueError("they do not say how many epochs were planned")
-        return settings
-
-    @property
-    def epochs(self) -> int:
-        """How many were planned."""
-        return int(self.settings["epochs"])
-
-
-class Line(_Read):
-    """An epoch of a trace."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    lr: float
-    seconds: float
-    steps: int | None = None
-    peak_memory: int | None = None
-
-
-class SearchLine(Line):
-    """An epoch of a search."""
-
-    held_out_loss: float | None = None
-    held_out_accuracy: float | None = None
-    parameters: int
-    found_parameters: int | None = None
-    macs: int
-    indicators: dict[str, float | None]
-    genotype: dict[str, Any]
-    mix: list[list[float]]
-    keep: list[list[bool]]
-
-
-class Result(_Read):
-    """What an evaluation measured."""
-
-    test_pictures: int
-    accuracy: float
-    loss: float
-    parameters: int
-    macs: int
-    seconds: float
 
 
 class Kind(NamedTuple):
@@ -193,7 +99,7 @@ class Run:
     @property
     def name(self) -> str:
         """What people call it."""
-        return self.path.resolve().name
+        return showable(self.path.resolve().name)
 
     @property
     def finished(self) -> bool:
@@ -224,36 +130,75 @@ def read_run(path: str | Path) -> Run:
     return Run(path=folder.path, search=_search(folder), evaluation=evaluation)
 
 
+def read_record(folder: RunFolder) -> Record:
+    """What ``run.json`` says; a ValueError that names the file if it is missing or damaged."""
+    return _checked(Record, folder.record, folder.path / RECORD)
+
+
+def read_search_lines(folder: RunFolder, space: SpaceRecord | None) -> list[tuple[SearchLine, Genotype]]:
+    """The trace of a search, with the cells of every epoch.
+
+    Args:
+        folder: where it is.
+        space: what its rows must fit; None if the folder kept no record.
+
+    Raises:
+        ValueError: if a line is damaged, or fits neither ``space`` nor the lines before; the message names it.
+    """
+    found: list[tuple[SearchLine, Genotype]] = []
+    shape = None if space is None else space.shape
+    for number, read in enumerate(folder.trace(), start=1):
+        where = f"{folder.path}/{TRACE}, line {number},"
+        line = _checked(SearchLine, read, where)
+        shape = shape or line.shape
+        if line.shape != shape:
+            raise ValueError(
+                f"{where} does not fit: it has weights for {line.shape} edges and operations, not {shape}."
+            )
+        found.append((line, _genotype(line.genotype, where, space)))
+    return found
+
+
+def read_lines(folder: RunFolder) -> list[Line]:
+    """The trace of an evaluation; a ValueError that names the line if one is damaged."""
+    lines = enumerate(folder.trace(), start=1)
+    return [_checked(Line, line, f"{folder.path}/{TRACE}, line {number},") for number, line in lines]
+
+
+def read_genotype(folder: RunFolder, space: SpaceRecord | None) -> Genotype | None:
+    """The cells that a search found, None while there are none; a ValueError if they do not fit ``space``."""
+    path = folder.path / GENOTYPE
+    return _genotype(folder.read_json(GENOTYPE), path, space) if path.is_file() else None
+
+
+def read_result(folder: RunFolder) -> Result | None:
+    """What an evaluation measured, None while it has not; a ValueError that names the file if it is damaged."""
+    path = folder.path / RESULT
+    return _checked(Result, folder.read_json(RESULT), path) if path.is_file() else None
+
+
+def recorded_genotype(folder: RunFolder, record: Record) -> Genotype:
+    """The cells that an evaluation trains; a ValueError that names its record if that is damaged."""
+    return _genotype(record.genotype or {}, folder.path / RECORD)
+
+
 def _search(folder: RunFolder) -> Search:
-    record = _checked(Record, folder.record, folder.path / RECORD)
+    record = read_record(folder)
     if record.space is None:
         raise ValueError(f"{folder.path / RECORD} is damaged: it names no space.")
-    edges = sum(len(cell.edges) for cell in record.space.cells.values())
-    lines, genotypes = [], []
-    for number, read in enumerate(folder.trace(), start=1):
-        where = f"{folder.path}/trace.jsonl, line {number},"
-        line = _checked(SearchLine, read, where)
-        if not len(line.mix) == len(line.keep) == edges:
-            raise ValueError(f"{where} does not fit run.json: {len(line.mix)} rows of weights for {edges} edges.")
-        if {len(row) for row in line.mix} | {len(row) for row in line.keep} != {len(record.space.ops)}:
-            raise ValueError(f"{where} does not fit run.json: it has other operations.")
-        lines.append(line)
-        genotypes.append(_genotype(line.genotype, where))
-    found = (folder.path / GENOTYPE).is_file()
-    genotype = _genotype(folder.read_json(GENOTYPE), folder.path / GENOTYPE) if found else None
-    return Search(record=record, lines=lines, genotypes=genotypes, genotype=genotype)
+    read = read_search_lines(folder, record.space)
+    return Search(
+        record=record,
+        lines=[line for line, _ in read],
+        genotypes=[genotype for _, genotype in read],
+        genotype=read_genotype(folder, record.space),
+    )
 
 
 def _evaluation(folder: RunFolder) -> Evaluation:
-    where = folder.path / RECORD
-    record = _checked(Record, folder.record, where)
-    done = (folder.path / RESULT).is_file()
-    return Evaluation(
-        record=record,
-        lines=[_checked(Line, line, f"{folder.path}/trace.jsonl") for line in folder.trace()],
-        genotype=_genotype(record.genotype or {}, where),
-        result=_checked(Result, folder.read_json(RESULT), folder.path / RESULT) if done else None,
-    )
+    record = read_record(folder)
+    genotype = recorded_genotype(folder, record)
+    return Evaluation(record=record, lines=read_lines(folder), genotype=genotype, result=read_result(folder))
 
 
 def _checked(model: type[M], read: Mapping[str, Any], where: str | Path) -> M:
@@ -261,12 +206,16 @@ def _checked(model: type[M], read: Mapping[str, Any], where: str | Path) -> M:
         return model.model_validate(read)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where} is damaged or of another version: {place}: {first['msg']}.") from None
+        place = ".".join(str(part)[:80] for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where} is damaged or of another version: {f'{place}: ' if place else ''}{said}.") from None
 
 
-def _genotype(read: Mapping[str, Any], where: str | Path) -> Genotype:
+def _genotype(read: Mapping[str, Any], where: str | Path, space: SpaceRecord | None = None) -> Genotype:
     try:
-        return from_json(json.dumps(read))
+        found = from_record(read)
     except ValueError as error:
         raise ValueError(f"{where} is damaged: {error}") from None
+    if space is not None and found.cells.keys() != space.cells.keys():
+        raise ValueError(f"{where} does not fit run.json: it has the cells {', '.join(found.cells)}.")
+    return found

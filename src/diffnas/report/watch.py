@@ -6,16 +6,36 @@ Reading a folder changes nothing in it, so that neither watching nor the end of 
 from __future__ import annotations
 
 import errno
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock, Timer
+from typing import Any
 
 from diffnas.report.page import page
 from diffnas.report.reading import EVALUATION, read_run
+from diffnas.values import whole
 
 HOST = "127.0.0.1"
+_PORTS = whole(0, 65_535)
+CONNECTIONS = 32  # at a time; a browser opens a few
+PATIENCE = 10.0  # seconds, for one request from its first byte to the end of its answer
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+_BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _FILES = ("run.json", "trace.jsonl", "genotype.json", "result.json")
 
 
@@ -53,6 +73,46 @@ def _stamp(path: Path) -> str:
     return f"{found.st_mtime_ns:x}.{found.st_size:x}"
 
 
+class _Server(ThreadingHTTPServer):
+    """Answers a bounded number of requests at a time, each within a bounded time; who comes beyond that is told so."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.free = BoundedSemaphore(CONNECTIONS)
+        super().__init__((HOST, port), handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, if there are not too many."""
+        if self.free.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        with suppress(OSError):
+            request.send(_BUSY)
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and cut the connection off if that takes too long: a client may send a byte a second."""
+        timer = Timer(PATIENCE, _cut, (request,))
+        timer.daemon = True
+        timer.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            timer.cancel()
+            self.free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went away, or was cut off; the terminal is for the address."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+def _cut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def serving(path: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
     """A server of a run's page on this machine alone; ``serve_forever`` starts it.
@@ -64,12 +124,14 @@ def serving(path: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
     Raises:
         ValueError: if there is no run, or the port cannot be had.
     """
+    port = _PORTS.check("port", port)
     watched = Watched(path)
 
     class Handler(BaseHTTPRequestHandler):
         """Answers with the page and its version, and with nothing else."""
 
         server_version, sys_version = "diffnas", ""
+        timeout = PATIENCE
 
         def do_GET(self) -> None:
             # A page elsewhere can name this address as its own host; such a request is not answered.
@@ -86,31 +148,37 @@ def serving(path: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
         def _page(self) -> None:
             try:
                 self._answer(200, "text/html", watched.page())
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 self._answer(500, "text/plain", f"{error}")
 
-        def _answer(self, status: int, kind: str, text: str) -> None:
-            content = text.encode()
+        def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+            """Answer what is no request that is understood: in a line, and with the headers of every answer."""
+            if code == HTTPStatus.NOT_IMPLEMENTED:
+                self._answer(405, "text/plain", "The page can be read, with GET, and nothing else.", Allow="GET")
+            else:
+                self._answer(code, "text/plain", "This is no request for the page of the run, at /.")
+
+        def _answer(self, status: int, kind: str, text: str, **more: str) -> None:
+            content = text.encode(errors="backslashreplace")
+            self.request_version = self.protocol_version  # what is older, or unknown, would get no headers
             self.send_response(status)
-            headers = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(content))}
-            headers |= {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
-            for name, value in headers.items():
+            sized = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(content))}
+            for name, value in {**sized, **_HEADERS, **more}.items():
                 self.send_header(name, value)
-            self.end_headers()
-            with suppress(ConnectionError):  # a browser may go away while it is answered
+            with suppress(OSError):  # a browser may go away while it is answered
+                self.end_headers()
                 self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing; the terminal is for the address."""
 
     try:
-        server = ThreadingHTTPServer((HOST, port), Handler)
-    except (OSError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.EADDRINUSE, errno.EACCES):
+        server = _Server(port, Handler)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
-        why = "is taken" if isinstance(error, OSError) and error.errno == errno.EADDRINUSE else "cannot be used"
+        why = "is taken" if error.errno == errno.EADDRINUSE else "cannot be used"
         raise ValueError(f"port {port} {why}; choose another with --port, or 0 for any that is free.") from None
-    server.daemon_threads = True
     try:
         yield server
     finally:

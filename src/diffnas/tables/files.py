@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from diffnas.tables.official import is_official, read_official
 from diffnas.tables.record import Numbers, Table
+from diffnas.untrusted.arrays import read_npz
+from diffnas.untrusted.whole import MEGA, read_text
 
 _SCHEMA = "diffnas/table 1"
+_LARGEST = 64 * MEGA  # bytes; the whole of NAS-Bench-201 has 3 million
 
 
 def load(path: str | Path) -> Table:
@@ -71,24 +73,30 @@ def _as_bytes(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 
 def _read_npz(path: Path) -> Table:
     try:
-        # Opened here: numpy would leave a file open that turns out to be no archive.
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if str(file["schema"]) != _SCHEMA:
-                raise ValueError(f"expected {_SCHEMA}, got {str(file['schema'])[:40]!r}.")
-            cells, names = (bytes(file[name]).decode().split("\n") for name in ("cells", "columns"))
-            values = file["values"].astype(np.float64)
-            groups = file["groups"].astype(np.int32)
-    except (KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"not a table that diffnas saved ({type(error).__name__}: {error}).") from None
-    return Table(cells=tuple(cells), columns=dict(zip(names, values, strict=True)), groups=groups)
+        found = read_npz(path, ("schema", "cells", "columns", "values", "groups"), _LARGEST)
+        if str(found["schema"]) != _SCHEMA:
+            raise ValueError(f"expected {_SCHEMA}, got {str(found['schema'])[:40]!r}")
+        cells, names = (found[name].tobytes().decode().split("\n") for name in ("cells", "columns"))
+        values, groups = found["values"], found["groups"]
+        if values.shape != (len(names), len(cells)) or groups.shape != (len(cells),):
+            raise ValueError(f"{values.shape} values and {groups.shape} groups do not fit its cells and columns")
+        if values.dtype.kind != "f" or groups.dtype.kind not in "iu":
+            raise ValueError(f"its values are {values.dtype}, its groups {groups.dtype}")
+    except ValueError as error:
+        raise ValueError(f"not a table that diffnas saved ({error}).") from None
+    columns = dict(zip(names, values.astype(np.float64), strict=True))
+    wrong = next((name for name, values in columns.items() if not _is_measured(values)), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong[:80]!r} does not hold accuracies: numbers from 0 to 100.")
+    return Table(cells=tuple(cells), columns=columns, groups=groups.astype(np.int32))
 
 
 def _read_csv(path: Path) -> Table:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            header, *rows = [row for row in csv.reader(file) if row]
-        except (csv.Error, UnicodeDecodeError, ValueError) as error:
-            raise ValueError(f"not a CSV file with a header and rows ({error}).") from None
+    try:
+        text = read_text(path, _LARGEST).removeprefix("\ufeff")
+        header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"not a CSV file with a header and rows ({error}).") from None
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise ValueError(f"row {number} has {len(row)} fields, the header {len(header)}.")
@@ -109,5 +117,9 @@ def _accuracies(texts: tuple[str, ...]) -> Numbers | None:
         numbers = np.array([float(text) if text.strip() else math.nan for text in texts])
     except ValueError:
         return None
+    return numbers if _is_measured(numbers) else None
+
+
+def _is_measured(numbers: Numbers) -> bool:
     finite = numbers[np.isfinite(numbers)]
-    return numbers if len(finite) and finite.min() >= 0 and finite.max() <= 100 else None
+    return len(finite) > 0 and bool(finite.min() >= 0 and finite.max() <= 100)

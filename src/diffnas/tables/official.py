@@ -1,6 +1,6 @@
 """The files that NATS-Bench is published as (Dong et al., 2021), read through the package ``nats-bench``.
 
-The files are pickles, and reading a pickle runs what it asks for. These are unpickled here instead, by a reader that
+The files are pickles, and reading a pickle runs what it asks for. These are read here instead, by a reader that
 builds plain containers and numbers only; ``nats-bench`` gets those, and says what they mean.
 """
 
@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import bz2
 import math
-import pickle
-import struct
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,16 @@ from typing import Any
 import numpy as np
 
 from diffnas.tables.record import Table
+from diffnas.untrusted.pickles import Known, unpickle
+from diffnas.untrusted.stand_ins import NUMBERS
+from diffnas.untrusted.whole import MEGA, read_all
 
 _ENDING = ".pickle.pbz2"
+
+# Measurements are hardly to be compressed: ten times is much. A few small files may be more regular.
+_UNPACKS_TO, _FLOOR = 50, 16 * MEGA
+_STEPS_A_BYTE, _STEPS = 8, 2_000_000
+_MOST_CELLS = 100_000  # the topology space has 15,625
 
 # What is looked up: the data set that was trained on, the split that was tested, and what we call it.
 _MEASURED = {
@@ -54,8 +59,11 @@ def read_official(path: Path) -> Table:
     rows: list[dict[str, float]] = []
     for cell, schedules in _records(path):
         cells.append(cell)
-        results = {epochs: ArchResults.create_from_state_dict(dict(state)) for epochs, state in schedules.items()}
-        rows.append(dict(_accuracies(results)))
+        try:
+            results = {epochs: ArchResults.create_from_state_dict(_state(state)) for epochs, state in schedules.items()}
+            rows.append(dict(_accuracies(results)))
+        except Exception as error:  # What a damaged record makes the package raise has no common type.
+            raise ValueError(f"what it says of {cell[:80]} is damaged ({type(error).__name__}).") from None
     names = [f"{name}_{epochs}" for epochs in ("200", "12") for name in _MEASURED.values()]
     columns = {name: np.array([row.get(name, math.nan) for row in rows]) for name in names}
     kept = {name: values for name, values in columns.items() if np.isfinite(values).any()}
@@ -64,15 +72,31 @@ def read_official(path: Path) -> Table:
 
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every cell, with what was measured by schedule ("12", "200")."""
-    meta = _unpickle(path / f"meta{_ENDING}" if path.is_dir() else path)
+    files = _Unpacker()
+    meta = files.read(path / f"meta{_ENDING}" if path.is_dir() else path)
     cells = meta.get("meta_archs")
-    if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
+    if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells) or len(cells) > _MOST_CELLS:
         raise ValueError("it lists no cells; the topology space's file is called NATS-tss-...")
     if path.is_dir():
-        files = ((index, path / f"{index:06d}{_ENDING}") for index in range(len(cells)))
-        yield from ((cells[index], _unpickle(file)) for index, file in files if file.exists())
-    else:
-        yield from ((cells[int(index)], schedules) for index, schedules in meta["arch2infos"].items())
+        each = ((index, path / f"{index:06d}{_ENDING}") for index in range(len(cells)))
+        yield from ((cells[index], files.read(file)) for index, file in each if file.exists())
+        return
+    measured = meta.get("arch2infos")
+    if not isinstance(measured, dict) or not all(_is_below(index, len(cells)) for index in measured):
+        raise ValueError("it has no 'arch2infos' by the numbers of its cells.")
+    yield from ((cells[int(index)], schedules) for index, schedules in measured.items())
+
+
+def _is_below(index: Any, most: int) -> bool:
+    return str(index).isdecimal() and int(index) < most
+
+
+def _state(state: Any) -> dict[str, Any]:
+    """What was measured of a cell, checked: where a text stands in place of a trial, ``nats-bench`` opens that file."""
+    trials = state["all_results"]
+    if not all(isinstance(trial, dict) for trial in trials.values()):
+        raise ValueError("a trial in it is no dictionary")
+    return dict(state)
 
 
 def _accuracies(results: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -83,61 +107,47 @@ def _accuracies(results: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                 yield f"{name}_{epochs}", float(result.get_metrics(data, split)["accuracy"])
 
 
-def _number(kind: _Kind, content: object) -> float | int:
-    """A number of numpy's, as Python's own."""
-    if not isinstance(kind, _Kind) or not isinstance(content, bytes):
-        raise pickle.UnpicklingError("it holds a number in a form that is not plain bytes")
-    value: float | int = struct.unpack("<" + {"f8": "d", "f4": "f", "i8": "q", "i4": "i"}[kind.code], content)[0]
-    return value
-
-
-class _Kind:
-    """Stands for a numpy type while a pickle is read."""
-
-    def __init__(self, code: object, *flags: object) -> None:
-        self.code = str(code)
-        if self.code not in ("f8", "f4", "i8", "i4"):
-            raise pickle.UnpicklingError(f"it holds a number of the type {self.code!r}")
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] == ">":
-            raise pickle.UnpicklingError("it holds numbers of a big-endian machine")
-
-
-def _default_dict(*ignored: object) -> dict[Any, Any]:
+def _empty(*ignored: object) -> dict[Any, Any]:
+    """What becomes a dictionary; a default's factory is a callable of the file's choice, and needed by nothing."""
     return {}
 
 
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    # Its factory is a callable of the file's choice; what is read needs none.
-    ("collections", "defaultdict"): _default_dict,
+def _listed(items: Any) -> list[Any]:
+    """What older protocols make a set of."""
+    if type(items) is not list:
+        raise ValueError("it holds a set in an unknown form")
+    return items
+
+
+_KNOWN: Known = {
+    ("collections", "OrderedDict"): _empty,
+    ("collections", "defaultdict"): _empty,
     ("builtins", "list"): "list",
     ("builtins", "dict"): "dict",
-    ("builtins", "set"): set,
-    ("numpy", "dtype"): _Kind,
-    ("numpy.core.multiarray", "scalar"): _number,
-    ("numpy._core.multiarray", "scalar"): _number,
+    ("builtins", "set"): _listed,
+    **NUMBERS,
 }
 
 
-class _Restricted(pickle.Unpickler):
-    """An unpickler that finds plain containers and numbers, and nothing else."""
+class _Unpacker:
+    """Reads files of NATS-Bench, all together no more than such files unpack to."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return _ALLOWED[module, name]
+    def __init__(self) -> None:
+        self.room = _FLOOR
 
-
-def _unpickle(path: Path) -> dict[str, Any]:
-    try:
-        with bz2.open(path) as file:
-            found = _Restricted(file).load()
-    except FileNotFoundError:
-        raise ValueError(f"it has no {path.name}, as the folder NATS-tss-v1_0-3ffb9-simple has.") from None
-    except Exception as error:  # What a broken pickle raises has no common type.
-        raise ValueError(f"{path.name} is refused: {error}. Only numbers, text and containers are read.") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path.name} holds a {type(found).__name__}, not a dictionary.")
-    return found
+    def read(self, path: Path) -> dict[str, Any]:
+        """The dictionary in a file; a ValueError that names it if there is none."""
+        try:
+            packed = path.stat().st_size
+            with bz2.open(path) as file:
+                content = read_all(file, self.room + _UNPACKS_TO * packed, path.name)
+            self.room -= max(0, len(content) - _UNPACKS_TO * packed)
+            found = unpickle(content, _KNOWN, steps=_STEPS + _STEPS_A_BYTE * packed)
+        except FileNotFoundError:
+            raise ValueError(f"it has no {path.name}, as the folder NATS-tss-v1_0-3ffb9-simple has.") from None
+        except (OSError, EOFError, ValueError) as error:
+            reason = str(error).rstrip(".")
+            raise ValueError(f"{path.name} is refused: {reason}. Only numbers, text and containers are read.") from None
+        if not isinstance(found, dict):
+            raise ValueError(f"{path.name} holds a {type(found).__name__}, not a dictionary.")
+        return found

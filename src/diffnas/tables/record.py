@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from diffnas.genotype import Genotype, canonical, parse, to_nas_bench_201
+from diffnas.genotype.nas_bench_201 import MOST_NODES
 from diffnas.genotype.record import OP_NAME
 from diffnas.lookup import lookup
 
@@ -163,11 +164,20 @@ def _is_complete(cell: str) -> bool:
     >>> _is_complete("|skip_connect~0|+|none~0|skip_connect~1|"), _is_complete("|skip_connect~0|+|skip_connect~1|")
     (True, False)
     """
-    return _complete(cell.count("+") + 1).fullmatch(cell) is not None
+    nodes = cell.split("+", MOST_NODES)
+    return len(nodes) < MOST_NODES and all(_is_node(node, target) for target, node in enumerate(nodes, start=1))
 
 
-@cache
-def _complete(nodes: int) -> re.Pattern[str]:
-    """What the string of a cell of ``nodes`` computed nodes looks like."""
-    edges = ("".join(rf"{OP_NAME}~{source}\|" for source in range(target)) for target in range(1, nodes + 1))
-    return re.compile(r"\+".join(rf"\|{node}" for node in edges))
+def _is_node(text: str, target: int) -> bool:
+    """Whether a text names an operation for every edge into the node ``target``.
+
+    >>> _is_node("|none~0|skip_connect~1|", 2)
+    True
+    """
+    first, *edges, last = text.split("|", target + 2)
+    if first or last or len(edges) != target:
+        return False
+    parts = (edge.rpartition("~") for edge in edges)
+    return all(
+        re.fullmatch(OP_NAME, op) is not None and node == str(source) for source, (op, _, node) in enumerate(parts)
+    )

@@ -35,15 +35,27 @@ def make_run(
 ) -> Path:
     """A run folder, with what compare reads of one."""
     genotype = json.loads(to_json(parse(cell) if isinstance(cell, str) else cell))
-    record = {"schema": "diffnas/run", "version": 1, "data": {"name": data}}
-    search = {"phase": "search", "method": {"name": method}, "space": {"name": space}}
+    pictures = {"name": data, "train": 80, "classes": ["a", "b"], "size": [32, 32]}
+    record = {"schema": "diffnas/run", "version": 1, "data": pictures}
+    kinds = {kind: {"edges": [[0, 2]], "ops": [["none"]]} for kind in genotype["cells"]}
+    described = {"name": space, "skeleton": genotype["skeleton"], "ops": ["none"], "cells": kinds}
+    search = {"phase": "search", "method": {"name": method}, "space": described}
     write(folder / "run.json", {**record, **search, "settings": {"seed": seed, "epochs": 2, **settings}})
     line = {"seconds": 30.0 + seed, "macs": 1000, "indicators": {"live_ops": 20 + seed}, "genotype": genotype}
+    line |= {"train_loss": 1.0, "train_accuracy": 0.5, "lr": 0.1, "parameters": 10, "stage": "whole"}
+    line |= {"mix": [[1.0]] * len(kinds), "keep": [[True]] * len(kinds)}
     (folder / "trace.jsonl").write_text("".join(json.dumps({"epoch": epoch, **line}) + "\n" for epoch in range(2)))
     if finished:
         write(folder / "genotype.json", genotype)
     if accuracy is not None:
-        tested = {"accuracy": accuracy, "parameters": 1000 + seed, "macs": 2_000_000, "seconds": 60.0}
+        tested = {
+            "test_pictures": 20,
+            "loss": 1.0,
+            "accuracy": accuracy,
+            "parameters": 1000 + seed,
+            "macs": 2_000_000,
+            "seconds": 60.0,
+        }
         how = {"epochs": evaluation_epochs, "channels": 16, "depth": 5, "seed": seed}
         evaluation = {**record, "phase": "evaluate", "genotype": genotype, "settings": how}
         write(folder / "evaluation" / "run.json", evaluation)
@@ -242,3 +254,38 @@ def test_what_cannot_be_compared_is_named(tmp_path, runs, capsys):
 def test_markdown_escapes_what_would_end_a_field(runs):
     grid = run_grid(groups_of(runs))
     assert to_markdown(grid).splitlines()[1] == "|---" * len(grid.header) + "|"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("trace.jsonl", lambda text: text.replace('"seconds": 30.0', '"seconds": "30"', 1), "line 1, .*seconds"),
+        ("trace.jsonl", lambda text: text.replace('"macs": 1000', '"macs": null', 1), "line 1, .*macs"),
+        ("trace.jsonl", lambda text: text.replace("1.0", "NaN", 1), "line 1, is damaged: NaN is not a number"),
+        ("trace.jsonl", lambda text: "null\n" + text, "line 1, is damaged: it does not hold an object"),
+        ("trace.jsonl", lambda text: "[" * 9999 + "]" * 9999 + "\n" + text, "line 1, is damaged: it nests deeper"),
+        ("run.json", lambda text: text.replace('"seed": 0', '"seed": [0]'), "settings: their seed is no integer"),
+        ("run.json", lambda text: text.replace('"sparse"', "7"), "method.name"),
+        ("run.json", lambda text: text.replace('"name": "cifar10[100]"', '"name": {}'), "data.name"),
+        ("evaluation/result.json", lambda text: text.replace("0.6,", '"good",'), "accuracy"),
+        ("evaluation/run.json", lambda text: text.replace('"epochs": 5', '"epochs": 1e400'), "too large a number"),
+        ("genotype.json", lambda text: text.replace('"version": 1', '"version": [1]'), "'version' must be a int"),
+    ],
+)
+def test_a_damaged_run_is_not_compared_but_named_with_the_place(file, change, words, tmp_path, capsys):
+    path = make_run(tmp_path / "sparse-0", accuracy=0.6) / file
+    path.write_text(change(path.read_text()))
+    assert main(["compare", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(rf"{re.escape(file)}.*{words}", line)
+
+
+def test_what_is_no_number_has_no_column_an_epoch(runs, capsys):
+    assert main(["compare", str(runs), "--epochs", "stage"]) == 2
+    assert "no run has 'stage'" in capsys.readouterr().err
+
+
+def test_a_folder_may_be_called_anything(tmp_path):
+    run = make_run(tmp_path / "two\nlines-3")
+    (run / "run.json").unlink()
+    assert (read_found(run).method, read_found(run).seed) == ("two\nlines", 3)

@@ -32,6 +32,7 @@ FACTS: dict[str, Facts] = {
     "gates-single": gated.gates_single,
     "gdas": weights.gdas,
     "gdas-released": weights.gdas_released,
+    "snas": weights.snas,
     "gaea": weights.gaea,
     "gaea-single": weights.gaea_single,
     "asap": weights.asap,

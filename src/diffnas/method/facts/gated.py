@@ -11,7 +11,7 @@ path_regularized = Facts(
     equations=f"""
 {_GATE}
 A_ek = P(g_ek > 0) = sigmoid(alpha_ek + 2.398 t)
-u    : uniform, anew in every pass;   t: from 1 towards 0.1
+u    : uniform, anew in every pass;   t: from 1 to 0.1, a step an epoch
 L_alpha = L_held_out + 0.01 mean A(skips) + 0.005 mean A(others)
         - 0.005 product over the chain of  mean A(convolutions of that edge)
 """,

@@ -11,6 +11,11 @@ _COLLAPSE = (
     "the published runs all end with the cell of skips alone."
 )
 
+_KINKS = (
+    "At the published radius, 0.01, the differences cross kinks of ReLUs and pools, so that they are no derivatives: "
+    "on tiny nets of ours, in float64, "
+)
+
 darts = Facts(
     source=_DARTS,
     equations="""
@@ -63,6 +68,8 @@ xi      : the learning rate of the weights;  v: the momentum that there is
     ),
     doubts=(
         _COLLAPSE,
+        f"{_KINKS}alpha's gradient was 0.3 to 1.4 of its length away from the exact one in 16 cases, in 7 of "
+        "them nearer than the first order. At a radius of 1e-6 it was within 1e-9 in 14 of the 16.",
         "In the released code three passes over the training batch move the running statistics of batch norm; here "
         "a look ahead leaves no trace.",
         "The released DARTS_V2 is a cell searched again after the paper.",
@@ -81,6 +88,8 @@ H: second derivatives of L_train; products by central differences, radius 0.01
     doubts=(
         "Its claim that the second term never points against the exact one is not true of arbitrary matrices: "
         "H_w,w = diag(1, 100), H_alpha,w = (1, 1) and gradient (1, -1) give -0.99 against 99.",
+        f"{_KINKS}the gradient was 1.3 to 66 times its length away from the one with exact products in 16 cases. At "
+        "a radius of 1e-6 it was within 1e-8 in 12 of them.",
         "Because the matrix stands where its inverse should, the right rate depends on the scale of the loss.",
         "Also part of the method: the same depth, width and regularization in the search and the final training.",
     ),
@@ -111,6 +120,8 @@ both    = L_held_out + L_train, at (w', alpha)
 g_alpha = grad_alpha both  -  xi  d2 L_train / (d alpha d w)  grad_w' both
 """,
     doubts=(
+        f"{_KINKS}the gradient of darts-2nd, which has the same product, was 0.3 to 1.4 of its length away from the "
+        "exact one. For both losses it was not measured.",
         "The released look-ahead contains alpha among the weights: it moves alpha itself, and loses the momentum.",
     ),
 )

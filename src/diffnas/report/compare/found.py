@@ -10,9 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffnas.engine.run import RECORD, RunFolder
-from diffnas.genotype import Genotype, from_json, load
-
-EVALUATION, GENOTYPE, RESULT = "evaluation", "genotype.json", "result.json"
+from diffnas.genotype import Genotype
+from diffnas.report.reading import (
+    EVALUATION,
+    GENOTYPE,
+    read_genotype,
+    read_record,
+    read_result,
+    read_search_lines,
+    recorded_genotype,
+)
+from diffnas.report.records import Record
 
 
 class Benchmark(NamedTuple):
@@ -67,55 +75,61 @@ def read_found(path: str | Path) -> Found:
     """A run in a folder: of a search, with or without an evaluation in it, or one that kept its results alone.
 
     Raises:
-        ValueError: if nothing was found there yet, or something is damaged; the message names the folder.
+        ValueError: if nothing was found there yet, or something is damaged; the message names the file.
     """
     folder = RunFolder(Path(path))
-    record = folder.record if (folder.path / RECORD).exists() else {}
-    inner = RunFolder(folder.path if record.get("phase") == "evaluate" else folder.path / EVALUATION)
-    lines = [] if inner.path == folder.path else folder.trace()
-    evaluated = inner.record if (inner.path / RECORD).exists() else {}
-    name = folder.path.resolve().name
-    stem, number = re.fullmatch(r"(.*?)(?:[-_ ](?:seed)?(\d+))?", name).groups()  # type: ignore[union-attr]
-    search = _decided(record) if inner.path != folder.path else {}
+    record = _record(folder)
+    alone = record is not None and folder.record.get("phase") == "evaluate"
+    inner = folder if alone else RunFolder(folder.path / EVALUATION)
+    evaluated = record if alone else _record(inner)
+    searched = None if alone else record
+    lines = [] if alone else read_search_lines(folder, searched.space if searched else None)
+    genotype = read_genotype(folder, searched.space if searched else None)
+    finished = genotype is not None or not lines
+    if genotype is None and lines:
+        genotype = lines[-1][1]
+    if genotype is None and evaluated is not None:
+        genotype = recorded_genotype(inner, evaluated)
+    if genotype is None:
+        raise ValueError(f"{folder.path} holds no cell: no {GENOTYPE}, and no epoch of a search that is over.")
+    result = read_result(inner)
+    return Found(
+        **_named(folder.path.resolve(), record, evaluated, genotype),
+        genotype=genotype,
+        finished=finished,
+        lines=[line.model_dump() for line, _ in lines],
+        tested=result.model_dump() if result else {},
+        search=_decided(searched),
+        evaluation=_decided(evaluated),
+    )
+
+
+def _record(folder: RunFolder) -> Record | None:
+    return read_record(folder) if (folder.path / RECORD).exists() else None
+
+
+def _named(place: Path, record: Record | None, evaluated: Record | None, genotype: Genotype) -> dict[str, Any]:
+    """What a run is called: by its record, or else by its folder."""
+    stem, number = re.fullmatch(r"(.*?)(?:[-_ ](?:seed)?(\d+))?", place.name, re.DOTALL).groups()  # type: ignore[union-attr]
     described = record or evaluated
-    try:
-        genotype = _genotype(folder, lines, evaluated)
-        return Found(
-            name=name,
-            beside="/".join(folder.path.resolve().parent.parts[-2:]),
-            method=str(record.get("method", {}).get("name", stem)),
-            space=str(record.get("space", {}).get("name", genotype.skeleton)),
-            data=str(described.get("data", {}).get("name", "")),
-            seed=record.get("settings", {}).get("seed", None if number is None else int(number)),
-            genotype=genotype,
-            finished=not lines or (folder.path / GENOTYPE).exists(),
-            lines=lines,
-            tested=inner.read_json(RESULT) if (inner.path / RESULT).exists() else {},
-            search=search,
-            evaluation=_decided(evaluated),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged, or of another version ({type(error).__name__}: {error}).") from None
+    counted = None if number is None else int(number)
+    return {
+        "name": place.name,
+        "beside": "/".join(place.parent.parts[-2:]),
+        "method": record.method.get("name", stem) if record else stem,
+        "space": record.space.name if record and record.space else genotype.skeleton,
+        "data": described.data.name if described else "",
+        "seed": record.settings.get("seed", counted) if record else counted,
+    }
 
 
-def _genotype(folder: RunFolder, lines: Sequence[Mapping[str, Any]], evaluated: Mapping[str, Any]) -> Genotype:
-    if (folder.path / GENOTYPE).exists():
-        return load(folder.path / GENOTYPE)
-    if lines:
-        return from_json(json.dumps(lines[-1]["genotype"]))
-    if evaluated:
-        return from_json(json.dumps(evaluated["genotype"]))
-    raise ValueError(f"{folder.path} holds no cell: no {GENOTYPE}, and no epoch of a search that is over.")
-
-
-def _decided(record: Mapping[str, Any]) -> dict[str, Any]:
+def _decided(record: Record | None) -> dict[str, Any]:
     """What decides the result of a run, but for its seed, as plain text or numbers by name."""
-    if not record:
+    if record is None:
         return {}
-    settings = {name: value for name, value in record.get("settings", {}).items() if name != "seed"}
-    parts = {f"method.{name}": value for name, value in record.get("method", {}).items()}
-    space = record.get("space", {}).get("name")
-    return {**parts, "space": space, "data": record.get("data", {}).get("name"), **settings}
+    settings = {name: value for name, value in record.settings.items() if name != "seed"}
+    parts = {f"method.{name}": value for name, value in record.method.items()}
+    return {**parts, "space": record.space.name if record.space else None, "data": record.data.name, **settings}
 
 
 @dataclass(frozen=True, kw_only=True)

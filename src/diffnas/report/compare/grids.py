@@ -92,7 +92,7 @@ def epochs_grid(groups: Sequence[Group], name: str) -> Grid:
         raise ValueError(f"no run has {name!r} in its trace.")
     epochs = max(len(listed) for listed in values.values())
     rows = tuple(
-        (run, *("" if value is None else f"{value:.4g}" for value in listed), *[""] * (epochs - len(listed)))
+        (run, *(f"{v:.4g}" if isinstance(v, int | float) else "" for v in listed), *[""] * (epochs - len(listed)))
         for run, listed in values.items()
     )
     return Grid(title=f"{name}, after each epoch", header=("run", *map(str, range(1, epochs + 1))), rows=rows)

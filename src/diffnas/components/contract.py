@@ -1,0 +1,295 @@
+"""The contract of components: what a user's function returns is checked once, where it enters.
+
+Behind that place nothing looks again, and the compiled kernels least of all: a tensor of another shape would have them
+read memory that is not theirs. Type, shape, dtype and device are always checked. The numbers themselves are checked
+where they can be had without waiting: on a CPU always, on a GPU in the steps in which the loss is read as well.
+
+An exception of the component's own passes as it is, for its type and its traceback say more than we could. From Python
+3.11 on it carries a note that says which component it was, and how that is called.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from diffnas.components.schedule import Moment
+
+LOOK_EVERY = 50
+"""Steps from one look at the numbers on a GPU to the next: a look makes it wait."""
+
+# A weight that is 1 less the sum of the others may miss 0 by so much.
+_ROUNDING = 1e-6
+
+
+class Bounds(NamedTuple):
+    """What weights lie between, and what an error says of that."""
+
+    low: float
+    high: float
+    must: str
+
+
+SHARES = Bounds(0.0, math.inf, "numbers from 0 on, for operations that compete share one sum (those of Gates do not)")
+PROBABILITIES = Bounds(0.0, 1.0, "probabilities, from 0 to 1")
+ANY = Bounds(-math.inf, math.inf, "finite numbers")
+
+
+class Role(NamedTuple):
+    """What a component is to a method.
+
+    Attributes:
+        name: what an error calls it.
+        takes: what it is called with, in order.
+    """
+
+    name: str
+    takes: tuple[str, ...]
+
+
+WEIGHTING = Role("weighting", ("alpha", "keep", "moment"))
+OPEN = Role("probability of gates", ("alpha", "keep", "moment"))
+EDGES = Role("weighting of edges", ("beta", "keep", "moment"))
+LEVEL = Role("step of the level", ("step",))
+UPDATE = Role("update", ("tensors",))
+REGULARIZER = Role("regularizer", ("at",))
+PRUNING = Role("pruning rule", ("at",))
+STOPPING = Role("stopping rule", ("history", "space"))
+STAGES = Role("stages component", ("space", "epochs"))
+ACT = Role("act of stage", ("pause",))
+PICK = Role("pick", ("history", "space"))
+FAMILY = Role("family", ("history", "space"))
+DISCRETIZE = Role("discretize rule", ("scores", "keep", "space"))
+SCHEDULE = Role("schedule", ("moment",))
+CONTROL = Role("control", ("history", "space"))
+
+
+def name_of(component: object) -> str:
+    """What a component is called: the name of its function, or of its class; a text is a name already.
+
+    >>> name_of(partial(math.pow, 2.0)), name_of(nn.Softmax(dim=-1))
+    ('pow', 'Softmax')
+    """
+    if isinstance(component, str):
+        return repr(component)
+    inner = component.func if isinstance(component, partial) else component
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def told(came: object) -> str:
+    """What came, in a few words.
+
+    >>> print(told(torch.zeros(2, 3)))
+    a tensor (2, 3) of float32 on cpu
+    >>> print(told(0.5))
+    the float 0.5
+    """
+    if isinstance(came, Tensor):
+        layout = "" if came.layout is torch.strided else f", {_word(came.layout)}"
+        return f"a tensor {tuple(came.shape)} of {_word(came.dtype)} on {came.device}{layout}"
+    if isinstance(came, np.ndarray):
+        return f"a NumPy array {came.shape} of {came.dtype} (nothing is converted: torch.from_numpy makes a tensor)"
+    if isinstance(came, list | tuple):
+        return f"a {type(came).__name__} of {len(came)}"
+    if came is None:
+        return "None (is a return missing?)"
+    if isinstance(came, type):
+        return f"the class {came.__name__}, not an instance ({came.__name__}(...))"
+    if callable(came):
+        return f"the function {name_of(came)}"
+    text = " ".join(repr(came).split())
+    return f"the {type(came).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _word(of: torch.dtype | torch.layout) -> str:
+    return str(of).removeprefix("torch.")
+
+
+def refuse(role: Role, component: object, must: str, came: object, *, to: str = "", said: str = "") -> NoReturn:
+    """Say what a component must return and what it returned.
+
+    Args:
+        role: what it is to the method.
+        component: the component.
+        must: what it must return.
+        came: what it returned.
+        to: the verb, if it has handed something to one and returned nothing.
+        said: what to say of what came, if its type says too little.
+
+    Raises:
+        ValueError: in any case.
+    """
+    asked, did = ("return", "returned") if not to else (f"give {to}", "gave")
+    raise ValueError(f"the {role.name} {name_of(component)} must {asked} {must}; it {did} {said or told(came)}.")
+
+
+def refuse_numbers(role: Role, component: object, must: str, values: Tensor, wrong: Tensor) -> NoReturn:
+    """Say which numbers a tensor must have, and the first of those that are ``wrong``, bool of its shape.
+
+    Raises:
+        ValueError: in any case.
+    """
+    place = [int(index) for index in wrong.nonzero()[0]]
+    where = f" at {place}" if place else ""
+    number = float(values[tuple(place)])
+    raise ValueError(f"the {role.name} {name_of(component)} must return {must}; it returned {number:g}{where}.")
+
+
+@contextmanager
+def naming(role: Role, component: object) -> Iterator[None]:
+    """Inside, an exception of a component's own gets a note that names it."""
+    try:
+        yield
+    except Exception as error:
+        if sys.version_info >= (3, 11):
+            error.add_note(f"(in the {role.name} {name_of(component)}, called with {', '.join(role.takes)})")
+        raise
+
+
+def call(role: Role, component: Callable[..., Any], *arguments: object, given: Sequence[Tensor] = ()) -> Any:
+    """What a component returns.
+
+    Args:
+        role: what it is to the method.
+        component: the component.
+        arguments: what it is called with.
+        given: the tensors in them, which it must not change.
+
+    Raises:
+        ValueError: if it has changed one of them.
+    """
+    before = [tensor._version for tensor in given]
+    with naming(role, component):
+        found = component(*arguments)
+    if [tensor._version for tensor in given] != before:
+        raise ValueError(
+            f"the {role.name} {name_of(component)} changed in place what it was given ({', '.join(role.takes)}); "
+            "others read the same tensors. Let it work on a copy: tensor.clone()."
+        )
+    return found
+
+
+def check_callable(role: Role, component: Any, *, classes: bool = False) -> None:
+    """Refuse what cannot be called as its role is, before anything calls it.
+
+    Args:
+        role: what it is to the method.
+        component: what was given for it.
+        classes: whether a class will do, because calling it makes what the role returns.
+
+    Raises:
+        ValueError: for text, a class in place of an instance, or a function of other arguments.
+    """
+    asked = f"a {role.name} is a function of ({', '.join(role.takes)})"
+    if isinstance(component, str):
+        raise ValueError(
+            f"{asked}, not the text {component!r}. Texts name components on the command line and in components=; "
+            "diffnas.method.component makes one of a role and a text."
+        )
+    if not callable(component) or (isinstance(component, type) and not classes):
+        raise ValueError(f"{asked}, and this is {told(component)}.")
+    if not takes(role, component):
+        raise ValueError(f"{asked}, and {name_of(component)} cannot be called with these. Bind its options: partial().")
+
+
+def takes(role: Role, component: Callable[..., Any], *options: str) -> bool:
+    """Whether a component can be called as its role is, with options by name; True if it does not say what it takes."""
+    try:
+        signature = inspect.signature(component.forward if isinstance(component, nn.Module) else component)
+    except ValueError:  # not written in Python
+        return True
+    try:
+        signature.bind(*role.takes, **dict.fromkeys(options))
+    except TypeError:
+        return False
+    return True
+
+
+def may_look(tensor: Tensor, step: int) -> bool:
+    """Whether numbers can be looked at in this step: on a CPU, or where a GPU waits anyway."""
+    return tensor.device.type == "cpu" or step % LOOK_EVERY == 0
+
+
+def is_like(came: object, like: Tensor) -> bool:
+    """Whether something is a dense tensor of the shape, dtype and device of ``like``."""
+    return (
+        isinstance(came, Tensor)
+        and came.shape == like.shape
+        and came.dtype == like.dtype
+        and came.device == like.device
+        and came.layout is torch.strided
+    )
+
+
+def weights(
+    role: Role,
+    component: Callable[..., Any],
+    alpha: Tensor,
+    keep: Tensor,
+    moment: Moment,
+    bounds: Bounds = SHARES,
+) -> Tensor:
+    """What a weighting returns for ``(alpha, keep, moment)``.
+
+    Args:
+        role: what the weighting is to the method.
+        component: the weighting, or the ``open`` of gates.
+        alpha: ``(edges, ops)``.
+        keep: ``(edges, ops)``, bool.
+        moment: where the run stands.
+        bounds: what its numbers must lie between.
+
+    Returns:
+        A tensor of alpha's shape, dtype and device.
+
+    Raises:
+        ValueError: if it returned something else, or numbers that are not finite, out of bounds, or not 0 where
+            ``keep`` is False.
+    """
+    mix = call(role, component, alpha, keep, moment, given=(alpha, keep))
+    if not is_like(mix, alpha):
+        refuse(role, component, f"one number for each of {role.takes[0]}: {told(alpha)}", mix)
+    found: Tensor = mix
+    if may_look(found, moment.step):
+        _check_weights(role, component, found.detach(), keep, bounds)
+    return found
+
+
+@torch.no_grad()
+def _check_weights(role: Role, component: object, mix: Tensor, keep: Tensor, bounds: Bounds) -> None:
+    least, most = (float(bound) for bound in mix.aminmax())
+    if not (math.isfinite(least) and math.isfinite(most)):
+        refuse_numbers(role, component, "finite numbers", mix, ~mix.isfinite())
+    low, high = bounds.low - _ROUNDING, bounds.high + _ROUNDING
+    if least < low or most > high:
+        refuse_numbers(role, component, bounds.must, mix, (mix < low) | (mix > high))
+    stray = mix.masked_fill(keep, 0.0)
+    if bool(stray.any()):
+        refuse_numbers(role, component, "exactly 0 where keep is False (multiply by keep)", mix, stray != 0)
+
+
+def number(role: Role, component: Callable[..., Any], *arguments: object) -> float:
+    """The number that a schedule or a control returns.
+
+    Raises:
+        ValueError: if it is no finite number.
+    """
+    found = call(role, component, *arguments)
+    if not is_number(found):
+        refuse(role, component, "a finite number, a float", found)
+    return float(found)
+
+
+def is_number(came: object) -> bool:
+    """Whether something is a finite number of Python's."""
+    return isinstance(came, float | int) and math.isfinite(came)

@@ -1,0 +1,140 @@
+"""The files in a folder and in the folders in it, each once, and what was left out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from diffnas.data.decode import FORMATS
+
+HIDDEN = "hidden, or the system's own"
+AGAIN = "a link to a folder that is read already"
+OURS = "written by diffnas"
+UNREADABLE = "a folder that cannot be read"
+
+_NETWORK_FILES = ("network.onnx", "network.pt2", "network.safetensors")
+_LONGEST_RECORD = 2**24  # bytes of a run.json; more is not one of ours
+
+
+class Left(NamedTuple):
+    """A file or folder that was left out, with the reason."""
+
+    path: Path
+    reason: str
+
+
+class Found(NamedTuple):
+    """The files in a folder, sorted, and what was left out."""
+
+    files: list[Path]
+    left: list[Left]
+
+
+def files_in(place: Path, known: Iterable[Path] = ()) -> Found:
+    """Every file in a folder, at any depth, and what was left out.
+
+    Links are followed, but no folder is entered twice, nor one of the folders that ``place`` is in. Left out are hidden
+    files, folders that diffnas wrote, and folders that may not be read.
+
+    Args:
+        place: the folder.
+        known: other folders that are not to be entered.
+    """
+    found = Found([], [])
+    entered = {_identity(folder) for folder in (*known, *place.resolve().parents)}
+    waiting = deque([place])
+    while waiting:
+        folder = waiting.pop()
+        try:
+            again = _identity(folder) in entered
+            inside = [] if again else list(folder.iterdir())
+            entered.add(_identity(folder))
+        except OSError as error:
+            found.left.append(Left(folder, f"{UNREADABLE}: {error.strerror}"))
+            continue
+        if again:
+            found.left.append(Left(folder, AGAIN))
+        elif folder != place and is_ours(folder):
+            found.left.append(Left(folder, OURS))
+        else:
+            folders = _sort_out(inside, found)
+            # Links come last of all, so that a folder that can be reached both ways keeps its own name.
+            waiting.extend(path for path in reversed(folders) if not path.is_symlink())
+            waiting.extendleft(path for path in folders if path.is_symlink())
+    return Found(sorted(found.files, key=lambda file: file.relative_to(place).as_posix()), found.left)
+
+
+def _sort_out(inside: list[Path], found: Found) -> list[Path]:
+    """Note the files of one folder; its own folders come back, sorted."""
+    folders = []
+    for path in sorted(inside):
+        if is_hidden(path):
+            found.left.extend(Left(file, HIDDEN) for file in _everything(path))
+        elif os.path.isdir(path):
+            folders.append(path)
+        else:
+            found.files.append(path)
+    return folders
+
+
+def is_hidden(place: Path) -> bool:
+    """Whether a file or folder is one that systems put there for themselves."""
+    return place.name.startswith(".") or place.name == "__MACOSX"
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether diffnas wrote a folder: a run, or what has runs or networks in it, or a run around it, and no picture."""
+    if _is_run(folder):
+        return True
+    inside = list(_listed(folder))
+    runs = [path for path in inside if _is_run(path)]
+    if not (runs or any(path.name in _NETWORK_FILES for path in inside) or _is_run(folder.parent)):
+        return False
+    others = (file for path in inside if path not in runs for file in _everything(path))
+    return not any(looks_like_picture(file) for file in others)
+
+
+def looks_like_picture(file: Path) -> bool:
+    """Whether a file's name ends like that of a picture that can be read."""
+    return Image.registered_extensions().get(file.suffix.lower()) in FORMATS
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder has the record of a run."""
+    record = folder / "run.json"
+    try:
+        if not os.path.isfile(record) or record.stat().st_size > _LONGEST_RECORD:
+            return False
+        told = json.loads(record.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(told, dict) and told.get("schema") == "diffnas/run"
+
+
+def _listed(folder: Path) -> Iterator[Path]:
+    """What is in a folder; nothing if it may not be read."""
+    try:
+        yield from sorted(folder.iterdir())
+    except OSError:
+        return
+
+
+def _everything(path: Path) -> Iterator[Path]:
+    """A file itself; every file in a folder, without following links."""
+    if path.is_symlink() or not os.path.isdir(path):
+        yield path
+        return
+    for folder, _, names in os.walk(path):
+        yield from (Path(folder, name) for name in sorted(names))
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What a folder is, whatever it is called."""
+    told = folder.stat()
+    return told.st_dev, told.st_ino

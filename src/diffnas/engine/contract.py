@@ -1,0 +1,222 @@
+"""What components give to a search, checked once, where it enters: see :mod:`diffnas.components.contract`.
+
+A function calls a component, or takes what a component has handed to a verb. It returns the value as it came, and
+raises a ValueError that names the component and what it must give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffnas.components import contract
+from diffnas.components.contract import call, is_like, is_number, may_look, refuse, refuse_numbers, told
+from diffnas.components.discretize import Discretize
+from diffnas.components.family import Family
+from diffnas.components.level import Batch, Level
+from diffnas.components.pick import Pick
+from diffnas.components.pruning import Pruning
+from diffnas.components.regularizer import Regularizer
+from diffnas.components.relaxation import Relaxation
+from diffnas.components.stages import Stage, Stages
+from diffnas.components.stopping import History, Stopping
+from diffnas.components.update import Update
+from diffnas.engine.settings import SearchSettings, settle
+from diffnas.genotype import Genotype
+from diffnas.space import SearchSpace
+
+
+def penalty(rule: Regularizer, at: Relaxation) -> Tensor:
+    """The penalty of a regularizer, 0-d."""
+    found: Any = call(contract.REGULARIZER, rule, at, given=(at.alpha, at.mix, at.open, at.keep))
+    scalar = isinstance(found, Tensor) and found.shape == () and found.dtype.is_floating_point
+    if not scalar or found.device != at.mix.device:
+        must = f"a scalar made of {told(at.mix)}: a tensor (), summed or averaged"
+        refuse(contract.REGULARIZER, rule, must, found)
+    if may_look(found, at.moment.step) and not bool(found.detach().isfinite()):
+        refuse_numbers(contract.REGULARIZER, rule, "a finite number", found.detach(), ~found.detach().isfinite())
+    result: Tensor = found
+    return result
+
+
+def kept(rule: Pruning, at: Relaxation) -> Tensor:
+    """What a pruning rule keeps, ``(edges, ops)``, bool."""
+    found: Tensor = call(contract.PRUNING, rule, at, given=(at.alpha, at.mix, at.open, at.keep))
+    if not is_like(found, at.keep):
+        refuse(contract.PRUNING, rule, f"what to keep, {told(at.keep)}", found)
+    return found
+
+
+def read_off(rule: Discretize, scores: Tensor, keep: Tensor, space: SearchSpace) -> Genotype:
+    """The genotype that a rule reads off: the cells of the space, with operations of the space."""
+    found = call(contract.DISCRETIZE, rule, scores, keep, space, given=(scores, keep))
+    must = f"a Genotype of the cells {', '.join(space.cells)} of space {space.name!r}"
+    if not isinstance(found, Genotype):
+        refuse(contract.DISCRETIZE, rule, must, found)
+    if found.skeleton != space.skeleton or set(found.cells) != set(space.cells):
+        refuse(contract.DISCRETIZE, rule, must, found, said=f"{', '.join(found.cells)} of {found.skeleton!r}")
+    for kind, graph in space.cells.items():
+        cell, ops = found.cells[kind], {connection.op for connection in found.cells[kind].connections}
+        if (cell.inputs, cell.nodes) != (graph.inputs, graph.nodes) or not ops <= set(space.ops):
+            must = f"{kind} cells of {graph.nodes} nodes, {graph.inputs} of them inputs, and of the space's operations"
+            refuse(contract.DISCRETIZE, rule, must, found, said=f"{cell.nodes}, {cell.inputs} and {sorted(ops)}")
+    return found
+
+
+def reason(rule: Stopping, history: History, space: SearchSpace) -> str | None:
+    """Why a stopping rule would stop, None if it would not."""
+    found = call(contract.STOPPING, rule, history, space)
+    if found is not None and not isinstance(found, str):
+        refuse(contract.STOPPING, rule, "a sentence, or None to go on", found)
+    return found
+
+
+def picked(rule: Pick, history: History, space: SearchSpace) -> int:
+    """The position in the history of the epoch whose cells are the result."""
+    found = call(contract.PICK, rule, history, space)
+    if not _is_position(found, history):
+        refuse(contract.PICK, rule, f"a position in the history, an int from 0 to {len(history) - 1}", found)
+    return int(found)
+
+
+def members(rule: Family, history: History, space: SearchSpace) -> list[int]:
+    """The positions in the history of the epochs whose cells are kept beside the result."""
+    found = call(contract.FAMILY, rule, history, space)
+    if not isinstance(found, list | tuple) or not all(_is_position(each, history) for each in found):
+        refuse(contract.FAMILY, rule, f"a list of positions in the history, ints from 0 to {len(history) - 1}", found)
+    return list(found)
+
+
+def _is_position(found: object, history: History) -> bool:
+    return isinstance(found, int) and not isinstance(found, bool) and 0 <= found < len(history)
+
+
+def stages(rule: Stages, space: SearchSpace, epochs: int) -> tuple[Stage, ...]:
+    """The stages of a search of so many epochs, at least one."""
+    found = call(contract.STAGES, rule, space, epochs)
+    if not isinstance(found, tuple) or not found or not all(isinstance(each, Stage) for each in found):
+        refuse(contract.STAGES, rule, "a tuple of one Stage or more", found)
+    for stage in found:
+        if complaint := _complaint(stage, space):
+            raise ValueError(f"the stages of {contract.name_of(rule)}: stage {stage.name!r} {complaint}.")
+    return found
+
+
+def _complaint(stage: Stage, space: SearchSpace) -> str | None:
+    """What is wrong with a stage; None if it is sound."""
+    if not isinstance(stage.epochs, int) or isinstance(stage.epochs, bool) or stage.epochs < 1:
+        return f"needs an int of 1 or more as epochs, not {told(stage.epochs)}"
+    if not is_number(stage.deeper) or stage.deeper <= 0:
+        return f"needs a number above 0 as deeper, not {told(stage.deeper)}"
+    for name in ("enter", "before_epoch"):
+        act = getattr(stage, name)
+        if act is not None and (not callable(act) or isinstance(act, type)):
+            return f"needs a function of a pause as {name}, not {told(act)}"
+    unknown = sorted(set(stage.ops or ()) - set(space.ops))
+    if unknown:
+        return f"begins with {unknown[0]!r}, which space {space.name!r} does not have"
+    try:
+        settle(SearchSettings, stage.settings)
+    except ValueError as error:
+        return f"has settings that cannot be: {str(error).rstrip('.')}"
+    return None
+
+
+def optimizer(update: Update, groups: list[dict[str, Any]], **options: float) -> torch.optim.Optimizer:
+    """The optimizer that an update makes for groups of tensors; ``options`` are bound first."""
+    if not contract.takes(contract.UPDATE, update, *options):
+        raise ValueError(
+            f"the update {contract.name_of(update)} takes no {', '.join(options)}, and the settings ask for another "
+            "rate of alpha. Leave alpha_lr and alpha_speed out."
+        )
+    found = call(contract.UPDATE, partial(update, **options), groups)
+    asked = {id(tensor) for group in groups for tensor in group["params"]}
+    moved = {id(tensor) for group in getattr(found, "param_groups", ()) for tensor in group["params"]}
+    if not isinstance(found, torch.optim.Optimizer) or not asked <= moved:
+        refuse(contract.UPDATE, update, "a torch.optim.Optimizer of all tensors that it is given", found)
+    return found
+
+
+def take_step(level: Level, step: Any) -> None:
+    """Have a level take a step. Its exceptions get no note: most are not its own but come from the verbs."""
+    called: Callable[[Any], object] = level.step
+    _nothing(contract.LEVEL, called, called(step))
+
+
+def act(name: str, what: Any, pause: Any) -> None:
+    """Have a stage of this name do something in a pause."""
+    _nothing(contract.ACT, name, what(pause))
+
+
+def _nothing(role: contract.Role, component: object, found: object) -> None:
+    """A generator above all: it has done nothing yet, and never will."""
+    if found is not None:
+        refuse(role, component, "nothing", found)
+
+
+def tensors(level: Level, verb: str, came: Any, like: Sequence[Tensor]) -> Sequence[Tensor]:
+    """What a level hands to a verb: a tensor for each of some others, of its shape, dtype and device."""
+    if not isinstance(came, list | tuple) or len(came) != len(like):
+        refuse(contract.LEVEL, level.step, f"a list of {len(like)} tensors", came, to=verb)
+    for place, (each, other) in enumerate(zip(came, like, strict=True)):
+        if not is_like(each, other):
+            refuse(contract.LEVEL, level.step, f"{told(other)} at place {place}", each, to=verb)
+    return came
+
+
+def batch(level: Level, came: Any, like: Batch) -> Batch:
+    """A batch that a level has made itself: pictures as those of ``like`` but of any size and number, and labels."""
+    if not isinstance(came, tuple) or len(came) != 2 or not all(isinstance(each, Tensor) for each in came):
+        refuse(contract.LEVEL, level.step, "a batch: (pictures, labels), two tensors", came, to="the loss")
+    (pictures, labels), (shown, known) = came, like
+    if pictures.dim() != 4 or not is_like(pictures[:0, :, :0, :0], shown[:0, :, :0, :0]) or pictures.numel() == 0:
+        must = f"pictures (B, {shown.shape[1]}, H, W) of {str(shown.dtype).removeprefix('torch.')} on {shown.device}"
+        refuse(contract.LEVEL, level.step, must, pictures, to="the loss")
+    if not is_like(labels, known.new_empty(len(pictures))):
+        must = f"a label for each picture: {told(known.new_empty(len(pictures)))}"
+        refuse(contract.LEVEL, level.step, must, labels, to="the loss")
+    return came
+
+
+def given_keep(stage: str, verb: str, came: Any, space: SearchSpace, *, offered: bool = False) -> Tensor:
+    """What a stage says to keep, ``(edges, ops)``, bool, on the host; only what edges offer, if that is asked."""
+    like = torch.tensor(space.offered)
+    if not is_like(came, like):
+        refuse(contract.ACT, stage, f"what to keep, {told(like)}", came, to=verb)
+    if offered and bool((came & ~like).any()):
+        row, column = (int(index) for index in (came & ~like).nonzero()[0])
+        kind, edge = space.edges[row]
+        raise ValueError(
+            f"the act of stage {stage!r} gave {verb} {space.ops[column]!r} on edge {edge.source}->{edge.target} of "
+            f"{kind} cells, which does not offer it."
+        )
+    found: Tensor = came
+    return found
+
+
+def given_mix(stage: str, came: Any, space: SearchSpace) -> Tensor:
+    """The mixing weights that a stage asks to be measured, ``(edges, ops)``."""
+    size = len(space.edges), len(space.ops)
+    if not isinstance(came, Tensor) or came.shape != size or not came.dtype.is_floating_point:
+        refuse(contract.ACT, stage, f"mixing weights, a tensor {size} of float32 or float64", came, to="measure")
+    if came.device.type == "cpu" and not bool(came.isfinite().all()):
+        raise ValueError(f"the act of stage {stage!r} gave measure weights that are not finite.")
+    return came
+
+
+def given_parents(stage: str, came: Any, keep: Tensor, before: Tensor) -> Mapping[tuple[int, int], int]:
+    """The parents of new operations: places that are to be kept, and columns that were in play on the same edge."""
+    places = {(row, column) for row, column in keep.nonzero().tolist()}
+    live = {(row, column) for row, column in before.nonzero().tolist()}
+    fits = isinstance(came, Mapping) and all(
+        place in places and (place[0], parent) in live for place, parent in came.items()
+    )
+    if not fits:
+        must = "parents: (row, column) of what is kept, to the column of what was in play on that edge"
+        refuse(contract.ACT, stage, must, came, to="replace")
+    found: Mapping[tuple[int, int], int] = came
+    return found

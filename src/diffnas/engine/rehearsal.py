@@ -1,0 +1,61 @@
+"""A rehearsal: every component that can answer before the first step is asked once, and the answer thrown away.
+
+So what cannot work is refused before anything is written, and not after an epoch. Nothing of the search moves.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+
+from diffnas.components import edges
+from diffnas.components.relaxation import relax
+from diffnas.components.schedule import Moment
+from diffnas.data import DataSet
+from diffnas.engine import contract, seeds
+from diffnas.engine.common import fixed_random
+from diffnas.engine.course import millions
+from diffnas.engine.search_state import SearchState, staged
+from diffnas.engine.settings import SearchSettings
+from diffnas.method import Method
+from diffnas.space import SearchSpace
+
+
+def rehearse(data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, state: SearchState) -> None:
+    """Ask the components of a method once, as the beginning of a search asks them.
+
+    The weighting is asked as a step asks it, then in float64 and without sampling, as decisions are made. Penalties
+    and pruning are asked only if they are from the first epoch on: later they may count on a history.
+
+    Args:
+        data, space, method, settings: of the search.
+        state: as it is before the first step; nothing of it changes.
+
+    Raises:
+        ValueError: for a component that breaks its contract.
+    """
+    settings = staged(settings, contract.stages(method.stages, space, settings.epochs)[0], space)
+    device, weighting = state.alpha.device, copy.deepcopy(state.weighting)
+    drawn = seeds.generator(settings.seed, "rehearsal", device=device)
+    now = Moment(epoch=0, step=0, epochs=settings.epochs, steps=1, generator=drawn)
+    quiet = replace(now, generator=None)
+    moves = not settings.warming_up(0)
+    rules = method.regularizers if moves else ()
+    prunes = method.pruning if moves and not settings.prune_warmup else None
+    costs = torch.zeros(state.alpha.shape, dtype=torch.float64, device=device)
+    if rules or prunes:
+        costs += millions(data, space, method, settings).to(device)
+    with fixed_random(settings.seed):
+        alpha = state.alpha.detach().clone().requires_grad_()
+        at = relax(weighting, alpha, state.keep.clone(), now, space, costs=costs.to(alpha.dtype))
+        for rule in rules:
+            contract.penalty(rule, at)
+        with torch.no_grad():
+            rest = relax(weighting, alpha.double(), state.keep.clone(), quiet, space, costs=costs)
+            if prunes:
+                contract.kept(prunes, rest)
+            if method.edges is not None and state.beta is not None:
+                edges.strengths(method.edges, state.beta.detach().clone(), now, space)
+            contract.read_off(method.discretize, rest.open.cpu(), rest.keep.cpu(), space)

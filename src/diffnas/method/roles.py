@@ -1,0 +1,57 @@
+"""What stands in the roles of a method: components that can be called as their role is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from diffnas.components import contract
+from diffnas.components.changes import Changes
+from diffnas.components.contract import check_callable, name_of, told
+from diffnas.components.level import Level
+
+if TYPE_CHECKING:
+    from diffnas.method.record import Method
+
+# Roles of one component, and whether they may be empty.
+_SINGLE = {
+    "weighting": (contract.WEIGHTING, False),
+    "discretize": (contract.DISCRETIZE, False),
+    "update": (contract.UPDATE, False),
+    "edges": (contract.EDGES, True),
+    "pruning": (contract.PRUNING, True),
+    "stages": (contract.STAGES, False),
+    "pick": (contract.PICK, False),
+    "family": (contract.FAMILY, False),
+}
+# Roles of any number.
+_SEVERAL = {"regularizers": contract.REGULARIZER, "stopping": contract.STOPPING}
+
+
+def check(method: Method) -> None:
+    """Refuse a method with something else than a component in a role.
+
+    Raises:
+        ValueError: naming the role, what stands there, and what would do.
+    """
+    for name, (role, may_be_empty) in _SINGLE.items():
+        component = getattr(method, name)
+        if component is not None or not may_be_empty:
+            # Calling a class of optimizers makes one.
+            check_callable(role, component, classes=role is contract.UPDATE)
+    for name, role in _SEVERAL.items():
+        several = getattr(method, name)
+        if not isinstance(several, tuple):
+            one = f": ({name_of(several)},)" if callable(several) else ""
+            raise ValueError(f"{name} takes a tuple of components, not {told(several)}. Write a tuple{one}.")
+        for component in several:
+            check_callable(role, component)
+    if not isinstance(method.level, Level):
+        raise ValueError(
+            f'a level is a Level, not {told(method.level)}. Write level.Level(step=..., data="halves") with a function '
+            "of a step."
+        )
+    if not isinstance(method.supernet, Changes):
+        raise ValueError(f"supernet takes Changes, not {told(method.supernet)}. Write changes.Changes(...).")
+    if not isinstance(method.settings, Mapping):
+        raise ValueError(f"settings is a mapping of names to values, not {told(method.settings)}.")

@@ -1,0 +1,149 @@
+"""The least memory that training a net takes, by arithmetic: what can never fit is refused before it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import nn
+
+from diffnas.genotype import Genotype
+from diffnas.nets.network import published_shape, widths_of
+from diffnas.nets.ops import OPS, build
+from diffnas.nets.skeleton import CellPlan, ResidualBlock, StemKind, plan, preprocess
+from diffnas.space import WEIGHTLESS_OPS, SearchSpace, Skeleton
+
+# For each edge of a kind of cell its operations, and whether it leads from an input of the cell.
+Edges = Sequence[tuple[Sequence[str], bool]]
+
+_SHRINKS: dict[StemKind, int] = {"cifar": 1, "cifar-half": 2, "imagenet": 8}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What is known of a net before it is built.
+
+    Attributes:
+        skeleton, stem: what stands around the cells.
+        cells: the cells in order.
+        inputs: for each kind of cell, how many inputs it has.
+        edges: for each kind of cell, its edges.
+        share: one in so many channels goes through the operations.
+    """
+
+    skeleton: Skeleton
+    stem: StemKind
+    cells: tuple[CellPlan, ...]
+    inputs: Mapping[str, int]
+    edges: Mapping[str, Edges]
+    share: int = 1
+
+    def weights(self) -> int:
+        """How many weights the cells have, users' own operations aside."""
+        return sum(self._weights(cell) for cell in self.cells)
+
+    def maps(self, size: tuple[int, int], *, inside: bool) -> int:
+        """How many numbers the cells keep of one picture for the backward pass, at the least.
+
+        Args:
+            size: height and width of a picture.
+            inside: whether a cell keeps something of each operation that learns, beside its own output.
+        """
+        total, (height, width) = 0, (-(-side // _SHRINKS[self.stem]) for side in size)
+        for cell in self.cells:
+            if cell.reduces:
+                height, width = -(-height // 2), -(-width // 2)
+            learning = sum(op in OPS and op not in WEIGHTLESS_OPS for ops, _ in self._edges(cell) for op in ops)
+            kept = learning * (cell.channels // self.share) if inside else 0
+            total += (cell.out + kept) * height * width
+        return total
+
+    def _edges(self, cell: CellPlan) -> Edges:
+        return () if cell.kind is None else self.edges[cell.kind]
+
+    def _weights(self, cell: CellPlan) -> int:
+        if cell.kind is None:
+            return _of_block(cell.previous, cell.channels)
+        total = _of_inputs(self.skeleton, cell, self.inputs[cell.kind])
+        for ops, from_input in self._edges(cell):
+            stride = 2 if cell.reduces and from_input else 1
+            total += sum(_of_op(op, cell.channels // self.share, stride) for op in ops if op in OPS)
+        return total
+
+
+def of_space(
+    space: SearchSpace,
+    *,
+    channels: int | None,
+    depth: int | None,
+    stem: StemKind,
+    share: int = 1,
+    among: Sequence[str] | None = None,
+) -> Outline:
+    """The outline of a supernet; ``among`` are the operations that it begins with, all if None."""
+    widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
+    channels, depth = channels or space.channels, depth or space.depth
+    edges = {
+        kind: [
+            (
+                [op for op in ops if (among is None or op in among) and op not in space.factories],
+                edge.source < graph.inputs,
+            )
+            for edge, ops in zip(graph.edges, graph.ops, strict=True)
+        ]
+        for kind, graph in space.cells.items()
+    }
+    return Outline(
+        skeleton=space.skeleton,
+        stem=stem,
+        cells=plan(space.skeleton, widths, channels, depth, stem),
+        inputs={kind: graph.inputs for kind, graph in space.cells.items()},
+        edges=edges,
+        share=share,
+    )
+
+
+def of_genotype(genotype: Genotype, *, channels: int | None, depth: int | None, stem: StemKind) -> Outline:
+    """The outline of a network."""
+    usual_channels, usual_depth = published_shape(genotype.skeleton, stem)
+    on_darts = genotype.skeleton == "darts"
+    channels, depth = channels or usual_channels, depth or genotype.depth or usual_depth
+    places = plan(genotype.skeleton, widths_of(genotype), channels, depth, stem)
+    edges = {
+        kind: [([each.op], each.source < cell.inputs) for each in (cell.effective if on_darts else cell.connections)]
+        for kind, cell in genotype.cells.items()
+    }
+    inputs = {kind: cell.inputs for kind, cell in genotype.cells.items()}
+    return Outline(skeleton=genotype.skeleton, stem=stem, cells=places, inputs=inputs, edges=edges)
+
+
+def of_skeleton(space: SearchSpace, *, channels: int | None, depth: int | None, stem: StemKind) -> Outline:
+    """The outline of a network of whatever cells are found in a space: each passes on one node or more."""
+    usual_channels, usual_depth = published_shape(space.skeleton, stem)
+    cells = plan(space.skeleton, dict.fromkeys(space.cells, 1), channels or usual_channels, depth or usual_depth, stem)
+    inputs = {kind: graph.inputs for kind, graph in space.cells.items()}
+    edges: dict[str, Edges] = dict.fromkeys(space.cells, ())
+    return Outline(skeleton=space.skeleton, stem=stem, cells=cells, inputs=inputs, edges=edges)
+
+
+@cache
+def _of_op(op: str, channels: int, stride: int) -> int:
+    with torch.device("meta"):
+        return _count(build(op, channels, stride, affine=False))
+
+
+@cache
+def _of_block(before: int, channels: int) -> int:
+    with torch.device("meta"):
+        return _count(ResidualBlock(before, channels))
+
+
+def _of_inputs(skeleton: Skeleton, cell: CellPlan, inputs: int) -> int:
+    with torch.device("meta"):
+        return _count(preprocess(skeleton, cell, inputs, affine=False))
+
+
+def _count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())

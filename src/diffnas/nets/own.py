@@ -1,0 +1,150 @@
+"""A user's own operations: each is tried once where it will stand, before a net of them trains.
+
+An operation of ours keeps its word on the size of its result, and others are added to that. One that does not would be
+found out deep inside a net, or not at all: a result of one channel is spread over all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from diffnas.components.contract import (
+    Role,
+    check_callable,
+    is_like,
+    name_of,
+    naming,
+    refuse,
+    refuse_numbers,
+    told,
+)
+from diffnas.genotype import Genotype
+from diffnas.nets import ops
+from diffnas.nets.network import published_shape
+from diffnas.nets.sites import Site, sites
+from diffnas.nets.skeleton import StemKind
+from diffnas.space import OpFactory, SearchSpace
+
+# As many as batch statistics need.
+_PICTURES = 2
+
+
+@contextmanager
+def unseen(*, own: bool) -> Iterator[None]:
+    """Inside, modules can be made to be looked at, and no random number is drawn.
+
+    Ours have no numbers ("meta"), and so cost nothing. ``own`` ones of a user may need some to be made or run at all.
+    """
+    with torch.random.fork_rng(devices=[]) if own else torch.device("meta"):
+        yield
+
+
+def try_in_space(
+    space: SearchSpace,
+    picture: tuple[int, int, int],
+    *,
+    channels: int | None,
+    depth: int | None,
+    stem: StemKind,
+    share: int,
+) -> None:
+    """Try a space's own operations in its supernet; the arguments are those of ``nets.costs.operation_macs``.
+
+    Raises:
+        ValueError: for an operation that breaks its contract.
+    """
+    if not space.factories:
+        return
+    found = sites(
+        space.skeleton,
+        {kind: len(graph.output) for kind, graph in space.cells.items()},
+        offered(space),
+        picture,
+        channels=space.channels if channels is None else channels,
+        depth=space.depth if depth is None else depth,
+        stem=stem,
+        share=share,
+    )
+    _try_all(space.factories, found, affine=False)
+
+
+def offered(space: SearchSpace) -> dict[str, list[tuple[str, bool]]]:
+    """For each kind of cell the operations that its edges offer, and whether each reads an input of the cell."""
+    return {
+        kind: [
+            (op, edge.source < graph.inputs) for edge, names in zip(graph.edges, graph.ops, strict=True) for op in names
+        ]
+        for kind, graph in space.cells.items()
+    }
+
+
+def try_in_network(
+    genotype: Genotype,
+    factories: Mapping[str, OpFactory] | None,
+    picture: tuple[int, int, int],
+    *,
+    channels: int | None = None,
+    depth: int | None = None,
+    stem: StemKind = "cifar",
+) -> None:
+    """Try a genotype's own operations in its network.
+
+    Args:
+        genotype: the cells.
+        factories: the user's own operations; those that the cells do not have are not tried.
+        picture: channels, height and width.
+        channels, depth, stem: as ``Network`` takes them.
+
+    Raises:
+        ValueError: for an operation that breaks its contract.
+    """
+    if not factories:
+        return
+    widths = {kind: len(cell.output) for kind, cell in genotype.cells.items()}
+    listed = {
+        kind: [(op, source < cell.inputs) for op, source, _ in cell.connections]
+        for kind, cell in genotype.cells.items()
+    }
+    usual_channels, usual_depth = published_shape(genotype.skeleton, stem)
+    channels = usual_channels if channels is None else channels
+    depth = (genotype.depth or usual_depth) if depth is None else depth
+    found = sites(genotype.skeleton, widths, listed, picture, channels=channels, depth=depth, stem=stem)
+    _try_all(factories, found, affine=True)
+
+
+def _try_all(factories: Mapping[str, OpFactory], found: Iterable[Site], *, affine: bool) -> None:
+    """Try each operation once for all sites that are alike."""
+    alike = dict.fromkeys((site.op, site.channels, site.stride, site.size) for site in found)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for op, channels, stride, size in alike:
+            if op in factories:
+                torch.manual_seed(0)
+                check_callable(ops.factory_of(op), factories[op], classes=True)
+                module = ops.build(op, channels, stride, affine=affine, factories=factories)
+                x = torch.randn(_PICTURES, channels, *size)
+                for training in (True, False):
+                    _try(op, factories[op], module.train(training), x, stride)
+
+
+def _try(op: str, factory: OpFactory, module: nn.Module, x: Tensor, stride: int) -> None:
+    """Run an operation, and look at all that it promises."""
+    mode = "training" if module.training else "evaluation"
+    role = Role(f"operation {op!r} of", (f"{told(x)}, stride {stride}, in {mode} mode",))
+    before = x.clone()
+    with naming(role, factory):
+        found = module(x)
+    if not x.equal(before):
+        raise ValueError(
+            f"the {role.name} {name_of(factory)} changes its input, which others read too: it must not work in place "
+            "(no inplace=True in its first layer)."
+        )
+    B, C, H, W = x.shape
+    like = x.new_empty(B, C, -(-H // stride), -(-W // stride))
+    if not is_like(found, like):
+        refuse(role, factory, f"{told(like)} for {role.takes[0]}", found)
+    if not bool(found.isfinite().all()):
+        refuse_numbers(role, factory, f"finite numbers for {role.takes[0]}", found, ~found.isfinite())

@@ -1,0 +1,166 @@
+"""What the files of a run folder hold, checked as they are read: every number finite, every list of its length."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from diffnas.genotype.record import NODE_LIMIT
+
+_MOST_EPOCHS = 1_000_000
+
+Node = Annotated[int, Field(strict=True, ge=0, lt=NODE_LIMIT)]
+# JSON has no tuples.
+Edge = Annotated[tuple[Node, Node], Field(strict=False)]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+
+
+class _Read(BaseModel):
+    """What is not named here may be there, and is not read."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class CellRecord(_Read):
+    """A kind of cell in ``run.json``."""
+
+    edges: Annotated[list[Edge], Field(min_length=1)]
+    ops: list[list[str]]
+    inputs: Annotated[int, Field(ge=1, le=2)] | None = None
+    output: list[Node] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> CellRecord:
+        last = max(target for _, target in self.edges)
+        if not all(source < target for source, target in self.edges):
+            raise ValueError("an edge does not lead from a lower node to a higher one")
+        if len(self.ops) != len(self.edges):
+            raise ValueError(f"it has operations for {len(self.ops)} edges, and {len(self.edges)} edges")
+        inputs = self.inputs or 0
+        if any(target < inputs for _, target in self.edges) or any(not inputs <= n <= last for n in self.output or ()):
+            raise ValueError("its inputs, edges and output do not fit each other")
+        return self
+
+
+class SpaceRecord(_Read):
+    """A search space in ``run.json``."""
+
+    name: str
+    skeleton: str
+    ops: Annotated[list[str], Field(min_length=1)]
+    cells: Annotated[dict[str, CellRecord], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> SpaceRecord:
+        known = set(self.ops)
+        if len(known) < len(self.ops):
+            raise ValueError("an operation stands twice in its list")
+        strange = [op for cell in self.cells.values() for names in cell.ops for op in names if op not in known]
+        if strange:
+            raise ValueError(f"a cell offers {strange[0][:80]!r}, which is not among the operations")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many edges and operations it has."""
+        return sum(len(cell.edges) for cell in self.cells.values()), len(self.ops)
+
+
+class DataRecord(_Read):
+    """The pictures of a run in ``run.json``."""
+
+    name: str
+    train: Count
+    test: Count | None = None
+    classes: list[str]
+    size: list[Count]
+    fingerprint: str = ""
+
+
+class Record(_Read):
+    """What ``run.json`` says of a search or an evaluation."""
+
+    settings: dict[str, Any]
+    data: DataRecord
+    precision: str = "32-true"
+    made_with: dict[str, Any] = {}
+    method: dict[str, str] = {}
+    space: SpaceRecord | None = None
+    genotype: dict[str, Any] | None = None
+
+    @field_validator("settings")
+    @classmethod
+    def _check(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        epochs, seed = settings.get("epochs"), settings.get("seed")
+        if type(epochs) is not int or not 0 < epochs <= _MOST_EPOCHS:
+            raise ValueError("they do not say how many epochs were planned")
+        if seed is not None and type(seed) is not int:
+            raise ValueError("their seed is no integer")
+        if any(isinstance(value, dict | list) for value in settings.values()):
+            raise ValueError("one of them is neither a number nor a text")
+        return settings
+
+    @field_validator("made_with")
+    @classmethod
+    def _check_command(cls, made_with: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(made_with.get("command") or [], list):
+            raise ValueError("the command is no list of words")
+        return made_with
+
+    @property
+    def epochs(self) -> int:
+        """How many were planned."""
+        return int(self.settings["epochs"])
+
+
+class Line(_Read):
+    """An epoch of a trace."""
+
+    epoch: Annotated[int, Field(ge=0, le=_MOST_EPOCHS)]
+    train_loss: float
+    train_accuracy: float
+    lr: float
+    seconds: Amount
+    steps: Count | None = None
+    peak_memory: Count | None = None
+
+
+class SearchLine(Line):
+    """An epoch of a search; what else a line says is kept, for tables by name."""
+
+    model_config = ConfigDict(extra="allow")
+
+    held_out_loss: float | None = None
+    held_out_accuracy: float | None = None
+    parameters: Count
+    found_parameters: Count | None = None
+    macs: Count
+    indicators: dict[str, float | None]
+    genotype: dict[str, Any]
+    mix: list[list[float]]
+    keep: list[list[bool]]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many edges and operations it has weights for."""
+        return len(self.mix), len(self.mix[0])
+
+    @model_validator(mode="after")
+    def _check(self) -> SearchLine:
+        widths = {len(row) for rows in (self.mix, self.keep) for row in rows}
+        if not self.mix or len(self.mix) != len(self.keep) or len(widths) != 1:
+            raise ValueError("mix and keep are not two tables of one shape")
+        return self
+
+
+class Result(_Read):
+    """What an evaluation measured."""
+
+    test_pictures: Count
+    accuracy: float
+    loss: float
+    parameters: Count
+    macs: Count
+    seconds: Amount
