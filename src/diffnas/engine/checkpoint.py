@@ -67,7 +67,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         if ran_out(error):
             raise
         raise Damaged(f"checkpoint {path} cannot be read ({first_line(error)}).") from error
-    if not isinstance(state, dict) or type(state.get("epoch")) is not int:
+    if not isinstance(state, dict) or type(state.get("epoch")) is not int or state["epoch"] < 0:
         raise Damaged(f"checkpoint {path} does not hold the state of a run.")
     return state
 

@@ -191,8 +191,8 @@ class RunFolder:
             Damaged: if the trace has changed since.
             ValueError: if the record has.
         """
-        known, epochs = state.get(_FOLDER, {}), state["epoch"]
-        record = known.get(RECORD, self.record)
+        known, epochs = state.get(_FOLDER), state["epoch"]
+        record, trace = (known[RECORD], known[TRACE]) if known else (self.record, None)
         other = _difference(record, self.record, {**record, **self.record})
         if other:
             raise ValueError(
@@ -201,7 +201,7 @@ class RunFolder:
             )
         self.trace(epochs)
         written = "".join(f"{line}\n" for line in self._lines(epochs)).encode()
-        if TRACE in known and known[TRACE] != files.digest(written):
+        if trace not in (None, files.digest(written)):
             raise Damaged(f"{self.path / TRACE} is damaged or was changed: it is not what the run wrote.")
 
 
