@@ -5,6 +5,8 @@ import os
 import pickle
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,7 +80,7 @@ def test_nothing_in_a_run_folder_is_executed_on_reading(finished: Path, tmp_path
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     (run / "checkpoint" / "previous.pt").unlink()
     write({"epoch": Payload(tmp_path / "ran")}, run / name)
-    for command in (["search", "--resume"], ["evaluate", "--out", str(tmp_path / "new")], ["report"], ["draw"]):
+    for command in (["search", "--resume"], ["report"], ["draw"]):
         main([*command, str(run)])
     main(["predict", str(run), str(tmp_path / "none.png")])
     assert not (tmp_path / "ran").exists()
@@ -119,6 +121,21 @@ def test_a_run_that_fails_leaves_earlier_results_and_its_checkpoint_untouched(fi
     assert contents(run) == before
 
 
+def test_a_run_folder_has_one_owner_at_a_time(tmp_path: Path):
+    class Second(Silent):
+        told = ""
+
+        def step(self, loss: float, accuracy: float) -> None:
+            if not self.told:
+                command = [sys.executable, "-m", "diffnas", "search", "--resume", str(tmp_path / "run")]
+                Second.told = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    diffnas.search("digits", out=tmp_path / "run", listener=Second(), **TINY)
+    (line,) = Second.told.splitlines()
+    assert f"is in use: process {os.getpid()} on" in line
+    assert len((tmp_path / "run" / "trace.jsonl").read_text().splitlines()) == 2
+
+
 def test_what_is_damaged_is_not_taken_for_what_was_written(finished: Path, tmp_path: Path, capsys):
     names = ("genotype.json", "trace.jsonl", "evaluation/network.safetensors", "evaluation/result.json")
     commands = (["draw"], ["report"], ["predict"], ["report"])
@@ -130,4 +147,5 @@ def test_what_is_damaged_is_not_taken_for_what_was_written(finished: Path, tmp_p
         (run / name).write_bytes(content)
         pictures = [str(tmp_path / "none.png")] if command == ["predict"] else []
         assert main([*command, str(run), *pictures]) == 2
-        assert f"{Path(name).name} is damaged" in capsys.readouterr().err
+        (line,) = capsys.readouterr().err.splitlines()
+        assert name in line

@@ -100,6 +100,7 @@ def test_levels_travel_with_a_network_and_older_ones_have_none(trained, pictures
     assert load_trained(tmp_path).levels == Levels(3.0, 4000.0)
     record = json.loads((tmp_path / "network.json").read_text())
     del record["levels"]
+    (tmp_path / "digests.json").unlink()
     (tmp_path / "network.json").write_text(json.dumps(record))
     assert load_trained(tmp_path).levels is None
 

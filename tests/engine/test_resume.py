@@ -316,6 +316,15 @@ def test_a_result_that_was_changed_is_refused_until_it_is_written_again(quick, b
     assert read(run) == read(broken_off / "whole")
 
 
+@pytest.mark.parametrize("known", [5, {"run.json": 5, "trace.jsonl": 5}], ids=str)
+def test_a_checkpoint_that_knows_nonsense_of_its_folder_is_refused_in_words(quick, cut: Path, known: Any):
+    last = cut / "checkpoint" / "last.pt"
+    state = torch.load(last, weights_only=True)
+    torch.save({**state, "folder": known}, last)
+    with pytest.raises(ValueError, match="does not fit this run"):
+        quick("sparse", out=cut, epochs=3, resume=True)
+
+
 @pytest.mark.parametrize("name", ["trace.jsonl", "genotype.json"])
 def test_who_reads_a_finished_run_notices_a_changed_number(broken_off: Path, tmp_path: Path, name: str):
     run = Path(shutil.copytree(broken_off / "whole", tmp_path / "run"))

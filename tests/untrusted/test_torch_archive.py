@@ -53,7 +53,7 @@ def test_what_would_take_time_or_memory_is_refused(content, reason, tmp_path):
     (tmp_path / "last.pt").write_bytes(content)
     started = time.perf_counter()
     with pytest.raises(ValueError, match=r"last\.pt cannot be read"):
-        checkpoint.load(tmp_path)
+        checkpoint.load(tmp_path / "last.pt")
     assert time.perf_counter() - started < 5
 
 

@@ -60,14 +60,14 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """
     content = path.read_bytes()
     try:
+        torch_archive.check(BytesIO(content))  # first: what comes after unpacks
         _check(content)
-        torch_archive.check(BytesIO(content))
         state = torch.load(BytesIO(content), map_location=device, weights_only=True)
     except Exception as error:
         if ran_out(error):
             raise
         raise Damaged(f"checkpoint {path} cannot be read ({first_line(error)}).") from error
-    if not isinstance(state, dict) or type(state.get("epoch")) is not int:
+    if not isinstance(state, dict) or type(state.get("epoch")) is not int or state["epoch"] < 0:
         raise Damaged(f"checkpoint {path} does not hold the state of a run.")
     return state
 

@@ -74,11 +74,10 @@ def _go_on(folder: RunFolder, state: Restorable, device: torch.device, warn: Cal
     for path in paths:
         try:
             saved = checkpoint.load(path, device)
-            folder.check_fits(saved)
+            _restore(folder, state, saved, path)
         except Damaged as error:
             complaints.append(str(error))
             continue
-        _restore(state, saved, path)
         if complaints:
             checkpoint.set_aside(paths[0])
             warn(f"{complaints[0]} The run goes on from the checkpoint before it, in epoch {saved['epoch'] + 1}.")
@@ -94,9 +93,13 @@ def _go_on(folder: RunFolder, state: Restorable, device: torch.device, warn: Cal
     return 0
 
 
-def _restore(state: Restorable, saved: Mapping[str, Any], path: Path) -> None:
+def _restore(folder: RunFolder, state: Restorable, saved: Mapping[str, Any], path: Path) -> None:
+    """Bring ``state`` to what was saved, if that belongs to the folder."""
     try:
+        folder.check_fits(saved)
         state.load_state_dict(saved)
+    except Damaged:
+        raise
     except (KeyError, RuntimeError, ValueError, AttributeError, TypeError, AssertionError) as error:
         if ran_out(error):
             raise

@@ -170,7 +170,7 @@ class RunFolder:
         for number, line in enumerate(lines):
             epoch = line.get("epoch")
             if type(epoch) is not int or epoch != number:
-                raise Damaged(f"{path} is damaged: line {number + 1} is of epoch {epoch}, not {number}.")
+                raise Damaged(f"{path} is damaged: line {number + 1} is of epoch {ascii(epoch)[:40]}, not {number}.")
         if epochs is not None and len(lines) < epochs:
             raise Damaged(f"{path} is damaged: {epochs} epochs are done, {len(lines)} are in it.")
         if epochs is None and path.exists():
@@ -223,8 +223,8 @@ class RunFolder:
             Damaged: if the trace has changed since.
             ValueError: if the record has.
         """
-        known, epochs = state.get(_FOLDER, {}), state["epoch"]
-        record = known.get(RECORD, self.record)
+        known, epochs = state.get(_FOLDER), state["epoch"]
+        record, trace = (known[RECORD], known[TRACE]) if known else (self.record, None)
         other = _difference(record, self.record, {**record, **self.record})
         if other:
             raise ValueError(
@@ -233,7 +233,7 @@ class RunFolder:
             )
         self.trace(epochs)
         written = "".join(f"{line}\n" for line in self._lines(epochs)).encode()
-        if TRACE in known and known[TRACE] != files.digest(written):
+        if trace not in (None, files.digest(written)):
             raise Damaged(f"{self.path / TRACE} is damaged or was changed: it is not what the run wrote.")
 
 
