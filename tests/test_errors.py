@@ -116,7 +116,7 @@ CASES = [
     (
         "an option that is a setting here",
         nothing,
-        ["run", "--forward-by", "plain"],
+        ["run", "--backend", "plain"],
         ["--set search.backend=VALUE", "belongs to diffnas search.", "See: diffnas run --help"],
     ),
     (
