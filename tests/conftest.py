@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from fences import Fences
 
 from diffnas.data import DataSet, load, subsample
 from diffnas.engine.search import SearchResult, search
@@ -49,3 +50,9 @@ def quick(data: DataSet) -> Callable[..., SearchResult]:
         return search(arguments.pop("data"), method=chosen, settings=settings, **arguments)
 
     return run
+
+
+@pytest.fixture
+def fences(monkeypatch: pytest.MonkeyPatch) -> Fences:
+    """Memory between fences, for kernels to write over."""
+    return Fences(monkeypatch)

@@ -26,5 +26,6 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
     if isinstance(name, str) and name in table:
         return table[name]
     close = get_close_matches(name, table, n=1) if isinstance(name, str) else []
+    shown = repr(name[:80] if isinstance(name, str) else name)[:84]
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown {kind} {name[:80]!r}.{hint} Known: {', '.join(sorted(table))}.")
+    raise ValueError(f"unknown {kind} {shown}.{hint} Known: {', '.join(sorted(table))}.")

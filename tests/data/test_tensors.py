@@ -233,7 +233,7 @@ def test_items_may_be_mappings_as_in_the_hub_and_labels_of_every_kind(label, nam
         (5, "training data, a int, have no length and no items"),
         (
             [(torch.rand(3, 8, 8), label) for label in range(3)],
-            "every class has one picture, which leaves none to test",
+            "one picture of each class can be read, so none is left for the test",
         ),
     ],
 )

@@ -265,9 +265,6 @@ def acting(act: Callable[[Any], Any]) -> Callable[..., tuple[Stage, ...]]:
 
 
 ACTS = [
-    ("no epochs", in_stages(Stage(name="odd", epochs=0)), ["epochs", "the int 0"]),
-    ("half epochs", in_stages(Stage(name="odd", epochs=1.5)), ["epochs", "the float 1.5"]),  # type: ignore[arg-type]
-    ("no depth", in_stages(Stage(name="odd", epochs=1, deeper=0.0)), ["deeper", "the float 0.0"]),
     ("an unknown setting", in_stages(Stage(name="odd", epochs=1, settings={"lrr": 1})), ["'lrr'", "'lr'"]),
     ("a wrong setting", in_stages(Stage(name="odd", epochs=1, settings={"lr": -1.0})), ["lr", "-1"]),
     ("an unknown operation", in_stages(Stage(name="odd", epochs=1, ops=("sep",))), ["'sep'", "nas-bench-201"]),
@@ -281,6 +278,12 @@ ACTS = [
     ("too little to measure", acting(lambda pause: pause.measure(pause.at_rest().mix[1:])), ["measure", "(5, 5)"]),
     ("nan to measure", acting(lambda pause: pause.measure(pause.at_rest().mix * torch.nan)), ["measure", "not finite"]),
 ]
+
+
+@pytest.mark.parametrize("own", [{"epochs": 0}, {"epochs": 1.5}, {"epochs": 1, "deeper": 0.0}], ids=str)
+def test_a_stage_that_cannot_be_is_refused_where_it_is_made(own: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be a"):
+        Stage(name="odd", **own)
 
 
 @pytest.mark.parametrize(("own", "words"), [case[1:] for case in ACTS], ids=[case[0] for case in ACTS])

@@ -49,8 +49,3 @@ class Fences:
 
 
 _PARTS = (slice(None, MARGIN), slice(-MARGIN, None))
-
-
-@pytest.fixture
-def fences(monkeypatch: pytest.MonkeyPatch) -> Fences:
-    return Fences(monkeypatch)
