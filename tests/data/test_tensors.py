@@ -75,6 +75,7 @@ MENDED = {
     "black and white": (some(6, 3, 8, 8) > 99, LABELS),
     "channels last": (some(6, 8, 9, 3), LABELS),
     "an array with the channels last": (some(6, 8, 9, 3).numpy(), LABELS),
+    "RGBA with the channels last": (some(6, 8, 9, 4), LABELS),
     "RGBA": (some(6, 4, 9, 9), LABELS),
     "one-hot labels": (some(6, 3, 8, 8), HOT),
     "an array of one-hot labels": (some(6, 3, 8, 8), HOT.numpy()),
@@ -233,7 +234,7 @@ def test_items_may_be_mappings_as_in_the_hub_and_labels_of_every_kind(label, nam
         (5, "training data, a int, have no length and no items"),
         (
             [(torch.rand(3, 8, 8), label) for label in range(3)],
-            "every class has one picture, which leaves none to test",
+            "one picture of each class can be read, so none is left for the test",
         ),
     ],
 )

@@ -40,6 +40,7 @@ def from_tensors(
     Raises:
         ValueError: a type, range or shape that cannot be used, or whatever :class:`DataSet` refuses.
 
+    >>> import torch
     >>> images, labels = torch.rand(6, 3, 16, 16), torch.tensor([0, 1, 0, 1, 0, 1])
     >>> from_tensors((images, labels), (images[:2], labels[:2])).classes
     ('0', '1')
