@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import diffnas
+from diffnas.backends.choose import choose
 from diffnas.cli import main
 from diffnas.engine import memory
 from diffnas.engine.common import parameter_count
@@ -61,6 +62,7 @@ def test_memory_grows_with_the_batch_as_longer_steps_show(data):
     settings = replace(SETTINGS, batch=40)
     step = footprint(data, settings=settings, **arguments)
     state = begin(data, darts, METHODS["darts"], settings, torch.device("cpu"))
+    state.supernet.backend = choose(settings.backend, torch.device("cpu"), "32-true").backend
     mix = state.weighting(state.alpha, state.keep, None)
     x = torch.zeros(40, data.channels, *data.size)
     watch = memory.Watch([*state.supernet.parameters(), *state.supernet.buffers()])
