@@ -231,6 +231,7 @@ def test_the_gradient_for_a_learned_order_matches_finite_differences(order, shap
     keep = torch.tensor([[True] * 4, [True, True, True, False]])
     alpha.requires_grad_()
     assert torch.autograd.gradcheck(lambda alpha, order: entmax(alpha, keep, order), (alpha, learned))
+    assert torch.autograd.gradgradcheck(lambda alpha, order: entmax(alpha, keep, order), (alpha, learned))
 
 
 @pytest.mark.parametrize("order", [0.9, 1.0, 1.005])

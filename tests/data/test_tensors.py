@@ -75,6 +75,7 @@ MENDED = {
     "black and white": (some(6, 3, 8, 8) > 99, LABELS),
     "channels last": (some(6, 8, 9, 3), LABELS),
     "an array with the channels last": (some(6, 8, 9, 3).numpy(), LABELS),
+    "RGBA with the channels last": (some(6, 8, 9, 4), LABELS),
     "RGBA": (some(6, 4, 9, 9), LABELS),
     "one-hot labels": (some(6, 3, 8, 8), HOT),
     "an array of one-hot labels": (some(6, 3, 8, 8), HOT.numpy()),

@@ -185,16 +185,14 @@ def _check_channels(shape: tuple[int, ...], words: _Words) -> None:
         return
     told = f"{words.what} have shape {shape} and so {channels} channels; 1 (grey) and 3 (color) work."
     front = range(len(shape) - 3)
+    colors = f"[{':, ' * len(front)}:3]"
     turned = words.turned(*front, len(shape) - 1, len(shape) - 3, len(shape) - 2)
     if last in (1, 3):
         raise ValueError(f"{told} The channels look last: pass {turned}.")
     if last == 4:
-        raise ValueError(
-            f"{told} They look like RGBA with the channels last: pass {turned} without the fourth channel."
-        )
+        raise ValueError(f"{told} They look like RGBA with the channels last: pass {turned}{colors}.")
     if channels == 4:
-        hint = f"{words.code}[{':, ' * len(front)}:3]"
-        raise ValueError(f"{told} They look like RGBA: pass {hint}.")
+        raise ValueError(f"{told} They look like RGBA: pass {words.code}{colors}.")
     raise ValueError(told)
 
 

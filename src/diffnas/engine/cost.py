@@ -180,7 +180,7 @@ def estimate(
     space, settings = laid_out(space, settings), _taken(settings, data)
     check(space, method, settings, data)
     place = make_fabric(device, precision).device
-    _refuse_hopeless(data, space, method, settings, place)
+    _refuse_hopeless(data, space, method, settings, place, precision)
     request = _Request(
         data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=keep
     )
@@ -251,7 +251,7 @@ def require_memory(
     if free is None or 4 * _bound(data, space, settings) < free:
         return
     check(space, method, settings, data)
-    _refuse_hopeless(data, space, method, settings, place)
+    _refuse_hopeless(data, space, method, settings, place, precision)
     request = _Request(
         data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=None
     )
@@ -300,7 +300,7 @@ def _taken(settings: SearchSettings, data: DataSet) -> SearchSettings:
 
 
 def _refuse_hopeless(
-    data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, place: torch.device
+    data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, place: torch.device, precision: str
 ) -> None:
     """Refuse a supernet that does not even fit with the pictures that are watched."""
     begun, changes = method.stages(space, settings.epochs)[0], method.supernet
@@ -309,7 +309,8 @@ def _refuse_hopeless(
         space, channels=own.channels, depth=own.depth, stem=own.stem, share=changes.share, among=begun.ops
     )
     inside = not (settings.recompute or changes.drawn)
-    refuse_hopeless("search", outline, data, SMALL[-1], place, momentum=settings.momentum > 0, inside=inside)
+    kept = {"momentum": settings.momentum > 0, "inside": inside, "half": precision == "bf16-mixed"}
+    refuse_hopeless("search", outline, data, SMALL[-1], place, **kept)
 
 
 def _advice(request: _Request, usual: Footprint, free: int | None) -> tuple[str, ...]:
