@@ -40,6 +40,7 @@ def test_a_cost_says_what_the_search_then_has(data, quick, name: str, steps: int
     assert told.fits
     assert told.advice == ()
     assert told.timed_on == 20
+    assert told.computed[0].startswith("cells run ")
     assert told.epoch_seconds == told.steps * told.step_seconds > 0
 
 

@@ -125,6 +125,7 @@ def cost_lines(told: Cost) -> list[tuple[str, str]]:
         ("operations", f"{told.operations} live of {told.offered} offered"),
         ("supernet", f"{told.parameters:,} parameters, {told.macs / 1e6:.1f} M multiply-adds a picture"),
         ("memory", f"about {in_gigabytes(told.memory)} for a step of {told.batch} pictures; {free}"),
+        ("computed", "; ".join(told.computed)),
         ("time a step", f"{duration(told.step_seconds)}, measured{scaled}"),
         ("time an epoch", f"{duration(told.epoch_seconds)} for {told.steps} steps, before anything is pruned"),
         ("in all", f"{duration(told.epochs * told.epoch_seconds)} for {told.epochs} epochs"),

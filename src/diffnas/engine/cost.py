@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from diffnas.backends.choose import choose
+from diffnas.backends.choose import choose, describe
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet, Pictures
 from diffnas.engine import contract, memory
@@ -62,6 +62,7 @@ class Cost:
         step_seconds: seconds a step.
         timed_on: the pictures in the step that was timed; its seconds were scaled to ``batch`` if they differ.
         advice: what would fit; empty if the search does.
+        computed: how the supernet is computed and why not faster, a sentence each.
     """
 
     edges: int
@@ -78,6 +79,7 @@ class Cost:
     step_seconds: float
     timed_on: int
     advice: tuple[str, ...]
+    computed: tuple[str, ...]
 
     @property
     def fits(self) -> bool:
@@ -184,8 +186,8 @@ def estimate(
     request = _Request(
         data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=keep
     )
-    backend = choose(settings.backend, place, precision).backend
-    with computing_on(threads, backend), fixed_random(settings.seed):
+    choice = choose(settings.backend, place, precision)
+    with computing_on(threads, choice.backend), fixed_random(settings.seed):
         free = memory.available(place)
         needed = request.footprint()
         largest = None if free is None else needed.largest(free)
@@ -209,6 +211,7 @@ def estimate(
         step_seconds=seconds,
         timed_on=timed_on,
         advice=advice,
+        computed=tuple(describe(smallest.state.supernet, choice)),
     )
 
 

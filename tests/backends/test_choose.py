@@ -1,0 +1,55 @@
+"""Which backend is chosen, and what is said of it."""
+
+import pytest
+import torch
+from torch import nn
+
+from diffnas.backends.choose import Choice, choose, describe
+from diffnas.components.changes import Changes
+from diffnas.nets.supernet import Supernet
+from diffnas.space import SearchSpace, dense_cell, nas_bench_201
+
+CPU = torch.device("cpu")
+
+
+def test_a_backend_that_cannot_be_used_is_an_error_with_the_reason():
+    with pytest.raises(
+        ValueError, match=r"'gpu' cannot be used: the run computes on cpu\. Say --backend auto or plain"
+    ):
+        choose("gpu", CPU, "32-true")
+    with pytest.raises(ValueError, match=r"unknown backend 'cuda'\."):
+        choose("cuda", CPU, "32-true")  # type: ignore[arg-type]
+
+
+def test_by_itself_the_plain_way_is_taken_where_no_kernel_computes_and_says_why():
+    assert choose("auto", CPU, "64-true") == Choice(
+        None, "its kernels compute in float32 (32-true), and the run in 64-true"
+    )
+    assert choose("plain", CPU, "32-true") == Choice(None, None)
+    net = Supernet(nas_bench_201, classes=3, channels=4, depth=3)
+    assert list(describe(net, choose("auto", CPU, "64-true"))) == [
+        "cells run operation by operation, in PyTorch: its kernels compute in float32 (32-true), and the run in 64-true"
+    ]
+
+
+def own(channels: int, stride: int, affine: bool) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(channels, channels, 3, stride, padding=1), nn.Tanh())
+
+
+def test_a_cell_that_could_be_faster_is_told_with_the_operation_and_its_edge():
+    pytest.importorskip("numba")
+    cell = dense_cell(inputs=2, nodes=2, ops=("skip_connect", "own"))
+    space = SearchSpace(
+        name="mine",
+        cells={"normal": cell, "reduce": dense_cell(inputs=2, nodes=2, ops=("skip_connect",))},
+        ops=("skip_connect", "own"),
+        factories={"own": own},
+    )
+    net = Supernet(space, classes=3, channels=4, depth=4)
+    assert list(describe(net, choose("auto", CPU, "32-true"))) == [
+        "cells run by the cpu backend",
+        "cells of the kind 'normal' are slower than they could be: no kernel knows the operation 'own' on edge 0 -> 2",
+    ]
+    drawn = Supernet(nas_bench_201, classes=3, channels=4, depth=3, changes=Changes(drawn=True))
+    (told,) = describe(drawn, choose("auto", CPU, "32-true"))
+    assert told.endswith("which operations run is drawn in every step")
