@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from diffnas.backends.cpu import cell_function, sums
@@ -14,6 +13,7 @@ from diffnas.backends.cpu.network_ops import chained
 from diffnas.backends.cpu.node_kernels import KERNELS
 from diffnas.backends.cpu.plan import Plan, plan
 from diffnas.backends.node_by_node import NodeByNode
+from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import Schedule, schedule, why_unknown
 from diffnas.nets.supernet import MixedCell
 from diffnas.parallel import alone
@@ -26,13 +26,7 @@ class CPU:
 
     def why_not(self, x: Tensor) -> str | None:
         """The reason why nets cannot be trained on such pictures this way; None if they can."""
-        reasons = {
-            f"it computes on a CPU, not on {x.device.type}": x.device.type != "cpu",
-            f"it computes in float32, not in {str(x.dtype).removeprefix('torch.')}": x.dtype != torch.float32,
-            "autocast mixes precisions": torch.is_autocast_enabled(x.device.type),
-            "a graph is being compiled": torch.compiler.is_compiling(),
-        }
-        return next((reason for reason, holds in reasons.items() if holds), None)
+        return why_not_on("cpu", x)
 
     def compile(self, cell: MixedCell) -> CompiledCell:
         """What computes a cell as it is now."""

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from diffnas.backends.gpu import chains as gpu_chains
 from diffnas.backends.gpu import launches
 from diffnas.backends.node_by_node import NodeByNode, in_pytorch, through
 from diffnas.backends.norms import Measured
+from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import schedule, why_unknown
 from diffnas.nets.links import Link
 from diffnas.nets.supernet import MixedCell
@@ -26,13 +26,7 @@ class GPU:
 
     def why_not(self, x: Tensor) -> str | None:
         """The reason why nets cannot be trained on such pictures this way; None if they can."""
-        reasons = {
-            f"it computes on cuda, not on {x.device.type}": x.device.type != "cuda",
-            f"it computes in float32, not in {str(x.dtype).removeprefix('torch.')}": x.dtype != torch.float32,
-            "autocast mixes precisions": torch.is_autocast_enabled(x.device.type),
-            "a graph is being compiled": torch.compiler.is_compiling(),
-        }
-        return next((reason for reason, holds in reasons.items() if holds), None)
+        return why_not_on("cuda", x)
 
     def compile(self, cell: MixedCell) -> NodeByNode:
         """What computes a cell as it is now."""
