@@ -20,7 +20,7 @@ from diffnas.engine.listen import NotFinite
 from diffnas.engine.search import SearchResult, search
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import Cell, Connection, Genotype, published
-from diffnas.method import darts, fair_darts
+from diffnas.method import darts, describe, fair_darts
 from diffnas.space import SearchSpace, nas_bench_201, s1
 
 
@@ -108,7 +108,11 @@ PARTS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("a text", {"weighting": "softmax"}, ["weighting", "'softmax'", "diffnas.method.component"]),
     ("other arguments", {"weighting": lambda alpha, keep: alpha}, ["(alpha, keep, moment)", "<lambda>"]),
     ("no weighting", {"weighting": None}, ["weighting", "None"]),
-    ("odds as probabilities", {"base": fair_darts, "weighting": WildGates()}, ["open", "0 to 1", "2"]),
+    (
+        "odds as probabilities",
+        {"base": fair_darts, "weighting": WildGates()},
+        ["probability WildGates.open", "0 to 1", "2"],
+    ),
     ("strengths: too few", {"edges": made(lambda mix: mix[:1])}, ["weighting of edges", "changed", "(3, 3)", "(1, 3)"]),
     ("strengths: nothing", {"edges": made(lambda mix: None)}, ["weighting of edges", "changed", "None"]),
     ("keep in floats", {"pruning": lambda at: at.mix}, ["pruning rule", "<lambda>", "of bool", "of float64"]),
@@ -274,6 +278,7 @@ ACTS = [
     ("a rebuild of less", acting(lambda pause: pause.rebuild(pause.keep[1:])), ["rebuild", "(6, 5)", "(5, 5)"]),
     ("no replacement", acting(lambda pause: pause.replace(None, {})), ["replace", "None"]),
     ("strange parents", acting(lambda pause: pause.replace(pause.keep, {(0, 9): 1})), ["replace", "parents", "dict"]),
+    ("none as parent", acting(lambda pause: pause.replace(pause.keep, {(0, 1): 0})), ["replace", "has a module"]),
     ("NumPy to measure", acting(lambda pause: pause.measure(pause.at_rest().mix.numpy())), ["measure", "NumPy"]),
     ("too little to measure", acting(lambda pause: pause.measure(pause.at_rest().mix[1:])), ["measure", "(5, 5)"]),
     ("nan to measure", acting(lambda pause: pause.measure(pause.at_rest().mix * torch.nan)), ["measure", "not finite"]),
@@ -366,6 +371,15 @@ def test_sound_components_of_many_kinds_are_not_refused(few: DataSet) -> None:
     for sound in (Sharper(), Tempered(), partial(weighting.softmax, temperature=lambda moment: 1 + moment.epoch)):
         found = go(few, weighting=sound, update=torch.optim.Adam, regularizers=(lambda at: at.mix.double().sum(),))
         assert found.genotype.skeleton == "nas-bench-201"
+
+
+def test_a_component_of_a_class_is_described_by_its_name_and_not_by_where_it_is_in_memory() -> None:
+    class Sharp:
+        def __call__(self, alpha: Tensor, keep: Tensor, moment: Any, *, by: float = 1.0) -> Tensor:
+            return alpha * by
+
+    assert describe(Sharp()) == describe(Sharp()) == "Sharp"
+    assert describe(partial(Sharp(), by=2.0)) == "Sharp(by=2.0)"
 
 
 def test_components_by_text_name_the_way_for_what_is_none() -> None:

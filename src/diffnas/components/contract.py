@@ -58,7 +58,7 @@ class Role(NamedTuple):
 
 
 WEIGHTING = Role("weighting", ("alpha", "keep", "moment"))
-OPEN = Role("probability of gates", ("alpha", "keep", "moment"))
+OPEN = Role("probability", ("alpha", "keep", "moment"))
 EDGES = Role("weighting of edges", ("beta", "keep", "moment"))
 LEVEL = Role("step of the level", ("step",))
 UPDATE = Role("update", ("tensors",))
@@ -77,12 +77,14 @@ CONTROL = Role("control", ("history", "space"))
 def name_of(component: object) -> str:
     """What a component is called: the name of its function, or of its class; a text is a name already.
 
-    >>> name_of(partial(math.pow, 2.0)), name_of(nn.Softmax(dim=-1))
-    ('pow', 'Softmax')
+    >>> name_of(partial(math.pow, 2.0)), name_of(nn.Softmax(dim=-1)), name_of(nn.Softmax(dim=-1).forward)
+    ('pow', 'Softmax', 'Softmax.forward')
     """
     if isinstance(component, str):
         return repr(component)
     inner = component.func if isinstance(component, partial) else component
+    if inspect.ismethod(inner):
+        return f"{name_of(inner.__self__)}.{inner.__name__}"
     return str(getattr(inner, "__name__", type(inner).__name__))
 
 
@@ -105,7 +107,7 @@ def told(came: object) -> str:
         return "None (is a return missing?)"
     if isinstance(came, type):
         return f"the class {came.__name__}, not an instance ({came.__name__}(...))"
-    if callable(came):
+    if inspect.isroutine(came):
         return f"the function {name_of(came)}"
     text = " ".join(repr(came).split())
     return f"the {type(came).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
@@ -215,9 +217,13 @@ def takes(role: Role, component: Callable[..., Any], *options: str) -> bool:
     return True
 
 
-def may_look(tensor: Tensor, step: int) -> bool:
-    """Whether numbers can be looked at in this step: on a CPU, or where a GPU waits anyway."""
-    return tensor.device.type == "cpu" or step % LOOK_EVERY == 0
+def may_look(device: torch.device, step: int) -> bool:
+    """Whether numbers on a device are looked at in this step: on a CPU always, elsewhere now and then.
+
+    >>> [step for step in range(200) if may_look(torch.device("cuda"), step)]
+    [0, 50, 100, 150]
+    """
+    return device.type == "cpu" or step % LOOK_EVERY == 0
 
 
 def is_like(came: object, like: Tensor) -> bool:
@@ -260,7 +266,7 @@ def weights(
     if not is_like(mix, alpha):
         refuse(role, component, f"one number for each of {role.takes[0]}: {told(alpha)}", mix)
     found: Tensor = mix
-    if may_look(found, moment.step):
+    if may_look(found.device, moment.step):
         _check_weights(role, component, found.detach(), keep, bounds)
     return found
 

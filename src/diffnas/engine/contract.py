@@ -6,6 +6,7 @@ raises a ValueError that names the component and what it must give.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from diffnas.components import contract
-from diffnas.components.contract import call, is_like, is_number, may_look, refuse, refuse_numbers, told
+from diffnas.components.contract import call, is_like, may_look, refuse, told
 from diffnas.components.discretize import Discretize
 from diffnas.components.family import Family
 from diffnas.components.level import Batch, Level
@@ -37,9 +38,9 @@ def penalty(rule: Regularizer, at: Relaxation) -> Tensor:
     if not scalar or found.device != at.mix.device:
         must = f"a scalar made of {told(at.mix)}: a tensor (), summed or averaged"
         refuse(contract.REGULARIZER, rule, must, found)
-    if may_look(found, at.moment.step) and not bool(found.detach().isfinite()):
-        refuse_numbers(contract.REGULARIZER, rule, "a finite number", found.detach(), ~found.detach().isfinite())
     result: Tensor = found
+    if may_look(result.device, at.moment.step) and not math.isfinite(number := float(result.detach())):
+        refuse(contract.REGULARIZER, rule, "a finite number", found, said=f"{number:g}")
     return result
 
 
@@ -107,11 +108,7 @@ def stages(rule: Stages, space: SearchSpace, epochs: int) -> tuple[Stage, ...]:
 
 
 def _complaint(stage: Stage, space: SearchSpace) -> str | None:
-    """What is wrong with a stage; None if it is sound."""
-    if not isinstance(stage.epochs, int) or isinstance(stage.epochs, bool) or stage.epochs < 1:
-        return f"needs an int of 1 or more as epochs, not {told(stage.epochs)}"
-    if not is_number(stage.deeper) or stage.deeper <= 0:
-        return f"needs a number above 0 as deeper, not {told(stage.deeper)}"
+    """What is wrong with a stage beside its numbers, which it checks itself; None if it is sound."""
     for name in ("enter", "before_epoch"):
         act = getattr(stage, name)
         if act is not None and (not callable(act) or isinstance(act, type)):
@@ -208,15 +205,20 @@ def given_mix(stage: str, came: Any, space: SearchSpace) -> Tensor:
     return came
 
 
-def given_parents(stage: str, came: Any, keep: Tensor, before: Tensor) -> Mapping[tuple[int, int], int]:
-    """The parents of new operations: places that are to be kept, and columns that were in play on the same edge."""
+def given_parents(
+    stage: str, came: Any, keep: Tensor, before: Tensor, space: SearchSpace
+) -> Mapping[tuple[int, int], int]:
+    """The parents of new operations: places that are to be kept, and columns that were in play on the same edge.
+
+    ``none`` is nobody's parent, as it has no module.
+    """
     places = {(row, column) for row, column in keep.nonzero().tolist()}
-    live = {(row, column) for row, column in before.nonzero().tolist()}
+    live = {(row, column) for row, column in before.nonzero().tolist() if space.ops[column] != "none"}
     fits = isinstance(came, Mapping) and all(
         place in places and (place[0], parent) in live for place, parent in came.items()
     )
     if not fits:
-        must = "parents: (row, column) of what is kept, to the column of what was in play on that edge"
+        must = "parents: (row, column) of what is kept, to the column of an operation in play there that has a module"
         refuse(contract.ACT, stage, must, came, to="replace")
     found: Mapping[tuple[int, int], int] = came
     return found

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from diffnas.components import schedule
+from diffnas.components.contract import may_look
 from diffnas.components.level import Batch
 from diffnas.components.schedule import Moment
 from diffnas.data import DataSet, batches
@@ -151,7 +152,7 @@ class Drive:
             torch.manual_seed(seeds.derive(settings.seed, "torch", state.epoch, state.step))
             take_step(batch)
             # Reading the loss back makes a GPU wait, so there it is looked at now and then only.
-            if self.device.type == "cpu" or state.step % 50 == 0:
+            if may_look(self.device, state.step):
                 self._check(f"step {state.step} of epoch {state.epoch}")
                 self.listener.step(state.train.loss, state.train.accuracy)
             state.step += 1

@@ -95,7 +95,7 @@ class SearchPause:
         """Exactly what ``keep`` says from now on; new operations inherit from their parents."""
         course, state = self.course, self.course.state
         keep = contract.given_keep(course.stage.name, "replace", keep, self.space, offered=True)
-        parents = contract.given_parents(course.stage.name, parents, keep, state.keep.cpu())
+        parents = contract.given_parents(course.stage.name, parents, keep, state.keep.cpu(), self.space)
         with fixed_random(seeds.derive(course.settings.seed, "replaced", state.epoch)):
             state.replace_(keep.to(course.fabric.device), parents)
         course.look_again()

@@ -114,7 +114,7 @@ class SearchStep:
             gradients = _clipped(gradients, self.course.settings.alpha_clip)
             with naming(UPDATE, self.method.update):
                 update.move(self.state.alpha_optimizer, arch, gradients, self.state.keep, competing=competing)
-            if may_look(self.state.alpha, self.state.step) and not all_finite(arch):
+            if may_look(self.state.alpha.device, self.state.step) and not all_finite(arch):
                 self._blame(gradients)
 
     def _blame(self, gradients: Sequence[Tensor]) -> None:
