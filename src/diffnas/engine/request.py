@@ -11,6 +11,7 @@ from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
 from diffnas.data import DataSet
 from diffnas.engine import contract
+from diffnas.engine.aim import Aim
 from diffnas.engine.common import describe_data
 from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
@@ -36,6 +37,7 @@ def describe(
     settings: SearchSettings,
     precision: str,
     notes: Mapping[str, Any],
+    aim: Aim | None = None,
 ) -> dict[str, Any]:
     """Everything that decides the result, as plain data."""
     cells = {
@@ -60,6 +62,8 @@ def describe(
         "data": describe_data(data),
         "precision": precision,
         "notes": dict(notes),
+        # Only where there is one: the records of runs without a target have none.
+        **({} if aim is None else {"target": aim.record()}),
     }
 
 

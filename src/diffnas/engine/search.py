@@ -15,21 +15,25 @@ from torch import Tensor
 
 from diffnas.backends.choose import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
-from diffnas.components import discretize
+from diffnas.components import discretize, stopping
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet
+from diffnas.engine import aim as aims
 from diffnas.engine import contract
+from diffnas.engine.aim import Aim
 from diffnas.engine.common import computing_on, dtype_of, fixed_random, make_fabric, rounding_products
+from diffnas.engine.controller import Controller
 from diffnas.engine.course import Course
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
+from diffnas.engine.landing import LANDING, Landing, land
 from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.request import check, describe, laid_out
-from diffnas.engine.run import TRACE, RunFolder
+from diffnas.engine.run import TRACE, RunFolder, as_json
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.settings import SearchSettings
@@ -73,6 +77,7 @@ class SearchResult:
         discarded: for each edge, the weight that reading off its one winner threw away.
         family: other cells that were kept on the way, the earliest first; empty for most methods.
         folder: the run folder, if there is one.
+        landing: the size at which the network of the cells is nearest to the targets; None without a target.
     """
 
     genotype: Genotype
@@ -82,6 +87,7 @@ class SearchResult:
     discarded: tuple[float, ...]
     family: tuple[Member, ...]
     folder: Path | None
+    landing: Landing | None = None
 
 
 def search(
@@ -97,6 +103,7 @@ def search(
     precision: str = "32-true",
     notes: Mapping[str, Any] | None = None,
     threads: int | None = None,
+    aim: Aim | None = None,
 ) -> SearchResult:
     """Search the cells of ``space`` that suit ``data``. The test split is never touched.
 
@@ -114,9 +121,11 @@ def search(
             the last, in float64.
         notes: plain data to keep in ``run.json``: what is needed to load the data again, say.
         threads: how many CPU threads compute; None leaves torch's number as it is.
+        aim: what the network that will be deployed shall cost; None leaves that open.
 
     Raises:
-        ValueError: for settings that cannot work, or a folder that holds something else; nothing is touched.
+        ValueError: for settings that cannot work, targets that cannot be met, or a folder that holds something else;
+            nothing is touched.
         Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
         NotFinite: if the loss leaves the numbers.
         OutOfMemory: if memory runs out.
@@ -124,10 +133,15 @@ def search(
     listener = listener or Silent()
     space = laid_out(space, settings)
     check(space, method, settings, data)
-    record = describe(data, space, method, settings, precision, notes or {})
+    if aim and not resume:
+        aims.check(aim, space, data, method)
+    record = describe(data, space, method, settings, precision, notes or {}, aim)
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
         state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
+        if aim:
+            reaches = aims.reaches(aim, space, data, method)
+            state.controller = Controller(aim.targets, reaches, listener.warn)
         # What cannot be is refused here, before anything is written.
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
@@ -137,6 +151,7 @@ def search(
             begun = entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn)
             with begun as (folder, trace):
                 under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
+                under_way.aim = aim
                 return under_way.run(heard)
 
 
@@ -208,6 +223,7 @@ class _Search:
         self.course = Course(data, space, method, self.stages, state, fabric, self.drive, held_out_indices)
         self.take_step = SearchStep(self.course).take
         self.line = Lines(self.course).line
+        self.aim: Aim | None = None
 
     def run(self, heard: Sequence[int]) -> SearchResult:
         """Run every stage to its end, or to a reason to stop."""
@@ -238,7 +254,9 @@ class _Search:
         history = self.drive.trace[self.state.first :]
         if not history or not self.course.stage.may_stop:
             return None
-        reasons = (contract.reason(rule, history, self.space) for rule in self.method.stopping)
+        # With a target, what is decided has landed.
+        rules = (*self.method.stopping, stopping.all_decided) if self.aim else self.method.stopping
+        reasons = (contract.reason(rule, history, self.space) for rule in rules)
         return next((reason for reason in reasons if reason), None)
 
     def family(self) -> tuple[Member, ...]:
@@ -263,6 +281,7 @@ class _Search:
         if folder:
             _leave(found, folder.path / GENOTYPE)
             seal(folder.path / TRACE)
+        landing = self.landing(found)
         return SearchResult(
             genotype=found,
             problems=found.problems(),
@@ -271,7 +290,17 @@ class _Search:
             discarded=tuple(discretize.discarded(mix, keep).tolist()),
             family=self.family(),
             folder=folder.path if folder else None,
+            landing=landing,
         )
+
+    def landing(self, found: Genotype) -> Landing | None:
+        """Where the network of the cells lands, in the run folder too; None without a target, or without a network."""
+        if self.aim is None or not all(cell.joined for cell in found.cells.values()):
+            return None
+        landed = land(self.aim, aims.sized(self.space, self.course.data, self.aim.size), found)
+        if self.drive.folder:
+            write_checked(self.drive.folder.path / LANDING, as_json(landed.record()))
+        return landed
 
 
 def _cells(line: Mapping[str, Any]) -> Genotype:

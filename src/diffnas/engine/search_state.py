@@ -17,6 +17,7 @@ from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract, seeds
 from diffnas.engine.common import Totals, fixed_random, sgd
+from diffnas.engine.controller import Controller
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
 from diffnas.nets.supernet import Supernet
@@ -45,6 +46,7 @@ class SearchState:
         train, held_out: the running epoch's totals over the batches that move the weights, and alpha.
         seconds: time spent in the running epoch.
         events: what the stage has noted for the next line of the trace, as plain data.
+        controller: what steers the search to its targets; None if it has none.
     """
 
     supernet: Supernet
@@ -65,6 +67,7 @@ class SearchState:
     held_out: Totals = field(default_factory=Totals)
     seconds: float = 0.0
     events: list[dict[str, Any]] = field(default_factory=list)
+    controller: Controller | None = None
 
     def advance(self) -> None:
         """Begin the next epoch."""
@@ -140,6 +143,7 @@ class SearchState:
             **{name: getattr(self, name) for name in _PLACE},
             "train": self.train.sums,
             "held_out": self.held_out.sums,
+            "controller": self.controller.state_dict() if self.controller else None,
         }
 
     @torch.no_grad()
@@ -157,6 +161,8 @@ class SearchState:
         for name in _PLACE:
             setattr(self, name, state[name])
         self.train, self.held_out = Totals(state["train"].clone()), Totals(state["held_out"].clone())
+        if self.controller:
+            self.controller.load_state_dict(state["controller"])
 
 
 class Architecture(NamedTuple):

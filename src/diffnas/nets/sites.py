@@ -55,7 +55,7 @@ def sites(
     >>> [site[3:] for site in sites(DARTS, {"normal": 1, "reduce": 1}, listed, (3, 9, 9), channels=4, depth=3)]
     [(4, 1, (9, 9)), (8, 2, (9, 9)), (16, 2, (5, 5))]
     """
-    size = _after_stem(skeleton, picture, channels, stem)
+    size = after_stem(skeleton, picture, channels, stem)
     for cell in plan(skeleton, widths, channels, depth, stem):
         height, width = size
         inner = (-(-height // 2), -(-width // 2)) if cell.reduces else size
@@ -66,7 +66,7 @@ def sites(
         size = inner
 
 
-def _after_stem(skeleton: Skeleton, picture: tuple[int, int, int], channels: int, stem: StemKind) -> tuple[int, int]:
+def after_stem(skeleton: Skeleton, picture: tuple[int, int, int], channels: int, stem: StemKind) -> tuple[int, int]:
     """Height and width of the newer input of the first cell."""
     with torch.device("meta"):
         first = Stem(skeleton, stem, picture[0], channels).eval()

@@ -1,0 +1,286 @@
+"""A space at the size of the networks that will be deployed, and what those cost: counted, nothing is trained.
+
+A cost is additive if it is that of what every network of the space has (``Additive.base``) and that of each operation.
+This holds to the last digit while all nodes of a cell are fed; a node that nothing feeds makes what stands around it
+smaller, so ``SizedSpace.cost`` counts a genotype as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
+from torch.utils.flop_counter import FlopCounterMode
+
+from diffnas.genotype import Genotype
+from diffnas.nets import ops
+from diffnas.nets.network import Network, widths_of
+from diffnas.nets.ops import Depthwise, FactorizedReduce, count_macs, relu_conv_norm
+from diffnas.nets.own import offered, unseen
+from diffnas.nets.sites import after_stem, sites
+from diffnas.nets.skeleton import ResidualBlock, Stem, StemKind, head, plan
+from diffnas.skeleton import Skeleton, skeleton_of
+from diffnas.space import OpFactory, SearchSpace
+
+# Of float32, in which networks are deployed.
+BYTES = 4
+
+Count = Literal["macs", "params", "written"]
+
+
+class Size(NamedTuple):
+    """The size of a network: channels of its first cells, number of cells, stem."""
+
+    channels: int
+    depth: int
+    stem: StemKind = "cifar"
+
+    def __str__(self) -> str:
+        return f"{self.channels} channels and {self.depth} cells" + ("" if self.stem == "cifar" else f" ({self.stem})")
+
+
+class Counted(NamedTuple):
+    """What a part of a network costs for one picture.
+
+    Attributes:
+        macs: multiply-adds.
+        params: parameters.
+        written: bytes of the outputs of its layers.
+    """
+
+    macs: int
+    params: int
+    written: int
+
+    def __add__(self, other: object) -> Counted:
+        assert isinstance(other, Counted)
+        return Counted(*(one + two for one, two in zip(self, other, strict=True)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Additive:
+    """A cost that is a sum.
+
+    Attributes:
+        base: what every network has, whatever is chosen.
+        ops: what each operation adds, in all cells of its kind together, ``(edges, ops)``, float64; 0 where an edge
+            does not offer it.
+    """
+
+    base: float
+    ops: Tensor
+
+    def of(self, space: SearchSpace, genotype: Genotype) -> float:
+        """The sum for the cells of a genotype, as if all nodes were fed."""
+        places = {(kind, *edge): row for row, (kind, edge) in enumerate(space.edges)}
+        chosen = [
+            self.ops[places[kind, source, target], space.ops.index(op)]
+            for kind, cell in genotype.cells.items()
+            for op, source, target in cell.connections
+        ]
+        return self.base + float(sum(chosen))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizedSpace:
+    """A space at the size of its deployed networks.
+
+    Attributes:
+        space: what may be found.
+        picture: channels, height and width of a picture.
+        classes: how many logits there are.
+        size: the size of the networks.
+    """
+
+    space: SearchSpace
+    picture: tuple[int, int, int]
+    classes: int
+    size: Size
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """What the cells are stacked in."""
+        return skeleton_of(self.space.skeleton)
+
+    def additive(self, count: Count) -> Additive:
+        """A cost of each operation, and of all else in a network whose nodes are all fed.
+
+        >>> from diffnas.space import s2
+        >>> small = SizedSpace(space=s2, picture=(3, 8, 8), classes=10, size=Size(4, 3))
+        >>> macs = small.additive("macs")
+        >>> macs.base, macs.ops[0].tolist()
+        (56384.0, [0.0, 6656.0])
+        """
+        space = self.space
+        widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
+        places = {
+            kind: [(row, op) for row, names in enumerate(graph.ops, space.rows[kind].start) for op in names]
+            for kind, graph in space.cells.items()
+        }
+        costs = torch.zeros(len(space.edges), len(space.ops), dtype=torch.float64)
+        for kind, number, part in self._parts(widths, offered(space)):
+            row, op = places[kind][number]
+            costs[row, space.ops.index(op)] += getattr(part, count)
+        return Additive(base=float(getattr(self._around(widths), count)), ops=costs)
+
+    def cost(self, genotype: Genotype, count: Count) -> int:
+        """What the network of a genotype costs, that of ``Network`` without its auxiliary head.
+
+        Raises:
+            ValueError: if the cells pass nothing on.
+        """
+        widths = widths_of(genotype)
+        total = self._around(widths)
+        drops = self.skeleton.drops_dead_nodes
+        listed = {
+            kind: [
+                (op, source < cell.inputs) for op, source, _ in (cell.effective if drops else cell.connections)
+            ]
+            for kind, cell in genotype.cells.items()
+        }  # fmt: skip
+        for _, _, part in self._parts(widths, listed):
+            total += part
+        return int(getattr(total, count))
+
+    def network(self, genotype: Genotype) -> Network:
+        """The network of a genotype, in evaluation mode."""
+        channels, depth, stem = self.size
+        return Network(
+            genotype,
+            classes=self.classes,
+            in_channels=self.picture[0],
+            channels=channels,
+            depth=depth,
+            stem=stem,
+            factories=self.space.factories,
+        ).eval()
+
+    def uncountable(self) -> str | None:
+        """Why multiply-adds cannot be counted, naming an operation of the user's own; None if they can be."""
+        seen: set[tuple[str, int]] = set()
+        for _, _, op, channels, stride, size in self._sites(
+            {kind: len(graph.output) for kind, graph in self.space.cells.items()}, offered(self.space)
+        ):
+            if op in self.space.factories and (op, stride) not in seen:
+                seen.add((op, stride))
+                if said := _hidden(op, self.space.factories, channels, stride, size):
+                    return said
+        return None
+
+    def _parts(
+        self, widths: Mapping[str, int], listed: Mapping[str, list[tuple[str, bool]]]
+    ) -> Iterator[tuple[str, int, Counted]]:
+        """Kind of cell, number and cost of every operation in every cell."""
+        for kind, number, op, channels, stride, size in self._sites(widths, listed):
+            yield kind, number, _of_op(op, self.space.factories.get(op), channels, stride, size)
+
+    def _sites(self, widths: Mapping[str, int], listed: Mapping[str, list[tuple[str, bool]]]) -> Iterator[Any]:
+        channels, depth, stem = self.size
+        return sites(self.skeleton, widths, listed, self.picture, channels=channels, depth=depth, stem=stem)
+
+    def _around(self, widths: Mapping[str, int]) -> Counted:
+        """The cost of all but the chosen operations: stem, inputs of cells, residual blocks and head."""
+        channels, depth, stem = self.size
+        skeleton, picture = self.skeleton, self.picture
+        inputs = {kind: graph.inputs for kind, graph in self.space.cells.items()}
+        total = _of(Stem, skeleton, stem, picture[0], channels, shape=picture)
+        newer = after_stem(skeleton, picture, channels, stem)
+        cells = plan(skeleton, widths, channels, depth, stem)
+        older = (2 * newer[0], 2 * newer[1]) if cells[0].after_reduction else newer
+        for cell in cells:
+            if cell.kind is None:
+                total += _of(ResidualBlock, cell.previous, cell.channels, shape=(cell.previous, *newer))
+            elif not skeleton.single_path:
+                total += _of(_same, cell.previous, cell.channels, shape=(cell.previous, *newer))
+                if inputs[cell.kind] == 2:
+                    bring = _halved if cell.after_reduction else _same
+                    total += _of(bring, cell.before, cell.channels, shape=(cell.before, *older))
+            older, newer = newer, (-(-newer[0] // 2), -(-newer[1] // 2)) if cell.reduces else newer
+        return total + _of(head, skeleton, cells[-1].out, self.classes, shape=(cells[-1].out, *newer))
+
+
+def counted(module: nn.Module, shape: tuple[int, int, int]) -> Counted:
+    """What a module costs for one input of a shape; it is run once, on its own device."""
+    written = 0
+
+    def add(layer: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal written
+        written += BYTES * output[0].numel() if isinstance(output, Tensor) else 0
+
+    # An identity writes nothing, and the convolution within a depthwise one is never called.
+    layers = [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, Depthwise) or (not list(layer.children()) and not isinstance(layer, nn.Identity))
+    ]
+    handles = [layer.register_forward_hook(add) for layer in layers]
+    try:
+        macs = count_macs(module, shape)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Counted(macs, sum(weight.numel() for weight in module.parameters()), written)
+
+
+def _same(before: int, channels: int) -> nn.Module:
+    return relu_conv_norm(before, channels, 1, affine=True)
+
+
+def _halved(before: int, channels: int) -> nn.Module:
+    return FactorizedReduce(before, channels, affine=True)
+
+
+@lru_cache(maxsize=100_000)
+def _of(make: Callable[..., nn.Module], *arguments: Hashable, shape: tuple[int, int, int]) -> Counted:
+    with torch.device("meta"):
+        return counted(make(*arguments), shape)
+
+
+@lru_cache(maxsize=100_000)
+def _of_op(op: str, own: OpFactory | None, channels: int, stride: int, size: tuple[int, int]) -> Counted:
+    if op == "none":
+        return Counted(0, 0, 0)
+    with unseen(own=own is not None):
+        module = ops.build(op, channels, stride, affine=True, factories={op: own} if own else None)
+        return counted(module if own else module.to("meta"), (channels, *size))
+
+
+def _hidden(
+    op: str, factories: Mapping[str, OpFactory], channels: int, stride: int, size: tuple[int, int]
+) -> str | None:
+    """Why the multiply-adds of an operation of the user's own cannot be counted, None if they can be."""
+    shape = (channels, *size)
+    with unseen(own=True):
+        module = ops.build(op, channels, stride, affine=True, factories=factories).eval()
+        with FlopCounterMode(display=False) as flops:
+            found = module(torch.zeros(1, *shape, requires_grad=True))
+        if _strange(found):
+            return f"operation {op!r} computes in an autograd function of its own"
+        if flops.get_total_flops() > 2 * count_macs(module, shape):
+            return f"operation {op!r} multiplies outside of Conv2d and Linear layers"
+    return None
+
+
+def _forward_of(node: Any) -> type:
+    function: type = node._forward_cls
+    return function
+
+
+def _strange(found: Tensor) -> bool:
+    """Whether a tensor was made by an autograd function that is neither PyTorch's nor ours."""
+    waiting, seen = [found.grad_fn], set[Any]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        # Every function's node is of a class of its own, which knows the function.
+        if isinstance(node, BackwardCFunction) and not _forward_of(node).__module__.startswith("diffnas."):
+            return True
+        waiting += [each for each, _ in node.next_functions]
+    return False
