@@ -42,6 +42,7 @@ class Notes(BaseModel):
         components: what stands in place of the method's own components, as text.
         evaluation: settings for the evaluation that follows the search.
         device, precision, threads: as they were asked for; the threads of a run that has begun, in any case.
+        target, targets, width: what the deployed network shall cost, a family of that, and whether its width is fitted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -56,6 +57,9 @@ class Notes(BaseModel):
     device: str = "auto"
     precision: str = "32-true"
     threads: int | None = None
+    target: str | None = None
+    targets: str | None = None
+    width: str | None = None
 
     def but(self, **given: Any) -> Notes:
         """The same notes with what was given; None is what was not given."""

@@ -14,15 +14,17 @@ from typing import Any
 
 from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, settings_of
 from diffnas.api.planning import SearchPlan, plan_search, recipe_named, threads_for
+from diffnas.api.targets import SIZES, landed
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import require_memory, what_fits
 from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
+from diffnas.engine.landing import Landing, read_landing
 from diffnas.engine.listen import Interrupted, Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
 from diffnas.engine.request import laid_out
-from diffnas.engine.run import RECORD
+from diffnas.engine.run import RECORD, RunFolder
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings
@@ -70,6 +72,9 @@ def search(
     threads: int | None = None,
     listener: Listener | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    target: str | None = None,
+    targets: str | None = None,
+    width: str | None = None,
     check_memory: bool = True,
     **settings: Any,
 ) -> SearchResult:
@@ -96,6 +101,11 @@ def search(
             keeps its number, because the last digits depend on it.
         listener: hears how it goes.
         evaluation: settings for the evaluation that will follow; kept in the run folder until then.
+        target: what the network that is deployed shall cost: ``"macs=20M"``, ``"params<=500k"``, ``"memory=8MiB"``,
+            several joined by commas. Its size is that of the evaluation, or another one if no cells could cost that.
+        targets: a family of targets for one cost, ``"2M,5M,10M"``: cells for each are kept beside the result.
+        width: "fit" (the default) moves the width of the network after the search to land on the target; "fixed" does
+            not.
         check_memory: whether to refuse a search that memory is too small for, before it starts.
         settings: what ``SearchSettings`` has: ``epochs=50``, ``seed=1``, ...
 
@@ -121,6 +131,9 @@ def search(
         precision=precision,
         threads=threads,
         evaluation=evaluation,
+        target=target,
+        targets=targets,
+        width=width,
         settings=settings,
     )
     if check_memory and not resume:
@@ -134,7 +147,7 @@ def search(
         told(asked.whole, place, listener),
         _advised(partial(what_fits, **asked.arguments)),
     ):
-        return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes)
+        return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes, aim=asked.aim)
 
 
 def evaluate(
@@ -186,7 +199,7 @@ def evaluate(
         genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
     else:
         kept, record = read_notes(source, "search") if source else (Notes(), {})
-        layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
+        layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation, landed(_landing(what, source))]
         genotype = _genotype(what)
     note = note_data(kept.data, data, data_dir, size)
     whole = load_noted(note, data, size, download)
@@ -256,6 +269,9 @@ def run(
         )
         begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
         shared = {name: choices[name] for name in SHARED if name in choices}
+        if found.landing is not None:
+            # The size that was asked for is the one that it began with.
+            later = {name: value for name, value in later.items() if name not in SIZES}
         space = choices.get("space")
         try:
             result = evaluate(
@@ -316,6 +332,13 @@ def _path(out: str | Path | None, resume: bool) -> Path | None:
     if out == "":
         raise ValueError("the run folder has no name: out is empty. Name one, such as runs/mine.")
     return None if out is None else Path(out)
+
+
+def _landing(what: object, source: Path | None) -> Landing | None:
+    """Where the search landed that is to be evaluated."""
+    if isinstance(what, SearchResult):
+        return what.landing
+    return read_landing(RunFolder.open(source)) if source else None
 
 
 def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:

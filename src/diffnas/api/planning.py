@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, settings_of
+from diffnas.api.targets import aim_of, reachable
 from diffnas.api.telling import tell
 from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
+from diffnas.engine.aim import Aim
 from diffnas.engine.cost import Cost, estimate
 from diffnas.engine.listen import Listener
+from diffnas.engine.request import laid_out
 from diffnas.engine.settings import SearchSettings
 from diffnas.lookup import lookup
 from diffnas.method import Method, compose
@@ -31,11 +34,13 @@ class SearchPlan:
         arguments: what the engine takes.
         notes: what the run folder will note.
         whole: the data, before the search was given its share.
+        aim: what the deployed network shall cost; None if that is open.
     """
 
     arguments: dict[str, Any]
     notes: Notes
     whole: DataSet
+    aim: Aim | None = None
 
 
 def plan_search(
@@ -54,6 +59,9 @@ def plan_search(
     precision: str | None = None,
     threads: int | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    target: str | None = None,
+    targets: str | None = None,
+    width: str | None = None,
     settings: Mapping[str, Any],
 ) -> SearchPlan:
     """What the arguments of ``search`` come to; ``resumed`` is the folder of a run that goes on."""
@@ -63,6 +71,7 @@ def plan_search(
     notes = kept.but(
         train=train, recipe=recipe, components=components, evaluation=evaluation, device=device, precision=precision
     )
+    notes = notes.but(target=target, targets=targets, width=width)
     notes = notes.but(threads=threads_for(threads, notes))
     chosen_method, notes = _method(method, notes)
     if record is None and space is None:
@@ -74,7 +83,7 @@ def plan_search(
         notes = notes.but(train=_cap(whole, recipes[0].train))
     notes = notes.model_copy(update={"data": note})
     first = chosen_method.settings if record is None else record["settings"]
-    arguments = {
+    arguments: dict[str, Any] = {
         "data": subsample(whole, notes.train, None),
         "space": chosen_space,
         "method": chosen_method,
@@ -83,7 +92,9 @@ def plan_search(
         "precision": notes.precision,
         "threads": notes.threads,
     }
-    return SearchPlan(arguments=arguments, notes=notes, whole=whole)
+    laid = laid_out(chosen_space, arguments["settings"])
+    aim = aim_of(notes, recipe_named(notes.recipe), record, arguments["data"], laid, chosen_method)
+    return SearchPlan(arguments=arguments, notes=notes, whole=whole, aim=aim)
 
 
 def cost(
@@ -100,6 +111,9 @@ def cost(
     device: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    target: str | None = None,
+    targets: str | None = None,
+    width: str | None = None,
     listener: Listener | None = None,
     **settings: Any,
 ) -> Cost:
@@ -127,10 +141,18 @@ def cost(
         device=device,
         precision=precision,
         threads=threads,
+        target=target,
+        targets=targets,
+        width=width,
         settings=settings,
     )
     tell(asked.whole, listener)
-    return estimate(**asked.arguments)
+    found = estimate(**asked.arguments)
+    if asked.aim is None:
+        return found
+    parts = asked.arguments
+    space = laid_out(parts["space"], parts["settings"])
+    return replace(found, reachable=tuple(map(str, reachable(asked.aim, space, parts["data"], parts["method"]))))
 
 
 def recipe_named(name: str) -> Recipe:

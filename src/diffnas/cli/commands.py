@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from diffnas.engine.evaluate import EvaluateResult
     from diffnas.engine.search import SearchResult
 
+MISSED = 3
+"""The exit code of a run whose network missed its target; all that it found is kept."""
+
 app = typer.Typer(
     name="diffnas",
     help="Differentiable neural architecture search. [bold]diffnas run[/] is the whole job, in two minutes.",
@@ -53,6 +56,9 @@ def run(
     method: o.MethodName = None,
     space: o.SpaceName = None,
     recipe: o.RecipeName = None,
+    target: o.Target = None,
+    targets: o.Targets = None,
+    width: o.Width = None,
     epochs: o.Epochs = None,
     evaluate_epochs: Annotated[int | None, typer.Option(help="The same, in the evaluation.")] = None,
     settings: o.PhaseSet = None,
@@ -89,6 +95,9 @@ def run(
             **o.given(
                 method=method,
                 space=space,
+                target=target,
+                targets=targets,
+                width=width,
                 size=size,
                 train=train,
                 data_dir=data_dir,
@@ -108,6 +117,9 @@ def search(
     method: o.MethodName = None,
     space: o.SpaceName = None,
     recipe: o.RecipeName = None,
+    target: o.Target = None,
+    targets: o.Targets = None,
+    width: o.Width = None,
     epochs: o.Epochs = None,
     batch: o.Batch = None,
     lr: o.Rate = None,
@@ -184,6 +196,9 @@ def search(
         "space": space,
         "components": components or None,
         "recipe": recipe,
+        "target": target,
+        "targets": targets,
+        "width": width,
         "data_dir": data_dir,
         "download": download,
         "size": size,
@@ -419,3 +434,6 @@ def _finish(
         print(show.one_line(numbers))
     else:
         show.summary(_stdout(), found, numbers, files)
+    if found is not None and found.landing is not None and not found.landing.met:
+        _stderr().print(str(found.landing), style="yellow", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(MISSED)

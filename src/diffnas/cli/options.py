@@ -12,7 +12,13 @@ import typer
 if TYPE_CHECKING:
     from diffnas.engine.listen import Listener
 
-_SIZES, _PARTS, _DATA, _PLACE = "Sizes and schedule", "Components, in place of the method's own", "Data", "Run"
+_COST, _SIZES, _PARTS, _DATA, _PLACE = (
+    "Cost of the network",
+    "Sizes and schedule",
+    "Components, in place of the method's own",
+    "Data",
+    "Run",
+)
 
 
 def place(text: str) -> Path:
@@ -41,6 +47,23 @@ Train = Annotated[int | None, typer.Option(help="Training pictures that the sear
 MethodName = Annotated[str | None, typer.Option("--method", help="See: diffnas methods. Default: sparse.")]
 SpaceName = Annotated[str | None, typer.Option("--space", help="See: diffnas spaces. Default: the recipe's.")]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="Settings by name; see: diffnas recipes.")]
+
+# What the network shall cost.
+Target = Annotated[
+    str | None,
+    typer.Option(
+        help="What the deployed network shall cost: macs=20M, params<=500k, memory=8MiB, several joined by commas.",
+        rich_help_panel=_COST,
+    ),
+]
+Targets = Annotated[
+    str | None,
+    typer.Option(help="A family: 2M,5M,10M (multiply-adds) or params=100k,200k.", rich_help_panel=_COST),
+]
+Width = Annotated[
+    str | None,
+    typer.Option(help="fit moves the width after the search to land on the target; fixed.", rich_help_panel=_COST),
+]
 
 # Sizes.
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training pictures.", rich_help_panel=_SIZES)]

@@ -15,7 +15,7 @@ from diffnas.engine import contract
 from diffnas.engine.memory import Watch, tensors
 from diffnas.genotype import Genotype
 from diffnas.nets.own import unseen
-from diffnas.nets.sized import Additive, Count, SizedSpace
+from diffnas.nets.sized import Additive, Count, SizedSpace, is_network
 
 
 class Costing(Protocol):
@@ -191,7 +191,7 @@ class Reach:
         for last in (1e-9, 2.0):
             scores = self._scores(keep, dear=dear, none=last)
             cells = contract.read_off(self.rule, scores, keep, self.sized.space)
-            if all(cell.joined for cell in cells.cells.values()):
+            if is_network(cells):
                 return cells
         return None
 

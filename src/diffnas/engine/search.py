@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,17 @@ from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.request import check, describe, laid_out
+from diffnas.engine.reread import reread
 from diffnas.engine.run import TRACE, RunFolder, as_json
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.settings import SearchSettings
+from diffnas.engine.sizing import fitting_size
+from diffnas.engine.target import Target
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.method import Method
+from diffnas.nets.sized import Size, is_network
 from diffnas.space import SearchSpace
 
 GENOTYPE = "genotype.json"
@@ -57,12 +61,14 @@ class Member:
         genotype: the cells.
         macs: multiply-adds of the supernet of what was in play then, for one picture.
         path: the file that holds them, if there is a run folder.
+        landing: the size at which they cost what they shall, if they are meant for a target of their own.
     """
 
     epoch: int
     genotype: Genotype
     macs: int
     path: Path | None
+    landing: Landing | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +276,28 @@ class _Search:
             if path:
                 _leave(member.genotype, path)
             members.append(member)
-        return tuple(members)
+        return (*members, *self.of_targets())
+
+    def of_targets(self) -> Iterator[Member]:
+        """Cells for each target of a family, in the run folder too."""
+        if self.aim is None or not self.aim.family:
+            return
+        aim, trace, folder = self.aim, self.drive.trace, self.drive.folder
+        data, method, controller = self.course.data, self.method, self.state.controller
+        assert controller is not None
+
+        def size_for(target: Target) -> Size:
+            return fitting_size(replace(aim, targets=(target,)), self.space, data, method)
+
+        reach = controller.reaches[aim.family[0].cost]
+        for found in reread(trace, aim, reach, size_for):
+            name = str(found.landing.targets[0]).replace("=", "-").replace("<", "")
+            path = folder.path / FAMILY / f"{name}.json" if folder else None
+            if path:
+                _leave(found.genotype, path)
+                write_checked(path.with_suffix(".landing.json"), as_json(found.landing.record()))
+            macs = trace[found.epoch]["macs"]
+            yield Member(epoch=found.epoch, genotype=found.genotype, macs=macs, path=path, landing=found.landing)
 
     def result(self, stopped: str | None) -> SearchResult:
         # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
@@ -295,7 +322,7 @@ class _Search:
 
     def landing(self, found: Genotype) -> Landing | None:
         """Where the network of the cells lands, in the run folder too; None without a target, or without a network."""
-        if self.aim is None or not all(cell.joined for cell in found.cells.values()):
+        if self.aim is None or not is_network(found):
             return None
         landed = land(self.aim, aims.sized(self.space, self.course.data, self.aim.size), found)
         if self.drive.folder:

@@ -79,7 +79,8 @@ def _remembering(ask: Callable[[Size], list[Interval]]) -> Callable[[Size], list
 def _shapes(size: Size, given: frozenset[str], *, own: bool) -> Iterator[Size]:
     """Depths and stems to try, the ones most like the given size first."""
     stems = [size.stem] if "stem" in given else [size.stem, *(stem for stem in _STEMS if stem != size.stem)]
-    fewer, more = range(size.depth - 1, SHALLOWEST - 1, -1), range(size.depth + 2, 2 * size.depth + 1, 2)
+    fewer = sorted({max(SHALLOWEST, round(size.depth * 0.75**power)) for power in range(1, 12)}, reverse=True)
+    more = [round(1.5 * size.depth), 2 * size.depth]
     depths = [size.depth] if own or "depth" in given else [size.depth, *fewer, *more]
     for stem in stems:
         for depth in depths:

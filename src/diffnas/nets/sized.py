@@ -204,6 +204,12 @@ class SizedSpace:
         return total + _of(head, skeleton, cells[-1].out, self.classes, shape=(cells[-1].out, *newer))
 
 
+def is_network(genotype: Genotype) -> bool:
+    """Whether a network can be built of some cells: whether they pass something on."""
+    drops = skeleton_of(genotype.skeleton).drops_dead_nodes
+    return not drops or all(cell.joined for cell in genotype.cells.values())
+
+
 def counted(module: nn.Module, shape: tuple[int, int, int]) -> Counted:
     """What a module costs for one input of a shape; it is run once, on its own device."""
     written = 0
