@@ -43,6 +43,7 @@ class Notes(BaseModel):
         evaluation: settings for the evaluation that follows the search.
         device, precision, threads: as they were asked for; the threads of a run that has begun, in any case.
         target, targets, width: what the deployed network shall cost, a family of that, and whether its width is fitted.
+        runtime: what latencies are measured by.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -60,6 +61,7 @@ class Notes(BaseModel):
     target: str | None = None
     targets: str | None = None
     width: str | None = None
+    runtime: str | None = None
 
     def but(self, **given: Any) -> Notes:
         """The same notes with what was given; None is what was not given."""

@@ -75,6 +75,7 @@ def search(
     target: str | None = None,
     targets: str | None = None,
     width: str | None = None,
+    runtime: str | None = None,
     check_memory: bool = True,
     **settings: Any,
 ) -> SearchResult:
@@ -106,6 +107,7 @@ def search(
         targets: a family of targets for one cost, ``"2M,5M,10M"``: cells for each are kept beside the result.
         width: "fit" (the default) moves the width of the network after the search to land on the target; "fixed" does
             not.
+        runtime: what latencies are measured by: "onnxruntime", the default where it is installed, or "torch".
         check_memory: whether to refuse a search that memory is too small for, before it starts.
         settings: what ``SearchSettings`` has: ``epochs=50``, ``seed=1``, ...
 
@@ -134,6 +136,8 @@ def search(
         target=target,
         targets=targets,
         width=width,
+        runtime=runtime,
+        listener=listener,
         settings=settings,
     )
     if check_memory and not resume:

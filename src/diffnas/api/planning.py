@@ -16,7 +16,7 @@ from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.aim import Aim
 from diffnas.engine.cost import Cost, estimate
-from diffnas.engine.listen import Listener
+from diffnas.engine.listen import Listener, Silent
 from diffnas.engine.request import laid_out
 from diffnas.engine.settings import SearchSettings
 from diffnas.lookup import lookup
@@ -62,6 +62,8 @@ def plan_search(
     target: str | None = None,
     targets: str | None = None,
     width: str | None = None,
+    runtime: str | None = None,
+    listener: Listener | None = None,
     settings: Mapping[str, Any],
 ) -> SearchPlan:
     """What the arguments of ``search`` come to; ``resumed`` is the folder of a run that goes on."""
@@ -71,7 +73,7 @@ def plan_search(
     notes = kept.but(
         train=train, recipe=recipe, components=components, evaluation=evaluation, device=device, precision=precision
     )
-    notes = notes.but(target=target, targets=targets, width=width)
+    notes = notes.but(target=target, targets=targets, width=width, runtime=runtime)
     notes = notes.but(threads=threads_for(threads, notes))
     chosen_method, notes = _method(method, notes)
     if record is None and space is None:
@@ -93,7 +95,9 @@ def plan_search(
         "threads": notes.threads,
     }
     laid = laid_out(chosen_space, arguments["settings"])
-    aim = aim_of(notes, recipe_named(notes.recipe), record, arguments["data"], laid, chosen_method)
+    aim = aim_of(
+        notes, recipe_named(notes.recipe), record, arguments["data"], laid, chosen_method, (listener or Silent()).warn
+    )
     return SearchPlan(arguments=arguments, notes=notes, whole=whole, aim=aim)
 
 
@@ -114,6 +118,7 @@ def cost(
     target: str | None = None,
     targets: str | None = None,
     width: str | None = None,
+    runtime: str | None = None,
     listener: Listener | None = None,
     **settings: Any,
 ) -> Cost:
@@ -144,6 +149,8 @@ def cost(
         target=target,
         targets=targets,
         width=width,
+        runtime=runtime,
+        listener=listener,
         settings=settings,
     )
     tell(asked.whole, listener)

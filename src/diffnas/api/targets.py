@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from diffnas.api.notes import Notes, settings_of
 from diffnas.data import DataSet
+from diffnas.deploy.latency import latency, recorded_latency
 from diffnas.engine import aim as aims
 from diffnas.engine.aim import Aim
+from diffnas.engine.costing import Costing
 from diffnas.engine.landing import Landing
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.engine.sizing import fitting_size
@@ -53,6 +55,7 @@ def aim_of(
     data: DataSet,
     space: SearchSpace,
     method: Method,
+    warn: Callable[[str], None],
 ) -> Aim | None:
     """What a search aims at; None if it has no target.
 
@@ -61,13 +64,16 @@ def aim_of(
         recipe: with those that were not.
         record: of a run that goes on; it keeps the size that it began with.
         data, space, method: of the search.
+        warn: told what is doubtful about a latency.
 
     Raises:
         ValueError: for a target that cannot be read, or cannot be met.
     """
     if notes.target is None and notes.targets is None:
-        if notes.width is not None:
-            raise ValueError("--width says how a target is landed on, and there is none. Add --target macs=20M, say.")
+        if notes.width is not None or notes.runtime is not None:
+            raise ValueError(
+                "--width and --runtime say how a target is met, and there is none. Add --target macs=20M, say."
+            )
         return None
     if notes.target is not None and notes.targets is not None:
         raise ValueError("--target is for one network and --targets for a family of them; give one of the two.")
@@ -75,13 +81,30 @@ def aim_of(
     family = () if notes.targets is None else parse_family(notes.targets)
     targets = (_middle(family),) if family else parse(notes.target or "")
     wanted = settings_of(EvaluateSettings, recipe.evaluate, notes.evaluation)
-    usual_channels, usual_depth = published_shape(space.skeleton, wanted.stem)
-    size = Size(wanted.channels or usual_channels, space.own_depth or wanted.depth or usual_depth, wanted.stem)
-    aim = Aim(targets=targets, size=size, width=width, family=family)  # type: ignore[arg-type]
+    aim = Aim(targets=targets, size=usual_size(space, wanted), width=width, family=family)  # type: ignore[arg-type]
+    timed = any(target.cost == "latency" for target in targets)
     begun = (record or {}).get("target")
     if begun is not None:
-        return replace(aim, size=Size(**begun["size"]))
-    return replace(aim, size=fitting_size(aim, space, data, method, given=SIZES & notes.evaluation.keys()))
+        aim = replace(aim, size=Size(**begun["size"]))
+        again = recorded_latency(begun.get("latency"), aims.sized(space, data, aim.size), warn) if timed else None
+        return _timed(aim, again)
+    if timed:
+        aim = _timed(aim, latency(aims.sized(space, data, aim.size), runtime=notes.runtime, warn=warn))
+    size = fitting_size(aim, space, data, method, given=SIZES & notes.evaluation.keys())
+    if timed and size != aim.size:
+        aim = _timed(aim, latency(aims.sized(space, data, size), runtime=notes.runtime, warn=warn))
+    return replace(aim, size=size)
+
+
+def _timed(aim: Aim, costing: Costing | None) -> Aim:
+    """The aim with this as its latency."""
+    return aim if costing is None else replace(aim, costings={**aim.costings, "latency": costing})
+
+
+def usual_size(space: SearchSpace, wanted: EvaluateSettings) -> Size:
+    """The size of an evaluation's networks: as its settings say, else as published numbers stand for."""
+    channels, depth = published_shape(space.skeleton, wanted.stem)
+    return Size(wanted.channels or channels, space.own_depth or wanted.depth or depth, wanted.stem)
 
 
 def _middle(family: tuple[Target, ...]) -> Target:

@@ -15,6 +15,7 @@ from diffnas.cli import options as o
 from diffnas.cli import show
 from diffnas.cli.compare import compare
 from diffnas.cli.export import export
+from diffnas.cli.latency import latency
 from diffnas.cli.lookup import lookup as lookup_command
 from diffnas.cli.methods import methods as methods_command
 from diffnas.cli.progress import Display
@@ -59,6 +60,7 @@ def run(
     target: o.Target = None,
     targets: o.Targets = None,
     width: o.Width = None,
+    runtime: o.Runtime = None,
     epochs: o.Epochs = None,
     evaluate_epochs: Annotated[int | None, typer.Option(help="The same, in the evaluation.")] = None,
     settings: o.PhaseSet = None,
@@ -98,6 +100,7 @@ def run(
                 target=target,
                 targets=targets,
                 width=width,
+                runtime=runtime,
                 size=size,
                 train=train,
                 data_dir=data_dir,
@@ -120,6 +123,7 @@ def search(
     target: o.Target = None,
     targets: o.Targets = None,
     width: o.Width = None,
+    runtime: o.Runtime = None,
     epochs: o.Epochs = None,
     batch: o.Batch = None,
     lr: o.Rate = None,
@@ -199,6 +203,7 @@ def search(
         "target": target,
         "targets": targets,
         "width": width,
+        "runtime": runtime,
         "data_dir": data_dir,
         "download": download,
         "size": size,
@@ -334,6 +339,7 @@ def predict(
 
 app.command()(compare)
 app.command()(export)
+app.command()(latency)
 app.command("lookup")(lookup_command)
 app.command("report")(report_command)
 app.command("watch")(watch_command)

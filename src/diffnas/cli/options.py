@@ -52,7 +52,7 @@ RecipeName = Annotated[str | None, typer.Option("--recipe", help="Settings by na
 Target = Annotated[
     str | None,
     typer.Option(
-        help="What the deployed network shall cost: macs=20M, params<=500k, memory=8MiB, several joined by commas.",
+        help="What the deployed network shall cost: macs=20M, params<=500k, memory=8MiB, latency=5ms; or several.",
         rich_help_panel=_COST,
     ),
 ]
@@ -63,6 +63,10 @@ Targets = Annotated[
 Width = Annotated[
     str | None,
     typer.Option(help="fit moves the width after the search to land on the target; fixed.", rich_help_panel=_COST),
+]
+Runtime = Annotated[
+    str | None,
+    typer.Option(help="What latencies are measured by: onnxruntime or torch.", rich_help_panel=_COST),
 ]
 
 # Sizes.

@@ -44,6 +44,15 @@ class Size(NamedTuple):
         return f"{self.channels} channels and {self.depth} cells" + ("" if self.stem == "cifar" else f" ({self.stem})")
 
 
+class Place(NamedTuple):
+    """An operation where it stands: its channels, its stride, and height and width of its input."""
+
+    op: str
+    channels: int
+    stride: int
+    size: tuple[int, int]
+
+
 class Counted(NamedTuple):
     """What a part of a network costs for one picture.
 
@@ -116,17 +125,25 @@ class SizedSpace:
         >>> macs.base, macs.ops[0].tolist()
         (56384.0, [0.0, 6656.0])
         """
+        around = float(getattr(self._around(self._widths), count))
+        return self.summed(lambda place: float(getattr(self._counted(place), count)), base=around)
+
+    def summed(self, cost: Callable[[Place], float], *, base: float = 0.0) -> Additive:
+        """Any cost of an operation in its place, summed over all cells of a kind."""
         space = self.space
-        widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
-        places = {
+        rows = {
             kind: [(row, op) for row, names in enumerate(graph.ops, space.rows[kind].start) for op in names]
             for kind, graph in space.cells.items()
         }
         costs = torch.zeros(len(space.edges), len(space.ops), dtype=torch.float64)
-        for kind, number, part in self._parts(widths, offered(space)):
-            row, op = places[kind][number]
-            costs[row, space.ops.index(op)] += getattr(part, count)
-        return Additive(base=float(getattr(self._around(widths), count)), ops=costs)
+        for kind, number, *place in self._sites(self._widths, offered(space)):
+            row, op = rows[kind][number]
+            costs[row, space.ops.index(op)] += cost(Place(*place))
+        return Additive(base=base, ops=costs)
+
+    def places(self) -> dict[Place, None]:
+        """Where operations of the space stand in its networks, each place once, in their order."""
+        return dict.fromkeys(Place(*place) for _, _, *place in self._sites(self._widths, offered(self.space)))
 
     def cost(self, genotype: Genotype, count: Count) -> int:
         """What the network of a genotype costs, that of ``Network`` without its auxiliary head.
@@ -143,8 +160,8 @@ class SizedSpace:
             ]
             for kind, cell in genotype.cells.items()
         }  # fmt: skip
-        for _, _, part in self._parts(widths, listed):
-            total += part
+        for _, _, *place in self._sites(widths, listed):
+            total += self._counted(Place(*place))
         return int(getattr(total, count))
 
     def network(self, genotype: Genotype) -> Network:
@@ -162,22 +179,17 @@ class SizedSpace:
 
     def uncountable(self) -> str | None:
         """Why multiply-adds cannot be counted, naming an operation of the user's own; None if they can be."""
-        seen: set[tuple[str, int]] = set()
-        for _, _, op, channels, stride, size in self._sites(
-            {kind: len(graph.output) for kind, graph in self.space.cells.items()}, offered(self.space)
-        ):
-            if op in self.space.factories and (op, stride) not in seen:
-                seen.add((op, stride))
-                if said := _hidden(op, self.space.factories, channels, stride, size):
-                    return said
-        return None
+        own = {(place.op, place.stride): place for place in self.places() if place.op in self.space.factories}
+        said = (_hidden(place, self.space.factories) for place in own.values())
+        return next((each for each in said if each), None)
 
-    def _parts(
-        self, widths: Mapping[str, int], listed: Mapping[str, list[tuple[str, bool]]]
-    ) -> Iterator[tuple[str, int, Counted]]:
-        """Kind of cell, number and cost of every operation in every cell."""
-        for kind, number, op, channels, stride, size in self._sites(widths, listed):
-            yield kind, number, _of_op(op, self.space.factories.get(op), channels, stride, size)
+    @property
+    def _widths(self) -> dict[str, int]:
+        """How many nodes each kind of cell joins if all are fed."""
+        return {kind: len(graph.output) for kind, graph in self.space.cells.items()}
+
+    def _counted(self, place: Place) -> Counted:
+        return _of_op(place.op, self.space.factories.get(place.op), place.channels, place.stride, place.size)
 
     def _sites(self, widths: Mapping[str, int], listed: Mapping[str, list[tuple[str, bool]]]) -> Iterator[Any]:
         channels, depth, stem = self.size
@@ -256,10 +268,9 @@ def _of_op(op: str, own: OpFactory | None, channels: int, stride: int, size: tup
         return counted(module if own else module.to("meta"), (channels, *size))
 
 
-def _hidden(
-    op: str, factories: Mapping[str, OpFactory], channels: int, stride: int, size: tuple[int, int]
-) -> str | None:
+def _hidden(place: Place, factories: Mapping[str, OpFactory]) -> str | None:
     """Why the multiply-adds of an operation of the user's own cannot be counted, None if they can be."""
+    op, channels, stride, size = place
     shape = (channels, *size)
     with unseen(own=True):
         module = ops.build(op, channels, stride, affine=True, factories=factories).eval()
