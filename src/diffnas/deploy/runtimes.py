@@ -76,7 +76,8 @@ def with_onnxruntime(module: nn.Module, shape: tuple[int, int, int]) -> Call:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
-    given = {"x": x.numpy()}
+    # None where the output does not depend on it.
+    given = {each.name: x.numpy() for each in session.get_inputs()}
     return lambda: session.run(None, given)
 
 

@@ -13,9 +13,9 @@ from diffnas.engine.run import RECORD, TRACE, RunFolder
 from diffnas.genotype import Genotype
 from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
-from diffnas.report.records import Line, Record, Result, SearchLine, SpaceRecord
+from diffnas.report.records import LandingRecord, Line, Record, Result, SearchLine, SpaceRecord
 
-EVALUATION, GENOTYPE, RESULT = "evaluation", "genotype.json", "result.json"
+EVALUATION, GENOTYPE, RESULT, LANDING = "evaluation", "genotype.json", "result.json", "landing.json"
 
 
 class Kind(NamedTuple):
@@ -39,12 +39,14 @@ class Search:
         lines: an entry an epoch that is over.
         genotypes: the cells as they would have been read off after each of these epochs.
         genotype: the result; None while there is none.
+        landing: where it landed; None without a target, or before the end.
     """
 
     record: Record
     lines: list[SearchLine]
     genotypes: list[Genotype]
     genotype: Genotype | None
+    landing: LandingRecord | None = None
 
     @property
     def ops(self) -> list[str]:
@@ -192,7 +194,13 @@ def _search(folder: RunFolder) -> Search:
         lines=[line for line, _ in read],
         genotypes=[genotype for _, genotype in read],
         genotype=read_genotype(folder, record.space),
+        landing=_landing(folder),
     )
+
+
+def _landing(folder: RunFolder) -> LandingRecord | None:
+    path = folder.path / LANDING
+    return _checked(LandingRecord, folder.read_json(LANDING), path) if path.is_file() else None
 
 
 def _evaluation(folder: RunFolder) -> Evaluation:
