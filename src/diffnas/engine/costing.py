@@ -87,8 +87,8 @@ class PeakMemory:
         return sized.additive("written")
 
     def of(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """Watched in one pass forward, on no real numbers unless the user's own operations need some."""
-        with unseen(own=bool(sized.space.factories)), torch.no_grad():
+        """Watched in one pass forward, on real numbers: without them PyTorch takes batch norms apart."""
+        with unseen(own=True), torch.no_grad():
             network = sized.network(genotype)
             watch = Watch(held := tensors(network.state_dict()))
             with watch:
@@ -179,11 +179,17 @@ class Reach:
 
     def extremes(self, keep: Tensor) -> Iterator[Genotype]:
         """The cheapest and the dearest cells that can be read off of ``keep``; those that are a network."""
-        cheap, dear = self._read(keep, dear=False), self._read(keep, dear=True)
-        if cheap is not None and cheap == dear and self.prunes:
-            # The rule reads all that is left: what pruning may leave at the least counts.
-            cheap = self._read(self._cheapest(keep), dear=False)
+        # Of a rule that reads all that is left, what pruning may leave at the least counts.
+        least = self._cheapest(keep) if self.prunes and self._reads_all else keep
+        cheap, dear = self._read(least, dear=False), self._read(keep, dear=True)
         yield from (cells for cells in (cheap, dear) if cells is not None)
+
+    @cached_property
+    def _reads_all(self) -> bool:
+        """Whether the rule does not look at scores."""
+        offered = torch.tensor(self.sized.space.offered)
+        chooses = bool((offered.sum(dim=1) > 1).any())
+        return chooses and self._read(offered, dear=False) == self._read(offered, dear=True)
 
     def _read(self, keep: Tensor, *, dear: bool) -> Genotype | None:
         """The cells of the cheapest or of the dearest operations; None if they pass nothing on."""

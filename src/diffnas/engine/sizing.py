@@ -90,11 +90,17 @@ def _shapes(size: Size, given: frozenset[str], *, own: bool) -> Iterator[Size]:
 def _widened(aim: Aim, size: Size, intervals: Callable[[Size], list[Interval]]) -> Size:
     """The same with the channels for which the targets lie in the middle of what can be reached."""
     channels, tried = size.channels, set[int]()
+    # Ceilings are for the others to stay below.
+    wanted = [not target.ceiling or all(each.ceiling for each in aim.targets) for target in aim.targets]
     while channels not in tried:
         tried.add(channels)
         pairs = list(zip(aim.targets, intervals(size._replace(channels=channels)), strict=True))
         # Most costs grow as the square of the width.
-        logs = [math.log(target.value / ((interval.low + interval.high) / 2)) / 2 for target, interval in pairs]
+        logs = [
+            math.log(target.value / ((interval.low + interval.high) / 2)) / 2
+            for (target, interval), counts in zip(pairs, wanted, strict=True)
+            if counts
+        ]
         channels = min(MOST, max(FEWEST, round(channels * math.exp(sum(logs) / len(logs)))))
     return size._replace(channels=channels)
 
