@@ -144,7 +144,7 @@ def test_the_signal_is_the_expected_cost_until_choices_are_sharp_and_then_the_ce
     assert controller.duals["macs"].multiplier == pytest.approx(5.0 + read)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.0, 1.0))
 def test_no_removals_put_the_target_out_of_reach(seed: int, share: float):
     sized = SizedSpace(space=s2, picture=(3, 8, 8), classes=3, size=Size(4, 3))

@@ -58,16 +58,16 @@ def test_the_width_moves_by_a_quarter_at_the_most():
 
 
 def test_a_thin_network_gets_a_cell_more_or_less_where_no_width_will_do():
-    small = SizedSpace(space=s2, picture=(1, 8, 8), classes=10, size=Size(6, 4))
+    small = SizedSpace(space=s2, picture=(1, 8, 8), classes=10, size=Size(10, 4))
     keep = torch.tensor(s2.offered)
     cells = discretize.winners(torch.tensor(s2.offered).double().cumsum(1) * keep, keep, s2)
-    costs = {c: replace(small, size=Size(c, 4)).cost(cells, "macs") for c in (6, 7)}
-    between = (costs[6] + costs[7]) // 2
-    assert costs[7] / between - 1 > 0.05
+    costs = {c: replace(small, size=Size(c, 4)).cost(cells, "macs") for c in (10, 11)}
+    between = (costs[10] + costs[11]) // 2
+    assert costs[11] / between - 1 > 0.05
     landed = land(aim_at(f"macs={between}", small.size), small, cells)
     assert landed.met
     assert landed.size.depth != 4
-    fixed = SizedSpace(space=apart(s2, 4), picture=(1, 8, 8), classes=10, size=Size(6, 4))
+    fixed = SizedSpace(space=apart(s2, 4), picture=(1, 8, 8), classes=10, size=Size(10, 4))
     offered = torch.tensor(fixed.space.offered)
     own = discretize.winners(offered.double().cumsum(1) * offered, offered, fixed.space)
     assert land(aim_at(f"macs={between}", small.size), fixed, own).size.depth == 4

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffnas.backends.choose import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
-from diffnas.components import discretize, stopping
+from diffnas.components import discretize, stopping, weighting
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet
 from diffnas.engine import aim as aims
@@ -260,8 +260,9 @@ class _Search:
         history = self.drive.trace[self.state.first :]
         if not history or not self.course.stage.may_stop:
             return None
-        # With a target, what is decided has landed.
-        rules = (*self.method.stopping, stopping.all_decided) if self.aim else self.method.stopping
+        # With a target, what is decided has landed. Gates and the strengths of edges would still move.
+        final = self.aim is not None and self.method.edges is None and weighting.competes(self.method.weighting)
+        rules = (*self.method.stopping, stopping.all_decided) if final else self.method.stopping
         reasons = (contract.reason(rule, history, self.space) for rule in rules)
         return next((reason for reason in reasons if reason), None)
 
