@@ -20,8 +20,9 @@ from diffnas.engine.target import Target
 from diffnas.genotype import Genotype
 from diffnas.nets.sized import Size, is_network
 
-# Both signs, for cells that cost more than those of the search; the least first.
-_STRENGTHS = [0.3 * 1.5**power for power in range(20)]
+# Both signs, for cells that cost more than those of the search; the least first. From where the weights of a short
+# search are told apart to where nothing but the cost counts.
+_STRENGTHS = [1e-4 * 1.25**power for power in range(72)]
 MULTIPLIERS = (0.0, *(sign * strength for strength in _STRENGTHS for sign in (1, -1)))
 
 
