@@ -28,6 +28,10 @@ HOW = ("backend", "recompute", "tf32", "cuda_graph", "free")
 """Settings that say how a run is computed: they move the last digits of a result at most, and do not decide it."""
 
 
+BESIDE = ("notes", "computed")
+"""Parts of ``run.json`` that do not decide a result: where the data came from, and what computed it first."""
+
+
 def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a record by their names of now.
 
@@ -197,7 +201,7 @@ class RunFolder:
             ValueError: naming the part of ``record`` that differs.
         """
         kept, now = _deciding(self.record), _deciding(record)
-        other = _difference(kept, now, [part for part in now if part != "notes"])
+        other = _difference(kept, now, [part for part in now if part not in BESIDE])
         if other:
             raise ValueError(
                 f"{self.path} holds a run with another {other}. "
