@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diffnas.data.augment import Augmentation
 from diffnas.data.pictures import DataSet, Files, Pictures, Split, batches
-from diffnas.data.stratify import equal_per_class
+from diffnas.data.stratify import equal_per_class, stratified_split
 from diffnas.data.tensors import from_dataset, from_tensors
 from diffnas.sources import DESCRIPTIONS
 
@@ -23,6 +23,7 @@ __all__ = [
     "from_dataset",
     "from_tensors",
     "load",
+    "set_aside",
     "subsample",
 ]
 
@@ -143,3 +144,21 @@ def _some(data: DataSet, split: Split, count: int | None, seed: int) -> Split:
     if count is None:
         return split
     return split.subset(equal_per_class(split.labels, data.classes, count, seed))
+
+
+def set_aside(data: DataSet, share: float) -> tuple[DataSet, Split]:
+    """The same data set with fewer training pictures, and those that were set aside: the same ones each time.
+
+    They are for choosing among networks that were trained without them, which test pictures must not be used for.
+
+    Args:
+        data: what to choose from.
+        share: of each class, above 0 and below 1; see :func:`diffnas.data.stratify.stratified_split`.
+
+    >>> less, aside = set_aside(load("digits"), 0.1)
+    >>> less.name, len(less.train), len(aside)
+    ('digits[90%]', 1211, 136)
+    """
+    kept, taken = stratified_split(data.train.labels, share, seed=0)
+    less = replace(data, name=f"{data.name}[{1 - share:.0%}]", train=data.train.subset(kept))
+    return less, data.train.subset(taken)
