@@ -193,6 +193,6 @@ def _against(over: Difference, whom: str) -> str:
             f"The found network is neither better nor worse than {whom} as far as this shows: {value} points "
             f"({low} to {high}{luck})."
         )
-    near, far = sorted(100 * abs(part) for part in (over.low, over.high))
+    near, by, far = sorted(100 * abs(part) for part in over[:3])
     word = "better" if over.sign > 0 else "worse"
-    return f"The found network is {word} than {whom} by {100 * abs(over.value):.1f} points ({near:.1f} to {far:.1f}{luck})."
+    return f"The found network is {word} than {whom} by {by:.1f} points ({near:.1f} to {far:.1f}{luck})."
