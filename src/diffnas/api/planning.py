@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, settings_of
+from diffnas.api.notes import Data, DataNote, Notes, left, load_noted, note_data, read_notes, settings_of
 from diffnas.api.telling import tell
 from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
@@ -54,6 +54,7 @@ def plan_search(
     precision: str | None = None,
     threads: int | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    contest: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any],
 ) -> SearchPlan:
     """What the arguments of ``search`` come to; ``resumed`` is the folder of a run that goes on."""
@@ -63,13 +64,13 @@ def plan_search(
     notes = kept.but(
         train=train, recipe=recipe, components=components, evaluation=evaluation, device=device, precision=precision
     )
-    notes = notes.but(threads=threads_for(threads, notes))
+    notes = notes.but(threads=threads_for(threads, notes), **(contest or {}))
     chosen_method, notes = _method(method, notes)
     if record is None and space is None:
         notes = notes.but(space=_own_space(chosen_method, notes))
     chosen_space, notes = _space(space, notes)
     note = note_data(kept.data, data, data_dir, size)
-    whole = load_noted(note, data, size, download)
+    whole = left(load_noted(note, data, size, download), notes)
     if record is None and notes.train is None:
         notes = notes.but(train=_cap(whole, recipes[0].train))
     notes = notes.model_copy(update={"data": note})

@@ -60,6 +60,10 @@ def run(
     download: o.Download = False,
     size: o.Size = None,
     train: o.Train = None,
+    against: Annotated[
+        str | None, typer.Option(help="Contenders of equal cost, trained beside: random:3,DARTS_V2,...")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(help="How often each of them is trained.")] = None,
     seed: o.Seed = None,
     out: o.Out = None,
     resume: o.Resume = None,
@@ -85,6 +89,8 @@ def run(
             seed=seed,
             search_settings={**searching, **o.given(epochs=epochs)},
             evaluate_settings={**evaluating, **o.given(epochs=evaluate_epochs)},
+            against=against,
+            repeats=repeats,
             listener=o.heard(display, log, folder),
             **o.given(
                 method=method,

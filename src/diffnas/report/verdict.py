@@ -121,7 +121,7 @@ class Verdict:
         if self.over_random is not None:
             told.append(_against(self.over_random, "random networks of equal cost"))
         if self.over_random is not None and self.over_random.sign <= 0:
-            told.append("The search was not worth its time here: a random network does as well.")
+            told.append("Nothing shows that the search was worth its time here: random networks do as well.")
         found = self.contenders[0]
         times = self.search_seconds / found.seconds if found.seconds else 0.0
         told.append(f"The search took {times:.1f} times as long as one training of the network that it found.")
