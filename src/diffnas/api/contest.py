@@ -169,7 +169,7 @@ def hold(
             listener.note(told)
             train(training, started)
         answered(training, aside, less.test)
-    said = judged(folder, search_seconds=sum(line["seconds"] for line in RunFolder(folder).trace()))
+    said = judged(folder)
     files.write_checked(folder / VERDICT, as_json(said.as_record()))
     return said
 

@@ -25,6 +25,7 @@ from diffnas.names import showable
 if TYPE_CHECKING:
     from diffnas.engine.evaluate import EvaluateResult
     from diffnas.engine.search import SearchResult
+    from diffnas.report.verdict import Verdict
 
 app = typer.Typer(
     name="diffnas",
@@ -105,7 +106,15 @@ def run(
             download=download,
             check_memory=check_memory,
         )
-    _finish(result.search, result.evaluation, result.drawings, report=result.report, as_json=as_json, quiet=quiet)
+    _finish(
+        result.search,
+        result.evaluation,
+        result.drawings,
+        report=result.report,
+        verdict=result.verdict,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 @app.command()
@@ -399,6 +408,7 @@ def _finish(
     drawings: tuple[Path, ...],
     *,
     report: Path | None = None,
+    verdict: Verdict | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -411,11 +421,15 @@ def _finish(
         files += [("genotype", str(found.folder / "genotype.json")), *(("drawing", str(path)) for path in drawings)]
     if result is not None:
         assert result.folder is not None
+        from diffnas.api import evaluation_folder
         from diffnas.engine.run import RunFolder
 
         numbers.setdefault("folder", str(result.folder))
         numbers["evaluation"] = show.evaluation_numbers(result, RunFolder.open(result.folder).record)
-        files.append(("network", str(result.folder / "network.safetensors")))
+        place = result.folder if found is None else evaluation_folder(Path(numbers["folder"]))
+        files.append(("network", str(place / "network.safetensors")))
+    if verdict is not None:
+        numbers["verdict"] = verdict.as_record()
     if report is not None:
         files.append(("report", str(report)))
     numbers["files"] = [path for _, path in files]
@@ -424,4 +438,4 @@ def _finish(
     elif quiet:
         print(show.one_line(numbers))
     else:
-        show.summary(_stdout(), found, numbers, files)
+        show.summary(_stdout(), found, numbers, files, verdict)

@@ -127,17 +127,23 @@ def places(folder: Path, contest: Contest) -> Iterator[tuple[Entry, int, Path]]:
             yield entry, seed, folder / EVALUATION if first else folder / CONTENDERS / f"{entry.name}-seed{seed}"
 
 
-def judged(folder: Path, *, search_seconds: float) -> Verdict:
+def read_verdict(folder: Path) -> Verdict | None:
+    """The verdict in a run folder, None while there is none; a ValueError that names the file if one is damaged."""
+    return judged(folder) if (folder / VERDICT).exists() else None
+
+
+def judged(folder: Path) -> Verdict:
     """The verdict on a contest of which every training is over.
 
     Raises:
         ValueError: if one is not over, or a file is damaged; the message names it.
     """
+    searched = sum(line["seconds"] for line in RunFolder(folder).trace())
     contest = read_contest(folder)
     trained: dict[str, list[tuple[RunFolder, Answers]]] = {}
     for entry, _, place in places(folder, contest):
         trained.setdefault(entry.name, []).append((RunFolder.open(place), _answers(place)))
-    return verdict([_contender(entry, trained[entry.name]) for entry in contest.entries], search_seconds=search_seconds)
+    return verdict([_contender(entry, trained[entry.name]) for entry in contest.entries], search_seconds=searched)
 
 
 def _contender(entry: Entry, trained: list[tuple[RunFolder, Answers]]) -> Contender:
