@@ -60,7 +60,6 @@ def entered(
     with owning(path, listener.warn):
         folder = RunFolder.open(path) if resume else RunFolder.create(path, record)
         folder.check_same(record)
-        _tell(record, listener)
         otherwise = folder.computed_otherwise(record)
         if otherwise:
             listener.warn(
@@ -69,6 +68,7 @@ def entered(
         epoch = _go_on(folder, state, device, listener.warn) if resume else 0
         for place in (path, path / CHECKPOINTS):
             files.remove_partials(place)
+        _tell(record, listener)
         yield folder, folder.rewind(epoch)
 
 
