@@ -72,7 +72,7 @@ def test_a_table_comes_back_from_its_file_as_it_was(path, tmp_path):
         ("cell,test\nresnet,90\n", "no column holds architecture strings"),
         (f"cell,flops\n{CONV},1e6\n", "no column holds accuracies"),
         (f"cell,test\n{CONV},90,1\n", "row 2 has 3 fields, the header 2"),
-        (f"cell,test\n{CONV},90\n{CONV},91\n", "1 cells stand in it more than once"),
+        (f"cell,test\n{CONV},90\n{CONV},91\n", "1 rows repeat a cell; keep one row"),
         ("cell,test\n|none~0|+|none~1|,90\n", "not a cell with every edge written out"),
     ],
 )
@@ -219,7 +219,7 @@ def test_a_cell_of_a_thousand_plus_signs_is_refused_at_once(tmp_path):
 def test_a_cell_whose_canonical_string_would_fill_the_memory_is_refused():
     nodes = 40
     cell = "+".join("|" + "|".join(f"skip_connect~{s}" for s in range(t)) + "|" for t in range(1, nodes))
-    with pytest.raises(ValueError, match="only those of up to 12"):
+    with pytest.raises(ValueError, match="only cells of at most 12"):
         canonical(parse(cell))
     with pytest.raises(ValueError, match="not a cell with every edge"):
         Table(cells=(cell,), columns={"test": np.array([1.0])})
