@@ -247,7 +247,7 @@ def test_a_saved_table_whose_parts_do_not_fit_is_refused(changed, message, path,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (bytes(256 * 1024**2), "holds more than .* bytes"),
+        (bytes(256 * 1024**2), "has more than .* bytes"),
         (b"}" * 3_000_000 + b".", "more than 2,.* instructions"),
         (b"\x80\x02}(K\x00K\x00\x86" + b"q\x01h\x01\x86" * 40 + b"K\x01u.", "a key that is neither"),
         (b"}r\xff\xff\xff\x7f.", "lists no cells"),
