@@ -180,7 +180,7 @@ def trial(
     batch = pictures.to(fabric.device), labels.to(fabric.device)
     # The first steps find kernels and memory; then a graph is captured, if there is to be one.
     net = under_way.course.net
-    settle = net.settle + 1 if isinstance(net, Graphed) else 1
+    settle = net.warmup_steps + 1 if isinstance(net, Graphed) else 1
     step = partial(under_way.take_step, batch)
     return Trial(state=state, macs=under_way.course.measure_macs(), step=step, settle=settle)
 
