@@ -13,9 +13,10 @@ from diffnas.engine.run import RECORD, TRACE, RunFolder
 from diffnas.genotype import Genotype
 from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
-from diffnas.report.records import Line, Record, Result, SearchLine, SpaceRecord
+from diffnas.report.records import Int8, Line, Record, Result, SearchLine, SpaceRecord
 
 EVALUATION, GENOTYPE, RESULT = "evaluation", "genotype.json", "result.json"
+EXPORT, INT8 = "export", "int8.json"
 
 
 class Kind(NamedTuple):
@@ -90,11 +91,12 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a report is about: a search, the evaluation of what it found, or both."""
+    """What a report is about: a search, the evaluation of what it found, or both; and an export of 8 bits."""
 
     path: Path
     search: Search | None
     evaluation: Evaluation | None
+    int8: Int8 | None = None
 
     @property
     def name(self) -> str:
@@ -124,10 +126,10 @@ def read_run(path: str | Path) -> Run:
     alone = not (path / RECORD).exists() and (path / EVALUATION / RECORD).is_file()
     folder = RunFolder.open(path / EVALUATION if alone else path)
     if folder.record.get("phase") == "evaluate":
-        return Run(path=path, search=None, evaluation=_evaluation(folder))
+        return Run(path=path, search=None, evaluation=_evaluation(folder), int8=_int8(folder))
     inner = folder.path / EVALUATION
     evaluation = _evaluation(RunFolder.open(inner)) if (inner / RECORD).is_file() else None
-    return Run(path=folder.path, search=_search(folder), evaluation=evaluation)
+    return Run(path=folder.path, search=_search(folder), evaluation=evaluation, int8=_int8(folder))
 
 
 def read_record(folder: RunFolder) -> Record:
@@ -199,6 +201,11 @@ def _evaluation(folder: RunFolder) -> Evaluation:
     record = read_record(folder)
     genotype = recorded_genotype(folder, record)
     return Evaluation(record=record, lines=read_lines(folder), genotype=genotype, result=read_result(folder))
+
+
+def _int8(folder: RunFolder) -> Int8 | None:
+    path = folder.path / EXPORT / INT8
+    return _checked(Int8, RunFolder(path.parent).read_json(INT8), path) if path.is_file() else None
 
 
 def _checked(model: type[M], read: Mapping[str, Any], where: str | Path) -> M:
