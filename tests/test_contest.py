@@ -12,6 +12,7 @@ from diffnas.api import evaluation_folder
 from diffnas.api.contest import wanted
 from diffnas.data import DataSet, set_aside
 from diffnas.engine.listen import Silent
+from diffnas.files import write_checked
 from diffnas.nets.trained import load as load_trained
 from diffnas.report.contest import judged, read_contest
 from diffnas.report.page import write_report
@@ -86,9 +87,19 @@ def test_the_best_on_held_out_pictures_is_what_is_predicted_with_and_exported(he
     out, result = held
     best = max(result.verdict.contenders, key=lambda each: each.chosen_by)
     assert result.verdict.handed == best.name
-    place = evaluation_folder(out)
-    assert place.name.startswith(best.name) or (best.name == "found" and place == out / "evaluation")
-    assert torch.equal(diffnas.load(out).network.head[-1].weight, load_trained(place).network.head[-1].weight)
+    assert evaluation_folder(out).name.startswith(best.name if best.name != "found" else "evaluation")
+
+
+@pytest.mark.parametrize("name", ["found", "random-2"])
+def test_whoever_is_handed_over_is_loaded(held, tmp_path: Path, name: str):
+    shutil.copytree(held[0], tmp_path / "run")
+    said = json.loads((tmp_path / "run/verdict.json").read_text())
+    write_checked(tmp_path / "run/verdict.json", json.dumps({**said, "handed": name}).encode())
+    place = evaluation_folder(tmp_path / "run")
+    assert place.name == "evaluation" or place.name.startswith(f"{name}-seed")
+    loaded, own = diffnas.load(tmp_path / "run"), load_trained(place)
+    assert torch.equal(loaded.network.head[-1].weight, own.network.head[-1].weight)
+    assert loaded.genotype == next(e.genotype for e in read_contest(tmp_path / "run").entries if e.name == name)
 
 
 def test_a_contest_that_was_cut_off_goes_on_to_the_same_verdict(held, data: DataSet, tmp_path: Path):
