@@ -128,7 +128,7 @@ def plot_e3(lines: list[dict[str, Any]]) -> Figure:
 
 
 def plot_windows(traces: windows.Traces) -> Figure:
-    """How far the cell that the theory favors is ahead in log loss, step by step; seeds from least to most."""
+    """The lead in log loss of the cell that the theory favors, by step: the mean, and the range over seeds."""
     figure = Figure(figsize=(12, 7.4), layout="constrained")
     for row, setting in zip(figure.subplots(2, 3), SETTINGS, strict=True):
         duels = windows.duels(traces, setting)

@@ -34,7 +34,7 @@ class MixedSums(Protocol):
         added: Sequence[Tensor] = (),
         measured: Mapping[int, Measured] | None = None,
     ) -> tuple[tuple[Tensor, ...], Statistics]:
-        """The sums, and the statistics of the inputs; ``measured`` has the statistics that are already known."""
+        """The sums, and the statistics of the inputs; ``measured`` has known statistics by the input's index."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +150,7 @@ class NodeByNode:
         update_running([norm for norm, _ in pairs], statistics, [k for _, k in pairs])
 
     def _pooled(self, kinds: Sequence[Pool], x: Tensor) -> tuple[list[Tensor], dict[int, Measured]]:
-        """For each kind its pool, or the node itself; and the statistics that are known, by kind."""
+        """The pool of each kind, or the node itself, and the known statistics of these maps by the kind's index."""
         modules = {k: kind.module for k, kind in enumerate(kinds) if kind.module is not None}
         tensors, measured = [x] * len(kinds), {}
         pooled = self.kernels.pools(x, list(modules.values())) if modules else ()

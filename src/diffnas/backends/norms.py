@@ -21,7 +21,10 @@ from torch.autograd.function import once_differentiable
 
 
 class Statistics(NamedTuple):
-    """Mean and biased variance of each tensor over the batch, ``(K, C)``, and the number of pixels in that mean."""
+    """Mean and biased variance of K tensors over the batch, ``(K, C)``, and the number of pixels in it.
+
+    Each channel has its own mean and variance, over all pixels of all pictures.
+    """
 
     mean: Tensor
     variance: Tensor

@@ -203,7 +203,7 @@ def _most_pixels() -> int:
 
 
 def _check_pixels(image: Image.Image, most: int) -> None:
-    """Refuse a picture of more than ``most`` pixels, unless its format (JPEG) can be decoded at a smaller size."""
+    """Refuse a picture of more than ``most`` pixels; a larger JPEG is first set to be decoded at a smaller size."""
     width, height = image.size
     part = next((part for part in (1, 2, 4) if width * height <= most * part**2), 8)
     if part > 1:

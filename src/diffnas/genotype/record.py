@@ -37,7 +37,8 @@ class Cell:
         output: the nodes whose values are concatenated into the cell's output.
 
     Raises:
-        ValueError: for a cell that names nodes it does not have; the message says which.
+        ValueError: for a connection or output node that the cell cannot have, for a name that no operation can have,
+            or for too many nodes or connections; the message says which.
 
     >>> cell = Cell(inputs=1, nodes=4, connections=(Connection("sep_conv_3x3", 0, 1), Connection("noise", 2, 3)),
     ...             output=(1, 3))
@@ -159,7 +160,7 @@ class Genotype:
     Such a net has only one possible depth.
 
     Raises:
-        ValueError: if the kinds of cell are not those of the skeleton.
+        ValueError: if the kinds of cell are not those of the skeleton, or a cell does not fit it.
     """
 
     skeleton: str

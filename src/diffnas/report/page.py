@@ -92,7 +92,7 @@ def drawings(genotype: Genotype, classes: Mapping[str, str]) -> dict[str, Markup
 
 @cache
 def environment() -> Environment:
-    """The environment of the templates of all pages."""
+    """The Jinja environment that fills in the templates of all pages."""
     return Environment(
         loader=PackageLoader("diffnas.report", "assets"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

@@ -170,7 +170,10 @@ def _curve(axes: Axes, lines: Sequence[Line], name: str, label: str, color: str)
 
 
 def cost(search: Search) -> Figure:
-    """Operations alive, seconds for a step, and multiply-adds, over the epochs."""
+    """Operations alive, seconds for a step, and multiply-adds, over the epochs.
+
+    If some epoch of the trace does not have its number of steps, the seconds are those for an epoch.
+    """
     epochs = [line.epoch + 1 for line in search.lines]
     steps = [value for value in measure.step_seconds(search.lines) if value is not None]
     seconds = steps if len(steps) == len(epochs) else [line.seconds for line in search.lines]
