@@ -27,7 +27,7 @@ from diffnas.data.pictures import Pictures
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
-# Where a crop begins, whether it is mirrored, and the center of what is cut out; the last one only with cutout.
+# Where a crop begins, whether it is mirrored, and the center of the square that cutout blanks (0, 0 without cutout).
 Draw = tuple[int, int, bool, int, int]
 SEARCH, EVALUATION = Augmentation(pad=4, flip=True), Augmentation(pad=4, flip=True, cutout=16)
 

@@ -33,7 +33,7 @@ from diffnas.engine.search import trial
 from diffnas.method import METHODS
 from diffnas.space import SPACES
 
-# How the supernet goes forward (None: as a search does by itself), and whether it recomputes.
+# The way in which the supernet is computed (None: the way of a search), and whether it recomputes.
 CONTENDERS: dict[str, tuple[Way | None, bool]] = {
     "plain NCHW": ("plain NCHW", False),
     "plain channels_last": ("plain channels_last", False),
@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
 def measured(options: argparse.Namespace) -> tuple[int, float, int]:
     """Peak in bytes, seconds of the last step, and the estimate in bytes; 0 if there is no estimate."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    make(options, device, batch=2, channels=4)()  # libraries and compiled kernels, which every process has once
+    make(options, device, batch=2, channels=4)()  # loads libraries and compiles kernels, once for each process
     before = memory_now(device)
     step = make(options, device, batch=options.batch, channels=options.channels)
     seconds = 0.0

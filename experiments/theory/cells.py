@@ -33,8 +33,8 @@ class Setting:
 
     Attributes:
         name: "analyzed", the setting of the theory, or "practical", the setting of a search.
-        analyzed: smooth activations, no batch norm, squared loss, plain SGD; else diffnas' own operations with batch
-            norm and cross-entropy.
+        analyzed: whether to use smooth activations, no batch norm, and squared loss; else diffnas' own operations
+            with batch norm, and cross-entropy.
         lr, momentum, weight_decay: of SGD, at a constant learning rate.
         epochs: for how many epochs the loss is recorded.
     """
@@ -159,7 +159,7 @@ class GatedCell(nn.Module):
         for (source, target), op in self.gates:
             with fixed_random(seeds.derive(seed, op, source, target)):
                 self.ops[_key((source, target), op)] = _op(op, channels, setting)
-        # The analyzed readout sees four averages a channel: their mean alone would leave little to tell pictures by.
+        # The analyzed readout gets four averages for each channel; one mean would hardly distinguish pictures.
         self.side = 2 if setting.analyzed else 1
         features = self.side**2 * channels * (nodes - 1)
         with fixed_random(seeds.derive(seed, "readout")):

@@ -37,8 +37,8 @@ SETTINGS = {"channels": 8, "batch": BATCH}
 class StepLosses(Silent):
     """A listener that records the loss of every step.
 
-    The engine reports the mean loss of the epoch so far. All batches have one size, so each step's loss follows from two
-    such means.
+    The engine reports the mean loss of the epoch so far. All batches have one size, so two such means give the loss of
+    the step between them.
     """
 
     def __init__(self) -> None:

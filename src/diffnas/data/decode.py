@@ -28,7 +28,7 @@ MOST_PIXELS = 2**26
 """The most pixels of a picture that is read, unless the environment variable DIFFNAS_MAX_PIXELS sets another limit."""
 
 _VARIABLE = "DIFFNAS_MAX_PIXELS"
-_DRAWN_BY = "diffnas"  # what our drawings name as their software
+_DRAWN_BY = "diffnas"  # the entry "Software" in the metadata of our drawings
 _GREY = ("1", "L", "LA", "La")
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _UNOPENED = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"))

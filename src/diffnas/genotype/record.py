@@ -185,8 +185,9 @@ class Genotype:
     def problems(self) -> tuple[str, ...]:
         """A sentence about each way in which the cells are degenerate; empty for sound cells.
 
-        A reduction cell of skips and pools alone is common among published cells, and counts as sound; a normal cell
-        like that does not. If each cell was searched by itself, some cells may have no weights, but not all of them.
+        A kind of cell with only skips is degenerate. Among published cells, reduction cells with only pools, or with
+        pools and skips, are common and count as sound; such a normal cell does not. If each cell was searched by
+        itself, cells without weights count as sound, unless no normal cell has any.
 
         >>> dead = Cell(inputs=1, nodes=2, connections=(), output=(1,))
         >>> Genotype(skeleton="nas-bench-201", cells={"normal": dead}).problems()
