@@ -9,7 +9,7 @@
 - fast: the backend that a search chooses.
 
 Before anything is timed, all ways must give one loss and one set of gradients, up to rounding. With --survivors,
-every pruned supernet is compared with the whole one taken the first way, "plain NCHW" unless --ways says otherwise.
+every pruned supernet is compared with the whole supernet computed the first way: "plain NCHW", or the first of --ways.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Slopes of loss curves, and what several seeds say together."""
+"""Slopes of loss curves, and statistics over several seeds."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FIRST = 80
 
 
 def slope(line: Line, until: int | None = FIRST) -> float:
-    """How fast the log of the training loss falls, a hundred steps: a straight line's slope, by least squares.
+    """The fall of the log training loss per hundred steps: the slope of a straight line, by least squares.
 
     Args:
         line: a line of a trace.
-        until: the last step to look at; None for all.
+        until: the last step to use; None for all.
 
     Returns:
-        NaN for a curve that left the numbers.
+        The slope, positive if the loss falls; NaN for a curve that became infinite or NaN.
 
     >>> round(slope({"steps": [0, 50, 100], "loss": [1.0, 0.5, 0.25], "diverged": False}, None), 3)
     1.386
@@ -34,12 +34,12 @@ def slope(line: Line, until: int | None = FIRST) -> float:
 
 
 def picked(lines: Iterable[Line], **wanted: Any) -> list[Line]:
-    """The lines that have all these entries."""
+    """The lines of a trace in which every given field has the given value."""
     return [line for line in lines if all(line.get(name) == value for name, value in wanted.items())]
 
 
 def by_seed(lines: Iterable[Line], measure: Callable[[Line], float] = slope) -> dict[int, float]:
-    """A number a seed, in the order of the seeds."""
+    """One number for each seed, in the order of the seeds."""
     return {line["seed"]: measure(line) for line in sorted(lines, key=lambda line: line["seed"])}
 
 
@@ -60,7 +60,7 @@ def differences(one: Mapping[int, float], other: Mapping[int, float]) -> list[fl
 
 
 def verdict(values: Sequence[float]) -> str:
-    """What paired differences say, by the rule fixed beforehand: all seeds agree on the sign, or they do not.
+    """The verdict on paired differences: "yes" or "reversed" if all seeds agree on the sign, else "undecided".
 
     >>> verdict([0.1, 0.2]), verdict([-0.1, -0.2]), verdict([0.1, -0.2])
     ('yes', 'reversed', 'undecided')
@@ -93,7 +93,7 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def interval(a: ArrayLike, b: ArrayLike, draws: int = 2000) -> tuple[float, float]:
-    """A 95% interval of Spearman's correlation: percentiles over cells drawn with replacement, always the same ones."""
+    """A 95% bootstrap interval of Spearman's correlation: the cells are resampled, with a fixed seed."""
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     drawn = np.random.default_rng(0).integers(0, len(x), (draws, len(x)))
     found = [spearman(x[rows], y[rows]) for rows in drawn]

@@ -67,7 +67,7 @@ def family(*, kernels: Sequence[int], widths: Sequence[int]) -> tuple[Convolutio
 
 
 DARTS_LIKE = family(kernels=(3, 5, 7), widths=(1,))
-"""The family DL of Laube & Zell (2019): kernels as in DARTS; dilated or not, with one or two layers."""
+"""The family DL of Laube & Zell (2019): kernels of DARTS (3, 5 and 7), dilated or not, with one or two layers."""
 
 DEPTH_RESTRICTED = family(kernels=(1, 3, 5, 7), widths=(1, 2, 3, 4, 5))
 """The family DR of Laube & Zell (2019): also 1x1 kernels, and up to five times the channels between two layers."""

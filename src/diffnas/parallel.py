@@ -53,5 +53,5 @@ def in_parallel(work: Callable[[int, int], None], pictures: int) -> None:
 
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """The helper threads of one process; ``process`` is in the key because threads do not survive a fork."""
+    """The helper threads, made once for each process (an id) and number; no thread survives a fork."""
     return ThreadPoolExecutor(threads, thread_name_prefix="diffnas")

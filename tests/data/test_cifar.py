@@ -165,7 +165,7 @@ def test_archive_members_outside_the_official_folder_and_links_are_not_read(tmp_
         load_release(release, path)
 
 
-def test_nothing_there_names_what_was_looked_for_and_the_next_step(tmp_path):
+def test_a_missing_data_set_is_an_error_with_the_expected_files_and_the_next_step(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         cifar10(tmp_path)
     for word in ("cifar-10-batches-bin", "cifar-10-python.tar.gz", "--data-dir", "--download"):
@@ -192,7 +192,7 @@ class TestDownload:
         layout = replace(CIFAR10.layouts[0], md5=md5)
         return replace(TINY["cifar10"], layouts=(layout,), url=f"{site.parent.as_uri()}/")
 
-    def test_it_is_fetched_once_and_found_again(self, site, tmp_path):
+    def test_an_archive_is_fetched_once_and_found_again(self, site, tmp_path):
         release = self.release(site, hashlib.md5(site.read_bytes()).hexdigest())
         first = load_release(release, tmp_path / "new", download=True)
         site.unlink()

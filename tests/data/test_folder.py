@@ -70,7 +70,7 @@ def test_a_class_may_be_called_train(tmp_path):
     assert folder(tmp_path).classes == ("boat", "train")
 
 
-def test_files_in_folders_of_a_class_count_and_what_else_there_is_is_listed(tmp_path):
+def test_files_at_any_depth_of_a_class_are_read_and_all_others_are_listed(tmp_path):
     classes_of(tmp_path, count=4)
     draw(tmp_path / "a" / "more" / "x.png")
     for hidden in (".DS_Store", ".cache/y.png", "__MACOSX/z.png"):

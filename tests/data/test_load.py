@@ -153,7 +153,7 @@ def test_a_folder_called_like_a_data_set_is_told_apart(name, tmp_path, monkeypat
             load(name)
 
 
-def test_an_empty_name_is_not_the_folder_one_is_in(tmp_path, monkeypatch):
+def test_an_empty_name_does_not_mean_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"the name of the data is empty\. Known: digits"):
         load("")

@@ -109,7 +109,7 @@ SAME = {
 
 
 @pytest.mark.parametrize(("pictures", "labels"), SAME.values(), ids=SAME)
-def test_what_is_certain_is_taken(pictures, labels):
+def test_input_of_certain_meaning_is_accepted(pictures, labels):
     images = some(6, 3, 8, 8)
     split = pictures(images), labels(LABELS)
     data = from_tensors(split, split)

@@ -29,7 +29,7 @@ def packed(pickle: bytes | None = None, packing: int = zipfile.ZIP_STORED) -> by
     return made.getvalue()
 
 
-def test_a_state_passes_and_is_at_its_start_again():
+def test_a_saved_state_passes_the_check_and_its_file_is_rewound():
     file = io.BytesIO(saved())
     check(file)
     found = torch.load(file, weights_only=True)

@@ -58,7 +58,7 @@ def _check_complete(place: Path, names: Collection[str], found: Collection[str])
 
 
 def fetch(url: str, path: Path, md5: str) -> Path:
-    """Download ``url`` to ``path`` and return it; the file appears there only if its checksum is right.
+    """``path``, after downloading ``url`` to it; the file appears there only if its checksum is right.
 
     Raises:
         ConnectionError: the site cannot be reached, or the download broke off.

@@ -38,7 +38,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """CIFAR-10 or CIFAR-100 as the official site describes it: sizes, file layouts, and normalization constants."""
+    """The facts about CIFAR-10 or CIFAR-100: sizes, official file layouts, and normalization constants from papers."""
 
     name: str
     classes: int

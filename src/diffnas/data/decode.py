@@ -28,7 +28,7 @@ MOST_PIXELS = 2**26
 """The most pixels of a picture that is read, unless the environment variable DIFFNAS_MAX_PIXELS sets another limit."""
 
 _VARIABLE = "DIFFNAS_MAX_PIXELS"
-_DRAWN_BY = "diffnas"  # what our drawings name as their software
+_DRAWN_BY = "diffnas"  # the entry "Software" in the metadata of our drawings
 _GREY = ("1", "L", "LA", "La")
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _UNOPENED = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"))
@@ -203,7 +203,7 @@ def _most_pixels() -> int:
 
 
 def _check_pixels(image: Image.Image, most: int) -> None:
-    """Refuse a picture of more than ``most`` pixels, unless its format (JPEG) can be decoded at a smaller size."""
+    """Refuse a picture of more than ``most`` pixels; a larger JPEG is first set to be decoded at a smaller size."""
     width, height = image.size
     part = next((part for part in (1, 2, 4) if width * height <= most * part**2), 8)
     if part > 1:

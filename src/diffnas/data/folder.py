@@ -59,7 +59,7 @@ def folder(
     train = _source(root, found.train, found, left)
     test = _source(root, (found.test,), found, left) if found.test else None
     data = gather(root.resolve().name, found.classes, train, test, wish)
-    # Hidden files come last: only the first lines of a long list are printed, and the user meant the others.
+    # Hidden files come last: only the first lines of a long list are printed, and hidden files matter least.
     left.sort(key=lambda each: each.reason == HIDDEN)
     lines = [f"{_name(root, each.path)}: {each.reason}" for each in left]
     return replace(data, skipped=(*data.skipped, *lines), remarks=(*found.remarks, *data.remarks))

@@ -162,7 +162,7 @@ def _look(source: Source, workers: int) -> Readable:
             span = span_of(image)
             floats = image.mode == "F"
             image = plain(image, span)
-        except Exception as error:  # What a damaged file makes Pillow raise has no common type.
+        except Exception as error:  # The exceptions that Pillow raises for damaged files have no common type.
             return _Seen(reason=showable(reason(error)))
         return _Seen(size=(image.height, image.width), grey=image.mode == "L", span=span, floats=floats)
 

@@ -175,7 +175,9 @@ def _tensor(given: Any, words: _Words) -> Tensor:
     try:
         return torch.from_numpy(np.require(given, requirements=["C", "W"]))
     except TypeError:
-        raise ValueError(f"{words.what} are an array of {given.dtype}; integers and floats work.") from None
+        raise ValueError(
+            f"{words.what} are an array of {given.dtype}; integers and floats of up to 64 bits work."
+        ) from None
 
 
 def _check_channels(shape: tuple[int, ...], words: _Words) -> None:

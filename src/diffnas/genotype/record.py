@@ -37,7 +37,8 @@ class Cell:
         output: the nodes whose values are concatenated into the cell's output.
 
     Raises:
-        ValueError: for a cell that names nodes it does not have; the message says which.
+        ValueError: for a connection or output node that the cell cannot have, for a name that no operation can have,
+            or for too many nodes or connections; the message says which.
 
     >>> cell = Cell(inputs=1, nodes=4, connections=(Connection("sep_conv_3x3", 0, 1), Connection("noise", 2, 3)),
     ...             output=(1, 3))
@@ -159,7 +160,7 @@ class Genotype:
     Such a net has only one possible depth.
 
     Raises:
-        ValueError: if the kinds of cell are not those of the skeleton.
+        ValueError: if the kinds of cell are not those of the skeleton, or a cell does not fit it.
     """
 
     skeleton: str
@@ -184,8 +185,9 @@ class Genotype:
     def problems(self) -> tuple[str, ...]:
         """A sentence about each way in which the cells are degenerate; empty for sound cells.
 
-        A reduction cell of skips and pools alone is common among published cells, and counts as sound; a normal cell
-        like that does not. If each cell was searched by itself, some cells may have no weights, but not all of them.
+        A kind of cell with only skips is degenerate. Among published cells, reduction cells with only pools, or with
+        pools and skips, are common and count as sound; such a normal cell does not. If each cell was searched by
+        itself, cells without weights count as sound, unless no normal cell has any.
 
         >>> dead = Cell(inputs=1, nodes=2, connections=(), output=(1,))
         >>> Genotype(skeleton="nas-bench-201", cells={"normal": dead}).problems()

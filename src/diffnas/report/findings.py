@@ -36,7 +36,7 @@ def findings(search: Search) -> list[Finding]:
     if not search.lines:
         return []
     said = [_problems(search), _skips(search), _depth(search), _none(search)]
-    said += [_effective(search), _discarded(search), _settled(search), *_eigenvalues(search)]
+    said += [_effective(search), _discarded(search), _last_change(search), *_eigenvalues(search)]
     return [finding for finding in said if finding is not None]
 
 
@@ -137,11 +137,11 @@ def _discarded(search: Search) -> Finding:
     return Finding("Weight thrown away", "look" if lost > 0.6 else "fine", f"{lost:.0%}", text, series, 1.0)
 
 
-def _settled(search: Search) -> Finding | None:
+def _last_change(search: Search) -> Finding | None:
     epochs = len(search.lines)
     if epochs < 3:
         return None
-    place = measure.settled(search)
+    place = measure.last_change(search)
     if place >= epochs - max(1, epochs // 10):
         text = f"The cells still changed in epoch {place + 1} of {epochs}: more epochs may well find others."
         return Finding("Last change", "look", f"epoch {place + 1}", text)

@@ -62,7 +62,7 @@ def read_official(path: Path) -> Table:
         try:
             results = {epochs: ArchResults.create_from_state_dict(_state(state)) for epochs, state in schedules.items()}
             rows.append(dict(_accuracies(results)))
-        except Exception as error:  # What a damaged record makes the package raise has no common type.
+        except Exception as error:  # The exceptions that the package raises for damaged records have no common type.
             raise ValueError(f"what it says of {cell[:80]} is damaged ({type(error).__name__}).") from None
     names = [f"{name}_{epochs}" for epochs in ("200", "12") for name in _MEASURED.values()]
     columns = {name: np.array([row.get(name, math.nan) for row in rows]) for name in names}

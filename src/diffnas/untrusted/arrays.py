@@ -74,7 +74,7 @@ def parse_npy(content: bytes, name: str) -> np.ndarray[Any, Any]:
             raise ValueError(f"of the version {version}")
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except Exception as error:  # What a broken header makes numpy raise has no common type.
+    except Exception as error:  # The exceptions that numpy raises for broken headers have no common type.
         raise ValueError(f"{name} is no array ({type(error).__name__})") from None
     rest = content[file.tell() :]
     if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(rest):

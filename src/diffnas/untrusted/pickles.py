@@ -173,7 +173,7 @@ def checked_key(key: Any) -> Any:
     ValueError: it has a key that is neither a short text nor a number
     """
     parts_limit, letters_limit = _LONGEST_KEY
-    if type(key) is str and len(key) <= letters_limit:  # nearly all are
+    if type(key) is str and len(key) <= letters_limit:  # nearly all keys are
         return key
     parts = key if type(key) is tuple else (key,)
     if len(parts) > parts_limit or any(type(part) not in _PLAIN for part in parts):

@@ -79,7 +79,7 @@ def test_a_short_batch_runs_without_a_graph_and_costs_none(net, captured):
     assert captured == [(4, 3, 8, 8)]
 
 
-def test_it_is_captured_again_after_the_supernet_changed_and_warmed_up(net, captured):
+def test_a_graph_is_captured_again_after_the_supernet_changed(net, captured):
     graphed = Graphed(net, warmup_steps=1)
     for step in range(6):
         if step == 3:
@@ -129,7 +129,7 @@ def test_replays_leave_what_the_net_itself_leaves(captured, wanted: bool, auxili
     torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
 
 
-def test_gradients_that_are_asked_for_are_not_left_in_the_weights(net, captured):
+def test_returned_gradients_are_not_added_to_the_weights(net, captured):
     mix = MIX.clone().requires_grad_()
     wanted = [mix, *net.parameters()]
     found = []

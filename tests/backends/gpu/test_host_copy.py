@@ -19,7 +19,7 @@ class Slow(HostCopy):
         return super()._arrived() if self.steps % 4 == 0 else None
 
 
-def test_what_has_arrived_is_what_was_sent_and_not_what_came_since():
+def test_a_copy_that_arrives_is_the_tensor_that_was_sent_and_not_a_later_one():
     copy, sent = Slow(), torch.zeros(1)
     received = [copy.exchange(sent + step) for step in range(6)]
     assert [float(each) for each in received if each is not None] == [0.0, 2.0, 4.0]

@@ -1,7 +1,7 @@
 """A supernet's forward and backward passes replayed from CUDA graphs: two launches instead of thousands.
 
 On a GPU, a step of a supernet spends most of its time launching kernels. The parts that differ between methods (mixing
-weights, penalties, optimizers, pruning) stay outside of the graphs, so no graph fixes them.
+weights, penalties, optimizers, pruning) stay outside of the graphs, so that they can change from step to step.
 """
 
 from __future__ import annotations
