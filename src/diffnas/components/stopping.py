@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from diffnas.components.traits import traits
 from diffnas.skeleton import skeleton_of
 from diffnas.space import WEIGHTLESS_OPS, SearchSpace
 
@@ -155,6 +156,7 @@ def after(history: History, space: SearchSpace, *, epochs: int = 25) -> str | No
     return f"{epochs} epochs are over" if len(history) >= epochs else None
 
 
+@traits(reads_eigenvalue=True, stops_by="eigenvalue")
 def eigenvalue_growth(
     history: History, space: SearchSpace, *, factor: float = 1.3, window: int = 5, lag: int = 4, start: int = 10
 ) -> str | None:
