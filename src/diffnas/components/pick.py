@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from diffnas.components.stopping import History, before_growth, count_skips
 from diffnas.components.traits import traits
+from diffnas.genotype.collapse import EIGENVALUE
 from diffnas.space import SearchSpace
 
 Pick = Callable[[History, SearchSpace], int]
@@ -38,7 +39,13 @@ def best_held_out(history: History, space: SearchSpace) -> int:
 
 @traits(reads_eigenvalue=True, undoes="eigenvalue")
 def before_eigenvalue_growth(
-    history: History, space: SearchSpace, *, factor: float = 1.3, window: int = 5, lag: int = 4, start: int = 10
+    history: History,
+    space: SearchSpace,
+    *,
+    factor: float = EIGENVALUE.look,
+    window: int = 5,
+    lag: int = 4,
+    start: int = 10,
 ) -> int:
     """The epoch from which the eigenvalues for alpha had grown when the search ended; the last one if they had not.
 
