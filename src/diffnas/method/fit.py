@@ -54,8 +54,8 @@ NEEDS: dict[str, Need] = {
         lambda method: traits_of(method.weighting).gives_zeros,
         "{weighting} never gives a weight of exactly zero (it declares no gives_zeros)",
         "nothing would be removed",
-        "Use an entmax weighting, declare @traits(gives_zeros=True) on one of your own that gives zeros, or do not "
-        "prune.",
+        "Use an entmax weighting, or no pruning; a weighting of your own that gives zeros declares "
+        "@traits(gives_zeros=True).",
     ),
     "needs_pruning": Need(
         lambda method: method.pruning is not None,
