@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 Line = Mapping[str, Any]
 FIRST = 80
@@ -70,26 +71,15 @@ def verdict(values: Sequence[float]) -> str:
     return "reversed" if all(value < 0 for value in values) else "undecided"
 
 
-def ranks(values: ArrayLike) -> np.ndarray:
-    """Ranks from 1, ties sharing their mean.
-
-    >>> ranks([10.0, 30.0, 10.0]).tolist()
-    [1.5, 3.0, 1.5]
-    """
-    listed = np.asarray(values, dtype=float)
-    return np.array([(listed < value).sum() + ((listed == value).sum() + 1) / 2 for value in listed])
-
-
 def spearman(a: ArrayLike, b: ArrayLike) -> float:
     """Spearman's correlation of ranks; NaN where one of the two does not vary.
 
     >>> spearman([1, 2, 3], [10, 20, 15])
     0.5
     """
-    x, y = ranks(a), ranks(b)
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
+    if np.ptp(a) == 0 or np.ptp(b) == 0:  # SciPy warns of these
         return float("nan")
-    return float(np.corrcoef(x, y)[0, 1].round(12))
+    return float(stats.spearmanr(a, b).statistic.round(12))
 
 
 def interval(a: ArrayLike, b: ArrayLike, draws: int = 2000) -> tuple[float, float]:

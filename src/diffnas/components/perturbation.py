@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from diffnas.components.stages import Measured, Pause, Stage
+from diffnas.components.traits import traits
 from diffnas.space import SearchSpace
 
 Criterion = Literal["accuracy", "loss"]
 
 
+@traits(needs_competition=True, needs_held_out=True, needs_last=True)
 def perturbation(
     space: SearchSpace,
     epochs: int,

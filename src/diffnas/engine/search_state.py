@@ -13,6 +13,7 @@ from torch import Tensor
 
 from diffnas.components import edges, update, weighting
 from diffnas.components.stages import Stage
+from diffnas.components.traits import traits_of
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract, seeds
@@ -90,7 +91,7 @@ class SearchState:
     @property
     def movable(self) -> Tensor:
         """The entries of alpha that a step may change, ``(edges, ops)``, bool."""
-        return update.movable(self.keep, competing=weighting.competes(self.weighting))
+        return update.movable(self.keep, competing=traits_of(self.weighting).competes)
 
     def prune_(self, keep: Tensor) -> None:
         """Keep only what ``keep`` says, for good: modules, parameters and all that optimisers remember of them."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from diffnas.components import schedule, update, weighting
+from diffnas.components import schedule, update
 from diffnas.components.contract import UPDATE, may_look, name_of, naming
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import weigh
+from diffnas.components.traits import traits_of
 from diffnas.engine import contract, seeds
 from diffnas.engine.common import Totals, all_finite, begin_momentum, fixed_random, weights_fixed
 from diffnas.engine.course import Course
@@ -110,7 +111,7 @@ class SearchStep:
         arch = self.state.arch
         gradients = contract.tensors(self.method.level, "move_alpha", gradients, arch)
         if not self.frozen:
-            competing = weighting.competes(self.state.weighting)
+            competing = traits_of(self.state.weighting).competes
             gradients = _clipped(gradients, self.course.settings.alpha_clip)
             with naming(UPDATE, self.method.update):
                 update.move(self.state.alpha_optimizer, arch, gradients, self.state.keep, competing=competing)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from diffnas.genotype import collapse
 from diffnas.skeleton import skeleton_of
 from diffnas.space import WEIGHTLESS_OPS
 
@@ -196,14 +197,14 @@ class Genotype:
         found = [f"{kind} cell: {problem}." for kind, cell in self.cells.items() for problem in cell._problems()]
         if self.depth is None:
             return (*found, *self._idle_kinds())
-        idle = all({connection.op for connection in cell.used} <= WEIGHTLESS_OPS for cell in self.normal_cells.values())
+        idle = all(collapse.cannot_learn([each.op for each in cell.used]) for cell in self.normal_cells.values())
         return (*found, "no cell that keeps the resolution can learn.") if idle else tuple(found)
 
     def _idle_kinds(self) -> Iterator[str]:
         """A sentence about each kind of cell that cannot learn; cells of a kind are repeated through the network."""
         for kind, cell in self.cells.items():
             ops = {connection.op for connection in cell.used}
-            if ops == {"skip_connect"}:
+            if collapse.only_skips(ops):
                 yield f"{kind} cell: only skip connections lead to the output."
-            elif kind == "normal" and ops and ops <= WEIGHTLESS_OPS:
+            elif kind == "normal" and ops and collapse.cannot_learn(ops):
                 yield f"normal cell: nothing in it can learn, it has only {', '.join(sorted(ops))}."

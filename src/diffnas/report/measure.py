@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 
 from diffnas.genotype import Genotype
+from diffnas.genotype.collapse import NONE
 from diffnas.report.reading import Search
 from diffnas.report.records import Line, SearchLine
 from diffnas.space import WEIGHTLESS_OPS
-
-SKIP, NONE = "skip_connect", "none"
 
 
 def step_seconds(lines: Sequence[Line]) -> list[float | None]:

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from diffnas.genotype import Cell, Connection, Genotype
+from diffnas.genotype import Cell, Connection, Genotype, collapse
 from diffnas.report import measure
 from diffnas.report.draw import curve
 from diffnas.report.findings import findings
@@ -46,7 +46,7 @@ def _search(search: Search) -> dict[str, Any]:
         "planned": search.record.epochs,
         "chosen": search.chosen if search.genotype else None,
         "ops": [short(op) for op in search.ops],
-        "none": search.ops.index(measure.NONE) if measure.NONE in search.ops else None,
+        "none": search.ops.index(collapse.NONE) if collapse.NONE in search.ops else None,
         "kinds": [_kind(search, kind) for kind in search.kinds],
         "weights": weights,
         "scale": scale,

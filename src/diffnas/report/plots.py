@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffnas.genotype import collapse
 from diffnas.report import measure, palette
 from diffnas.report.draw import SOFTWARE, draw
 from diffnas.report.layout import node_name, short
@@ -131,7 +132,7 @@ def _edge(axes: Axes, search: Search, kind: Kind, edge: int) -> None:
 
 
 def _look(op: str) -> dict[str, Any]:
-    dots = {"linestyle": (0, (1, 1.6))} if op == measure.NONE else {}
+    dots = {"linestyle": (0, (1, 1.6))} if op == collapse.NONE else {}
     return {"color": palette.tone(op).light, **dots}
 
 
