@@ -2,14 +2,20 @@
 
 A field of a record says it in its type: ``epochs: Annotated[int, whole(1, 1000)] = 50``, a ``Literal``, ``bool``, or
 any of these ``| None``. The record then calls ``check_fields``. A number on its own is checked by its ``Number``.
+A field that is also an option says what it is for, by a ``Help`` in the same type.
 """
 
 from __future__ import annotations
 
 import numbers
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -94,6 +100,48 @@ FRACTION = real(0, 1, above=True, below=True)
 """A share that leaves something on either side."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Help:
+    """What an option is for.
+
+    Attributes:
+        text: says it; the first sentence stands alone where there is room for one line only.
+        part: the heading that it stands under.
+        common: whether most readers look for it.
+        aliases: what else it is called on the command line.
+    """
+
+    text: str
+    part: str
+    common: bool = False
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The first sentence.
+
+        >>> Help(text="threshold:0.4, ... or none. What remains is kept.", part="Sizes").line
+        'threshold:0.4, ... or none.'
+        """
+        return re.split(r"(?<=[^.]\.) ", self.text)[0]
+
+
+def helps(record: type) -> dict[str, Help]:
+    """What the fields of a record are for, by name; a field without a ``Help`` is no option."""
+    told = (
+        (name, next((each for each in _members(kind) if isinstance(each, Help)), None))
+        for name, kind in kinds(record).items()
+    )
+    return {name: each for name, each in told if each is not None}
+
+
+def explained(record: type[T]) -> type[T]:
+    """The record itself, its docstring followed by what each field is for."""
+    told = [f"    {name}: {each.text}" for name, each in helps(record).items()]
+    record.__doc__ = "\n".join([(record.__doc__ or "").rstrip(), "", "Attributes:", *told, ""])
+    return record
+
+
 def kinds(record: type) -> dict[str, Any]:
     """The declared kind of each field of a record, by name."""
     hints = get_type_hints(record, include_extras=True)
@@ -135,6 +183,35 @@ def checked(name: str, kind: Any, given: Any) -> Any:
     return given
 
 
+def plain(kind: Any) -> Any:
+    """What a text for a value of this kind is read as at first: ``int``, ``float``, ``bool``, ``Path`` or ``str``.
+
+    >>> plain(Annotated[int, whole(1, 9)] | None), plain(Literal["cosine", "line"])
+    (<class 'int'>, <class 'str'>)
+    """
+    members = list(_members(kind))
+    return next((each for each in (bool, int, float, Path) if each in members), str)
+
+
+def wanted(kind: Any) -> str:
+    """What a value of this kind may be, in words.
+
+    >>> wanted(Annotated[int, whole(1, 9)] | None), wanted(Literal["cosine", "line"]), wanted(str | None)
+    ('a whole number from 1 to 9', "'cosine' or 'line'", 'a text')
+    """
+    number, given, _ = _parts(kind)
+    return str(number) if number is not None else _listed(given) if given else "a text"
+
+
+def choices(kind: Any) -> tuple[str, ...]:
+    """The texts that a value of this kind may be; empty where it may be another.
+
+    >>> choices(Literal["cosine", "line"])
+    ('cosine', 'line')
+    """
+    return tuple(each for each in _parts(kind)[1] if isinstance(each, str))
+
+
 def read(kind: Any, text: str) -> object:
     """What a text stands for where a value of this kind is wanted; where it stands for none, the text itself.
 
@@ -149,17 +226,23 @@ def read(kind: Any, text: str) -> object:
 
 def _parts(kind: Any) -> tuple[Number | None, tuple[Any, ...], bool]:
     """The number that a kind is, or the choices that it has, and whether None is one of its values."""
-    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    optional = NoneType in members
-    number, choices = None, list[Any]()
-    for member in members:
-        if get_origin(member) is Annotated:
-            number = next((each for each in get_args(member)[1:] if isinstance(each, Number)), number)
-        elif get_origin(member) is Literal:
-            choices += get_args(member)
-        elif member is bool:
-            choices += (True, False)
-    return number, tuple(choices), optional
+    members = list(_members(kind))
+    number = next((each for each in members if isinstance(each, Number)), None)
+    choices = [choice for each in members if get_origin(each) is Literal for choice in get_args(each)]
+    return number, tuple(choices + ([True, False] if bool in members else [])), NoneType in members
+
+
+def _members(kind: Any) -> Iterator[Any]:
+    """What a kind is made of: the types that a value may have, and what is noted of them."""
+    if get_origin(kind) in (Union, UnionType):
+        for member in get_args(kind):
+            yield from _members(member)
+    elif get_origin(kind) is Annotated:
+        noted, *notes = get_args(kind)
+        yield from notes
+        yield from _members(noted)
+    else:
+        yield kind
 
 
 def _listed(choices: tuple[Any, ...]) -> str:

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
+import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors
 from diffnas.data import load as load_data
 from diffnas.engine.run import RunFolder, renamed
-from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, settle
+from diffnas.lookup import lookup
 from diffnas.names import showable
+from diffnas.recipes import RECIPES, Recipe
 from diffnas.values import kinds, read
 
 S = TypeVar("S", SearchSettings, EvaluateSettings)
@@ -61,6 +64,19 @@ class Notes(BaseModel):
         """The same notes with what was given; None is what was not given."""
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
+    def on(self, machine: Machine) -> Notes:
+        """The same notes on a machine; how many threads compute is known from here on.
+
+        It is as was said, else as the run began, else the recipe's number, else torch's.
+        """
+        threads = machine.threads or self.threads or recipe_named(self.recipe).threads or torch.get_num_threads()
+        return self.but(device=machine.device, precision=machine.precision, threads=threads)
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that name; a ValueError that helps if there is none."""
+    return lookup("recipe", name, RECIPES)
+
 
 def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
     """The notes of a run that has begun, and all of its record.
@@ -83,7 +99,7 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
     return notes, {**record, "settings": renamed(record["settings"])}
 
 
-def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, size: int | None) -> DataNote | None:
+def note_data(kept: DataNote | None, data: Data, source: Source) -> DataNote | None:
     """How to load the data again; None if it was given as an object, which only its owner can make again.
 
     Where data is named anew, it may only have moved: what was noted of its size and place stays, unless given too.
@@ -91,8 +107,8 @@ def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, si
     if data is not None and not isinstance(data, str | Path):
         return None
     note = kept if data is None else _named_anew(kept or DataNote(what=""), _whereabouts(data))
-    place = None if data_dir is None else _storable(str(Path(data_dir).resolve()))
-    given = {name: value for name, value in (("data_dir", place), ("size", size)) if value is not None}
+    place = None if source.data_dir is None else _storable(str(Path(source.data_dir).resolve()))
+    given = {name: value for name, value in (("data_dir", place), ("size", source.size)) if value is not None}
     return note.model_copy(update=given) if note else None
 
 
@@ -116,7 +132,7 @@ def _storable(where: str) -> str:
     return where
 
 
-def load_noted(note: DataNote | None, data: Data, size: int | None, download: bool) -> DataSet:
+def load_noted(note: DataNote | None, data: Data, source: Source) -> DataSet:
     """The data set, from its note or from the object that was given.
 
     Raises:
@@ -129,13 +145,13 @@ def load_noted(note: DataNote | None, data: Data, size: int | None, download: bo
             "DATA: diffnas run DATA ..., diffnas search DATA ..., or diffnas evaluate RUN DATA ..."
         )
     if note is not None:
-        return load_data(note.what, data_dir=note.data_dir, size=note.size, download=download)
+        return load_data(note.what, data_dir=note.data_dir, size=note.size, download=source.download)
     if data is None:
         raise ValueError("no data named, and none noted in a run folder. Name some: digits, cifar10, a folder, ...")
     if isinstance(data, DataSet):
         return data
     if not isinstance(data, tuple):
-        return from_dataset(data, size=size)
+        return from_dataset(data, size=source.size)
     if len(data) != 2 or not all(isinstance(split, tuple) and len(split) == 2 for split in data):
         raise ValueError("tensors must come as ((pictures, labels), (pictures, labels)): training, then test.")
     return from_tensors(*data)

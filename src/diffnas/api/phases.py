@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, settings_of
-from diffnas.api.planning import SearchPlan, plan_search, recipe_named, threads_for
+from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, recipe_named, settings_of
+from diffnas.api.options import by_record, takes
+from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import require_memory, what_fits
@@ -25,14 +26,15 @@ from diffnas.engine.request import laid_out
 from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
-from diffnas.engine.settings import EvaluateSettings
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
 from diffnas.space import OpFactory, SearchSpace
+from diffnas.values import helps
 
 EVALUATION = "evaluation"
 DRAWINGS = ("cell.svg", "cell.png")
-SHARED = ("data_dir", "size", "download", "device", "precision", "threads")
+SHARED = [name for record in (Source, Machine) for name in helps(record) if name != "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class RunResult:
     report: Path | None
 
 
+@takes(Source, Machine, SearchSettings)
 def search(
     data: Data = None,
     *,
@@ -61,17 +64,10 @@ def search(
     recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    data_dir: str | Path | None = None,
-    size: int | None = None,
-    train: int | None = None,
-    download: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
     listener: Listener | None = None,
     evaluation: Mapping[str, Any] | None = None,
     check_memory: bool = True,
-    **settings: Any,
+    **options: Any,
 ) -> SearchResult:
     """Search the cells that suit ``data``; its test split is never touched.
 
@@ -86,18 +82,10 @@ def search(
         recipe: a name in ``RECIPES``; by default "published", the sizes of the papers.
         out: the run folder; None leaves nothing behind.
         resume: go on with the run in ``out``. What was given as an object then must be given again.
-        data_dir: where the files of CIFAR are.
-        size: height and width to bring pictures to.
-        train: how many training pictures the search sees; all by default.
-        download: whether the files of CIFAR may be fetched.
-        device: "auto", "cpu" or "cuda".
-        precision: "32-true", "bf16-mixed" or "64-true".
-        threads: how many CPU threads compute; by default the recipe's number, else torch's. A run that is resumed
-            keeps its number, because the last digits depend on it.
         listener: hears how it goes.
         evaluation: settings for the evaluation that will follow; kept in the run folder until then.
         check_memory: whether to refuse a search that memory is too small for, before it starts.
-        settings: what ``SearchSettings`` has: ``epochs=50``, ``seed=1``, ...
+        options: fields of ``SearchSettings``, and those below: ``epochs=50``, ``seed=1``, ``device="cpu"``, ...
 
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
@@ -106,28 +94,21 @@ def search(
     >>> found.genotype.skeleton
     'nas-bench-201'
     """
-    asked = plan_search(
-        data,
+    place, listener = _path(out, resume), listener or Silent()
+    request = Request(
+        data=data,
         space=space,
         method=method,
         components=components,
         recipe=recipe,
-        resumed=_path(out, resume) if resume else None,
-        data_dir=data_dir,
-        size=size,
-        train=train,
-        download=download,
-        device=device,
-        precision=precision,
-        threads=threads,
         evaluation=evaluation,
-        settings=settings,
+        options=by_record(options),
     )
+    asked = plan_search(request, place if resume else None)
     if check_memory and not resume:
         require_memory(**asked.arguments)
         if evaluation:
             _require_later(asked)
-    place, listener = _path(out, resume), listener or Silent()
     notes = asked.notes.model_dump()
     with (
         owning(place, listener.warn),
@@ -137,6 +118,7 @@ def search(
         return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes)
 
 
+@takes(Source, Machine, EvaluateSettings, but=("train",))
 def evaluate(
     what: Genotype | SearchResult | str | Path | None = None,
     data: Data = None,
@@ -144,15 +126,9 @@ def evaluate(
     recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    data_dir: str | Path | None = None,
-    size: int | None = None,
-    download: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
     listener: Listener | None = None,
     factories: Mapping[str, OpFactory] | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> EvaluateResult:
     """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
 
@@ -163,20 +139,14 @@ def evaluate(
         recipe: a name in ``RECIPES``; by default the one of the run folder's search, or "published".
         out: where to leave the network; by default ``evaluation`` in the folder of the search, if there is one.
         resume: go on with the evaluation in ``out``.
-        data_dir: where the files of CIFAR are.
-        size: height and width to bring pictures to.
-        download: whether the files of CIFAR may be fetched.
-        device: "auto", "cpu" or "cuda".
-        precision: "32-true", "bf16-mixed" or "64-true".
-        threads: how many CPU threads compute; by default the recipe's number, else torch's. A run that is resumed
-            keeps its number, because the last digits depend on it.
         listener: hears how it goes.
         factories: the user's own operations of the genotype.
-        settings: what ``EvaluateSettings`` has: ``epochs=600``, ``channels=36``, ...
+        options: fields of ``EvaluateSettings``, and those below: ``epochs=600``, ``channels=36``, ...
 
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
     """
+    given = by_record(options, but=("train",))
     source, listener = run_folder(what), listener or Silent()
     place = _path(out if out is not None or source is None else source / EVALUATION, resume)
     if place and resume:
@@ -188,13 +158,12 @@ def evaluate(
         kept, record = read_notes(source, "search") if source else (Notes(), {})
         layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
         genotype = _genotype(what)
-    note = note_data(kept.data, data, data_dir, size)
-    whole = load_noted(note, data, size, download)
+    note = note_data(kept.data, data, given.source)
+    whole = load_noted(note, data, given.source)
     if source and not resume:
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
-    notes = kept.but(recipe=recipe, device=device, precision=precision).model_copy(update={"data": note})
-    notes = notes.but(threads=threads_for(threads, notes))
-    chosen = settings_of(EvaluateSettings, *layers, settings)
+    notes = kept.but(recipe=recipe).on(given.machine).model_copy(update={"data": note})
+    chosen = settings_of(EvaluateSettings, *layers, given.settings)
     with owning(place, listener.warn), told(whole, place, listener):
         return run_evaluation(
             genotype,
@@ -211,9 +180,13 @@ def evaluate(
         )
 
 
+@takes(Source, Machine)
 def run(
     data: Data = None,
     *,
+    space: str | SearchSpace | None = None,
+    method: str | Method | None = None,
+    components: Mapping[str, str] | None = None,
     recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -221,19 +194,20 @@ def run(
     search_settings: Mapping[str, Any] | None = None,
     evaluate_settings: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
-    **choices: Any,
+    check_memory: bool = True,
+    **options: Any,
 ) -> RunResult:
     """Search, evaluate what was found, draw it and report on it.
 
     Args:
-        data: as in ``search``.
+        data, space, method, components, check_memory: as in ``search``.
         recipe: a name in ``RECIPES``; by default "digits" for the digits and "quick" for all other data.
         out: the run folder; None leaves nothing behind.
         resume: go on with the run in ``out``, in whichever phase it was.
         seed: of both phases.
         search_settings, evaluate_settings: settings of the two phases, over those of the recipe.
         listener: hears how both go.
-        choices: other arguments of ``search``: ``method``, ``space``, ``train``, ``data_dir``, ``device``, ...
+        options: those below, and settings of the search.
 
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
@@ -243,38 +217,39 @@ def run(
     later = {**seeded, **(evaluate_settings or {})}
     # Checked before the search, which is too long to find a typing error after it.
     settings_of(EvaluateSettings, later)
+    shared = {name: options[name] for name in SHARED if name in options}
     with owning(_path(out, resume), (listener or Silent()).warn):
         found = search(
             data,
+            space=space,
+            method=method,
+            components=components,
             recipe=recipe,
             out=out,
             resume=resume,
             listener=listener,
             evaluation=later or None,
-            **choices,
+            check_memory=check_memory,
+            **options,
             **{**seeded, **(search_settings or {})},
         )
-        begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
-        shared = {name: choices[name] for name in SHARED if name in choices}
-        space = choices.get("space")
-        try:
-            result = evaluate(
-                found,
-                data if data is not None or found.folder else "digits",
-                recipe=recipe,
-                resume=begun,
-                listener=listener,
-                factories=space.factories if isinstance(space, SearchSpace) else None,
-                **shared,
-                **later,
-            )
-        except Interrupted as stop:
-            # What goes on is the whole run, not its second phase alone.
-            raise Interrupted(stop.signal, found.folder) from None
-        if found.folder is None:
-            return RunResult(search=found, evaluation=result, drawings=(), report=None)
-        drawings = draw_into(found.folder, found.genotype)
-        return RunResult(search=found, evaluation=result, drawings=drawings, report=report_on(found.folder))
+        factories = space.factories if isinstance(space, SearchSpace) else None
+        data = data if data is not None or found.folder else "digits"
+        return _evaluated(found, data, recipe=recipe, listener=listener, factories=factories, **shared, **later)
+
+
+def _evaluated(found: SearchResult, data: Data, **given: Any) -> RunResult:
+    """A search with the evaluation that follows it, which goes on if it has begun; drawn and reported on."""
+    begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
+    try:
+        result = evaluate(found, data, resume=begun, **given)
+    except Interrupted as stop:
+        # What goes on is the whole run, not its second phase alone.
+        raise Interrupted(stop.signal, found.folder) from None
+    if found.folder is None:
+        return RunResult(search=found, evaluation=result, drawings=(), report=None)
+    drawings = draw_into(found.folder, found.genotype)
+    return RunResult(search=found, evaluation=result, drawings=drawings, report=report_on(found.folder))
 
 
 def recipe_for(data: Data) -> str:

@@ -17,6 +17,7 @@ from diffnas.api.predict import picture_files, read_picture
 from diffnas.deploy import Agreement, hub
 from diffnas.deploy import export as export_to
 from diffnas.engine.run import RECORD, RunFolder
+from diffnas.engine.settings import Source
 from diffnas.nets import trained as on_disk
 from diffnas.nets.trained import Trained
 from diffnas.report.reading import read_result
@@ -117,7 +118,7 @@ def _noted(what: str | Path, trained: Trained) -> Tensor:
     with _explained(what):
         if not (folder / RECORD).is_file():
             raise ValueError("there is no run folder that says what data it was trained on")
-        data = load_noted(read_notes(folder, "evaluate")[0].data, None, None, False)
+        data = load_noted(read_notes(folder, "evaluate")[0].data, None, Source())
         if (data.channels, data.size) != (trained.channels, trained.size):
             raise ValueError("its data is of another size now")
     chosen = torch.linspace(0, len(data.test) - 1, min(SHOWN, len(data.test))).long()
