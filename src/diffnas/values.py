@@ -2,7 +2,7 @@
 
 A field of a record says it in its type: ``epochs: Annotated[int, whole(1, 1000)] = 50``, a ``Literal``, ``bool``, or
 any of these ``| None``. The record then calls ``check_fields``. A number on its own is checked by its ``Number``.
-A field that is also an option says what it is for, by a ``Help`` in the same type.
+A field that is also an option has a ``Heading`` in its type, and the docstring of its record says what it is for.
 """
 
 from __future__ import annotations
@@ -100,46 +100,64 @@ FRACTION = real(0, 1, above=True, below=True)
 """A share that leaves something on either side."""
 
 
+@dataclass(frozen=True)
+class Heading:
+    """What options stand under, in their fields' types: ``Annotated[float, real(0, 1), Heading("Rates")]``."""
+
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Help:
     """What an option is for.
 
     Attributes:
         text: says it; the first sentence stands alone where there is room for one line only.
-        part: the heading that it stands under.
-        common: whether most readers look for it.
-        aliases: what else it is called on the command line.
+        heading: what it stands under.
     """
 
     text: str
-    part: str
-    common: bool = False
-    aliases: tuple[str, ...] = ()
+    heading: Heading
 
     @property
     def line(self) -> str:
         """The first sentence.
 
-        >>> Help(text="threshold:0.4, ... or none. What remains is kept.", part="Sizes").line
+        >>> Help(text="threshold:0.4, ... or none. What remains is kept.", heading=Heading("Pruning")).line
         'threshold:0.4, ... or none.'
         """
         return re.split(r"(?<=[^.]\.) ", self.text)[0]
 
 
 def helps(record: type) -> dict[str, Help]:
-    """What the fields of a record are for, by name; a field without a ``Help`` is no option."""
-    told = (
-        (name, next((each for each in _members(kind) if isinstance(each, Help)), None))
-        for name, kind in kinds(record).items()
-    )
-    return {name: each for name, each in told if each is not None}
+    """What the fields of a record that have a heading are for, by name: as its docstring and those above it say."""
+    texts: dict[str, str] = {}
+    for each in reversed(record.__mro__):
+        texts |= _attributes(each.__doc__ or "")
+    headings = {
+        name: [each for each in _members(kind) if isinstance(each, Heading)] for name, kind in kinds(record).items()
+    }
+    return {name: Help(text=texts.get(name, ""), heading=found[0]) for name, found in headings.items() if found}
 
 
 def explained(record: type[T]) -> type[T]:
-    """The record itself, its docstring followed by what each field is for."""
-    told = [f"    {name}: {each.text}" for name, each in helps(record).items()]
-    record.__doc__ = "\n".join([(record.__doc__ or "").rstrip(), "", "Attributes:", *told, ""])
+    """The record itself; its docstring tells of the fields that it inherits, too."""
+    if record.__doc__:
+        own = _attributes(record.__doc__)
+        told = [f"        {name}: {each.text}" for name, each in helps(record).items() if name not in own]
+        record.__doc__ = "\n".join([record.__doc__.rstrip(), *told, "    "])
     return record
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """What a docstring says of each attribute, on one line.
+
+    >>> _attributes("A rate.\\n\\n    Attributes:\\n        lr: Of the weights.\\n            At first.\\n    ")
+    {'lr': 'Of the weights. At first.'}
+    """
+    section = docstring.partition("Attributes:\n")[2].split("\n\n")[0]
+    found = re.findall(r"^ {8}(\w+): ((?:.|\n {12})*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
 
 
 def kinds(record: type) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from mutations import (
 )
 
 import diffnas.tables
-from diffnas.api.notes import load_noted, read_notes, settings_of
+from diffnas.api.notes import load_noted, read_notes
 from diffnas.api.planning import plan_search
 from diffnas.data.cifar import CIFAR10, load_release
 from diffnas.deploy.source import source
@@ -128,7 +128,7 @@ def _plan(place: Path) -> None:
 
 def _plan_training(place: Path) -> None:
     notes, record = read_notes(place / "run" / "evaluation", "evaluate")
-    settings_of(EvaluateSettings, record["settings"])
+    settle(EvaluateSettings, record["settings"])
     load_noted(notes.data, None, None, False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -12,13 +12,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors
 from diffnas.data import load as load_data
 from diffnas.engine.run import RunFolder, renamed
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, settle
+from diffnas.engine.settings import Machine, Source
 from diffnas.lookup import lookup
 from diffnas.names import showable
 from diffnas.recipes import RECIPES, Recipe
-from diffnas.values import kinds, read
 
-S = TypeVar("S", SearchSettings, EvaluateSettings)
 Phase = Literal["search", "evaluate"]
 
 Data: TypeAlias = Any
@@ -155,21 +153,6 @@ def load_noted(note: DataNote | None, data: Data, source: Source) -> DataSet:
     if len(data) != 2 or not all(isinstance(split, tuple) and len(split) == 2 for split in data):
         raise ValueError("tensors must come as ((pictures, labels), (pictures, labels)): training, then test.")
     return from_tensors(*data)
-
-
-def settings_of(kind: type[S], *layers: Mapping[str, Any]) -> S:
-    """Settings from layers of options, the later ones winning; text is read as the type of its setting.
-
-    Raises:
-        ValueError: for an unknown setting, or a value of the wrong type or range.
-
-    >>> settings_of(SearchSettings, {"epochs": 200}, {"lr": "1e-2"}).lr
-    0.01
-    """
-    known = kinds(kind)
-    merged = {name: value for layer in layers for name, value in layer.items()}
-    texts = {name: text for name, text in merged.items() if isinstance(text, str) and name in known}
-    return settle(kind, merged, {name: read(known[name], text) for name, text in texts.items()})
 
 
 def first_complaint(error: ValidationError) -> str:

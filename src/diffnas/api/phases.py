@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, recipe_named, settings_of
+from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, recipe_named
 from diffnas.api.options import by_record, takes
 from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.telling import told
@@ -26,7 +26,7 @@ from diffnas.engine.request import laid_out
 from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, settle
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
 from diffnas.space import OpFactory, SearchSpace
@@ -149,21 +149,13 @@ def evaluate(
     given = by_record(options, but=("train",))
     source, listener = run_folder(what), listener or Silent()
     place = _path(out if out is not None or source is None else source / EVALUATION, resume)
-    if place and resume:
-        kept, record = read_notes(place, "evaluate")
-        layers = [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
-        named = what is not None and source != place
-        genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
-    else:
-        kept, record = read_notes(source, "search") if source else (Notes(), {})
-        layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
-        genotype = _genotype(what)
+    genotype, kept, record, layers = _begun(what, source, place if resume else None, recipe)
     note = note_data(kept.data, data, given.source)
     whole = load_noted(note, data, given.source)
     if source and not resume:
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
     notes = kept.but(recipe=recipe).on(given.machine).model_copy(update={"data": note})
-    chosen = settings_of(EvaluateSettings, *layers, given.settings)
+    chosen = settle(EvaluateSettings, *layers, given.settings)
     with owning(place, listener.warn), told(whole, place, listener):
         return run_evaluation(
             genotype,
@@ -178,6 +170,19 @@ def evaluate(
             threads=notes.threads,
             factories=factories,
         )
+
+
+def _begun(
+    what: Genotype | SearchResult | str | Path | None, source: Path | None, resumed: Path | None, recipe: str | None
+) -> tuple[Genotype, Notes, dict[str, Any], list[Mapping[str, Any]]]:
+    """What is evaluated; notes and record of the run that goes on, or of the search before it; layers of settings."""
+    if resumed:
+        kept, record = read_notes(resumed, "evaluate")
+        named = what is not None and source != resumed
+        genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
+        return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
+    kept, record = read_notes(source, "search") if source else (Notes(), {})
+    return _genotype(what), kept, record, [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
 
 
 @takes(Source, Machine)
@@ -216,7 +221,7 @@ def run(
     seeded = {} if seed is None else {"seed": seed}
     later = {**seeded, **(evaluate_settings or {})}
     # Checked before the search, which is too long to find a typing error after it.
-    settings_of(EvaluateSettings, later)
+    settle(EvaluateSettings, later)
     shared = {name: options[name] for name in SHARED if name in options}
     with owning(_path(out, resume), (listener or Silent()).warn):
         found = search(
@@ -329,6 +334,6 @@ def _warn_of_other_pictures(searched: Any, train: int | None, whole: DataSet, li
 def _require_later(asked: SearchPlan) -> None:
     """Refuse a search whose evaluation, as it was asked for, can never fit."""
     notes = asked.notes
-    settings = settings_of(EvaluateSettings, recipe_named(notes.recipe).evaluate, notes.evaluation)
+    settings = settle(EvaluateSettings, recipe_named(notes.recipe).evaluate, notes.evaluation)
     space = laid_out(asked.arguments["space"], asked.arguments["settings"])
     require_later(space, asked.whole, settings=settings, device=notes.device, precision=notes.precision)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, recipe_named, settings_of
+from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, recipe_named
 from diffnas.api.options import Options, by_record, takes
 from diffnas.api.telling import tell
 from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import Cost, estimate
 from diffnas.engine.listen import Listener
-from diffnas.engine.settings import Machine, SearchSettings, Source
+from diffnas.engine.settings import Machine, SearchSettings, Source, settle
 from diffnas.lookup import lookup
 from diffnas.method import Method, compose
 from diffnas.space import SPACES, SearchSpace
@@ -76,7 +76,7 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
         "data": subsample(whole, notes.train, None),
         "space": space,
         "method": method,
-        "settings": settings_of(SearchSettings, *layers),
+        "settings": settle(SearchSettings, *layers),
         "device": notes.device,
         "precision": notes.precision,
         "threads": notes.threads,

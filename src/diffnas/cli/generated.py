@@ -11,13 +11,19 @@ import typer
 
 from diffnas.cli.options import OUTPUT, place
 from diffnas.engine.settings import ALPHA, DATA, MACHINE, SIZES, WEIGHTS
-from diffnas.roles import PARTS, ROLES
-from diffnas.values import Help, choices, helps, kinds, plain
+from diffnas.roles import ROLES
+from diffnas.values import Heading, Help, choices, helps, kinds, plain
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# The headings in the order in which help shows them; what has none comes first.
-_HEADINGS = (None, DATA, SIZES, WEIGHTS, ALPHA, PARTS, MACHINE, OUTPUT)
+_PARTS = Heading("Components, in place of the method's own")
+# In the order in which help shows them; what has none comes first.
+_HEADINGS = (None, *(each.text for each in (DATA, SIZES, WEIGHTS, ALPHA, _PARTS, MACHINE)), OUTPUT)
+
+# What most readers look for.
+_COMMON = {"data_dir", "download", "epochs", "batch", "channels", "depth", "seed", "backend", "device"}
+_COMMON |= {"weighting", "level", "pruning"}
+_ALIASES = {"depth": ("cells",)}
 
 
 def fields(record: type, *, only: Collection[str] = (), but: Collection[str] = ()) -> Iterator[inspect.Parameter]:
@@ -29,8 +35,8 @@ def fields(record: type, *, only: Collection[str] = (), but: Collection[str] = (
 
 def roles() -> Iterator[inspect.Parameter]:
     """The options that put a component in place of the method's own."""
-    for name, told in ROLES.items():
-        yield _option(name, str, told)
+    for name, text in ROLES.items():
+        yield _option(name, str, Help(text=text, heading=_PARTS))
 
 
 def takes(*options: inspect.Parameter) -> Callable[[F], F]:
@@ -39,7 +45,7 @@ def takes(*options: inspect.Parameter) -> Callable[[F], F]:
     def told(command: F) -> F:
         signature = inspect.signature(command, eval_str=True)
         own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-        listed = sorted([*own, _HELP_ALL, *options], key=lambda each: _HEADINGS.index(_heading(each)))
+        listed = sorted([*options, *own, _HELP_ALL], key=lambda each: _HEADINGS.index(_heading(each)))
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in listed]
         )
@@ -51,15 +57,15 @@ def takes(*options: inspect.Parameter) -> Callable[[F], F]:
 def _option(name: str, kind: Any, told: Help) -> inspect.Parameter:
     """An option of the command line; None if it is not given."""
     read = plain(kind)
-    words = [f"--{each.replace('_', '-')}" for each in (name, *told.aliases)]
+    words = [f"--{each.replace('_', '-')}" for each in (name, *_ALIASES.get(name, ()))]
     # What a run of before or a recipe has turned on can be turned off.
-    if read is bool and told.part != DATA:
+    if read is bool and told.heading != DATA:
         words = [f"{words[0]}/--no-{words[0].removeprefix('--')}"]
     info = typer.Option(
         *words,
         help=told.line,
-        rich_help_panel=told.part,
-        hidden=not told.common,
+        rich_help_panel=told.heading.text,
+        hidden=name not in _COMMON,
         parser=place if read is Path else None,
         metavar="PATH" if read is Path else "|".join(choices(kind)) or None,
     )

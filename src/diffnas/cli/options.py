@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,75 +26,34 @@ def place(text: str) -> Path:
     return Path(text)
 
 
-DataArgument = Annotated[
-    str | None,
-    typer.Argument(metavar="DATA", help="digits, cifar10, hub:NAME, a folder; see: diffnas data."),
-]
+_said = partial(typer.Option, rich_help_panel=OUTPUT)
+_path = partial(_said, parser=place, metavar="PATH")
 
 # What to do.
+DataArgument = Annotated[
+    str | None, typer.Argument(metavar="DATA", help="digits, cifar10, hub:NAME, a folder; see: diffnas data.")
+]
 MethodName = Annotated[str | None, typer.Option("--method", help="See: diffnas methods. Default: sparse.")]
 SpaceName = Annotated[str | None, typer.Option("--space", help="See: diffnas spaces. Default: the recipe's.")]
-EvaluateEpochs = Annotated[
-    int | None, typer.Option("--evaluate-epochs", help="The same, in the evaluation.", rich_help_panel=SIZES)
-]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="Settings by name; see: diffnas recipes.")]
-
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting by name; may be repeated."),
-]
+EvaluateEpochs = Annotated[int | None, typer.Option(help="The same in the evaluation.", rich_help_panel=SIZES.text)]
+_settings = partial(typer.Option, "--set")
+Set = Annotated[list[str] | None, _settings(metavar="KEY=VALUE", help="Any setting by name; may be repeated.")]
 PhaseSet = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="PHASE.KEY=VALUE",
-        help="Any setting, such as search.batch=32 or evaluate.channels=16; may be repeated.",
-    ),
+    list[str] | None, _settings(metavar="PHASE.KEY=VALUE", help="Such as search.batch=32; may be repeated.")
 ]
 
 # What a run leaves, and says.
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        parser=place,
-        metavar="PATH",
-        help="The run folder. Default: runs/DATA-METHOD-seedN.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-EvaluationOut = Annotated[
-    Path | None,
-    typer.Option(
-        parser=place,
-        metavar="PATH",
-        help="Where to leave the network. Default: RUN/evaluation.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-Resume = Annotated[
-    Path | None,
-    typer.Option(parser=place, metavar="RUN", help="Go on with this run; nothing to repeat.", rich_help_panel=OUTPUT),
-]
-CheckMemory = Annotated[
-    bool,
-    typer.Option(
-        "--check-memory/--no-check-memory",
-        help="Refuse a search that memory is too small for.",
-        rich_help_panel=OUTPUT,
-        hidden=True,
-    ),
-]
+Out = Annotated[Path | None, _path(help="The run folder. Default: runs/DATA-METHOD-seedN.")]
+EvaluationOut = Annotated[Path | None, _path(help="Where to leave the network. Default: RUN/evaluation.")]
+Resume = Annotated[Path | None, _said(parser=place, metavar="RUN", help="Go on with this run; nothing to repeat.")]
+CheckMemory = Annotated[bool, _said(help="Refuse a search that memory is too small for.", hidden=True)]
 Log = Annotated[
-    str | None,
-    typer.Option(
-        metavar="WHERE", help="tensorboard: in the run folder, next to its trace.", rich_help_panel=OUTPUT, hidden=True
-    ),
+    str | None, _said(metavar="WHERE", help="tensorboard: in the run folder, next to its trace.", hidden=True)
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it will cost, and stop.", rich_help_panel=OUTPUT)]
-Json = Annotated[
-    bool, typer.Option("--json", help="Only a JSON object on the standard output.", rich_help_panel=OUTPUT)
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress; one line at the end.", rich_help_panel=OUTPUT)]
+DryRun = Annotated[bool, _said("--dry-run", help="Say what it will cost, and stop.")]
+Json = Annotated[bool, _said("--json", help="Only a JSON object on the standard output.")]
+Quiet = Annotated[bool, _said("--quiet", help="No progress; one line at the end.")]
 
 
 def given(**options: Any) -> dict[str, Any]:

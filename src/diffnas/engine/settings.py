@@ -1,90 +1,69 @@
 """What decides a search or an evaluation, apart from space, method and data; and where the two are computed. No torch.
 
-Every option is declared here once, and from here come the arguments of Python, the options of the command line and the
-page of the documentation that lists them.
+Every option is declared here once: its type and bounds with its field, what it is for in the docstring. Of that are
+made the arguments of Python, the options of the command line and the page of the documentation that lists them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from diffnas.backends import Asked
 from diffnas.skeleton import StemKind
-from diffnas.values import SEED, THREADS, Help, check_fields, explained, helps, real, whole
+from diffnas.values import SEED, THREADS, Heading, check_fields, explained, helps, kinds, read, real, whole
 
-# The headings under which options stand.
-DATA, SIZES, WEIGHTS, ALPHA, MACHINE = "Data", "How long, how large", "Weights", "Alpha and pruning", "Machine"
+DATA, SIZES, WEIGHTS = Heading("Data"), Heading("How long, how large"), Heading("Weights")
+ALPHA, MACHINE = Heading("Alpha and pruning"), Heading("Machine")
 
 # The bounds are far beyond what anybody uses, and within what every computation below can hold.
-Epochs: TypeAlias = Annotated[
-    int, whole(1, 1_000_000), Help(text="Passes over the training pictures.", part=SIZES, common=True)
-]
-Batch: TypeAlias = Annotated[int, whole(1, 1_000_000), Help(text="Pictures a step.", part=SIZES, common=True)]
+Epochs: TypeAlias = Annotated[int, whole(1, 1_000_000), SIZES]
+Batch: TypeAlias = Annotated[int, whole(1, 1_000_000), SIZES]
+Channels: TypeAlias = Annotated[int, whole(1, 10_000), SIZES]
+Depth: TypeAlias = Annotated[int, whole(1, 200), SIZES]
 Count: TypeAlias = Annotated[int, whole(0, 1_000_000)]
-Channels: TypeAlias = Annotated[int, whole(1, 10_000)]
-Depth: TypeAlias = Annotated[int, whole(1, 200)]
-Side: TypeAlias = Annotated[int, whole(0, 10_000)]
+Side: TypeAlias = Annotated[int, whole(0, 10_000), WEIGHTS]
 Rate: TypeAlias = Annotated[float, real(0, 1e30, above=True)]
 Scale: TypeAlias = Annotated[float, real(0, 1e6)]
 Below1: TypeAlias = Annotated[float, real(0, 1, below=True)]
-LeastRate: TypeAlias = Annotated[Scale, Help(text="Their learning rate in the end.", part=WEIGHTS)]
-Auxiliary: TypeAlias = Annotated[
-    Scale, Help(text="Weight of the loss of an auxiliary head. 0 for no such head.", part=WEIGHTS)
-]
-Cutout: TypeAlias = Annotated[
-    Side | None,
-    Help(
-        text="Side of the square blanked in training pictures. At most half the picture; None takes the data set's.",
-        part=WEIGHTS,
-    ),
-]
 
 S = TypeVar("S", bound="SearchSettings | EvaluateSettings")
 
 
-@explained
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What pictures are learned from, beside their name; None is what was not said."""
+    """What pictures are learned from, beside their name; None is what was not said.
 
-    data_dir: Annotated[str | Path | None, Help(text="Where the files of CIFAR are.", part=DATA, common=True)] = None
-    download: Annotated[bool, Help(text="Fetch CIFAR if it is not there.", part=DATA, common=True)] = False
-    size: Annotated[
-        int | None, Help(text="Height and width to bring pictures to. For folders and the hub.", part=DATA)
-    ] = None
-    train: Annotated[
-        int | None, Help(text="Training pictures that the search sees. All of them, or the recipe's number.", part=DATA)
-    ] = None
+    Attributes:
+        data_dir: Where the files of CIFAR are.
+        download: Fetch CIFAR if it is not there.
+        size: Height and width to bring pictures to. For folders and the hub.
+        train: Training pictures that the search sees. By default the recipe's number, or all.
+    """
+
+    data_dir: Annotated[str | Path | None, DATA] = None
+    download: Annotated[bool, DATA] = False
+    size: Annotated[int | None, DATA] = None
+    train: Annotated[int | None, DATA] = None
 
 
-@explained
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where a run is computed; None is what was not said."""
+    """Where a run is computed; None is what was not said.
 
-    device: Annotated[
-        str | None,
-        Help(text="auto, cpu or cuda. auto is the best of the two that is there.", part=MACHINE, common=True),
-    ] = None
-    precision: Annotated[
-        str | None,
-        Help(text="32-true, bf16-mixed or 64-true. Alpha is kept in float32 or, in the last, float64.", part=MACHINE),
-    ] = None
-    threads: Annotated[
-        int | None,
-        THREADS,
-        Help(
-            text=(
-                "CPU threads that compute. By default the recipe's number, else torch's; a run that is resumed keeps "
-                "its number, because the last digits depend on it."
-            ),
-            part=MACHINE,
-        ),
-    ] = None
+    Attributes:
+        device: auto, cpu or cuda. auto is the best of the two that is there.
+        precision: 32-true, bf16-mixed or 64-true. Alpha is kept in float32 or, in the last, in float64.
+        threads: CPU threads that compute. By default the recipe's number, else torch's. A run that is resumed keeps
+            its number, because the last digits depend on it.
+    """
+
+    device: Annotated[str | None, MACHINE] = None
+    precision: Annotated[str | None, MACHINE] = None
+    threads: Annotated[int | None, THREADS, MACHINE] = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -92,72 +71,49 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What the trainings of a supernet and of a network have in common; the defaults are those of DARTS."""
+    """What the training of a supernet and that of a network have in common.
+
+    Attributes:
+        epochs: Passes over the training pictures.
+        batch: Pictures a step.
+        channels: Channels of the first cells. None takes the space's; in an evaluation the number that published
+            results stand for: 36 for DARTS on CIFAR, 48 on ImageNet, 16 for NAS-Bench-201.
+        depth: Number of cells. None takes the space's; in an evaluation the number that published results stand for:
+            20 for DARTS on CIFAR, 14 on ImageNet, 17 for NAS-Bench-201.
+        stem: What stands before the cells. "cifar-half" has stride 2, for a quarter of the work.
+        lr: Learning rate of the weights.
+        lr_min: Their learning rate in the end.
+        lr_fall: How it falls to that. "line" slows down in the last five epochs, as on ImageNet.
+        momentum: Momentum of the weights' SGD.
+        nesterov: Nesterov's momentum.
+        weight_decay: Weight decay of the weights' SGD.
+        clip: Largest norm of their gradient; 0 for none. Alpha is never clipped with them.
+        auxiliary: Weight of an auxiliary head's loss. 0 for no such head.
+        cutout: Side of the square blanked in training pictures. At most half the picture; None takes the data set's.
+        seed: Decides every random number.
+        recompute: Less memory, more time, the same result. The inside of each cell is computed again in the backward
+            pass instead of being kept.
+        tf32: Let a GPU round the factors of products to 10 bits. Those in float32, by TF32, for several times the
+            speed; alpha's own arithmetic has no such products.
+    """
 
     epochs: Epochs
     batch: Batch
-    channels: Annotated[
-        Channels | None,
-        Help(
-            text=(
-                "Channels of the first cells. None takes the space's; in an evaluation the number that published "
-                "results stand for: 36 for DARTS on CIFAR, 48 on ImageNet, 16 for NAS-Bench-201."
-            ),
-            part=SIZES,
-            common=True,
-        ),
-    ] = None
-    depth: Annotated[
-        Depth | None,
-        Help(
-            text=(
-                "Number of cells. None takes the space's; in an evaluation the number that published results stand "
-                "for: 20 for DARTS on CIFAR, 14 on ImageNet, 17 for NAS-Bench-201."
-            ),
-            part=SIZES,
-            common=True,
-            aliases=("cells",),
-        ),
-    ] = None
-    stem: Annotated[
-        StemKind,
-        Help(text="What stands before the first cell. cifar-half has stride 2, for a quarter of the work.", part=SIZES),
-    ] = "cifar"
-    seed: Annotated[int, SEED, Help(text="Decides every random number.", part=SIZES, common=True)] = 0
-    lr: Annotated[Rate, Help(text="Learning rate of the weights.", part=WEIGHTS)] = 0.025
-    lr_min: LeastRate
-    lr_fall: Annotated[
-        Literal["cosine", "line"],
-        Help(text="How the learning rate falls. line slows down in the last five epochs.", part=WEIGHTS),
-    ] = "cosine"
-    momentum: Annotated[Below1, Help(text="Momentum of the weights' SGD.", part=WEIGHTS)] = 0.9
-    nesterov: Annotated[bool, Help(text="Nesterov's momentum.", part=WEIGHTS)] = False
-    weight_decay: Annotated[Scale, Help(text="Weight decay of the weights' SGD.", part=WEIGHTS)] = 3e-4
-    clip: Annotated[
-        Scale, Help(text="Largest norm of the weights' gradient, 0 for none. Alpha is clipped apart.", part=WEIGHTS)
-    ] = 5.0
-    auxiliary: Auxiliary
-    cutout: Cutout
-    recompute: Annotated[
-        bool,
-        Help(
-            text=(
-                "Take less memory and more time, for the same result. The inside of each cell is computed again in the "
-                "backward pass instead of being kept."
-            ),
-            part=MACHINE,
-        ),
-    ] = False
-    tf32: Annotated[
-        bool,
-        Help(
-            text=(
-                "Let a GPU round the factors of products to 10 bits. Those in float32, by TF32: several times as fast; "
-                "alpha's own arithmetic has no such products."
-            ),
-            part=MACHINE,
-        ),
-    ] = True
+    channels: Channels | None = None
+    depth: Depth | None = None
+    stem: Annotated[StemKind, SIZES] = "cifar"
+    lr: Annotated[Rate, WEIGHTS] = 0.025
+    lr_min: Annotated[Scale, WEIGHTS]
+    lr_fall: Annotated[Literal["cosine", "line"], WEIGHTS] = "cosine"
+    momentum: Annotated[Below1, WEIGHTS] = 0.9
+    nesterov: Annotated[bool, WEIGHTS] = False
+    weight_decay: Annotated[Scale, WEIGHTS] = 3e-4
+    clip: Annotated[Scale, WEIGHTS] = 5.0
+    auxiliary: Annotated[Scale, WEIGHTS]
+    cutout: Side | None
+    seed: Annotated[int, SEED, SIZES] = 0
+    recompute: Annotated[bool, MACHINE] = False
+    tf32: Annotated[bool, MACHINE] = True
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -166,97 +122,51 @@ class Training:
 @explained
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings(Training):
-    """Settings of a search; the defaults are those of DARTS (Liu et al., 2019), appendix A.1.1."""
+    """Settings of a search; the defaults are those of DARTS (Liu et al., 2019), appendix A.1.1.
+
+    Attributes:
+        alpha_per: Which cells share alpha and operations. All cells of a "kind", or no "cell" with another.
+        alpha_lr: Learning rate of alpha. None takes the method's, times ``alpha_speed``.
+        alpha_speed: Factor of alpha's learning rate. It makes up for a short search: what alpha can become is its
+            learning rate times the steps.
+        alpha_init: Spread of alpha at the start. It is normally distributed around 0.
+        alpha_clip: Largest norm of alpha's own gradient; 0 for none.
+        alpha_warmup: Epochs in which alpha stands still; below 1, a share. Nothing is removed in them either.
+        prune_warmup: Epochs in which nothing is removed.
+        prune_every: When removals are decided. After every step, or only at the end of an epoch.
+        eigenvalue_every: Epochs from one measured eigenvalue to the next. It is the largest of the Hessian for alpha,
+            from the first epoch on; 0 for never. It takes as long as several dozen steps, and several times the memory
+            of one.
+        split: How pictures are halved for a level that needs it. "shuffled" by the seed, or "ordered", the first and
+            the second half as in DARTS' code.
+        backend: What computes the cells. "cpu" and "gpu" are kernels of our own, in float32, "plain" is PyTorch,
+            operation by operation, for the same values and gradients up to rounding; "auto" takes what is fastest
+            where it can.
+        cuda_graph: Replay the supernet's passes from CUDA graphs. None is where that can be: on a GPU, unless the
+            supernet draws at random or recomputes. What leaves it is then freed between epochs.
+        free: When removed operations are freed. "now", for which a GPU has to wait in every step, or "later", when
+            word of the decision has arrived by itself. Until then they run with a weight of 0, for the same result up
+            to rounding. "auto" is "later" on a GPU.
+    """
 
     epochs: Epochs = 50
     batch: Batch = 64
-    lr_min: LeastRate = 0.001
-    auxiliary: Auxiliary = 0.0
-    cutout: Cutout = None
-    alpha_per: Annotated[
-        Literal["kind", "cell"],
-        Help(text="Which cells share alpha and operations. Those of a kind, or each cell has its own.", part=ALPHA),
-    ] = "kind"
-    alpha_lr: Annotated[
-        Rate | None,
-        Help(text="Learning rate of alpha. None takes the method's, times alpha_speed.", part=ALPHA),
-    ] = None
-    alpha_speed: Annotated[
-        Rate,
-        Help(
-            text=(
-                "Factor of alpha's learning rate. It makes up for a short search: what alpha can become is its "
-                "learning rate times the steps."
-            ),
-            part=ALPHA,
-        ),
-    ] = 1.0
-    alpha_init: Annotated[
-        Scale, Help(text="Spread of alpha at the start. It is normally distributed around 0.", part=ALPHA)
-    ] = 1e-3
-    alpha_clip: Annotated[Scale, Help(text="Largest norm of alpha's own gradient, 0 for none.", part=ALPHA)] = 0.0
-    alpha_warmup: Annotated[
-        Scale,
-        Help(
-            text=("Epochs in which alpha stands still; below 1, a share. Nothing is removed in them either."),
-            part=ALPHA,
-        ),
-    ] = 0
-    prune_warmup: Annotated[Count, Help(text="Epochs in which nothing is removed.", part=ALPHA)] = 0
-    prune_every: Annotated[Literal["step", "epoch"], Help(text="When removals are decided.", part=ALPHA)] = "step"
-    eigenvalue_every: Annotated[
-        Count,
-        Help(
-            text=(
-                "Epochs from one measured eigenvalue to the next. It is the largest of the Hessian for alpha, from the "
-                "first epoch on, 0 for never; it takes as long as several dozen steps, and several times the memory "
-                "of one."
-            ),
-            part=ALPHA,
-        ),
-    ] = 0
-    split: Annotated[
-        Literal["shuffled", "ordered"],
-        Help(
-            text=(
-                "How pictures are halved for a level that needs it. shuffled is by the seed; ordered is the first and "
-                "the second half, as in DARTS' code."
-            ),
-            part=ALPHA,
-        ),
-    ] = "shuffled"
-    backend: Annotated[
-        Asked,
-        Help(
-            text=(
-                "What computes the cells. plain is PyTorch, operation by operation; cpu and gpu are kernels of our "
-                "own, in float32, for the same values and gradients up to rounding; auto takes what is fastest where it can."
-            ),
-            part=MACHINE,
-            common=True,
-        ),
-    ] = "auto"
-    cuda_graph: Annotated[
-        bool | None,
-        Help(
-            text=(
-                "Replay passes from CUDA graphs. None is where that can be: on a GPU, unless the "
-                "supernet draws at random or recomputes. What leaves it is then freed between epochs."
-            ),
-            part=MACHINE,
-        ),
-    ] = None
-    free: Annotated[
-        Literal["auto", "now", "later"],
-        Help(
-            text=(
-                "When removed operations are freed. For now, a GPU has to wait in every step; "
-                "later is when word of the decision has arrived by itself, until when they run with a weight of 0, "
-                "for the same result up to rounding; auto is later on a GPU."
-            ),
-            part=MACHINE,
-        ),
-    ] = "auto"
+    lr_min: Annotated[Scale, WEIGHTS] = 0.001
+    auxiliary: Annotated[Scale, WEIGHTS] = 0.0
+    cutout: Side | None = None
+    alpha_per: Annotated[Literal["kind", "cell"], ALPHA] = "kind"
+    alpha_lr: Annotated[Rate | None, ALPHA] = None
+    alpha_speed: Annotated[Rate, ALPHA] = 1.0
+    alpha_init: Annotated[Scale, ALPHA] = 1e-3
+    alpha_clip: Annotated[Scale, ALPHA] = 0.0
+    alpha_warmup: Annotated[Scale, ALPHA] = 0
+    prune_warmup: Annotated[Count, ALPHA] = 0
+    prune_every: Annotated[Literal["step", "epoch"], ALPHA] = "step"
+    eigenvalue_every: Annotated[Count, ALPHA] = 0
+    split: Annotated[Literal["shuffled", "ordered"], ALPHA] = "shuffled"
+    backend: Annotated[Asked, MACHINE] = "auto"
+    cuda_graph: Annotated[bool | None, MACHINE] = None
+    free: Annotated[Literal["auto", "now", "later"], MACHINE] = "auto"
 
     def warming_up(self, epoch: int) -> bool:
         """Whether alpha stands still in this epoch, counted from 0.
@@ -270,43 +180,46 @@ class SearchSettings(Training):
 @explained
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(Training):
-    """Settings of an evaluation; the defaults are those of DARTS on CIFAR (Liu et al., 2019), appendix A.2.1."""
+    """Settings of an evaluation; the defaults are those of DARTS on CIFAR (Liu et al., 2019), appendix A.2.1.
+
+    Attributes:
+        drop_path: Probability of dropping a path in the last epoch. It rises linearly from 0.
+        label_smoothing: Share of the target that is spread over all classes.
+    """
 
     epochs: Epochs = 600
     batch: Batch = 96
-    lr_min: LeastRate = 0.0
-    auxiliary: Auxiliary = 0.4
-    cutout: Cutout = 16
-    drop_path: Annotated[
-        Below1,
-        Help(text="Probability of dropping a path in the last epoch. It rises linearly from 0.", part=WEIGHTS),
-    ] = 0.2
-    label_smoothing: Annotated[
-        Below1, Help(text="Share of the target that is spread over all classes.", part=WEIGHTS)
-    ] = 0.0
+    lr_min: Annotated[Scale, WEIGHTS] = 0.0
+    auxiliary: Annotated[Scale, WEIGHTS] = 0.4
+    cutout: Side | None = 16
+    drop_path: Annotated[Below1, WEIGHTS] = 0.2
+    label_smoothing: Annotated[Below1, WEIGHTS] = 0.0
 
 
-HOW = tuple(name for name, each in helps(SearchSettings).items() if each.part == MACHINE)
+HOW = tuple(name for name, each in helps(SearchSettings).items() if each.heading == MACHINE)
 """Settings that say how a run is computed: they move the last digits of a result at most, and do not decide it."""
 
 
 def settle(kind: type[S], *layers: Mapping[str, Any]) -> S:
-    """Settings of ``kind`` from layers of options, the later ones winning.
+    """Settings of ``kind`` from layers of options, the later ones winning; a text is read as the type of its setting.
 
     Raises:
-        ValueError: for an option that ``kind`` does not have, with the nearest one that it has.
+        ValueError: for an option that ``kind`` does not have, with the nearest one that it has; for a value of another
+            type or range than its setting's.
 
-    >>> settle(SearchSettings, {"epochs": 200}, {"epochs": 3}).epochs
+    >>> settle(SearchSettings, {"epochs": 200}, {"epochs": "3"}).epochs
     3
     """
-    known = [field.name for field in fields(kind)]
+    known = kinds(kind)
     merged = {name: option for layer in layers for name, option in layer.items()}
     for name in merged:
         if name not in known:
             close = get_close_matches(name, known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"unknown setting {name!r}.{hint} Known: {', '.join(known)}.")
-    return kind(**merged)
+    return kind(
+        **{name: read(known[name], given) if isinstance(given, str) else given for name, given in merged.items()}
+    )
 
 
 def as_dict(settings: Training) -> dict[str, Any]:
