@@ -79,6 +79,9 @@ class Stopwatch:
         self.closed = line
         raise Paused
 
+    def note(self, message: str) -> None:
+        pass
+
     def warn(self, message: str) -> None:
         pass
 

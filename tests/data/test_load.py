@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnas.data import DESCRIPTIONS, from_tensors, load, subsample
+from diffnas.data import DESCRIPTIONS, from_tensors, load, set_aside, subsample
 from diffnas.data.sample import digits
 
 
@@ -117,6 +117,18 @@ def test_a_smaller_subsample_is_part_of_a_larger_one(data):
     small, large = (subsample(data, count, None, seed=3).train for count in (50, 200))
     larger = {image.numpy().tobytes() for image in large.images}
     assert all(image.numpy().tobytes() in larger for image in small.images)
+
+
+def test_what_is_set_aside_is_no_part_of_what_is_left_and_is_the_same_each_time(data):
+    less, aside = set_aside(data, 0.1)
+    left = {image.numpy().tobytes() for image in less.train.images}
+    taken = {image.numpy().tobytes() for image in aside.images}
+    assert len(less.train) + len(aside) == len(data.train)
+    assert not left & taken
+    assert torch.equal(aside.images, set_aside(data, 0.1)[1].images)
+    shares = torch.bincount(aside.labels) / torch.bincount(data.train.labels)
+    assert shares.sub(0.1).abs().max() < 0.01
+    assert less.test is data.test
 
 
 def test_a_subsample_that_cannot_be_taken_says_what_can():

@@ -41,7 +41,7 @@ def test_a_state_passes_and_is_at_its_start_again():
     ("content", "reason"),
     [
         (packed(EXPLODING), "a key that is neither"),
-        (packed(packing=zipfile.ZIP_DEFLATED), "packed, as torch does not do"),
+        (packed(packing=zipfile.ZIP_DEFLATED), "compressed, and torch compresses no file"),
         (b"nonsense", "no archive of torch's"),
         (b"", "no archive of torch's"),
     ],

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors
+from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors, set_aside
 from diffnas.data import load as load_data
 from diffnas.engine.run import RunFolder, renamed
 from diffnas.engine.settings import Machine, Source
@@ -42,6 +41,8 @@ class Notes(BaseModel):
         recipe, space, method: by name.
         components: what stands in place of the method's own components, as text.
         evaluation: settings for the evaluation that follows the search.
+        against, repeats: the contenders of a whole run, as text, and how often each is trained.
+        aside: the share of the training pictures that is set aside to choose among them.
         device, precision, threads: as they were asked for; the threads of a run that has begun, in any case.
     """
 
@@ -54,6 +55,9 @@ class Notes(BaseModel):
     method: str | None = "sparse"
     components: dict[str, str] = {}
     evaluation: dict[str, Any] = {}
+    against: str | None = None
+    repeats: int = 1
+    aside: float = 0.0
     device: str = "auto"
     precision: str = "32-true"
     threads: int | None = None
@@ -153,6 +157,11 @@ def load_noted(note: DataNote | None, data: Data, source: Source) -> DataSet:
     if len(data) != 2 or not all(isinstance(split, tuple) and len(split) == 2 for split in data):
         raise ValueError("tensors must come as ((pictures, labels), (pictures, labels)): training, then test.")
     return from_tensors(*data)
+
+
+def left(whole: DataSet, notes: Notes) -> DataSet:
+    """What a run learns from and is tested on: all, or all but what is set aside to choose among contenders."""
+    return set_aside(whole, notes.aside)[0] if notes.aside else whole
 
 
 def first_complaint(error: ValidationError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from diffnas.engine.settings import Machine, Source
@@ -24,9 +25,9 @@ class Options:
         settings: all the rest.
     """
 
-    source: Source
-    machine: Machine
-    settings: Mapping[str, Any]
+    source: Source = Source()
+    machine: Machine = Machine()
+    settings: Mapping[str, Any] = MappingProxyType({})
 
 
 def by_record(options: Mapping[str, Any], *, but: Collection[str] = ()) -> Options:

@@ -7,12 +7,13 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, recipe_named
+from diffnas.api import contest
+from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named
 from diffnas.api.options import by_record, takes
 from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.telling import told
@@ -28,8 +29,11 @@ from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, settle
 from diffnas.genotype import Genotype, from_json, read
+from diffnas.lookup import lookup
 from diffnas.method import Method
-from diffnas.space import OpFactory, SearchSpace
+from diffnas.report.contest import handed
+from diffnas.report.verdict import Verdict
+from diffnas.space import SPACES, OpFactory, SearchSpace
 from diffnas.values import helps
 
 EVALUATION = "evaluation"
@@ -46,12 +50,14 @@ class RunResult:
         evaluation: what the found network, trained from scratch, scores.
         drawings: the pictures of the cells; empty without a run folder.
         report: the page that shows all of it; None without a run folder.
+        verdict: what its contenders say of the found network; None if there were none.
     """
 
     search: SearchResult
     evaluation: EvaluateResult
     drawings: tuple[Path, ...]
     report: Path | None
+    verdict: Verdict | None = None
 
 
 @takes(Source, Machine, SearchSettings)
@@ -66,6 +72,7 @@ def search(
     resume: bool = False,
     listener: Listener | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    contenders: Mapping[str, Any] | None = None,
     check_memory: bool = True,
     **options: Any,
 ) -> SearchResult:
@@ -84,6 +91,7 @@ def search(
         resume: go on with the run in ``out``. What was given as an object then must be given again.
         listener: hears how it goes.
         evaluation: settings for the evaluation that will follow; kept in the run folder until then.
+        contenders: what ``run`` notes of the contenders that will be trained beside what is found.
         check_memory: whether to refuse a search that memory is too small for, before it starts.
         options: fields of ``SearchSettings``, and those below: ``epochs=50``, ``seed=1``, ``device="cpu"``, ...
 
@@ -102,6 +110,7 @@ def search(
         components=components,
         recipe=recipe,
         evaluation=evaluation,
+        contenders=contenders,
         options=by_record(options),
     )
     asked = plan_search(request, place if resume else None)
@@ -151,7 +160,7 @@ def evaluate(
     place = _path(out if out is not None or source is None else source / EVALUATION, resume)
     genotype, kept, record, layers = _begun(what, source, place if resume else None, recipe)
     note = note_data(kept.data, data, given.source)
-    whole = load_noted(note, data, given.source)
+    whole = left(load_noted(note, data, given.source), kept)
     if source and not resume:
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
     notes = kept.but(recipe=recipe).on(given.machine).model_copy(update={"data": note})
@@ -198,6 +207,8 @@ def run(
     seed: int | None = None,
     search_settings: Mapping[str, Any] | None = None,
     evaluate_settings: Mapping[str, Any] | None = None,
+    against: str | None = None,
+    repeats: int | None = None,
     listener: Listener | None = None,
     check_memory: bool = True,
     **options: Any,
@@ -211,6 +222,10 @@ def run(
         resume: go on with the run in ``out``, in whichever phase it was.
         seed: of both phases.
         search_settings, evaluate_settings: settings of the two phases, over those of the recipe.
+        against: contenders, such as ``"random:3,resnet,mobilenet"``: networks of the cost of the found one that are
+            trained in the very same way beside it. A tenth of the training pictures is then set aside, and the
+            network that is best on them is the one that ``predict`` and ``export`` take.
+        repeats: how often each contender and the found network are trained, from one seed after the other.
         listener: hears how both go.
         options: those below, and settings of the search.
 
@@ -222,7 +237,7 @@ def run(
     later = {**seeded, **(evaluate_settings or {})}
     # Checked before the search, which is too long to find a typing error after it.
     settle(EvaluateSettings, later)
-    shared = {name: options[name] for name in SHARED if name in options}
+    notes, source = contest.noted(_path(out, resume), against, repeats, resume=resume), by_record(options).source
     with owning(_path(out, resume), (listener or Silent()).warn):
         found = search(
             data,
@@ -234,27 +249,57 @@ def run(
             resume=resume,
             listener=listener,
             evaluation=later or None,
+            contenders=notes,
             check_memory=check_memory,
             **options,
             **{**seeded, **(search_settings or {})},
         )
-        factories = space.factories if isinstance(space, SearchSpace) else None
-        data = data if data is not None or found.folder else "digits"
-        return _evaluated(found, data, recipe=recipe, listener=listener, factories=factories, **shared, **later)
+        train: Callable[..., EvaluateResult] = partial(
+            evaluate,
+            data=data if data is not None or found.folder else "digits",
+            recipe=recipe,
+            listener=listener,
+            factories=space.factories if isinstance(space, SearchSpace) else None,
+            **{name: options[name] for name in SHARED if name in options},
+        )
+        begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
+        try:
+            result = train(found, resume=begun, **later)
+            verdict = _contest(found, train, later, data, source, space, listener or Silent())
+        except Interrupted as stop:
+            # What goes on is the whole run, not its second phase alone.
+            raise Interrupted(stop.signal, found.folder) from None
+        if found.folder is None:
+            return RunResult(search=found, evaluation=result, drawings=(), report=None)
+        drawings = draw_into(found.folder, found.genotype)
+        page = report_on(found.folder)
+        return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
 
 
-def _evaluated(found: SearchResult, data: Data, **given: Any) -> RunResult:
-    """A search with the evaluation that follows it, which goes on if it has begun; drawn and reported on."""
-    begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
-    try:
-        result = evaluate(found, data, resume=begun, **given)
-    except Interrupted as stop:
-        # What goes on is the whole run, not its second phase alone.
-        raise Interrupted(stop.signal, found.folder) from None
-    if found.folder is None:
-        return RunResult(search=found, evaluation=result, drawings=(), report=None)
-    drawings = draw_into(found.folder, found.genotype)
-    return RunResult(search=found, evaluation=result, drawings=drawings, report=report_on(found.folder))
+def _contest(
+    found: SearchResult,
+    train: Callable[..., EvaluateResult],
+    settings: Mapping[str, Any],
+    data: Data,
+    source: Source,
+    space: str | SearchSpace | None,
+    listener: Listener,
+) -> Verdict | None:
+    """The verdict on what a run found, after its contenders were trained; None if it has none."""
+    folder = found.folder
+    notes = Notes() if folder is None else read_notes(folder, "search")[0]
+    if folder is None or notes.against is None:
+        return None
+    whole = load_noted(notes.data, data, source)
+    space = space or notes.space
+    assert space is not None, "the search has asked for it"
+    own = space if isinstance(space, SearchSpace) else lookup("space", space, SPACES)
+
+    def train_entry(training: contest.Training, started: bool) -> None:
+        built = {**settings, **training.entry.built, "seed": training.seed}
+        train(replace(found, genotype=training.entry.genotype), out=training.place, resume=started, **built)
+
+    return contest.hold(folder, found.genotype, whole, own, train_entry, listener)
 
 
 def recipe_for(data: Data) -> str:
@@ -273,6 +318,9 @@ def run_folder(what: object) -> Path | None:
 
 def evaluation_folder(folder: Path) -> Path:
     """Where the evaluation is when a user names its folder, or that of the search before it."""
+    best = handed(folder)
+    if best is not None:
+        return best
     return folder / EVALUATION if (folder / EVALUATION / RECORD).is_file() else folder
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, recipe_named
+from diffnas.api.notes import Data, DataNote, Notes, left, load_noted, note_data, read_notes, recipe_named
 from diffnas.api.options import Options, by_record, takes
 from diffnas.api.telling import tell
 from diffnas.components.contract import told
@@ -25,17 +25,18 @@ class Request:
     """A search as it was asked for; None is what was not said.
 
     Attributes:
-        data, space, method, components, recipe, evaluation: as ``search`` takes them.
+        data, space, method, components, recipe, evaluation, contenders: as ``search`` takes them.
         options: all others.
     """
 
-    data: Data
-    space: str | SearchSpace | None
-    method: str | Method | None
-    components: Mapping[str, str] | None
-    recipe: str | None
+    data: Data = None
+    space: str | SearchSpace | None = None
+    method: str | Method | None = None
+    components: Mapping[str, str] | None = None
+    recipe: str | None = None
     evaluation: Mapping[str, Any] | None = None
-    options: Options
+    contenders: Mapping[str, Any] | None = None
+    options: Options = Options()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +60,14 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
     source, machine, recipe = request.options.source, request.options.machine, request.recipe
     kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe), None)
     recipes = [recipe_named(kept.recipe)] if record is None else [recipe_named(recipe)] if recipe else []
-    notes = kept.but(
-        train=source.train, recipe=recipe, components=request.components, evaluation=request.evaluation
-    ).on(machine)
+    names = {"recipe": recipe, "components": request.components, "evaluation": request.evaluation}
+    notes = kept.but(train=source.train, **names, **(request.contenders or {})).on(machine)
     method, notes = _method(request.method, notes)
     if record is None and request.space is None:
         notes = notes.but(space=_own_space(method, notes))
     space, notes = _space(request.space, notes)
     note = note_data(kept.data, request.data, source)
-    whole = load_noted(note, request.data, source)
+    whole = left(load_noted(note, request.data, source), notes)
     if record is None and notes.train is None:
         notes = notes.but(train=_cap(whole, recipes[0].train))
     first = method.settings if record is None else record["settings"]

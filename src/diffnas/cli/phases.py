@@ -17,6 +17,7 @@ from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, S
 if TYPE_CHECKING:
     from diffnas.engine.evaluate import EvaluateResult
     from diffnas.engine.search import SearchResult
+    from diffnas.report.verdict import Verdict
 
 
 @generated.takes(
@@ -32,6 +33,8 @@ def run(
     recipe: o.RecipeName = None,
     evaluate_epochs: o.EvaluateEpochs = None,
     settings: o.PhaseSet = None,
+    against: o.Against = None,
+    repeats: o.Repeats = None,
     out: o.Out = None,
     resume: o.Resume = None,
     check_memory: o.CheckMemory = True,
@@ -57,11 +60,21 @@ def run(
             resume=_resuming(resume, out),
             search_settings={**searching, **o.given(epochs=options.pop("epochs", None))},
             evaluate_settings={**evaluating, **o.given(epochs=evaluate_epochs)},
+            against=against,
+            repeats=repeats,
             listener=o.heard(display, log, folder),
             check_memory=check_memory,
             **options,
         )
-    _finish(result.search, result.evaluation, result.drawings, report=result.report, as_json=as_json, quiet=quiet)
+    _finish(
+        result.search,
+        result.evaluation,
+        result.drawings,
+        report=result.report,
+        verdict=result.verdict,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 @generated.takes(
@@ -161,6 +174,7 @@ def _finish(
     drawings: tuple[Path, ...],
     *,
     report: Path | None = None,
+    verdict: Verdict | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -173,11 +187,15 @@ def _finish(
         files += [("genotype", str(found.folder / "genotype.json")), *(("drawing", str(path)) for path in drawings)]
     if result is not None:
         assert result.folder is not None
+        from diffnas.api import evaluation_folder
         from diffnas.engine.run import RunFolder
 
         numbers.setdefault("folder", str(result.folder))
         numbers["evaluation"] = show.evaluation_numbers(result, RunFolder.open(result.folder).record)
-        files.append(("network", str(result.folder / "network.safetensors")))
+        place = result.folder if found is None else evaluation_folder(Path(numbers["folder"]))
+        files.append(("network", str(place / "network.safetensors")))
+    if verdict is not None:
+        numbers["verdict"] = verdict.as_record()
     if report is not None:
         files.append(("report", str(report)))
     numbers["files"] = [path for _, path in files]
@@ -186,4 +204,4 @@ def _finish(
     elif quiet:
         print(show.one_line(numbers))
     else:
-        show.summary(Console(), found, numbers, files)
+        show.summary(Console(), found, numbers, files, verdict)

@@ -88,6 +88,11 @@ class Display:
             numbers = _numbers(line["train_loss"], line["train_accuracy"])
             self.console.print(f"{self.phase}: epoch {self.done}/{self.epochs}, {numbers}{live}", highlight=False)
 
+    def note(self, message: str) -> None:
+        """Say it, unless only warnings are wanted."""
+        if not self.quiet:
+            self.console.print(showable(message), style="dim", highlight=False, markup=False, soft_wrap=True)
+
     def warn(self, message: str) -> None:
         """Say it once, in yellow; the same thing in a later epoch is not said again."""
         if message not in self.told:

@@ -211,7 +211,7 @@ def estimate(
         step_seconds=seconds,
         timed_on=timed_on,
         advice=advice,
-        computed=tuple(describe(smallest.state.supernet, choice)),
+        computed=describe(smallest.state.supernet, choice),
     )
 
 

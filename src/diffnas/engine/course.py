@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from diffnas.backends.choose import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
-from diffnas.backends.gpu.host_copy import Later
+from diffnas.backends.gpu.host_copy import HostCopy
 from diffnas.components import edges
 from diffnas.components.changes import weave
 from diffnas.components.level import Batch
@@ -104,7 +104,7 @@ class Course:
     def look_again(self) -> None:
         """Whatever was known of what is in play, it is something else now."""
         self.live = int(self.state.keep.sum())
-        self.later = Later()
+        self.host_copy = HostCopy()
         self.forget()
 
     @property
@@ -177,7 +177,7 @@ class Course:
         state.decide_(keep)
         if isinstance(self.net, Graphed):
             return  # what left is freed between epochs: a graph of what is left costs as much as many steps
-        arrived = self.later.exchange(state.keep)
+        arrived = self.host_copy.exchange(state.keep)
         if arrived is not None:
             self.free(arrived)
 

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.nn import functional
 
-from diffnas.backends.choose import choose
+from diffnas.backends import choose
 from diffnas.components.level import Batch
 from diffnas.data import Augmentation, DataSet, Split, batches
 from diffnas.data.augment import augment, normalize
@@ -161,15 +161,17 @@ def evaluate(
         )
         with fixed_random(seeds.derive(settings.seed, "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
-        state.network.backend = choose("auto", fabric.device, precision).backend
-        record = describe(genotype, data, settings, precision, notes or {})
+        choice = choose.choose("auto", fabric.device, precision)
+        state.network.backend = choice.backend
+        computed = choose.describe(state.network, choice)
+        record = describe(genotype, data, settings, precision, notes or {}, computed)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         with (
             computing_on(threads),
             rounding,
             interruptions() as heard,
             fixed_random(settings.seed),
-            entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
+            entered(out, record, state, resume=resume, device=fabric.device, listener=listener) as (folder, trace),
         ):
             return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
 
@@ -203,9 +205,14 @@ def _refuse_hopeless(
 
 
 def describe(
-    genotype: Genotype, data: DataSet, settings: EvaluateSettings, precision: str, notes: Mapping[str, Any]
+    genotype: Genotype,
+    data: DataSet,
+    settings: EvaluateSettings,
+    precision: str,
+    notes: Mapping[str, Any],
+    computed: Sequence[str],
 ) -> dict[str, Any]:
-    """Everything that decides the result, as plain data."""
+    """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
     return {
         "phase": "evaluate",
         "genotype": json.loads(to_json(genotype)),
@@ -213,6 +220,7 @@ def describe(
         "data": describe_data(data),
         "precision": precision,
         "notes": dict(notes),
+        "computed": list(computed),
     }
 
 

@@ -23,6 +23,9 @@ class Listener(Protocol):
     def epoch(self, line: Mapping[str, Any]) -> None:
         """An epoch is over; ``line`` is what stands in the trace."""
 
+    def note(self, message: str) -> None:
+        """How the run goes about its work; comes before the phase begins."""
+
     def warn(self, message: str) -> None:
         """Something the user should know; each message comes once, and again after a resume."""
 
@@ -40,6 +43,9 @@ class Silent:
         """Nothing."""
 
     def epoch(self, line: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def note(self, message: str) -> None:
         """Nothing."""
 
     def warn(self, message: str) -> None:

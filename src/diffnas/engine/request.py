@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,8 +36,9 @@ def describe(
     settings: SearchSettings,
     precision: str,
     notes: Mapping[str, Any],
+    computed: Sequence[str],
 ) -> dict[str, Any]:
-    """Everything that decides the result, as plain data."""
+    """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
     cells = {
         kind: {
             "inputs": graph.inputs,
@@ -60,6 +61,7 @@ def describe(
         "data": describe_data(data),
         "precision": precision,
         "notes": dict(notes),
+        "computed": list(computed),
     }
 
 

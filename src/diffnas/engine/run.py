@@ -25,6 +25,10 @@ VERSION = 1
 _FOLDER = "folder"
 
 
+BESIDE = ("notes", "computed")
+"""Parts of ``run.json`` that do not decide a result: where the data came from, and what computed it first."""
+
+
 def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a record by their names of now.
 
@@ -192,7 +196,7 @@ class RunFolder:
             ValueError: naming the part of ``record`` that differs.
         """
         kept, now = _deciding(self.record), _deciding(record)
-        other = _difference(kept, now, [part for part in now if part != "notes"])
+        other = _difference(kept, now, [part for part in now if part not in BESIDE])
         if other:
             raise ValueError(
                 f"{self.path} holds a run with another {other}. "

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from diffnas.backends.choose import choose
+from diffnas.backends import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
 from diffnas.components import discretize
 from diffnas.components.stages import epochs_of
@@ -124,17 +124,18 @@ def search(
     listener = listener or Silent()
     space = laid_out(space, settings)
     check(space, method, settings, data)
-    record = describe(data, space, method, settings, precision, notes or {})
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
         state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
         # What cannot be is refused here, before anything is written.
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
-        backend = choose(settings.backend, fabric.device, precision).backend
-        with computing_on(threads, backend), rounding, interruptions() as heard, fixed_random(settings.seed):
+        choice = choose.choose(settings.backend, fabric.device, precision)
+        computed = choose.describe(state.supernet, choice)
+        record = describe(data, space, method, settings, precision, notes or {}, computed)
+        with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
-            begun = entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn)
+            begun = entered(out, record, state, resume=resume, device=fabric.device, listener=listener)
             with begun as (folder, trace):
                 under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
                 return under_way.run(heard)
@@ -179,7 +180,7 @@ def trial(
     batch = pictures.to(fabric.device), labels.to(fabric.device)
     # The first steps find kernels and memory; then a graph is captured, if there is to be one.
     net = under_way.course.net
-    settle = net.settle + 1 if isinstance(net, Graphed) else 1
+    settle = net.warmup_steps + 1 if isinstance(net, Graphed) else 1
     step = partial(under_way.take_step, batch)
     return Trial(state=state, macs=under_way.course.measure_macs(), step=step, settle=settle)
 

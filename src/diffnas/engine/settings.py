@@ -217,9 +217,8 @@ def settle(kind: type[S], *layers: Mapping[str, Any]) -> S:
             close = get_close_matches(name, known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"unknown setting {name!r}.{hint} Known: {', '.join(known)}.")
-    return kind(
-        **{name: read(known[name], given) if isinstance(given, str) else given for name, given in merged.items()}
-    )
+    texts: dict[str, Any] = {name: read(known[name], text) for name, text in merged.items() if isinstance(text, str)}
+    return kind(**{**merged, **texts})
 
 
 def as_dict(settings: Training) -> dict[str, Any]:

@@ -49,6 +49,10 @@ class TensorBoard:
         self.writer.flush()
         self.listener.epoch(line)
 
+    def note(self, message: str) -> None:
+        """Pass it on."""
+        self.listener.note(message)
+
     def warn(self, message: str) -> None:
         """Pass it on."""
         self.listener.warn(message)

@@ -173,6 +173,7 @@ def _phase(name: str, record: Record) -> Phase:
         "Made with": {
             **{key: str(value) for key, value in record.made_with.items() if key != "command"},
             "precision": record.precision,
+            **({"computed": "; ".join(record.computed)} if record.computed else {}),
         },
     }
     return Phase(name, command(record.made_with), {title: rows for title, rows in tables.items() if rows})

@@ -13,6 +13,8 @@ from markupsafe import Markup
 from diffnas.files import write_atomically
 from diffnas.genotype import Genotype, to_text
 from diffnas.report import facts, palette
+from diffnas.report.contest import read_verdict
+from diffnas.report.contest_plot import plot, rows
 from diffnas.report.draw import svg_of
 from diffnas.report.findings import findings
 from diffnas.report.pack import pack
@@ -47,6 +49,7 @@ def page(run: Run, *, live: str | None = None) -> str:
     ops = _ops(run)
     classes = {op: f"o{number}" for number, op in enumerate(ops)}
     search, evaluation = run.search, run.evaluation
+    said = read_verdict(run.path)
     cells = search.cells if search else evaluation.genotype if evaluation else None
     return (
         environment()
@@ -66,6 +69,9 @@ def page(run: Run, *, live: str | None = None) -> str:
             accuracies=facts.accuracies(run),
             gap=facts.gap(run),
             phases=facts.phases(run),
+            verdict=said,
+            contest_plot=plot(said.contenders) if said else "",
+            contenders=rows(said) if said else [],
             data=pack(run),
         )
     )

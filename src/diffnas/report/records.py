@@ -85,6 +85,7 @@ class Record(_Read):
     settings: dict[str, Any]
     data: DataRecord
     precision: str = "32-true"
+    computed: list[str] = []
     made_with: dict[str, Any] = {}
     method: dict[str, str] = {}
     space: SpaceRecord | None = None
