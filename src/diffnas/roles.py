@@ -1,7 +1,7 @@
 """The roles of a method that components fill, as plain data: they can be listed without torch."""
 
 ROLES = {
-    "weighting": "Such as entmax:2, softmax or gates.",
+    "weighting": "entmax:2, softmax, gates, ...",
     "level": "single, bilevel, unrolled, mixed:0.5, ...",
     "update": "adam, sgd or exponentiated.",
     "regularizers": "none, or several: groups:0.2:0.1,path:0.1",

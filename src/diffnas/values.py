@@ -220,7 +220,9 @@ def wanted(kind: Any) -> str:
     ('a whole number from 1 to 9', "'cosine' or 'line'", 'a text')
     """
     number, given, _ = _parts(kind)
-    return str(number) if number is not None else _listed(given) if given else "a text"
+    if number is not None or given:
+        return str(number) if number is not None else _listed(given)
+    return {int: "a whole number", Path: "a file or folder"}.get(plain(kind), "a text")
 
 
 def choices(kind: Any) -> tuple[str, ...]:

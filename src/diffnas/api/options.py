@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields
-from types import MappingProxyType
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from diffnas.engine.settings import Machine, Source
@@ -25,9 +24,9 @@ class Options:
         settings: all the rest.
     """
 
-    source: Source = Source()
-    machine: Machine = Machine()
-    settings: Mapping[str, Any] = MappingProxyType({})
+    source: Source = field(default_factory=Source)
+    machine: Machine = field(default_factory=Machine)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def by_record(options: Mapping[str, Any], *, but: Collection[str] = ()) -> Options:
@@ -60,18 +59,19 @@ def takes(*records: type, but: Collection[str] = ()) -> Callable[[F], F]:
     def told(function: F) -> F:
         signature = inspect.signature(function)
         own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-        named = {field.name: (record, field) for record in records for field in fields(record) if field.name not in but}
-        options = [_parameter(record, field) for record, field in named.values()]
-        function.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
-        lines = [f"    {name}: {helps(record)[name].text}" for name, (record, _) in named.items()]
+        named = [each for record in records for each in _parameters(record) if each.name not in but]
+        function.__signature__ = signature.replace(parameters=[*own, *named])  # type: ignore[attr-defined]
+        texts = {name: each.text for record in records for name, each in helps(record).items()}
+        lines = [f"    {each.name}: {texts[each.name]}" for each in named]
         function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *lines, ""])
         return function
 
     return told
 
 
-def _parameter(record: type, field: Any) -> inspect.Parameter:
-    """A field as a parameter."""
-    kind = plain(kinds(record)[field.name])
-    optional = kind | None if field.default is None else kind
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=optional)
+def _parameters(record: type) -> Iterator[inspect.Parameter]:
+    """The fields of a record as parameters."""
+    for each in fields(record):
+        kind = plain(kinds(record)[each.name])
+        optional = kind | None if each.default is None else kind
+        yield inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=optional)

@@ -262,18 +262,31 @@ def run(
             factories=space.factories if isinstance(space, SearchSpace) else None,
             **{name: options[name] for name in SHARED if name in options},
         )
-        begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
-        try:
-            result = train(found, resume=begun, **later)
-            verdict = _contest(found, train, later, data, source, space, listener or Silent())
-        except Interrupted as stop:
-            # What goes on is the whole run, not its second phase alone.
-            raise Interrupted(stop.signal, found.folder) from None
-        if found.folder is None:
-            return RunResult(search=found, evaluation=result, drawings=(), report=None)
-        drawings = draw_into(found.folder, found.genotype)
-        page = report_on(found.folder)
-        return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
+        return _trained(found, train, later, data, source, space, listener or Silent())
+
+
+def _trained(
+    found: SearchResult,
+    train: Callable[..., EvaluateResult],
+    settings: Mapping[str, Any],
+    data: Data,
+    source: Source,
+    space: str | SearchSpace | None,
+    listener: Listener,
+) -> RunResult:
+    """What follows a search: the evaluation, which goes on if it has begun, the contenders, drawings and the report."""
+    begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
+    try:
+        result = train(found, resume=begun, **settings)
+        verdict = _contest(found, train, settings, data, source, space, listener)
+    except Interrupted as stop:
+        # What goes on is the whole run, not its second phase alone.
+        raise Interrupted(stop.signal, found.folder) from None
+    if found.folder is None:
+        return RunResult(search=found, evaluation=result, drawings=(), report=None)
+    drawings = draw_into(found.folder, found.genotype)
+    page = report_on(found.folder)
+    return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
 
 
 def _contest(

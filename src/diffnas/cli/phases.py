@@ -66,15 +66,8 @@ def run(
             check_memory=check_memory,
             **options,
         )
-    _finish(
-        result.search,
-        result.evaluation,
-        result.drawings,
-        report=result.report,
-        verdict=result.verdict,
-        as_json=as_json,
-        quiet=quiet,
-    )
+    outcome = result.search, result.evaluation, result.drawings, result.report, result.verdict
+    _finish(*outcome, as_json=as_json, quiet=quiet)
 
 
 @generated.takes(
@@ -172,9 +165,9 @@ def _finish(
     found: SearchResult | None,
     result: EvaluateResult | None,
     drawings: tuple[Path, ...],
-    *,
     report: Path | None = None,
     verdict: Verdict | None = None,
+    *,
     as_json: bool,
     quiet: bool,
 ) -> None:

@@ -126,7 +126,7 @@ class SearchSettings(Training):
 
     Attributes:
         alpha_per: Which cells share alpha and operations. All cells of a "kind", or no "cell" with another.
-        alpha_lr: Learning rate of alpha. None takes the method's, times ``alpha_speed``.
+        alpha_lr: Learning rate of alpha. None takes the method's, times alpha_speed.
         alpha_speed: Factor of alpha's learning rate. It makes up for a short search: what alpha can become is its
             learning rate times the steps.
         alpha_init: Spread of alpha at the start. It is normally distributed around 0.
