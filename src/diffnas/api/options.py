@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from diffnas.engine.settings import Machine, Source
@@ -14,33 +14,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What was given by name.
-
-    Attributes:
-        source: what pictures are learned from.
-        machine: where it is computed.
-        settings: all the rest.
-    """
-
-    source: Source = field(default_factory=Source)
-    machine: Machine = field(default_factory=Machine)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-def by_record(options: Mapping[str, Any], *, but: Collection[str] = ()) -> Options:
-    """Options by the record that each belongs to; those called in ``but`` count as settings.
+def by_record(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple[Source, Machine, dict[str, Any]]:
+    """What options say of the pictures, of the machine, and the rest, to which belong those called in ``but``.
 
     Raises:
         ValueError: for a value that its record refuses.
 
-    >>> by_record({"device": "cpu", "epochs": 3}).settings
+    >>> by_record({"device": "cpu", "epochs": 3})[2]
     {'epochs': 3}
     """
     rest = dict(options)
-    source, machine = _taken(Source, rest, but), _taken(Machine, rest, but)
-    return Options(source=source, machine=machine, settings=rest)
+    return _taken(Source, rest, but), _taken(Machine, rest, but), rest
 
 
 def _taken(record: type[R], options: dict[str, Any], but: Collection[str]) -> R:

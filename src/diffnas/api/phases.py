@@ -27,7 +27,7 @@ from diffnas.engine.request import laid_out
 from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, settle
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, check_names, settle
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.lookup import lookup
 from diffnas.method import Method
@@ -103,6 +103,7 @@ def search(
     'nas-bench-201'
     """
     place, listener = _path(out, resume), listener or Silent()
+    source, machine, settings = by_record(options)
     request = Request(
         data=data,
         space=space,
@@ -111,7 +112,9 @@ def search(
         recipe=recipe,
         evaluation=evaluation,
         contenders=contenders,
-        options=by_record(options),
+        source=source,
+        machine=machine,
+        settings=settings,
     )
     asked = plan_search(request, place if resume else None)
     if check_memory and not resume:
@@ -155,16 +158,16 @@ def evaluate(
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
     """
-    given = by_record(options, but=("train",))
-    source, listener = run_folder(what), listener or Silent()
-    place = _path(out if out is not None or source is None else source / EVALUATION, resume)
-    genotype, kept, record, layers = _begun(what, source, place if resume else None, recipe)
-    note = note_data(kept.data, data, given.source)
-    whole = left(load_noted(note, data, given.source), kept)
-    if source and not resume:
+    source, machine, settings = by_record(options, but=("train",))
+    searched, listener = run_folder(what), listener or Silent()
+    place = _path(out if out is not None or searched is None else searched / EVALUATION, resume)
+    genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe)
+    note = note_data(kept.data, data, source)
+    whole = left(load_noted(note, data, source), kept)
+    if searched and not resume:
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
-    notes = kept.but(recipe=recipe).on(given.machine).model_copy(update={"data": note})
-    chosen = settle(EvaluateSettings, *layers, given.settings)
+    notes = kept.but(recipe=recipe).on(machine).model_copy(update={"data": note})
+    chosen = settle(EvaluateSettings, *layers, settings)
     with owning(place, listener.warn), told(whole, place, listener):
         return run_evaluation(
             genotype,
@@ -182,15 +185,15 @@ def evaluate(
 
 
 def _begun(
-    what: Genotype | SearchResult | str | Path | None, source: Path | None, resumed: Path | None, recipe: str | None
+    what: Genotype | SearchResult | str | Path | None, searched: Path | None, resumed: Path | None, recipe: str | None
 ) -> tuple[Genotype, Notes, dict[str, Any], list[Mapping[str, Any]]]:
     """What is evaluated; notes and record of the run that goes on, or of the search before it; layers of settings."""
     if resumed:
         kept, record = read_notes(resumed, "evaluate")
-        named = what is not None and source != resumed
+        named = what is not None and searched != resumed
         genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
         return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
-    kept, record = read_notes(source, "search") if source else (Notes(), {})
+    kept, record = read_notes(searched, "search") if searched else (Notes(), {})
     return _genotype(what), kept, record, [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
 
 
@@ -237,7 +240,8 @@ def run(
     later = {**seeded, **(evaluate_settings or {})}
     # Checked before the search, which is too long to find a typing error after it.
     settle(EvaluateSettings, later)
-    notes, source = contest.noted(_path(out, resume), against, repeats, resume=resume), by_record(options).source
+    check_names(SearchSettings, search_settings or {})
+    notes, source = contest.noted(_path(out, resume), against, repeats, resume=resume), by_record(options)[0]
     with owning(_path(out, resume), (listener or Silent()).warn):
         found = search(
             data,
@@ -251,8 +255,7 @@ def run(
             evaluation=later or None,
             contenders=notes,
             check_memory=check_memory,
-            **options,
-            **{**seeded, **(search_settings or {})},
+            **{**options, **seeded, **(search_settings or {})},
         )
         train: Callable[..., EvaluateResult] = partial(
             evaluate,

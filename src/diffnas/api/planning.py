@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api.notes import Data, DataNote, Notes, left, load_noted, note_data, read_notes, recipe_named
-from diffnas.api.options import Options, by_record, takes
+from diffnas.api.options import by_record, takes
 from diffnas.api.telling import tell
 from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
@@ -26,7 +26,7 @@ class Request:
 
     Attributes:
         data, space, method, components, recipe, evaluation, contenders: as ``search`` takes them.
-        options: all others.
+        source, machine, settings: all others.
     """
 
     data: Data = None
@@ -36,7 +36,9 @@ class Request:
     recipe: str | None = None
     evaluation: Mapping[str, Any] | None = None
     contenders: Mapping[str, Any] | None = None
-    options: Options = field(default_factory=Options)
+    source: Source = field(default_factory=Source)
+    machine: Machine = field(default_factory=Machine)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +59,11 @@ class SearchPlan:
 def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
     """What a request comes to; ``resumed`` is the folder of a run that goes on."""
     _check_texts(request.components)
-    source, machine, recipe = request.options.source, request.options.machine, request.recipe
+    source, recipe = request.source, request.recipe
     kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe), None)
     recipes = [recipe_named(kept.recipe)] if record is None else [recipe_named(recipe)] if recipe else []
     names = {"recipe": recipe, "components": request.components, "evaluation": request.evaluation}
-    notes = kept.but(train=source.train, **names, **(request.contenders or {})).on(machine)
+    notes = kept.but(train=source.train, **names, **(request.contenders or {})).on(request.machine)
     method, notes = _method(request.method, notes)
     if record is None and request.space is None:
         notes = notes.but(space=_own_space(method, notes))
@@ -71,7 +73,7 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
     if record is None and notes.train is None:
         notes = notes.but(train=_cap(whole, recipes[0].train))
     first = method.settings if record is None else record["settings"]
-    layers = first, *(recipe.search for recipe in recipes), request.options.settings
+    layers = first, *(recipe.search for recipe in recipes), request.settings
     arguments = {
         "data": subsample(whole, notes.train, None),
         "space": space,
@@ -106,8 +108,16 @@ def cost(
     >>> told.edges, told.operations, told.fits
     (6, 30, True)
     """
+    source, machine, settings = by_record(options)
     request = Request(
-        data=data, space=space, method=method, components=components, recipe=recipe, options=by_record(options)
+        data=data,
+        space=space,
+        method=method,
+        components=components,
+        recipe=recipe,
+        source=source,
+        machine=machine,
+        settings=settings,
     )
     asked = plan_search(request)
     tell(asked.whole, listener)

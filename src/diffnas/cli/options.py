@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diffnas.engine.settings import SIZES
+from diffnas.engine.settings import SIZES, Training, check_names
 from diffnas.roles import ROLES
 
 if TYPE_CHECKING:
@@ -61,6 +61,13 @@ Quiet = Annotated[bool, _said("--quiet", help="No progress; one line at the end.
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def settings_of(kind: type[Training], texts: Sequence[str] | None) -> dict[str, Any]:
+    """What ``--set`` says of the settings of ``kind``; a ValueError for what is none of them."""
+    found = pairs(texts)
+    check_names(kind, found)
+    return found
 
 
 def pairs(texts: Sequence[str] | None) -> dict[str, Any]:

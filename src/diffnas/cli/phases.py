@@ -96,7 +96,7 @@ def search(
 
     components, options = o.apart(given)
     names = {"method": method, "space": space, "components": components, "recipe": recipe}
-    choices = {**names, **o.pairs(settings), **options}
+    choices = {**names, **o.settings_of(SearchSettings, settings), **options}
     if dry_run and resume is not None:
         raise ValueError("--dry-run tells the cost of a new search; leave --resume out.")
     with Display(Console(stderr=True), quiet=quiet) as display:
@@ -150,7 +150,7 @@ def evaluate(
             out=api.evaluation_folder(resume) if resume else out,
             resume=resuming,
             listener=o.heard(display, log, resume or out or Path(what or ".")),
-            **{**o.pairs(settings), **options},
+            **{**o.settings_of(EvaluateSettings, settings), **options},
         )
     _finish(None, result, (), as_json=as_json, quiet=quiet)
 

@@ -6,7 +6,7 @@ made the arguments of Python, the options of the command line and the page of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -82,12 +82,12 @@ class Training:
             20 for DARTS on CIFAR, 14 on ImageNet, 17 for NAS-Bench-201.
         stem: What stands before the cells. "cifar-half" has stride 2, for a quarter of the work.
         lr: Learning rate of the weights.
-        lr_min: Their learning rate in the end.
-        lr_fall: How it falls to that. "line" slows down in the last five epochs, as on ImageNet.
+        lr_min: Learning rate of the weights in the end.
+        lr_fall: How the learning rate falls. "line" slows down in the last five epochs, as on ImageNet.
         momentum: Momentum of the weights' SGD.
         nesterov: Nesterov's momentum.
         weight_decay: Weight decay of the weights' SGD.
-        clip: Largest norm of their gradient; 0 for none. Alpha is never clipped with them.
+        clip: Largest norm of the weights' gradient; 0 for none. Alpha is never clipped with them.
         auxiliary: Weight of an auxiliary head's loss. 0 for no such head.
         cutout: Side of the square blanked in training pictures. At most half the picture; None takes the data set's.
         seed: Decides every random number.
@@ -200,6 +200,20 @@ HOW = tuple(name for name, each in helps(SearchSettings).items() if each.heading
 """Settings that say how a run is computed: they move the last digits of a result at most, and do not decide it."""
 
 
+def check_names(kind: type[Training], names: Iterable[str]) -> None:
+    """Refuse names that are no settings of ``kind``.
+
+    Raises:
+        ValueError: for the first of them, with the nearest one that is.
+    """
+    known = list(kinds(kind))
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"unknown setting {name!r}.{hint} Known: {', '.join(known)}.")
+
+
 def settle(kind: type[S], *layers: Mapping[str, Any]) -> S:
     """Settings of ``kind`` from layers of options, the later ones winning; a text is read as the type of its setting.
 
@@ -212,11 +226,7 @@ def settle(kind: type[S], *layers: Mapping[str, Any]) -> S:
     """
     known = kinds(kind)
     merged = {name: option for layer in layers for name, option in layer.items()}
-    for name in merged:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"unknown setting {name!r}.{hint} Known: {', '.join(known)}.")
+    check_names(kind, merged)
     texts: dict[str, Any] = {name: read(known[name], text) for name, text in merged.items() if isinstance(text, str)}
     return kind(**{**merged, **texts})
 
