@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from diffnas.lookup import lookup
+
+StemKind = Literal["cifar", "cifar-half", "imagenet"]
+"""What stands before the cells."""
 
 
 class Place(NamedTuple):

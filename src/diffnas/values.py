@@ -2,15 +2,21 @@
 
 A field of a record declares its bounds in its type: ``epochs: Annotated[int, whole(1, 1000)] = 50``, a ``Literal``,
 ``bool``, or any of these ``| None``. The record then calls ``check_fields``. A single number is checked by its
-``Number``.
+``Number``. A field that is an option has a ``Heading`` in its type, and the docstring of its record says what it is
+for.
 """
 
 from __future__ import annotations
 
 import numbers
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -96,6 +102,66 @@ FRACTION = real(0, 1, above=True, below=True)
 """A share that is neither nothing nor everything."""
 
 
+@dataclass(frozen=True)
+class Heading:
+    """What options stand under, in their fields' types: ``Annotated[float, real(0, 1), Heading("Rates")]``."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Help:
+    """What an option is for.
+
+    Attributes:
+        text: says it; the first sentence stands alone where there is room for one line only.
+        heading: what it stands under.
+    """
+
+    text: str
+    heading: Heading
+
+    @property
+    def line(self) -> str:
+        """The first sentence.
+
+        >>> Help(text="threshold:0.4, ... or none. What remains is kept.", heading=Heading("Pruning")).line
+        'threshold:0.4, ... or none.'
+        """
+        return re.split(r"(?<=[^.]\.) ", self.text)[0]
+
+
+def helps(record: type) -> dict[str, Help]:
+    """What the fields of a record that have a heading are for, by name: as its docstring and those above it say."""
+    texts: dict[str, str] = {}
+    for each in reversed(record.__mro__):
+        texts |= _attributes(each.__doc__ or "")
+    headings = {
+        name: [each for each in _members(kind) if isinstance(each, Heading)] for name, kind in kinds(record).items()
+    }
+    return {name: Help(text=texts.get(name, ""), heading=found[0]) for name, found in headings.items() if found}
+
+
+def explained(record: type[T]) -> type[T]:
+    """The record itself; its docstring tells of the fields that it inherits, too."""
+    if record.__doc__:
+        own = _attributes(record.__doc__)
+        told = [f"        {name}: {each.text}" for name, each in helps(record).items() if name not in own]
+        record.__doc__ = "\n".join([record.__doc__.rstrip(), *told, "    "])
+    return record
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """What a docstring says of each attribute, on one line.
+
+    >>> _attributes("A rate.\\n\\n    Attributes:\\n        lr: Of the weights.\\n            At first.\\n    ")
+    {'lr': 'Of the weights. At first.'}
+    """
+    section = docstring.partition("Attributes:\n")[2].split("\n\n")[0]
+    found = re.findall(r"^ {8}(\w+): ((?:.|\n {12})*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
 def kinds(record: type) -> dict[str, Any]:
     """The declared kind of each field of a record, by name."""
     hints = get_type_hints(record, include_extras=True)
@@ -137,6 +203,37 @@ def checked(name: str, kind: Any, given: Any) -> Any:
     return given
 
 
+def plain(kind: Any) -> Any:
+    """What a text for a value of this kind is read as at first: ``int``, ``float``, ``bool``, ``Path`` or ``str``.
+
+    >>> plain(Annotated[int, whole(1, 9)] | None), plain(Literal["cosine", "line"])
+    (<class 'int'>, <class 'str'>)
+    """
+    members = list(_members(kind))
+    return next((each for each in (bool, int, float, Path) if each in members), str)
+
+
+def wanted(kind: Any) -> str:
+    """What a value of this kind may be, in words.
+
+    >>> wanted(Annotated[int, whole(1, 9)] | None), wanted(Literal["cosine", "line"]), wanted(str | None)
+    ('a whole number from 1 to 9', "'cosine' or 'line'", 'a text')
+    """
+    number, given, _ = _parts(kind)
+    if number is not None or given:
+        return str(number) if number is not None else _listed(given)
+    return {int: "a whole number", Path: "a file or folder"}.get(plain(kind), "a text")
+
+
+def choices(kind: Any) -> tuple[str, ...]:
+    """The texts that a value of this kind may be; empty where it may be another.
+
+    >>> choices(Literal["cosine", "line"])
+    ('cosine', 'line')
+    """
+    return tuple(each for each in _parts(kind)[1] if isinstance(each, str))
+
+
 def read(kind: Any, text: str) -> object:
     """The value of this kind that a text represents; if it represents none, the text itself.
 
@@ -151,17 +248,23 @@ def read(kind: Any, text: str) -> object:
 
 def _parts(kind: Any) -> tuple[Number | None, tuple[Any, ...], bool]:
     """The bounds of a kind if it is a number, its choices if it has some, and whether None is allowed."""
-    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    optional = NoneType in members
-    number, choices = None, list[Any]()
-    for member in members:
-        if get_origin(member) is Annotated:
-            number = next((each for each in get_args(member)[1:] if isinstance(each, Number)), number)
-        elif get_origin(member) is Literal:
-            choices += get_args(member)
-        elif member is bool:
-            choices += (True, False)
-    return number, tuple(choices), optional
+    members = list(_members(kind))
+    number = next((each for each in members if isinstance(each, Number)), None)
+    choices = [choice for each in members if get_origin(each) is Literal for choice in get_args(each)]
+    return number, tuple(choices + ([True, False] if bool in members else [])), NoneType in members
+
+
+def _members(kind: Any) -> Iterator[Any]:
+    """What a kind is made of: the types that a value may have, and what is noted of them."""
+    if get_origin(kind) in (Union, UnionType):
+        for member in get_args(kind):
+            yield from _members(member)
+    elif get_origin(kind) is Annotated:
+        noted, *notes = get_args(kind)
+        yield from notes
+        yield from _members(noted)
+    else:
+        yield kind
 
 
 def _listed(choices: tuple[Any, ...]) -> str:

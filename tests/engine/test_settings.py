@@ -15,7 +15,9 @@ def test_later_layers_win():
 def test_a_misspelt_setting_gets_a_suggestion_and_the_list():
     with pytest.raises(ValueError) as error:
         settle(SearchSettings, {"epoch": 3})
-    assert str(error.value).startswith("unknown setting 'epoch'. Did you mean 'epochs'? Known: epochs, batch, lr,")
+    assert str(error.value).startswith(
+        "unknown setting 'epoch'. Did you mean 'epochs'? Known: epochs, batch, channels,"
+    )
 
 
 def test_an_evaluation_does_not_take_the_settings_of_a_search():

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from diffnas import files
-from diffnas.api.notes import read_notes, settings_of
+from diffnas.api.notes import read_notes
 from diffnas.components.chance import drawn
 from diffnas.data import DataSet, Split, batches, set_aside
 from diffnas.engine import seeds
 from diffnas.engine.listen import Listener
 from diffnas.engine.run import RECORD, RunFolder, as_json
-from diffnas.engine.settings import EvaluateSettings
+from diffnas.engine.settings import EvaluateSettings, settle
 from diffnas.genotype import Genotype, read, to_json
 from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
@@ -153,7 +153,7 @@ def hold(
     notes, record = read_notes(folder, "search")
     _, first = read_notes(folder / EVALUATION, "evaluate")
     less, aside = set_aside(whole, notes.aside)
-    settings = settings_of(EvaluateSettings, first["settings"])
+    settings = settle(EvaluateSettings, first["settings"])
     built = {"channels": settings.channels, "depth": settings.depth, "stem": settings.stem}
     sized = partial(_sized, like=_cost(found, built, less), built=built, data=less)
     seed = record["settings"]["seed"]

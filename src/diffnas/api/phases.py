@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api import contest
-from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, settings_of
-from diffnas.api.planning import SearchPlan, plan_search, recipe_named, threads_for
+from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named
+from diffnas.api.options import by_record, takes
+from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import require_memory, what_fits
@@ -26,17 +27,18 @@ from diffnas.engine.request import laid_out
 from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
-from diffnas.engine.settings import EvaluateSettings
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, check_names, settle
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.lookup import lookup
 from diffnas.method import Method
 from diffnas.report.contest import handed
 from diffnas.report.verdict import Verdict
 from diffnas.space import SPACES, OpFactory, SearchSpace
+from diffnas.values import helps
 
 EVALUATION = "evaluation"
 DRAWINGS = ("cell.svg", "cell.png")
-SHARED = ("data_dir", "size", "download", "device", "precision", "threads")
+SHARED = [name for record in (Source, Machine) for name in helps(record) if name != "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,7 @@ class RunResult:
     verdict: Verdict | None = None
 
 
+@takes(Source, Machine, SearchSettings)
 def search(
     data: Data = None,
     *,
@@ -67,18 +70,11 @@ def search(
     recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    data_dir: str | Path | None = None,
-    size: int | None = None,
-    train: int | None = None,
-    download: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
     listener: Listener | None = None,
     evaluation: Mapping[str, Any] | None = None,
     contenders: Mapping[str, Any] | None = None,
     check_memory: bool = True,
-    **settings: Any,
+    **options: Any,
 ) -> SearchResult:
     """Search the cells that suit ``data``; its test split is never touched.
 
@@ -93,19 +89,11 @@ def search(
         recipe: a name in ``RECIPES``; by default "published", the sizes of the papers.
         out: the run folder; None leaves nothing behind.
         resume: go on with the run in ``out``. What was given as an object then must be given again.
-        data_dir: where the files of CIFAR are.
-        size: height and width to bring pictures to.
-        train: how many training pictures the search sees; all by default.
-        download: whether the files of CIFAR may be fetched.
-        device: "auto", "cpu" or "cuda".
-        precision: "32-true", "bf16-mixed" or "64-true".
-        threads: how many CPU threads compute; by default the recipe's number, else torch's. A run that is resumed
-            keeps its number, because the last digits depend on it.
         listener: hears how it goes.
         evaluation: settings for the evaluation that will follow; kept in the run folder until then.
         contenders: what ``run`` notes of the contenders that will be trained beside what is found.
         check_memory: whether to refuse a search that memory is too small for, before it starts.
-        settings: what ``SearchSettings`` has: ``epochs=50``, ``seed=1``, ...
+        options: fields of ``SearchSettings``, and those below: ``epochs=50``, ``seed=1``, ``device="cpu"``, ...
 
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
@@ -114,29 +102,25 @@ def search(
     >>> found.genotype.skeleton
     'nas-bench-201'
     """
-    asked = plan_search(
-        data,
+    place, listener = _path(out, resume), listener or Silent()
+    source, machine, settings = by_record(options)
+    request = Request(
+        data=data,
         space=space,
         method=method,
         components=components,
         recipe=recipe,
-        resumed=_path(out, resume) if resume else None,
-        data_dir=data_dir,
-        size=size,
-        train=train,
-        download=download,
-        device=device,
-        precision=precision,
-        threads=threads,
         evaluation=evaluation,
-        contest=contenders,
+        contenders=contenders,
+        source=source,
+        machine=machine,
         settings=settings,
     )
+    asked = plan_search(request, place if resume else None)
     if check_memory and not resume:
         require_memory(**asked.arguments)
         if evaluation:
             _require_later(asked)
-    place, listener = _path(out, resume), listener or Silent()
     notes = asked.notes.model_dump()
     with (
         owning(place, listener.warn),
@@ -146,6 +130,7 @@ def search(
         return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes)
 
 
+@takes(Source, Machine, EvaluateSettings, but=("train",))
 def evaluate(
     what: Genotype | SearchResult | str | Path | None = None,
     data: Data = None,
@@ -153,15 +138,9 @@ def evaluate(
     recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    data_dir: str | Path | None = None,
-    size: int | None = None,
-    download: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
     listener: Listener | None = None,
     factories: Mapping[str, OpFactory] | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> EvaluateResult:
     """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
 
@@ -172,38 +151,23 @@ def evaluate(
         recipe: a name in ``RECIPES``; by default the one of the run folder's search, or "published".
         out: where to leave the network; by default ``evaluation`` in the folder of the search, if there is one.
         resume: go on with the evaluation in ``out``.
-        data_dir: where the files of CIFAR are.
-        size: height and width to bring pictures to.
-        download: whether the files of CIFAR may be fetched.
-        device: "auto", "cpu" or "cuda".
-        precision: "32-true", "bf16-mixed" or "64-true".
-        threads: how many CPU threads compute; by default the recipe's number, else torch's. A run that is resumed
-            keeps its number, because the last digits depend on it.
         listener: hears how it goes.
         factories: the user's own operations of the genotype.
-        settings: what ``EvaluateSettings`` has: ``epochs=600``, ``channels=36``, ...
+        options: fields of ``EvaluateSettings``, and those below: ``epochs=600``, ``channels=36``, ...
 
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
     """
-    source, listener = run_folder(what), listener or Silent()
-    place = _path(out if out is not None or source is None else source / EVALUATION, resume)
-    if place and resume:
-        kept, record = read_notes(place, "evaluate")
-        layers = [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
-        named = what is not None and source != place
-        genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
-    else:
-        kept, record = read_notes(source, "search") if source else (Notes(), {})
-        layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
-        genotype = _genotype(what)
-    note = note_data(kept.data, data, data_dir, size)
-    whole = left(load_noted(note, data, size, download), kept)
-    if source and not resume:
+    source, machine, settings = by_record(options, but=("train",))
+    searched, listener = run_folder(what), listener or Silent()
+    place = _path(out if out is not None or searched is None else searched / EVALUATION, resume)
+    genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe)
+    note = note_data(kept.data, data, source)
+    whole = left(load_noted(note, data, source), kept)
+    if searched and not resume:
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
-    notes = kept.but(recipe=recipe, device=device, precision=precision).model_copy(update={"data": note})
-    notes = notes.but(threads=threads_for(threads, notes))
-    chosen = settings_of(EvaluateSettings, *layers, settings)
+    notes = kept.but(recipe=recipe).on(machine).model_copy(update={"data": note})
+    chosen = settle(EvaluateSettings, *layers, settings)
     with owning(place, listener.warn), told(whole, place, listener):
         return run_evaluation(
             genotype,
@@ -220,9 +184,26 @@ def evaluate(
         )
 
 
+def _begun(
+    what: Genotype | SearchResult | str | Path | None, searched: Path | None, resumed: Path | None, recipe: str | None
+) -> tuple[Genotype, Notes, dict[str, Any], list[Mapping[str, Any]]]:
+    """What is evaluated; notes and record of the run that goes on, or of the search before it; layers of settings."""
+    if resumed:
+        kept, record = read_notes(resumed, "evaluate")
+        named = what is not None and searched != resumed
+        genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
+        return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
+    kept, record = read_notes(searched, "search") if searched else (Notes(), {})
+    return _genotype(what), kept, record, [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
+
+
+@takes(Source, Machine)
 def run(
     data: Data = None,
     *,
+    space: str | SearchSpace | None = None,
+    method: str | Method | None = None,
+    components: Mapping[str, str] | None = None,
     recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -232,12 +213,13 @@ def run(
     against: str | None = None,
     repeats: int | None = None,
     listener: Listener | None = None,
-    **choices: Any,
+    check_memory: bool = True,
+    **options: Any,
 ) -> RunResult:
     """Search, evaluate what was found, draw it and report on it.
 
     Args:
-        data: as in ``search``.
+        data, space, method, components, check_memory: as in ``search``.
         recipe: a name in ``RECIPES``; by default "digits" for the digits and "quick" for all other data.
         out: the run folder; None leaves nothing behind.
         resume: go on with the run in ``out``, in whichever phase it was.
@@ -248,7 +230,7 @@ def run(
             network that is best on them is the one that ``predict`` and ``export`` take.
         repeats: how often each contender and the found network are trained, from one seed after the other.
         listener: hears how both go.
-        choices: other arguments of ``search``: ``method``, ``space``, ``train``, ``data_dir``, ``device``, ...
+        options: those below, and settings of the search.
 
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
@@ -257,41 +239,57 @@ def run(
     seeded = {} if seed is None else {"seed": seed}
     later = {**seeded, **(evaluate_settings or {})}
     # Checked before the search, which is too long to find a typing error after it.
-    settings_of(EvaluateSettings, later)
-    notes = contest.noted(_path(out, resume), against, repeats, resume=resume)
+    settle(EvaluateSettings, later)
+    check_names(SearchSettings, search_settings or {})
+    notes, source = contest.noted(_path(out, resume), against, repeats, resume=resume), by_record(options)[0]
     with owning(_path(out, resume), (listener or Silent()).warn):
         found = search(
             data,
+            space=space,
+            method=method,
+            components=components,
             recipe=recipe,
             out=out,
             resume=resume,
             listener=listener,
             evaluation=later or None,
             contenders=notes,
-            **choices,
-            **{**seeded, **(search_settings or {})},
+            check_memory=check_memory,
+            **{**options, **seeded, **(search_settings or {})},
         )
-        space = choices.get("space")
         train: Callable[..., EvaluateResult] = partial(
             evaluate,
             data=data if data is not None or found.folder else "digits",
             recipe=recipe,
             listener=listener,
             factories=space.factories if isinstance(space, SearchSpace) else None,
-            **{name: choices[name] for name in SHARED if name in choices},
+            **{name: options[name] for name in SHARED if name in options},
         )
-        begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
-        try:
-            result = train(found, resume=begun, **later)
-            verdict = _contest(found, train, later, data, choices, listener or Silent())
-        except Interrupted as stop:
-            # What goes on is the whole run, not its second phase alone.
-            raise Interrupted(stop.signal, found.folder) from None
-        if found.folder is None:
-            return RunResult(search=found, evaluation=result, drawings=(), report=None)
-        drawings = draw_into(found.folder, found.genotype)
-        page = report_on(found.folder)
-        return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
+        return _trained(found, train, later, data, source, space, listener or Silent())
+
+
+def _trained(
+    found: SearchResult,
+    train: Callable[..., EvaluateResult],
+    settings: Mapping[str, Any],
+    data: Data,
+    source: Source,
+    space: str | SearchSpace | None,
+    listener: Listener,
+) -> RunResult:
+    """What follows a search: the evaluation, which goes on if it has begun, the contenders, drawings and the report."""
+    begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
+    try:
+        result = train(found, resume=begun, **settings)
+        verdict = _contest(found, train, settings, data, source, space, listener)
+    except Interrupted as stop:
+        # What goes on is the whole run, not its second phase alone.
+        raise Interrupted(stop.signal, found.folder) from None
+    if found.folder is None:
+        return RunResult(search=found, evaluation=result, drawings=(), report=None)
+    drawings = draw_into(found.folder, found.genotype)
+    page = report_on(found.folder)
+    return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
 
 
 def _contest(
@@ -299,7 +297,8 @@ def _contest(
     train: Callable[..., EvaluateResult],
     settings: Mapping[str, Any],
     data: Data,
-    choices: Mapping[str, Any],
+    source: Source,
+    space: str | SearchSpace | None,
     listener: Listener,
 ) -> Verdict | None:
     """The verdict on what a run found, after its contenders were trained; None if it has none."""
@@ -307,8 +306,8 @@ def _contest(
     notes = Notes() if folder is None else read_notes(folder, "search")[0]
     if folder is None or notes.against is None:
         return None
-    whole = load_noted(notes.data, data, choices.get("size"), choices.get("download", False))
-    space = choices.get("space") or notes.space
+    whole = load_noted(notes.data, data, source)
+    space = space or notes.space
     assert space is not None, "the search has asked for it"
     own = space if isinstance(space, SearchSpace) else lookup("space", space, SPACES)
 
@@ -399,6 +398,6 @@ def _warn_of_other_pictures(searched: Any, train: int | None, whole: DataSet, li
 def _require_later(asked: SearchPlan) -> None:
     """Refuse a search whose evaluation, as it was asked for, can never fit."""
     notes = asked.notes
-    settings = settings_of(EvaluateSettings, recipe_named(notes.recipe).evaluate, notes.evaluation)
+    settings = settle(EvaluateSettings, recipe_named(notes.recipe).evaluate, notes.evaluation)
     space = laid_out(asked.arguments["space"], asked.arguments["settings"])
     require_later(space, asked.whole, settings=settings, device=notes.device, precision=notes.precision)

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from diffnas.api.notes import Data, DataNote, Notes, left, load_noted, note_data, read_notes, settings_of
+from diffnas.api.notes import Data, DataNote, Notes, left, load_noted, note_data, read_notes, recipe_named
+from diffnas.api.options import by_record, takes
 from diffnas.api.telling import tell
 from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import Cost, estimate
 from diffnas.engine.listen import Listener
-from diffnas.engine.settings import SearchSettings
+from diffnas.engine.settings import Machine, SearchSettings, Source, settle
 from diffnas.lookup import lookup
 from diffnas.method import Method, compose
-from diffnas.recipes import RECIPES, Recipe
 from diffnas.space import SPACES, SearchSpace
-from diffnas.values import THREADS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A search as it was asked for; None is what was not said.
+
+    Attributes:
+        data, space, method, components, recipe, evaluation, contenders: as ``search`` takes them.
+        source, machine, settings: all others.
+    """
+
+    data: Data = None
+    space: str | SearchSpace | None = None
+    method: str | Method | None = None
+    components: Mapping[str, str] | None = None
+    recipe: str | None = None
+    evaluation: Mapping[str, Any] | None = None
+    contenders: Mapping[str, Any] | None = None
+    source: Source = field(default_factory=Source)
+    machine: Machine = field(default_factory=Machine)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,55 +56,37 @@ class SearchPlan:
     whole: DataSet
 
 
-def plan_search(
-    data: Data = None,
-    *,
-    space: str | SearchSpace | None = None,
-    method: str | Method | None = None,
-    components: Mapping[str, str] | None = None,
-    recipe: str | None = None,
-    resumed: Path | None = None,
-    data_dir: str | Path | None = None,
-    size: int | None = None,
-    train: int | None = None,
-    download: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
-    evaluation: Mapping[str, Any] | None = None,
-    contest: Mapping[str, Any] | None = None,
-    settings: Mapping[str, Any],
-) -> SearchPlan:
-    """What the arguments of ``search`` come to; ``resumed`` is the folder of a run that goes on."""
-    _check_texts(components)
+def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
+    """What a request comes to; ``resumed`` is the folder of a run that goes on."""
+    _check_texts(request.components)
+    source, recipe = request.source, request.recipe
     kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe), None)
     recipes = [recipe_named(kept.recipe)] if record is None else [recipe_named(recipe)] if recipe else []
-    notes = kept.but(
-        train=train, recipe=recipe, components=components, evaluation=evaluation, device=device, precision=precision
-    )
-    notes = notes.but(threads=threads_for(threads, notes), **(contest or {}))
-    chosen_method, notes = _method(method, notes)
-    if record is None and space is None:
-        notes = notes.but(space=_own_space(chosen_method, notes))
-    chosen_space, notes = _space(space, notes)
-    note = note_data(kept.data, data, data_dir, size)
-    whole = left(load_noted(note, data, size, download), notes)
+    names = {"recipe": recipe, "components": request.components, "evaluation": request.evaluation}
+    notes = kept.but(train=source.train, **names, **(request.contenders or {})).on(request.machine)
+    method, notes = _method(request.method, notes)
+    if record is None and request.space is None:
+        notes = notes.but(space=_own_space(method, notes))
+    space, notes = _space(request.space, notes)
+    note = note_data(kept.data, request.data, source)
+    whole = left(load_noted(note, request.data, source), notes)
     if record is None and notes.train is None:
         notes = notes.but(train=_cap(whole, recipes[0].train))
-    notes = notes.model_copy(update={"data": note})
-    first = chosen_method.settings if record is None else record["settings"]
+    first = method.settings if record is None else record["settings"]
+    layers = first, *(recipe.search for recipe in recipes), request.settings
     arguments = {
         "data": subsample(whole, notes.train, None),
-        "space": chosen_space,
-        "method": chosen_method,
-        "settings": settings_of(SearchSettings, first, *(recipe.search for recipe in recipes), settings),
+        "space": space,
+        "method": method,
+        "settings": settle(SearchSettings, *layers),
         "device": notes.device,
         "precision": notes.precision,
         "threads": notes.threads,
     }
-    return SearchPlan(arguments=arguments, notes=notes, whole=whole)
+    return SearchPlan(arguments=arguments, notes=notes.model_copy(update={"data": note}), whole=whole)
 
 
+@takes(Source, Machine, SearchSettings)
 def cost(
     data: Data = None,
     *,
@@ -94,15 +94,8 @@ def cost(
     method: str | Method | None = None,
     components: Mapping[str, str] | None = None,
     recipe: str | None = None,
-    data_dir: str | Path | None = None,
-    size: int | None = None,
-    train: int | None = None,
-    download: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
     listener: Listener | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> Cost:
     """What ``search`` with the same arguments will cost: operations, multiply-adds, memory and time.
 
@@ -115,35 +108,20 @@ def cost(
     >>> told.edges, told.operations, told.fits
     (6, 30, True)
     """
-    asked = plan_search(
-        data,
+    source, machine, settings = by_record(options)
+    request = Request(
+        data=data,
         space=space,
         method=method,
         components=components,
         recipe=recipe,
-        data_dir=data_dir,
-        size=size,
-        train=train,
-        download=download,
-        device=device,
-        precision=precision,
-        threads=threads,
+        source=source,
+        machine=machine,
         settings=settings,
     )
+    asked = plan_search(request)
     tell(asked.whole, listener)
     return estimate(**asked.arguments)
-
-
-def recipe_named(name: str) -> Recipe:
-    """The recipe of that name; a ValueError that helps if there is none."""
-    return lookup("recipe", name, RECIPES)
-
-
-def threads_for(asked: int | None, notes: Notes) -> int:
-    """How many threads compute: as asked, else as the run began, else the recipe's number, else torch's."""
-    if asked is not None:
-        return int(THREADS.check("threads", asked))
-    return notes.threads or recipe_named(notes.recipe).threads or torch.get_num_threads()
 
 
 def _fresh(recipe: str | None) -> Notes:

@@ -22,6 +22,7 @@ from diffnas.deploy.int8 import CALIBRATION, Quantized, write_int8
 from diffnas.deploy.int8 import FILE as INT8_FILE
 from diffnas.deploy.preprocessing import write_preprocess
 from diffnas.engine.run import RECORD, RunFolder, as_json
+from diffnas.engine.settings import Source
 from diffnas.lookup import lookup
 from diffnas.nets import trained as on_disk
 from diffnas.nets.trained import Trained
@@ -148,7 +149,7 @@ def _own_data(what: str | Path, trained: Trained) -> DataSet:
         if not (folder / RECORD).is_file():
             raise ValueError("there is no run folder that says what data it was trained on")
         notes, _ = read_notes(folder, "evaluate")
-        data = left(load_noted(notes.data, None, None, False), notes)
+        data = left(load_noted(notes.data, None, Source()), notes)
         if (data.channels, data.size) != (trained.channels, trained.size):
             raise ValueError("its data is of another size now")
     return data

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from diffnas.backends import Asked
 from diffnas.lookup import lookup
 from diffnas.nets.backend import Backend
 from diffnas.nets.network import Network
 from diffnas.nets.supernet import MixedCell, Supernet
-
-Asked = Literal["auto", "plain", "cpu", "gpu"]
 
 
 class Choice(NamedTuple):

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diffnas import files
+from diffnas import files, version
+from diffnas.engine.settings import HOW
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import MEGA, read_text
 
@@ -22,10 +23,6 @@ VERSION = 1
 
 # Under this name a checkpoint holds what it knows of its folder.
 _FOLDER = "folder"
-
-
-HOW = ("backend", "recompute", "tf32", "cuda_graph", "free")
-"""Settings that say how a run is computed: they move the last digits of a result at most, and do not decide it."""
 
 
 BESIDE = ("notes", "computed")
@@ -61,10 +58,8 @@ def environment() -> dict[str, Any]:
     """What besides the settings can move the last digits of a result."""
     import torch
 
-    from diffnas import __version__
-
     return {
-        "diffnas": __version__,
+        "diffnas": version.VERSION,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),

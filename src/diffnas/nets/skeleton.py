@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,8 +12,7 @@ from diffnas.lookup import lookup
 from diffnas.nets.backend import Backend, applied
 from diffnas.nets.ops import FactorizedReduce, relu_conv_norm
 from diffnas.skeleton import Place, Skeleton
-
-StemKind = Literal["cifar", "cifar-half", "imagenet"]
+from diffnas.skeleton import StemKind as StemKind
 
 
 @dataclass(frozen=True, kw_only=True)
