@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -12,14 +12,17 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from diffnas import files
-from diffnas.api.notes import read_notes
+from diffnas.api.notes import Data, Notes, load_noted, read_notes
 from diffnas.components.chance import drawn
 from diffnas.data import DataSet, Split, batches, set_aside
 from diffnas.engine import seeds
+from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.listen import Listener
 from diffnas.engine.run import RECORD, RunFolder, as_json
-from diffnas.engine.settings import EvaluateSettings, settle
+from diffnas.engine.search import SearchResult
+from diffnas.engine.settings import EvaluateSettings, Source, settle
 from diffnas.genotype import Genotype, read, to_json
+from diffnas.lookup import lookup
 from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
 from diffnas.nets.trained import Trained
@@ -27,7 +30,7 @@ from diffnas.nets.trained import load as load_trained
 from diffnas.report.contest import ANSWERS, CONTEST, FOUND, VERDICT, Answers, Entry, judged, places, read_contest
 from diffnas.report.reading import EVALUATION, read_result
 from diffnas.report.verdict import Verdict
-from diffnas.space import SearchSpace
+from diffnas.space import SPACES, SearchSpace
 from diffnas.values import whole
 
 ASIDE = 0.1
@@ -130,6 +133,39 @@ def noted(folder: Path | None, against: str | None, repeats: int | None, *, resu
             )
         return None
     return {"against": against, "repeats": count, "aside": ASIDE}
+
+
+def verdict(
+    found: SearchResult,
+    train: Callable[..., EvaluateResult],
+    settings: Mapping[str, Any],
+    data: Data,
+    source: Source,
+    space: str | SearchSpace | None,
+    listener: Listener,
+) -> Verdict | None:
+    """The verdict on what a run found, after its contenders were trained; None if it has none.
+
+    Args:
+        found: what the search of the run gave.
+        train: ``evaluate``, with all but the network, its place and its settings.
+        settings: those of the evaluation that were asked for.
+        data, source, space: as the run was given them.
+        listener: hears which network is trained.
+    """
+    folder = found.folder
+    notes = Notes() if folder is None else read_notes(folder, "search")[0]
+    if folder is None or notes.against is None:
+        return None
+    space = space or notes.space
+    assert space is not None, "the search has asked for it"
+    own = space if isinstance(space, SearchSpace) else lookup("space", space, SPACES)
+
+    def train_entry(training: Training, started: bool) -> None:
+        built = {**settings, **training.entry.built, "seed": training.seed}
+        train(replace(found, genotype=training.entry.genotype), out=training.place, resume=started, **built)
+
+    return hold(folder, found.genotype, load_noted(notes.data, data, source), own, train_entry, listener)
 
 
 def hold(

@@ -7,7 +7,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,10 @@ from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, check_names, settle
 from diffnas.genotype import Genotype, from_json, read
-from diffnas.lookup import lookup
 from diffnas.method import Method
 from diffnas.report.contest import handed
 from diffnas.report.verdict import Verdict
-from diffnas.space import SPACES, OpFactory, SearchSpace
+from diffnas.space import OpFactory, SearchSpace
 from diffnas.values import helps
 
 EVALUATION = "evaluation"
@@ -281,7 +280,7 @@ def _trained(
     begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
     try:
         result = train(found, resume=begun, **settings)
-        verdict = _contest(found, train, settings, data, source, space, listener)
+        verdict = contest.verdict(found, train, settings, data, source, space, listener)
     except Interrupted as stop:
         # What goes on is the whole run, not its second phase alone.
         raise Interrupted(stop.signal, found.folder) from None
@@ -290,32 +289,6 @@ def _trained(
     drawings = draw_into(found.folder, found.genotype)
     page = report_on(found.folder)
     return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
-
-
-def _contest(
-    found: SearchResult,
-    train: Callable[..., EvaluateResult],
-    settings: Mapping[str, Any],
-    data: Data,
-    source: Source,
-    space: str | SearchSpace | None,
-    listener: Listener,
-) -> Verdict | None:
-    """The verdict on what a run found, after its contenders were trained; None if it has none."""
-    folder = found.folder
-    notes = Notes() if folder is None else read_notes(folder, "search")[0]
-    if folder is None or notes.against is None:
-        return None
-    whole = load_noted(notes.data, data, source)
-    space = space or notes.space
-    assert space is not None, "the search has asked for it"
-    own = space if isinstance(space, SearchSpace) else lookup("space", space, SPACES)
-
-    def train_entry(training: contest.Training, started: bool) -> None:
-        built = {**settings, **training.entry.built, "seed": training.seed}
-        train(replace(found, genotype=training.entry.genotype), out=training.place, resume=started, **built)
-
-    return contest.hold(folder, found.genotype, whole, own, train_entry, listener)
 
 
 def recipe_for(data: Data) -> str:
