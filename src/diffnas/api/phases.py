@@ -95,6 +95,11 @@ def search(
         require_memory(**asked.arguments)
         if evaluation:
             _require_later(asked)
+    return _searched(asked, place, listener, resume=resume)
+
+
+def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resume: bool) -> SearchResult:
+    """What the search that was asked for finds; ``place`` is its folder."""
     notes = asked.notes.model_dump()
     with (
         owning(place, listener.warn),

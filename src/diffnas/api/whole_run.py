@@ -90,10 +90,8 @@ def run(
     recipe = recipe if recipe or resume else recipe_for(data)
     seeded = {} if seed is None else {"seed": seed}
     later = {**seeded, **(evaluate_settings or {})}
-    # Checked before the search, which is too long to find a typing error after it.
-    settle(EvaluateSettings, later)
-    check_names(SearchSettings, search_settings or {})
-    notes, source = contest.noted(run_path(out, resume), against, repeats, resume=resume), by_record(options)[0]
+    _check_settings(search_settings or {}, later)
+    notes = contest.noted(run_path(out, resume), against, repeats, resume=resume)
     with owning(run_path(out, resume), (listener or Silent()).warn):
         found = search(
             data,
@@ -109,31 +107,37 @@ def run(
             check_memory=check_memory,
             **{**options, **seeded, **(search_settings or {})},
         )
-        train: Callable[..., EvaluateResult] = partial(
-            evaluate,
-            data=data if data is not None or found.folder else "digits",
-            recipe=recipe,
-            listener=listener,
-            factories=space.factories if isinstance(space, SearchSpace) else None,
-            **{name: options[name] for name in _SHARED if name in options},
-        )
-        return _trained(found, train, later, data, source, space, listener or Silent())
+        return _trained(found, later, data, space, recipe, options, listener)
+
+
+def _check_settings(search: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
+    """Refuse settings of either phase before the search, which is too long to find a typing error after it."""
+    check_names(SearchSettings, search)
+    settle(EvaluateSettings, evaluate)
 
 
 def _trained(
     found: SearchResult,
-    train: Callable[..., EvaluateResult],
     settings: Mapping[str, Any],
     data: Data,
-    source: Source,
     space: str | SearchSpace | None,
-    listener: Listener,
+    recipe: str | None,
+    options: Mapping[str, Any],
+    listener: Listener | None,
 ) -> RunResult:
     """What follows a search: the evaluation, which goes on if it has begun, the contenders, drawings and the report."""
-    begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
+    train: Callable[..., EvaluateResult] = partial(
+        evaluate,
+        data=data if data is not None or found.folder else "digits",
+        recipe=recipe,
+        listener=listener,
+        factories=space.factories if isinstance(space, SearchSpace) else None,
+        **{name: options[name] for name in _SHARED if name in options},
+    )
+    source, begun = by_record(options)[0], found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
     try:
         result = train(found, resume=begun, **settings)
-        verdict = _contest(found, train, settings, data, source, space, listener)
+        verdict = _contest(found, train, settings, data, source, space, listener or Silent())
     except Interrupted as stop:
         # What goes on is the whole run, not its second phase alone.
         raise Interrupted(stop.signal, found.folder) from None
