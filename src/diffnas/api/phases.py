@@ -1,4 +1,4 @@
-"""Search, evaluate, and both in a row, with names where the engine wants objects."""
+"""Search and evaluate, with names where the engine wants objects."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffnas.api import contest
 from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named
 from diffnas.api.options import by_record, takes
 from diffnas.api.planning import Request, SearchPlan, plan_search
@@ -21,42 +19,19 @@ from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import require_memory, what_fits
 from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
-from diffnas.engine.listen import Interrupted, Listener, OutOfMemory, Silent
+from diffnas.engine.listen import Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
 from diffnas.engine.request import laid_out
 from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, check_names, settle
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, settle
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
 from diffnas.report.contest import handed
-from diffnas.report.verdict import Verdict
 from diffnas.space import OpFactory, SearchSpace
-from diffnas.values import helps
 
 EVALUATION = "evaluation"
-DRAWINGS = ("cell.svg", "cell.png")
-SHARED = [name for record in (Source, Machine) for name in helps(record) if name != "train"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What a whole run gave.
-
-    Attributes:
-        search: what was found.
-        evaluation: what the found network, trained from scratch, scores.
-        drawings: the pictures of the cells; empty without a run folder.
-        report: the page that shows all of it; None without a run folder.
-        verdict: what its contenders say of the found network; None if there were none.
-    """
-
-    search: SearchResult
-    evaluation: EvaluateResult
-    drawings: tuple[Path, ...]
-    report: Path | None
-    verdict: Verdict | None = None
 
 
 @takes(Source, Machine, SearchSettings)
@@ -101,7 +76,7 @@ def search(
     >>> found.genotype.skeleton
     'nas-bench-201'
     """
-    place, listener = _path(out, resume), listener or Silent()
+    place, listener = run_path(out, resume), listener or Silent()
     source, machine, settings = by_record(options)
     request = Request(
         data=data,
@@ -120,6 +95,11 @@ def search(
         require_memory(**asked.arguments)
         if evaluation:
             _require_later(asked)
+    return _searched(asked, place, listener, resume=resume)
+
+
+def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resume: bool) -> SearchResult:
+    """What the search that was asked for finds; ``place`` is its folder."""
     notes = asked.notes.model_dump()
     with (
         owning(place, listener.warn),
@@ -159,7 +139,7 @@ def evaluate(
     """
     source, machine, settings = by_record(options, but=("train",))
     searched, listener = run_folder(what), listener or Silent()
-    place = _path(out if out is not None or searched is None else searched / EVALUATION, resume)
+    place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
     genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe)
     note = note_data(kept.data, data, source)
     whole = left(load_noted(note, data, source), kept)
@@ -196,106 +176,6 @@ def _begun(
     return _genotype(what), kept, record, [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
 
 
-@takes(Source, Machine)
-def run(
-    data: Data = None,
-    *,
-    space: str | SearchSpace | None = None,
-    method: str | Method | None = None,
-    components: Mapping[str, str] | None = None,
-    recipe: str | None = None,
-    out: str | Path | None = None,
-    resume: bool = False,
-    seed: int | None = None,
-    search_settings: Mapping[str, Any] | None = None,
-    evaluate_settings: Mapping[str, Any] | None = None,
-    against: str | None = None,
-    repeats: int | None = None,
-    listener: Listener | None = None,
-    check_memory: bool = True,
-    **options: Any,
-) -> RunResult:
-    """Search, evaluate what was found, draw it and report on it.
-
-    Args:
-        data, space, method, components, check_memory: as in ``search``.
-        recipe: a name in ``RECIPES``; by default "digits" for the digits and "quick" for all other data.
-        out: the run folder; None leaves nothing behind.
-        resume: go on with the run in ``out``, in whichever phase it was.
-        seed: of both phases.
-        search_settings, evaluate_settings: settings of the two phases, over those of the recipe.
-        against: contenders, such as ``"random:3,resnet,mobilenet"``: networks of the cost of the found one that are
-            trained in the very same way beside it. A tenth of the training pictures is then set aside, and the
-            network that is best on them is the one that ``predict`` and ``export`` take.
-        repeats: how often each contender and the found network are trained, from one seed after the other.
-        listener: hears how both go.
-        options: those below, and settings of the search.
-
-    Raises:
-        ValueError: for anything that cannot work, with what would; nothing is touched.
-    """
-    recipe = recipe if recipe or resume else recipe_for(data)
-    seeded = {} if seed is None else {"seed": seed}
-    later = {**seeded, **(evaluate_settings or {})}
-    # Checked before the search, which is too long to find a typing error after it.
-    settle(EvaluateSettings, later)
-    check_names(SearchSettings, search_settings or {})
-    notes, source = contest.noted(_path(out, resume), against, repeats, resume=resume), by_record(options)[0]
-    with owning(_path(out, resume), (listener or Silent()).warn):
-        found = search(
-            data,
-            space=space,
-            method=method,
-            components=components,
-            recipe=recipe,
-            out=out,
-            resume=resume,
-            listener=listener,
-            evaluation=later or None,
-            contenders=notes,
-            check_memory=check_memory,
-            **{**options, **seeded, **(search_settings or {})},
-        )
-        train: Callable[..., EvaluateResult] = partial(
-            evaluate,
-            data=data if data is not None or found.folder else "digits",
-            recipe=recipe,
-            listener=listener,
-            factories=space.factories if isinstance(space, SearchSpace) else None,
-            **{name: options[name] for name in SHARED if name in options},
-        )
-        return _trained(found, train, later, data, source, space, listener or Silent())
-
-
-def _trained(
-    found: SearchResult,
-    train: Callable[..., EvaluateResult],
-    settings: Mapping[str, Any],
-    data: Data,
-    source: Source,
-    space: str | SearchSpace | None,
-    listener: Listener,
-) -> RunResult:
-    """What follows a search: the evaluation, which goes on if it has begun, the contenders, drawings and the report."""
-    begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
-    try:
-        result = train(found, resume=begun, **settings)
-        verdict = contest.verdict(found, train, settings, data, source, space, listener)
-    except Interrupted as stop:
-        # What goes on is the whole run, not its second phase alone.
-        raise Interrupted(stop.signal, found.folder) from None
-    if found.folder is None:
-        return RunResult(search=found, evaluation=result, drawings=(), report=None)
-    drawings = draw_into(found.folder, found.genotype)
-    page = report_on(found.folder)
-    return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
-
-
-def recipe_for(data: Data) -> str:
-    """The recipe of a whole run on ``data``, unless one is named."""
-    return "digits" if data is None or (isinstance(data, str) and data == "digits") else "quick"
-
-
 def run_folder(what: object) -> Path | None:
     """The folder of the search that ``what`` stands for, if it stands for one."""
     if isinstance(what, SearchResult):
@@ -313,21 +193,12 @@ def evaluation_folder(folder: Path) -> Path:
     return folder / EVALUATION if (folder / EVALUATION / RECORD).is_file() else folder
 
 
-def draw_into(folder: Path, genotype: Genotype) -> tuple[Path, ...]:
-    """Draw the cells into a run folder."""
-    from diffnas.report.draw import draw
+def run_path(out: str | Path | None, resume: bool) -> Path | None:
+    """The folder that a run is asked to leave; None if it shall leave nothing.
 
-    return tuple(path for name in DRAWINGS for path in draw(genotype, folder / name))
-
-
-def report_on(folder: Path) -> Path:
-    """Write the report of a run into its folder."""
-    from diffnas.report.page import write_report
-
-    return write_report(folder)
-
-
-def _path(out: str | Path | None, resume: bool) -> Path | None:
+    Raises:
+        ValueError: if it has no name, or a run that goes on has none.
+    """
     if resume and out is None:
         raise ValueError("resume needs the run folder: pass it as out.")
     if out == "":

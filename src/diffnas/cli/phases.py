@@ -47,15 +47,12 @@ def run(
     from diffnas import api
 
     components, options = o.apart(given)
+    names = {"method": method, "space": space, "components": components, "recipe": recipe}
     searching, evaluating = o.by_phase(o.pairs(settings))
     folder = resume or out or o.new_folder(data or "digits", method or "sparse", options.get("seed", 0))
     with Display(Console(stderr=True), quiet=quiet) as display:
         result = api.run(
             data,
-            method=method,
-            space=space,
-            components=components,
-            recipe=recipe,
             out=folder,
             resume=_resuming(resume, out),
             search_settings={**searching, **o.given(epochs=options.pop("epochs", None))},
@@ -64,7 +61,7 @@ def run(
             repeats=repeats,
             listener=o.heard(display, log, folder),
             check_memory=check_memory,
-            **options,
+            **{**names, **options},
         )
     outcome = result.search, result.evaluation, result.drawings, result.report, result.verdict
     _finish(*outcome, as_json=as_json, quiet=quiet)
