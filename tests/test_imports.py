@@ -16,7 +16,7 @@ ROOT = Path(diffnas.__file__).parent
 LAYERS = (
     ("convolutions", "files"),
     ("values",),
-    ("lookup", "names", "parallel", "sources", "untrusted"),
+    ("lookup", "names", "parallel", "sources", "task", "untrusted"),
     ("skeleton",),
     ("space",),
     ("genotype",),

@@ -10,6 +10,8 @@ from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingCo
 from rich.text import Text
 
 from diffnas.names import showable
+from diffnas.task import Task as Learned
+from diffnas.task import classification
 
 
 class Rate(TextColumn):
@@ -37,6 +39,7 @@ class Display:
         self.bar: Progress | None = None
         self.told: set[str] = set()
         self.phase, self.epochs, self.steps, self.done = "", 0, 0, 0
+        self.learned = classification
 
     def __enter__(self) -> Display:
         return self
@@ -45,8 +48,9 @@ class Display:
         # A run that fails does not end its phase; the bar must not stay on the terminal.
         self.end()
 
-    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+    def begin(self, phase: str, epochs: int, steps: int, done: int, task: Learned) -> None:
         """Start the bar at what is done already."""
+        self.learned = task
         self.phase, self.epochs, self.steps, self.done = phase, epochs, steps, done // max(steps, 1)
         if done and not self.quiet:
             self.console.print(f"{phase}: going on at epoch {self.done + 1} of {epochs}")
@@ -72,10 +76,10 @@ class Display:
         """The running epoch, counted from 1."""
         return min(self.done + 1, self.epochs)
 
-    def step(self, loss: float, accuracy: float) -> None:
+    def step(self, loss: float, metrics: Mapping[str, float]) -> None:
         """Move the bar."""
         if self.bar:
-            self.bar.update(self.task, advance=1, numbers=_numbers(loss, accuracy))
+            self.bar.update(self.task, advance=1, numbers=self.learned.written(loss, metrics))
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """Count the epoch, or print its line."""
@@ -85,7 +89,8 @@ class Display:
             self.bar.update(self.task, completed=self.done * self.steps, epoch=self.epoch_now)
         elif not self.quiet:
             live = f", {line['indicators']['live_ops']} live operations" if "indicators" in line else ""
-            numbers = _numbers(line["train_loss"], line["train_accuracy"])
+            metrics = {name: line[f"train_{name}"] for name in self.learned.metrics}
+            numbers = self.learned.written(line["train_loss"], metrics)
             self.console.print(f"{self.phase}: epoch {self.done}/{self.epochs}, {numbers}{live}", highlight=False)
 
     def warn(self, message: str) -> None:
@@ -100,7 +105,3 @@ class Display:
         if self.bar:
             self.bar.stop()
             self.bar = None
-
-
-def _numbers(loss: float, accuracy: float) -> str:
-    return f"loss {loss:.3f}, accuracy {accuracy:.1%}"

@@ -6,14 +6,14 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from diffnas.data.augment import Augmentation
+from diffnas.data.augment import Augmentation, augment, normalize
 from diffnas.data.levels import Levels
 from diffnas.names import showable
 from diffnas.values import real
@@ -212,6 +212,22 @@ class DataSet:
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.train.size
+
+    def prepare(self, pictures: Tensor, generator: torch.Generator | None = None, cutout: int | None = None) -> Tensor:
+        """Pictures as a network takes them: normalized, and varied as in training if ``generator`` draws how.
+
+        Args:
+            pictures: uint8 ``(B, channels, H, W)``.
+            generator: draws how they are varied; None leaves them as a test sees them.
+            cutout: the side of the square that is blanked, in pixels, at most half of the shorter side of a picture;
+                None for that of ``augmentation``.
+        """
+        if generator is None:
+            return normalize(pictures, self.mean, self.std)
+        varied = self.augmentation
+        if cutout is not None:
+            varied = replace(varied, cutout=min(cutout, min(self.size) // 2))
+        return augment(pictures, varied, self.mean, self.std, generator)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
-from torch.nn import functional
 
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import weigh
 from diffnas.engine import seeds
-from diffnas.engine.common import fixed_random
 from diffnas.engine.course import Course
 from diffnas.engine.probe import buffers_kept
+from diffnas.engine.seeds import fixed_random
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.ops import draw_noise_from
 
@@ -68,8 +67,7 @@ def _loss_of_alpha(course: Course) -> Loss:
         # The supernet itself: in full precision, and not from a graph.
         given = state.supernet(pictures, mix)
         logits = given.logits if isinstance(given, Output) else given
-        found: Tensor = functional.cross_entropy(logits, labels)
-        return found + decay / 2 * alpha.square().sum()
+        return state.task.loss(logits, labels) + decay / 2 * alpha.square().sum()
 
     return loss
 

@@ -18,10 +18,13 @@ from diffnas.components.level import Batch
 from diffnas.components.schedule import Moment
 from diffnas.data import DataSet, batches
 from diffnas.engine import seeds
-from diffnas.engine.common import Totals, all_finite, check_finite, set_rate, to_cpu
 from diffnas.engine.listen import Interrupted, Listener
+from diffnas.engine.nested import all_finite, to_cpu
+from diffnas.engine.optimizers import set_rate
 from diffnas.engine.run import RunFolder, as_line
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.engine.totals import Totals, check_finite
+from diffnas.task import Task
 
 # How the learning rate of the weights falls, by ``settings.lr_fall``.
 FALLS = {"cosine": schedule.cosine, "line": schedule.slowing_line}
@@ -42,6 +45,10 @@ class State(Protocol):
     seconds: float
     train: Totals
     weight_optimizer: torch.optim.Optimizer
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
 
     def advance(self) -> None:
         """Begin the next epoch."""
@@ -106,7 +113,7 @@ class Drive:
             before_epoch: called before the first step of each epoch. Cut short, it is called again after a resume.
         """
         state, end = self.state, self.first + self.settings.epochs
-        self.listener.begin(self.phase, self.epochs, self.steps, state.epoch * self.steps + state.step)
+        self.listener.begin(self.phase, self.epochs, self.steps, state.epoch * self.steps + state.step, state.task)
         reason = reason_to_stop()
         while state.epoch < end and reason is None:
             if state.step == 0:
@@ -154,7 +161,7 @@ class Drive:
             # Reading the loss back makes a GPU wait, so there it is looked at now and then only.
             if may_look(self.device, state.step):
                 self._check(f"step {state.step} of epoch {state.epoch}")
-                self.listener.step(state.train.loss, state.train.accuracy)
+                self.listener.step(state.train.loss, state.train.metrics)
             state.step += 1
             now = time.perf_counter()
             state.seconds += now - begun
@@ -184,8 +191,7 @@ class Drive:
         (group,) = state.weight_optimizer.param_groups
         return {
             "epoch": state.epoch,
-            "train_loss": state.train.loss,
-            "train_accuracy": state.train.accuracy,
+            **state.train.line("train"),
             "lr": group["lr"],
             "steps": self.steps,
             "seconds": state.seconds,

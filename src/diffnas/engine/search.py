@@ -19,8 +19,8 @@ from diffnas.components import discretize
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet
 from diffnas.engine import contract
-from diffnas.engine.common import computing_on, dtype_of, fixed_random, make_fabric, rounding_products
 from diffnas.engine.course import Course
+from diffnas.engine.devices import computing_on, dtype_of, make_fabric, rounding_products
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
 from diffnas.engine.lines import Lines
@@ -32,6 +32,7 @@ from diffnas.engine.request import check, describe, laid_out
 from diffnas.engine.run import TRACE, RunFolder
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, from_json, to_json

@@ -9,17 +9,19 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from diffnas.components import schedule, update, weighting
 from diffnas.components.contract import UPDATE, may_look, name_of, naming
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import weigh
 from diffnas.engine import contract, seeds
-from diffnas.engine.common import Totals, all_finite, begin_momentum, fixed_random, weights_fixed
 from diffnas.engine.course import Course
 from diffnas.engine.listen import NotFinite
+from diffnas.engine.nested import all_finite
+from diffnas.engine.optimizers import begin_momentum, weights_fixed
 from diffnas.engine.probe import buffers_kept, descent, moved
+from diffnas.engine.seeds import fixed_random
+from diffnas.engine.totals import Totals
 from diffnas.nets.ops import draw_noise_from, drop_skips
 
 
@@ -169,14 +171,14 @@ class SearchStep:
     def probe_alpha(self, batch: Batch) -> list[Tensor]:
         """Gradients without penalties, and without a trace."""
         with self._probing(), weights_fixed(self.state.supernet):
-            return self._gradients_of(self._loss(batch, self.mix(), Totals()), self.state.arch)
+            return self._gradients_of(self._loss(batch, self.mix(), Totals(self.state.task)), self.state.arch)
 
     def probe_weights(self, batch: Batch) -> list[Tensor]:
         """Likewise for the weights."""
         with self._probing():
             with torch.no_grad():
                 mix = self.mix()
-            return self._gradients_of(self._loss(batch, mix, Totals(), flow=True), self.weights)
+            return self._gradients_of(self._loss(batch, mix, Totals(self.state.task), flow=True), self.weights)
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Against which the weights would move."""
@@ -226,11 +228,12 @@ class SearchStep:
         if batch is not self.train and batch is not self._held_out:
             batch = contract.batch(self.method.level, batch, self.train)
         logits, auxiliary = self.course.outputs(batch[0], mix.whole, flow=flow)
-        loss = functional.cross_entropy(logits, batch[1])
+        measure = self.state.task.loss
+        loss = measure(logits, batch[1])
         totals.add(loss.detach(), logits.detach(), batch[1])
         if auxiliary is None:
             return loss
-        return loss + self.course.settings.auxiliary * functional.cross_entropy(auxiliary, batch[1])
+        return loss + self.course.settings.auxiliary * measure(auxiliary, batch[1])
 
     def _penalty(self, mix: Mix) -> Tensor | float:
         if not self.method.regularizers:
