@@ -14,7 +14,7 @@ ROOT = Path(diffnas.__file__).parent
 
 # From the ground up; a module may import from its own layer and from those below.
 LAYERS = (
-    ("convolutions", "files"),
+    ("convolutions", "files", "run_files"),
     ("values",),
     ("lookup", "names", "parallel", "sources", "task", "untrusted"),
     ("skeleton",),

@@ -16,10 +16,11 @@ from diffnas.api.phases import evaluation_folder
 from diffnas.api.predict import picture_files, read_picture
 from diffnas.deploy import Agreement, hub
 from diffnas.deploy import export as export_to
-from diffnas.engine.run import RECORD, RunFolder
+from diffnas.engine.run import RunFolder
 from diffnas.nets import trained as on_disk
 from diffnas.nets.trained import Trained
 from diffnas.report.reading import read_result
+from diffnas.run_files import RECORD
 from diffnas.space import OpFactory
 
 SHOWN = 100  # pictures that an exported network is checked with

@@ -21,6 +21,7 @@ from diffnas.cli.progress import Display
 from diffnas.cli.reporting import report as report_command
 from diffnas.cli.reporting import watch as watch_command
 from diffnas.names import showable
+from diffnas.run_files import GENOTYPE, WEIGHTS
 
 if TYPE_CHECKING:
     from diffnas.engine.evaluate import EvaluateResult
@@ -402,14 +403,14 @@ def _finish(
     if found is not None:
         assert found.folder is not None
         numbers |= {"folder": str(found.folder), "search": show.search_numbers(found)}
-        files += [("genotype", str(found.folder / "genotype.json")), *(("drawing", str(path)) for path in drawings)]
+        files += [("genotype", str(found.folder / GENOTYPE)), *(("drawing", str(path)) for path in drawings)]
     if result is not None:
         assert result.folder is not None
         from diffnas.engine.run import RunFolder
 
         numbers.setdefault("folder", str(result.folder))
         numbers["evaluation"] = show.evaluation_numbers(result, RunFolder.open(result.folder).record)
-        files.append(("network", str(result.folder / "network.safetensors")))
+        files.append(("network", str(result.folder / WEIGHTS)))
     if report is not None:
         files.append(("report", str(report)))
     numbers["files"] = [path for _, path in files]

@@ -22,7 +22,7 @@ from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
 from diffnas.engine.optimizers import sgd
 from diffnas.engine.pictures_record import describe_data
-from diffnas.engine.run import TRACE, RunFolder, as_json
+from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.totals import Totals
@@ -35,11 +35,10 @@ from diffnas.nets.least import Outline, of_genotype, of_skeleton
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.trained import Trained
+from diffnas.run_files import RESULT, TRACE
 from diffnas.skeleton import skeleton_of
 from diffnas.space import OpFactory, SearchSpace
 from diffnas.task import Task, classification
-
-RESULT = "result.json"
 
 
 @dataclass(kw_only=True)

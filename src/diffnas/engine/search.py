@@ -29,7 +29,7 @@ from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.request import check, describe, laid_out
-from diffnas.engine.run import TRACE, RunFolder
+from diffnas.engine.run import RunFolder
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.seeds import fixed_random
@@ -37,12 +37,8 @@ from diffnas.engine.settings import SearchSettings
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.method import Method
+from diffnas.run_files import FAMILY, GENOTYPE, TRACE
 from diffnas.space import SearchSpace
-
-GENOTYPE = "genotype.json"
-
-
-FAMILY = "family"
 
 
 @dataclass(frozen=True, kw_only=True)

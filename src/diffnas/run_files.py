@@ -1,0 +1,12 @@
+"""The names of what a run folder holds. Whoever reads or writes one asks here."""
+
+RECORD = "run.json"
+TRACE = "trace.jsonl"
+CHECKPOINTS = "checkpoint"
+GENOTYPE = "genotype.json"
+FAMILY = "family"
+EVALUATION = "evaluation"
+RESULT = "result.json"
+NETWORK, WEIGHTS = "network.json", "network.safetensors"
+REPORT = "report.html"
+SKIPPED = "skipped.txt"
