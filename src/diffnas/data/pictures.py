@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -304,12 +304,22 @@ def batches(
         raise ValueError(f"batch must be at least 1 and start at least 0, not {batch} and {start}.")
     rest = indices[start * batch :]
     chunks = torch.split(rest, batch) if len(rest) else ()
-    taken = _read_ahead(split, chunks) if isinstance(split, Files) else map(split.take, chunks)
-    for images, labels in taken:
+    yield from fetched(split, chunks, device)
+
+
+def fetched(
+    split: Split, chunks: Iterable[Tensor], device: torch.device | str
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """A batch on ``device`` for each of ``chunks``, indices ``(B,)``, as :func:`batches` gives them.
+
+    Of a streamed split, the next batches are read while one is used, and so their indices are asked for by then.
+    """
+    ahead = _read_ahead(split, chunks) if isinstance(split, Files) else map(split.take, chunks)
+    for images, labels in ahead:
         yield images.to(device), labels.to(device)
 
 
-def _read_ahead(split: Files, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+def _read_ahead(split: Files, chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """``split.take`` of each chunk, in order, with the next chunks read in the background."""
     waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
     pool = ThreadPoolExecutor(1)

@@ -74,11 +74,8 @@ def _loss_of_alpha(course: Course) -> Loss:
 
 def _draw(course: Course) -> Batch:
     """A random batch of the held-out pictures, or of the others if there are none."""
-    drive, device = course.drive, course.fabric.device
-    indices = course.held_out_indices if course.holds_out else drive.indices
-    drawn = torch.randperm(len(indices), generator=drive.generator("curvature order", "cpu"))
-    pictures, labels = drive.split.take(indices[drawn[: course.settings.batch]])
-    return pictures.to(device), labels.to(device)
+    indices = course.held_out_indices if course.holds_out else course.drive.indices
+    return next(course.drive.draws(indices, "curvature order", [course.state.step]))
 
 
 def hessian_product(loss: Loss, alpha: Tensor, live: Tensor) -> Product:

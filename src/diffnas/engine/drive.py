@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +16,7 @@ from diffnas.components import schedule
 from diffnas.components.contract import may_look
 from diffnas.components.level import Batch
 from diffnas.components.schedule import Moment
-from diffnas.data import DataSet, batches
+from diffnas.data import DataSet, batches, fetched
 from diffnas.engine import seeds
 from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.nested import all_finite, to_cpu
@@ -137,9 +137,11 @@ class Drive:
             generator=self.generator("mix"),
         )
 
-    def generator(self, purpose: str, device: torch.device | str | None = None) -> torch.Generator:
-        """The random numbers of this step for one purpose, on the run's device unless another is named."""
-        place = (purpose, self.state.epoch, self.state.step)
+    def generator(
+        self, purpose: str, device: torch.device | str | None = None, step: int | None = None
+    ) -> torch.Generator:
+        """The random numbers of a step, this one if None, for one purpose, on the run's device unless one is named."""
+        place = (purpose, self.state.epoch, self.state.step if step is None else step)
         return seeds.generator(self.settings.seed, *place, device=device or self.device)
 
     def _order(self, epoch: int) -> Tensor:
@@ -170,6 +172,11 @@ class Drive:
                 self._check(f"step {state.step} of epoch {state.epoch}")
                 self._save()
                 self.end(heard)
+
+    def draws(self, indices: Tensor, purpose: str, steps: Iterable[int]) -> Generator[Batch, None, None]:
+        """A random batch of the pictures at ``indices`` for each of some steps of the running epoch, on the device."""
+        orders = (torch.randperm(len(indices), generator=self.generator(purpose, "cpu", step)) for step in steps)
+        return fetched(self.split, (indices[order[: self.settings.batch]] for order in orders), self.device)
 
     def end(self, heard: Sequence[int]) -> None:
         """End the run where the last checkpoint is, for the first of the signals that were heard.

@@ -17,7 +17,7 @@ from diffnas.backends.choose import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
 from diffnas.components import discretize
 from diffnas.components.stages import epochs_of
-from diffnas.data import DataSet
+from diffnas.data import DataSet, fetched
 from diffnas.engine import contract
 from diffnas.engine.course import Course
 from diffnas.engine.devices import computing_on, dtype_of, make_fabric, rounding_products
@@ -172,8 +172,7 @@ def trial(
     under_way.enter(0, SearchPause(under_way.course, _nothing))
     if keep is not None:
         under_way.course.remove(keep.to(fabric.device))
-    pictures, labels = data.train.take(torch.arange(settings.batch))
-    batch = pictures.to(fabric.device), labels.to(fabric.device)
+    batch = next(fetched(under_way.drive.split, [torch.arange(settings.batch)], fabric.device))
     # The first steps find kernels and memory; then a graph is captured, if there is to be one.
     net = under_way.course.net
     settle = net.settle + 1 if isinstance(net, Graphed) else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -44,6 +44,8 @@ class SearchStep:
         self.course = course
         self.state, self.drive, self.method = course.state, course.drive, course.method
         self._held_out: Batch | None = None
+        self._stream: Generator[Batch, None, None] | None = None
+        self._next: tuple[int, int] | None = None
 
     def take(self, batch: Batch) -> None:
         """One step of alpha and the weights, as the level has it."""
@@ -212,12 +214,18 @@ class SearchStep:
             draw_noise_from(net, self.noise)
 
     def _draw_held_out(self) -> Batch:
-        """An independent random batch of the held-out half, as DARTS' code draws it."""
-        course, drive = self.course, self.drive
-        drawn = torch.randperm(len(course.held_out_indices), generator=drive.generator("held-out order", "cpu"))
-        pictures, labels = drive.split.take(course.held_out_indices[drawn[: course.settings.batch]])
-        device = course.fabric.device
-        return pictures.to(device), labels.to(device)
+        """An independent random batch of the held-out half, as DARTS' code draws it; the next ones are read ahead."""
+        state, drive = self.state, self.drive
+        place = state.epoch, state.step
+        if place != self._next:
+            # A stream reads ahead within its epoch; after that, and wherever a run goes on, another one begins.
+            if self._stream is not None:
+                self._stream.close()
+            ahead = range(state.step, drive.steps)
+            self._stream = drive.draws(self.course.held_out_indices, "held-out order", ahead)
+        assert self._stream is not None
+        self._next = state.epoch, state.step + 1
+        return next(self._stream)
 
     def mix(self) -> Mix:
         """The mixing weights of a pass."""
