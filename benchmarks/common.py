@@ -15,7 +15,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from diffnas.engine.common import keep_freed_memory
+from diffnas.engine.devices import keep_freed_memory
 
 Contenders = Mapping[str, Callable[[], object]]
 

@@ -26,8 +26,8 @@ from diffnas.backends.choose import choose
 from diffnas.data.augment import Augmentation, augment
 from diffnas.data.pictures import DataSet
 from diffnas.data.tensors import from_tensors
-from diffnas.engine.common import fixed_random
 from diffnas.engine.evaluate import EvaluateState, begin
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import published
 from diffnas.nets.auxiliary import Output

@@ -27,8 +27,8 @@ from common import add_allocator, allocate, machine
 from steps import Way, add_sizes, contender, settings_of, survivors
 
 from diffnas.data import from_tensors
-from diffnas.engine.common import peak_memory
 from diffnas.engine.cost import footprint, in_gigabytes
+from diffnas.engine.devices import peak_memory
 from diffnas.engine.search import trial
 from diffnas.method import METHODS
 from diffnas.space import SPACES

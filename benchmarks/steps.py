@@ -18,8 +18,8 @@ from diffnas.components import update
 from diffnas.components.schedule import Moment
 from diffnas.data.augment import normalize
 from diffnas.data.tensors import from_tensors
-from diffnas.engine.common import fixed_random
 from diffnas.engine.search_state import SearchState, begin
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import METHODS
 from diffnas.space import SearchSpace

@@ -21,7 +21,7 @@ import torch
 from common import add_allocator, allocate, difference, interleaved, machine, table
 from steps import WAYS, Contender, add_sizes, contender, settings_of, survivors
 
-from diffnas.engine.common import rounding_products
+from diffnas.engine.devices import rounding_products
 from diffnas.space import SPACES
 
 # Far above what float32 gives (about 0.003 over 8 cells, whose ReLUs and max-pools flip), far below a wrong kernel.

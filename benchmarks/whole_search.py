@@ -68,7 +68,7 @@ class Stopwatch:
         steps = [round(later - earlier, 4) for earlier, later in pairwise(self.marks)]
         return {"seconds": wall, "cpu_seconds": cpu, "steps": steps}
 
-    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+    def begin(self, phase: str, epochs: int, steps: int, done: int, task: object) -> None:
         self.begun = clocks()
         self.marks = [self.begun[1]]
 

@@ -36,7 +36,7 @@ class Ear(Silent):
     def warn(self, message):
         self.warnings.append(message)
 
-    def begin(self, phase, epochs, steps, done):
+    def begin(self, phase, epochs, steps, done, task):
         self.phases.append((phase, done))
 
 

@@ -14,9 +14,9 @@ ROOT = Path(diffnas.__file__).parent
 
 # From the ground up; a module may import from its own layer and from those below.
 LAYERS = (
-    ("convolutions", "files", "version"),
+    ("convolutions", "files", "run_files", "version"),
     ("values",),
-    ("lookup", "names", "parallel", "roles", "sources", "untrusted"),
+    ("lookup", "names", "parallel", "roles", "sources", "task", "untrusted"),
     ("skeleton",),
     ("space",),
     ("genotype",),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnas.engine import seeds
-from diffnas.engine.common import fixed_random
+from diffnas.engine.seeds import fixed_random
 from diffnas.nets.ops import build
 
 Edge = tuple[int, int]

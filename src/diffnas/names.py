@@ -29,3 +29,8 @@ def _showable(letter: str) -> str:
     if "\udc80" <= letter <= "\udcff":
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape", "backslashreplace").decode()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or what it is called if it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]

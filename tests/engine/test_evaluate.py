@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from diffnas.data import DataSet
-from diffnas.engine.common import sgd
 from diffnas.engine.evaluate import EvaluateResult, evaluate
 from diffnas.engine.listen import NotFinite, Silent
+from diffnas.engine.optimizers import sgd
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import parse, published
 from diffnas.nets import trained

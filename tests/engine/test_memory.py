@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from diffnas.engine.common import parameter_count
 from diffnas.engine.cost import footprint
 from diffnas.engine.listen import OutOfMemory, Silent
 from diffnas.engine.memory import Footprint, Watch, available, least, ran_out
+from diffnas.engine.optimizers import parameter_count
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import read

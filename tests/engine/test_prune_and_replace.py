@@ -12,9 +12,9 @@ from ways import backend
 from diffnas.api.planning import Request, plan_search
 from diffnas.components.replacement import START
 from diffnas.convolutions import changed
-from diffnas.engine.common import begin_momentum
 from diffnas.engine.cost import estimate
 from diffnas.engine.listen import Interrupted
+from diffnas.engine.optimizers import begin_momentum
 from diffnas.engine.request import check
 from diffnas.engine.search_state import begin
 from diffnas.engine.settings import SearchSettings, settle

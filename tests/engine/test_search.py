@@ -345,7 +345,7 @@ class Heard(Silent):
     def __init__(self) -> None:
         self.told: list = []
 
-    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+    def begin(self, phase: str, epochs: int, steps: int, done: int, task: object) -> None:
         self.told.append((phase, epochs, steps, done))
 
     def step(self, loss: float, accuracy: float) -> None:

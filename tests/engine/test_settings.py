@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diffnas.engine.common import rounding_products
+from diffnas.engine.devices import rounding_products
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, as_dict, settle
 from diffnas.method import METHODS
 from diffnas.recipes import RECIPES

@@ -18,7 +18,7 @@ from diffnas.data import DataSet, Split, batches, set_aside
 from diffnas.engine import seeds
 from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.listen import Listener
-from diffnas.engine.run import RECORD, RunFolder, as_json
+from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.search import SearchResult
 from diffnas.engine.settings import EvaluateSettings, Source, settle
 from diffnas.genotype import Genotype, read, to_json
@@ -27,9 +27,10 @@ from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
 from diffnas.nets.trained import Trained
 from diffnas.nets.trained import load as load_trained
-from diffnas.report.contest import ANSWERS, CONTEST, FOUND, VERDICT, Answers, Entry, judged, places, read_contest
-from diffnas.report.reading import EVALUATION, read_result
+from diffnas.report.contest import FOUND, Answers, Entry, judged, places, read_contest
+from diffnas.report.reading import read_result
 from diffnas.report.verdict import Verdict
+from diffnas.run_files import ANSWERS, CONTEST, EVALUATION, RECORD, VERDICT
 from diffnas.space import SPACES, SearchSpace
 from diffnas.values import whole
 

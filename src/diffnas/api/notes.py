@@ -15,6 +15,7 @@ from diffnas.engine.settings import Machine, Source
 from diffnas.lookup import lookup
 from diffnas.names import showable
 from diffnas.recipes import RECIPES, Recipe
+from diffnas.run_files import RECORD
 
 Phase = Literal["search", "evaluate"]
 
@@ -90,14 +91,14 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
     if record.get("phase") != phase:
         found = record.get("phase")
         if found not in get_args(Phase):
-            raise ValueError(f"{folder / 'run.json'} is damaged: its phase is {str(found)[:80]!r}.")
+            raise ValueError(f"{folder / RECORD} is damaged: its phase is {str(found)[:80]!r}.")
         way = f"To go on with it: diffnas {found} --resume {folder}"
         raise ValueError(f"{folder} holds a run of the phase {found!r}, not {phase!r}. {way}")
     try:
         notes = Notes.model_validate(record.get("notes"))
         TypeAdapter(dict[str, Any]).validate_python(record.get("settings"), strict=True)
     except ValidationError as error:
-        raise ValueError(f"{folder / 'run.json'} is damaged: {first_complaint(error)}.") from None
+        raise ValueError(f"{folder / RECORD} is damaged: {first_complaint(error)}.") from None
     return notes, {**record, "settings": renamed(record["settings"])}
 
 

@@ -22,16 +22,14 @@ from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.listen import Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
 from diffnas.engine.request import laid_out
-from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, settle
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
 from diffnas.report.contest import handed
+from diffnas.run_files import EVALUATION, RECORD
 from diffnas.space import OpFactory, SearchSpace
-
-EVALUATION = "evaluation"
 
 
 @takes(Source, Machine, SearchSettings)

@@ -21,14 +21,15 @@ from diffnas.deploy import export as export_to
 from diffnas.deploy.int8 import CALIBRATION, Quantized, write_int8
 from diffnas.deploy.int8 import FILE as INT8_FILE
 from diffnas.deploy.preprocessing import write_preprocess
-from diffnas.engine.run import RECORD, RunFolder, as_json
+from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.settings import Source
 from diffnas.lookup import lookup
 from diffnas.nets import trained as on_disk
 from diffnas.nets.trained import Trained
-from diffnas.report.reading import EXPORT as FOLDER
-from diffnas.report.reading import INT8 as INT8_RECORD
 from diffnas.report.reading import read_result
+from diffnas.run_files import EXPORT as FOLDER
+from diffnas.run_files import INT8 as INT8_RECORD
+from diffnas.run_files import RECORD
 from diffnas.space import OpFactory
 
 SHOWN = 100  # pictures that an exported network is checked with

@@ -11,16 +11,16 @@ from typing import Any
 from diffnas.api import contest
 from diffnas.api.notes import Data
 from diffnas.api.options import by_record, takes
-from diffnas.api.phases import EVALUATION, evaluate, run_path, search
+from diffnas.api.phases import evaluate, run_path, search
 from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.listen import Interrupted, Listener, Silent
 from diffnas.engine.lock import owning
-from diffnas.engine.run import RECORD
 from diffnas.engine.search import SearchResult
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, check_names, settle
 from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.report.verdict import Verdict
+from diffnas.run_files import EVALUATION, RECORD
 from diffnas.space import SearchSpace
 from diffnas.values import helps
 

@@ -158,10 +158,10 @@ def disconnect(pause: Pause, kind: str, node: int, *, criterion: Criterion = "ac
 
 
 def _goodness(measured: Measured, criterion: Criterion) -> float:
-    return measured.accuracy if criterion == "accuracy" else -measured.loss
+    return measured.score if criterion == "accuracy" else -measured.loss
 
 
 def _note(pause: Pause, row: int, measured: dict[str, Measured], criterion: Criterion) -> None:
     kind, edge = pause.space.edges[row]
-    without = {name: getattr(each, criterion) for name, each in measured.items()}
+    without = {name: each.score if criterion == "accuracy" else each.loss for name, each in measured.items()}
     pause.note(what="decided", kind=kind, edge=list(edge), criterion=criterion, without=without)

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from diffnas.data.augment import Augmentation
-from diffnas.data.pictures import DataSet, Files, Pictures, Split, batches
+from diffnas.data.pictures import DataSet, Files, Pictures, Split, batches, fetched
 from diffnas.data.stratify import equal_per_class, stratified_split
 from diffnas.data.tensors import from_dataset, from_tensors
 from diffnas.sources import DESCRIPTIONS
@@ -20,6 +20,7 @@ __all__ = [
     "Pictures",
     "Split",
     "batches",
+    "fetched",
     "from_dataset",
     "from_tensors",
     "load",

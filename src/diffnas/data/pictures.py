@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from diffnas.data.augment import Augmentation
+from diffnas.data.augment import Augmentation, augment, normalize
 from diffnas.data.levels import Levels
 from diffnas.names import showable
 from diffnas.values import real
@@ -213,6 +213,22 @@ class DataSet:
         """Height and width in pixels."""
         return self.train.size
 
+    def prepare(self, pictures: Tensor, generator: torch.Generator | None = None, cutout: int | None = None) -> Tensor:
+        """Pictures as a network takes them: normalized, and varied as in training if ``generator`` draws how.
+
+        Args:
+            pictures: uint8 ``(B, channels, H, W)``.
+            generator: draws how they are varied; None leaves them as a test sees them.
+            cutout: the side of the square that is blanked, in pixels, at most half of the shorter side of a picture;
+                None for that of ``augmentation``.
+        """
+        if generator is None:
+            return normalize(pictures, self.mean, self.std)
+        varied = self.augmentation
+        if cutout is not None:
+            varied = replace(varied, cutout=min(cutout, min(self.size) // 2))
+        return augment(pictures, varied, self.mean, self.std, generator)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of both splits: of pixels and labels in memory, of names, sizes and labels when streamed."""
@@ -288,12 +304,22 @@ def batches(
         raise ValueError(f"batch must be at least 1 and start at least 0, not {batch} and {start}.")
     rest = indices[start * batch :]
     chunks = torch.split(rest, batch) if len(rest) else ()
-    taken = _read_ahead(split, chunks) if isinstance(split, Files) else map(split.take, chunks)
-    for images, labels in taken:
+    yield from fetched(split, chunks, device)
+
+
+def fetched(
+    split: Split, chunks: Iterable[Tensor], device: torch.device | str
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """A batch on ``device`` for each of ``chunks``, indices ``(B,)``, as :func:`batches` gives them.
+
+    Of a streamed split, the next batches are read while one is used, and so their indices are asked for by then.
+    """
+    ahead = _read_ahead(split, chunks) if isinstance(split, Files) else map(split.take, chunks)
+    for images, labels in ahead:
         yield images.to(device), labels.to(device)
 
 
-def _read_ahead(split: Files, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+def _read_ahead(split: Files, chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """``split.take`` of each chunk, in order, with the next chunks read in the background."""
     waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
     pool = ThreadPoolExecutor(1)

@@ -12,13 +12,14 @@ from typing import NamedTuple
 from PIL import Image
 
 from diffnas.data.decode import FORMATS
+from diffnas.run_files import RECORD, WEIGHTS
 
 HIDDEN = "hidden, or the system's own"
 AGAIN = "a link to a folder that was read already"
 OURS = "written by diffnas"
 UNREADABLE = "a folder that cannot be read"
 
-_NETWORK_FILES = ("network.onnx", "network.pt2", "network.safetensors")
+_NETWORK_FILES = ("network.onnx", "network.pt2", WEIGHTS)
 _LONGEST_RECORD = 2**24  # bytes of a run.json; diffnas writes none that is longer
 
 
@@ -110,8 +111,8 @@ def looks_like_picture(file: Path) -> bool:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a folder has the record of a run, ``run.json``."""
-    record = folder / "run.json"
+    """Whether a folder has the record of a run."""
+    record = folder / RECORD
     try:
         if not os.path.isfile(record) or record.stat().st_size > _LONGEST_RECORD:
             return False

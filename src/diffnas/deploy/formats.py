@@ -15,7 +15,8 @@ from diffnas.deploy.preprocessing import write_preprocess
 from diffnas.deploy.source import write_source
 from diffnas.engine.trained import save_trained
 from diffnas.lookup import lookup
-from diffnas.nets.trained import RECORD, Trained, load
+from diffnas.nets.trained import Trained, load
+from diffnas.run_files import NETWORK
 
 
 class Format(NamedTuple):
@@ -45,7 +46,7 @@ FORMATS: dict[str, Format] = {
     "onnx": Format("network.onnx", write_onnx, "ONNX, for onnxruntime and others"),
     "exported": Format("network.pt2", write_exported, "a torch.export program"),
     "source": Format("network.py", write_source, "one file of plain PyTorch, with network.safetensors"),
-    "torch": Format(RECORD, _write_weights, "network.safetensors with network.json, for diffnas.load", alone=False),
+    "torch": Format(NETWORK, _write_weights, "network.safetensors with network.json, for diffnas.load", alone=False),
 }
 """The formats by name."""
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.genotype import to_text
-from diffnas.nets.trained import RECORD, WEIGHTS, Trained
+from diffnas.nets.trained import Trained
+from diffnas.run_files import NETWORK, WEIGHTS
 
 PREFIX = "hub:"
 
@@ -57,7 +58,7 @@ def upload(folder: Path, name: str, trained: Trained, *, accuracy: float | None 
     """
     hub = _client()
     _check(name)
-    missing = [file for file in (RECORD, WEIGHTS) if not (folder / file).exists()]
+    missing = [file for file in (NETWORK, WEIGHTS) if not (folder / file).exists()]
     if missing:
         raise ValueError(f"{folder} has no {' and no '.join(missing)}; export the network as torch, too.")
     (folder / "README.md").write_text(_card(name, trained, accuracy), encoding="utf-8")
@@ -78,7 +79,7 @@ def download(name: str) -> Path:
     """
     hub = _client()
     _check(name)
-    return Path(hub.snapshot_download(name, allow_patterns=[RECORD, WEIGHTS]))
+    return Path(hub.snapshot_download(name, allow_patterns=[NETWORK, WEIGHTS]))
 
 
 def _client() -> Any:

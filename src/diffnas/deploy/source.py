@@ -20,7 +20,8 @@ from diffnas.genotype import Cell, Genotype
 from diffnas.lookup import lookup
 from diffnas.nets.network import published_shape
 from diffnas.nets.skeleton import CellPlan, StemKind, plan, stem_channels
-from diffnas.nets.trained import WEIGHTS, Trained
+from diffnas.nets.trained import Trained
+from diffnas.run_files import WEIGHTS
 from diffnas.skeleton import Skeleton, skeleton_of
 
 _WIDTH = 120  # characters in a line

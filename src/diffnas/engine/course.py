@@ -19,9 +19,8 @@ from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
 from diffnas.data import DataSet
-from diffnas.data.augment import augment
 from diffnas.engine import contract
-from diffnas.engine.common import in_training
+from diffnas.engine.devices import in_training
 from diffnas.engine.drive import Drive
 from diffnas.engine.search_state import SearchState
 from diffnas.engine.settings import SearchSettings
@@ -126,10 +125,7 @@ class Course:
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
         """A batch as training has it: augmented and normalized."""
-        data, augmentation = self.data, self.data.augmentation
-        if self.settings.cutout is not None:
-            augmentation = replace(augmentation, cutout=min(self.settings.cutout, min(data.size) // 2))
-        return augment(batch[0], augmentation, data.mean, data.std, generator), batch[1]
+        return self.data.prepare(batch[0], generator, self.settings.cutout), batch[1]
 
     @torch.no_grad()
     def at_rest(self) -> Relaxation:

@@ -11,11 +11,12 @@ import torch
 
 from diffnas import files
 from diffnas.engine import checkpoint
-from diffnas.engine.common import first_line
 from diffnas.engine.listen import Listener
 from diffnas.engine.lock import owning
 from diffnas.engine.memory import ran_out
-from diffnas.engine.run import CHECKPOINTS, Damaged, RunFolder
+from diffnas.engine.run import Damaged, RunFolder
+from diffnas.names import first_line
+from diffnas.run_files import CHECKPOINTS
 
 
 class Restorable(Protocol):

@@ -10,15 +10,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from diffnas.task import Task
+
 
 class Listener(Protocol):
     """Hears how a run goes. A command line draws progress bars; a script may ignore it all."""
 
-    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
-        """``phase`` ("search" or "evaluate") begins, ``done`` of its ``epochs * steps`` steps being over."""
+    def begin(self, phase: str, epochs: int, steps: int, done: int, task: Task) -> None:
+        """``phase`` ("search" or "evaluate") begins: ``task`` is learned, ``done`` of ``epochs * steps`` steps over."""
 
-    def step(self, loss: float, accuracy: float) -> None:
-        """A step is over; loss and accuracy are the epoch's so far."""
+    def step(self, loss: float, metrics: Mapping[str, float]) -> None:
+        """A step is over; the loss and the task's metrics, by name, are the epoch's so far."""
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """An epoch is over; ``line`` is what stands in the trace."""
@@ -36,10 +38,10 @@ class Listener(Protocol):
 class Silent:
     """Hears nothing."""
 
-    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+    def begin(self, phase: str, epochs: int, steps: int, done: int, task: Task) -> None:
         """Nothing."""
 
-    def step(self, loss: float, accuracy: float) -> None:
+    def step(self, loss: float, metrics: Mapping[str, float]) -> None:
         """Nothing."""
 
     def epoch(self, line: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from diffnas.components.stages import Stage
 from diffnas.components.traits import traits_of
 from diffnas.data import DataSet
 from diffnas.engine import contract
-from diffnas.engine.common import describe_data
+from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components

@@ -14,10 +14,10 @@ from typing import Any
 
 from diffnas import files, version
 from diffnas.engine.settings import HOW
+from diffnas.run_files import CHECKPOINTS, GENOTYPE, RECORD, TRACE
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import MEGA, read_text
 
-RECORD, TRACE, CHECKPOINTS = "run.json", "trace.jsonl", "checkpoint"
 _LONGEST_TRACE = 256 * MEGA  # 600 epochs of the largest space have 100 million
 VERSION = 1
 
@@ -109,7 +109,7 @@ class RunFolder:
         """
         if (path / RECORD).exists():
             raise ValueError(f"{path} already holds a run. Resume it with --resume {path}, or choose another --out.")
-        left = [name for name in (TRACE, CHECKPOINTS, "genotype.json") if (path / name).exists()]
+        left = [name for name in (TRACE, CHECKPOINTS, GENOTYPE) if (path / name).exists()]
         if left:
             raise ValueError(f"{path} holds {', '.join(left)} of a run without its {RECORD}. Choose another --out.")
         folder = cls(path)

@@ -17,10 +17,10 @@ from diffnas.backends import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
 from diffnas.components import discretize
 from diffnas.components.stages import epochs_of
-from diffnas.data import DataSet
+from diffnas.data import DataSet, fetched
 from diffnas.engine import contract
-from diffnas.engine.common import computing_on, dtype_of, fixed_random, make_fabric, rounding_products
 from diffnas.engine.course import Course
+from diffnas.engine.devices import computing_on, dtype_of, make_fabric, rounding_products
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
 from diffnas.engine.lines import Lines
@@ -29,19 +29,16 @@ from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.request import check, describe, laid_out
-from diffnas.engine.run import TRACE, RunFolder
+from diffnas.engine.run import RunFolder
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.method import Method
+from diffnas.run_files import FAMILY, GENOTYPE, TRACE
 from diffnas.space import SearchSpace
-
-GENOTYPE = "genotype.json"
-
-
-FAMILY = "family"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +173,7 @@ def trial(
     under_way.enter(0, SearchPause(under_way.course, _nothing))
     if keep is not None:
         under_way.course.remove(keep.to(fabric.device))
-    pictures, labels = data.train.take(torch.arange(settings.batch))
-    batch = pictures.to(fabric.device), labels.to(fabric.device)
+    batch = next(fetched(under_way.drive.split, [torch.arange(settings.batch)], fabric.device))
     # The first steps find kernels and memory; then a graph is captured, if there is to be one.
     net = under_way.course.net
     settle = net.warmup_steps + 1 if isinstance(net, Graphed) else 1

@@ -17,11 +17,14 @@ from diffnas.components.traits import traits_of
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract, seeds
-from diffnas.engine.common import Totals, fixed_random, sgd
+from diffnas.engine.optimizers import sgd
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
+from diffnas.engine.totals import Totals
 from diffnas.method import Method
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
+from diffnas.task import Task, classification
 
 # What is plain data already, and says where a search is.
 _PLACE = ("built", "stage", "first", "epoch", "step", "seconds", "events")
@@ -57,20 +60,25 @@ class SearchState:
     alpha_optimizer: torch.optim.Optimizer
     build: Callable[[int], SearchState]
     draw: Callable[[int], Architecture]
+    train: Totals
+    held_out: Totals
     built: int = 0
     stage: int = 0
     first: int = 0
     epoch: int = 0
     step: int = 0
-    train: Totals = field(default_factory=Totals)
-    held_out: Totals = field(default_factory=Totals)
     seconds: float = 0.0
     events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return self.train.task
 
     def advance(self) -> None:
         """Begin the next epoch."""
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
-        self.train, self.held_out, self.events = Totals(), Totals(), []
+        self.train, self.held_out, self.events = Totals(self.task), Totals(self.task), []
 
     def become_(self, other: SearchState) -> None:
         """Take the supernet, alpha, keep, the weighting and the optimizers of another state; the place stays."""
@@ -157,7 +165,7 @@ class SearchState:
         self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
         for name in _PLACE:
             setattr(self, name, state[name])
-        self.train, self.held_out = Totals(state["train"].clone()), Totals(state["held_out"].clone())
+        self.train, self.held_out = (Totals(self.task, state[name].clone()) for name in ("train", "held_out"))
 
 
 class Architecture(NamedTuple):
@@ -176,9 +184,10 @@ def begin(
     settings: SearchSettings,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
+    task: Task = classification,
 ) -> SearchState:
     """The state before the first step, kept in ``dtype``. All of it follows from the seed."""
-    return _build(data, space, method, settings, device, dtype, 0)
+    return _build(data, space, method, settings, device, dtype, task, 0)
 
 
 def _build(
@@ -188,6 +197,7 @@ def _build(
     settings: SearchSettings,
     device: torch.device,
     dtype: torch.dtype,
+    task: Task,
     stage: int,
 ) -> SearchState:
     """The state as a stage has it if everything begins anew with it."""
@@ -208,7 +218,9 @@ def _build(
         beta=beta,
         weight_optimizer=sgd(supernet, own),
         alpha_optimizer=alpha_optimizer,
-        build=partial(_build, data, space, method, settings, device, dtype),
+        train=Totals(task),
+        held_out=Totals(task),
+        build=partial(_build, data, space, method, settings, device, dtype, task),
         draw=draw,
         built=stage,
     )

@@ -8,7 +8,8 @@ from safetensors.torch import save
 
 from diffnas.engine.run import as_json
 from diffnas.files import write_checked
-from diffnas.nets.trained import RECORD, WEIGHTS, Trained
+from diffnas.nets.trained import Trained
+from diffnas.run_files import NETWORK, WEIGHTS
 
 
 def save_trained(folder: Path, trained: Trained) -> None:
@@ -19,4 +20,4 @@ def save_trained(folder: Path, trained: Trained) -> None:
         if not name.startswith("auxiliary.")
     }
     write_checked(folder / WEIGHTS, save(weights))
-    write_checked(folder / RECORD, as_json(trained.record))
+    write_checked(folder / NETWORK, as_json(trained.record))

@@ -11,6 +11,7 @@ from diffnas.genotype.json_form import to_json
 from diffnas.genotype.published import PUBLISHED, published
 from diffnas.genotype.record import Genotype
 from diffnas.genotype.text import parse
+from diffnas.run_files import GENOTYPE
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import read_text
 
@@ -49,7 +50,7 @@ def read(what: str | Path) -> Genotype:
         return published(what)
     path = Path(what)
     if os.path.isdir(path):  # not path.is_dir(), which raises for a name that is too long
-        path = path / "genotype.json"
+        path = path / GENOTYPE
     if os.path.isfile(path):
         return load(path)
     if isinstance(what, Path) or path.suffix in (".json", ".txt") or len(path.parts) != 1:

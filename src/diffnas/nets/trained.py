@@ -24,10 +24,10 @@ from diffnas.names import showable
 from diffnas.nets import own
 from diffnas.nets.network import Network
 from diffnas.nets.skeleton import StemKind
+from diffnas.run_files import NETWORK, WEIGHTS
 from diffnas.space import OpFactory
 from diffnas.untrusted import json_text
 
-WEIGHTS, RECORD = "network.safetensors", "network.json"
 _SCHEMA, _VERSION = "diffnas/network", 1
 _MOST_CHANNELS, _MOST_CELLS, _MOST_OPERATIONS, _LARGEST_SIDE = 100_000, 1000, 5000, 2048
 
@@ -136,17 +136,17 @@ def load(
         ValueError: if there is none, or its files are damaged, of another version, or do not fit each other.
     """
     folder = Path(path)
-    if not (folder / RECORD).exists():
+    if not (folder / NETWORK).exists():
         folder = folder / "evaluation"
-    if not (folder / RECORD).exists():
+    if not (folder / NETWORK).exists():
         raise ValueError(f"{path} holds no trained network. Train one with: diffnas evaluate {path}")
-    record = _read(folder / RECORD)
+    record = _read(folder / NETWORK)
     try:
         built = _build(record, folder / WEIGHTS, device, factories)
     except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         message = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ValueError(f"the network in {folder} cannot be read ({type(error).__name__}: {message}).") from error
-    for name in (RECORD, WEIGHTS):
+    for name in (NETWORK, WEIGHTS):
         check(folder / name)
     return built
 
@@ -202,5 +202,5 @@ def _check_backed(network: Network, path: Path) -> None:
         if wanted.get(name) != found.get(name):
             shape, needed = found.get(name, "not in it"), wanted.get(name, "not wanted")
             raise ValueError(
-                f"{path.name} does not fit {RECORD}: {name[:80]} is {shape} in the one, {needed} in the other"
+                f"{path.name} does not fit {NETWORK}: {name[:80]} is {shape} in the one, {needed} in the other"
             )

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype
 from diffnas.genotype.json_form import from_record
-from diffnas.report.reading import EVALUATION, read_result
+from diffnas.report.reading import read_result
 from diffnas.report.verdict import Contender, Kind, Verdict, verdict
+from diffnas.run_files import ANSWERS, CONTENDERS, CONTEST, EVALUATION, VERDICT
 
-CONTEST, CONTENDERS, ANSWERS, VERDICT = "contest.json", "contenders", "answers.json", "verdict.json"
 FOUND = "found"
 
 

@@ -19,8 +19,8 @@ from diffnas.report.draw import svg_of
 from diffnas.report.findings import findings
 from diffnas.report.pack import pack
 from diffnas.report.reading import Run, read_run
+from diffnas.run_files import REPORT
 
-REPORT = "report.html"
 _SCRIPTS = ("theme.js", "base.js", "chart.js", "weights.js", "forming.js", "page.js")
 
 

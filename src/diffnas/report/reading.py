@@ -9,14 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from diffnas.engine.run import RECORD, TRACE, RunFolder
+from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype
 from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
 from diffnas.report.records import Int8, Line, Record, Result, SearchLine, SpaceRecord
-
-EVALUATION, GENOTYPE, RESULT = "evaluation", "genotype.json", "result.json"
-EXPORT, INT8 = "export", "int8.json"
+from diffnas.run_files import EVALUATION, EXPORT, GENOTYPE, INT8, RECORD, RESULT, TRACE
 
 
 class Kind(NamedTuple):
@@ -224,5 +222,5 @@ def _genotype(read: Mapping[str, Any], where: str | Path, space: SpaceRecord | N
     except ValueError as error:
         raise ValueError(f"{where} is damaged: {error}") from None
     if space is not None and found.cells.keys() != space.cells.keys():
-        raise ValueError(f"{where} does not fit run.json: it has the cells {', '.join(found.cells)}.")
+        raise ValueError(f"{where} does not fit {RECORD}: it has the cells {', '.join(found.cells)}.")
     return found

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from diffnas.backends.gpu import graphs as graphs_module
 from diffnas.backends.gpu.graphs import Graphed, Passes, uses_graph
-from diffnas.engine.common import weights_fixed
+from diffnas.engine.optimizers import weights_fixed
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.supernet import Supernet
 from diffnas.space import darts, nas_bench_201, s4
