@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -83,6 +84,17 @@ class Task:
         """The metric that decides, turned so that higher is better."""
         value = metrics[self.deciding]
         return value if self.metrics[self.deciding].better == "higher" else -value
+
+    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What every sample by itself adds to the metric that decides, ``(B,)``.
+
+        >>> import torch
+        >>> classification.each(torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([1, 0]))
+        tensor([1, 0])
+        """
+        metric = self.metrics[self.deciding]
+        samples = zip(torch.split(outputs, 1), torch.split(targets, 1), strict=True)
+        return torch.stack([metric.sum(*sample) for sample in samples])
 
     def training_loss(self, label_smoothing: float) -> Loss:
         """The loss that trains a network.

@@ -32,6 +32,7 @@ from diffnas.report.reading import read_result
 from diffnas.report.verdict import Verdict
 from diffnas.run_files import ANSWERS, CONTEST, EVALUATION, RECORD, VERDICT
 from diffnas.space import SPACES, SearchSpace
+from diffnas.task import classification
 from diffnas.values import whole
 
 ASIDE = 0.1
@@ -267,7 +268,7 @@ def answered(training: Training, aside: Split, test: Split) -> None:
 def _right(trained: Trained, split: Split) -> list[bool]:
     """Which pictures of a split a network has right."""
     told = [
-        (trained.logits(pictures).argmax(dim=1) == labels)
+        classification.each(trained.logits(pictures), labels).bool()
         for pictures, labels in batches(split, torch.arange(len(split)), 256, device="cpu")
     ]
     return torch.cat(told).tolist()

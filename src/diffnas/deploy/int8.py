@@ -23,6 +23,7 @@ from torch import Tensor
 
 from diffnas.deploy.graphs import write_onnx
 from diffnas.nets.trained import Trained
+from diffnas.task import classification
 
 FILE = "network.int8.onnx"
 CALIBRATION = 256
@@ -76,8 +77,8 @@ def write_int8(trained: Trained, calibration: Tensor, path: Path, test: tuple[Te
         write_onnx(trained, calibration, whole)
         _quantize(whole, prepared, path, calibration)
         networks = [_session(each) for each in (whole, path)]
-        images, labels = (part.contiguous().numpy() for part in test)
-        right = [float((_classes(network, images) == labels).mean()) for network in networks]
+        images, labels = test[0].contiguous().numpy(), test[1]
+        right = [float(classification.each(_logits(network, images), labels).double().mean()) for network in networks]
         first, second = fastest([lambda network=network: _logits(network, images[:1]) for network in networks])  # type: ignore[misc]
         return Quantized(
             path=path,
@@ -175,14 +176,10 @@ def _session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _logits(network: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    logits: NDArray[np.float32] = network.run(["logits"], {"pictures": images})[0]
-    return logits
-
-
-def _classes(network: Any, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _logits(network: Any, images: NDArray[np.uint8]) -> Tensor:
+    """Logits, ``(pictures, classes)``."""
     batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
-    return np.concatenate([_logits(network, batch).argmax(axis=1) for batch in batches])
+    return torch.from_numpy(np.concatenate([network.run(["logits"], {"pictures": batch})[0] for batch in batches]))
 
 
 @contextmanager
