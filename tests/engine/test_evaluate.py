@@ -146,9 +146,7 @@ def test_a_loss_that_leaves_the_numbers_ends_the_training(data: DataSet, tmp_pat
 
 def test_operations_of_ones_own_are_trained(data: DataSet):
     mine = parse("|mine~0|+|none~0|mine~1|+|skip_connect~0|none~1|mine~2|")
-    result = run(
-        data, mine, factories={"mine": lambda c, stride, affine: build("nor_conv_3x3", c, stride, affine=affine)}
-    )
+    result = run(data, mine, factories={"mine": lambda slot: build("nor_conv_3x3", slot)})
     assert result.parameters > 1000
 
 

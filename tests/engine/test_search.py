@@ -401,7 +401,7 @@ def test_a_space_of_ones_own_is_searched(quick):
         cells={"normal": cell, "reduce": cell},
         ops=("none", "double", "sep_conv_3x3"),
         in_degree=1,
-        factories={"double": lambda channels, stride, affine: torch.nn.AvgPool2d(3, stride, 1, divisor_override=4)},
+        factories={"double": lambda slot: torch.nn.AvgPool2d(3, slot.stride, 1, divisor_override=4)},
     )
     result = quick("darts", space=space, epochs=1)
     assert {c.op for c in result.genotype.cells["normal"].connections} <= {"double", "sep_conv_3x3"}

@@ -5,6 +5,7 @@ from torch import nn
 from diffnas.convolutions import CONVOLUTIONS
 from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, POINTWISE, links, outline
 from diffnas.nets.ops import OPS, build, relu_conv_norm
+from diffnas.nets.slot import Slot
 
 KINDS = {
     "sep_conv_3x3": [DEPTHWISE, DEPTHWISE],
@@ -21,12 +22,12 @@ KINDS |= {name: [DEPTHWISE] * of.layers for name, of in CONVOLUTIONS.items() if 
 
 @pytest.mark.parametrize("op", OPS)
 def test_an_operation_is_read_or_left_to_its_module(op):
-    found = links(build(op, 4, 1, affine=False))
+    found = links(build(op, Slot(width=4)))
     assert [link.geometry.kind for link in found or ()] == KINDS.get(op, [])
 
 
 def test_a_skip_that_halves_the_resolution_is_a_link():
-    (link,) = links(build("skip_connect", 5, 2, affine=False)) or ()
+    (link,) = links(build("skip_connect", Slot(width=5, stride=2))) or ()
     assert link.geometry.kind == PAIRS
     assert (link.before, link.channels) == (5, 5)
 
@@ -37,7 +38,7 @@ def test_a_skip_that_halves_the_resolution_is_a_link():
 def test_an_outline_knows_the_shape_of_the_result(op, stride, size):
     if (op, stride) == ("skip_connect", 1):
         op = "nor_conv_1x1"
-    module = build(op, 4, stride, affine=False)
+    module = build(op, Slot(width=4, stride=stride))
     found = outline(links(module), (4, *size))
     assert found.stride == stride
     assert found.result == module(torch.zeros(2, 4, *size)).shape[1:]

@@ -274,7 +274,7 @@ def test_cells_with_one_input_read_the_previous_cell_alone():
 
 def test_a_users_own_operation_can_be_built_in():
     own = cell(("my_conv", 0, 2), ("skip_connect", 1, 2), output=(2,))
-    factories = {"my_conv": lambda channels, stride, affine: nn.Conv2d(channels, channels, 3, stride, padding=1)}
+    factories = {"my_conv": lambda slot: nn.Conv2d(slot.width, slot.width, 3, slot.stride, padding=1)}
     net = tiny(darts(normal=own, reduce=own), factories=factories)
     assert isinstance(net.cells[0].ops[0], nn.Conv2d)
     with pytest.raises(ValueError, match="unknown operation 'my_conv'"):

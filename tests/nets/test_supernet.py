@@ -11,6 +11,7 @@ from diffnas.nets import ops as operations
 from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
 from diffnas.nets.skeleton import FactorizedReduce, ResidualBlock, relu_conv_norm
+from diffnas.nets.slot import Slot
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201, s1, s2
 
@@ -92,7 +93,7 @@ class Twin(nn.Module):
             cell.edges.append(
                 nn.ModuleDict(
                     {
-                        op: operations.build(op, channels, stride, affine=False, pool_norm=self.on_darts)
+                        op: operations.build(op, Slot(width=channels, stride=stride, pool_norm=self.on_darts))
                         for op in offered
                     }
                 )
@@ -347,7 +348,7 @@ def test_a_space_of_ones_own_takes_a_few_lines():
         name="mine",
         cells={"normal": cell, "reduce": cell},
         ops=("none", "scale", "sep_conv_3x3"),
-        factories={"scale": lambda channels, stride, affine: Scale(channels, stride)},
+        factories={"scale": lambda slot: Scale(slot.width, slot.stride)},
     )
     net = made(space)
     mix = torch.full((10, 3), 1 / 3, requires_grad=True)

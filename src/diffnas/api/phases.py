@@ -28,7 +28,8 @@ from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
-from diffnas.space import OpFactory, SearchSpace
+from diffnas.nets.slot import OpFactory
+from diffnas.space import SearchSpace
 
 EVALUATION = "evaluation"
 DRAWINGS = ("cell.svg", "cell.png")

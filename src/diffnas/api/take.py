@@ -18,9 +18,9 @@ from diffnas.deploy import Agreement, hub
 from diffnas.deploy import export as export_to
 from diffnas.engine.run import RECORD, RunFolder
 from diffnas.nets import trained as on_disk
+from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained
 from diffnas.report.reading import read_result
-from diffnas.space import OpFactory
 
 SHOWN = 100  # pictures that an exported network is checked with
 FOLDER = "export"

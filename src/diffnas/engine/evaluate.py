@@ -43,9 +43,10 @@ from diffnas.nets.auxiliary import Output
 from diffnas.nets.least import Outline, of_genotype, of_skeleton
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
+from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained
 from diffnas.skeleton import skeleton_of
-from diffnas.space import OpFactory, SearchSpace
+from diffnas.space import SearchSpace
 
 RESULT = "result.json"
 

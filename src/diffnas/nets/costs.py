@@ -9,6 +9,7 @@ from diffnas.nets.ops import count_macs
 from diffnas.nets.own import offered, unseen
 from diffnas.nets.sites import sites
 from diffnas.nets.skeleton import StemKind
+from diffnas.nets.slot import Slot
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 
@@ -45,7 +46,7 @@ def operation_macs(
             return 0
         own = op in space.factories
         with unseen(own=own):
-            module = ops.build(op, width, stride, affine=False, factories=space.factories)
+            module = ops.build(op, Slot(width=width, stride=stride), factories=space.factories)
             return count_macs(module if own else module.to("meta"), (width, *size))
 
     total = [[0] * len(space.ops) for _ in space.edges]

@@ -13,6 +13,7 @@ from diffnas.genotype import Genotype
 from diffnas.nets.network import published_shape, widths_of
 from diffnas.nets.ops import OPS, build
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, StemKind, plan, preprocess
+from diffnas.nets.slot import Slot
 from diffnas.skeleton import Skeleton, skeleton_of
 from diffnas.space import WEIGHTLESS_OPS, SearchSpace
 
@@ -137,7 +138,7 @@ def of_skeleton(space: SearchSpace, *, channels: int | None, depth: int | None, 
 @cache
 def _of_op(op: str, channels: int, stride: int) -> int:
     with torch.device("meta"):
-        return _count(build(op, channels, stride, affine=False))
+        return _count(build(op, Slot(width=channels, stride=stride)))
 
 
 @cache

@@ -14,8 +14,8 @@ from diffnas.nets.backend import Backend, applied, usable
 from diffnas.nets.ops import build
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, as_weights, head, plan, preprocess
+from diffnas.nets.slot import OpFactory, Shared, Slot
 from diffnas.skeleton import Skeleton, skeleton_of
-from diffnas.space import OpFactory
 
 
 def published_shape(skeleton: str, stem: StemKind = "cifar") -> tuple[int, int]:
@@ -42,9 +42,11 @@ class NetworkCell(nn.Module):
         self.output = cell.joined if skeleton.drops_dead_nodes else cell.output
         self.preprocess = preprocess(skeleton, place, cell.inputs, affine=True)
         self.ops = nn.ModuleList()
-        for op, source, _ in self.connections:
+        shared = [Shared() for _ in range(cell.nodes)]
+        for op, source, target in self.connections:
             stride = 2 if place.reduces and source < cell.inputs else 1
-            self.ops.append(build(op, place.channels, stride, affine=True, factories=factories))
+            slot = Slot(width=place.channels, stride=stride, affine=True, share=shared[target])
+            self.ops.append(build(op, slot, factories=factories))
 
     @property
     def droppable(self) -> int:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from diffnas.components.contract import (
     Role,
-    check_callable,
     is_like,
     name_of,
     naming,
@@ -27,8 +26,9 @@ from diffnas.nets import ops
 from diffnas.nets.network import published_shape
 from diffnas.nets.sites import Site, sites
 from diffnas.nets.skeleton import StemKind
+from diffnas.nets.slot import OpFactory, Slot
 from diffnas.skeleton import skeleton_of
-from diffnas.space import OpFactory, SearchSpace
+from diffnas.space import SearchSpace
 
 # As many as batch statistics need.
 _PICTURES = 2
@@ -124,8 +124,8 @@ def _try_all(factories: Mapping[str, OpFactory], found: Iterable[Site], *, affin
         for op, channels, stride, size in alike:
             if op in factories:
                 torch.manual_seed(0)
-                check_callable(ops.factory_of(op), factories[op], classes=True)
-                module = ops.build(op, channels, stride, affine=affine, factories=factories)
+                slot = Slot(width=channels, stride=stride, affine=affine)
+                module = ops.build(op, slot, factories=factories)
                 x = torch.randn(_PICTURES, channels, *size)
                 for training in (True, False):
                     _try(op, factories[op], module.train(training), x, stride)

@@ -16,6 +16,7 @@ from diffnas.nets.inherit import inherit_
 from diffnas.nets.partial_channels import Passing
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, as_weights, head, plan, preprocess
+from diffnas.nets.slot import Shared, Slot
 from diffnas.skeleton import skeleton_of
 from diffnas.space import CellGraph, SearchSpace
 
@@ -31,7 +32,7 @@ class MixedEdge(nn.Module):
     Args:
         space: the space the operations come from.
         offered: the operations that may stand here, in the order in which they are added up.
-        channels, stride: of the operations.
+        slot: where the operations stand.
         changes: to what DARTS has.
         among: the operations that stand here at first, if they are offered; None for all.
     """
@@ -40,24 +41,22 @@ class MixedEdge(nn.Module):
         self,
         space: SearchSpace,
         offered: Sequence[str],
-        channels: int,
-        stride: int,
+        slot: Slot,
         changes: Changes = UNCHANGED,
         among: Container[str] | None = None,
     ) -> None:
         super().__init__()
-        self.space, self.channels, self.stride, self.changes = space, channels, stride, changes
+        self.space, self.slot, self.changes = space, slot, changes
         self.offered = {op: str(space.ops.index(op)) for op in offered if op != "none"}
         self.ops = nn.ModuleDict()
         for op, column in self.offered.items():
             if among is None or op in among:
                 self.ops[column] = self._build(op)
         if changes.auxiliary is not None:
-            self.ops[str(len(space.ops))] = ops.build("skip_connect", channels, stride, affine=False)
+            self.ops[str(len(space.ops))] = ops.build("skip_connect", slot)
 
     def _build(self, op: str) -> nn.Module:
-        space, norm = self.space, skeleton_of(self.space.skeleton).normed_pools
-        module = ops.build(op, self.channels, self.stride, affine=False, pool_norm=norm, factories=space.factories)
+        module = ops.build(op, self.slot, factories=self.space.factories)
         if self.changes.dropout is not None and op == "skip_connect" and type(module) is nn.Identity:
             return ops.DroppedSkip()
         return module
@@ -106,8 +105,22 @@ class MixedEdge(nn.Module):
 
     def _drawn(self, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool]) -> Tensor:
         ran = [op(x) * mix[int(column)] for column, op in self.ops.items() if runs[int(column)]]
-        out = sum(ran[1:], ran[0]) if ran else x.new_zeros(x[:, :, :: self.stride, :: self.stride].shape)
+        out = sum(ran[1:], ran[0]) if ran else x.new_zeros(x[:, :, :: self.slot.stride, :: self.slot.stride].shape)
         return out + sum(weight for weight, does in zip(mix, runs, strict=True) if not does)
+
+
+def slots_of(graph: CellGraph, cell: CellPlan, *, pool_norm: bool, share: int) -> list[Slot]:
+    """Where the operations of every edge of a cell stand; ``share``: one in so many channels goes through them."""
+    shared = [Shared() for _ in range(graph.nodes)]
+    return [
+        Slot(
+            width=cell.channels // share,
+            stride=2 if cell.reduces and edge.source < graph.inputs else 1,
+            pool_norm=pool_norm,
+            share=shared[edge.target],
+        )
+        for edge in graph.edges
+    ]
 
 
 class MixedCell(nn.Module):
@@ -136,10 +149,9 @@ class MixedCell(nn.Module):
         self.channels = cell.channels
         self.compiled: tuple[Backend, Run] | None = None
         self.inputs = preprocess(skeleton_of(space.skeleton), cell, graph.inputs, affine=False)
-        strides = [2 if cell.reduces and edge.source < graph.inputs else 1 for edge in graph.edges]
+        slots = slots_of(graph, cell, pool_norm=skeleton_of(space.skeleton).normed_pools, share=changes.share)
         self.edges = nn.ModuleList(
-            MixedEdge(space, offered, cell.channels // changes.share, stride, changes, among)
-            for offered, stride in zip(graph.ops, strides, strict=True)
+            MixedEdge(space, offered, slot, changes, among) for offered, slot in zip(graph.ops, slots, strict=True)
         )
 
     def forward(self, older: Tensor, newer: Tensor, mix: Tensor, backend: Backend | None = None) -> Tensor:

@@ -24,7 +24,7 @@ from diffnas.names import showable
 from diffnas.nets import own
 from diffnas.nets.network import Network
 from diffnas.nets.skeleton import StemKind
-from diffnas.space import OpFactory
+from diffnas.nets.slot import OpFactory
 from diffnas.untrusted import json_text
 
 WEIGHTS, RECORD = "network.safetensors", "network.json"

@@ -10,6 +10,7 @@ from diffnas.convolutions import CONVOLUTIONS
 from diffnas.nets import depthwise
 from diffnas.nets.links import links
 from diffnas.nets.ops import OPS, FactorizedReduce, Separable, build, relu_conv_norm
+from diffnas.nets.slot import Slot
 
 pytest.importorskip("numba")
 
@@ -174,7 +175,7 @@ LEFT = {
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
 def test_operations_taken_together_are_as_exact_as_stock(left, stride, size, generator, fences):
-    candidates = [build(op, size[1], stride, affine=False) for op in left]
+    candidates = [build(op, Slot(width=size[1], stride=stride)) for op in left]
     ops = made([op for op in candidates if links(op) is not None], generator)
     x = fences.around(draw(size, generator))
     rows, columns = (-(-length // stride) for length in size[2:])
@@ -208,7 +209,7 @@ KINDS = {
 @pytest.mark.parametrize("B", [1, 4, 7, 13])
 def test_threads_leave_no_trace(B, kinds, generator):
     C, (H, W), stride, names = kinds
-    ops = made([build(op, C, stride, affine=False) for op in names], generator)
+    ops = made([build(op, Slot(width=C, stride=stride)) for op in names], generator)
     x, grads = draw((B, C, H, W), generator), [draw((B, C, -(-H // stride), -(-W // stride)), generator) for _ in ops]
     results = []
     for threads in (1, 2, 3):
@@ -231,7 +232,7 @@ def test_what_is_no_number_shows_in_the_statistics(C, link, bad, generator):
 
 
 def test_running_averages_between_the_links_move_as_batch_norm_moves_them(generator):
-    (op,) = made([build("sep_conv_3x3", 4, 1, affine=False)], generator)
+    (op,) = made([build("sep_conv_3x3", Slot(width=4))], generator)
     twin, x = copy.deepcopy(op), draw((3, 4, 5, 5), generator)
     convolve(x, [links(op)])
     twin(x)
@@ -241,7 +242,7 @@ def test_running_averages_between_the_links_move_as_batch_norm_moves_them(genera
 
 
 def test_memory_formats_and_expanded_gradients_make_no_difference(generator):
-    (op,) = made([build("dil_conv_3x3", 4, 1, affine=False)], generator)
+    (op,) = made([build("dil_conv_3x3", Slot(width=4))], generator)
     x, one = draw((2, 4, 6, 5), generator), torch.tensor(0.5).expand(2, 4, 6, 5)
     last = {"memory_format": torch.channels_last}
     expected = through_kernels([op], x, [one.contiguous()], normed=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from ways import backend
 
+from diffnas.nets.slot import Slot
 from diffnas.nets.supernet import MixedCell, Supernet
 from diffnas.parallel import alone
 from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201
@@ -81,12 +82,12 @@ def test_a_cell_of_nothing_but_skips_has_a_program(space, generator):
     assert all(torch.allclose(a.float(), b, 1e-4, 1e-5) for a, b in zip(*results, strict=True))
 
 
-def normed_pool(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Sequential(nn.MaxPool2d(3, stride, 1), nn.BatchNorm2d(channels, affine=affine))
+def normed_pool(slot: Slot) -> nn.Module:
+    return nn.Sequential(nn.MaxPool2d(3, slot.stride, 1), nn.BatchNorm2d(slot.width, affine=slot.affine))
 
 
-def bare_pool(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+def bare_pool(slot: Slot) -> nn.Module:
+    return nn.AvgPool2d(3, slot.stride, 1, count_include_pad=False)
 
 
 POOLS = {"normed": normed_pool, "bare": bare_pool}

@@ -1,4 +1,4 @@
-"""Candidate operations: one table, from a name to what builds the module.
+"""Operations on pictures: one table, from a name to what makes the module.
 
 Every operation maps ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))``, whatever H and W are, so
 that all of them can be added. No ReLU works in place: the same tensor feeds several operations.
@@ -6,21 +6,16 @@ that all of them can be added. No ReLU works in place: the same tensor feeds sev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffnas.components.contract import Role, call, refuse
 from diffnas.convolutions import CONVOLUTIONS, Convolution
-from diffnas.lookup import lookup
 from diffnas.nets.depthwise import depthwise
-from diffnas.space import OpFactory
-
-POOLS = frozenset({"max_pool_3x3", "avg_pool_3x3"})
+from diffnas.nets.slot import OpFactory, Slot
 
 
 class Zero(nn.Module):
@@ -166,128 +161,56 @@ def relu_conv_norm(
     return nn.Sequential(nn.ReLU(), conv, norm)
 
 
-def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine=affine)
+def _kept(make: Callable[[int], nn.Module]) -> OpFactory:
+    """What makes an operation that needs to know the stride alone."""
+    return lambda slot: make(slot.stride)
 
 
-def _convolution(of: Convolution) -> OpFactory:
-    def build(channels: int, stride: int, affine: bool) -> nn.Module:
-        if of.dense:
-            # The benchmark gives its convolutions a bias exactly where batch norm has none to offer.
-            return relu_conv_norm(channels, channels, of.kernel, stride=stride, affine=affine, bias=not affine)
-        layer = partial(Separable, kernel=of.kernel, affine=affine, dilation=of.dilation)
-        if of.layers == 1:
-            return layer(channels, stride=stride)
-        between = of.width * channels
-        return nn.Sequential(layer(channels, stride=stride, out=between), layer(between, stride=1, out=channels))
+def _pool(make: Callable[[int], nn.Module]) -> OpFactory:
+    def build(slot: Slot) -> nn.Module:
+        pool = make(slot.stride)
+        return nn.Sequential(pool, nn.BatchNorm2d(slot.width, affine=slot.affine)) if slot.pool_norm else pool
 
     return build
 
 
-def _conv_7x1_1x7(channels: int, stride: int, affine: bool) -> nn.Module:
+def _skip(slot: Slot) -> nn.Module:
+    return nn.Identity() if slot.stride == 1 else FactorizedReduce(slot.width, slot.out, affine=slot.affine)
+
+
+def _convolution(of: Convolution) -> OpFactory:
+    def build(slot: Slot) -> nn.Module:
+        width, out, stride, affine = slot.width, slot.out, slot.stride, slot.affine
+        if of.dense:
+            # The benchmark gives its convolutions a bias exactly where batch norm has none to offer.
+            return relu_conv_norm(width, out, of.kernel, stride=stride, affine=affine, bias=not affine)
+        layer = partial(Separable, kernel=of.kernel, affine=affine, dilation=of.dilation)
+        if of.layers == 1:
+            return layer(width, stride=stride, out=out)
+        between = of.width * width
+        return nn.Sequential(layer(width, stride=stride, out=between), layer(between, stride=1, out=out))
+
+    return build
+
+
+def _conv_7x1_1x7(slot: Slot) -> nn.Module:
+    width, out, stride = slot.width, slot.out, slot.stride
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False),
-        nn.Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
+        nn.Conv2d(width, width, (1, 7), stride=(1, stride), padding=(0, 3), bias=False),
+        nn.Conv2d(width, out, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False),
+        nn.BatchNorm2d(out, affine=slot.affine),
     )
 
 
-OPS: dict[str, OpFactory] = {
-    "none": lambda channels, stride, affine: Zero(stride),
-    "max_pool_3x3": lambda channels, stride, affine: nn.MaxPool2d(3, stride, padding=1),
-    "avg_pool_3x3": lambda channels, stride, affine: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False),
+PICTURES: dict[str, OpFactory] = {
+    "none": _kept(Zero),
+    "max_pool_3x3": _pool(lambda stride: nn.MaxPool2d(3, stride, padding=1)),
+    "avg_pool_3x3": _pool(lambda stride: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)),
     "skip_connect": _skip,
     "conv_7x1_1x7": _conv_7x1_1x7,
-    "noise": lambda channels, stride, affine: Noise(stride),
+    "noise": _kept(Noise),
     **{name: _convolution(of) for name, of in CONVOLUTIONS.items()},
 }
-"""What builds each operation: (channels, stride, affine) -> module. DARTS (Liu et al., 2019), section 3.1, with the
-operations of the NASNet and AmoebaNet cells, those of NAS-Bench-201 (Dong & Yang, 2020), and the family of
-convolutions of Prune and Replace NAS (Laube & Zell, 2019)."""
-
-
-def factory_of(op: str) -> Role:
-    """The role of what makes an operation."""
-    return Role(f"factory of operation {op!r},", ("channels", "stride", "affine"))
-
-
-def build(
-    op: str,
-    channels: int,
-    stride: int,
-    *,
-    affine: bool,
-    pool_norm: bool = False,
-    factories: Mapping[str, OpFactory] | None = None,
-) -> nn.Module:
-    """The module of one operation.
-
-    Args:
-        op: its name, in ``factories`` or else in ``OPS``.
-        channels: channels of its input and of its output.
-        stride: 1 or 2.
-        affine: whether its batch norms have a weight and a bias: in networks yes, in a supernet no.
-        pool_norm: whether batch norm follows the pools of ``OPS``, as in DARTS' supernet and nowhere else.
-        factories: a user's own operations, which come first and are taken as they are.
-
-    Raises:
-        ValueError: for an unknown operation, or if a user's own factory makes something else than a module.
-
-    >>> build("max_pool_3x3", 4, 2, affine=False)(torch.zeros(1, 4, 9, 9)).shape
-    torch.Size([1, 4, 5, 5])
-    """
-    own = factories or {}
-    factory = lookup("operation", op, {**OPS, **own})
-    module: nn.Module = call(factory_of(op), factory, channels, stride, affine)
-    if not isinstance(module, nn.Module):
-        refuse(factory_of(op), factory, "a torch.nn.Module", module)
-    if pool_norm and op in POOLS and op not in own:
-        return nn.Sequential(module, nn.BatchNorm2d(channels, affine=affine))
-    return module
-
-
-def count_macs(module: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Multiply-adds of the convolutions and linear layers for one input, as the field counts them.
-
-    Args:
-        module: anything that maps one tensor; it is run once, in evaluation mode, on its own device ("meta" will
-            do). Nothing of it changes.
-        shape: channels, height and width of the input.
-
-    >>> count_macs(nn.Conv2d(3, 8, 3, padding=1), (3, 4, 4)) == 8 * 3 * 9 * 16
-    True
-    """
-    total = 0
-
-    def add(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        nonlocal total
-        assert isinstance(layer.weight, Tensor)
-        total += layer.weight.numel() * output[0, 0].numel()
-
-    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear, Depthwise))]
-    handles = [layer.register_forward_hook(add) for layer in layers]
-    try:
-        _run_once(module, shape)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total
-
-
-def _run_once(module: nn.Module, shape: tuple[int, int, int]) -> None:
-    tensor = next(module.parameters(), torch.empty(0))
-    modes = [(part, part.training) for part in module.modules()]
-    sources = [(part, part.generator) for part in module.modules() if isinstance(part, Noise)]
-    module.eval()
-    # A generator of its own, so that counting does not move the noise of the run around it ("meta" draws nothing).
-    own = sources and tensor.device.type != "meta"
-    draw_noise_from(module, torch.Generator(tensor.device) if own else None)
-    try:
-        with torch.no_grad():
-            module(torch.zeros((1, *shape), device=tensor.device, dtype=tensor.dtype))
-    finally:
-        for part, training in modes:
-            part.training = training
-        for noise, generator in sources:
-            noise.generator = generator
+"""The operations on pictures: those of DARTS (Liu et al., 2019), section 3.1, of the NASNet and AmoebaNet cells and of
+NAS-Bench-201 (Dong & Yang, 2020), and the family of convolutions of Prune and Replace NAS (Laube & Zell, 2019)."""
