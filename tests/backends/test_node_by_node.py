@@ -8,6 +8,7 @@ from ways import backend
 
 from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.nets import depthwise
+from diffnas.nets.links import in_a_row
 from diffnas.nets.ops import Separable, drop_skips
 from diffnas.nets.slot import Slot
 from diffnas.nets.supernet import MixedEdge, Supernet
@@ -32,7 +33,7 @@ with_own_op = SearchSpace(
 def later(slot: Slot) -> nn.Module:
     """Like a separable convolution, but halving the resolution in its second half."""
     halves = (1, slot.stride)
-    return nn.Sequential(*(Separable(slot.width, 3, stride=each, affine=slot.affine) for each in halves))
+    return in_a_row(*(Separable(slot.width, 3, stride=each, affine=slot.affine) for each in halves))
 
 
 unlike = SearchSpace(

@@ -83,8 +83,9 @@ def test_a_new_layer_passes_on_what_is_positive(child, parent):
     first, last = one
     x = pictures(positive=True)
     torch.testing.assert_close(first(pictures()), other(pictures()))
-    torch.testing.assert_close(last.convolve(x), x, rtol=0, atol=0)
-    torch.testing.assert_close(last.convolve(-x), torch.zeros_like(x), rtol=0, atol=0)  # but for its ReLU
+    (link,) = links(last)
+    torch.testing.assert_close(link.convolve(x), x, rtol=0, atol=0)
+    torch.testing.assert_close(link.convolve(-x), torch.zeros_like(x), rtol=0, atol=0)  # but for its ReLU
 
 
 @pytest.mark.parametrize("width", [1, 2, 4])

@@ -27,7 +27,7 @@ def dense(kernel: int, stride: int = 1, more: int = 0, bias: bool = False):
 
 
 def unusual(more: int, **options: int):
-    return lambda C: nn.Sequential(nn.ReLU(), nn.Conv2d(C, C + more, **options), nn.BatchNorm2d(C + more, affine=False))
+    return lambda C: relu_conv_norm(C, C + more, affine=False, **options)
 
 
 # One link each, from the number of channels.
@@ -52,9 +52,9 @@ LINKS = {
     "dense 3": dense(3),
     "dense 3, more channels": dense(3, more=17),
     "dense 3, stride 2, bias": dense(3, stride=2, bias=True),
-    "dense 5": unusual(0, kernel_size=5, padding=2, dilation=1),
-    "dense 3, dilated, stride 2": unusual(3, kernel_size=3, padding=2, dilation=2, stride=2),
-    "dense 2, larger result": unusual(1, kernel_size=2, padding=1),
+    "dense 5": unusual(0, kernel=5, padding=2, dilation=1),
+    "dense 3, dilated, stride 2": unusual(3, kernel=3, padding=2, dilation=2, stride=2),
+    "dense 2, larger result": unusual(1, kernel=2, padding=1),
 }
 
 # B, C, H, W: single pixels, rows and columns; widths around the eight pixels of a block; channels around sixteen lanes;
@@ -189,9 +189,8 @@ def test_operations_taken_together_are_as_exact_as_stock(left, stride, size, gen
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_kinds_that_widen_are_as_exact_as_stock(order, generator):
-    makes = separable(3)(16), dense(3, more=16)(16), unusual(16, kernel_size=5, padding=2)(16)
-    makes[0].pointwise = nn.Conv2d(16, 32, 1, bias=False)
-    makes[0].norm = nn.BatchNorm2d(32, affine=False)
+    widened = Separable(16, 3, stride=1, affine=False, out=32)
+    makes = widened, dense(3, more=16)(16), unusual(16, kernel=5, padding=2)(16)
     ops, x = made([makes[n] for n in order], generator), draw((3, 16, 8, 8), generator)
     grads = [draw((3, 32, 8, 8), generator) for _ in ops]
     stock = through_stock(ops, x, grads, torch.float32, torch.channels_last, True)
