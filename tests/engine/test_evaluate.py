@@ -135,7 +135,7 @@ def test_the_auxiliary_head_is_neither_counted_nor_kept(data: DataSet, tmp_path:
     without = run(data, published("DARTS_V2"), replace(TINY, auxiliary=0.0))
     assert with_head.parameters == without.parameters
     assert with_head.macs == without.macs
-    assert trained.load(tmp_path / "run").network.auxiliary is None
+    assert trained.load(tmp_path / "run").network.frame.auxiliary is None
 
 
 def test_a_loss_that_leaves_the_numbers_ends_the_training(data: DataSet, tmp_path: Path):

@@ -7,8 +7,9 @@ from weakref import ref
 import torch
 from torch import nn
 
+from diffnas.nets.cell import Cell
 from diffnas.nets.slot import Shared, Slot
-from diffnas.nets.supernet import MixedCell, Supernet
+from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, dense_cell
 
 
@@ -34,7 +35,7 @@ def gated() -> SearchSpace:
 
 
 def gates(cell: nn.Module) -> list[list[int]]:
-    assert isinstance(cell, MixedCell)
+    assert isinstance(cell, Cell)
     into = {edge.target for edge in cell.graph.edges}
     return [
         sorted({id(op.gate) for row in cell.graph.incoming(node) for op in cell.edges[row].ops.values()})

@@ -10,7 +10,7 @@ import torch
 
 from diffnas.lookup import lookup
 from diffnas.nets.backend import Backend
-from diffnas.nets.supernet import MixedCell, Supernet
+from diffnas.nets.supernet import Supernet
 
 Asked = Literal["auto", "plain", "cpu", "gpu"]
 
@@ -75,15 +75,15 @@ def _load(name: str) -> Backend:
 
 def describe(supernet: Supernet, choice: Choice) -> Iterator[str]:
     """How a supernet is computed, a sentence each: the backend, then every kind of cell that could be faster."""
-    if choice.backend is None or supernet.drawn:
+    if choice.backend is None or supernet.changes.drawn:
         why = "which operations run is drawn in every step" if choice.backend is not None else choice.why
         yield "cells run operation by operation, in PyTorch" + (f": {why}" if why else "")
         return
     yield f"cells run by the {choice.backend.name} backend"
     told = set()
-    for cell, planned in zip(supernet.cells, supernet.plan, strict=True):
-        if isinstance(cell, MixedCell) and planned.kind not in told:
-            told.add(planned.kind)
+    for cell in supernet.cells:
+        if cell.kind not in told:
+            told.add(cell.kind)
             reason = choice.backend.why_slower(cell)
             if reason:
-                yield f"cells of the kind {planned.kind!r} are slower than they could be: {reason}"
+                yield f"cells of the kind {cell.kind!r} are slower than they could be: {reason}"

@@ -18,9 +18,9 @@ from diffnas.convolutions import CONVOLUTIONS, Convolution
 from diffnas.deploy.check import Run
 from diffnas.genotype import Cell, Genotype
 from diffnas.lookup import lookup
-from diffnas.nets.network import published_shape
-from diffnas.nets.skeleton import CellPlan, StemKind, plan, stem_channels
-from diffnas.nets.trained import WEIGHTS, Trained
+from diffnas.nets.frames.plan import CellPlan, StemKind, plan, stem_channels
+from diffnas.nets.sizes import published_shape
+from diffnas.nets.trained import WEIGHTS, Trained, stored
 from diffnas.skeleton import Skeleton, skeleton_of
 
 _WIDTH = 120  # of a line
@@ -58,7 +58,7 @@ def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
         ValueError: if the cells have operations that are the user's own, or draw random numbers.
     """
     text = source(trained)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trained.network.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(trained.network).items()}
     save_file(weights, path.with_name(WEIGHTS))
     path.write_text(text, encoding="utf-8")
     # What is run here is the text that was made above.

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from diffnas.backends.choose import Asked
-from diffnas.nets.skeleton import StemKind
+from diffnas.nets.frames.plan import StemKind
 from diffnas.values import SEED, check_fields, real, whole
 
 # The bounds are far beyond what anybody uses, and within what every computation below can hold.

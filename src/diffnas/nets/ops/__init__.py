@@ -96,7 +96,7 @@ def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = No
     return module
 
 
-def count_macs(module: nn.Module, shape: tuple[int, int, int]) -> int:
+def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
     """Multiply-adds of the convolutions and linear layers for one input, as the field counts them.
 
     Args:
@@ -124,7 +124,7 @@ def count_macs(module: nn.Module, shape: tuple[int, int, int]) -> int:
     return total
 
 
-def _run_once(module: nn.Module, shape: tuple[int, int, int]) -> None:
+def _run_once(module: nn.Module, shape: tuple[int, ...]) -> None:
     tensor = next(module.parameters(), torch.empty(0))
     modes = [(part, part.training) for part in module.modules()]
     sources = [(part, part.generator) for part in module.modules() if isinstance(part, Noise)]
