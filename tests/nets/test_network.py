@@ -302,7 +302,7 @@ def test_drop_path_spares_the_identity_but_not_the_strided_skip():
     assert [sum(map(_droppable, module.edges)) for module in net.cells] == [0, 2, 0, 2, 0]
     older, newer = net.frame.stem(pictures(4, 3, 8, 8))
     normal = net.cells[0]
-    masks = [torch.zeros(4, 1, 1, 1)] * 2
+    masks = [torch.zeros(4)] * 2
     assert torch.equal(net.cells[1]((older, normal((older, newer))), masks), torch.zeros(4, 16, 4, 4))
 
 
@@ -310,7 +310,7 @@ def test_every_connection_and_picture_is_dropped_on_its_own():
     net = tiny(depth=3)
     first, second, *rest = net._masks(torch.zeros(500, 3, 8, 8), 0.5, torch.Generator().manual_seed(0))
     assert len(rest) + 2 == sum(_droppable(edge) for module in net.cells for edge in module.edges)
-    assert first.shape == (500, 1, 1, 1)
+    assert first.shape == (500,)
     assert set(first.unique().tolist()) == {0.0, 2.0}
     assert 0.4 < (first == second).float().mean() < 0.6
 

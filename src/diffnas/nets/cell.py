@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from diffnas.nets.backend import Backend, Run, applied
 from diffnas.nets.partial_channels import Partial, Passing
 from diffnas.nets.slot import Shared, Slot
-from diffnas.nets.wiring import Wiring
+from diffnas.nets.wiring import Wiring, every
 from diffnas.skeleton import Join
 
 # The value of a node: None is the zeros of a node that nothing feeds, which cost nothing.
@@ -192,7 +192,7 @@ class Cell(nn.Module):
         if known is None:
             like = values[0]
             assert like is not None
-            known = like if self.stride == 1 else like[:, :, :: self.stride, :: self.stride]
+            known = every(like, self.stride)
         return [torch.zeros_like(known) if value is None else value for value in found]
 
 

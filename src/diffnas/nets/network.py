@@ -31,9 +31,9 @@ class FixedEdge(nn.Module):
         self.op = op
 
     def forward(self, x: Tensor, factor: Tensor | None, backend: Backend | None = None) -> Tensor:
-        """What the operation gives, ``(B, C, H, W)``, times a factor ``(B, 1, 1, 1)`` if there is one."""
+        """What the operation gives, ``(B, ...)``, times a factor for each sample, ``(B,)``, if there is one."""
         value = applied(self.op, x, backend)
-        return value if factor is None else value * factor.to(value.dtype)
+        return value if factor is None else value * factor.to(value.dtype).view(-1, *(1,) * (value.dim() - 1))
 
 
 def _droppable(edge: nn.Module) -> bool:
@@ -137,7 +137,7 @@ class Network(nn.Module):
     def _masks(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> Sequence[Tensor]:
         connections = sum(_droppable(edge) for cell in self.cells for edge in cell.edges)
         device = x.device if generator is None else generator.device
-        kept = torch.empty(connections, len(x), 1, 1, 1, device=device, dtype=next(self.parameters()).dtype)
+        kept = torch.empty(connections, len(x), device=device, dtype=next(self.parameters()).dtype)
         kept.bernoulli_(1 - drop_path, generator=generator)
         return (kept / (1 - drop_path)).to(x.device).unbind()
 

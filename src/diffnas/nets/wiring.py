@@ -1,10 +1,17 @@
-"""Which nodes of a cell read which."""
+"""Which nodes of a cell read which, and which pixels an edge reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from diffnas.space import Edge
+
+
+def every(x: Tensor, stride: int) -> Tensor:
+    """Of a map ``(B, C, H, W)`` one pixel in so many, ``(B, C, ceil(H / stride), ceil(W / stride))``; 1 takes all."""
+    return x if stride == 1 else x[:, :, ::stride, ::stride]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from diffnas.nets.depthwise import depthwise
 from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE, Geometry
 from diffnas.nets.links import Link, in_a_row, linked
 from diffnas.nets.slot import OpFactory, Slot
+from diffnas.nets.wiring import every
 
 
 class Zero(nn.Module):
@@ -29,7 +30,7 @@ class Zero(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Zeros, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
-        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+        return torch.zeros_like(every(x, self.stride))
 
 
 class Noise(nn.Module):
@@ -45,7 +46,7 @@ class Noise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Noise, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
-        return torch.empty_like(x[:, :, :: self.stride, :: self.stride]).normal_(generator=self.generator)
+        return torch.empty_like(every(x, self.stride)).normal_(generator=self.generator)
 
 
 def draw_noise_from(net: nn.Module, generator: torch.Generator | None) -> None:
