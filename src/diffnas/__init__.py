@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from diffnas.engine.settings import EvaluateSettings, SearchSettings
     from diffnas.genotype import PUBLISHED, Genotype, read
     from diffnas.method import METHODS, Method, compose
-    from diffnas.nets.slot import Slot
     from diffnas.nets.trained import Trained
     from diffnas.recipes import RECIPES, Recipe
     from diffnas.report.draw import draw
@@ -47,7 +46,6 @@ __all__ = [
     "SearchResult",
     "SearchSettings",
     "SearchSpace",
-    "Slot",
     "Trained",
     "compose",
     "cost",
@@ -72,7 +70,6 @@ _HOMES = {
     "diffnas.engine.listen": ("Interrupted", "Listener", "NotFinite"),
     "diffnas.engine.search": ("SearchResult",),
     "diffnas.engine.settings": ("EvaluateSettings", "SearchSettings"),
-    "diffnas.nets.slot": ("Slot",),
     "diffnas.nets.trained": ("Trained",),
     "diffnas.genotype": ("PUBLISHED", "Genotype", "read"),
     "diffnas.method": ("METHODS", "Method", "compose"),
