@@ -1,11 +1,11 @@
-"""Time the augmentation of a batch against a pipeline that takes one picture after the other through PIL.
+"""Time the augmentation of a batch against a pipeline that processes one picture after the other through PIL.
 
     python benchmarks/augmentation.py --batch 64 96
 
-The pipeline does what the official code of DARTS does: PIL pads, crops and mirrors, NumPy brings the pixels to a
-tensor, torch normalizes, a NumPy mask cuts out, and ``torch.stack`` makes the batch. Both start from pixels in
-memory, as uint8, and from the pictures' numbers, and end with a float32 batch. Before anything is timed, both give
-the same batch for the same random numbers. One thread computes; seconds are those of the CPU.
+The pipeline works like the official code of DARTS: PIL pads, crops and mirrors, NumPy converts the pixels for a tensor,
+torch normalizes, a NumPy mask cuts out, and ``torch.stack`` makes the batch. Both start from uint8 pixels in memory and
+the indices of pictures, and end with a float32 batch. Before anything is timed, both must give the same batch for the
+same random numbers. One thread computes; seconds are CPU seconds.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from diffnas.data.pictures import Pictures
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
-# Where a crop begins, whether it is mirrored, and the center of what is cut out; the last one only with cutout.
+# Where a crop begins, whether it is mirrored, and the center of the square that cutout blanks (0, 0 without cutout).
 Draw = tuple[int, int, bool, int, int]
 SEARCH, EVALUATION = Augmentation(pad=4, flip=True), Augmentation(pad=4, flip=True, cutout=16)
 
 
 def one_picture(pixels: np.ndarray, how: Augmentation, draw: Draw) -> Tensor:
-    """A picture, uint8 ``(H, W, 3)``, varied and normalized, ``(3, H, W)``."""
+    """The picture ``pixels``, uint8 ``(H, W, 3)``, varied and normalized: ``(3, H, W)``."""
     top, left, mirrored, row, column = draw
     picture = Image.fromarray(pixels)
     W, H = picture.size
@@ -77,7 +77,7 @@ def drawn_together(count: int, size: int, how: Augmentation, generator: torch.Ge
 
 
 def repeated(run: Callable[[], object], times: int) -> Callable[[], None]:
-    """A turn of ``times`` runs, long enough for the clock."""
+    """A function that calls ``run`` ``times`` times, so that a turn is long enough for the clock."""
 
     def turn() -> None:
         for _ in range(times):

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a description of the machine, a timer that takes contenders in turn, a table."""
+"""What the benchmarks share: a description of the machine, a timer that runs contenders in turn, a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from diffnas.engine.common import keep_freed_memory
+from diffnas.engine.devices import keep_freed_memory
 
 Contenders = Mapping[str, Callable[[], object]]
 
@@ -57,7 +57,7 @@ def _version(package: str) -> str:
 
 
 def add_allocator(parser: argparse.ArgumentParser) -> None:
-    """The option for what becomes of freed memory: a process has one setting, so all contenders in it have the same."""
+    """Add the option that says where freed memory goes; a process has one setting, so all its contenders share it."""
     parser.add_argument(
         "--allocator",
         choices=("kept", "default"),
@@ -67,7 +67,7 @@ def add_allocator(parser: argparse.ArgumentParser) -> None:
 
 
 def allocate(how: str) -> str:
-    """Set what becomes of freed memory, and a line that says so."""
+    """A line that says where freed memory goes, after setting it for this process."""
     if how == "kept":
         keep_freed_memory()
     return f"- freed memory: {'kept by the process' if how == 'kept' else 'as the C library has it'}"
@@ -76,10 +76,10 @@ def allocate(how: str) -> str:
 def interleaved(
     contenders: Contenders, *, rounds: int, warm_up: int = 1, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
-    """Seconds of every contender in every round; in a round each runs once, one after the other.
+    """Seconds of every contender in every round; in a round each contender runs once, one after the other.
 
-    What else the machine does then slows all of them alike, and ratios within a round stand. On one thread
-    ``time.process_time`` leaves out what others compute in between; that matters for turns of a few milliseconds.
+    So other work on the machine slows all contenders alike, and ratios within a round stay valid. With one thread,
+    ``time.process_time`` does not count the work of other processes; that matters for turns of a few milliseconds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(warm_up + rounds):
@@ -100,7 +100,7 @@ def ratios(seconds: Mapping[str, Sequence[float]], name: str, reference: str) ->
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median, the least and the most.
+    """The median, with the least and the most in parentheses.
 
     >>> spread([1.0, 4.0, 2.0])
     '2.00 (1.00 to 4.00)'
@@ -132,8 +132,8 @@ def table(
 
 
 def difference(mine: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
-    """How far gradients are from others: the norm of the difference over the norm of the reference."""
+    """The relative distance of gradients from a reference: the norm of the difference over the reference's norm."""
     far = sum(float((a - b).double().square().sum()) for a, b in zip(mine, reference, strict=True))
-    # One operation on every edge leaves alpha no gradient to be far from.
+    # With one operation on every edge, alpha's gradient is zero.
     size = sum(float(b.double().square().sum()) for b in reference) or 1.0
     return float((far / size) ** 0.5)

@@ -26,8 +26,8 @@ from diffnas.backends.choose import choose
 from diffnas.data.augment import Augmentation, augment
 from diffnas.data.pictures import DataSet
 from diffnas.data.tensors import from_tensors
-from diffnas.engine.common import fixed_random
 from diffnas.engine.evaluate import EvaluateState, begin
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import published
 from diffnas.nets.auxiliary import Output
@@ -39,7 +39,7 @@ TOLERANCE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A network, all that moves it, and a batch."""
+    """A network, the optimizer and settings that train it, and a batch."""
 
     way: str
     state: EvaluateState
@@ -78,7 +78,7 @@ class Contender:
 
 
 def contender(way: str, genotype: str, settings: EvaluateSettings) -> Contender:
-    """A contender; all of one genotype and settings have the same weights and pictures."""
+    """The contender of one way; all ways start with the same weights and pictures."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (settings.batch, 3, 32, 32), generator=generator, dtype=torch.uint8)
     labels = torch.randint(10, (settings.batch,), generator=generator)

@@ -1,4 +1,4 @@
-"""Measure the most memory that a step of a single-level search takes, above what its process held before.
+"""Measure the most memory that a step of a single-level search takes, above the memory of its process before it.
 
     python benchmarks/memory.py --space darts --batch 64 --threads 2
     python benchmarks/memory.py --survivors 2
@@ -6,9 +6,9 @@
 - plain NCHW, plain channels_last: one module for each edge and operation, stock kernels, as in ``supernet_step.py``.
 - as searched: what ``diffnas search`` runs; recomputing: with ``--recompute``.
 
-Every contender runs in a process of its own, so that none finds the memory of another. The estimate is what ``diffnas
-search --dry-run`` says before it starts; it has to foresee what the process takes with freed memory kept, as a search
-does it (``--allocator kept``).
+Every contender runs in a process of its own, so that none can reuse another's memory. The estimate is that of ``diffnas
+search --dry-run``. It predicts the memory of a process that keeps freed memory, as a search does
+(``--allocator kept``).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from common import add_allocator, allocate, machine
 from steps import Way, add_sizes, contender, settings_of, survivors
 
 from diffnas.data import from_tensors
-from diffnas.engine.common import peak_memory
 from diffnas.engine.cost import footprint, in_gigabytes
+from diffnas.engine.devices import peak_memory
 from diffnas.engine.search import trial
 from diffnas.method import METHODS
 from diffnas.space import SPACES
 
-# How the supernet goes forward (None: as a search does by itself), and whether it recomputes.
+# The way in which the supernet is computed (None: the way of a search), and whether it recomputes.
 CONTENDERS: dict[str, tuple[Way | None, bool]] = {
     "plain NCHW": ("plain NCHW", False),
     "plain channels_last": ("plain channels_last", False),
@@ -55,10 +55,10 @@ def arguments() -> argparse.Namespace:
 
 
 def measured(options: argparse.Namespace) -> tuple[int, float, int]:
-    """Peak in bytes, seconds of the last step, and the estimate where there is one (0 where not)."""
+    """Peak in bytes, seconds of the last step, and the estimate in bytes; 0 if there is no estimate."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    make(options, device, batch=2, channels=4)()  # libraries and compiled kernels, which every process has once
-    before = held(device)
+    make(options, device, batch=2, channels=4)()  # loads libraries and compiles kernels, once for each process
+    before = memory_now(device)
     step = make(options, device, batch=options.batch, channels=options.channels)
     seconds = 0.0
     for _ in range(options.steps):
@@ -71,7 +71,7 @@ def measured(options: argparse.Namespace) -> tuple[int, float, int]:
 
 
 def make(options: argparse.Namespace, device: str, *, batch: int, channels: int | None) -> Callable[[], None]:
-    """The step of the contender that is asked for."""
+    """The step function of the contender that ``--measure`` names."""
     way, recompute = CONTENDERS[options.measure]
     if way is None:
         return trial(**search(options, device, batch=batch, channels=channels)).step
@@ -83,7 +83,7 @@ def make(options: argparse.Namespace, device: str, *, batch: int, channels: int 
 
 
 def search(options: argparse.Namespace, device: str, *, batch: int, channels: int | None) -> dict[str, Any]:
-    """The search whose steps are measured."""
+    """The arguments of the search whose steps are measured."""
     space = SPACES[options.space]
     pictures = torch.randint(256, (max(10, batch), 3, options.size, options.size), dtype=torch.uint8)
     split = pictures, torch.arange(len(pictures)) % 10
@@ -99,12 +99,12 @@ def search(options: argparse.Namespace, device: str, *, batch: int, channels: in
 
 
 def left(options: argparse.Namespace) -> torch.Tensor:
-    """Which operations are still in play."""
+    """Which operations are still in play, ``(edges, ops)``, bool."""
     return survivors(SPACES[options.space], options.survivors)
 
 
-def held(device: str) -> int:
-    """The memory of this process now, in bytes."""
+def memory_now(device: str) -> int:
+    """The memory that this process has now, in bytes."""
     if device == "cuda":
         return torch.cuda.memory_allocated()
     with open("/proc/self/statm") as file:
@@ -112,7 +112,7 @@ def held(device: str) -> int:
 
 
 def estimated(options: argparse.Namespace, device: str) -> int:
-    """What a dry run of the same search says."""
+    """The estimate of a dry run of the same search, in bytes; 0 for a plain way, which has none."""
     if CONTENDERS[options.measure][0] is not None:
         return 0
     asked = search(options, device, batch=options.batch, channels=options.channels)
@@ -120,7 +120,7 @@ def estimated(options: argparse.Namespace, device: str) -> int:
 
 
 def in_its_own_process(name: str) -> tuple[float, float, float]:
-    """What this script prints when it measures one contender."""
+    """Peak, seconds and estimate of one contender, which this script measures in a new process."""
     command = [sys.executable, *sys.argv, "--measure", name]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     peak, seconds, estimate = map(float, done.stdout.split())

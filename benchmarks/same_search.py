@@ -1,13 +1,13 @@
-"""How far searches in single precision are from the same search in double precision, by the plain way and the fast one.
+"""Measure how far searches in single precision are from the same search in double precision, plain and fast.
 
     python benchmarks/same_search.py --space nas-bench-201 --epochs 3 --seeds 0 1 2 3 4 5 6 7
 
-Both ways compute the same; what differs is how sums are rounded, and a search amplifies that: through ReLUs and max
-pools, and through Adam, which moves alpha by the sign of small gradients. So the fair question is not whether two runs
-in single precision agree, but whether the fast way is farther from the exact one than PyTorch's own operations are, on
-one thread or on two. For each seed there is a search in double precision by the plain way, and one in single precision
-by every contender. Printed is for how many seeds the found cells are those of double precision, how many of the edges'
-winning operations are, and how far alpha is at the end: the norm of the difference over the norm.
+Both ways compute the same, but round sums differently. A search amplifies this: through ReLUs and max pools, and
+through Adam, which moves alpha by the sign of small gradients. So two runs in single precision need not agree. The fair
+question is whether the fast way is farther from the exact search than PyTorch's own operations are, on one thread or on
+two. For each seed there is a search in double precision by the plain way, and a search in single precision by every
+contender. The script prints for how many seeds both find the same cells, for how many edges the same operation wins,
+and the relative distance of alpha at the end.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CONTENDERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a search ended with: its cells, and alpha where operations are left, ``(edges, ops)``."""
+    """The result of a search: its cells, alpha of the operations in play, ``(edges, ops)``, and each edge's winner."""
 
     genotype: Genotype
     alpha: torch.Tensor
@@ -101,8 +101,8 @@ def main() -> None:
         cells = sum(one.genotype == right.genotype for one, right in pairs)
         edges = torch.cat([one.winners == right.winners for one, right in pairs]).float().mean()
         far = [float((one.alpha - right.alpha).norm() / right.alpha.norm()) for one, right in pairs]
-        apart = f"{median(far):.1e} ({min(far):.1e} to {max(far):.1e})"
-        print(f"| {each.name} | {cells} of {len(pairs)} | {float(edges):.1%} | {apart} |")
+        distance = f"{median(far):.1e} ({min(far):.1e} to {max(far):.1e})"
+        print(f"| {each.name} | {cells} of {len(pairs)} | {float(edges):.1%} | {distance} |")
     print(f"\nMedian (least to most) of {len(options.seeds)} seeds.")
 
 

@@ -14,7 +14,7 @@ from common import interleaved, machine, spread
 
 COMMANDS = (("--help",), ("--version",), ("search", "--help"), ("spaces",), ("methods",), ("data",))
 
-# Exit code 0 in any case; what is printed last says whether torch was imported.
+# Every command must end with code 0. The last line printed says whether torch was imported.
 RUN = """
 import sys
 from diffnas.cli import main
@@ -24,7 +24,7 @@ print("torch" in sys.modules)
 
 
 def process(code: str, *arguments: str) -> str:
-    """What Python prints last when it runs ``code``; empty for nothing."""
+    """The last line that Python prints when it runs ``code``; empty if it prints nothing."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     return "".join(done.stdout.splitlines()[-1:])
 

@@ -1,4 +1,4 @@
-"""The contenders of the supernet's benchmarks, and the step of a single-level search that they take."""
+"""The contenders of the supernet's benchmarks, and their step of a single-level search."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from diffnas.components import update
 from diffnas.components.schedule import Moment
 from diffnas.data.augment import normalize
 from diffnas.data.tensors import from_tensors
-from diffnas.engine.common import fixed_random
 from diffnas.engine.search_state import SearchState, begin
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import METHODS
 from diffnas.space import SearchSpace
@@ -32,7 +32,7 @@ WAYS: tuple[Way, ...] = ("plain NCHW", "plain channels_last", "fast")
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A supernet, all that moves it, and a batch: pictures ``(B, 3, H, W)`` and labels ``(B,)``.
+    """A supernet, its optimizers, and a batch: pictures ``(B, 3, H, W)`` and labels ``(B,)``.
 
     With ``graphed`` the passes are replayed from CUDA graphs.
     """
@@ -43,7 +43,7 @@ class Contender:
     graphed: Graphed | None = None
 
     def backward(self) -> Tensor:
-        """The loss, and its gradients in the weights and alpha."""
+        """The loss; its gradients are added to ``.grad`` of the weights and alpha."""
         state = self.state
         mix = state.weighting(state.alpha, state.keep, NOW)
         logits = self.graphed(self.pictures, mix).logits if self.graphed else state.supernet(self.pictures, mix)
@@ -65,7 +65,7 @@ class Contender:
             state.weight_optimizer.zero_grad()
 
     def gradients(self) -> tuple[Tensor, list[Tensor]]:
-        """The loss and a copy of every gradient, alpha's last; nothing moves."""
+        """The loss and a copy of every gradient, alpha's last; weights and alpha stay unchanged."""
         loss = self.backward()
         parameters = [*self.state.supernet.parameters(), self.state.alpha]
         copies = [torch.zeros_like(p) if p.grad is None else p.grad.contiguous().clone() for p in parameters]
@@ -84,7 +84,7 @@ def contender(
     device: str = "cpu",
     cuda_graph: bool = False,
 ) -> Contender:
-    """A contender; all of one space, settings, keep and size have the same weights, alpha and pictures."""
+    """The contender of one way; all ways start with the same weights, alpha and pictures."""
     generator = torch.Generator().manual_seed(settings.seed)
     pictures = torch.randint(256, (settings.batch, 3, size, size), generator=generator, dtype=torch.uint8)
     labels = torch.randint(10, (settings.batch,), generator=generator)
@@ -108,7 +108,7 @@ def contender(
 
 
 def add_sizes(parser: argparse.ArgumentParser, *, batch: int, threads: int) -> None:
-    """The options that say which supernet is measured, on what."""
+    """Add the options for the size of the supernet, the pictures and the batch."""
     parser.add_argument("--space", choices=("darts", "nas-bench-201"), default="darts")
     parser.add_argument("--channels", type=int, help="of the first cell; the space's own by default")
     parser.add_argument("--cells", type=int, help="the space's own number by default")
@@ -118,10 +118,10 @@ def add_sizes(parser: argparse.ArgumentParser, *, batch: int, threads: int) -> N
 
 
 def survivors(space: SearchSpace, pattern: str, seed: int = 0) -> Tensor:
-    """Which operations are still in play, ``(edges, ops)``, bool: so many on every edge, drawn at random.
+    """Which operations are still in play, ``(edges, ops)``, bool, drawn at random.
 
-    ``all`` stands for all of them, and ``late`` for the last part of a search: half of the edges have one operation
-    left, the others two.
+    ``pattern`` is the number of operations on every edge. ``all`` means all operations. ``late`` is like the last part
+    of a search: half of the edges have one operation left, the others two.
     """
     generator = torch.Generator().manual_seed(seed)
     offered = torch.tensor(space.offered)

@@ -1,4 +1,4 @@
-"""Nets of the official code's structure, out of ours: stock modules with the same weights."""
+"""Nets with the structure of the official code, made from ours: stock modules with the same weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StockFactorizedReduce(nn.Module):
 
 
 def stock(ours: nn.Module) -> nn.Module:
-    """What the official code has in place of a module of ours, with the same weights; the module itself if the same."""
+    """The official code's module in place of one of ours, with the same weights; or our module if both are equal."""
     if isinstance(ours, FactorizedReduce):
         return StockFactorizedReduce(ours)
     if isinstance(ours, Depthwise):
@@ -39,7 +39,7 @@ def stock(ours: nn.Module) -> nn.Module:
 
 
 def make_stock_(net: nn.Module) -> None:
-    """Put stock modules in place of ours, everywhere in a net."""
+    """Replace our modules by stock modules everywhere in a net."""
     for name, module in list(net.named_children()):
         replaced = stock(module)
         setattr(net, name, replaced)

@@ -1,16 +1,15 @@
-"""Time one step of a search as it is run: the plain supernet as the official code has it, against a search of ours.
+"""Time one step of a search as it is really run: the official code's plain supernet against a search of ours.
 
     python benchmarks/supernet_as_run.py --space darts --batch 16 --threads 1 --survivors 2 1
 
-As `supernet_step.py`, with two differences. Every contender is a process of its own, so that each has the setting for
-freed memory that it would have: a plain supernet has the C library's, which gives it back to the system; a search of
-ours keeps it. The processes take turns and hold their memory all along. And the steps of a turn follow one another, as
-in a search, for at least `--seconds`: a single step after others' turns begins with nothing of its own in the caches,
-which made a step of a supernet with one operation on every edge an eighth slower. A turn counts as the mean of its
-steps.
+This differs from `supernet_step.py` in two ways. First, every contender is a process of its own, so that each has its
+usual setting for freed memory: a plain supernet returns it to the system, as the C library does; a search of ours keeps
+it. The processes take turns and hold their memory all along. Second, a turn has consecutive steps, as in a search, for
+at least `--seconds`. A single step would start with empty caches after the others' turns, which made a step of a
+supernet with one operation on every edge an eighth slower. A turn counts as the mean of its steps.
 
-Which operations are left is drawn at random, and with few of them the draw decides how many are convolutions. With
-several seeds each is a contender, and a line more has the mean of their seconds.
+The operations that are left are drawn at random. If there are few, the draw decides how many of them are convolutions.
+With several seeds, each seed is a contender, and one more line has the mean of their seconds.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def arguments() -> argparse.Namespace:
 
 
 def serve(pipe: Connection, options: argparse.Namespace, way: str, pattern: str, seed: int) -> None:
-    """Be a contender: answer with the loss, and then with the seconds of a step whenever asked for a turn."""
+    """Run one contender in this process: send its loss, then the mean seconds of a step for each turn requested."""
     torch.set_num_threads(options.threads)
     allocate("kept" if way == OURS else "default")
     space = SPACES[options.space]

@@ -9,7 +9,7 @@
 - fast: the backend that a search chooses.
 
 Before anything is timed, all ways must give one loss and one set of gradients, up to rounding. With --survivors,
-every pruned supernet is compared with the whole one taken the first way, "plain NCHW" unless --ways says otherwise.
+every pruned supernet is compared with the whole supernet computed the first way: "plain NCHW", or the first of --ways.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from common import add_allocator, allocate, difference, interleaved, machine, table
 from steps import WAYS, Contender, add_sizes, contender, settings_of, survivors
 
-from diffnas.engine.common import rounding_products
+from diffnas.engine.devices import rounding_products
 from diffnas.space import SPACES
 
 # Far above what float32 gives (about 0.003 over 8 cells, whose ReLUs and max-pools flip), far below a wrong kernel.

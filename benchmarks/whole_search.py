@@ -6,16 +6,16 @@
 ``darts`` (bilevel, softmax, nothing pruned) halves the pictures, so its epoch is as many passes through the supernet
 as one of ``sparse``: half as many steps, each with one pass for the weights and one for alpha. Both supernets are fast.
 
-Both searches run in this process and take turns, an epoch of the one that is further behind, so that what else the
-machine does harms both alike: at the end of an epoch a search stands still in its checkpoint, and goes on from there.
-What is timed is the way from an epoch's first step until its checkpoint is written. CPU seconds are those of all
-threads, and leave out what others compute in between. Given again, the command goes on where it was; what was measured
-stands in ``OUT/epochs.jsonl``. The curve is measured afterwards: a step of the whole supernet and of what every epoch
-left of it, in turn, on one thread.
+Both searches run in this process and take turns: the next epoch is that of the search that is further behind. So other
+work on the machine slows both alike. At the end of an epoch a search stops at its checkpoint, and its next turn resumes
+from there. An epoch is timed from its first step until its checkpoint is written. CPU seconds include all threads of
+this process and no other process. If the command is run again, it continues; the measurements are in
+``OUT/epochs.jsonl``. The curve is measured afterwards: a step of the whole supernet, and of the supernet that each
+epoch left, in turn, on one thread.
 
-The learning rate of alpha is the same for both, by the rule of experiments/cifar: such that rate times steps is what it
-is in DARTS' own search (3e-4 times 19,550), but at most 3e-3, less than a third of the smallest gap at which 3-entmax
-removes one of 8 operations.
+The learning rate of alpha is the same for both, by the rule of experiments/cifar: rate times steps is the same as in
+DARTS' own search (3e-4 times 19,550), but the rate is at most 3e-3, less than a third of the smallest gap at which
+3-entmax removes one of 8 operations.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ from diffnas.space import SPACES, SearchSpace
 
 DENSE, PRUNED = "darts", "sparse"
 
-# What stands in the log of an epoch, or of a part of one.
+# A line of the log: an epoch, or a part of an epoch.
 Line = dict[str, Any]
 CLOCKS = ("seconds", "cpu_seconds")
 
 
 class Paused(Exception):  # noqa: N818 - not an error: it is the other search's turn
-    """An epoch is over and in the checkpoint."""
+    """Raised when an epoch is over and its checkpoint is written."""
 
 
 class Stopwatch:
-    """Times an epoch of a search, and then stops the search."""
+    """A listener that times one epoch of a search, and then stops the search."""
 
     def __init__(self) -> None:
         self.begun = (0.0, 0.0)
@@ -68,7 +68,7 @@ class Stopwatch:
         steps = [round(later - earlier, 4) for earlier, later in pairwise(self.marks)]
         return {"seconds": wall, "cpu_seconds": cpu, "steps": steps}
 
-    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+    def begin(self, phase: str, epochs: int, steps: int, done: int, task: object) -> None:
         self.begun = clocks()
         self.marks = [self.begun[1]]
 
@@ -78,6 +78,9 @@ class Stopwatch:
     def epoch(self, line: Mapping[str, Any]) -> None:
         self.closed = line
         raise Paused
+
+    def note(self, message: str) -> None:
+        pass
 
     def warn(self, message: str) -> None:
         pass
@@ -92,7 +95,7 @@ def clocks() -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """What was measured: a line for every epoch, or for each of its parts if it was interrupted."""
+    """The measurements: a line for every epoch, or for each of its parts if it was interrupted."""
 
     path: Path
 
@@ -108,7 +111,7 @@ class Log:
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """A search, its folder, and the log of both."""
+    """One of the two searches, with its folder and the log that both share."""
 
     name: str
     data: DataSet
@@ -151,7 +154,7 @@ class Contestant:
             raise SystemExit(f"{self.name} was killed before its last epoch was measured; take another --out.")
 
     def closed(self, watch: Stopwatch) -> Line:
-        """Which epoch is over, and what is left after it."""
+        """The number of the epoch that is over, with the operations and multiply-adds that are left."""
         assert watch.closed is not None
         keep = torch.tensor(watch.closed["keep"])
         live = {"live_ops": int(keep.sum()), "live_convolutions": int((keep & convolving(self.space)).sum())}
@@ -164,7 +167,7 @@ def convolving(space: SearchSpace) -> torch.Tensor:
 
 
 def epochs_of(lines: Sequence[Line]) -> list[Line]:
-    """A line an epoch: the parts of one that was interrupted put together."""
+    """One line for each epoch; the parts of an interrupted epoch are added up."""
     whole: list[Line] = []
     parts: list[Line] = []
     for line in lines:
@@ -177,7 +180,7 @@ def epochs_of(lines: Sequence[Line]) -> list[Line]:
 
 
 def totals(dense: Sequence[Line], pruned: Sequence[Line]) -> str:
-    """Both searches, a row each."""
+    """The table of both searches, and the ratio of their wall-clock times."""
     rows = ["| search | epochs | steps | seconds | CPU seconds | live ops | convolutions | times darts' CPU seconds |"]
     rows.append("| --- " * 8 + "|")
     base = sum(line["cpu_seconds"] for line in dense)
@@ -193,7 +196,7 @@ def totals(dense: Sequence[Line], pruned: Sequence[Line]) -> str:
 
 
 def curve(pruned: Contestant, rounds: int) -> str:
-    """A step of the whole supernet and of what was left after each epoch of a search, in turn."""
+    """The table of the time of a step, for the whole supernet and for the supernet after each epoch."""
     kept = [torch.tensor(line["keep"]) for line in RunFolder.open(pruned.out / pruned.name).trace()]
     kept = [torch.tensor(pruned.space.offered), *kept]
     names = ["whole", *(f"after epoch {epoch}" for epoch in range(1, len(kept)))]
@@ -219,7 +222,7 @@ def curve(pruned: Contestant, rounds: int) -> str:
 
 
 def together(points: torch.Tensor) -> str:
-    """How closely time follows what is left; ``points``: live ops, convolutions and time, ``(supernets, 3)``."""
+    """How time correlates with what is left, in words; ``points``: live ops, convolutions, time, ``(supernets, 3)``."""
     if len(points) < 3:
         return "Too little was removed to say what time follows."
     of = torch.corrcoef(points.T)[2]

@@ -1,4 +1,4 @@
-"""What the experiments share: searches and trainings that can be asked for again, and what their tables read.
+"""What the experiments share: searches and trainings that continue if they are run again, and readers for tables.
 
 A script in a folder beside this file imports it after ``sys.path.insert(1, str(Path(__file__).parents[1]))``.
 """
@@ -17,7 +17,7 @@ from diffnas.space import NAS_BENCH_201_OPS, SearchSpace, nas_bench_201
 
 
 def searched(data: DataSet, *, space: SearchSpace, method: Method, settings: SearchSettings, out: Path) -> Genotype:
-    """The cell that a search finds. What was interrupted goes on where it was; what is done is read."""
+    """The cell that a search finds. An interrupted search continues; the result of a finished search is read."""
     if not (out / "genotype.json").exists():
         resume = (out / "run.json").exists()
         search(data, space=space, method=method, settings=settings, out=out, resume=resume, device="cpu")
@@ -25,7 +25,7 @@ def searched(data: DataSet, *, space: SearchSpace, method: Method, settings: Sea
 
 
 def trained(genotype: Genotype, data: DataSet, settings: EvaluateSettings, out: Path) -> None:
-    """Train a cell's network and test it. What was interrupted goes on where it was; what is done is left alone."""
+    """Train a cell's network and test it. An interrupted training continues; a finished one is not run again."""
     if not (out / "result.json").exists():
         resume = (out / "run.json").exists()
         result = evaluate(genotype, data, settings=settings, out=out, resume=resume, device="cpu")
@@ -33,12 +33,12 @@ def trained(genotype: Genotype, data: DataSet, settings: EvaluateSettings, out: 
 
 
 def finished(runs: Path) -> list[Path]:
-    """The folders of the searches that are done, by name."""
+    """The folders of the finished searches, by name."""
     return [path.parent for path in sorted(runs.glob("*/genotype.json"))]
 
 
 def trace(run: Path) -> list[dict[str, Any]]:
-    """The epochs of a run; none for a cell that was not searched."""
+    """The lines of a run's trace, one for each epoch; empty for a cell that was not searched."""
     path = run / "trace.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

@@ -480,7 +480,7 @@ def test_a_cell_may_have_any_number_of_inputs_and_several_operations_between_two
     assert WIDE.used == WIDE.connections
 
 
-def test_cells_of_their_own_have_one_depth_and_names_after_their_places():
+def test_cells_searched_one_by_one_have_one_depth_and_names_after_their_places():
     assert OWN.depth == 3
     assert list(OWN.normal_cells) == ["cell0"]
     assert darts(SOUND).depth is None
@@ -489,7 +489,7 @@ def test_cells_of_their_own_have_one_depth_and_names_after_their_places():
             Genotype(skeleton="darts", cells=dict.fromkeys(names, SOUND))
 
 
-def test_cells_of_their_own_pass_through_text_and_json():
+def test_cells_searched_one_by_one_survive_text_and_json():
     assert from_json(to_json(OWN)) == OWN
     assert to_text(OWN).startswith("Genotype(cell0=[('skip_connect', 2, 0), ('sep_conv_3x3', 2, 0), ")
     assert parse(to_text(OWN)) == OWN
@@ -509,7 +509,7 @@ def test_text_that_lacks_a_cell_or_its_output_is_refused():
         parse(text.replace("cell1", "cell9"))
 
 
-def test_one_cell_of_skips_among_cells_of_their_own_is_sound_and_all_are_not():
+def test_one_cell_of_skips_among_cells_searched_one_by_one_is_sound_and_all_are_not():
     assert OWN.problems() == ()
     idle = Genotype(skeleton="darts", cells={"cell0": SKIPS, "cell1": SOUND, "cell2": SOUND})
     assert idle.problems() == ("no cell that keeps the resolution can learn.",)

@@ -20,6 +20,6 @@ def test_a_name_like_no_other_gets_the_list_alone():
 
 
 @pytest.mark.parametrize("name", [3, None, ["one"], 1.5])
-def test_what_is_no_text_names_nothing(name):
+def test_a_value_that_is_no_text_finds_no_entry(name):
     with pytest.raises(ValueError, match=r"unknown number .*\. Known: one, two\.$"):
         lookup("number", name, {"one": 1, "two": 2})

@@ -1,9 +1,11 @@
 import math
 from dataclasses import FrozenInstanceError, replace
 from functools import partial
+from types import ModuleType
 
 import pytest
 
+import diffnas.method
 from diffnas.components import level, pruning, schedule, weighting
 from diffnas.components.changes import FADING
 from diffnas.components.weighting import LearnedEntmax
@@ -11,6 +13,7 @@ from diffnas.engine.settings import SearchSettings, settle
 from diffnas.method import (
     COMPONENTS,
     METHODS,
+    Method,
     component,
     components,
     compose,
@@ -22,6 +25,8 @@ from diffnas.method import (
     r_darts,
     sparse,
 )
+from diffnas.method.facts import FACTS, Facts
+from diffnas.method.named import values_of
 
 
 def test_the_published_methods_are_what_their_papers_say():
@@ -240,7 +245,7 @@ REFUSED = {
     "exact zeros of gates": ("gates", {"pruning": "exact-zero"}, "could leave an edge without any operation"),
     "gates with the pruning of entmax": ("sparse", {"weighting": "gates"}, "could leave an edge without any operation"),
     "a threshold for competing weights": ("darts", {"pruning": "shut"}, "has no gates"),
-    "a threshold for gates": ("gates", {"pruning": "threshold"}, "can fall below a threshold and leave it without"),
+    "a threshold for gates": ("gates", {"pruning": "threshold"}, "could leave an edge without any operation"),
     "a threshold for even weights": ("asap", {"weighting": "uniform"}, "never fall below an even share"),
     "a threshold above an even share": (
         "asap",
@@ -252,8 +257,8 @@ REFUSED = {
     "survivors of nothing": ("darts", {"discretize": "survivors"}, "without pruning everything survives"),
     "a simplex moved otherwise": ("darts", {"weighting": "simplex"}, "Add --update exponentiated"),
     "another weighting moved as a simplex": ("darts", {"update": "exponentiated"}, "Add --weighting simplex"),
-    "perturbation of gates": ("gates", {"stages": "perturbation"}, "one operation at weight 1"),
-    "perturbation on one level": ("single-level", {"stages": "perturbation"}, "holds none out"),
+    "perturbation of gates": ("gates", {"stages": "perturbation"}, "the last one need not weigh 1"),
+    "perturbation on one level": ("single-level", {"stages": "perturbation"}, "holds no pictures out"),
     "perturbation, and an earlier epoch": ("darts-pt", {"pick": "best-held-out"}, "decides the cells in its last"),
     "going back without the stop": ("r-darts", {"stopping": "none"}, "needs the stop for that growth"),
     "going back by another factor": ("r-darts", {"pick": "before-growth:2"}, "Stop by eigenvalue:2"),
@@ -305,3 +310,19 @@ def test_text_tells_apart_whatever_can_differ():
     told = [describe(part) for part in (rising, weighting.entmax, LearnedEntmax(1.5), LearnedEntmax(2.0), None, ())]
     assert told[0] == "entmax(order=linear(start=1.0, stop=3.0))"
     assert len(set(told)) == len(told)
+
+
+def test_a_method_is_found_by_its_variable_and_has_that_name():
+    aliases = {name: method.name for name, method in METHODS.items() if method.name != name}
+    assert aliases == {"entmax3-single": "sparse"}
+    for name, method in METHODS.items():
+        assert getattr(diffnas.method, name.replace("-", "_")) is method
+
+
+def test_a_method_and_its_facts_are_all_that_a_new_one_takes():
+    family, known = ModuleType("family"), ModuleType("known")
+    family.mine_too, family.level = replace(darts, name="mine-too"), level  # type: ignore[attr-defined]
+    known.mine_too = FACTS["darts"]  # type: ignore[attr-defined]
+    assert values_of(Method, [family]) == {"mine-too": family.mine_too}
+    assert values_of(Facts, [known]) == {"mine-too": known.mine_too}
+    assert set(FACTS) == {method.name for method in METHODS.values()}

@@ -102,7 +102,7 @@ def test_snas_is_the_cell_of_the_mild_constraint_as_others_call_it():
     assert read("SNAS") == published("SNAS") == published("SNAS_mild")
 
 
-def test_a_near_miss_is_told_the_names_that_are_not_aliases():
+def test_a_misspelt_cell_is_answered_with_names_that_are_not_aliases():
     with pytest.raises(ValueError, match="Did you mean 'SNAS_moderate'") as error:
         published("SNAS_modest")
     assert " SNAS," not in str(error.value)

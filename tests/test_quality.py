@@ -1,5 +1,6 @@
 """Formatting, lint and types, so that one command checks everything."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -29,3 +30,38 @@ def test_the_code_is(command: list[str]) -> None:
 def test_the_lock_pins_what_diffnas_and_its_extras_ask_for(package: str) -> None:
     pins = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     assert re.search(rf"^{package}==[\w.]+(?= ;|$)", pins, re.MULTILINE), f"{package} has no pin in requirements.lock"
+
+
+LONGEST_FILE, LONGEST_FUNCTION = 400, 40
+# Longer, and known: the kernels, which a compiler reads, too, and what is to become shorter.
+LONG_FILES = {f"backends/cpu/kernels/{name}.py" for name in ("convolve", "interpreter", "vectors")}
+LONG_FUNCTIONS = {
+    "backends/cpu/kernels/convolve.py:backward",
+    "engine/cost.py:estimate",
+    "engine/evaluate.py:evaluate",
+    "method/record.py:__post_init__",
+    "nets/costs.py:operation_macs",
+    "nets/network.py:__init__",
+    "nets/supernet.py:__init__",
+    "report/watch.py:serving",
+}
+
+
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """The lines of a function without its docstring."""
+    documented = ast.get_docstring(function) is not None
+    docstring = function.body[0] if documented else None
+    told = docstring.end_lineno - docstring.lineno + 1 if docstring is not None and docstring.end_lineno else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - told
+
+
+def test_files_and_functions_fit_on_a_screen() -> None:
+    package = ROOT / "src/diffnas"
+    files, functions = set(), set()
+    for path in package.rglob("*.py"):
+        name, text = path.relative_to(package).as_posix(), path.read_text(encoding="utf-8")
+        files |= {name} if len(text.splitlines()) > LONGEST_FILE else set()
+        nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        functions |= {f"{name}:{node.name}" for node in nodes if lines_of(node) > LONGEST_FUNCTION}
+    assert files <= LONG_FILES, "make them shorter, or folders"
+    assert functions <= LONG_FUNCTIONS, "make them shorter"

@@ -142,7 +142,7 @@ def test_a_whole_run_owns_its_folder_to_the_end(searched: Path, tmp_path: Path, 
         held.append((folder / "lock").exists())
         return ()
 
-    monkeypatch.setattr("diffnas.api.phases.draw_into", drawn)
+    monkeypatch.setattr("diffnas.api.whole_run.draw_into", drawn)
     small = {"channels": 4, "depth": 3, "epochs": 1, "batch": 4}
     diffnas.run(
         searched / "pets",

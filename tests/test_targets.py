@@ -6,7 +6,7 @@ import pytest
 
 import diffnas
 from diffnas.cli import main
-from diffnas.cli.commands import MISSED
+from diffnas.cli.phases import MISSED
 
 BENCH = ["--space", "nas-bench-201", "--train", "100"]
 TINY = [*BENCH, "--channels", "4", "--depth", "3", "--epochs", "1", "--method", "darts", "--recipe", "digits"]
@@ -136,7 +136,7 @@ def test_a_users_operation_that_cannot_be_counted_is_named():
             return nn.functional.conv2d(x, self.weight)
 
     cells = {"normal": replace(nas_bench_201.cells["normal"], ops=(("skip_connect", "mine"),) * 6)}
-    factories = {"mine": lambda channels, stride, affine: Hidden(channels)}
+    factories = {"mine": lambda slot: Hidden(slot.width)}
     space = replace(nas_bench_201, ops=("skip_connect", "mine"), cells=cells, factories=factories)
     tiny = {"space": space, "method": "darts", "recipe": "digits", "train": 100, "epochs": 1, "depth": 3, "channels": 4}
     with pytest.raises(ValueError, match="operation 'mine' multiplies outside of Conv2d and Linear layers"):

@@ -84,7 +84,7 @@ class Record:
         ("switch", 1, "True or False, got 1"),
     ],
 )
-def test_each_field_of_a_record_is_held_to_what_it_says_of_itself(field, wrong, words):
+def test_each_field_of_a_record_is_checked_against_its_declared_kind(field, wrong, words):
     with pytest.raises(ValueError) as error:
         Record(**{field: wrong})
     assert str(error.value) == f"{field} must be {words}."
@@ -95,7 +95,7 @@ def test_a_record_that_is_right_is_left_alone():
     assert vars(Record(**given)) == given
 
 
-def test_text_is_read_as_the_kind_that_is_wanted_and_else_left_for_the_check_to_refuse():
+def test_text_is_read_as_its_declared_kind_or_else_left_for_the_check():
     wanted = kinds(Record)
     texts = {"count": "7", "rate": "1e-2", "kind": "b", "switch": "Off", "free": "7"}
     assert {name: read(wanted[name], text) for name, text in texts.items()} == {

@@ -3,8 +3,9 @@
     python experiments/all-methods/run.py --data-dir DATA --out runs/all-methods
     python experiments/all-methods/run.py --data-dir DATA --out runs/all-methods --methods darts gdas --seeds 0 1 2
 
-Each search has a process of its own, so that its memory can be told. What was interrupted goes on where it was, and
-what is done is left alone. The benchmark's table is not read here: ``table.py`` looks the cells up afterwards.
+Each search has a process of its own, so that its memory can be measured. An interrupted search continues, and a
+finished one is not run again. This script does not read the benchmark's table: ``table.py`` looks the cells up
+afterwards.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from diffnas.space import nas_bench_201
 
 PICTURES = 10_000
 
-# Sizes and the optimizer of the weights are the same for all: only what methods say of alpha and the supernet differs.
+# Sizes and the optimizer of the weights are the same for all; methods differ only in alpha and the supernet.
 SAME = {
     "epochs": 6,
     "batch": 64,
@@ -49,13 +50,13 @@ MOST = {"entmax3": 0.01}
 
 
 def alpha_rate(method: Method) -> float:
-    """The learning rate of alpha: the method's own, times the steps of DARTS' published search over those of this."""
+    """The learning rate of alpha: the method's own, times the steps of DARTS' published search over the steps here."""
     pictures = PICTURES // 2 if method.level.data == "halves" else PICTURES
     return update.rate(method.update) * STEPS / (SAME["epochs"] * math.ceil(pictures / SAME["batch"]))
 
 
 def search_one(data: DataSet, name: str, seed: int, out: Path) -> None:
-    """Search with one method and one seed, and write down the work of the processor that it took."""
+    """Search with one method and one seed, and write the core seconds and the memory of this process to a file."""
     torch.set_num_threads(1)  # the last digits depend on it
     method = METHODS[name]
     rate = min(alpha_rate(method), MOST.get(name, math.inf))
@@ -69,14 +70,14 @@ def search_one(data: DataSet, name: str, seed: int, out: Path) -> None:
 
 
 def write_cost(path: Path, seconds: float) -> None:
-    """Note the processor's time, added to what was noted before, and the most memory that this process has held."""
+    """Write the total core seconds, including earlier parts of the search, and the peak memory of this process."""
     before = json.loads(path.read_text())["core_seconds"] if path.exists() else 0.0
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     path.write_text(json.dumps({"core_seconds": round(before + seconds, 1), "peak_mib": most}) + "\n")
 
 
 def core_seconds() -> float:
-    """The processor's time that this process has had so far."""
+    """The CPU time of this process so far, in seconds over all cores."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     options = parser.parse_args()
 
-    # Not by a copy of this process: it would count the memory that loading took here as its own.
+    # Not in a fork of this process: its measured memory would include the memory for loading here.
     context = multiprocessing.get_context("forkserver")
     data = subsample(load("cifar10", data_dir=options.data_dir), PICTURES, 100)
     for seed in options.seeds:

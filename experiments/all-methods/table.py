@@ -2,9 +2,9 @@
 
     python experiments/all-methods/table.py --runs runs/all-methods --table nats-bench-tss-cifar10.csv
 
-The table of the benchmark is read here, after the searches are done, and nowhere else. A method has a line; where it
-has several seeds, their values stand in one field, in the order of the seeds. The benchmark knows nets of one cell
-only: where a method finds another for every place, there is nothing to look up.
+The table of the benchmark is read only here, after the searches are done. Each method has one line. If it has several
+seeds, a field has all their values, in the order of the seeds. The benchmark contains only nets of one repeated cell,
+so methods that find a cell for each place have no accuracy.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from diffnas.genotype import read
 
 
 def measured(run: Path, table: tables.Table) -> dict[str, Any]:
-    """What a search found, and what it cost."""
+    """The result of a search and its cost, by column."""
     lines, genotype = trace(run), read(run / "genotype.json")
     cost = json.loads((run / "cost.json").read_text())
     method, seed = run.name.rsplit("-", 1)
@@ -46,7 +46,7 @@ def measured(run: Path, table: tables.Table) -> dict[str, Any]:
 
 
 def known(rows: list[dict[str, Any]]) -> list[float]:
-    """The accuracies that there are."""
+    """The accuracies that are not None."""
     return [row["accuracy"] for row in rows if row["accuracy"] is not None]
 
 

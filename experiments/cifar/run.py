@@ -2,8 +2,8 @@
 
     python experiments/cifar/run.py --data cifar10 --data-dir DATA --out runs/cifar10
 
-All searches are the recipe ``darts-small``, all trainings its evaluation. What was interrupted goes on where it was,
-and what is done is left alone, so the command can be given again, or in two terminals with different ``--methods``.
+All searches use the recipe ``darts-small``, and all trainings its evaluation. An interrupted run continues, and a
+finished one is not run again. So the command can be repeated, or run in two terminals with different ``--methods``.
 """
 
 import argparse
@@ -27,7 +27,7 @@ RECIPE = RECIPES["darts-small"]
 
 
 def random_cell(seed: int) -> Genotype:
-    """A cell as DARTS would read it off random scores: two inputs a node, any operation but ``none``."""
+    """The genotype that DARTS would read off from random scores: two inputs a node, any operation but ``none``."""
     keep = torch.tensor(darts.offered)
     return strongest_inputs(torch.rand(keep.shape, generator=torch.Generator().manual_seed(seed)), keep, darts)
 

@@ -1,8 +1,8 @@
-"""Time a training step of the supernet as a search left it, against the whole supernet, step by step in turn.
+"""Time a training step of a search's pruned supernet against a step of the whole supernet, in turn.
 
     python experiments/cifar/step_time.py runs/cifar10/sparse-0 runs/cifar10/sparse-1
 
-The seconds in a trace depend on what else the machine was doing in that epoch; this ratio does not.
+The seconds in a trace depend on the machine's other work in that epoch; this ratio does not.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from diffnas.space import SPACES
 
 
 def seconds(net: Supernet, x: Tensor, mix: Tensor) -> float:
-    """Forward and backward for the weights and the mix."""
+    """The seconds of a forward and backward pass, with gradients for the weights and the mix."""
     begun = time.perf_counter()
     net(x, mix).logsumexp(1).sum().backward()
     return time.perf_counter() - begun

@@ -1,4 +1,4 @@
-"""Print, as Markdown, what the runs of ``run.py`` in a folder found: a selection of what ``diffnas compare`` has.
+"""Print the results of the runs of ``run.py`` in a folder as Markdown: a selection from ``diffnas compare``.
 
 python experiments/cifar/table.py --runs runs/cifar10
 """

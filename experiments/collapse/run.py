@@ -2,8 +2,8 @@
 
     python experiments/collapse/run.py --data-dir DATA --out runs/collapse
 
-Every search follows the recipe in the README beside this file. A search that was interrupted goes on where it was, and
-one that is done is left alone. ``table.py`` looks the cells up afterwards.
+Every search follows the recipe in the README beside this file. An interrupted search continues, and a finished one is
+not run again. ``table.py`` looks the cells up afterwards.
 """
 
 import argparse

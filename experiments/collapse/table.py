@@ -1,4 +1,4 @@
-"""What searches in deep supernets hold by epoch, as Markdown: skips, the cell's accuracy in a table, the eigenvalue.
+"""Print searches in deep supernets by epoch, as Markdown: skips, the cell's accuracy in a table, the eigenvalue.
 
     python experiments/collapse/table.py --runs runs/collapse/nas-bench-201 --table nats-bench-tss-cifar10.csv
 
@@ -27,7 +27,7 @@ EVERY = 5
 
 
 def row(line: dict[str, Any], table: tables.Table) -> list[str]:
-    """An epoch of a search."""
+    """The line of the table for an epoch of a search."""
     cell = from_json(json.dumps(line["genotype"]))
     without = winners(torch.tensor(line["mix"]), torch.tensor(line["keep"]), nas_bench_201, none=False)
     digits, height = short(cell), line["eigenvalue"]

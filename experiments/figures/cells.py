@@ -20,7 +20,7 @@ from diffnas.report.plots import drawing, save
 
 NODES = ((0.0, 3.0), (1.2, 2.0), (0.0, 1.0), (1.2, 0.0))
 OPS = ("sep_conv_3x3", "max_pool_3x3", "skip_connect")
-# What the search prefers, an edge after the other: the operation, and its weight.
+# For each edge, the operation that the search prefers, and its weight.
 LEARNED = ((0, 0.7), (1, 0.5), (2, 0.45), (0, 0.6), (2, 0.5), (1, 0.65))
 
 
@@ -37,7 +37,7 @@ def arrow(axes: Any, start: int, end: int, bend: float, **look: Any) -> None:
 
 
 def cell(axes: Any, title: str, weights: Sequence[Sequence[float]] | None) -> None:
-    """One drawing: for every edge the weights of its operations, or None where they are not known."""
+    """Draw one cell; ``weights`` has the weights of the operations on each edge, or None if they are not known."""
     for edge, (start, end) in enumerate(combinations(range(len(NODES)), 2)):
         far = 0.35 if end - start == 2 else 0.12
         if weights is None:

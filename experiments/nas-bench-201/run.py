@@ -2,8 +2,8 @@
 
     python experiments/nas-bench-201/run.py --data-dir DATA --out runs/nas-bench-201
 
-Every search is the recipe ``nas-bench-201-small``; a search that was interrupted goes on where it was, and one that
-is done is left alone. The benchmark's table is not read here: ``table.py`` looks the cells up afterwards.
+Every search uses the recipe ``nas-bench-201-small``. An interrupted search continues, and a finished one is not run
+again. This script does not read the benchmark's table: ``table.py`` looks the cells up afterwards.
 """
 
 import argparse

@@ -2,10 +2,9 @@
 
     python experiments/nas-bench-201/table.py --runs runs/nas-bench-201 --table nats-bench-tss-cifar10.csv
 
-It is what ``diffnas compare --table`` prints, with three columns of its own: the cell in digits, the weight that an
-edge loses when one operation is read off, and what the search gives when it is read off with ``none`` left out. The
-table is any that ``diffnas lookup`` takes, with the column ``cifar10_test_200``. It is read here, after all searches
-are done, and nowhere else.
+This prints the columns of ``diffnas compare --table`` and three more: the cell in digits, the weight that an edge loses
+when one operation is read off, and the result if cells are read off without ``none``. The table is any that ``diffnas
+lookup`` takes, with the column ``cifar10_test_200``. It is read only here, after all searches are done.
 """
 
 import argparse
@@ -32,12 +31,12 @@ def last(run: Found) -> tuple[Tensor, Tensor]:
 
 
 def without_none(run: Found) -> Genotype:
-    """The cell in which ``none`` cannot win an edge."""
+    """The cell that is read off if ``none`` cannot win an edge."""
     return winners(*last(run), nas_bench_201, none=False)
 
 
 def discarded(run: Found) -> float:
-    """The weight of an edge that reading off one operation throws away, on average."""
+    """The share of an edge's weight that is discarded when one operation is read off, averaged over edges."""
     mix, _ = last(run)
     return float((mix.sum(dim=1) - mix.amax(dim=1)).mean())
 

@@ -3,8 +3,8 @@
     python experiments/path-regularized/run.py --data cifar10 --data-dir DATA --out runs/path-regularized
 
 A method's name may end in ``xN``, such as ``gates-group-x100``: its penalties are then N times the published ones.
-What was interrupted goes on where it was, and what is done is left alone, so the command can be given again, or in
-two terminals with different ``--methods``.
+An interrupted run continues, and a finished one is not run again. So the command can be repeated, or run in two
+terminals with different ``--methods``.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from diffnas.space import darts
 RECIPE = RECIPES["darts-small"]
 NAMES = ("darts", "gates", "gates-group", "gates-path", "path-regularized", "gates-single", "sparse-path")
 
-# One optimizer of the weights for all, that of DARTS: only what the methods say of alpha may differ.
+# All methods use DARTS' optimizer of the weights, so that they differ only in alpha.
 SAME = {"nesterov": False, "weight_decay": 3e-4}
 # Rate times steps as in the published searches (3e-4 times 20,000), at 600 steps; 3-entmax is bounded by the gap at
 # which it removes an operation.
@@ -41,12 +41,12 @@ RATE = 1e-2
 
 
 def times(at: Relaxation, *, rule: Regularizer, factor: float) -> Tensor:
-    """A penalty, so many times."""
+    """The penalty multiplied by a factor."""
     return factor * rule(at)
 
 
 def chosen(name: str) -> Method:
-    """The method of a name, its penalties scaled if the name says so."""
+    """The method called ``name``; its penalties are multiplied by N if the name ends in ``xN``."""
     base, _, factor = name.partition("-x")
     method = METHODS[base]
     if not factor:

@@ -1,4 +1,4 @@
-"""Print, as Markdown, what the runs of ``run.py`` in a folder found.
+"""Print the results of the runs of ``run.py`` in a folder as Markdown.
 
 python experiments/path-regularized/table.py --runs runs/path-regularized
 """
@@ -27,7 +27,7 @@ HEADER = (
 
 
 def counts(genotype: Genotype) -> str:
-    """Skips, convolutions and depth of both cells, and in how many every node is joined to the one before it."""
+    """Skips, convolutions and depth of both cells, and in how many of them a convolution joins all adjacent nodes."""
     cells = [genotype.cells[kind] for kind in ("normal", "reduce")]
     skips, depths = (
         [str(value) for value in each]
@@ -56,7 +56,7 @@ def row(run: Path) -> str:
 
 
 def preferences(run: Path) -> str:
-    """Where alpha stands at the end: what the penalties press on, and what they leave alone."""
+    """Mean alpha at the end, for the operations that the penalties lower or raise, and for the others."""
     last = trace(run)[-1]
     alpha, keep = torch.tensor(last["alpha"]), torch.tensor(last["keep"])
     skip, none = darts.ops.index("skip_connect"), darts.ops.index("none")
@@ -68,7 +68,7 @@ def preferences(run: Path) -> str:
 
 
 def per_epoch(runs: list[Path], title: str, value: Any) -> None:
-    """A table with a column an epoch."""
+    """A table with one column for each epoch."""
     epochs = max(len(trace(run)) for run in runs)
     print(f"\n{title}\n\n| run |" + "".join(f" {epoch} |" for epoch in range(1, epochs + 1)))
     print("|---|" + "---|" * epochs)

@@ -1,7 +1,7 @@
-"""The network of the theory: one cell whose edges add up none, skip and conv (or pool) with weights that stand still.
+"""The network of the theory: one cell whose edges mix none, skip and conv (or pool) with fixed weights.
 
-As Zhou et al. (2020) analyze it: a node is the sum over all nodes ``s`` before it of ``a * skip(s) + b * conv(s)``,
-and all computed nodes are read out linearly. It comes in two settings, see ``SETTINGS``.
+Zhou et al. (2020) analyze this network: a node is the sum of ``a * skip(s) + b * conv(s)`` over all nodes ``s`` before
+it, and a linear layer reads all computed nodes. There are two settings; see ``SETTINGS``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnas.engine import seeds
-from diffnas.engine.common import fixed_random
+from diffnas.engine.seeds import fixed_random
 from diffnas.nets.ops import build
+from diffnas.nets.slot import Slot
 
 Edge = tuple[int, int]
 Gates = Mapping[Edge, Mapping[str, float]]
@@ -32,11 +33,11 @@ class Setting:
     """How a cell is built and trained.
 
     Attributes:
-        name: "analyzed", what the theory speaks of, or "practical", what a search trains.
-        analyzed: smooth activations, no batch norm, squared loss, plain SGD; else diffnas' own operations with batch
-            norm and cross-entropy.
+        name: "analyzed", the setting of the theory, or "practical", the setting of a search.
+        analyzed: whether to use smooth activations, no batch norm, and squared loss; else diffnas' own operations
+            with batch norm, and cross-entropy.
         lr, momentum, weight_decay: of SGD, at a constant learning rate.
-        epochs: how long the loss is watched.
+        epochs: for how many epochs the loss is recorded.
     """
 
     name: Literal["analyzed", "practical"]
@@ -107,7 +108,7 @@ def rate(gates: Gates, nodes: int, path: Literal["inputs", "chain"] = "inputs") 
 
 
 class GaussianConv(nn.Module):
-    """The theory's convolution: standard normal weights, scaled outside, and then a smooth activation."""
+    """The theory's convolution: standard normal weights, a constant factor on the result, then a smooth activation."""
 
     def __init__(self, before: int, channels: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -134,7 +135,7 @@ class Readout(nn.Module):
 
 
 class GatedCell(nn.Module):
-    """A stem, one cell of ``nodes`` nodes with fixed weights on its edges, and a linear readout of all computed nodes.
+    """A network of a stem, one cell with fixed weights on its edges, and a linear readout of all computed nodes.
 
     Cells of the same seed have the same initial weights on the operations that they share.
 
@@ -159,7 +160,7 @@ class GatedCell(nn.Module):
         for (source, target), op in self.gates:
             with fixed_random(seeds.derive(seed, op, source, target)):
                 self.ops[_key((source, target), op)] = _op(op, channels, setting)
-        # The analyzed readout sees four averages a channel: their mean alone would leave little to tell pictures by.
+        # The analyzed readout gets four averages for each channel; one mean would hardly distinguish pictures.
         self.side = 2 if setting.analyzed else 1
         features = self.side**2 * channels * (nodes - 1)
         with fixed_random(seeds.derive(seed, "readout")):
@@ -171,7 +172,7 @@ class GatedCell(nn.Module):
         return out
 
     def features(self, x: Tensor) -> Tensor:
-        """What is read out, ``(B, features)``."""
+        """The inputs of the readout, ``(B, features)``."""
         nodes = [self.stem(x)]
         for target in range(1, self.nodes):
             terms = [
@@ -184,7 +185,10 @@ class GatedCell(nn.Module):
 
 
 def _zero(linear: nn.Linear) -> nn.Linear:
-    """So that the output starts at 0: subtracting it later would not do, as batch norm makes it differ by batch."""
+    """Set the readout to zero, so that the output starts at 0.
+
+    To subtract the first output later would not work, because batch norm makes it differ from batch to batch.
+    """
     for parameter in linear.parameters():
         nn.init.zeros_(parameter)
     return linear
@@ -195,7 +199,7 @@ def _key(edge: Edge, op: str) -> str:
 
 
 def _stem(channels: int, setting: Setting) -> nn.Module:
-    """From 32x32 to 8x8: a convolution of stride 2, and pooling."""
+    """The stem, from 32x32 to 8x8: a convolution of stride 2, and a pool."""
     if setting.analyzed:
         return nn.Sequential(GaussianConv(3, channels, stride=2), nn.AvgPool2d(2))
     conv = nn.Conv2d(3, channels, 3, stride=2, padding=1, bias=False)
@@ -206,6 +210,6 @@ def _op(op: str, channels: int, setting: Setting) -> nn.Module:
     if op == "skip":
         return nn.Identity()
     if op == "pool":
-        return build("avg_pool_3x3", channels, 1, affine=False, pool_norm=not setting.analyzed)
+        return build("avg_pool_3x3", Slot(width=channels, pool_norm=not setting.analyzed))
     assert op == "conv"
-    return GaussianConv(channels, channels) if setting.analyzed else build("nor_conv_3x3", channels, 1, affine=False)
+    return GaussianConv(channels, channels) if setting.analyzed else build("nor_conv_3x3", Slot(width=channels))

@@ -2,8 +2,8 @@
 
     python experiments/theory/e1.py --data DATA --out runs/theory
 
-The weight of one operation (skip, conv, none, or average pooling in the place of skip) is swept, the others sharing
-the rest; on the first chain edge alone, or on all six edges of a cell of four nodes.
+The weight of one operation (skip, conv, none, or average pooling in place of skip) is varied, and the others share the
+rest. This is done on the first chain edge alone, and on all six edges of a cell of four nodes.
 """
 
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ def arms() -> list[Arm]:
 
 
 def group(lines: Iterable[Line], place: str, op: str, weight: float) -> list[Line]:
-    """The lines of one point of a sweep, one a seed."""
+    """The lines of the trace for one place, operation and weight, one for each seed."""
     if weight == 1 / 3 and op != "pool":
         return picked(lines, arm="third")
     return picked(lines, place=place, op=op, weight=round(weight, 3))

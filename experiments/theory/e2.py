@@ -2,8 +2,8 @@
 
     python experiments/theory/e2.py --data DATA --out runs/theory
 
-In a cell of four nodes three edges lead into the last node and three lie among the nodes before it, so both cells
-have the same total weight of each operation. Each half takes either operation: four cells at each strength.
+In a cell of four nodes, three edges lead into the last node and three connect the nodes before it. So both cells have
+the same total weight of each operation. Each half of the edges favors either operation: four cells at each strength.
 """
 
 from cells import alike, dense, raised
@@ -22,7 +22,7 @@ def weights(op: str, strength: float) -> dict[str, float]:
 
 
 def arms() -> list[Arm]:
-    """Every strength, and either operation on either half."""
+    """The cells: each strength, with each operation on each half of the edges."""
     found = []
     for strength in STRENGTHS:
         for shared in ("skip", "conv"):

@@ -2,9 +2,10 @@
 
     python experiments/theory/e3.py --data DATA --out runs/theory
 
-Four computed nodes with one incoming edge each, so every cell has the same operations; from the chain, the last nodes
-are re-attached to the stem one after the other until all hang on it. The edges are convolutions, or half skip and half
-convolution; and both learning rates of a factor of four are tried, since the best one need not be that of the chain.
+Each cell has four computed nodes with one incoming edge each, so all cells have the same operations. Starting from the
+chain, the last nodes are attached to the stem one after the other, until all nodes read the stem. The edges are
+convolutions, or half skip and half convolution. Two learning rates, which differ by a factor of four, are tried, since
+the best rate of a shallow cell need not be that of the chain.
 """
 
 from cells import alike
@@ -19,7 +20,7 @@ FACTORS = (1.0, 0.25)
 
 
 def arms() -> list[Arm]:
-    """Every kind of edge, depth and learning rate."""
+    """The cells: each kind of edge, depth and learning rate."""
     found = []
     for factor in FACTORS:
         for kind, weights in KINDS.items():

@@ -2,10 +2,10 @@
 
     python experiments/theory/e4.py --data DATA --out runs/theory
 
-Twenty-four cells of four nodes; the weights of an edge are the softmax of three normal numbers of standard deviation
-two, for none, skip and conv. Beside the formula: how much skip and conv there is in all, and the squared norm of the
-gradient at the start over the loss, which is how fast log loss falls at first, and how large the numbers are that the
-readout sees at the start.
+There are twenty-four cells of four nodes. The weights of an edge, for none, skip and conv, are the softmax of three
+normal numbers of standard deviation two. The other predictors are the total weight of skip and of conv, the squared
+norm of the gradient at the start divided by the loss, which is how fast log loss falls at first, and the size of the
+readout's inputs at the start.
 """
 
 from collections.abc import Mapping

@@ -2,11 +2,10 @@
 
     python experiments/theory/e5.py --data DATA --out runs/theory [--table nats-bench-tss-cifar10.csv]
 
-Twenty-four random cells of NAS-Bench-201, each trained by diffnas' own evaluation, short as it is, from several seeds.
-Speed is the slope of the log of the training loss over the first two epochs; it is set against the test accuracy after
-the last, and against what the benchmark's table says of the cell after 200 epochs on all pictures. The table is any
-CSV with the columns ``arch,cifar10_test_200``; it is not read before the trainings are over, and what it says of the
-cells is kept beside the trace.
+Twenty-four random cells of NAS-Bench-201 are trained from several seeds by a short evaluation of diffnas. Speed is the
+slope of the log of the training loss over the first two epochs. It is compared with the test accuracy after the last
+epoch, and with the accuracy in the benchmark's table, after 200 epochs on all pictures. The table is any CSV with the
+columns ``arch,cifar10_test_200``. It is read only after the trainings, and its accuracies are kept beside the trace.
 """
 
 import csv
@@ -36,20 +35,24 @@ SETTINGS = {"channels": 8, "batch": BATCH}
 
 
 class StepLosses(Silent):
-    """Hears the loss of every step: what comes is the epoch's mean so far, over batches of one size."""
+    """A listener that records the loss of every step.
+
+    The engine reports the mean loss of the epoch so far. All batches have one size, so two such means give the loss of
+    the step between them.
+    """
 
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.sum, self.steps = 0.0, 0
 
     def step(self, loss: float, accuracy: float) -> None:
-        """The mean so far, times the steps, less what was before."""
+        """Record this step's loss: the mean so far times the steps, minus the sum of the earlier losses."""
         self.steps += 1
         self.losses.append(loss * self.steps - self.sum)
         self.sum += self.losses[-1]
 
     def epoch(self, line: Any) -> None:
-        """The mean begins anew."""
+        """Start a new mean for the next epoch."""
         self.sum, self.steps = 0.0, 0
 
 
@@ -74,7 +77,7 @@ def _random_cells() -> Iterator[str]:
 
 
 def pictures(data_dir: Path, seed: int) -> DataSet:
-    """Training and test pictures of CIFAR-10, as many of every class; each seed has its own."""
+    """Training and test pictures of CIFAR-10, the same number of each class; every seed has other pictures."""
     return subsample(load("cifar10", data_dir=data_dir), TRAIN, TEST, seed=seed)
 
 
@@ -111,7 +114,7 @@ def conv_depth(text: str) -> int:
 
 
 def from_table(table: Path | None, out: Path) -> dict[str, float]:
-    """What the benchmark says of the cells: from its table, or as kept beside the trace; empty without either."""
+    """The benchmark's accuracies of the cells, from its table or a file beside the trace; empty without either."""
     kept = out / "e5-table.json"
     if table:
         with table.open() as file:
@@ -122,7 +125,7 @@ def from_table(table: Path | None, out: Path) -> dict[str, float]:
 
 
 def summary(lines: list, benchmark: dict[str, float]) -> dict[str, np.ndarray]:
-    """One number a cell, in the order of ``cells()``: means over seeds."""
+    """By name, a measurement of every cell, in the order of ``cells()``; means over seeds."""
     groups = [picked(lines, arm=text) for text in cells()]
     groups = [group for group in groups if group]
 
@@ -144,7 +147,7 @@ def summary(lines: list, benchmark: dict[str, float]) -> dict[str, np.ndarray]:
 
 
 def table(lines: list, benchmark: dict[str, float]) -> None:
-    """How speed agrees with accuracy, and with what a cell is made of."""
+    """The table of correlations of speed with accuracy, and with properties of the cells."""
     found = summary(lines, benchmark)
     targets = [name for name in ("test accuracy", "benchmark", "speed, first two epochs") if name in found]
     print(f"\nSpearman's correlation over {len(found['skips'])} cells (95% interval over cells)\n")

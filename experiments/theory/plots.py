@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from stats import by_seed, picked, spearman
 from train import read
 
-# Hues that the color-blind can tell apart, and a mark for each.
+# Hues that color-blind readers can distinguish, and a mark for each.
 LOOKS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#7a3e8e", "D"))
 SLOPE = "slope of −log loss per 100 steps"
 SETTINGS = ("analyzed", "practical")
@@ -128,7 +128,7 @@ def plot_e3(lines: list[dict[str, Any]]) -> Figure:
 
 
 def plot_windows(traces: windows.Traces) -> Figure:
-    """How far the cell that the theory favors is ahead in log loss, step by step; seeds from least to most."""
+    """The lead in log loss of the cell that the theory favors, by step: the mean, and the range over seeds."""
     figure = Figure(figsize=(12, 7.4), layout="constrained")
     for row, setting in zip(figure.subplots(2, 3), SETTINGS, strict=True):
         duels = windows.duels(traces, setting)
@@ -186,7 +186,7 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     draw = {"e1": plot_e1, "e2": plot_e2, "e3": plot_e3, "e4": plot_e4}
-    # Nothing of the user's own settings, no date and no random names: the same traces give the same bytes.
+    # Without own settings of the user, a date and random names, the same traces give the same bytes.
     undated = {"Date": None} if given.format == "svg" else None
     with style.context(["default", {"svg.fonttype": "none", "svg.hashsalt": "theory", "font.size": 9}]):
         for name in ("e1", "e2", "e3", "e4", "e5"):

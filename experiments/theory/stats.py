@@ -1,4 +1,4 @@
-"""Slopes of loss curves, and what several seeds say together."""
+"""Slopes of loss curves, and statistics over several seeds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 Line = Mapping[str, Any]
 FIRST = 80
@@ -14,14 +15,14 @@ FIRST = 80
 
 
 def slope(line: Line, until: int | None = FIRST) -> float:
-    """How fast the log of the training loss falls, a hundred steps: a straight line's slope, by least squares.
+    """The fall of the log training loss per hundred steps: the slope of a straight line, by least squares.
 
     Args:
         line: a line of a trace.
-        until: the last step to look at; None for all.
+        until: the last step to use; None for all.
 
     Returns:
-        NaN for a curve that left the numbers.
+        The slope, positive if the loss falls; NaN for a curve that became infinite or NaN.
 
     >>> round(slope({"steps": [0, 50, 100], "loss": [1.0, 0.5, 0.25], "diverged": False}, None), 3)
     1.386
@@ -34,12 +35,12 @@ def slope(line: Line, until: int | None = FIRST) -> float:
 
 
 def picked(lines: Iterable[Line], **wanted: Any) -> list[Line]:
-    """The lines that have all these entries."""
+    """The lines of a trace in which every given field has the given value."""
     return [line for line in lines if all(line.get(name) == value for name, value in wanted.items())]
 
 
 def by_seed(lines: Iterable[Line], measure: Callable[[Line], float] = slope) -> dict[int, float]:
-    """A number a seed, in the order of the seeds."""
+    """One number for each seed, in the order of the seeds."""
     return {line["seed"]: measure(line) for line in sorted(lines, key=lambda line: line["seed"])}
 
 
@@ -60,7 +61,7 @@ def differences(one: Mapping[int, float], other: Mapping[int, float]) -> list[fl
 
 
 def verdict(values: Sequence[float]) -> str:
-    """What paired differences say, by the rule fixed beforehand: all seeds agree on the sign, or they do not.
+    """The verdict on paired differences: "yes" or "reversed" if all seeds agree on the sign, else "undecided".
 
     >>> verdict([0.1, 0.2]), verdict([-0.1, -0.2]), verdict([0.1, -0.2])
     ('yes', 'reversed', 'undecided')
@@ -70,30 +71,19 @@ def verdict(values: Sequence[float]) -> str:
     return "reversed" if all(value < 0 for value in values) else "undecided"
 
 
-def ranks(values: ArrayLike) -> np.ndarray:
-    """Ranks from 1, ties sharing their mean.
-
-    >>> ranks([10.0, 30.0, 10.0]).tolist()
-    [1.5, 3.0, 1.5]
-    """
-    listed = np.asarray(values, dtype=float)
-    return np.array([(listed < value).sum() + ((listed == value).sum() + 1) / 2 for value in listed])
-
-
 def spearman(a: ArrayLike, b: ArrayLike) -> float:
     """Spearman's correlation of ranks; NaN where one of the two does not vary.
 
     >>> spearman([1, 2, 3], [10, 20, 15])
     0.5
     """
-    x, y = ranks(a), ranks(b)
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
+    if np.ptp(a) == 0 or np.ptp(b) == 0:  # SciPy warns of these
         return float("nan")
-    return float(np.corrcoef(x, y)[0, 1].round(12))
+    return float(stats.spearmanr(a, b).statistic.round(12))
 
 
 def interval(a: ArrayLike, b: ArrayLike, draws: int = 2000) -> tuple[float, float]:
-    """A 95% interval of Spearman's correlation: percentiles over cells drawn with replacement, always the same ones."""
+    """A 95% bootstrap interval of Spearman's correlation: the cells are resampled, with a fixed seed."""
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     drawn = np.random.default_rng(0).integers(0, len(x), (draws, len(x)))
     found = [spearman(x[rows], y[rows]) for rows in drawn]

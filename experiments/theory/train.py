@@ -1,4 +1,4 @@
-"""Training a cell for a few epochs while its loss on a fixed set of training pictures is watched."""
+"""Training a cell for a few epochs and recording its loss on a fixed set of training pictures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Arm:
 
     Attributes:
         name: what the trace calls it.
-        about: what was varied, as plain data.
+        about: the values that the experiment varies, as plain data.
         gates: the weights of its operations.
         nodes: its nodes, the stem's output included.
         lr: a factor of the setting's learning rate.
@@ -54,7 +54,7 @@ class Data(NamedTuple):
 
 
 def pictures(data_dir: Path, seed: int) -> Data:
-    """Training and test pictures of CIFAR-10, as many of every class; each seed has its own."""
+    """Training and test pictures of CIFAR-10, the same number of each class; every seed has other pictures."""
     data = subsample(load("cifar10", data_dir=data_dir), TRAIN, TEST, seed=seed)
     shuffled = torch.randperm(TRAIN, generator=seeds.generator(seed, "watched"))
     (x, y), (test_x, test_y) = data.train.take(shuffled), data.test.take(torch.arange(TEST))
@@ -66,9 +66,9 @@ def pictures(data_dir: Path, seed: int) -> Data:
 class Objective:
     """The loss of a setting.
 
-    In the analyzed setting half the squared distance to the one-hot label less its mean, in the practical one
-    cross-entropy. The output at the start is subtracted (the practical one is 0 anyhow), so every cell starts at the
-    loss 0.45 or log 10: else a cell with large random outputs would seem fast while it merely unlearns them.
+    The analyzed setting uses half the squared distance to the one-hot label minus its mean; the practical setting uses
+    cross-entropy. The output at the start is subtracted (in the practical setting it is 0), so every cell starts at the
+    loss 0.45 or log 10. Else a cell with large random outputs would seem fast while it merely unlearns them.
     """
 
     def __init__(self, net: GatedCell, setting: Setting, data: Data) -> None:
@@ -86,16 +86,17 @@ class Objective:
 
 @torch.no_grad()
 def outputs(net: GatedCell, x: Tensor) -> Tensor:
-    """The outputs for all of ``x``, batch norm taking the statistics of 500 pictures at a time."""
+    """The outputs for all of ``x``; batch norm uses the statistics of 500 pictures at a time."""
     return torch.cat([net(part) for part in x.split(500)])
 
 
 def watch(arm: Arm, setting: Setting, data: Data, seed: int, epochs: int) -> dict[str, Any]:
-    """Train one cell; what comes back is a line of the trace.
+    """A line of the trace, from training one cell.
 
-    ``steps`` and ``loss`` are the curve, ``gradient`` the squared norm of the gradient at the start over the loss
-    there (how fast log loss falls at first, per unit of the learning rate), ``signal`` the mean square of what is read
-    out at the start, ``test_accuracy`` that after the last step. A curve that leaves the numbers ends there.
+    ``steps`` and ``loss`` are the curve. ``gradient`` is the squared norm of the gradient at the start divided by the
+    loss there: how fast log loss falls at first, for a learning rate of 1. ``signal`` is the mean square of the
+    readout's inputs at the start, and ``test_accuracy`` is measured after the last step. A curve ends where the loss
+    becomes infinite or NaN.
     """
     begun = time.perf_counter()
     net = GatedCell(arm.gates, arm.nodes, channels=CHANNELS, setting=setting, seed=seed)
@@ -144,7 +145,7 @@ def watch(arm: Arm, setting: Setting, data: Data, seed: int, epochs: int) -> dic
 
 
 def _gradient(objective: Objective, data: Data, sgd: torch.optim.Optimizer) -> float:
-    """The squared norm of the watched pictures' gradient over their loss; nothing moves."""
+    """The squared norm of the gradient on the recorded pictures, divided by their loss; no weight changes."""
     net = objective.net
     loss = objective.of(net(data.x[:WATCHED]), objective.start[:WATCHED], data.y[:WATCHED])
     loss.backward()
@@ -164,12 +165,12 @@ def parser(about: str | None, default_seeds: Iterable[int]) -> argparse.Argument
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a trace; none if it is not there."""
+    """The lines of a trace; empty if the file does not exist."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def run(arms: Iterable[Arm], given: argparse.Namespace, trace: str) -> list[dict[str, Any]]:
-    """All arms in both settings from all seeds; each is a line of the trace, and what is there is not done again."""
+    """Train all arms in both settings from all seeds; each adds a line to the trace, unless the line is there."""
     return each(
         given,
         trace,
@@ -189,7 +190,7 @@ def each(
     jobs: Mapping[tuple[str, str], Callable[[T, int], dict[str, Any]]],
     pictures_of: Callable[[Path, int], T] = pictures,  # type: ignore[assignment]
 ) -> list[dict[str, Any]]:
-    """Do every job, named by arm and setting, from every seed that the trace does not have yet."""
+    """Run every job, named by arm and setting, for every seed that is not yet in the trace."""
     # One thread: the last digits depend on it, and two processes side by side use two cores better.
     torch.set_num_threads(1)
     path = given.out / trace

@@ -1,4 +1,4 @@
-"""When does the cell that the theory favors lead? The paired differences of E1 to E3 over shorter and longer windows.
+"""Print when the cell that the theory favors leads: paired differences of E1 to E3 over shorter and longer windows.
 
     python experiments/theory/windows.py --runs experiments/theory/traces
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from diffnas.version import VERSION
+
 if TYPE_CHECKING:
     from diffnas.api import Exported, RunResult, cost, evaluate, export, load, run, search
     from diffnas.data import DataSet, from_dataset, from_tensors
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from diffnas.report.draw import draw
     from diffnas.space import SPACES, SearchSpace, dense_cell
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "METHODS",

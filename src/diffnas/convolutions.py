@@ -1,6 +1,6 @@
-"""Convolutions that differ in a few numbers, their names, and the changes that lead from one to the next. No torch.
+"""A family of convolutions: the numbers in which they differ, their names, and single changes between them. No torch.
 
-A name is that of DARTS or NAS-Bench-201, and what is not as there follows it:
+A name begins as in DARTS or NAS-Bench-201; numbers that differ from theirs are added at its end:
 
     sep_conv_5x5                two layers of ReLU, depthwise 5x5, 1x1 and batch norm
     sep_conv_5x5_layers1        one such layer
@@ -9,7 +9,7 @@ A name is that of DARTS or NAS-Bench-201, and what is not as there follows it:
     dil_conv_5x5_layers2        two layers, each dilated by 2
     nor_conv_3x3                ReLU, one dense convolution and batch norm
 
-The family is that of Prune and Replace NAS (Laube & Zell, 2019), where every operation is made from another of it.
+The family is that of Prune and Replace NAS (Laube & Zell, 2019), which makes new operations by changing old ones.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, kw_only=True)
 class Convolution:
-    """A convolution by its numbers.
+    """The numbers that define a convolution.
 
     Attributes:
         kernel: side of the kernel, odd.
         dilation: distance between its taps, 1 or 2.
-        layers: how many layers in a row, 1 or 2, all of this kernel and dilation; a stride is that of the first.
-        width: how many times the channels there are between two layers.
-        dense: whether the one layer has a dense convolution in place of the depthwise and the 1x1 one.
+        layers: number of layers, 1 or 2, all with this kernel and dilation; only the first has the stride.
+        width: channels between two layers, as a multiple of the channels outside.
+        dense: whether its only layer has one dense convolution in place of a depthwise and a 1x1 convolution.
     """
 
     kernel: int
@@ -38,7 +38,7 @@ class Convolution:
 
     @property
     def name(self) -> str:
-        """What the operation is called.
+        """The name of the operation.
 
         >>> Convolution(kernel=3, layers=2).name, Convolution(kernel=5, dilation=2, layers=2, width=4).name
         ('sep_conv_3x3', 'dil_conv_5x5_layers2_width4')
@@ -51,7 +51,9 @@ class Convolution:
 
 
 def family(*, kernels: Sequence[int], widths: Sequence[int]) -> tuple[Convolution, ...]:
-    """Separable convolutions of one layer and, in all widths, of two; dilated or not, but a 1x1 kernel never is.
+    """All separable convolutions with these kernels: one layer, or two layers in each width, dilated or not.
+
+    A 1x1 kernel is never dilated.
 
     >>> [each.name for each in family(kernels=[3], widths=[1])]
     ['sep_conv_3x3_layers1', 'sep_conv_3x3', 'dil_conv_3x3', 'dil_conv_3x3_layers2']
@@ -65,24 +67,24 @@ def family(*, kernels: Sequence[int], widths: Sequence[int]) -> tuple[Convolutio
 
 
 DARTS_LIKE = family(kernels=(3, 5, 7), widths=(1,))
-"""The family DL of Laube & Zell (2019): what is in DARTS, with one layer or two whether dilated or not."""
+"""The family DL of Laube & Zell (2019): kernels of DARTS (3, 5 and 7), dilated or not, with one or two layers."""
 
 DEPTH_RESTRICTED = family(kernels=(1, 3, 5, 7), widths=(1, 2, 3, 4, 5))
-"""Their family DR: also 1x1 kernels, and up to five times the channels between two layers."""
+"""The family DR of Laube & Zell (2019): also 1x1 kernels, and up to five times the channels between two layers."""
 
 _DENSE = (Convolution(kernel=1, dense=True), Convolution(kernel=3, dense=True))
 
 CONVOLUTIONS: dict[str, Convolution] = {each.name: each for each in (*DEPTH_RESTRICTED, *_DENSE)}
-"""All that are known, by name."""
+"""All convolutions that diffnas knows, by name."""
 
 _KNOWN = frozenset(CONVOLUTIONS.values())
 
 
 def changed(op: str) -> tuple[str, ...]:
-    """The operations that one change makes of this one; none of an operation that is no known convolution.
+    """The names of the operations that differ from ``op`` by one change; none if ``op`` is no known convolution.
 
-    Laube & Zell (2019): a kernel larger or smaller by 2, a dilation larger or smaller by 1, one more layer, and once
-    more the channels between two layers.
+    The changes of Laube & Zell (2019) are: a kernel larger or smaller by 2, a dilation larger or smaller by 1, one more
+    layer, and a width larger by 1.
 
     >>> changed("sep_conv_3x3_layers1")
     ('sep_conv_5x5_layers1', 'sep_conv_1x1_layers1', 'dil_conv_3x3', 'sep_conv_3x3')

@@ -1,4 +1,4 @@
-"""Files that no crash can tear and whose damage is noticed: written whole, some with a digest beside them."""
+"""Writing files so that a crash leaves no half of one, and noting digests so that later damage is noticed."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from pathlib import Path
 from typing import BinaryIO
 
 DIGESTS = "digests.json"
-"""In a folder, the SHA-256 of those of its files that were written with :func:`write_checked`, by name."""
+"""The file in a folder that lists, by name, the SHA-256 of each file from :func:`write_checked` or :func:`seal`."""
 
 _PARTIAL = ".partial"
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, sees the old one whole or the new one whole.
+    """Write a text file so that, even after a crash, a reader sees the whole old file or the whole new one.
 
-    What UTF-8 cannot hold, half a character from the name of a file, is written as an escape: ``\\udce9``.
+    A character that UTF-8 cannot encode, such as a stray byte in a file's name, is written as an escape: ``\\udce9``.
     """
     write_bytes_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """The same for bytes."""
+    """Write a file of bytes so that, even after a crash, a reader sees the whole old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     os.replace(write_partial(path, lambda file: file.write(content)), path)
     sync(path.parent)
 
 
 def write_checked(path: Path, content: bytes) -> None:
-    """The same, with the digest that :func:`check` compares.
+    """Write a file of bytes in the same way, and note its digest, which :func:`check` compares.
 
-    The digest comes first: a crash between the two leaves a digest without its file, which disturbs nobody.
+    The digest is written first. A crash between the two leaves a new digest beside no file or the old one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _note(path, digest(content))
@@ -42,27 +42,27 @@ def write_checked(path: Path, content: bytes) -> None:
 
 
 def seal(path: Path) -> None:
-    """Note the digest of a file that is there and will not grow any more."""
+    """Note the digest of a file that exists and will not change any more."""
     _note(path, digest(path.read_bytes()))
 
 
 def unseal(path: Path) -> None:
-    """Forget the digest of a file that will change."""
+    """Remove the digest of a file that will change."""
     _note(path, None)
 
 
 def check(path: Path) -> None:
-    """Make sure that a file is what was written, if a digest of it was noted.
+    """Check that a file has the digest that was noted; a file without a noted digest passes.
 
     Raises:
-        ValueError: if it is not.
-        OSError: if it cannot be read.
+        ValueError: if its digest is another.
+        OSError: if the file cannot be read.
     """
     expected = _digests(path.parent).get(path.name)
     if expected is not None and expected != digest(path.read_bytes()):
         raise ValueError(
             f"{path} is damaged or was changed: it is not what the run wrote (by {DIGESTS}). "
-            f"To have it written again: --resume {path.parent}"
+            f"To write it again: --resume {path.parent}"
         )
 
 
@@ -72,9 +72,9 @@ def digest(content: bytes | memoryview) -> str:
 
 
 def write_partial(path: Path, write: Callable[[BinaryIO], object]) -> Path:
-    """A new file beside ``path``, written by ``write`` and on disk: what a rename to ``path`` makes whole at once.
+    """A new file beside ``path``, written by ``write`` and synced to disk; the caller renames it to ``path``.
 
-    Its name holds the number of this process, so that two processes never write the same one.
+    Its name holds the number of this process, so that two processes never write the same file.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}{_PARTIAL}")
     try:
@@ -89,16 +89,16 @@ def write_partial(path: Path, write: Callable[[BinaryIO], object]) -> Path:
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what processes that were killed had begun to write in ``folder``."""
+    """Remove the unfinished files that killed processes left in ``folder``."""
     for partial in folder.glob(f"*{_PARTIAL}"):
         number = partial.name.removesuffix(_PARTIAL).rpartition(".")[2]
         if not (number.isdigit() and _alive(int(number))):
-            with suppress(OSError):  # Windows does not remove a file that somebody writes
+            with suppress(OSError):  # Windows does not remove a file that a process has open
                 partial.unlink()
 
 
 def sync(folder: Path) -> None:
-    """Have the renames in a folder on disk; where a folder cannot be opened (Windows), the system does it."""
+    """Sync the renames in a folder to disk; on Windows, where a folder cannot be opened, the system does that."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -120,7 +120,7 @@ def _alive(process: int) -> bool:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """What is noted in a folder; nothing if that cannot be read, for it is only a second look at other files."""
+    """The digests noted in a folder, by name; none if they cannot be read, as they only confirm other files."""
     try:
         read = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):

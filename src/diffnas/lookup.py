@@ -10,15 +10,15 @@ T = TypeVar("T")
 
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
-    """The entry called ``name``; a ValueError that helps if there is none.
+    """The entry called ``name``.
 
     Args:
-        kind: what the table holds, as the message calls it: "operation", "weighting".
-        name: the name asked for.
+        kind: what the entries are, for the message: "operation", "weighting".
+        name: the name of an entry.
         table: the entries by name.
 
     Raises:
-        ValueError: if there is no such entry, with the nearest name and the list of all.
+        ValueError: if there is no such entry; the message has the nearest name and the list of all.
 
     >>> lookup("number", "two", {"one": 1, "two": 2})
     2

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from unicodedata import category
 
-# Joiners, which are part of words in Persian and Hindi and of emoji, though they are invisible themselves.
+# Invisible joiners, which belong to words in Persian and Hindi, and to emoji.
 _JOINERS = "\u200c\u200d"
 
 
 def showable(text: str) -> str:
-    """The text on one line of valid Unicode, with what a terminal or a list would take for a command escaped.
+    """The text in one line of valid Unicode, without characters that a terminal would obey.
 
-    Line breaks, control characters and marks that turn the direction of writing become ``\\n``, ``\\x1b`` or
-    ``\\u202e``; a byte of a file's name that is not UTF-8 becomes ``\\xff``. All other text stays as it is.
+    Line breaks, control characters and marks that change the direction of writing are escaped, as ``\\n``, ``\\x1b`` or
+    ``\\u202e``. A byte of a file's name that is not UTF-8 becomes ``\\xff``. All other text stays as it is.
 
     >>> print(showable("cat\\nnap"), showable("b\\udcff.png"), showable("chó"))
     cat\\nnap b\\xff.png chó
@@ -25,7 +25,12 @@ def _showable(letter: str) -> str:
     kind = category(letter)
     if kind not in ("Cc", "Cs", "Zl", "Zp") and (kind != "Cf" or letter in _JOINERS):
         return letter
-    # How Python keeps a byte that is not UTF-8 in the name of a file.
+    # Python stores a byte of a file's name that is not UTF-8 in this range.
     if "\udc80" <= letter <= "\udcff":
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape", "backslashreplace").decode()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or what it is called if it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]

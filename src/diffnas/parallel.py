@@ -1,4 +1,4 @@
-"""Work on a batch, split over CPU threads."""
+"""Splitting the work on a batch over CPU threads."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
 
 @contextmanager
 def alone(threads: int) -> Iterator[None]:
-    """Inside, ``in_parallel`` has so many threads and PyTorch one.
+    """A context in which ``in_parallel`` uses so many threads and PyTorch one.
 
-    PyTorch's own threads go on spinning for a while after each operation, on the cores that ours are waiting for:
-    where most of the work is ours, both together are slower than ours alone.
+    PyTorch's threads spin for a while after each operation, on the cores that our threads need. So if most of the work
+    is ours, both together are slower than our threads alone.
     """
     before, token = torch.get_num_threads(), _THREADS.set(threads)
     torch.set_num_threads(1)
@@ -32,19 +32,19 @@ def alone(threads: int) -> Iterator[None]:
 
 
 def threads() -> int:
-    """How many threads ``in_parallel`` has: as many as PyTorch uses, or as ``alone`` says."""
+    """How many threads ``in_parallel`` uses: the number given to ``alone``, else as many as PyTorch uses."""
     return _THREADS.get() or torch.get_num_threads()
 
 
 def in_parallel(work: Callable[[int, int], None], pictures: int) -> None:
-    """Run ``work(first, last)`` over the pictures, split over ``threads``."""
+    """Run ``work(first, last)`` on consecutive ranges of the pictures, one for each thread; ``last`` is excluded."""
     count = max(1, min(threads(), pictures))
     if count == 1:
         work(0, pictures)
         return
     ends = [pictures * i // count for i in range(count + 1)]
     chunks = list(pairwise(ends))
-    # Python threads, for Numba's own share or fight over an OpenMP runtime with PyTorch's.
+    # Python threads, because Numba's own threads would share an OpenMP runtime with PyTorch's, or conflict with it.
     waiting = [_pool(os.getpid(), count).submit(work, *chunk) for chunk in chunks[1:]]
     work(*chunks[0])
     for chunk in waiting:
@@ -53,5 +53,5 @@ def in_parallel(work: Callable[[int, int], None], pictures: int) -> None:
 
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Helper threads, those of this process: they do not survive a fork."""
+    """The helper threads, made once for each process (an id) and number; no thread survives a fork."""
     return ThreadPoolExecutor(threads, thread_name_prefix="diffnas")

@@ -9,16 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A recipe; the method's own defaults come before it, and what the user says after it.
+    """A recipe. It overrides the method's own defaults, and the user's settings override it.
 
     Attributes:
-        about: what it is for.
-        space: the search space it is made for.
+        about: its purpose.
+        space: the search space for which it is made.
         search: settings of the search (``SearchSettings``).
         evaluate: settings of the evaluation (``EvaluateSettings``).
         train: how many training pictures the search sees; None for all.
-        threads: how many CPU threads compute; None for torch's own choice. In nets as small as some of these, one
-            thread is faster than two.
+        threads: how many CPU threads compute; None for torch's own choice. For the smallest nets, one thread is faster
+            than two.
     """
 
     about: str
@@ -33,8 +33,8 @@ RECIPES: dict[str, Recipe] = {
     "published": Recipe(about="The sizes and schedules that published numbers stand for: GPU-days on CIFAR."),
     "nas-bench-201": Recipe(
         about=(
-            "NAS-Bench-201 (Dong & Yang, 2020): training as the benchmark prescribes it, and the search with its "
-            "optimizer of the weights. GPU-hours."
+            "NAS-Bench-201 (Dong & Yang, 2020): training as the benchmark prescribes it, and a search with the "
+            "benchmark's optimizer of the weights. GPU-hours."
         ),
         space="nas-bench-201",
         search={"nesterov": True, "weight_decay": 5e-4},
@@ -58,13 +58,13 @@ RECIPES: dict[str, Recipe] = {
         evaluate={"batch": 128, "drop_path": 0.3},
     ),
     "path-regularized-cifar100": Recipe(
-        about="The same on CIFAR-100, with more dropping of paths.",
+        about="The same on CIFAR-100, with more drop-path.",
         evaluate={"batch": 128, "drop_path": 0.4},
     ),
     "path-regularized-imagenet": Recipe(
         about=(
-            "The final training of Path-regularized DARTS on ImageNet, but for the jitter of colors that they add to "
-            "the pictures. GPU-weeks."
+            "The final training of Path-regularized DARTS on ImageNet, without the color jitter that the authors use. "
+            "GPU-weeks."
         ),
         evaluate={
             "epochs": 250,
@@ -99,7 +99,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "digits": Recipe(
         about="The embedded digits, searched and evaluated in about two minutes on a laptop's CPU.",
-        # Pruning follows the learning rate of alpha times the steps; in 264 steps it shows at ten times the usual rate.
+        # How much is pruned depends on alpha's learning rate times the number of steps. In 264 steps, pruning begins at
+        # ten times the usual rate.
         search={"epochs": 12, "batch": 64, "channels": 4, "depth": 3, "lr": 0.05, "alpha_speed": 10},
         evaluate={
             "epochs": 24,

@@ -1,4 +1,4 @@
-"""What data may be named on the command line, as plain data: it can be listed without torch."""
+"""The data sets that a user can name, as plain data, so that the command line lists them without torch."""
 
 DESCRIPTIONS = {
     "digits": "1,797 grey 8x8 digits in 10 classes, embedded (scikit-learn); needs no download",
@@ -7,4 +7,4 @@ DESCRIPTIONS = {
     "hub:NAME": "a picture data set of the Hugging Face hub, hub:NAME or hub:NAME:CONFIG (extra: hub)",
     "FOLDER": "your own pictures: FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, or FOLDER/CLASS/*",
 }
-"""What :func:`diffnas.data.load` takes, each with one line about it."""
+"""The names that :func:`diffnas.data.load` takes, each with one line about it."""

@@ -1,27 +1,35 @@
-"""Values from outside: what each may be is said once, where it is named, and checked here. No torch.
+"""Checking values from outside: each value's bounds are declared once, beside its name, and checked here. No torch.
 
-A field of a record says it in its type: ``epochs: Annotated[int, whole(1, 1000)] = 50``, a ``Literal``, ``bool``, or
-any of these ``| None``. The record then calls ``check_fields``. A number on its own is checked by its ``Number``.
+A field of a record declares its bounds in its type: ``epochs: Annotated[int, whole(1, 1000)] = 50``, a ``Literal``,
+``bool``, or any of these ``| None``. The record then calls ``check_fields``. A single number is checked by its
+``Number``. A field that is an option has a ``Heading`` in its type, and the docstring of its record says what it is
+for.
 """
 
 from __future__ import annotations
 
 import numbers
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """What a number may be; ``whole`` and ``real`` make one.
+    """The bounds of a number; ``whole`` and ``real`` make one.
 
     Attributes:
-        low, high: its bounds, both finite, so that neither infinity nor NaN lies between them.
-        whole: whether it is a whole number.
-        above, below: whether ``low``, and ``high``, are themselves left out.
+        low, high: the bounds, both finite, so that neither infinity nor NaN lies between them.
+        whole: whether the number must be whole.
+        above: whether ``low`` itself is excluded.
+        below: whether ``high`` itself is excluded.
     """
 
     low: float
@@ -38,10 +46,10 @@ class Number:
         return f"a number {first} {self.low:,.12g} {last} {self.high:,.12g}"
 
     def check(self, name: str, given: object) -> Any:
-        """The number itself, an ``int`` where whole numbers are meant and else a ``float``.
+        """The number, as an ``int`` if it must be whole, else as a ``float``.
 
         Raises:
-            ValueError: if it is no such number, with the name of what it was given for.
+            ValueError: if ``given`` is no number within the bounds; the message begins with ``name``.
 
         >>> whole(1, 1000).check("epochs", 1.5)
         Traceback (most recent call last):
@@ -49,13 +57,13 @@ class Number:
         ValueError: epochs must be a whole number from 1 to 1,000, got 1.5.
         """
         kind = numbers.Integral if self.whole else numbers.Real
-        # True and False are whole numbers to Python; nobody means them so.
+        # To Python, True and False are whole numbers; no user means them as numbers.
         if isinstance(given, bool) or not isinstance(given, kind) or not self._holds(given):
             raise ValueError(f"{name} must be {self}, got {_shown(given)}.")
         return int(given) if isinstance(given, numbers.Integral) and self.whole else float(given)
 
     def read(self, text: str) -> object:
-        """The number that a text stands for; the text itself, for ``check`` to refuse, where it stands for none."""
+        """The number that a text represents; if it represents none, the text itself, which ``check`` then refuses."""
         try:
             return int(text) if self.whole else float(text)
         except ValueError:
@@ -68,12 +76,12 @@ class Number:
 
 
 def whole(low: int, high: int) -> Number:
-    """A whole number of at least ``low`` and at most ``high``."""
+    """The bounds of a whole number from ``low`` to ``high``, both included."""
     return Number(low=low, high=high, whole=True)
 
 
 def real(low: float, high: float, *, above: bool = False, below: bool = False) -> Number:
-    """A number of at least ``low`` and at most ``high``; or above the one, and below the other.
+    """The bounds of a number from ``low`` to ``high``; ``above`` excludes ``low``, and ``below`` excludes ``high``.
 
     >>> str(real(0, 1, below=True)), str(real(0, 1e6, above=True))
     ('a number from 0 to below 1', 'a number above 0 and up to 1,000,000')
@@ -82,16 +90,76 @@ def real(low: float, high: float, *, above: bool = False, below: bool = False) -
 
 
 SEED = whole(0, 2**63 - 1)
-"""Seeds: what every generator of random numbers takes."""
+"""A seed that every generator of random numbers accepts."""
 
 THREADS = whole(1, 1024)
-"""Threads that compute; far more of them end the process."""
+"""A number of computing threads; far more of them would crash the process."""
 
 PICTURES = whole(1, 10**12)
-"""How many pictures."""
+"""A number of pictures."""
 
 FRACTION = real(0, 1, above=True, below=True)
-"""A share that leaves something on either side."""
+"""A share that is neither nothing nor everything."""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What options stand under, in their fields' types: ``Annotated[float, real(0, 1), Heading("Rates")]``."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Help:
+    """What an option is for.
+
+    Attributes:
+        text: says it; the first sentence stands alone where there is room for one line only.
+        heading: what it stands under.
+    """
+
+    text: str
+    heading: Heading
+
+    @property
+    def line(self) -> str:
+        """The first sentence.
+
+        >>> Help(text="threshold:0.4, ... or none. What remains is kept.", heading=Heading("Pruning")).line
+        'threshold:0.4, ... or none.'
+        """
+        return re.split(r"(?<=[^.]\.) ", self.text)[0]
+
+
+def helps(record: type) -> dict[str, Help]:
+    """What the fields of a record that have a heading are for, by name: as its docstring and those above it say."""
+    texts: dict[str, str] = {}
+    for each in reversed(record.__mro__):
+        texts |= _attributes(each.__doc__ or "")
+    headings = {
+        name: [each for each in _members(kind) if isinstance(each, Heading)] for name, kind in kinds(record).items()
+    }
+    return {name: Help(text=texts.get(name, ""), heading=found[0]) for name, found in headings.items() if found}
+
+
+def explained(record: type[T]) -> type[T]:
+    """The record itself; its docstring tells of the fields that it inherits, too."""
+    if record.__doc__:
+        own = _attributes(record.__doc__)
+        told = [f"        {name}: {each.text}" for name, each in helps(record).items() if name not in own]
+        record.__doc__ = "\n".join([record.__doc__.rstrip(), *told, "    "])
+    return record
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """What a docstring says of each attribute, on one line.
+
+    >>> _attributes("A rate.\\n\\n    Attributes:\\n        lr: Of the weights.\\n            At first.\\n    ")
+    {'lr': 'Of the weights. At first.'}
+    """
+    section = docstring.partition("Attributes:\n")[2].split("\n\n")[0]
+    found = re.findall(r"^ {8}(\w+): ((?:.|\n {12})*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
 
 
 def kinds(record: type) -> dict[str, Any]:
@@ -103,7 +171,7 @@ def kinds(record: type) -> dict[str, Any]:
 def check_fields(record: Any) -> None:
     """Check every field of a frozen record against its declared kind; numbers become plain ``int`` or ``float``.
 
-    Fields of other kinds are left alone.
+    A field whose kind declares no bounds or choices is not checked.
 
     Raises:
         ValueError: for the first field that is not of its kind.
@@ -113,10 +181,10 @@ def check_fields(record: Any) -> None:
 
 
 def checked(name: str, kind: Any, given: Any) -> Any:
-    """A value that is of its declared kind.
+    """The value, once it is known to be of its declared kind; numbers become plain ``int`` or ``float``.
 
     Raises:
-        ValueError: if it is not, with its name and what would work.
+        ValueError: if it is of another kind; the message has its name and what would work.
 
     >>> checked("threads", Annotated[int, THREADS] | None, None)
     >>> checked("split", Literal["shuffled", "ordered"], "sorted")
@@ -129,14 +197,45 @@ def checked(name: str, kind: Any, given: Any) -> Any:
         return None
     if number is not None:
         return number.check(name, given)
-    # By type too: 1 equals True, and stands for it nowhere.
+    # The types are compared too, because 1 equals True but does not mean True.
     if choices and not any(given == choice and type(given) is type(choice) for choice in choices):
         raise ValueError(f"{name} must be {_listed(choices)}, got {_shown(given)}.")
     return given
 
 
+def plain(kind: Any) -> Any:
+    """What a text for a value of this kind is read as at first: ``int``, ``float``, ``bool``, ``Path`` or ``str``.
+
+    >>> plain(Annotated[int, whole(1, 9)] | None), plain(Literal["cosine", "line"])
+    (<class 'int'>, <class 'str'>)
+    """
+    members = list(_members(kind))
+    return next((each for each in (bool, int, float, Path) if each in members), str)
+
+
+def wanted(kind: Any) -> str:
+    """What a value of this kind may be, in words.
+
+    >>> wanted(Annotated[int, whole(1, 9)] | None), wanted(Literal["cosine", "line"]), wanted(str | None)
+    ('a whole number from 1 to 9', "'cosine' or 'line'", 'a text')
+    """
+    number, given, _ = _parts(kind)
+    if number is not None or given:
+        return str(number) if number is not None else _listed(given)
+    return {int: "a whole number", Path: "a file or folder"}.get(plain(kind), "a text")
+
+
+def choices(kind: Any) -> tuple[str, ...]:
+    """The texts that a value of this kind may be; empty where it may be another.
+
+    >>> choices(Literal["cosine", "line"])
+    ('cosine', 'line')
+    """
+    return tuple(each for each in _parts(kind)[1] if isinstance(each, str))
+
+
 def read(kind: Any, text: str) -> object:
-    """What a text stands for where a value of this kind is wanted; where it stands for none, the text itself.
+    """The value of this kind that a text represents; if it represents none, the text itself.
 
     >>> read(Annotated[float, real(0, 1)], "1e-2"), read(bool, "yes"), read(Literal["cosine", "line"], "line")
     (0.01, True, 'line')
@@ -148,18 +247,24 @@ def read(kind: Any, text: str) -> object:
 
 
 def _parts(kind: Any) -> tuple[Number | None, tuple[Any, ...], bool]:
-    """The number that a kind is, or the choices that it has, and whether None is one of its values."""
-    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    optional = NoneType in members
-    number, choices = None, list[Any]()
-    for member in members:
-        if get_origin(member) is Annotated:
-            number = next((each for each in get_args(member)[1:] if isinstance(each, Number)), number)
-        elif get_origin(member) is Literal:
-            choices += get_args(member)
-        elif member is bool:
-            choices += (True, False)
-    return number, tuple(choices), optional
+    """The bounds of a kind if it is a number, its choices if it has some, and whether None is allowed."""
+    members = list(_members(kind))
+    number = next((each for each in members if isinstance(each, Number)), None)
+    choices = [choice for each in members if get_origin(each) is Literal for choice in get_args(each)]
+    return number, tuple(choices + ([True, False] if bool in members else [])), NoneType in members
+
+
+def _members(kind: Any) -> Iterator[Any]:
+    """What a kind is made of: the types that a value may have, and what is noted of them."""
+    if get_origin(kind) in (Union, UnionType):
+        for member in get_args(kind):
+            yield from _members(member)
+    elif get_origin(kind) is Annotated:
+        noted, *notes = get_args(kind)
+        yield from notes
+        yield from _members(noted)
+    else:
+        yield kind
 
 
 def _listed(choices: tuple[Any, ...]) -> str:
@@ -173,9 +278,9 @@ def _listed(choices: tuple[Any, ...]) -> str:
 
 
 def _shown(given: object) -> str:
-    """A value as it was given, cut where it is long."""
+    """The value's representation in one line, shortened to 60 characters."""
     try:
         text = " ".join(repr(given).split())
-    except ValueError:  # Python writes out no number of thousands of digits.
+    except ValueError:  # Python refuses to print a number of thousands of digits.
         text = "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -11,7 +11,8 @@ from diffnas.components import schedule
 from diffnas.components.gates import FALLING, Gates, HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.relaxation import relax
 from diffnas.components.schedule import Moment
-from diffnas.components.weighting import competes, softmax
+from diffnas.components.traits import traits_of
+from diffnas.components.weighting import softmax
 from diffnas.method import METHODS
 from diffnas.space import nas_bench_201
 
@@ -101,8 +102,8 @@ def test_gates_stay_in_float32_under_autocast(gates: Gates):
 
 @every_kind
 def test_nothing_competes(gates: Gates):
-    assert not competes(gates)
-    assert competes(softmax)
+    assert not traits_of(gates).competes
+    assert traits_of(softmax).competes
 
 
 # Hard-concrete gates.

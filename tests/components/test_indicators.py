@@ -5,7 +5,7 @@ import torch
 
 from diffnas.components import indicators
 from diffnas.components.discretize import winners
-from diffnas.genotype import parse, published
+from diffnas.genotype import collapse, parse, published
 from diffnas.space import darts, nas_bench_201, s1, without
 
 RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
@@ -87,3 +87,11 @@ def test_a_space_without_none_has_no_share_of_it():
     keep = torch.tensor(space.offered)
     mix = keep / keep.sum(dim=1, keepdim=True)
     assert indicators.measure(mix, keep, winners(mix, keep, space), space)["none_share"] == 0.0
+
+
+def test_one_table_says_from_which_number_on_a_search_has_collapsed(monkeypatch):
+    skips = {"connections": 8, "skips": 3, "none_share": 0.4}
+    sound = published("DARTS_V2")
+    assert indicators.warnings(skips, sound) == []
+    monkeypatch.setattr(collapse, "NONE_SHARE", collapse.NONE_SHARE._replace(bad=0.3))
+    assert "holds 40% of the weight" in indicators.warnings(skips, sound)[0]

@@ -130,7 +130,7 @@ def left_as_released(pause: Planted, rows: list[int], criterion: str) -> list[in
             mix = pause.at_rest().mix.clone()
             mix[row] = 0
             found = pause.measure(mix)
-            worth = found.accuracy if criterion == "accuracy" else -found.loss
+            worth = found.score if criterion == "accuracy" else -found.loss
             if extreme is None or worth >= extreme:
                 goes, extreme = row, worth
         left.remove(goes)

@@ -98,7 +98,7 @@ def test_a_jpeg_of_too_many_pixels_is_decoded_smaller(most, size, tmp_path, monk
     assert np.abs(np.array(image).astype(int) - (200, 10, 30)).max() < 4
 
 
-def test_a_jpeg_that_an_eighth_does_not_help_is_refused(tmp_path, monkeypatch):
+def test_a_jpeg_too_large_at_an_eighth_of_its_size_is_refused(tmp_path, monkeypatch):
     Image.new("L", (80, 80)).save(tmp_path / "x.jpg")
     monkeypatch.setenv("DIFFNAS_MAX_PIXELS", "99")
     with pytest.raises(NoPicture, match="80 x 80 pixels"):

@@ -70,7 +70,7 @@ def test_a_class_may_be_called_train(tmp_path):
     assert folder(tmp_path).classes == ("boat", "train")
 
 
-def test_files_in_folders_of_a_class_count_and_what_else_there_is_is_listed(tmp_path):
+def test_files_at_any_depth_of_a_class_are_read_and_all_others_are_listed(tmp_path):
     classes_of(tmp_path, count=4)
     draw(tmp_path / "a" / "more" / "x.png")
     for hidden in (".DS_Store", ".cache/y.png", "__MACOSX/z.png"):
@@ -297,14 +297,14 @@ def test_every_file_of_a_class_is_read_or_listed_with_its_reason(tmp_path):
         ("a/pipe.png (0 bytes)", ": ", "a pipe, which is never opened"),
         ("a/two\\nlines\\x1b[31m.png (0 bytes)", ": ", "empty, or not a picture"),
         ("a/\\xff.png (0 bytes)", ": ", "empty, or not a picture"),
-        ("a/self", ": ", "a link to a folder that is read already"),
+        ("a/self", ": ", "a link to a folder that was read already"),
     ]
 
 
 def test_a_class_without_a_file_says_what_was_left_out(tmp_path):
     classes_of(tmp_path)
     (tmp_path / "c").symlink_to(".")
-    with pytest.raises(ValueError, match=r"c is empty \(c: a link to a folder that is read already\); add pictures"):
+    with pytest.raises(ValueError, match=r"c is empty \(c: a link to a folder that was read already\); add pictures"):
         folder(tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnas.data import DESCRIPTIONS, from_tensors, load, subsample
+from diffnas.data import DESCRIPTIONS, from_tensors, load, set_aside, subsample
 from diffnas.data.sample import digits
 
 
@@ -119,6 +119,18 @@ def test_a_smaller_subsample_is_part_of_a_larger_one(data):
     assert all(image.numpy().tobytes() in larger for image in small.images)
 
 
+def test_what_is_set_aside_is_no_part_of_what_is_left_and_is_the_same_each_time(data):
+    less, aside = set_aside(data, 0.1)
+    left = {image.numpy().tobytes() for image in less.train.images}
+    taken = {image.numpy().tobytes() for image in aside.images}
+    assert len(less.train) + len(aside) == len(data.train)
+    assert not left & taken
+    assert torch.equal(aside.images, set_aside(data, 0.1)[1].images)
+    shares = torch.bincount(aside.labels) / torch.bincount(data.train.labels)
+    assert shares.sub(0.1).abs().max() < 0.01
+    assert less.test is data.test
+
+
 def test_a_subsample_that_cannot_be_taken_says_what_can():
     labels = torch.tensor([0, 0, 0, 0, 1, 1])
     images = torch.zeros(6, 1, 8, 8, dtype=torch.uint8)
@@ -141,7 +153,7 @@ def test_a_folder_called_like_a_data_set_is_told_apart(name, tmp_path, monkeypat
             load(name)
 
 
-def test_an_empty_name_is_not_the_folder_one_is_in(tmp_path, monkeypatch):
+def test_an_empty_name_does_not_mean_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"the name of the data is empty\. Known: digits"):
         load("")

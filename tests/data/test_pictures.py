@@ -54,7 +54,7 @@ class TestBothKindsOfSplit:
         assert images.shape == (0, 3, 8, 9)
         assert labels.shape == (0,)
 
-    def test_a_subset_of_a_subset_is_counted_in_its_own_numbers(self, kind):
+    def test_indices_into_a_subset_count_its_own_pictures(self, kind):
         split = pictures()
         part = kind(split).subset(torch.tensor([5, 3, 1])).subset(torch.tensor([2, 0]))
         assert len(part) == 2
@@ -112,7 +112,7 @@ def test_an_error_while_streaming_reaches_the_caller():
         list(batches(replace(streamed(pictures()), read=fail), torch.tensor([4]), 1, device="cpu"))
 
 
-def test_a_constant_channel_has_a_deviation_that_can_be_divided_by():
+def test_a_constant_channel_has_a_deviation_of_one():
     flat = Pictures(images=torch.full((2, 1, 8, 8), 51, dtype=torch.uint8), labels=torch.tensor([0, 1]))
     assert channel_statistics(flat) == (pytest.approx((0.2,)), (1.0,))
 

@@ -41,7 +41,7 @@ def test_grey_pictures_may_leave_the_channel_out():
     ("images", "labels", "message"),
     [
         (torch.full((6, 3, 8, 8), 1.5), LABELS, "are float32 from 1.5 to 1.5; uint8 works, or floats from 0 to 1"),
-        (torch.full((6, 3, 8, 8), float("nan")), LABELS, "from nan to nan; .* Some are no finite numbers"),
+        (torch.full((6, 3, 8, 8), float("nan")), LABELS, "from nan to nan; .* Some of them are not finite numbers"),
         (torch.zeros(6, 3, 8, 8).cfloat(), LABELS, "are torch.complex64; uint8 works"),
         (torch.randn(6, 3, 8, 8) * 9, LABELS, "They look normalized: pass them before any normalization"),
         (torch.full((6, 3, 8, 8), 999.0), LABELS, "Scale them to 0 to 255"),
@@ -109,7 +109,7 @@ SAME = {
 
 
 @pytest.mark.parametrize(("pictures", "labels"), SAME.values(), ids=SAME)
-def test_what_is_certain_is_taken(pictures, labels):
+def test_input_of_certain_meaning_is_accepted(pictures, labels):
     images = some(6, 3, 8, 8)
     split = pictures(images), labels(LABELS)
     data = from_tensors(split, split)

@@ -56,7 +56,9 @@ def test_a_network_comes_back_from_the_hub_as_it_was(shelf, trained, pictures, t
 
 
 def test_what_could_not_be_loaded_again_is_not_uploaded(shelf, trained, tmp_path):
-    with pytest.raises(ValueError, match=r"has no network\.json and no network\.safetensors: export it as torch"):
+    with pytest.raises(
+        ValueError, match=r"has no network\.json and no network\.safetensors; export the network as torch"
+    ):
         hub.upload(tmp_path, "me/digits", trained("|nor_conv_3x3~0|"))
     assert not shelf.exists()
 

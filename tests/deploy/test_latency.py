@@ -23,6 +23,7 @@ from diffnas.engine.target import Target, parse
 from diffnas.method import METHODS
 from diffnas.nets.ops import count_macs
 from diffnas.nets.sized import Size, SizedSpace
+from diffnas.nets.slot import Slot
 from diffnas.space import nas_bench_201
 
 SMALL = SizedSpace(space=nas_bench_201, picture=(1, 8, 8), classes=10, size=Size(8, 5))
@@ -32,7 +33,7 @@ PER_MAC = 1e-9
 class Told(list):
     """A meter that takes a fixed time for every multiply-add, and notes what it was asked."""
 
-    def __call__(self, modules: Mapping[str, tuple[nn.Module, tuple[int, int, int]]]) -> dict[str, Timed]:
+    def __call__(self, modules: Mapping[str, tuple[nn.Module, tuple[int, ...]]]) -> dict[str, Timed]:
         self.append(list(modules))
         took = {name: PER_MAC * count_macs(net, shape) + 1e-5 for name, (net, shape) in modules.items()}
         return {name: Timed(seconds=seconds, median=seconds, busy=False) for name, seconds in took.items()}
@@ -150,8 +151,8 @@ def test_times_that_cannot_be_are_doubted():
 
 
 def test_a_users_own_operations_are_timed_anew_and_not_kept():
-    def conv(channels: int, stride: int, affine: bool) -> nn.Module:
-        return nn.Conv2d(channels, channels, 1, stride=stride)
+    def conv(slot: Slot) -> nn.Module:
+        return nn.Conv2d(slot.width, slot.width, 1, stride=slot.stride)
 
     cells = {"normal": replace(nas_bench_201.cells["normal"], ops=(("skip_connect", "mine"),) * 6)}
     space: SearchSpace = replace(nas_bench_201, ops=("skip_connect", "mine"), cells=cells, factories={"mine": conv})

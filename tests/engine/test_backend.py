@@ -1,12 +1,20 @@
 """A search finds the same cells whichever backend computes its supernet."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 from ways import InPyTorch
 
 from diffnas.backends.choose import Choice
 from diffnas.engine import course
+from diffnas.engine.evaluate import evaluate
+from diffnas.engine.listen import Silent
 from diffnas.engine.search import SearchResult
+from diffnas.engine.settings import EvaluateSettings
+from diffnas.genotype.text import parse
 from diffnas.space import darts, nas_bench_201
 
 # alpha moves fast enough for operations to be removed.
@@ -56,3 +64,42 @@ def test_by_itself_a_search_takes_the_fast_way(quick):
     )
     told = [result.trace[0]["alpha"] for result in (unasked, fast, plain)]
     assert told[0] == told[1] != told[2]
+
+
+class Ear(Silent):
+    """Hears how a run is computed."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_a_search_says_what_computes_its_cells_and_why_not_faster(quick, tmp_path):
+    ((kind, graph),) = nas_bench_201.cells.items()
+    offered = (*graph.ops[:5], (*graph.ops[5], "mine"))
+    own = replace(
+        nas_bench_201,
+        ops=(*nas_bench_201.ops, "mine"),
+        factories={"mine": lambda channels, stride, affine: nn.Conv2d(channels, channels, 3, stride, 1)},
+        cells={kind: replace(graph, ops=offered)},
+    )
+    told: list[list[str]] = []
+    for space, backend in ((nas_bench_201, "cpu"), (own, "cpu"), (nas_bench_201, "plain")):
+        ear, out = Ear(), tmp_path / str(len(told))
+        quick(space=space, backend=backend, epochs=1, out=out, listener=ear)
+        assert json.loads((out / "run.json").read_text())["computed"] == ear.notes
+        told.append(ear.notes)
+    assert told[0] == ["cells run by the cpu backend"]
+    assert told[1][0] == told[0][0]
+    assert "no kernel knows the operation 'mine' on edge 2 -> 3" in told[1][1]
+    assert told[2] == ["cells run operation by operation, in PyTorch"]
+
+
+def test_an_evaluation_says_what_computes_its_cells(data):
+    ear = Ear()
+    settings = EvaluateSettings(epochs=1, channels=4, depth=3, auxiliary=0.0, batch=40)
+    cells = parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|")
+    evaluate(cells, data, settings=settings, listener=ear)
+    assert ear.notes == ["cells run by the cpu backend, one operation after the other"]

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 import diffnas
-from diffnas.components import level, regularizer, weighting
+from diffnas.components import level, pruning, regularizer, schedule, weighting
 from diffnas.components.gates import Gates
 from diffnas.components.stages import Stage
+from diffnas.components.traits import traits
 from diffnas.data import DataSet, load, subsample
 from diffnas.engine.listen import NotFinite
 from diffnas.engine.search import SearchResult, search
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import Cell, Connection, Genotype, published
-from diffnas.method import darts, describe, fair_darts
+from diffnas.method import darts, describe, fair_darts, gates
 from diffnas.space import SearchSpace, nas_bench_201, s1
 
 
@@ -441,3 +442,39 @@ def test_hostile_components_never_crash_the_compiled_kernels() -> None:
     told = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     refused = dict.fromkeys(("narrow", "double", "numbers", "shrinks", "widens"), "refused True")
     assert told == {**refused, "strided": "found", "few": "found"}
+
+
+@traits(gives_zeros=True)
+def never_zero(alpha: Tensor, keep: Tensor, moment: Any) -> Tensor:
+    return weighting.softmax(alpha, keep, moment)
+
+
+@traits(gives_zeros=True)
+def sparsemax(alpha: Tensor, keep: Tensor, moment: Any) -> Tensor:
+    return weighting.entmax(alpha, keep, moment, order=2.0)
+
+
+@traits(competes=False)
+def gate(alpha: Tensor, keep: Tensor, moment: Any) -> Tensor:
+    return alpha.sigmoid() * keep
+
+
+def test_zeros_that_are_declared_and_never_come_are_refused(few: DataSet) -> None:
+    with pytest.raises(ValueError, match=r"never_zero declares gives_zeros, and .* gave no weight of exactly 0"):
+        go(few, weighting=never_zero, pruning=pruning.exact_zero)
+
+
+def test_weights_that_compete_sum_to_one_unless_it_is_declared_otherwise(few: DataSet) -> None:
+    with pytest.raises(ValueError, match=r"has the trait competes, .* sum to 1; .* declare @traits\(competes=False\)"):
+        go(few, weighting=made(lambda mix: 2 * mix))
+    assert go(few, weighting=gate, base=gates).genotype
+
+
+@pytest.mark.parametrize("prunes", [pruning.exact_zero, lambda at: at.keep & (at.mix != 0)])
+def test_a_sparse_weighting_of_ones_own_is_searched_and_pruned(few: DataSet, prunes: Any) -> None:
+    assert go(few, weighting=sparsemax, pruning=prunes).genotype
+
+
+def test_an_order_that_rises_from_softmax_gives_zeros_in_time(few: DataSet) -> None:
+    rising = partial(weighting.entmax, order=partial(schedule.linear, start=1.0, stop=2.0, every="epoch"))
+    assert go(few, weighting=rising, pruning=pruning.exact_zero).genotype

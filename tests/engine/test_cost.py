@@ -13,8 +13,8 @@ import diffnas
 from diffnas.backends.choose import choose
 from diffnas.cli import main
 from diffnas.engine import memory
-from diffnas.engine.common import parameter_count
 from diffnas.engine.cost import _Request, estimate, footprint, require_memory
+from diffnas.engine.optimizers import parameter_count
 from diffnas.engine.search_state import begin
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import METHODS

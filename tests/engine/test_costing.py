@@ -9,6 +9,7 @@ from diffnas.components import discretize
 from diffnas.engine.costing import COUNTED, Reach
 from diffnas.genotype import Genotype, published
 from diffnas.nets.sized import Size, SizedSpace, is_network
+from diffnas.nets.slot import Slot
 from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201, s2
 
 
@@ -110,10 +111,9 @@ def test_memory_grows_with_the_width():
 
 
 def test_the_memory_of_a_users_own_operation_is_watched():
-    def wide(channels: int, stride: int, affine: bool) -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(channels, 50 * channels, 1, stride=stride), nn.Conv2d(50 * channels, channels, 1)
-        )
+    def wide(slot: Slot) -> nn.Module:
+        first = nn.Conv2d(slot.width, 50 * slot.width, 1, stride=slot.stride)
+        return nn.Sequential(first, nn.Conv2d(50 * slot.width, slot.width, 1))
 
     cell = dense_cell(inputs=2, nodes=1, ops=("skip_connect", "wide"))
     space = SearchSpace(

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from diffnas.data import DataSet
-from diffnas.engine.common import sgd
 from diffnas.engine.evaluate import EvaluateResult, evaluate
 from diffnas.engine.listen import NotFinite, Silent
+from diffnas.engine.optimizers import sgd
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import parse, published
 from diffnas.nets import trained
@@ -135,7 +135,7 @@ def test_the_auxiliary_head_is_neither_counted_nor_kept(data: DataSet, tmp_path:
     without = run(data, published("DARTS_V2"), replace(TINY, auxiliary=0.0))
     assert with_head.parameters == without.parameters
     assert with_head.macs == without.macs
-    assert trained.load(tmp_path / "run").network.auxiliary is None
+    assert trained.load(tmp_path / "run").network.frame.auxiliary is None
 
 
 def test_a_loss_that_leaves_the_numbers_ends_the_training(data: DataSet, tmp_path: Path):
@@ -146,9 +146,7 @@ def test_a_loss_that_leaves_the_numbers_ends_the_training(data: DataSet, tmp_pat
 
 def test_operations_of_ones_own_are_trained(data: DataSet):
     mine = parse("|mine~0|+|none~0|mine~1|+|skip_connect~0|none~1|mine~2|")
-    result = run(
-        data, mine, factories={"mine": lambda c, stride, affine: build("nor_conv_3x3", c, stride, affine=affine)}
-    )
+    result = run(data, mine, factories={"mine": lambda slot: build("nor_conv_3x3", slot)})
     assert result.parameters > 1000
 
 

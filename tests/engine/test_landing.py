@@ -6,13 +6,14 @@ import torch
 
 from diffnas.components import discretize
 from diffnas.engine.aim import Aim, allowed, check, sized
-from diffnas.engine.landing import LANDING, Landing, land, read_landing
+from diffnas.engine.landing import Landing, land, read_landing
 from diffnas.engine.run import RunFolder
 from diffnas.engine.sizing import fitting_size
 from diffnas.engine.target import parse
 from diffnas.genotype import published
 from diffnas.method import METHODS
 from diffnas.nets.sized import Size, SizedSpace
+from diffnas.run_files import LANDING
 from diffnas.space import SPACES, apart, darts, s2
 
 PUBLISHED = SizedSpace(space=darts, picture=(3, 32, 32), classes=10, size=Size(36, 20))

@@ -9,12 +9,12 @@ import torch
 from interrupted import Stop, assert_same
 from ways import backend
 
-from diffnas.api.planning import plan_search
+from diffnas.api.planning import Request, plan_search
 from diffnas.components.replacement import START
 from diffnas.convolutions import changed
-from diffnas.engine.common import begin_momentum
 from diffnas.engine.cost import estimate
 from diffnas.engine.listen import Interrupted
+from diffnas.engine.optimizers import begin_momentum
 from diffnas.engine.request import check
 from diffnas.engine.search_state import begin
 from diffnas.engine.settings import SearchSettings, settle
@@ -158,7 +158,7 @@ def test_the_fast_supernet_is_the_plain_one_after_operations_were_replaced():
 
 def test_it_searches_its_own_space_unless_one_is_named_or_the_recipe_has_another_skeleton():
     def space(**options):
-        return plan_search("digits", settings={}, **options).arguments["space"].name
+        return plan_search(Request(data="digits", **options)).arguments["space"].name
 
     assert space(method="prune-and-replace") == "prune-and-replace-dl"
     assert space(method="prune-and-replace", recipe="digits") == "prune-and-replace-dl"

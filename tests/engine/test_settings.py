@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diffnas.engine.common import rounding_products
+from diffnas.engine.devices import rounding_products
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, as_dict, settle
 from diffnas.method import METHODS
 from diffnas.recipes import RECIPES
@@ -15,7 +15,9 @@ def test_later_layers_win():
 def test_a_misspelt_setting_gets_a_suggestion_and_the_list():
     with pytest.raises(ValueError) as error:
         settle(SearchSettings, {"epoch": 3})
-    assert str(error.value).startswith("unknown setting 'epoch'. Did you mean 'epochs'? Known: epochs, batch, lr,")
+    assert str(error.value).startswith(
+        "unknown setting 'epoch'. Did you mean 'epochs'? Known: epochs, batch, channels,"
+    )
 
 
 def test_an_evaluation_does_not_take_the_settings_of_a_search():

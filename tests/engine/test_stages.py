@@ -32,7 +32,7 @@ def drop_one(at: Pause) -> None:
     keep = at.keep
     row = int(torch.randint(len(keep), (1,), generator=at.generator("row")))
     keep[row] = False
-    at.note(row=row, accuracy=at.measure(at.at_rest().mix * keep).accuracy)
+    at.note(row=row, accuracy=at.measure(at.at_rest().mix * keep).score)
     at.decide(keep)
 
 
@@ -107,7 +107,7 @@ def test_progress_tells_the_stage_and_counts_all_epochs(quick):
     begun = []
 
     class Heard(Silent):
-        def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+        def begin(self, phase: str, epochs: int, steps: int, done: int, task: object) -> None:
             begun.append((phase, epochs, done))
 
     quick(STAGED, listener=Heard())
@@ -118,7 +118,7 @@ def test_measuring_in_a_pause_leaves_no_trace(quick):
     def look(at: Pause) -> None:
         measured = [at.measure(at.at_rest().mix) for _ in range(2)]
         assert measured[0] == measured[1]
-        assert 0 < measured[0].accuracy < 1
+        assert 0 < measured[0].score < 1
 
     def stages(act):
         return lambda space, epochs: (Stage(name="search", epochs=epochs, before_epoch=act),)

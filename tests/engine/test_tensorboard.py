@@ -7,6 +7,7 @@ import pytest
 from diffnas.cli import main
 from diffnas.cli.options import heard
 from diffnas.engine.tensorboard import TensorBoard
+from diffnas.task import classification
 
 LINE = {
     "epoch": 0,
@@ -60,7 +61,7 @@ class Heard:
 def test_the_numbers_of_an_epoch_are_written_and_passed_on(written, tmp_path):
     other = Heard()
     log = TensorBoard(tmp_path, other)
-    log.begin("search", 3, 10, 0)
+    log.begin("search", 3, 10, 0, classification)
     log.step(1.0, 0.5)
     log.epoch(LINE)
     log.warn("a word")
@@ -72,14 +73,14 @@ def test_the_numbers_of_an_epoch_are_written_and_passed_on(written, tmp_path):
 
 
 def test_after_a_resume_the_epochs_that_come_again_replace_the_old_ones(written, tmp_path):
-    TensorBoard(tmp_path).begin("search", 3, 10, 25)
+    TensorBoard(tmp_path).begin("search", 3, 10, 25, classification)
     assert written[0].purge_step == 3
 
 
 def test_the_command_line_logs_where_the_run_is_and_still_shows_it(written, tmp_path):
     display = Heard()
     log = heard(display, "tensorboard", tmp_path / "run")
-    log.begin("search", 1, 2, 0)
+    log.begin("search", 1, 2, 0, classification)
     assert written[0].folder == str(tmp_path / "run" / "tensorboard" / "search")
     assert display.calls == ["begin"]
     assert heard(display, None, tmp_path) is display
@@ -102,7 +103,7 @@ def test_what_is_written_can_be_read_back(tmp_path):
         "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
     )
     log = TensorBoard(tmp_path)
-    log.begin("search", 3, 10, 0)
+    log.begin("search", 3, 10, 0, classification)
     log.epoch(LINE)
     log.end()
     found = events.EventAccumulator(str(tmp_path / "search")).Reload()

@@ -10,6 +10,7 @@ from diffnas.nets.network import parameters_of
 from diffnas.nets.ops import count_macs
 from diffnas.nets.own import unseen
 from diffnas.nets.sized import Size, SizedSpace, is_network
+from diffnas.nets.slot import Slot
 from diffnas.space import SearchSpace, apart, darts, dense_cell, nas_bench_201, s2, s4
 
 PUBLISHED = SizedSpace(space=darts, picture=(3, 32, 32), classes=10, size=Size(36, 20))
@@ -21,8 +22,9 @@ def own_space(factory) -> SearchSpace:
     return SearchSpace(name="own", cells={"normal": cell, "reduce": cell}, ops=ops, factories={"mine": factory})
 
 
-def strided(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(channels, channels, 1, stride=stride), nn.BatchNorm2d(channels, affine=affine))
+def strided(slot: Slot) -> nn.Module:
+    conv = nn.Conv2d(slot.width, slot.width, 1, stride=slot.stride)
+    return nn.Sequential(conv, nn.BatchNorm2d(slot.width, affine=slot.affine))
 
 
 def random_genotypes(space: SearchSpace, count: int) -> list[Genotype]:
@@ -119,12 +121,10 @@ def test_what_cannot_be_counted_is_named():
         return SizedSpace(space=own_space(factory), picture=(3, 8, 8), classes=3, size=Size(4, 3)).uncountable()
 
     assert said(strided) is None
-    assert said(lambda channels, stride, affine: Hidden(channels, stride)) == (
+    assert said(lambda slot: Hidden(slot.width, slot.stride)) == (
         "operation 'mine' multiplies outside of Conv2d and Linear layers"
     )
-    assert said(lambda channels, stride, affine: Own(stride)) == (
-        "operation 'mine' computes in an autograd function of its own"
-    )
+    assert said(lambda slot: Own(slot.stride)) == ("operation 'mine' computes in an autograd function of its own")
 
 
 def test_a_size_counts_the_cells_of_a_space_that_has_one_for_each_place():

@@ -72,7 +72,7 @@ def test_a_table_comes_back_from_its_file_as_it_was(path, tmp_path):
         ("cell,test\nresnet,90\n", "no column holds architecture strings"),
         (f"cell,flops\n{CONV},1e6\n", "no column holds accuracies"),
         (f"cell,test\n{CONV},90,1\n", "row 2 has 3 fields, the header 2"),
-        (f"cell,test\n{CONV},90\n{CONV},91\n", "1 cells stand in it more than once"),
+        (f"cell,test\n{CONV},90\n{CONV},91\n", "1 rows repeat a cell; keep one row"),
         ("cell,test\n|none~0|+|none~1|,90\n", "not a cell with every edge written out"),
     ],
 )
@@ -219,7 +219,7 @@ def test_a_cell_of_a_thousand_plus_signs_is_refused_at_once(tmp_path):
 def test_a_cell_whose_canonical_string_would_fill_the_memory_is_refused():
     nodes = 40
     cell = "+".join("|" + "|".join(f"skip_connect~{s}" for s in range(t)) + "|" for t in range(1, nodes))
-    with pytest.raises(ValueError, match="only those of up to 12"):
+    with pytest.raises(ValueError, match="only cells of at most 12"):
         canonical(parse(cell))
     with pytest.raises(ValueError, match="not a cell with every edge"):
         Table(cells=(cell,), columns={"test": np.array([1.0])})
@@ -247,7 +247,7 @@ def test_a_saved_table_whose_parts_do_not_fit_is_refused(changed, message, path,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (bytes(256 * 1024**2), "holds more than .* bytes"),
+        (bytes(256 * 1024**2), "has more than .* bytes"),
         (b"}" * 3_000_000 + b".", "more than 2,.* instructions"),
         (b"\x80\x02}(K\x00K\x00\x86" + b"q\x01h\x01\x86" * 40 + b"K\x01u.", "a key that is neither"),
         (b"}r\xff\xff\xff\x7f.", "lists no cells"),

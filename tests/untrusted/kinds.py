@@ -37,13 +37,13 @@ from mutations import (
 )
 
 import diffnas.tables
-from diffnas.api.notes import load_noted, read_notes, settings_of
-from diffnas.api.planning import plan_search
+from diffnas.api.notes import load_noted, read_notes
+from diffnas.api.planning import Request, plan_search
 from diffnas.data.cifar import CIFAR10, load_release
 from diffnas.deploy.source import source
 from diffnas.engine import checkpoint
 from diffnas.engine.run import RunFolder
-from diffnas.engine.settings import EvaluateSettings
+from diffnas.engine.settings import EvaluateSettings, Source, settle
 from diffnas.genotype import load as load_genotype
 from diffnas.genotype import to_text
 from diffnas.nets import trained
@@ -123,13 +123,13 @@ def _resume(place: Path) -> None:
 
 def _plan(place: Path) -> None:
     """What goes on by a record, but for the search itself: a record may well ask for a long one."""
-    plan_search(resumed=place / "run", settings={})
+    plan_search(Request(), place / "run")
 
 
 def _plan_training(place: Path) -> None:
     notes, record = read_notes(place / "run" / "evaluation", "evaluate")
-    settings_of(EvaluateSettings, record["settings"])
-    load_noted(notes.data, None, None, False)
+    settle(EvaluateSettings, record["settings"])
+    load_noted(notes.data, None, Source())
 
 
 def _network(place: Path) -> None:

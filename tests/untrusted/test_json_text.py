@@ -20,12 +20,12 @@ from diffnas.untrusted.json_text import parse, read_object
         ('{"a": 1,\n}', "not JSON.*line 2"),
     ],
 )
-def test_what_no_file_of_ours_holds_is_refused(text, reason):
+def test_json_beyond_the_limits_of_our_files_is_refused(text, reason):
     with pytest.raises(ValueError, match=f"^(not JSON.*|.*){reason}"):
         parse(text)
 
 
-def test_what_they_hold_is_read():
+def test_json_within_the_limits_of_our_files_is_read():
     assert parse('[-9223372036854775808, 1e-400, "\\ud83d\\ude00", true, {"a": [[]]}]') == [
         -(2**63),
         0.0,

@@ -75,10 +75,10 @@ def test_a_far_number_for_a_value_takes_no_memory():
     tracemalloc.stop()
 
 
-def test_a_text_cannot_be_handed_on_again_and_again():
+def test_a_long_text_cannot_be_passed_to_calls_many_times():
     text = b"X\x10\x27\x00\x00" + b"x" * 10_000 + b"q\x00X\x06\x00\x00\x00latin1q\x01c_codecs\nencode\nq\x02"
     content = b"](" + text + b"h\x02h\x00h\x01\x86R" * 50 + b"e."
-    with pytest.raises(ValueError, match="hands on more than it holds"):
+    with pytest.raises(ValueError, match="passes more data to calls than it holds"):
         read_arrays(content, "file")
 
 

@@ -29,7 +29,7 @@ def packed(pickle: bytes | None = None, packing: int = zipfile.ZIP_STORED) -> by
     return made.getvalue()
 
 
-def test_a_state_passes_and_is_at_its_start_again():
+def test_a_saved_state_passes_the_check_and_its_file_is_rewound():
     file = io.BytesIO(saved())
     check(file)
     found = torch.load(file, weights_only=True)
@@ -41,7 +41,7 @@ def test_a_state_passes_and_is_at_its_start_again():
     ("content", "reason"),
     [
         (packed(EXPLODING), "a key that is neither"),
-        (packed(packing=zipfile.ZIP_DEFLATED), "packed, as torch does not do"),
+        (packed(packing=zipfile.ZIP_DEFLATED), "compressed, and torch compresses no file"),
         (b"nonsense", "no archive of torch's"),
         (b"", "no archive of torch's"),
     ],

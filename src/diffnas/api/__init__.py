@@ -1,10 +1,11 @@
 """The verbs for Python: names become objects, layers of settings are merged, and the engine does the work."""
 
 from diffnas.api.latency import latency
-from diffnas.api.phases import RunResult, draw_into, evaluate, evaluation_folder, run, run_folder, search
+from diffnas.api.phases import evaluate, evaluation_folder, run_folder, search
 from diffnas.api.planning import cost
 from diffnas.api.predict import predict_files
 from diffnas.api.take import Exported, export, load
+from diffnas.api.whole_run import RunResult, draw_into, run
 
 __all__ = [
     "Exported",

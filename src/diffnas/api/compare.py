@@ -9,6 +9,7 @@ from pathlib import Path
 from diffnas import tables
 from diffnas.genotype import is_nas_bench_201
 from diffnas.report.compare import Benchmark, Found, Group, grouped, read_found
+from diffnas.run_files import GENOTYPE, RECORD
 
 
 def compared(
@@ -40,7 +41,7 @@ def _folders(places: Iterable[Path]) -> Iterator[Path]:
 
 
 def _runs(place: Path) -> list[Path]:
-    if any((place / name).is_file() for name in ("run.json", "genotype.json")):
+    if any((place / name).is_file() for name in (RECORD, GENOTYPE)):
         return [place]  # what lies within a run is a part of it
     return [run for inner in sorted(place.iterdir()) if inner.is_dir() for run in _runs(inner)]
 

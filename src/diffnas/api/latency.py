@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffnas.api.notes import settings_of
-from diffnas.api.planning import recipe_named
+from diffnas.api.notes import recipe_named
 from diffnas.api.targets import usual_size
 from diffnas.deploy.latency import Latency
 from diffnas.deploy.latency import latency as timed
 from diffnas.engine.listen import Listener, Silent
-from diffnas.engine.settings import EvaluateSettings
+from diffnas.engine.settings import EvaluateSettings, settle
 from diffnas.lookup import lookup
 from diffnas.nets.sized import SizedSpace
 from diffnas.space import SPACES, SearchSpace
@@ -50,6 +49,6 @@ def latency(
         space=chosen,
         picture=(COLORS.check("colors", colors), SIDE.check("side", height), SIDE.check("side", width)),
         classes=CLASSES.check("classes", classes),
-        size=usual_size(chosen, settings_of(EvaluateSettings, recipe_named(recipe or "published").evaluate, settings)),
+        size=usual_size(chosen, settle(EvaluateSettings, recipe_named(recipe or "published").evaluate, settings)),
     )
     return timed(sized, runtime=runtime, warn=(listener or Silent()).warn)

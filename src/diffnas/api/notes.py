@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
+import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors
+from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors, set_aside
 from diffnas.data import load as load_data
 from diffnas.engine.run import RunFolder, renamed
-from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.engine.settings import Machine, Source
+from diffnas.lookup import lookup
 from diffnas.names import showable
-from diffnas.values import kinds, read
+from diffnas.recipes import RECIPES, Recipe
+from diffnas.run_files import RECORD
 
-S = TypeVar("S", SearchSettings, EvaluateSettings)
 Phase = Literal["search", "evaluate"]
 
 Data: TypeAlias = Any
@@ -41,6 +42,8 @@ class Notes(BaseModel):
         recipe, space, method: by name.
         components: what stands in place of the method's own components, as text.
         evaluation: settings for the evaluation that follows the search.
+        against, repeats: the contenders of a whole run, as text, and how often each is trained.
+        aside: the share of the training pictures that is set aside to choose among them.
         device, precision, threads: as they were asked for; the threads of a run that has begun, in any case.
         target, targets, width: what the deployed network shall cost, a family of that, and whether its width is fitted.
         runtime: what latencies are measured by.
@@ -55,6 +58,9 @@ class Notes(BaseModel):
     method: str | None = "sparse"
     components: dict[str, str] = {}
     evaluation: dict[str, Any] = {}
+    against: str | None = None
+    repeats: int = 1
+    aside: float = 0.0
     device: str = "auto"
     precision: str = "32-true"
     threads: int | None = None
@@ -67,6 +73,19 @@ class Notes(BaseModel):
         """The same notes with what was given; None is what was not given."""
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
+    def on(self, machine: Machine) -> Notes:
+        """The same notes on a machine; how many threads compute is known from here on.
+
+        It is as was said, else as the run began, else the recipe's number, else torch's.
+        """
+        threads = machine.threads or self.threads or recipe_named(self.recipe).threads or torch.get_num_threads()
+        return self.but(device=machine.device, precision=machine.precision, threads=threads)
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that name; a ValueError that helps if there is none."""
+    return lookup("recipe", name, RECIPES)
+
 
 def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
     """The notes of a run that has begun, and all of its record.
@@ -78,18 +97,18 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
     if record.get("phase") != phase:
         found = record.get("phase")
         if found not in get_args(Phase):
-            raise ValueError(f"{folder / 'run.json'} is damaged: its phase is {str(found)[:80]!r}.")
+            raise ValueError(f"{folder / RECORD} is damaged: its phase is {str(found)[:80]!r}.")
         way = f"To go on with it: diffnas {found} --resume {folder}"
         raise ValueError(f"{folder} holds a run of the phase {found!r}, not {phase!r}. {way}")
     try:
         notes = Notes.model_validate(record.get("notes"))
         TypeAdapter(dict[str, Any]).validate_python(record.get("settings"), strict=True)
     except ValidationError as error:
-        raise ValueError(f"{folder / 'run.json'} is damaged: {first_complaint(error)}.") from None
+        raise ValueError(f"{folder / RECORD} is damaged: {first_complaint(error)}.") from None
     return notes, {**record, "settings": renamed(record["settings"])}
 
 
-def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, size: int | None) -> DataNote | None:
+def note_data(kept: DataNote | None, data: Data, source: Source) -> DataNote | None:
     """How to load the data again; None if it was given as an object, which only its owner can make again.
 
     Where data is named anew, it may only have moved: what was noted of its size and place stays, unless given too.
@@ -97,8 +116,8 @@ def note_data(kept: DataNote | None, data: Data, data_dir: str | Path | None, si
     if data is not None and not isinstance(data, str | Path):
         return None
     note = kept if data is None else _named_anew(kept or DataNote(what=""), _whereabouts(data))
-    place = None if data_dir is None else _storable(str(Path(data_dir).resolve()))
-    given = {name: value for name, value in (("data_dir", place), ("size", size)) if value is not None}
+    place = None if source.data_dir is None else _storable(str(Path(source.data_dir).resolve()))
+    given = {name: value for name, value in (("data_dir", place), ("size", source.size)) if value is not None}
     return note.model_copy(update=given) if note else None
 
 
@@ -122,7 +141,7 @@ def _storable(where: str) -> str:
     return where
 
 
-def load_noted(note: DataNote | None, data: Data, size: int | None, download: bool) -> DataSet:
+def load_noted(note: DataNote | None, data: Data, source: Source) -> DataSet:
     """The data set, from its note or from the object that was given.
 
     Raises:
@@ -135,31 +154,21 @@ def load_noted(note: DataNote | None, data: Data, size: int | None, download: bo
             "DATA: diffnas run DATA ..., diffnas search DATA ..., or diffnas evaluate RUN DATA ..."
         )
     if note is not None:
-        return load_data(note.what, data_dir=note.data_dir, size=note.size, download=download)
+        return load_data(note.what, data_dir=note.data_dir, size=note.size, download=source.download)
     if data is None:
         raise ValueError("no data named, and none noted in a run folder. Name some: digits, cifar10, a folder, ...")
     if isinstance(data, DataSet):
         return data
     if not isinstance(data, tuple):
-        return from_dataset(data, size=size)
+        return from_dataset(data, size=source.size)
     if len(data) != 2 or not all(isinstance(split, tuple) and len(split) == 2 for split in data):
         raise ValueError("tensors must come as ((pictures, labels), (pictures, labels)): training, then test.")
     return from_tensors(*data)
 
 
-def settings_of(kind: type[S], *layers: Mapping[str, Any]) -> S:
-    """Settings from layers of options, the later ones winning; text is read as the type of its setting.
-
-    Raises:
-        ValueError: for an unknown setting, or a value of the wrong type or range.
-
-    >>> settings_of(SearchSettings, {"epochs": 200}, {"lr": "1e-2"}).lr
-    0.01
-    """
-    known = kinds(kind)
-    merged = {name: value for layer in layers for name, value in layer.items()}
-    texts = {name: text for name, text in merged.items() if isinstance(text, str) and name in known}
-    return settle(kind, merged, {name: read(known[name], text) for name, text in texts.items()})
+def left(whole: DataSet, notes: Notes) -> DataSet:
+    """What a run learns from and is tested on: all, or all but what is set aside to choose among contenders."""
+    return set_aside(whole, notes.aside)[0] if notes.aside else whole
 
 
 def first_complaint(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""Search, evaluate, and both in a row, with names where the engine wants objects."""
+"""Search and evaluate, with names where the engine wants objects."""
 
 from __future__ import annotations
 
@@ -7,53 +7,36 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffnas.api.notes import Data, Notes, load_noted, note_data, read_notes, settings_of
-from diffnas.api.planning import SearchPlan, plan_search, recipe_named, threads_for
-from diffnas.api.targets import SIZES, landed
+from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named
+from diffnas.api.options import by_record, takes, wanted_of
+from diffnas.api.planning import Request, SearchPlan, plan_search
+from diffnas.api.targets import landed
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import require_memory, what_fits
 from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.landing import Landing, read_landing
-from diffnas.engine.listen import Interrupted, Listener, OutOfMemory, Silent
+from diffnas.engine.listen import Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
 from diffnas.engine.request import laid_out
-from diffnas.engine.run import RECORD, RunFolder
+from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
-from diffnas.engine.settings import EvaluateSettings
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, settle
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
-from diffnas.space import OpFactory, SearchSpace
-
-EVALUATION = "evaluation"
-DRAWINGS = ("cell.svg", "cell.png")
-SHARED = ("data_dir", "size", "download", "device", "precision", "threads")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What a whole run gave.
-
-    Attributes:
-        search: what was found.
-        evaluation: what the found network, trained from scratch, scores.
-        drawings: the pictures of the cells; empty without a run folder.
-        report: the page that shows all of it; None without a run folder.
-    """
-
-    search: SearchResult
-    evaluation: EvaluateResult
-    drawings: tuple[Path, ...]
-    report: Path | None
+from diffnas.nets.slot import OpFactory
+from diffnas.report.contest import handed
+from diffnas.run_files import EVALUATION, RECORD
+from diffnas.space import SearchSpace
 
 
+@takes(Source, Wanted, Machine, SearchSettings)
 def search(
     data: Data = None,
     *,
@@ -63,21 +46,11 @@ def search(
     recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    data_dir: str | Path | None = None,
-    size: int | None = None,
-    train: int | None = None,
-    download: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
     listener: Listener | None = None,
     evaluation: Mapping[str, Any] | None = None,
-    target: str | None = None,
-    targets: str | None = None,
-    width: str | None = None,
-    runtime: str | None = None,
+    contenders: Mapping[str, Any] | None = None,
     check_memory: bool = True,
-    **settings: Any,
+    **options: Any,
 ) -> SearchResult:
     """Search the cells that suit ``data``; its test split is never touched.
 
@@ -92,24 +65,11 @@ def search(
         recipe: a name in ``RECIPES``; by default "published", the sizes of the papers.
         out: the run folder; None leaves nothing behind.
         resume: go on with the run in ``out``. What was given as an object then must be given again.
-        data_dir: where the files of CIFAR are.
-        size: height and width to bring pictures to.
-        train: how many training pictures the search sees; all by default.
-        download: whether the files of CIFAR may be fetched.
-        device: "auto", "cpu" or "cuda".
-        precision: "32-true", "bf16-mixed" or "64-true".
-        threads: how many CPU threads compute; by default the recipe's number, else torch's. A run that is resumed
-            keeps its number, because the last digits depend on it.
         listener: hears how it goes.
         evaluation: settings for the evaluation that will follow; kept in the run folder until then.
-        target: what the network that is deployed shall cost: ``"macs=20M"``, ``"params<=500k"``, ``"memory=8MiB"``,
-            several joined by commas. Its size is that of the evaluation, or another one if no cells could cost that.
-        targets: a family of targets for one cost, ``"2M,5M,10M"``: cells for each are kept beside the result.
-        width: "fit" (the default) moves the width of the network after the search to land on the target; "fixed" does
-            not.
-        runtime: what latencies are measured by: "onnxruntime", the default where it is installed, or "torch".
+        contenders: what ``run`` notes of the contenders that will be trained beside what is found.
         check_memory: whether to refuse a search that memory is too small for, before it starts.
-        settings: what ``SearchSettings`` has: ``epochs=50``, ``seed=1``, ...
+        options: fields of ``SearchSettings``, and those below: ``epochs=50``, ``seed=1``, ``device="cpu"``, ...
 
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
@@ -118,33 +78,33 @@ def search(
     >>> found.genotype.skeleton
     'nas-bench-201'
     """
-    asked = plan_search(
-        data,
+    place, listener = run_path(out, resume), listener or Silent()
+    wanted, rest = wanted_of(options)
+    source, machine, settings = by_record(rest)
+    request = Request(
+        data=data,
         space=space,
         method=method,
         components=components,
         recipe=recipe,
-        resumed=_path(out, resume) if resume else None,
-        data_dir=data_dir,
-        size=size,
-        train=train,
-        download=download,
-        device=device,
-        precision=precision,
-        threads=threads,
         evaluation=evaluation,
-        target=target,
-        targets=targets,
-        width=width,
-        runtime=runtime,
+        contenders=contenders,
+        wanted=wanted,
         listener=listener,
+        source=source,
+        machine=machine,
         settings=settings,
     )
+    asked = plan_search(request, place if resume else None)
     if check_memory and not resume:
         require_memory(**asked.arguments)
         if evaluation:
             _require_later(asked)
-    place, listener = _path(out, resume), listener or Silent()
+    return _searched(asked, place, listener, resume=resume)
+
+
+def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resume: bool) -> SearchResult:
+    """What the search that was asked for finds; ``place`` is its folder."""
     notes = asked.notes.model_dump()
     with (
         owning(place, listener.warn),
@@ -154,6 +114,7 @@ def search(
         return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes, aim=asked.aim)
 
 
+@takes(Source, Machine, EvaluateSettings, but=("train",))
 def evaluate(
     what: Genotype | SearchResult | str | Path | None = None,
     data: Data = None,
@@ -161,15 +122,9 @@ def evaluate(
     recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    data_dir: str | Path | None = None,
-    size: int | None = None,
-    download: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
     listener: Listener | None = None,
     factories: Mapping[str, OpFactory] | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> EvaluateResult:
     """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
 
@@ -180,38 +135,23 @@ def evaluate(
         recipe: a name in ``RECIPES``; by default the one of the run folder's search, or "published".
         out: where to leave the network; by default ``evaluation`` in the folder of the search, if there is one.
         resume: go on with the evaluation in ``out``.
-        data_dir: where the files of CIFAR are.
-        size: height and width to bring pictures to.
-        download: whether the files of CIFAR may be fetched.
-        device: "auto", "cpu" or "cuda".
-        precision: "32-true", "bf16-mixed" or "64-true".
-        threads: how many CPU threads compute; by default the recipe's number, else torch's. A run that is resumed
-            keeps its number, because the last digits depend on it.
         listener: hears how it goes.
         factories: the user's own operations of the genotype.
-        settings: what ``EvaluateSettings`` has: ``epochs=600``, ``channels=36``, ...
+        options: fields of ``EvaluateSettings``, and those below: ``epochs=600``, ``channels=36``, ...
 
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
     """
-    source, listener = run_folder(what), listener or Silent()
-    place = _path(out if out is not None or source is None else source / EVALUATION, resume)
-    if place and resume:
-        kept, record = read_notes(place, "evaluate")
-        layers = [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
-        named = what is not None and source != place
-        genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
-    else:
-        kept, record = read_notes(source, "search") if source else (Notes(), {})
-        layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation, landed(_landing(what, source))]
-        genotype = _genotype(what)
-    note = note_data(kept.data, data, data_dir, size)
-    whole = load_noted(note, data, size, download)
-    if source and not resume:
+    source, machine, settings = by_record(options, but=("train",))
+    searched, listener = run_folder(what), listener or Silent()
+    place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
+    genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe)
+    note = note_data(kept.data, data, source)
+    whole = left(load_noted(note, data, source), kept)
+    if searched and not resume:
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
-    notes = kept.but(recipe=recipe, device=device, precision=precision).model_copy(update={"data": note})
-    notes = notes.but(threads=threads_for(threads, notes))
-    chosen = settings_of(EvaluateSettings, *layers, settings)
+    notes = kept.but(recipe=recipe).on(machine).model_copy(update={"data": note})
+    chosen = settle(EvaluateSettings, *layers, settings)
     with owning(place, listener.warn), told(whole, place, listener):
         return run_evaluation(
             genotype,
@@ -228,78 +168,25 @@ def evaluate(
         )
 
 
-def run(
-    data: Data = None,
-    *,
-    recipe: str | None = None,
-    out: str | Path | None = None,
-    resume: bool = False,
-    seed: int | None = None,
-    search_settings: Mapping[str, Any] | None = None,
-    evaluate_settings: Mapping[str, Any] | None = None,
-    listener: Listener | None = None,
-    **choices: Any,
-) -> RunResult:
-    """Search, evaluate what was found, draw it and report on it.
-
-    Args:
-        data: as in ``search``.
-        recipe: a name in ``RECIPES``; by default "digits" for the digits and "quick" for all other data.
-        out: the run folder; None leaves nothing behind.
-        resume: go on with the run in ``out``, in whichever phase it was.
-        seed: of both phases.
-        search_settings, evaluate_settings: settings of the two phases, over those of the recipe.
-        listener: hears how both go.
-        choices: other arguments of ``search``: ``method``, ``space``, ``train``, ``data_dir``, ``device``, ...
-
-    Raises:
-        ValueError: for anything that cannot work, with what would; nothing is touched.
-    """
-    recipe = recipe if recipe or resume else recipe_for(data)
-    seeded = {} if seed is None else {"seed": seed}
-    later = {**seeded, **(evaluate_settings or {})}
-    # Checked before the search, which is too long to find a typing error after it.
-    settings_of(EvaluateSettings, later)
-    with owning(_path(out, resume), (listener or Silent()).warn):
-        found = search(
-            data,
-            recipe=recipe,
-            out=out,
-            resume=resume,
-            listener=listener,
-            evaluation=later or None,
-            **choices,
-            **{**seeded, **(search_settings or {})},
-        )
-        begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
-        shared = {name: choices[name] for name in SHARED if name in choices}
-        if found.landing is not None:
-            # The size that was asked for is the one that it began with.
-            later = {name: value for name, value in later.items() if name not in SIZES}
-        space = choices.get("space")
-        try:
-            result = evaluate(
-                found,
-                data if data is not None or found.folder else "digits",
-                recipe=recipe,
-                resume=begun,
-                listener=listener,
-                factories=space.factories if isinstance(space, SearchSpace) else None,
-                **shared,
-                **later,
-            )
-        except Interrupted as stop:
-            # What goes on is the whole run, not its second phase alone.
-            raise Interrupted(stop.signal, found.folder) from None
-        if found.folder is None:
-            return RunResult(search=found, evaluation=result, drawings=(), report=None)
-        drawings = draw_into(found.folder, found.genotype)
-        return RunResult(search=found, evaluation=result, drawings=drawings, report=report_on(found.folder))
+def _begun(
+    what: Genotype | SearchResult | str | Path | None, searched: Path | None, resumed: Path | None, recipe: str | None
+) -> tuple[Genotype, Notes, dict[str, Any], list[Mapping[str, Any]]]:
+    """What is evaluated; notes and record of the run that goes on, or of the search before it; layers of settings."""
+    if resumed:
+        kept, record = read_notes(resumed, "evaluate")
+        named = what is not None and searched != resumed
+        genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
+        return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
+    kept, record = read_notes(searched, "search") if searched else (Notes(), {})
+    layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation, landed(_landing(what, searched))]
+    return _genotype(what), kept, record, layers
 
 
-def recipe_for(data: Data) -> str:
-    """The recipe of a whole run on ``data``, unless one is named."""
-    return "digits" if data is None or (isinstance(data, str) and data == "digits") else "quick"
+def _landing(what: object, searched: Path | None) -> Landing | None:
+    """Where the search landed that is to be evaluated."""
+    if isinstance(what, SearchResult):
+        return what.landing
+    return read_landing(RunFolder.open(searched)) if searched else None
 
 
 def run_folder(what: object) -> Path | None:
@@ -313,36 +200,23 @@ def run_folder(what: object) -> Path | None:
 
 def evaluation_folder(folder: Path) -> Path:
     """Where the evaluation is when a user names its folder, or that of the search before it."""
+    best = handed(folder)
+    if best is not None:
+        return best
     return folder / EVALUATION if (folder / EVALUATION / RECORD).is_file() else folder
 
 
-def draw_into(folder: Path, genotype: Genotype) -> tuple[Path, ...]:
-    """Draw the cells into a run folder."""
-    from diffnas.report.draw import draw
+def run_path(out: str | Path | None, resume: bool) -> Path | None:
+    """The folder that a run is asked to leave; None if it shall leave nothing.
 
-    return tuple(path for name in DRAWINGS for path in draw(genotype, folder / name))
-
-
-def report_on(folder: Path) -> Path:
-    """Write the report of a run into its folder."""
-    from diffnas.report.page import write_report
-
-    return write_report(folder)
-
-
-def _path(out: str | Path | None, resume: bool) -> Path | None:
+    Raises:
+        ValueError: if it has no name, or a run that goes on has none.
+    """
     if resume and out is None:
         raise ValueError("resume needs the run folder: pass it as out.")
     if out == "":
         raise ValueError("the run folder has no name: out is empty. Name one, such as runs/mine.")
     return None if out is None else Path(out)
-
-
-def _landing(what: object, source: Path | None) -> Landing | None:
-    """Where the search landed that is to be evaluated."""
-    if isinstance(what, SearchResult):
-        return what.landing
-    return read_landing(RunFolder.open(source)) if source else None
 
 
 def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:
@@ -381,6 +255,6 @@ def _warn_of_other_pictures(searched: Any, train: int | None, whole: DataSet, li
 def _require_later(asked: SearchPlan) -> None:
     """Refuse a search whose evaluation, as it was asked for, can never fit."""
     notes = asked.notes
-    settings = settings_of(EvaluateSettings, recipe_named(notes.recipe).evaluate, notes.evaluation)
+    settings = settle(EvaluateSettings, recipe_named(notes.recipe).evaluate, notes.evaluation)
     space = laid_out(asked.arguments["space"], asked.arguments["settings"])
     require_later(space, asked.whole, settings=settings, device=notes.device, precision=notes.precision)

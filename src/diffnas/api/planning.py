@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from diffnas.api.notes import Data, DataNote, Notes, load_noted, note_data, read_notes, settings_of
+from diffnas.api.notes import Data, DataNote, Notes, left, load_noted, note_data, read_notes, recipe_named
+from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.targets import aim_of, reachable
 from diffnas.api.telling import tell
 from diffnas.components.contract import told
@@ -18,12 +17,35 @@ from diffnas.engine.aim import Aim
 from diffnas.engine.cost import Cost, estimate
 from diffnas.engine.listen import Listener, Silent
 from diffnas.engine.request import laid_out
-from diffnas.engine.settings import SearchSettings
+from diffnas.engine.settings import Machine, SearchSettings, Source, Wanted, settle
 from diffnas.lookup import lookup
 from diffnas.method import Method, compose
-from diffnas.recipes import RECIPES, Recipe
 from diffnas.space import SPACES, SearchSpace
-from diffnas.values import THREADS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A search as it was asked for; None is what was not said.
+
+    Attributes:
+        data, space, method, components, recipe, evaluation, contenders: as ``search`` takes them.
+        wanted: what the deployed network shall cost, as text.
+        listener: hears what is doubtful about a latency.
+        source, machine, settings: all others.
+    """
+
+    data: Data = None
+    space: str | SearchSpace | None = None
+    method: str | Method | None = None
+    components: Mapping[str, str] | None = None
+    recipe: str | None = None
+    evaluation: Mapping[str, Any] | None = None
+    contenders: Mapping[str, Any] | None = None
+    wanted: Mapping[str, str] = field(default_factory=dict)
+    listener: Listener | None = None
+    source: Source = field(default_factory=Source)
+    machine: Machine = field(default_factory=Machine)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,64 +65,40 @@ class SearchPlan:
     aim: Aim | None = None
 
 
-def plan_search(
-    data: Data = None,
-    *,
-    space: str | SearchSpace | None = None,
-    method: str | Method | None = None,
-    components: Mapping[str, str] | None = None,
-    recipe: str | None = None,
-    resumed: Path | None = None,
-    data_dir: str | Path | None = None,
-    size: int | None = None,
-    train: int | None = None,
-    download: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
-    evaluation: Mapping[str, Any] | None = None,
-    target: str | None = None,
-    targets: str | None = None,
-    width: str | None = None,
-    runtime: str | None = None,
-    listener: Listener | None = None,
-    settings: Mapping[str, Any],
-) -> SearchPlan:
-    """What the arguments of ``search`` come to; ``resumed`` is the folder of a run that goes on."""
-    _check_texts(components)
+def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
+    """What a request comes to; ``resumed`` is the folder of a run that goes on."""
+    _check_texts(request.components)
+    source, recipe = request.source, request.recipe
     kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe), None)
     recipes = [recipe_named(kept.recipe)] if record is None else [recipe_named(recipe)] if recipe else []
-    notes = kept.but(
-        train=train, recipe=recipe, components=components, evaluation=evaluation, device=device, precision=precision
-    )
-    notes = notes.but(target=target, targets=targets, width=width, runtime=runtime)
-    notes = notes.but(threads=threads_for(threads, notes))
-    chosen_method, notes = _method(method, notes)
-    if record is None and space is None:
-        notes = notes.but(space=_own_space(chosen_method, notes))
-    chosen_space, notes = _space(space, notes)
-    note = note_data(kept.data, data, data_dir, size)
-    whole = load_noted(note, data, size, download)
+    names = {"recipe": recipe, "components": request.components, "evaluation": request.evaluation}
+    notes = kept.but(train=source.train, **names, **request.wanted, **(request.contenders or {}))
+    notes = notes.on(request.machine)
+    method, notes = _method(request.method, notes)
+    if record is None and request.space is None:
+        notes = notes.but(space=_own_space(method, notes))
+    space, notes = _space(request.space, notes)
+    note = note_data(kept.data, request.data, source)
+    whole = left(load_noted(note, request.data, source), notes)
     if record is None and notes.train is None:
         notes = notes.but(train=_cap(whole, recipes[0].train))
-    notes = notes.model_copy(update={"data": note})
-    first = chosen_method.settings if record is None else record["settings"]
+    first = method.settings if record is None else record["settings"]
+    layers = first, *(recipe.search for recipe in recipes), request.settings
     arguments: dict[str, Any] = {
         "data": subsample(whole, notes.train, None),
-        "space": chosen_space,
-        "method": chosen_method,
-        "settings": settings_of(SearchSettings, first, *(recipe.search for recipe in recipes), settings),
+        "space": space,
+        "method": method,
+        "settings": settle(SearchSettings, *layers),
         "device": notes.device,
         "precision": notes.precision,
         "threads": notes.threads,
     }
-    laid = laid_out(chosen_space, arguments["settings"])
-    aim = aim_of(
-        notes, recipe_named(notes.recipe), record, arguments["data"], laid, chosen_method, (listener or Silent()).warn
-    )
-    return SearchPlan(arguments=arguments, notes=notes, whole=whole, aim=aim)
+    laid, heard = laid_out(space, arguments["settings"]), request.listener or Silent()
+    aim = aim_of(notes, recipe_named(notes.recipe), record, arguments["data"], laid, method, heard.warn)
+    return SearchPlan(arguments=arguments, notes=notes.model_copy(update={"data": note}), whole=whole, aim=aim)
 
 
+@takes(Source, Wanted, Machine, SearchSettings)
 def cost(
     data: Data = None,
     *,
@@ -108,19 +106,8 @@ def cost(
     method: str | Method | None = None,
     components: Mapping[str, str] | None = None,
     recipe: str | None = None,
-    data_dir: str | Path | None = None,
-    size: int | None = None,
-    train: int | None = None,
-    download: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
-    target: str | None = None,
-    targets: str | None = None,
-    width: str | None = None,
-    runtime: str | None = None,
     listener: Listener | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> Cost:
     """What ``search`` with the same arguments will cost: operations, multiply-adds, memory and time.
 
@@ -133,45 +120,28 @@ def cost(
     >>> told.edges, told.operations, told.fits
     (6, 30, True)
     """
-    asked = plan_search(
-        data,
+    wanted, rest = wanted_of(options)
+    source, machine, settings = by_record(rest)
+    request = Request(
+        data=data,
         space=space,
         method=method,
         components=components,
         recipe=recipe,
-        data_dir=data_dir,
-        size=size,
-        train=train,
-        download=download,
-        device=device,
-        precision=precision,
-        threads=threads,
-        target=target,
-        targets=targets,
-        width=width,
-        runtime=runtime,
+        wanted=wanted,
         listener=listener,
+        source=source,
+        machine=machine,
         settings=settings,
     )
+    asked = plan_search(request)
     tell(asked.whole, listener)
     found = estimate(**asked.arguments)
     if asked.aim is None:
         return found
     parts = asked.arguments
-    space = laid_out(parts["space"], parts["settings"])
-    return replace(found, reachable=tuple(map(str, reachable(asked.aim, space, parts["data"], parts["method"]))))
-
-
-def recipe_named(name: str) -> Recipe:
-    """The recipe of that name; a ValueError that helps if there is none."""
-    return lookup("recipe", name, RECIPES)
-
-
-def threads_for(asked: int | None, notes: Notes) -> int:
-    """How many threads compute: as asked, else as the run began, else the recipe's number, else torch's."""
-    if asked is not None:
-        return int(THREADS.check("threads", asked))
-    return notes.threads or recipe_named(notes.recipe).threads or torch.get_num_threads()
+    laid = laid_out(parts["space"], parts["settings"])
+    return replace(found, reachable=tuple(map(str, reachable(asked.aim, laid, parts["data"], parts["method"]))))
 
 
 def _fresh(recipe: str | None) -> Notes:

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
-from diffnas.api.notes import load_noted, read_notes
+from diffnas import files
+from diffnas.api.notes import left, load_noted, read_notes
 from diffnas.api.phases import evaluation_folder
 from diffnas.api.predict import picture_files, read_picture
-from diffnas.deploy import Agreement, hub
+from diffnas.data import DataSet, Split
+from diffnas.deploy import FORMATS, Agreement, hub
 from diffnas.deploy import export as export_to
-from diffnas.engine.run import RECORD, RunFolder
+from diffnas.deploy.int8 import CALIBRATION, Quantized, write_int8
+from diffnas.deploy.int8 import FILE as INT8_FILE
+from diffnas.deploy.preprocessing import write_preprocess
+from diffnas.engine.run import RunFolder, as_json
+from diffnas.engine.settings import Source
+from diffnas.lookup import lookup
 from diffnas.nets import trained as on_disk
+from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained
 from diffnas.report.reading import read_result
-from diffnas.space import OpFactory
+from diffnas.run_files import EXPORT as FOLDER
+from diffnas.run_files import INT8 as INT8_RECORD
+from diffnas.run_files import RECORD
 
 SHOWN = 100  # pictures that an exported network is checked with
-FOLDER = "export"
+INT8 = "int8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +43,12 @@ class Exported:
     Attributes:
         agreements: for every file, how closely it follows the network.
         place: the folder, or the address on the hub.
+        quantized: how the network of 8 bits compares with float32; None without the format "int8".
     """
 
     agreements: tuple[Agreement, ...]
     place: str
+    quantized: Quantized | None = None
 
 
 def load(
@@ -55,7 +67,7 @@ def load(
     """
     if isinstance(path, str) and path.startswith(hub.PREFIX):
         path = hub.download(path.removeprefix(hub.PREFIX))
-    return on_disk.load(path, device, factories)
+    return on_disk.load(evaluation_folder(Path(path)), device, factories)
 
 
 def export(
@@ -71,7 +83,8 @@ def export(
 
     Args:
         what: as in ``load``.
-        formats: "onnx", "exported" (``torch.export``), "source" (plain Python) or "torch" (safetensors and JSON).
+        formats: "onnx", "int8" (ONNX of 8 bits, measured on the run's own test pictures), "exported"
+            (``torch.export``), "source" (plain Python) or "torch" (safetensors and JSON).
         out: a folder, ``export`` in the run folder by default; or ``"hub:OWNER/NAME"``, to which "torch" always goes.
         pictures: files or folders of the pictures for the check; by default test pictures of the run's own data.
         private: whether a repository that is made on the hub shall be seen by its owner alone.
@@ -82,18 +95,37 @@ def export(
         ImportError: without the extra that is needed.
         Disagreement: if a form does not do what the network does.
     """
+    for each in formats:
+        lookup("format", each, {**FORMATS, INT8: None})
     trained = load(what, factories=factories)
     place = str(out) if out is not None else None
     name = place.removeprefix(hub.PREFIX) if place and place.startswith(hub.PREFIX) else None
-    shown = _given(trained, pictures) if pictures else _noted(what, trained)
+    own = _own_data(what, trained) if INT8 in formats or not pictures else None
+    shown = _given(trained, pictures) if own is None else _spread(own.test, SHOWN)[0]
+    exact = [each for each in formats if each != INT8]
+
+    def write(folder: Path, also: Sequence[str] = ()) -> tuple[tuple[Agreement, ...], Quantized | None]:
+        agreements = export_to(trained, folder, [*exact, *also], shown)
+        return agreements, _int8(trained, own, folder) if own is not None and INT8 in formats else None
+
     if name is None:
         folder = Path(out) if out is not None else _home(what) / FOLDER
-        return Exported(agreements=export_to(trained, folder, formats, shown), place=str(folder))
+        agreements, quantized = write(folder)
+        return Exported(agreements=agreements, place=str(folder), quantized=quantized)
     with TemporaryDirectory() as passing:
-        folder = Path(passing)
-        agreements = export_to(trained, folder, [*formats, "torch"], shown)
-        address = hub.upload(folder, name, trained, accuracy=_accuracy(what), private=private)
-    return Exported(agreements=agreements, place=address)
+        agreements, quantized = write(Path(passing), ["torch"])
+        address = hub.upload(Path(passing), name, trained, accuracy=_accuracy(what), private=private)
+    return Exported(agreements=agreements, place=address, quantized=quantized)
+
+
+def _int8(trained: Trained, data: DataSet, folder: Path) -> Quantized:
+    """Leave the network of 8 bits in a folder, and beside it what was measured."""
+    write_preprocess(folder)
+    calibration, _ = _spread(data.train, CALIBRATION)
+    made = write_int8(trained, calibration, folder / INT8_FILE, _spread(data.test, len(data.test)))
+    record = {name: value for name, value in asdict(made).items() if name != "path"}
+    files.write_bytes_atomically(folder / INT8_RECORD, as_json(record))
+    return made
 
 
 def _home(what: str | Path) -> Path:
@@ -111,17 +143,24 @@ def _given(trained: Trained, pictures: Sequence[str | Path]) -> Tensor:
     return torch.stack(found)
 
 
-def _noted(what: str | Path, trained: Trained) -> Tensor:
-    """Test pictures of the data that the network was trained on, evenly spread."""
+def _own_data(what: str | Path, trained: Trained) -> DataSet:
+    """The data that the network was trained on."""
     folder = evaluation_folder(Path(what))
     with _explained(what):
         if not (folder / RECORD).is_file():
             raise ValueError("there is no run folder that says what data it was trained on")
-        data = load_noted(read_notes(folder, "evaluate")[0].data, None, None, False)
+        notes, _ = read_notes(folder, "evaluate")
+        data = left(load_noted(notes.data, None, Source()), notes)
         if (data.channels, data.size) != (trained.channels, trained.size):
             raise ValueError("its data is of another size now")
-    chosen = torch.linspace(0, len(data.test) - 1, min(SHOWN, len(data.test))).long()
-    return data.test.take(chosen)[0].contiguous()
+    return data
+
+
+def _spread(split: Split, most: int) -> tuple[Tensor, Tensor]:
+    """At most so many pictures of a split, evenly spread, and their labels."""
+    chosen = torch.linspace(0, len(split) - 1, min(most, len(split))).long()
+    images, labels = split.take(chosen)
+    return images.contiguous(), labels
 
 
 @contextmanager

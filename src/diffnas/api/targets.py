@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from diffnas.api.notes import Notes, settings_of
+from diffnas.api.notes import Notes
 from diffnas.data import DataSet
 from diffnas.deploy.latency import latency, recorded_latency
 from diffnas.engine import aim as aims
 from diffnas.engine.aim import Aim
 from diffnas.engine.costing import Costing
 from diffnas.engine.landing import Landing
-from diffnas.engine.settings import EvaluateSettings
+from diffnas.engine.settings import EvaluateSettings, settle
 from diffnas.engine.sizing import fitting_size
 from diffnas.engine.target import Target, amount, parse, parse_family
 from diffnas.lookup import lookup
 from diffnas.method import Method
-from diffnas.nets.network import published_shape
 from diffnas.nets.sized import Size
+from diffnas.nets.sizes import published_shape
 from diffnas.recipes import Recipe
 from diffnas.space import SearchSpace
 
@@ -80,7 +80,7 @@ def aim_of(
     width = lookup("width", notes.width or "fit", {"fit": "fit", "fixed": "fixed"})
     family = () if notes.targets is None else parse_family(notes.targets)
     targets = (_middle(family),) if family else parse(notes.target or "")
-    wanted = settings_of(EvaluateSettings, recipe.evaluate, notes.evaluation)
+    wanted = settle(EvaluateSettings, recipe.evaluate, notes.evaluation)
     aim = Aim(targets=targets, size=usual_size(space, wanted), width=width, family=family)  # type: ignore[arg-type]
     timed = any(target.cost == "latency" for target in targets)
     begun = (record or {}).get("target")

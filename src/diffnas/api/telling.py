@@ -8,10 +8,9 @@ from pathlib import Path
 
 from diffnas.data import DataSet
 from diffnas.engine.listen import Listener
-from diffnas.engine.run import RECORD
 from diffnas.files import write_atomically
+from diffnas.run_files import RECORD, SKIPPED
 
-SKIPPED = "skipped.txt"
 _ALOUD = 3
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from diffnas.backends import Asked
 from diffnas.lookup import lookup
 from diffnas.nets.backend import Backend
-from diffnas.nets.supernet import MixedCell, Supernet
-
-Asked = Literal["auto", "plain", "cpu", "gpu"]
+from diffnas.nets.network import Network
+from diffnas.nets.supernet import Supernet
 
 
 class Choice(NamedTuple):
@@ -73,17 +72,17 @@ def _load(name: str) -> Backend:
     return GPU()
 
 
-def describe(supernet: Supernet, choice: Choice) -> Iterator[str]:
-    """How a supernet is computed, a sentence each: the backend, then every kind of cell that could be faster."""
-    if choice.backend is None or supernet.drawn:
+def describe(net: Supernet | Network, choice: Choice) -> tuple[str, ...]:
+    """How a net is trained, a sentence each: the backend, then every kind of cell that it could compute faster."""
+    drawn = isinstance(net, Supernet) and net.changes.drawn
+    if choice.backend is None or drawn:
         why = "which operations run is drawn in every step" if choice.backend is not None else choice.why
-        yield "cells run operation by operation, in PyTorch" + (f": {why}" if why else "")
-        return
-    yield f"cells run by the {choice.backend.name} backend"
-    told = set()
-    for cell, planned in zip(supernet.cells, supernet.plan, strict=True):
-        if isinstance(cell, MixedCell) and planned.kind not in told:
-            told.add(planned.kind)
-            reason = choice.backend.why_slower(cell)
-            if reason:
-                yield f"cells of the kind {planned.kind!r} are slower than they could be: {reason}"
+        return ("cells run operation by operation, in PyTorch" + (f": {why}" if why else ""),)
+    first = f"cells run by the {choice.backend.name} backend"
+    if isinstance(net, Network):
+        return (f"{first}, one operation after the other",)
+    reasons = {cell.kind: choice.backend.why_slower(cell) for cell in net.cells}
+    slower = [
+        f"cells of the kind {kind!r} are slower than they could be: {why}" for kind, why in reasons.items() if why
+    ]
+    return (first, *slower)

@@ -1,7 +1,7 @@
-"""A mixed cell's forward pass with the operations of a node taken together: the same values, several times faster.
+"""A mixed cell's forward pass, node by node: operations of one node together, the same values, several times faster.
 
-The modules stay as they are; this is another way through them. What leads into one target node is normalized, weighed
-and added up in one step (:mod:`diffnas.backends.norms`).
+The cell's modules stay as they are; this code computes with their weights. The operations into one target node are
+normalized, weighed and summed in one step (:mod:`diffnas.backends.norms`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from diffnas.backends import norms
 from diffnas.backends.norms import Measured, Statistics, channels_last, constant, update_running
 from diffnas.backends.schedule import Chain, Place, Pool, schedule
+from diffnas.nets.cell import Cell, EdgeWeights
 from diffnas.nets.links import Link
 from diffnas.nets.partial_channels import Passing
-from diffnas.nets.supernet import MixedCell
 
 
 class MixedSums(Protocol):
-    """As :func:`diffnas.backends.norms.mixed_sums`."""
+    """A function like :func:`diffnas.backends.norms.mixed_sums`, with the steps chosen by a backend."""
 
     def __call__(
         self,
@@ -34,19 +34,20 @@ class MixedSums(Protocol):
         added: Sequence[Tensor] = (),
         measured: Mapping[int, Measured] | None = None,
     ) -> tuple[tuple[Tensor, ...], Statistics]:
-        """The sums, and the statistics of the inputs."""
+        """The sums, and the statistics of the inputs; ``measured`` has known statistics by the input's index."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kernels:
-    """What the steps of a cell are computed with.
+    """The functions that compute the steps of a cell.
 
     Attributes:
         mixed_sums: batch norm, mixing weight and sum of many tensors.
-        convolve: puts a map through chains up to the last batch norm of each; the result, and what is known of it.
-        pools: pools of a map, and what is known of them.
-        prepare: what an input node is made of: its module, the links of that if it has some, and the cell's input.
-        join: maps of one shape beside each other, along channels.
+        convolve: for each chain, its result for a map before the chain's last batch norm, and the result's statistics
+            if they are known.
+        pools: for each module, its pool of a map, and the pool's statistics if they are known.
+        prepare: the value of an input node, from its module, that module's links if it has some, and the cell's input.
+        join: the concatenation of maps along channels.
     """
 
     mixed_sums: MixedSums
@@ -57,7 +58,7 @@ class Kernels:
 
 
 def in_pytorch(steps: ModuleType) -> Kernels:
-    """Kernels that call PyTorch for all but the sums, whose steps a module gives."""
+    """Kernels that use PyTorch for everything but the mixed sums, whose steps are in the module ``steps``."""
 
     def mixed_sums(
         inputs: Sequence[Tensor],
@@ -80,28 +81,27 @@ def in_pytorch(steps: ModuleType) -> Kernels:
 
 
 def through(links: Sequence[Link], x: Tensor) -> Tensor:
-    """The links in PyTorch, up to the last batch norm."""
+    """The result of a chain of links before the last batch norm, computed by PyTorch."""
     for n, link in enumerate(links):
         x = link.convolve(x) if n + 1 == len(links) else link.norm(link.convolve(x))
     return x
 
 
 class NodeByNode:
-    """A cell of a supernet in training mode, as it is now; call it with the cell's inputs and mixing weights."""
+    """Computes a cell of a supernet in training mode, with the operations that it has when this object is made."""
 
-    def __init__(self, cell: MixedCell, kernels: Kernels) -> None:
+    def __init__(self, cell: Cell, kernels: Kernels) -> None:
         self.cell, self.kernels = cell, kernels
         self.schedule = schedule(cell)
 
-    def __call__(self, inputs: Sequence[Tensor], mix: Tensor) -> Tensor:
+    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
-        outputs = self.cell.outputs(self.values(inputs, mix))
-        return outputs[0] if len(outputs) == 1 else self.kernels.join(outputs)
+        return self.cell.joined(self.cell.outputs(self.values(inputs, weights)), self.kernels.join)
 
-    def values(self, inputs: Sequence[Tensor], mix: Tensor) -> list[Tensor | None]:
+    def values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
         """The value of every node of the cell; None for a node that nothing feeds."""
         graph, kernels, planned = self.cell.graph, self.kernels, self.schedule
-        passing = self._passing(mix)
+        mix, passing = weights.ops, self._passing(weights)
         prepare = zip(planned.prepare, inputs, strict=True)
         values: list[Tensor | None] = [kernels.prepare(module, links, x) for (module, links), x in prepare]
         terms = {target: _Terms(kernels) for target in range(graph.inputs, graph.nodes)}
@@ -112,8 +112,9 @@ class NodeByNode:
                     given = seen[source]
                     if given is not None:
                         terms[node].append(op(given), place)
-                values.append(passing.join(node, terms.pop(node).total(mix)))
-            value = passing.split(node, values[node])
+                total = terms.pop(node).total(mix)
+                values.append(total if passing is None else passing.join(node, total))
+            value = values[node] if passing is None else passing.split(node, values[node])
             seen.append(value)
             if value is not None:
                 for kinds in planned.pools.get(node, []):
@@ -121,21 +122,24 @@ class NodeByNode:
                 self._convolve(planned.chains.get(node, []), value, terms)
         return values
 
-    def _passing(self, mix: Tensor) -> Passing:
+    def _passing(self, given: EdgeWeights) -> Passing | None:
+        if self.cell.partial is None:
+            return None
+        assert given.passing is not None
+
         def add(tensors: Sequence[Tensor], weights: Tensor) -> Tensor:
             (total,), _ = self.kernels.mixed_sums(tensors, weights.unsqueeze(0), normed=[False] * len(tensors))
             return total
 
-        cell = self.cell
-        return Passing(cell.graph, cell.share, halves=cell.reduces, weights=mix[:, -1], add=add, hold=channels_last)
+        return Passing(self.cell.graph, self.cell.partial, weights=given.passing, add=add, hold=channels_last)
 
     def _share(self, kinds: Sequence[Pool], x: Tensor, mix: Tensor, terms: Mapping[int, _Terms]) -> None:
-        """Mix a node and its pools once for each target that has any of them."""
+        """Add the weighted sum of a node and its pools to the terms of each target that has any of them."""
         targets = sorted({target for kind in kinds for target in kind.places})
         places = [[kind.places.get(target) for kind in kinds] for target in targets]
         weights = _picked(mix, places)
         same = [k for k, kind in enumerate(kinds) if kind.module is None]
-        if len(same) > 1:  # a skip and an auxiliary skip: one look at the node for both
+        if len(same) > 1:  # a skip and an auxiliary skip: add their weights, and read the node once
             columns = list(weights.unbind(1))
             columns[same[0]] = torch.stack([columns[k] for k in same]).sum(0)
             left = [k for k in range(len(kinds)) if k not in same[1:]]
@@ -149,7 +153,7 @@ class NodeByNode:
         update_running([norm for norm, _ in pairs], statistics, [k for _, k in pairs])
 
     def _pooled(self, kinds: Sequence[Pool], x: Tensor) -> tuple[list[Tensor], dict[int, Measured]]:
-        """The node or its pool for each kind, and what is known of them."""
+        """The pool of each kind, or the node itself, and the known statistics of these maps by the kind's index."""
         modules = {k: kind.module for k, kind in enumerate(kinds) if kind.module is not None}
         tensors, measured = [x] * len(kinds), {}
         pooled = self.kernels.pools(x, list(modules.values())) if modules else ()
@@ -160,14 +164,14 @@ class NodeByNode:
         return tensors, measured
 
     def _convolve(self, chains: Sequence[Chain], x: Tensor, terms: Mapping[int, _Terms]) -> None:
-        """Take the convolutions of a node together, and leave their results with the targets."""
+        """Compute all chains of a node together, and add each result to the terms of its target."""
         results = self.kernels.convolve(x, [chain.links for chain in chains]) if chains else ()
         for chain, (result, known) in zip(chains, results, strict=True):
             terms[chain.target].append(result, chain.place, chain.links[-1].norm, known)
 
 
 class _Terms:
-    """What leads into one node so far."""
+    """The terms of one node's sum, as far as they are computed."""
 
     def __init__(self, kernels: Kernels) -> None:
         self.kernels = kernels
@@ -201,7 +205,7 @@ class _Terms:
 
 
 def _picked(mix: Tensor, places: Sequence[Sequence[Place | None]]) -> Tensor:
-    """The weights at places, in rows; 0 for none."""
+    """The mixing weights at the places, with one row for each row of places; 0 where a place is None."""
     flat = [place for row in places for place in row]
     which = tuple(0 if place is None else place[0] * mix.shape[1] + place[1] for place in flat)
     weights = mix.flatten().index_select(0, constant(which, torch.int64, mix.device))
@@ -214,9 +218,9 @@ def _picked(mix: Tensor, places: Sequence[Sequence[Place | None]]) -> Tensor:
 def update_measured(
     norms: Sequence[nn.BatchNorm2d | None], statistics: Statistics, measured: Mapping[int, Measured]
 ) -> None:
-    """Move the running averages of the batch norms of inputs; None for an input without one.
+    """Update the running averages of the batch norm of each input; None for an input without batch norm.
 
-    A bias that was left out of an input moves its running mean.
+    A bias that was not added to an input is added to its mean here.
     """
     rows = [k for k, norm in enumerate(norms) if norm is not None]
     biases = {k: known.bias for k, known in measured.items() if known.bias is not None}

@@ -1,10 +1,10 @@
 """Batch norm, mixing weight and sum of many operations as one step, forward and backward.
 
-Between its convolutions a supernet normalizes, weighs and adds up; module by module that takes some ten passes over
-memory for each operation. Here the batch norm's scale and the mixing weight become one coefficient, everything is
-added straight into its target, and the gradients take two passes. The statistics are those of the batch (training
-mode). A backend gives the steps: :mod:`diffnas.backends.gpu.launches` those for a GPU. On a CPU all of it runs in
-:mod:`diffnas.backends.cpu.sums`.
+Between its convolutions a supernet normalizes, weighs and sums; with one module after the other, that takes about ten
+passes over memory for each operation. Here the batch norm's scale and the mixing weight become one coefficient, every
+term is added directly into its target, and the gradients take two passes. The statistics are those of the batch
+(training mode). A backend implements the steps: :mod:`diffnas.backends.gpu.launches` does so for a GPU. On a CPU,
+:mod:`diffnas.backends.cpu.sums` does the whole computation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from torch.autograd.function import once_differentiable
 
 
 class Statistics(NamedTuple):
-    """Mean and (biased) variance of each tensor over the batch, ``(K, C)``, and the pixels they were taken over."""
+    """Mean and biased variance of K tensors over the batch, ``(K, C)``, and the number of pixels in it.
+
+    Each channel has its own mean and variance, over all pixels of all pictures.
+    """
 
     mean: Tensor
     variance: Tensor
@@ -29,24 +32,25 @@ class Statistics(NamedTuple):
 
 
 class Fold:
-    """Where a batch norm leaves what its gradient is made of, for whoever computed its input to apply.
+    """Carries the factors of a batch norm's input gradient to the code that computed the input, which applies them.
 
-    The gradient for the input is ``scale * grad + slope * input + shift``, and only ``grad``, which many inputs share,
-    is ever written to memory.
+    The gradient for the input is ``scale * grad + slope * input + shift``. Only ``grad``, which many inputs share, is
+    ever written to memory.
     """
 
     def __init__(self) -> None:
         self.left: tuple[Tensor, Tensor, Tensor] | None = None
 
     def factors(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scale, slope and shift, of the shape of ``like``: 1, 0 and 0 if nothing was left."""
+        """Scale, slope and shift, with the shape of ``like``; 1, 0 and 0 if no batch norm stored any."""
         return self.left or (torch.ones_like(like), torch.zeros_like(like), torch.zeros_like(like))
 
 
 class Measured(NamedTuple):
-    """Mean and (biased) variance of a tensor, ``(C,)`` in float64, and where to leave its gradient's factors.
+    """Mean and biased variance of a tensor, ``(C,)`` in float64, and the fold for its gradient's factors.
 
-    A bias ``(C,)`` was not added to the tensor, for batch norm takes it away; only its running mean knows of it.
+    A ``bias``, ``(C,)``, was not added to the tensor, because batch norm subtracts it again. Only the running mean
+    contains it.
     """
 
     mean: Tensor
@@ -64,18 +68,18 @@ def mixed_sums(
     eps: float = 1e-5,
     added: Sequence[Tensor] = (),
 ) -> tuple[tuple[Tensor, ...], Statistics]:
-    """Weighted sums of tensors, each first put through a batch norm without weight and bias where asked.
+    """Weighted sums of tensors, after a batch norm without weight and bias for each tensor that is ``normed``.
 
     Args:
         inputs: K tensors ``(B, C, H, W)``.
         mix: the weights of each sum, ``(T, K)``.
-        normed: for each input whether batch norm (training mode) comes first.
+        normed: for each input, whether it goes through batch norm (training mode) first.
         steps: a module with ``moments``, ``combine``, ``reduce`` and ``spread``.
-        eps: what the batch norms add to the variance.
-        added: tensors that every sum contains once, as they are.
+        eps: the term that the batch norms add to the variance.
+        added: tensors that are terms of every sum, with weight 1 and without batch norm.
 
     Raises:
-        ValueError: for tensors of several shapes, and for a batch norm of one pixel, as PyTorch's own.
+        ValueError: for tensors of several shapes, and for a batch norm of one pixel, which PyTorch refuses too.
 
     Returns:
         T sums, ``(B, C, H, W)``, and the statistics of the inputs, in float64 (0 and 1 where not normed).
@@ -91,7 +95,7 @@ def mixed_sums(
 
 
 def update_running(norms: Sequence[nn.BatchNorm2d], statistics: Statistics, rows: Sequence[int]) -> None:
-    """Do to the buffers of each batch norm what its own forward pass would; ``rows`` says where its statistics are."""
+    """Update the buffers of each batch norm as its own forward pass would; ``rows`` are its rows in ``statistics``."""
     if not norms:
         return
     by_rate: dict[Any, list[int]] = {}
@@ -120,13 +124,13 @@ def check_alike(tensors: Sequence[Tensor]) -> None:
 
 
 def check_pixels(size: Sequence[int]) -> None:
-    """Refuse maps ``(B, C, H, W)`` whose variance over the batch is that of one value, as PyTorch's batch norm does."""
+    """Refuse a size ``(B, C, H, W)`` with one value for each channel, as PyTorch's batch norm does in training."""
     if prod(size) == size[1]:
         raise ValueError(f"batch norm needs more than one value for each channel to train on, got {tuple(size)}.")
 
 
 class _MixedSums(torch.autograd.Function):
-    """Sums, then means and variances."""
+    """The sums of ``mixed_sums``, then the means and variances of its inputs."""
 
     @staticmethod
     def forward(
@@ -165,7 +169,7 @@ class _MixedSums(torch.autograd.Function):
         sent = [channels_last(grad) for grad in grads[: len(mix)]]
         pixels = inputs[0].numel() // inputs[0].shape[1] if inputs else 1
         totals, products = ctx.by.reduce(sent, inputs, mean)
-        products = products * rate  # now with the normalized input
+        products = products * rate  # now the sums of the gradients times the normalized inputs
         grad_mix = products.sum(2).to(mix.dtype) if ctx.needs_input_grad[0] else None
         weights = mix.double().unsqueeze(2)
         shared = (weights * totals.unsqueeze(1)).sum(0) / pixels
@@ -178,11 +182,11 @@ class _MixedSums(torch.autograd.Function):
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """x with its channels last in memory."""
+    """The tensor with its channels last in memory."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
 @lru_cache(maxsize=1 << 16)
 def constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A tensor of these values, made once: on a GPU making one waits for the host, and cannot be in a CUDA graph."""
+    """A cached tensor of these values; on a GPU, making one copies from the host, which a CUDA graph cannot do."""
     return torch.tensor(values, dtype=dtype, device=device)

@@ -1,7 +1,7 @@
 """The operations of a mixed cell, sorted by how they can be computed together.
 
-What several edges have in common is done once for each source node: the ReLU before its convolutions, and its pools
-with their batch norms. An operation of unknown make is called as it is.
+Work that several edges share is done once for each source node: the ReLU before its convolutions, and its pools with
+their batch norms. An operation that no kernel knows is called as a module.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from diffnas.nets.cell import Cell
 from diffnas.nets.links import Link, Outline, is_plain_norm, outline
 from diffnas.nets.links import links as read_links
-from diffnas.nets.supernet import MixedCell, MixedEdge
+from diffnas.nets.supernet import MixedEdge
 
-# Row (edge) and column (operation) of a mixing weight.
+# The row (edge) and the column (operation) of a mixing weight.
 Place = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """What has no weights, so that all edges out of a node share it: the node itself, or one kind of pool of it.
+    """One kind of pool of a node, or the node itself; it has no weights, so all edges out of the node share it.
 
     Attributes:
         module: the pool; None for the node itself.
-        places: where it stands, by target.
-        norms: the batch norm of every place, if there are any.
+        places: the place of its mixing weight, by target.
+        norms: the batch norm at each place; empty if the pool has none.
     """
 
     module: nn.Module | None
@@ -36,7 +37,7 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """ReLU, convolutions and batch norm, once or twice in a row, from one node to another."""
+    """An operation from one node to another whose links are known: ReLU, convolutions and batch norm, once or twice."""
 
     target: int
     place: Place
@@ -45,13 +46,13 @@ class Chain:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """The operations of a cell that are still in play, in the order in which they are taken.
+    """The operations of a cell that are still in play, sorted by how they are computed.
 
     Attributes:
-        pools: for each source and stride, what all edges share.
-        chains: for each source, its convolutions.
-        others: for each target, what is called as it is: source, place and module.
-        prepare: for each input node, what prepares the value it is given, and the links of that if it has one.
+        pools: for each source, a list for each stride of the pools that its edges share.
+        chains: for each source, the chains of convolutions out of it.
+        others: for each target, the operations that are called as modules: source, place and module.
+        prepare: for each input node, the module that prepares the cell's input, and its links if they are known.
     """
 
     pools: dict[int, list[list[Pool]]]
@@ -60,8 +61,8 @@ class Schedule:
     prepare: list[tuple[nn.Module, tuple[Link, ...] | None]]
 
 
-def schedule(cell: MixedCell) -> Schedule:
-    """Sort the operations that stand on a cell's edges now."""
+def schedule(cell: Cell) -> Schedule:
+    """The schedule of the operations that are on a cell's edges now."""
     pools: dict[int, dict[str, dict[str, Pool]]] = {}
     chains: dict[int, list[Chain]] = {}
     others: dict[int, list[tuple[int, Place, nn.Module]]] = {}
@@ -72,7 +73,7 @@ def schedule(cell: MixedCell) -> Schedule:
             pool, norm = _pool(op)
             links = _even(read_links(op))
             if pool is not None:
-                # Pools of one column are one pool; those of one stride give results of one size.
+                # All edges out of a node share the pool of a column. Pools with one stride give maps of one size.
                 stride = "1" if isinstance(pool, nn.Identity) else str(pool.stride)
                 by_kind = pools.setdefault(edge.source, {}).setdefault(stride, {})
                 own = None if isinstance(pool, nn.Identity) else pool
@@ -88,8 +89,8 @@ def schedule(cell: MixedCell) -> Schedule:
     return Schedule(pools=by_source, chains=chains, others=others, prepare=prepare)
 
 
-def why_unknown(cell: MixedCell, found: Schedule) -> str | None:
-    """The first part of a cell that is of no known make, as a reason; None if all are known."""
+def why_unknown(cell: Cell, found: Schedule) -> str | None:
+    """The reason why kernels cannot compute a whole cell: its first unknown part. None if all parts are known."""
     edges, ops = cell.graph.edges, cell.ops
     for target, rest in found.others.items():
         for source, (_, column), _ in rest:
@@ -105,7 +106,10 @@ def why_unknown(cell: MixedCell, found: Schedule) -> str | None:
 
 
 def by_outline(chains: Iterable[Sequence[Link]], size: Sequence[int]) -> dict[Outline, list[int]]:
-    """The places of chains out of a map of this size, by outline; one group, unless a user's operations differ."""
+    """The indices of chains that read a map of this size, grouped by outline.
+
+    There is one group, unless a user's own operations differ from the others.
+    """
     groups: dict[Outline, list[int]] = {}
     for place, chain in enumerate(chains):
         groups.setdefault(outline(tuple(chain), size), []).append(place)
@@ -113,12 +117,12 @@ def by_outline(chains: Iterable[Sequence[Link]], size: Sequence[int]) -> dict[Ou
 
 
 def _even(chain: tuple[Link, ...] | None) -> tuple[Link, ...] | None:
-    """The chain, if all of its links have equally many output channels, as the kernels need it; else None."""
+    """The chain, if all its links have the same number of output channels, which the kernels need; else None."""
     return chain if chain is not None and len({link.channels for link in chain}) == 1 else None
 
 
 def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:
-    """A pool, or the identity, and the batch norm after it; (None, None) for anything else."""
+    """The pool or identity in an operation, and the batch norm after it if any; (None, None) for other operations."""
     if type(op) in (nn.Identity, nn.MaxPool2d, nn.AvgPool2d):
         return op, None
     if type(op) is nn.Sequential and len(op) == 2 and type(op[0]) in (nn.MaxPool2d, nn.AvgPool2d):
@@ -130,7 +134,7 @@ def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:
 
 
 def is_common_pool(module: nn.Module) -> bool:
-    """Whether it is a pool of 3x3 pixels as NAS spaces have them."""
+    """Whether a module is a pool of 3x3 pixels in the form that NAS spaces use."""
     if not isinstance(module, nn.MaxPool2d | nn.AvgPool2d) or module.ceil_mode:
         return False
     if (module.kernel_size, module.padding) != (3, 1) or module.stride not in (1, 2):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from diffnas import __version__
 from diffnas.cli import options as o
 from diffnas.cli import show
 from diffnas.cli.compare import compare
@@ -18,17 +17,11 @@ from diffnas.cli.export import export
 from diffnas.cli.latency import latency
 from diffnas.cli.lookup import lookup as lookup_command
 from diffnas.cli.methods import methods as methods_command
-from diffnas.cli.progress import Display
+from diffnas.cli.phases import evaluate, run, search
 from diffnas.cli.reporting import report as report_command
 from diffnas.cli.reporting import watch as watch_command
 from diffnas.names import showable
-
-if TYPE_CHECKING:
-    from diffnas.engine.evaluate import EvaluateResult
-    from diffnas.engine.search import SearchResult
-
-MISSED = 3
-"""The exit code of a run whose network missed its target; all that it found is kept."""
+from diffnas.version import VERSION
 
 app = typer.Typer(
     name="diffnas",
@@ -45,246 +38,15 @@ def begin(
 ) -> None:
     """Say what there is when nothing is asked for."""
     if version:
-        print(__version__)
+        print(VERSION)
         raise typer.Exit()
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
-@app.command()
-def run(
-    data: o.DataArgument = None,
-    method: o.MethodName = None,
-    space: o.SpaceName = None,
-    recipe: o.RecipeName = None,
-    target: o.Target = None,
-    targets: o.Targets = None,
-    width: o.Width = None,
-    runtime: o.Runtime = None,
-    epochs: o.Epochs = None,
-    evaluate_epochs: Annotated[int | None, typer.Option(help="The same, in the evaluation.")] = None,
-    settings: o.PhaseSet = None,
-    data_dir: o.DataDir = None,
-    download: o.Download = False,
-    size: o.Size = None,
-    train: o.Train = None,
-    seed: o.Seed = None,
-    out: o.Out = None,
-    resume: o.Resume = None,
-    device: o.Device = None,
-    precision: o.Precision = None,
-    threads: o.Threads = None,
-    check_memory: o.CheckMemory = True,
-    log: o.Log = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
-) -> None:
-    """Search, evaluate, draw and report: the whole job. With no DATA: the embedded digits."""
-    from diffnas import api
-
-    searching, evaluating = o.apart(o.pairs(settings))
-    folder = resume or out or o.new_folder(data or "digits", method or "sparse", seed or 0)
-    with Display(_stderr(), quiet=quiet) as display:
-        result = api.run(
-            data,
-            recipe=recipe,
-            out=folder,
-            resume=_resuming(resume, out),
-            seed=seed,
-            search_settings={**searching, **o.given(epochs=epochs)},
-            evaluate_settings={**evaluating, **o.given(epochs=evaluate_epochs)},
-            listener=o.heard(display, log, folder),
-            **o.given(
-                method=method,
-                space=space,
-                target=target,
-                targets=targets,
-                width=width,
-                runtime=runtime,
-                size=size,
-                train=train,
-                data_dir=data_dir,
-                device=device,
-                precision=precision,
-                threads=threads,
-            ),
-            download=download,
-            check_memory=check_memory,
-        )
-    _finish(result.search, result.evaluation, result.drawings, report=result.report, as_json=as_json, quiet=quiet)
-
-
-@app.command()
-def search(
-    data: o.DataArgument = None,
-    method: o.MethodName = None,
-    space: o.SpaceName = None,
-    recipe: o.RecipeName = None,
-    target: o.Target = None,
-    targets: o.Targets = None,
-    width: o.Width = None,
-    runtime: o.Runtime = None,
-    epochs: o.Epochs = None,
-    batch: o.Batch = None,
-    lr: o.Rate = None,
-    alpha_lr: o.AlphaRate = None,
-    alpha_init: o.AlphaInit = None,
-    alpha_warmup: o.AlphaWarmup = None,
-    prune_warmup: o.PruneWarmup = None,
-    channels: o.Channels = None,
-    depth: o.Depth = None,
-    backend: o.Backend = None,
-    recompute: o.Recompute = None,
-    settings: o.Set = None,
-    weighting: o.Weighting = None,
-    level: o.Level = None,
-    update: o.Update = None,
-    regularizers: o.Regularizers = None,
-    edges: o.Edges = None,
-    supernet: o.SupernetChanges = None,
-    pruning: o.Pruning = None,
-    stopping: o.Stopping = None,
-    stages: o.Stages = None,
-    pick: o.Pick = None,
-    family: o.Family = None,
-    discretize: o.Discretize = None,
-    data_dir: o.DataDir = None,
-    download: o.Download = False,
-    size: o.Size = None,
-    train: o.Train = None,
-    seed: o.Seed = None,
-    out: o.Out = None,
-    resume: o.Resume = None,
-    device: o.Device = None,
-    precision: o.Precision = None,
-    threads: o.Threads = None,
-    dry_run: o.DryRun = False,
-    check_memory: o.CheckMemory = True,
-    log: o.Log = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
-) -> None:
-    """Search the cells that suit DATA (digits by default), at the sizes of the papers unless told otherwise."""
-    from diffnas import api
-
-    components = o.given(
-        weighting=weighting,
-        level=level,
-        update=update,
-        regularizers=regularizers,
-        edges=edges,
-        supernet=supernet,
-        pruning=pruning,
-        stopping=stopping,
-        stages=stages,
-        pick=pick,
-        family=family,
-        discretize=discretize,
-    )
-    sizes = o.given(
-        epochs=epochs,
-        batch=batch,
-        lr=lr,
-        alpha_lr=alpha_lr,
-        alpha_init=alpha_init,
-        alpha_warmup=alpha_warmup,
-        prune_warmup=prune_warmup,
-        channels=channels,
-        depth=depth,
-        backend=backend,
-        recompute=recompute,
-        seed=seed,
-    )
-    choices: dict[str, Any] = {
-        "method": method,
-        "space": space,
-        "components": components or None,
-        "recipe": recipe,
-        "target": target,
-        "targets": targets,
-        "width": width,
-        "runtime": runtime,
-        "data_dir": data_dir,
-        "download": download,
-        "size": size,
-        "train": train,
-        "device": device,
-        "precision": precision,
-        "threads": threads,
-        **o.pairs(settings),
-        **sizes,
-    }
-    if dry_run:
-        if resume is not None:
-            raise ValueError("--dry-run tells the cost of a new search; leave --resume out.")
-        with Display(_stderr(), quiet=quiet) as display:
-            show.cost(_stdout(), api.cost(data, listener=display, **choices), as_json=as_json)
-        return
-    folder = resume or out or o.new_folder(data or "digits", method or "sparse", seed or 0)
-    with Display(_stderr(), quiet=quiet) as display:
-        found = api.search(
-            data,
-            out=folder,
-            resume=_resuming(resume, out),
-            listener=o.heard(display, log, folder),
-            check_memory=check_memory,
-            **choices,
-        )
-    assert found.folder is not None
-    _finish(found, None, api.draw_into(found.folder, found.genotype), as_json=as_json, quiet=quiet)
-
-
-@app.command()
-def evaluate(
-    what: Annotated[
-        str | None, typer.Argument(metavar="WHAT", help="A run folder, a genotype's file or text, or a published cell.")
-    ] = None,
-    data: o.DataArgument = None,
-    recipe: o.RecipeName = None,
-    epochs: o.Epochs = None,
-    batch: o.Batch = None,
-    lr: o.Rate = None,
-    channels: o.Channels = None,
-    depth: o.Depth = None,
-    recompute: o.Recompute = None,
-    settings: o.Set = None,
-    data_dir: o.DataDir = None,
-    download: o.Download = False,
-    size: o.Size = None,
-    seed: o.Seed = None,
-    out: o.EvaluationOut = None,
-    resume: o.Resume = None,
-    device: o.Device = None,
-    precision: o.Precision = None,
-    threads: o.Threads = None,
-    log: o.Log = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
-) -> None:
-    """Train a cell's network from scratch and test it. DATA may be left out for a run folder."""
-    from diffnas import api
-
-    resuming = _resuming(resume, out)
-    if out is None and resume is None and api.run_folder(what) is None:
-        out = o.new_folder(data or "", what if what and what.isidentifier() else "evaluation", seed or 0)
-    sizes = o.given(epochs=epochs, batch=batch, lr=lr, channels=channels, depth=depth, recompute=recompute, seed=seed)
-    with Display(_stderr(), quiet=quiet) as display:
-        result = api.evaluate(
-            what,
-            data,
-            recipe=recipe,
-            out=api.evaluation_folder(resume) if resume else out,
-            resume=resuming,
-            data_dir=data_dir,
-            download=download,
-            size=size,
-            device=device,
-            precision=precision,
-            threads=threads,
-            listener=o.heard(display, log, resume or out or Path(what or ".")),
-            **{**o.pairs(settings), **sizes},
-        )
-    _finish(None, result, (), as_json=as_json, quiet=quiet)
+app.command()(run)
+app.command()(search)
+app.command()(evaluate)
 
 
 @app.command()
@@ -326,7 +88,7 @@ def predict(
         if isinstance(guesses, str):
             failed = True
             told = f"error: {showable(str(path))}: {showable(guesses)}"
-            _stderr().print(told, highlight=False, markup=False, soft_wrap=True)
+            Console(stderr=True).print(told, highlight=False, markup=False, soft_wrap=True)
             continue
         named.append({"picture": str(path), "classes": [{"name": n, "probability": p} for n, p in guesses]})
         if not as_json:
@@ -355,9 +117,9 @@ def spaces(name: Annotated[str | None, typer.Argument(help="Show one, whole.")] 
     from diffnas.space import SPACES
 
     if name is None:
-        show.listing(_stdout(), [(each, show.space_line(space)) for each, space in SPACES.items()])
+        show.listing(Console(), [(each, show.space_line(space)) for each, space in SPACES.items()])
         return
-    show.lines(_stdout(), show.space_rows(lookup("space", name, SPACES)))
+    show.lines(Console(), show.space_rows(lookup("space", name, SPACES)))
 
 
 @app.command()
@@ -367,11 +129,11 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show one, whole.")]
     from diffnas.recipes import RECIPES
 
     if name is None:
-        show.listing(_stdout(), [(each, recipe.about) for each, recipe in RECIPES.items()])
+        show.listing(Console(), [(each, recipe.about) for each, recipe in RECIPES.items()])
         return
     recipe = lookup("recipe", name, RECIPES)
     show.lines(
-        _stdout(),
+        Console(),
         [
             ("about", recipe.about),
             ("space", recipe.space),
@@ -387,59 +149,8 @@ def data_sources() -> None:
     """List what DATA may be."""
     from diffnas.sources import DESCRIPTIONS
 
-    show.listing(_stdout(), list(DESCRIPTIONS.items()))
+    show.listing(Console(), list(DESCRIPTIONS.items()))
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in settings.items()) or "those of the method or the paper"
-
-
-def _stdout() -> Console:
-    return Console()
-
-
-def _stderr() -> Console:
-    return Console(stderr=True)
-
-
-def _resuming(resume: Path | None, out: Path | None) -> bool:
-    if resume is not None and out is not None:
-        raise ValueError(f"--resume {resume} goes on in its own folder; leave --out out.")
-    return resume is not None
-
-
-def _finish(
-    found: SearchResult | None,
-    result: EvaluateResult | None,
-    drawings: tuple[Path, ...],
-    *,
-    report: Path | None = None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Print what came out: as JSON, in one line, or as a summary."""
-    numbers: dict[str, Any] = {}
-    files: list[tuple[str, str]] = []
-    if found is not None:
-        assert found.folder is not None
-        numbers |= {"folder": str(found.folder), "search": show.search_numbers(found)}
-        files += [("genotype", str(found.folder / "genotype.json")), *(("drawing", str(path)) for path in drawings)]
-    if result is not None:
-        assert result.folder is not None
-        from diffnas.engine.run import RunFolder
-
-        numbers.setdefault("folder", str(result.folder))
-        numbers["evaluation"] = show.evaluation_numbers(result, RunFolder.open(result.folder).record)
-        files.append(("network", str(result.folder / "network.safetensors")))
-    if report is not None:
-        files.append(("report", str(report)))
-    numbers["files"] = [path for _, path in files]
-    if as_json:
-        print(json.dumps(numbers))
-    elif quiet:
-        print(show.one_line(numbers))
-    else:
-        show.summary(_stdout(), found, numbers, files)
-    if found is not None and found.landing is not None and not found.landing.met:
-        _stderr().print(str(found.landing), style="yellow", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(MISSED)

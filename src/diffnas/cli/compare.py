@@ -59,10 +59,16 @@ def compare(
         c.write_page(groups, grids, page)
     if numbers is not None:
         write_atomically(numbers, c.to_csv(groups))
+    _print(grids, as_json=as_json, markdown=markdown)
+
+
+def _print(grids: Sequence[Grid], *, as_json: bool, markdown: bool) -> None:
+    from diffnas.report.compare import to_markdown
+
     if as_json:
         print(json.dumps({"tables": [asdict(grid) for grid in grids]}))
     elif markdown:
-        print("\n\n".join(f"{c.to_markdown(grid)}\n\n{grid.note}".rstrip() for grid in grids if grid.rows))
+        print("\n\n".join(f"{to_markdown(grid)}\n\n{grid.note}".rstrip() for grid in grids if grid.rows))
     else:
         _show(Console(), grids)
 

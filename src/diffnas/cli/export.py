@@ -22,8 +22,8 @@ def export(
         list[str] | None,
         typer.Option(
             "--format",
-            help="onnx (the default), exported (torch.export), source (plain PyTorch) or torch (safetensors and JSON); "
-            "may be repeated.",
+            help="onnx (the default), int8 (ONNX of 8 bits), exported (torch.export), source (plain PyTorch) or torch "
+            "(safetensors and JSON); may be repeated.",
         ),
     ] = None,
     out: Annotated[
@@ -42,9 +42,13 @@ def export(
     exported = api.export(trained, formats or ("onnx",), out=out, pictures=pictures or (), private=private)
     if as_json:
         files = [{**asdict(found), "path": str(found.path)} for found in exported.agreements]
-        print(json.dumps({"place": exported.place, "files": files}))
+        small = exported.quantized and {**asdict(exported.quantized), "path": str(exported.quantized.path)}
+        print(json.dumps({"place": exported.place, "files": files, "int8": small}))
         return
     console = Console()
+    if exported.quantized is not None:
+        told = f"{showable(str(exported.quantized.path))}\n    {exported.quantized}"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
     for found in exported.agreements:
         console.print(f"{showable(str(found.path))}\n    {found}", highlight=False, markup=False, soft_wrap=True)
     if exported.place.startswith("http"):

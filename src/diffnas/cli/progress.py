@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from diffnas.names import showable
+
+if TYPE_CHECKING:  # a command that only prints help imports no torch
+    from diffnas.task import Task as Learned
 
 
 class Rate(TextColumn):
@@ -37,6 +40,7 @@ class Display:
         self.bar: Progress | None = None
         self.told: set[str] = set()
         self.phase, self.epochs, self.steps, self.done = "", 0, 0, 0
+        self.learned: Learned  # known when a phase begins
 
     def __enter__(self) -> Display:
         return self
@@ -45,8 +49,9 @@ class Display:
         # A run that fails does not end its phase; the bar must not stay on the terminal.
         self.end()
 
-    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+    def begin(self, phase: str, epochs: int, steps: int, done: int, task: Learned) -> None:
         """Start the bar at what is done already."""
+        self.learned = task
         self.phase, self.epochs, self.steps, self.done = phase, epochs, steps, done // max(steps, 1)
         if done and not self.quiet:
             self.console.print(f"{phase}: going on at epoch {self.done + 1} of {epochs}")
@@ -72,10 +77,10 @@ class Display:
         """The running epoch, counted from 1."""
         return min(self.done + 1, self.epochs)
 
-    def step(self, loss: float, accuracy: float) -> None:
+    def step(self, loss: float, metrics: Mapping[str, float]) -> None:
         """Move the bar."""
         if self.bar:
-            self.bar.update(self.task, advance=1, numbers=_numbers(loss, accuracy))
+            self.bar.update(self.task, advance=1, numbers=self.learned.written(loss, metrics))
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """Count the epoch, or print its line."""
@@ -85,8 +90,14 @@ class Display:
             self.bar.update(self.task, completed=self.done * self.steps, epoch=self.epoch_now)
         elif not self.quiet:
             live = f", {line['indicators']['live_ops']} live operations" if "indicators" in line else ""
-            numbers = _numbers(line["train_loss"], line["train_accuracy"])
+            metrics = {name: line[f"train_{name}"] for name in self.learned.metrics}
+            numbers = self.learned.written(line["train_loss"], metrics)
             self.console.print(f"{self.phase}: epoch {self.done}/{self.epochs}, {numbers}{live}", highlight=False)
+
+    def note(self, message: str) -> None:
+        """Say it, unless only warnings are wanted."""
+        if not self.quiet:
+            self.console.print(showable(message), style="dim", highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Say it once, in yellow; the same thing in a later epoch is not said again."""
@@ -100,7 +111,3 @@ class Display:
         if self.bar:
             self.bar.stop()
             self.bar = None
-
-
-def _numbers(loss: float, accuracy: float) -> str:
-    return f"loss {loss:.3f}, accuracy {accuracy:.1%}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diffnas.engine.evaluate import EvaluateResult
     from diffnas.engine.search import SearchResult
     from diffnas.genotype import Genotype
+    from diffnas.report.verdict import Verdict
     from diffnas.space import SearchSpace
 
 
@@ -179,7 +180,11 @@ def space_line(space: SearchSpace) -> str:
 
 
 def summary(
-    console: Console, found: SearchResult | None, numbers: dict[str, Any], files: list[tuple[str, str]]
+    console: Console,
+    found: SearchResult | None,
+    numbers: dict[str, Any],
+    files: list[tuple[str, str]],
+    verdict: Verdict | None = None,
 ) -> None:
     """All of it for people: cells, numbers, files, and what to type next."""
     rows = []
@@ -189,12 +194,30 @@ def summary(
     if "evaluation" in numbers:
         rows += evaluation_lines(numbers["evaluation"])
     lines(console, rows)
+    if verdict is not None:
+        contest(console, verdict)
     # Paths are printed as they are, never wrapped: they are there to be copied.
     for name, path in files:
         console.print(f"{name:<15}  {showable(path)}", highlight=False, markup=False, soft_wrap=True)
     folder = quote(showable(numbers["folder"]))
     following = f"diffnas predict {folder} PICTURE..." if "evaluation" in numbers else f"diffnas evaluate {folder}"
     console.print(f"\nNext: {following}", highlight=False, markup=False, soft_wrap=True)
+
+
+def contest(console: Console, said: Verdict) -> None:
+    """The networks of a contest, the best on held-out pictures first, and the verdict."""
+    from diffnas.report.contest_plot import rows
+
+    table = Table(box=SIMPLE_HEAD, title="trained in the very same way", title_justify="left", pad_edge=False)
+    names = ("network", "test accuracy", "held-out", "multiply-adds", "parameters", "a training")
+    for number, name in enumerate(names):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows(said):
+        table.add_row(*map(escape, row.cells), style="bold" if row.handed else "")
+    console.print(table)
+    for sentence in said.sentences:
+        console.print(sentence, highlight=False, markup=False)
+    console.print()
 
 
 def one_line(numbers: dict[str, Any]) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any
 
+from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.values import kinds
+
 
 def explain_usage(error: Any, commands: Any) -> str:
     """An error of usage in one line, with the nearest word that is right and the command whose help to read.
@@ -37,14 +40,8 @@ def _options(command: Any) -> list[str]:
 
 
 def _settings(option: str, command: str) -> list[str]:
-    """How to write an option that a command takes as a setting only; nothing if it is none."""
-    from diffnas.engine.settings import EvaluateSettings, SearchSettings
-    from diffnas.values import kinds
-
-    setting, before = option.lstrip("-").replace("-", "_"), {"run": "{phase}."}.get(command, "")
-    phases = {"search": kinds(SearchSettings), "evaluate": kinds(EvaluateSettings)}
-    return [
-        f"--set {before.format(phase=phase)}{setting}=VALUE"
-        for phase, known in phases.items()
-        if command in (phase, "run") and setting in known
-    ]
+    """How to write an option that is a setting of the two phases of a whole run; nothing if it is none."""
+    setting = option.lstrip("-").replace("-", "_")
+    phases = {"search": SearchSettings, "evaluate": EvaluateSettings}
+    known = [phase for phase, record in phases.items() if command == "run" and setting in kinds(record)]
+    return [f"--set {phase}.{setting}=VALUE" for phase in known]

@@ -30,6 +30,10 @@ LOOK_EVERY = 50
 
 # A weight that is 1 less the sum of the others may miss 0 by so much.
 _ROUNDING = 1e-6
+# The sum of weights that a component computes in float32 may miss 1 by so much.
+_SUM_ROUNDING = 1e-3
+# How far apart entries of alpha lie for whoever gives zeros to give one: entmax of order 1.01 does.
+_FAR = 200.0
 
 
 class Bounds(NamedTuple):
@@ -282,6 +286,39 @@ def _check_weights(role: Role, component: object, mix: Tensor, keep: Tensor, bou
     stray = mix.masked_fill(keep, 0.0)
     if bool(stray.any()):
         refuse_numbers(role, component, "exactly 0 where keep is False (multiply by keep)", mix, stray != 0)
+
+
+@torch.no_grad()
+def check_sums(role: Role, component: object, mix: Tensor, keep: Tensor) -> None:
+    """Check the trait ``competes``: the weights of an edge at rest, in float64, sum to 1.
+
+    Raises:
+        ValueError: for an edge with something in play whose weights do not.
+    """
+    sum_E = mix.sum(dim=1)
+    wrong = keep.any(dim=1) & ((sum_E - 1).abs() > _SUM_ROUNDING)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"the {role.name} {name_of(component)} has the trait competes, so the weights of an edge must sum to 1; "
+            f"those of row {row} sum to {float(sum_E[row]):.4g}. Divide by the sum, or declare @traits(competes=False)."
+        )
+
+
+@torch.no_grad()
+def check_zeros(role: Role, component: Callable[..., Any], keep: Tensor, end: Moment) -> None:
+    """Check the trait ``gives_zeros``: at the end of a run, far apart entries of alpha give some edge a weight of 0.
+
+    Raises:
+        ValueError: if every operation in play keeps a weight.
+    """
+    spread = torch.linspace(0.0, _FAR, keep.shape[1], dtype=torch.float64, device=keep.device)
+    mix = weights(role, component, spread.expand(keep.shape).clone(), keep, end)
+    if bool((keep.sum(dim=1) > 1).any()) and not bool((keep & (mix == 0)).any()):
+        raise ValueError(
+            f"the {role.name} {name_of(component)} declares gives_zeros, and entries of alpha from 0 to {_FAR:g} gave "
+            "no weight of exactly 0. Leave gives_zeros out, or set what is off the support to 0."
+        )
 
 
 def number(role: Role, component: Callable[..., Any], *arguments: object) -> float:

@@ -11,12 +11,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from diffnas.components.traits import traits
 from diffnas.genotype import Cell, Connection, Genotype
 from diffnas.space import CellGraph, Edge, SearchSpace
 
 Discretize = Callable[[Tensor, Tensor, SearchSpace], Genotype]
 
 
+@traits(none_wins=lambda none=True: "always" if none else "never")
 def winners(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool = True) -> Genotype:
     """Every edge gets its strongest operation; an edge won by ``none`` is absent. Any in-degree.
 
@@ -34,6 +36,7 @@ def winners(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool = Tr
     return _genotype(space, lambda graph, rows: [best[row] for row in rows])
 
 
+@traits(needs_pruning=True)
 def survivors(scores: Tensor, keep: Tensor, space: SearchSpace) -> Genotype:
     """All that is still in play but ``none``: any in-degree, and several operations from one node into another.
 
@@ -44,6 +47,7 @@ def survivors(scores: Tensor, keep: Tensor, space: SearchSpace) -> Genotype:
     return _genotype(space, lambda graph, rows: [pair for row in rows for pair in listed[row]])
 
 
+@traits(none_wins=lambda absent_below=None: "without an in-degree" if absent_below is None else "never")
 def strongest_inputs(
     scores: Tensor, keep: Tensor, space: SearchSpace, *, absent_below: float | None = None
 ) -> Genotype:
@@ -76,6 +80,7 @@ def strongest_inputs(
     return _genotype(space, choose)
 
 
+@traits(needs_probabilities=True)
 def sure_inputs(scores: Tensor, keep: Tensor, space: SearchSpace, *, at_least: float = 0.85) -> Genotype:
     """As ``strongest_inputs``, but only operations that score ``at_least`` so much, and never ``none``.
 
@@ -84,6 +89,7 @@ def sure_inputs(scores: Tensor, keep: Tensor, space: SearchSpace, *, at_least: f
     return strongest_inputs(scores, keep & (scores >= at_least), space, absent_below=at_least)
 
 
+@traits(none_wins="without an in-degree")
 def few_skips(scores: Tensor, keep: Tensor, space: SearchSpace, *, most: int = 2) -> Genotype:
     """As ``strongest_inputs``, but with at most so many skip connections in each normal cell.
 
@@ -107,6 +113,7 @@ def _skips(found: Genotype, kind: str, space: SearchSpace) -> list[int]:
     return [places[Edge(each.source, each.target)] for each in connections if each.op == "skip_connect"]
 
 
+@traits(needs_probabilities=lambda shares=False: shares)
 def strongest_pairs(
     scores: Tensor, keep: Tensor, space: SearchSpace, *, shares: bool = False, absent_below: float = 0.0
 ) -> Genotype:

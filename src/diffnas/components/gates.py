@@ -17,11 +17,13 @@ from torch import Tensor
 
 from diffnas.components import schedule
 from diffnas.components.schedule import Moment, Schedule, value
+from diffnas.components.traits import traits
 
 FALLING = partial(schedule.stairs, start=1.0, stop=0.1)
 """The temperature of the released search script of Zhou et al. (2020): from 1 to 0.1, a step an epoch."""
 
 
+@traits(competes=False)
 class Gates(ABC):
     """A weighting under which the operations of an edge do not compete, so that its weights need not sum to one."""
 

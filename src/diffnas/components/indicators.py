@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffnas.genotype import Genotype
+from diffnas.genotype import Genotype, collapse
 from diffnas.space import SearchSpace
-
-SKIP = "skip_connect"
 
 
 def measure(mix: Tensor, keep: Tensor, genotype: Genotype, space: SearchSpace) -> dict[str, float | int]:
@@ -27,13 +25,13 @@ def measure(mix: Tensor, keep: Tensor, genotype: Genotype, space: SearchSpace) -
         those the space offers.
     """
     connections = [connection for cell in genotype.cells.values() for connection in cell.connections]
-    none = space.column("none")
+    none = space.column(collapse.NONE)
     offered = sum(sum(row) for row in space.offered)
     live = int(keep.sum())
     normalized_EO = mix / mix.sum(dim=-1, keepdim=True).clamp_min(1e-12)
     entropy_E = -(normalized_EO * normalized_EO.clamp_min(1e-12).log()).sum(dim=-1)
     return {
-        "skips": sum(connection.op == SKIP for connection in connections),
+        "skips": sum(connection.op == collapse.SKIP for connection in connections),
         "connections": len(connections),
         **{f"{kind}_depth": cell.learned_depth for kind, cell in genotype.cells.items()},
         "none_share": 0.0 if none is None else float(normalized_EO[:, none].mean()),
@@ -46,15 +44,13 @@ def measure(mix: Tensor, keep: Tensor, genotype: Genotype, space: SearchSpace) -
 def warnings(indicators: dict[str, float | int], genotype: Genotype) -> list[str]:
     """What a user should be told about these indicators, a sentence each; empty for a healthy search.
 
-    Half of all connections being skips is the mark of DARTS' collapse (Liang et al., 2019, stop at two of eight in
-    the normal cell; Zela et al., 2020), and a mean weight of ``none`` over one half means that most of the cell is
-    being switched off.
+    The numbers from which they are told, and who set these, are in ``genotype/collapse.py``.
     """
     told = list(genotype.problems())
-    if indicators["connections"] and indicators["skips"] * 2 >= indicators["connections"]:
+    if collapse.too_many_skips(indicators["skips"], indicators["connections"]):
         told.append(
             f"{indicators['skips']} of {indicators['connections']} connections are skips: the search collapses."
         )
-    if indicators["none_share"] > 0.5:
+    if collapse.switched_off(indicators["none_share"]):
         told.append(f"'none' holds {indicators['none_share']:.0%} of the weight: the search switches the cell off.")
     return told

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from diffnas.components.stages import Measured, Pause, Stage
+from diffnas.components.traits import traits
 from diffnas.space import SearchSpace
 
 Criterion = Literal["accuracy", "loss"]
 
 
+@traits(needs_competition=True, needs_held_out=True, needs_last=True)
 def perturbation(
     space: SearchSpace,
     epochs: int,
@@ -156,10 +158,10 @@ def disconnect(pause: Pause, kind: str, node: int, *, criterion: Criterion = "ac
 
 
 def _goodness(measured: Measured, criterion: Criterion) -> float:
-    return measured.accuracy if criterion == "accuracy" else -measured.loss
+    return measured.score if criterion == "accuracy" else -measured.loss
 
 
 def _note(pause: Pause, row: int, measured: dict[str, Measured], criterion: Criterion) -> None:
     kind, edge = pause.space.edges[row]
-    without = {name: getattr(each, criterion) for name, each in measured.items()}
+    without = {name: each.score if criterion == "accuracy" else each.loss for name, each in measured.items()}
     pause.note(what="decided", kind=kind, edge=list(edge), criterion=criterion, without=without)

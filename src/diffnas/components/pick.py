@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from diffnas.components.stopping import History, before_growth, count_skips
+from diffnas.components.traits import traits
+from diffnas.genotype.collapse import EIGENVALUE
 from diffnas.space import SearchSpace
 
 Pick = Callable[[History, SearchSpace], int]
 
 
+@traits(takes_last=True)
 def last(history: History, space: SearchSpace) -> int:
     """The last epoch, as in DARTS (Liu et al., 2019)."""
     return len(history) - 1
@@ -23,6 +26,7 @@ def fewer_skips(history: History, space: SearchSpace, *, count: int = 2) -> int:
     return max((epoch for epoch, line in enumerate(history) if count_skips(line) < count), default=0)
 
 
+@traits(needs_held_out=True)
 def best_held_out(history: History, space: SearchSpace) -> int:
     """The epoch in which the supernet was right on most held-out pictures, the later one of two that are as good.
 
@@ -33,8 +37,15 @@ def best_held_out(history: History, space: SearchSpace) -> int:
     return max(range(len(seen)), key=lambda epoch: (-1.0 if seen[epoch] is None else seen[epoch], epoch))
 
 
+@traits(reads_eigenvalue=True, undoes="eigenvalue")
 def before_eigenvalue_growth(
-    history: History, space: SearchSpace, *, factor: float = 1.3, window: int = 5, lag: int = 4, start: int = 10
+    history: History,
+    space: SearchSpace,
+    *,
+    factor: float = EIGENVALUE.look,
+    window: int = 5,
+    lag: int = 4,
+    start: int = 10,
 ) -> int:
     """The epoch from which the eigenvalues for alpha had grown when the search ended; the last one if they had not.
 

@@ -14,10 +14,12 @@ from torch import Tensor
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.schedule import Schedule, value
 from diffnas.components.shares import competing, nodes, shares
+from diffnas.components.traits import traits
 
 Pruning = Callable[[Relaxation], Tensor]
 
 
+@traits(needs_zeros=True, needs_competition=True)
 def exact_zero(at: Relaxation, *, start: float = 0.0) -> Tensor:
     """Remove an operation for good once its weight is exactly zero (Bezirganyan & Akarmazyan, 2022).
 
@@ -34,6 +36,13 @@ def exact_zero(at: Relaxation, *, start: float = 0.0) -> Tensor:
     return at.keep if at.moment.fraction < start else at.keep & (at.mix != 0)
 
 
+def _no_share(share: float | Schedule = 0.4) -> str | None:
+    if callable(share) or 0 < share < 1:
+        return None
+    return f"the threshold must lie between 0 and 1, an even share of an edge; got {share:g}."
+
+
+@traits(needs_competition=True, needs_alpha=True, complaint=_no_share)
 def threshold(at: Relaxation, *, share: float | Schedule = 0.4) -> Tensor:
     """Remove an operation for good once its weight is less than ``share`` of an even one: ASAP (Noy et al., 2020).
 
@@ -53,6 +62,7 @@ def threshold(at: Relaxation, *, share: float | Schedule = 0.4) -> Tensor:
     return at.keep & ~(at.mix * offered_E < value(share, at.moment))
 
 
+@traits(needs_gates=True)
 def shut(at: Relaxation, *, below: float = 0.5, start: float = 0.0) -> Tensor:
     """Remove an operation for good once its gate is more likely shut than open.
 
@@ -83,6 +93,7 @@ def shut(at: Relaxation, *, below: float = 0.5, start: float = 0.0) -> Tensor:
     return at.keep & (~(at.open < below) | stays).scatter(1, likeliest, True)
 
 
+@traits(needs_gates=True)
 def smallest_shares(at: Relaxation, *, least: float = 0.01, most: float = 0.05, count: int = 4) -> Tensor:
     """Remove what brings hardly anything into its node, a few operations an epoch: GOLD-NAS (Bi et al., 2020).
 

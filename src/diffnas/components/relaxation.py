@@ -10,7 +10,8 @@ from diffnas.components import contract
 from diffnas.components.gates import Gates
 from diffnas.components.schedule import Moment
 from diffnas.components.stopping import History
-from diffnas.components.weighting import Weighting, draws
+from diffnas.components.traits import traits_of
+from diffnas.components.weighting import Weighting
 from diffnas.space import SearchSpace
 
 
@@ -48,7 +49,7 @@ def weigh(weighting: Weighting, alpha: Tensor, keep: Tensor, moment: Moment) -> 
     Raises:
         ValueError: if the weighting breaks its contract.
     """
-    bounds = contract.ANY if isinstance(weighting, Gates) else contract.SHARES
+    bounds = contract.SHARES if traits_of(weighting).competes else contract.ANY
     return contract.weights(contract.WEIGHTING, weighting, alpha, keep, moment, bounds)
 
 
@@ -73,7 +74,7 @@ def relax(
     if isinstance(weighting, Gates):
         likely = contract.weights(contract.OPEN, weighting.open, alpha, keep, moment, contract.PROBABILITIES)
     else:
-        likely = weigh(weighting, alpha, keep, replace(moment, generator=None)) if draws(weighting) else mix
+        likely = weigh(weighting, alpha, keep, replace(moment, generator=None)) if traits_of(weighting).draws else mix
     return Relaxation(
         alpha=alpha,
         mix=mix,

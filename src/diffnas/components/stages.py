@@ -26,10 +26,15 @@ from diffnas.values import check_fields, real, whole
 
 
 class Measured(NamedTuple):
-    """The mean loss of some pictures, and the share of them that were right."""
+    """How good a supernet is on some samples.
+
+    Attributes:
+        loss: the mean of a sample.
+        score: the metric that decides, turned so that higher is better: the accuracy of a classifier.
+    """
 
     loss: float
-    accuracy: float
+    score: float
 
 
 class Pause(Protocol):
@@ -54,7 +59,7 @@ class Pause(Protocol):
         """Random numbers of the host that belong to this pause and purpose alone."""
 
     def measure(self, mix: Tensor) -> Measured:
-        """Loss and accuracy of the supernet on all held-out pictures under ``mix``, ``(edges, ops)``; nothing moves.
+        """Loss and score of the supernet on all held-out pictures under ``mix``, ``(edges, ops)``; nothing moves.
 
         With batch statistics and augmented as in training; all calls of a pause see the same random numbers.
         """

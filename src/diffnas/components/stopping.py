@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from diffnas.components.traits import traits
+from diffnas.genotype.collapse import EIGENVALUE
 from diffnas.skeleton import skeleton_of
 from diffnas.space import WEIGHTLESS_OPS, SearchSpace
 
@@ -155,8 +157,15 @@ def after(history: History, space: SearchSpace, *, epochs: int = 25) -> str | No
     return f"{epochs} epochs are over" if len(history) >= epochs else None
 
 
+@traits(reads_eigenvalue=True, stops_by="eigenvalue")
 def eigenvalue_growth(
-    history: History, space: SearchSpace, *, factor: float = 1.3, window: int = 5, lag: int = 4, start: int = 10
+    history: History,
+    space: SearchSpace,
+    *,
+    factor: float = EIGENVALUE.look,
+    window: int = 5,
+    lag: int = 4,
+    start: int = 10,
 ) -> str | None:
     """Stop once the largest eigenvalue of the Hessian for alpha has grown: the early stop of RobustDARTS.
 
@@ -177,7 +186,7 @@ def eigenvalue_growth(
 
 
 def before_growth(
-    history: History, *, factor: float = 1.3, window: int = 5, lag: int = 4, start: int = 10
+    history: History, *, factor: float = EIGENVALUE.look, window: int = 5, lag: int = 4, start: int = 10
 ) -> int | None:
     """The epoch, as a position in the history, from which eigenvalues have grown; None if they have not.
 

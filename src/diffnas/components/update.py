@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from diffnas.components.traits import traits
+
 Update = Callable[..., Optimizer]
 
 adam = partial(torch.optim.Adam, lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
@@ -25,6 +27,7 @@ sgd = partial(torch.optim.SGD, lr=1.0, momentum=0.9)
 """SGD with momentum and the rate of GOLD-NAS (Bi et al., 2020), which begins at logits of 0; no decay."""
 
 
+@traits(on_simplex=True)
 class ExponentiatedGradient(Optimizer):
     """Multiplies each weight of an edge by ``exp(-lr gradient)``, then scales the edge back to a sum of 1.
 

@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from diffnas.components import entmax as solver
 from diffnas.components import schedule
-from diffnas.components.gates import Gates
 from diffnas.components.schedule import Moment, Schedule, value
+from diffnas.components.traits import traits
 
 Weighting = Callable[[Tensor, Tensor, Moment], Tensor]
 
@@ -55,6 +55,7 @@ COOLING = partial(schedule.stairs, start=10.0, stop=0.1)
 """The temperature of GDAS (Dong & Yang, 2019): from 10 to 0.1, a step an epoch."""
 
 
+@traits(draws=True)
 def gumbel(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float | Schedule = COOLING) -> Tensor:
     """One operation an edge at weight exactly 1, drawn as ``softmax`` weighs them: GDAS (Dong & Yang, 2019).
 
@@ -85,6 +86,7 @@ SHARPENING = partial(schedule.stairs, start=1.0, stop=0.03)
 """The temperature of SNAS (Xie et al., 2019): from 1 to 0.03, a step an epoch."""
 
 
+@traits(draws=True)
 def concrete(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float | Schedule = SHARPENING) -> Tensor:
     """A draw from the concrete distribution of every edge: SNAS (Xie et al., 2019).
 
@@ -114,6 +116,7 @@ def _gumbel_noise(like: Tensor, generator: torch.Generator) -> Tensor:
     return -waits.clamp_min(torch.finfo(like.dtype).tiny).log()
 
 
+@traits(on_simplex=True)
 def simplex(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
     """Mixing weights that are parameters themselves, one point of the simplex an edge: GAEA (Li et al., 2021).
 
@@ -137,6 +140,7 @@ def simplex(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
     return softmax(alpha.detach(), keep, moment) + (alpha - alpha.detach()) * keep
 
 
+@traits(gives_zeros=lambda order=None: order != 1)
 def entmax(alpha: Tensor, keep: Tensor, moment: Moment, *, order: float | Schedule = 3.0) -> Tensor:
     """Sparse mixing weights that sum to one: alpha-entmax (Peters, Niculae & Martins, 2019).
 
@@ -159,6 +163,7 @@ def entmax(alpha: Tensor, keep: Tensor, moment: Moment, *, order: float | Schedu
     return solver.entmax(alpha, keep, value(order, moment))
 
 
+@traits(gives_zeros=True)
 class LearnedEntmax(nn.Module):
     """alpha-entmax whose order is learned beside alpha, one order for all edges.
 
@@ -194,20 +199,7 @@ def parameters(weighting: Weighting) -> list[nn.Parameter]:
     return [parameter for parameter in known if parameter.requires_grad]
 
 
-def competes(weighting: Weighting) -> bool:
-    """Whether the operations of an edge share one sum of weights, so that the last one left is certain."""
-    return not isinstance(weighting, Gates)
-
-
-def draws(weighting: Weighting) -> bool:
-    """Whether the mixing weights of a pass are a sample, whose probabilities are the weights at rest.
-
-    >>> draws(partial(gumbel, temperature=1.0)), draws(softmax)
-    (True, False)
-    """
-    return (weighting.func if isinstance(weighting, partial) else weighting) in (gumbel, concrete)
-
-
+@traits(follows_alpha=False)
 def uniform(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
     """The same weight for every kept operation of an edge, whatever alpha says: ``(edges, ops)``."""
     return functional.normalize(keep.to(alpha.dtype), p=1.0, dim=-1)

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from diffnas.data.augment import Augmentation
-from diffnas.data.pictures import DataSet, Files, Pictures, Split, batches
-from diffnas.data.stratify import equal_per_class
+from diffnas.data.pictures import DataSet, Files, Pictures, Split, batches, fetched
+from diffnas.data.stratify import equal_per_class, stratified_split
 from diffnas.data.tensors import from_dataset, from_tensors
 from diffnas.sources import DESCRIPTIONS
 
@@ -20,9 +20,11 @@ __all__ = [
     "Pictures",
     "Split",
     "batches",
+    "fetched",
     "from_dataset",
     "from_tensors",
     "load",
+    "set_aside",
     "subsample",
 ]
 
@@ -42,7 +44,7 @@ def load(
         what: ``"digits"``, ``"cifar10"``, ``"cifar100"``, ``"hub:NAME"``, a folder of class folders, or a
             data set, which is returned as it is.
         data_dir: where the files of CIFAR are.
-        size: height and width to bring pictures to; folders and the hub only.
+        size: height and width that pictures are scaled and cropped to; folders and the hub only.
         channels: 1 for grey, 3 for color; folders and the hub only.
         seed: decides the test split where the source has none; folders and the hub only.
         download: whether the files of CIFAR may be fetched.
@@ -81,7 +83,7 @@ def load(
 
 
 def _not_the_folder(name: str, data_dir: str | Path | None, download: bool) -> DataSet:
-    """One of the data sets that we know by name, with a word on the folder of the same name that is here."""
+    """The named data set, although a folder has the same name; a remark, or the error, says how to load the folder."""
     taken = f"{name} is the data set of this name; the folder {name} that is here is called ./{name}."
     try:
         data = _named(name, data_dir, download)
@@ -91,7 +93,7 @@ def _not_the_folder(name: str, data_dir: str | Path | None, download: bool) -> D
 
 
 def _named(name: str, data_dir: str | Path | None, download: bool) -> DataSet:
-    """One of the data sets that we know by name."""
+    """The data set called ``name``: digits, cifar10 or cifar100."""
     if name == "digits":
         from diffnas.data.sample import digits
 
@@ -102,7 +104,11 @@ def _named(name: str, data_dir: str | Path | None, download: bool) -> DataSet:
 
 
 def _folder(what: str | Path, size: int | None, channels: int | None, seed: int) -> DataSet:
-    """A folder, unless ``what`` looks like a name that was misspelt."""
+    """The data set in the folder ``what``.
+
+    Raises:
+        ValueError: if there is no such folder and ``what`` looks like a misspelt name.
+    """
     if isinstance(what, str) and not Path(what).exists() and Path(what).name == what:
         close = get_close_matches(what, DESCRIPTIONS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -122,7 +128,7 @@ def subsample(data: DataSet, train: int | None, test: int | None, seed: int = 0)
         seed: decides which. With the same seed, a smaller choice is part of a larger one.
 
     Returns:
-        A data set named after its numbers. Mean, standard deviation and augmentation stay those of ``data``.
+        A data set whose name ends in the two numbers. Mean, standard deviation and augmentation stay those of ``data``.
 
     Raises:
         ValueError: fewer pictures than classes asked for, or more than a class has.
@@ -143,3 +149,21 @@ def _some(data: DataSet, split: Split, count: int | None, seed: int) -> Split:
     if count is None:
         return split
     return split.subset(equal_per_class(split.labels, data.classes, count, seed))
+
+
+def set_aside(data: DataSet, share: float) -> tuple[DataSet, Split]:
+    """The same data set with fewer training pictures, and those that were set aside: the same ones each time.
+
+    They are for choosing among networks that were trained without them, which test pictures must not be used for.
+
+    Args:
+        data: what to choose from.
+        share: of each class, above 0 and below 1; see :func:`diffnas.data.stratify.stratified_split`.
+
+    >>> less, aside = set_aside(load("digits"), 0.1)
+    >>> less.name, len(less.train), len(aside)
+    ('digits[90%]', 1211, 136)
+    """
+    kept, taken = stratified_split(data.train.labels, share, seed=0)
+    less = replace(data, name=f"{data.name}[{1 - share:.0%}]", train=data.train.subset(kept))
+    return less, data.train.subset(taken)

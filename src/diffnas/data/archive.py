@@ -1,4 +1,4 @@
-"""Files of a published data set: out of a folder, out of a ``.tar.gz``, or from its site."""
+"""Reading the files of a published data set from a folder or a ``.tar.gz``, and downloading the archive."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from diffnas.untrusted.tar import read_files
 from diffnas.untrusted.whole import MEGA, read_bytes
 
 _LARGEST = 192 * MEGA
-"""No file of the data sets we know has this many bytes: the largest, CIFAR-100's training pictures, has 155 million."""
+"""The most bytes that one file may have. The largest known, CIFAR-100's training pictures, has 155 million."""
 _ALL = 256 * MEGA
-"""Nor have all the files of one together: they have 186 million."""
+"""The most bytes that an unpacked archive may have. The largest known has 186 million."""
 
 
 def read_folder(folder: Path, names: Collection[str]) -> dict[str, bytes]:
@@ -27,14 +27,14 @@ def read_folder(folder: Path, names: Collection[str]) -> dict[str, bytes]:
 
     Raises:
         FileNotFoundError: some are missing.
-        ValueError: one is too large for what it is called.
+        ValueError: one has more bytes than any file of a known data set.
     """
     _check_complete(folder, names, [name for name in names if (folder / name).is_file()])
     return {name: read_bytes(folder / name, _LARGEST) for name in names}
 
 
 def read_tar(path: Path, folder: str, names: Collection[str]) -> dict[str, bytes]:
-    """The content of the files ``folder/name`` in a ``.tar.gz``, which is read and never unpacked.
+    """The content of the files ``folder/name`` in a ``.tar.gz``; nothing is unpacked onto the disk.
 
     Raises:
         FileNotFoundError: some are missing.
@@ -58,11 +58,11 @@ def _check_complete(place: Path, names: Collection[str], found: Collection[str])
 
 
 def fetch(url: str, path: Path, md5: str) -> Path:
-    """Download ``url`` to ``path`` and return it; the file appears there only if its checksum is right.
+    """``path``, after downloading ``url`` to it; the file appears there only if its checksum is right.
 
     Raises:
         ConnectionError: the site cannot be reached, or the download broke off.
-        ValueError: the checksum of what came is not ``md5``.
+        ValueError: the MD5 of the download is not ``md5``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
@@ -70,7 +70,7 @@ def fetch(url: str, path: Path, md5: str) -> Path:
         with os.fdopen(handle, "wb") as part:
             found = _copy(url, part)
         if found != md5:
-            raise ValueError(f"{url} came with MD5 {found}, not {md5}; it was thrown away. Try again later.")
+            raise ValueError(f"{url} has MD5 {found}, not {md5}; the download was deleted. Try again later.")
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -78,7 +78,7 @@ def fetch(url: str, path: Path, md5: str) -> Path:
 
 
 def _copy(url: str, part: BinaryIO) -> str:
-    """Write what ``url`` gives to ``part``, and return its MD5."""
+    """Download ``url`` into ``part``, and return the MD5 of the content."""
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:

@@ -59,9 +59,9 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 @lru_cache(maxsize=16)
 def _affine(mean: tuple[float, ...], std: tuple[float, ...], W: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What a row of pixels is multiplied by, and what is added to it: ``(W * channels,)`` each."""
-    # One multiplication and one addition a pixel, with the constants worked out in float64. They are laid
-    # out as a row of pixels is, because PyTorch is slow at stretching the last dimension.
+    """The factor and the summand that normalize a row of pixels: ``(W * channels,)`` each."""
+    # One multiplication and one addition a pixel; the constants are computed in float64. They have the shape of
+    # a row of pixels, because PyTorch is slow at broadcasting the last dimension.
     mean_C, std_C = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
     scale, shift = 1 / (255 * std_C), -mean_C / std_C
     return scale.to(device, torch.float32).repeat(W), shift.to(device, torch.float32).repeat(W)
@@ -79,16 +79,16 @@ def augment(
     """Training pictures varied as ``augmentation`` says, and normalized.
 
     The order is that of DARTS (Liu et al., 2019): pad and crop, flip, normalize, cutout. So padding is
-    black, and what cutout blanks is 0, the mean color.
+    black, and cutout writes 0, the mean color.
 
     Args:
         images: uint8, ``(B, channels, H, W)``.
-        augmentation: what to do.
+        augmentation: which changes to make.
         mean: of each channel, on a scale where white is 1.
         std: of each channel, on the same scale.
-        generator: decides everything; it may live on the CPU or with the images.
-        kernels: "auto" takes compiled kernels for pictures on a CPU where Numba is installed; "stock" leaves all to
-            torch. The result is the same to the last bit.
+        generator: draws all random numbers; it may live on the CPU or on the device of the images.
+        kernels: "auto" uses compiled kernels for pictures on a CPU if Numba is installed; "stock" uses torch alone.
+            Both give the same result to the last bit.
 
     Returns:
         ``(B, channels, H, W)``, float32, channels last in memory.
@@ -114,12 +114,12 @@ def augment(
 
 
 class _Draws(NamedTuple):
-    """What chance decides for each picture, whole numbers ``(B,)``; zeros for what is not asked for.
+    """The random numbers of each picture, int64 ``(B,)``; zeros for a change that ``augmentation`` does not make.
 
     Attributes:
         top, left: where the crop begins in the padded picture.
-        mirrored: whether the crop is one of the mirror, 0 or 1.
-        row, column: the center of what is cut out.
+        mirrored: 1 if the picture is mirrored before the crop, else 0.
+        row, column: the center of the square that cutout blanks.
     """
 
     top: Tensor
@@ -161,7 +161,7 @@ def _vary_compiled(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> Tensor:
-    """The whole of it in one pass over the pixels."""
+    """The result of ``augment``, made by compiled kernels in one pass over the pixels."""
     B, C, H, W = images.shape
     top, left, mirrored, row, column = (numbers.numpy() for numbers in draws)
     scale, shift = _affine(tuple(mean), tuple(std), W, images.device)
@@ -175,7 +175,7 @@ def _vary_compiled(
 
 
 def _crop_and_flip(images: Tensor, augmentation: Augmentation, draws: _Draws) -> Tensor:
-    """A crop of the old size, at a random place, of each picture with black pixels around it; or of its mirror."""
+    """Crops of the padded pictures, or of their mirrors: ``(B, C, H, W)``, uint8, at the places that were drawn."""
     B, C, H, W = images.shape
     pad = augmentation.pad
     which = torch.arange(B, device=images.device)
@@ -184,8 +184,8 @@ def _crop_and_flip(images: Tensor, augmentation: Augmentation, draws: _Draws) ->
         which = which + B * draws.mirrored
         pixels = torch.cat([pixels, pixels.flip(2)])
     padded = functional.pad(pixels, (0, 0, pad, pad, pad, pad))
-    # From a crop's first byte to its last is one run of bytes in the padded picture, so a crop is one copy;
-    # the bytes between its rows come along, and the strides of the result step over them.
+    # All bytes from a crop's first to its last are copied in one piece. The piece also holds the bytes between
+    # the crop's rows; the strides of the result skip them.
     row = (W + 2 * pad) * C
     run = (H - 1) * row + W * C
     first = (which * (H + 2 * pad) + draws.top) * (W + 2 * pad) + draws.left
@@ -197,10 +197,10 @@ def _cutout(floats: Tensor, side: int, draws: _Draws) -> None:
     """Blank, in place, a square of ``side`` pixels around a random pixel of each picture."""
     B, C, H, W = floats.shape
     around = torch.arange(-(side // 2), side - side // 2, device=floats.device)
-    # The center is in the picture, so what a clamp moves to the border is a pixel of the clipped square.
+    # The center lies in the picture, so a place that the clamp moves to the border still lies in the square.
     rows = (draws.row.view(B, 1, 1) + around.view(1, side, 1)).clamp(0, H - 1)
     columns = (draws.column.view(B, 1, 1) + around.view(1, 1, side)).clamp(0, W - 1)
     pictures = torch.arange(B, device=floats.device).view(B, 1, 1)
-    # Filling by index is several times faster than by a mask that has to be stretched over the channels.
+    # Filling by index is several times faster than by a mask that is broadcast over the channels.
     places = ((pictures * H + rows) * W + columns).flatten()
     floats.permute(0, 2, 3, 1).view(-1, C).index_fill_(0, places, 0.0)

@@ -25,7 +25,7 @@ _PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One of the official forms of a release: its folder, its archive, and the files in it."""
+    """One official form of a release, binary or pickled: its folder, its archive, and the files in it."""
 
     folder: str
     archive: str
@@ -38,7 +38,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What the official site says about one of the two data sets."""
+    """The facts about CIFAR-10 or CIFAR-100: sizes, official file layouts, and normalization constants from papers."""
 
     name: str
     classes: int
@@ -129,9 +129,9 @@ def cifar10(data_dir: str | Path | None = None, *, download: bool = False) -> Da
         download: fetch the archive into ``data_dir`` from the official site if it is not there.
 
     Raises:
-        FileNotFoundError: nothing of CIFAR-10 is there.
+        FileNotFoundError: no form of CIFAR-10 is there.
         ConnectionError: the download failed.
-        ValueError: a file is damaged, or the archive that came has another checksum.
+        ValueError: a file is damaged, or the downloaded archive has another checksum.
     """
     return load_release(CIFAR10, data_dir, download=download)
 
@@ -165,13 +165,13 @@ def load_release(release: Release, data_dir: str | Path | None = None, *, downlo
 
 
 def _cache() -> Path:
-    """Where downloads go if the user names no place."""
+    """The folder for downloads if the user names none."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "diffnas"
 
 
 def _find(release: Release, place: Path, download: bool) -> tuple[Layout, Path]:
-    """The layout that is at ``place``, and its folder or archive."""
+    """The layout found at ``place``, and the path of its folder or archive."""
     for layout in release.layouts:
         if place.is_file() and place.name == layout.archive:
             return layout, place
@@ -192,7 +192,7 @@ def _find(release: Release, place: Path, download: bool) -> tuple[Layout, Path]:
 
 
 def _read_binary(release: Release, content: bytes, count: int, what: str) -> tuple[Any, Any]:
-    """Pictures ``(count, 3072)`` and labels of a file of label bytes and pixels in turn."""
+    """Pictures ``(count, 3072)`` and labels ``(count,)`` from a binary file, where each picture follows its labels."""
     record = release.label_bytes + _PIXELS
     if len(content) != count * record:
         raise ValueError(
@@ -205,7 +205,7 @@ def _read_binary(release: Release, content: bytes, count: int, what: str) -> tup
 
 
 def _read_pickled(release: Release, content: bytes, count: int, what: str) -> tuple[Any, Any]:
-    """Pictures ``(count, 3072)`` and labels of a pickled file."""
+    """Pictures ``(count, 3072)`` and labels ``(count,)`` from a pickled file."""
     found = read_arrays(content, what)
     images, labels = found.get("data"), found.get(release.labels_key)
     if not isinstance(images, np.ndarray) or not isinstance(labels, list):
@@ -221,7 +221,7 @@ def _read_pickled(release: Release, content: bytes, count: int, what: str) -> tu
 
 
 def _pictures(images: Any, labels: Any) -> Pictures:
-    """A split of rows of 3,072 bytes."""
+    """The split with these pictures, ``(pictures, 3072)``, and labels."""
     shaped = torch.from_numpy(np.array(images, np.uint8)).view(-1, 3, 32, 32)
     return Pictures(images=shaped, labels=torch.from_numpy(np.array(labels, np.int64)))
 

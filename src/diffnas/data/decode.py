@@ -1,7 +1,7 @@
-"""A picture file, of any size and mode, as the bytes that a network takes.
+"""A picture file of any size and mode, decoded into the bytes that a network takes.
 
-This file needs Pillow and NumPy alone, for it has two places: diffnas reads every picture with it, and an exported
-network carries it along as ``preprocess.py``, so that both see the same pixels.
+This file imports only Pillow and NumPy because it has two uses. diffnas reads every picture with it, and an exported
+network comes with a copy of it, ``preprocess.py``, so that both see the same pixels.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# What Pillow decodes itself. Left out are documents (EPS, PDF, WMF), some of which would start other programs, and
-# containers that it opens without saying of what.
+# The formats that Pillow decodes itself. Documents (EPS, PDF, WMF) are left out, as some would start other programs,
+# and so are containers that Pillow opens without saying which format is inside.
 FORMATS = frozenset((
     "AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO", "IM", "IMT",
     "JPEG", "JPEG2000", "MCIDAS", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER", "SUN",
@@ -25,15 +25,15 @@ FORMATS = frozenset((
 ))  # fmt: skip
 
 MOST_PIXELS = 2**26
-"""The pixels of the largest picture that is read, unless the environment variable DIFFNAS_MAX_PIXELS says otherwise."""
+"""The most pixels of a picture that is read, unless the environment variable DIFFNAS_MAX_PIXELS sets another limit."""
 
 _VARIABLE = "DIFFNAS_MAX_PIXELS"
-_DRAWN_BY = "diffnas"  # what our drawings name as their software
+_DRAWN_BY = "diffnas"  # the entry "Software" in the metadata of our drawings
 _GREY = ("1", "L", "LA", "La")
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _UNOPENED = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"))
 
-# How files begin that are often among pictures and are none, or none that Pillow reads.
+# Files that are often found among pictures but cannot be read: offset, first bytes, what the user is told.
 _OTHERS = (
     (0, (b"%!PS", b"\xc5\xd0\xd3\xc6"), "an EPS document, which only another program could draw; save it as PNG"),
     (0, (b"%PDF",), "a PDF document; save its pictures as PNG or JPEG"),
@@ -44,7 +44,7 @@ _OTHERS = (
 
 
 class NoPicture(ValueError):  # noqa: N818 - named for what it says
-    """A file that is not read, with the reason."""
+    """Raised for a file that is not read; the message is the reason."""
 
 
 def read(
@@ -59,21 +59,21 @@ def read(
         levels: the values of black and white in grey files of more than 8 bits; see :func:`plain`.
 
     Raises:
-        NoPicture: the file is not read, with the reason; it is a ValueError.
-        OSError: the file is damaged, or not there; Pillow may raise others too.
+        NoPicture: a ValueError whose message says why the file is not read.
+        OSError: the file is damaged or missing. Pillow may raise other exceptions too.
     """
     return fitted(plain(loaded(file), levels), channels, size)
 
 
 def loaded(file: str | Path | BinaryIO) -> Image.Image:
-    """The picture in a file, or its first frame, decoded whole and in the mode that the file has.
+    """The picture in a file, or its first frame, fully decoded and in the file's own mode.
 
     A JPEG file of more pixels than ``MOST_PIXELS`` is decoded at a half, a quarter or an eighth of its width and
     height. Pipes and devices are never opened, nor are formats that are not in ``FORMATS``.
 
     Raises:
-        NoPicture: no picture, none that is read, or one of too many pixels.
-        OSError: the file is damaged, or not there; Pillow may raise others too.
+        NoPicture: the file is no picture, has a format that is not read, or has too many pixels.
+        OSError: the file is damaged or missing. Pillow may raise other exceptions too.
     """
     if isinstance(file, str | Path):
         _check_kind(file)
@@ -90,19 +90,19 @@ def loaded(file: str | Path | BinaryIO) -> Image.Image:
 
 
 def plain(image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image:
-    """The picture upright, decoded whole, in mode ``L`` if it is grey and ``RGB`` if not.
+    """The picture upright and fully decoded, in mode ``L`` if it is grey and ``RGB`` if not.
 
-    The camera's orientation note (EXIF) is followed. Transparent pixels become white. A palette of greys counts as
-    grey. Of an animation, the first frame is taken.
+    EXIF orientation is applied. Transparent pixels become white. A palette that holds only greys counts as grey. Of an
+    animation, the first frame is used.
 
     Args:
         image: as Pillow opened it.
-        levels: what becomes black and what white in a grey picture of more than 8 bits. Without them, a picture of
-            whole numbers is taken to fill 16 bits.
+        levels: the values that become black and white in a grey picture of more than 8 bits. Without them, whole
+            numbers are scaled from 0 and 65535.
 
     Raises:
         NoPicture: floating-point pixels without levels, or pixels that are not finite.
-        OSError: the file is damaged; Pillow may raise others too.
+        OSError: the file is damaged. Pillow may raise other exceptions too.
     """
     image.load()
     image = ImageOps.exif_transpose(image)
@@ -138,7 +138,7 @@ def span_of(image: Image.Image) -> tuple[float, float] | None:
 
 
 def reason(error: Exception) -> str:
-    """Why a file cannot be read as a picture, on one line and without its name."""
+    """The reason why a file cannot be read as a picture, in one line that does not name the file."""
     if isinstance(error, NoPicture):
         return str(error)
     if isinstance(error, FileNotFoundError):
@@ -151,27 +151,28 @@ def reason(error: Exception) -> str:
 
 
 def _check_kind(path: str | Path) -> None:
-    """Check that a path leads to a file: opening a pipe would wait for ever."""
+    """Refuse a path that leads to no ordinary file; opening a pipe, for example, would wait for ever."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
-        raise NoPicture("there is no file in this folder, or it may not be looked at")
+        raise NoPicture("there is no file in this folder, or its files may not be listed")
     for is_kind, kind in _UNOPENED:
         if is_kind(mode):
             raise NoPicture(f"a {kind}, which is never opened")
 
 
 def _open(file: str | Path | BinaryIO) -> Image.Image:
-    """The picture in a file, of which only the head has been read."""
+    """The picture in a file; Pillow has read the header only, no pixels yet."""
     Image.init()
     with _unlimited:
-        # In the order in which Pillow asks them: some formats are known only by not being another.
+        # In the order in which Pillow tries them: some formats are recognized only because no earlier one fits.
         return Image.open(file, formats=[name for name in Image.ID if name in FORMATS])
 
 
 class _Unlimited:
-    """Inside, Pillow neither warns of large pictures nor refuses them: ``_check_pixels`` does.
+    """A context in which Pillow has no limit of pixels, because ``_check_pixels`` applies ours.
 
-    Pillow's limit is one for the process, and several threads are inside at once: the last one out puts it back.
+    Pillow has one limit for the whole process, and several threads may be in this context at once. So the last thread
+    that leaves it restores the limit.
     """
 
     def __init__(self) -> None:
@@ -194,7 +195,7 @@ _unlimited = _Unlimited()
 
 
 def _most_pixels() -> int:
-    """The limit of the environment, or our own."""
+    """The most pixels that are read: the environment variable's number, or ``MOST_PIXELS`` where it is not set."""
     given = os.environ.get(_VARIABLE, str(MOST_PIXELS))
     if not given.isdecimal() or int(given) < 1:
         raise NoPicture(f"the environment variable {_VARIABLE} must be a whole number above 0, not {given!r}")
@@ -202,7 +203,7 @@ def _most_pixels() -> int:
 
 
 def _check_pixels(image: Image.Image, most: int) -> None:
-    """Check that a picture is not too large to be decoded, or have it decoded smaller if its format can."""
+    """Refuse a picture of more than ``most`` pixels; a larger JPEG is first set to be decoded at a smaller size."""
     width, height = image.size
     part = next((part for part in (1, 2, 4) if width * height <= most * part**2), 8)
     if part > 1:
@@ -215,7 +216,7 @@ def _check_pixels(image: Image.Image, most: int) -> None:
 
 
 def _kind_of(file: str | Path | BinaryIO) -> str:
-    """What a file that is no picture is, told from its beginning."""
+    """What kind of file this is, given that it is no picture; its first bytes decide."""
     if isinstance(file, str | Path):
         with open(file, "rb") as opened:
             start = opened.read(16)

@@ -28,10 +28,10 @@ def folder(
 
     Two layouts are read. ``path/train/CLASS/*`` goes with ``path/test/CLASS/*``; the splits may have other usual
     names, see :func:`diffnas.data.layout.layout`. Without a test, and for ``path/CLASS/*``, a part of each class
-    becomes the test split. Class folders may have folders in them; see :func:`diffnas.data.walk.files_in`. What the
-    folders were taken for is told in ``remarks``, and every file that is not read is listed in ``skipped``. Which size
-    and channels are chosen, and how pictures are brought to them, is said in :func:`diffnas.data.gather.gather` and
-    :func:`diffnas.data.decode.plain`.
+    becomes the test split. Class folders may have folders in them; see :func:`diffnas.data.walk.files_in`. ``remarks``
+    says how each folder was understood, and ``skipped`` lists every file that is not read.
+    :func:`diffnas.data.gather.gather` chooses size and channels and scales pictures to them;
+    :func:`diffnas.data.decode.plain` decodes each file.
 
     Args:
         path: the folder.
@@ -59,14 +59,14 @@ def folder(
     train = _source(root, found.train, found, left)
     test = _source(root, (found.test,), found, left) if found.test else None
     data = gather(root.resolve().name, found.classes, train, test, wish)
-    # What was meant to be read comes first: of a long list, only the beginning is told aloud.
+    # Hidden files come last: only the first lines of a long list are printed, and hidden files matter least.
     left.sort(key=lambda each: each.reason == HIDDEN)
     lines = [f"{_name(root, each.path)}: {each.reason}" for each in left]
     return replace(data, skipped=(*data.skipped, *lines), remarks=(*found.remarks, *data.remarks))
 
 
 def _source(root: Path, parts: tuple[Path, ...], found: Layout, left: list[Left]) -> Source:
-    """The files of one split, not yet opened; what is no file to be opened is added to ``left``."""
+    """The files of one split, not yet opened; files and folders that are left out are added to ``left``."""
     from diffnas.data.decode import loaded
     from diffnas.data.walk import files_in
 
@@ -87,12 +87,12 @@ def _source(root: Path, parts: tuple[Path, ...], found: Layout, left: list[Left]
 
 
 def _name(root: Path, path: Path) -> str:
-    """What lists call a file."""
+    """The name of a file in lists: its path in ``root``, safe to print."""
     return showable(path.relative_to(root).as_posix())
 
 
 def _bytes(file: Path) -> int:
-    """The size of a file; of a link that leads nowhere, that of the link."""
+    """The size of a file in bytes; for a broken link, the size of the link itself."""
     try:
         return file.stat().st_size
     except OSError:

@@ -1,4 +1,4 @@
-"""From pictures that have to be opened, of any size and mode, to a data set in memory or streamed."""
+"""A data set, in memory or streamed, from files or items of any size and mode that must be opened first."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ MEMORY_LIMIT = 2 * 1024**3
 """Bytes of pixels, training and test together, above which pictures are streamed."""
 
 _LARGEST = 224
-"""The largest side that is chosen unasked."""
+"""The largest side that is chosen if the user names no size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Pictures of one split before anything is opened.
+    """The pictures of one split, not yet opened.
 
     Args:
         read: opens the picture of a row; called from several threads.
-        names: of every row, for reports and the fingerprint.
-        labels: of every row.
+        names: the name of each row, for reports and the fingerprint.
+        labels: the label of each row.
     """
 
     read: Callable[[int], Image.Image]
@@ -46,7 +46,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What the user asked of pictures that have to be opened.
+    """The user's options for reading pictures.
 
     Args:
         size: height and width, or None to choose from the training pictures.
@@ -70,14 +70,14 @@ class Wish:
 
 
 class _Seen(NamedTuple):
-    """What opening a picture showed.
+    """The properties of a picture that was opened once.
 
     Attributes:
         size: height and width.
-        grey: whether it is.
-        span: the lowest and highest value of a grey picture of more than 8 bits.
+        grey: whether the picture is grey.
+        span: the lowest and highest value of a grey picture of more than 8 bits; None for any other.
         floats: whether its pixels are floating-point numbers.
-        reason: why it cannot be used, if so.
+        reason: why the picture cannot be used; empty if it can.
     """
 
     size: tuple[int, int] = (0, 0)
@@ -88,28 +88,28 @@ class _Seen(NamedTuple):
 
 
 Readable: TypeAlias = tuple[Source, Tensor, list[_Seen]]
-"""A source, the rows that can be read, ``(rows,)``, and what was seen in every row."""
+"""A source, the rows that can be read, ``(rows,)``, and the properties of every row."""
 
 
 def gather(name: str, classes: tuple[str, ...], train: Source, test: Source | None, wish: Wish) -> DataSet:
     """A data set of the readable pictures of one or two sources.
 
-    Every picture is opened and decoded once to see that it can be. If the training pictures all
-    have one size from 8 to 224, that is the size; otherwise it is a square whose side is their median shorter
-    side, made even, from 8 to 224. A picture is scaled to cover the size and cropped at the center. The training
-    pictures also decide what is black and white in grey pictures of more than 8 bits, see
+    Every picture is opened and decoded once, to find those that cannot be read. If all training pictures have one
+    size, with sides from 8 to 224, that is the size. Otherwise the size is a square: its side is the median of their
+    shorter sides, made even, from 8 to 224. Pictures are scaled to cover the size and cropped at the center. The
+    training pictures also decide which values are black and white in grey pictures of more than 8 bits; see
     :class:`diffnas.data.levels.Levels`.
 
     Args:
         name: what reports call the data set.
         classes: the name of each label.
-        train: the training pictures, or all of them.
-        test: the test pictures; None to split ``train``, each class alike.
-        wish: what the user asked for.
+        train: the training pictures, or all pictures if ``test`` is None.
+        test: the test pictures; None to split ``train``, the same share of each class.
+        wish: the user's options.
 
     Raises:
-        ValueError: a class of which no picture can be read, no class with a picture to spare for the test, or whatever
-            :class:`DataSet` refuses.
+        ValueError: if no picture of some class can be read, if no class has a second picture for the test, or if
+            :class:`DataSet` refuses the result.
     """
     sources = [_look(source, wish.workers) for source in ([train] if test is None else [train, test])]
     for readable in sources:
@@ -126,7 +126,7 @@ def gather(name: str, classes: tuple[str, ...], train: Source, test: Source | No
 
 
 def _data_set(name: str, classes: tuple[str, ...], train: Split, test: Split) -> DataSet:
-    """The data set of two finished splits."""
+    """The data set of two splits; its statistics and augmentation follow from the training split."""
     mean, std = channel_statistics(train)
     return DataSet(
         name=name,
@@ -140,7 +140,7 @@ def _data_set(name: str, classes: tuple[str, ...], train: Split, test: Split) ->
 
 
 def _remarks(data: DataSet, levels: Levels | None) -> Iterator[str]:
-    """What the user should know of how pictures were read."""
+    """What the user should know about how the pictures were read, in sentences."""
     if levels is not None:
         yield (
             f"{data.name}: grey files of more than 8 bits are scaled so that {levels.low:g} is black and "
@@ -153,7 +153,7 @@ def _remarks(data: DataSet, levels: Levels | None) -> Iterator[str]:
 
 
 def _look(source: Source, workers: int) -> Readable:
-    """Open and decode every picture of a source once."""
+    """The rows of a source that can be read, after opening and decoding every picture once."""
     from diffnas.data.decode import plain, reason, span_of
 
     def see(row: int) -> _Seen:
@@ -162,7 +162,7 @@ def _look(source: Source, workers: int) -> Readable:
             span = span_of(image)
             floats = image.mode == "F"
             image = plain(image, span)
-        except Exception as error:  # What a damaged file makes Pillow raise has no common type.
+        except Exception as error:  # The exceptions that Pillow raises for damaged files have no common type.
             return _Seen(reason=showable(reason(error)))
         return _Seen(size=(image.height, image.width), grey=image.mode == "L", span=span, floats=floats)
 
@@ -179,7 +179,7 @@ def _complaints(readable: Readable) -> list[str]:
 
 
 def _check_classes(name: str, classes: tuple[str, ...], readable: Readable) -> None:
-    """Check that of every class that has pictures at least one can be read."""
+    """Refuse a source in which no picture of some class can be read."""
     source, rows, seen = readable
     lost = sorted(set(source.labels) - {source.labels[row] for row in rows.tolist()})
     if lost:
@@ -190,7 +190,7 @@ def _check_classes(name: str, classes: tuple[str, ...], readable: Readable) -> N
 
 
 def _split(name: str, readable: Readable, wish: Wish) -> list[Readable]:
-    """Training and test pictures from one source."""
+    """Training and test pictures, split from one source."""
     source, rows, seen = readable
     first, second = stratified_split(torch.tensor(source.labels)[rows], wish.test_fraction, wish.seed)
     if not len(second):
@@ -202,7 +202,7 @@ def _split(name: str, readable: Readable, wish: Wish) -> list[Readable]:
 
 
 def _levels(name: str, parts: list[Readable]) -> Levels | None:
-    """What is black and what white in grey pictures of more than 8 bits, from the training pictures alone."""
+    """The values of black and white in grey pictures of more than 8 bits; only the training pictures decide."""
     _, rows, seen = parts[0]
     levels = levels_of(seen[row].span for row in rows.tolist())
     for source, rows, seen in parts:
@@ -216,7 +216,7 @@ def _levels(name: str, parts: list[Readable]) -> Levels | None:
 
 
 def _shape(parts: list[Readable], wish: Wish) -> tuple[tuple[int, int], int]:
-    """The size and the number of channels that every picture is brought to."""
+    """The size and the number of channels that every picture of the data set gets."""
     seen = [[seen[row] for row in rows.tolist()] for _, rows, seen in parts]
     channels = wish.channels or (1 if all(what.grey for part in seen for what in part) else 3)
     if wish.size is not None:

@@ -1,4 +1,4 @@
-"""Pictures and labels as a user holds them: taken where their meaning is certain, else refused with what mends them."""
+"""A user's own pictures and labels: accepted if their meaning is certain, else refused with code that mends them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _RENUMBER = "names = sorted(set(labels)); labels = [names.index(label) for label
 
 @dataclass(frozen=True, kw_only=True)
 class _Words:
-    """How an error speaks of something.
+    """The words that an error message uses for pictures or labels.
 
     Attributes:
-        what: its name in a sentence: "training pictures".
-        code: its name in code: "pictures".
-        array: whether it is a NumPy array, whose methods have other names than those of a tensor.
+        what: their name in a sentence: "training pictures".
+        code: their name in code: "pictures".
+        array: whether they are a NumPy array, whose methods have other names than a tensor's.
     """
 
     what: str
@@ -30,11 +30,11 @@ class _Words:
     array: bool
 
     def turned(self, *axes: int) -> str:
-        """The code that puts the axes in this order."""
+        """The code that a user can run to put the axes in this order."""
         return f"{self.code}.{'transpose' if self.array else 'permute'}({', '.join(map(str, axes))})"
 
     def to(self, dtype: str) -> str:
-        """The code for another type."""
+        """The code that a user can run to convert to ``dtype``."""
         return f"{self.code}.astype({dtype!r})" if self.array else f"{self.code}.to(torch.{dtype})"
 
 
@@ -44,10 +44,10 @@ def pictures_of(given: Any, what: str) -> Tensor:
     Args:
         given: a tensor or an array, ``(pictures, channels, H, W)`` or, if grey, ``(pictures, H, W)``: uint8, or floats
             from 0 to 1.
-        what: which they are, in an error: "training".
+        what: the split, for errors: "training".
 
     Raises:
-        ValueError: for any other type, shape or range, with the code that mends it where there is any.
+        ValueError: for any other type, shape or range; the message has the code that mends it, if some code can.
     """
     words = _Words(what=f"{what} pictures", code="pictures", array=isinstance(given, np.ndarray))
     images = _tensor(given, words)
@@ -64,7 +64,7 @@ def picture_of(given: Any) -> Tensor:
     """One picture as uint8, ``(channels, H, W)``, on the host; from ``(channels, H, W)`` or, if grey, ``(H, W)``.
 
     Raises:
-        ValueError: as ``pictures_of``.
+        ValueError: for what ``pictures_of`` refuses.
     """
     words = _Words(what="its pixels", code="picture", array=isinstance(given, np.ndarray))
     image = _tensor(given, words)
@@ -80,7 +80,7 @@ def labels_of(given: Any, what: str) -> Tensor:
     """Labels as int64, ``(pictures,)``, on the host; from a tensor, an array or a list, a column ``(pictures, 1)`` too.
 
     Raises:
-        ValueError: for labels that are no whole numbers, one a picture, with the code that mends them.
+        ValueError: unless there is one whole number for each picture; the message has the code that mends them.
     """
     listed = np.asarray(given) if isinstance(given, list | tuple) else given
     words = _Words(what=f"{what} labels", code="labels", array=isinstance(listed, np.ndarray))
@@ -99,14 +99,14 @@ def labels_of(given: Any, what: str) -> Tensor:
 
 
 def pair_of(item: Any, what: str) -> tuple[Any, int]:
-    """The picture and the label of an item of a data set: a pair, or a mapping with an image and a label.
+    """The picture and the label of one item of a data set.
 
     Args:
         item: ``(picture, label)``, or ``{"image": picture, "label": label}`` as in the Hugging Face hub.
-        what: which it is, in an error: "training item 3".
+        what: the item's name, for errors: "training item 3".
 
     Raises:
-        ValueError: for anything else, with what would work.
+        ValueError: for an item of any other form; the message says which forms work.
     """
     if isinstance(item, Mapping):
         found = [[name for name in names if name in item] for names in (_PICTURES, _LABELS)]
@@ -124,7 +124,7 @@ def pair_of(item: Any, what: str) -> tuple[Any, int]:
 
 
 def _label(given: Any, what: str) -> int:
-    """A label as a whole number; tensors and arrays of one number are taken for it."""
+    """A label as a whole number; a tensor or array of one number counts as that number."""
     if isinstance(given, Tensor | np.ndarray):
         if np.prod(given.shape) != 1:
             hint = "If it is one-hot: pass int(label.argmax())."
@@ -141,12 +141,12 @@ def _label(given: Any, what: str) -> int:
 
 
 def classes_of(classes: Any, highest: int, pictures: int) -> tuple[str, ...]:
-    """The name of each class: those given, or the labels themselves.
+    """The name of each class: the names given, or else the labels themselves.
 
     Args:
         classes: names, or None.
         highest: the highest label; -1 if there is none.
-        pictures: how many training pictures there are, the most that there can be classes.
+        pictures: how many training pictures there are; there cannot be more classes.
 
     Raises:
         ValueError: for a label without a class, more classes than training pictures, or no pictures at all.
@@ -167,7 +167,7 @@ def classes_of(classes: Any, highest: int, pictures: int) -> tuple[str, ...]:
 
 
 def _tensor(given: Any, words: _Words) -> Tensor:
-    """A tensor on the host that nobody differentiates."""
+    """The tensor or array as a tensor on the host, detached from autograd."""
     if isinstance(given, Tensor):
         return given.detach().cpu()
     if not isinstance(given, np.ndarray):
@@ -175,11 +175,13 @@ def _tensor(given: Any, words: _Words) -> Tensor:
     try:
         return torch.from_numpy(np.require(given, requirements=["C", "W"]))
     except TypeError:
-        raise ValueError(f"{words.what} are an array of {given.dtype}; numbers of a usual type work.") from None
+        raise ValueError(
+            f"{words.what} are an array of {given.dtype}; integers and floats of up to 64 bits work."
+        ) from None
 
 
 def _check_channels(shape: tuple[int, ...], words: _Words) -> None:
-    """Refuse pictures that are neither grey nor color, ``(..., channels, H, W)``."""
+    """Refuse pictures ``(..., channels, H, W)`` whose number of channels is neither 1 nor 3."""
     channels, last = shape[-3], shape[-1]
     if channels in (1, 3):
         return
@@ -213,10 +215,10 @@ def _to_bytes(images: Tensor, words: _Words) -> Tensor:
 
 
 def _mending(images: Tensor, low: float, high: float, words: _Words) -> str:
-    """What to do about pictures of a wrong type or range."""
+    """Advice for pictures of a wrong type or range, as a sentence with code."""
     floats = images.is_floating_point()
     if not (-np.inf < low and high < np.inf):
-        return "Some are no finite numbers."
+        return "Some of them are not finite numbers."
     if low < 0:
         return "They look normalized: pass them before any normalization, or as uint8."
     if high > 255:

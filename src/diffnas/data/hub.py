@@ -1,4 +1,4 @@
-"""Picture data sets of the Hugging Face hub, through ``datasets`` (the ``hub`` extra)."""
+"""Picture data sets of the Hugging Face hub, read by the package ``datasets`` (the ``hub`` extra)."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def hub(
 ) -> DataSet:
     """A data set of the hub, called ``NAME`` or ``NAME:CONFIG``.
 
-    The pictures are in its first column of type ``Image``; the labels in its ``ClassLabel`` column, or, of
-    several, in the one with the most classes. The ``train`` split goes with ``test`` or, if there is no
-    ``test`` or it has no labels, with ``validation``; with neither, a part of each class of ``train`` becomes
-    the test split. The other arguments are those of :func:`diffnas.data.folder.folder`.
+    The pictures are its first column of type ``Image``. The labels are its ``ClassLabel`` column; of several such
+    columns, the one with the most classes. The training split is ``train``. The test split is ``test``, or
+    ``validation`` if ``test`` is missing or has no labels; without either, a part of each class of ``train``.
+    The other arguments are those of :func:`diffnas.data.folder.folder`.
 
     Raises:
         ImportError: ``datasets`` is not installed.
         ValueError: the data set has no such columns, or no ``train`` split.
     """
-    # The real package and a stand-in are used alike, so nothing of it is imported by name.
+    # The tests put a stand-in in place of the package, so nothing is imported from it by name.
     try:
         library = import_module("datasets")
     except ImportError as error:
@@ -77,13 +77,13 @@ def _columns(library: Any, features: Any, name: str) -> tuple[str, str]:
 
 
 def _is_labeled(rows: Any, labels: str) -> bool:
-    """Whether a split has labels: contests publish test splits whose labels are missing or -1."""
+    """Whether a split has labels; contests publish test splits whose labels are missing or -1."""
     return len(rows) > 0 and all(label is not None and label >= 0 for label in rows[labels])
 
 
 def _source(library: Any, split: str, rows: Any, pictures: str, labels: str) -> Source:
     """The pictures of one split, not yet decoded."""
-    # As bytes or files: the package itself would open whatever is there, a document that starts a program too.
+    # Not decoded by the package: it would open any format, even a document that starts another program.
     only = rows.select_columns([pictures]).cast_column(pictures, library.Image(decode=False))
 
     def read(row: int) -> Image.Image:

@@ -1,8 +1,8 @@
 """The augmentation of a batch on a CPU, compiled by Numba.
 
-Import this module only where it is used: it needs Numba, an optional dependency, and compiles for a second at the
-first call on a machine; the result is kept in Numba's cache. It gives the very numbers of the torch operations in
-:mod:`diffnas.data.augment`, in one pass over the pixels instead of ten, and needs no memory but the result's.
+Import this module only where it is used, because Numba is an optional dependency. The first call on a machine compiles
+for a second; Numba's cache keeps the result. The numbers are exactly those of the torch operations in
+:mod:`diffnas.data.augment`, from one pass over the pixels instead of ten, and no memory is needed but the result's.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ def vary(
     mirrored: NDArray[np.int64],
     channels: int,
 ) -> None:
-    """Write each picture's crop, or that of its mirror, times ``scale`` plus ``shift``.
+    """Write ``scale * crop + shift`` for each picture; the crop is of the picture or of its mirror.
 
     Args:
         images: rows of pixels, ``(B, H, W * channels)``.
         result: the same shape; written.
-        scale: of each number of a row, ``(W * channels,)``.
-        shift: the same.
+        scale: the factor of each number in a row, ``(W * channels,)``.
+        shift: the summand of each number in a row, ``(W * channels,)``.
         top: first row of each crop, ``(B,)``; below 0, and past the last row, pixels are black.
         left: first column, in the mirror for a mirrored picture, ``(B,)``.
         mirrored: 1 for a picture to be mirrored left to right, else 0, ``(B,)``.
-        channels: numbers of a pixel.
+        channels: numbers in a pixel.
     """
     B, H, length = images.shape
     W = length // channels
@@ -62,7 +62,7 @@ def vary(
             if not mirrored[b]:
                 for i in range(count):
                     place[i] = pixels[i]
-            elif channels == 3:  # written out, it takes half the time
+            elif channels == 3:  # the unrolled loop takes half the time
                 for x in range(0, count, 3):
                     place[x] = pixels[count - 3 - x]
                     place[x + 1] = pixels[count - 2 - x]
@@ -71,7 +71,7 @@ def vary(
                 for x in range(0, count, channels):
                     for c in range(channels):
                         place[x + c] = pixels[count - channels - x + c]
-        # Rows of their own and a loop written out: the compiler then takes sixteen numbers at a time.
+        # Separate rows and an explicit loop let the compiler process sixteen numbers at a time.
         for y in range(H):
             source, target = crop[y], result[b, y]
             for i in range(length):

@@ -1,4 +1,4 @@
-"""How a folder of pictures is laid out: which folders in it are splits, which are classes, and what is neither."""
+"""How a folder of pictures is laid out: which of its folders are splits, which are classes, and which are neither."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXPECTED = "Expected PATH/train/CLASS/* with PATH/test/CLASS/* (or val, valid, .
 BESIDE = "beside the class folders, so in no class"
 
 _TRAIN = ("train", "training", "tr")
-# The first of these that is there is the test.
+# Names of a held-out folder. The first name in this list that exists is the test.
 _HELD_OUT = (
     "test", "testing", "te", "holdout", "heldout", "eval", "evaluation", "val", "valid", "validation", "dev",
 )  # fmt: skip
@@ -29,10 +29,11 @@ class Layout:
 
     Attributes:
         train: the folders that hold the class folders of the training pictures.
-        test: the folder that holds those of the test pictures; None to make the test of a part of each class.
+        test: the folder that holds the class folders of the test pictures; None if a part of each class becomes the
+            test.
         classes: the names of the class folders, sorted.
-        remarks: how the folder was read, and what of it was not, in sentences.
-        left: files that are in no class folder, with the reason.
+        remarks: which folders are training, test or classes, and which are not read, in sentences.
+        left: files and folders that lie in no class folder, each with the reason why it is left out.
     """
 
     train: tuple[Path, ...]
@@ -54,7 +55,7 @@ class _Place:
 
     @cached_property
     def folders(self) -> tuple[_Place, ...]:
-        """Those that can be classes or splits."""
+        """The folders inside that can be classes or splits."""
         places = (path for path in self.inside if os.path.isdir(path) and not is_hidden(path))
         return tuple(_Place(path) for path in places if not is_ours(path))
 
@@ -68,14 +69,14 @@ class _Place:
 
     @cached_property
     def part(self) -> str | None:
-        """The split that the folder is called after, as ``_TRAIN`` or ``_HELD_OUT`` has it."""
+        """The name of a split in the folder's name, as ``_TRAIN`` or ``_HELD_OUT`` spells it; None without one."""
         letters = "".join(re.findall("[a-z0-9]+", self.path.name.lower()))
         name = re.sub(f"^{_WORDS}+|{_WORDS}+$", "", letters)
         return name if name in (*_TRAIN, *_HELD_OUT) else None
 
     @property
     def left(self) -> list[Left]:
-        """What is in it beside its folders."""
+        """Everything inside that is neither a class nor a split, with the reason."""
         folders = {place.path for place in self.folders}
         rest = [path for path in self.inside if path not in folders]
         return [Left(path, _why_left(path)) for path in rest]
@@ -84,12 +85,13 @@ class _Place:
 def layout(root: Path) -> Layout:
     """How the folder ``root`` is laid out.
 
-    A split's folder holds class folders, a class folder holds pictures: so a class may be called ``train``. Names of
-    splits may be in any case and have a word such as "data" or "set" with them. The test is the first of the held-out
-    folders that has class folders; the others are for training, as the search holds out a part of its own.
+    A split's folder holds class folders, and a class folder holds pictures. So a class may be called ``train``. The
+    name of a split may be in any case and contain a word such as "data" or "set". The test is the first held-out
+    folder that has class folders. Other held-out folders join the training pictures, because a search holds out
+    pictures by itself.
 
     Raises:
-        ValueError: no layout fits, with what is there and what would.
+        ValueError: no layout fits; the message says what is there and what would fit.
     """
     top = _Place(root)
     splits = [place for place in top.folders if _is_split(place, top)]
@@ -101,13 +103,13 @@ def layout(root: Path) -> Layout:
 
 
 def _is_split(place: _Place, top: _Place) -> bool:
-    """Whether a folder is a split: it is called like one, and holds class folders."""
+    """Whether a folder is a split: it has the name of one, and holds class folders."""
     if place.part is None or not place.folders:
         return False
     others = [other for other in top.folders if other is not place]
     if any(other.part and set(other.names) & set(place.names) for other in others):
         return True
-    # A class may be called "train" and have one folder in it, but then there are other classes.
+    # A folder "train" with one folder in it may be a class. Then folders without the name of a split stand beside it.
     return not place.pictures and (len(place.folders) > 1 or all(other.part for other in others))
 
 
@@ -115,7 +117,7 @@ def _in_splits(top: _Place, splits: list[_Place]) -> Layout:
     """The layout of a folder with a training split."""
     train = _only([place for place in splits if place.part in _TRAIN], top)
     held_out = sorted((place for place in splits if place is not train), key=_rank)
-    # Contests give test pictures without classes in a folder of one name or other.
+    # Contests publish unlabeled test pictures in a single folder, whose name is no class.
     unlabeled = [place for place in held_out if len(place.folders) == 1 and not set(place.names) & set(train.names)]
     held_out = [place for place in held_out if place not in unlabeled]
     test = _only([place for place in held_out if place.part == held_out[0].part], top) if held_out else None
@@ -163,7 +165,7 @@ def _in_classes(top: _Place) -> Layout:
 
 
 def _only(places: Sequence[_Place], top: _Place) -> _Place:
-    """The one place there is."""
+    """The only folder in ``places``; several of them are an error, as nobody can say which one is meant."""
     if len(places) > 1:
         names = _listed([place.path.name for place in places])
         raise ValueError(f"{top.path} has {names}, which mean the same; merge them into one folder, or remove one.")
@@ -171,13 +173,13 @@ def _only(places: Sequence[_Place], top: _Place) -> _Place:
 
 
 def _rank(place: _Place) -> int:
-    """How far down a held-out folder is in the list of those that may be the test."""
+    """The place of a held-out folder's name in ``_HELD_OUT``; the lowest becomes the test."""
     assert place.part is not None
     return _HELD_OUT.index(place.part)
 
 
 def _require_classes(path: Path, place: _Place) -> None:
-    """Check that a folder has two class folders, or say what it has."""
+    """Refuse a folder with fewer than two class folders; the error says what it has."""
     if len(place.folders) > 1:
         return
     if place.folders:
@@ -205,7 +207,7 @@ def _require_same(train: _Place, other: _Place) -> None:
 
 
 def _refuse_splits_without_training(top: _Place, splits: list[_Place]) -> None:
-    """Refuse test pictures without training pictures, which would become classes called after splits."""
+    """Refuse a test split without a training split; else the splits would be read as classes."""
     if not splits:
         return
     alike = [place for place in top.folders if set(place.names) & set(splits[0].names)]
@@ -218,12 +220,12 @@ def _refuse_splits_without_training(top: _Place, splits: list[_Place]) -> None:
 
 
 def _refuse_splits_in_classes(top: _Place) -> None:
-    """Refuse splits in class folders: pictures of the test would be trained on."""
+    """Refuse splits inside class folders; else the test pictures would be trained on."""
     if len(top.folders) > 1 and all(_holds_splits(place) for place in top.folders):
         names = top.folders[0].names
         raise ValueError(
             f"{top.path} has splits in its class folders: {top.folders[0].path.name} holds "
-            f"{_listed(names)}. Put the class folders into those of the splits. {EXPECTED}"
+            f"{_listed(names)}. Put the class folders into the folders of the splits. {EXPECTED}"
         )
 
 
@@ -233,7 +235,7 @@ def _holds_splits(place: _Place) -> bool:
 
 
 def _taken(training: list[_Place], test: _Place | None) -> str:
-    """What each split is taken for."""
+    """A phrase that says which folders are training and which is the test."""
     names = _listed([f"{place.path.name}/" for place in training])
     if test is None:
         return f"{names} is taken for training, and a part of each class of it for the test"
@@ -241,7 +243,7 @@ def _taken(training: list[_Place], test: _Place | None) -> str:
 
 
 def _left_out(top: _Place, rest: list[_Place]) -> str:
-    """What is said of folders that are not read; nothing if there are none."""
+    """A phrase that lists the folders that are not read; empty if there are none."""
     told = [f"{showable(place.path.name)}/ ({_why_unread(place)})" for place in rest]
     told += [f"{showable(left.path.name)}/ ({OURS})" for left in top.left if left.reason == OURS]
     return f"left out: {', '.join(told)}" if told else ""
@@ -260,6 +262,6 @@ def _why_left(path: Path) -> str:
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:
-    """A few names of many."""
+    """The first ``most`` names, and dots if there are more."""
     shown = [showable(name) for name in names]
     return ", ".join([*shown[:most], *(["..."] if len(shown) > most else [])])

@@ -1,4 +1,4 @@
-"""What is black and what is white in grey files of more than 8 bits."""
+"""The values of black and white in grey files of more than 8 bits."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 
 class Levels(NamedTuple):
-    """The values that become black and white in every grey file of more than 8 bits of a data set.
+    """The two values that become black and white in all grey files of more than 8 bits in a data set.
 
-    No such file says which part of its range it fills: 12 bits in a container of 16 are usual, floating point has no
-    range at all. So the training pictures decide, once, and the same two values hold for the test, for prediction and
-    for an exported network. Values between the two are scaled evenly to 8 bits, values beyond them are clipped.
+    Such a file does not say which part of its range it fills: 12 bits in a container of 16 are usual, and floating
+    point has no range at all. So the training pictures decide once, and the same two values hold for the test, for
+    prediction and for an exported network. Values between the two are scaled linearly to 8 bits; others are clipped.
 
     Attributes:
-        low: becomes 0, black.
-        high: becomes 255, white.
+        low: the value that becomes 0, black.
+        high: the value that becomes 255, white.
     """
 
     low: float
@@ -23,13 +23,13 @@ class Levels(NamedTuple):
 
 
 def levels_of(spans: Iterable[tuple[float, float] | None]) -> Levels | None:
-    """The levels from the lowest to the highest value of all training pictures of more than 8 bits.
+    """The lowest and the highest value in all training pictures of more than 8 bits.
 
     Args:
         spans: the lowest and the highest value of each training picture; None for one of 8 bits.
 
     Returns:
-        None if no picture has more than 8 bits, or if all their pixels are the same.
+        The levels; None if no picture has more than 8 bits, or if all their pixels have one value.
 
     >>> levels_of([(7, 4000), None, (3, 90)])
     Levels(low=3, high=4000)

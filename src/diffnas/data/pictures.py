@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from diffnas.data.augment import Augmentation
+from diffnas.data.augment import Augmentation, augment, normalize
 from diffnas.data.levels import Levels
 from diffnas.names import showable
 from diffnas.values import real
@@ -22,7 +22,7 @@ SMALLEST = 8
 """The smallest height and width of a picture, in pixels."""
 
 _AHEAD = 2
-"""How many batches of a streamed split are read before they are asked for."""
+"""How many batches of a streamed split are read in advance."""
 
 _PLAIN = Augmentation()
 
@@ -55,7 +55,7 @@ class Pictures:
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
             raise ValueError(f"labels must be int64 ({len(self.images)},), one for each picture, not {found}.")
-        # Channels last is how networks want them, and the quickest to crop.
+        # Networks take channels last, and crops are fastest in this order.
         last = self.images.contiguous(memory_format=torch.channels_last)
         object.__setattr__(self, "images", last)
 
@@ -75,7 +75,7 @@ class Pictures:
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The pictures at ``indices``, uint8 ``(B, channels, H, W)``, and their labels ``(B,)``."""
         if self.labels.is_cuda and not indices.is_cuda:
-            # From memory that is pinned, so that the host need not wait for the GPU.
+            # Only a copy from pinned memory lets the host go on without waiting for the GPU.
             indices = indices.pin_memory()
         indices = indices.to(self.labels.device, non_blocking=True)
         pixels = self.images.permute(0, 2, 3, 1).index_select(0, indices)
@@ -91,7 +91,7 @@ class Pictures:
         return Pictures(images=self.images.to(device), labels=self.labels.to(device))
 
     def parts(self) -> Iterator[bytes]:
-        """What decides the content of the split, for a fingerprint."""
+        """Bytes that identify the content of the split, for a fingerprint."""
         yield f"{tuple(self.images.shape)}".encode()
         for images in torch.split(self.images, 4096):
             yield images.cpu().contiguous().numpy().tobytes()
@@ -100,15 +100,15 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Files:
-    """One split too large for memory: its pictures are read, by threads, when they are asked for.
+    """One split too large for memory: threads read its pictures each time they are needed.
 
     Args:
-        read: gives the picture of a row, uint8 ``(channels, H, W)``. It is called from several threads.
+        read: returns the picture of a row, uint8 ``(channels, H, W)``. It is called from several threads.
         rows: the row of each picture of this split, ``(pictures,)``, int64.
         labels: ``(pictures,)``, int64.
-        names: a name for every row, with whatever would change if its content changed, such as its size.
+        names: a name for every row. It includes something that changes with the content, such as the file's size.
         channels: 1 or 3.
-        size: height and width of every picture that ``read`` gives.
+        size: height and width of every picture that ``read`` returns.
         workers: how many threads read at once.
     """
 
@@ -150,11 +150,11 @@ class Files:
         )
 
     def to(self, device: torch.device | str) -> Files:
-        """The split itself: what is streamed lives on no device."""
+        """The split itself, because a streamed split lives on no device."""
         return self
 
     def parts(self) -> Iterator[bytes]:
-        """What decides the content of the split, for a fingerprint: names and sizes, not the pixels."""
+        """Bytes that identify the content of the split, for a fingerprint: names, sizes and labels, not the pixels."""
         yield f"{len(self)} {self.channels} {self.size}".encode()
         for row, label in zip(self.rows.tolist(), self.labels.tolist(), strict=True):
             yield f"{self.names[row]}\0{label}\0".encode()
@@ -168,17 +168,17 @@ class DataSet:
     """A training split and a test split of pictures in the same classes.
 
     Args:
-        name: what reports call it; kept as :func:`diffnas.names.showable` has it.
-        train: what search and evaluation learn from.
-        test: what only the last measurement of an evaluation sees.
-        classes: the name of each label, so label ``k`` is ``classes[k]``; kept in the same way.
+        name: what reports call it; escaped by :func:`diffnas.names.showable`.
+        train: the pictures that a search and an evaluation learn from.
+        test: the pictures that only the last measurement of an evaluation uses.
+        classes: the name of each label: label ``k`` is ``classes[k]``; escaped in the same way.
         mean: of each channel, on a scale where white is 1.
         std: of each channel, on the same scale.
         augmentation: how training pictures are varied unless a run says otherwise.
-        levels: what is black and what is white in grey files of more than 8 bits; None if the training pictures
-            have no such file.
+        levels: the values of black and white in grey files of more than 8 bits; None if no training picture is such
+            a file.
         skipped: one line for each file that was not read, with the reason.
-        remarks: what the user should know of how the pictures were found and read, in sentences.
+        remarks: what the user should know about how the pictures were found and read, in sentences.
 
     Raises:
         ValueError: fewer than two classes, a class with no training picture, a label out of range, splits
@@ -197,7 +197,7 @@ class DataSet:
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        # What is called by these names is printed, and written into files of many kinds.
+        # These names are printed, and written into files of many kinds.
         object.__setattr__(self, "name", showable(self.name))
         object.__setattr__(self, "classes", tuple(showable(str(name)) for name in self.classes))
         _check_shapes(self)
@@ -213,6 +213,22 @@ class DataSet:
         """Height and width in pixels."""
         return self.train.size
 
+    def prepare(self, pictures: Tensor, generator: torch.Generator | None = None, cutout: int | None = None) -> Tensor:
+        """Pictures as a network takes them: normalized, and varied as in training if ``generator`` draws how.
+
+        Args:
+            pictures: uint8 ``(B, channels, H, W)``.
+            generator: draws how they are varied; None leaves them as a test sees them.
+            cutout: the side of the square that is blanked, in pixels, at most half of the shorter side of a picture;
+                None for that of ``augmentation``.
+        """
+        if generator is None:
+            return normalize(pictures, self.mean, self.std)
+        varied = self.augmentation
+        if cutout is not None:
+            varied = replace(varied, cutout=min(cutout, min(self.size) // 2))
+        return augment(pictures, varied, self.mean, self.std, generator)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of both splits: of pixels and labels in memory, of names, sizes and labels when streamed."""
@@ -224,7 +240,7 @@ class DataSet:
 
 
 def _check_shapes(data: DataSet) -> None:
-    """Check that every picture has the one usable shape."""
+    """Check that both splits have one shape, that it is usable, and that mean and std fit it."""
     if (data.train.channels, data.train.size) != (data.test.channels, data.test.size):
         train, test = ((split.channels, *split.size) for split in (data.train, data.test))
         raise ValueError(f"{data.name}: training pictures are {train}, test pictures {test}; they must agree.")
@@ -242,11 +258,11 @@ def _check_shapes(data: DataSet) -> None:
 
 
 def _check_labels(data: DataSet) -> None:
-    """Check that the labels are those of the classes, and that there is something to learn and to test."""
+    """Check that every label has a class, every class a training picture, and that there are test pictures."""
     if len(data.classes) < 2:
         raise ValueError(f"{data.name}: {len(data.classes)} class(es) given; at least 2 are needed.")
     if unnamed := [name for name in data.classes if not isinstance(name, str)]:
-        raise ValueError(f"{data.name}: the names of classes are text, and one is {unnamed[0]!r}. Pass str of it.")
+        raise ValueError(f"{data.name}: the names of classes must be text, and one is {unnamed[0]!r}. Pass str(name).")
     if len(set(data.classes)) < len(data.classes):
         raise ValueError(f"{data.name}: two classes have the same name: {', '.join(data.classes)}.")
     for name, labels in (("training", data.train.labels), ("test", data.test.labels)):
@@ -268,14 +284,14 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Consecutive batches of the pictures at ``indices``, from batch number ``start`` on.
 
-    The last batch may be short. Of a streamed split, the next batches are read while one is used.
+    The last batch may be short. A streamed split reads the next batches while the caller uses one.
 
     Args:
         split: where the pictures are.
         indices: which pictures, in order, ``(pictures,)``.
         batch: pictures in a batch.
-        start: how many batches to leave out, so that an interrupted epoch goes on where it was.
-        device: where the batches go.
+        start: how many batches to skip, so that an interrupted epoch continues where it stopped.
+        device: the device that the batches are moved to.
 
     Yields:
         Pictures, uint8 ``(B, channels, H, W)``, and labels, ``(B,)``.
@@ -288,12 +304,22 @@ def batches(
         raise ValueError(f"batch must be at least 1 and start at least 0, not {batch} and {start}.")
     rest = indices[start * batch :]
     chunks = torch.split(rest, batch) if len(rest) else ()
-    taken = _read_ahead(split, chunks) if isinstance(split, Files) else map(split.take, chunks)
-    for images, labels in taken:
+    yield from fetched(split, chunks, device)
+
+
+def fetched(
+    split: Split, chunks: Iterable[Tensor], device: torch.device | str
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """A batch on ``device`` for each of ``chunks``, indices ``(B,)``, as :func:`batches` gives them.
+
+    Of a streamed split, the next batches are read while one is used, and so their indices are asked for by then.
+    """
+    ahead = _read_ahead(split, chunks) if isinstance(split, Files) else map(split.take, chunks)
+    for images, labels in ahead:
         yield images.to(device), labels.to(device)
 
 
-def _read_ahead(split: Files, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+def _read_ahead(split: Files, chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """``split.take`` of each chunk, in order, with the next chunks read in the background."""
     waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
     pool = ThreadPoolExecutor(1)
@@ -305,5 +331,5 @@ def _read_ahead(split: Files, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tens
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Whoever stops early must not wait for batches that nobody will use.
+        # A caller that stops early must not wait for batches that nobody will use.
         pool.shutdown(wait=True, cancel_futures=True)

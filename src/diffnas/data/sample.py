@@ -1,4 +1,4 @@
-"""The embedded pictures: small enough to search on a laptop's CPU, and always there."""
+"""The embedded pictures: they come with scikit-learn, and a laptop's CPU can search on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pixels of a split are like."""
+"""Mean and standard deviation of the pixels of a split."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from diffnas.data.pictures import Pictures, Split
 def channel_statistics(split: Split, *, most: int = 10_000) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, on a scale where white is 1.
 
-    A split in memory is read whole; of a streamed one, ``most`` pictures evenly spread over it.
-    A channel that never changes gets a deviation of 1, so that dividing by it is harmless.
+    A split in memory is read whole; of a streamed one, ``most`` pictures are read, evenly spread.
+    A channel that never changes gets a deviation of 1, so that a division by it is harmless.
 
     >>> images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 8, 8)
     >>> channel_statistics(Pictures(images=images, labels=torch.tensor([0, 1])))

@@ -1,4 +1,4 @@
-"""Dividing labeled pictures so that every class gets its share."""
+"""Splitting and choosing labeled pictures so that every class has its share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from diffnas.values import FRACTION, PICTURES, SEED
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Two ascending lists of indices that share out every class alike.
+    """The indices of the first and of the second part, ascending; the second has the same share of every class.
 
     Args:
         labels: ``(pictures,)``.
-        fraction: the second list's share of each class, above 0 and below 1. A class of two or more
-            pictures gives it at least one and keeps at least one; a single picture stays in the first.
-        seed: decides which pictures go where.
+        fraction: the second part's share of each class, above 0 and below 1. A class of two or more
+            pictures has at least one in each part; a single picture goes into the first part.
+        seed: decides which pictures go into which part.
 
     >>> stratified_split(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, seed=0)[1].tolist()
     [0, 4]
@@ -30,13 +30,14 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
 
 
 def equal_per_class(labels: Tensor, classes: tuple[str, ...], count: int, seed: int) -> Tensor:
-    """Ascending indices of ``count`` pictures, as many of each class as can be; the first take what is left over.
+    """The indices of ``count`` pictures, ascending, with the same number of each class as nearly as possible.
 
-    A class that has too few gives all it has, and the others make up for it. With the same seed, a smaller choice
-    from classes of one size is part of a larger one.
+    If ``count`` does not divide evenly, the first classes have one picture more. If a class has too few pictures, all
+    of them are chosen, and more of the others. With the same seed, and classes of one size, a smaller choice is part
+    of a larger one.
 
     Raises:
-        ValueError: fewer pictures than classes asked for, or more than there are.
+        ValueError: if ``count`` is below the number of classes or above the number of pictures.
 
     >>> equal_per_class(torch.tensor([0, 1, 0, 1, 0, 1]), ("a", "b"), 4, seed=0).tolist()
     [0, 3, 4, 5]
@@ -53,7 +54,7 @@ def equal_per_class(labels: Tensor, classes: tuple[str, ...], count: int, seed: 
 
 
 def _level(sizes: list[int], count: int) -> list[int]:
-    """Shares of ``count``, as equal as the sizes allow; the first take what does not divide."""
+    """How many of ``count`` each class gives: as equal as the sizes allow, the first classes one more if need be."""
     shares = [0] * len(sizes)
     while (left := count - sum(shares)) > 0:
         open_ = [label for label, size in enumerate(sizes) if shares[label] < size]
@@ -64,7 +65,7 @@ def _level(sizes: list[int], count: int) -> list[int]:
 
 
 def _members(labels: Tensor, generator: torch.Generator) -> list[Tensor]:
-    """The indices of each class that has any, shuffled."""
+    """The shuffled indices of each class that has pictures."""
     labels = labels.cpu()
     members = []
     for label in sorted(set(labels.tolist())):

@@ -38,7 +38,7 @@ def from_tensors(
         augmentation: by default one pixel of padding for every eight of the shorter side, and flips.
 
     Raises:
-        ValueError: a type, range or shape that cannot be used, or whatever :class:`DataSet` refuses.
+        ValueError: for a type, range or shape that cannot be used, and for what :class:`DataSet` refuses.
 
     >>> import torch
     >>> images, labels = torch.rand(6, 3, 16, 16), torch.tensor([0, 1, 0, 1, 0, 1])
@@ -60,7 +60,7 @@ def from_tensors(
 
 
 def _pictures(what: str, split: Any) -> Pictures:
-    """A split of the user's tensors, checked and brought to the one type we use."""
+    """A split of the user's tensors, checked and converted to uint8 pictures and int64 labels."""
     if not isinstance(split, tuple | list) or len(split) != 2:
         raise ValueError(f"{what} data must be a pair (pictures, labels), not a {type(split).__name__}.")
     images, labels = split
@@ -81,12 +81,13 @@ def from_dataset(
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
 ) -> DataSet:
-    """A data set of a torch ``Dataset`` with a length, whose items are a picture and a whole number from 0 on.
+    """A data set of a torch ``Dataset`` that has a length and whose items are a picture and its label.
 
-    An item is a pair, or a mapping with ``"image"`` and ``"label"`` as in the Hugging Face hub.
+    An item is a pair, or a mapping with ``"image"`` and ``"label"`` as in the Hugging Face hub. A label is a whole
+    number from 0 on.
 
-    Items are read more than once, by one thread, and must be the same each time: leave random transforms out,
-    they belong in ``augmentation``. The same sizes and channels are chosen as for a folder.
+    One thread reads each item more than once, and the item must be the same each time. So leave random transforms
+    out; they belong in ``augmentation``. Size and channels are chosen as for a folder.
 
     Args:
         train: pictures are PIL images, or tensors or arrays as :func:`from_tensors` takes them, ``(channels, H, W)``.
@@ -97,10 +98,10 @@ def from_dataset(
         channels: 1, 3, or None to choose.
         test_fraction: the part of each class that becomes the test split where there is none.
         seed: decides that split.
-        memory_limit: bytes of pixels above which the pictures are read when they are asked for.
+        memory_limit: bytes of pixels above which the pictures are read each time they are needed.
 
     Raises:
-        ValueError: a picture that cannot be used, or whatever :class:`DataSet` refuses.
+        ValueError: for a picture that cannot be used, and for what :class:`DataSet` refuses.
     """
     wish = Wish(
         size=size,
@@ -139,7 +140,7 @@ def _source(what: str, items: Any) -> Source:
 
 
 def _as_image(picture: Any) -> Image.Image:
-    """An item's picture as a PIL image; nothing is lost."""
+    """An item's picture as a PIL image with the same pixels."""
     from PIL import Image
 
     if isinstance(picture, Image.Image):

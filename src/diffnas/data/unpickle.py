@@ -1,4 +1,4 @@
-"""Reading a pickle that can build nothing but arrays of small integers and plain containers."""
+"""Reading a pickle of arrays, lists, numbers and text; a pickle that asks for anything else is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from diffnas.untrusted.pickles import unpickle
 from diffnas.untrusted.stand_ins import ARRAYS, revealed
 
 _STEPS = 1_000_000
-"""Instructions; the longest official file, CIFAR-100's training pictures, has 250,000."""
+"""The most instructions of a pickle. The longest official file, CIFAR-100's training pictures, has 250,000."""
 
 
 def read_arrays(content: bytes, what: str) -> dict[str, Any]:
@@ -19,8 +19,8 @@ def read_arrays(content: bytes, what: str) -> dict[str, Any]:
         what: the file's name, for errors.
 
     Raises:
-        ValueError: it is no pickle of a dictionary, or asks for anything else to be built. Nothing that
-            the file names is ever imported or called.
+        ValueError: it is no pickle of a dictionary, or it asks for any other object. Nothing that the file
+            names is ever imported or called.
 
     >>> import pickle
     >>> read_arrays(pickle.dumps({"labels": [3, 1]}), "example")
@@ -40,5 +40,5 @@ def read_arrays(content: bytes, what: str) -> dict[str, Any]:
 
 
 def _text(key: object) -> str:
-    """A key as text: Python 2 wrote bytes."""
+    """A key as text; Python 2 wrote bytes."""
     return key.decode("latin1") if isinstance(key, bytes) else str(key)

@@ -1,4 +1,4 @@
-"""The files in a folder and in the folders in it, each once, and what was left out."""
+"""All files in a folder at any depth, each once, and the files and folders that were left out."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from typing import NamedTuple
 from PIL import Image
 
 from diffnas.data.decode import FORMATS
+from diffnas.run_files import RECORD, WEIGHTS
 
 HIDDEN = "hidden, or the system's own"
-AGAIN = "a link to a folder that is read already"
+AGAIN = "a link to a folder that was read already"
 OURS = "written by diffnas"
 UNREADABLE = "a folder that cannot be read"
 
-_NETWORK_FILES = ("network.onnx", "network.pt2", "network.safetensors")
-_LONGEST_RECORD = 2**24  # bytes of a run.json; more is not one of ours
+_NETWORK_FILES = ("network.onnx", "network.pt2", WEIGHTS)
+_LONGEST_RECORD = 2**24  # bytes of a run.json; diffnas writes none that is longer
 
 
 class Left(NamedTuple):
@@ -37,14 +38,14 @@ class Found(NamedTuple):
 
 
 def files_in(place: Path, known: Iterable[Path] = ()) -> Found:
-    """Every file in a folder, at any depth, and what was left out.
+    """Every file in a folder, at any depth, and the files and folders that were left out.
 
-    Links are followed, but no folder is entered twice, nor one of the folders that ``place`` is in. Left out are hidden
-    files, folders that diffnas wrote, and folders that may not be read.
+    Links are followed, but no folder is entered twice, and the folders around ``place`` are never entered. Hidden
+    files, folders that diffnas wrote, and folders that cannot be read are left out.
 
     Args:
         place: the folder.
-        known: other folders that are not to be entered.
+        known: other folders that must not be entered.
     """
     found = Found([], [])
     entered = {_identity(folder) for folder in (*known, *place.resolve().parents)}
@@ -64,14 +65,14 @@ def files_in(place: Path, known: Iterable[Path] = ()) -> Found:
             found.left.append(Left(folder, OURS))
         else:
             folders = _sort_out(inside, found)
-            # Links come last of all, so that a folder that can be reached both ways keeps its own name.
+            # Links come last of all: a folder that is also the target of a link is listed under its own path.
             waiting.extend(path for path in reversed(folders) if not path.is_symlink())
             waiting.extendleft(path for path in folders if path.is_symlink())
     return Found(sorted(found.files, key=lambda file: file.relative_to(place).as_posix()), found.left)
 
 
 def _sort_out(inside: list[Path], found: Found) -> list[Path]:
-    """Note the files of one folder; its own folders come back, sorted."""
+    """The folders in ``inside``, sorted; its files, and what is hidden, are added to ``found``."""
     folders = []
     for path in sorted(inside):
         if is_hidden(path):
@@ -84,12 +85,16 @@ def _sort_out(inside: list[Path], found: Found) -> list[Path]:
 
 
 def is_hidden(place: Path) -> bool:
-    """Whether a file or folder is one that systems put there for themselves."""
+    """Whether a file or folder is hidden, or made by the operating system for itself."""
     return place.name.startswith(".") or place.name == "__MACOSX"
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether diffnas wrote a folder: a run, or what has runs or networks in it, or a run around it, and no picture."""
+    """Whether diffnas wrote a folder.
+
+    It did if the folder is a run; also if it holds runs or networks, or lies in a run, and has no picture outside its
+    runs.
+    """
     if _is_run(folder):
         return True
     inside = list(_listed(folder))
@@ -101,13 +106,13 @@ def is_ours(folder: Path) -> bool:
 
 
 def looks_like_picture(file: Path) -> bool:
-    """Whether a file's name ends like that of a picture that can be read."""
+    """Whether a file's suffix is that of a picture format that can be read."""
     return Image.registered_extensions().get(file.suffix.lower()) in FORMATS
 
 
 def _is_run(folder: Path) -> bool:
     """Whether a folder has the record of a run."""
-    record = folder / "run.json"
+    record = folder / RECORD
     try:
         if not os.path.isfile(record) or record.stat().st_size > _LONGEST_RECORD:
             return False
@@ -118,7 +123,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _listed(folder: Path) -> Iterator[Path]:
-    """What is in a folder; nothing if it may not be read."""
+    """The files and folders in a folder; none if it cannot be read."""
     try:
         yield from sorted(folder.iterdir())
     except OSError:
@@ -126,7 +131,7 @@ def _listed(folder: Path) -> Iterator[Path]:
 
 
 def _everything(path: Path) -> Iterator[Path]:
-    """A file itself; every file in a folder, without following links."""
+    """The file itself if ``path`` is one, else every file in the folder; links are not followed."""
     if path.is_symlink() or not os.path.isdir(path):
         yield path
         return
@@ -135,6 +140,6 @@ def _everything(path: Path) -> Iterator[Path]:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    """What a folder is, whatever it is called."""
+    """The device and inode of a folder, which are the same under all of its names."""
     told = folder.stat()
     return told.st_dev, told.st_ino

@@ -1,4 +1,4 @@
-"""A trained network, to be taken away: ONNX, torch.export, plain Python, weights with JSON, and the hub."""
+"""Exporting a trained network: ONNX, torch.export, plain Python, weights with JSON, and the hub."""
 
 from diffnas.deploy.check import Agreement, Disagreement
 from diffnas.deploy.formats import FORMATS, Format, export

@@ -1,4 +1,4 @@
-"""Whether an exported network says what the network says."""
+"""Checking that an exported network gives the same logits as the network."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from diffnas.nets.trained import Trained
 TOLERANCE = 1e-5
 
 Run: TypeAlias = Callable[[Tensor], Tensor]
-"""What runs an exported network: uint8 pictures ``(B, channels, H, W)`` -> logits ``(B, classes)``."""
+"""A function that runs an exported network: uint8 pictures ``(B, channels, H, W)`` -> logits ``(B, classes)``."""
 
 
 class Disagreement(Exception):  # noqa: N818 - named for what it says
-    """An exported network says something else than the network it was made from."""
+    """Raised if the logits of an exported network differ from those of the network that was exported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How closely an exported network follows the network.
+    """How far the logits of an exported network are from those of the network.
 
     Attributes:
         path: the exported file.
-        pictures: how many pictures both were shown.
-        difference: the largest difference of two logits.
-        largest: the largest logit, without its sign: what the difference is to be measured by.
+        pictures: the number of pictures that both networks classified.
+        difference: the largest absolute difference of two logits.
+        largest: the largest absolute logit, the scale for the difference.
     """
 
     path: Path
@@ -43,18 +43,24 @@ class Agreement:
 
 
 def check(path: Path, run: Run, trained: Trained, pictures: Tensor) -> Agreement:
-    """How closely ``run``, which runs the file at ``path``, follows the network on ``pictures``.
+    """How far the logits of the exported network are from those of the network.
 
-    Pictures go in at once, and the first one alone as well: a batch of any size must do.
+    Both run on all pictures as one batch, and on the first picture alone, because every batch size must work.
+
+    Args:
+        path: the exported file, for errors.
+        run: runs the exported file.
+        trained: the network that was exported.
+        pictures: uint8, ``(B, channels, H, W)``.
 
     Raises:
-        Disagreement: if a logit differs by more than 1e-5, or by more than that part of the largest logit.
+        Disagreement: if a logit differs by more than 1e-5 times the largest absolute logit or 1, whichever is larger.
     """
     expected = trained.logits(pictures).cpu()
     largest = float(expected.abs().max())
     differences = (run(pictures) - expected).abs().max(), (run(pictures[:1]) - expected[:1]).abs().max()
     agreement = Agreement(path=path, pictures=len(pictures), difference=float(max(differences)), largest=largest)
-    # Not "greater than": a NaN must not pass.
+    # Written with "not <=" because a NaN must fail.
     if not agreement.difference <= TOLERANCE * max(1.0, largest):
-        raise Disagreement(f"{path} does not do what the network does; {agreement}. It is not to be used.")
+        raise Disagreement(f"{path} does not do what the network does; {agreement}. Do not use it.")
     return agreement

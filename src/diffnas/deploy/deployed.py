@@ -1,4 +1,4 @@
-"""A trained network as one module from bytes to probabilities: what is exported."""
+"""The module that is exported: a trained network from bytes to probabilities."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from diffnas.nets.trained import Trained
 
 
 class Deployed(nn.Module):
-    """A trained network that takes pictures as they are: it brings their bytes to its own scale.
+    """A trained network that takes uint8 pictures and normalizes them itself.
 
-    It is a copy, on the CPU, in evaluation mode and in float32, for runtimes that have nothing else.
+    It is a copy of the network on the CPU, in evaluation mode and in float32, which every runtime supports.
 
     Raises:
-        ValueError: for a network that draws random numbers, so that no copy of it could be checked.
+        ValueError: for a network that draws random numbers, because no copy of it can be checked.
     """
 
     scale: Tensor
@@ -46,7 +46,7 @@ class Deployed(nn.Module):
 
 
 def about(trained: Trained) -> dict[str, str]:
-    """What an exported network carries along: how to make its input and what its outputs mean, as JSON texts."""
+    """Metadata of an exported network, as JSON texts by name: how to make its input, and what its outputs mean."""
     told: dict[str, Any] = {
         "classes": trained.classes,
         "channels": trained.channels,

@@ -1,4 +1,4 @@
-"""The forms that a trained network can be taken away in, and taking it."""
+"""The formats of an exported network, and ``export``, which writes them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from diffnas.deploy.preprocessing import write_preprocess
 from diffnas.deploy.source import write_source
 from diffnas.engine.trained import save_trained
 from diffnas.lookup import lookup
-from diffnas.nets.trained import RECORD, Trained, load
+from diffnas.nets.trained import Trained, load
+from diffnas.run_files import NETWORK
 
 
 class Format(NamedTuple):
-    """One of the forms.
+    """One format of an exported network.
 
     Attributes:
-        file: what the file is called.
-        write: writes a network, given pictures of its kind, to a path; gives what runs what it wrote.
-        about: what it is, in a few words.
-        alone: whether it is for use without diffnas, so that it needs what reads its pictures beside it.
+        file: the name of the file.
+        write: writes a network to a path, given example pictures; returns a function that runs the written file.
+        about: what the format is, in a few words.
+        alone: whether the file is used without diffnas; then ``preprocess.py``, which reads pictures, comes with it.
     """
 
     file: str
@@ -35,7 +36,7 @@ class Format(NamedTuple):
 
 
 def _write_weights(trained: Trained, pictures: Tensor, path: Path) -> Run:
-    """Write the network as ``network.json`` at ``path``, and ``network.safetensors`` beside it."""
+    """Write ``network.json`` at ``path`` and ``network.safetensors`` beside it; return what runs them."""
     save_trained(path.parent, trained)
     loaded = load(path.parent)
     return lambda batch: loaded.logits(batch)
@@ -45,25 +46,28 @@ FORMATS: dict[str, Format] = {
     "onnx": Format("network.onnx", write_onnx, "ONNX, for onnxruntime and others"),
     "exported": Format("network.pt2", write_exported, "a torch.export program"),
     "source": Format("network.py", write_source, "one file of plain PyTorch, with network.safetensors"),
-    "torch": Format(RECORD, _write_weights, "network.safetensors with network.json, for diffnas.load", alone=False),
+    "torch": Format(NETWORK, _write_weights, "network.safetensors with network.json, for diffnas.load", alone=False),
 }
-"""The forms by name."""
+"""The formats by name."""
 
 
 def export(trained: Trained, folder: Path, formats: Sequence[str], pictures: Tensor) -> tuple[Agreement, ...]:
-    """Write a trained network into a folder in several forms, and hold each of them against the network.
+    """Write a trained network in several formats, and return how far each written file is from the network.
 
-    Beside those for use without diffnas comes ``preprocess.py``, which reads pictures as training did.
+    With a format that is used without diffnas comes ``preprocess.py``, which reads pictures as training did.
 
     Args:
         trained: the network.
-        folder: where to; it is made if it is not there.
+        folder: where the files go; it is made if it does not exist.
         formats: names in ``FORMATS``.
-        pictures: real ones, which both are shown: uint8, ``(B, channels, H, W)``.
+        pictures: real pictures, to compare both networks: uint8, ``(B, channels, H, W)``.
+
+    Returns:
+        An agreement for each format, in order; a format that is named twice is written once.
 
     Raises:
-        Disagreement: if a form does not do what the network does; its file is left for study.
-        ValueError: for an unknown form, or a network that cannot have it.
+        Disagreement: if a written file gives other logits than the network; the file stays for study.
+        ValueError: for an unknown format, or a network that cannot be written in it.
         ImportError: for ONNX without the extra ``export``.
     """
     chosen = [lookup("format", name, FORMATS) for name in dict.fromkeys(formats)]

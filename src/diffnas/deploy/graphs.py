@@ -18,10 +18,10 @@ from diffnas.nets.trained import Trained
 
 
 def write_exported(trained: Trained, pictures: Tensor, path: Path) -> Run:
-    """Write the network as a ``torch.export`` program, which any process with torch alone can load and run.
+    """Write the network as a ``torch.export`` program, which needs only torch; return what runs it.
 
-    It takes uint8 pictures, a batch of any size, and gives logits and probabilities. Classes and normalization lie
-    beside the graph, each in an extra file of its name.
+    The program takes uint8 pictures in batches of any size, and returns logits and probabilities. Classes,
+    normalization and the like are extra files in the archive.
     """
     torch.export.save(_program(trained, pictures), path, extra_files=about(trained))
     loaded = torch.export.load(path).module()
@@ -35,16 +35,17 @@ def write_exported(trained: Trained, pictures: Tensor, path: Path) -> Run:
 
 
 def write_onnx(trained: Trained, pictures: Tensor, path: Path) -> Run:
-    """Write the network as ONNX: ``pictures``, uint8, in; ``logits`` and ``probabilities`` out; a batch of any size.
+    """Write the network as ONNX, and return what runs it.
 
-    Classes and normalization are in the model's metadata, as JSON texts.
+    The model's input is ``pictures``, uint8, in batches of any size. Its outputs are ``logits`` and ``probabilities``.
+    Classes, normalization and the like are JSON texts in its metadata.
 
     Raises:
         ImportError: without the extra ``export``.
     """
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401  (what torch writes ONNX with)
+        import onnxscript  # noqa: F401  (torch needs it to write ONNX)
     except ImportError as error:
         raise ImportError('ONNX needs: pip install ".[export]", in the checkout of diffnas') from error
     program = _program(trained, pictures)
@@ -59,7 +60,7 @@ def write_onnx(trained: Trained, pictures: Tensor, path: Path) -> Run:
             verbose=False,
         )
     made.model.metadata_props.update(about(trained))
-    # Where in our files a node came from is of no use to anyone, and names folders of this machine.
+    # The metadata of nodes holds source lines and the paths of this machine's folders, which are of no use elsewhere.
     for node in made.model.graph.all_nodes():
         node.metadata_props.clear()
     made.save(path)
@@ -69,7 +70,7 @@ def write_onnx(trained: Trained, pictures: Tensor, path: Path) -> Run:
 
 def _program(trained: Trained, pictures: Tensor) -> torch.export.ExportedProgram:
     """The graph of a network, for batches of any size."""
-    # Two pictures: torch takes a batch of one for a constant.
+    # Two pictures, because torch treats a batch size of one as a constant.
     example = pictures[:2] if len(pictures) > 1 else pictures.repeat(2, 1, 1, 1)
     batch = torch.export.Dim("batch")
     with torch.no_grad(), _quiet():
@@ -83,7 +84,7 @@ def _program(trained: Trained, pictures: Tensor) -> torch.export.ExportedProgram
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch says of its own parts that are to change, or are not there."""
+    """A context without torch's own warnings about deprecated and missing parts of itself."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Trained networks on the Hugging Face hub: what ``diffnas.load("hub:OWNER/NAME")`` takes, with a card."""
+"""Trained networks on the Hugging Face hub, each with a card; ``diffnas.load("hub:OWNER/NAME")`` reads one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.genotype import to_text
-from diffnas.nets.trained import RECORD, WEIGHTS, Trained
+from diffnas.nets.trained import Trained
+from diffnas.run_files import NETWORK, WEIGHTS
 
 PREFIX = "hub:"
 
@@ -39,37 +40,37 @@ The cells:
 
 
 def upload(folder: Path, name: str, trained: Trained, *, accuracy: float | None = None, private: bool = False) -> str:
-    """Put the files in a folder on the hub, with a card that says what they are; where they are comes back.
+    """Upload the files in a folder to the hub with a card that describes them, and return their address.
 
-    Whoever may write there is decided by the hub's own log-in (``hf auth login``, or the variable ``HF_TOKEN``).
+    The hub's own log-in (``hf auth login``, or the variable ``HF_TOKEN``) decides whether the user may write there.
 
     Args:
-        folder: what ``export`` wrote, the form "torch" among it.
-        name: ``OWNER/NAME``; it is made if it is not there.
+        folder: a folder that ``export`` wrote with the format "torch"; the card is added to it.
+        name: ``OWNER/NAME``; the repository is made if it does not exist.
         trained: the network.
-        accuracy: on test pictures, 0 to 1; for the card.
-        private: whether a repository that is made shall be seen by its owner alone.
+        accuracy: the share of test pictures classified correctly, 0 to 1; for the card.
+        private: whether only the owner can see a repository that is made.
 
     Raises:
-        ValueError: for a name that is not ``OWNER/NAME``, or if ``folder`` lacks what ``download`` needs.
+        ValueError: for a name that is not ``OWNER/NAME``, or if ``folder`` lacks a file of the format "torch".
         ImportError: without the extra ``hub``.
         OSError: if the hub cannot be reached, or refuses.
     """
     hub = _client()
     _check(name)
-    missing = [file for file in (RECORD, WEIGHTS) if not (folder / file).exists()]
+    missing = [file for file in (NETWORK, WEIGHTS) if not (folder / file).exists()]
     if missing:
-        raise ValueError(f"{folder} has no {' and no '.join(missing)}: export it as torch, too.")
+        raise ValueError(f"{folder} has no {' and no '.join(missing)}; export the network as torch, too.")
     (folder / "README.md").write_text(_card(name, trained, accuracy), encoding="utf-8")
     api = hub.HfApi()
-    # None leaves it to what the owner has set.
+    # None: the owner's own settings decide.
     place = api.create_repo(name, repo_type="model", private=private or None, exist_ok=True)
     api.upload_folder(repo_id=name, folder_path=str(folder), commit_message="A network found by diffnas")
     return str(place)
 
 
 def download(name: str) -> Path:
-    """A folder with the files of a network on the hub; kept, so that it is fetched once.
+    """A local folder with the files of a network on the hub; it is kept, so each network is fetched once.
 
     Raises:
         ValueError: for a name that is not ``OWNER/NAME``.
@@ -78,7 +79,7 @@ def download(name: str) -> Path:
     """
     hub = _client()
     _check(name)
-    return Path(hub.snapshot_download(name, allow_patterns=[RECORD, WEIGHTS]))
+    return Path(hub.snapshot_download(name, allow_patterns=[NETWORK, WEIGHTS]))
 
 
 def _client() -> Any:

@@ -16,16 +16,16 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
-from diffnas import __version__
 from diffnas.deploy.runtimes import RUNTIMES, machine, runtime_named, version_of
 from diffnas.deploy.timing import Line, Timed, fit, time_all
-from diffnas.engine.common import fixed_random
 from diffnas.engine.costing import Counting, Reach
+from diffnas.engine.seeds import fixed_random
 from diffnas.files import digest, write_bytes_atomically
 from diffnas.genotype import Genotype
 from diffnas.nets import ops
 from diffnas.nets.sized import Additive, Place, SizedSpace, is_network
 from diffnas.untrusted import json_text
+from diffnas.version import VERSION
 
 NETWORKS = 12
 """Random networks that the line is drawn through."""
@@ -36,14 +36,14 @@ Seconds = Annotated[float, Field(ge=0, lt=1e6)]
 class Meter(Protocol):
     """Measures what modules take on one picture."""
 
-    def __call__(self, modules: Mapping[str, tuple[nn.Module, tuple[int, int, int]]]) -> dict[str, Timed]:
+    def __call__(self, modules: Mapping[str, tuple[nn.Module, tuple[int, ...]]]) -> dict[str, Timed]:
         """Seconds of each module on a picture of its shape."""
 
 
 def meter(runtime: str, warn: Callable[[str], None]) -> Meter:
     """Measures by a runtime, on one thread."""
 
-    def measure(modules: Mapping[str, tuple[nn.Module, tuple[int, int, int]]]) -> dict[str, Timed]:
+    def measure(modules: Mapping[str, tuple[nn.Module, tuple[int, ...]]]) -> dict[str, Timed]:
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -103,7 +103,7 @@ def _cached(table: Table) -> Path:
 
 def known_table(runtime: str) -> Table:
     """The table of this machine, with what is in the cache."""
-    empty = Table(runtime=runtime, version=version_of(runtime), machine=machine(), diffnas=__version__)
+    empty = Table(runtime=runtime, version=version_of(runtime), machine=machine(), diffnas=VERSION)
     try:
         kept = Table.model_validate(json_text.read_object(_cached(empty)))
     except (OSError, ValueError):  # nothing there, or nothing that can be believed
@@ -123,8 +123,8 @@ def extended(table: Table, sized: SizedSpace, measure: Meter) -> Table:
             if _is_free(place) and place.op not in own:
                 continue
             with fixed_random(0):
-                module = ops.build(place.op, place.channels, place.stride, affine=True, factories=own)
-            missing[key_of(place)] = (module, (place.channels, *place.size))
+                module = ops.build(place.op, place.slot, factories=own)
+            missing[key_of(place)] = (module, (place.slot.width, *place.size))
     if not missing:
         return table
     seconds = {name: timed.seconds for name, timed in measure(missing).items()}
@@ -146,12 +146,12 @@ def write_table(table: Table) -> None:
 
 def key_of(place: Place) -> str:
     """How a table calls an operation in its place."""
-    height, width = place.size
-    return f"{place.op} {place.channels} {place.stride} {height}x{width}"
+    side = "x".join(map(str, place.size))
+    return f"{place.op} {place.slot.width} {place.slot.stride} {side}"
 
 
 def _is_free(place: Place) -> bool:
-    return place.op == "skip_connect" and place.stride == 1
+    return place.op == "skip_connect" and place.slot.stride == 1
 
 
 def doubts(table: Table) -> list[str]:
@@ -298,7 +298,7 @@ def rows(found: Latency) -> Iterable[tuple[str, str]]:
     yield "machine", found.table.machine
     yield "runtime", f"{found.table.runtime} {found.table.version}, one thread, one picture"
     yield "networks", f"{found.base.size}"
-    for place in sorted(set(found.base.places())):
+    for place in found.base.places():
         if key_of(place) in found.table.seconds:
             yield key_of(place), f"{found.table.seconds[key_of(place)] * 1e6:,.1f} us"
     slope, offset, error = found.drawn

@@ -1,4 +1,4 @@
-"""How an exported network's input is made of a picture file: in words, and as a file that does it."""
+"""How to make an exported network's input from a picture file: in words, and as a Python file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PREPROCESSING = (
     "(channels, height, width). "
     f"The function read in {PREPROCESS} does it, with Pillow and NumPy: read(file, channels, size, levels)."
 )
-"""What an exported network says of its input, for those who cannot run ``PREPROCESS``."""
+"""The description of the input in an exported network, for programs that cannot run ``PREPROCESS``."""
 
 
 def write_preprocess(folder: Path) -> None:
-    """Write what reads picture files for an exported network: the very file that training read them with."""
+    """Write ``preprocess.py``, a copy of :mod:`diffnas.data.decode`, with which training read its pictures."""
     (folder / PREPROCESS).write_text(getsource(decode), encoding="utf-8")

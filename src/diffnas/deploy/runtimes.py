@@ -22,7 +22,7 @@ Call = Callable[[], object]
 class Runtime(Protocol):
     """Makes calls that run a module."""
 
-    def __call__(self, module: nn.Module, shape: tuple[int, int, int]) -> Call:
+    def __call__(self, module: nn.Module, shape: tuple[int, ...]) -> Call:
         """What runs a module, in evaluation mode, on one random picture of a shape."""
 
 
@@ -39,12 +39,12 @@ class _Plain(nn.Module):
         return found.logits if isinstance(found, Output) else found
 
 
-def _picture(shape: tuple[int, int, int]) -> Tensor:
+def _picture(shape: tuple[int, ...]) -> Tensor:
     # Not zeros, which may take short cuts.
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def with_torch(module: nn.Module, shape: tuple[int, int, int]) -> Call:
+def with_torch(module: nn.Module, shape: tuple[int, ...]) -> Call:
     """Runs a module by PyTorch, operation by operation."""
     net, x = _Plain(module).eval(), _picture(shape)
 
@@ -55,7 +55,7 @@ def with_torch(module: nn.Module, shape: tuple[int, int, int]) -> Call:
     return call
 
 
-def with_onnxruntime(module: nn.Module, shape: tuple[int, int, int]) -> Call:
+def with_onnxruntime(module: nn.Module, shape: tuple[int, ...]) -> Call:
     """Runs a module by onnxruntime on a CPU, with all its optimizations of graphs.
 
     Raises:

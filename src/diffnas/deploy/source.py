@@ -1,4 +1,4 @@
-"""A trained network as one file of plain PyTorch: readable, and in need of nothing but torch and its weights."""
+"""A trained network as one readable file of plain PyTorch, which needs nothing but torch and its weights."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from diffnas.convolutions import CONVOLUTIONS, Convolution
 from diffnas.deploy.check import Run
 from diffnas.genotype import Cell, Genotype
 from diffnas.lookup import lookup
-from diffnas.nets.network import published_shape
-from diffnas.nets.skeleton import CellPlan, StemKind, plan, stem_channels
-from diffnas.nets.trained import WEIGHTS, Trained
-from diffnas.skeleton import Skeleton, skeleton_of
+from diffnas.nets.frames.plan import CellPlan, plan, stem_channels
+from diffnas.nets.sizes import published_shape
+from diffnas.nets.trained import Trained, stored
+from diffnas.run_files import WEIGHTS
+from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 
-_WIDTH = 120  # of a line
+_WIDTH = 120  # characters in a line
 
 
 def _convolution(of: Convolution) -> str:
-    """What makes a convolution of the family.
+    """The code that makes a convolution, with ``{step}`` where its stride goes.
 
     >>> _convolution(CONVOLUTIONS["dil_conv_3x3_layers2_width4"])
     'sep_conv(channels, 3{step}, dilation=2, width=4)'
@@ -39,7 +40,8 @@ def _convolution(of: Convolution) -> str:
     return f"{'Separable' if of.layers == 1 else 'sep_conv'}(channels, {of.kernel}{{step}}{unusual})"
 
 
-# What makes each operation; the names are those of the template. ``{step}`` is the stride unless that is 1.
+# The code that makes each operation, in the names of the template. ``{stride}`` is the stride, and ``{step}`` is the
+# stride after a comma, or nothing for a stride of 1.
 OPERATIONS: Mapping[str, str] = {
     "max_pool_3x3": "nn.MaxPool2d(3, {stride}, padding=1)",
     "avg_pool_3x3": "nn.AvgPool2d(3, {stride}, padding=1, count_include_pad=False)",
@@ -52,16 +54,16 @@ _HELPERS = ("relu_conv_norm", "conv_7x1_1x7", "FactorizedReduce", "Separable", "
 
 
 def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
-    """Write the network as Python at ``path``, and its weights beside it.
+    """Write the network as Python at ``path`` and its weights beside it; return what runs them.
 
     Raises:
-        ValueError: if the cells have operations that are the user's own, or draw random numbers.
+        ValueError: if the cells have a user's own operation, or one that draws random numbers.
     """
     text = source(trained)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trained.network.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(trained.network).items()}
     save_file(weights, path.with_name(WEIGHTS))
     path.write_text(text, encoding="utf-8")
-    # What is run here is the text that was made above.
+    # The written file is imported and run, so that the check tests the file itself.
     spec = importlib.util.spec_from_file_location("exported_network", path)
     assert spec is not None
     assert spec.loader is not None
@@ -78,12 +80,12 @@ def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
 
 
 def source(trained: Trained) -> str:
-    """The Python of a network: its operations, its cells, its constants, and a reader of its weights.
+    """The Python source of a network: its operations, cells and constants, and a function that loads its weights.
 
-    The names of its weights are those of ``network.safetensors``.
+    The weights have the same names as in ``network.safetensors``.
 
     Raises:
-        ValueError: if the cells have operations that are the user's own, or draw random numbers.
+        ValueError: if the cells have a user's own operation, or one that draws random numbers.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -124,7 +126,7 @@ def source(trained: Trained) -> str:
 
 
 def _cell(kind: str, cell: Cell, reduces: bool, skeleton: Skeleton) -> dict[str, Any]:
-    """What the template needs to write the class of a kind of cell."""
+    """The values with which the template writes the class of a kind of cell."""
     connections = cell.effective if skeleton.drops_dead_nodes else cell.connections
     output, alone = _output(cell, skeleton), skeleton.single_path
     ops = [
@@ -168,7 +170,7 @@ def _operation(op: str, stride: int) -> str:
 def _read(connections: Sequence[tuple[str, int, int]], output: Sequence[int]) -> set[int]:
     """The nodes that the output depends on."""
     read = set(output)
-    for _, source, target in reversed(connections):  # sorted by target: what reads a node comes after it
+    for _, source, target in reversed(connections):  # sorted by target, so all readers of a node come after it
         if target in read:
             read.add(source)
     return read
@@ -192,7 +194,7 @@ def _preprocess(inputs: int) -> list[str]:
 
 
 def _sum(name: str, terms: Sequence[str]) -> list[str]:
-    """An assignment of a sum, on several lines if it is too long for one."""
+    """The lines of an assignment ``name = term + ...``; several lines if one would be too long."""
     line = f"{name} = {' + '.join(terms)}"
     if len(line) + 8 <= _WIDTH:
         return [line]
@@ -231,7 +233,7 @@ def _head(skeleton: Skeleton, channels: int, classes: int) -> list[str]:
 
 
 def _steps(skeleton: Skeleton, stem: StemKind) -> list[str]:
-    """From the normalized pictures to what the head takes, both called ``x``."""
+    """The lines that compute the head's input from the normalized pictures; both are called ``x``."""
     if skeleton.single_path:
         return ['x = self.stem["first"](x)', "for cell in self.cells:", "    x = cell(x)"]
     second = 'self.stem["second"](older)' if stem == "imagenet" else "older"
@@ -256,7 +258,7 @@ def _described(genotype: Genotype) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """A text as Python, in double quotes where formatters have them.
+    """A text as a Python literal, in double quotes where formatters prefer them.
 
     >>> print(_quoted("cat"), _quoted("cat's"), _quoted('a "cat"'))
     "cat" "cat's" 'a "cat"'

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 import torch
 
 from diffnas import files
-from diffnas.engine.common import first_line
 from diffnas.engine.memory import ran_out
 from diffnas.engine.run import Damaged
+from diffnas.names import first_line
 from diffnas.untrusted import torch_archive
 
 LAST, PREVIOUS, DAMAGED = "last.pt", "previous.pt", "damaged.pt"

@@ -18,16 +18,17 @@ from diffnas.backends.choose import choose, describe
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet, Pictures
 from diffnas.engine import contract, memory
-from diffnas.engine.common import computing_on, fixed_random, make_fabric, parameter_count
+from diffnas.engine.devices import computing_on, make_fabric
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
+from diffnas.engine.optimizers import parameter_count
 from diffnas.engine.request import check, laid_out
 from diffnas.engine.search import Trial, trial
 from diffnas.engine.search_state import halves, staged
-from diffnas.engine.seeds import epoch_order
+from diffnas.engine.seeds import epoch_order, fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
+from diffnas.nets.frames.plan import plan
 from diffnas.nets.least import of_space
-from diffnas.nets.skeleton import plan
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 
@@ -213,7 +214,7 @@ def estimate(
         step_seconds=seconds,
         timed_on=timed_on,
         advice=advice,
-        computed=tuple(describe(smallest.state.supernet, choice)),
+        computed=describe(smallest.state.supernet, choice),
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from diffnas.backends.choose import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
-from diffnas.backends.gpu.host_copy import Later
+from diffnas.backends.gpu.host_copy import HostCopy
 from diffnas.components import edges
 from diffnas.components.changes import weave
 from diffnas.components.level import Batch
@@ -19,9 +19,8 @@ from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
 from diffnas.data import DataSet
-from diffnas.data.augment import augment
 from diffnas.engine import contract
-from diffnas.engine.common import in_training
+from diffnas.engine.devices import in_training
 from diffnas.engine.drive import Drive
 from diffnas.engine.search_state import SearchState
 from diffnas.engine.settings import SearchSettings
@@ -107,7 +106,7 @@ class Course:
     def look_again(self) -> None:
         """Whatever was known of what is in play, it is something else now."""
         self.live = int(self.state.keep.sum())
-        self.later = Later()
+        self.host_copy = HostCopy()
         self.forget()
 
     @property
@@ -129,10 +128,7 @@ class Course:
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
         """A batch as training has it: augmented and normalized."""
-        data, augmentation = self.data, self.data.augmentation
-        if self.settings.cutout is not None:
-            augmentation = replace(augmentation, cutout=min(self.settings.cutout, min(data.size) // 2))
-        return augment(batch[0], augmentation, data.mean, data.std, generator), batch[1]
+        return self.data.prepare(batch[0], generator, self.settings.cutout), batch[1]
 
     @torch.no_grad()
     def at_rest(self) -> Relaxation:
@@ -183,7 +179,7 @@ class Course:
         state.decide_(keep)
         if isinstance(self.net, Graphed):
             return  # what left is freed between epochs: a graph of what is left costs as much as many steps
-        arrived = self.later.exchange(state.keep)
+        arrived = self.host_copy.exchange(state.keep)
         if arrived is not None:
             self.free(arrived)
 

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
-from torch.nn import functional
 
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import weigh
 from diffnas.engine import seeds
-from diffnas.engine.common import fixed_random
 from diffnas.engine.course import Course
 from diffnas.engine.probe import buffers_kept
+from diffnas.engine.seeds import fixed_random
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.ops import draw_noise_from
 
@@ -68,19 +67,15 @@ def _loss_of_alpha(course: Course) -> Loss:
         # The supernet itself: in full precision, and not from a graph.
         given = state.supernet(pictures, mix)
         logits = given.logits if isinstance(given, Output) else given
-        found: Tensor = functional.cross_entropy(logits, labels)
-        return found + decay / 2 * alpha.square().sum()
+        return state.task.loss(logits, labels) + decay / 2 * alpha.square().sum()
 
     return loss
 
 
 def _draw(course: Course) -> Batch:
     """A random batch of the held-out pictures, or of the others if there are none."""
-    drive, device = course.drive, course.fabric.device
-    indices = course.held_out_indices if course.holds_out else drive.indices
-    drawn = torch.randperm(len(indices), generator=drive.generator("curvature order", "cpu"))
-    pictures, labels = drive.split.take(indices[drawn[: course.settings.batch]])
-    return pictures.to(device), labels.to(device)
+    indices = course.held_out_indices if course.holds_out else course.drive.indices
+    return next(course.drive.draws(indices, "curvature order", [course.state.step]))
 
 
 def hessian_product(loss: Loss, alpha: Tensor, live: Tensor) -> Product:

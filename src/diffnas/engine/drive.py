@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,12 +16,15 @@ from diffnas.components import schedule
 from diffnas.components.contract import may_look
 from diffnas.components.level import Batch
 from diffnas.components.schedule import Moment
-from diffnas.data import DataSet, batches
+from diffnas.data import DataSet, batches, fetched
 from diffnas.engine import seeds
-from diffnas.engine.common import Totals, all_finite, check_finite, set_rate, to_cpu
 from diffnas.engine.listen import Interrupted, Listener
+from diffnas.engine.nested import all_finite, to_cpu
+from diffnas.engine.optimizers import set_rate
 from diffnas.engine.run import RunFolder, as_line
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.engine.totals import Totals, check_finite
+from diffnas.task import Task
 
 # How the learning rate of the weights falls, by ``settings.lr_fall``.
 FALLS = {"cosine": schedule.cosine, "line": schedule.slowing_line}
@@ -42,6 +45,10 @@ class State(Protocol):
     seconds: float
     train: Totals
     weight_optimizer: torch.optim.Optimizer
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
 
     def advance(self) -> None:
         """Begin the next epoch."""
@@ -106,7 +113,7 @@ class Drive:
             before_epoch: called before the first step of each epoch. Cut short, it is called again after a resume.
         """
         state, end = self.state, self.first + self.settings.epochs
-        self.listener.begin(self.phase, self.epochs, self.steps, state.epoch * self.steps + state.step)
+        self.listener.begin(self.phase, self.epochs, self.steps, state.epoch * self.steps + state.step, state.task)
         reason = reason_to_stop()
         while state.epoch < end and reason is None:
             if state.step == 0:
@@ -130,9 +137,11 @@ class Drive:
             generator=self.generator("mix"),
         )
 
-    def generator(self, purpose: str, device: torch.device | str | None = None) -> torch.Generator:
-        """The random numbers of this step for one purpose, on the run's device unless another is named."""
-        place = (purpose, self.state.epoch, self.state.step)
+    def generator(
+        self, purpose: str, device: torch.device | str | None = None, step: int | None = None
+    ) -> torch.Generator:
+        """The random numbers of a step, this one if None, for one purpose, on the run's device unless one is named."""
+        place = (purpose, self.state.epoch, self.state.step if step is None else step)
         return seeds.generator(self.settings.seed, *place, device=device or self.device)
 
     def _order(self, epoch: int) -> Tensor:
@@ -154,7 +163,7 @@ class Drive:
             # Reading the loss back makes a GPU wait, so there it is looked at now and then only.
             if may_look(self.device, state.step):
                 self._check(f"step {state.step} of epoch {state.epoch}")
-                self.listener.step(state.train.loss, state.train.accuracy)
+                self.listener.step(state.train.loss, state.train.metrics)
             state.step += 1
             now = time.perf_counter()
             state.seconds += now - begun
@@ -163,6 +172,11 @@ class Drive:
                 self._check(f"step {state.step} of epoch {state.epoch}")
                 self._save()
                 self.end(heard)
+
+    def draws(self, indices: Tensor, purpose: str, steps: Iterable[int]) -> Generator[Batch, None, None]:
+        """A random batch of the pictures at ``indices`` for each of some steps of the running epoch, on the device."""
+        orders = (torch.randperm(len(indices), generator=self.generator(purpose, "cpu", step)) for step in steps)
+        return fetched(self.split, (indices[order[: self.settings.batch]] for order in orders), self.device)
 
     def end(self, heard: Sequence[int]) -> None:
         """End the run where the last checkpoint is, for the first of the signals that were heard.
@@ -184,8 +198,7 @@ class Drive:
         (group,) = state.weight_optimizer.param_groups
         return {
             "epoch": state.epoch,
-            "train_loss": state.train.loss,
-            "train_accuracy": state.train.accuracy,
+            **state.train.line("train"),
             "lr": group["lr"],
             "steps": self.steps,
             "seconds": state.seconds,

@@ -11,10 +11,12 @@ import torch
 
 from diffnas import files
 from diffnas.engine import checkpoint
-from diffnas.engine.common import first_line
+from diffnas.engine.listen import Listener
 from diffnas.engine.lock import owning
 from diffnas.engine.memory import ran_out
-from diffnas.engine.run import CHECKPOINTS, Damaged, RunFolder
+from diffnas.engine.run import Damaged, RunFolder
+from diffnas.names import first_line
+from diffnas.run_files import CHECKPOINTS
 
 
 class Restorable(Protocol):
@@ -32,7 +34,7 @@ def entered(
     *,
     resume: bool,
     device: torch.device,
-    warn: Callable[[str], None],
+    listener: Listener,
 ) -> Iterator[tuple[RunFolder | None, list[dict[str, Any]]]]:
     """Inside, the run owns its folder; given are the folder and the trace so far.
 
@@ -40,11 +42,11 @@ def entered(
 
     Args:
         path: the run folder, if there is to be one.
-        record: everything that decides the result.
+        record: everything that decides the result, and how it is computed.
         state: what a checkpoint changes.
         resume: whether the run goes on.
         device: where the state lives.
-        warn: told what is damaged and what is done about it.
+        listener: hears how the run is computed, and what is damaged and what is done about it.
 
     Raises:
         ValueError: if the folder does not fit, with nothing touched: another process owns it, there is a run, or there
@@ -53,18 +55,27 @@ def entered(
     if path is None:
         if resume:
             raise ValueError("to resume, say which run: --resume FOLDER, or out=FOLDER in Python.")
+        _tell(record, listener)
         yield None, []
         return
-    with owning(path, warn):
+    with owning(path, listener.warn):
         folder = RunFolder.open(path) if resume else RunFolder.create(path, record)
         folder.check_same(record)
         otherwise = folder.computed_otherwise(record)
         if otherwise:
-            warn(f"the run goes on computed in another way: {otherwise}. The last digits of its numbers may differ.")
-        epoch = _go_on(folder, state, device, warn) if resume else 0
+            listener.warn(
+                f"the run goes on computed in another way: {otherwise}. The last digits of its numbers may differ."
+            )
+        epoch = _go_on(folder, state, device, listener.warn) if resume else 0
         for place in (path, path / CHECKPOINTS):
             files.remove_partials(place)
+        _tell(record, listener)
         yield folder, folder.rewind(epoch)
+
+
+def _tell(record: Mapping[str, Any], listener: Listener) -> None:
+    for sentence in record["computed"]:
+        listener.note(sentence)
 
 
 def _go_on(folder: RunFolder, state: Restorable, device: torch.device, warn: Callable[[str], None]) -> int:

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch.nn import functional
 
-from diffnas.backends.choose import choose
+from diffnas.backends import choose
 from diffnas.components.level import Batch
-from diffnas.data import Augmentation, DataSet, Split, batches
-from diffnas.data.augment import augment, normalize
+from diffnas.data import DataSet, Split, batches
 from diffnas.engine import seeds
-from diffnas.engine.common import (
-    Totals,
-    computing_on,
-    describe_data,
-    dtype_of,
-    fixed_random,
-    in_training,
-    make_fabric,
-    peak_memory,
-    rounding_products,
-    sgd,
-)
+from diffnas.engine.devices import computing_on, dtype_of, in_training, make_fabric, peak_memory, rounding_products
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
-from diffnas.engine.run import TRACE, RunFolder, as_json
+from diffnas.engine.optimizers import sgd
+from diffnas.engine.pictures_record import describe_data
+from diffnas.engine.run import RunFolder, as_json
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings, as_dict
+from diffnas.engine.totals import Totals
 from diffnas.engine.trained import save_trained
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
@@ -43,11 +34,12 @@ from diffnas.nets.auxiliary import Output
 from diffnas.nets.least import Outline, of_genotype, of_skeleton
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
-from diffnas.nets.trained import Trained
+from diffnas.nets.slot import OpFactory
+from diffnas.nets.trained import Trained, renamed
+from diffnas.run_files import RESULT, TRACE
 from diffnas.skeleton import skeleton_of
-from diffnas.space import OpFactory, SearchSpace
-
-RESULT = "result.json"
+from diffnas.space import SearchSpace
+from diffnas.task import Task, classification
 
 
 @dataclass(kw_only=True)
@@ -56,14 +48,19 @@ class EvaluateState:
 
     network: Network
     weight_optimizer: torch.optim.Optimizer
+    train: Totals
     epoch: int = 0
     step: int = 0
-    train: Totals = field(default_factory=Totals)
     seconds: float = 0.0
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return self.train.task
 
     def advance(self) -> None:
         """Begin the next epoch."""
-        self.epoch, self.step, self.seconds, self.train = self.epoch + 1, 0, 0.0, Totals()
+        self.epoch, self.step, self.seconds, self.train = self.epoch + 1, 0, 0.0, Totals(self.task)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors and plain data."""
@@ -78,10 +75,10 @@ class EvaluateState:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state that ``state_dict`` gave, of an evaluation with the same genotype and settings."""
-        self.network.load_state_dict(state["network"])
+        self.network.load_state_dict(renamed(state["network"]))
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
-        self.train = Totals(state["train"].clone())
+        self.train = Totals(self.task, state["train"].clone())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,15 +158,17 @@ def evaluate(
         )
         with fixed_random(seeds.derive(settings.seed, "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
-        state.network.backend = choose("auto", fabric.device, precision).backend
-        record = describe(genotype, data, settings, precision, notes or {})
+        choice = choose.choose("auto", fabric.device, precision)
+        state.network.backend = choice.backend
+        computed = choose.describe(state.network, choice)
+        record = describe(genotype, data, settings, precision, notes or {}, computed)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         with (
             computing_on(threads),
             rounding,
             interruptions() as heard,
             fixed_random(settings.seed),
-            entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn) as (folder, trace),
+            entered(out, record, state, resume=resume, device=fabric.device, listener=listener) as (folder, trace),
         ):
             return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
 
@@ -203,9 +202,14 @@ def _refuse_hopeless(
 
 
 def describe(
-    genotype: Genotype, data: DataSet, settings: EvaluateSettings, precision: str, notes: Mapping[str, Any]
+    genotype: Genotype,
+    data: DataSet,
+    settings: EvaluateSettings,
+    precision: str,
+    notes: Mapping[str, Any],
+    computed: Sequence[str],
 ) -> dict[str, Any]:
-    """Everything that decides the result, as plain data."""
+    """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
     return {
         "phase": "evaluate",
         "genotype": json.loads(to_json(genotype)),
@@ -213,6 +217,7 @@ def describe(
         "data": describe_data(data),
         "precision": precision,
         "notes": dict(notes),
+        "computed": list(computed),
     }
 
 
@@ -223,6 +228,7 @@ def begin(
     device: torch.device,
     factories: Mapping[str, OpFactory] | None = None,
     dtype: torch.dtype = torch.float32,
+    task: Task = classification,
 ) -> EvaluateState:
     """The state before the first step; weights come from torch's own random numbers, and are kept in ``dtype``."""
     network = Network(
@@ -236,17 +242,17 @@ def begin(
         factories=factories,
         recompute=settings.recompute,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return EvaluateState(network=network, weight_optimizer=sgd(network, settings))
+    return EvaluateState(network=network, weight_optimizer=sgd(network, settings), train=Totals(task))
 
 
 @torch.no_grad()
-def test(network: Network, split: Split, data: DataSet, *, batch: int, device: torch.device) -> Totals:
-    """Loss and accuracy of a network, in evaluation mode, on all pictures of a split of ``data``."""
+def test(network: Network, split: Split, data: DataSet, task: Task, *, batch: int, device: torch.device) -> Totals:
+    """Loss and metrics of a network, in evaluation mode, on all pictures of a split of ``data``."""
     network.eval()
-    totals = Totals()
+    totals = Totals(task)
     for pictures, labels in batches(split, torch.arange(len(split)), batch, device=device):
-        logits = network(normalize(pictures, data.mean, data.std)).logits
-        totals.add(functional.cross_entropy(logits, labels), logits, labels)
+        logits = network(data.prepare(pictures)).logits
+        totals.add(task.loss(logits, labels), logits, labels)
     return totals
 
 
@@ -267,9 +273,7 @@ class _Evaluation:
         self.genotype, self.data, self.settings = genotype, data, settings
         self.state, self.fabric = state, fabric
         self.net = in_training(fabric, state.network)
-        self.augmentation: Augmentation = data.augmentation
-        if settings.cutout is not None:
-            self.augmentation = replace(data.augmentation, cutout=min(settings.cutout, min(data.size) // 2))
+        self.loss = state.task.training_loss(settings.label_smoothing)
         indices = torch.arange(len(data.train))
         self.drive = Drive("evaluate", data, indices, settings, state, fabric, folder, listener, trace)
 
@@ -283,18 +287,15 @@ class _Evaluation:
         state, settings, data = self.state, self.settings, self.data
         pictures, labels = batch
         state.network.train()
-        x = augment(pictures, self.augmentation, data.mean, data.std, self.drive.generator("train"))
+        x = data.prepare(pictures, self.drive.generator("train"), settings.cutout)
         draw_noise_from(state.network, self.drive.generator("noise"))
         # DARTS: the probability of dropping a path rises linearly with the epoch.
         drop_path = settings.drop_path * state.epoch / settings.epochs
         output: Output = self.net(x, drop_path, self.drive.generator("drop-path"))
-        loss = functional.cross_entropy(output.logits, labels, label_smoothing=settings.label_smoothing)
+        loss = self.loss(output.logits, labels)
         state.train.add(loss.detach(), output.logits.detach(), labels)
         if output.auxiliary is not None:
-            smoothing = settings.label_smoothing
-            loss = loss + settings.auxiliary * functional.cross_entropy(
-                output.auxiliary, labels, label_smoothing=smoothing
-            )
+            loss = loss + settings.auxiliary * self.loss(output.auxiliary, labels)
         self.fabric.backward(loss)
         if settings.clip:
             torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
@@ -304,10 +305,12 @@ class _Evaluation:
     def result(self) -> EvaluateResult:
         """Test the network, and leave it and the numbers in the folder."""
         data, network = self.data, self.state.network
-        tested = test(network, data.test.to(self.fabric.device), data, batch=256, device=self.fabric.device)
+        tested = test(
+            network, data.test.to(self.fabric.device), data, self.state.task, batch=256, device=self.fabric.device
+        )
         result = EvaluateResult(
             network=network,
-            accuracy=tested.accuracy,
+            accuracy=tested.metrics["accuracy"],
             loss=tested.loss,
             parameters=parameters_of(network),
             macs=count_macs(network, (data.channels, *data.size)),

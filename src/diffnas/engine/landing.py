@@ -14,8 +14,8 @@ from diffnas.engine.run import RunFolder
 from diffnas.engine.target import Target, amount, parse
 from diffnas.genotype import Genotype
 from diffnas.nets.sized import Size, SizedSpace
+from diffnas.run_files import LANDING
 
-LANDING = "landing.json"
 MEASURED = 3
 """Widths whose networks are measured, beside that of the size aimed at."""
 

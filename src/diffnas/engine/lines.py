@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from diffnas.components import indicators
-from diffnas.engine.common import Totals, peak_memory
 from diffnas.engine.course import Course
 from diffnas.engine.curvature import eigenvalue
+from diffnas.engine.devices import peak_memory
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.own import unseen
@@ -43,7 +43,7 @@ class Lines:
         return {
             "stage": course.stage.name,
             "events": state.events,
-            **_held_out(state.held_out),
+            **state.held_out.line("held_out"),
             "parameters": parameters_of(state.supernet),
             "found_parameters": self._size_of(found),
             "macs": course.measure_macs(),
@@ -84,15 +84,6 @@ class Lines:
             if warning not in self.told:
                 self.told.add(warning)
                 self.course.drive.listener.warn(f"epoch {self.course.state.epoch + 1}: {warning}")
-
-
-def _held_out(totals: Totals) -> dict[str, float | None]:
-    """Loss and accuracy on the held-out pictures of an epoch; None where alpha followed no such pictures."""
-    seen = totals.pictures > 0
-    return {
-        "held_out_loss": totals.loss if seen else None,
-        "held_out_accuracy": totals.accuracy if seen else None,
-    }
 
 
 def _share(costs: Tensor, keep: Tensor) -> float:

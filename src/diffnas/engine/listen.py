@@ -10,18 +10,23 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from diffnas.task import Task
+
 
 class Listener(Protocol):
     """Hears how a run goes. A command line draws progress bars; a script may ignore it all."""
 
-    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
-        """``phase`` ("search" or "evaluate") begins, ``done`` of its ``epochs * steps`` steps being over."""
+    def begin(self, phase: str, epochs: int, steps: int, done: int, task: Task) -> None:
+        """``phase`` ("search" or "evaluate") begins: ``task`` is learned, ``done`` of ``epochs * steps`` steps over."""
 
-    def step(self, loss: float, accuracy: float) -> None:
-        """A step is over; loss and accuracy are the epoch's so far."""
+    def step(self, loss: float, metrics: Mapping[str, float]) -> None:
+        """A step is over; the loss and the task's metrics, by name, are the epoch's so far."""
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """An epoch is over; ``line`` is what stands in the trace."""
+
+    def note(self, message: str) -> None:
+        """How the run goes about its work; comes before the phase begins."""
 
     def warn(self, message: str) -> None:
         """Something the user should know; each message comes once, and again after a resume."""
@@ -33,13 +38,16 @@ class Listener(Protocol):
 class Silent:
     """Hears nothing."""
 
-    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+    def begin(self, phase: str, epochs: int, steps: int, done: int, task: Task) -> None:
         """Nothing."""
 
-    def step(self, loss: float, accuracy: float) -> None:
+    def step(self, loss: float, metrics: Mapping[str, float]) -> None:
         """Nothing."""
 
     def epoch(self, line: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def note(self, message: str) -> None:
         """Nothing."""
 
     def warn(self, message: str) -> None:

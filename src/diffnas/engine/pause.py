@@ -8,15 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.stages import Measured
 from diffnas.data import batches
 from diffnas.engine import contract, seeds
-from diffnas.engine.common import Totals, fixed_random, sgd
 from diffnas.engine.course import Course
+from diffnas.engine.optimizers import sgd
 from diffnas.engine.probe import buffers_kept
+from diffnas.engine.seeds import fixed_random
+from diffnas.engine.totals import Totals
 from diffnas.nets.ops import draw_noise_from
 from diffnas.space import SearchSpace
 
@@ -67,7 +68,7 @@ class SearchPause:
         place = seeds.derive(course.settings.seed, "measured", state.epoch)
         mix = contract.given_mix(course.stage.name, mix, course.space)
         mix = course.woven(mix.to(device=device, dtype=state.alpha.dtype), drive.moment())
-        totals = Totals()
+        totals = Totals(state.task)
         draw_noise_from(state.supernet, noise)
         state.supernet.train()
         with buffers_kept(state.supernet), fixed_random(place):
@@ -75,8 +76,8 @@ class SearchPause:
                 self.check()
                 pictures, labels = course.prepare(batch, augmentation)
                 logits = course.outputs(pictures, mix).logits
-                totals.add(functional.cross_entropy(logits, labels), logits, labels)
-        return Measured(totals.loss, totals.accuracy)
+                totals.add(state.task.loss(logits, labels), logits, labels)
+        return Measured(totals.loss, totals.score)
 
     def decide(self, keep: Tensor) -> None:
         """Keep only what ``keep`` says, for good."""

@@ -11,13 +11,16 @@ from dataclasses import replace
 import torch
 
 from diffnas.components import edges
-from diffnas.components.relaxation import relax
+from diffnas.components.contract import WEIGHTING, check_sums, check_zeros
+from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment
+from diffnas.components.traits import traits_of
+from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract, seeds
-from diffnas.engine.common import fixed_random
 from diffnas.engine.course import millions
 from diffnas.engine.search_state import SearchState, staged
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
 from diffnas.space import SearchSpace
@@ -54,8 +57,20 @@ def rehearse(data: DataSet, space: SearchSpace, method: Method, settings: Search
             contract.penalty(rule, at)
         with torch.no_grad():
             rest = relax(weighting, alpha.double(), state.keep.clone(), quiet, space, costs=costs)
+            _check_traits(weighting, rest)
             if prunes:
                 contract.kept(prunes, rest)
             if method.edges is not None and state.beta is not None:
                 edges.strengths(method.edges, state.beta.detach().clone(), now, space)
             contract.read_off(method.discretize, rest.open.cpu(), rest.keep.cpu(), space)
+
+
+def _check_traits(weighting: Weighting, rest: Relaxation) -> None:
+    """Compare what a weighting declares with what it gives."""
+    traits = traits_of(weighting)
+    if traits.competes:
+        check_sums(WEIGHTING, weighting, rest.mix, rest.keep)
+    if traits.competes and traits.gives_zeros:
+        # Late in a long run, for an order may rise from 1, where nothing is 0.
+        end = replace(rest.moment, epoch=999, epochs=1000)
+        check_zeros(WEIGHTING, weighting, rest.keep, end)

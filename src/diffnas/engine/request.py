@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from diffnas.components import discretize, schedule, stopping, weighting
+from diffnas.components import schedule, weighting
+from diffnas.components.contract import name_of
 from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
+from diffnas.components.traits import traits_of
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
-from diffnas.engine.common import describe_data
+from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
@@ -37,9 +39,10 @@ def describe(
     settings: SearchSettings,
     precision: str,
     notes: Mapping[str, Any],
+    computed: Sequence[str],
     aim: Aim | None = None,
 ) -> dict[str, Any]:
-    """Everything that decides the result, as plain data."""
+    """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
     cells = {
         kind: {
             "inputs": graph.inputs,
@@ -62,6 +65,7 @@ def describe(
         "data": describe_data(data),
         "precision": precision,
         "notes": dict(notes),
+        "computed": list(computed),
         # Only where there is one: the records of runs without a target have none.
         **({} if aim is None else {"target": aim.record()}),
     }
@@ -85,15 +89,17 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
         stem=settings.stem,
         share=method.supernet.share,
     )
-    rules = [rule.func if isinstance(rule, partial) else rule for rule in method.stopping]
-    if stopping.eigenvalue_growth in rules and not settings.eigenvalue_every:
+    for rule in (*method.stopping, method.pick):
+        if traits_of(rule).reads_eigenvalue and not settings.eigenvalue_every:
+            raise ValueError(
+                f"{name_of(rule)} reads_eigenvalue: stopping by the eigenvalue needs it measured, and "
+                "eigenvalue_every is 0. Add --set eigenvalue_every=2."
+            )
+    gated = not traits_of(method.weighting).competes
+    if gated and space.in_degree is None and traits_of(method.discretize).none_wins != "never":
         raise ValueError(
-            "stopping by the eigenvalue needs it measured, and eigenvalue_every is 0. Add --set eigenvalue_every=2."
-        )
-    gated = not weighting.competes(method.weighting)
-    if gated and space.in_degree is None and method.discretize is discretize.strongest_inputs:
-        raise ValueError(
-            f"in space {space.name!r} strongest-inputs lets 'none' win an edge, and a gate of 'none' says nothing. "
+            f"in space {space.name!r} {name_of(method.discretize)} lets 'none' win an edge (none_wins), and "
+            f"a gate of 'none' says nothing, as {name_of(method.weighting)} declares competes=False. "
             "Read gates off by strongest-pairs:0.5, under which an edge is absent if all its gates are shut."
         )
     widest = max(sum(row) for row in space.offered)

@@ -12,11 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diffnas import files
+from diffnas import files, version
+from diffnas.engine.settings import HOW
+from diffnas.run_files import CHECKPOINTS, GENOTYPE, RECORD, TRACE
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import MEGA, read_text
 
-RECORD, TRACE, CHECKPOINTS = "run.json", "trace.jsonl", "checkpoint"
 _LONGEST_TRACE = 256 * MEGA  # 600 epochs of the largest space have 100 million
 VERSION = 1
 
@@ -24,8 +25,8 @@ VERSION = 1
 _FOLDER = "folder"
 
 
-HOW = ("backend", "recompute", "tf32", "cuda_graph", "free")
-"""Settings that say how a run is computed: they move the last digits of a result at most, and do not decide it."""
+BESIDE = ("notes", "computed")
+"""Parts of ``run.json`` that do not decide a result: where the data came from, and what computed it first."""
 
 
 def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,10 +58,8 @@ def environment() -> dict[str, Any]:
     """What besides the settings can move the last digits of a result."""
     import torch
 
-    from diffnas import __version__
-
     return {
-        "diffnas": __version__,
+        "diffnas": version.VERSION,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -110,7 +109,7 @@ class RunFolder:
         """
         if (path / RECORD).exists():
             raise ValueError(f"{path} already holds a run. Resume it with --resume {path}, or choose another --out.")
-        left = [name for name in (TRACE, CHECKPOINTS, "genotype.json") if (path / name).exists()]
+        left = [name for name in (TRACE, CHECKPOINTS, GENOTYPE) if (path / name).exists()]
         if left:
             raise ValueError(f"{path} holds {', '.join(left)} of a run without its {RECORD}. Choose another --out.")
         folder = cls(path)
@@ -197,7 +196,7 @@ class RunFolder:
             ValueError: naming the part of ``record`` that differs.
         """
         kept, now = _deciding(self.record), _deciding(record)
-        other = _difference(kept, now, [part for part in now if part != "notes"])
+        other = _difference(kept, now, [part for part in now if part not in BESIDE])
         if other:
             raise ValueError(
                 f"{self.path} holds a run with another {other}. "

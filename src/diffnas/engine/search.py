@@ -13,20 +13,21 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from diffnas.backends.choose import choose
+from diffnas.backends import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
-from diffnas.components import discretize, stopping, weighting
+from diffnas.components import discretize, stopping
 from diffnas.components.stages import epochs_of
-from diffnas.data import DataSet
+from diffnas.components.traits import traits_of
+from diffnas.data import DataSet, fetched
 from diffnas.engine import aim as aims
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
-from diffnas.engine.common import computing_on, dtype_of, fixed_random, make_fabric, rounding_products
 from diffnas.engine.controller import Controller
 from diffnas.engine.course import Course
+from diffnas.engine.devices import computing_on, dtype_of, make_fabric, rounding_products
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
-from diffnas.engine.landing import LANDING, Landing, land
+from diffnas.engine.landing import Landing, land
 from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
@@ -34,9 +35,10 @@ from diffnas.engine.pause import SearchPause
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.request import check, describe, laid_out
 from diffnas.engine.reread import reread
-from diffnas.engine.run import TRACE, RunFolder, as_json
+from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.sizing import fitting_size
 from diffnas.engine.target import Target
@@ -44,12 +46,8 @@ from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.method import Method
 from diffnas.nets.sized import Size, is_network
+from diffnas.run_files import FAMILY, GENOTYPE, LANDING, TRACE
 from diffnas.space import SearchSpace
-
-GENOTYPE = "genotype.json"
-
-
-FAMILY = "family"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +139,6 @@ def search(
     check(space, method, settings, data)
     if aim and not resume:
         aims.check(aim, space, data, method)
-    record = describe(data, space, method, settings, precision, notes or {}, aim)
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
         state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
@@ -151,10 +148,12 @@ def search(
         # What cannot be is refused here, before anything is written.
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
-        backend = choose(settings.backend, fabric.device, precision).backend
-        with computing_on(threads, backend), rounding, interruptions() as heard, fixed_random(settings.seed):
+        choice = choose.choose(settings.backend, fabric.device, precision)
+        computed = choose.describe(state.supernet, choice)
+        record = describe(data, space, method, settings, precision, notes or {}, computed, aim)
+        with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
-            begun = entered(out, record, state, resume=resume, device=fabric.device, warn=listener.warn)
+            begun = entered(out, record, state, resume=resume, device=fabric.device, listener=listener)
             with begun as (folder, trace):
                 under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
                 under_way.aim = aim
@@ -196,11 +195,10 @@ def trial(
     under_way.enter(0, SearchPause(under_way.course, _nothing))
     if keep is not None:
         under_way.course.remove(keep.to(fabric.device))
-    pictures, labels = data.train.take(torch.arange(settings.batch))
-    batch = pictures.to(fabric.device), labels.to(fabric.device)
+    batch = next(fetched(under_way.drive.split, [torch.arange(settings.batch)], fabric.device))
     # The first steps find kernels and memory; then a graph is captured, if there is to be one.
     net = under_way.course.net
-    settle = net.settle + 1 if isinstance(net, Graphed) else 1
+    settle = net.warmup_steps + 1 if isinstance(net, Graphed) else 1
     step = partial(under_way.take_step, batch)
     return Trial(state=state, macs=under_way.course.measure_macs(), step=step, settle=settle)
 
@@ -261,7 +259,7 @@ class _Search:
         if not history or not self.course.stage.may_stop:
             return None
         # With a target, what is decided has landed. Gates and the strengths of edges would still move.
-        final = self.aim is not None and self.method.edges is None and weighting.competes(self.method.weighting)
+        final = self.aim is not None and self.method.edges is None and traits_of(self.method.weighting).competes
         rules = (*self.method.stopping, stopping.all_decided) if final else self.method.stopping
         reasons = (contract.reason(rule, history, self.space) for rule in rules)
         return next((reason for reason in reasons if reason), None)

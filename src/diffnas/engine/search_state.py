@@ -13,15 +13,20 @@ from torch import Tensor
 
 from diffnas.components import edges, update, weighting
 from diffnas.components.stages import Stage
+from diffnas.components.traits import traits_of
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract, seeds
-from diffnas.engine.common import Totals, fixed_random, sgd
 from diffnas.engine.controller import Controller
+from diffnas.engine.optimizers import sgd
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
+from diffnas.engine.totals import Totals
 from diffnas.method import Method
 from diffnas.nets.supernet import Supernet
+from diffnas.nets.trained import renamed
 from diffnas.space import SearchSpace
+from diffnas.task import Task, classification
 
 # What is plain data already, and says where a search is.
 _PLACE = ("built", "stage", "first", "epoch", "step", "seconds", "events")
@@ -58,21 +63,26 @@ class SearchState:
     alpha_optimizer: torch.optim.Optimizer
     build: Callable[[int], SearchState]
     draw: Callable[[int], Architecture]
+    train: Totals
+    held_out: Totals
     built: int = 0
     stage: int = 0
     first: int = 0
     epoch: int = 0
     step: int = 0
-    train: Totals = field(default_factory=Totals)
-    held_out: Totals = field(default_factory=Totals)
     seconds: float = 0.0
     events: list[dict[str, Any]] = field(default_factory=list)
     controller: Controller | None = None
 
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return self.train.task
+
     def advance(self) -> None:
         """Begin the next epoch."""
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
-        self.train, self.held_out, self.events = Totals(), Totals(), []
+        self.train, self.held_out, self.events = Totals(self.task), Totals(self.task), []
 
     def become_(self, other: SearchState) -> None:
         """Take the supernet, alpha, keep, the weighting and the optimizers of another state; the place stays."""
@@ -93,7 +103,7 @@ class SearchState:
     @property
     def movable(self) -> Tensor:
         """The entries of alpha that a step may change, ``(edges, ops)``, bool."""
-        return update.movable(self.keep, competing=weighting.competes(self.weighting))
+        return update.movable(self.keep, competing=traits_of(self.weighting).competes)
 
     def prune_(self, keep: Tensor) -> None:
         """Keep only what ``keep`` says, for good: modules, parameters and all that optimisers remember of them."""
@@ -152,7 +162,7 @@ class SearchState:
         if state["built"] != self.built:
             self.become_(self.build(state["built"]))
         self.replace_(state["keep"].to(self.keep.device))
-        self.supernet.load_state_dict(state["supernet"])
+        self.supernet.load_state_dict(renamed(state["supernet"]))
         beta = [] if state["beta"] is None else [state["beta"]]
         for tensor, saved in zip(self.arch, [state["alpha"], *state["weighting"], *beta], strict=True):
             tensor.copy_(saved)
@@ -160,7 +170,7 @@ class SearchState:
         self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
         for name in _PLACE:
             setattr(self, name, state[name])
-        self.train, self.held_out = Totals(state["train"].clone()), Totals(state["held_out"].clone())
+        self.train, self.held_out = (Totals(self.task, state[name].clone()) for name in ("train", "held_out"))
         if self.controller:
             self.controller.load_state_dict(state["controller"])
 
@@ -181,9 +191,10 @@ def begin(
     settings: SearchSettings,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
+    task: Task = classification,
 ) -> SearchState:
     """The state before the first step, kept in ``dtype``. All of it follows from the seed."""
-    return _build(data, space, method, settings, device, dtype, 0)
+    return _build(data, space, method, settings, device, dtype, task, 0)
 
 
 def _build(
@@ -193,6 +204,7 @@ def _build(
     settings: SearchSettings,
     device: torch.device,
     dtype: torch.dtype,
+    task: Task,
     stage: int,
 ) -> SearchState:
     """The state as a stage has it if everything begins anew with it."""
@@ -213,7 +225,9 @@ def _build(
         beta=beta,
         weight_optimizer=sgd(supernet, own),
         alpha_optimizer=alpha_optimizer,
-        build=partial(_build, data, space, method, settings, device, dtype),
+        train=Totals(task),
+        held_out=Totals(task),
+        build=partial(_build, data, space, method, settings, device, dtype, task),
         draw=draw,
         built=stage,
     )

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from diffnas.components import schedule, update, weighting
+from diffnas.components import schedule, update
 from diffnas.components.contract import UPDATE, may_look, name_of, naming
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import weigh
+from diffnas.components.traits import traits_of
 from diffnas.engine import contract, seeds
-from diffnas.engine.common import Totals, all_finite, begin_momentum, fixed_random, weights_fixed
 from diffnas.engine.course import Course
 from diffnas.engine.listen import NotFinite
+from diffnas.engine.nested import all_finite
+from diffnas.engine.optimizers import begin_momentum, weights_fixed
 from diffnas.engine.probe import buffers_kept, descent, moved
+from diffnas.engine.seeds import fixed_random
+from diffnas.engine.totals import Totals
 from diffnas.nets.ops import draw_noise_from, drop_skips
 
 
@@ -42,6 +45,8 @@ class SearchStep:
         self.course = course
         self.state, self.drive, self.method = course.state, course.drive, course.method
         self._held_out: Batch | None = None
+        self._stream: Generator[Batch, None, None] | None = None
+        self._next: tuple[int, int] | None = None
 
     def take(self, batch: Batch) -> None:
         """One step of alpha and the weights, as the level has it."""
@@ -111,7 +116,7 @@ class SearchStep:
         arch = self.state.arch
         gradients = contract.tensors(self.method.level, "move_alpha", gradients, arch)
         if not self.frozen:
-            competing = weighting.competes(self.state.weighting)
+            competing = traits_of(self.state.weighting).competes
             gradients = _clipped(gradients, self.course.settings.alpha_clip)
             with naming(UPDATE, self.method.update):
                 update.move(self.state.alpha_optimizer, arch, gradients, self.state.keep, competing=competing)
@@ -170,14 +175,14 @@ class SearchStep:
     def probe_alpha(self, batch: Batch) -> list[Tensor]:
         """Gradients without penalties, and without a trace."""
         with self._probing(), weights_fixed(self.state.supernet):
-            return self._gradients_of(self._loss(batch, self.mix(), Totals()), self.state.arch)
+            return self._gradients_of(self._loss(batch, self.mix(), Totals(self.state.task)), self.state.arch)
 
     def probe_weights(self, batch: Batch) -> list[Tensor]:
         """Likewise for the weights."""
         with self._probing():
             with torch.no_grad():
                 mix = self.mix()
-            return self._gradients_of(self._loss(batch, mix, Totals(), flow=True), self.weights)
+            return self._gradients_of(self._loss(batch, mix, Totals(self.state.task), flow=True), self.weights)
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Against which the weights would move."""
@@ -211,12 +216,18 @@ class SearchStep:
             draw_noise_from(net, self.noise)
 
     def _draw_held_out(self) -> Batch:
-        """An independent random batch of the held-out half, as DARTS' code draws it."""
-        course, drive = self.course, self.drive
-        drawn = torch.randperm(len(course.held_out_indices), generator=drive.generator("held-out order", "cpu"))
-        pictures, labels = drive.split.take(course.held_out_indices[drawn[: course.settings.batch]])
-        device = course.fabric.device
-        return pictures.to(device), labels.to(device)
+        """An independent random batch of the held-out half, as DARTS' code draws it; the next ones are read ahead."""
+        state, drive = self.state, self.drive
+        place = state.epoch, state.step
+        if place != self._next:
+            # A stream reads ahead within its epoch; after that, and wherever a run goes on, another one begins.
+            if self._stream is not None:
+                self._stream.close()
+            ahead = range(state.step, drive.steps)
+            self._stream = drive.draws(self.course.held_out_indices, "held-out order", ahead)
+        assert self._stream is not None
+        self._next = state.epoch, state.step + 1
+        return next(self._stream)
 
     def mix(self) -> Mix:
         """The mixing weights of a pass."""
@@ -227,11 +238,12 @@ class SearchStep:
         if batch is not self.train and batch is not self._held_out:
             batch = contract.batch(self.method.level, batch, self.train)
         logits, auxiliary = self.course.outputs(batch[0], mix.whole, flow=flow)
-        loss = functional.cross_entropy(logits, batch[1])
+        measure = self.state.task.loss
+        loss = measure(logits, batch[1])
         totals.add(loss.detach(), logits.detach(), batch[1])
         if auxiliary is None:
             return loss
-        return loss + self.course.settings.auxiliary * functional.cross_entropy(auxiliary, batch[1])
+        return loss + self.course.settings.auxiliary * measure(auxiliary, batch[1])
 
     def _penalty(self, mix: Mix) -> Tensor | float:
         controller = self.state.controller

@@ -6,6 +6,8 @@ So a checkpoint holds no random states, and a run that goes on from one draws wh
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -37,3 +39,12 @@ def generator(seed: int, *place: str | int, device: torch.device | str = "cpu") 
     made = torch.Generator(device)
     made.manual_seed(derive(seed, *place))
     return made
+
+
+@contextmanager
+def fixed_random(seed: int) -> Iterator[None]:
+    """Inside, torch's own random numbers follow from ``seed``; outside, nothing has changed."""
+    cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        yield

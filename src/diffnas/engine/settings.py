@@ -1,24 +1,32 @@
-"""What decides a search or an evaluation, apart from space, method and data."""
+"""What decides a search or an evaluation, apart from space, method and data; and where the two are computed. No torch.
+
+Every option is declared here once: its type and bounds with its field, what it is for in the docstring. Of that are
+made the arguments of Python, the options of the command line and the page of the documentation that lists them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from diffnas.backends.choose import Asked
-from diffnas.nets.skeleton import StemKind
-from diffnas.values import SEED, check_fields, real, whole
+from diffnas.backends import Asked
+from diffnas.skeleton import StemKind
+from diffnas.values import SEED, THREADS, Heading, check_fields, explained, helps, kinds, read, real, whole
+
+DATA, SIZES, WEIGHTS = Heading("Data"), Heading("How long, how large"), Heading("Weights")
+ALPHA, MACHINE = Heading("Alpha and pruning"), Heading("Machine")
+COST = Heading("Cost of the network")
 
 # The bounds are far beyond what anybody uses, and within what every computation below can hold.
-Epochs: TypeAlias = Annotated[int, whole(1, 1_000_000)]
+Epochs: TypeAlias = Annotated[int, whole(1, 1_000_000), SIZES]
+Batch: TypeAlias = Annotated[int, whole(1, 1_000_000), SIZES]
+Channels: TypeAlias = Annotated[int, whole(1, 10_000), SIZES]
+Depth: TypeAlias = Annotated[int, whole(1, 200), SIZES]
 Count: TypeAlias = Annotated[int, whole(0, 1_000_000)]
-Batch: TypeAlias = Annotated[int, whole(1, 1_000_000)]
-Channels: TypeAlias = Annotated[int, whole(1, 10_000)]
-Depth: TypeAlias = Annotated[int, whole(1, 200)]
-Side: TypeAlias = Annotated[int, whole(0, 10_000)]
-Seed: TypeAlias = Annotated[int, SEED]
+Side: TypeAlias = Annotated[int, whole(0, 10_000), WEIGHTS]
 Rate: TypeAlias = Annotated[float, real(0, 1e30, above=True)]
 Scale: TypeAlias = Annotated[float, real(0, 1e6)]
 Below1: TypeAlias = Annotated[float, real(0, 1, below=True)]
@@ -27,79 +35,159 @@ S = TypeVar("S", bound="SearchSettings | EvaluateSettings")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSettings:
+class Source:
+    """What pictures are learned from, beside their name; None is what was not said.
+
+    Attributes:
+        data_dir: Where the files of CIFAR are.
+        download: Fetch CIFAR if it is not there.
+        size: Height and width to bring pictures to. For folders and the hub.
+        train: Training pictures that the search sees. By default the recipe's number, or all.
+    """
+
+    data_dir: Annotated[str | Path | None, DATA] = None
+    download: Annotated[bool, DATA] = False
+    size: Annotated[int | None, DATA] = None
+    train: Annotated[int | None, DATA] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a run is computed; None is what was not said.
+
+    Attributes:
+        device: auto, cpu or cuda. auto is the best of the two that is there.
+        precision: 32-true, bf16-mixed or 64-true. Alpha is kept in float32 or, in the last, in float64.
+        threads: CPU threads that compute. By default the recipe's number, else torch's. A run that is resumed keeps
+            its number, because the last digits depend on it.
+    """
+
+    device: Annotated[str | None, MACHINE] = None
+    precision: Annotated[str | None, MACHINE] = None
+    threads: Annotated[int | None, THREADS, MACHINE] = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the network that will be deployed shall cost; None is what was not said.
+
+    Attributes:
+        target: Such as macs=20M, params<=500k, memory=8MiB or latency=5ms. Several are joined by commas; = is met
+            within 5 %, <= is a ceiling. The size of the network is that of the evaluation, or another one if no cells
+            could cost that.
+        targets: A family, such as 2M,5M,10M or params=100k,200k. Cells for each are kept beside the
+            result.
+        width: fit or fixed. fit, the default, moves the width of the network after the search to land on the target.
+        runtime: What latencies are measured by. onnxruntime, the default where it is installed, or torch.
+    """
+
+    target: Annotated[str | None, COST] = None
+    targets: Annotated[str | None, COST] = None
+    width: Annotated[str | None, COST] = None
+    runtime: Annotated[str | None, COST] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What the training of a supernet and that of a network have in common.
+
+    Attributes:
+        epochs: Passes over the training pictures.
+        batch: Pictures a step.
+        channels: Channels of the first cells. None takes the space's; in an evaluation the number that published
+            results stand for: 36 for DARTS on CIFAR, 48 on ImageNet, 16 for NAS-Bench-201.
+        depth: Number of cells. None takes the space's; in an evaluation the number that published results stand for:
+            20 for DARTS on CIFAR, 14 on ImageNet, 17 for NAS-Bench-201.
+        stem: What stands before the cells. "cifar-half" has stride 2, for a quarter of the work.
+        lr: Learning rate of the weights.
+        lr_min: Learning rate of the weights in the end.
+        lr_fall: How the learning rate falls. "line" slows down in the last five epochs, as on ImageNet.
+        momentum: Momentum of the weights' SGD.
+        nesterov: Nesterov's momentum.
+        weight_decay: Weight decay of the weights' SGD.
+        clip: Largest norm of the weights' gradient; 0 for none. Alpha is never clipped with them.
+        auxiliary: Weight of an auxiliary head's loss. 0 for no such head.
+        cutout: Side of the square blanked in training pictures. At most half the picture; None takes the data set's.
+        seed: Decides every random number.
+        recompute: Less memory, more time, the same result. The inside of each cell is computed again in the backward
+            pass instead of being kept.
+        tf32: Let a GPU round the factors of products to 10 bits. Those in float32, by TF32, for several times the
+            speed; alpha's own arithmetic has no such products.
+    """
+
+    epochs: Epochs
+    batch: Batch
+    channels: Channels | None = None
+    depth: Depth | None = None
+    stem: Annotated[StemKind, SIZES] = "cifar"
+    lr: Annotated[Rate, WEIGHTS] = 0.025
+    lr_min: Annotated[Scale, WEIGHTS]
+    lr_fall: Annotated[Literal["cosine", "line"], WEIGHTS] = "cosine"
+    momentum: Annotated[Below1, WEIGHTS] = 0.9
+    nesterov: Annotated[bool, WEIGHTS] = False
+    weight_decay: Annotated[Scale, WEIGHTS] = 3e-4
+    clip: Annotated[Scale, WEIGHTS] = 5.0
+    auxiliary: Annotated[Scale, WEIGHTS]
+    cutout: Side | None
+    seed: Annotated[int, SEED, SIZES] = 0
+    recompute: Annotated[bool, MACHINE] = False
+    tf32: Annotated[bool, MACHINE] = True
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@explained
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings(Training):
     """Settings of a search; the defaults are those of DARTS (Liu et al., 2019), appendix A.1.1.
 
     Attributes:
-        epochs, batch: passes over the pictures that move the weights, and pictures a step.
-        lr, lr_min: learning rate of the weights, from the first to the second over the epochs.
-        lr_fall: how: "cosine", or "line", which slows down in the last five epochs.
-        momentum, nesterov, weight_decay: of the weights' SGD.
-        clip: largest norm of the weights' gradient; alpha is never clipped with them. 0 for none.
-        channels, depth: of the supernet; None takes the space's.
-        stem: "cifar", "cifar-half" (stride 2, a quarter of the work) or "imagenet".
-        auxiliary: weight of the loss of an auxiliary head in the supernet; 0 for no such head.
-        cutout: side of the square blanked in training pictures, half the picture at most; None takes the data set's.
-        alpha_per: "kind" if all cells of a kind share operations and alpha, "cell" if each cell has its own.
-        alpha_lr: learning rate of alpha; None takes the method's, times ``alpha_speed``.
-        alpha_speed: makes up for a short search: what alpha can become is its learning rate times the steps.
-        alpha_init: alpha starts normally distributed around 0 with this standard deviation.
-        alpha_clip: largest norm of alpha's own gradient; 0 for none.
-        alpha_warmup: epochs in which alpha stands still and nothing is removed; below 1, a share of all epochs.
-        prune_warmup: epochs in which nothing is removed.
-        prune_every: whether removals are decided after every step, or only at the end of an epoch.
-        free: when the modules of removed operations are freed: "now", for which a GPU has to wait in every step, or
-            "later", when word of the decision has arrived by itself. Until then they run with a weight of 0, for the
-            same result up to rounding. "auto" is "later" on a GPU.
-        eigenvalue_every: measure the largest eigenvalue of the Hessian for alpha in every so many epochs, from the
-            first on; 0 for never. It takes as long as several dozen steps, and several times the memory of one.
-        split: how the training pictures are halved for a level that needs it: "shuffled" by the seed, or
-            "ordered", the first and the second half as in DARTS' code.
-        backend: what computes the supernet's cells: "cpu" and "gpu" are kernels of our own, in float32, "plain" is
-            PyTorch, operation by operation, for the same values and gradients up to rounding; "auto" takes what is
-            fastest where it can.
-        recompute: compute the inside of each cell again in the backward pass instead of keeping it: the same result
-            for less memory and more time.
-        tf32: whether a GPU may round the factors of products in float32 to 10 bits (TF32), for several times the speed;
-            alpha's own arithmetic has no such products.
-        cuda_graph: replay the supernet's passes from CUDA graphs; None is where that can be: on a GPU, unless the
+        alpha_per: Which cells share alpha and operations. All cells of a "kind", or no "cell" with another.
+        alpha_lr: Learning rate of alpha. None takes the method's, times alpha_speed.
+        alpha_speed: Factor of alpha's learning rate. It makes up for a short search: what alpha can become is its
+            learning rate times the steps.
+        alpha_init: Spread of alpha at the start. It is normally distributed around 0.
+        alpha_clip: Largest norm of alpha's own gradient; 0 for none.
+        alpha_warmup: Epochs in which alpha stands still; below 1, a share. Nothing is removed in them either.
+        prune_warmup: Epochs in which nothing is removed.
+        prune_every: When removals are decided. After every step, or only at the end of an epoch.
+        eigenvalue_every: Epochs from one measured eigenvalue to the next. It is the largest of the Hessian for alpha,
+            from the first epoch on; 0 for never. It takes as long as several dozen steps, and several times the memory
+            of one.
+        split: How pictures are halved for a level that needs it. "shuffled" by the seed, or "ordered", the first and
+            the second half as in DARTS' code.
+        backend: What computes the cells. "cpu" and "gpu" are kernels of our own, in float32, "plain" is PyTorch,
+            operation by operation, for the same values and gradients up to rounding; "auto" takes what is fastest
+            where it can.
+        cuda_graph: Replay the supernet's passes from CUDA graphs. None is where that can be: on a GPU, unless the
             supernet draws at random or recomputes. What leaves it is then freed between epochs.
-        seed: decides every random number of the run.
+        free: When removed operations are freed. "now", for which a GPU has to wait in every step, or "later", when
+            word of the decision has arrived by itself. Until then they run with a weight of 0, for the same result up
+            to rounding. "auto" is "later" on a GPU.
     """
 
     epochs: Epochs = 50
     batch: Batch = 64
-    lr: Rate = 0.025
-    lr_min: Scale = 0.001
-    lr_fall: Literal["cosine", "line"] = "cosine"
-    momentum: Below1 = 0.9
-    nesterov: bool = False
-    weight_decay: Scale = 3e-4
-    clip: Scale = 5.0
-    channels: Channels | None = None
-    depth: Depth | None = None
-    stem: StemKind = "cifar"
-    auxiliary: Scale = 0.0
+    lr_min: Annotated[Scale, WEIGHTS] = 0.001
+    auxiliary: Annotated[Scale, WEIGHTS] = 0.0
     cutout: Side | None = None
-    alpha_per: Literal["kind", "cell"] = "kind"
-    alpha_lr: Rate | None = None
-    alpha_speed: Rate = 1.0
-    alpha_init: Scale = 1e-3
-    alpha_clip: Scale = 0.0
-    alpha_warmup: Scale = 0
-    prune_warmup: Count = 0
-    prune_every: Literal["step", "epoch"] = "step"
-    free: Literal["auto", "now", "later"] = "auto"
-    eigenvalue_every: Count = 0
-    split: Literal["shuffled", "ordered"] = "shuffled"
-    backend: Asked = "auto"
-    recompute: bool = False
-    tf32: bool = True
-    cuda_graph: bool | None = None
-    seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self)
+    alpha_per: Annotated[Literal["kind", "cell"], ALPHA] = "kind"
+    alpha_lr: Annotated[Rate | None, ALPHA] = None
+    alpha_speed: Annotated[Rate, ALPHA] = 1.0
+    alpha_init: Annotated[Scale, ALPHA] = 1e-3
+    alpha_clip: Annotated[Scale, ALPHA] = 0.0
+    alpha_warmup: Annotated[Scale, ALPHA] = 0
+    prune_warmup: Annotated[Count, ALPHA] = 0
+    prune_every: Annotated[Literal["step", "epoch"], ALPHA] = "step"
+    eigenvalue_every: Annotated[Count, ALPHA] = 0
+    split: Annotated[Literal["shuffled", "ordered"], ALPHA] = "shuffled"
+    backend: Annotated[Asked, MACHINE] = "auto"
+    cuda_graph: Annotated[bool | None, MACHINE] = None
+    free: Annotated[Literal["auto", "now", "later"], MACHINE] = "auto"
 
     def warming_up(self, epoch: int) -> bool:
         """Whether alpha stands still in this epoch, counted from 0.
@@ -110,70 +198,60 @@ class SearchSettings:
         return epoch < self.alpha_warmup * (1 if self.alpha_warmup >= 1 else self.epochs)
 
 
+@explained
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
+class EvaluateSettings(Training):
     """Settings of an evaluation; the defaults are those of DARTS on CIFAR (Liu et al., 2019), appendix A.2.1.
 
     Attributes:
-        epochs, batch: passes over the training pictures, and pictures a step.
-        lr, lr_min: learning rate, from the first to the second over the epochs.
-        lr_fall: how: "cosine", or "line", which slows down in the last five epochs, as on ImageNet.
-        momentum, nesterov, weight_decay: of SGD.
-        clip: largest norm of the gradient. 0 for none.
-        channels, depth: of the network; None takes the size that published numbers stand for: 36 channels and 20
-            cells for DARTS on CIFAR, 48 and 14 on ImageNet, 16 and 17 for NAS-Bench-201.
-        stem: "cifar", "cifar-half" or "imagenet".
-        drop_path: probability of dropping a path in the last epoch; it rises linearly from 0.
-        auxiliary: weight of the auxiliary head's loss; 0 for no such head.
-        label_smoothing: share of the target spread over all classes.
-        cutout: side of the square blanked in training pictures; None takes the data set's own.
-        recompute, tf32: as in a search.
-        seed: decides every random number of the run.
+        drop_path: Probability of dropping a path in the last epoch. It rises linearly from 0.
+        label_smoothing: Share of the target that is spread over all classes.
     """
 
     epochs: Epochs = 600
     batch: Batch = 96
-    lr: Rate = 0.025
-    lr_min: Scale = 0.0
-    lr_fall: Literal["cosine", "line"] = "cosine"
-    momentum: Below1 = 0.9
-    nesterov: bool = False
-    weight_decay: Scale = 3e-4
-    clip: Scale = 5.0
-    channels: Channels | None = None
-    depth: Depth | None = None
-    stem: StemKind = "cifar"
-    drop_path: Below1 = 0.2
-    auxiliary: Scale = 0.4
-    label_smoothing: Below1 = 0.0
+    lr_min: Annotated[Scale, WEIGHTS] = 0.0
+    auxiliary: Annotated[Scale, WEIGHTS] = 0.4
     cutout: Side | None = 16
-    recompute: bool = False
-    tf32: bool = True
-    seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self)
+    drop_path: Annotated[Below1, WEIGHTS] = 0.2
+    label_smoothing: Annotated[Below1, WEIGHTS] = 0.0
 
 
-def settle(kind: type[S], *layers: Mapping[str, Any]) -> S:
-    """Settings of ``kind`` from layers of options, the later ones winning.
+HOW = tuple(name for name, each in helps(SearchSettings).items() if each.heading == MACHINE)
+"""Settings that say how a run is computed: they move the last digits of a result at most, and do not decide it."""
+
+
+def check_names(kind: type[Training], names: Iterable[str]) -> None:
+    """Refuse names that are no settings of ``kind``.
 
     Raises:
-        ValueError: for an option that ``kind`` does not have, with the nearest one that it has.
-
-    >>> settle(SearchSettings, {"epochs": 200}, {"epochs": 3}).epochs
-    3
+        ValueError: for the first of them, with the nearest one that is.
     """
-    known = [field.name for field in fields(kind)]
-    merged = {name: option for layer in layers for name, option in layer.items()}
-    for name in merged:
+    known = list(kinds(kind))
+    for name in names:
         if name not in known:
             close = get_close_matches(name, known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"unknown setting {name!r}.{hint} Known: {', '.join(known)}.")
-    return kind(**merged)
 
 
-def as_dict(settings: SearchSettings | EvaluateSettings) -> dict[str, Any]:
+def settle(kind: type[S], *layers: Mapping[str, Any]) -> S:
+    """Settings of ``kind`` from layers of options, the later ones winning; a text is read as the type of its setting.
+
+    Raises:
+        ValueError: for an option that ``kind`` does not have, with the nearest one that it has; for a value of another
+            type or range than its setting's.
+
+    >>> settle(SearchSettings, {"epochs": 200}, {"epochs": "3"}).epochs
+    3
+    """
+    known = kinds(kind)
+    merged = {name: option for layer in layers for name, option in layer.items()}
+    check_names(kind, merged)
+    texts: dict[str, Any] = {name: read(known[name], text) for name, text in merged.items() if isinstance(text, str)}
+    return kind(**{**merged, **texts})
+
+
+def as_dict(settings: Training) -> dict[str, Any]:
     """Settings as plain data, for the run folder."""
     return asdict(settings)

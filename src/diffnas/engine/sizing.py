@@ -14,7 +14,7 @@ from diffnas.engine.costing import Interval
 from diffnas.engine.target import TOLERANCE, Target
 from diffnas.method import Method
 from diffnas.nets.sized import Size
-from diffnas.nets.skeleton import StemKind
+from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace
 
 FEWEST, MOST = 4, 1024

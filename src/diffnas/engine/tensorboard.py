@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.engine.listen import Listener, Silent
+from diffnas.task import Task
 
 
 class TensorBoard:
@@ -31,15 +32,15 @@ class TensorBoard:
         self.folder, self.listener = Path(folder), listener or Silent()
         self.phase, self.writer = "", None
 
-    def begin(self, phase: str, epochs: int, steps: int, done: int) -> None:
+    def begin(self, phase: str, epochs: int, steps: int, done: int, task: Task) -> None:
         """Open the files; what an earlier attempt wrote of epochs that come again is left out of the plots."""
         self.phase = phase
         self.writer = self.make_writer(str(self.folder / phase), purge_step=done // max(steps, 1) + 1)
-        self.listener.begin(phase, epochs, steps, done)
+        self.listener.begin(phase, epochs, steps, done, task)
 
-    def step(self, loss: float, accuracy: float) -> None:
+    def step(self, loss: float, metrics: Mapping[str, float]) -> None:
         """Pass it on: the epoch's own numbers come at its end."""
-        self.listener.step(loss, accuracy)
+        self.listener.step(loss, metrics)
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """Write the epoch's numbers."""
@@ -48,6 +49,10 @@ class TensorBoard:
             self.writer.add_scalar(name, value, int(line["epoch"]) + 1)
         self.writer.flush()
         self.listener.epoch(line)
+
+    def note(self, message: str) -> None:
+        """Pass it on."""
+        self.listener.note(message)
 
     def warn(self, message: str) -> None:
         """Pass it on."""

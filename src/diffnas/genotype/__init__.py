@@ -1,4 +1,4 @@
-"""Genotypes: the discrete result of a search, and all that passes from search to evaluation. No torch."""
+"""Genotypes: the discrete result of a search, and the only thing that an evaluation takes from it. No torch."""
 
 from diffnas.genotype.file import load, read, save
 from diffnas.genotype.json_form import from_json, to_json

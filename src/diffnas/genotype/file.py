@@ -1,4 +1,4 @@
-"""Genotypes in files, and whatever else a user may name one by."""
+"""Genotypes in files, and genotypes by the names that a user may give: a path, a text, a published cell."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from diffnas.genotype.json_form import to_json
 from diffnas.genotype.published import PUBLISHED, published
 from diffnas.genotype.record import Genotype
 from diffnas.genotype.text import parse
+from diffnas.run_files import GENOTYPE
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import read_text
 
 
 def save(genotype: Genotype, path: Path) -> None:
-    """Write the genotype's JSON; a reader sees the old file or the new one, never a part."""
+    """Write the genotype's JSON; a reader sees the whole old file or the whole new one."""
     text = f"{to_json(genotype)}\n"
     os.replace(write_partial(path, lambda file: file.write(text.encode())), path)
 
 
 def load(path: Path) -> Genotype:
-    """The genotype in a file, in any of the forms of ``parse``.
+    """The genotype in a file, in any form that ``parse`` reads.
 
     Raises:
-        ValueError: if the file holds none, or is not what a run wrote there; the message names the file.
-        OSError: if it cannot be read.
+        ValueError: if the file holds no genotype, or a run wrote it and it was changed; the message names the file.
+        OSError: if the file cannot be read.
     """
     text = read_text(path, json_text.LARGEST)
     try:
@@ -38,10 +39,10 @@ def load(path: Path) -> Genotype:
 
 
 def read(what: str | Path) -> Genotype:
-    """The genotype that ``what`` stands for: a file, a run folder, a text of ``parse``, or a published cell's name.
+    """The genotype that ``what`` names: a file, a run folder, a text that ``parse`` reads, or a published cell.
 
     Raises:
-        ValueError: if it is none of these; a name that is nearly right gets a suggestion.
+        ValueError: if ``what`` is none of these; a misspelt name gets a suggestion.
     """
     if isinstance(what, str) and re.match(r"\s*(\||\{|(\w+\s*=\s*)?Genotype\s*\()", what):
         return parse(what)
@@ -49,7 +50,7 @@ def read(what: str | Path) -> Genotype:
         return published(what)
     path = Path(what)
     if os.path.isdir(path):  # not path.is_dir(), which raises for a name that is too long
-        path = path / "genotype.json"
+        path = path / GENOTYPE
     if os.path.isfile(path):
         return load(path)
     if isinstance(what, Path) or path.suffix in (".json", ".txt") or len(path.parts) != 1:

@@ -30,7 +30,7 @@ def from_json(text: str) -> Genotype:
     """The genotype in the JSON of ``to_json``.
 
     Raises:
-        ValueError: if it is not that: another schema, a newer version, a field missing or of the wrong type.
+        ValueError: for any other text: another schema or version, a missing field, a field of the wrong type.
     """
     try:
         record = json_text.parse(text)
@@ -40,7 +40,7 @@ def from_json(text: str) -> Genotype:
 
 
 def from_record(record: Any) -> Genotype:
-    """The genotype in what the JSON of ``to_json`` says; the errors are those of ``from_json``."""
+    """The genotype in the parsed JSON of ``to_json``; the errors are those of ``from_json``."""
     schema, version = _take(record, "schema", str), _take(record, "version", int)
     if schema != _SCHEMA or version != _VERSION:
         raise ValueError(
@@ -67,7 +67,7 @@ def _cell(record: Any) -> Cell:
 
 
 def _take(record: Any, key: str, kind: type) -> Any:
-    """``record[key]``, which must be there and be exactly of that type."""
+    """``record[key]``; a ValueError if it is missing or not exactly of the type ``kind``."""
     if not isinstance(record, dict) or key not in record:
         raise ValueError(f"a genotype's JSON lacks {key!r} in {str(record)[:80]!r}.")
     if type(record[key]) is not kind:

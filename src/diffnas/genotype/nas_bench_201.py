@@ -8,14 +8,14 @@ from itertools import groupby
 from diffnas.genotype.record import OP_NAME, Cell, Connection, Genotype
 from diffnas.skeleton import NAS_BENCH_201
 
-MOST_NODES = 12  # of a cell with a canonical string, whose length doubles with every node; the benchmark has 4
+MOST_NODES = 12  # in a cell with a canonical string, because its length doubles with every node; the benchmark has 4
 
 
 def parse_nas_bench_201(text: str) -> Genotype:
-    """The cell of an architecture string, in which edges may be left out; ``parse`` in full.
+    """The genotype of an architecture string, in which edges may be left out; see :func:`parse`.
 
     Raises:
-        ValueError: naming the node and what was expected there.
+        ValueError: for any other text; the message names the node and what was expected there.
 
     >>> parse_nas_bench_201("|nor_conv_3x3~0|+|none~0|skip_connect~1|").cells["normal"].nodes
     3
@@ -38,7 +38,7 @@ def parse_nas_bench_201(text: str) -> Genotype:
 
 
 def to_nas_bench_201(genotype: Genotype) -> str:
-    """The complete architecture string of a NAS-Bench-201 cell, ``none`` written out (Dong & Yang, 2020).
+    """The architecture string of a NAS-Bench-201 cell (Dong & Yang, 2020), with ``none`` on absent edges.
 
     Raises:
         ValueError: for a genotype of another skeleton.
@@ -55,10 +55,10 @@ def to_nas_bench_201(genotype: Genotype) -> str:
 
 
 def canonical(genotype: Genotype) -> str:
-    """A string that only cells computing the same function share.
+    """A string for a cell; two cells with one string compute the same function.
 
-    The rule of Dong & Yang (2020), under which the 15,625 cells of the benchmark give 6,466 strings. Cells with
-    different strings may still be the same: an absent edge stays in the string, as ``#``.
+    The rule is that of Dong & Yang (2020), which gives 6,466 strings for the 15,625 cells of the benchmark. Cells with
+    different strings may still compute the same, because an absent edge stays in the string as ``#``.
 
     Raises:
         ValueError: for a genotype of another skeleton, or of more than 12 nodes.
@@ -70,7 +70,7 @@ def canonical(genotype: Genotype) -> str:
     ops = _ops_between(genotype)
     nodes = genotype.cells["normal"].nodes
     if nodes > MOST_NODES:
-        raise ValueError(f"a cell of {nodes} nodes has no canonical string: only those of up to {MOST_NODES} have one.")
+        raise ValueError(f"a cell of {nodes} nodes has no canonical string; only cells of at most {MOST_NODES} do.")
     values = ["0"]
     for target in range(1, nodes):
         terms = [_term(values[s], op) for s in range(target) for op in ops.get((s, target), ["none"])]
@@ -85,7 +85,7 @@ def _term(value: str, op: str) -> str:
 
 
 def is_nas_bench_201(genotype: Genotype) -> bool:
-    """Whether a genotype belongs in the skeleton of NAS-Bench-201, so that the benchmark may know it."""
+    """Whether a genotype has the skeleton of NAS-Bench-201; only such a genotype can be in the benchmark."""
     return genotype.skeleton == NAS_BENCH_201.name
 
 

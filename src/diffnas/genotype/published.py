@@ -14,7 +14,7 @@ from diffnas.lookup import lookup
 
 
 class Published(NamedTuple):
-    """A published cell: its text, who published it, and what to know before using it (often nothing)."""
+    """A published cell: its text, who published it, and a note for whoever uses it (often empty)."""
 
     text: str
     source: str
@@ -22,11 +22,11 @@ class Published(NamedTuple):
 
 
 ALIASES = {"SNAS": "SNAS_mild"}
-"""The other names of cells, each with the name that its authors gave."""
+"""Other names of published cells, each with the name that the authors gave."""
 
 
 class _Shelf(Mapping[str, Published]):
-    """The published cells, read from the package's own file when first asked for; aliases are found and not listed."""
+    """The published cells, read from the package's own file at the first use; aliases are found but not listed."""
 
     @cached_property
     def _cells(self) -> dict[str, Published]:
@@ -48,7 +48,7 @@ PUBLISHED: Mapping[str, Published] = _Shelf()
 
 
 def published(name: str) -> Genotype:
-    """The published cell called ``name``; the names are those of ``PUBLISHED``.
+    """The genotype of the published cell called ``name``, one of ``PUBLISHED``.
 
     >>> published("DARTS_V2").cells["normal"].count("sep_conv_3x3")
     5

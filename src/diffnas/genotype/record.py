@@ -1,4 +1,4 @@
-"""What a genotype is: connections, cells, and what is degenerate about them."""
+"""What a genotype is: connections and cells, and the ways in which cells can be degenerate."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from diffnas.genotype import collapse
 from diffnas.skeleton import skeleton_of
 from diffnas.space import WEIGHTLESS_OPS
 
-OP_NAME = r"[^\s|~+'\"\\]+"  # what the text forms can hold
+OP_NAME = r"[^\s|~+'\"\\]+"  # the names that all text forms can hold
 NODE_LIMIT = 1000  # so that a text cannot ask for a range of a billion nodes
-CONNECTION_LIMIT = 10_000  # some of what is asked of a cell takes time by its nodes and connections together
+CONNECTION_LIMIT = 10_000  # some methods of a cell take time proportional to nodes times connections
 
 
 class Connection(NamedTuple):
-    """An operation between two nodes of a cell. ``none`` is never listed: it is the absence of a connection."""
+    """An operation between two nodes of a cell. ``none`` is never one: it means that there is no connection."""
 
     op: str
     source: int
@@ -26,16 +27,19 @@ class Connection(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One kind of cell: what feeds each node, any number of connections a node, several between two nodes allowed.
+    """One kind of cell: its nodes, and the operations on the connections between them.
+
+    A node may have any number of connections, also several from one other node.
 
     Attributes:
         inputs: number of input nodes, ``0 .. inputs-1``.
         nodes: number of nodes, inputs included.
-        connections: sorted by target; within a target in the order that the source gave them.
+        connections: sorted by target; connections into one target keep the order of the text or file.
         output: the nodes whose values are concatenated into the cell's output.
 
     Raises:
-        ValueError: for a cell that names nodes it does not have; the message says which.
+        ValueError: for a connection or output node that the cell cannot have, for a name that no operation can have,
+            or for too many nodes or connections; the message says which.
 
     >>> cell = Cell(inputs=1, nodes=4, connections=(Connection("sep_conv_3x3", 0, 1), Connection("noise", 2, 3)),
     ...             output=(1, 3))
@@ -80,24 +84,24 @@ class Cell:
     def live(self) -> frozenset[int]:
         """The computed nodes that an input feeds, directly or through other nodes; the others are dead."""
         live: set[int] = set()
-        for _, source, target in self.connections:  # sorted by target: a source is settled before it is read
+        for _, source, target in self.connections:  # sorted by target: whether a source is live is known by now
             if source < self.inputs or source in live:
                 live.add(target)
         return frozenset(live)
 
     @cached_property
     def effective(self) -> tuple[Connection, ...]:
-        """The connections that carry a value: their source is an input or a live node."""
+        """The connections that carry a value: those whose source is an input or a live node."""
         return tuple(c for c in self.connections if c.source < self.inputs or c.source in self.live)
 
     @cached_property
     def joined(self) -> tuple[int, ...]:
-        """The output nodes that are live: what is concatenated in fact."""
+        """The live nodes in ``output``: those that are in fact concatenated."""
         return tuple(node for node in self.output if node in self.live)
 
     @cached_property
     def used(self) -> tuple[Connection, ...]:
-        """The connections on a path from an input to the output: effective, and read by what follows."""
+        """The connections on a path from an input to the output."""
         read = set(self.joined)
         for connection in reversed(self.effective):
             if connection.target in read:
@@ -111,7 +115,7 @@ class Cell:
 
     @property
     def learned_depth(self) -> int:
-        """The most operations with weights of their own on one path from an input to the output.
+        """The most operations with weights on one path from an input to the output.
 
         >>> Cell(inputs=1, nodes=3, connections=(Connection("skip_connect", 0, 1), Connection("sep_conv_3x3", 1, 2)),
         ...      output=(2,)).learned_depth
@@ -124,7 +128,7 @@ class Cell:
         return sum(connection.op == op for connection in self.connections)
 
     def incoming(self, target: int) -> tuple[Connection, ...]:
-        """The connections into one node, ineffective ones included."""
+        """All connections into one node, also those without effect."""
         return tuple(connection for connection in self.connections if connection.target == target)
 
     def _longest(self, counts: Callable[[str], bool]) -> int:
@@ -151,13 +155,13 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Genotype:
-    """What a search found: every kind of cell, and the skeleton the cells belong in.
+    """What a search found: the cell of each kind, and the skeleton for which the cells are made.
 
-    Where each cell was searched by itself, the cells are called ``cell0``, ``cell1``, ... after their places in the
-    net, which then has one depth only.
+    If each cell was searched by itself, the cells are called ``cell0``, ``cell1``, ... by their places in the net.
+    Such a net has only one possible depth.
 
     Raises:
-        ValueError: if the kinds of cell are not those of the skeleton.
+        ValueError: if the kinds of cell are not those of the skeleton, or a cell does not fit it.
     """
 
     skeleton: str
@@ -171,7 +175,7 @@ class Genotype:
 
     @property
     def depth(self) -> int | None:
-        """The only depth of its network, where each cell has its place; None if cells of a kind are repeated."""
+        """The number of cells in its network if each cell has its own place; None if cells of a kind are repeated."""
         return skeleton_of(self.skeleton).own_depth(list(self.cells))
 
     @property
@@ -180,10 +184,11 @@ class Genotype:
         return {name: self.cells[name] for name in skeleton_of(self.skeleton).normal_cells(list(self.cells))}
 
     def problems(self) -> tuple[str, ...]:
-        """What is degenerate about the cells, a sentence each; empty for sound cells.
+        """A sentence about each way in which the cells are degenerate; empty for sound cells.
 
-        A reduction cell of skips and pools is common among published cells and sound; a normal one is not. Where
-        each cell was searched by itself, some may be without weights, but not all.
+        A kind of cell with only skips is degenerate. Among published cells, reduction cells with only pools, or with
+        pools and skips, are common and count as sound; such a normal cell does not. If each cell was searched by
+        itself, cells without weights count as sound, unless no normal cell has any.
 
         >>> dead = Cell(inputs=1, nodes=2, connections=(), output=(1,))
         >>> Genotype(skeleton="nas-bench-201", cells={"normal": dead}).problems()
@@ -192,14 +197,14 @@ class Genotype:
         found = [f"{kind} cell: {problem}." for kind, cell in self.cells.items() for problem in cell._problems()]
         if self.depth is None:
             return (*found, *self._idle_kinds())
-        idle = all({connection.op for connection in cell.used} <= WEIGHTLESS_OPS for cell in self.normal_cells.values())
+        idle = all(collapse.cannot_learn([each.op for each in cell.used]) for cell in self.normal_cells.values())
         return (*found, "no cell that keeps the resolution can learn.") if idle else tuple(found)
 
     def _idle_kinds(self) -> Iterator[str]:
-        """What is wrong with a kind of cell that is repeated all through the network."""
+        """A sentence about each kind of cell that cannot learn; cells of a kind are repeated through the network."""
         for kind, cell in self.cells.items():
             ops = {connection.op for connection in cell.used}
-            if ops == {"skip_connect"}:
+            if collapse.only_skips(ops):
                 yield f"{kind} cell: only skip connections lead to the output."
-            elif kind == "normal" and ops and ops <= WEIGHTLESS_OPS:
+            elif kind == "normal" and ops and collapse.cannot_learn(ops):
                 yield f"normal cell: nothing in it can learn, it has only {', '.join(sorted(ops))}."

@@ -1,4 +1,4 @@
-"""Genotypes as text: what papers and their repositories print, read as data."""
+"""Genotypes as text, in the forms that papers and their repositories print. A text is read as data, never run."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from diffnas.genotype.nas_bench_201 import is_nas_bench_201, parse_nas_bench_201
 from diffnas.genotype.record import NODE_LIMIT, Cell, Connection, Genotype
 from diffnas.skeleton import DARTS
 
-_LENGTH_LIMIT = 100_000  # Python's own parser may crash on longer nonsense
+_LENGTH_LIMIT = 100_000  # characters; Python's own parser may crash on longer texts
 
 
 def parse(text: str) -> Genotype:
-    """The genotype that a text describes. The text is read as data: nothing in it is ever run.
+    """The genotype that a text describes. The text is read as data; nothing in it is ever run.
 
-    Four forms are told apart by how they begin:
+    The first characters decide which of four forms it is:
 
     * ``Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)``
       with pairs (operation, source), entries 2k and 2k+1 for node k+2 (DARTS; Liu et al., 2019);
-    * the same with triples (operation, target, source), any number of them a node (FairDARTS; Chu et al., 2020);
-      and with ``cell0``, ``cell1``, ... in place of normal and reduce where each cell is its own;
+    * the same with triples (operation, target, source), any number for each node (FairDARTS; Chu et al., 2020);
+      and with ``cell0``, ``cell1``, ... in place of normal and reduce if each cell was searched by itself;
     * ``|op~0|+|op~0|op~1|+...`` (NAS-Bench-201; Dong & Yang, 2020), in which edges may be left out;
     * the JSON of ``to_json``.
 
-    ``none`` is dropped: it is the absence of a connection.
+    ``none`` is dropped, because it means that there is no connection.
 
     Raises:
         ValueError: for any other text; the message says where and what was expected there.
@@ -44,10 +44,10 @@ def parse(text: str) -> Genotype:
 
 
 def to_text(genotype: Genotype) -> str:
-    """The shortest form that is shared with other code and holds the whole genotype.
+    """The genotype in the shortest form that other code reads and that holds all of it.
 
-    Pairs where every node has two connections, triples otherwise, a NAS-Bench-201 string for its skeleton;
-    JSON for the few cells that none of them can hold (one input in the DARTS skeleton, say).
+    That is a NAS-Bench-201 string for its skeleton. For other skeletons it is pairs if every node has two connections,
+    else triples. The few cells that fit no such form, such as cells of one input in the DARTS skeleton, become JSON.
     """
     if is_nas_bench_201(genotype):
         if genotype.depth is not None:
@@ -89,7 +89,7 @@ def _syntax(text: str) -> ast.Module:
         if len(text) > _LENGTH_LIMIT:
             raise ValueError(f"{len(text)} characters are too many")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd escapes: what is wrong with a text is said below
+            warnings.simplefilter("ignore")  # Python warns of odd escapes; the errors below say what is wrong
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(
@@ -99,7 +99,7 @@ def _syntax(text: str) -> ast.Module:
 
 
 def _call_fields(tree: ast.Module) -> dict[str, ast.expr]:
-    """The arguments of the one call ``Genotype(...)``, which may be assigned to a name, in order."""
+    """The arguments of the only call, ``Genotype(...)``, by name; the call may be assigned to a variable."""
     names: Sequence[str] = ("normal", "normal_concat", "reduce", "reduce_concat")
     call = tree.body[0].value if len(tree.body) == 1 and isinstance(tree.body[0], (ast.Expr, ast.Assign)) else tree
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"):
@@ -128,7 +128,7 @@ def _darts_cell(listed: ast.expr, concat: ast.expr) -> Cell:
     try:
         return Cell(inputs=2, nodes=highest + 1, connections=_tidy(connections), output=output)
     except ValueError as error:
-        raise _UnexpectedError(listed, f"a cell that can be ({str(error).rstrip('.')})") from None
+        raise _UnexpectedError(listed, f"a valid cell ({str(error).rstrip('.')})") from None
 
 
 def _tidy(connections: list[Connection]) -> tuple[Connection, ...]:

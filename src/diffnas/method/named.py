@@ -1,14 +1,27 @@
-"""Components by name: what builds one from a text such as ``entmax:3``, and what its options may be."""
+"""Values by name: what modules define, and what builds a component from a text such as ``entmax:3``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 from diffnas.components.level import Level
 from diffnas.values import Number
+
+T = TypeVar("T")
+
+
+def values_of(kind: type[T], modules: Iterable[ModuleType]) -> dict[str, T]:
+    """The values of a kind that modules define, by the names of their variables, ``darts_2nd`` as ``darts-2nd``."""
+    return {
+        name.replace("_", "-"): value
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, kind) and not name.startswith("_")
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,46 +44,25 @@ from diffnas.method.named import Named, bound, bound_to, change, just, made, one
 from diffnas.method.record import Method
 from diffnas.values import real, whole
 
-METHODS: dict[str, Method] = {
-    "sparse": entmax.sparse,
-    "entmax3-single": entmax.sparse,
-    "entmax2-single": entmax.entmax2_single,
-    "entmax3": entmax.entmax3,
-    "entmax2": entmax.entmax2,
-    "sparse-progressive": entmax.sparse_progressive,
-    "darts": dense.darts,
-    "single-level": dense.single_level,
-    "path-regularized": gated.path_regularized,
-    "path-regularized-released": gated.path_regularized_released,
-    "gates": gated.gates,
-    "gates-group": gated.gates_group,
-    "gates-path": gated.gates_path,
-    "gates-single": gated.gates_single,
-    "sparse-path": entmax.sparse_path,
-    "darts-2nd": gradients.darts_2nd,
-    "amended": gradients.amended,
-    "milenas": gradients.milenas,
-    "milenas-2nd": gradients.milenas_2nd,
-    "gdas": drawn.gdas,
-    "gdas-released": drawn.gdas_released,
-    "snas": drawn.snas,
-    "asap": annealed.asap,
-    "gold-nas": sigmoid.gold_nas,
-    "gaea": geometric.gaea,
-    "gaea-single": geometric.gaea_single,
-    "darts-plus": stopped.darts_plus,
-    "darts-plus-ranks": stopped.darts_plus_ranks,
-    "r-darts": stopped.r_darts,
-    "darts-pt": selected.darts_pt,
-    "darts-pt-fixed": selected.darts_pt_fixed,
-    "fair-darts": sigmoid.fair_darts,
-    "darts-minus": supernets.darts_minus,
-    "pc-darts": supernets.pc_darts,
-    "p-darts": progressive.p_darts,
-    "prune-and-replace": progressive.prune_and_replace,
-    "gaea-pc-darts": supernets.gaea_pc_darts,
-    "single-level-sigmoid": sigmoid.single_level_sigmoid,
-}
+_FAMILIES = (
+    entmax, dense, gated, gradients, drawn, annealed, sigmoid, geometric, stopped, selected, supernets, progressive
+)  # fmt: skip
+_FIRST = """
+sparse entmax3-single entmax2-single entmax3 entmax2 sparse-progressive darts single-level path-regularized
+path-regularized-released gates gates-group gates-path gates-single sparse-path darts-2nd amended milenas
+milenas-2nd gdas gdas-released snas asap gold-nas gaea gaea-single darts-plus darts-plus-ranks r-darts
+darts-pt darts-pt-fixed fair-darts darts-minus pc-darts p-darts prune-and-replace gaea-pc-darts
+single-level-sigmoid
+"""
+"""The order in which methods are listed; others follow."""
+
+
+def _in_order(found: Mapping[str, Method]) -> dict[str, Method]:
+    return {name: found[name] for name in [*_FIRST.split(), *found]}
+
+
+METHODS: dict[str, Method] = _in_order(named.values_of(Method, _FAMILIES))
+"""The methods by the names of their variables, so with their aliases, in the order in which they are listed."""
 
 
 # What the options of components may be: far beyond what anybody uses, and within what can be computed.

@@ -7,8 +7,8 @@ smaller, so ``SizedSpace.cost`` counts a genotype as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -19,13 +19,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffnas.genotype import Genotype
 from diffnas.nets import ops
-from diffnas.nets.network import Network, widths_of
-from diffnas.nets.ops import Depthwise, FactorizedReduce, count_macs, relu_conv_norm
+from diffnas.nets.frames import Sizes
+from diffnas.nets.network import Network
+from diffnas.nets.ops import count_macs
+from diffnas.nets.ops.pictures import Depthwise
 from diffnas.nets.own import offered, unseen
-from diffnas.nets.sites import after_stem, sites
-from diffnas.nets.skeleton import ResidualBlock, Stem, StemKind, head, plan
-from diffnas.skeleton import Skeleton, skeleton_of
-from diffnas.space import OpFactory, SearchSpace
+from diffnas.nets.sites import Outline, sites
+from diffnas.nets.sizes import sizes_of_space, widths_of
+from diffnas.nets.slot import OpFactory, Slot
+from diffnas.skeleton import Skeleton, StemKind, skeleton_of
+from diffnas.space import SearchSpace
 
 # Of float32, in which networks are deployed.
 BYTES = 4
@@ -45,12 +48,11 @@ class Size(NamedTuple):
 
 
 class Place(NamedTuple):
-    """An operation where it stands: its channels, its stride, and height and width of its input."""
+    """An operation where it stands, and the size of its input: height and width."""
 
     op: str
-    channels: int
-    stride: int
-    size: tuple[int, int]
+    slot: Slot
+    size: tuple[int, ...]
 
 
 class Counted(NamedTuple):
@@ -111,6 +113,8 @@ class SizedSpace:
     classes: int
     size: Size
 
+    _around: dict[tuple[int, ...], Counted] = field(init=False, default_factory=dict, compare=False, repr=False)
+
     @property
     def skeleton(self) -> Skeleton:
         """What the cells are stacked in."""
@@ -125,7 +129,7 @@ class SizedSpace:
         >>> macs.base, macs.ops[0].tolist()
         (56384.0, [0.0, 6656.0])
         """
-        around = float(getattr(self._around(self._widths), count))
+        around = float(getattr(self._counted_around(self._widths), count))
         return self.summed(lambda place: float(getattr(self._counted(place), count)), base=around)
 
     def summed(self, cost: Callable[[Place], float], *, base: float = 0.0) -> Additive:
@@ -136,14 +140,15 @@ class SizedSpace:
             for kind, graph in space.cells.items()
         }
         costs = torch.zeros(len(space.edges), len(space.ops), dtype=torch.float64)
-        for kind, number, *place in self._sites(self._widths, offered(space)):
-            row, op = rows[kind][number]
-            costs[row, space.ops.index(op)] += cost(Place(*place))
+        for site in sites(self._sizes(self._widths), offered(space), self.picture):
+            row, op = rows[site.kind][site.number]
+            costs[row, space.ops.index(op)] += cost(Place(site.op, site.slot, site.size))
         return Additive(base=base, ops=costs)
 
-    def places(self) -> dict[Place, None]:
-        """Where operations of the space stand in its networks, each place once, in their order."""
-        return dict.fromkeys(Place(*place) for _, _, *place in self._sites(self._widths, offered(self.space)))
+    def places(self) -> list[Place]:
+        """Where operations of the space stand in its networks, each place once."""
+        found = sites(self._sizes(self._widths), offered(self.space), self.picture)
+        return list(dict.fromkeys(Place(site.op, site.slot, site.size) for site in found))
 
     def cost(self, genotype: Genotype, count: Count) -> int:
         """What the network of a genotype costs, that of ``Network`` without its auxiliary head.
@@ -152,16 +157,14 @@ class SizedSpace:
             ValueError: if the cells pass nothing on.
         """
         widths = widths_of(genotype)
-        total = self._around(widths)
+        total = self._counted_around(widths)
         drops = self.skeleton.drops_dead_nodes
         listed = {
-            kind: [
-                (op, source < cell.inputs) for op, source, _ in (cell.effective if drops else cell.connections)
-            ]
+            kind: [(op, source < cell.inputs) for op, source, _ in (cell.effective if drops else cell.connections)]
             for kind, cell in genotype.cells.items()
-        }  # fmt: skip
-        for _, _, *place in self._sites(widths, listed):
-            total += self._counted(Place(*place))
+        }
+        for site in sites(self._sizes(widths), listed, self.picture):
+            total += self._counted(Place(site.op, site.slot, site.size))
         return int(getattr(total, count))
 
     def network(self, genotype: Genotype) -> Network:
@@ -179,7 +182,7 @@ class SizedSpace:
 
     def uncountable(self) -> str | None:
         """Why multiply-adds cannot be counted, naming an operation of the user's own; None if they can be."""
-        own = {(place.op, place.stride): place for place in self.places() if place.op in self.space.factories}
+        own = {(place.op, place.slot.stride): place for place in self.places() if place.op in self.space.factories}
         said = (_hidden(place, self.space.factories) for place in own.values())
         return next((each for each in said if each), None)
 
@@ -188,32 +191,22 @@ class SizedSpace:
         """How many nodes each kind of cell joins if all are fed."""
         return {kind: len(graph.output) for kind, graph in self.space.cells.items()}
 
+    def _sizes(self, widths: Mapping[str, int]) -> Sizes:
+        channels, depth, stem = self.size
+        whole = sizes_of_space(self.space, self.classes, self.picture[0], channels=channels, depth=depth, stem=stem)
+        joined = {kind: self.skeleton.widths(nodes) for kind, nodes in widths.items()}
+        return replace(whole, joined=joined, affine=True)
+
     def _counted(self, place: Place) -> Counted:
-        return _of_op(place.op, self.space.factories.get(place.op), place.channels, place.stride, place.size)
+        return _of_op(*place, self.space.factories.get(place.op))
 
-    def _sites(self, widths: Mapping[str, int], listed: Mapping[str, list[tuple[str, bool]]]) -> Iterator[Any]:
-        channels, depth, stem = self.size
-        return sites(self.skeleton, widths, listed, self.picture, channels=channels, depth=depth, stem=stem)
-
-    def _around(self, widths: Mapping[str, int]) -> Counted:
-        """The cost of all but the chosen operations: stem, inputs of cells, residual blocks and head."""
-        channels, depth, stem = self.size
-        skeleton, picture = self.skeleton, self.picture
-        inputs = {kind: graph.inputs for kind, graph in self.space.cells.items()}
-        total = _of(Stem, skeleton, stem, picture[0], channels, shape=picture)
-        newer = after_stem(skeleton, picture, channels, stem)
-        cells = plan(skeleton, widths, channels, depth, stem)
-        older = (2 * newer[0], 2 * newer[1]) if cells[0].after_reduction else newer
-        for cell in cells:
-            if cell.kind is None:
-                total += _of(ResidualBlock, cell.previous, cell.channels, shape=(cell.previous, *newer))
-            elif not skeleton.single_path:
-                total += _of(_same, cell.previous, cell.channels, shape=(cell.previous, *newer))
-                if inputs[cell.kind] == 2:
-                    bring = _halved if cell.after_reduction else _same
-                    total += _of(bring, cell.before, cell.channels, shape=(cell.before, *older))
-            older, newer = newer, (-(-newer[0] // 2), -(-newer[1] // 2)) if cell.reduces else newer
-        return total + _of(head, skeleton, cells[-1].out, self.classes, shape=(cells[-1].out, *newer))
+    def _counted_around(self, widths: Mapping[str, int]) -> Counted:
+        """The cost of all but the chosen operations: stem, inputs of cells, fixed blocks and head."""
+        key = tuple(widths.values())
+        if key not in self._around:
+            with torch.device("meta"):
+                self._around[key] = counted(Outline(self._sizes(widths)), self.picture)
+        return self._around[key]
 
 
 def is_network(genotype: Genotype) -> bool:
@@ -222,7 +215,7 @@ def is_network(genotype: Genotype) -> bool:
     return not drops or all(cell.joined for cell in genotype.cells.values())
 
 
-def counted(module: nn.Module, shape: tuple[int, int, int]) -> Counted:
+def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
     """What a module costs for one input of a shape; it is run once, on its own device."""
     written = 0
 
@@ -245,35 +238,21 @@ def counted(module: nn.Module, shape: tuple[int, int, int]) -> Counted:
     return Counted(macs, sum(weight.numel() for weight in module.parameters()), written)
 
 
-def _same(before: int, channels: int) -> nn.Module:
-    return relu_conv_norm(before, channels, 1, affine=True)
-
-
-def _halved(before: int, channels: int) -> nn.Module:
-    return FactorizedReduce(before, channels, affine=True)
-
-
 @lru_cache(maxsize=100_000)
-def _of(make: Callable[..., nn.Module], *arguments: Hashable, shape: tuple[int, int, int]) -> Counted:
-    with torch.device("meta"):
-        return counted(make(*arguments), shape)
-
-
-@lru_cache(maxsize=100_000)
-def _of_op(op: str, own: OpFactory | None, channels: int, stride: int, size: tuple[int, int]) -> Counted:
+def _of_op(op: str, slot: Slot, size: tuple[int, ...], own: OpFactory | None) -> Counted:
     if op == "none":
         return Counted(0, 0, 0)
     with unseen(own=own is not None):
-        module = ops.build(op, channels, stride, affine=True, factories={op: own} if own else None)
-        return counted(module if own else module.to("meta"), (channels, *size))
+        module = ops.build(op, slot, factories={op: own} if own else None)
+        return counted(module if own else module.to("meta"), (slot.width, *size))
 
 
 def _hidden(place: Place, factories: Mapping[str, OpFactory]) -> str | None:
     """Why the multiply-adds of an operation of the user's own cannot be counted, None if they can be."""
-    op, channels, stride, size = place
-    shape = (channels, *size)
+    op, slot, size = place
+    shape = (slot.width, *size)
     with unseen(own=True):
-        module = ops.build(op, channels, stride, affine=True, factories=factories).eval()
+        module = ops.build(op, slot, factories=factories).eval()
         with FlopCounterMode(display=False) as flops:
             found = module(torch.zeros(1, *shape, requires_grad=True))
         if _strange(found):

@@ -1,4 +1,4 @@
-"""Genotypes as pictures: SVG written here, PNG and PDF through matplotlib, all from one layout."""
+"""Drawings of genotypes: SVG written by this file, PNG and PDF by matplotlib, all from one layout."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from diffnas.report.layout import FONT, Box, Line, Picture, layout
 
 _SUFFIXES = (".svg", ".png", ".pdf")
 _INK = palette.INK
-_ARROW = (8.0, 3.5)  # length, and half the width at its foot
+_ARROW = (8.0, 3.5)  # length, and half the width of its base
 _PIXELS_PER_INCH = 100
 _POINT = 72 / _PIXELS_PER_INCH  # points in a pixel
-SOFTWARE = {"Software": "diffnas"}  # in a PNG: so it is not taken for one of a user's pictures
+SOFTWARE = {"Software": "diffnas"}  # metadata of a PNG, by which the reader of pictures recognizes and skips it
 
 
 class _Look(NamedTuple):
@@ -42,15 +42,15 @@ _WIDTHS = {"flow": 1.4, "join": 1.1, "dead": 1.1}
 
 
 def draw(genotype: Genotype, path: Path, *, title: str | None = None) -> list[Path]:
-    """Draw all cells of a genotype into one picture, and say which files were written.
+    """Draw all cells of a genotype into one picture, and return the paths of the files.
 
     Args:
         genotype: what to draw.
-        path: a name ending in .svg, .png or .pdf; without an ending, all three are written.
+        path: a name that ends in .svg, .png or .pdf; without a suffix, all three are written.
         title: a line of text above the cells.
 
     Raises:
-        ValueError: for another ending.
+        ValueError: for any other suffix, or a cell that is too large to be drawn.
     """
     if path.suffix and path.suffix not in _SUFFIXES:
         raise ValueError(f"cannot draw into {path.name!r}: end its name in {', '.join(_SUFFIXES)}, or in nothing.")
@@ -64,7 +64,7 @@ def draw(genotype: Genotype, path: Path, *, title: str | None = None) -> list[Pa
 
 
 def svg(genotype: Genotype, *, title: str | None = None) -> str:
-    """The picture as SVG, to be put into a page or a file.
+    """The drawing of a genotype as SVG, for a page or a file.
 
     >>> from diffnas.genotype import parse
     >>> svg(parse("|nor_conv_3x3~0|")).count("conv 3×3")
@@ -74,13 +74,13 @@ def svg(genotype: Genotype, *, title: str | None = None) -> str:
 
 
 def svg_of(cells: Mapping[str, Cell], *, title: str | None = None, classes: Mapping[str, str] | None = None) -> str:
-    """Some cells as SVG.
+    """The drawing of some cells as SVG.
 
     Args:
-        cells: what to draw, by kind.
+        cells: the cells to draw, by kind.
         title: a line of text above the cells.
-        classes: for a page that has a style of its own: the class that gives each operation its color. Everything
-            else then has its look ("box node", "flow", ...) as its class, and no color either.
+        classes: for a page with its own style sheet, the CSS class of each operation. Then no element has a color; all
+            other elements have their look as the class ("box node", "flow", ...).
     """
     picture = layout(cells, title)
     width, height = f"{picture.width:.0f}", f"{picture.height:.0f}"
@@ -104,7 +104,7 @@ def svg_of(cells: Mapping[str, Cell], *, title: str | None = None, classes: Mapp
 
 
 def curve(line: Line) -> str:
-    """A line as the data of an SVG path, without its arrow.
+    """A line as the data of an SVG path, without its arrowhead.
 
     >>> curve(Line(0, 0, 10, 4, "flow"))
     'M0.0 0.0C5.0 0.0 5.0 4.0 10.0 4.0'
@@ -116,7 +116,7 @@ def curve(line: Line) -> str:
 
 
 def _in_words(cells: Mapping[str, Cell]) -> str:
-    """What a reader who cannot see the picture hears."""
+    """The connections in words, for a reader who cannot see the picture."""
     return " ".join(
         f"{kind} cell: " + ", ".join(f"{op} from {source} to {target}" for op, source, target in cell.connections) + "."
         for kind, cell in cells.items()
@@ -124,7 +124,7 @@ def _in_words(cells: Mapping[str, Cell]) -> str:
 
 
 def _rank(line: Line) -> int:
-    """Lines of values lie on top of those that only join the output."""
+    """The place of a line in the order of drawing: lines of values are drawn last, on top of those to the output."""
     return ("join", "dead", "flow").index(line.look)
 
 
@@ -171,8 +171,8 @@ def _paint(picture: Picture, path: Path) -> None:
     from matplotlib import style
     from matplotlib.figure import Figure
 
-    # Nothing of the user's own settings and no date: the same genotype gives the same bytes.
-    # Font type 42: a PDF holds its text as text.
+    # Without the user's own settings and without a date, the same genotype gives the same bytes.
+    # With font type 42, a PDF stores text as text.
     with style.context(["default", {"pdf.fonttype": 42}]):
         figure = Figure(figsize=(picture.width / _PIXELS_PER_INCH, picture.height / _PIXELS_PER_INCH))
         axes = figure.add_axes((0, 0, 1, 1))

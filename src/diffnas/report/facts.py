@@ -80,6 +80,11 @@ def numbers(run: Run) -> list[Number]:
         said.append(Number("Multiply-adds", count(result.macs), "for one picture, in that network"))
     elif search and search.chosen is not None and (found := search.lines[search.chosen].found_parameters):
         said.append(Number("Parameters", count(found), "of the network at its published size"))
+    if run.int8:
+        kibibytes = [f"{size / 1024:.0f}" for size in run.int8.bytes]
+        times = [f"{time:.2f}" for time in run.int8.milliseconds]
+        beside = f"{kibibytes[1]} KiB for {kibibytes[0]} in float32, {times[1]} ms a picture for {times[0]}"
+        said.append(Number("In 8 bits", f"{run.int8.accuracy[1]:.2%}", beside))
     if search and search.lines:
         first, last = measure.offered(search), measure.live(search)[-1]
         said.append(Number("Operations alive", f"{last}", f"of {first} at the start"))
@@ -173,6 +178,7 @@ def _phase(name: str, record: Record) -> Phase:
         "Made with": {
             **{key: str(value) for key, value in record.made_with.items() if key != "command"},
             "precision": record.precision,
+            **({"computed": "; ".join(record.computed)} if record.computed else {}),
         },
     }
     return Phase(name, command(record.made_with), {title: rows for title, rows in tables.items() if rows})

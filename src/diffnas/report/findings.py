@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from diffnas.genotype import collapse
 from diffnas.report import measure
 from diffnas.report.reading import Search
 
@@ -36,7 +37,7 @@ def findings(search: Search) -> list[Finding]:
     if not search.lines:
         return []
     said = [_problems(search), _skips(search), _depth(search), _none(search)]
-    said += [_effective(search), _discarded(search), _settled(search), *_eigenvalues(search)]
+    said += [_effective(search), _discarded(search), _last_change(search), *_eigenvalues(search)]
     return [finding for finding in said if finding is not None]
 
 
@@ -48,19 +49,19 @@ def _problems(search: Search) -> Finding | None:
 
 
 def _skips(search: Search) -> Finding | None:
-    if measure.SKIP not in search.ops:
+    if collapse.SKIP not in search.ops:
         return None
-    series = [float(sum(c.count(measure.SKIP) for c in cells.cells.values())) for cells in search.genotypes]
+    series = [float(sum(c.count(collapse.SKIP) for c in cells.cells.values())) for cells in search.genotypes]
     assert search.chosen is not None
     skips = int(series[search.chosen])
     of = sum(len(cell.connections) for cell in search.genotypes[search.chosen].cells.values())
     counted = f"{skips} of {of} connections {'is a skip' if skips == 1 else 'are skips'}"
-    if of and skips * 2 >= of:
+    if collapse.too_many_skips(skips, of):
         mark, text = "bad", (
             f"{counted}: the mark of DARTS’ collapse. Skips win because they make a supernet train fast, not because "
             "they make a good network; expect this one to do worse than its supernet promised."
         )  # fmt: skip
-    elif of and skips * 4 >= of:
+    elif collapse.too_many_skips(skips, of, share=collapse.SKIPS.look):
         mark, text = "look", f"{counted}. At half of them a search counts as collapsed; this one is on the way there."
     else:
         mark, text = "fine", f"{counted}, far from the half at which a search counts as collapsed."
@@ -78,9 +79,9 @@ def _depth(search: Search) -> Finding:
         each = f"{min(ended.values())} to {deepest} over {len(ended)} kinds of cell"
     text = f"The longest path through a cell passes this many operations that learn: {each}; {possible} would fit."
     mark: Mark = "fine"
-    if deepest == 0:
+    if deepest <= collapse.DEPTH.bad:
         mark, text = "bad", "No path through any cell passes an operation that learns."
-    elif deepest == 1 and possible > 1:
+    elif deepest <= collapse.DEPTH.look and possible > 1:
         mark = "look"
         text += " A wide, shallow cell trains faster than a deep one, and wins searches without being better."
     course = [float(max(at)) for at in zip(*courses.values(), strict=True)]
@@ -88,7 +89,7 @@ def _depth(search: Search) -> Finding:
 
 
 def _none(search: Search) -> Finding | None:
-    if measure.NONE not in search.ops:
+    if collapse.NONE not in search.ops:
         return None
     series = measure.indicator(search, "none_share")
     share = series[-1]
@@ -98,10 +99,10 @@ def _none(search: Search) -> Finding | None:
     even = edges / measure.offered(search)
     text = f"‘none’ holds {share:.0%} of an edge’s weight on average; an even share would be {even:.0%}."
     mark: Mark = "fine"
-    if share > 0.5:
+    if collapse.switched_off(share):
         mark = "bad"
         text += " The search is switching the cell off, and what is left to choose from has hardly been trained."
-    elif share > 1.5 * even:
+    elif share > collapse.NONE_SHARE.look * even:
         mark = "look"
         text += " It wins without computing anything; a rule that ignores it when cells are read off acts against it."
     return Finding("Weight of none", mark, f"{share:.0%}", text, series, 1.0)
@@ -113,10 +114,10 @@ def _effective(search: Search) -> Finding:
     ended = series[search.chosen] or 1.0
     most = measure.offered(search) / sum(len(kind.edges) for kind in search.kinds)
     text = f"An edge still mixes {ended:.1f} of {most:.2g} operations, on average."
-    if ended > 0.75 * most:
+    if ended > collapse.MIXED.look * most:
         mark: Mark = "look"
         text += " Hardly anything is decided: the cells rest on small differences, which another seed may turn around."
-    elif ended > 2:
+    elif ended > collapse.DECIDED:
         mark, text = "fine", text + " The search has preferences, but most edges are not decided."
     else:
         mark, text = "fine", text + " Nearly everything is decided: what was searched is close to what is built."
@@ -128,20 +129,22 @@ def _discarded(search: Search) -> Finding:
     assert search.chosen is not None
     lost = series[search.chosen] or 0.0
     text = f"{lost:.0%} of an edge’s weight, on average, is on operations that are not in the cells."
-    if lost > 0.6:
+    if lost > collapse.DISCARDED.look:
         text += " The network that is built is a different one from the supernet that was trained."
-    elif lost > 0.2:
+    elif lost > collapse.KEPT:
         text += " The built network differs from the supernet by that much."
     else:
         text += " Reading the cells off changed little."
-    return Finding("Weight thrown away", "look" if lost > 0.6 else "fine", f"{lost:.0%}", text, series, 1.0)
+    return Finding(
+        "Weight thrown away", "look" if lost > collapse.DISCARDED.look else "fine", f"{lost:.0%}", text, series, 1.0
+    )
 
 
-def _settled(search: Search) -> Finding | None:
+def _last_change(search: Search) -> Finding | None:
     epochs = len(search.lines)
     if epochs < 3:
         return None
-    place = measure.settled(search)
+    place = measure.last_change(search)
     if place >= epochs - max(1, epochs // 10):
         text = f"The cells still changed in epoch {place + 1} of {epochs}: more epochs may well find others."
         return Finding("Last change", "look", f"epoch {place + 1}", text)
@@ -161,7 +164,7 @@ def _eigenvalues(search: Search) -> Iterator[Finding]:
         text = (
             f"The largest curvature of the held-out loss along alpha ended at {last:.2g}, {ratio:.1f} times its least."
         )
-        rising = len(known) > 4 and ratio > 1.3
+        rising = len(known) > 4 and ratio > collapse.EIGENVALUE.look
         text += (
             " Rising curvature goes before a collapse: cells read off from sharp minima lose most (Zela et al., 2020)."
             if rising

@@ -1,4 +1,4 @@
-"""Drawing a layered graph: the order of the things in each column, and their heights."""
+"""The layout of a layered graph: the order of the things in each column, and their heights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SWEEPS = 24
 
 
 def neighbors(links: Iterable[tuple[T, T]]) -> dict[T, list[T]]:
-    """What each thing is linked to, on either side."""
+    """For each thing, all things that a link connects with it, on either side."""
     found: dict[T, list[T]] = {}
     for start, end in links:
         found.setdefault(start, []).append(end)
@@ -34,9 +34,9 @@ def crossings(columns: Sequence[Sequence[T]], links: Iterable[tuple[T, T]]) -> i
 def ordered(columns: Sequence[Sequence[T]], links: Sequence[tuple[T, T]]) -> list[list[T]]:
     """The columns, each in an order in which few links cross; the first column stays as it is.
 
-    A column is sorted by the mean place of what its things are linked to in the column swept before it, from left
-    to right and back (Sugiyama et al., 1981); then neighbors in a column are swapped while that helps. The best of
-    all sweeps is kept.
+    Sweeps go from left to right and from right to left in turn (Sugiyama et al., 1981). Each sorts the things in a
+    column by the mean place of their neighbors in the column before, and then swaps adjacent things while that removes
+    crossings. The result is the best of all sweeps.
 
     >>> ordered([["a", "b"], ["c", "d"]], [("a", "d"), ("b", "c")])
     [['a', 'b'], ['d', 'c']]
@@ -65,7 +65,7 @@ def _by_mean_place(column: list[T], swept: Sequence[T], linked: Mapping[T, Seque
 
 
 def _swapped(columns: Sequence[Sequence[T]], linked: Mapping[T, Sequence[T]]) -> list[list[T]]:
-    """The columns after swaps of neighbors, each of which removed a crossing at least."""
+    """The columns after swaps of adjacent things, each of which removed at least one crossing."""
     now = [list(column) for column in columns]
     place = {thing: (index, rank) for index, column in enumerate(now) for rank, thing in enumerate(column)}
     swapped = True
@@ -84,26 +84,27 @@ def _swapped(columns: Sequence[Sequence[T]], linked: Mapping[T, Sequence[T]]) ->
 def heights(
     columns: Sequence[Sequence[T]], links: Iterable[tuple[T, T]], size: Mapping[T, float], space: float
 ) -> dict[T, float]:
-    """The center of each thing, in the given order from small to large, at least ``space`` apart.
+    """The height of each thing's center: ascending in each column, with gaps of at least ``space``.
 
-    In turn, every column moves as near as it can to the mean height of what its things are linked to.
+    Column by column, each thing moves as near as possible to the mean height of its neighbors.
     """
     linked = neighbors(links)
     y: dict[T, float] = {}
     for column in columns:
-        y.update(zip(column, _apart([0.0] * len(column), column, size, space), strict=True))
+        y.update(zip(column, _with_gaps([0.0] * len(column), column, size, space), strict=True))
     for _ in range(_SWEEPS):
         for column in [*columns, *reversed(columns)]:
             wanted = [fmean([y[other] for other in linked.get(thing, [thing])]) for thing in column]
-            y.update(zip(column, _apart(wanted, column, size, space), strict=True))
+            y.update(zip(column, _with_gaps(wanted, column, size, space), strict=True))
     return y
 
 
-def _apart(wanted: Sequence[float], column: Sequence[T], size: Mapping[T, float], space: float) -> list[float]:
-    """The heights nearest to the wanted ones, in least squares, at which nothing touches."""
+def _with_gaps(wanted: Sequence[float], column: Sequence[T], size: Mapping[T, float], space: float) -> list[float]:
+    """The heights nearest to the wanted ones, in least squares, with gaps of at least ``space`` between things."""
     steps = [(size[a] + size[b]) / 2 + space for a, b in pairwise(column)]
     offsets = list(accumulate(steps, initial=0.0))
-    blocks: list[list[float]] = []  # pool adjacent violators: less the offsets, heights need only not decrease
+    # Pool adjacent violators: after the offsets are subtracted, the only condition is that heights do not decrease.
+    blocks: list[list[float]] = []
     for height, offset in zip(wanted, offsets, strict=True):
         blocks.append([height - offset])
         while len(blocks) > 1 and fmean(blocks[-2]) > fmean(blocks[-1]):

@@ -1,8 +1,8 @@
-"""Where everything stands in the drawing of a genotype: boxes and lines in pixels, no colors and no file format.
+"""The layout of a genotype's drawing: boxes and lines in pixels, without colors and file format.
 
-A cell is drawn from left to right in columns: its inputs, then a column of operations and one of nodes in turn,
-then its output. A line that passes a column on its way gets a lane of its own there, so no line runs through a
-box and no two labels overlap, however many connections there are.
+A cell is drawn from left to right in columns: its inputs, then columns of operations and of nodes in turn, then its
+output. A line that crosses a column has a lane of its own there. So no line runs through a box, and no two labels
+overlap, however many connections there are.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from diffnas.genotype import Cell
 from diffnas.report import layered
 
 FONT = 12.0
-_CHARACTER = 0.62 * FONT  # a generous mean: labels must fit in any sans-serif font
+_CHARACTER = 0.62 * FONT  # a generous mean width, so that labels fit in any sans-serif font
 _OP_HEIGHT, _NODE_HEIGHT, _LANE_HEIGHT = 22.0, 30.0, 4.0
 _SPACE = 8.0  # between two things in a column
 _GAP = 44.0  # between two columns, where the lines bend
 _MARGIN = 16.0
 _HEADING = 30.0
-_MOST = 20_000  # connections times depth; beyond that nobody could read a drawing, and it takes minutes
+_MOST = 20_000  # nodes and connections, times depth; a larger drawing takes minutes, and nobody can read it
 
 
 class Box(NamedTuple):
     """A label in a box with rounded corners.
 
-    ``look`` is "input", "node", "output", "dead" or "op", and then ``op`` names the operation.
+    ``look`` is "input", "node", "output", "dead" or "op". A box of an operation has its name in ``op``.
     """
 
-    x: float  # of its center
+    x: float  # of the center
     y: float
     width: float
     height: float
@@ -42,7 +42,7 @@ class Box(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A curve that leaves its start and reaches its end level; ``look`` is "flow", "join" or "dead"."""
+    """A curve that is horizontal at both ends; ``look`` is "flow", "join" or "dead"."""
 
     x1: float
     y1: float
@@ -53,7 +53,7 @@ class Line(NamedTuple):
 
 
 class Heading(NamedTuple):
-    """A line of text that starts at ``x`` on the base line ``y``."""
+    """A line of text that starts at ``x``, with its baseline at ``y``."""
 
     x: float
     y: float
@@ -61,7 +61,7 @@ class Heading(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """All there is to draw, in an area of ``width`` by ``height``; boxes lie on lines."""
+    """A whole drawing in an area of ``width`` by ``height``; boxes are drawn over lines."""
 
     width: float
     height: float
@@ -78,7 +78,7 @@ class Route(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One cell with every connection's way told apart: the boxes of its nodes, routes, and lines to the output."""
+    """The layout of one cell: boxes of its nodes, a route for each connection, and ``joins``, lines to the output."""
 
     width: float
     height: float
@@ -88,10 +88,13 @@ class Plan(NamedTuple):
 
 
 class _Item(NamedTuple):
-    """What takes a place in a column: a node, the operation of a connection, or a lane where a value passes."""
+    """A thing with a place in a column: a node, the operation of a connection, or a lane through which a line passes.
 
-    kind: str  # "node", "op", "lane" (towards operations) or "join" (towards the output)
-    number: int  # of the node, or of the connection
+    ``kind`` is "node", "op", "lane" (for a line to operations) or "join" (for a line to the output).
+    """
+
+    kind: str
+    number: int  # of the connection for an operation, else of the node; for a lane, the node where its line starts
     column: int
 
 
@@ -101,7 +104,13 @@ class _Graph(NamedTuple):
 
 
 class _Spot(NamedTuple):
-    """Where a thing stands: the part of its column that lines keep level in, where lines meet it, and its height."""
+    """The place of a thing in the drawing.
+
+    Attributes:
+        left, width: of its column, in which lines run horizontally.
+        start, end: where lines reach and leave the thing, in pixels from the left.
+        y: height of its center.
+    """
 
     left: float
     width: float
@@ -111,7 +120,7 @@ class _Spot(NamedTuple):
 
 
 def short(op: str) -> str:
-    """The name of an operation as people say it.
+    """The name of an operation in words.
 
     >>> short("sep_conv_3x3"), short("nor_conv_1x1"), short("skip_connect"), short("conv_7x1_1x7")
     ('sep conv 3×3', 'conv 1×1', 'skip', 'conv 7×1 1×7')
@@ -124,7 +133,7 @@ def short(op: str) -> str:
 
 
 def layout(cells: Mapping[str, Cell], title: str | None = None) -> Picture:
-    """Cells in one picture, one below the other, each under its kind if there are several; and a title if given."""
+    """The layout of cells in one picture, one below the other; several cells have headings with their kinds."""
     headings: list[Heading] = []
     boxes: list[Box] = []
     lines: list[Line] = []
@@ -144,7 +153,7 @@ def layout(cells: Mapping[str, Cell], title: str | None = None) -> Picture:
 
 
 def plan(cell: Cell) -> Plan:
-    """Where everything of one cell stands, each connection with its whole way.
+    """The layout of one cell, with all lines of each connection together.
 
     >>> from diffnas.genotype import parse
     >>> cell = parse("|skip_connect~0|").cells["normal"]
@@ -166,7 +175,7 @@ def plan(cell: Cell) -> Plan:
 
 
 def _along(cell: Cell, way: list[_Item], spots: dict[_Item, _Spot]) -> tuple[Line, ...]:
-    """The lines of a way: level through what lies on it, curved between."""
+    """The lines along a way: horizontal through operations and lanes, and curved between things."""
     lines = []
     for start, end in pairwise(way):
         if start.kind != "node":
@@ -176,22 +185,22 @@ def _along(cell: Cell, way: list[_Item], spots: dict[_Item, _Spot]) -> tuple[Lin
 
 
 def _panel(cell: Cell, top: float) -> tuple[list[Box], list[Line], float, float]:
-    """One cell's boxes and lines below ``top``, its right end and its lower end."""
+    """The boxes and lines of one cell below ``top``, and its right and lower ends."""
     graph, spots, right = _placed(cell, top)
     boxes = [_box(cell, item, spot) for item, spot in spots.items() if item.kind in ("node", "op")]
-    # Beside a narrow label, or all along a lane, the line runs level.
+    # A line is horizontal beside a narrow label, and all along a lane.
     lines = [_through(cell, item, spot) for item, spot in spots.items() if item.kind != "node"]
     lines += [_between(cell, start, end, spots) for start, end in graph.links]
     return boxes, lines, right, max(spot.y + _size(cell, item)[1] / 2 for item, spot in spots.items())
 
 
 def _placed(cell: Cell, top: float) -> tuple[_Graph, dict[_Item, _Spot], float]:
-    """What there is in a cell, where it stands below ``top``, and where the last column ends."""
+    """The graph of a cell, the place of each thing below ``top``, and the right end of the last column."""
     graph = _graph(cell)
     columns = layered.ordered(graph.columns, graph.links)
     size = {item: _size(cell, item) for column in columns for item in column}
     straight = [link for link in graph.links if {item.kind for item in link} <= {"lane", "join"}]
-    pulls = graph.links + 4 * straight  # a lane rather bends where it leaves its node than on its way
+    pulls = graph.links + 4 * straight  # so that a long line bends near its ends and not between its lanes
     y = layered.heights(columns, pulls, {item: height for item, (_, height) in size.items()}, _SPACE)
     lift = top - min(y[item] - size[item][1] / 2 for item in size)
     spots, left = {}, _MARGIN
@@ -222,12 +231,12 @@ def _between(cell: Cell, start: _Item, end: _Item, spots: dict[_Item, _Spot]) ->
 
 
 def _graph(cell: Cell) -> _Graph:
-    """The things in each column and the links between neighboring columns. The output is one node more."""
+    """The things in each column, and the links between adjacent columns. The output is an additional node."""
     depth = _depths(cell)
     if (len(cell.connections) + cell.nodes) * max(depth) > _MOST:
         raise ValueError(
-            f"a cell of {cell.nodes} nodes and {len(cell.connections)} connections, one behind the other up to "
-            f"{max(depth)} deep, is too large to be drawn."
+            f"a cell of {cell.nodes} nodes and {len(cell.connections)} connections with paths of {max(depth)} nodes is "
+            "too large to be drawn."
         )
     output = _Item("node", cell.nodes, 2 * max(depth) + 1)
     nodes = [_Item("node", index, 2 * level) for index, level in enumerate(depth)]
@@ -235,20 +244,20 @@ def _graph(cell: Cell) -> _Graph:
     ways = [_way("lane", nodes[c.source], op) for op, c in zip(ops, cell.connections, strict=True)]
     ways += [[op, nodes[c.target]] for op, c in zip(ops, cell.connections, strict=True)]
     ways += [_way("join", nodes[index], output) for index in cell.joined]
-    # Dictionaries for their order: connections that read the same value share its lane.
+    # Dictionaries keep the order and drop duplicates: connections that read one node share its lanes.
     links = list(dict.fromkeys(link for way in ways for link in pairwise(way)))
     items = dict.fromkeys([*nodes, output, *(item for way in ways for item in way)])
     columns = [[item for item in items if item.column == column] for column in range(output.column + 1)]
-    return _Graph([column for column in columns if column], links)  # no operations: an empty column
+    return _Graph([column for column in columns if column], links)  # a column is empty if a cell has no operations
 
 
 def _way(kind: str, start: _Item, end: _Item) -> list[_Item]:
-    """From a node to a thing in a later column, by a lane in each column between."""
+    """The things on the way from a node to a thing in a later column: both ends, and a lane in each column between."""
     return [start, *(_Item(kind, start.number, column) for column in range(start.column + 1, end.column)), end]
 
 
 def _depths(cell: Cell) -> list[int]:
-    """How deep each node stands: 0 for the inputs, else one more than the deepest node it reads."""
+    """The depth of each node: 0 for inputs, else one more than that of the deepest node it reads."""
     depth = [0] * cell.inputs
     for node in range(cell.inputs, cell.nodes):
         depth.append(1 + max((depth[connection.source] for connection in cell.incoming(node)), default=0))
@@ -269,7 +278,7 @@ def _text(cell: Cell, item: _Item) -> str:
 
 
 def node_name(inputs: int, node: int, nodes: int | None = None) -> str:
-    """What a node is called: by the number that genotypes know it by, but for inputs and the output.
+    """The name of a node in drawings: its number in the genotype, or a symbol for inputs and the output.
 
     >>> node_name(2, 0), node_name(2, 1), node_name(2, 2), node_name(1, 0)
     ('cₖ₋₂', 'cₖ₋₁', '2', 'input')
@@ -289,7 +298,7 @@ def _look(cell: Cell, item: _Item) -> str:
 
 
 def _line_look(cell: Cell, item: _Item) -> str:
-    """The look of the line through an operation or a lane, or of one that leads from a node straight to the output."""
+    """The look of the line through an operation or a lane, or of the line from a node directly to the output."""
     if item.kind in ("node", "join"):
         return "join"
     source = cell.connections[item.number].source if item.kind == "op" else item.number

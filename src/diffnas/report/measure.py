@@ -1,4 +1,4 @@
-"""What a search's trace says of every epoch, as one list a quantity."""
+"""Quantities from a search's trace, each as a list with one value for every epoch."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import math
 from collections.abc import Sequence
 
 from diffnas.genotype import Genotype
+from diffnas.genotype.collapse import NONE
 from diffnas.report.reading import Search
 from diffnas.report.records import Line, SearchLine
 from diffnas.space import WEIGHTLESS_OPS
 
-SKIP, NONE = "skip_connect", "none"
-
 
 def step_seconds(lines: Sequence[Line]) -> list[float | None]:
-    """Seconds a step of each epoch; None where the trace does not say how many steps there were."""
+    """Seconds for each step, by epoch; None if the trace does not have the number of steps."""
     return [line.seconds / line.steps if line.steps else None for line in lines]
 
 
 def live(search: Search, *, learning: bool = False) -> list[int]:
-    """Operations in play after each epoch: all, or those with weights of their own."""
+    """The number of operations in play after each epoch; with ``learning``, only operations with weights."""
     columns = [column for column, op in enumerate(search.ops) if not (learning and op in WEIGHTLESS_OPS)]
     return [sum(row[column] for row in line.keep for column in columns) for line in search.lines]
 
@@ -30,19 +29,19 @@ def offered(search: Search) -> int:
 
 
 def indicator(search: Search, name: str) -> list[float | None]:
-    """One of the trace's indicators; None in the epochs that do not have it."""
+    """One of the trace's indicators, by epoch; None in epochs without it."""
     return [line.indicators.get(name) for line in search.lines]
 
 
 def depths(search: Search, kind: str) -> list[int]:
-    """The most operations that learn on one path through a kind of cell."""
+    """The most operations with weights on one path through a kind of cell, by epoch."""
     return [cells.cells[kind].learned_depth if kind in cells.cells else 0 for cells in search.genotypes]
 
 
 def effective(search: Search) -> list[float]:
-    """How many operations an edge mixes, on average over the edges: the exponential of the entropy.
+    """How many operations an edge effectively mixes, by epoch: the exponential of the entropy, averaged over edges.
 
-    1 is a decided edge; all operations at the same weight give their number.
+    An edge with only one weight gives 1; an edge with equal weights gives the number of its operations.
     """
     found = []
     for line in search.lines:
@@ -57,9 +56,9 @@ def _perplexity(row: Sequence[float]) -> float:
 
 
 def discarded(search: Search) -> list[float]:
-    """The share of an edge's weight that is not in the cells read off, on average over the edges.
+    """The share of an edge's weight on operations that are not in the cells read off, by epoch, averaged over edges.
 
-    On an edge that is left empty, what counts as kept is the weight of ``none``.
+    On an edge that stays empty, the weight of ``none`` counts as kept.
     """
     return [
         _discarded(search, line, cells) for line, cells in zip(search.lines, search.genotypes, strict=True)
@@ -79,8 +78,8 @@ def _discarded(search: Search, line: SearchLine, genotype: Genotype) -> float:
     return sum(lost) / len(lost) if lost else 0.0
 
 
-def settled(search: Search) -> int:
-    """The place of the first epoch after which the cells never changed again."""
+def last_change(search: Search) -> int:
+    """The index of the last epoch in which the cells changed; 0 if they never did."""
     place = len(search.genotypes) - 1
     while place > 0 and search.genotypes[place - 1] == search.genotypes[-1]:
         place -= 1

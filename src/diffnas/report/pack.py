@@ -1,4 +1,4 @@
-"""What the page draws, as compact plain data: 200 epochs of a DARTS search are about 200 kB."""
+"""The data of the page's drawings in compact form: 200 epochs of a DARTS search are about 200 kB."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from diffnas.genotype import Cell, Connection, Genotype
+from diffnas.genotype import Cell, Connection, Genotype, collapse
 from diffnas.report import measure
 from diffnas.report.draw import curve
 from diffnas.report.findings import findings
 from diffnas.report.layout import Box, plan, short
 from diffnas.report.reading import Evaluation, Kind, Run, Search
 
-# Weights are kept as integers up to this; what is no longer in play has the number after it.
+# Weights are stored as integers from 0 to LEVELS; DEAD stands for an operation that is no longer in play.
 LEVELS = 65534
 DEAD = LEVELS + 1
 
 
 def pack(run: Run) -> dict[str, Any]:
-    """Everything of a run that is drawn in the browser, ready to be written as JSON."""
+    """All data of a run that the browser draws, ready for JSON."""
     return {
         "name": run.name,
         "search": _search(run.search) if run.search and run.search.lines else None,
@@ -46,7 +46,7 @@ def _search(search: Search) -> dict[str, Any]:
         "planned": search.record.epochs,
         "chosen": search.chosen if search.genotype else None,
         "ops": [short(op) for op in search.ops],
-        "none": search.ops.index(measure.NONE) if measure.NONE in search.ops else None,
+        "none": search.ops.index(collapse.NONE) if collapse.NONE in search.ops else None,
         "kinds": [_kind(search, kind) for kind in search.kinds],
         "weights": weights,
         "scale": scale,
@@ -120,7 +120,7 @@ def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _connections(search: Search, kind: Kind, genotype: Genotype) -> list[list[int]]:
-    """The connections of one kind of cell, each as its edge and its operation."""
+    """The connections of one kind of cell, each as the indices of its edge and its operation."""
     cell = genotype.cells.get(kind.name)
     return [
         [kind.edges.index((c.source, c.target)), search.ops.index(c.op)]
@@ -137,13 +137,13 @@ def _weights(search: Search) -> tuple[str, float]:
         for row, kept in zip(line.mix, line.keep, strict=True):
             levels.extend(round(max(w, 0.0) / scale * LEVELS) if k else DEAD for w, k in zip(row, kept, strict=True))
     if array("H", [1]).tobytes()[0] != 1:
-        levels.byteswap()  # a page reads the low byte first
+        levels.byteswap()  # the page's script reads the low byte first
     return base64.b64encode(levels.tobytes()).decode(), scale
 
 
 def _kind(search: Search, kind: Kind) -> dict[str, Any]:
-    """A kind of cell, with all its edges drawn at places that stay the same while the cell forms."""
-    # The widest label of all, so that every operation fits into every box.
+    """A kind of cell with all its edges, in a layout that stays the same through all epochs."""
+    # Laid out with the widest label, so that every operation fits into every box.
     widest = max(search.ops, key=lambda op: len(short(op)))
     connections = tuple(Connection(widest, source, target) for source, target in kind.edges)
     planned = plan(Cell(inputs=kind.inputs, nodes=kind.nodes, connections=connections, output=kind.output))
@@ -166,5 +166,5 @@ def _place(box: Box) -> dict[str, float]:
 
 
 def _rounded(values: Iterable[float | None]) -> list[float | None]:
-    """The same in five digits; what is not a number, as None."""
+    """The values rounded to five digits; None for infinity and NaN."""
     return [None if v is None or not math.isfinite(v) else float(f"{v:.5g}") for v in values]

@@ -1,4 +1,4 @@
-"""A run as one HTML file that needs nothing but a browser."""
+"""The report of a run: one HTML file that needs nothing but a browser."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from markupsafe import Markup
 from diffnas.files import write_atomically
 from diffnas.genotype import Genotype, to_text
 from diffnas.report import facts, palette
+from diffnas.report.contest import read_verdict
+from diffnas.report.contest_plot import plot, rows
 from diffnas.report.draw import svg_of
 from diffnas.report.findings import findings
 from diffnas.report.pack import pack
 from diffnas.report.reading import Run, read_run
+from diffnas.run_files import REPORT
 
-REPORT = "report.html"
 _SCRIPTS = ("theme.js", "base.js", "chart.js", "weights.js", "forming.js", "page.js")
 
 
 def write_report(path: str | Path, out: str | Path | None = None) -> Path:
-    """Write the report of a run folder; the file comes back.
+    """Write the report of a run folder, and return the path of the file.
 
     Args:
-        path: the run folder, whether the run is over or not.
-        out: where to write; ``report.html`` in the run folder if None.
+        path: the folder of a run, finished or not.
+        out: the file to write; ``report.html`` in the run folder if None.
 
     Raises:
-        ValueError: if there is no run, or it is damaged; nothing is written then.
+        ValueError: if there is no run, or it is damaged; then nothing is written.
     """
     place = Path(path) / REPORT if out is None else Path(out)
     write_atomically(place, page(read_run(path)))
@@ -41,12 +43,13 @@ def page(run: Run, *, live: str | None = None) -> str:
     """The report of a run, as HTML.
 
     Args:
-        run: what was read from its folder.
-        live: the version of this page, if it shall look where it came from whether there is a newer one.
+        run: the run as read from its folder.
+        live: the version of this page, for a page that asks its server for newer versions; None for a file.
     """
     ops = _ops(run)
     classes = {op: f"o{number}" for number, op in enumerate(ops)}
     search, evaluation = run.search, run.evaluation
+    said = read_verdict(run.path)
     cells = search.cells if search else evaluation.genotype if evaluation else None
     return (
         environment()
@@ -66,13 +69,16 @@ def page(run: Run, *, live: str | None = None) -> str:
             accuracies=facts.accuracies(run),
             gap=facts.gap(run),
             phases=facts.phases(run),
+            verdict=said,
+            contest_plot=plot(said.contenders) if said else "",
+            contenders=rows(said) if said else [],
             data=pack(run),
         )
     )
 
 
 def _ops(run: Run) -> list[str]:
-    """All operations that occur, those of the search first and in its order."""
+    """The names of all operations in a run: first those of the search, in its order, then those of the evaluation."""
     found = list(run.search.ops) if run.search else []
     if run.evaluation:
         found += [c.op for cell in run.evaluation.genotype.cells.values() for c in cell.connections]
@@ -80,7 +86,7 @@ def _ops(run: Run) -> list[str]:
 
 
 def drawings(genotype: Genotype, classes: Mapping[str, str]) -> dict[str, Markup]:
-    """The drawing of each kind of cell; kinds that look the same are drawn once."""
+    """The drawing of each kind of cell, by kind; equal cells are drawn once, under all their kinds."""
     drawn: dict[Any, list[str]] = {}
     for kind, cell in genotype.cells.items():
         drawn.setdefault(cell, []).append(kind)
@@ -92,14 +98,14 @@ def drawings(genotype: Genotype, classes: Mapping[str, str]) -> dict[str, Markup
 
 @cache
 def environment() -> Environment:
-    """What fills in the templates of all pages."""
+    """The Jinja environment that fills in the templates of all pages."""
     return Environment(
         loader=PackageLoader("diffnas.report", "assets"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
 
 
 def asset(name: str) -> str:
-    """The text of a file that pages are made of."""
+    """The text of a style sheet or script in the package's assets."""
     loader = environment().loader
     assert loader is not None
     return loader.get_source(environment(), name)[0]

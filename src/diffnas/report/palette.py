@@ -1,8 +1,8 @@
-"""The color of every operation, the same wherever one is drawn: in cells, in plots, on light paper and on dark.
+"""The color of every operation, the same in all drawings of cells and in plots, with tones for light and dark paper.
 
-Relatives share a hue, and the larger kernel is the deeper tone. The hues were chosen so that no two operations of
-a space look alike to people with protanopia, deuteranopia or tritanopia either; ``none``, which is no operation, is
-gray and drawn in dots.
+Related operations share a hue, and a larger kernel has a deeper tone. The hues were chosen so that no two operations of
+a space look alike, also to people with protanopia, deuteranopia or tritanopia. ``none`` is gray, and its lines are
+dotted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TINT = 0.16
 
 
 class Tone(NamedTuple):
-    """A color for lines on light paper, and the same on dark."""
+    """The color of one operation: its tone for lines on light paper, and its tone on dark paper."""
 
     light: str
     dark: str
@@ -34,7 +34,7 @@ _OWN = {
     "nor_conv_1x1": Tone("#488100", "#a5d99f"),
     "nor_conv_3x3": Tone("#004c05", "#418d28"),
 }
-# Operations that no table of ours knows get one of these by their name, so that it is the same in every run.
+# Any other operation gets one of these tones. Its name decides which, so that it is the same in every run.
 _OTHERS = (
     Tone("#0f766e", "#2dd4bf"),
     Tone("#a16207", "#eab308"),
@@ -57,7 +57,7 @@ def tone(op: str) -> Tone:
 
 
 def tint(color: str, paper: str = "#ffffff") -> str:
-    """A light shade of a color, to write on.
+    """A light shade of a color, for a background behind text.
 
     >>> tint("#000000")
     '#d6d6d6'

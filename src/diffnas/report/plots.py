@@ -1,4 +1,4 @@
-"""Plots for papers: what the page shows, drawn by matplotlib as SVG and PNG."""
+"""Plots for papers: the plots of the report, drawn by matplotlib as SVG and PNG."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffnas.genotype import collapse
 from diffnas.report import measure, palette
 from diffnas.report.draw import SOFTWARE, draw
 from diffnas.report.layout import node_name, short
@@ -36,11 +37,13 @@ _INK, _ACCENT, _WARM = "#1c1c1a", "#1c4fc4", "#9a5b00"
 
 
 def write_figures(path: str | Path, folder: str | Path) -> list[Path]:
-    """Draw a run for a paper: cells, weights of every kind of cell, learning and cost, as SVG and PNG each.
+    """Draw a run for a paper, and return the paths of the files.
+
+    The figures are the cells, the weights of every kind of cell, learning, and cost, each as SVG and as PNG.
 
     Args:
         path: the run folder.
-        folder: where the pictures go.
+        folder: where the figures go.
 
     Raises:
         ValueError: if there is no run, or it is damaged.
@@ -59,7 +62,7 @@ def write_figures(path: str | Path, folder: str | Path) -> list[Path]:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Inside, matplotlib draws in the style of our figures, whatever the user's own settings are."""
+    """A context in which matplotlib draws in the style of our figures, whatever the user's own settings are."""
     from matplotlib import style
 
     with style.context(["default", _STYLE]):
@@ -67,7 +70,7 @@ def drawing() -> Iterator[None]:
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure as SVG and as PNG, and say which files were written."""
+    """Write a figure as SVG and as PNG, and return the paths of both files."""
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(path.with_suffix(".png"), dpi=200, metadata=SOFTWARE)
     return [path.with_suffix(".svg"), path.with_suffix(".png")]
@@ -83,9 +86,10 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
 
 
 def weights(search: Search, kind: Kind) -> Figure:
-    """The weights of every edge of a kind of cell over the epochs; a column is the node an edge leaves.
+    """The mixing weights on every edge of a kind of cell, over the epochs.
 
-    A line that ends in a dot was pruned there. In bold: the operation that would be read off at the end.
+    Each plot is one edge: its column is the source node, its row the target node. A line that ends in a dot was pruned
+    there. A bold line is an operation that would be read off at the end.
     """
     sources, targets = (sorted({edge[end] for edge in kind.edges}) for end in (0, 1))
     figure = _sheet(1.65 * len(sources), 1.15 * len(targets) + 0.5)
@@ -97,7 +101,7 @@ def weights(search: Search, kind: Kind) -> Figure:
         axes.set_visible(True)
         axes.tick_params(labelleft=source == sources[0], labelbottom=True)
         _edge(axes, search, kind, edge)
-    grid[0][0].set_ylim(bottom=0)  # of all: they share it, and only now is it known how high they reach
+    grid[0][0].set_ylim(bottom=0)  # for all plots, which share this axis; set after all lines are drawn
     grid[0][0].xaxis.get_major_locator().set_params(integer=True)
     used = dict.fromkeys(op for ops in kind.offered for op in ops)
     handles = [_sample(search.ops[op]) for op in used]
@@ -128,7 +132,7 @@ def _edge(axes: Axes, search: Search, kind: Kind, edge: int) -> None:
 
 
 def _look(op: str) -> dict[str, Any]:
-    dots = {"linestyle": (0, (1, 1.6))} if op == measure.NONE else {}
+    dots = {"linestyle": (0, (1, 1.6))} if op == collapse.NONE else {}
     return {"color": palette.tone(op).light, **dots}
 
 
@@ -139,7 +143,7 @@ def _sample(op: str) -> Any:
 
 
 def learning(run: Run) -> Figure:
-    """Losses and accuracies of the supernet, and of the network where it was trained."""
+    """Losses and accuracies over the epochs, of the supernet and, if there is an evaluation, of the network."""
     phases = [(name, phase) for name, phase in (("supernet", run.search), ("network", run.evaluation)) if phase]
     figure = _sheet(3.2 * len(phases), 4.2)
     grid = figure.subplots(2, len(phases), sharey="row", squeeze=False)
@@ -167,7 +171,10 @@ def _curve(axes: Axes, lines: Sequence[Line], name: str, label: str, color: str)
 
 
 def cost(search: Search) -> Figure:
-    """Operations alive, the time of a step and multiply-adds, over the epochs."""
+    """Operations alive, seconds for a step, and multiply-adds, over the epochs.
+
+    If some epoch of the trace does not have its number of steps, the seconds are those for an epoch.
+    """
     epochs = [line.epoch + 1 for line in search.lines]
     steps = [value for value in measure.step_seconds(search.lines) if value is not None]
     seconds = steps if len(steps) == len(epochs) else [line.seconds for line in search.lines]

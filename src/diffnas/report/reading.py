@@ -9,13 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from diffnas.engine.run import RECORD, TRACE, RunFolder
+from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype
 from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
-from diffnas.report.records import LandingRecord, Line, Record, Result, SearchLine, SpaceRecord
-
-EVALUATION, GENOTYPE, RESULT, LANDING = "evaluation", "genotype.json", "result.json", "landing.json"
+from diffnas.report.records import Int8, LandingRecord, Line, Record, Result, SearchLine, SpaceRecord
+from diffnas.run_files import EVALUATION, EXPORT, GENOTYPE, INT8, LANDING, RECORD, RESULT, TRACE
 
 
 class Kind(NamedTuple):
@@ -92,11 +91,12 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a report is about: a search, the evaluation of what it found, or both."""
+    """What a report is about: a search, the evaluation of what it found, or both; and an export of 8 bits."""
 
     path: Path
     search: Search | None
     evaluation: Evaluation | None
+    int8: Int8 | None = None
 
     @property
     def name(self) -> str:
@@ -126,10 +126,10 @@ def read_run(path: str | Path) -> Run:
     alone = not (path / RECORD).exists() and (path / EVALUATION / RECORD).is_file()
     folder = RunFolder.open(path / EVALUATION if alone else path)
     if folder.record.get("phase") == "evaluate":
-        return Run(path=path, search=None, evaluation=_evaluation(folder))
+        return Run(path=path, search=None, evaluation=_evaluation(folder), int8=_int8(folder))
     inner = folder.path / EVALUATION
     evaluation = _evaluation(RunFolder.open(inner)) if (inner / RECORD).is_file() else None
-    return Run(path=folder.path, search=_search(folder), evaluation=evaluation)
+    return Run(path=folder.path, search=_search(folder), evaluation=evaluation, int8=_int8(folder))
 
 
 def read_record(folder: RunFolder) -> Record:
@@ -209,6 +209,11 @@ def _evaluation(folder: RunFolder) -> Evaluation:
     return Evaluation(record=record, lines=read_lines(folder), genotype=genotype, result=read_result(folder))
 
 
+def _int8(folder: RunFolder) -> Int8 | None:
+    path = folder.path / EXPORT / INT8
+    return _checked(Int8, RunFolder(path.parent).read_json(INT8), path) if path.is_file() else None
+
+
 def _checked(model: type[M], read: Mapping[str, Any], where: str | Path) -> M:
     try:
         return model.model_validate(read)
@@ -225,5 +230,5 @@ def _genotype(read: Mapping[str, Any], where: str | Path, space: SpaceRecord | N
     except ValueError as error:
         raise ValueError(f"{where} is damaged: {error}") from None
     if space is not None and found.cells.keys() != space.cells.keys():
-        raise ValueError(f"{where} does not fit run.json: it has the cells {', '.join(found.cells)}.")
+        raise ValueError(f"{where} does not fit {RECORD}: it has the cells {', '.join(found.cells)}.")
     return found

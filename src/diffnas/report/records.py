@@ -85,6 +85,7 @@ class Record(_Read):
     settings: dict[str, Any]
     data: DataRecord
     precision: str = "32-true"
+    computed: list[str] = []
     made_with: dict[str, Any] = {}
     method: dict[str, str] = {}
     space: SpaceRecord | None = None
@@ -183,3 +184,12 @@ class Result(_Read):
     parameters: Count
     macs: Count
     seconds: Amount
+
+
+class Int8(_Read):
+    """What an export of 8 bits was measured at; pairs are of float32 and of 8 bits."""
+
+    pictures: Count
+    accuracy: Annotated[tuple[Amount, Amount], Field(strict=False)]
+    bytes: Annotated[tuple[Count, Count], Field(strict=False)]
+    milliseconds: Annotated[tuple[Amount, Amount], Field(strict=False)]

@@ -17,7 +17,8 @@ from threading import BoundedSemaphore, Lock, Timer
 from typing import Any
 
 from diffnas.report.page import page
-from diffnas.report.reading import EVALUATION, read_run
+from diffnas.report.reading import read_run
+from diffnas.run_files import EVALUATION, GENOTYPE, RECORD, RESULT, TRACE
 from diffnas.values import whole
 
 HOST = "127.0.0.1"
@@ -36,7 +37,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-_FILES = ("run.json", "trace.jsonl", "genotype.json", "result.json")
+_FILES = (RECORD, TRACE, GENOTYPE, RESULT)
 
 
 class Watched:

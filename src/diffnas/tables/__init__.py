@@ -1,4 +1,4 @@
-"""Tables of cells that others have trained: looking a cell up takes milliseconds, training it takes hours. No torch."""
+"""Tables of cells that others have trained: to look a cell up takes milliseconds, to train it hours. No torch."""
 
 from diffnas.tables.files import load, save
 from diffnas.tables.record import Entry, Table, Twin

@@ -1,4 +1,4 @@
-"""Tables in files: CSV, our own columns, and the files of NATS-Bench. Nothing is executed on reading any of them."""
+"""Tables in files: CSV, our own ``.npz``, and the files of NATS-Bench. To read one never executes anything in it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from diffnas.untrusted.arrays import read_npz
 from diffnas.untrusted.whole import MEGA, read_text
 
 _SCHEMA = "diffnas/table 1"
-_LARGEST = 64 * MEGA  # bytes; the whole of NAS-Bench-201 has 3 million
+_LARGEST = 64 * MEGA  # bytes; all of NAS-Bench-201 takes 3 million
 
 
 def load(path: str | Path) -> Table:
     """The table in a file.
 
     Args:
-        path: a CSV file with a column of architecture strings and columns of accuracies in percent, whatever they
-            are called; a ``.npz`` file that ``save`` wrote; or the files of NATS-Bench (the folder
-            ``NATS-tss-v1_0-3ffb9-simple`` or a ``.pickle.pbz2`` file), which takes minutes and the extra ``nats``.
+        path: one of three. A CSV file with a column of architecture strings and columns of accuracies in percent, under
+            any names. A ``.npz`` file that ``save`` wrote. The files of NATS-Bench, that is the folder
+            ``NATS-tss-v1_0-3ffb9-simple`` or a ``.pickle.pbz2`` file; they need minutes and the extra ``nats``.
 
     Raises:
-        ValueError: if it holds no table; the message says where.
+        ValueError: if the file holds no table; the message names the file and the reason.
         ImportError: for files of NATS-Bench without the extra.
-        OSError: if it cannot be read.
+        OSError: if the file cannot be read.
     """
     place = Path(path)
     if not place.exists():
@@ -44,10 +44,10 @@ def load(path: str | Path) -> Table:
 
 
 def save(table: Table, path: str | Path) -> None:
-    """Write a table as a small ``.npz`` file, equivalent cells found out, so that it loads in milliseconds.
+    """Write a table as a small ``.npz`` file, which loads in milliseconds because it holds the equivalent cells too.
 
     Raises:
-        ValueError: if the file is not called ``.npz``.
+        ValueError: if the name of the file does not end in ``.npz``.
     """
     place = Path(path)
     if place.suffix != ".npz":
@@ -112,7 +112,7 @@ def _read_csv(path: Path) -> Table:
 
 
 def _accuracies(texts: tuple[str, ...]) -> Numbers | None:
-    """A column of accuracies in percent, NaN where nothing stands; None if it holds anything else."""
+    """A column of accuracies in percent, NaN for an empty text; None if the column holds anything else."""
     try:
         numbers = np.array([float(text) if text.strip() else math.nan for text in texts])
     except ValueError:

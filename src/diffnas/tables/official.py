@@ -1,7 +1,7 @@
-"""The files that NATS-Bench is published as (Dong et al., 2021), read through the package ``nats-bench``.
+"""The published files of NATS-Bench (Dong et al., 2021), interpreted by the package ``nats-bench``.
 
-The files are pickles, and reading a pickle runs what it asks for. These are read here instead, by a reader that
-builds plain containers and numbers only; ``nats-bench`` gets those, and says what they mean.
+The files are pickles, and Python's own reader runs whatever a pickle asks for. Our reader builds plain containers and
+numbers only; ``nats-bench`` gets those, and says what they mean.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from diffnas.untrusted.whole import MEGA, read_all
 
 _ENDING = ".pickle.pbz2"
 
-# Measurements are hardly to be compressed: ten times is much. A few small files may be more regular.
+# How far a file may unpack. Measurements hardly compress: a factor of ten is much. A few small files compress better.
 _UNPACKS_TO, _FLOOR = 50, 16 * MEGA
 _STEPS_A_BYTE, _STEPS = 8, 2_000_000
 _MOST_CELLS = 100_000  # the topology space has 15,625
 
-# What is looked up: the data set that was trained on, the split that was tested, and what we call it.
+# The columns of the table: the data set of the training, the split of the test, and our name for the two.
 _MEASURED = {
     ("cifar10-valid", "x-valid"): "cifar10_valid",
     ("cifar10", "ori-test"): "cifar10_test",
@@ -38,17 +38,17 @@ _MEASURED = {
 
 
 def is_official(path: Path) -> bool:
-    """Whether a path is one of NATS-Bench's: its folder, or a compressed pickle."""
+    """Whether a path looks like files of NATS-Bench: a folder, or a compressed pickle."""
     return path.is_dir() or path.name.endswith(_ENDING)
 
 
 def read_official(path: Path) -> Table:
     """The table in NATS-Bench's folder ``NATS-tss-v1_0-3ffb9-simple``, or in its one big file.
 
-    Accuracies are averages over the seeds that were trained, at the last epoch of the schedules of 12 and 200 epochs.
+    Accuracies are means over the seeds of the training, at the last epoch of the schedules of 12 and 200 epochs.
 
     Raises:
-        ValueError: if the files are not those of the topology space, or ask for anything to be run.
+        ValueError: if the files are not those of the topology space, or ask to run anything.
         ImportError: without ``nats-bench``.
     """
     try:
@@ -62,7 +62,7 @@ def read_official(path: Path) -> Table:
         try:
             results = {epochs: ArchResults.create_from_state_dict(_state(state)) for epochs, state in schedules.items()}
             rows.append(dict(_accuracies(results)))
-        except Exception as error:  # What a damaged record makes the package raise has no common type.
+        except Exception as error:  # The exceptions that the package raises for damaged records have no common type.
             raise ValueError(f"what it says of {cell[:80]} is damaged ({type(error).__name__}).") from None
     names = [f"{name}_{epochs}" for epochs in ("200", "12") for name in _MEASURED.values()]
     columns = {name: np.array([row.get(name, math.nan) for row in rows]) for name in names}
@@ -71,7 +71,7 @@ def read_official(path: Path) -> Table:
 
 
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every cell, with what was measured by schedule ("12", "200")."""
+    """Every cell, with its measurements by schedule ("12", "200")."""
     files = _Unpacker()
     meta = files.read(path / f"meta{_ENDING}" if path.is_dir() else path)
     cells = meta.get("meta_archs")
@@ -92,7 +92,7 @@ def _is_below(index: Any, most: int) -> bool:
 
 
 def _state(state: Any) -> dict[str, Any]:
-    """What was measured of a cell, checked: where a text stands in place of a trial, ``nats-bench`` opens that file."""
+    """The measurements of a cell; every trial is checked, because ``nats-bench`` opens a file where a trial is text."""
     trials = state["all_results"]
     if not all(isinstance(trial, dict) for trial in trials.values()):
         raise ValueError("a trial in it is no dictionary")
@@ -108,12 +108,12 @@ def _accuracies(results: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _empty(*ignored: object) -> dict[Any, Any]:
-    """What becomes a dictionary; a default's factory is a callable of the file's choice, and needed by nothing."""
+    """An empty dictionary for any kind of dictionary; the factory of a ``defaultdict`` is ignored, nothing needs it."""
     return {}
 
 
 def _listed(items: Any) -> list[Any]:
-    """What older protocols make a set of."""
+    """The items of a set, from the list that older pickle protocols make it from."""
     if type(items) is not list:
         raise ValueError("it holds a set in an unknown form")
     return items
@@ -130,13 +130,13 @@ _KNOWN: Known = {
 
 
 class _Unpacker:
-    """Reads files of NATS-Bench, all together no more than such files unpack to."""
+    """Reads the files of NATS-Bench, and limits how many bytes they unpack into, one by one and all together."""
 
     def __init__(self) -> None:
         self.room = _FLOOR
 
     def read(self, path: Path) -> dict[str, Any]:
-        """The dictionary in a file; a ValueError that names it if there is none."""
+        """The dictionary in a file; a ValueError that names the file if it holds none."""
         try:
             packed = path.stat().st_size
             with bz2.open(path) as file:

@@ -1,4 +1,4 @@
-"""What a table of measured cells is, and what it says of one of them."""
+"""A table of measured cells, and the entry of one cell in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Groups: TypeAlias = "np.ndarray[Any, np.dtype[np.int32]]"
 
 
 class Twin(NamedTuple):
-    """A cell that computes the same as another, and what it scored: the same but for the luck of its training."""
+    """A cell that computes the same as another, and its accuracy, which differs only by the chance in training."""
 
     cell: str
     accuracy: float
@@ -28,16 +28,16 @@ class Twin(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What a table says of a cell.
+    """What a table says about a cell.
 
     Attributes:
         cell: its architecture string.
         column: what was measured, such as ``cifar10_test_200``.
         accuracy: in percent.
         rank: 1 for the best; one more than the number of cells with a higher accuracy.
-        of: how many cells have been measured.
-        best_cell, best: the best of them (the first of several), and its accuracy.
-        twins: the other measured cells that compute the same, best first.
+        of: how many cells the column measures.
+        best_cell, best: the best of them (the first in case of a tie), and its accuracy.
+        twins: the other measured cells that compute the same as this one, best first.
     """
 
     cell: str
@@ -51,24 +51,24 @@ class Entry:
 
     @property
     def regret(self) -> float:
-        """How many percentage points the best cell is better."""
+        """By how many percentage points the best cell is better."""
         return self.best - self.accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Cells of NAS-Bench-201's form (Dong & Yang, 2020), and what they scored.
+    """Cells in the form of NAS-Bench-201 (Dong & Yang, 2020), and their accuracies.
 
     Two cells are *equivalent* if their canonical strings are the same, by the rule of the benchmark's authors
-    (``diffnas.genotype.canonical``): a skip is the node it reads, ``none`` and whatever reads only it is ``#``, and a
-    node is its terms in alphabetical order. That finds the cells that differ by the order of sums, by skips that
-    hand a node on, and by what a zero feeds. It makes 6,466 classes of the 15,625 cells. It does not find all: a ``#``
-    stays in its sum, so a cell with one zero term more is another class.
+    (``diffnas.genotype.canonical``). In that string a skip is written as the node it reads, ``none`` as ``#``, an
+    operation on ``#`` as ``#``, and a node as its terms in alphabetical order. So cells are equivalent that differ only
+    in the order of sums, in skips that copy a node, or in operations on zeros. The rule makes 6,466 classes of the
+    15,625 cells. It does not find all equal cells: a ``#`` stays in its sum, so one more zero term makes another class.
 
     Attributes:
         cells: architecture strings with every edge written out.
-        columns: for everything measured, a number a cell, ``(cells,)``: accuracies in percent, NaN where missing.
-        groups: the class of every cell, ``(cells,)``: equivalent cells have the same number. Found out if not given.
+        columns: by name, an accuracy in percent for each cell, ``(cells,)``, NaN where it is missing.
+        groups: the class of each cell, ``(cells,)``; equivalent cells have the same number. Computed if None.
 
     Raises:
         ValueError: for a table whose parts do not fit together.
@@ -91,7 +91,7 @@ class Table:
         if wrong is not None:
             raise ValueError(f"{wrong[:80]!r} is not a cell with every edge written out: |op~0|+|op~0|op~1|+...")
         if len(self._rows) != len(self.cells):
-            raise ValueError(f"{len(self.cells) - len(self._rows)} cells stand in it more than once.")
+            raise ValueError(f"{len(self.cells) - len(self._rows)} rows repeat a cell; keep one row for each cell.")
         sized = {**self.columns, "groups": self.cells if self.groups is None else self.groups}
         for name, values in sized.items():
             if len(values) != len(self.cells):
@@ -103,7 +103,7 @@ class Table:
 
     @cached_property
     def classes(self) -> Groups:
-        """``groups``, found out if they were not given."""
+        """The class of each cell, ``(cells,)``: ``groups``, or computed from the canonical strings if that is None."""
         if self.groups is not None:
             return self.groups
         names: dict[str, int] = {}
@@ -112,7 +112,7 @@ class Table:
 
     @cached_property
     def _kin(self) -> dict[str, dict[int, list[Twin]]]:
-        """The measured cells of every class, best first."""
+        """For each column and class, the measured cells, best first."""
         found: dict[str, dict[int, list[Twin]]] = {}
         for name, values in self.columns.items():
             classes: dict[int, list[Twin]] = {}
@@ -123,19 +123,19 @@ class Table:
 
     @cached_property
     def _sorted(self) -> dict[str, Numbers]:
-        """What was measured, from the lowest to the highest."""
+        """The measured accuracies of each column, ascending."""
         return {name: np.sort(values[np.isfinite(values)]) for name, values in self.columns.items()}
 
     @cached_property
     def _best(self) -> dict[str, int]:
-        """The row of the best cell."""
+        """The row of the best cell in each column."""
         return {name: int(np.nanargmax(values)) for name, values in self.columns.items()}
 
     def lookup(self, genotype: Genotype, column: str | None = None) -> Entry:
-        """What the table says of a cell; ``column`` may be left out if there is one only.
+        """What the table says about a cell; ``column`` may be left out if the table has only one.
 
         Raises:
-            ValueError: if the cell is not of this form, or not in the table, or there is no such column.
+            ValueError: if the cell is not of NAS-Bench-201's form or not in the table, or if there is no such column.
         """
         if column is None and len(self.columns) > 1:
             raise ValueError(f"say which column: {', '.join(self.columns)}.")

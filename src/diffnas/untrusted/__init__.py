@@ -1,1 +1,1 @@
-"""Strangers' files, read within limits: what a format can need, and no more. No torch."""
+"""Readers of strangers' files, which limit time and memory to what a valid file can need. No torch."""

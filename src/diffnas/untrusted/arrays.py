@@ -1,4 +1,4 @@
-"""Arrays in a ``.npz`` file, each held against what its header claims before anything is made of it."""
+"""Reading the arrays in a ``.npz`` file; the size of each is compared with its header before the array is made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 
 from diffnas.untrusted.whole import read_all
 
-_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # all that numpy writes
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy writes no other kinds
 
 
 def read_npz(path: Path, names: Collection[str], most: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -24,13 +24,13 @@ def read_npz(path: Path, names: Collection[str], most: int) -> dict[str, np.ndar
     Args:
         path: the file.
         names: which arrays.
-        most: how many bytes they may have, all together.
+        most: the most bytes of each array.
 
     Raises:
-        ValueError: if one is missing, too large, or not what its header claims.
+        ValueError: if an array is missing, too large, or of another size than its header claims.
         OSError: if the file cannot be opened.
     """
-    # Opened here: zipfile would leave a file open that turns out to be no archive.
+    # Opened here, because zipfile leaves a file open if it turns out to be no archive.
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -60,7 +60,7 @@ def parse_npy(content: bytes, name: str) -> np.ndarray[Any, Any]:
     """The array in the content of a ``.npy`` file.
 
     Raises:
-        ValueError: if it holds objects, or another number of bytes than its shape needs.
+        ValueError: if it holds Python objects, or another number of bytes than its shape needs.
 
     >>> file = BytesIO()
     >>> np.save(file, np.arange(3))
@@ -74,7 +74,7 @@ def parse_npy(content: bytes, name: str) -> np.ndarray[Any, Any]:
             raise ValueError(f"of the version {version}")
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except Exception as error:  # What a broken header makes numpy raise has no common type.
+    except Exception as error:  # The exceptions that numpy raises for broken headers have no common type.
         raise ValueError(f"{name} is no array ({type(error).__name__})") from None
     rest = content[file.tell() :]
     if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(rest):

@@ -1,4 +1,4 @@
-"""JSON as every file of ours holds it: finite numbers, integers of 64 bits, and no deep nesting."""
+"""Reading JSON with the limits that all our files keep: finite numbers, integers of 64 bits, no deep nesting."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from diffnas.untrusted.whole import MEGA, read_text
 
-LARGEST = 16 * MEGA  # bytes; a record has thousands
-DEEPEST = 32  # a record nests 8 deep
-_DIGITS = 19  # of an integer of 64 bits, the sign aside
+LARGEST = 16 * MEGA  # bytes; our files have thousands
+DEEPEST = 32  # levels of nesting; our files have 8
+_DIGITS = 19  # in an integer of 64 bits, without the sign
 
 
 def parse(text: str) -> Any:
-    """What a JSON text says.
+    """The value of a JSON text.
 
     Raises:
-        ValueError: if it is no JSON, or holds what a file of ours cannot: numbers that are not finite or too large,
-            lists deeper than 32, text that no encoding has.
+        ValueError: if it is no JSON, or exceeds the limits of our files: a number that is not finite or too large,
+            lists that nest deeper than 32, text that UTF-8 cannot encode.
 
     >>> parse('{"a": [1, 2.5, null]}')
     {'a': [1, 2.5, None]}
@@ -44,14 +44,14 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
-        ValueError: if it holds anything else; the message names the file and the place.
-        OSError: if it cannot be read.
+        ValueError: if the file holds anything else; the message names the file and the place.
+        OSError: if the file cannot be read.
     """
     return parse_object(read_text(path, LARGEST), str(path))
 
 
 def parse_object(text: str, what: str) -> dict[str, Any]:
-    """The JSON object that a text is; a ValueError that begins with ``what`` if it is anything else."""
+    """The JSON object in a text; a ValueError that begins with ``what`` if the text is anything else."""
     try:
         read = parse(text)
     except ValueError as error:
@@ -79,7 +79,7 @@ def _int(digits: str) -> int:
 
 
 def _check_depth(read: Any) -> None:
-    """Refuse deep nesting, which what comes after would walk into until the stack is full."""
+    """Refuse deep nesting, because later code walks the value recursively and would overflow the stack."""
     layer = [read] if isinstance(read, dict | list) else []
     for _ in range(DEEPEST):
         parts = (part for whole in layer for part in (whole.values() if isinstance(whole, dict) else whole))
@@ -90,7 +90,7 @@ def _check_depth(read: Any) -> None:
 
 
 def _check_text(read: Any) -> None:
-    """Refuse half a character, ``\\ud800``: it is a text in memory, and in no file or terminal."""
+    """Refuse half of a surrogate pair, such as ``\\ud800``: Python can hold it, but no file or terminal can."""
     try:
         json.dumps(read, ensure_ascii=False).encode()
     except UnicodeEncodeError:

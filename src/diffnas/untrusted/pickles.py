@@ -1,8 +1,8 @@
-"""Pickles, read by an interpreter of our own: plain containers, numbers and text, and what the caller knows.
+"""Reading pickles with an interpreter of our own: plain containers, numbers and text, and what the caller allows.
 
-Python's own reader hashes whatever a file makes a key of, which a few hundred bytes can make last for ever, and takes
-memory before it looks whether there is as much to read. This one has the few instructions that data needs. Each costs a
-bounded time and memory, and there is a limit to how many there may be.
+Python's own reader has two dangers. It hashes any object that a file uses as a key, and a few hundred bytes can build a
+key whose hash takes for ever. And it allocates memory before it knows that the file has so many bytes. Our interpreter
+has only the instructions that data needs. Each takes bounded time and memory, and their number is limited.
 """
 
 from __future__ import annotations
@@ -14,35 +14,34 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 Known: TypeAlias = Mapping[tuple[str, str], Any]
-"""What a file may name, by module and name: a function that makes a stand-in, or a text, which cannot be called."""
+"""The names that a file may use, by module and name: a function that makes a stand-in, or a text, never callable."""
 
 OUTSIDE = "", "what lies outside the file"
-"""The name of the function that gets what an instruction says of data outside the pickle."""
+"""The name in ``Known`` of the function for data outside the pickle; it gets the file's reference to that data."""
 
 _PLAIN = frozenset({str, bytes, int, float, bool, type(None)})
-_LONGEST_KEY = 8, 1000  # parts, and letters of each: the keys of known files have 2, and a hundred
+_LONGEST_KEY = 8, 1000  # parts, and letters in each; the keys of known files have 2 parts and a hundred letters
 _LONGEST_NUMBER = 64  # digits
 
 
 class StandIn(ABC):
-    """What stands for an object of a file while it is read: made without its state, which comes later."""
+    """Stands for an object while a file is read. The file makes it first and gives its state later, by ``build``."""
 
     @abstractmethod
     def build(self, state: Any) -> None:
-        """Take the state that the file gives; a ValueError if it is another than expected."""
+        """Take the state that the file gives; a ValueError if the state has an unknown form."""
 
 
 def unpickle(content: bytes, known: Known, *, steps: int) -> Any:
-    """What a pickle holds; text of Python 2 is bytes.
+    """The value in a pickle; text that Python 2 wrote comes back as bytes.
 
     Args:
         content: the pickle, of protocol 0 to 5.
-        known: all that it may name.
-        steps: how many instructions it may have; each takes 200 bytes of memory at most, but for what stands in
-            the file itself.
+        known: the names that the pickle may use.
+        steps: the most instructions. Each takes at most 200 bytes of memory, besides the bytes in the file itself.
 
     Raises:
-        ValueError: if it is broken, too long, or asks for anything else to be built; the message goes on from "it".
+        ValueError: if the pickle is broken or too long, or uses any other name; "it" in the message is the pickle.
 
     >>> unpickle(b"(lp0\\nI1\\naI2\\na.", {}, steps=100)
     [1, 2]
@@ -61,15 +60,15 @@ def unpickle(content: bytes, known: Known, *, steps: int) -> Any:
 
 
 class _Reader:
-    """The state of reading: the place, the values that wait, and those that were numbered to be used again."""
+    """The state of the interpreter: the place in the file, the stack of values, and the memo of numbered values."""
 
     def __init__(self, content: bytes, known: Known) -> None:
         self.content, self.known = content, known
         self.at = 0
         self.values: list[Any] = []
-        self.outer: list[list[Any]] = []  # the values that wait before each mark
+        self.outer: list[list[Any]] = []  # for each open mark, the values below it
         self.numbered: dict[int, Any] = {}
-        self.room = 2 * len(content)  # what calls may be given, all together
+        self.room = 2 * len(content)  # the most bytes and items that all calls together may get as arguments
 
     def run(self, steps: int) -> Any:
         content = self.content
@@ -82,7 +81,7 @@ class _Reader:
             if instruction is None:
                 raise ValueError(f"it has the instruction {code:#04x}, which data does not need")
             instruction(self)
-        raise ValueError(f"it has more than {steps:,} instructions, and needs fewer")
+        raise ValueError(f"it has more than {steps:,} instructions, which no valid file needs")
 
     def take(self, count: int) -> bytes:
         """The next bytes of the file."""
@@ -118,7 +117,7 @@ class _Reader:
         return found
 
     def target(self, kind: type) -> Any:
-        """The container that waits to be filled."""
+        """The container on top of the stack, which an instruction is about to fill."""
         found = self.values[-1]
         if type(found) is not kind:
             raise ValueError(f"it fills a {type(found).__name__} as if it were a {kind.__name__}")
@@ -147,10 +146,10 @@ class _Reader:
         arguments, function = self.values.pop(), self.values.pop()
         if not callable(function) or type(arguments) is not tuple:
             raise ValueError("it calls what is no function")
-        # A long text that is handed on again and again would be copied as often.
+        # Each call may copy its arguments, so a file that passes a long text many times would take much memory.
         self.room -= sum(len(part) for part in arguments if isinstance(part, str | bytes | list))
         if self.room < 0:
-            raise ValueError("it hands on more than it holds")
+            raise ValueError("it passes more data to calls than it holds")
         self.values.append(function(*arguments))
 
     def build(self) -> None:
@@ -161,7 +160,10 @@ class _Reader:
 
 
 def checked_key(key: Any) -> Any:
-    """A key that is hashed in no time: a short text, a number, or a few of them together.
+    """The key itself, if its hash takes little time: a short text, a number, or a tuple of a few of these.
+
+    Raises:
+        ValueError: for any other key.
 
     >>> checked_key(("cifar10", 777))
     ('cifar10', 777)
@@ -171,7 +173,7 @@ def checked_key(key: Any) -> Any:
     ValueError: it has a key that is neither a short text nor a number
     """
     parts_limit, letters_limit = _LONGEST_KEY
-    if type(key) is str and len(key) <= letters_limit:  # nearly all are
+    if type(key) is str and len(key) <= letters_limit:  # nearly all keys are
         return key
     parts = key if type(key) is tuple else (key,)
     if len(parts) > parts_limit or any(type(part) not in _PLAIN for part in parts):
@@ -187,17 +189,17 @@ _DOUBLE = struct.Struct(">d")
 
 
 def _puts(value: Callable[[_Reader], Any]) -> _Instruction:
-    """The instruction that puts a value."""
+    """The instruction that pushes the result of ``value``."""
 
     def put(reader: _Reader) -> None:
-        found = value(reader)  # first, for it may change which values wait
+        found = value(reader)  # before reader.values is read: the call may replace that list
         reader.values.append(found)
 
     return put
 
 
 def _skips(size: int) -> _Instruction:
-    """The instruction that says in ``size`` bytes what does not matter here."""
+    """The instruction that skips an argument of ``size`` bytes, which has no meaning here."""
 
     def skip(reader: _Reader) -> None:
         reader.take(size)
@@ -206,7 +208,7 @@ def _skips(size: int) -> _Instruction:
 
 
 def _text(size: int, encoding: str | None) -> _Instruction:
-    """The instruction that puts a text whose length stands before it, in ``size`` bytes; bytes without an encoding."""
+    """The instruction that pushes a text, or bytes if ``encoding`` is None; ``size`` bytes before it say its length."""
 
     def put(reader: _Reader) -> None:
         found = reader.take(reader.number(size))
@@ -216,7 +218,7 @@ def _text(size: int, encoding: str | None) -> _Instruction:
 
 
 def _tuple(count: int) -> _Instruction:
-    """The instruction that makes a tuple of the last ``count`` values."""
+    """The instruction that replaces the last ``count`` values by a tuple of them."""
 
     def make(reader: _Reader) -> None:
         if len(reader.values) < count:
@@ -227,7 +229,7 @@ def _tuple(count: int) -> _Instruction:
 
 
 def _numbers(size: int | None) -> _Instruction:
-    """The instruction that numbers the last value, so that it can be used again; in a line without a size."""
+    """The instruction that stores the last value under a number, of ``size`` bytes or, if None, in a line of digits."""
 
     def number(reader: _Reader) -> None:
         reader.numbered[reader.number(size) if size else reader.digits()] = reader.values[-1]
@@ -236,7 +238,7 @@ def _numbers(size: int | None) -> _Instruction:
 
 
 def _again(size: int | None) -> _Instruction:
-    """The instruction that puts a numbered value."""
+    """The instruction that pushes the value stored under a number, of ``size`` bytes or, if None, in a line."""
 
     def put(reader: _Reader) -> None:
         reader.values.append(reader.numbered[reader.number(size) if size else reader.digits()])
@@ -244,7 +246,7 @@ def _again(size: int | None) -> _Instruction:
     return put
 
 
-# The three that a table has millions of are written out, without calls.
+# A table has millions of these three instructions, so they are written without inner calls.
 def _again_short(reader: _Reader) -> None:
     reader.values.append(reader.numbered[reader.content[reader.at]])
     reader.at += 1
@@ -260,14 +262,14 @@ def _double(reader: _Reader) -> None:
 
 
 def _whole(reader: _Reader) -> int | bool:
-    """A number in a line; protocols 0 and 1 write truth so, too."""
+    """A whole number in a line; or a truth value, which protocols 0 and 1 write as 00 and 01."""
     truth = {b"00\n": False, b"01\n": True}.get(reader.content[reader.at : reader.at + 3])
     number = reader.digits()
     return number if truth is None else truth
 
 
 def _fraction(reader: _Reader) -> float:
-    """A number with a point in a line."""
+    """A floating-point number in a line."""
     try:
         return float(reader.line(_LONGEST_NUMBER))
     except ValueError:
@@ -275,7 +277,7 @@ def _fraction(reader: _Reader) -> float:
 
 
 def _signed(reader: _Reader) -> int:
-    """A number whose length stands before it."""
+    """A signed number; the byte before it says its length."""
     size = reader.number(1)
     if size > 9:
         raise ValueError("it has a number of more than 64 bits")

@@ -1,4 +1,4 @@
-"""What stands for numpy's objects while a pickle is read: numpy itself builds nothing from a stranger's state."""
+"""Stand-ins for numpy's objects in a pickle, so that numpy itself builds nothing from a stranger's state."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class _Type(StandIn):
         self.order = "|"
 
     def build(self, state: Any) -> None:
-        """Take the order of its bytes, all that is needed of its state."""
+        """Take the byte order; the rest of the state is not needed."""
         if type(state) is not tuple or len(state) < 2 or state[1] not in ("|", "<", ">", b"|", b"<", b">"):
             raise ValueError("it holds a type of numbers in an unknown form")
         self.order = state[1].decode() if isinstance(state[1], bytes) else state[1]
 
     def numpy(self, known: tuple[str, ...]) -> np.dtype[Any]:
-        """Numpy's own, if it is one of those that are wanted."""
+        """Numpy's own type; a ValueError if it is none of ``known``."""
         if self.code not in known:
             raise ValueError(f"it holds numbers of {self.code!r}, not of {', '.join(known)}")
         return np.dtype((">" if self.order == ">" else "<") + self.code)
@@ -67,7 +67,7 @@ def _latin1(text: Any, encoding: Any) -> bytes:
 
 
 def _number(kind: Any, content: Any) -> Any:
-    """A number of numpy's, as Python's own."""
+    """A numpy scalar as a plain Python number."""
     if not isinstance(kind, _Type) or type(content) is not bytes:
         raise ValueError("it holds a number in a form that is not plain bytes")
     dtype = kind.numpy(_NUMBERS)
@@ -79,21 +79,21 @@ def _number(kind: Any, content: Any) -> Any:
 ARRAYS: Known = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
-    # Only ever an argument of _reconstruct; as text it cannot be called.
+    # Only ever an argument of _reconstruct. A text cannot be called.
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): _Type,
     ("_codecs", "encode"): _latin1,
 }
-"""What arrays of small integers are made of."""
+"""The names in a pickle of arrays of integers."""
 
 NUMBERS: Known = {
     ("numpy", "dtype"): _Type,
     ("numpy.core.multiarray", "scalar"): _number,
     ("numpy._core.multiarray", "scalar"): _number,
 }
-"""What single numbers are made of."""
+"""The names in a pickle of single numbers."""
 
 
 def revealed(found: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A dictionary with the arrays in place of what stood for them."""
+    """The dictionary with each stand-in replaced by its array."""
     return {key: value.array if isinstance(value, _Array) else value for key, value in found.items()}

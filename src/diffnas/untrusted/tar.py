@@ -1,7 +1,7 @@
-"""Files in a tar archive, which may be a stranger's.
+"""Reading files in a stranger's tar archive.
 
-Python's own reader takes notes about a file, such as a long name, into memory as large as they claim to be. What we
-read has plain names, so that all notes are passed over.
+Python's own reader loads extended headers, such as long names, whole into memory, however large they claim to be. The
+files that we read have plain names, so this reader skips all extended headers.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _FILE = (b"0", b"\0")
 
 
 def read_files(file: Readable, names: Collection[str], most: int) -> dict[str, bytes]:
-    """The content of those files of an archive that have one of ``names``; links and folders are none.
+    """The content of the files in an archive whose path is in ``names``; links and folders do not count as files.
 
     Args:
         file: the open archive.
-        names: their paths in it.
-        most: how many bytes the whole archive may have.
+        names: the paths in the archive.
+        most: the most bytes of the whole archive.
 
     Raises:
-        ValueError: if it is damaged, or has more.
+        ValueError: if the archive is damaged, or has more bytes.
     """
     found: dict[str, bytes] = {}
     while (head := _exactly(file, _BLOCK)).strip(b"\0"):
@@ -39,7 +39,7 @@ def read_files(file: Readable, names: Collection[str], most: int) -> dict[str, b
             _skip(file, padding)
         else:
             _skip(file, size + padding)
-    # To the end, where a packed file has the checksum of all.
+    # Read to the end, because a compressed file has its checksum there.
     while rest := file.read(MEGA):
         most -= len(rest)
         if most < 0:
@@ -53,7 +53,7 @@ def _name(head: bytes) -> str:
 
 
 def _size(head: bytes) -> int:
-    """How many bytes an entry has, by a head whose checksum is right."""
+    """How many bytes an entry has; a ValueError if the checksum of its head is wrong."""
     if _octal(head[148:156]) != sum(head) - sum(head[148:156]) + 8 * ord(" "):
         raise ValueError("the head of a file in it is damaged")
     return _octal(head[124:136])

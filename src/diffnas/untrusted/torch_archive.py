@@ -1,7 +1,7 @@
-"""What ``torch.save`` writes, looked over before torch reads it.
+"""Checking a file of ``torch.save`` before torch reads it.
 
-With ``weights_only`` torch runs nothing of a file, and believes no size that the file does not have. But it unpacks,
-and it hashes whatever the file makes a key of, which a few hundred bytes can make last for ever.
+With ``weights_only`` torch runs nothing in a file, and trusts no size that exceeds the file. But it decompresses, and
+it hashes any object that the file uses as a key; a few hundred bytes can build a key whose hash takes for ever.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from diffnas.untrusted.pickles import StandIn, unpickle
 from diffnas.untrusted.whole import MEGA, read_all
 
 _LARGEST, _STEPS = 64 * MEGA, 5_000_000
-"""Bytes and instructions of what is beside the numbers; a checkpoint of the largest supernet has a hundredth."""
+"""The most bytes and instructions of a pickle in the archive; the largest supernet's checkpoint has a hundredth."""
 
 
 class _Anything(StandIn):
-    """Stands for whatever a file names. Torch decides what that may be."""
+    """Stands for any object that a file names; torch decides later which names it allows."""
 
     def __init__(self, *ignored: object) -> None:
         pass
 
     def build(self, state: Any) -> None:
-        """Take any state, and forget it."""
+        """Accept any state, and ignore it."""
 
 
 def _dictionary(*ignored: object) -> dict[Any, Any]:
@@ -34,7 +34,7 @@ def _dictionary(*ignored: object) -> dict[Any, Any]:
 
 
 class _Everything(Mapping[tuple[str, str], Any]):
-    """Knows every name."""
+    """A ``Known`` that allows every name."""
 
     def __getitem__(self, name: tuple[str, str]) -> Any:
         return _dictionary if name == ("collections", "OrderedDict") else _Anything
@@ -47,17 +47,17 @@ class _Everything(Mapping[tuple[str, str], Any]):
 
 
 def check(file: BinaryIO) -> None:
-    """Make sure that torch can read an archive in a time and memory of its size; the file is at its start again.
+    """Check that torch can read an archive in time and memory proportional to its size; then rewind the file.
 
     Raises:
-        ValueError: if it cannot.
+        ValueError: if torch cannot.
     """
     size = file.seek(0, os.SEEK_END)
     try:
         with zipfile.ZipFile(file) as archive:
             parts = archive.infolist()
             if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-                raise ValueError("it is packed, as torch does not do")
+                raise ValueError("it is compressed, and torch compresses no file")
             if sum(part.file_size for part in parts) > size:
                 raise ValueError("its parts are larger than it is")
             for part in parts:

@@ -1,4 +1,4 @@
-"""Files read whole, if they are no larger than what they hold can need."""
+"""Reading whole files that are no larger than a given limit."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ MEGA = 1024**2
 
 
 class Readable(Protocol):
-    """An open file, or what unpacks one as it is read."""
+    """An open file, or a decompressor with the same method."""
 
     def read(self, size: int, /) -> bytes:
-        """The next bytes, ``size`` of them if there are as many."""
+        """The next ``size`` bytes, or fewer at the end."""
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -20,11 +20,11 @@ def read_bytes(path: Path, most: int) -> bytes:
 
     Args:
         path: the file.
-        most: how many bytes it may have.
+        most: the most bytes.
 
     Raises:
-        ValueError: if it has more; the message names it.
-        OSError: if it cannot be read.
+        ValueError: if the file has more bytes; the message names it.
+        OSError: if the file cannot be read.
     """
     with path.open("rb") as file:
         return read_all(file, most, str(path))
@@ -35,15 +35,17 @@ def read_all(file: Readable, most: int, what: str) -> bytes:
 
     Args:
         file: the file.
-        most: how many bytes may come.
+        most: the most bytes.
         what: the file's name, for errors.
 
     Raises:
-        ValueError: if more come; no more than that is ever held.
+        ValueError: if there are more bytes; no more than ``most + 1`` are read.
     """
     content = file.read(most + 1)
     if len(content) > most:
-        raise ValueError(f"{what} holds more than {most:,} bytes, and needs less: it is damaged, or something else.")
+        raise ValueError(
+            f"{what} has more than {most:,} bytes, and no valid file does: it is damaged, or another file."
+        )
     return content
 
 

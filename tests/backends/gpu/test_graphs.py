@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from diffnas.backends.gpu import graphs as graphs_module
 from diffnas.backends.gpu.graphs import Graphed, Passes, uses_graph
-from diffnas.engine.common import weights_fixed
+from diffnas.engine.optimizers import weights_fixed
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.supernet import Supernet
 from diffnas.space import darts, nas_bench_201, s4
@@ -63,8 +63,8 @@ def batch(count: int = 4) -> Tensor:
 MIX = torch.full((6, 5), 0.2)
 
 
-def test_a_graph_is_captured_once_the_steps_have_settled(net, captured):
-    graphed = Graphed(net, settle=2)
+def test_a_graph_is_captured_after_its_warmup_steps(net, captured):
+    graphed = Graphed(net, warmup_steps=2)
     counts = []
     for _ in range(5):
         graphed(batch(), MIX)
@@ -73,14 +73,14 @@ def test_a_graph_is_captured_once_the_steps_have_settled(net, captured):
 
 
 def test_a_short_batch_runs_without_a_graph_and_costs_none(net, captured):
-    graphed = Graphed(net, settle=0)
+    graphed = Graphed(net, warmup_steps=0)
     for count in (4, 3, 4, 3):
         graphed(batch(count), MIX)
     assert captured == [(4, 3, 8, 8)]
 
 
-def test_it_is_captured_again_when_the_supernet_has_changed_and_settled(net, captured):
-    graphed = Graphed(net, settle=1)
+def test_a_graph_is_captured_again_after_the_supernet_changed(net, captured):
+    graphed = Graphed(net, warmup_steps=1)
     for step in range(6):
         if step == 3:
             keep = torch.ones(6, 5, dtype=torch.bool)
@@ -92,7 +92,7 @@ def test_it_is_captured_again_when_the_supernet_has_changed_and_settled(net, cap
 
 
 def test_passes_with_fixed_weights_have_a_graph_of_their_own(net, captured):
-    graphed, mix = Graphed(net, settle=0), MIX.clone().requires_grad_()
+    graphed, mix = Graphed(net, warmup_steps=0), MIX.clone().requires_grad_()
     for _ in range(2):
         graphed(batch(), mix)
         with weights_fixed(net):
@@ -103,7 +103,7 @@ def test_passes_with_fixed_weights_have_a_graph_of_their_own(net, captured):
 
 
 def test_evaluation_and_passes_without_gradients_are_never_captured(net, captured):
-    graphed = Graphed(net, settle=0)
+    graphed = Graphed(net, warmup_steps=0)
     with torch.no_grad():
         graphed(batch(), MIX)
     net.eval()
@@ -115,11 +115,11 @@ def test_evaluation_and_passes_without_gradients_are_never_captured(net, capture
 @pytest.mark.parametrize("wanted", [True, False], ids=["with alpha", "weights alone"])
 def test_replays_leave_what_the_net_itself_leaves(captured, wanted: bool, auxiliary: bool):
     results = []
-    for settle in (0, 100):
+    for warmup_steps in (0, 100):
         torch.manual_seed(0)
         net = Supernet(darts, classes=5, channels=4, depth=3, auxiliary=auxiliary)
         mix = torch.full((len(darts.edges), 8), 0.2).requires_grad_(wanted)
-        graphed = Graphed(net, settle=settle)
+        graphed = Graphed(net, warmup_steps=warmup_steps)
         for sign in (1, -3):  # gradients add up, of batches that differ
             outputs = graphed(sign * batch() + sign, mix)
             sum(output.square().sum() for output in outputs if output is not None).backward()
@@ -129,12 +129,12 @@ def test_replays_leave_what_the_net_itself_leaves(captured, wanted: bool, auxili
     torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
 
 
-def test_gradients_that_are_asked_for_are_not_left_in_the_weights(net, captured):
+def test_returned_gradients_are_not_added_to_the_weights(net, captured):
     mix = MIX.clone().requires_grad_()
     wanted = [mix, *net.parameters()]
     found = []
-    for settle in (0, 100):
-        logits = Graphed(net, settle=settle)(batch(), mix, flow=True).logits
+    for warmup_steps in (0, 100):
+        logits = Graphed(net, warmup_steps=warmup_steps)(batch(), mix, flow=True).logits
         found.append(torch.autograd.grad(logits.square().sum(), wanted))
     assert len(captured) == 1
     assert all(tensor.grad is None for tensor in wanted)
@@ -142,7 +142,7 @@ def test_gradients_that_are_asked_for_are_not_left_in_the_weights(net, captured)
 
 
 REFUSED = {
-    "only cuda has them": (nas_bench_201, "cpu", False),
+    "only cuda has graphs": (nas_bench_201, "cpu", False),
     "choose one of the two": (nas_bench_201, "cuda", True),
     "noise": (s4, "cuda", False),
 }
@@ -163,17 +163,17 @@ def test_graphs_are_used_where_they_can_be(net):
 
 
 def test_a_search_on_a_cpu_says_that_it_has_no_cuda_graphs(quick):
-    with pytest.raises(ValueError, match="only cuda has them"):
+    with pytest.raises(ValueError, match="only cuda has graphs"):
         quick(epochs=1, cuda_graph=True)
 
 
 @NEEDS_GPU
 def test_replayed_steps_are_the_steps_of_the_supernet():
     results = []
-    for settle in (0, 100):
+    for warmup_steps in (0, 100):
         torch.manual_seed(0)
         net = Supernet(nas_bench_201, classes=5, channels=4, depth=3).cuda()
-        graphed = Graphed(net, settle=settle)
+        graphed = Graphed(net, warmup_steps=warmup_steps)
         optimizer = torch.optim.SGD(net.parameters(), 0.01)
         mix = MIX.cuda().requires_grad_()
         for _ in range(4):

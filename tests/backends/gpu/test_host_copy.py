@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from diffnas.backends.gpu.host_copy import Later
+from diffnas.backends.gpu.host_copy import HostCopy
 from diffnas.engine import course as engine
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU; there is none here")
 
 
-class Slow(Later):
+class Slow(HostCopy):
     """Every copy takes two steps to arrive, as one from a busy GPU may."""
 
     def __init__(self) -> None:
@@ -19,30 +19,30 @@ class Slow(Later):
         return super()._arrived() if self.steps % 4 == 0 else None
 
 
-def test_what_has_arrived_is_what_was_sent_and_not_what_came_since():
-    later, sent = Slow(), torch.zeros(1)
-    received = [later.exchange(sent + step) for step in range(6)]
-    assert [float(copy) for copy in received if copy is not None] == [0.0, 2.0, 4.0]
+def test_a_copy_that_arrives_is_the_tensor_that_was_sent_and_not_a_later_one():
+    copy, sent = Slow(), torch.zeros(1)
+    received = [copy.exchange(sent + step) for step in range(6)]
+    assert [float(each) for each in received if each is not None] == [0.0, 2.0, 4.0]
 
 
 def test_a_copy_does_not_follow_its_original():
     original = torch.ones(2)
-    copy = Later().exchange(original)
+    copy = HostCopy().exchange(original)
     original.zero_()
     assert copy.tolist() == [1.0, 1.0]
 
 
 @NEEDS_GPU
 def test_a_copy_from_a_gpu_arrives_when_the_gpu_is_done():
-    later, tensor = Later(), torch.arange(3, device="cuda")
-    first = later.exchange(tensor)
+    copy, tensor = HostCopy(), torch.arange(3, device="cuda")
+    first = copy.exchange(tensor)
     torch.cuda.synchronize()
-    assert (later.exchange(tensor) if first is None else first).tolist() == [0, 1, 2]
+    assert (copy.exchange(tensor) if first is None else first).tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("how", [Later, Slow])
+@pytest.mark.parametrize("how", [HostCopy, Slow])
 def test_freeing_later_gives_the_same_search(quick, monkeypatch: pytest.MonkeyPatch, how):
-    monkeypatch.setattr(engine, "Later", how)
+    monkeypatch.setattr(engine, "HostCopy", how)
     now, later = (quick("sparse", epochs=3, free=free) for free in ("now", "later"))
     assert sum(map(sum, now.trace[-1]["keep"])) < 30, "nothing was removed: the test shows nothing"
     assert later.genotype == now.genotype

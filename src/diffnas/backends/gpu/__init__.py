@@ -1,1 +1,1 @@
-"""Kernels for a GPU, in Triton; import them only where there is one."""
+"""How a cell is computed fast on a GPU: kernels in Triton, CUDA graphs, and copies to the host."""

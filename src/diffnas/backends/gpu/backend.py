@@ -1,4 +1,4 @@
-"""The backend for float32 on a GPU; import this module only where Triton is installed."""
+"""The backend for float32 on a GPU; import this module only if Triton is installed."""
 
 from __future__ import annotations
 
@@ -15,47 +15,50 @@ from diffnas.backends.node_by_node import NodeByNode, in_pytorch, through
 from diffnas.backends.norms import Measured
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import schedule, why_unknown
+from diffnas.nets.cell import Cell
 from diffnas.nets.links import Link
-from diffnas.nets.supernet import MixedCell
 
 
 class GPU:
-    """Kernels in Triton, node by node."""
+    """Computes cells node by node, with kernels in Triton."""
 
     name = "gpu"
 
     def why_not(self, x: Tensor) -> str | None:
-        """The reason why nets cannot be trained on such pictures this way; None if they can."""
+        """The reason why this backend cannot train nets on such pictures; None if it can."""
         return why_not_on("cuda", x)
 
-    def compile(self, cell: MixedCell) -> NodeByNode:
-        """What computes a cell as it is now."""
+    def compile(self, cell: Cell) -> NodeByNode:
+        """A function that computes the cell with its present operations."""
         return NodeByNode(cell, KERNELS)
 
-    def why_slower(self, cell: MixedCell) -> str | None:
-        """The reason why some of a cell is left to PyTorch; None if nothing is."""
+    def why_slower(self, cell: Cell) -> str | None:
+        """The reason why PyTorch computes a part of the cell; None if our kernels compute all of it."""
         return why_unknown(cell, schedule(cell))
 
     def computing(self, threads: int) -> AbstractContextManager[None]:
-        """Nothing to arrange: the host only launches."""
+        """A context that changes nothing, because the host only launches kernels."""
         return nullcontext()
 
     def apply(self, op: nn.Module, x: Tensor) -> Tensor:
-        """``op(x)``, left to PyTorch."""
+        """``op(x)``, computed by PyTorch."""
         out: Tensor = op(x)
         return out
 
 
 def _convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> list[tuple[Tensor, Measured | None]]:
-    """The results of chains before their last batch norms: those of one make together, by PyTorch what has none."""
-    by_make: dict[Any, list[int]] = {}
+    """The results of chains before their last batch norms.
+
+    Chains with one key are computed together, and chains without a key by PyTorch.
+    """
+    by_key: dict[Any, list[int]] = {}
     for place, chain in enumerate(chains):
-        by_make.setdefault(gpu_chains.make(chain), []).append(place)
-    found = {place: through(chains[place], x) for place in by_make.pop(None, [])}
-    for places in by_make.values():
+        by_key.setdefault(gpu_chains.chain_key(chain), []).append(place)
+    found = {place: through(chains[place], x) for place in by_key.pop(None, [])}
+    for places in by_key.values():
         found |= zip(places, gpu_chains.convolve(x, [chains[place] for place in places]), strict=True)
     return [(found[place], None) for place in range(len(chains))]
 
 
 KERNELS = replace(in_pytorch(launches), convolve=_convolve)
-"""For float32."""
+"""The kernels for float32 on a GPU."""

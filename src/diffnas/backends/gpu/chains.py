@@ -1,4 +1,4 @@
-"""Chains of ReLU, depthwise and 1x1 convolution and batch norm out of one node, many of one make at once, on a GPU."""
+"""Chains of ReLU, depthwise and 1x1 convolution, and batch norm; all chains of one shape that read one node at once."""
 
 from __future__ import annotations
 
@@ -12,62 +12,76 @@ from torch.autograd.function import once_differentiable
 
 from diffnas.backends.gpu import kernels, launches
 from diffnas.backends.norms import Statistics, update_running
-from diffnas.nets.links import DEPTHWISE, Geometry, Link
+from diffnas.nets.geometry import DEPTHWISE, Geometry
+from diffnas.nets.links import Link
 
 EPS = 1e-5
-"""What the batch norms add to the variance."""
+"""The term that batch norms add to the variance."""
 
 
-class Make(NamedTuple):
-    """What chains that are computed together have in common: of every link the geometry, and channels on both sides."""
+class ChainKey(NamedTuple):
+    """What all chains that are computed together have in common.
+
+    Attributes:
+        geometries: of the depthwise convolution in each link.
+        channels: input and output channels of each link.
+    """
 
     geometries: tuple[Geometry, ...]
     channels: tuple[tuple[int, int], ...]
 
 
-def make(chain: Sequence[Link]) -> Make | None:
-    """The make of a chain; None if it is none of separable convolutions without a bias."""
+def chain_key(chain: Sequence[Link]) -> ChainKey | None:
+    """The key of a chain; None if a link is no separable convolution, or has a bias."""
     if any(link.geometry.kind != DEPTHWISE or link.bias is not None for link in chain):
         return None
-    return Make(tuple(link.geometry for link in chain), tuple((link.before, link.channels) for link in chain))
+    return ChainKey(tuple(link.geometry for link in chain), tuple((link.before, link.channels) for link in chain))
 
 
 def convolve(x: Tensor, chains: Sequence[Sequence[Link]]) -> tuple[Tensor, ...]:
-    """Put x through chains of links, up to the last batch norm of each, in training mode.
+    """The result of each chain of links for ``x``, in training mode, before the last batch norm.
 
-    The running averages of the batch norms before the last are updated; those of the last are left to the caller.
+    The running averages of all batch norms but the last are updated; the caller updates those of the last.
 
     Args:
         x: a node's value, ``(B, C, H, W)``, float32, on a GPU.
-        chains: their links; all are of one :func:`make`.
+        chains: the links of each chain; all chains have one :func:`chain_key`.
 
     Returns:
         A result for each chain, ``(B, D, H', W')``.
     """
-    ours = make(chains[0])
-    assert ours is not None
-    assert all(make(chain) == ours for chain in chains)
+    key = chain_key(chains[0])
+    assert key is not None
+    assert all(chain_key(chain) == key for chain in chains)
     by_place = list(zip(*chains, strict=True))
     weights = [link.modules[half].weight for links in by_place for half in (0, 1) for link in links]
     found: list[Statistics] = []
     apply: Callable[..., tuple[Tensor, ...]] = _Convolve.apply
-    results = apply(ours, found, x, *weights)
+    results = apply(key, found, x, *weights)
     for links, statistics in zip(by_place[:-1], found, strict=True):
         update_running([link.norm for link in links], statistics, range(len(links)))
     return results
 
 
 class Norm(NamedTuple):
-    """What a batch norm makes of N maps: each channel times a rate, plus a shift; both ``(N, C)``."""
+    """The batch norms of N maps as one linear map: each channel times ``rate``, plus ``shift``; both ``(N, C)``."""
 
     rate: Tensor
     shift: Tensor
 
 
 class _Window(NamedTuple):
-    """One link of N chains: how its depthwise convolution reads a map, and sizes before and after it.
+    """One link of N chains: the geometry of its depthwise convolution, and the sizes of its input.
 
-    A map that all chains share has no batch norm before it; else each has its own.
+    In the first link all chains share one map, without a batch norm before it. Later each chain has a map of its own.
+
+    Attributes:
+        geometry: of the depthwise convolution.
+        members: N, the number of chains.
+        shared: whether all chains read one map.
+        pictures: B.
+        size: height and width of the input.
+        channels: of the input.
     """
 
     geometry: Geometry
@@ -79,6 +93,7 @@ class _Window(NamedTuple):
 
     @property
     def after(self) -> tuple[int, int]:
+        """Height and width of the result."""
         rows, columns = (self.geometry.size(length) for length in self.size)
         return rows, columns
 
@@ -91,54 +106,54 @@ class _Window(NamedTuple):
         return self.pictures * self.after[0] * self.after[1]
 
     @property
-    def apart(self) -> int:
-        """Numbers from one map to the next."""
+    def map_stride(self) -> int:
+        """How many numbers lie from the start of one map to the start of the next; 0 for a shared map."""
         return 0 if self.shared else self.pixels * self.channels
 
-    def where(self, *counts: int) -> tuple[int, ...]:
-        """The sizes as the kernels take them; ``counts`` are those that one kernel has of its own."""
+    def sizes(self, *counts: int) -> tuple[int, ...]:
+        """The size arguments of a kernel, in order; ``counts`` are those that differ from kernel to kernel."""
         _, kernel, stride, padding, dilation = self.geometry
-        return self.apart, *counts, *self.after, *self.size, self.channels, kernel, stride, padding, dilation
+        return self.map_stride, *counts, *self.after, *self.size, self.channels, kernel, stride, padding, dilation
 
     def forward(self, x: Tensor, weight: Tensor, norm: Norm) -> Tensor:
-        """``(N, pixels after, C)``."""
+        """The results of the depthwise convolutions, ``(N, pixels after, C)``."""
         out = x.new_empty(self.members, self.pixels_after, self.channels)
         tile = launches.tile(self.channels)
         grid = self.members, triton.cdiv(self.pixels_after, tile["PIXELS"])
-        kernels.depthwise[grid](x, weight, out, *norm, *self.where(self.pixels_after), **tile)
+        kernels.depthwise[grid](x, weight, out, *norm, *self.sizes(self.pixels_after), **tile)
         return out
 
     def input_grad(self, x: Tensor, weight: Tensor, grad: Tensor, norm: Norm) -> Tensor:
-        """``(maps, pixels, C)``: one map if it is shared."""
+        """The gradients for the maps, ``(maps, pixels, C)``; for a shared map the sum over all chains."""
         count, members = (1, self.members) if self.shared else (self.members, 1)
         out = x.new_empty(count, self.pixels, self.channels)
         tile = launches.tile(self.channels, launches.TILE // 2)
         grid = count, triton.cdiv(self.pixels, tile["PIXELS"])
-        kernels.depthwise_input[grid](x, weight, grad, out, *norm, *self.where(members, self.pixels), **tile)
+        kernels.depthwise_input[grid](x, weight, grad, out, *norm, *self.sizes(members, self.pixels), **tile)
         return out
 
     def weight_grad(self, x: Tensor, weight: Tensor, grad: Tensor, norm: Norm) -> Tensor:
-        """Of the shape of ``weight``."""
+        """The gradients for the depthwise weights, with the shape of ``weight``."""
         kernel, tile = self.geometry.kernel, launches.tile(self.channels, launches.TILE // 4)
         chunk, chunks = launches.split(self.pixels_after, self.members * kernel, tile["PIXELS"])
         out = x.new_empty(chunks, *weight.shape)
-        where = self.where(self.pixels_after, chunk)
+        sizes = self.sizes(self.pixels_after, chunk)
         grid = self.members * kernel, chunks
-        kernels.depthwise_weight[grid](x, grad, out, *norm, *where, **tile, TAPS=launches.width(kernel))
+        kernels.depthwise_weight[grid](x, grad, out, *norm, *sizes, **tile, TAPS=launches.width(kernel))
         return out.sum(0)
 
 
 class _Convolve(torch.autograd.Function):
-    """The results."""
+    """The results of ``convolve``, with their gradients."""
 
     @staticmethod
-    def forward(ctx: Any, ours: Make, found: list[Statistics], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        N, B = len(weights) // (2 * len(ours.geometries)), len(x)
+    def forward(ctx: Any, key: ChainKey, found: list[Statistics], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        N, B = len(weights) // (2 * len(key.geometries)), len(x)
         value = x.contiguous(memory_format=torch.channels_last)
         size, windows, saved = (x.shape[2], x.shape[3]), [], []
         mean = value.new_zeros(N, x.shape[1])
         norm = Norm(torch.ones_like(mean), mean)
-        for place, (geometry, (before, _)) in enumerate(zip(ours.geometries, ours.channels, strict=True)):
+        for place, (geometry, (before, _)) in enumerate(zip(key.geometries, key.channels, strict=True)):
             own = weights[2 * place * N : 2 * (place + 1) * N]
             depthwise, pointwise = torch.stack(own[:N]), torch.stack(own[N:]).flatten(2)
             window = _Window(geometry, N, place == 0, B, size, before)
@@ -172,13 +187,20 @@ class _Convolve(torch.autograd.Function):
                 learned = [*own[0].unbind(), *own[1].unbind(), *learned]
             grad = window.input_grad(value, depthwise, sent, norm)
             if not window.shared:
-                grad = _through_norm(_maps(grad, window.pictures, window.size), value, mean, rate)
+                grad = _norm_backward(_maps(grad, window.pictures, window.size), value, mean, rate)
         (grad_x,) = _maps(grad, ctx.windows[0].pictures, ctx.windows[0].size).unbind()
         return (None, None, grad_x, *(learned or [None] * ctx.count))
 
 
-def _through_norm(grad: Tensor, value: Tensor, mean: Tensor, rate: Tensor) -> Tensor:
-    """The gradients for N maps, from those for their batch norms; ``(N, B, C, H, W)`` to ``(N, pixels, C)``."""
+def _norm_backward(grad: Tensor, value: Tensor, mean: Tensor, rate: Tensor) -> Tensor:
+    """The gradients for the inputs of N batch norms, ``(N, pixels, C)``.
+
+    Args:
+        grad: the gradients for the normalized maps, ``(N, B, C, H, W)``.
+        value: the inputs, of the same shape.
+        mean: of each input's channels, ``(N, C)``.
+        rate: one over the standard deviation, ``(N, C)``.
+    """
     sent, maps_before, rate = grad.unbind(), value.unbind(), rate.double()
     totals, products = launches.paired(sent, maps_before, mean)
     pixels = launches.pixels_of(maps_before[0])
@@ -199,7 +221,10 @@ def _flat(x: Tensor) -> Tensor:
 
 
 def _products(one: Tensor, other: Tensor) -> Tensor:
-    """``(N, D, C)``, sums over pixels of products; in parts, so that all of a GPU has something to do."""
+    """The products of ``(N, pixels, D)`` and ``(N, pixels, C)``, summed over pixels: ``(N, D, C)``.
+
+    The pixels are split into parts, so that the whole GPU is busy.
+    """
     N, pixels, D = one.shape
     parts = 1
     while pixels % (2 * parts) == 0 and N * parts < launches.PROGRAMS // 4 and pixels // parts > 256:

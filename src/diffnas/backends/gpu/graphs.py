@@ -1,7 +1,7 @@
-"""A supernet's passes replayed from CUDA graphs: two launches instead of thousands.
+"""A supernet's forward and backward passes replayed from CUDA graphs: two launches instead of thousands.
 
-A step of a supernet on a GPU spends most of its time on launching kernels. What differs from method to method (mixing
-weights, penalties, optimizers, pruning) stays outside, so nothing of it is frozen in a graph.
+On a GPU, a step of a supernet spends most of its time launching kernels. The parts that differ between methods (mixing
+weights, penalties, optimizers, pruning) stay outside of the graphs, so that they can change from step to step.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from diffnas.nets.auxiliary import Output
+from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.ops import DroppedSkip, Noise
-from diffnas.nets.skeleton import as_weights
 from diffnas.nets.supernet import Supernet
 
 WARM_UP = 2
-"""Passes before a capture: libraries choose their kernels, and Triton compiles ours."""
+"""Passes right before a capture, in which libraries choose their kernels and Triton compiles ours."""
 
 
 def why_no_graph(net: nn.Module, device: torch.device, *, recompute: bool) -> str | None:
-    """The reason why no CUDA graph of a supernet's passes can be captured, None if one can."""
+    """The reason why no CUDA graph of a supernet's passes can be captured; None if one can."""
     parts = list(net.modules())
     reasons = {
-        f"the run computes on {device.type}, and only cuda has them": device.type != "cuda",
+        f"the run computes on {device.type}, and only cuda has graphs": device.type != "cuda",
         "recompute runs parts of the step again; choose one of the two": recompute,
         "the operation 'noise' draws from a generator that changes": any(isinstance(part, Noise) for part in parts),
-        "which operations run is drawn in every step": any(isinstance(part, Supernet) and part.drawn for part in parts),
-        "how much of a skip is dropped changes from epoch to epoch": any(
+        "which operations run is drawn in every step": any(
+            isinstance(part, Supernet) and part.changes.drawn for part in parts
+        ),
+        "the share of a skip that is dropped changes from epoch to epoch": any(
             isinstance(part, DroppedSkip) for part in parts
         ),
     }
@@ -39,10 +41,16 @@ def why_no_graph(net: nn.Module, device: torch.device, *, recompute: bool) -> st
 
 
 def uses_graph(wanted: bool | None, net: nn.Module, device: torch.device, *, recompute: bool) -> bool:
-    """Whether the passes of a supernet are replayed from graphs; None is where that can be.
+    """Whether the passes of a supernet are replayed from graphs.
+
+    Args:
+        wanted: the user's setting; None for graphs if they can be captured.
+        net: the supernet.
+        device: the device of the run.
+        recompute: whether the run recomputes the inside of cells.
 
     Raises:
-        ValueError: if they are to be and cannot, with the reason.
+        ValueError: if ``wanted`` is true and no graph can be captured; the message has the reason.
     """
     reason = why_no_graph(net, device, recompute=recompute) if wanted or wanted is None else None
     if wanted and reason:
@@ -51,42 +59,43 @@ def uses_graph(wanted: bool | None, net: nn.Module, device: torch.device, *, rec
 
 
 class Graphed:
-    """A supernet in training; its forward and backward passes come from CUDA graphs once they have settled.
+    """A supernet in training whose forward and backward passes are replayed from CUDA graphs.
 
-    Graphs are for batches of the first size that comes; others, such as an epoch's short last one, run as usual. There
-    is one pair of graphs for passes in which the weights learn and one for those in which they are fixed.
+    Graphs serve batches of the size of the first batch. Other batches, such as the short last one of an epoch, run
+    without graphs. There is one pair of graphs for passes in which the weights learn, and one for passes in which they
+    are fixed.
 
     Args:
         net: maps pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)`` to logits.
-        settle: steps that run as usual before a graph is captured, at the start and after every ``forget``: removals
-            come in bursts, and a capture costs as much as a few steps.
-        autocast: what the passes compute in, if not in the dtype of the weights.
+        warmup_steps: steps that run without graphs before a capture, at the start and after every ``forget``.
+            Operations are often removed in consecutive steps, and a capture costs as much as a few steps.
+        autocast: the dtype in which the passes compute, if it is not that of the weights.
 
     Attributes:
-        captures: how many pairs of graphs there have been.
+        captures: how many pairs of graphs have been captured.
     """
 
-    def __init__(self, net: nn.Module, *, settle: int = 3, autocast: torch.dtype | None = None) -> None:
-        self.net, self.settle, self.autocast = net, settle, autocast
+    def __init__(self, net: nn.Module, *, warmup_steps: int = 3, autocast: torch.dtype | None = None) -> None:
+        self.net, self.warmup_steps, self.autocast = net, warmup_steps, autocast
         self.shape: torch.Size | None = None
         self.passes: dict[bool, Passes] = {}
         self.steps = self.captures = 0
 
     def __call__(self, x: Tensor, mix: Tensor, *, flow: bool = False) -> Output:
-        """Logits, ``(B, classes)``, whose memory the next call may use again.
+        """Logits, ``(B, classes)``; the next call may overwrite their memory.
 
         Args:
             x: pictures.
             mix: mixing weights.
-            flow: whether the weights' gradients are asked of ``torch.autograd.grad``. If not, ``backward`` leaves them
-                in ``.grad`` itself, which spares a copy of each.
+            flow: whether the caller gets the weights' gradients from ``torch.autograd.grad``. If not, ``backward``
+                writes them into ``.grad`` itself, which saves a copy of each.
         """
         x = as_weights(self.net, x)
         self.shape = x.shape if self.shape is None else self.shape
         if x.shape != self.shape or not (self.net.training and torch.is_grad_enabled()):
             return self._usual(x, mix)
         self.steps += 1
-        if self.steps <= self.settle:
+        if self.steps <= self.warmup_steps:
             return self._usual(x, mix)
         learning = any(weight.requires_grad for weight in self.net.parameters())
         if learning not in self.passes:
@@ -95,7 +104,7 @@ class Graphed:
         return self.passes[learning].replay(x, mix, flow=flow)
 
     def forget(self) -> None:
-        """Drop the graphs: the supernet is no longer what was captured."""
+        """Drop the graphs, because the supernet has changed since they were captured."""
         self.passes, self.steps = {}, 0
 
     def _usual(self, x: Tensor, mix: Tensor) -> Output:
@@ -104,26 +113,26 @@ class Graphed:
         logits, auxiliary = found if isinstance(found, Output) else (found, None)
         if self.autocast is None:
             return Output(logits, auxiliary)
-        # In float32 although they were computed in half precision, as Fabric has it.
+        # Computed in half precision and returned in float32, as Fabric does it.
         return Output(logits.float(), None if auxiliary is None else auxiliary.float())
 
     def _casting(self, device: torch.device) -> AbstractContextManager[Any]:
         if self.autocast is None:
             return nullcontext()
-        # Without its cache: a graph would keep weights that were cast once and for all.
+        # Without the cache of autocast, because a graph would go on using the weights as they were cast at the capture.
         return torch.autocast(device.type, self.autocast, cache_enabled=False)
 
 
 class Passes:
-    """A forward and a backward pass as they were captured.
+    """A captured forward and backward pass.
 
     Args:
-        forward, backward: run the passes on the tensors below.
+        forward, backward: run the passes, which read and write the tensors below.
         inputs: pictures and mixing weights.
-        outputs: logits, and the auxiliary head's if there is one.
+        outputs: logits, and the auxiliary head's logits if there is one.
         sent: gradients for the outputs.
         grads: gradients for the mixing weights, and for every weight.
-        weights: those that learn.
+        weights: the weights that learn.
     """
 
     def __init__(
@@ -142,20 +151,21 @@ class Passes:
         self.mix_grad, *self.grads = grads
 
     def replay(self, x: Tensor, mix: Tensor, *, flow: bool) -> Output:
-        """What the supernet says of other pictures of the same size, with other mixing weights."""
-        # Whatever is asked for, there is something to differentiate by.
+        """The output of the supernet for other pictures of the same size and other mixing weights."""
+        # Autograd calls the backward pass only if some input requires a gradient.
         mix = mix if mix.requires_grad else mix.detach().requires_grad_()
         apply: Callable[..., tuple[Tensor, ...]] = _Replayed.apply
         logits, *auxiliary = apply(self, x, mix, *(self.weights if flow else ()))
         return Output(logits, auxiliary[0] if auxiliary else None)
 
-    def leave(self) -> None:
-        """Run the backward pass, and add its gradients to what ``.grad`` of the weights has."""
+    def accumulate(self) -> None:
+        """Run the backward pass, and add its gradients to ``.grad`` of the weights."""
         fresh = [(weight, grad) for weight, grad in zip(self.weights, self.grads, strict=True) if grad is not None]
         before = [None if weight.grad is None else weight.grad.clone() for weight, _ in fresh]
         self.backward()
         for (weight, grad), kept in zip(fresh, before, strict=True):
-            # Where the graph writes it, unless there was one before, which may have stood there too.
+            # The first gradient stays in the memory of the graph. A gradient from an earlier pass may have been there
+            # too and is overwritten by now, so the sum goes into the copy.
             weight.grad = grad if kept is None else kept.add_(grad)
 
 
@@ -177,13 +187,13 @@ class _Replayed(torch.autograd.Function):
         if ctx.flow:
             passes.backward()
         else:
-            passes.leave()
+            passes.accumulate()
         mix_grad = None if passes.mix_grad is None else passes.mix_grad.clone()
         return (None, None, mix_grad, *(passes.grads if ctx.flow else ()))
 
 
 def capture(net: nn.Module, run: Callable[[Tensor, Tensor], Output], x: Tensor, mix: Tensor) -> Passes:
-    """Capture the passes of ``run``, which is ``net`` on pictures and mixing weights, as CUDA graphs."""
+    """The passes of ``run``, captured as CUDA graphs; ``run`` calls ``net`` with pictures and mixing weights."""
     kept = [(buffer, buffer.clone()) for buffer in net.buffers()]
     inputs = x.detach().clone(memory_format=torch.preserve_format), mix.detach().clone().requires_grad_()
     weights = [weight for weight in net.parameters() if weight.requires_grad]
@@ -196,7 +206,7 @@ def capture(net: nn.Module, run: Callable[[Tensor, Tensor], Output], x: Tensor, 
             torch.autograd.grad(outputs, [inputs[1], *weights], sent, allow_unused=True)
         del outputs
     torch.cuda.current_stream().wait_stream(side)
-    # What warming up did to running statistics is undone.
+    # Undo the changes that the warm-up made to running statistics.
     with torch.no_grad():
         for buffer, before in kept:
             buffer.copy_(before)

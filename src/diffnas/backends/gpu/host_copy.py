@@ -1,4 +1,4 @@
-"""Reading small tensors from a GPU without making it wait."""
+"""Copying small tensors from a GPU to the host without making either wait."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 
-class Later:
-    """Takes a tensor of a device every step and gives back, some steps later, the copy that has arrived on the host.
+class HostCopy:
+    """Takes a device's tensor in every step and returns, some steps later, a copy of it that has arrived on the host.
 
-    One copy is under way at a time; what comes meanwhile is passed over, as a later tensor will tell the same and
-    more. On a CPU every copy arrives at once.
+    One copy is under way at a time. Tensors offered meanwhile are skipped, because a later one says at least as much.
+    On a CPU every copy arrives at once.
 
-    >>> Later().exchange(torch.ones(2))
+    >>> HostCopy().exchange(torch.ones(2))
     tensor([1., 1.])
     """
 
@@ -21,7 +21,7 @@ class Later:
         self.arrival: torch.cuda.Event | None = None
 
     def exchange(self, tensor: Tensor) -> Tensor | None:
-        """Send ``tensor``, unless a copy is still under way; what came back is the last one that has arrived."""
+        """The copy that has arrived since the last call, or None; sends ``tensor`` unless a copy is under way."""
         arrived = self._arrived()
         if self.copy is None:
             self._send(tensor.detach())
@@ -31,7 +31,7 @@ class Later:
         if tensor.device.type != "cuda":
             self.copy, self.arrival = tensor.clone(), None
             return
-        # Only a copy into pinned memory does not make the host wait.
+        # Only a copy into pinned memory lets the host go on without waiting.
         self.copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         self.copy.copy_(tensor, non_blocking=True)
         self.arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]

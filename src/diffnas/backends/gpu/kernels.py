@@ -1,10 +1,10 @@
 """Triton kernels of a supernet's step, for maps that lie in memory as ``(B, H, W, C)``.
 
-Where a kernel takes several maps it takes a table of their addresses, int64 on the device, so that one launch does for
-all of them. A program takes a tile of pixels with all of their channels: ``CHANNELS`` is the next power of two.
+A kernel for several maps takes a table of their addresses, int64 on the device, so that one launch serves all of them.
+A program computes a tile of pixels with all channels; ``CHANNELS`` is their number rounded up to a power of two.
 """
 
-# Triton compiles what stands here, so its functions have no types that a checker knows.
+# Triton compiles these functions; they have no types that a checker knows.
 # mypy: ignore-errors
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def write(
     table, start, count,
     a0: tl.int64, a1: tl.int64, a2: tl.int64, a3: tl.int64, a4: tl.int64, a5: tl.int64, a6: tl.int64, a7: tl.int64,
 ):  # fmt: skip
-    """Up to eight addresses, from ``start`` on: as arguments they need no copy from the host."""
+    """Write up to eight addresses into ``table``, from ``start`` on. As arguments they need no copy from the host."""
     first = table + start
     tl.store(first, a0, mask=count > 0)
     tl.store(first + 1, a1, mask=count > 1)
@@ -32,7 +32,7 @@ def write(
 
 @triton.jit(do_not_specialize=["pixels", "chunk", "C"])
 def moments(table, means, squares, pixels, chunk, C, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
-    """Of each map and chunk of pixels: the mean, and the sum of squared differences from it, ``(K, S, C)``."""
+    """For each of K maps and S chunks of pixels: the mean, and the sum of squared deviations from it, ``(K, S, C)``."""
     k, s = tl.program_id(0), tl.program_id(1)
     x = tl.load(table + k).to(tl.pointer_type(tl.float32))
     channel = tl.arange(0, CHANNELS)
@@ -49,7 +49,7 @@ def moments(table, means, squares, pixels, chunk, C, PIXELS: tl.constexpr, CHANN
         count = tl.minimum(PIXELS, end - start).to(tl.float32)
         own = tl.sum(values, 0) / count
         off = tl.where(mask, values - own[None, :], 0.0)
-        # Chan, Golub & LeVeque (1979): moments of two parts joined, without cancellation.
+        # Chan, Golub & LeVeque (1979): join the moments of two parts without cancellation.
         away = own - mean
         total = before + count
         square += tl.sum(off * off, 0) + away * away * (before * count / total)
@@ -62,7 +62,7 @@ def moments(table, means, squares, pixels, chunk, C, PIXELS: tl.constexpr, CHANN
 
 @triton.jit(do_not_specialize=["pixels", "chunk", "chunks", "C"])
 def join(means, squares, mean, variance, pixels, chunk, chunks, C, CHANNELS: tl.constexpr):
-    """The moments of whole maps from those of their chunks: mean and biased variance, ``(K, C)``, float64."""
+    """Mean and biased variance of whole maps, ``(K, C)``, float64, from the moments of their chunks."""
     k = tl.program_id(0)
     channel = tl.arange(0, CHANNELS)
     inside = channel < C
@@ -84,7 +84,7 @@ def join(means, squares, mean, variance, pixels, chunk, chunks, C, CHANNELS: tl.
 
 @triton.jit(do_not_specialize=["pixels", "K", "C"])
 def combine(results, table, scale, shift, pixels, K, C, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
-    """Weighted sums of maps, by channel: ``shift[t] + sum_k scale[t, k] * table[t, k]``; address 0 is no map."""
+    """Weighted sums of maps, by channel: ``shift[t] + sum_k scale[t, k] * table[t, k]``; address 0 means no map."""
     t, tile = tl.program_id(0), tl.program_id(1)
     pixel = tile * PIXELS + tl.arange(0, PIXELS)
     channel = tl.arange(0, CHANNELS)
@@ -105,9 +105,9 @@ def combine(results, table, scale, shift, pixels, K, C, PIXELS: tl.constexpr, CH
 
 @triton.jit(do_not_specialize=["pixels", "chunk", "C"])
 def reduce(grads, inputs, mean, totals, products, pixels, chunk, C, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
-    """Of each pair of maps and chunk of pixels: the sum of the first, and of its product with the other less its mean.
+    """For each of P pairs ``(grad, input)`` and S chunks of pixels: ``sum(grad)`` and ``sum(grad * (input - mean))``.
 
-    The sums are ``(P, S, C)``.
+    Both sums are by channel, ``(P, S, C)``.
     """
     p, s = tl.program_id(0), tl.program_id(1)
     grad = tl.load(grads + p).to(tl.pointer_type(tl.float32))
@@ -133,25 +133,26 @@ def reduce(grads, inputs, mean, totals, products, pixels, chunk, C, PIXELS: tl.c
 
 @triton.jit
 def _rectified(x, place, mask, rate, shift):
-    """What a convolution sees of a map: its batch norm, then ReLU; 0 outside of it."""
+    """The input of a convolution: the map after batch norm and ReLU; 0 where ``mask`` is false."""
     values = tl.load(x + place, mask=mask, other=0.0)
     return tl.where(mask, tl.maximum(values * rate + shift, 0.0), 0.0)
 
 
-# Sizes are no constants, and no variants are made for those that are 1 or divide by 16: a kernel is compiled once for
-# each number of channels, and not for every geometry.
-_SIZES = ["apart", "pixels", "rows", "columns", "H", "W", "C", "kernel", "stride", "padding", "dilation"]
+# No kernel is specialized for a size, not even for sizes that are 1 or divisible by 16. So it is compiled once for each
+# number of channels, and not for every geometry.
+_SIZES = ["map_stride", "pixels", "rows", "columns", "H", "W", "C", "kernel", "stride", "padding", "dilation"]
 
 
 @triton.jit(do_not_specialize=_SIZES)
 def depthwise(
-    x, weight, out, rate, shift, apart, pixels, rows, columns, H, W, C, kernel, stride, padding, dilation,
+    x, weight, out, rate, shift, map_stride, pixels, rows, columns, H, W, C, kernel, stride, padding, dilation,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Batch norm, ReLU and depthwise convolution of N maps that lie ``apart`` numbers from each other, 0 for one map.
+    """Batch norm, ReLU and depthwise convolution of N maps, or N convolutions of one map.
 
-    The batch norms are ``rate`` and ``shift``, ``(N, C)``; ``weight`` is ``(N, C, kernel, kernel)``, ``out``
-    ``(N, B, rows, columns, C)``, and ``pixels`` counts those of one result.
+    From one map to the next are ``map_stride`` numbers; 0 means that all N read one map. The batch norms are ``rate``
+    and ``shift``, ``(N, C)``; ``weight`` is ``(N, C, kernel, kernel)``, and ``out`` is ``(N, B, rows, columns, C)``.
+    ``pixels`` is the number of pixels in one result.
     """
     n, tile = tl.program_id(0), tl.program_id(1)
     pixel = tile * PIXELS + tl.arange(0, PIXELS)
@@ -161,7 +162,7 @@ def depthwise(
     factor = tl.load(rate + own, mask=inside, other=0.0)[None, :]
     begin = tl.load(shift + own, mask=inside, other=0.0)[None, :]
     column, row, picture = pixel % columns, (pixel // columns) % rows, pixel // (columns * rows)
-    source = x + n.to(tl.int64) * apart
+    source = x + n.to(tl.int64) * map_stride
     top, left = row * stride - padding, column * stride - padding
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     for tap in range(kernel * kernel):
@@ -179,12 +180,13 @@ def depthwise(
 @triton.jit(do_not_specialize=[*_SIZES, "members"])
 def depthwise_input(
     x, weight, grad, out, rate, shift,
-    apart, members, pixels, rows, columns, H, W, C, kernel, stride, padding, dilation,
+    map_stride, members, pixels, rows, columns, H, W, C, kernel, stride, padding, dilation,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """The gradient for what ``depthwise`` was given, after its batch norm: for one map the sum over its members.
+    """The gradient for the batch norm's result in ``depthwise``; for a shared map, the sum over its convolutions.
 
-    A program stands for one map; ``members`` is how many convolutions read it. ``pixels`` counts those of ``x``.
+    A program computes a tile of one map. ``members`` is the number of convolutions that read this map, and ``pixels``
+    is the number of pixels in one map.
     """
     n, tile = tl.program_id(0), tl.program_id(1)
     pixel = tile * PIXELS + tl.arange(0, PIXELS)
@@ -209,24 +211,25 @@ def depthwise_input(
     mask = (pixel < pixels)[:, None] & inside[None, :]
     factor = tl.load(rate + n * C + channel, mask=inside, other=0.0)[None, :]
     begin = tl.load(shift + n * C + channel, mask=inside, other=0.0)[None, :]
-    seen = _rectified(x + n.to(tl.int64) * apart, place, mask, factor, begin)
+    seen = _rectified(x + n.to(tl.int64) * map_stride, place, mask, factor, begin)
     tl.store(out + n.to(tl.int64) * pixels * C + place, tl.where(seen > 0, total, 0.0), mask=mask)
 
 
 @triton.jit(do_not_specialize=[*_SIZES, "chunk"])
 def depthwise_weight(
-    x, grad, out, rate, shift, apart, pixels, chunk, rows, columns, H, W, C, kernel, stride, padding, dilation,
+    x, grad, out, rate, shift, map_stride, pixels, chunk, rows, columns, H, W, C, kernel, stride, padding, dilation,
     TAPS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """The gradient for the weights of ``depthwise``, by chunks of pixels: ``(S, N, C, kernel, kernel)``.
+    """The gradient for the weights of ``depthwise``, for each of S chunks of pixels: ``(S, N, C, kernel, kernel)``.
 
-    A program takes one row of the taps: the gradient is read once for all of it. TAPS is the next power of two.
+    A program computes one row of the kernel's taps, so it reads ``grad`` once for the whole row. ``TAPS`` is the length
+    of a row, rounded up to a power of two.
     """
     member, s = tl.program_id(0), tl.program_id(1)
     n, i = member // kernel, member % kernel
     channel, tap = tl.arange(0, CHANNELS), tl.arange(0, TAPS)
     inside = channel < C
-    source = x + n.to(tl.int64) * apart
+    source = x + n.to(tl.int64) * map_stride
     sent = grad + n.to(tl.int64) * pixels * C
     factor = tl.load(rate + n * C + channel, mask=inside, other=0.0)[None, None, :]
     begin = tl.load(shift + n * C + channel, mask=inside, other=0.0)[None, None, :]

@@ -1,4 +1,4 @@
-"""The steps of mixed sums (:mod:`diffnas.backends.norms`) by kernels for a GPU: for all maps in one launch.
+"""The steps of mixed sums (:mod:`diffnas.backends.norms`) on a GPU; each is one launch of a kernel for all maps.
 
 Maps are ``(B, C, H, W)`` in float32, with the channels last in memory.
 """
@@ -14,34 +14,37 @@ from torch import Tensor
 from diffnas.backends.gpu import kernels
 
 TILE = 2048
-"""Numbers that a program works on at once."""
+"""How many numbers a program computes at once."""
 
 PROGRAMS = 528
-"""How many programs keep all of a GPU busy: four for each processor of an H100."""
+"""How many programs keep a whole GPU busy: four for each of an H100's 132 multiprocessors."""
 
 
 def width(channels: int) -> int:
-    """The channels of a tile."""
+    """The number of channels in a tile: ``channels`` rounded up to a power of two."""
     power: int = triton.next_power_of_2(channels)
     return power
 
 
 def tile(channels: int, numbers: int = TILE) -> dict[str, int]:
-    """The sizes of a tile, as the kernels are told."""
+    """The sizes of a tile of about ``numbers`` numbers, as arguments of a kernel."""
     return {"PIXELS": max(1, numbers // width(channels)), "CHANNELS": width(channels)}
 
 
 def split(pixels: int, of: int, step: int) -> tuple[int, int]:
-    """Pixels a chunk, and chunks, if each of so many maps is divided among programs that take ``step`` at a time."""
+    """The pixels of a chunk, a multiple of ``step``, and the number of chunks.
+
+    Each of ``of`` maps is split into chunks, one for each program, so that all programs keep the GPU busy.
+    """
     chunks = max(1, min(-(-PROGRAMS // of), -(-pixels // step)))
     chunk = -(-pixels // (chunks * step)) * step
     return chunk, -(-pixels // chunk)
 
 
 def table(addresses: Sequence[int], device: torch.device) -> Tensor:
-    """Addresses as an int64 tensor on the device.
+    """The addresses as an int64 tensor on the device.
 
-    They travel as arguments of a kernel, so nothing waits for the host, and a CUDA graph keeps them.
+    They are arguments of a kernel, so the GPU does not wait for a copy from the host, and a CUDA graph keeps them.
     """
     found = torch.empty(len(addresses), dtype=torch.int64, device=device)
     for start in range(0, len(addresses), 8):
@@ -51,12 +54,12 @@ def table(addresses: Sequence[int], device: torch.device) -> Tensor:
 
 
 def addresses(tensors: Sequence[Tensor]) -> list[int]:
-    """Where the numbers of tensors are."""
+    """The address of each tensor's first number."""
     return [x.data_ptr() for x in tensors]
 
 
 def moments(inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel, ``(K, C)``, float64."""
+    """Mean and biased variance of each channel of K maps, ``(K, C)``, float64."""
     K, C, pixels, device = len(inputs), inputs[0].shape[1], pixels_of(inputs[0]), inputs[0].device
     sizes = tile(C)
     chunk, chunks = split(pixels, K, sizes["PIXELS"])
@@ -68,7 +71,10 @@ def moments(inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def combine(inputs: Sequence[Tensor], scale: Tensor, shift: Tensor) -> Sequence[Tensor]:
-    """Weighted sums of K maps: by channel, shift ``(T, C)`` + the sum of scales ``(T, K, C)`` times maps."""
+    """T weighted sums of K maps, by channel: ``shift[t] + sum_k scale[t, k] * inputs[k]``.
+
+    ``scale`` is ``(T, K, C)``, and ``shift`` is ``(T, C)``.
+    """
     return weighted(inputs[0], [addresses(inputs)] * len(scale), scale, shift).unbind()
 
 
@@ -80,14 +86,18 @@ def spread(
     slope: Tensor,
     shift: Tensor,
 ) -> Sequence[Tensor]:
-    """For each input: shift + slope times it, if it is normed, + the sum of the gradients, each times its scale."""
+    """The gradient for each input: ``shift + slope * input + sum_t scale[t] * grads[t]``.
+
+    The term with ``slope`` is left out for inputs that are not normed. ``scale`` is ``(T, K, C)``; ``slope`` and
+    ``shift`` are ``(K, C)``.
+    """
     where = [[x.data_ptr() * normed[k], *addresses(grads)] for k, x in enumerate(inputs)]
     factors = torch.cat([slope.unsqueeze(1), scale[:, : len(inputs)].transpose(0, 1)], 1)
     return weighted(inputs[0], where, factors, shift).unbind()
 
 
 def reduce(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor) -> tuple[Tensor, Tensor]:
-    """The sums of each gradient, ``(T, C)``, and of its products with each input less its mean, ``(T, K, C)``."""
+    """For each gradient its sum, ``(T, C)``, and for each input ``sum(grad * (input - mean))``, ``(T, K, C)``."""
     T, K = len(grads), len(inputs)
     pairs = [grad for grad in grads for _ in inputs], [*inputs] * T
     totals, products = (sums.view(T, K, -1) for sums in paired(*pairs, mean.repeat(T, 1)))
@@ -95,13 +105,13 @@ def reduce(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor) -> t
 
 
 def weighted(like: Tensor, where: Sequence[Sequence[int]], scale: Tensor, shift: Tensor) -> Tensor:
-    """Weighted sums of maps at addresses, ``(T, B, C, H, W)``.
+    """T weighted sums of maps, given by their addresses, ``(T, B, C, H, W)``.
 
     Args:
-        like: a map of their shape.
-        where: for each sum the addresses of K maps; 0 for none.
-        scale: ``(T, K, C)``.
-        shift: ``(T, C)``.
+        like: a map with the shape of all of them.
+        where: for each sum the addresses of K maps; 0 means no map.
+        scale: the factor of each map, ``(T, K, C)``.
+        shift: the summand of each sum, ``(T, C)``.
     """
     T, K, C = scale.shape
     B, _, H, W = like.shape
@@ -114,7 +124,7 @@ def weighted(like: Tensor, where: Sequence[Sequence[int]], scale: Tensor, shift:
 
 
 def paired(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor) -> tuple[Tensor, Tensor]:
-    """For each pair the sum of the gradient, and of its product with the input less its mean: ``(P, C)``, float64."""
+    """For each pair ``sum(grad)`` and ``sum(grad * (input - mean))``, by channel: ``(P, C)``, float64."""
     P, C, pixels, device = len(grads), grads[0].shape[1], pixels_of(grads[0]), grads[0].device
     sizes = tile(C)
     chunk, chunks = split(pixels, P, sizes["PIXELS"])
@@ -126,5 +136,5 @@ def paired(grads: Sequence[Tensor], inputs: Sequence[Tensor], mean: Tensor) -> t
 
 
 def pixels_of(x: Tensor) -> int:
-    """Of all pictures."""
+    """The number of pixels in all pictures of a map ``(B, C, H, W)``."""
     return x.numel() // x.shape[1]

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffnas.engine.run import RECORD, RunFolder
+from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype
 from diffnas.report.reading import (
-    EVALUATION,
-    GENOTYPE,
     read_genotype,
     read_record,
     read_result,
@@ -21,6 +19,7 @@ from diffnas.report.reading import (
     recorded_genotype,
 )
 from diffnas.report.records import Record
+from diffnas.run_files import EVALUATION, GENOTYPE, RECORD
 
 
 class Benchmark(NamedTuple):

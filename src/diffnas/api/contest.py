@@ -1,0 +1,274 @@
+"""Contenders: what a user would have taken without a search, trained in the very same way beside what it found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+
+from diffnas import files
+from diffnas.api.notes import Data, Notes, load_noted, read_notes
+from diffnas.components.chance import drawn
+from diffnas.data import DataSet, Split, batches, set_aside
+from diffnas.engine import seeds
+from diffnas.engine.evaluate import EvaluateResult
+from diffnas.engine.listen import Listener
+from diffnas.engine.run import RunFolder, as_json
+from diffnas.engine.search import SearchResult
+from diffnas.engine.settings import EvaluateSettings, Source, settle
+from diffnas.genotype import Genotype, read, to_json
+from diffnas.lookup import lookup
+from diffnas.nets.network import Network
+from diffnas.nets.ops import count_macs
+from diffnas.nets.trained import Trained
+from diffnas.nets.trained import load as load_trained
+from diffnas.report.contest import FOUND, Answers, Entry, judged, places, read_contest
+from diffnas.report.reading import read_result
+from diffnas.report.verdict import Verdict
+from diffnas.run_files import ANSWERS, CONTEST, EVALUATION, RECORD, VERDICT
+from diffnas.space import SPACES, SearchSpace
+from diffnas.task import classification
+from diffnas.values import whole
+
+ASIDE = 0.1
+"""The share of the training pictures that nobody is trained on, and that chooses among contenders."""
+
+_RANDOM = "random"
+_COUNT, REPEATS = whole(1, 100), whole(1, 100)
+
+Sized: TypeAlias = Callable[[Genotype], Mapping[str, Any]]
+"""From cells to the settings of an evaluation (channels, depth, ...) that bring their network to the wanted cost."""
+
+
+class Wanted(NamedTuple):
+    """What stands in ``--against``: a name, and for ``random`` how many."""
+
+    name: str
+    times: int = 1
+
+
+def wanted(text: str) -> tuple[Wanted, ...]:
+    """The contenders that a text asks for.
+
+    Raises:
+        ValueError: for a text that cannot be read, or names nothing that can be trained.
+
+    >>> wanted("random:3, DARTS_V2")
+    (Wanted(name='random', times=3), Wanted(name='DARTS_V2', times=1))
+    """
+    found = tuple(_wanted(part.strip()) for part in text.split(","))
+    names = [each.name for each in found]
+    if len(set(names)) < len(names):
+        raise ValueError(f"against {text!r} names a contender twice. Several random ones: random:3.")
+    return found
+
+
+def _wanted(part: str) -> Wanted:
+    name, colon, count = part.partition(":")
+    if name == _RANDOM:
+        return Wanted(name, int(_COUNT.check("the number after random:", _COUNT.read(count) if colon else 1)))
+    if not part:
+        raise ValueError("a contender has no name. Write, say, --against random:3,resnet,mobilenet.")
+    read(part)
+    return Wanted(part)
+
+
+def entries(
+    asked: Sequence[Wanted], found: Genotype, built: Mapping[str, Any], space: SearchSpace, seed: int, sized: Sized
+) -> Iterator[Entry]:
+    """The networks of a contest, the found one first.
+
+    Args:
+        asked: what ``wanted`` gave.
+        found: the cells that the search found.
+        built: the settings of an evaluation that build their network.
+        space: where random networks are drawn from.
+        seed: decides them.
+        sized: gives another network the cost of the found one.
+    """
+    yield Entry(name=FOUND, kind="found", genotype=found, built=dict(built))
+    generator = seeds.generator(seed, "contenders")
+    for name, times in asked:
+        if name == _RANDOM:
+            for number in range(1, times + 1):
+                cells = drawn(space, generator)
+                yield Entry(name=f"{_RANDOM}-{number}", kind="random", genotype=cells, built=dict(sized(cells)))
+        else:
+            cells = read(name)
+            yield Entry(name=name, kind="hand", genotype=cells, built=dict(sized(cells)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training of a contest: which network, from which seed, and where it goes."""
+
+    entry: Entry
+    seed: int
+    place: Path
+
+
+def noted(folder: Path | None, against: str | None, repeats: int | None, *, resume: bool) -> dict[str, Any] | None:
+    """What a run notes of its contenders; None if there are none, or they are noted already.
+
+    Raises:
+        ValueError: for contenders that cannot be, without a folder to leave them in, or other ones than were noted.
+    """
+    if against is None:
+        if repeats is not None and not resume:
+            raise ValueError("repeats is the number of trainings of each contender; name some: against='random:3'.")
+        return None
+    wanted(against)
+    count = int(REPEATS.check("repeats", 1 if repeats is None else repeats))
+    if folder is None:
+        raise ValueError("contenders need a run folder to be left in: pass out.")
+    if resume:
+        kept, _ = read_notes(folder, "search")
+        if (kept.against, kept.repeats) != (against, count):
+            raise ValueError(
+                f"{folder} was begun with --against {kept.against} --repeats {kept.repeats}. Go on with it as it was "
+                "begun, or start anew with another --out."
+            )
+        return None
+    return {"against": against, "repeats": count, "aside": ASIDE}
+
+
+def verdict(
+    found: SearchResult,
+    train: Callable[..., EvaluateResult],
+    settings: Mapping[str, Any],
+    data: Data,
+    source: Source,
+    space: str | SearchSpace | None,
+    listener: Listener,
+) -> Verdict | None:
+    """The verdict on what a run found, after its contenders were trained; None if it has none.
+
+    Args:
+        found: what the search of the run gave.
+        train: ``evaluate``, with all but the network, its place and its settings.
+        settings: those of the evaluation that were asked for.
+        data, source, space: as the run was given them.
+        listener: hears which network is trained.
+    """
+    folder = found.folder
+    notes = Notes() if folder is None else read_notes(folder, "search")[0]
+    if folder is None or notes.against is None:
+        return None
+    space = space or notes.space
+    assert space is not None, "the search has asked for it"
+    own = space if isinstance(space, SearchSpace) else lookup("space", space, SPACES)
+
+    def train_entry(training: Training, started: bool) -> None:
+        built = {**settings, **training.entry.built, "seed": training.seed}
+        train(replace(found, genotype=training.entry.genotype), out=training.place, resume=started, **built)
+
+    return hold(folder, found.genotype, load_noted(notes.data, data, source), own, train_entry, listener)
+
+
+def hold(
+    folder: Path,
+    found: Genotype,
+    whole: DataSet,
+    space: SearchSpace,
+    train: Callable[[Training, bool], object],
+    listener: Listener,
+) -> Verdict:
+    """Train every network of a contest that is not trained yet, and judge.
+
+    Args:
+        folder: the run folder. Its search is over, and the first training of the found network.
+        found: the cells that the search found.
+        whole: the data, before anything was set aside.
+        space: where random networks are drawn from.
+        train: trains a network into its place, or goes on with it.
+        listener: hears which is trained.
+    """
+    notes, record = read_notes(folder, "search")
+    _, first = read_notes(folder / EVALUATION, "evaluate")
+    less, aside = set_aside(whole, notes.aside)
+    settings = settle(EvaluateSettings, first["settings"])
+    built = {"channels": settings.channels, "depth": settings.depth, "stem": settings.stem}
+    sized = partial(_sized, like=_cost(found, built, less), built=built, data=less)
+    seed = record["settings"]["seed"]
+    trainings = begun(
+        folder,
+        lambda: entries(wanted(notes.against or ""), found, built, space, seed, sized),
+        range(settings.seed, settings.seed + notes.repeats),
+    )
+    for number, training in enumerate(trainings, start=1):
+        started = (training.place / RECORD).exists()
+        if not started or read_result(RunFolder(training.place)) is None:
+            told = f"training {number} of {len(trainings)}: {training.entry.name}, seed {training.seed}"
+            listener.note(told)
+            train(training, started)
+        answered(training, aside, less.test)
+    said = judged(folder)
+    files.write_checked(folder / VERDICT, as_json(said.as_record()))
+    return said
+
+
+def _cost(genotype: Genotype, built: Mapping[str, Any], data: DataSet) -> int:
+    """Multiply-adds of a network for one picture."""
+    with torch.device("meta"):
+        network = Network(genotype, classes=len(data.classes), in_channels=data.channels, **built)
+    return count_macs(network, (data.channels, *data.size))
+
+
+def _sized(genotype: Genotype, *, like: int, built: Mapping[str, Any], data: DataSet) -> dict[str, Any]:
+    """The settings that bring a network nearest to a cost, by its channels."""
+    costs = {width: _cost(genotype, {**built, "channels": width}, data) for width in range(4, 129)}
+    width = min(costs, key=lambda width: abs(costs[width] - like))
+    return {**built, "channels": width}
+
+
+def begun(folder: Path, made: Callable[[], Iterator[Entry]], repeats: Sequence[int]) -> list[Training]:
+    """The trainings of a contest, seed by seed; its networks are written down at the first time, and kept.
+
+    Args:
+        folder: the run folder.
+        made: the networks.
+        repeats: the seeds.
+    """
+    if not (folder / CONTEST).exists():
+        record = {
+            "schema": "diffnas/contest",
+            "version": 1,
+            "seeds": list(repeats),
+            "entries": [
+                {
+                    "name": each.name,
+                    "kind": each.kind,
+                    "genotype": json.loads(to_json(each.genotype)),
+                    "built": dict(each.built),
+                }
+                for each in made()
+            ],
+        }
+        files.write_checked(folder / CONTEST, as_json(record))
+    known = read_contest(folder)
+    return [Training(entry=entry, seed=seed, place=place) for entry, seed, place in places(folder, known)]
+
+
+@torch.no_grad()
+def answered(training: Training, aside: Split, test: Split) -> None:
+    """Leave in the folder of a training which held-out pictures and which test pictures its network has right."""
+    place = training.place / ANSWERS
+    if place.exists():
+        return
+    trained = load_trained(training.place)
+    answers = {name: _right(trained, split) for name, split in (("held_out", aside), ("test", test))}
+    files.write_checked(place, as_json(Answers.of(**answers).as_record()))
+
+
+def _right(trained: Trained, split: Split) -> list[bool]:
+    """Which pictures of a split a network has right."""
+    told = [
+        classification.each(trained.logits(pictures), labels).bool()
+        for pictures, labels in batches(split, torch.arange(len(split)), 256, device="cpu")
+    ]
+    return torch.cat(told).tolist()

@@ -1,0 +1,72 @@
+"""The options that the verbs take by name: to which record each belongs, and how a verb tells of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from diffnas.engine.settings import Machine, Source, Wanted
+from diffnas.values import helps, kinds, plain
+
+F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
+
+
+def by_record(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple[Source, Machine, dict[str, Any]]:
+    """What options say of the pictures, of the machine, and the rest, to which belong those called in ``but``.
+
+    Raises:
+        ValueError: for a value that its record refuses.
+
+    >>> by_record({"device": "cpu", "epochs": 3})[2]
+    {'epochs': 3}
+    """
+    rest = dict(options)
+    return _taken(Source, rest, but), _taken(Machine, rest, but), rest
+
+
+def wanted_of(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What options say of the cost of the network, those that were given; and the rest.
+
+    >>> wanted_of({"target": "macs=20M", "width": None, "epochs": 3})
+    ({'target': 'macs=20M'}, {'epochs': 3})
+    """
+    names = helps(Wanted)
+    said = {name: value for name, value in options.items() if name in names and value is not None}
+    return said, {name: value for name, value in options.items() if name not in names}
+
+
+def _taken(record: type[R], options: dict[str, Any], but: Collection[str]) -> R:
+    """The record of the options that are its own, which leave ``options``."""
+    return record(**{name: options.pop(name) for name in helps(record) if name in options and name not in but})
+
+
+def takes(*records: type, but: Collection[str] = ()) -> Callable[[F], F]:
+    """Gives a function of ``**options`` its true signature, and a docstring that tells of each option.
+
+    Args:
+        records: whose fields the options are.
+        but: names of fields that are no options of this function.
+    """
+
+    def told(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        named = [each for record in records for each in _parameters(record) if each.name not in but]
+        function.__signature__ = signature.replace(parameters=[*own, *named])  # type: ignore[attr-defined]
+        texts = {name: each.text for record in records for name, each in helps(record).items()}
+        lines = [f"    {each.name}: {texts[each.name]}" for each in named]
+        function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *lines, ""])
+        return function
+
+    return told
+
+
+def _parameters(record: type) -> Iterator[inspect.Parameter]:
+    """The fields of a record as parameters."""
+    for each in fields(record):
+        kind = plain(kinds(record)[each.name])
+        optional = kind | None if each.default is None else kind
+        yield inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=optional)

@@ -1,0 +1,175 @@
+"""Both phases in a row, the contenders, the drawings and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from diffnas.api import contest
+from diffnas.api.notes import Data
+from diffnas.api.options import by_record, takes, wanted_of
+from diffnas.api.phases import evaluate, run_path, search
+from diffnas.api.targets import SIZES
+from diffnas.engine.evaluate import EvaluateResult
+from diffnas.engine.listen import Interrupted, Listener, Silent
+from diffnas.engine.lock import owning
+from diffnas.engine.search import SearchResult
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, check_names, settle
+from diffnas.genotype import Genotype
+from diffnas.method import Method
+from diffnas.report.verdict import Verdict
+from diffnas.run_files import EVALUATION, RECORD
+from diffnas.space import SearchSpace
+from diffnas.values import helps
+
+DRAWINGS = ("cell.svg", "cell.png")
+_SHARED = [name for record in (Source, Machine) for name in helps(record) if name != "train"]
+"""Options of both phases."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a whole run gave.
+
+    Attributes:
+        search: what was found.
+        evaluation: what the found network, trained from scratch, scores.
+        drawings: the pictures of the cells; empty without a run folder.
+        report: the page that shows all of it; None without a run folder.
+        verdict: what its contenders say of the found network; None if there were none.
+    """
+
+    search: SearchResult
+    evaluation: EvaluateResult
+    drawings: tuple[Path, ...]
+    report: Path | None
+    verdict: Verdict | None = None
+
+
+@takes(Source, Wanted, Machine)
+def run(
+    data: Data = None,
+    *,
+    space: str | SearchSpace | None = None,
+    method: str | Method | None = None,
+    components: Mapping[str, str] | None = None,
+    recipe: str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    seed: int | None = None,
+    search_settings: Mapping[str, Any] | None = None,
+    evaluate_settings: Mapping[str, Any] | None = None,
+    against: str | None = None,
+    repeats: int | None = None,
+    listener: Listener | None = None,
+    check_memory: bool = True,
+    **options: Any,
+) -> RunResult:
+    """Search, evaluate what was found, draw it and report on it.
+
+    Args:
+        data, space, method, components, check_memory: as in ``search``.
+        recipe: a name in ``RECIPES``; by default "digits" for the digits and "quick" for all other data.
+        out: the run folder; None leaves nothing behind.
+        resume: go on with the run in ``out``, in whichever phase it was.
+        seed: of both phases.
+        search_settings, evaluate_settings: settings of the two phases, over those of the recipe.
+        against: contenders, such as ``"random:3,resnet,mobilenet"``: networks of the cost of the found one that are
+            trained in the very same way beside it. A tenth of the training pictures is then set aside, and the
+            network that is best on them is the one that ``predict`` and ``export`` take.
+        repeats: how often each contender and the found network are trained, from one seed after the other.
+        listener: hears how both go.
+        options: those below, and settings of the search.
+
+    Raises:
+        ValueError: for anything that cannot work, with what would; nothing is touched.
+    """
+    recipe = recipe if recipe or resume else recipe_for(data)
+    seeded = {} if seed is None else {"seed": seed}
+    later = {**seeded, **(evaluate_settings or {})}
+    _check_settings(search_settings or {}, later)
+    notes = contest.noted(run_path(out, resume), against, repeats, resume=resume)
+    with owning(run_path(out, resume), (listener or Silent()).warn):
+        found = search(
+            data,
+            space=space,
+            method=method,
+            components=components,
+            recipe=recipe,
+            out=out,
+            resume=resume,
+            listener=listener,
+            evaluation=later or None,
+            contenders=notes,
+            check_memory=check_memory,
+            **{**options, **seeded, **(search_settings or {})},
+        )
+        return _trained(found, _after_landing(later, found), data, space, recipe, options, listener)
+
+
+def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[str, Any]:
+    """Settings of the evaluation without the size that was asked for, if the search has landed at another one."""
+    return settings if found.landing is None else {k: v for k, v in settings.items() if k not in SIZES}
+
+
+def _check_settings(search: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
+    """Refuse settings of either phase before the search, which is too long to find a typing error after it."""
+    check_names(SearchSettings, search)
+    settle(EvaluateSettings, evaluate)
+
+
+def _trained(
+    found: SearchResult,
+    settings: Mapping[str, Any],
+    data: Data,
+    space: str | SearchSpace | None,
+    recipe: str | None,
+    options: Mapping[str, Any],
+    listener: Listener | None,
+) -> RunResult:
+    """What follows a search: the evaluation, which goes on if it has begun, the contenders, drawings and the report."""
+    train: Callable[..., EvaluateResult] = partial(
+        evaluate,
+        data=data if data is not None or found.folder else "digits",
+        recipe=recipe,
+        listener=listener,
+        factories=space.factories if isinstance(space, SearchSpace) else None,
+        **{name: options[name] for name in _SHARED if name in options},
+    )
+    source, begun = (
+        by_record(wanted_of(options)[1])[0],
+        found.folder is not None and (found.folder / EVALUATION / RECORD).exists(),
+    )
+    try:
+        result = train(found, resume=begun, **settings)
+        verdict = contest.verdict(found, train, settings, data, source, space, listener or Silent())
+    except Interrupted as stop:
+        # What goes on is the whole run, not its second phase alone.
+        raise Interrupted(stop.signal, found.folder) from None
+    if found.folder is None:
+        return RunResult(search=found, evaluation=result, drawings=(), report=None)
+    drawings = draw_into(found.folder, found.genotype)
+    page = report_on(found.folder)
+    return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
+
+
+def recipe_for(data: Data) -> str:
+    """The recipe of a whole run on ``data``, unless one is named."""
+    return "digits" if data is None or (isinstance(data, str) and data == "digits") else "quick"
+
+
+def draw_into(folder: Path, genotype: Genotype) -> tuple[Path, ...]:
+    """Draw the cells into a run folder."""
+    from diffnas.report.draw import draw
+
+    return tuple(path for name in DRAWINGS for path in draw(genotype, folder / name))
+
+
+def report_on(folder: Path) -> Path:
+    """Write the report of a run into its folder."""
+    from diffnas.report.page import write_report
+
+    return write_report(folder)

@@ -1,0 +1,80 @@
+"""Running totals of an epoch, and the end of a run whose loss has left the numbers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffnas.engine.listen import NotFinite
+from diffnas.engine.run import standing
+from diffnas.task import Task
+
+
+class Totals:
+    """Sums over the batches of an epoch, on the device: nothing is read back before somebody looks.
+
+    Attributes:
+        task: what is summed.
+        sums: loss times samples, the sum of every metric, samples; float64, ``(2 + metrics,)``.
+    """
+
+    def __init__(self, task: Task, sums: Tensor | None = None) -> None:
+        size = 2 + len(task.metrics)
+        if sums is not None and sums.shape != (size,):
+            raise ValueError(f"the totals have {len(sums)} sums, and the task {task.name!r} has {size}.")
+        self.task = task
+        self.sums = torch.zeros(size, dtype=torch.float64) if sums is None else sums
+
+    @torch.no_grad()
+    def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """Add a batch: its mean loss, outputs ``(B, ...)`` and targets ``(B, ...)``."""
+        count = len(targets)
+        found = [metric.sum(outputs, targets).double() for metric in self.task.metrics.values()]
+        self.sums = self.sums.to(loss.device)
+        self.sums += torch.stack([loss.double() * count, *found, torch.full_like(loss, count).double()])
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of a sample; 0 before the first batch."""
+        return self._mean(0)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The value of every metric by its name."""
+        named = enumerate(self.task.metrics.items(), start=1)
+        return {name: metric.value(self._mean(place)) for place, (name, metric) in named}
+
+    def line(self, split: str) -> dict[str, float | None]:
+        """What the trace says of a split, such as "train": ``train_loss`` and so on; None if nothing was added."""
+        values = {"loss": self.loss, **self.metrics}
+        seen = self.samples > 0
+        return {f"{split}_{name}": value if seen else None for name, value in values.items()}
+
+    @property
+    def score(self) -> float:
+        """The metric that decides, turned so that higher is better."""
+        return self.task.score(self.metrics)
+
+    @property
+    def samples(self) -> int:
+        """How many there were."""
+        return int(self.sums[-1])
+
+    def _mean(self, place: int) -> float:
+        return float(self.sums[place] / self.sums[-1].clamp_min(1))
+
+
+def check_finite(loss: float, where: str, folder: Path | None) -> None:
+    """Stop a run, whose folder is ``folder`` if it has one, if its loss has left the numbers.
+
+    Raises:
+        NotFinite: with what usually helps.
+    """
+    if not math.isfinite(loss):
+        raise NotFinite(
+            f"the loss became {loss} in {where}. {standing(folder)} "
+            "Begun anew, a lower learning rate (--lr), clipping (--set clip=1) or full precision usually helps."
+        )

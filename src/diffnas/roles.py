@@ -1,0 +1,17 @@
+"""The roles of a method that components fill, as plain data: they can be listed without torch."""
+
+ROLES = {
+    "weighting": "entmax:2, softmax, gates, ...",
+    "level": "single, bilevel, unrolled, mixed:0.5, ...",
+    "update": "adam, sgd or exponentiated.",
+    "regularizers": "none, or several: groups:0.2:0.1,path:0.1",
+    "edges": "Strengths of edges: softmax, simplex, ... or none.",
+    "supernet": "none, or several: partial-channels:4,auxiliary-skip,...",
+    "pruning": "exact-zero, threshold:0.4, ... or none.",
+    "stopping": "skip-count:2, size:1e6, ... or none.",
+    "stages": "one, progressive:5:3 or perturbation:5.",
+    "pick": "Whose cells count: last, best-held-out, ...",
+    "family": "Which cells on the way are kept too: quiet:3 or none.",
+    "discretize": "winners, strongest-pairs, ...",
+}
+"""What may stand in each role of ``COMPONENTS``, a line each."""

@@ -1,0 +1,131 @@
+"""What a network learns: the loss that trains it, and the metrics that judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Outputs of a network, ``(B, ...)``, and targets, ``(B, ...)``, to the mean loss of a sample, a scalar."""
+
+
+def _as_it_is(mean: float) -> float:
+    return mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number that says how good the outputs of a network are.
+
+    Attributes:
+        sum: outputs, ``(B, ...)``, and targets, ``(B, ...)``, to a sum over the samples of a batch, a scalar.
+        better: whether the higher or the lower of two values is the better one.
+        value: the mean of what was summed over all samples to the value of the metric.
+        form: how a value is written, as :func:`format` takes it.
+
+    >>> import math
+    >>> error = Metric(sum=lambda outputs, targets: (outputs - targets).square().sum(), better="lower", value=math.sqrt)
+    >>> error.value(4.0)
+    2.0
+    """
+
+    sum: Callable[[Tensor, Tensor], Tensor]
+    better: Literal["higher", "lower"]
+    value: Callable[[float], float] = _as_it_is
+    form: str = ".3f"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a network learns.
+
+    Attributes:
+        name: what a run folder calls it.
+        loss: what judges a network, and trains it unless labels are smoothed.
+        metrics: by name; the first one decides which of two networks is better.
+        smoothed: the loss with a share, from 0 to below 1, of every target spread over all classes; None if the task
+            has no such targets.
+
+    Raises:
+        ValueError: if there is no metric.
+    """
+
+    name: str
+    loss: Loss
+    metrics: Mapping[str, Metric]
+    smoothed: Callable[[Tensor, Tensor, float], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            raise ValueError(
+                f"the task {self.name!r} has no metric. Give it one, such as metrics={{'error': Metric(...)}}."
+            )
+
+    @property
+    def deciding(self) -> str:
+        """The name of the metric that decides."""
+        return next(iter(self.metrics))
+
+    def written(self, loss: float, metrics: Mapping[str, float]) -> str:
+        """A loss and the metrics in words.
+
+        >>> classification.written(0.25, {"accuracy": 0.5})
+        'loss 0.250, accuracy 50.0%'
+        """
+        said = [f"{name} {format(metrics[name], metric.form)}" for name, metric in self.metrics.items()]
+        return ", ".join([f"loss {loss:.3f}", *said])
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """The metric that decides, turned so that higher is better."""
+        value = metrics[self.deciding]
+        return value if self.metrics[self.deciding].better == "higher" else -value
+
+    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What every sample by itself adds to the metric that decides, ``(B,)``.
+
+        >>> import torch
+        >>> classification.each(torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([1, 0]))
+        tensor([1, 0])
+        """
+        metric = self.metrics[self.deciding]
+        samples = zip(torch.split(outputs, 1), torch.split(targets, 1), strict=True)
+        return torch.stack([metric.sum(*sample) for sample in samples])
+
+    def training_loss(self, label_smoothing: float) -> Loss:
+        """The loss that trains a network.
+
+        Raises:
+            ValueError: if labels are to be smoothed and the task cannot smooth them.
+        """
+        smoothed = self.smoothed
+        if not label_smoothing:
+            return self.loss
+        if smoothed is None:
+            raise ValueError(
+                f"the task {self.name!r} cannot smooth its targets, and label_smoothing is {label_smoothing}. "
+                "Take --set label_smoothing=0."
+            )
+        return lambda outputs, targets: smoothed(outputs, targets, label_smoothing)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many samples have their highest logit at their label."""
+    return (logits.argmax(dim=1) == labels).sum()
+
+
+classification = Task(
+    name="classification",
+    loss=_cross_entropy,
+    metrics={"accuracy": Metric(sum=_right, better="higher", form=".1%")},
+    smoothed=_cross_entropy,
+)
+"""One class of several for every sample: logits ``(B, classes)``, labels ``(B,)``; cross-entropy and accuracy."""

@@ -1,0 +1,164 @@
+"""Contenders: trained beside the found network, judged, and handed over if they are better."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import diffnas
+from diffnas.api import evaluation_folder
+from diffnas.api.contest import wanted
+from diffnas.data import DataSet, set_aside
+from diffnas.engine.listen import Silent
+from diffnas.files import write_checked
+from diffnas.nets.trained import load as load_trained
+from diffnas.report.contest import judged, read_contest
+from diffnas.report.page import write_report
+
+SMALL = {
+    "search_settings": {"epochs": 1, "channels": 4, "depth": 3, "batch": 40},
+    "evaluate_settings": {"epochs": 1, "channels": 8, "depth": 3, "batch": 40, "auxiliary": 0.0},
+}
+
+
+class GoneError(Exception):
+    """The process that trains is gone."""
+
+
+class Ear(Silent):
+    """Hears what is trained, and dies before the training that it is told to die before."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.notes: list[str] = []
+        self.last = last
+
+    def note(self, message: str) -> None:
+        if message.startswith("training"):
+            self.notes.append(message)
+            if len(self.notes) == self.last:
+                raise GoneError
+
+
+def hold(out: Path, data: DataSet, *, ear: Ear | None = None, resume: bool = False, **changes):
+    asked = {} if resume else {"against": "random:2,DARTS_V2", "repeats": 2}
+    settings = {**SMALL, **asked, **changes}
+    return diffnas.run(data, space="darts", out=out, listener=ear or Ear(), seed=3, resume=resume, **settings)
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory, data: DataSet):
+    out = tmp_path_factory.mktemp("contest") / "run"
+    return out, hold(out, data)
+
+
+def test_every_network_costs_what_the_found_one_costs_and_is_trained_as_often(held):
+    out, result = held
+    first, *others = result.verdict.contenders
+    assert [each.name for each in result.verdict.contenders] == ["found", "random-1", "random-2", "DARTS_V2"]
+    assert all(abs(each.macs / first.macs - 1) < 0.2 for each in others)
+    assert all(each.right.shape == (2, 50) and len(each.held_out) == 2 for each in result.verdict.contenders)
+    contest = read_contest(out)
+    assert contest.seeds == (3, 4)
+    settings = [
+        json.loads(path.read_text())["settings"]
+        for path in (out / "evaluation/run.json", *sorted((out / "contenders").glob("*/run.json")))
+    ]
+    own = ("channels", "seed")
+    alike = [{name: value for name, value in each.items() if name not in own} for each in settings]
+    assert len(alike) == 8
+    assert all(each == alike[0] for each in alike)
+
+
+def test_nobody_sees_the_pictures_that_choose(held, data: DataSet):
+    out, result = held
+    less, aside = set_aside(data, 0.1)
+    for path in (out / "run.json", *out.glob("*/run.json"), *out.glob("contenders/*/run.json")):
+        assert json.loads(path.read_text())["data"]["fingerprint"] == less.fingerprint
+    found = result.verdict.contenders[0]
+    trained = load_trained(out / "evaluation")
+    right = trained.logits(aside.images).argmax(dim=1) == aside.labels
+    assert found.held_out[0] == pytest.approx(float(right.float().mean()))
+    assert float(found.right[0].mean()) == pytest.approx(result.evaluation.accuracy)
+
+
+def test_the_best_on_held_out_pictures_is_what_is_predicted_with_and_exported(held):
+    out, result = held
+    best = max(result.verdict.contenders, key=lambda each: each.chosen_by)
+    assert result.verdict.handed == best.name
+    assert evaluation_folder(out).name.startswith(best.name if best.name != "found" else "evaluation")
+
+
+@pytest.mark.parametrize("name", ["found", "random-2"])
+def test_whoever_is_handed_over_is_loaded(held, tmp_path: Path, name: str):
+    shutil.copytree(held[0], tmp_path / "run")
+    said = json.loads((tmp_path / "run/verdict.json").read_text())
+    write_checked(tmp_path / "run/verdict.json", json.dumps({**said, "handed": name}).encode())
+    place = evaluation_folder(tmp_path / "run")
+    assert place.name == "evaluation" or place.name.startswith(f"{name}-seed")
+    loaded, own = diffnas.load(tmp_path / "run"), load_trained(place)
+    assert torch.equal(loaded.network.head[-1].weight, own.network.head[-1].weight)
+    assert loaded.genotype == next(e.genotype for e in read_contest(tmp_path / "run").entries if e.name == name)
+
+
+def test_a_contest_that_was_cut_off_goes_on_to_the_same_verdict(held, data: DataSet, tmp_path: Path):
+    _, result = held
+    with pytest.raises(GoneError):
+        hold(tmp_path / "run", data, ear=Ear(last=4))
+    ear = Ear()
+    again = hold(tmp_path / "run", data, ear=ear, resume=True)
+    assert len(ear.notes) == 8 - 4  # the found network was trained before the first note
+    told = [each | {"seconds": 0} for each in again.verdict.as_record()["contenders"]]
+    assert told == [each | {"seconds": 0} for each in result.verdict.as_record()["contenders"]]
+
+
+def test_the_report_shows_every_network_and_the_verdict(held):
+    out, result = held
+    page = write_report(out).read_text(encoding="utf-8")
+    for each in result.verdict.contenders:
+        assert f">{each.name}</text>" in page
+    assert result.verdict.sentences[-1] in page
+
+
+def test_a_changed_answer_is_noticed(held, tmp_path: Path):
+    out, _ = held
+    shutil.copytree(out, tmp_path / "run")
+    place = tmp_path / "run/evaluation/answers.json"
+    answers = json.loads(place.read_text())
+    place.write_text(json.dumps({**answers, "test": "f" * len(answers["test"])}))
+    with pytest.raises(ValueError, match=r"answers\.json"):
+        judged(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("random:0", "the number after random: must be a whole number from 1 to 100, got 0"),
+        ("random:many", "the number after random: must be a whole number"),
+        ("DARTS_V3", "Did you mean 'DARTS_V2'"),
+        ("random,random:2", "names a contender twice"),
+        ("random,", "a contender has no name"),
+    ],
+)
+def test_contenders_that_cannot_be_are_refused_before_the_search(data: DataSet, tmp_path: Path, text: str, says: str):
+    with pytest.raises(ValueError, match=says):
+        hold(tmp_path / "run", data, against=text)
+    assert not (tmp_path / "run").exists()
+
+
+def test_contenders_need_a_folder_and_repeats_need_contenders(data: DataSet, tmp_path: Path):
+    with pytest.raises(ValueError, match="contenders need a run folder"):
+        diffnas.run(data, against="random", **SMALL)
+    with pytest.raises(ValueError, match="name some"):
+        diffnas.run(data, out=tmp_path / "run", repeats=2, **SMALL)
+
+
+def test_a_run_does_not_go_on_with_other_contenders(held, data: DataSet):
+    out, _ = held
+    with pytest.raises(ValueError, match=r"was begun with --against random:2,DARTS_V2 --repeats 2"):
+        hold(out, data, resume=True, against="random:3", repeats=2)
+
+
+def test_names_are_read_as_written():
+    assert [tuple(each) for each in wanted("random:3, DARTS_V2")] == [("random", 3), ("DARTS_V2", 1)]
