@@ -80,8 +80,9 @@ class Wanted:
             could cost that.
         targets: A family, such as 2M,5M,10M or params=100k,200k. Cells for each are kept beside the
             result.
-        width: fit or fixed. fit, the default, moves the width of the network after the search to land on the target.
-        runtime: What latencies are measured by. onnxruntime, the default where it is installed, or torch.
+        width: Whether the width is fitted: fit or fixed. fit, the default, moves the width of the network after the
+            search to land on the target.
+        runtime: What measures latencies. onnxruntime, the default where it is installed, or torch.
     """
 
     target: Annotated[str | None, COST] = None
