@@ -10,7 +10,6 @@ from typing import Any
 
 from diffnas.engine.settings import (
     ALPHA,
-    COST,
     DATA,
     MACHINE,
     SIZES,
@@ -48,7 +47,7 @@ a wrong name lists what there is.
 
 def written() -> str:
     """The page."""
-    parts = [_section(heading) for heading in (DATA, COST, SIZES, WEIGHTS, ALPHA, MACHINE)]
+    parts = [_section(heading) for heading in (DATA, SIZES, WEIGHTS, ALPHA, MACHINE)]
     roles = [f"| `--{role}` | {text} |" for role, text in ROLES.items()]
     return "\n".join([HEAD, *parts]) + ROLES_HEAD + "\n".join(roles) + "\n"
 

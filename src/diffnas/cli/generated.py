@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 
 from diffnas.cli.options import OUTPUT, place
-from diffnas.engine.settings import ALPHA, COST, DATA, MACHINE, SIZES, WEIGHTS
+from diffnas.engine.settings import ALPHA, DATA, MACHINE, SIZES, WEIGHTS
 from diffnas.roles import ROLES
 from diffnas.values import Heading, Help, choices, helps, kinds, plain
 
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _PARTS = Heading("Components, in place of the method's own")
 # In the order in which help shows them; what has none comes first.
-_HEADINGS = (None, *(each.text for each in (DATA, COST, SIZES, WEIGHTS, ALPHA, _PARTS, MACHINE)), OUTPUT)
+_HEADINGS = (None, *(each.text for each in (DATA, SIZES, WEIGHTS, ALPHA, _PARTS, MACHINE)), OUTPUT)
 
 # What most readers look for.
 _COMMON = {"data_dir", "download", "epochs", "batch", "channels", "depth", "seed", "backend", "device"}

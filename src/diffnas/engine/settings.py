@@ -18,7 +18,6 @@ from diffnas.values import SEED, THREADS, Heading, check_fields, explained, help
 
 DATA, SIZES, WEIGHTS = Heading("Data"), Heading("How long, how large"), Heading("Weights")
 ALPHA, MACHINE = Heading("Alpha and pruning"), Heading("Machine")
-COST = Heading("Cost of the network")
 
 # The bounds are far beyond what anybody uses, and within what every computation below can hold.
 Epochs: TypeAlias = Annotated[int, whole(1, 1_000_000), SIZES]
@@ -75,9 +74,9 @@ class Wanted:
     """What the network that will be deployed shall cost; None is what was not said.
 
     Attributes:
-        target: Such as macs=20M, params<=500k, memory=8MiB or latency=5ms. Several are joined by commas; = is met
-            within 5 %, <= is a ceiling. The size of the network is that of the evaluation, or another one if no cells
-            could cost that.
+        target: Cost of the network, such as macs=20M. Also params<=500k, memory=8MiB and latency=5ms; several are
+            joined by commas. = is met within 5 %, <= is a ceiling. The size of the network is that of the evaluation,
+            or another one if no cells could cost that.
         targets: A family, such as 2M,5M,10M or params=100k,200k. Cells for each are kept beside the
             result.
         width: Whether the width is fitted: fit or fixed. fit, the default, moves the width of the network after the
@@ -85,10 +84,10 @@ class Wanted:
         runtime: What measures latencies. onnxruntime, the default where it is installed, or torch.
     """
 
-    target: Annotated[str | None, COST] = None
-    targets: Annotated[str | None, COST] = None
-    width: Annotated[str | None, COST] = None
-    runtime: Annotated[str | None, COST] = None
+    target: Annotated[str | None, SIZES] = None
+    targets: Annotated[str | None, SIZES] = None
+    width: Annotated[str | None, SIZES] = None
+    runtime: Annotated[str | None, SIZES] = None
 
 
 @dataclass(frozen=True, kw_only=True)
