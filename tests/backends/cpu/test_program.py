@@ -15,7 +15,6 @@ pytest.importorskip("numba")
 
 from diffnas.backends.cpu import cell_function, plan, program, writer
 from diffnas.backends.cpu.kernels import interpreter as compiled
-from diffnas.backends.cpu.kernels import vectors
 
 
 @pytest.fixture
@@ -177,7 +176,3 @@ def test_results_are_float32_whatever_the_default(generator):
         assert all(torch.equal(a, b) for a, b in zip(gradients(copy.deepcopy(net), x, mix), expected, strict=True))
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-def test_what_is_kept_of_compiled_code_is_that_of_all_its_files():
-    assert vectors.SOURCES in compiled.run._cache._cache_file._source_stamp

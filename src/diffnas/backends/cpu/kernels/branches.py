@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diffnas.backends.cpu.kernels.address import floats
+from diffnas.backends.cpu.kernels.address import address_of, floats
 from diffnas.backends.cpu.kernels.buffer import Floats, Shape, Table, clear, filled
-from diffnas.backends.cpu.kernels.vectors import compiled
+from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.winograd import MATRICES, tile_weights
 from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS
 
@@ -38,7 +38,7 @@ class Branch(NamedTuple):
     split: int  # of pairs: how many results come from the even pixels
 
 
-@compiled
+@part
 def branch_at(table: Table, k: int) -> Branch:
     """The branch in row k."""
     t = table[k]
@@ -47,19 +47,19 @@ def branch_at(table: Table, k: int) -> Branch:
     )  # fmt: skip
 
 
-@compiled
+@part
 def depth_size(branch: Branch, shape: Shape) -> int:
     """How many numbers the packed weights of a branch's depthwise convolution are."""
     return branch.kernel**2 * filled(shape.C) if branch.kind == DEPTHWISE else 0
 
 
-@compiled
+@part
 def point_size(branch: Branch, shape: Shape) -> int:
     """How many numbers the gradients of the others are."""
     return matrices_of(branch.kind, branch.kernel, True) * filled(shape.C) * filled(shape.D)
 
 
-@compiled
+@part
 def matrices_of(kind: int, kernel: int, back: bool) -> int:
     """How many matrices, channels by results, the weights of a branch are, or on the way back their gradients."""
     if kind == TILED and not back:
@@ -67,7 +67,7 @@ def matrices_of(kind: int, kernel: int, back: bool) -> int:
     return kernel**2 if kind in (TILED, DENSE) else 2 if kind == PAIRS else 1
 
 
-@compiled
+@part
 def pack(table: Table, shape: Shape, depth: Floats, turned: Floats, point: Floats, back: bool) -> None:
     """Lay the weights of all branches out as the inner loops read them.
 
@@ -85,10 +85,10 @@ def pack(table: Table, shape: Shape, depth: Floats, turned: Floats, point: Float
     for k in range(len(table)):
         tiled = tiled or table[k, 0] == TILED
     taps_alone = np.zeros(9 * full * full_out if tiled else 0, np.float32)
-    clear(depth.ctypes.data, depth.size)
-    clear(point.ctypes.data, point.size)
+    clear(address_of(depth), depth.size)
+    clear(address_of(point), point.size)
     if back:
-        clear(turned.ctypes.data, turned.size)
+        clear(address_of(turned), turned.size)
     for k in range(len(table)):
         branch = branch_at(table, k)
         if branch.kind == DEPTHWISE:
@@ -101,13 +101,13 @@ def pack(table: Table, shape: Shape, depth: Floats, turned: Floats, point: Float
             _pack_dense(branch.odd, point[k], C, split, D - split, 2 * full, full_out, full, 1, back)
         elif branch.kind == TILED:
             _pack_dense(branch.point, taps_alone, C, 0, D, full, full_out, 0, 9, back)
-            tile_weights(taps_alone.ctypes.data, point[k].ctypes.data, full, full_out)
+            tile_weights(address_of(taps_alone), address_of(point[k]), full, full_out)
         else:
             taps = branch.kernel**2 if branch.kind == DENSE else 1
             _pack_dense(branch.point, point[k], C, 0, D, full, full_out, 0, taps, back)
 
 
-@compiled
+@part
 def _pack_depthwise(weight: int, out: Floats, C: int, taps: int, turned: bool) -> None:
     """``(C, taps)`` to ``(taps, full)``, by half a turn if asked."""
     full, w = filled(C), floats(weight, C * taps)
@@ -117,7 +117,7 @@ def _pack_depthwise(weight: int, out: Floats, C: int, taps: int, turned: bool) -
             out[to + c] = w[c * taps + t]
 
 
-@compiled
+@part
 def _pack_dense(
     weight: int, out: Floats, C: int, first: int, D: int, full: int, full_out: int, at: int, taps: int, back: bool
 ) -> None:
@@ -136,7 +136,7 @@ def _pack_dense(
                     out[(t * full + at + c) * full_out + first + d] = value
 
 
-@compiled
+@part
 def collect(table: Table, shape: Shape, grad_depth: Floats, grad_point: Floats, first: int, last: int) -> None:
     """Write the weights' gradients: the sums over the groups, in one order, laid out as the weights.
 
@@ -171,7 +171,7 @@ def collect(table: Table, shape: Shape, grad_depth: Floats, grad_point: Floats, 
             _unpack(branch.grad_point, grad_point[0, k], C, 0, D, full, full_out, 0, taps)
 
 
-@compiled
+@part
 def _unpack(out: int, packed: Floats, C: int, first: int, D: int, full: int, full_out: int, at: int, taps: int) -> None:
     """The inverse of ``_pack_dense``."""
     w = floats(out, D * C * taps)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from diffnas.backends.cpu.kernels.address import address_of
 from diffnas.backends.cpu.kernels.branches import TILED, Branch, branch_at, depth_size, point_size
 from diffnas.backends.cpu.kernels.buffer import (
     Floats,
@@ -29,6 +30,9 @@ from diffnas.backends.cpu.kernels.buffer import (
     scatter,
     spread_pairs,
 )
+from diffnas.backends.cpu.kernels.compiler import part
+from diffnas.backends.cpu.kernels.llvm import LANES
+from diffnas.backends.cpu.kernels.loops import BLOCK
 from diffnas.backends.cpu.kernels.products import (
     dense,
     depthwise,
@@ -38,9 +42,6 @@ from diffnas.backends.cpu.kernels.products import (
     pointwise_weights,
 )
 from diffnas.backends.cpu.kernels.vectors import (
-    BLOCK,
-    LANES,
-    compiled,
     load,
     load_part,
     multiply_add,
@@ -83,19 +84,19 @@ class Weights(NamedTuple):
     grad_tiled: int  # of a tiled convolution
 
 
-@compiled
+@part
 def _strip(shape: Shape) -> int:
     """How many rows are handled at once: what is made of them stays in the first cache."""
     return max(1, STRIP // (shape.columns * max(filled(shape.C), filled(shape.D))))
 
 
-@compiled
+@part
 def _buffered(shape: Shape) -> int:
     """How many pixels a buffered picture has, or a gradient that kernels slide over."""
     return (max(shape.H, shape.rows) + 2 * shape.margin) * shape.pitch + BLOCK
 
 
-@compiled
+@part
 def scratch_size(shape: Shape, tiled: int) -> int:
     """How many numbers a thread needs to work in, for so many tiled branches."""
     full, full_out = filled(shape.C), filled(shape.D)
@@ -106,13 +107,13 @@ def scratch_size(shape: Shape, tiled: int) -> int:
     return ZEROS + buffered + strip + (shape.H * shape.W + BLOCK) * full + tiles
 
 
-@compiled
+@part
 def _tile_rows(shape: Shape) -> int:
     """How many rows of tiles are handled at once."""
     return tile_rows(shape.columns, max(filled(shape.C), filled(shape.D)))
 
 
-@compiled
+@part
 def _gathered(branch: Branch, shape: Shape, r: int, d: int, nothing: int, depth: int, top: int, rows: int) -> None:
     """What the 1x1 convolution of a branch reads, for some rows of the result."""
     full = filled(shape.C)
@@ -129,7 +130,7 @@ def _gathered(branch: Branch, shape: Shape, r: int, d: int, nothing: int, depth:
         gather(r, d, shape, top, rows)
 
 
-@compiled
+@part
 def _convolve(
     branch: Branch, shape: Shape, y: int, r: int, d: int, tiles: int, nothing: int, depth: int, point: int, top: int,
     rows: int,
@@ -151,7 +152,7 @@ def _convolve(
     _project(branch, shape, y, d, nothing, point, rows)
 
 
-@compiled
+@part
 def _project(branch: Branch, shape: Shape, y: int, d: int, nothing: int, point: int, rows: int) -> None:
     """The 1x1 convolution of some rows."""
     full = filled(shape.C)
@@ -160,14 +161,14 @@ def _project(branch: Branch, shape: Shape, y: int, d: int, nothing: int, point: 
     pointwise(y, False, nothing, d, step, 0, point, rows * shape.columns, before, 1, filled(shape.D))
 
 
-@compiled
+@part
 def _is_alone(table: Table, k: int) -> bool:
     """Whether a branch slides no kernel and shares its input with no other: it then needs no buffered picture."""
     last = k + 1 == len(table) or table[k + 1, 5]
     return bool(table[k, 5]) and bool(last) and (table[k, 0] == POINTWISE or table[k, 0] == PAIRS)
 
 
-@compiled
+@part
 def _straight(branch: Branch, shape: Shape, x: int, center: int, rate: int, d: int, top: int, rows: int) -> None:
     """What the 1x1 convolution of a branch that is alone reads, for some rows of the result."""
     if branch.kind == PAIRS:
@@ -177,7 +178,7 @@ def _straight(branch: Branch, shape: Shape, x: int, center: int, rate: int, d: i
         rectify_rows(x + 4 * top * pixels * shape.C, center, rate, d, rows * pixels, shape.C)
 
 
-@compiled
+@part
 def forward(
     table: Table, shape: Shape, center: Floats, rate: Floats, depth: Floats, point: Floats, means: Floats,
     squares: Floats, scratch: Floats, first: int, last: int,
@@ -200,7 +201,7 @@ def forward(
     full, full_out = filled(shape.C), filled(shape.D)
     pixels = shape.rows * shape.columns
     buffered = _buffered(shape) * full
-    nothing = scratch.ctypes.data
+    nothing = address_of(scratch)
     r = nothing + 4 * ZEROS
     d = r + 4 * buffered
     y = d + 4 * (_strip(shape) * shape.columns + BLOCK) * 2 * full
@@ -210,11 +211,11 @@ def forward(
         for k in range(len(table)):
             branch, alone = branch_at(table, k), _is_alone(table, k)
             x = branch.x + 4 * b * shape.H * shape.W * shape.C
-            centers, rates = center[k].ctypes.data, rate[k].ctypes.data
+            centers, rates = address_of(center[k]), address_of(rate[k])
             if branch.fresh and not alone:
                 rectify(x, centers, rates, r, shape)
-            depths, points = depth[k].ctypes.data, point[k].ctypes.data
-            mean, square = means[k, b].ctypes.data, squares[k, b].ctypes.data
+            depths, points = address_of(depth[k]), address_of(point[k])
+            mean, square = address_of(means[k, b]), address_of(squares[k, b])
             strip = 2 * _tile_rows(shape) if branch.kind == TILED else _strip(shape)
             for top in range(0, shape.rows, strip):
                 rows = min(strip, shape.rows - top)
@@ -232,7 +233,7 @@ def forward(
                 measure(place, count, seen, full_out, shape.D, mean, square)
 
 
-@compiled
+@part
 def _gradient(grad: int, y: int, scale: int, slope: int, shift: int, out: int, pixels: int, D: int) -> None:
     """Write the gradient of a picture's result before its batch norm, channels filled up."""
     full = filled(D)
@@ -243,7 +244,7 @@ def _gradient(grad: int, y: int, scale: int, slope: int, shift: int, out: int, p
             store(multiply_add(value, a, multiply_add(result, b, s)), out + 4 * (p * full + c))
 
 
-@compiled
+@part
 def _leave(x: int, center: int, grad: int, out: int, shape: Shape, total: int, product: int) -> None:
     """Write a picture's gradient where its input is above the center; add it up, and its product with the distance."""
     C, full = shape.C, filled(shape.C)
@@ -260,7 +261,7 @@ def _leave(x: int, center: int, grad: int, out: int, shape: Shape, total: int, p
             store_part(products, product + 4 * c, C - c)
 
 
-@compiled
+@part
 def _leave_straight(
     branch: Branch, shape: Shape, x: int, center: int, grad: int, out: int, top: int, rows: int, total: int,
     product: int,
@@ -289,7 +290,7 @@ def _leave_straight(
         store_part(products, product + 4 * c, C - c)
 
 
-@compiled
+@part
 def backward(
     table: Table, shape: Shape, center: Floats, rate: Floats, depth: Floats, turned: Floats, point: Floats,
     scale: Floats, slope: Floats, shift: Floats, grad_depth: Floats, grad_point: Floats,
@@ -323,7 +324,7 @@ def backward(
     pixels, all_pixels, groups = shape.rows * shape.columns, shape.H * shape.W, len(grad_depth)
     buffered = _buffered(shape)
     stripped = strip * shape.columns + BLOCK
-    nothing = scratch.ctypes.data
+    nothing = address_of(scratch)
     r = nothing + 4 * ZEROS
     spread = r + 4 * buffered * full
     d = spread + 4 * buffered * max(full, full_out)
@@ -337,16 +338,16 @@ def backward(
     for g in range(first, last):
         for k in range(K):
             branch = branch_at(table, k)
-            clear(grad_depth[g, k].ctypes.data, depth_size(branch, shape))
-            clear(grad_point[g, k].ctypes.data, point_size(branch, shape))
+            clear(address_of(grad_depth[g, k]), depth_size(branch, shape))
+            clear(address_of(grad_point[g, k]), point_size(branch, shape))
         clear(grad_tiled, _tiled_before(table, K) * tiled_size)
         for b in range(shape.B * g // groups, shape.B * (g + 1) // groups):
             for k in range(K):
                 branch, alone = branch_at(table, k), _is_alone(table, k)
                 x = branch.x + 4 * b * all_pixels * shape.C
                 out = branch.grad_x + 4 * b * all_pixels * shape.C
-                centers, rates = center[k].ctypes.data, rate[k].ctypes.data
-                sums = totals[k, b].ctypes.data, products[k, b].ctypes.data
+                centers, rates = address_of(center[k]), address_of(rate[k])
+                sums = address_of(totals[k, b]), address_of(products[k, b])
                 if branch.fresh and not alone:
                     rectify(x, centers, rates, r, shape)
                     clear(grad_r, all_pixels * full)
@@ -355,8 +356,8 @@ def backward(
                     clear(spread, buffered * max(full, full_out))  # where the zeros are depends on the kind
                 places = Places(nothing, r, spread, d, grad_d, grad_y, grad_r, tiles)
                 weights = Weights(
-                    depth[k].ctypes.data, turned[k].ctypes.data, point[k].ctypes.data,
-                    grad_depth[g, k].ctypes.data, grad_point[g, k].ctypes.data,
+                    address_of(depth[k]), address_of(turned[k]), address_of(point[k]),
+                    address_of(grad_depth[g, k]), address_of(grad_point[g, k]),
                     grad_tiled + 4 * _tiled_before(table, k) * tiled_size,
                 )  # fmt: skip
                 for top in range(0, shape.rows, strip):
@@ -365,8 +366,8 @@ def backward(
                     prepare(branch.grad + at + 4 * size, size, False)
                     prepare(branch.y + at + 4 * size, size, False)
                     _gradient(
-                        branch.grad + at, branch.y + at, scale[k].ctypes.data, slope[k].ctypes.data,
-                        shift[k].ctypes.data, grad_y, rows * shape.columns, shape.D,
+                        branch.grad + at, branch.y + at, address_of(scale[k]), address_of(slope[k]),
+                        address_of(shift[k]), grad_y, rows * shape.columns, shape.D,
                     )  # fmt: skip
                     if alone:
                         if learn:
@@ -383,10 +384,10 @@ def backward(
         for k in range(K):
             if table[k, 0] == TILED:
                 tiled = grad_tiled + 4 * _tiled_before(table, k) * tiled_size
-                fold_weights(tiled, grad_point[g, k].ctypes.data, full, full_out)
+                fold_weights(tiled, address_of(grad_point[g, k]), full, full_out)
 
 
-@compiled
+@part
 def _tiled_before(table: Table, k: int) -> int:
     """How many branches before row k are tiled."""
     count = 0
@@ -396,7 +397,7 @@ def _tiled_before(table: Table, k: int) -> int:
     return count
 
 
-@compiled
+@part
 def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top: int, rows: int, learn: bool) -> None:
     """The gradients of some rows for the weights, and for what the 1x1 convolution reads."""
     full, full_out, margin = filled(shape.C), filled(shape.D), shape.margin
@@ -433,7 +434,7 @@ def _strip_back(branch: Branch, shape: Shape, at: Places, weights: Weights, top:
             scatter(grad, at.spread, top, rows, shape.columns, shape.pitch, margin, 1, full)
 
 
-@compiled
+@part
 def _project_weights(branch: Branch, shape: Shape, at: Places, weights: Weights, rows: int) -> None:
     """Add the gradient of some rows for the weights of a 1x1 convolution."""
     full, pixels = filled(shape.C), rows * shape.columns
@@ -442,7 +443,7 @@ def _project_weights(branch: Branch, shape: Shape, at: Places, weights: Weights,
     pointwise_weights(weights.grad_point, at.d, wide, 0, at.grad_y, 0, pixels, 1, read, filled(shape.D))
 
 
-@compiled
+@part
 def _project_back(
     branch: Branch, shape: Shape, at: Places, weights: Weights, into: int, add: bool, first: int, pixels: int
 ) -> None:
@@ -452,7 +453,7 @@ def _project_back(
     pointwise(into, add, at.nothing, grad, full_out, 0, weights.point, pixels, shape.D, 1, wide)
 
 
-@compiled
+@part
 def _dense_weights(branch: Branch, shape: Shape, x: int, grad: int, out: int, rows: int) -> None:
     """Add the gradient of some rows for a dense convolution's weights."""
     full, full_out = filled(shape.C), filled(shape.D)
@@ -464,7 +465,7 @@ def _dense_weights(branch: Branch, shape: Shape, x: int, grad: int, out: int, ro
         )  # fmt: skip
 
 
-@compiled
+@part
 def _picture_back(branch: Branch, shape: Shape, at: Places, weights: Weights, learn: bool) -> None:
     """Add the gradient for the input to those of the other branches, from that of what the kernels slid over it; of
     tiled convolutions also that for the weights."""

@@ -17,8 +17,8 @@ import numpy as np
 from diffnas.backends.cpu.kernels import branches, convolve, pool
 from diffnas.backends.cpu.kernels import sums as mixing
 from diffnas.backends.cpu.kernels.buffer import Floats, Shape, Table, filled
+from diffnas.backends.cpu.kernels.compiler import compiled, part
 from diffnas.backends.cpu.kernels.sums import Doubles
-from diffnas.backends.cpu.kernels.vectors import compiled, woven
 
 # Kinds of steps, each with the names of its numbers.
 BARRIER = 0  # nothing: all pictures are done before the next step
@@ -159,7 +159,7 @@ def run(
             _pool_back(step, lists, stages, memory, scratch, begun, ended)
 
 
-@compiled
+@part
 def _stage(stages: Table, n: int) -> tuple[Stage, Shape]:
     s = stages[n]
     return (
@@ -168,13 +168,13 @@ def _stage(stages: Table, n: int) -> tuple[Stage, Shape]:
     )
 
 
-@compiled
+@part
 def _rows(numbers: Floats, at: int, count: int, size: int) -> Floats:
     """Rows of so many numbers each, from a place on."""
     return numbers[at : at + count * size].reshape(count, size)
 
 
-@compiled
+@part
 def _weights(stage: Stage, shape: Shape, packed: Floats) -> tuple[Floats, Floats, Floats]:
     """The packed weights: depthwise, the same turned, and others."""
     full, full_out, K = filled(shape.C), filled(shape.D), stage.branches
@@ -186,7 +186,7 @@ def _weights(stage: Stage, shape: Shape, packed: Floats) -> tuple[Floats, Floats
     )
 
 
-@compiled
+@part
 def _by_picture(memory: Memory, at: int, count: int, B: int, channels: int) -> tuple[Floats, Floats]:
     """Two sums ``(count, B, channels)`` of each picture."""
     size = count * B * channels
@@ -196,14 +196,14 @@ def _by_picture(memory: Memory, at: int, count: int, B: int, channels: int) -> t
     )
 
 
-@woven
+@part
 def _pack(step: Table, stages: Table, memory: Memory) -> None:
     stage, shape = _stage(stages, step[1])
     depth, turned, point = _weights(stage, shape, memory.packed)
     branches.pack(memory.table[stage.row : stage.row + stage.branches], shape, depth, turned, point, step[2] != 0)
 
 
-@woven
+@part
 def _convolve(step: Table, stages: Table, memory: Memory, scratch: Floats, first: int, last: int) -> None:
     stage, shape = _stage(stages, step[1])
     K, full = stage.branches, filled(shape.C)
@@ -215,7 +215,7 @@ def _convolve(step: Table, stages: Table, memory: Memory, scratch: Floats, first
     )  # fmt: skip
 
 
-@woven
+@part
 def _pool(step: Table, lists: Table, stages: Table, memory: Memory, scratch: Floats, first: int, last: int) -> None:
     stage, shape = _stage(stages, step[1])
     K = stage.branches
@@ -226,13 +226,13 @@ def _pool(step: Table, lists: Table, stages: Table, memory: Memory, scratch: Flo
     )  # fmt: skip
 
 
-@compiled
+@part
 def _term(numbers: Table, at: int) -> tuple[int, int, int, int, int]:
     """Five numbers from a place on, some of which may be of what comes after."""
     return numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3], numbers[at + 4]
 
 
-@compiled
+@part
 def _addresses(memory: Memory, lists: Table, at: int, count: int) -> Table:
     """Of the tensors whose numbers a list has."""
     places = np.empty(count, np.int64)
@@ -241,7 +241,7 @@ def _addresses(memory: Memory, lists: Table, at: int, count: int) -> Table:
     return places
 
 
-@compiled
+@part
 def _measure(step: Table, lists: Table, memory: Memory, B: int) -> None:
     """Join the statistics of pictures. A branch: its slot, whether it is normalized, and where its center and its rate
     stand among the factors, or -1."""
@@ -258,7 +258,7 @@ def _measure(step: Table, lists: Table, memory: Memory, B: int) -> None:
                 memory.factors[center + c], memory.factors[rate + c] = np.float32(mean[k, c]), np.float32(scale)
 
 
-@compiled
+@part
 def _weigh(step: Table, lists: Table, memory: Memory) -> None:
     """What tensors are multiplied by when they are mixed, and what is then added. A term: its slot, its place among the
     mixing weights, or -1 for one, and the row that is written."""
@@ -274,14 +274,14 @@ def _weigh(step: Table, lists: Table, memory: Memory) -> None:
             scales[shift, c] -= scales[row, c] * known[MEAN, slot, c]
 
 
-@compiled
+@part
 def _read(memory: Memory, row: int, which: int, out: Floats) -> None:
     """A row of scales; below zero, counted from -1 on, what is known of a slot."""
     for c in range(len(out)):
         out[c] = np.float32(memory.scales[row, c] if row >= 0 else memory.known[which, -1 - row, c])
 
 
-@compiled
+@part
 def _mix(step: Table, lists: Table, memory: Memory, first: int, last: int) -> None:
     """Mix tensors. A term: its tensor, and a row of scales or a slot's slope."""
     out, numbers, terms, count, shift = _term(step, 1)
@@ -295,7 +295,7 @@ def _mix(step: Table, lists: Table, memory: Memory, first: int, last: int) -> No
     mixing.combine(memory.at[out : out + 1], inputs, scale, added, numbers, first, last)
 
 
-@compiled
+@part
 def _forget(sums: Floats, first: int, last: int) -> None:
     """Write zeros over those of some pictures, ``(B, C)``."""
     for b in range(first, last):
@@ -303,7 +303,7 @@ def _forget(sums: Floats, first: int, last: int) -> None:
             sums[b, c] = 0
 
 
-@compiled
+@part
 def _reduce(step: Table, lists: Table, memory: Memory, mixed: bool, B: int, first: int, last: int) -> None:
     """The sums of a node's gradient, and of its products with what was mixed. Terms are those of ``SETTLE``."""
     grad, numbers, terms, count, sums = _term(step, 1)
@@ -319,7 +319,7 @@ def _reduce(step: Table, lists: Table, memory: Memory, mixed: bool, B: int, firs
     mixing.reduce(memory.at[grad : grad + 1], inputs, means, wanted, totals, products, numbers, first, last)
 
 
-@compiled
+@part
 def _node_sums(memory: Memory, at: int, count: int, B: int, C: int) -> tuple[Floats, Floats]:
     size = B * C
     return (
@@ -328,7 +328,7 @@ def _node_sums(memory: Memory, at: int, count: int, B: int, C: int) -> tuple[Flo
     )
 
 
-@compiled
+@part
 def _settle(step: Table, lists: Table, memory: Memory, B: int) -> None:
     """How the gradients of what was mixed are made of a node's. A term: its tensor, its slot, its place among the
     mixing weights or -1, whether it is normalized, and the row for what the node's gradient is multiplied by."""
@@ -356,7 +356,7 @@ def _settle(step: Table, lists: Table, memory: Memory, B: int) -> None:
             memory.known[SHIFT, slot, c] += shift[k, c]
 
 
-@compiled
+@part
 def _factors(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
     """Tell a stage what the gradients for its results are made of. A branch: the row of its scale, its slot; a slot
     below zero is between two links, and told by ``INNER``."""
@@ -372,7 +372,7 @@ def _factors(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
                 memory.factors[at + 2 * K * full + c] = np.float32(memory.known[SHIFT, slot, c])
 
 
-@compiled
+@part
 def _inner(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
     """The same between two links, from the sums of the second's gradients. A branch of the second stage: its input's
     slot, and which branch of the first that is from."""
@@ -394,7 +394,7 @@ def _inner(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
             memory.factors[at + 2 * size] = np.float32(-rate * total / pixels - slope * memory.known[MEAN, slot, c])
 
 
-@compiled
+@part
 def _learned(stage: Stage, shape: Shape, memory: Memory, groups: int) -> tuple[Floats, Floats]:
     """The gradients of a stage's weights, of each group of pictures."""
     K, deep = stage.branches, stage.taps * filled(shape.C)
@@ -405,7 +405,7 @@ def _learned(stage: Stage, shape: Shape, memory: Memory, groups: int) -> tuple[F
     )
 
 
-@woven
+@part
 def _convolve_back(
     step: Table, stages: Table, memory: Memory, groups: int, learn: bool, scratch: Floats, first: int, last: int
 ) -> None:
@@ -428,7 +428,7 @@ def _convolve_back(
     )  # fmt: skip
 
 
-@compiled
+@part
 def _collect(step: Table, stages: Table, memory: Memory, groups: int, first: int, last: int) -> None:
     stage, shape = _stage(stages, step[1])
     table = memory.table[stage.row : stage.row + stage.branches]
@@ -436,7 +436,7 @@ def _collect(step: Table, stages: Table, memory: Memory, groups: int, first: int
     branches.collect(table, shape, grad_depth, grad_point, first, last if last >= 0 else stage.branches)
 
 
-@woven
+@part
 def _pool_back(
     step: Table, lists: Table, stages: Table, memory: Memory, scratch: Floats, first: int, last: int
 ) -> None:
