@@ -147,7 +147,7 @@ def test_threads_wait_for_each_other_where_they_must(space, generator):
                     assert end - begin == 1
                     assert each.stages[way.steps[begin, 1], 1] == unit
             # What one thread writes for all pictures waits for the sums of every picture.
-            for kind in (compiled.MEASURE, compiled.SETTLE, compiled.INNER):
+            for kind in (compiled.MEASURE, compiled.NORM_BACKWARD, compiled.INNER_BACKWARD):
                 for n in (way.steps[:, 0] == kind).nonzero()[0]:
                     assert any(begin <= n < end and unit == 0 for begin, end, unit in way.parts)
 

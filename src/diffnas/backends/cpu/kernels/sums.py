@@ -271,7 +271,7 @@ def reduce(
 
 
 @part
-def settle(
+def norm_backward(
     totals: Array, products: Array, mean: Doubles, rate: Doubles, weights: Doubles, normed: Flags, pixels: int
 ) -> tuple[Doubles, Doubles, Doubles, Doubles]:
     """How the gradients of what is mixed into one node are made of its own.
