@@ -127,7 +127,7 @@ class SizedSpace:
         >>> small = SizedSpace(space=s2, picture=(3, 8, 8), classes=10, size=Size(4, 3))
         >>> macs = small.additive("macs")
         >>> macs.base, macs.ops[0].tolist()
-        (56384.0, [0.0, 6656.0])
+        (54144.0, [0.0, 6656.0])
         """
         around = float(getattr(self._counted_around(self._widths), count))
         return self.summed(lambda place: float(getattr(self._counted(place), count)), base=around)

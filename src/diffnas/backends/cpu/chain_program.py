@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diffnas.backends.cpu.conv_group import ChainGroup, Chains
-from diffnas.backends.cpu.kernels.interpreter import MEAN, SHIFT, SLOPE, VARIANCE
+from diffnas.backends.cpu.kernels.memory import MEAN, SHIFT, SLOPE, VARIANCE
 from diffnas.backends.cpu.program import GRADS, ONE, Program
 from diffnas.backends.cpu.writer import Writer
 from diffnas.backends.norms import Fold, Statistics, channels_last, update_running

@@ -17,7 +17,8 @@ import numpy as np
 from diffnas.backends.cpu.kernels import branches
 from diffnas.backends.cpu.kernels import convolve as compiled
 from diffnas.backends.cpu.kernels.buffer import Shape, filled
-from diffnas.backends.cpu.kernels.vectors import BLOCK, LANES
+from diffnas.backends.cpu.kernels.llvm import LANES
+from diffnas.backends.cpu.kernels.loops import BLOCK
 from diffnas.nets.geometry import DENSE, DEPTHWISE, Geometry
 from diffnas.nets.links import Pattern
 

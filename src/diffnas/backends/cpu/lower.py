@@ -192,7 +192,7 @@ class _Cell:
         terms = self.to.note([number for term in zip(*columns, strict=True) for number in term])
         sums = self.to.summed((1 + len(slots)) * C)
         self.to.step(compiled.REDUCE, self.to.grads[node], C * H * W, terms, len(slots), sums)
-        self.to.step(compiled.SETTLE, self.to.batch * H * W, terms, len(slots), sums)
+        self.to.step(compiled.NORM_BACKWARD, self.to.batch * H * W, terms, len(slots), sums)
 
     def pool_back(self, node: int, group: PoolGroup, stage: int, out: int) -> None:
         grads = []
@@ -202,4 +202,4 @@ class _Cell:
             grads.append(self.to.inside(PASSING, slot))
             self.mix(slot, terms, -1 - slot, grads[-1])
         kinds = self.to.note(group.kinds.tolist())
-        self.to.step(compiled.POOL_BACK, stage, kinds, self.to.slots[node], self.to.note(grads), out)
+        self.to.step(compiled.POOL_BACKWARD, stage, kinds, self.to.slots[node], self.to.note(grads), out)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffnas.backends.cpu.conv_group import ADDRESSES, groups_of, held, workspace
 from diffnas.backends.cpu.kernels import interpreter as compiled
-from diffnas.backends.cpu.kernels.interpreter import Memory
+from diffnas.backends.cpu.kernels.memory import RATE, Memory
 from diffnas.backends.cpu.sums import addresses
 from diffnas.backends.norms import channels_last
 from diffnas.parallel import in_parallel, threads
@@ -111,7 +111,7 @@ class Program:
         """
         slots, channels = self.slots
         known = np.zeros((5, slots, channels))
-        known[compiled.RATE] = 1
+        known[RATE] = 1
         scales = np.zeros(self.scales)
         scales[ONE] = 1
         tensors = 1 + sum(len(numbers) for numbers, _ in self.homes.values())

@@ -13,6 +13,7 @@ import numpy as np
 from diffnas.backends.cpu.conv_group import ADDRESSES, COLUMNS, ChainGroup, Layout
 from diffnas.backends.cpu.kernels import interpreter as compiled
 from diffnas.backends.cpu.kernels.buffer import Shape, filled
+from diffnas.backends.cpu.kernels.memory import FIELDS
 from diffnas.backends.cpu.program import (
     APART,
     GIVEN,
@@ -30,7 +31,8 @@ from diffnas.backends.cpu.program import (
 )
 
 _SERIAL = {
-    compiled.BARRIER, compiled.PACK, compiled.MEASURE, compiled.WEIGH, compiled.SETTLE, compiled.FACTORS, compiled.INNER
+    compiled.BARRIER, compiled.PACK, compiled.MEASURE, compiled.WEIGH, compiled.NORM_BACKWARD, compiled.GRADIENT_TERMS,
+    compiled.INNER_BACKWARD,
 }  # fmt: skip
 
 
@@ -163,7 +165,7 @@ class Writer:
 
     def shape(self, stage: int) -> Shape:
         """The sizes of a stage."""
-        return Shape(*self.stages[stage][compiled.FIELDS :])
+        return Shape(*self.stages[stage][FIELDS:])
 
     # The way there.
 
@@ -242,7 +244,7 @@ class Writer:
             self.pack_back(linked.second, [factors[n] for n in chains.longer])
             sums = self.stage_back(linked, linked.second, [sent[n] for n in chains.longer], inner)
             terms = [number for term in zip(group.inner, chains.longer, strict=True) for number in term]
-            self.step(compiled.INNER, linked.second, linked.first, self.note(terms), sums)
+            self.step(compiled.INNER_BACKWARD, linked.second, linked.first, self.note(terms), sums)
             for n, grad in zip(chains.longer, inner, strict=True):
                 sent[n], factors[n] = grad, (0, -1)
         self.pack_back(linked.first, factors)
@@ -251,7 +253,7 @@ class Writer:
     def pack_back(self, stage: int, factors: Sequence[tuple[int, int]]) -> None:
         """Lay the weights of a stage out for the way back, and say what the gradients for its results are made of."""
         self.step(compiled.PACK, stage, 1)
-        self.step(compiled.FACTORS, stage, self.note([number for term in factors for number in term]))
+        self.step(compiled.GRADIENT_TERMS, stage, self.note([number for term in factors for number in term]))
 
     def stage_back(self, linked: Linked, stage: int, sent: Sequence[int], grads: Sequence[int]) -> int:
         """The gradients of a stage for its inputs and weights; where the sums of the former will be."""
@@ -261,7 +263,7 @@ class Writer:
         tensors.put(layout.writes, written)
         shape = self.shape(stage)
         sums = self.summed(2 * len(tensors) * shape.C)
-        self.step(compiled.CONVOLVE_BACK, stage, sums)
+        self.step(compiled.CONVOLVE_BACKWARD, stage, sums)
         self.step(compiled.COLLECT, stage)
         return sums
 
@@ -288,7 +290,7 @@ class Writer:
             back=back,
             inputs_from=inputs_from,
             lists=np.array([*self.lists, *[0] * 5], np.int64),
-            stages=np.array(self.stages, np.int64).reshape(-1, compiled.FIELDS + len(Shape._fields)),
+            stages=np.array(self.stages, np.int64).reshape(-1, FIELDS + len(Shape._fields)),
             table=np.concatenate([none, *self.tables]),
             tensors=np.ascontiguousarray(tensors),
             homes={home: (np.array(ids, np.int64), np.array(at, np.int64)) for home, (ids, at) in self.homes.items()},
