@@ -134,7 +134,7 @@ def test_threads_wait_for_each_other_where_they_must(space, generator):
     net, (x, mix) = build(space), draw(space, generator)
     gradients(net, x, mix)
     for each in programs(net):
-        for way in (each.there, each.back):
+        for way in (each.forward_pass, each.backward_pass):
             begins, ends, units = zip(*way.parts, strict=True)
             assert [0, *ends] == [*begins, len(way.steps)]
             for begin, end, unit in zip(begins, ends, units, strict=True):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -65,20 +64,24 @@ class _Part:
 class _Entry(_Part):
     """A function that Python may call, too."""
 
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self.dispatcher = _dispatcher(function)
+
     def __call__(self, *arguments: Any) -> Any:
         return self.dispatcher(*arguments)
 
-    @cached_property
-    def dispatcher(self) -> Any:
-        """What Numba compiles, keeps and calls."""
-        try:
-            made = njit(cache=True, pipeline_class=_Module, **_OPTIONS)(self.function)
-        except RuntimeError:  # neither the package's folder nor the user's cache can be written to
-            return njit(pipeline_class=_Module, **_OPTIONS)(self.function)
-        # Numba looks at a function's own file alone, but what it keeps has the code of all that the function calls.
-        kept = made._cache._cache_file
-        kept._source_stamp = kept._source_stamp, SOURCES
-        return made
+
+def _dispatcher(function: Callable[..., Any]) -> Any:
+    """What Numba compiles, keeps and calls."""
+    try:
+        made = njit(cache=True, pipeline_class=_Module, **_OPTIONS)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written to
+        return njit(pipeline_class=_Module, **_OPTIONS)(function)
+    # Numba looks at a function's own file alone, but what it keeps has the code of all that the function calls.
+    kept = made._cache._cache_file
+    kept._source_stamp = kept._source_stamp, SOURCES
+    return made
 
 
 class _Made(NamedTuple):

@@ -1,8 +1,8 @@
 """Max and average pools of 3x3 pixels, and the batch statistics of their results, for Numba.
 
 The pixels of a window that lie outside the picture do not count. A window is taken first down, then across: what
-columns have in common is computed once. The way back finds the largest pixel again, which takes less time than reading
-where it was.
+columns have in common is computed once. The backward pass finds the largest pixel again, which takes less time than
+reading where it was.
 """
 
 from __future__ import annotations

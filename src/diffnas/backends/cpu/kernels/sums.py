@@ -323,7 +323,7 @@ def join(parts: Addresses, out: int, pixels: int, C: int, first: int, last: int)
 
 @compiled
 def divide(joined: int, parts: Addresses, pixels: int, C: int, first: int, last: int) -> None:
-    """The same the other way round."""
+    """The inverse of ``join``."""
     K = len(parts)
     for p in range(first * pixels, last * pixels):
         for k in range(K):

@@ -22,7 +22,7 @@ MATRICES = 16
 STRIP = 1024
 """Numbers in the tiles that are handled at once, for one matrix: what is made of them stays in the second cache."""
 
-APART = 48
+GAP = 48
 """Numbers between the tiles for one matrix and for the next: a power of two would put all into one place of a cache."""
 
 
@@ -35,7 +35,7 @@ def tile_rows(columns: int, full: int) -> int:
 @part
 def tiles_size(columns: int, full: int) -> int:
     """How many numbers the tiles are that are handled at once, for all matrices."""
-    return MATRICES * (tile_rows(columns, full) * (columns // 2) * full + APART)
+    return MATRICES * (tile_rows(columns, full) * (columns // 2) * full + GAP)
 
 
 @part
@@ -92,7 +92,7 @@ def tiled(
     is twice ``tiles_size``.
     """
     high, wide = rows // 2, columns // 2
-    apart, apart_after = high * wide * before + APART, high * wide * after + APART
+    apart, apart_after = high * wide * before + GAP, high * wide * after + GAP
     products = memory + 4 * MATRICES * apart
     _tiles(x, pitch, memory, apart, False, high, wide, before)
     for n in range(MATRICES):
@@ -128,7 +128,7 @@ def tiled_back(
     wide, most = columns // 2, tile_rows(columns, max(before, after))
     for top in range(0, rows // 2, most):
         high = min(most, rows // 2 - top)
-        apart, apart_after = high * wide * before + APART, high * wide * after + APART
+        apart, apart_after = high * wide * before + GAP, high * wide * after + GAP
         products = memory + 4 * MATRICES * apart_after
         read = products + 4 * MATRICES * apart
         below = 2 * top * pitch
