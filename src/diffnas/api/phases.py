@@ -98,13 +98,13 @@ def search(
 
 def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resume: bool) -> SearchResult:
     """What the search that was asked for finds; ``place`` is its folder."""
-    notes = asked.notes.model_dump()
+    notes, flip = asked.notes, asked.arguments["settings"].flip
     with (
         owning(place, listener.warn),
-        told(asked.whole, place, listener),
+        told(asked.whole, place, listener, note=notes.data, flip=flip),
         _advised(partial(what_fits, **asked.arguments)),
     ):
-        return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes)
+        return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes.model_dump())
 
 
 @takes(Source, Machine, EvaluateSettings, but=("train",))
@@ -145,7 +145,7 @@ def evaluate(
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
     notes = kept.but(recipe=recipe).on(machine).model_copy(update={"data": note})
     chosen = settle(EvaluateSettings, *layers, settings)
-    with owning(place, listener.warn), told(whole, place, listener):
+    with owning(place, listener.warn), told(whole, place, listener, note=note, flip=chosen.flip):
         return run_evaluation(
             genotype,
             whole,

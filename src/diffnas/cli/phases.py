@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @generated.takes(
     *generated.fields(Source),
-    *generated.fields(SearchSettings, only=("epochs", "seed")),
+    *generated.fields(SearchSettings, only=("epochs", "flip", "seed")),
     *generated.roles(),
     *generated.fields(Machine),
 )

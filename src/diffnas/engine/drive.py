@@ -137,6 +137,11 @@ class Drive:
             generator=self.generator("mix"),
         )
 
+    def rate(self) -> float:
+        """The learning rate of the weights in the running epoch."""
+        settings = self.settings
+        return FALLS[settings.lr_fall](self.moment(), start=settings.lr, stop=settings.lr_min)
+
     def generator(
         self, purpose: str, device: torch.device | str | None = None, step: int | None = None
     ) -> torch.Generator:
@@ -151,9 +156,7 @@ class Drive:
     def _take_steps(self, heard: Sequence[int], take_step: Callable[[Batch], None]) -> None:
         """The steps of the running epoch that are still to take."""
         state, settings = self.state, self.settings
-        set_rate(
-            state.weight_optimizer, FALLS[settings.lr_fall](self.moment(), start=settings.lr, stop=settings.lr_min)
-        )
+        set_rate(state.weight_optimizer, self.rate())
         order = self._order(state.epoch)
         begun = time.perf_counter()
         for batch in batches(self.split, order, settings.batch, start=state.step, device=self.device):
@@ -195,7 +198,7 @@ class Drive:
 
     def _common(self) -> dict[str, Any]:
         state = self.state
-        (group,) = state.weight_optimizer.param_groups
+        (group, *_) = state.weight_optimizer.param_groups
         return {
             "epoch": state.epoch,
             **state.train.line("train"),

@@ -20,7 +20,7 @@ from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
-from diffnas.engine.optimizers import sgd
+from diffnas.engine.optimizers import set_rate, sgd
 from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.seeds import fixed_random
@@ -241,7 +241,9 @@ def begin(
         factories=factories,
         recompute=settings.recompute,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return EvaluateState(network=network, weight_optimizer=sgd(network, settings), train=Totals(task))
+    return EvaluateState(
+        network=network, weight_optimizer=sgd(network, settings, decay=settings.decay), train=Totals(task)
+    )
 
 
 @torch.no_grad()
@@ -286,7 +288,10 @@ class _Evaluation:
         state, settings, data = self.state, self.settings, self.data
         pictures, labels = batch
         state.network.train()
-        x = data.prepare(pictures, self.drive.generator("train"), settings.cutout)
+        if settings.warmup:
+            step = state.epoch * self.drive.steps + state.step
+            set_rate(state.weight_optimizer, self.drive.rate() * settings.warmed(step, self.drive.steps))
+        x = data.prepare(pictures, self.drive.generator("train"), cutout=settings.cutout, flip=settings.flip)
         draw_noise_from(state.network, self.drive.generator("noise"))
         # DARTS: the probability of dropping a path rises linearly with the epoch.
         drop_path = settings.drop_path * state.epoch / settings.epochs

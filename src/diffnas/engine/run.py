@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diffnas import files, version
-from diffnas.engine.settings import HOW
+from diffnas.engine.settings import HOW, EvaluateSettings, SearchSettings, as_dict
 from diffnas.run_files import CHECKPOINTS, GENOTYPE, RECORD, TRACE
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import MEGA, read_text
@@ -24,6 +24,8 @@ VERSION = 1
 # Under this name a checkpoint holds what it knows of its folder.
 _FOLDER = "folder"
 
+
+_SETTINGS: dict[str, type[SearchSettings | EvaluateSettings]] = {"search": SearchSettings, "evaluate": EvaluateSettings}
 
 BESIDE = ("notes", "computed")
 """Parts of ``run.json`` that do not decide a result: where the data came from, and what computed it first."""
@@ -43,11 +45,12 @@ def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without how the run is computed."""
-    settings = record.get("settings")
-    if not isinstance(settings, Mapping):
+    """A record without how the run is computed; a setting that did not exist when it began has its default."""
+    settings, kind = record.get("settings"), _SETTINGS.get(str(record.get("phase")))
+    if not isinstance(settings, Mapping) or kind is None:
         return dict(record)
-    return {**record, "settings": {name: value for name, value in renamed(settings).items() if name not in HOW}}
+    whole = {**as_dict(kind()), **renamed(settings)}
+    return {**record, "settings": {name: value for name, value in whole.items() if name not in HOW}}
 
 
 class Damaged(ValueError):  # noqa: N818 - named for what it says
