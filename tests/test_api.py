@@ -234,7 +234,7 @@ def test_a_run_goes_on_with_the_threads_it_was_begun_with(tmp_path):
 
 
 def test_a_run_in_a_space_with_own_operations_is_evaluated_and_loaded_too(tmp_path):
-    factories = {"blur": lambda channels, stride, affine: torch.nn.AvgPool2d(3, stride, padding=1)}
+    factories = {"blur": lambda slot: torch.nn.AvgPool2d(3, slot.stride, padding=1)}
     ops = ("skip_connect", "blur", "sep_conv_3x3")
     cells = {kind: diffnas.dense_cell(inputs=2, nodes=1, ops=ops) for kind in ("normal", "reduce")}
     mine = diffnas.SearchSpace(name="mine", cells=cells, ops=ops, factories=factories)

@@ -11,7 +11,7 @@ from diffnas.backends.choose import choose
 from diffnas.backends.node_by_node import NodeByNode, in_pytorch
 from diffnas.backends.schedule import schedule, why_unknown
 from diffnas.nets.backend import Backend
-from diffnas.nets.supernet import MixedCell
+from diffnas.nets.cell import Cell
 
 
 class InPyTorch:
@@ -22,10 +22,10 @@ class InPyTorch:
     def why_not(self, x: Tensor) -> str | None:
         return "autocast mixes precisions" if torch.is_autocast_enabled(x.device.type) else None
 
-    def compile(self, cell: MixedCell) -> NodeByNode:
+    def compile(self, cell: Cell) -> NodeByNode:
         return NodeByNode(cell, in_pytorch(sums_reference))
 
-    def why_slower(self, cell: MixedCell) -> str | None:
+    def why_slower(self, cell: Cell) -> str | None:
         return why_unknown(cell, schedule(cell))
 
     def computing(self, threads: int) -> Any:

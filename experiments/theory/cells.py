@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from diffnas.engine import seeds
 from diffnas.engine.seeds import fixed_random
 from diffnas.nets.ops import build
+from diffnas.nets.slot import Slot
 
 Edge = tuple[int, int]
 Gates = Mapping[Edge, Mapping[str, float]]
@@ -209,6 +210,6 @@ def _op(op: str, channels: int, setting: Setting) -> nn.Module:
     if op == "skip":
         return nn.Identity()
     if op == "pool":
-        return build("avg_pool_3x3", channels, 1, affine=False, pool_norm=not setting.analyzed)
+        return build("avg_pool_3x3", Slot(width=channels, pool_norm=not setting.analyzed))
     assert op == "conv"
-    return GaussianConv(channels, channels) if setting.analyzed else build("nor_conv_3x3", channels, 1, affine=False)
+    return GaussianConv(channels, channels) if setting.analyzed else build("nor_conv_3x3", Slot(width=channels))

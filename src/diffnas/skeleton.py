@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from diffnas.lookup import lookup
 
 StemKind = Literal["cifar", "cifar-half", "imagenet"]
 """What stands before the cells."""
+Join = Literal["concat", "mean"]
+"""How the output of a cell joins its nodes: along channels, or by their mean."""
 
 
 class Place(NamedTuple):
@@ -38,19 +40,25 @@ class Skeleton:
         normed_head: whether batch norm and ReLU stand before the head.
         auxiliary: whether a network may have an auxiliary head.
         stem_width: channels of a stem's output, in channels of the first cell, by stem; 1 for the others.
+        join: how the output of a cell joins its nodes.
         published: channels and depth that published numbers stand for, by stem; "cifar" stands for the others.
     """
 
     name: str
     kinds: tuple[str, ...]
-    reduction: str | None
-    single_path: bool
-    drops_dead_nodes: bool
-    normed_pools: bool
-    normed_head: bool
-    auxiliary: bool
-    stem_width: Mapping[str, int]
-    published: Mapping[str, tuple[int, int]]
+    reduction: str | None = None
+    single_path: bool = False
+    drops_dead_nodes: bool = True
+    normed_pools: bool = False
+    normed_head: bool = False
+    auxiliary: bool = False
+    stem_width: Mapping[str, int] = field(default_factory=dict)
+    join: Join = "concat"
+    published: Mapping[str, tuple[int, int]] = field(default_factory=lambda: {"cifar": (16, 8)})
+
+    def widths(self, nodes: int) -> int:
+        """How many times as wide as a node the output is that joins so many nodes."""
+        return nodes if self.join == "concat" else 1
 
     def places(self, depth: int) -> tuple[Place, ...]:
         """The kind of every cell of a net of ``depth`` cells: reductions stand at a third and at two thirds.

@@ -16,9 +16,6 @@ from typing import Any, Literal, NamedTuple
 from diffnas.convolutions import CONVOLUTIONS, DARTS_LIKE, DEPTH_RESTRICTED, Convolution
 from diffnas.skeleton import DARTS, NAS_BENCH_201, Place, skeleton_of
 
-# What builds a user's own operation: (channels, stride, affine) -> torch.nn.Module.
-OpFactory = Callable[[int, int, bool], Any]
-
 DARTS_OPS = (
     "none",
     "max_pool_3x3",
@@ -138,7 +135,8 @@ class SearchSpace:
         in_degree: how many inputs a node of the final cell has by the space's own rule (2 in DARTS); None where
             every edge stays, with the operation it was given (NAS-Bench-201). Only discretisation rules that
             honour it read it.
-        factories: a user's own operations by name; all other names are looked up in ``nets.ops``.
+        factories: a user's own operations by name, each a ``diffnas.nets.slot.OpFactory``; all other names are looked
+            up in ``diffnas.nets.ops``.
 
     Raises:
         ValueError: for a space that no net can be built from; the message says which part and why.
@@ -151,7 +149,7 @@ class SearchSpace:
     channels: int = 16
     depth: int = 8
     in_degree: int | None = None
-    factories: Mapping[str, OpFactory] = field(default_factory=dict)
+    factories: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         offered = {op for cell in self.cells.values() for names in cell.ops for op in names}

@@ -6,6 +6,7 @@ from torch import nn
 
 from diffnas.backends.choose import Choice, choose, describe
 from diffnas.components.changes import Changes
+from diffnas.nets.slot import Slot
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, dense_cell, nas_bench_201
 
@@ -32,8 +33,8 @@ def test_by_itself_the_plain_way_is_taken_where_no_kernel_computes_and_says_why(
     ]
 
 
-def own(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(channels, channels, 3, stride, padding=1), nn.Tanh())
+def own(slot: Slot) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(slot.width, slot.width, 3, slot.stride, padding=1), nn.Tanh())
 
 
 def test_a_cell_that_could_be_faster_is_told_with_the_operation_and_its_edge():

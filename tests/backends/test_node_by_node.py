@@ -8,13 +8,15 @@ from ways import backend
 
 from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.nets import depthwise
+from diffnas.nets.links import in_a_row
 from diffnas.nets.ops import Separable, drop_skips
+from diffnas.nets.slot import Slot
 from diffnas.nets.supernet import MixedEdge, Supernet
 from diffnas.space import DARTS_OPS, SearchSpace, darts, dense_cell, nas_bench_201, s1, s4
 
 
-def own(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(channels, channels, 3, stride, padding=1), nn.Tanh())
+def own(slot: Slot) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(slot.width, slot.width, 3, slot.stride, padding=1), nn.Tanh())
 
 
 with_own_op = SearchSpace(
@@ -28,10 +30,10 @@ with_own_op = SearchSpace(
 )
 
 
-def later(channels: int, stride: int, affine: bool) -> nn.Module:
+def later(slot: Slot) -> nn.Module:
     """Like a separable convolution, but halving the resolution in its second half."""
-    halves = (1, stride)
-    return nn.Sequential(*(Separable(channels, 3, stride=each, affine=affine) for each in halves))
+    halves = (1, slot.stride)
+    return in_a_row(*(Separable(slot.width, 3, stride=each, affine=slot.affine) for each in halves))
 
 
 unlike = SearchSpace(
@@ -264,8 +266,10 @@ def test_edges_without_operations_stay_empty(generator):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_an_operation_of_another_shape_than_its_neighbors_is_an_error(dtype, generator):
-    def halves(channels: int, stride: int, affine: bool) -> nn.Module:
-        return nn.Sequential(nn.ReLU(), nn.Conv2d(channels, channels, 1, 2), nn.BatchNorm2d(channels, affine=affine))
+    def halves(slot: Slot) -> nn.Module:
+        return nn.Sequential(
+            nn.ReLU(), nn.Conv2d(slot.width, slot.width, 1, 2), nn.BatchNorm2d(slot.width, affine=slot.affine)
+        )
 
     ops = ("halves", "skip_connect", "nor_conv_1x1")
     space = SearchSpace(

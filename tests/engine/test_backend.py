@@ -82,7 +82,7 @@ def test_a_search_says_what_computes_its_cells_and_why_not_faster(quick, tmp_pat
     own = replace(
         nas_bench_201,
         ops=(*nas_bench_201.ops, "mine"),
-        factories={"mine": lambda channels, stride, affine: nn.Conv2d(channels, channels, 3, stride, 1)},
+        factories={"mine": lambda slot: nn.Conv2d(slot.width, slot.out, 3, slot.stride, 1)},
         cells={kind: replace(graph, ops=offered)},
     )
     told: list[list[str]] = []

@@ -17,6 +17,7 @@ from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import parse, published
 from diffnas.nets import trained
 from diffnas.nets.ops import build
+from diffnas.run_files import NETWORK, WEIGHTS
 
 TINY = EvaluateSettings(epochs=2, batch=40, channels=4, depth=3, cutout=2)
 RESNET = parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|")
@@ -208,7 +209,7 @@ def test_the_auxiliary_head_is_neither_counted_nor_kept(data: DataSet, tmp_path:
     without = run(data, published("DARTS_V2"), replace(TINY, auxiliary=0.0))
     assert with_head.parameters == without.parameters
     assert with_head.macs == without.macs
-    assert trained.load(tmp_path / "run").network.auxiliary is None
+    assert trained.load(tmp_path / "run").network.frame.auxiliary is None
 
 
 def test_a_loss_that_leaves_the_numbers_ends_the_training(data: DataSet, tmp_path: Path):
@@ -219,9 +220,7 @@ def test_a_loss_that_leaves_the_numbers_ends_the_training(data: DataSet, tmp_pat
 
 def test_operations_of_ones_own_are_trained(data: DataSet):
     mine = parse("|mine~0|+|none~0|mine~1|+|skip_connect~0|none~1|mine~2|")
-    result = run(
-        data, mine, factories={"mine": lambda c, stride, affine: build("nor_conv_3x3", c, stride, affine=affine)}
-    )
+    result = run(data, mine, factories={"mine": lambda slot: build("nor_conv_3x3", slot)})
     assert result.parameters > 1000
 
 
@@ -275,7 +274,7 @@ def test_the_network_of_a_whole_run_is_found_in_its_evaluation_folder(folder: Pa
 
 def copied(folder: Path, to: Path) -> Path:
     to.mkdir()
-    for name in (trained.WEIGHTS, trained.RECORD):
+    for name in (WEIGHTS, NETWORK):
         (to / name).write_bytes((folder / name).read_bytes())
     return to
 
@@ -285,22 +284,22 @@ def edited(record: Path, **changes) -> None:
 
 
 DAMAGE = {
-    "weights cut": lambda path: (path / trained.WEIGHTS).write_bytes((path / trained.WEIGHTS).read_bytes()[:-100]),
-    "weights empty": lambda path: (path / trained.WEIGHTS).write_bytes(b""),
-    "weights missing": lambda path: (path / trained.WEIGHTS).unlink(),
-    "record cut": lambda path: (path / trained.RECORD).write_text((path / trained.RECORD).read_text()[:50]),
-    "record not text": lambda path: (path / trained.RECORD).write_bytes(b"\xff\xfe\x00"),
-    "record a list": lambda path: (path / trained.RECORD).write_text("[]"),
-    "record empty": lambda path: (path / trained.RECORD).write_text("{}"),
-    "another schema": lambda path: edited(path / trained.RECORD, schema="something"),
-    "another version": lambda path: edited(path / trained.RECORD, version=99),
-    "another genotype": lambda path: edited(path / trained.RECORD, genotype={"schema": "diffnas/genotype"}),
-    "classes left out": lambda path: edited(path / trained.RECORD, classes=["0", "1"]),
-    "channels that are none": lambda path: edited(path / trained.RECORD, channels="one"),
+    "weights cut": lambda path: (path / WEIGHTS).write_bytes((path / WEIGHTS).read_bytes()[:-100]),
+    "weights empty": lambda path: (path / WEIGHTS).write_bytes(b""),
+    "weights missing": lambda path: (path / WEIGHTS).unlink(),
+    "record cut": lambda path: (path / NETWORK).write_text((path / NETWORK).read_text()[:50]),
+    "record not text": lambda path: (path / NETWORK).write_bytes(b"\xff\xfe\x00"),
+    "record a list": lambda path: (path / NETWORK).write_text("[]"),
+    "record empty": lambda path: (path / NETWORK).write_text("{}"),
+    "another schema": lambda path: edited(path / NETWORK, schema="something"),
+    "another version": lambda path: edited(path / NETWORK, version=99),
+    "another genotype": lambda path: edited(path / NETWORK, genotype={"schema": "diffnas/genotype"}),
+    "classes left out": lambda path: edited(path / NETWORK, classes=["0", "1"]),
+    "channels that are none": lambda path: edited(path / NETWORK, channels="one"),
     "a network of another size": lambda path: edited(
-        path / trained.RECORD, network={"channels": 8, "depth": 3, "stem": "cifar"}
+        path / NETWORK, network={"channels": 8, "depth": 3, "stem": "cifar"}
     ),
-    "mean that is none": lambda path: edited(path / trained.RECORD, mean=None),
+    "mean that is none": lambda path: edited(path / NETWORK, mean=None),
 }
 
 

@@ -114,7 +114,7 @@ def test_the_auxiliary_head_speaks_in_training_only_and_its_loss_counts(quick):
     assert output.logits.shape == output.auxiliary.shape == (4, 10)
     loss = functional.cross_entropy(output.auxiliary, torch.arange(4))
     loss.backward()
-    assert all(weight.grad is None for weight in net.head.parameters())
+    assert all(weight.grad is None for weight in net.frame.head.parameters())
     assert all(weight.grad is not None for weight in net.cells[2].parameters()), "it stands on the third cell of three"
     with_head, without = (quick(gold_nas, space=SMALL, **{**QUICK, "epochs": 2, "auxiliary": a}) for a in (0.4, 0.0))
     assert with_head.trace[0]["parameters"] == without.trace[0]["parameters"], "papers do not count it"

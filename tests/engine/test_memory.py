@@ -201,7 +201,7 @@ def test_weights_are_counted_without_the_net(space):
     outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar")
     with torch.device("meta"):
         net = Supernet(SPACES[space], classes=2, channels=8, depth=4)
-    assert outline.weights() == parameter_count(net.cells)
+    assert outline.weights() == parameter_count(net.frame.cells)
 
 
 @pytest.mark.parametrize("name", ["DARTS_V2", "FairDARTS_a"])
@@ -209,4 +209,4 @@ def test_a_network_s_weights_are_counted_without_it_but_for_those_of_its_batch_n
     with torch.device("meta"):
         net = Network(read(name), classes=2, channels=8, depth=4)
     outline = of_genotype(read(name), channels=8, depth=4, stem="cifar")
-    assert outline.weights() == sum(weight.numel() for weight in net.cells.parameters() if weight.ndim > 1)
+    assert outline.weights() == sum(weight.numel() for weight in net.frame.cells.parameters() if weight.ndim > 1)

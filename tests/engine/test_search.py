@@ -401,7 +401,7 @@ def test_a_space_of_ones_own_is_searched(quick):
         cells={"normal": cell, "reduce": cell},
         ops=("none", "double", "sep_conv_3x3"),
         in_degree=1,
-        factories={"double": lambda channels, stride, affine: torch.nn.AvgPool2d(3, stride, 1, divisor_override=4)},
+        factories={"double": lambda slot: torch.nn.AvgPool2d(3, slot.stride, 1, divisor_override=4)},
     )
     result = quick("darts", space=space, epochs=1)
     assert {c.op for c in result.genotype.cells["normal"].connections} <= {"double", "sep_conv_3x3"}
@@ -492,7 +492,7 @@ def test_what_is_removed_leaves_the_weights_and_all_that_optimizers_remember(dat
 def test_weights_that_are_not_finite_are_never_saved(quick, tmp_path: Path):
     def spoil(step):
         level.single_step(step)
-        step.state.supernet.head[-1].weight.data.fill_(math.nan)
+        step.state.supernet.frame.head[-1].weight.data.fill_(math.nan)
 
     # One step an epoch: its loss is that of before the step, and says nothing.
     method = replace(sparse, level=level.Level(step=spoil, data="whole"))

@@ -10,11 +10,10 @@ from torch.nn import functional as F
 from diffnas.backends.gpu.graphs import uses_graph
 from diffnas.components.changes import Changes, weave
 from diffnas.components.schedule import Moment
+from diffnas.nets.cell import Cell, EdgeWeights
 from diffnas.nets.ops import DroppedSkip, FactorizedReduce, drop_skips
 from diffnas.nets.partial_channels import shuffled
-from diffnas.nets.skeleton import plan
-from diffnas.nets.supernet import MixedCell, Supernet
-from diffnas.skeleton import DARTS
+from diffnas.nets.supernet import Supernet
 from diffnas.space import NAS_BENCH_201_OPS, darts, dense_cell, nas_bench_201
 
 START = Moment(epoch=0, step=0, epochs=1, steps=1)
@@ -40,23 +39,21 @@ def test_deeper_supernets_have_the_sizes_of_the_released_code(depth: int):
         assert size(Supernet(darts, classes=10, depth=depth)) == {5: 1_275_834, 11: 2_585_146, 17: 3_894_202}[depth]
 
 
-def cell(changes: Changes, *, reduces: bool) -> tuple[MixedCell, Tensor, list[Tensor], Tensor]:
+def cell(changes: Changes, *, reduces: bool) -> tuple[Cell, Tensor, list[Tensor], Tensor]:
     """A cell of the DARTS space, its weights, what its input nodes hold, and its output."""
     torch.manual_seed(0)
-    widths = {"normal": 4, "reduce": 4}
-    planned = plan(DARTS, widths, 8, 3)[1 if reduces else 0]
-    graph = darts.cells[planned.kind]
-    made = MixedCell(darts, graph, planned, changes).double()
-    columns = len(darts.ops) + (changes.auxiliary is not None) + (changes.share > 1)
-    mix = torch.rand(len(graph.edges), columns, dtype=torch.float64)
+    net = Supernet(darts, classes=2, channels=8, depth=3, changes=changes).double()
+    made = net.cells[1 if reduces else 0]
+    mix = torch.rand(len(made.graph.edges), net.columns, dtype=torch.float64)
     older, newer = torch.randn(2, 3, 24, 5, 5, dtype=torch.float64)
     if reduces:
         newer = torch.randn(3, 32, 5, 5, dtype=torch.float64)
     inputs = [prepare(x) for prepare, x in zip(made.inputs, (older, newer), strict=True)]
-    return made, mix, inputs, made(older, newer, mix)
+    weights = EdgeWeights(ops=mix, passing=mix[:, -1] if changes.share > 1 else None)
+    return made, mix, inputs, made((older, newer), weights)
 
 
-def operations(made: MixedCell, mix: Tensor, row: int, x: Tensor) -> Tensor:
+def operations(made: Cell, mix: Tensor, row: int, x: Tensor) -> Tensor:
     """The weighted sum of the eight operations of an edge, ``none`` being zeros."""
     edge = made.edges[row]
     return torch.stack([mix[row, column] * edge.ops[str(column)](x) for column in range(1, 8)]).sum(0)
@@ -104,8 +101,8 @@ def test_an_auxiliary_skip_is_added_to_every_edge(reduces: bool):
 def test_only_skips_that_keep_the_resolution_are_dropped():
     net = Supernet(darts, classes=10, channels=4, depth=3, changes=Changes(dropout=0.5))
     skips = [
-        (planned.reduces and edge.source < 2, mixed.ops["3"])
-        for made, planned in zip(net.cells, net.plan, strict=True)
+        (made.stride == 2 and edge.source < 2, mixed.ops["3"])
+        for made in net.cells
         for edge, mixed in zip(made.graph.edges, made.edges, strict=True)
     ]
     assert all(type(skip) is (FactorizedReduce if halves else DroppedSkip) for halves, skip in skips)
@@ -126,7 +123,7 @@ def test_dropped_skips_lose_their_share_and_keep_their_mean():
 def test_what_stands_beside_the_operations_is_never_pruned():
     net = Supernet(nas_bench_201, classes=10, channels=4, depth=3, changes=Changes(share=2, auxiliary=1.0))
     net.prune_(torch.zeros(6, 5, dtype=torch.bool))
-    assert all(list(edge.ops) == ["5"] for made in net.cells if isinstance(made, MixedCell) for edge in made.edges)
+    assert all(list(edge.ops) == ["5"] for made in net.cells for edge in made.edges)
 
 
 def test_woven_weights_leave_the_gradient_of_the_others_alone():
@@ -161,6 +158,10 @@ def one_drawn(edges: int, column: int) -> Tensor:
     return F.one_hot((torch.arange(edges) + column) % 8, 8).double().requires_grad_()
 
 
+def drawn_weights(mix: Tensor) -> EdgeWeights:
+    return EdgeWeights(ops=mix, runs=(mix != 0).tolist())
+
+
 @pytest.mark.parametrize("reduces", [False, True], ids=["normal", "reduce"])
 @pytest.mark.parametrize("column", range(8))
 def test_of_drawn_operations_the_others_only_add_their_weights(column: int, reduces: bool):
@@ -181,7 +182,7 @@ def test_of_drawn_operations_the_others_only_add_their_weights(column: int, redu
             others = [mix[row, other] for other in range(8) if other != drawn]
             terms.append(result + torch.stack(others).sum())
         values.append(torch.stack(terms).sum(0))
-    expected, found = torch.cat(values[2:], dim=1), made(older, newer, mix)
+    expected, found = torch.cat(values[2:], dim=1), made((older, newer), drawn_weights(mix))
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     upstream = torch.randn_like(found)
     (grad,), (by_hand,) = (torch.autograd.grad((each * upstream).sum(), mix) for each in (found, expected))
@@ -195,7 +196,7 @@ def test_the_weight_of_what_was_not_drawn_gets_the_sum_of_the_gradient_of_the_ma
     made, x = net.cells[0], torch.randn(2, 4, 6, 6, dtype=torch.float64)
     upstream = torch.randn(2, 4, 6, 6, dtype=torch.float64)
     mix = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
-    (grad,) = torch.autograd.grad((made(x, x, mix) * upstream).sum(), mix)
+    (grad,) = torch.autograd.grad((made((x,), drawn_weights(mix)) * upstream).sum(), mix)
     summed, drawn = upstream.sum().item(), (upstream * x).sum().item()
     assert grad[0].tolist() == pytest.approx([summed, drawn, summed, summed, summed])
 
@@ -206,13 +207,13 @@ def test_what_was_not_drawn_is_not_trained_at_all():
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
     net(torch.randn(4, 3, 8, 8), mix).sum().backward()
     seen = 0
-    for index, (made, planned) in enumerate(zip(net.cells, net.plan, strict=True)):
-        start = darts.rows[planned.kind].start
+    for index, made in enumerate(net.cells):
+        start = darts.rows[made.kind].start
         for row, edge in enumerate(made.edges):
             for column, op in edge.ops.items():
                 ran = mix[start + row, int(column)] == 1
                 assert all((weight.grad is not None) == ran for weight in op.parameters())
-                prefix = f"cells.{index}.edges.{row}.ops.{column}."
+                prefix = f"frame.cells.{index}.edges.{row}.ops.{column}."
                 same = [torch.equal(b, before[prefix + name]) for name, b in op.named_buffers()]
                 assert not any(same) if ran else all(same)
                 seen += len(same)

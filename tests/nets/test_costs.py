@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from diffnas.nets.costs import operation_macs
 from diffnas.nets.ops import count_macs
+from diffnas.nets.slot import Slot
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, apart, darts, nas_bench_201, s1
 
@@ -56,8 +57,8 @@ def test_partial_channels_cost_less():
 
 
 def test_operations_of_ones_own_are_counted():
-    def conv(channels: int, stride: int, affine: bool) -> nn.Module:
-        return nn.Conv2d(channels, channels, 1, stride=stride)
+    def conv(slot: Slot) -> nn.Module:
+        return nn.Conv2d(slot.width, slot.width, 1, stride=slot.stride)
 
     cells = {k: replace(g, ops=(("mine",),) * len(g.ops)) for k, g in darts.cells.items()}
     space = replace(darts, cells=cells, ops=("mine",), factories={"mine": conv})

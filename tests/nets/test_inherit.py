@@ -10,13 +10,14 @@ from diffnas.convolutions import CONVOLUTIONS, changed
 from diffnas.nets.inherit import inherit_
 from diffnas.nets.links import links
 from diffnas.nets.ops import build
+from diffnas.nets.slot import Slot
 
 C = 6
 
 
 def made(name: str, seed: int = 0, stride: int = 1) -> nn.Module:
     torch.manual_seed(seed)
-    return build(name, C, stride, affine=False).double()
+    return build(name, Slot(width=C, stride=stride)).double()
 
 
 def pair(child: str, parent: str, stride: int = 1) -> tuple[nn.Module, nn.Module]:
@@ -82,8 +83,9 @@ def test_a_new_layer_passes_on_what_is_positive(child, parent):
     first, last = one
     x = pictures(positive=True)
     torch.testing.assert_close(first(pictures()), other(pictures()))
-    torch.testing.assert_close(last.convolve(x), x, rtol=0, atol=0)
-    torch.testing.assert_close(last.convolve(-x), torch.zeros_like(x), rtol=0, atol=0)  # but for its ReLU
+    (link,) = links(last)
+    torch.testing.assert_close(link.convolve(x), x, rtol=0, atol=0)
+    torch.testing.assert_close(link.convolve(-x), torch.zeros_like(x), rtol=0, atol=0)  # but for its ReLU
 
 
 @pytest.mark.parametrize("width", [1, 2, 4])
@@ -102,7 +104,7 @@ def test_a_wider_layer_computes_the_same_with_new_channels_that_nobody_reads_yet
 
 def test_new_channels_are_drawn_as_xavier_has_it():
     torch.manual_seed(0)
-    parent, child = (build(name, 64, 1, affine=False) for name in ("sep_conv_5x5", "sep_conv_5x5_width2"))
+    parent, child = (build(name, Slot(width=64)) for name in ("sep_conv_5x5", "sep_conv_5x5_width2"))
     inherit_(child, parent)
     (_, made_by), (depthwise, _) = (link.modules for link in links(child))
     # sqrt(2 / (inputs + outputs)), each times the pixels of the kernel.

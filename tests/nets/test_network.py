@@ -7,10 +7,8 @@ from torch.nn import functional as F
 
 from diffnas.genotype import PUBLISHED, Cell, Connection, Genotype, parse, published
 from diffnas.nets.auxiliary import AuxiliaryHead
-from diffnas.nets.network import Network, NetworkCell, parameters_of
-from diffnas.nets.ops import FactorizedReduce, count_macs
-from diffnas.nets.skeleton import head
-from diffnas.skeleton import DARTS
+from diffnas.nets.network import Network, _droppable, parameters_of
+from diffnas.nets.ops import count_macs
 
 # Parameters without the auxiliary head: CIFAR-10 and CIFAR-100 at 36 channels and 20 cells, ImageNet at 48 and 14.
 SIZES = {
@@ -91,7 +89,7 @@ def pictures(*shape):
 def test_published_cells_have_the_published_number_of_parameters(name):
     cifar = on_meta(published(name), classes=10)
     found = [parameters_of(cifar)]
-    cifar.head = head(DARTS, cifar.head[-1].in_features, 100)
+    cifar.frame.head[-1] = nn.Linear(cifar.frame.head[-1].in_features, 100, device="meta")
     found += [parameters_of(cifar), parameters_of(on_meta(published(name), classes=1000, stem="imagenet"))]
     assert tuple(found) == SIZES[name]
 
@@ -157,8 +155,8 @@ def test_networks_train_on_pictures_of_any_size(text, in_channels, size, stem):
     assert logits.shape == (4, 7)
     assert auxiliary is None if not on_darts else auxiliary.shape == (4, 7)
     (logits.sum() + (auxiliary.sum() if on_darts else 0)).backward()
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in net.head.parameters())
-    assert net.stem.first[0].weight.grad.abs().sum() > 0
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in net.frame.head.parameters())
+    assert net.frame.stem.first[0].weight.grad.abs().sum() > 0
 
 
 def test_the_auxiliary_head_runs_in_training_mode_only():
@@ -172,7 +170,7 @@ def test_the_auxiliary_head_reads_the_second_reduction_cell():
     net = tiny(auxiliary=True, depth=8)
     seen = []
     net.cells[5].register_forward_hook(lambda module, inputs, output: seen.append(output))
-    net.auxiliary.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    net.frame.auxiliary.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     net(pictures(2, 3, 16, 16))
     assert seen[0] is seen[1]
 
@@ -195,12 +193,12 @@ def test_nas_bench_201_has_no_auxiliary_head():
 
 def slow_cell(module, genotype_cell, older, newer):
     """The definition: in order of the nodes, the sum of what each live source sends."""
-    nodes = {i: bring(x) for i, (bring, x) in enumerate(zip(module.preprocess, (older, newer), strict=True))}
-    ops = iter(module.ops)
+    nodes = {i: bring(x) for i, (bring, x) in enumerate(zip(module.inputs, (older, newer), strict=True))}
+    ops = iter(module.edges)
     for target in range(2, genotype_cell.nodes):
         arriving = [c for c in genotype_cell.connections if c.target == target and c.source in nodes]
         if arriving:
-            nodes[target] = sum(next(ops)(nodes[c.source]) for c in arriving)
+            nodes[target] = sum(next(ops)(nodes[c.source], None) for c in arriving)
     return torch.cat([nodes[n] for n in genotype_cell.output if n in nodes], dim=1)
 
 
@@ -208,19 +206,19 @@ def slow_cell(module, genotype_cell, older, newer):
 def test_cells_compute_what_their_genotype_says(name):
     genotype = published(name)
     net = tiny(genotype).eval()
-    older, newer = net.stem(pictures(2, 3, 16, 16))
+    older, newer = net.frame.stem(pictures(2, 3, 16, 16))
     for module, kind in zip(net.cells, ("normal", "reduce", "normal", "reduce", "normal"), strict=True):
         expected = slow_cell(module, genotype.cells[kind], older, newer)
-        older, newer = newer, module(older, newer)
+        older, newer = newer, module((older, newer))
         torch.testing.assert_close(newer, expected)
 
 
 def test_reduction_cells_have_stride_2_at_their_inputs_alone():
     module = tiny().cells[1]
     strides = {}
-    for (op, source, _), built in zip(module.connections, module.ops, strict=True):
-        strides[op, source] = built.stride if isinstance(built, nn.MaxPool2d) else isinstance(built, FactorizedReduce)
-    assert strides == {("max_pool_3x3", 0): 2, ("max_pool_3x3", 1): 2, ("skip_connect", 2): False}
+    for (source, _), edge in zip(module.graph.edges, module.edges, strict=True):
+        strides[type(edge.op), source] = getattr(edge.op, "stride", None)
+    assert strides == {(nn.MaxPool2d, 0): 2, (nn.MaxPool2d, 1): 2, (nn.Identity, 2): None}
 
 
 def test_an_edge_may_have_several_operations_and_a_node_any_number_of_inputs():
@@ -232,11 +230,11 @@ def test_an_edge_may_have_several_operations_and_a_node_any_number_of_inputs():
         output=(2, 3),
     )
     net = tiny(darts(normal=many, reduce=many)).eval()
-    older, newer = net.stem(pictures(2, 3, 8, 8))
+    older, newer = net.frame.stem(pictures(2, 3, 8, 8))
     module = net.cells[0]
-    a, b = module.preprocess[0](older), module.preprocess[1](newer)
-    node = a + module.ops[1](a) + module.ops[2](b)
-    torch.testing.assert_close(module(older, newer), torch.cat([node, node], 1))
+    a, b = module.inputs[0](older), module.inputs[1](newer)
+    node = a + module.edges[1].op(a) + module.edges[2].op(b)
+    torch.testing.assert_close(module((older, newer)), torch.cat([node, node], 1))
 
 
 def test_dead_nodes_and_what_reads_them_are_left_out():
@@ -260,7 +258,7 @@ def test_a_nas_bench_201_cell_without_a_path_gives_constant_logits():
     logits = net.eval()(x).logits
     assert torch.equal(logits[0], logits[1])
     # The convolution that reads zeros is there nonetheless: its batch norm learns a constant.
-    module = next(cell for cell in net.cells if isinstance(cell, NetworkCell))
+    module = net.cells[0]
     assert parameters_of(module) == 9 * 16 + 8
 
 
@@ -268,15 +266,19 @@ def test_cells_with_one_input_read_the_previous_cell_alone():
     single = cell(("sep_conv_3x3", 0, 1), ("skip_connect", 1, 2), inputs=1, nodes=3, output=(1, 2))
     net = tiny(darts(normal=single, reduce=single)).eval()
     assert net(pictures(2, 3, 9, 9)).logits.shape == (2, 7)
-    older, newer = net.stem(pictures(2, 3, 8, 8))
-    assert torch.equal(net.cells[0](older, newer), net.cells[0](torch.full_like(older, float("nan")), newer))
+    seen = []
+    net.cells[2].register_forward_pre_hook(lambda module, inputs: seen.extend(inputs[0]))
+    net.cells[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    net(pictures(2, 3, 8, 8))
+    assert len(seen) == 2
+    assert seen[0] is seen[1]
 
 
 def test_a_users_own_operation_can_be_built_in():
     own = cell(("my_conv", 0, 2), ("skip_connect", 1, 2), output=(2,))
-    factories = {"my_conv": lambda channels, stride, affine: nn.Conv2d(channels, channels, 3, stride, padding=1)}
+    factories = {"my_conv": lambda slot: nn.Conv2d(slot.width, slot.width, 3, slot.stride, padding=1)}
     net = tiny(darts(normal=own, reduce=own), factories=factories)
-    assert isinstance(net.cells[0].ops[0], nn.Conv2d)
+    assert isinstance(net.cells[0].edges[0].op, nn.Conv2d)
     with pytest.raises(ValueError, match="unknown operation 'my_conv'"):
         tiny(darts(normal=own, reduce=own))
 
@@ -285,10 +287,10 @@ def test_drop_path_drops_whole_pictures_at_the_given_rate_and_keeps_the_mean():
     pool = cell(("avg_pool_3x3", 0, 2), output=(2,))
     net = tiny(darts(normal=pool, reduce=pool), depth=3)
     module = net.cells[0].eval()
-    older, newer = net.stem(torch.ones(2000, 3, 2, 2))
-    kept = module(older, newer).abs().amax((1, 2, 3))[0]
+    older, newer = net.frame.stem(torch.ones(2000, 3, 2, 2))
+    kept = module((older, newer)).abs().amax((1, 2, 3))[0]
     masks = net._masks(older, 0.3, torch.Generator().manual_seed(0))
-    values = module(older, newer, masks).abs().amax((1, 2, 3))
+    values = module((older, newer), masks).abs().amax((1, 2, 3))
     dropped = values == 0
     assert abs(dropped.float().mean() - 0.3) < 0.04
     torch.testing.assert_close(values[~dropped], (kept / 0.7).expand(int((~dropped).sum())))
@@ -297,19 +299,18 @@ def test_drop_path_drops_whole_pictures_at_the_given_rate_and_keeps_the_mean():
 def test_drop_path_spares_the_identity_but_not_the_strided_skip():
     skips = cell(("skip_connect", 0, 2), ("skip_connect", 1, 3))
     net = tiny(darts(normal=skips, reduce=skips), depth=5)
-    assert [module.droppable for module in net.cells] == [0, 2, 0, 2, 0]
-    older, newer = net.stem(pictures(4, 3, 8, 8))
+    assert [sum(map(_droppable, module.edges)) for module in net.cells] == [0, 2, 0, 2, 0]
+    older, newer = net.frame.stem(pictures(4, 3, 8, 8))
     normal = net.cells[0]
-    assert torch.equal(normal(older, newer, iter([])), normal(older, newer))
-    masks = iter([torch.zeros(4, 1, 1, 1)] * 2)
-    assert torch.equal(net.cells[1](older, normal(older, newer), masks), torch.zeros(4, 16, 4, 4))
+    masks = [torch.zeros(4)] * 2
+    assert torch.equal(net.cells[1]((older, normal((older, newer))), masks), torch.zeros(4, 16, 4, 4))
 
 
 def test_every_connection_and_picture_is_dropped_on_its_own():
     net = tiny(depth=3)
     first, second, *rest = net._masks(torch.zeros(500, 3, 8, 8), 0.5, torch.Generator().manual_seed(0))
-    assert len(rest) + 2 == sum(module.droppable for module in net.cells)
-    assert first.shape == (500, 1, 1, 1)
+    assert len(rest) + 2 == sum(_droppable(edge) for module in net.cells for edge in module.edges)
+    assert first.shape == (500,)
     assert set(first.unique().tolist()) == {0.0, 2.0}
     assert 0.4 < (first == second).float().mean() < 0.6
 
@@ -361,10 +362,10 @@ def test_a_network_of_cells_of_their_own_has_each_at_its_place():
     own = {f"cell{i}": published(name).cells["normal"] for i, name in enumerate(names)}
     genotype = Genotype(skeleton="darts", cells=own)
     net = Network(genotype, classes=10, channels=4).eval()
-    older, newer = net.stem(pictures(2, 3, 16, 16))
+    older, newer = net.frame.stem(pictures(2, 3, 16, 16))
     for module, made in zip(net.cells, own.values(), strict=True):
         expected = slow_cell(module, made, older, newer)
-        older, newer = newer, module(older, newer)
+        older, newer = newer, module((older, newer))
         torch.testing.assert_close(newer, expected)
     assert len(Network(genotype, classes=10, channels=4, depth=3).cells) == 3
     with pytest.raises(ValueError, match="a cell for each of 3 places, and no network of 20 cells"):

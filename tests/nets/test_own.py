@@ -13,7 +13,8 @@ from diffnas.genotype import Cell, Connection, Genotype
 from diffnas.nets import own
 from diffnas.nets.costs import operation_macs
 from diffnas.nets.ops import OPS, build
-from diffnas.space import OpFactory, SearchSpace, dense_cell, nas_bench_201
+from diffnas.nets.slot import OpFactory, Slot
+from diffnas.space import SearchSpace, dense_cell, nas_bench_201
 
 OFFERED = ("none", "skip_connect", "own")
 
@@ -46,8 +47,8 @@ class Counting(nn.Module):
 
 
 def applied(function: Callable[[Tensor, int], Any]) -> OpFactory:
-    def factory(channels: int, stride: int, affine: bool) -> nn.Module:
-        return Applied(lambda x: function(x, stride))
+    def factory(slot: Slot) -> nn.Module:
+        return Applied(lambda x: function(x, slot.stride))
 
     return factory
 
@@ -64,14 +65,15 @@ WRONG = [
     ("a pair", applied(lambda x, stride: (x, x)), ["a tuple of 2"]),
     ("nothing", applied(lambda x, stride: None), ["None (is a return missing?)"]),
     ("nan", applied(lambda x, stride: every(x, stride).log()), ["finite numbers", "nan at [0, "]),
-    ("in place", lambda channels, stride, affine: nn.ReLU(inplace=True), ["changes its input", "inplace=True"]),
-    ("wrong in evaluation", lambda channels, stride, affine: Counting(), ["evaluation mode", "(2, 1, 8, 8)"]),
-    ("no module", lambda channels, stride, affine: torch.relu, ["torch.nn.Module", "the function relu"]),
-    ("a class of modules", lambda channels, stride, affine: nn.ReLU, ["torch.nn.Module", "the class ReLU"]),
-    ("no module at all", lambda channels, stride, affine: None, ["torch.nn.Module", "None"]),
-    ("a module", nn.Conv2d(4, 4, 1), ["(channels, stride, affine)", "Conv2d cannot be called"]),
-    ("other arguments", lambda channels: nn.ReLU(), ["(channels, stride, affine)", "<lambda> cannot be called"]),
-    ("a text", "conv", ["(channels, stride, affine)", "'conv'"]),
+    ("in place", lambda slot: nn.ReLU(inplace=True), ["changes its input", "inplace=True"]),
+    ("wrong in evaluation", lambda slot: Counting(), ["evaluation mode", "(2, 1, 8, 8)"]),
+    ("no module", lambda slot: torch.relu, ["torch.nn.Module", "the function relu"]),
+    ("a class of modules", lambda slot: nn.ReLU, ["torch.nn.Module", "the class ReLU"]),
+    ("no module at all", lambda slot: None, ["torch.nn.Module", "None"]),
+    ("a module", nn.Conv2d(4, 4, 1), ["(slot)", "a module is given"]),
+    ("other arguments", lambda slot, more: nn.ReLU(), ["(slot)", "<lambda> cannot be called"]),
+    ("three numbers, as before there were slots", lambda c, stride, affine: nn.ReLU(), ["one Slot", "slot.width"]),
+    ("a text", "conv", ["(slot)", "'conv'"]),
 ]
 
 
@@ -84,8 +86,8 @@ def test_an_operation_that_breaks_its_word_is_refused_by_name(factory: Any, word
 
 
 def test_an_operation_is_tried_with_the_maps_that_it_will_see() -> None:
-    def halves(channels: int, stride: int, affine: bool) -> nn.Module:
-        return nn.AvgPool2d(stride)  # which loses the last row of an odd map
+    def halves(slot: Slot) -> nn.Module:
+        return nn.AvgPool2d(slot.stride)  # which loses the last row of an odd map
 
     try_out(halves, (1, 8, 8))
     with pytest.raises(ValueError, match=r"\(2, 16, 4, 4\) .* stride 2.* \(2, 16, 3, 3\)"):
@@ -98,9 +100,9 @@ def test_operations_of_ours_would_pass(op: str) -> None:
 
 
 def test_trying_and_counting_draw_no_random_number_and_run_an_operation_without_meta_tensors() -> None:
-    def drawn(channels: int, stride: int, affine: bool) -> nn.Module:
+    def drawn(slot: Slot) -> nn.Module:
         scale = float(torch.rand(()))  # a number, which a tensor on "meta" has not
-        return Applied(lambda x: every(x, stride) * scale * float(x.sum().isfinite()))
+        return Applied(lambda x: every(x, slot.stride) * scale * float(x.sum().isfinite()))
 
     before = torch.get_rng_state()
     try_out(drawn)
@@ -117,8 +119,10 @@ def test_an_exception_of_an_operation_passes_as_it_is() -> None:
     assert error.traceback[-1].name == "fails"
 
 
-def widened(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Sequential(nn.ReLU(), nn.Conv2d(channels, 2 * channels, 3, stride, 1), nn.BatchNorm2d(2 * channels))
+def widened(slot: Slot) -> nn.Module:
+    return nn.Sequential(
+        nn.ReLU(), nn.Conv2d(slot.width, 2 * slot.width, 3, slot.stride, 1), nn.BatchNorm2d(2 * slot.width)
+    )
 
 
 def test_search_evaluation_and_loading_all_try_own_operations(tmp_path: Any) -> None:
@@ -148,7 +152,7 @@ def test_factories_of_operations_that_cells_do_not_have_are_not_tried() -> None:
 
 def test_building_one_operation_says_what_its_factory_must_make() -> None:
     with pytest.raises(ValueError, match=r"factory of operation 'own', <lambda> must return a torch\.nn\.Module"):
-        build("own", 4, 1, affine=True, factories={"own": lambda channels, stride, affine: 3})
+        build("own", Slot(width=4, affine=True), factories={"own": lambda slot: 3})
 
 
 def test_a_supernet_refuses_weights_of_another_shape() -> None:

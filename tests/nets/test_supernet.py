@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from diffnas.components.entmax import entmax
 from diffnas.genotype import Cell, Connection, Genotype
 from diffnas.nets import ops as operations
+from diffnas.nets.frames.nas_bench_201 import ResidualBlock
 from diffnas.nets.network import Network
-from diffnas.nets.ops import count_macs
-from diffnas.nets.skeleton import FactorizedReduce, ResidualBlock, relu_conv_norm
+from diffnas.nets.ops import FactorizedReduce, count_macs, relu_conv_norm
+from diffnas.nets.slot import Slot
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201, s1, s2
 
@@ -92,7 +93,7 @@ class Twin(nn.Module):
             cell.edges.append(
                 nn.ModuleDict(
                     {
-                        op: operations.build(op, channels, stride, affine=False, pool_norm=self.on_darts)
+                        op: operations.build(op, Slot(width=channels, stride=stride, pool_norm=self.on_darts))
                         for op in offered
                     }
                 )
@@ -190,7 +191,7 @@ def test_a_removed_operation_is_gone_from_every_cell_of_its_kind_and_no_other():
     sizes, names = total(net), set(net.state_dict())
     net.prune_(keep)
     gone = names - set(net.state_dict())
-    assert {name.split(".")[1] for name in gone} == {"0", "1", "3", "5"}
+    assert {name.split(".")[2] for name in gone} == {"0", "1", "3", "5"}
     # Two separable blocks: a 5x5 depthwise and a 1x1 convolution each.
     lost = sum(2 * (25 * channels + channels * channels) for channels in (4, 4, 8, 16))
     assert sizes - total(net) == lost
@@ -347,7 +348,7 @@ def test_a_space_of_ones_own_takes_a_few_lines():
         name="mine",
         cells={"normal": cell, "reduce": cell},
         ops=("none", "scale", "sep_conv_3x3"),
-        factories={"scale": lambda channels, stride, affine: Scale(channels, stride)},
+        factories={"scale": lambda slot: Scale(slot.width, slot.stride)},
     )
     net = made(space)
     mix = torch.full((10, 3), 1 / 3, requires_grad=True)

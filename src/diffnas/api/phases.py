@@ -27,9 +27,10 @@ from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, settle
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
+from diffnas.nets.slot import OpFactory
 from diffnas.report.contest import handed
 from diffnas.run_files import EVALUATION, RECORD
-from diffnas.space import OpFactory, SearchSpace
+from diffnas.space import SearchSpace
 
 
 @takes(Source, Machine, SearchSettings)

@@ -25,12 +25,12 @@ from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.settings import Source
 from diffnas.lookup import lookup
 from diffnas.nets import trained as on_disk
+from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained
 from diffnas.report.reading import read_result
 from diffnas.run_files import EXPORT as FOLDER
 from diffnas.run_files import INT8 as INT8_RECORD
 from diffnas.run_files import RECORD
-from diffnas.space import OpFactory
 
 SHOWN = 100  # pictures that an exported network is checked with
 INT8 = "int8"

@@ -11,7 +11,7 @@ from diffnas.backends import Asked
 from diffnas.lookup import lookup
 from diffnas.nets.backend import Backend
 from diffnas.nets.network import Network
-from diffnas.nets.supernet import MixedCell, Supernet
+from diffnas.nets.supernet import Supernet
 
 
 class Choice(NamedTuple):
@@ -74,15 +74,14 @@ def _load(name: str) -> Backend:
 
 def describe(net: Supernet | Network, choice: Choice) -> tuple[str, ...]:
     """How a net is trained, a sentence each: the backend, then every kind of cell that it could compute faster."""
-    drawn = isinstance(net, Supernet) and net.drawn
+    drawn = isinstance(net, Supernet) and net.changes.drawn
     if choice.backend is None or drawn:
         why = "which operations run is drawn in every step" if choice.backend is not None else choice.why
         return ("cells run operation by operation, in PyTorch" + (f": {why}" if why else ""),)
     first = f"cells run by the {choice.backend.name} backend"
     if isinstance(net, Network):
         return (f"{first}, one operation after the other",)
-    cells = {planned.kind: cell for cell, planned in zip(net.cells, net.plan, strict=True)}
-    reasons = {kind: choice.backend.why_slower(cell) for kind, cell in cells.items() if isinstance(cell, MixedCell)}
+    reasons = {cell.kind: choice.backend.why_slower(cell) for cell in net.cells}
     slower = [
         f"cells of the kind {kind!r} are slower than they could be: {why}" for kind, why in reasons.items() if why
     ]

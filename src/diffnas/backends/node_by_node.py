@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from diffnas.backends import norms
 from diffnas.backends.norms import Measured, Statistics, channels_last, constant, update_running
 from diffnas.backends.schedule import Chain, Place, Pool, schedule
+from diffnas.nets.cell import Cell, EdgeWeights
 from diffnas.nets.links import Link
 from diffnas.nets.partial_channels import Passing
-from diffnas.nets.supernet import MixedCell
 
 
 class MixedSums(Protocol):
@@ -90,19 +90,18 @@ def through(links: Sequence[Link], x: Tensor) -> Tensor:
 class NodeByNode:
     """Computes a cell of a supernet in training mode, with the operations that it has when this object is made."""
 
-    def __init__(self, cell: MixedCell, kernels: Kernels) -> None:
+    def __init__(self, cell: Cell, kernels: Kernels) -> None:
         self.cell, self.kernels = cell, kernels
         self.schedule = schedule(cell)
 
-    def __call__(self, inputs: Sequence[Tensor], mix: Tensor) -> Tensor:
+    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
-        outputs = self.cell.outputs(self.values(inputs, mix))
-        return outputs[0] if len(outputs) == 1 else self.kernels.join(outputs)
+        return self.cell.joined(self.cell.outputs(self.values(inputs, weights)), self.kernels.join)
 
-    def values(self, inputs: Sequence[Tensor], mix: Tensor) -> list[Tensor | None]:
+    def values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
         """The value of every node of the cell; None for a node that nothing feeds."""
         graph, kernels, planned = self.cell.graph, self.kernels, self.schedule
-        passing = self._passing(mix)
+        mix, passing = weights.ops, self._passing(weights)
         prepare = zip(planned.prepare, inputs, strict=True)
         values: list[Tensor | None] = [kernels.prepare(module, links, x) for (module, links), x in prepare]
         terms = {target: _Terms(kernels) for target in range(graph.inputs, graph.nodes)}
@@ -113,8 +112,9 @@ class NodeByNode:
                     given = seen[source]
                     if given is not None:
                         terms[node].append(op(given), place)
-                values.append(passing.join(node, terms.pop(node).total(mix)))
-            value = passing.split(node, values[node])
+                total = terms.pop(node).total(mix)
+                values.append(total if passing is None else passing.join(node, total))
+            value = values[node] if passing is None else passing.split(node, values[node])
             seen.append(value)
             if value is not None:
                 for kinds in planned.pools.get(node, []):
@@ -122,13 +122,16 @@ class NodeByNode:
                 self._convolve(planned.chains.get(node, []), value, terms)
         return values
 
-    def _passing(self, mix: Tensor) -> Passing:
+    def _passing(self, given: EdgeWeights) -> Passing | None:
+        if self.cell.partial is None:
+            return None
+        assert given.passing is not None
+
         def add(tensors: Sequence[Tensor], weights: Tensor) -> Tensor:
             (total,), _ = self.kernels.mixed_sums(tensors, weights.unsqueeze(0), normed=[False] * len(tensors))
             return total
 
-        cell = self.cell
-        return Passing(cell.graph, cell.share, halves=cell.reduces, weights=mix[:, -1], add=add, hold=channels_last)
+        return Passing(self.cell.graph, self.cell.partial, weights=given.passing, add=add, hold=channels_last)
 
     def _share(self, kinds: Sequence[Pool], x: Tensor, mix: Tensor, terms: Mapping[int, _Terms]) -> None:
         """Add the weighted sum of a node and its pools to the terms of each target that has any of them."""

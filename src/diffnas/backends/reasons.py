@@ -11,6 +11,7 @@ def why_not_on(device: str, x: Tensor) -> str | None:
     reasons = {
         f"it computes on {device}, not on {x.device.type}": x.device.type != device,
         f"it computes in float32, not in {str(x.dtype).removeprefix('torch.')}": x.dtype != torch.float32,
+        f"it computes maps (B, C, H, W), not {tuple(x.shape)}": x.dim() != 4,
         "autocast mixes precisions": torch.is_autocast_enabled(x.device.type),
         "a graph is being compiled": torch.compiler.is_compiling(),
     }

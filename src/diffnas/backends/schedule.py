@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from diffnas.nets.cell import Cell
 from diffnas.nets.links import Link, Outline, is_plain_norm, outline
 from diffnas.nets.links import links as read_links
-from diffnas.nets.supernet import MixedCell, MixedEdge
+from diffnas.nets.supernet import MixedEdge
 
 # The row (edge) and the column (operation) of a mixing weight.
 Place = tuple[int, int]
@@ -60,7 +61,7 @@ class Schedule:
     prepare: list[tuple[nn.Module, tuple[Link, ...] | None]]
 
 
-def schedule(cell: MixedCell) -> Schedule:
+def schedule(cell: Cell) -> Schedule:
     """The schedule of the operations that are on a cell's edges now."""
     pools: dict[int, dict[str, dict[str, Pool]]] = {}
     chains: dict[int, list[Chain]] = {}
@@ -88,7 +89,7 @@ def schedule(cell: MixedCell) -> Schedule:
     return Schedule(pools=by_source, chains=chains, others=others, prepare=prepare)
 
 
-def why_unknown(cell: MixedCell, found: Schedule) -> str | None:
+def why_unknown(cell: Cell, found: Schedule) -> str | None:
     """The reason why kernels cannot compute a whole cell: its first unknown part. None if all parts are known."""
     edges, ops = cell.graph.edges, cell.ops
     for target, rest in found.others.items():

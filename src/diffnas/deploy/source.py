@@ -18,11 +18,11 @@ from diffnas.convolutions import CONVOLUTIONS, Convolution
 from diffnas.deploy.check import Run
 from diffnas.genotype import Cell, Genotype
 from diffnas.lookup import lookup
-from diffnas.nets.network import published_shape
-from diffnas.nets.skeleton import CellPlan, StemKind, plan, stem_channels
-from diffnas.nets.trained import Trained
+from diffnas.nets.frames.plan import CellPlan, plan, stem_channels
+from diffnas.nets.sizes import published_shape
+from diffnas.nets.trained import Trained, stored
 from diffnas.run_files import WEIGHTS
-from diffnas.skeleton import Skeleton, skeleton_of
+from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 
 _WIDTH = 120  # characters in a line
 
@@ -60,7 +60,7 @@ def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
         ValueError: if the cells have a user's own operation, or one that draws random numbers.
     """
     text = source(trained)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trained.network.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(trained.network).items()}
     save_file(weights, path.with_name(WEIGHTS))
     path.write_text(text, encoding="utf-8")
     # The written file is imported and run, so that the check tests the file itself.

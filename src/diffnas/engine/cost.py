@@ -27,8 +27,8 @@ from diffnas.engine.search_state import halves, staged
 from diffnas.engine.seeds import epoch_order, fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
+from diffnas.nets.frames.plan import plan
 from diffnas.nets.least import of_space
-from diffnas.nets.skeleton import plan
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 

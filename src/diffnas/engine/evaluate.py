@@ -34,10 +34,11 @@ from diffnas.nets.auxiliary import Output
 from diffnas.nets.least import Outline, of_genotype, of_skeleton
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
-from diffnas.nets.trained import Trained
+from diffnas.nets.slot import OpFactory
+from diffnas.nets.trained import Trained, renamed
 from diffnas.run_files import RESULT, TRACE
 from diffnas.skeleton import skeleton_of
-from diffnas.space import OpFactory, SearchSpace
+from diffnas.space import SearchSpace
 from diffnas.task import Task, classification
 
 
@@ -74,7 +75,7 @@ class EvaluateState:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state that ``state_dict`` gave, of an evaluation with the same genotype and settings."""
-        self.network.load_state_dict(state["network"])
+        self.network.load_state_dict(renamed(state["network"]))
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.train = Totals(self.task, state["train"].clone())

@@ -23,6 +23,7 @@ from diffnas.engine.settings import SearchSettings
 from diffnas.engine.totals import Totals
 from diffnas.method import Method
 from diffnas.nets.supernet import Supernet
+from diffnas.nets.trained import renamed
 from diffnas.space import SearchSpace
 from diffnas.task import Task, classification
 
@@ -157,7 +158,7 @@ class SearchState:
         if state["built"] != self.built:
             self.become_(self.build(state["built"]))
         self.replace_(state["keep"].to(self.keep.device))
-        self.supernet.load_state_dict(state["supernet"])
+        self.supernet.load_state_dict(renamed(state["supernet"]))
         beta = [] if state["beta"] is None else [state["beta"]]
         for tensor, saved in zip(self.arch, [state["alpha"], *state["weighting"], *beta], strict=True):
             tensor.copy_(saved)

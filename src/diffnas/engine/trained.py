@@ -8,7 +8,7 @@ from safetensors.torch import save
 
 from diffnas.engine.run import as_json
 from diffnas.files import write_checked
-from diffnas.nets.trained import Trained
+from diffnas.nets.trained import Trained, stored
 from diffnas.run_files import NETWORK, WEIGHTS
 
 
@@ -16,7 +16,7 @@ def save_trained(folder: Path, trained: Trained) -> None:
     """Leave a network in ``folder``, without its auxiliary head, which only training uses."""
     weights = {
         name: tensor.detach().cpu().contiguous()
-        for name, tensor in trained.network.state_dict().items()
+        for name, tensor in stored(trained.network).items()
         if not name.startswith("auxiliary.")
     }
     write_checked(folder / WEIGHTS, save(weights))

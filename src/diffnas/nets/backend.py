@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from diffnas.nets.supernet import MixedCell
+    from diffnas.nets.cell import Cell, EdgeWeights
 
-Run = Callable[[Sequence[Tensor], Tensor], Tensor]
-"""A compiled cell: from its inputs and the mixing weights of its edges, ``(edges, columns)``, to its output."""
+Run = Callable[[Sequence[Tensor], "EdgeWeights"], Tensor]
+"""A compiled cell: from its inputs and the weights of its edges to its output."""
 
 
 class Backend(Protocol):
@@ -32,10 +32,10 @@ class Backend(Protocol):
     def why_not(self, x: Tensor) -> str | None:
         """The reason why nets cannot be trained on such pictures this way; None if they can."""
 
-    def compile(self, cell: MixedCell) -> Run:
+    def compile(self, cell: Cell) -> Run:
         """What computes a cell of a supernet in training mode, with the operations that it has now."""
 
-    def why_slower(self, cell: MixedCell) -> str | None:
+    def why_slower(self, cell: Cell) -> str | None:
         """The reason why a cell cannot be computed in this backend's fastest way; None if it can."""
 
     def computing(self, threads: int) -> AbstractContextManager[None]:

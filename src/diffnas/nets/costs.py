@@ -8,8 +8,9 @@ from diffnas.nets import ops
 from diffnas.nets.ops import count_macs
 from diffnas.nets.own import offered, unseen
 from diffnas.nets.sites import sites
-from diffnas.nets.skeleton import StemKind
-from diffnas.skeleton import skeleton_of
+from diffnas.nets.sizes import sizes_of_space
+from diffnas.nets.slot import Slot
+from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace
 
 
@@ -35,18 +36,16 @@ def operation_macs(
     >>> costs[0], costs[14]  # none for an identity; a convolution stands beside a skip that halves the resolution
     ([0, 6656], [2048, 7552])
     """
-    channels = space.channels if channels is None else channels
-    depth = space.depth if depth is None else depth
-    widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
+    sizes = sizes_of_space(space, 1, picture[0], channels=channels, depth=depth, stem=stem)
 
     @cache
-    def macs(op: str, width: int, stride: int, size: tuple[int, int]) -> int:
+    def macs(op: str, slot: Slot, size: tuple[int, ...]) -> int:
         if op == "none":
             return 0
         own = op in space.factories
         with unseen(own=own):
-            module = ops.build(op, width, stride, affine=False, factories=space.factories)
-            return count_macs(module if own else module.to("meta"), (width, *size))
+            module = ops.build(op, slot, factories=space.factories)
+            return count_macs(module if own else module.to("meta"), (slot.width, *size))
 
     total = [[0] * len(space.ops) for _ in space.edges]
     places = {
@@ -55,16 +54,7 @@ def operation_macs(
         ]
         for kind, graph in space.cells.items()
     }
-    for kind, number, *site in sites(
-        skeleton_of(space.skeleton),
-        widths,
-        offered(space),
-        picture,
-        channels=channels,
-        depth=depth,
-        stem=stem,
-        share=share,
-    ):
-        row, column = places[kind][number]
-        total[row][column] += macs(*site)
+    for site in sites(sizes, offered(space), picture, share=share):
+        row, column = places[site.kind][site.number]
+        total[row][column] += macs(site.op, site.slot, site.size)
     return total

@@ -26,7 +26,8 @@ def inherit_(child: nn.Module, parent: nn.Module) -> None:
         parent: the other, which has as many layers and channels, or fewer.
 
     >>> from diffnas.nets.ops import build
-    >>> parent, child = (build(f"nor_conv_{k}x{k}", 4, 1, affine=False) for k in (1, 3))
+    >>> from diffnas.nets.slot import Slot
+    >>> parent, child = (build(f"nor_conv_{k}x{k}", Slot(width=4)) for k in (1, 3))
     >>> inherit_(child, parent)
     >>> torch.equal(child[1](torch.ones(1, 4, 5, 5)), parent[1](torch.ones(1, 4, 5, 5)))
     True

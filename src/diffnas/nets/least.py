@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from diffnas.genotype import Genotype
-from diffnas.nets.network import published_shape, widths_of
+from diffnas.nets.frames.darts import preprocess
+from diffnas.nets.frames.nas_bench_201 import ResidualBlock
+from diffnas.nets.frames.plan import CellPlan, plan
 from diffnas.nets.ops import OPS, build
-from diffnas.nets.skeleton import CellPlan, ResidualBlock, StemKind, plan, preprocess
-from diffnas.skeleton import Skeleton, skeleton_of
+from diffnas.nets.sizes import published_shape, widths_of
+from diffnas.nets.slot import Slot
+from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 from diffnas.space import WEIGHTLESS_OPS, SearchSpace
 
 # For each edge of a kind of cell its operations, and whether it leads from an input of the cell.
@@ -137,7 +140,7 @@ def of_skeleton(space: SearchSpace, *, channels: int | None, depth: int | None, 
 @cache
 def _of_op(op: str, channels: int, stride: int) -> int:
     with torch.device("meta"):
-        return _count(build(op, channels, stride, affine=False))
+        return _count(build(op, Slot(width=channels, stride=stride)))
 
 
 @cache
@@ -147,8 +150,10 @@ def _of_block(before: int, channels: int) -> int:
 
 
 def _of_inputs(skeleton: Skeleton, cell: CellPlan, inputs: int) -> int:
+    if skeleton.single_path:
+        return 0
     with torch.device("meta"):
-        return _count(preprocess(skeleton, cell, inputs, affine=False))
+        return sum(_count(each) for each in preprocess(cell, inputs, affine=False))
 
 
 def _count(module: nn.Module) -> int:

@@ -1,45 +1,18 @@
-"""What convolutions an operation consists of, read off its modules."""
+"""The convolutions that an operation consists of, which what made it hands to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from diffnas.nets.ops import FactorizedReduce, Separable
+from diffnas.nets.geometry import PAIRS, Geometry
 
-DEPTHWISE, POINTWISE, PAIRS, DENSE = 0, 1, 2, 3
-"""What stands before a 1x1 convolution: a depthwise one, nothing, the even beside the odd pixels; or all of it is
-one dense convolution."""
-
-
-class Geometry(NamedTuple):
-    """What a branch computes from a rectified map; the fields are those of the compiled kernels."""
-
-    kind: int
-    kernel: int = 1
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
-
-    def size(self, length: int) -> int:
-        """Rows or columns of the result for those of the map; ValueError for fewer than the kernel spans."""
-        if self.kind == PAIRS:
-            return (length + 1) // 2
-        left = length + 2 * self.padding - self.dilation * (self.kernel - 1)
-        if left < 1:
-            raise ValueError(f"{self} spans more than {length} pixels; pad more, or give it a larger map.")
-        return (left - 1) // self.stride + 1
-
-    @property
-    def margin(self) -> int:
-        """Zeros around the map that the way there or the way back reads."""
-        return 1 if self.kind == PAIRS else max(self.padding, self.dilation * (self.kernel - 1) - self.padding)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Pattern(NamedTuple):
@@ -68,6 +41,8 @@ class Pattern(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class Link:
     """ReLU, one convolution or two, batch norm.
+
+    It refers to parts of an operation, never to the whole: the two would keep each other alive.
 
     Attributes:
         convolve: the ReLU and the convolutions.
@@ -110,21 +85,35 @@ class Link:
         return self.modules[-1].bias
 
 
+def linked(op: Module, *links: Link) -> Module:
+    """An operation that knows its links: a backend then computes these in place of calling it.
+
+    Args:
+        op: the operation, which computes its links one after the other and nothing else.
+        links: of modules that are parts of it.
+    """
+    assert links
+    assert all(one.channels == next.before for one, next in pairwise(links))
+    assert all(link.norm.num_features == link.channels for link in links)  # a kernel would read past the end
+    vars(op)["made_of"] = links
+    return op
+
+
+def in_a_row(*ops: nn.Module) -> nn.Sequential:
+    """Operations one after the other; the links of all, if all have some."""
+    row, found = nn.Sequential(*ops), [vars(op).get("made_of", ()) for op in ops]
+    return linked(row, *(link for links in found for link in links)) if all(found) else row
+
+
 def links(op: nn.Module, *, affine: bool = False) -> tuple[Link, ...] | None:
-    """The links of an operation whose batch norms have a weight and a bias or not; None if it is of another make."""
-    parts = list(op) if type(op) is nn.Sequential else [op]
-    found: list[Link | None] = []
-    if len(parts) == 3 and type(parts[0]) is nn.ReLU:
-        found = [_convolution(parts[1], parts[2], affine)]
-    elif len(parts) == 4 and type(parts[0]) is nn.ReLU and type(parts[1]) is nn.AvgPool2d:
-        found = [_strided(parts[1], parts[2], parts[3], affine)]
-    elif type(op) is FactorizedReduce:
-        found = [_halving(op, affine)]
-    elif len(parts) <= 2 and all(type(part) is Separable for part in parts):
-        found = [_separable(part, affine) for part in parts]
-    known = tuple(link for link in found if link is not None)
-    fits = all(one.channels == next.before for one, next in pairwise(known))
-    return known if known and fits and len(known) == len(found) else None
+    """The links of an operation whose batch norms have a weight and a bias or not.
+
+    None if it has none, or if somebody has put other modules in their place.
+    """
+    found: tuple[Link, ...] = vars(op).get("made_of", ())
+    parts = set(op.modules())
+    whole = all(parts.issuperset((*link.modules, link.norm)) and is_plain_norm(link.norm, affine) for link in found)
+    return found if found and whole else None
 
 
 class Outline(NamedTuple):
@@ -154,57 +143,6 @@ def outline(chain: tuple[Link, ...], size: Sequence[int]) -> Outline:
         size = link.channels, rows, columns
         sizes.append(size)
     return Outline(chain[0].geometry.stride, sizes[0], chain[1].geometry.stride if len(chain) == 2 else 1, sizes[-1])
-
-
-def _separable(part: Any, affine: bool) -> Link | None:
-    depthwise = part.depthwise
-    kernel = depthwise.weight.shape[-1]
-    geometry = Geometry(DEPTHWISE, kernel, depthwise.stride, depthwise.padding, depthwise.dilation)
-    if not is_plain_norm(part.norm, affine):
-        return None
-    modules = depthwise.conv, part.pointwise
-    return Link(convolve=part.convolve, modules=modules, norm=part.norm, geometry=geometry)
-
-
-def _halving(op: FactorizedReduce, affine: bool) -> Link | None:
-    if not is_plain_norm(op.norm, affine):
-        return None
-    geometry = Geometry(PAIRS, 1, 2)
-    return Link(convolve=op.convolve, modules=(op.even, op.odd), norm=op.norm, geometry=geometry)
-
-
-def _convolution(conv: nn.Module, norm: nn.Module, affine: bool) -> Link | None:
-    if type(conv) is not nn.Conv2d or not is_plain_norm(norm, affine):
-        return None
-    assert isinstance(norm, nn.BatchNorm2d)
-    if norm.num_features != conv.out_channels:  # PyTorch says what is wrong; a kernel would read past the end
-        return None
-    kernel, stride, padding, dilation = conv.kernel_size[0], conv.stride[0], conv.padding[0], conv.dilation[0]
-    square = all(len(set(both)) == 1 for both in (conv.kernel_size, conv.stride, conv.padding, conv.dilation))
-    if not square or conv.groups != 1 or not isinstance(padding, int) or conv.padding_mode != "zeros":
-        return None
-    if padding > dilation * (kernel - 1):  # results of nothing but padding
-        return None
-    kind = POINTWISE if (kernel, stride, padding) == (1, 1, 0) else DENSE
-    geometry = Geometry(kind, kernel, stride, padding, dilation)
-    return Link(convolve=partial(_rectified, conv), modules=(conv,), norm=norm, geometry=geometry)
-
-
-def _strided(pool: nn.AvgPool2d, conv: nn.Module, norm: nn.Module, affine: bool) -> Link | None:
-    """A 1x1 convolution of every so many pixels."""
-    link = _convolution(conv, norm, affine)
-    stride = pool.stride
-    if link is None or link.geometry.kind != POINTWISE or not isinstance(stride, int):
-        return None
-    if pool.kernel_size != 1 or pool.padding != 0:
-        return None
-    convolve = partial(_rectified, nn.Sequential(pool, conv))
-    return replace(link, convolve=convolve, geometry=Geometry(DENSE, stride=stride))
-
-
-def _rectified(conv: nn.Module, x: Tensor) -> Tensor:
-    out: Tensor = conv(F.relu(x))
-    return out
 
 
 def is_plain_norm(module: nn.Module, affine: bool = False) -> bool:

@@ -3,79 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diffnas.genotype import Cell, Genotype
-from diffnas.nets.auxiliary import AuxiliaryHead, Output
+from diffnas.genotype import Genotype
+from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, applied, usable
+from diffnas.nets.cell import Cell, Factors, Place, listed
+from diffnas.nets.frames import build_frame
+from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.ops import build
 from diffnas.nets.recompute import recomputed
-from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, as_weights, head, plan, preprocess
-from diffnas.skeleton import Skeleton, skeleton_of
-from diffnas.space import OpFactory
+from diffnas.nets.sizes import sizes_of_genotype
+from diffnas.nets.slot import OpFactory
+from diffnas.nets.wiring import Wiring
+from diffnas.skeleton import StemKind, skeleton_of
+from diffnas.space import Edge
 
 
-def published_shape(skeleton: str, stem: StemKind = "cifar") -> tuple[int, int]:
-    """Channels and depth that published numbers stand for (DARTS, Liu et al., 2019; NAS-Bench-201).
+class FixedEdge(nn.Module):
+    """The one operation on an edge of a network."""
 
-    >>> published_shape("darts"), published_shape("darts", "imagenet"), published_shape("nas-bench-201")
-    ((36, 20), (48, 14), (16, 17))
-    """
-    published = skeleton_of(skeleton).published
-    return published.get(stem, published["cifar"])
-
-
-class NetworkCell(nn.Module):
-    """A cell of a genotype: every node sums its connections, the output joins nodes along channels.
-
-    What a node that nothing feeds means is the skeleton's to say.
-    """
-
-    def __init__(
-        self, cell: Cell, place: CellPlan, skeleton: Skeleton, factories: Mapping[str, OpFactory] | None = None
-    ) -> None:
+    def __init__(self, op: nn.Module) -> None:
         super().__init__()
-        self.connections = cell.effective if skeleton.drops_dead_nodes else cell.connections
-        self.output = cell.joined if skeleton.drops_dead_nodes else cell.output
-        self.preprocess = preprocess(skeleton, place, cell.inputs, affine=True)
-        self.ops = nn.ModuleList()
-        for op, source, _ in self.connections:
-            stride = 2 if place.reduces and source < cell.inputs else 1
-            self.ops.append(build(op, place.channels, stride, affine=True, factories=factories))
+        self.op = op
 
-    @property
-    def droppable(self) -> int:
-        """How many connections drop-path may drop: all but the identities."""
-        return sum(not isinstance(op, nn.Identity) for op in self.ops)
-
-    def forward(
-        self, older: Tensor, newer: Tensor, masks: Sequence[Tensor] = (), backend: Backend | None = None
-    ) -> Tensor:
-        """The cell's output ``(B, out, H, W)``, given the outputs of the two cells before it.
-
-        ``masks`` holds factors ``(B, 1, 1, 1)``, one for each droppable connection in turn; none to drop nothing.
-        A backend computes the operations in training mode.
-        """
-        backend = backend if self.training else None
-        following = iter(masks)
-        inputs = (older, newer)[-len(self.preprocess) :]
-        nodes: dict[int, Tensor] = {
-            i: applied(bring, x, backend) for i, (bring, x) in enumerate(zip(self.preprocess, inputs, strict=True))
-        }
-        for (_, source, target), op in zip(self.connections, self.ops, strict=True):
-            value = applied(op, _value(nodes, source), backend)
-            if masks and not isinstance(op, nn.Identity):
-                value = value * next(following).to(value.dtype)
-            nodes[target] = nodes[target] + value if target in nodes else value
-        joined = [_value(nodes, node) for node in self.output]
-        return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)
+    def forward(self, x: Tensor, factor: Tensor | None, backend: Backend | None = None) -> Tensor:
+        """What the operation gives, ``(B, ...)``, times a factor for each sample, ``(B,)``, if there is one."""
+        value = applied(self.op, x, backend)
+        return value if factor is None else value * factor.to(value.dtype).view(-1, *(1,) * (value.dim() - 1))
 
 
-def _value(nodes: Mapping[int, Tensor], node: int) -> Tensor:
-    return nodes[node] if node in nodes else torch.zeros_like(nodes[0])
+def _droppable(edge: nn.Module) -> bool:
+    """Whether drop-path may drop what an edge gives: all but the identities."""
+    assert isinstance(edge, FixedEdge)
+    return not isinstance(edge.op, nn.Identity)
+
+
+def fixed_cell(genotype: Genotype, place: Place, factories: Mapping[str, OpFactory] | None = None) -> Cell:
+    """A cell of a genotype's network; what a node that nothing feeds means is the skeleton's to say."""
+    cell, skeleton = genotype.cells[place.kind], skeleton_of(genotype.skeleton)
+    dropped = skeleton.drops_dead_nodes
+    connections, output = (cell.effective, cell.joined) if dropped else (cell.connections, cell.output)
+    edges = tuple(Edge(source, target) for _, source, target in connections)
+    wiring = Wiring(inputs=cell.inputs, nodes=cell.nodes, edges=edges, output=output)
+    slots = place.slots(wiring, affine=True)
+    ops = [build(each.op, slot, factories=factories) for each, slot in zip(connections, slots, strict=True)]
+    return Cell(wiring, place, [FixedEdge(op) for op in ops], join=skeleton.join, fills=not dropped)
 
 
 class Network(nn.Module):
@@ -121,30 +96,11 @@ class Network(nn.Module):
         super().__init__()
         self.recompute = recompute
         self.backend = backend
-        skeleton = skeleton_of(genotype.skeleton)
-        usual_channels, usual_depth = published_shape(skeleton.name, stem)
-        channels = usual_channels if channels is None else channels
-        depth = (genotype.depth or usual_depth) if depth is None else depth
-        if genotype.depth not in (None, depth):
-            raise ValueError(
-                f"this genotype has a cell for each of {genotype.depth} places, and no network of {depth} cells. "
-                "Leave the depth out."
-            )
-        places = plan(skeleton, widths_of(genotype), channels, depth, stem)
-        self.stem = Stem(skeleton, stem, in_channels, channels)
-        self.cells = nn.ModuleList()
-        for place in places:
-            if place.kind is None:
-                self.cells.append(ResidualBlock(place.previous, place.channels))
-            else:
-                self.cells.append(NetworkCell(genotype.cells[place.kind], place, skeleton, factories))
-        self.head = head(skeleton, places[-1].out, classes)
-        self.auxiliary_at = 2 * depth // 3
-        self.auxiliary: AuxiliaryHead | None = None
-        if auxiliary and not skeleton.auxiliary:
-            raise ValueError(f"the {skeleton.name!r} skeleton has no auxiliary head; build it with auxiliary=False.")
-        if auxiliary:
-            self.auxiliary = AuxiliaryHead(places[self.auxiliary_at].out, classes, imagenet=stem == "imagenet")
+        sizes = sizes_of_genotype(
+            genotype, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary
+        )
+        self.cells: list[Cell] = []  # those of the frame, whose parts they are
+        self.frame = build_frame(sizes, lambda place: listed(self.cells, fixed_cell(genotype, place, factories)))
 
     def forward(self, x: Tensor, drop_path: float = 0.0, generator: torch.Generator | None = None) -> Output:
         """Logits of pictures ``(B, in_channels, H, W)``.
@@ -155,51 +111,37 @@ class Network(nn.Module):
                 (DARTS; FractalNet, Larsson et al., 2017); what stays is divided by ``1 - drop_path``.
             generator: where the dropped connections are drawn from, on any device; torch's own if None.
         """
-        x = as_weights(self, x)
-        masks = self._masks(x, drop_path, generator) if self.training and drop_path else ()
-        auxiliary = None
-        backend = usable(self.backend, x)
-        older, newer = self.stem(x)
-        for index, cell in enumerate(self.cells):
-            arguments: tuple[Any, ...] = (newer, backend)
-            if isinstance(cell, NetworkCell):
-                arguments = (older, newer, masks[: cell.droppable], backend)
-                masks = masks[cell.droppable :]
-            out = recomputed(cell, *arguments) if self.recompute else cell(*arguments)
-            older, newer = newer, out
-            if index == self.auxiliary_at and self.auxiliary is not None and self.training:
-                auxiliary = self.auxiliary(newer)
-        return Output(self.head(newer), auxiliary)
+        factors = self._factors(x, drop_path if self.training else 0.0, generator)
+        backend = usable(self.backend, as_weights(self, x))
 
-    def _masks(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> Sequence[Tensor]:
+        def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+            arguments = (inputs, factors[part], backend) if isinstance(part, Cell) else (*inputs, backend)
+            out: Tensor = recomputed(part, *arguments) if self.recompute else part(*arguments)
+            return out
+
+        found: Output = self.frame(x, run)
+        return found
+
+    def _factors(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> dict[nn.Module, Factors]:
+        """For each cell, what each of its edges is multiplied by."""
         # All at once: one draw and one copy to the device a step, not one a connection.
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path is a probability below 1, not {drop_path}.")
-        connections = sum(cell.droppable for cell in self.cells if isinstance(cell, NetworkCell))
+        masks = iter(self._masks(x, drop_path, generator) if drop_path else ())
+        return {
+            cell: [next(masks) if drop_path and _droppable(edge) else None for edge in cell.edges]
+            for cell in self.cells
+        }
+
+    def _masks(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> Sequence[Tensor]:
+        connections = sum(_droppable(edge) for cell in self.cells for edge in cell.edges)
         device = x.device if generator is None else generator.device
-        kept = torch.empty(connections, len(x), 1, 1, 1, device=device, dtype=x.dtype)
+        kept = torch.empty(connections, len(x), device=device, dtype=next(self.parameters()).dtype)
         kept.bernoulli_(1 - drop_path, generator=generator)
         return (kept / (1 - drop_path)).to(x.device).unbind()
-
-
-def widths_of(genotype: Genotype) -> dict[str, int]:
-    """For each kind of cell, how many nodes its output concatenates.
-
-    Raises:
-        ValueError: for a cell that passes nothing on.
-    """
-    if not skeleton_of(genotype.skeleton).drops_dead_nodes:
-        return {kind: len(cell.output) for kind, cell in genotype.cells.items()}
-    for kind, cell in genotype.cells.items():
-        if not cell.joined:
-            raise ValueError(
-                f"the cell {kind!r} passes nothing on: no connections lead from its inputs to its output nodes "
-                f"{', '.join(map(str, cell.output))}. Add a connection, or choose a genotype of another epoch."
-            )
-    return {kind: len(cell.joined) for kind, cell in genotype.cells.items()}
 
 
 def parameters_of(network: nn.Module, *, auxiliary: bool = False) -> int:
     """Number of parameters, without the auxiliary head unless asked for: papers do not count it."""
     named = network.named_parameters()
-    return sum(weight.numel() for name, weight in named if auxiliary or not name.startswith("auxiliary."))
+    return sum(weight.numel() for name, weight in named if auxiliary or not name.startswith("frame.auxiliary."))

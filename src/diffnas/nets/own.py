@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from diffnas.components.contract import (
     Role,
-    check_callable,
     is_like,
     name_of,
     naming,
@@ -24,11 +23,11 @@ from diffnas.components.contract import (
 )
 from diffnas.genotype import Genotype
 from diffnas.nets import ops
-from diffnas.nets.network import published_shape
 from diffnas.nets.sites import Site, sites
-from diffnas.nets.skeleton import StemKind
-from diffnas.skeleton import skeleton_of
-from diffnas.space import OpFactory, SearchSpace
+from diffnas.nets.sizes import sizes_of_genotype, sizes_of_space
+from diffnas.nets.slot import OpFactory, Slot
+from diffnas.skeleton import StemKind
+from diffnas.space import SearchSpace
 
 # As many as batch statistics need.
 _PICTURES = 2
@@ -60,17 +59,8 @@ def try_in_space(
     """
     if not space.factories:
         return
-    found = sites(
-        skeleton_of(space.skeleton),
-        {kind: len(graph.output) for kind, graph in space.cells.items()},
-        offered(space),
-        picture,
-        channels=space.channels if channels is None else channels,
-        depth=space.depth if depth is None else depth,
-        stem=stem,
-        share=share,
-    )
-    _try_all(space.factories, found, affine=False)
+    sizes = sizes_of_space(space, 1, picture[0], channels=channels, depth=depth, stem=stem)
+    _try_all(space.factories, sites(sizes, offered(space), picture, share=share))
 
 
 def offered(space: SearchSpace) -> dict[str, list[tuple[str, bool]]]:
@@ -105,36 +95,31 @@ def try_in_network(
     """
     if not factories:
         return
-    widths = {kind: len(cell.output) for kind, cell in genotype.cells.items()}
     listed = {
         kind: [(op, source < cell.inputs) for op, source, _ in cell.connections]
         for kind, cell in genotype.cells.items()
     }
-    usual_channels, usual_depth = published_shape(genotype.skeleton, stem)
-    channels = usual_channels if channels is None else channels
-    depth = (genotype.depth or usual_depth) if depth is None else depth
-    found = sites(skeleton_of(genotype.skeleton), widths, listed, picture, channels=channels, depth=depth, stem=stem)
-    _try_all(factories, found, affine=True)
+    sizes = sizes_of_genotype(genotype, 1, picture[0], channels=channels, depth=depth, stem=stem)
+    _try_all(factories, sites(sizes, listed, picture))
 
 
-def _try_all(factories: Mapping[str, OpFactory], found: Iterable[Site], *, affine: bool) -> None:
+def _try_all(factories: Mapping[str, OpFactory], found: Iterable[Site]) -> None:
     """Try each operation once for all sites that are alike."""
-    alike = dict.fromkeys((site.op, site.channels, site.stride, site.size) for site in found)
+    alike = dict.fromkeys((site.op, site.slot, site.size) for site in found)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        for op, channels, stride, size in alike:
+        for op, slot, size in alike:
             if op in factories:
                 torch.manual_seed(0)
-                check_callable(ops.factory_of(op), factories[op], classes=True)
-                module = ops.build(op, channels, stride, affine=affine, factories=factories)
-                x = torch.randn(_PICTURES, channels, *size)
+                module = ops.build(op, slot, factories=factories)
+                x = torch.randn(_PICTURES, slot.width, *size)
                 for training in (True, False):
-                    _try(op, factories[op], module.train(training), x, stride)
+                    _try(op, factories[op], module.train(training), x, slot)
 
 
-def _try(op: str, factory: OpFactory, module: nn.Module, x: Tensor, stride: int) -> None:
+def _try(op: str, factory: OpFactory, module: nn.Module, x: Tensor, slot: Slot) -> None:
     """Run an operation, and look at all that it promises."""
     mode = "training" if module.training else "evaluation"
-    role = Role(f"operation {op!r} of", (f"{told(x)}, stride {stride}, in {mode} mode",))
+    role = Role(f"operation {op!r} of", (f"{told(x)}, stride {slot.stride}, in {mode} mode",))
     before = x.clone()
     with naming(role, factory):
         found = module(x)
@@ -143,8 +128,7 @@ def _try(op: str, factory: OpFactory, module: nn.Module, x: Tensor, stride: int)
             f"the {role.name} {name_of(factory)} changes its input, which others read too: it must not work in place "
             "(no inplace=True in its first layer)."
         )
-    B, C, H, W = x.shape
-    like = x.new_empty(B, C, -(-H // stride), -(-W // stride))
+    like = x.new_empty(len(x), slot.out, *(-(-side // slot.stride) for side in x.shape[2:]))
     if not is_like(found, like):
         refuse(role, factory, f"{told(like)} for {role.takes[0]}", found)
     if not bool(found.isfinite().all()):

@@ -6,12 +6,13 @@ Concatenation and shuffling are linear, so they are done once for each node and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffnas.space import CellGraph
+from diffnas.nets.wiring import Wiring
 
 Add = Callable[[Sequence[Tensor], Tensor], Tensor]
 
@@ -26,6 +27,19 @@ def as_it_is(x: Tensor) -> Tensor:
     return x
 
 
+@dataclass(frozen=True, kw_only=True)
+class Partial:
+    """How much of a cell's nodes passes by its operations.
+
+    Attributes:
+        share: one in so many channels goes through the operations.
+        halves: whether edges from the cell's inputs halve the resolution.
+    """
+
+    share: int
+    halves: bool
+
+
 class Passing:
     """What passes by the operations of a cell in one pass through it.
 
@@ -33,9 +47,8 @@ class Passing:
     resolution the others go through 2x2 max pooling.
 
     Args:
-        graph: the cell's graph.
-        share: one in so many channels goes through the operations; 1 for all, and then nothing passes.
-        halves: whether edges from the cell's inputs halve the resolution.
+        graph: the cell's wiring.
+        partial: how much passes.
         weights: how much of each edge passes, ``(edges,)``.
         add: the weighted sum of tensors ``(B, C, H, W)`` by weights ``(N,)``.
         hold: puts what passes, and what the operations see, into the memory format that ``add`` wants.
@@ -43,43 +56,33 @@ class Passing:
 
     def __init__(
         self,
-        graph: CellGraph,
-        share: int,
+        graph: Wiring,
+        partial: Partial,
         *,
-        halves: bool,
         weights: Tensor,
         add: Add = weighted_sum,
         hold: Callable[[Tensor], Tensor] = as_it_is,
     ) -> None:
-        self.graph, self.share, self.halves, self.weights, self.add, self.hold = (
-            graph,
-            share,
-            halves,
-            weights,
-            add,
-            hold,
-        )
+        self.graph, self.partial, self.weights, self.add, self.hold = graph, partial, weights, add, hold
         self.rests: dict[int, Tensor] = {}
 
     def split(self, node: int, value: Tensor | None) -> Tensor | None:
         """What the operations see of a node: ``(B, C / share, H, W)`` of ``(B, C, H, W)``."""
-        if self.share == 1 or value is None:
+        if value is None:
             return value
-        seen, rest = value.tensor_split((value.shape[1] // self.share,), dim=1)
-        if self.halves and node < self.graph.inputs:
+        seen, rest = value.tensor_split((value.shape[1] // self.partial.share,), dim=1)
+        if self.partial.halves and node < self.graph.inputs:
             rest = F.max_pool2d(rest, 2, ceil_mode=True)
         self.rests[node] = self.hold(rest)
         return self.hold(seen)
 
-    def join(self, node: int, mixed: Tensor | None) -> Tensor | None:
+    def join(self, node: int, mixed: Tensor | None) -> Tensor:
         """A node from what its operations give and what passes them by, shuffled."""
-        if self.share == 1:
-            return mixed
         rows = self.graph.incoming(node)
         rests = [self.rests[self.graph.edges[row].source] for row in rows]
         rest = self.add(rests, self.weights[rows])
         if mixed is None:
-            mixed = torch.zeros_like(rest[:, : rest.shape[1] // (self.share - 1)])
+            mixed = torch.zeros_like(rest[:, : rest.shape[1] // (self.partial.share - 1)])
         return shuffled(mixed, rest)
 
 

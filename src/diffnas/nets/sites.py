@@ -1,74 +1,84 @@
-"""Where operations stand in a net: the channels, the stride and the size of the map that each of them sees."""
+"""Where operations stand in a net: what each of them sees, found by building the frame with cells that only look."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor, nn
 
-from diffnas.nets.skeleton import Stem, StemKind, plan
-from diffnas.skeleton import Skeleton
+from diffnas.nets.cell import Place
+from diffnas.nets.frames import Sizes, build_frame
+from diffnas.nets.slot import Slot
 
 
-class Site(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Site:
     """An operation in one cell of a net.
 
     Attributes:
         kind: of the cell.
         number: of the operation among those of the cell.
         op: its name.
-        channels: of its input and output.
-        stride: 1 or 2.
-        size: height and width of its input.
+        slot: where it stands; it shares nothing.
+        size: of its input, without the batch and the channels: height and width of a map.
     """
 
     kind: str
     number: int
     op: str
-    channels: int
-    stride: int
-    size: tuple[int, int]
+    slot: Slot
+    size: tuple[int, ...]
 
 
 def sites(
-    skeleton: Skeleton,
-    widths: Mapping[str, int],
+    sizes: Sizes,
     listed: Mapping[str, Sequence[tuple[str, bool]]],
-    picture: tuple[int, int, int],
+    picture: tuple[int, ...],
     *,
-    channels: int,
-    depth: int,
-    stem: StemKind = "cifar",
     share: int = 1,
-) -> Iterator[Site]:
+) -> list[Site]:
     """Every operation of every cell of a net, cell by cell.
 
     Args:
-        skeleton, widths, channels, depth, stem: as ``skeleton.plan`` has them.
+        sizes: of the net.
         listed: for each kind of cell, its operations, and whether each reads an input of the cell.
         picture: channels, height and width.
         share: one in so many channels goes through the operations.
 
-    >>> from diffnas.skeleton import DARTS
+    >>> from diffnas.space import darts
+    >>> from diffnas.nets.sizes import sizes_of_space
     >>> listed = {"normal": [("skip_connect", True)], "reduce": [("skip_connect", True)]}
-    >>> [site[3:] for site in sites(DARTS, {"normal": 1, "reduce": 1}, listed, (3, 9, 9), channels=4, depth=3)]
+    >>> found = sites(sizes_of_space(darts, 10, 3, channels=4, depth=3), listed, (3, 9, 9))
+    >>> [(site.slot.width, site.slot.stride, site.size) for site in found]
     [(4, 1, (9, 9)), (8, 2, (9, 9)), (16, 2, (5, 5))]
     """
-    size = _after_stem(skeleton, picture, channels, stem)
-    for cell in plan(skeleton, widths, channels, depth, stem):
-        height, width = size
-        inner = (-(-height // 2), -(-width // 2)) if cell.reduces else size
-        for number, (op, reads_input) in enumerate(listed[cell.kind] if cell.kind is not None else ()):
-            stride, seen = (2 if cell.reduces and reads_input else 1), size if reads_input else inner
-            assert cell.kind is not None
-            yield Site(cell.kind, number, op, cell.channels // share, stride, seen)
-        size = inner
+    found: list[Site] = []
+
+    def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+        if not isinstance(part, _Watched):
+            out: Tensor = part(*inputs)
+            return out
+        place = part.place
+        x: Tensor = [prepare(each) for prepare, each in zip(part.inputs, inputs, strict=True)][-1]
+        size: tuple[int, ...] = tuple(x.shape[2:])
+        inner = tuple(-(-side // place.stride) for side in size)
+        for number, (op, reads_input) in enumerate(listed[place.kind]):
+            stride = place.stride if reads_input else 1
+            slot = Slot(width=place.width // share, out=place.out // share, stride=stride, affine=sizes.affine)
+            found.append(Site(kind=place.kind, number=number, op=op, slot=slot, size=size if reads_input else inner))
+        return x.new_zeros(len(x), place.out * sizes.joined[place.kind], *inner)
+
+    with torch.device("meta"), torch.no_grad():
+        frame = build_frame(replace(sizes, auxiliary=False), _Watched).eval()
+        frame(torch.zeros(1, *picture), run)
+    return found
 
 
-def _after_stem(skeleton: Skeleton, picture: tuple[int, int, int], channels: int, stem: StemKind) -> tuple[int, int]:
-    """Height and width of the newer input of the first cell."""
-    with torch.device("meta"):
-        first = Stem(skeleton, stem, picture[0], channels).eval()
-        height, width = first(torch.zeros(1, *picture))[1].shape[2:]
-    return height, width
+class _Watched(nn.Module):
+    """What stands in place of a cell: what prepares its inputs, and nothing else."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place, self.inputs = place, nn.ModuleList(place.prepare)

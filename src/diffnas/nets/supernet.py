@@ -10,17 +10,19 @@ from torch import Tensor, nn
 
 from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.nets import ops
-from diffnas.nets.auxiliary import AuxiliaryHead, Output
-from diffnas.nets.backend import Backend, Run, usable
+from diffnas.nets.auxiliary import Output
+from diffnas.nets.backend import Backend, usable
+from diffnas.nets.cell import Cell, EdgeWeights, Place, Value, listed
+from diffnas.nets.frames import build_frame
+from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.inherit import inherit_
-from diffnas.nets.partial_channels import Passing
+from diffnas.nets.partial_channels import Partial
 from diffnas.nets.recompute import recomputed
-from diffnas.nets.skeleton import CellPlan, ResidualBlock, Stem, StemKind, as_weights, head, plan, preprocess
-from diffnas.skeleton import skeleton_of
-from diffnas.space import CellGraph, SearchSpace
-
-# The value of a node: None is the zeros of a node that nothing feeds, which cost nothing.
-Value = Tensor | None
+from diffnas.nets.sizes import sizes_of_space
+from diffnas.nets.slot import Slot
+from diffnas.nets.wiring import Wiring, every
+from diffnas.skeleton import StemKind, skeleton_of
+from diffnas.space import SearchSpace
 
 
 class MixedEdge(nn.Module):
@@ -31,7 +33,7 @@ class MixedEdge(nn.Module):
     Args:
         space: the space the operations come from.
         offered: the operations that may stand here, in the order in which they are added up.
-        channels, stride: of the operations.
+        slot: where the operations stand.
         changes: to what DARTS has.
         among: the operations that stand here at first, if they are offered; None for all.
     """
@@ -40,24 +42,22 @@ class MixedEdge(nn.Module):
         self,
         space: SearchSpace,
         offered: Sequence[str],
-        channels: int,
-        stride: int,
+        slot: Slot,
         changes: Changes = UNCHANGED,
         among: Container[str] | None = None,
     ) -> None:
         super().__init__()
-        self.space, self.channels, self.stride, self.changes = space, channels, stride, changes
+        self.space, self.slot, self.changes = space, slot, changes
         self.offered = {op: str(space.ops.index(op)) for op in offered if op != "none"}
         self.ops = nn.ModuleDict()
         for op, column in self.offered.items():
             if among is None or op in among:
                 self.ops[column] = self._build(op)
         if changes.auxiliary is not None:
-            self.ops[str(len(space.ops))] = ops.build("skip_connect", channels, stride, affine=False)
+            self.ops[str(len(space.ops))] = ops.build("skip_connect", slot)
 
     def _build(self, op: str) -> nn.Module:
-        space, norm = self.space, skeleton_of(self.space.skeleton).normed_pools
-        module = ops.build(op, self.channels, self.stride, affine=False, pool_norm=norm, factories=space.factories)
+        module = ops.build(op, self.slot, factories=self.space.factories)
         if self.changes.dropout is not None and op == "skip_connect" and type(module) is nn.Identity:
             return ops.DroppedSkip()
         return module
@@ -91,11 +91,13 @@ class MixedEdge(nn.Module):
         if beside in before:
             self.ops[beside] = before[beside]
 
-    def forward(self, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool] | None = None) -> Value:
-        """The weighted sum of the operations, ``(B, C, H, W)``; ``mix`` holds a scalar for each column.
+    def forward(self, x: Tensor, row: tuple[Tensor, Sequence[bool] | None], backend: Backend | None = None) -> Value:
+        """The weighted sum of the operations, ``(B, C, H, W)``.
 
-        ``runs`` says which operations run, if not all do: the weights of the others are added to the sum.
+        The row holds a weight for each column, ``(columns,)``, and says which operations run, if not all do: the
+        weights of the others are added to the sum.
         """
+        mix, runs = row[0].unbind(), row[1]
         if runs is not None:
             return self._drawn(x, mix, runs)
         out: Value = None
@@ -106,93 +108,27 @@ class MixedEdge(nn.Module):
 
     def _drawn(self, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool]) -> Tensor:
         ran = [op(x) * mix[int(column)] for column, op in self.ops.items() if runs[int(column)]]
-        out = sum(ran[1:], ran[0]) if ran else x.new_zeros(x[:, :, :: self.stride, :: self.stride].shape)
+        out = sum(ran[1:], ran[0]) if ran else torch.zeros_like(every(x, self.slot.stride))
         return out + sum(weight for weight, does in zip(mix, runs, strict=True) if not does)
 
 
-class MixedCell(nn.Module):
-    """A cell of the supernet; every edge is mixed.
+def mixed_cell(
+    space: SearchSpace, place: Place, changes: Changes = UNCHANGED, among: Container[str] | None = None
+) -> Cell:
+    """A cell of a supernet.
 
     Args:
         space: the space the operations come from.
-        graph: the graph of this kind of cell.
-        cell: its place and channels.
+        place: where it stands.
         changes: to what DARTS has.
         among: the operations that stand on its edges at first, where they are offered; None for all.
     """
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        graph: CellGraph,
-        cell: CellPlan,
-        changes: Changes = UNCHANGED,
-        among: Container[str] | None = None,
-    ) -> None:
-        super().__init__()
-        self.graph, self.ops = graph, space.ops
-        self.share, self.drawn = changes.share, changes.drawn
-        self.reduces = cell.reduces
-        self.channels = cell.channels
-        self.compiled: tuple[Backend, Run] | None = None
-        self.inputs = preprocess(skeleton_of(space.skeleton), cell, graph.inputs, affine=False)
-        strides = [2 if cell.reduces and edge.source < graph.inputs else 1 for edge in graph.edges]
-        self.edges = nn.ModuleList(
-            MixedEdge(space, offered, cell.channels // changes.share, stride, changes, among)
-            for offered, stride in zip(graph.ops, strides, strict=True)
-        )
-
-    def forward(self, older: Tensor, newer: Tensor, mix: Tensor, backend: Backend | None = None) -> Tensor:
-        """The cell's output, ``(B, out, H, W)``.
-
-        Args:
-            older: the output of the cell before the previous one.
-            newer: the output of the previous cell.
-            mix: the weights of the edges of this kind of cell, ``(edges, columns)``.
-            backend: what computes the cell in training mode; None calls one operation after the other.
-        """
-        sources = (newer,) if self.graph.inputs == 1 else (older, newer)
-        if backend is not None and self.training:
-            return self._compiled_by(backend)(sources, mix)
-        return torch.cat(self.outputs(self._values(sources, mix)), dim=1)
-
-    def changed(self) -> None:
-        """Forget what a backend has made of the operations: they are no longer the same."""
-        self.compiled = None
-
-    def _compiled_by(self, backend: Backend) -> Run:
-        if self.compiled is None or self.compiled[0] is not backend:
-            self.compiled = backend, backend.compile(self)
-        return self.compiled[1]
-
-    def _values(self, sources: Sequence[Tensor], mix: Tensor) -> list[Value]:
-        """The value of every node, one operation after the other."""
-        passing = Passing(self.graph, self.share, halves=self.reduces, weights=mix[:, -1])
-        values: list[Value] = [prepare(source) for prepare, source in zip(self.inputs, sources, strict=True)]
-        seen = [passing.split(node, value) for node, value in enumerate(values)]
-        rows = [row.unbind() for row in mix.unbind()]
-        runs = (mix != 0).tolist() if self.drawn else [None] * len(rows)
-        for node in range(self.graph.inputs, self.graph.nodes):
-            total: Value = None
-            for row in self.graph.incoming(node):
-                value = seen[self.graph.edges[row].source]
-                term = None if value is None else self.edges[row](value, rows[row], runs[row])
-                if term is not None:
-                    total = term if total is None else total + term
-            values.append(passing.join(node, total))
-            seen.append(passing.split(node, values[node]))
-        return values
-
-    def outputs(self, values: Sequence[Value]) -> list[Tensor]:
-        """The nodes that the output joins, from the values of all; zeros for a node that nothing feeds."""
-        found = [values[node] for node in self.graph.output]
-        known = next((value for value in found if value is not None), None)
-        if known is None:
-            like = values[0]
-            assert like is not None
-            stride = 2 if self.reduces else 1
-            known = like[:, :, ::stride, ::stride]
-        return [torch.zeros_like(known) if value is None else value for value in found]
+    graph, skeleton = space.cells[place.kind], skeleton_of(space.skeleton)
+    wiring = Wiring(inputs=graph.inputs, nodes=graph.nodes, edges=graph.edges, output=graph.output)
+    slots = place.slots(wiring, affine=False, pool_norm=skeleton.normed_pools, share=changes.share)
+    edges = [MixedEdge(space, offered, slot, changes, among) for offered, slot in zip(graph.ops, slots, strict=True)]
+    partial = Partial(share=changes.share, halves=place.stride > 1) if changes.share > 1 else None
+    return Cell(wiring, place, edges, join=skeleton.join, partial=partial, ops=space.ops)
 
 
 class Supernet(nn.Module):
@@ -249,31 +185,20 @@ class Supernet(nn.Module):
         super().__init__()
         self.backend = backend
         self.recompute = recompute
-        self.space = space
+        self.space, self.changes = space, changes
         channels = space.channels if channels is None else channels
         if channels % changes.share:
             raise ValueError(
                 f"one in {changes.share} of {channels} channels is no whole number; take a multiple of "
                 f"{changes.share} as channels, or another share (--supernet partial-channels:2)."
             )
-        self.drawn = changes.drawn
         self.edges = len(space.edges)
         self.columns = len(space.ops) + (changes.auxiliary is not None) + (changes.share > 1)
-        skeleton = skeleton_of(space.skeleton)
-        widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
-        self.plan = plan(skeleton, widths, channels, space.depth if depth is None else depth, stem)
-        self.stem = Stem(skeleton, stem, in_channels, channels)
-        self.cells = nn.ModuleList(
-            ResidualBlock(cell.previous, cell.channels)
-            if cell.kind is None
-            else MixedCell(space, space.cells[cell.kind], cell, changes, among)
-            for cell in self.plan
+        sizes = sizes_of_space(
+            space, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary
         )
-        self.head = head(skeleton, self.plan[-1].out, classes)
-        self.auxiliary_at = 2 * len(self.plan) // 3
-        imagenet = stem == "imagenet"
-        out = self.plan[self.auxiliary_at].out
-        self.auxiliary = AuxiliaryHead(out, classes, imagenet=imagenet) if auxiliary else None
+        self.cells: list[Cell] = []  # those of the frame, whose parts they are
+        self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, changes, among)))
 
     def forward(self, x: Tensor, mix: Tensor) -> Tensor | Output:
         """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)``.
@@ -285,25 +210,28 @@ class Supernet(nn.Module):
         """
         if mix.shape != (self.edges, self.columns):
             raise ValueError(f"mixing weights must be {(self.edges, self.columns)}, got {tuple(mix.shape)}.")
-        x = as_weights(self, x)
         # Cast last: the weights are made in float32 even where activations are in half precision.
-        mix = mix.to(x.dtype)
-        backend = None if self.drawn else usable(self.backend, x)
+        mix = mix.to(next(self.parameters()).dtype)
+        backend = None if self.changes.drawn else usable(self.backend, as_weights(self, x))
         if backend is not None:
             x = x.contiguous(memory_format=torch.channels_last)
-        older, newer = self.stem(x)
-        auxiliary = None
-        for cell, planned in zip(self.cells, self.plan, strict=True):
-            if planned.kind is None:
-                arguments: tuple[Any, ...] = (newer, backend)
+        runs = (mix != 0).tolist() if self.changes.drawn else None
+
+        def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+            if isinstance(part, Cell):
+                arguments: tuple[Any, ...] = (inputs, self._weights(mix, runs, part.kind), backend)
             else:
-                arguments = (older, newer, mix[self.space.rows[planned.kind]], backend)
-            out = recomputed(cell, *arguments) if self.recompute else cell(*arguments)
-            older, newer = newer, out
-            if self.auxiliary is not None and self.training and planned.index == self.auxiliary_at:
-                auxiliary = self.auxiliary(newer)
-        logits: Tensor = self.head(newer)
+                arguments = (*inputs, backend)
+            out: Tensor = recomputed(part, *arguments) if self.recompute else part(*arguments)
+            return out
+
+        logits, auxiliary = self.frame(x, run)
         return logits if auxiliary is None else Output(logits, auxiliary)
+
+    def _weights(self, mix: Tensor, runs: Sequence[Sequence[bool]] | None, kind: str) -> EdgeWeights:
+        rows = self.space.rows[kind]
+        own, passes = mix[rows], self.changes.share > 1
+        return EdgeWeights(ops=own, passing=own[:, -1] if passes else None, runs=None if runs is None else runs[rows])
 
     def prune_(self, keep: Tensor) -> None:
         """Free the modules of every operation that is no longer kept, in every cell of its kind; all else stays.
@@ -333,10 +261,8 @@ class Supernet(nn.Module):
 
     def _edges(self) -> Iterator[tuple[MixedEdge, int]]:
         """The edges of all cells, about to be changed, and their rows."""
-        for cell, planned in zip(self.cells, self.plan, strict=True):
-            if planned.kind is not None:
-                assert isinstance(cell, MixedCell)
-                cell.changed()
-                for row, edge in enumerate(cell.edges, self.space.rows[planned.kind].start):
-                    assert isinstance(edge, MixedEdge)
-                    yield edge, row
+        for cell in self.cells:
+            cell.changed()
+            for row, edge in enumerate(cell.edges, self.space.rows[cell.kind].start):
+                assert isinstance(edge, MixedEdge)
+                yield edge, row

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffnas.data.augment import normalize
 from diffnas.data.levels import Levels
@@ -23,9 +24,9 @@ from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
 from diffnas.nets import own
 from diffnas.nets.network import Network
-from diffnas.nets.skeleton import StemKind
+from diffnas.nets.slot import OpFactory
 from diffnas.run_files import NETWORK, WEIGHTS
-from diffnas.space import OpFactory
+from diffnas.skeleton import StemKind
 from diffnas.untrusted import json_text
 
 _SCHEMA, _VERSION = "diffnas/network", 1
@@ -175,7 +176,7 @@ def _build(
     with torch.device("meta"):  # takes no memory, however large the record says it is
         _check_backed(made(), path)
     network = made()
-    weights = load_file(path)
+    weights = renamed(load_file(path))
     # Of the dtype that it was trained in: its test was, and predictions are to be the same.
     network.to(next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point()))
     network.load_state_dict(weights)
@@ -193,9 +194,47 @@ def _build(
     )
 
 
+# A name in a net, and the same in a file, which a file of plain PyTorch reads too (``deploy.source``).
+_INSIDE = (
+    (r"^(frame\.cells\.\d+)\.inputs\.", r"\1.preprocess."),
+    (r"^(frame\.cells\.\d+)\.edges\.(\d+)\.op\.", r"\1.ops.\2."),
+)
+_OUTSIDE = (r"^(cells\.\d+)\.preprocess\.", r"\1.inputs."), (r"^(cells\.\d+)\.ops\.(\d+)\.", r"\1.edges.\2.op.")
+
+
+def stored(network: nn.Module) -> dict[str, Tensor]:
+    """The weights of a network, by the names that files know.
+
+    >>> from diffnas.genotype import published
+    >>> net = Network(published("DARTS_V2"), classes=2, channels=2, depth=3)
+    >>> names = list(stored(net))
+    >>> names[0], [name for name in names if name.startswith("cells.0.ops.0")][0], names[-1]
+    ('stem.first.0.weight', 'cells.0.ops.0.0.depthwise.conv.weight', 'head.2.bias')
+    """
+    return {_rename(name, _INSIDE).removeprefix("frame."): tensor for name, tensor in network.state_dict().items()}
+
+
+def renamed(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a net by the names that it knows, from a file, or from a checkpoint of before there were frames.
+
+    >>> list(renamed({"cells.0.ops.3.norm.weight": torch.ones(1), "frame.head.2.bias": torch.ones(1)}))
+    ['frame.cells.0.edges.3.op.norm.weight', 'frame.head.2.bias']
+    """
+    return {
+        name if name.startswith("frame.") else f"frame.{_rename(name, _OUTSIDE)}": tensor
+        for name, tensor in named.items()
+    }
+
+
+def _rename(name: str, rows: Sequence[tuple[str, str]]) -> str:
+    for before, after in rows:
+        name = re.sub(before, after, name)
+    return name
+
+
 def _check_backed(network: Network, path: Path) -> None:
     """Check that a file has every weight of a network, of its shape, and no others."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in stored(network).items()}
     with safe_open(path, "pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     for name in {**wanted, **found}:

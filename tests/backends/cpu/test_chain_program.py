@@ -10,6 +10,7 @@ from diffnas.convolutions import CONVOLUTIONS
 from diffnas.nets import depthwise
 from diffnas.nets.links import links
 from diffnas.nets.ops import OPS, FactorizedReduce, Separable, build, relu_conv_norm
+from diffnas.nets.slot import Slot
 
 pytest.importorskip("numba")
 
@@ -26,7 +27,7 @@ def dense(kernel: int, stride: int = 1, more: int = 0, bias: bool = False):
 
 
 def unusual(more: int, **options: int):
-    return lambda C: nn.Sequential(nn.ReLU(), nn.Conv2d(C, C + more, **options), nn.BatchNorm2d(C + more, affine=False))
+    return lambda C: relu_conv_norm(C, C + more, affine=False, **options)
 
 
 # One link each, from the number of channels.
@@ -51,9 +52,9 @@ LINKS = {
     "dense 3": dense(3),
     "dense 3, more channels": dense(3, more=17),
     "dense 3, stride 2, bias": dense(3, stride=2, bias=True),
-    "dense 5": unusual(0, kernel_size=5, padding=2, dilation=1),
-    "dense 3, dilated, stride 2": unusual(3, kernel_size=3, padding=2, dilation=2, stride=2),
-    "dense 2, larger result": unusual(1, kernel_size=2, padding=1),
+    "dense 5": unusual(0, kernel=5, padding=2, dilation=1),
+    "dense 3, dilated, stride 2": unusual(3, kernel=3, padding=2, dilation=2, stride=2),
+    "dense 2, larger result": unusual(1, kernel=2, padding=1),
 }
 
 # B, C, H, W: single pixels, rows and columns; widths around the eight pixels of a block; channels around sixteen lanes;
@@ -174,7 +175,7 @@ LEFT = {
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
 def test_operations_taken_together_are_as_exact_as_stock(left, stride, size, generator, fences):
-    candidates = [build(op, size[1], stride, affine=False) for op in left]
+    candidates = [build(op, Slot(width=size[1], stride=stride)) for op in left]
     ops = made([op for op in candidates if links(op) is not None], generator)
     x = fences.around(draw(size, generator))
     rows, columns = (-(-length // stride) for length in size[2:])
@@ -188,9 +189,8 @@ def test_operations_taken_together_are_as_exact_as_stock(left, stride, size, gen
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_kinds_that_widen_are_as_exact_as_stock(order, generator):
-    makes = separable(3)(16), dense(3, more=16)(16), unusual(16, kernel_size=5, padding=2)(16)
-    makes[0].pointwise = nn.Conv2d(16, 32, 1, bias=False)
-    makes[0].norm = nn.BatchNorm2d(32, affine=False)
+    widened = Separable(16, 3, stride=1, affine=False, out=32)
+    makes = widened, dense(3, more=16)(16), unusual(16, kernel=5, padding=2)(16)
     ops, x = made([makes[n] for n in order], generator), draw((3, 16, 8, 8), generator)
     grads = [draw((3, 32, 8, 8), generator) for _ in ops]
     stock = through_stock(ops, x, grads, torch.float32, torch.channels_last, True)
@@ -208,7 +208,7 @@ KINDS = {
 @pytest.mark.parametrize("B", [1, 4, 7, 13])
 def test_threads_leave_no_trace(B, kinds, generator):
     C, (H, W), stride, names = kinds
-    ops = made([build(op, C, stride, affine=False) for op in names], generator)
+    ops = made([build(op, Slot(width=C, stride=stride)) for op in names], generator)
     x, grads = draw((B, C, H, W), generator), [draw((B, C, -(-H // stride), -(-W // stride)), generator) for _ in ops]
     results = []
     for threads in (1, 2, 3):
@@ -231,7 +231,7 @@ def test_what_is_no_number_shows_in_the_statistics(C, link, bad, generator):
 
 
 def test_running_averages_between_the_links_move_as_batch_norm_moves_them(generator):
-    (op,) = made([build("sep_conv_3x3", 4, 1, affine=False)], generator)
+    (op,) = made([build("sep_conv_3x3", Slot(width=4))], generator)
     twin, x = copy.deepcopy(op), draw((3, 4, 5, 5), generator)
     convolve(x, [links(op)])
     twin(x)
@@ -241,7 +241,7 @@ def test_running_averages_between_the_links_move_as_batch_norm_moves_them(genera
 
 
 def test_memory_formats_and_expanded_gradients_make_no_difference(generator):
-    (op,) = made([build("dil_conv_3x3", 4, 1, affine=False)], generator)
+    (op,) = made([build("dil_conv_3x3", Slot(width=4))], generator)
     x, one = draw((2, 4, 6, 5), generator), torch.tensor(0.5).expand(2, 4, 6, 5)
     last = {"memory_format": torch.channels_last}
     expected = through_kernels([op], x, [one.contiguous()], normed=True)

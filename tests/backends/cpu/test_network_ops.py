@@ -9,6 +9,7 @@ from diffnas.genotype import published
 from diffnas.nets import depthwise
 from diffnas.nets.network import Network
 from diffnas.nets.ops import OPS, build
+from diffnas.nets.slot import Slot
 
 pytest.importorskip("numba")
 
@@ -42,7 +43,7 @@ def left_behind(op: nn.Module, x: Tensor, grad: Tensor, dtype, layout, apply) ->
 def test_an_operation_is_as_exact_as_stock(op, stride, generator):
     squares: dict[str, Tensor] = {}
     for _ in range(5):  # one small tensor may be exact by luck
-        for name, apart in distances(build(op, 5, stride, affine=True), generator).items():
+        for name, apart in distances(build(op, Slot(width=5, stride=stride, affine=True)), generator).items():
             squares[name] = squares.get(name, 0) + apart.square()
     for name, (ours, *stock, floor) in squares.items():
         assert ours.sqrt() <= 2 * max(stock).sqrt() + floor.sqrt(), name
@@ -66,7 +67,7 @@ def distances(module: nn.Module, generator: torch.Generator) -> dict[str, Tensor
 
 
 def test_a_batch_norm_weight_of_zero_has_its_gradient(generator):
-    module = build("sep_conv_3x3", 4, 1, affine=True)
+    module = build("sep_conv_3x3", Slot(width=4, affine=True))
     nn.init.zeros_(module[0].norm.weight)
     nn.init.ones_(module[0].norm.bias)
     x, grad = (torch.randn(2, 4, 6, 6, generator=generator) for _ in range(2))
@@ -108,4 +109,4 @@ def test_kernels_are_for_training_in_single_precision(generator, monkeypatch):
 
 def test_batch_norm_of_one_pixel_is_an_error():
     with pytest.raises(ValueError, match="more than one value for each channel"):
-        chained(build("dil_conv_3x3", 3, 1, affine=True), torch.ones(1, 3, 1, 1))
+        chained(build("dil_conv_3x3", Slot(width=3, affine=True)), torch.ones(1, 3, 1, 1))

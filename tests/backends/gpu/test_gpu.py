@@ -23,7 +23,7 @@ pytest.importorskip("triton")
 
 from diffnas.backends.gpu import chains, launches  # noqa: E402
 from diffnas.backends.gpu.backend import GPU  # noqa: E402
-from diffnas.nets.links import links  # noqa: E402
+from diffnas.nets.links import in_a_row, links  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def separable(kernel: int, stride: int, dilation: int = 1, *, channels: int, lay
     )
     if layers == 1:
         return first
-    return nn.Sequential(first, Separable(inner, kernel, stride=1, affine=False, out=channels))
+    return in_a_row(first, Separable(inner, kernel, stride=1, affine=False, out=channels))
 
 
 MAKES = {
@@ -111,7 +111,7 @@ def test_chains_are_their_modules(made: Callable[[int], nn.Module], shape, gener
         value = y
         for part in before:
             value = part(value)
-        expected.append(last.convolve(value))
+        expected.append(links(last)[0].convolve(value))
     weights = [drawn(generator, *each.shape) for each in expected]
     for found in (results, expected):
         sum((each * weight).sum() for each, weight in zip(found, weights, strict=True)).backward()

@@ -15,7 +15,7 @@ from diffnas.backends.cpu.plan import Plan, plan
 from diffnas.backends.node_by_node import NodeByNode
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import Schedule, schedule, why_unknown
-from diffnas.nets.supernet import MixedCell
+from diffnas.nets.cell import Cell, EdgeWeights
 from diffnas.parallel import alone
 
 
@@ -28,11 +28,11 @@ class CPU:
         """The reason why nets cannot be trained on such pictures this way; None if they can."""
         return why_not_on("cpu", x)
 
-    def compile(self, cell: MixedCell) -> CompiledCell:
+    def compile(self, cell: Cell) -> CompiledCell:
         """What computes a cell as it is now."""
         return CompiledCell(cell)
 
-    def why_slower(self, cell: MixedCell) -> str | None:
+    def why_slower(self, cell: Cell) -> str | None:
         """The reason why a cell is computed node by node; None if it is one call."""
         return _why_nodes(cell, schedule(cell))
 
@@ -45,25 +45,25 @@ class CPU:
         return chained(op, x)
 
 
-def _why_nodes(cell: MixedCell, scheduled: Schedule) -> str | None:
-    return "its channels pass by in part" if cell.share > 1 else why_unknown(cell, scheduled)
+def _why_nodes(cell: Cell, scheduled: Schedule) -> str | None:
+    return "its channels pass by in part" if cell.partial is not None else why_unknown(cell, scheduled)
 
 
 class CompiledCell:
     """A cell in training mode, with the operations that it had when this was made."""
 
-    def __init__(self, cell: MixedCell) -> None:
+    def __init__(self, cell: Cell) -> None:
         self.cell, self.nodes = cell, NodeByNode(cell, KERNELS)
         self.whole = _why_nodes(cell, self.nodes.schedule) is None
         self.plans: dict[Any, Plan] = {}
 
-    def __call__(self, inputs: Sequence[Tensor], mix: Tensor) -> Tensor:
+    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
         planned = self._plan(inputs) if self.whole else None
         if planned is None:
-            return self.nodes(inputs, mix)
-        outputs = self.cell.outputs(cell_function.values(planned, self.cell.graph, inputs, mix))
-        return outputs[0] if len(outputs) == 1 else sums.joined(outputs)
+            return self.nodes(inputs, weights)
+        outputs = self.cell.outputs(cell_function.values(planned, self.cell.graph, inputs, weights.ops))
+        return self.cell.joined(outputs, sums.joined)
 
     def _plan(self, inputs: Sequence[Tensor]) -> Plan | None:
         """The plan for inputs of these sizes; None if the cell cannot be one call."""

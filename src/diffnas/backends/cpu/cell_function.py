@@ -23,10 +23,10 @@ from diffnas.backends.cpu.plan import Plan
 from diffnas.backends.cpu.program import Program
 from diffnas.backends.cpu.sums import move
 from diffnas.backends.norms import channels_last
-from diffnas.space import CellGraph
+from diffnas.nets.wiring import Wiring
 
 
-def values(plan: Plan, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) -> list[Tensor | None]:
+def values(plan: Plan, graph: Wiring, inputs: Sequence[Tensor], mix: Tensor) -> list[Tensor | None]:
     """The value of every output node of a cell, in training mode; None for the others, and for what nothing feeds.
 
     At least one output node must be fed.
@@ -47,7 +47,7 @@ def values(plan: Plan, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) 
 class _Call:
     """One use of a plan."""
 
-    def __init__(self, plan: Plan, graph: CellGraph, inputs: Sequence[Tensor], mix: Tensor) -> None:
+    def __init__(self, plan: Plan, graph: Wiring, inputs: Sequence[Tensor], mix: Tensor) -> None:
         self.plan, self.inputs, self.ops = plan, len(inputs), mix.shape[1]
         self.outputs = [node for node in sorted(set(graph.output)) if plan.fed[node]]
         key = inputs[0].shape[0], self.ops

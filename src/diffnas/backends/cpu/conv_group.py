@@ -18,7 +18,8 @@ from diffnas.backends.cpu.kernels import branches
 from diffnas.backends.cpu.kernels import convolve as compiled
 from diffnas.backends.cpu.kernels.buffer import Shape, filled
 from diffnas.backends.cpu.kernels.vectors import BLOCK, LANES
-from diffnas.nets.links import DENSE, DEPTHWISE, Geometry, Pattern
+from diffnas.nets.geometry import DENSE, DEPTHWISE, Geometry
+from diffnas.nets.links import Pattern
 
 TOGETHER = 4
 """Pictures that share sums of the weights' gradients, whatever the number of threads."""

@@ -16,7 +16,7 @@ from diffnas.backends.cpu.conv_group import ChainGroup, Chains
 from diffnas.backends.cpu.pools import kinds_of
 from diffnas.backends.schedule import Chain, Place, Pool, Schedule, by_outline
 from diffnas.nets.links import Link, Outline, outline
-from diffnas.space import CellGraph
+from diffnas.nets.wiring import Wiring
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ class Plan:
 class _Planner:
     """Builds a plan, node by node."""
 
-    def __init__(self, graph: CellGraph, sizes: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, graph: Wiring, sizes: Sequence[tuple[int, ...]]) -> None:
         self.nodes = [Node() for _ in range(graph.nodes)]
         self.sizes: list[tuple[int, ...] | None] = [*sizes, *[None] * (graph.nodes - len(sizes))]
         self.prepare: list[ChainGroup | None] = []
@@ -178,7 +178,7 @@ class _Planner:
 
 
 def plan(
-    graph: CellGraph,
+    graph: Wiring,
     sizes: Sequence[tuple[int, ...]],
     scheduled: Schedule,
 ) -> Plan:

@@ -15,8 +15,8 @@ from diffnas.backends.node_by_node import NodeByNode, in_pytorch, through
 from diffnas.backends.norms import Measured
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import schedule, why_unknown
+from diffnas.nets.cell import Cell
 from diffnas.nets.links import Link
-from diffnas.nets.supernet import MixedCell
 
 
 class GPU:
@@ -28,11 +28,11 @@ class GPU:
         """The reason why this backend cannot train nets on such pictures; None if it can."""
         return why_not_on("cuda", x)
 
-    def compile(self, cell: MixedCell) -> NodeByNode:
+    def compile(self, cell: Cell) -> NodeByNode:
         """A function that computes the cell with its present operations."""
         return NodeByNode(cell, KERNELS)
 
-    def why_slower(self, cell: MixedCell) -> str | None:
+    def why_slower(self, cell: Cell) -> str | None:
         """The reason why PyTorch computes a part of the cell; None if our kernels compute all of it."""
         return why_unknown(cell, schedule(cell))
 

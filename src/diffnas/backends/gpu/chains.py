@@ -12,7 +12,8 @@ from torch.autograd.function import once_differentiable
 
 from diffnas.backends.gpu import kernels, launches
 from diffnas.backends.norms import Statistics, update_running
-from diffnas.nets.links import DEPTHWISE, Geometry, Link
+from diffnas.nets.geometry import DEPTHWISE, Geometry
+from diffnas.nets.links import Link
 
 EPS = 1e-5
 """The term that batch norms add to the variance."""

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from diffnas.nets.auxiliary import Output
+from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.ops import DroppedSkip, Noise
-from diffnas.nets.skeleton import as_weights
 from diffnas.nets.supernet import Supernet
 
 WARM_UP = 2
@@ -30,7 +30,9 @@ def why_no_graph(net: nn.Module, device: torch.device, *, recompute: bool) -> st
         f"the run computes on {device.type}, and only cuda has graphs": device.type != "cuda",
         "recompute runs parts of the step again; choose one of the two": recompute,
         "the operation 'noise' draws from a generator that changes": any(isinstance(part, Noise) for part in parts),
-        "which operations run is drawn in every step": any(isinstance(part, Supernet) and part.drawn for part in parts),
+        "which operations run is drawn in every step": any(
+            isinstance(part, Supernet) and part.changes.drawn for part in parts
+        ),
         "the share of a skip that is dropped changes from epoch to epoch": any(
             isinstance(part, DroppedSkip) for part in parts
         ),

@@ -10,7 +10,7 @@ from diffnas.backends.cpu.kernels.address import floats
 from diffnas.backends.cpu.kernels.buffer import Floats, Shape, Table, clear, filled
 from diffnas.backends.cpu.kernels.vectors import compiled
 from diffnas.backends.cpu.kernels.winograd import MATRICES, tile_weights
-from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS
+from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS
 
 TILED = 4
 """One more kind of branch: a dense convolution of 3x3 taps, taken by tiles."""

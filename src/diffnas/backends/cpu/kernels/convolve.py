@@ -51,7 +51,7 @@ from diffnas.backends.cpu.kernels.vectors import (
     zeros,
 )
 from diffnas.backends.cpu.kernels.winograd import MATRICES, fold_weights, tile_rows, tiled, tiled_back, tiles_size
-from diffnas.nets.links import DENSE, DEPTHWISE, PAIRS, POINTWISE
+from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE
 
 ZEROS = 2 * LANES  # what sums start from, for two vectors side by side
 

@@ -45,7 +45,7 @@ _TRANSFORMS: tuple[tuple[tuple[float, ...], ...], ...] = (
 
 _HERE = Path(__file__).parent
 SOURCES = sha256(
-    b"".join(path.read_bytes() for path in sorted([*_HERE.glob("*.py"), _HERE.parents[2] / "nets" / "links.py"]))
+    b"".join(path.read_bytes() for path in sorted([*_HERE.glob("*.py"), _HERE.parents[2] / "nets" / "geometry.py"]))
 ).digest()
 """A hash of the text that all compiled functions are made of."""
 

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from diffnas import space
 from diffnas.nets.ops import OPS, Depthwise, FactorizedReduce, Noise, Separable, build, count_macs, draw_noise_from
+from diffnas.nets.slot import Slot
 
 SIZES = [(8, 8), (9, 7), (2, 2), (1, 1)]
 SEPARABLE = {"sep_conv_3x3": (3, 1), "sep_conv_5x5": (5, 1), "dil_conv_3x3": (3, 2), "dil_conv_5x5": (5, 2)}
@@ -18,7 +19,7 @@ def pictures(*shape, seed=0):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("op", OPS)
 def test_every_operation_divides_the_size_by_the_stride_and_rounds_up(op, stride, size):
-    out = build(op, 4, stride, affine=False)(pictures(3, 4, *size))
+    out = build(op, Slot(width=4, stride=stride))(pictures(3, 4, *size))
     assert out.shape == (3, 4, *(-(-n // stride) for n in size))
 
 
@@ -26,7 +27,7 @@ def test_every_operation_divides_the_size_by_the_stride_and_rounds_up(op, stride
 @pytest.mark.parametrize("op", OPS)
 def test_no_operation_changes_its_input(op, stride):
     x = pictures(2, 4, 8, 8)
-    build(op, 4, stride, affine=True)(x)
+    build(op, Slot(width=4, stride=stride, affine=True))(x)
     assert torch.equal(x, pictures(2, 4, 8, 8))
 
 
@@ -34,7 +35,7 @@ def test_no_operation_changes_its_input(op, stride):
 def test_operations_keep_the_memory_format(op):
     x = pictures(2, 4, 8, 8).contiguous(memory_format=torch.channels_last)
     for stride in (1, 2):
-        assert build(op, 4, stride, affine=True)(x).is_contiguous(memory_format=torch.channels_last)
+        assert build(op, Slot(width=4, stride=stride, affine=True))(x).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_every_operation_of_the_known_spaces_can_be_built():
@@ -63,17 +64,22 @@ def test_every_operation_of_the_known_spaces_can_be_built():
     ],
 )
 def test_operations_have_the_published_number_of_parameters(op, stride, free, affine):
-    sizes = [sum(p.numel() for p in build(op, 8, stride, affine=flag).parameters()) for flag in (False, True)]
+    sizes = [
+        sum(p.numel() for p in build(op, Slot(width=8, stride=stride, affine=flag)).parameters())
+        for flag in (False, True)
+    ]
     assert sizes == [free, free + affine]
 
 
 def test_none_stops_what_is_not_finite():
     x = torch.full((1, 2, 4, 4), float("nan"))
-    assert torch.equal(build("none", 2, 2, affine=False)(x), torch.zeros(1, 2, 2, 2))
+    assert torch.equal(build("none", Slot(width=2, stride=2))(x), torch.zeros(1, 2, 2, 2))
 
 
 def test_average_pooling_leaves_the_padding_out():
-    assert torch.equal(build("avg_pool_3x3", 2, 1, affine=True)(torch.ones(1, 2, 4, 4)), torch.ones(1, 2, 4, 4))
+    assert torch.equal(
+        build("avg_pool_3x3", Slot(width=2, affine=True))(torch.ones(1, 2, 4, 4)), torch.ones(1, 2, 4, 4)
+    )
 
 
 def test_noise_is_standard_normal_fresh_and_repeatable():
@@ -127,7 +133,7 @@ def test_factorized_reduce_pads_odd_sizes_at_their_end(size):
 @pytest.mark.parametrize("op", SEPARABLE)
 def test_separable_convolutions_are_their_published_layers(op, stride):
     kernel, dilation = SEPARABLE[op]
-    module = build(op, 4, stride, affine=False)
+    module = build(op, Slot(width=4, stride=stride))
     x = expected = pictures(3, 4, 9, 8)
     strides = [stride, 1] if dilation == 1 else [stride]
     blocks = [block for block in module.modules() if isinstance(block, Separable)]
@@ -152,26 +158,26 @@ def test_a_depthwise_convolution_starts_as_torchs_own_does():
 def test_batch_norm_follows_the_pools_only_where_asked_for():
     x = pictures(4, 3, 6, 6) + 3
     for op in ("max_pool_3x3", "avg_pool_3x3"):
-        plain, normed = build(op, 3, 2, affine=False), build(op, 3, 2, affine=False, pool_norm=True)
+        plain, normed = build(op, Slot(width=3, stride=2)), build(op, Slot(width=3, stride=2, pool_norm=True))
         torch.testing.assert_close(normed(x), F.batch_norm(plain(x), None, None, training=True))
         assert list(normed.parameters()) == []
-    assert not any(isinstance(m, nn.Sequential) for m in build("skip_connect", 3, 1, affine=True).modules())
+    assert not any(isinstance(m, nn.Sequential) for m in build("skip_connect", Slot(width=3, affine=True)).modules())
 
 
 def test_a_users_own_operation_comes_first_and_is_taken_as_it_is():
-    own = {"avg_pool_3x3": lambda channels, stride, affine: nn.AvgPool2d(stride), "twice": OPS["sep_conv_3x3"]}
-    assert isinstance(build("avg_pool_3x3", 3, 2, affine=False, pool_norm=True, factories=own), nn.AvgPool2d)
-    assert isinstance(build("twice", 3, 2, affine=False, factories=own), nn.Sequential)
-    assert isinstance(build("max_pool_3x3", 3, 2, affine=False, factories=own), nn.MaxPool2d)
+    own = {"avg_pool_3x3": lambda slot: nn.AvgPool2d(slot.stride), "twice": OPS["sep_conv_3x3"]}
+    assert isinstance(build("avg_pool_3x3", Slot(width=3, stride=2, pool_norm=True), factories=own), nn.AvgPool2d)
+    assert isinstance(build("twice", Slot(width=3, stride=2), factories=own), nn.Sequential)
+    assert isinstance(build("max_pool_3x3", Slot(width=3, stride=2), factories=own), nn.MaxPool2d)
 
 
 def test_an_unknown_operation_gets_a_suggestion_that_counts_the_users_own():
     with pytest.raises(
         ValueError, match=r"unknown operation 'sep_conv_3'\. Did you mean 'sep_conv_3x3'\? Known: .*skip"
     ):
-        build("sep_conv_3", 4, 1, affine=True)
+        build("sep_conv_3", Slot(width=4, affine=True))
     with pytest.raises(ValueError, match=r"Did you mean 'my_conv'\?"):
-        build("my_con", 4, 1, affine=True, factories={"my_conv": OPS["none"]})
+        build("my_con", Slot(width=4, affine=True), factories={"my_conv": OPS["none"]})
 
 
 @pytest.mark.parametrize(
@@ -187,7 +193,7 @@ def test_an_unknown_operation_gets_a_suggestion_that_counts_the_users_own():
     ],
 )
 def test_multiply_adds_are_counted_by_the_book(op, stride, macs):
-    assert count_macs(build(op, 8, stride, affine=False), (8, 6, 6)) == macs
+    assert count_macs(build(op, Slot(width=8, stride=stride)), (8, 6, 6)) == macs
 
 
 def test_counting_multiply_adds_leaves_no_trace():

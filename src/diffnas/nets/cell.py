@@ -1,0 +1,202 @@
+"""The one cell: of a supernet, whose edges mix operations, and of a network, whose edges have one operation each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffnas.nets.backend import Backend, Run, applied
+from diffnas.nets.partial_channels import Partial, Passing
+from diffnas.nets.slot import Shared, Slot
+from diffnas.nets.wiring import Wiring, every
+from diffnas.skeleton import Join
+
+# The value of a node: None is the zeros of a node that nothing feeds, which cost nothing.
+Value = Tensor | None
+
+
+Beside = Callable[[Sequence[Tensor]], Tensor]
+
+
+def along_channels(maps: Sequence[Tensor]) -> Tensor:
+    """Maps ``(B, C, H, W)`` beside each other."""
+    return torch.cat(list(maps), dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a cell stands, as a frame says it.
+
+    Attributes:
+        kind: its kind, by which a space or a genotype knows its edges.
+        width: channels, or features, of its nodes.
+        prepare: what brings each input of the cell to the width, and to the resolution of the other; as many as the
+            cell has inputs.
+        stride: of the operations that read an input.
+        out: channels behind the operations; left out, the width.
+    """
+
+    kind: str
+    width: int
+    prepare: Sequence[nn.Module]
+    stride: int = 1
+    out: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "out", self.out or self.width)
+
+    def slots(self, wiring: Wiring, *, affine: bool, pool_norm: bool = False, share: int = 1) -> list[Slot]:
+        """Where the operations of each edge stand; ``share``: one in so many channels goes through them."""
+        shared = [Shared() for _ in range(wiring.nodes)]
+        return [
+            Slot(
+                width=self.width // share,
+                out=self.out // share,
+                stride=self.stride if edge.source < wiring.inputs else 1,
+                affine=affine,
+                pool_norm=pool_norm,
+                share=shared[edge.target],
+            )
+            for edge in wiring.edges
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeWeights:
+    """The weights of the edges of a cell of a supernet.
+
+    Attributes:
+        ops: of the operations, and behind them of an auxiliary skip if there is one, ``(edges, columns)``.
+        passing: of the channels that pass by the operations, ``(edges,)``; None if all go through them.
+        runs: for every edge, which of the columns run; None if all do.
+    """
+
+    ops: Tensor
+    passing: Tensor | None = None
+    runs: Sequence[Sequence[bool]] | None = None
+
+    def rows(self) -> list[tuple[Tensor, Sequence[bool] | None]]:
+        """The weights of each edge, ``(columns,)``, and which of them run."""
+        runs: Sequence[Sequence[bool] | None] = self.runs or [None] * len(self.ops)
+        return list(zip(self.ops.unbind(), runs, strict=True))
+
+
+# What each edge of a network is multiplied by, if by anything.
+Factors = Sequence[Tensor | None]
+
+
+class Cell(nn.Module):
+    """Nodes that sum what their edges give, and an output that joins some of them.
+
+    Args:
+        wiring: which nodes read which.
+        place: where it stands.
+        edges: what stands on each edge: called with the value of a node, a row of the weights, and a backend.
+        join: how the output joins its nodes: "concat" along channels, or their "mean".
+        fills: whether a node that nothing feeds is zeros for what reads it; if not, that is left out too.
+        partial: what passes by the operations; None if all goes through them.
+        ops: the names of the operations by their column, for what is told of them.
+    """
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        place: Place,
+        edges: Sequence[nn.Module],
+        *,
+        join: Join,
+        fills: bool = False,
+        partial: Partial | None = None,
+        ops: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        assert len(place.prepare) == wiring.inputs
+        assert len(edges) == len(wiring.edges)
+        self.graph, self.kind, self.width, self.stride = wiring, place.kind, place.width, place.stride
+        self.join, self.fills, self.partial, self.ops = join, fills, partial, tuple(ops)
+        self.compiled: tuple[Backend, Run] | None = None
+        self.inputs = nn.ModuleList(place.prepare)
+        self.edges = nn.ModuleList(edges)
+
+    def forward(
+        self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors = (), backend: Backend | None = None
+    ) -> Tensor:
+        """The cell's output, ``(B, out, H, W)``.
+
+        Args:
+            inputs: what its input nodes are made of.
+            weights: those of a supernet's edges; or, of a network, the factor of what each edge gives, if any.
+            backend: what computes it in training mode; None calls one operation after the other.
+        """
+        backend = backend if self.training else None
+        if backend is not None and isinstance(weights, EdgeWeights):
+            return self._compiled_by(backend)(inputs, weights)
+        return self.joined(self.outputs(self._values(inputs, weights, backend)))
+
+    def joined(self, outputs: Sequence[Tensor], beside: Beside = along_channels) -> Tensor:
+        """The output, of the values of the nodes that it joins; ``beside`` puts maps beside each other."""
+        if len(outputs) == 1:
+            return outputs[0]
+        return beside(outputs) if self.join == "concat" else torch.stack(list(outputs)).mean(0)
+
+    def changed(self) -> None:
+        """Forget what a backend has made of the operations: they are no longer the same."""
+        self.compiled = None
+
+    def _compiled_by(self, backend: Backend) -> Run:
+        if self.compiled is None or self.compiled[0] is not backend:
+            self.compiled = backend, backend.compile(self)
+        return self.compiled[1]
+
+    def _values(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors, backend: Backend | None) -> list[Value]:
+        """The value of every node, one operation after the other."""
+        rows: Sequence[Any] = weights.rows() if isinstance(weights, EdgeWeights) else weights
+        rows = rows or [None] * len(self.edges)
+        passing = self._passing(weights)
+        values: list[Value] = [applied(prepare, x, backend) for prepare, x in zip(self.inputs, inputs, strict=True)]
+        seen = list(values) if passing is None else [passing.split(node, value) for node, value in enumerate(values)]
+        for node in range(self.graph.inputs, self.graph.nodes):
+            total: Value = None
+            for row in self.graph.incoming(node):
+                value = seen[self.graph.edges[row].source]
+                term = None if value is None else self.edges[row](value, rows[row], backend)
+                if term is not None:
+                    total = term if total is None else total + term
+            values.append(self._settled(node, total, values[0], passing))
+            seen.append(values[node] if passing is None else passing.split(node, values[node]))
+        return values
+
+    def _passing(self, weights: EdgeWeights | Factors) -> Passing | None:
+        if self.partial is None:
+            return None
+        assert isinstance(weights, EdgeWeights)
+        assert weights.passing is not None
+        return Passing(self.graph, self.partial, weights=weights.passing)
+
+    def _settled(self, node: int, total: Value, first: Value, passing: Passing | None) -> Value:
+        if passing is not None:
+            return passing.join(node, total)
+        if total is None and self.fills:
+            assert first is not None
+            return torch.zeros_like(first)
+        return total
+
+    def outputs(self, values: Sequence[Value]) -> list[Tensor]:
+        """The nodes that the output joins, from the values of all; zeros for a node that nothing feeds."""
+        found = [values[node] for node in self.graph.output]
+        known = next((value for value in found if value is not None), None)
+        if known is None:
+            like = values[0]
+            assert like is not None
+            known = every(like, self.stride)
+        return [torch.zeros_like(known) if value is None else value for value in found]
+
+
+def listed(cells: list[Cell], cell: Cell) -> Cell:
+    """The cell, which is now one of the cells."""
+    cells.append(cell)
+    return cell

@@ -1,0 +1,23 @@
+"""The frames, by the name of their skeleton; a frame of your own is one more row."""
+
+from __future__ import annotations
+
+from diffnas.lookup import lookup
+from diffnas.nets.frames.darts import Darts
+from diffnas.nets.frames.frame import Frame, FrameFactory, MakeCell, Run, Sizes
+from diffnas.nets.frames.nas_bench_201 import NasBench201
+from diffnas.skeleton import DARTS, NAS_BENCH_201
+
+__all__ = ["FRAMES", "Frame", "FrameFactory", "MakeCell", "Run", "Sizes", "build_frame"]
+
+FRAMES: dict[str, FrameFactory] = {DARTS.name: Darts, NAS_BENCH_201.name: NasBench201}
+"""What builds the frame around the cells of each skeleton."""
+
+
+def build_frame(sizes: Sizes, cell: MakeCell) -> Frame:
+    """The frame of a skeleton, with its cells.
+
+    Raises:
+        ValueError: if no frame is known for it, or for sizes that no net can have.
+    """
+    return lookup("frame", sizes.skeleton.name, FRAMES)(sizes, cell)

@@ -1,0 +1,68 @@
+"""What frames for pictures are made of: stems, and the pool before the head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffnas.lookup import lookup
+from diffnas.nets.auxiliary import AuxiliaryHead
+from diffnas.nets.frames.frame import Sizes
+from diffnas.nets.frames.plan import CellPlan
+from diffnas.skeleton import StemKind
+
+
+def _conv_norm(before: int, channels: int, stride: int) -> nn.Sequential:
+    conv = nn.Conv2d(before, channels, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels))
+
+
+def as_weights(net: nn.Module, x: Tensor) -> Tensor:
+    """Pictures in the dtype of a net's weights: they come in float32, whatever the net is kept in."""
+    return x.to(next(net.parameters()).dtype)
+
+
+class Stem(nn.Module):
+    """What stands before the cells. Its batch norms are affine, in supernets too.
+
+    "cifar" is a 3x3 convolution and batch norm; "cifar-half" the same with stride 2, for a quarter of the work.
+    "imagenet" is DARTS' for pictures of 224x224 (Liu et al., 2019): a quarter, then an eighth of the size.
+    """
+
+    def __init__(self, stem: StemKind, in_channels: int, out: int) -> None:
+        super().__init__()
+        self.first: nn.Module
+        self.second: nn.Module = nn.Identity()
+        if stem == "imagenet":
+            half = _conv_norm(in_channels, out // 2, 2)
+            self.first = nn.Sequential(*half, nn.ReLU(), *_conv_norm(out // 2, out, 2))
+            self.second = nn.Sequential(nn.ReLU(), *_conv_norm(out, out, 2))
+        else:
+            stride = lookup("stem", stem, {"cifar": 1, "cifar-half": 2, "imagenet": 0})
+            self.first = _conv_norm(in_channels, out, stride)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The older and the newer input of the first cell; one and the same tensor but on ImageNet."""
+        older: Tensor = self.first(x)
+        return older, self.second(older)
+
+
+def auxiliary_head(sizes: Sizes, cells: Sequence[CellPlan]) -> tuple[int, AuxiliaryHead | None]:
+    """The number of the cell on which an auxiliary head stands, and the head; None if none is asked for."""
+    at = 2 * len(cells) // 3
+    made = AuxiliaryHead(cells[at].out, sizes.outputs, imagenet=sizes.stem == "imagenet") if sizes.auxiliary else None
+    return at, made
+
+
+class GlobalAveragePool(nn.Module):
+    """The mean of every channel, ``(B, C, 1, 1)``.
+
+    Its gradient is in the memory format of its input, unlike that of ``nn.AdaptiveAvgPool2d``: a gradient in
+    another format than the activations makes the batch norms before it many times slower on a CPU.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The means, ``(B, C, 1, 1)``, of pictures ``(B, C, H, W)``."""
+        return F.avg_pool2d(x, x.shape[2:])

@@ -1,0 +1,142 @@
+"""Candidate operations: one table, from a name to what makes the module, and what makes it.
+
+A file here holds the operations on one kind of data; its table is a part of ``OPS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffnas.components.contract import Role, call, check_callable, name_of, refuse, takes
+from diffnas.lookup import lookup
+from diffnas.nets.ops.pictures import (
+    PICTURES,
+    Depthwise,
+    DroppedSkip,
+    FactorizedReduce,
+    Noise,
+    Separable,
+    Zero,
+    draw_noise_from,
+    drop_skips,
+    relu_conv_norm,
+)
+from diffnas.nets.slot import OpFactory, Slot
+
+__all__ = [
+    "OPS",
+    "Depthwise",
+    "DroppedSkip",
+    "FactorizedReduce",
+    "Noise",
+    "Separable",
+    "Zero",
+    "build",
+    "check_factory",
+    "count_macs",
+    "draw_noise_from",
+    "drop_skips",
+    "factory_of",
+    "relu_conv_norm",
+]
+
+OPS: dict[str, OpFactory] = {**PICTURES}
+"""What makes each operation."""
+
+_BEFORE = Role("", ("channels", "stride", "affine"))
+
+
+def factory_of(op: str) -> Role:
+    """The role of what makes an operation."""
+    return Role(f"factory of operation {op!r},", ("slot",))
+
+
+def check_factory(op: str, factory: object) -> None:
+    """Refuse a user's factory that cannot be called with a slot.
+
+    Raises:
+        ValueError: for it; the message of one that takes channels, stride and affine says what to write now.
+    """
+    role = factory_of(op)
+    if callable(factory) and takes(_BEFORE, factory) and not takes(role, factory):
+        raise ValueError(
+            f"the {role.name} {name_of(factory)} takes (channels, stride, affine), and it is called with one Slot. "
+            "Write def factory(slot), and read slot.width, slot.out, slot.stride and slot.affine."
+        )
+    if isinstance(factory, nn.Module):  # it can be called with anything
+        raise ValueError(f"a {role.name} is a function of (slot), and a module is given. Write lambda slot: ...")
+    check_callable(role, factory, classes=True)
+
+
+def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = None) -> nn.Module:
+    """The module of one operation.
+
+    Args:
+        op: its name, in ``factories`` or else in ``OPS``.
+        slot: where it stands.
+        factories: a user's own operations, which come first.
+
+    Raises:
+        ValueError: for an unknown operation, or if a user's own factory takes no slot or makes no module.
+
+    >>> build("max_pool_3x3", Slot(width=4, stride=2))(torch.zeros(1, 4, 9, 9)).shape
+    torch.Size([1, 4, 5, 5])
+    """
+    own = factories or {}
+    factory = lookup("operation", op, {**OPS, **own})
+    if op in own:
+        check_factory(op, factory)
+    module: nn.Module = call(factory_of(op), factory, slot)
+    if not isinstance(module, nn.Module):
+        refuse(factory_of(op), factory, "a torch.nn.Module", module)
+    return module
+
+
+def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """Multiply-adds of the convolutions and linear layers for one input, as the field counts them.
+
+    Args:
+        module: anything that maps one tensor; it is run once, in evaluation mode, on its own device ("meta" will
+            do). Nothing of it changes.
+        shape: channels, height and width of the input.
+
+    >>> count_macs(nn.Conv2d(3, 8, 3, padding=1), (3, 4, 4)) == 8 * 3 * 9 * 16
+    True
+    """
+    total = 0
+
+    def add(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer.weight, Tensor)
+        total += layer.weight.numel() * output[0, 0].numel()
+
+    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear, Depthwise))]
+    handles = [layer.register_forward_hook(add) for layer in layers]
+    try:
+        _run_once(module, shape)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return total
+
+
+def _run_once(module: nn.Module, shape: tuple[int, ...]) -> None:
+    tensor = next(module.parameters(), torch.empty(0))
+    modes = [(part, part.training) for part in module.modules()]
+    sources = [(part, part.generator) for part in module.modules() if isinstance(part, Noise)]
+    module.eval()
+    # A generator of its own, so that counting does not move the noise of the run around it ("meta" draws nothing).
+    own = sources and tensor.device.type != "meta"
+    draw_noise_from(module, torch.Generator(tensor.device) if own else None)
+    try:
+        with torch.no_grad():
+            module(torch.zeros((1, *shape), device=tensor.device, dtype=tensor.dtype))
+    finally:
+        for part, training in modes:
+            part.training = training
+        for noise, generator in sources:
+            noise.generator = generator

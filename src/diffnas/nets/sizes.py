@@ -1,0 +1,101 @@
+"""What the frame of a supernet or of a network must know."""
+
+from __future__ import annotations
+
+from diffnas.genotype import Genotype
+from diffnas.nets.frames.frame import Sizes
+from diffnas.skeleton import StemKind, skeleton_of
+from diffnas.space import SearchSpace
+
+
+def sizes_of_space(
+    space: SearchSpace,
+    classes: int,
+    in_channels: int,
+    *,
+    channels: int | None = None,
+    depth: int | None = None,
+    stem: StemKind = "cifar",
+    auxiliary: bool = False,
+) -> Sizes:
+    """Those of a supernet; None takes the space's."""
+    skeleton = skeleton_of(space.skeleton)
+    return Sizes(
+        skeleton=skeleton,
+        inputs=in_channels,
+        outputs=classes,
+        channels=space.channels if channels is None else channels,
+        depth=space.depth if depth is None else depth,
+        joined={kind: skeleton.widths(len(graph.output)) for kind, graph in space.cells.items()},
+        reads={kind: graph.inputs for kind, graph in space.cells.items()},
+        affine=False,
+        stem=stem,
+        auxiliary=auxiliary,
+    )
+
+
+def sizes_of_genotype(
+    genotype: Genotype,
+    classes: int,
+    in_channels: int,
+    *,
+    channels: int | None = None,
+    depth: int | None = None,
+    stem: StemKind = "cifar",
+    auxiliary: bool = False,
+) -> Sizes:
+    """Those of a network; None takes the published numbers, or the depth that the genotype has cells for.
+
+    Raises:
+        ValueError: for another depth than it has cells for, a cell that passes nothing on, or an auxiliary head where
+            there can be none.
+    """
+    skeleton = skeleton_of(genotype.skeleton)
+    usual_channels, usual_depth = published_shape(skeleton.name, stem)
+    depth = (genotype.depth or usual_depth) if depth is None else depth
+    if genotype.depth not in (None, depth):
+        raise ValueError(
+            f"this genotype has a cell for each of {genotype.depth} places, and no network of {depth} cells. "
+            "Leave the depth out."
+        )
+    if auxiliary and not skeleton.auxiliary:
+        raise ValueError(f"the {skeleton.name!r} skeleton has no auxiliary head; build it with auxiliary=False.")
+    return Sizes(
+        skeleton=skeleton,
+        inputs=in_channels,
+        outputs=classes,
+        channels=usual_channels if channels is None else channels,
+        depth=depth,
+        joined={kind: skeleton.widths(nodes) for kind, nodes in widths_of(genotype).items()},
+        reads={kind: cell.inputs for kind, cell in genotype.cells.items()},
+        affine=True,
+        stem=stem,
+        auxiliary=auxiliary,
+    )
+
+
+def published_shape(skeleton: str, stem: StemKind = "cifar") -> tuple[int, int]:
+    """Channels and depth that published numbers stand for (DARTS, Liu et al., 2019; NAS-Bench-201).
+
+    >>> published_shape("darts"), published_shape("darts", "imagenet"), published_shape("nas-bench-201")
+    ((36, 20), (48, 14), (16, 17))
+    """
+    published = skeleton_of(skeleton).published
+    return published.get(stem, published["cifar"])
+
+
+def widths_of(genotype: Genotype) -> dict[str, int]:
+    """For each kind of cell, how many nodes its output concatenates.
+
+    Raises:
+        ValueError: for a cell that passes nothing on.
+    """
+    if not skeleton_of(genotype.skeleton).drops_dead_nodes:
+        return {kind: len(cell.output) for kind, cell in genotype.cells.items()}
+    for kind, cell in genotype.cells.items():
+        if not cell.joined:
+            raise ValueError(
+                f"the cell {kind!r} passes nothing on: no connections lead from its inputs to its output nodes "
+                f"{', '.join(map(str, cell.output))}. Add a connection, or choose a genotype of another epoch."
+            )
+    return {kind: len(cell.joined) for kind, cell in genotype.cells.items()}

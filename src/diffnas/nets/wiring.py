@@ -1,0 +1,35 @@
+"""Which nodes of a cell read which, and which pixels an edge reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from diffnas.space import Edge
+
+
+def every(x: Tensor, stride: int) -> Tensor:
+    """Of a map ``(B, C, H, W)`` one pixel in so many, ``(B, C, ceil(H / stride), ceil(W / stride))``; 1 takes all."""
+    return x if stride == 1 else x[:, :, ::stride, ::stride]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """Which nodes of a cell read which.
+
+    Attributes:
+        inputs: how many input nodes there are; they are nodes ``0 .. inputs-1``.
+        nodes: how many nodes there are, inputs included.
+        edges: the edges, sorted by target; several may join the same two nodes.
+        output: the nodes that the output joins.
+    """
+
+    inputs: int
+    nodes: int
+    edges: tuple[Edge, ...]
+    output: tuple[int, ...]
+
+    def incoming(self, target: int) -> list[int]:
+        """The numbers of the edges that lead into ``target``."""
+        return [row for row, edge in enumerate(self.edges) if edge.target == target]
