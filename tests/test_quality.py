@@ -37,13 +37,9 @@ LONGEST_FILE, LONGEST_FUNCTION = 400, 40
 LONG_FILES = {f"backends/cpu/kernels/{name}.py" for name in ("convolve", "interpreter", "vectors")}
 LONG_FUNCTIONS = {
     "backends/cpu/kernels/convolve.py:backward",
-    "engine/cost.py:estimate",
-    "engine/evaluate.py:evaluate",
-    "method/record.py:__post_init__",
     "nets/costs.py:operation_macs",
     "nets/network.py:__init__",
     "nets/supernet.py:__init__",
-    "report/watch.py:serving",
 }
 
 

@@ -12,7 +12,7 @@ from diffnas.api.options import by_record, takes
 from diffnas.api.telling import tell
 from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
-from diffnas.engine.cost import Cost, estimate
+from diffnas.engine.cost import Cost, Prospect, estimate
 from diffnas.engine.listen import Listener
 from diffnas.engine.settings import Machine, SearchSettings, Source, settle
 from diffnas.lookup import lookup
@@ -121,7 +121,7 @@ def cost(
     )
     asked = plan_search(request)
     tell(asked.whole, listener)
-    return estimate(**asked.arguments)
+    return estimate(Prospect(**asked.arguments))
 
 
 def _fresh(recipe: str | None) -> Notes:

@@ -146,16 +146,9 @@ def evaluate(
     listener = listener or Silent()
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
-        outline = of_genotype(genotype, channels=settings.channels, depth=settings.depth, stem=settings.stem)
-        _refuse_hopeless(outline, data, settings, fabric.device, precision)
-        own.try_in_network(
-            genotype,
-            factories,
-            (data.channels, *data.size),
-            channels=settings.channels,
-            depth=settings.depth,
-            stem=settings.stem,
-        )
+        sizes = _sizes(settings)
+        _refuse_hopeless(of_genotype(genotype, **sizes), data, settings, fabric.device, precision)
+        own.try_in_network(genotype, factories, (data.channels, *data.size), **sizes)
         with fixed_random(seeds.derive(settings.seed, "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
         choice = choose.choose("auto", fabric.device, precision)
@@ -181,9 +174,13 @@ def require_later(
     Raises:
         ValueError: with the least that it takes, and what is available.
     """
-    depth = space.own_depth or settings.depth
-    outline = of_skeleton(space, channels=settings.channels, depth=depth, stem=settings.stem)
+    outline = of_skeleton(space, **{**_sizes(settings), "depth": space.own_depth or settings.depth})
     _refuse_hopeless(outline, data, settings, make_fabric(device, precision).device, precision)
+
+
+def _sizes(settings: EvaluateSettings) -> dict[str, Any]:
+    """What the settings say of a network's size."""
+    return {name: getattr(settings, name) for name in ("channels", "depth", "stem")}
 
 
 def _refuse_hopeless(
@@ -235,9 +232,7 @@ def begin(
         genotype,
         classes=len(data.classes),
         in_channels=data.channels,
-        channels=settings.channels,
-        depth=settings.depth,
-        stem=settings.stem,
+        **_sizes(settings),
         auxiliary=settings.auxiliary > 0 and skeleton_of(genotype.skeleton).auxiliary,
         factories=factories,
         recompute=settings.recompute,
@@ -341,5 +336,5 @@ class _Evaluation:
             mean=data.mean,
             std=data.std,
             levels=data.levels,
-            built={"channels": settings.channels, "depth": settings.depth, "stem": settings.stem},
+            built=_sizes(settings),
         )
