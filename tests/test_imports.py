@@ -17,7 +17,7 @@ ROOT = Path(diffnas.__file__).parent
 LAYERS = (
     ("convolutions", "files", "run_files", "version"),
     ("values",),
-    ("lookup", "names", "parallel", "roles", "sources", "task", "untrusted"),
+    ("catalog", "lookup", "names", "parallel", "roles", "sources", "task", "untrusted"),
     ("skeleton",),
     ("space",),
     ("genotype",),
@@ -140,7 +140,7 @@ WATCH = """
 import json, os, pathlib, random, sys, tempfile
 os.chdir(tempfile.mkdtemp())
 light = {}
-for room in ("", ".space", ".genotype", ".lookup", ".sources", ".roles", ".recipes", ".engine.settings"):
+for room in ("", ".catalog", ".space", ".genotype", ".lookup", ".sources", ".roles", ".recipes", ".engine.settings"):
     name = f"diffnas{room}"
     __import__(name)
     light[name] = "torch" in sys.modules

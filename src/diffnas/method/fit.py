@@ -102,8 +102,8 @@ def check(method: Method) -> None:
     if not traits_of(method.weighting).competes and traits_of(method.discretize).none_wins == "always":
         raise ValueError(
             f"{describe(method.discretize)} lets 'none' win an edge (none_wins), and {describe(method.weighting)} "
-            "declares competes=False: a gate of 'none' multiplies zeros, so how far it is open says nothing. Read gates "
-            "off by strongest-pairs, strongest-inputs or winners-without-none."
+            "declares competes=False: a gate of 'none' multiplies zeros, so how far it is open says nothing. Read "
+            "gates off by strongest-pairs, strongest-inputs or winners-without-none."
         )
     _check_simplex(method)
     _check_edges(method)

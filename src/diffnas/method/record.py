@@ -28,7 +28,6 @@ class Method:
 
     Attributes:
         name: what the command line and the run folder call it.
-        about: what it changes and where it comes from, for ``diffnas methods``.
         weighting: alpha, keep -> mixing weights.
         level: which loss moves alpha and which the weights.
         update: how alpha moves.
@@ -51,7 +50,6 @@ class Method:
     """
 
     name: str
-    about: str
     weighting: Weighting
     level: Level
     discretize: Discretize
@@ -72,7 +70,7 @@ class Method:
         fit.check(self)
 
 
-_NO_ROLES = ("name", "about", "space", "settings")
+_NO_ROLES = ("name", "space", "settings")
 
 
 def components(method: Method) -> dict[str, str]:
