@@ -39,7 +39,14 @@ def wide(monkeypatch):
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("--help", "evaluate"), ("--version", diffnas.__version__), ("spaces", "nas-bench-201"), ("data", "cifar10")],
+    [
+        ("--help", "evaluate"),
+        ("--version", diffnas.__version__),
+        ("spaces", "nas-bench-201"),
+        ("data", "cifar10"),
+        ("recipes", "quick"),
+        ("methods", "path-regularized"),
+    ],
 )
 def test_help_and_what_is_plain_data_are_there_at_once_and_without_torch(words, expected):
     code = "import sys; from diffnas.cli import main; assert main([sys.argv[1]]) == 0; sys.exit('torch' in sys.modules)"

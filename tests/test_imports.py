@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ ROOT = Path(diffnas.__file__).parent
 LAYERS = (
     ("convolutions", "files", "run_files", "version"),
     ("values",),
-    ("lookup", "names", "parallel", "roles", "sources", "task", "untrusted"),
+    ("catalog", "lookup", "names", "parallel", "roles", "sources", "task", "untrusted"),
     ("skeleton",),
     ("space",),
     ("genotype",),
@@ -48,10 +49,18 @@ def name_of(path: Path) -> str:
     return ".".join(("diffnas", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def imports_of(path: Path) -> set[str]:
+def running(tree: ast.AST) -> Iterator[ast.AST]:
+    """All of a file that runs: not what stands under ``if TYPE_CHECKING``."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            yield node
+            yield from running(node)
+
+
+def imports_of(path: Path, nodes: Callable[[ast.AST], Iterator[ast.AST]] = ast.walk) -> set[str]:
     """Every module of ours that a file imports, wherever in the file it does so."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -81,6 +90,17 @@ def test_rooms_of_one_layer_do_not_lean_on_each_other():
             other = room(imported)
             if other is not None and other != own:
                 assert HEIGHT[other] < HEIGHT[own], f"{name_of(path)} imports {imported}, which stands beside it"
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {name_of(path): imports_of(path, running) - {name_of(path)} for path in MODULES}
+    while leaves := [name for name, imported in graph.items() if not imported & set(graph)]:
+        for name in leaves:
+            del graph[name]
+    # What imports a circle remains beside it; what nothing imports is no part of one.
+    while tops := set(graph) - {name for imported in graph.values() for name in imported}:
+        graph = {name: imported for name, imported in graph.items() if name not in tops}
+    assert {name: sorted(imported & set(graph)) for name, imported in graph.items()} == {}
 
 
 def test_reports_read_run_folders_and_never_live_objects():
@@ -120,7 +140,7 @@ WATCH = """
 import json, os, pathlib, random, sys, tempfile
 os.chdir(tempfile.mkdtemp())
 light = {}
-for room in ("", ".space", ".genotype", ".lookup", ".sources", ".roles", ".recipes", ".engine.settings"):
+for room in ("", ".catalog", ".space", ".genotype", ".lookup", ".sources", ".roles", ".recipes", ".engine.settings"):
     name = f"diffnas{room}"
     __import__(name)
     light[name] = "torch" in sys.modules

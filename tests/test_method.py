@@ -6,6 +6,7 @@ from types import ModuleType
 import pytest
 
 import diffnas.method
+from diffnas.catalog import CATALOG
 from diffnas.components import level, pruning, schedule, weighting
 from diffnas.components.changes import FADING
 from diffnas.components.weighting import LearnedEntmax
@@ -93,9 +94,10 @@ def test_snas_draws_soft_weights_on_one_level_and_pays_for_what_they_are_expecte
 
 
 def test_every_method_can_be_asked_for_by_name_and_says_what_it_is():
+    assert list(METHODS) == list(CATALOG)
     for name, method in METHODS.items():
         assert compose(name) is method
-        assert len(method.about) > 40
+        assert len(CATALOG[method.name]) > 40
 
 
 def test_a_misspelt_method_gets_a_suggestion():

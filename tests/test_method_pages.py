@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from diffnas.catalog import CATALOG
 from diffnas.cli import main
 from diffnas.method import METHODS, components
 from diffnas.method.facts import FACTS
@@ -27,7 +28,7 @@ def test_a_page_has_all_its_parts(name: str) -> None:
     text = page(name)
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == SECTIONS
     method = METHODS[name]
-    assert method.about in text
+    assert CATALOG[name] in text
     assert FACTS[name].equations.strip() in text
     for part in (*components(method).values(), *method.settings):
         assert part in text or part in ("None", "()")

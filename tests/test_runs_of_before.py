@@ -52,6 +52,14 @@ def test_a_search_of_before_goes_on_from_its_checkpoint(run: Path):
     assert told.messages == []
 
 
+def test_an_evaluation_of_before_goes_on_though_it_knows_no_setting_that_came_later(run: Path):
+    kept = json.loads((run / "evaluation" / "run.json").read_text())["settings"]
+    assert not {"warmup", "decay", "flip"} & set(kept)
+    result = json.loads((run / "evaluation" / "result.json").read_text())
+    again = diffnas.evaluate(run, resume=True)
+    assert again.accuracy == pytest.approx(result["accuracy"], abs=0.02)
+
+
 def test_a_run_may_go_on_computed_another_way_and_that_is_told(run: Path):
     known = losses(run)
     (run / "genotype.json").unlink()

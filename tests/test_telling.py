@@ -6,12 +6,18 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
 import diffnas
 from diffnas.cli import main
+from diffnas.engine.listen import Silent
 
 TINY = ["--space", "nas-bench-201", "--epochs", "1", "--channels", "4", "--depth", "3"]
+
+WHOLE = ["--space=nas-bench-201", "--epochs=1", "--evaluate-epochs=1"]
+WHOLE += [f"--set={phase}.{key}" for phase in ("search", "evaluate") for key in ("channels=4", "depth=3")]
+CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 
 
 @pytest.fixture
@@ -44,6 +50,48 @@ def test_a_search_says_first_what_it_took_and_lists_what_it_did_not_read(pets, c
         assert json.load(file)["data"]["classes"] == ["cat", "d\\xffg"]
 
 
+class Ear(Silent):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def own(count: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(count, 1, 8, 8, dtype=torch.uint8), torch.arange(count) % 2
+
+
+SIZES = {"space": "nas-bench-201", "epochs": 1, "channels": 4, "depth": 3}
+
+
+@pytest.mark.parametrize("phase", ["search", "evaluate"])
+@pytest.mark.parametrize(("given", "told"), [({}, True), ({"flip": True}, False), ({"flip": False}, False)])
+def test_a_run_on_pictures_of_ones_own_says_first_that_they_are_mirrored_unless_that_was_chosen(phase, given, told):
+    ear, data = Ear(), (own(), own())
+    if phase == "search":
+        diffnas.search(data, **SIZES, **given, listener=ear)
+    else:
+        diffnas.evaluate(CELL, data, epochs=1, channels=4, depth=3, **given, listener=ear)
+    assert [place for place, note in enumerate(ear.notes) if "mirrored left to right" in note] == [0] * told
+    assert not told or "--no-flip" in ear.notes[0]
+
+
+def test_nothing_is_said_of_mirrored_pictures_where_the_data_is_known_by_name():
+    ear = Ear()
+    diffnas.search("digits", train=40, **SIZES, listener=ear)
+    assert not [note for note in ear.notes if "mirrored" in note]
+
+
+def test_a_whole_run_takes_one_flip_for_both_phases(pets):
+    assert main(["run", "pets", "--no-flip", *WHOLE, "--out", "run", "--quiet"]) == 0
+    for place in ("run", "run/evaluation"):
+        with open(f"{place}/run.json", encoding="utf-8") as file:
+            assert json.load(file)["settings"]["flip"] is False
+
+
 def test_a_dry_run_says_it_too_and_leaves_its_json_alone(pets, capsys):
     assert main(["search", "pets", *TINY, "--dry-run", "--json"]) == 0
     told = capsys.readouterr()
@@ -73,9 +121,7 @@ def test_a_run_that_is_refused_leaves_no_folder(pets):
 
 def test_prediction_goes_on_after_names_that_no_terminal_shows(pets, tmp_path):
     out = str(tmp_path / "run")
-    sizes = [f"--set={phase}.{key}" for phase in ("search", "evaluate") for key in ("channels=4", "depth=3")]
-    words = ["run", "pets", "--space=nas-bench-201", "--epochs=1", "--evaluate-epochs=1", *sizes]
-    assert main([*words, "--out", out, "--quiet"]) == 0
+    assert main(["run", "pets", *WHOLE, "--out", out, "--quiet"]) == 0
     told = subprocess.run(
         [sys.executable, "-m", "diffnas", "predict", out, "pets/Train"],
         capture_output=True,

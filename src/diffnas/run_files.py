@@ -3,6 +3,7 @@
 RECORD = "run.json"
 TRACE = "trace.jsonl"
 CHECKPOINTS = "checkpoint"
+LAST, PREVIOUS = "last.pt", "previous.pt"  # in the folder of checkpoints
 GENOTYPE = "genotype.json"
 LANDING = "landing.json"
 FAMILY = "family"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffnas.engine import checkpoint
-from diffnas.engine.run import Damaged
+from diffnas.engine.run import Damaged, saved
 
 
 def numbered(number: int) -> dict:
@@ -17,11 +17,11 @@ def numbered(number: int) -> dict:
 
 def last(folder: Path) -> dict:
     """The checkpoint that a run in ``folder`` would go on from."""
-    return checkpoint.load(checkpoint.saved(folder)[0])
+    return checkpoint.load(saved(folder)[0])
 
 
 def test_there_is_nothing_to_load_at_first(tmp_path: Path):
-    assert checkpoint.saved(tmp_path) == []
+    assert saved(tmp_path) == []
 
 
 def test_the_last_checkpoint_is_loaded_and_the_one_before_is_kept(tmp_path: Path):

@@ -13,7 +13,7 @@ import diffnas
 from diffnas.backends.choose import choose
 from diffnas.cli import main
 from diffnas.engine import memory
-from diffnas.engine.cost import _Request, estimate, footprint, require_memory
+from diffnas.engine.cost import Prospect, estimate, footprint, require_memory
 from diffnas.engine.optimizers import parameter_count
 from diffnas.engine.search_state import begin
 from diffnas.engine.settings import SearchSettings
@@ -32,7 +32,7 @@ def cramped(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize(("name", "steps"), [("sparse", 6), ("darts", 3)])
 def test_a_cost_says_what_the_search_then_has(data, quick, name: str, steps: int):
-    told = estimate(data, space=nas_bench_201, method=METHODS[name], settings=SETTINGS, device="cpu")
+    told = estimate(Prospect(data=data, space=nas_bench_201, method=METHODS[name], settings=SETTINGS, device="cpu"))
     first = quick("single-level" if name == "sparse" else name, epochs=1, batch=20).trace[0]
     assert (told.edges, told.operations, told.offered) == (6, 30, 30)
     assert (told.parameters, told.macs) == (first["parameters"], first["macs"])
@@ -48,7 +48,11 @@ def test_what_is_pruned_costs_less(data):
     keep = torch.zeros(6, 5, dtype=torch.bool)
     keep[:, nas_bench_201.ops.index("skip_connect")] = True
     whole, left = (
-        estimate(data, space=nas_bench_201, method=METHODS["darts"], settings=SETTINGS, device="cpu", keep=kept)
+        estimate(
+            Prospect(
+                data=data, space=nas_bench_201, method=METHODS["darts"], settings=SETTINGS, device="cpu", keep=kept
+            )
+        )
         for kept in (None, keep)
     )
     assert left.operations == 6
@@ -61,7 +65,7 @@ def test_memory_grows_with_the_batch_as_longer_steps_show(data):
     """The straight lines through 2 and 4 pictures, against a step of 40."""
     arguments = {"space": darts, "method": METHODS["darts"], "device": "cpu"}
     settings = replace(SETTINGS, batch=40)
-    step = footprint(data, settings=settings, **arguments)
+    step = footprint(Prospect(data=data, settings=settings, **arguments))
     state = begin(data, darts, METHODS["darts"], settings, torch.device("cpu"))
     state.supernet.backend = choose("auto", torch.device("cpu"), "32-true").backend
     mix = state.weighting(state.alpha, state.keep, None)
@@ -78,11 +82,13 @@ def test_recomputing_takes_fewer_tensors(data):
     settings = replace(SETTINGS, depth=8)
     plain, again = (
         footprint(
-            data,
-            space=nas_bench_201,
-            method=METHODS["darts"],
-            settings=replace(settings, recompute=recompute),
-            device="cpu",
+            Prospect(
+                data=data,
+                space=nas_bench_201,
+                method=METHODS["darts"],
+                settings=replace(settings, recompute=recompute),
+                device="cpu",
+            )
         )
         for recompute in (False, True)
     )
@@ -91,17 +97,15 @@ def test_recomputing_takes_fewer_tensors(data):
 
 def test_the_memory_of_a_deep_supernet_is_carried_on_from_shallow_ones(data):
     settings = replace(SETTINGS, depth=14)
-    request = _Request(
+    wanted = Prospect(
         data=data,
         space=nas_bench_201,
         method=METHODS["darts"],
         settings=settings,
         device="cpu",
-        precision="32-true",
-        keep=None,
     )
-    (carried_on,) = request._curve(4)
-    assert carried_on == pytest.approx(max(request._watched(4)), rel=0.02)
+    (carried_on,) = wanted._curve(4)
+    assert carried_on == pytest.approx(max(wanted._watched(4)), rel=0.02)
 
 
 HOPELESS = {
@@ -129,29 +133,29 @@ def test_what_can_never_fit_is_refused_at_once(arguments, tmp_path: Path, monkey
 
 
 def test_a_batch_counts_no_more_pictures_than_there_are(data, cramped):
-    step = footprint(data, space=nas_bench_201, method=METHODS["darts"], settings=SETTINGS, device="cpu")
+    step = footprint(Prospect(data=data, space=nas_bench_201, method=METHODS["darts"], settings=SETTINGS, device="cpu"))
     cramped(2 * step.at(len(data.train)))
     settings = replace(SETTINGS, batch=1_000_000)
-    require_memory(data, space=nas_bench_201, method=METHODS["darts"], settings=settings, device="cpu")
+    require_memory(Prospect(data=data, space=nas_bench_201, method=METHODS["darts"], settings=settings, device="cpu"))
 
 
 def test_a_search_that_cannot_fit_is_refused_with_what_would(data, cramped):
     settings = replace(SETTINGS, batch=64, channels=8)
     arguments = {"space": nas_bench_201, "method": METHODS["darts"], "device": "cpu"}
-    step = footprint(data, settings=settings, **arguments)
+    step = footprint(Prospect(data=data, settings=settings, **arguments))
     room = step.at(32)
     cramped(room)
     with pytest.raises(ValueError, match="would need about") as refusal:
-        require_memory(data, settings=settings, **arguments)
+        require_memory(Prospect(data=data, settings=settings, **arguments))
     message = str(refusal.value)
     found = re.search(r"What would fit: --batch (\d+), or", message)
     assert found is not None
     assert 30 <= int(found[1]) <= 32
     assert "--channels" in message
     assert "--no-check-memory, check_memory=False" in message
-    require_memory(data, settings=replace(settings, batch=int(found[1])), **arguments)
+    require_memory(Prospect(data=data, settings=replace(settings, batch=int(found[1])), **arguments))
     cramped(None)
-    require_memory(data, settings=settings, **arguments)
+    require_memory(Prospect(data=data, settings=settings, **arguments))
 
 
 def test_a_search_is_refused_before_it_leaves_anything_behind_unless_told_to_go_on(tmp_path: Path, cramped, capsys):

@@ -1,13 +1,17 @@
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from diffnas.data import DataSet
+from diffnas.data.augment import augment
 from diffnas.engine.evaluate import EvaluateResult, evaluate
-from diffnas.engine.listen import NotFinite, Silent
+from diffnas.engine.listen import Interrupted, NotFinite, Silent
 from diffnas.engine.optimizers import sgd
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import parse, published
@@ -17,6 +21,13 @@ from diffnas.run_files import NETWORK, WEIGHTS
 
 TINY = EvaluateSettings(epochs=2, batch=40, channels=4, depth=3, cutout=2)
 RESNET = parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|")
+
+
+class Stops(Silent):
+    """Asks a run to end when its first epoch is over."""
+
+    def epoch(self, line: dict) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run(data: DataSet, genotype=RESNET, settings: EvaluateSettings = TINY, **options) -> EvaluateResult:
@@ -60,6 +71,68 @@ def test_the_learning_rate_falls_as_it_is_told(data: DataSet):
     assert rates["line"] == pytest.approx([0.18, 0.12, 0.06])
 
 
+@pytest.mark.parametrize(
+    ("warmup", "rates"),
+    [(0, [0.3] * 6), (1, [0.1, 0.2] + [0.3] * 4), (1.5, [0.3 / 4.5 * k for k in (1, 2, 3, 4, 4.5, 4.5)])],
+)
+def test_the_learning_rate_rises_step_by_step_before_it_falls(data: DataSet, monkeypatch, warmup, rates):
+    seen: list[float] = []
+
+    def watched(*arguments, **options) -> torch.optim.Optimizer:
+        optimizer = sgd(*arguments, **options)
+        optimizer.register_step_pre_hook(lambda *_: seen.append(optimizer.param_groups[0]["lr"]))
+        return optimizer
+
+    monkeypatch.setattr("diffnas.engine.evaluate.sgd", watched)
+    run(data, settings=replace(TINY, lr=0.3, lr_min=0.3, warmup=warmup))
+    assert seen == pytest.approx(rates)
+
+
+def test_only_matrices_decay_if_that_is_asked_for():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
+    optimizer = sgd(net, replace(TINY, weight_decay=0.01), decay="matrices")
+    decay = {id(each): group["weight_decay"] for group in optimizer.param_groups for each in group["params"]}
+    told = {name: decay[id(each)] for name, each in net.named_parameters()}
+    assert told == {"0.weight": 0.01, "0.bias": 0, "1.weight": 0, "1.bias": 0, "3.weight": 0.01, "3.bias": 0}
+
+
+def test_an_evaluation_in_which_only_matrices_decay_goes_on_bit_for_bit(data: DataSet, tmp_path: Path):
+    settings = replace(TINY, decay="matrices", weight_decay=0.1, warmup=1.5)
+    whole = run(data, settings=settings)
+    with pytest.raises(Interrupted):
+        run(data, settings=settings, out=tmp_path, listener=Stops())
+    again = run(data, settings=settings, out=tmp_path, resume=True)
+    assert without_clock(again.trace) == without_clock(whole.trace)
+    assert again.loss == whole.loss
+    assert again.loss != run(data, settings=replace(settings, decay="all")).loss
+
+
+@pytest.mark.parametrize("phase", ["search", "evaluate"])
+def test_training_pictures_are_mirrored_as_the_settings_say_or_else_as_the_data_does(
+    data: DataSet, quick, monkeypatch, phase
+):
+    seen: set[bool] = set()
+
+    def watched(images, augmentation, *rest):
+        seen.add(augmentation.flip)
+        return augment(images, augmentation, *rest)
+
+    monkeypatch.setattr("diffnas.data.pictures.augment", watched)
+    mirrored = replace(data, augmentation=replace(data.augmentation, flip=True))
+    for given, flip, expected in [
+        (data, None, False),
+        (mirrored, None, True),
+        (data, True, True),
+        (mirrored, False, False),
+    ]:
+        seen.clear()
+        if phase == "search":
+            quick(data=given, flip=flip, epochs=1)
+        else:
+            run(given, settings=replace(TINY, epochs=1, flip=flip))
+        assert seen == {expected}
+
+
 def test_it_learns(data: DataSet):
     settings = replace(TINY, epochs=12, batch=20, channels=8, lr=0.1, cutout=0)
     assert run(data, settings=settings).accuracy > 0.5
@@ -70,8 +143,8 @@ def test_moving_all_weights_in_one_call_gives_the_same_network(data: DataSet, mo
     settings = replace(TINY, epochs=1, drop_path=0.0)
     fused = dict(run(data, genotype, settings).network.state_dict())
 
-    def one_by_one(module: torch.nn.Module, settings: EvaluateSettings) -> torch.optim.Optimizer:
-        optimizer = sgd(module, settings)
+    def one_by_one(module: torch.nn.Module, settings: EvaluateSettings, **options) -> torch.optim.Optimizer:
+        optimizer = sgd(module, settings, **options)
         optimizer.param_groups[0].update(fused=False, foreach=False)
         return optimizer
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from diffnas.engine.cost import footprint
+from diffnas.engine.cost import Prospect, footprint
 from diffnas.engine.listen import OutOfMemory, Silent
 from diffnas.engine.memory import Footprint, Watch, available, least, ran_out
 from diffnas.engine.optimizers import parameter_count
@@ -189,7 +189,7 @@ def test_what_is_said_to_be_left_of_a_run_is_true(quick, tmp_path: Path):
 def test_the_least_that_training_takes_is_less_than_a_step_holds(data, space: str, name: str, recompute: bool):
     method, settings = METHODS[name], SearchSettings(channels=8, depth=4, recompute=recompute)
     changes = method.supernet
-    step = footprint(data, space=SPACES[space], method=method, settings=settings, device="cpu")
+    step = footprint(Prospect(data=data, space=SPACES[space], method=method, settings=settings, device="cpu"))
     outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar", share=changes.share)
     for batch in (1, 1000):
         needed = least(outline, data.size, batch, inside=not (recompute or changes.drawn))

@@ -12,7 +12,7 @@ from ways import backend
 from diffnas.api.planning import Request, plan_search
 from diffnas.components.replacement import START
 from diffnas.convolutions import changed
-from diffnas.engine.cost import estimate
+from diffnas.engine.cost import Prospect, estimate
 from diffnas.engine.listen import Interrupted
 from diffnas.engine.optimizers import begin_momentum
 from diffnas.engine.request import check
@@ -170,7 +170,7 @@ def test_it_searches_its_own_space_unless_one_is_named_or_the_recipe_has_another
 
 def test_what_a_search_will_cost_is_told_of_its_first_pool(data):
     settings = settle(SearchSettings, {"channels": 2, "depth": 3, "batch": 4, "epochs": 9})
-    told = estimate(data, space=SMALL, method=prune_and_replace, settings=settings, device="cpu")
+    told = estimate(Prospect(data=data, space=SMALL, method=prune_and_replace, settings=settings, device="cpu"))
     assert (told.operations, told.offered) == (4 * 4, 4 * 15)
 
 

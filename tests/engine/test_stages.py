@@ -11,7 +11,7 @@ from interrupted import Stop, assert_same
 from diffnas.components.perturbation import perturbation
 from diffnas.components.stages import Pause, Stage
 from diffnas.engine import pause
-from diffnas.engine.cost import estimate
+from diffnas.engine.cost import Prospect, estimate
 from diffnas.engine.listen import Interrupted, Silent
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import darts, darts_pt
@@ -130,7 +130,9 @@ def test_measuring_in_a_pause_leaves_no_trace(quick):
 
 def test_the_cost_counts_the_epochs_of_all_stages(data):
     settings = SearchSettings(epochs=2, batch=20, channels=4, depth=3)
-    assert estimate(data, space=nas_bench_201, method=STAGED, settings=settings, device="cpu").epochs == 6
+    assert (
+        estimate(Prospect(data=data, space=nas_bench_201, method=STAGED, settings=settings, device="cpu")).epochs == 6
+    )
 
 
 PT = replace(darts_pt, stages=partial(perturbation, every=1))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.targets import landed
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
-from diffnas.engine.cost import require_memory, what_fits
+from diffnas.engine.cost import Prospect, require_memory, what_fits
 from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.landing import Landing, read_landing
@@ -97,7 +96,7 @@ def search(
     )
     asked = plan_search(request, place if resume else None)
     if check_memory and not resume:
-        require_memory(**asked.arguments)
+        require_memory(Prospect(**asked.arguments))
         if evaluation:
             _require_later(asked)
     return _searched(asked, place, listener, resume=resume)
@@ -105,13 +104,20 @@ def search(
 
 def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resume: bool) -> SearchResult:
     """What the search that was asked for finds; ``place`` is its folder."""
-    notes = asked.notes.model_dump()
+    notes, flip = asked.notes, asked.arguments["settings"].flip
     with (
         owning(place, listener.warn),
-        told(asked.whole, place, listener),
-        _advised(partial(what_fits, **asked.arguments)),
+        told(asked.whole, place, listener, note=notes.data, flip=flip),
+        _advised(Prospect(**asked.arguments)),
     ):
-        return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes, aim=asked.aim)
+        return run_search(
+            **asked.arguments,
+            out=place,
+            resume=resume,
+            listener=listener,
+            notes=notes.model_dump(),
+            aim=asked.aim,
+        )
 
 
 @takes(Source, Machine, EvaluateSettings, but=("train",))
@@ -152,7 +158,7 @@ def evaluate(
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
     notes = kept.but(recipe=recipe).on(machine).model_copy(update={"data": note})
     chosen = settle(EvaluateSettings, *layers, settings)
-    with owning(place, listener.warn), told(whole, place, listener):
+    with owning(place, listener.warn), told(whole, place, listener, note=note, flip=chosen.flip):
         return run_evaluation(
             genotype,
             whole,
@@ -228,7 +234,7 @@ def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:
 
 
 @contextmanager
-def _advised(what_fits: Callable[[], tuple[str, ...]]) -> Iterator[None]:
+def _advised(wanted: Prospect) -> Iterator[None]:
     """Inside, a search that runs out of memory says what would fit, as far as measuring tells."""
     try:
         yield
@@ -236,7 +242,7 @@ def _advised(what_fits: Callable[[], tuple[str, ...]]) -> Iterator[None]:
         # The frames of the search hold its tensors.
         traceback.clear_frames(full.__traceback__)
         full.__context__ = None
-        raise OutOfMemory(full.left, what_fits() or full.advice) from None
+        raise OutOfMemory(full.left, what_fits(wanted) or full.advice) from None
 
 
 def _warn_of_other_pictures(searched: Any, train: int | None, whole: DataSet, listener: Listener) -> None:

@@ -14,7 +14,7 @@ from diffnas.api.telling import tell
 from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.aim import Aim
-from diffnas.engine.cost import Cost, estimate
+from diffnas.engine.cost import Cost, Prospect, estimate
 from diffnas.engine.listen import Listener, Silent
 from diffnas.engine.request import laid_out
 from diffnas.engine.settings import Machine, SearchSettings, Source, Wanted, settle
@@ -136,7 +136,7 @@ def cost(
     )
     asked = plan_search(request)
     tell(asked.whole, listener)
-    found = estimate(**asked.arguments)
+    found = estimate(Prospect(**asked.arguments))
     if asked.aim is None:
         return found
     parts = asked.arguments

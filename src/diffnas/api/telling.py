@@ -6,12 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from diffnas.data import DataSet
+from diffnas.api.notes import DataNote
+from diffnas.data import DESCRIPTIONS, DataSet
 from diffnas.engine.listen import Listener
 from diffnas.files import write_atomically
 from diffnas.run_files import RECORD, SKIPPED
 
 _ALOUD = 3
+
+MIRRORED = (
+    "every second training picture, at random, is mirrored left to right. For digits, letters and all else whose two "
+    "sides differ, this is wrong: switch it off by --no-flip (flip=False in Python); --flip keeps it, and this is not "
+    "told again."
+)
 
 
 def tell(data: DataSet, listener: Listener | None, *, listed: bool = False) -> None:
@@ -34,9 +41,22 @@ def tell(data: DataSet, listener: Listener | None, *, listed: bool = False) -> N
 
 
 @contextmanager
-def told(data: DataSet, place: Path | None, listener: Listener | None) -> Iterator[None]:
-    """Around a run on ``data``: what the user should know comes before it, and its folder lists every skipped file."""
+def told(
+    data: DataSet, place: Path | None, listener: Listener, *, note: DataNote | None, flip: bool | None
+) -> Iterator[None]:
+    """Around a run on ``data``: what the user should know comes before it, and its folder lists every skipped file.
+
+    Args:
+        data: what was loaded.
+        place: the run folder, if there is one.
+        listener: hears it.
+        note: how the data is loaded again; None if it was given as an object.
+        flip: whether training pictures are mirrored; None is as the data says.
+    """
     tell(data, listener, listed=place is not None)
+    known = note is not None and note.what in DESCRIPTIONS
+    if flip is None and data.augmentation.flip and not known:
+        listener.note(MIRRORED)
     try:
         yield
     finally:

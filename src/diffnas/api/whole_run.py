@@ -60,6 +60,7 @@ def run(
     out: str | Path | None = None,
     resume: bool = False,
     seed: int | None = None,
+    flip: bool | None = None,
     search_settings: Mapping[str, Any] | None = None,
     evaluate_settings: Mapping[str, Any] | None = None,
     against: str | None = None,
@@ -75,7 +76,7 @@ def run(
         recipe: a name in ``RECIPES``; by default "digits" for the digits and "quick" for all other data.
         out: the run folder; None leaves nothing behind.
         resume: go on with the run in ``out``, in whichever phase it was.
-        seed: of both phases.
+        seed, flip: of both phases: see the settings of these names.
         search_settings, evaluate_settings: settings of the two phases, over those of the recipe.
         against: contenders, such as ``"random:3,resnet,mobilenet"``: networks of the cost of the found one that are
             trained in the very same way beside it. A tenth of the training pictures is then set aside, and the
@@ -88,8 +89,8 @@ def run(
         ValueError: for anything that cannot work, with what would; nothing is touched.
     """
     recipe = recipe if recipe or resume else recipe_for(data)
-    seeded = {} if seed is None else {"seed": seed}
-    later = {**seeded, **(evaluate_settings or {})}
+    shared = {name: given for name, given in (("seed", seed), ("flip", flip)) if given is not None}
+    later = {**shared, **(evaluate_settings or {})}
     _check_settings(search_settings or {}, later)
     notes = contest.noted(run_path(out, resume), against, repeats, resume=resume)
     with owning(run_path(out, resume), (listener or Silent()).warn):
@@ -105,7 +106,7 @@ def run(
             evaluation=later or None,
             contenders=notes,
             check_memory=check_memory,
-            **{**options, **seeded, **(search_settings or {})},
+            **{**options, **shared, **(search_settings or {})},
         )
         return _trained(found, _after_landing(later, found), data, space, recipe, options, listener)
 

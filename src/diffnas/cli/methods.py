@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+from diffnas.catalog import CATALOG
 from diffnas.cli import show
 
 
@@ -18,15 +19,15 @@ def methods(
     ] = False,
 ) -> None:
     """List the methods, or tell all of one: equations, components, defaults, published results, doubts."""
-    from diffnas.method import METHODS
-    from diffnas.method.pages import page
-    from diffnas.method.pages import table as whole_table
-
     if name is not None and table:
         raise ValueError("--table is of all methods; leave the name out, or the option.")
     if table:
+        from diffnas.method.pages import table as whole_table
+
         print(whole_table(), end="")
     elif name is not None:
+        from diffnas.method.pages import page
+
         Console().print(Markdown(page(name)))
     else:
-        show.listing(Console(), [(each, method.about) for each, method in METHODS.items()])
+        show.listing(Console(), list(CATALOG.items()))

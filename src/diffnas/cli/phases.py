@@ -13,6 +13,7 @@ from diffnas.cli import generated, show
 from diffnas.cli import options as o
 from diffnas.cli.progress import Display
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted
+from diffnas.run_files import GENOTYPE, WEIGHTS
 
 if TYPE_CHECKING:
     from diffnas.engine.evaluate import EvaluateResult
@@ -26,7 +27,7 @@ MISSED = 3
 @generated.takes(
     *generated.fields(Source),
     *generated.fields(Wanted),
-    *generated.fields(SearchSettings, only=("epochs", "seed")),
+    *generated.fields(SearchSettings, only=("epochs", "flip", "seed")),
     *generated.roles(),
     *generated.fields(Machine),
 )
@@ -179,7 +180,7 @@ def _finish(
     if found is not None:
         assert found.folder is not None
         numbers |= {"folder": str(found.folder), "search": show.search_numbers(found)}
-        files += [("genotype", str(found.folder / "genotype.json")), *(("drawing", str(path)) for path in drawings)]
+        files += [("genotype", str(found.folder / GENOTYPE)), *(("drawing", str(path)) for path in drawings)]
     if result is not None:
         assert result.folder is not None
         from diffnas.api import evaluation_folder
@@ -188,7 +189,7 @@ def _finish(
         numbers.setdefault("folder", str(result.folder))
         numbers["evaluation"] = show.evaluation_numbers(result, RunFolder.open(result.folder).record)
         place = result.folder if found is None else evaluation_folder(Path(numbers["folder"]))
-        files.append(("network", str(place / "network.safetensors")))
+        files.append(("network", str(place / WEIGHTS)))
     if verdict is not None:
         numbers["verdict"] = verdict.as_record()
     if report is not None:

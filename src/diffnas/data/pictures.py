@@ -213,7 +213,14 @@ class DataSet:
         """Height and width in pixels."""
         return self.train.size
 
-    def prepare(self, pictures: Tensor, generator: torch.Generator | None = None, cutout: int | None = None) -> Tensor:
+    def prepare(
+        self,
+        pictures: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        cutout: int | None = None,
+        flip: bool | None = None,
+    ) -> Tensor:
         """Pictures as a network takes them: normalized, and varied as in training if ``generator`` draws how.
 
         Args:
@@ -221,12 +228,15 @@ class DataSet:
             generator: draws how they are varied; None leaves them as a test sees them.
             cutout: the side of the square that is blanked, in pixels, at most half of the shorter side of a picture;
                 None for that of ``augmentation``.
+            flip: whether every second picture, at random, is mirrored left to right; None for ``augmentation``'s word.
         """
         if generator is None:
             return normalize(pictures, self.mean, self.std)
         varied = self.augmentation
         if cutout is not None:
             varied = replace(varied, cutout=min(cutout, min(self.size) // 2))
+        if flip is not None:
+            varied = replace(varied, flip=flip)
         return augment(pictures, varied, self.mean, self.std, generator)
 
     @cached_property

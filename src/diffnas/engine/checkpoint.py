@@ -15,9 +15,10 @@ from diffnas import files
 from diffnas.engine.memory import ran_out
 from diffnas.engine.run import Damaged
 from diffnas.names import first_line
+from diffnas.run_files import LAST, PREVIOUS
 from diffnas.untrusted import torch_archive
 
-LAST, PREVIOUS, DAMAGED = "last.pt", "previous.pt", "damaged.pt"
+DAMAGED = "damaged.pt"
 
 # A checkpoint is a zip archive, as torch writes it, and the archive's comment is the digest of all before it.
 _MARK = b"sha256:"
@@ -45,11 +46,6 @@ def _write(file: BinaryIO, state: Mapping[str, Any]) -> None:
     archive.write(_COMMENT.to_bytes(2, "little"))
     file.write(archive.getbuffer())
     file.write(_MARK + files.digest(archive.getbuffer()).encode())
-
-
-def saved(folder: Path) -> list[Path]:
-    """The checkpoints in ``folder``, the last one first; a crash between two renames leaves the previous one alone."""
-    return [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -96,16 +96,51 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Request:
-    """A search that somebody would like to have."""
+class Prospect:
+    """A search that somebody would like to have.
+
+    Attributes:
+        data, space, method, settings, device, precision, threads: as for a search.
+        keep: which operations are left, ``(edges, ops)``; all if None.
+    """
 
     data: DataSet
     space: SearchSpace
     method: Method
     settings: SearchSettings
-    device: str
-    precision: str
-    keep: Tensor | None
+    device: str = "auto"
+    precision: str = "32-true"
+    threads: int | None = None
+    keep: Tensor | None = None
+
+    @property
+    def place(self) -> torch.device:
+        """The device that would compute it."""
+        return make_fabric(self.device, self.precision).device
+
+    def settled(self) -> Prospect:
+        """The same with the space as it will be laid out, and the batch that a step really has: all pictures at most.
+
+        Raises:
+            ValueError: if it cannot work, or its supernet could not fit with a handful of pictures.
+        """
+        settings = replace(self.settings, batch=min(self.settings.batch, len(self.data.train)))
+        space = laid_out(self.space, settings)
+        check(space, self.method, settings, self.data)
+        settled = replace(self, space=space, settings=settings)
+        settled._refuse_hopeless()
+        return settled
+
+    def _refuse_hopeless(self) -> None:
+        """Refuse a supernet that does not even fit with the pictures that are watched."""
+        begun, changes = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
+        own = staged(self.settings, begun, self.space)
+        outline = of_space(
+            self.space, channels=own.channels, depth=own.depth, stem=own.stem, share=changes.share, among=begun.ops
+        )
+        inside = not (self.settings.recompute or changes.drawn)
+        kept = {"momentum": self.settings.momentum > 0, "inside": inside, "half": self.precision == "bf16-mixed"}
+        refuse_hopeless("search", outline, self.data, SMALL[-1], self.place, **kept)
 
     def trial(self, batch: int) -> Trial:
         """Its beginning with so many pictures a step, nothing frozen and nothing pruned."""
@@ -124,9 +159,8 @@ class _Request:
         """How its memory grows with the batch."""
         recompute = self.settings.recompute if recompute is None else recompute
         asked = replace(self, settings=replace(self.settings, recompute=recompute))
-        kind = make_fabric(self.device, self.precision).device.type
         fewer, more = (asked._curve(batch) for batch in SMALL)
-        return Footprint.between(fewer, more, SMALL, OVERHEAD[kind, recompute])
+        return Footprint.between(fewer, more, SMALL, OVERHEAD[self.place.type, recompute])
 
     def _curve(self, batch: int) -> Sequence[int]:
         """The bytes of a step; of a deep supernet their peak alone, carried on from two shallow ones."""
@@ -162,43 +196,22 @@ class _Request:
         return took * wanted / batch, batch
 
 
-def estimate(
-    data: DataSet,
-    *,
-    space: SearchSpace,
-    method: Method,
-    settings: SearchSettings,
-    device: str = "auto",
-    precision: str = "32-true",
-    threads: int | None = None,
-    keep: Tensor | None = None,
-) -> Cost:
-    """What a search will cost; the arguments are those of ``search``. Nothing is trained or written.
-
-    Args:
-        data, space, method, settings, device, precision, threads: as for a search.
-        keep: which operations are left, ``(edges, ops)``; all if None.
+def estimate(wanted: Prospect) -> Cost:
+    """What a search will cost. Nothing is trained or written.
 
     Raises:
         ValueError: for settings that cannot work, or a supernet that could not fit with a handful of pictures.
     """
-    space, settings = laid_out(space, settings), _taken(settings, data)
-    check(space, method, settings, data)
-    place = make_fabric(device, precision).device
-    _refuse_hopeless(data, space, method, settings, place, precision)
-    request = _Request(
-        data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=keep
-    )
-    choice = choose(settings.backend, place, precision)
-    with computing_on(threads, choice.backend), fixed_random(settings.seed):
-        free = memory.available(place)
-        needed = request.footprint()
+    wanted = wanted.settled()
+    space, settings = wanted.space, wanted.settings
+    choice = choose(settings.backend, wanted.place, wanted.precision)
+    with computing_on(wanted.threads, choice.backend), fixed_random(settings.seed):
+        free = memory.available(wanted.place)
+        needed = wanted.footprint()
         largest = None if free is None else needed.largest(free)
-        seconds, timed_on = request.seconds(settings.batch if largest is None else largest)
-        advice = _advice(request, needed, free)
-        smallest = request.trial(SMALL[0])
-    # The pictures that move the weights: half of them where the level wants halves.
-    count = len(halves(len(data.train), settings)[0]) if method.level.data == "halves" else len(data.train)
+        seconds, timed_on = wanted.seconds(settings.batch if largest is None else largest)
+        advice = _advice(wanted, needed, free)
+        smallest = wanted.trial(SMALL[0])
     return Cost(
         edges=len(space.edges),
         operations=int(smallest.state.keep.sum()),
@@ -206,8 +219,8 @@ def estimate(
         parameters=parameter_count(smallest.state.supernet),
         macs=smallest.macs,
         batch=settings.batch,
-        steps=-(-len(epoch_order(count, settings.batch, settings.seed, 0)) // settings.batch),
-        epochs=epochs_of(contract.stages(method.stages, space, settings.epochs)),
+        steps=_steps(wanted),
+        epochs=epochs_of(contract.stages(wanted.method.stages, space, settings.epochs)),
         memory=needed.at(settings.batch),
         available=free,
         largest_batch=largest,
@@ -218,110 +231,55 @@ def estimate(
     )
 
 
-def footprint(
-    data: DataSet,
-    *,
-    space: SearchSpace,
-    method: Method,
-    settings: SearchSettings,
-    device: str = "auto",
-    precision: str = "32-true",
-    keep: Tensor | None = None,
-) -> Footprint:
-    """How the memory of a search's step grows with its batch; the arguments are those of ``estimate``."""
-    request = _Request(
-        data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=keep
-    )
-    with fixed_random(settings.seed):
-        return request.footprint()
+def footprint(wanted: Prospect) -> Footprint:
+    """How the memory of a search's step grows with its batch."""
+    with computing_on(wanted.threads), fixed_random(wanted.settings.seed):
+        return wanted.footprint()
 
 
-def require_memory(
-    data: DataSet,
-    *,
-    space: SearchSpace,
-    method: Method,
-    settings: SearchSettings,
-    device: str = "auto",
-    precision: str = "32-true",
-    threads: int | None = None,
-) -> None:
+def require_memory(wanted: Prospect) -> None:
     """Refuse a search that there is no memory for, before it starts.
 
     Raises:
         ValueError: with the estimate, what is available, and what would fit.
     """
-    place, settings = make_fabric(device, precision).device, _taken(settings, data)
-    free = memory.available(place)
+    free = memory.available(wanted.place)
     # Watching a step takes seconds; most searches are so small that none are needed.
-    if free is None or 4 * _bound(data, space, settings) < free:
+    if free is None or 4 * _bound(wanted) < free:
         return
-    check(space, method, settings, data)
-    _refuse_hopeless(data, space, method, settings, place, precision)
-    request = _Request(
-        data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=None
-    )
-    needed, advice = _weighed(request, free, threads)
+    wanted = wanted.settled()
+    needed = footprint(wanted)
+    advice = _advice(wanted, needed, free)
     if advice:
-        batch = settings.batch
+        batch = wanted.settings.batch
         raise ValueError(
             f"this search would need about {in_gigabytes(needed.at(batch))} of memory with batch {batch}, and "
-            f"{in_gigabytes(free)} can be had on {place}. What would fit: {', or '.join(advice)}. "
+            f"{in_gigabytes(free)} can be had on {wanted.place}. What would fit: {', or '.join(advice)}. "
             "To start all the same: --no-check-memory, check_memory=False in Python."
         )
 
 
-def what_fits(
-    data: DataSet,
-    *,
-    space: SearchSpace,
-    method: Method,
-    settings: SearchSettings,
-    device: str = "auto",
-    precision: str = "32-true",
-    threads: int | None = None,
-) -> tuple[str, ...]:
+def what_fits(wanted: Prospect) -> tuple[str, ...]:
     """Options with which a search that ran out of memory would fit; empty if measuring does not tell."""
-    request = _Request(
-        data=data, space=space, method=method, settings=settings, device=device, precision=precision, keep=None
-    )
     try:
-        return _weighed(request, memory.available(make_fabric(device, precision).device), threads)[1]
+        return _advice(wanted, footprint(wanted), memory.available(wanted.place))
     except Exception as error:
         if not memory.ran_out(error):
             raise
         return ()
 
 
-def _weighed(request: _Request, free: int | None, threads: int | None) -> tuple[Footprint, tuple[str, ...]]:
-    """What a step of a search needs, and what would fit into ``free`` bytes if it does not."""
-    with computing_on(threads), fixed_random(request.settings.seed):
-        needed = request.footprint()
-        return needed, _advice(request, needed, free)
+def _steps(wanted: Prospect) -> int:
+    """Steps an epoch: of the pictures that move the weights, half of them where the level wants halves."""
+    count, settings = len(wanted.data.train), wanted.settings
+    if wanted.method.level.data == "halves":
+        count = len(halves(count, settings)[0])
+    return -(-len(epoch_order(count, settings.batch, settings.seed, 0)) // settings.batch)
 
 
-def _taken(settings: SearchSettings, data: DataSet) -> SearchSettings:
-    """The settings with the batch that a step really has: no more pictures than there are."""
-    return replace(settings, batch=min(settings.batch, len(data.train)))
-
-
-def _refuse_hopeless(
-    data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, place: torch.device, precision: str
-) -> None:
-    """Refuse a supernet that does not even fit with the pictures that are watched."""
-    begun, changes = method.stages(space, settings.epochs)[0], method.supernet
-    own = staged(settings, begun, space)
-    outline = of_space(
-        space, channels=own.channels, depth=own.depth, stem=own.stem, share=changes.share, among=begun.ops
-    )
-    inside = not (settings.recompute or changes.drawn)
-    kept = {"momentum": settings.momentum > 0, "inside": inside, "half": precision == "bf16-mixed"}
-    refuse_hopeless("search", outline, data, SMALL[-1], place, **kept)
-
-
-def _advice(request: _Request, usual: Footprint, free: int | None) -> tuple[str, ...]:
+def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, ...]:
     """What would fit if this search does not."""
-    settings = request.settings
+    settings = wanted.settings
     needed = usual.at(settings.batch)
     if free is None or needed <= free:
         return ()
@@ -330,20 +288,22 @@ def _advice(request: _Request, usual: Footprint, free: int | None) -> tuple[str,
     if batch >= 2:
         advice.append(f"--batch {batch}")
     if not settings.recompute:
-        leaner = request.footprint(recompute=True)
+        with computing_on(wanted.threads), fixed_random(settings.seed):
+            leaner = wanted.footprint(recompute=True)
         if leaner.at(settings.batch) <= free:
             advice.append(f"--recompute (about {in_gigabytes(leaner.at(settings.batch))})")
         elif leaner.largest(free) > max(batch, 1):
             advice.append(f"--recompute with --batch {leaner.largest(free)}")
     # Nearly all memory is activations, whose size goes with the channels.
-    channels = int((settings.channels or request.space.channels) * free / needed * 0.95)
+    channels = int((settings.channels or wanted.space.channels) * free / needed * 0.95)
     if channels >= 2:
         advice.append(f"--channels {channels}")
     return tuple(advice) or ("a smaller --channels, --depth or --size",)
 
 
-def _bound(data: DataSet, space: SearchSpace, settings: SearchSettings) -> int:
+def _bound(wanted: Prospect) -> int:
     """More bytes than a step holds, from sizes alone: a dozen maps for every operation."""
+    data, space, settings = wanted.data, wanted.space, wanted.settings
     widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
     cells = plan(
         skeleton_of(space.skeleton),
@@ -357,7 +317,7 @@ def _bound(data: DataSet, space: SearchSpace, settings: SearchSettings) -> int:
         ops = 1 if cell.kind is None else sum(len(names) for names in space.cells[cell.kind].ops)
         total += 12 * (ops + 4) * cell.channels * pixels
         pixels = -(-pixels // 4) if cell.reduces else pixels
-    return 4 * total * settings.batch
+    return 4 * total * min(settings.batch, len(data.train))
 
 
 def _stand_in(data: DataSet, count: int) -> DataSet:

@@ -128,7 +128,8 @@ class Course:
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
         """A batch as training has it: augmented and normalized."""
-        return self.data.prepare(batch[0], generator, self.settings.cutout), batch[1]
+        settings = self.settings
+        return self.data.prepare(batch[0], generator, cutout=settings.cutout, flip=settings.flip), batch[1]
 
     @torch.no_grad()
     def at_rest(self) -> Relaxation:

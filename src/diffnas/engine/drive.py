@@ -17,13 +17,14 @@ from diffnas.components.contract import may_look
 from diffnas.components.level import Batch
 from diffnas.components.schedule import Moment
 from diffnas.data import DataSet, batches, fetched
-from diffnas.engine import seeds
+from diffnas.engine import checkpoint, seeds
 from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.nested import all_finite, to_cpu
 from diffnas.engine.optimizers import set_rate
 from diffnas.engine.run import RunFolder, as_line
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.engine.totals import Totals, check_finite
+from diffnas.run_files import CHECKPOINTS
 from diffnas.task import Task
 
 # How the learning rate of the weights falls, by ``settings.lr_fall``.
@@ -137,6 +138,11 @@ class Drive:
             generator=self.generator("mix"),
         )
 
+    def rate(self) -> float:
+        """The learning rate of the weights in the running epoch."""
+        settings = self.settings
+        return FALLS[settings.lr_fall](self.moment(), start=settings.lr, stop=settings.lr_min)
+
     def generator(
         self, purpose: str, device: torch.device | str | None = None, step: int | None = None
     ) -> torch.Generator:
@@ -151,9 +157,7 @@ class Drive:
     def _take_steps(self, heard: Sequence[int], take_step: Callable[[Batch], None]) -> None:
         """The steps of the running epoch that are still to take."""
         state, settings = self.state, self.settings
-        set_rate(
-            state.weight_optimizer, FALLS[settings.lr_fall](self.moment(), start=settings.lr, stop=settings.lr_min)
-        )
+        set_rate(state.weight_optimizer, self.rate())
         order = self._order(state.epoch)
         begun = time.perf_counter()
         for batch in batches(self.split, order, settings.batch, start=state.step, device=self.device):
@@ -195,7 +199,7 @@ class Drive:
 
     def _common(self) -> dict[str, Any]:
         state = self.state
-        (group,) = state.weight_optimizer.param_groups
+        (group, *_) = state.weight_optimizer.param_groups
         return {
             "epoch": state.epoch,
             **state.train.line("train"),
@@ -220,4 +224,4 @@ class Drive:
         if not all_finite(state):
             # The loss was still finite: it is that of before the step.
             check_finite(math.nan, f"the weights, in epoch {self.state.epoch}", self.folder.path)
-        self.folder.save(state, self.written.hexdigest())
+        checkpoint.save(self.folder.path / CHECKPOINTS, self.folder.stamped(state, self.written.hexdigest()))

@@ -14,7 +14,7 @@ from diffnas.engine import checkpoint
 from diffnas.engine.listen import Listener
 from diffnas.engine.lock import owning
 from diffnas.engine.memory import ran_out
-from diffnas.engine.run import Damaged, RunFolder
+from diffnas.engine.run import Damaged, RunFolder, saved
 from diffnas.names import first_line
 from diffnas.run_files import CHECKPOINTS
 
@@ -80,19 +80,19 @@ def _tell(record: Mapping[str, Any], listener: Listener) -> None:
 
 def _go_on(folder: RunFolder, state: Restorable, device: torch.device, warn: Callable[[str], None]) -> int:
     """Bring ``state`` to the last good checkpoint; the number of epochs that are over there comes back."""
-    paths = checkpoint.saved(folder.path / CHECKPOINTS)
+    paths = saved(folder.path / CHECKPOINTS)
     complaints: list[str] = []
     for path in paths:
         try:
-            saved = checkpoint.load(path, device)
-            _restore(folder, state, saved, path)
+            loaded = checkpoint.load(path, device)
+            _restore(folder, state, loaded, path)
         except Damaged as error:
             complaints.append(str(error))
             continue
         if complaints:
             checkpoint.set_aside(paths[0])
-            warn(f"{complaints[0]} The run goes on from the checkpoint before it, in epoch {saved['epoch'] + 1}.")
-        return int(saved["epoch"])
+            warn(f"{complaints[0]} The run goes on from the checkpoint before it, in epoch {loaded['epoch'] + 1}.")
+        return int(loaded["epoch"])
     if complaints:
         raise ValueError(f"{' '.join(complaints)} No good checkpoint is left; start anew with another --out.")
     written = len(folder.trace())
@@ -104,11 +104,11 @@ def _go_on(folder: RunFolder, state: Restorable, device: torch.device, warn: Cal
     return 0
 
 
-def _restore(folder: RunFolder, state: Restorable, saved: Mapping[str, Any], path: Path) -> None:
-    """Bring ``state`` to what was saved, if that belongs to the folder."""
+def _restore(folder: RunFolder, state: Restorable, loaded: Mapping[str, Any], path: Path) -> None:
+    """Bring ``state`` to what was loaded, if that belongs to the folder."""
     try:
-        folder.check_fits(saved)
-        state.load_state_dict(saved)
+        folder.check_fits(loaded)
+        state.load_state_dict(loaded)
     except Damaged:
         raise
     except (KeyError, RuntimeError, ValueError, AttributeError, TypeError, AssertionError) as error:

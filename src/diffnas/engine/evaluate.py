@@ -20,7 +20,7 @@ from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
-from diffnas.engine.optimizers import sgd
+from diffnas.engine.optimizers import set_rate, sgd
 from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.seeds import fixed_random
@@ -146,16 +146,9 @@ def evaluate(
     listener = listener or Silent()
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
-        outline = of_genotype(genotype, channels=settings.channels, depth=settings.depth, stem=settings.stem)
-        _refuse_hopeless(outline, data, settings, fabric.device, precision)
-        own.try_in_network(
-            genotype,
-            factories,
-            (data.channels, *data.size),
-            channels=settings.channels,
-            depth=settings.depth,
-            stem=settings.stem,
-        )
+        sizes = _sizes(settings)
+        _refuse_hopeless(of_genotype(genotype, **sizes), data, settings, fabric.device, precision)
+        own.try_in_network(genotype, factories, (data.channels, *data.size), **sizes)
         with fixed_random(seeds.derive(settings.seed, "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
         choice = choose.choose("auto", fabric.device, precision)
@@ -181,9 +174,13 @@ def require_later(
     Raises:
         ValueError: with the least that it takes, and what is available.
     """
-    depth = space.own_depth or settings.depth
-    outline = of_skeleton(space, channels=settings.channels, depth=depth, stem=settings.stem)
+    outline = of_skeleton(space, **{**_sizes(settings), "depth": space.own_depth or settings.depth})
     _refuse_hopeless(outline, data, settings, make_fabric(device, precision).device, precision)
+
+
+def _sizes(settings: EvaluateSettings) -> dict[str, Any]:
+    """What the settings say of a network's size."""
+    return {name: getattr(settings, name) for name in ("channels", "depth", "stem")}
 
 
 def _refuse_hopeless(
@@ -235,14 +232,14 @@ def begin(
         genotype,
         classes=len(data.classes),
         in_channels=data.channels,
-        channels=settings.channels,
-        depth=settings.depth,
-        stem=settings.stem,
+        **_sizes(settings),
         auxiliary=settings.auxiliary > 0 and skeleton_of(genotype.skeleton).auxiliary,
         factories=factories,
         recompute=settings.recompute,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return EvaluateState(network=network, weight_optimizer=sgd(network, settings), train=Totals(task))
+    return EvaluateState(
+        network=network, weight_optimizer=sgd(network, settings, decay=settings.decay), train=Totals(task)
+    )
 
 
 @torch.no_grad()
@@ -287,7 +284,10 @@ class _Evaluation:
         state, settings, data = self.state, self.settings, self.data
         pictures, labels = batch
         state.network.train()
-        x = data.prepare(pictures, self.drive.generator("train"), settings.cutout)
+        if settings.warmup:
+            step = state.epoch * self.drive.steps + state.step
+            set_rate(state.weight_optimizer, self.drive.rate() * settings.warmed(step, self.drive.steps))
+        x = data.prepare(pictures, self.drive.generator("train"), cutout=settings.cutout, flip=settings.flip)
         draw_noise_from(state.network, self.drive.generator("noise"))
         # DARTS: the probability of dropping a path rises linearly with the epoch.
         drop_path = settings.drop_path * state.epoch / settings.epochs
@@ -336,5 +336,5 @@ class _Evaluation:
             mean=data.mean,
             std=data.std,
             levels=data.levels,
-            built={"channels": settings.channels, "depth": settings.depth, "stem": settings.stem},
+            built=_sizes(settings),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -11,19 +12,30 @@ from torch import nn
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 
 
-def sgd(module: nn.Module, settings: SearchSettings | EvaluateSettings) -> torch.optim.Optimizer:
-    """What moves the weights of a module, as the settings have it: all of them in one call.
+def sgd(
+    module: nn.Module, settings: SearchSettings | EvaluateSettings, *, decay: Literal["all", "matrices"] = "all"
+) -> torch.optim.Optimizer:
+    """What moves the weights of a module, as the settings have it: all that ``decay`` alike in one call.
 
     On a CPU that call takes a gradient for one whose strides are the weight's: true of what ``backward`` leaves.
     """
     return torch.optim.SGD(
-        module.parameters(),
+        module.parameters() if decay == "all" else _groups(module),
         lr=settings.lr,
         momentum=settings.momentum,
         nesterov=settings.nesterov,
         weight_decay=settings.weight_decay,
         fused=True,
     )
+
+
+def _groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Weights that decay as the optimizer says, then those that do not decay: of norms, and biases."""
+    parameters = list(module.parameters())
+    return [
+        {"params": [each for each in parameters if each.ndim > 1]},
+        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def begin_momentum(optimizer: torch.optim.Optimizer) -> None:

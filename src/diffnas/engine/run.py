@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from diffnas import files, version
-from diffnas.engine.settings import HOW
-from diffnas.run_files import CHECKPOINTS, GENOTYPE, RECORD, TRACE
+from diffnas.engine.settings import HOW, EvaluateSettings, SearchSettings, as_dict
+from diffnas.run_files import CHECKPOINTS, GENOTYPE, LAST, PREVIOUS, RECORD, TRACE
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import MEGA, read_text
 
@@ -24,6 +24,8 @@ VERSION = 1
 # Under this name a checkpoint holds what it knows of its folder.
 _FOLDER = "folder"
 
+
+_SETTINGS: dict[str, type[SearchSettings | EvaluateSettings]] = {"search": SearchSettings, "evaluate": EvaluateSettings}
 
 BESIDE = ("notes", "computed")
 """Parts of ``run.json`` that do not decide a result: where the data came from, and what computed it first."""
@@ -43,11 +45,12 @@ def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without how the run is computed."""
-    settings = record.get("settings")
-    if not isinstance(settings, Mapping):
+    """A record without how the run is computed; a setting that did not exist when it began has its default."""
+    settings, kind = record.get("settings"), _SETTINGS.get(str(record.get("phase")))
+    if not isinstance(settings, Mapping) or kind is None:
         return dict(record)
-    return {**record, "settings": {name: value for name, value in renamed(settings).items() if name not in HOW}}
+    whole = {**as_dict(kind()), **renamed(settings)}
+    return {**record, "settings": {name: value for name, value in whole.items() if name not in HOW}}
 
 
 class Damaged(ValueError):  # noqa: N818 - named for what it says
@@ -78,13 +81,16 @@ def as_line(entry: Mapping[str, Any]) -> str:
     return json.dumps(entry) + "\n"
 
 
+def saved(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder``, the last one first; a crash between two renames leaves the previous one alone."""
+    return [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
+
+
 def standing(path: Path | None) -> str:
     """What is left of a run that ends early, as a sentence; ``path`` is its folder, if it has one."""
     if path is None:
         return "The run has no folder, so nothing is saved."
-    from diffnas.engine import checkpoint
-
-    if not checkpoint.saved(path / CHECKPOINTS):
+    if not saved(path / CHECKPOINTS):
         return "No checkpoint was written yet."
     return f"The last checkpoint is untouched; to go on from it: --resume {path}."
 
@@ -209,11 +215,9 @@ class RunFolder:
         names = [name for name in HOW if name in kept and name in now and kept[name] != now[name]]
         return ", ".join(f"{name} was {kept[name]!r} and is {now[name]!r}" for name in names)
 
-    def save(self, state: Mapping[str, Any], trace: str) -> None:
-        """Write a checkpoint, which knows the record and the digest of the trace, ``trace``, that it belongs to."""
-        from diffnas.engine import checkpoint
-
-        checkpoint.save(self.path / CHECKPOINTS, {**state, _FOLDER: {RECORD: self.record, TRACE: trace}})
+    def stamped(self, state: Mapping[str, Any], trace: str) -> dict[str, Any]:
+        """A state with the record and the digest of the trace, ``trace``, that it belongs to; see ``check_fits``."""
+        return {**state, _FOLDER: {RECORD: self.record, TRACE: trace}}
 
     def check_fits(self, state: Mapping[str, Any]) -> None:
         """Compare the folder with what the checkpoint ``state`` knows of it; one from before it did knows nothing.

@@ -111,6 +111,8 @@ class Training:
         clip: Largest norm of the weights' gradient; 0 for none. Alpha is never clipped with them.
         auxiliary: Weight of an auxiliary head's loss. 0 for no such head.
         cutout: Side of the square blanked in training pictures. At most half the picture; None takes the data set's.
+        flip: Mirror every second training picture. At random, left to right, which is wrong for digits and text. None
+            is as the data set says: yes for a user's own pictures.
         seed: Decides every random number.
         recompute: Less memory, more time, the same result. The inside of each cell is computed again in the backward
             pass instead of being kept.
@@ -132,6 +134,7 @@ class Training:
     clip: Annotated[Scale, WEIGHTS] = 5.0
     auxiliary: Annotated[Scale, WEIGHTS]
     cutout: Side | None
+    flip: Annotated[bool | None, WEIGHTS] = None
     seed: Annotated[int, SEED, SIZES] = 0
     recompute: Annotated[bool, MACHINE] = False
     tf32: Annotated[bool, MACHINE] = True
@@ -195,7 +198,7 @@ class SearchSettings(Training):
         >>> [SearchSettings(epochs=4, alpha_warmup=warmup).warming_up(1) for warmup in (1, 2, 0.25, 0.5)]
         [False, True, False, True]
         """
-        return epoch < self.alpha_warmup * (1 if self.alpha_warmup >= 1 else self.epochs)
+        return epoch < _in_epochs(self.alpha_warmup, self.epochs)
 
 
 @explained
@@ -206,6 +209,8 @@ class EvaluateSettings(Training):
     Attributes:
         drop_path: Probability of dropping a path in the last epoch. It rises linearly from 0.
         label_smoothing: Share of the target that is spread over all classes.
+        warmup: Epochs in which the learning rate rises to lr. Linearly from 0, step by step; below 1, a share.
+        decay: Which weights decay. "matrices" are those of convolutions and of the classifier, not norms and biases.
     """
 
     epochs: Epochs = 600
@@ -215,6 +220,22 @@ class EvaluateSettings(Training):
     cutout: Side | None = 16
     drop_path: Annotated[Below1, WEIGHTS] = 0.2
     label_smoothing: Annotated[Below1, WEIGHTS] = 0.0
+    warmup: Annotated[Scale, WEIGHTS] = 0
+    decay: Annotated[Literal["all", "matrices"], WEIGHTS] = "all"
+
+    def warmed(self, step: int, steps: int) -> float:
+        """The share of the learning rate that a step takes, counted from 0, where an epoch has ``steps``.
+
+        >>> [EvaluateSettings(epochs=4, warmup=warmup).warmed(2, steps=3) for warmup in (0, 1, 2, 0.5)]
+        [1.0, 1.0, 0.5, 0.5]
+        """
+        rising = _in_epochs(self.warmup, self.epochs) * steps
+        return min(1.0, (step + 1) / rising) if rising else 1.0
+
+
+def _in_epochs(length: float, epochs: int) -> float:
+    """A length in epochs; below 1, it is a share of all ``epochs``."""
+    return length if length >= 1 else length * epochs
 
 
 HOW = tuple(name for name, each in helps(SearchSettings).items() if each.heading == MACHINE)

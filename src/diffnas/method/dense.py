@@ -9,7 +9,6 @@ from diffnas.method.record import Method
 
 darts = Method(
     name="darts",
-    about="DARTS, first order (Liu et al., 2019): softmax weights; alpha follows the loss on held-out pictures.",
     weighting=weighting.softmax,
     level=level.bilevel,
     discretize=discretize.strongest_inputs,
@@ -18,6 +17,5 @@ darts = Method(
 single_level = replace(
     darts,
     name="single-level",
-    about="DARTS on a single level: alpha and the weights follow one training loss on the same batch.",
     level=level.single,
 )

@@ -11,11 +11,6 @@ from diffnas.method.record import Method
 
 gdas = Method(
     name="gdas",
-    about=(
-        "GDAS (Dong & Yang, 2019): every pass draws one operation an edge by hard Gumbel-softmax, cooling from 10 to "
-        "0.1. All operations run here, which is slower, and alpha gets the exact straight-through gradient, as the "
-        "paper has it; not so gdas-released."
-    ),
     weighting=weighting.gumbel,
     level=level.weights_first,
     discretize=discretize.strongest_inputs,
@@ -25,21 +20,11 @@ gdas = Method(
 gdas_released = replace(
     gdas,
     name="gdas-released",
-    about=(
-        "GDAS as its released code has it: only the drawn operation of an edge runs and is trained, and the weight of "
-        "any other gets the sum of the gradient of the feature map, not its product with what the operation would give."
-    ),
     supernet=Changes(drawn=True),
 )
 
 snas = Method(
     name="snas",
-    about=(
-        "SNAS (Xie et al., 2019): every pass draws the weights of an edge from a concrete distribution that sharpens "
-        "from temperature 1 to 0.03, and one training loss, with the expected cost of the cells, moves alpha and the "
-        "weights. Each edge's winner stands, none included. Its constraints are --regularizers expected-cost-mild, "
-        "-moderate (as here) and -aggressive."
-    ),
     weighting=weighting.concrete,
     level=level.single,
     regularizers=(partial(regularizer.expected_cost, weight=regularizer.CONSTRAINTS["moderate"]),),

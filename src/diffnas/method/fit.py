@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from torch import nn
 
 from diffnas.components.traits import options_of, traits_of
+from diffnas.method.text import describe
 
 if TYPE_CHECKING:
     from diffnas.method.record import Method
@@ -94,15 +95,15 @@ def check(method: Method) -> None:
     for component in _components(method):
         traits = traits_of(component)
         if traits.complaint:
-            raise ValueError(f"{_told(component)} cannot be: {traits.complaint}")
+            raise ValueError(f"{describe(component)} cannot be: {traits.complaint}")
         for name, need in NEEDS.items():
             if getattr(traits, name) and not need.met(method):
                 _refuse(method, component, name, need)
     if not traits_of(method.weighting).competes and traits_of(method.discretize).none_wins == "always":
         raise ValueError(
-            f"{_told(method.discretize)} lets 'none' win an edge (none_wins), and {_told(method.weighting)} declares "
-            "competes=False: a gate of 'none' multiplies zeros, so how far it is open says nothing. Read gates off by "
-            "strongest-pairs, strongest-inputs or winners-without-none."
+            f"{describe(method.discretize)} lets 'none' win an edge (none_wins), and {describe(method.weighting)} "
+            "declares competes=False: a gate of 'none' multiplies zeros, so how far it is open says nothing. Read "
+            "gates off by strongest-pairs, strongest-inputs or winners-without-none."
         )
     _check_simplex(method)
     _check_edges(method)
@@ -115,14 +116,8 @@ def _components(method: Method) -> Iterator[Any]:
 
 
 def _refuse(method: Method, component: object, name: str, need: Need) -> NoReturn:
-    roles = {role: _told(getattr(method, role)) for role in ("weighting", "level", "pick")}
-    raise ValueError(f"{_told(component)} {name}, and {need.given.format(**roles)}: {need.why}. {need.fix}")
-
-
-def _told(component: object) -> str:
-    from diffnas.method.record import describe
-
-    return describe(component)
+    roles = {role: describe(getattr(method, role)) for role in ("weighting", "level", "pick")}
+    raise ValueError(f"{describe(component)} {name}, and {need.given.format(**roles)}: {need.why}. {need.fix}")
 
 
 def _check_simplex(method: Method) -> None:
@@ -131,12 +126,12 @@ def _check_simplex(method: Method) -> None:
         return
     if traits_of(weighting).on_simplex:
         raise ValueError(
-            f"{_told(weighting)} declares on_simplex and {_told(update)} does not: its gradients are for the weights, "
-            "not for their logarithms in alpha. Add --update exponentiated, or use softmax."
+            f"{describe(weighting)} declares on_simplex and {describe(update)} does not: its gradients are for the "
+            "weights, not for their logarithms in alpha. Add --update exponentiated, or use softmax."
         )
     raise ValueError(
-        f"{_told(update)} declares on_simplex and {_told(weighting)} does not: it makes its weights from alpha in "
-        "another way. Add --weighting simplex, or use adam."
+        f"{describe(update)} declares on_simplex and {describe(weighting)} does not: it makes its weights from "
+        "alpha in another way. Add --weighting simplex, or use adam."
     )
 
 
@@ -145,14 +140,14 @@ def _check_edges(method: Method) -> None:
         return
     if isinstance(method.edges, nn.Module):
         raise ValueError(
-            f"the strengths of edges cannot be made by {_told(method.edges)}, which learns or draws by itself. "
+            f"the strengths of edges cannot be made by {describe(method.edges)}, which learns or draws by itself. "
             "Use softmax, simplex or entmax."
         )
     if traits_of(method.edges).on_simplex != traits_of(method.update).on_simplex:
         raise ValueError(
-            f"operations and edges are moved by one update, and of {_told(method.update)} and the strengths by "
-            f"{_told(method.edges)} one alone declares on_simplex. Put simplex for both with exponentiated gradients, "
-            "for neither with adam."
+            f"operations and edges are moved by one update, and of {describe(method.update)} and the strengths by "
+            f"{describe(method.edges)} one alone declares on_simplex. Put simplex for both with exponentiated "
+            "gradients, for neither with adam."
         )
 
 
@@ -162,6 +157,6 @@ def _check_undone(method: Method) -> None:
     if sign is not None and options not in rules:
         wanted = ":".join([sign, *(f"{each:g}" for each in options.values())])
         raise ValueError(
-            f"{_told(method.pick)} undoes {sign}, so it needs the stop for that growth, with the same options. "
+            f"{describe(method.pick)} undoes {sign}, so it needs the stop for that growth, with the same options. "
             f"Stop by {wanted}, or pick the last."
         )

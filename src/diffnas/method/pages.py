@@ -6,6 +6,7 @@ import inspect
 from functools import partial
 from typing import Any
 
+from diffnas.catalog import CATALOG
 from diffnas.components.level import Level
 from diffnas.lookup import lookup
 from diffnas.method.dense import darts
@@ -37,7 +38,7 @@ def page(name: str, *, docs: str = "..") -> str:
     """
     method = lookup("method", name, METHODS)
     facts = FACTS.get(method.name)
-    parts = [f"# `{method.name}`", method.about]
+    parts = [f"# `{method.name}`", CATALOG[method.name]]
     if facts:
         parts.append(f"Source: {facts.source}.")
         parts.append(f"```\n{facts.equations.strip()}\n```")

@@ -1,17 +1,13 @@
-"""What a method is: a value that names its components, and their text."""
+"""What a method is: a value that names its components."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import partial
+from dataclasses import dataclass, field, fields
 from typing import Any
-
-from torch import nn
 
 from diffnas.components import family, pick, stages, update
 from diffnas.components.changes import UNCHANGED, Changes
-from diffnas.components.contract import name_of
 from diffnas.components.discretize import Discretize
 from diffnas.components.family import Family
 from diffnas.components.level import Level
@@ -23,6 +19,7 @@ from diffnas.components.stopping import Stopping
 from diffnas.components.update import Update
 from diffnas.components.weighting import Weighting
 from diffnas.method import fit, roles
+from diffnas.method.text import describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +28,6 @@ class Method:
 
     Attributes:
         name: what the command line and the run folder call it.
-        about: what it changes and where it comes from, for ``diffnas methods``.
         weighting: alpha, keep -> mixing weights.
         level: which loss moves alpha and which the weights.
         update: how alpha moves.
@@ -54,7 +50,6 @@ class Method:
     """
 
     name: str
-    about: str
     weighting: Weighting
     level: Level
     discretize: Discretize
@@ -75,32 +70,7 @@ class Method:
         fit.check(self)
 
 
-def describe(component: object) -> str:
-    """A component as text, options included: what the run folder keeps and what two runs are compared by.
-
-    >>> from diffnas.components import weighting
-    >>> describe(partial(weighting.entmax, order=3.0))
-    'entmax(order=3.0)'
-    """
-    if isinstance(component, partial):
-        options = ", ".join(f"{name}={describe(option)}" for name, option in component.keywords.items())
-        return f"{name_of(component)}({options})"
-    if isinstance(component, Level):
-        return describe(component.step).replace("_step", "", 1)
-    if isinstance(component, Changes):
-        made = ", ".join(f"{name}={describe(option)}" for name, option in component.made.items())
-        return f"Changes({made})" if made else "None"
-    if isinstance(component, tuple):
-        return "(" + ", ".join(describe(part) for part in component) + ")"
-    if is_dataclass(component) and not isinstance(component, type):
-        options = ", ".join(f"{part.name}={describe(getattr(component, part.name))}" for part in fields(component))
-        return f"{type(component).__name__}({options})"
-    if isinstance(component, nn.Module):
-        return f"{type(component).__name__}({component.extra_repr()})"
-    return name_of(component) if callable(component) else repr(component)
-
-
-_NO_ROLES = ("name", "about", "space", "settings")
+_NO_ROLES = ("name", "space", "settings")
 
 
 def components(method: Method) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from diffnas.catalog import CATALOG
 from diffnas.components import (
     discretize,
     family,
@@ -47,21 +48,9 @@ from diffnas.values import real, whole
 _FAMILIES = (
     entmax, dense, gated, gradients, drawn, annealed, sigmoid, geometric, stopped, selected, supernets, progressive
 )  # fmt: skip
-_FIRST = """
-sparse entmax3-single entmax2-single entmax3 entmax2 sparse-progressive darts single-level path-regularized
-path-regularized-released gates gates-group gates-path gates-single sparse-path darts-2nd amended milenas
-milenas-2nd gdas gdas-released snas asap gold-nas gaea gaea-single darts-plus darts-plus-ranks r-darts
-darts-pt darts-pt-fixed fair-darts darts-minus pc-darts p-darts prune-and-replace gaea-pc-darts
-single-level-sigmoid
-"""
-"""The order in which methods are listed; others follow."""
+_found = named.values_of(Method, _FAMILIES)
 
-
-def _in_order(found: Mapping[str, Method]) -> dict[str, Method]:
-    return {name: found[name] for name in [*_FIRST.split(), *found]}
-
-
-METHODS: dict[str, Method] = _in_order(named.values_of(Method, _FAMILIES))
+METHODS: dict[str, Method] = {name: _found[name] for name in [*CATALOG, *_found]}
 """The methods by the names of their variables, so with their aliases, in the order in which they are listed."""
 
 

@@ -79,9 +79,9 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
-        self.free = BoundedSemaphore(CONNECTIONS)
-        super().__init__((HOST, port), handler)
+    def __init__(self, port: int, watched: Watched) -> None:
+        self.watched, self.free = watched, BoundedSemaphore(CONNECTIONS)
+        super().__init__((HOST, port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, if there are not too many."""
@@ -109,6 +109,53 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class _Handler(BaseHTTPRequestHandler):
+    """Answers with the page and its version, and with nothing else."""
+
+    server: _Server
+    server_version, sys_version = "diffnas", ""
+    timeout = PATIENCE
+
+    def do_GET(self) -> None:
+        # A page elsewhere can name this address as its own host; such a request is not answered.
+        host = (self.headers.get("Host") or "").partition(":")[0]
+        if host not in (HOST, "localhost"):
+            self._answer(403, "text/plain", "This is for 127.0.0.1 alone.")
+        elif self.path == "/version":
+            self._answer(200, "text/plain", self.server.watched.version())
+        elif self.path == "/":
+            self._page()
+        else:
+            self._answer(404, "text/plain", "There is nothing here but the page of the run, at /.")
+
+    def _page(self) -> None:
+        try:
+            self._answer(200, "text/html", self.server.watched.page())
+        except (ValueError, OSError) as error:
+            self._answer(500, "text/plain", f"{error}")
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is no request that is understood: in a line, and with the headers of every answer."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._answer(405, "text/plain", "The page can be read, with GET, and nothing else.", Allow="GET")
+        else:
+            self._answer(code, "text/plain", "This is no request for the page of the run, at /.")
+
+    def _answer(self, status: int, kind: str, text: str, **more: str) -> None:
+        content = text.encode(errors="backslashreplace")
+        self.request_version = self.protocol_version  # what is older, or unknown, would get no headers
+        self.send_response(status)
+        sized = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(content))}
+        for name, value in {**sized, **_HEADERS, **more}.items():
+            self.send_header(name, value)
+        with suppress(OSError):  # a browser may go away while it is answered
+            self.end_headers()
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing; the terminal is for the address."""
+
+
 def _cut(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
@@ -126,55 +173,8 @@ def serving(path: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
         ValueError: if there is no run, or the port cannot be had.
     """
     port = _PORTS.check("port", port)
-    watched = Watched(path)
-
-    class Handler(BaseHTTPRequestHandler):
-        """Answers with the page and its version, and with nothing else."""
-
-        server_version, sys_version = "diffnas", ""
-        timeout = PATIENCE
-
-        def do_GET(self) -> None:
-            # A page elsewhere can name this address as its own host; such a request is not answered.
-            host = (self.headers.get("Host") or "").partition(":")[0]
-            if host not in (HOST, "localhost"):
-                self._answer(403, "text/plain", "This is for 127.0.0.1 alone.")
-            elif self.path == "/version":
-                self._answer(200, "text/plain", watched.version())
-            elif self.path == "/":
-                self._page()
-            else:
-                self._answer(404, "text/plain", "There is nothing here but the page of the run, at /.")
-
-        def _page(self) -> None:
-            try:
-                self._answer(200, "text/html", watched.page())
-            except (ValueError, OSError) as error:
-                self._answer(500, "text/plain", f"{error}")
-
-        def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-            """Answer what is no request that is understood: in a line, and with the headers of every answer."""
-            if code == HTTPStatus.NOT_IMPLEMENTED:
-                self._answer(405, "text/plain", "The page can be read, with GET, and nothing else.", Allow="GET")
-            else:
-                self._answer(code, "text/plain", "This is no request for the page of the run, at /.")
-
-        def _answer(self, status: int, kind: str, text: str, **more: str) -> None:
-            content = text.encode(errors="backslashreplace")
-            self.request_version = self.protocol_version  # what is older, or unknown, would get no headers
-            self.send_response(status)
-            sized = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(content))}
-            for name, value in {**sized, **_HEADERS, **more}.items():
-                self.send_header(name, value)
-            with suppress(OSError):  # a browser may go away while it is answered
-                self.end_headers()
-                self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing; the terminal is for the address."""
-
     try:
-        server = _Server(port, Handler)
+        server = _Server(port, Watched(path))
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise

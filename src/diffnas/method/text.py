@@ -1,0 +1,37 @@
+"""Components as text."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from functools import partial
+
+from torch import nn
+
+from diffnas.components.changes import Changes
+from diffnas.components.contract import name_of
+from diffnas.components.level import Level
+
+
+def describe(component: object) -> str:
+    """A component as text, options included: what the run folder keeps and what two runs are compared by.
+
+    >>> from diffnas.components import weighting
+    >>> describe(partial(weighting.entmax, order=3.0))
+    'entmax(order=3.0)'
+    """
+    if isinstance(component, partial):
+        options = ", ".join(f"{name}={describe(option)}" for name, option in component.keywords.items())
+        return f"{name_of(component)}({options})"
+    if isinstance(component, Level):
+        return describe(component.step).replace("_step", "", 1)
+    if isinstance(component, Changes):
+        made = ", ".join(f"{name}={describe(option)}" for name, option in component.made.items())
+        return f"Changes({made})" if made else "None"
+    if isinstance(component, tuple):
+        return "(" + ", ".join(describe(part) for part in component) + ")"
+    if is_dataclass(component) and not isinstance(component, type):
+        options = ", ".join(f"{part.name}={describe(getattr(component, part.name))}" for part in fields(component))
+        return f"{type(component).__name__}({options})"
+    if isinstance(component, nn.Module):
+        return f"{type(component).__name__}({component.extra_repr()})"
+    return name_of(component) if callable(component) else repr(component)
