@@ -18,6 +18,7 @@ from diffnas.engine.settings import (
     Machine,
     SearchSettings,
     Source,
+    Wanted,
 )
 from diffnas.roles import ROLES
 from diffnas.values import Heading, helps, kinds, plain, wanted
@@ -53,7 +54,8 @@ def written() -> str:
 
 def _section(heading: Heading) -> str:
     head = f"## {heading.text}\n\n| option | what it is for | may be | search | evaluate |\n|---|---|---|---|---|"
-    rows = dict(row for record in (Source, SearchSettings, EvaluateSettings, Machine) for row in _rows(record, heading))
+    records = Source, Wanted, SearchSettings, EvaluateSettings, Machine
+    rows = dict(row for record in records for row in _rows(record, heading))
     return "\n".join([head, *rows.values(), ""])
 
 
@@ -62,8 +64,8 @@ def _rows(record: type, heading: Heading) -> Iterator[tuple[str, str]]:
         if told.heading == heading:
             kind = kinds(record)[name]
             may_be = "a flag" if plain(kind) is bool else wanted(kind)
-            # An evaluation takes all training pictures.
-            evaluated = "-" if name == "train" else _default(name, EvaluateSettings)
+            # An evaluation takes all training pictures, and the network as it landed.
+            evaluated = "-" if name == "train" or record is Wanted else _default(name, EvaluateSettings)
             words = [f"`--{name.replace('_', '-')}`", told.text, may_be, _default(name, SearchSettings), evaluated]
             yield name, f"| {' | '.join(words)} |"
 
@@ -71,7 +73,7 @@ def _rows(record: type, heading: Heading) -> Iterator[tuple[str, str]]:
 def _default(name: str, settings: type) -> str:
     """The default of an option of a phase with these settings, as a page shows it."""
     found: list[Any] = [
-        each.default for record in (settings, Source, Machine) for each in fields(record) if each.name == name
+        each.default for record in (settings, Source, Wanted, Machine) for each in fields(record) if each.name == name
     ]
     return f"`{found[0]}`" if found else "-"
 

@@ -18,7 +18,7 @@ class Fences:
         self.fenced: list[Tensor] = []
         self.unfenced = torch.empty
         for module in (conv_group, program):
-            monkeypatch.setattr(module, "held", lambda _, size: self.numbers(size).numpy())
+            monkeypatch.setattr(module, "thread_buffer", lambda _, size: self.numbers(size).numpy())
         monkeypatch.setattr(pools, "workspace", lambda size: self.numbers(size).numpy())
         monkeypatch.setattr(torch, "empty", self.empty)
         monkeypatch.setattr(torch, "empty_like", self.like)

@@ -14,13 +14,13 @@ import typer
 import diffnas
 from diffnas.cli import app, main
 from diffnas.engine.run import HOW
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted
 from diffnas.method import COMPONENTS
 from diffnas.roles import ROLES
 from diffnas.values import helps, kinds
 
 DOCS = Path(__file__).parent.parent / "docs"
-VERBS = {"search": (Source, SearchSettings, Machine), "evaluate": (Source, EvaluateSettings, Machine)}
+VERBS = {"search": (Source, Wanted, SearchSettings, Machine), "evaluate": (Source, EvaluateSettings, Machine)}
 TINY = ["--space", "nas-bench-201", "--train", "100", "--epochs", "1", "--channels", "4", "--depth", "3"]
 
 
@@ -31,7 +31,7 @@ def options(command: str) -> set[str]:
     return {word for word in words if word.startswith("-")}
 
 
-@pytest.mark.parametrize("record", [Source, Machine, SearchSettings, EvaluateSettings])
+@pytest.mark.parametrize("record", [Source, Wanted, Machine, SearchSettings, EvaluateSettings])
 def test_every_field_of_a_record_of_options_says_what_it_is_for_in_a_short_sentence(record):
     told = helps(record)
     assert list(told) == list(kinds(record))

@@ -5,6 +5,7 @@ TRACE = "trace.jsonl"
 CHECKPOINTS = "checkpoint"
 LAST, PREVIOUS = "last.pt", "previous.pt"  # in the folder of checkpoints
 GENOTYPE = "genotype.json"
+LANDING = "landing.json"
 FAMILY = "family"
 EVALUATION = "evaluation"
 RESULT = "result.json"

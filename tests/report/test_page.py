@@ -199,3 +199,23 @@ def test_making_the_page_needs_no_torch(real_run):
         "page(read_run(sys.argv[1])); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(real_run)], check=False).returncode == 0
+
+
+def test_a_search_with_a_target_shows_what_its_network_costs_and_where_it_landed(write_search):
+    folder = write_search([(CONV, EVEN)] * 2)
+    plain = page(read_run(folder))
+    assert "Cost of the network" not in plain
+    cost = {"target": 2e6, "expected": 1.5e6, "read_off": None, "lo": 1e6, "hi": 3e6, "multiplier": 1.2}
+    lines = [json.loads(line) | {"cost": {"macs": cost}} for line in (folder / "trace.jsonl").read_text().splitlines()]
+    (folder / "trace.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "landing.json").write_text(json.dumps({"text": "landed: 1.98 M multiply-adds", "met": True}))
+    shown = page(read_run(folder))
+    assert "Cost of the network" in shown
+    assert "landed: 1.98 M multiply-adds" in shown
+    assert 'data-plot="cost-macs"' in shown
+    (packed,) = pack(read_run(folder))["search"]["costs"]
+    assert packed["target"] == 2e6
+    assert packed["read_off"] == [None, None]
+    (folder / "landing.json").write_text('{"text": 3}')
+    with pytest.raises(ValueError, match=r"landing\.json is damaged"):
+        read_run(folder)

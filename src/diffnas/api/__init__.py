@@ -1,5 +1,6 @@
 """The verbs for Python: names become objects, layers of settings are merged, and the engine does the work."""
 
+from diffnas.api.latency import latency
 from diffnas.api.phases import evaluate, evaluation_folder, run_folder, search
 from diffnas.api.planning import cost
 from diffnas.api.predict import predict_files
@@ -14,6 +15,7 @@ __all__ = [
     "evaluate",
     "evaluation_folder",
     "export",
+    "latency",
     "load",
     "predict_files",
     "run",

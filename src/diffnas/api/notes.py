@@ -45,6 +45,8 @@ class Notes(BaseModel):
         against, repeats: the contenders of a whole run, as text, and how often each is trained.
         aside: the share of the training pictures that is set aside to choose among them.
         device, precision, threads: as they were asked for; the threads of a run that has begun, in any case.
+        target, targets, width: what the deployed network shall cost, a family of that, and whether its width is fitted.
+        runtime: what latencies are measured by.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -62,6 +64,10 @@ class Notes(BaseModel):
     device: str = "auto"
     precision: str = "32-true"
     threads: int | None = None
+    target: str | None = None
+    targets: str | None = None
+    width: str | None = None
+    runtime: str | None = None
 
     def but(self, **given: Any) -> Notes:
         """The same notes with what was given; None is what was not given."""

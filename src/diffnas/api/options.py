@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from diffnas.engine.settings import Machine, Source
+from diffnas.engine.settings import Machine, Source, Wanted
 from diffnas.values import helps, kinds, plain
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,6 +25,17 @@ def by_record(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple
     """
     rest = dict(options)
     return _taken(Source, rest, but), _taken(Machine, rest, but), rest
+
+
+def wanted_of(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What options say of the cost of the network, those that were given; and the rest.
+
+    >>> wanted_of({"target": "macs=20M", "width": None, "epochs": 3})
+    ({'target': 'macs=20M'}, {'epochs': 3})
+    """
+    names = helps(Wanted)
+    said = {name: value for name, value in options.items() if name in names and value is not None}
+    return said, {name: value for name, value in options.items() if name not in names}
 
 
 def _taken(record: type[R], options: dict[str, Any], but: Collection[str]) -> R:

@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named
-from diffnas.api.options import by_record, takes
+from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.planning import Request, SearchPlan, plan_search
+from diffnas.api.targets import landed
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import Prospect, require_memory, what_fits
 from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
+from diffnas.engine.landing import Landing, read_landing
 from diffnas.engine.listen import Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
 from diffnas.engine.request import laid_out
+from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, settle
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, settle
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
 from diffnas.nets.slot import OpFactory
@@ -32,7 +35,7 @@ from diffnas.run_files import EVALUATION, RECORD
 from diffnas.space import SearchSpace
 
 
-@takes(Source, Machine, SearchSettings)
+@takes(Source, Wanted, Machine, SearchSettings)
 def search(
     data: Data = None,
     *,
@@ -75,7 +78,8 @@ def search(
     'nas-bench-201'
     """
     place, listener = run_path(out, resume), listener or Silent()
-    source, machine, settings = by_record(options)
+    wanted, rest = wanted_of(options)
+    source, machine, settings = by_record(rest)
     request = Request(
         data=data,
         space=space,
@@ -84,6 +88,8 @@ def search(
         recipe=recipe,
         evaluation=evaluation,
         contenders=contenders,
+        wanted=wanted,
+        listener=listener,
         source=source,
         machine=machine,
         settings=settings,
@@ -104,7 +110,8 @@ def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resu
         told(asked.whole, place, listener, note=notes.data, flip=flip),
         _advised(Prospect(**asked.arguments)),
     ):
-        return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=notes.model_dump())
+        dumped = notes.model_dump()
+        return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=dumped, aim=asked.aim)
 
 
 @takes(Source, Machine, EvaluateSettings, but=("train",))
@@ -171,7 +178,15 @@ def _begun(
         genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
         return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
     kept, record = read_notes(searched, "search") if searched else (Notes(), {})
-    return _genotype(what), kept, record, [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation]
+    layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation, landed(_landing(what, searched))]
+    return _genotype(what), kept, record, layers
+
+
+def _landing(what: object, searched: Path | None) -> Landing | None:
+    """Where the search landed that is to be evaluated."""
+    if isinstance(what, SearchResult):
+        return what.landing
+    return read_landing(RunFolder.open(searched)) if searched else None
 
 
 def run_folder(what: object) -> Path | None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from diffnas.api.notes import Data, DataNote, Notes, left, load_noted, note_data, read_notes, recipe_named
-from diffnas.api.options import by_record, takes
+from diffnas.api.options import by_record, takes, wanted_of
+from diffnas.api.targets import aim_of, reachable
 from diffnas.api.telling import tell
 from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
+from diffnas.engine.aim import Aim
 from diffnas.engine.cost import Cost, Prospect, estimate
-from diffnas.engine.listen import Listener
-from diffnas.engine.settings import Machine, SearchSettings, Source, settle
+from diffnas.engine.listen import Listener, Silent
+from diffnas.engine.request import laid_out
+from diffnas.engine.settings import Machine, SearchSettings, Source, Wanted, settle
 from diffnas.lookup import lookup
 from diffnas.method import Method, compose
 from diffnas.space import SPACES, SearchSpace
@@ -26,6 +29,8 @@ class Request:
 
     Attributes:
         data, space, method, components, recipe, evaluation, contenders: as ``search`` takes them.
+        wanted: what the deployed network shall cost, as text.
+        listener: hears what is doubtful about a latency.
         source, machine, settings: all others.
     """
 
@@ -36,6 +41,8 @@ class Request:
     recipe: str | None = None
     evaluation: Mapping[str, Any] | None = None
     contenders: Mapping[str, Any] | None = None
+    wanted: Mapping[str, str] = field(default_factory=dict)
+    listener: Listener | None = None
     source: Source = field(default_factory=Source)
     machine: Machine = field(default_factory=Machine)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -49,11 +56,13 @@ class SearchPlan:
         arguments: what the engine takes.
         notes: what the run folder will note.
         whole: the data, before the search was given its share.
+        aim: what the deployed network shall cost; None if that is open.
     """
 
     arguments: dict[str, Any]
     notes: Notes
     whole: DataSet
+    aim: Aim | None = None
 
 
 def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
@@ -63,7 +72,8 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
     kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe), None)
     recipes = [recipe_named(kept.recipe)] if record is None else [recipe_named(recipe)] if recipe else []
     names = {"recipe": recipe, "components": request.components, "evaluation": request.evaluation}
-    notes = kept.but(train=source.train, **names, **(request.contenders or {})).on(request.machine)
+    notes = kept.but(train=source.train, **names, **request.wanted, **(request.contenders or {}))
+    notes = notes.on(request.machine)
     method, notes = _method(request.method, notes)
     if record is None and request.space is None:
         notes = notes.but(space=_own_space(method, notes))
@@ -74,7 +84,7 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
         notes = notes.but(train=_cap(whole, recipes[0].train))
     first = method.settings if record is None else record["settings"]
     layers = first, *(recipe.search for recipe in recipes), request.settings
-    arguments = {
+    arguments: dict[str, Any] = {
         "data": subsample(whole, notes.train, None),
         "space": space,
         "method": method,
@@ -83,10 +93,12 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
         "precision": notes.precision,
         "threads": notes.threads,
     }
-    return SearchPlan(arguments=arguments, notes=notes.model_copy(update={"data": note}), whole=whole)
+    laid, heard = laid_out(space, arguments["settings"]), request.listener or Silent()
+    aim = aim_of(notes, recipe_named(notes.recipe), record, arguments["data"], laid, method, heard.warn)
+    return SearchPlan(arguments=arguments, notes=notes.model_copy(update={"data": note}), whole=whole, aim=aim)
 
 
-@takes(Source, Machine, SearchSettings)
+@takes(Source, Wanted, Machine, SearchSettings)
 def cost(
     data: Data = None,
     *,
@@ -108,20 +120,28 @@ def cost(
     >>> told.edges, told.operations, told.fits
     (6, 30, True)
     """
-    source, machine, settings = by_record(options)
+    wanted, rest = wanted_of(options)
+    source, machine, settings = by_record(rest)
     request = Request(
         data=data,
         space=space,
         method=method,
         components=components,
         recipe=recipe,
+        wanted=wanted,
+        listener=listener,
         source=source,
         machine=machine,
         settings=settings,
     )
     asked = plan_search(request)
     tell(asked.whole, listener)
-    return estimate(Prospect(**asked.arguments))
+    found = estimate(Prospect(**asked.arguments))
+    if asked.aim is None:
+        return found
+    parts = asked.arguments
+    laid = laid_out(parts["space"], parts["settings"])
+    return replace(found, reachable=tuple(map(str, reachable(asked.aim, laid, parts["data"], parts["method"]))))
 
 
 def _fresh(recipe: str | None) -> Notes:

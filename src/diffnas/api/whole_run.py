@@ -10,13 +10,14 @@ from typing import Any
 
 from diffnas.api import contest
 from diffnas.api.notes import Data
-from diffnas.api.options import by_record, takes
+from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.phases import evaluate, run_path, search
+from diffnas.api.targets import SIZES
 from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.listen import Interrupted, Listener, Silent
 from diffnas.engine.lock import owning
 from diffnas.engine.search import SearchResult
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, check_names, settle
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, check_names, settle
 from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.report.verdict import Verdict
@@ -48,7 +49,7 @@ class RunResult:
     verdict: Verdict | None = None
 
 
-@takes(Source, Machine)
+@takes(Source, Wanted, Machine)
 def run(
     data: Data = None,
     *,
@@ -107,7 +108,12 @@ def run(
             check_memory=check_memory,
             **{**options, **shared, **(search_settings or {})},
         )
-        return _trained(found, later, data, space, recipe, options, listener)
+        return _trained(found, _after_landing(later, found), data, space, recipe, options, listener)
+
+
+def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[str, Any]:
+    """Settings of the evaluation without the size that was asked for, if the search has landed at another one."""
+    return settings if found.landing is None else {k: v for k, v in settings.items() if k not in SIZES}
 
 
 def _check_settings(search: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
@@ -134,7 +140,10 @@ def _trained(
         factories=space.factories if isinstance(space, SearchSpace) else None,
         **{name: options[name] for name in _SHARED if name in options},
     )
-    source, begun = by_record(options)[0], found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
+    source, begun = (
+        by_record(wanted_of(options)[1])[0],
+        found.folder is not None and (found.folder / EVALUATION / RECORD).exists(),
+    )
     try:
         result = train(found, resume=begun, **settings)
         verdict = contest.verdict(found, train, settings, data, source, space, listener or Silent())

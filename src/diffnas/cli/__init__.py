@@ -1,6 +1,7 @@
 """The command ``diffnas``: what it is called with, and what it exits with.
 
-Exit codes: 0 fine; 2 the input was wrong; 1 the run failed; 130 and 143 interrupted by SIGINT or SIGTERM.
+Exit codes: 0 fine; 2 the input was wrong; 1 the run failed; 3 the network that was found missed its target (it is
+kept); 130 and 143 interrupted by SIGINT or SIGTERM.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from diffnas.cli import options as o
 from diffnas.cli import show
 from diffnas.cli.compare import compare
 from diffnas.cli.export import export
+from diffnas.cli.latency import latency
 from diffnas.cli.lookup import lookup as lookup_command
 from diffnas.cli.methods import methods as methods_command
 from diffnas.cli.phases import evaluate, run, search
@@ -100,6 +101,7 @@ def predict(
 
 app.command()(compare)
 app.command()(export)
+app.command()(latency)
 app.command("lookup")(lookup_command)
 app.command("report")(report_command)
 app.command("watch")(watch_command)

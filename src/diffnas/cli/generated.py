@@ -22,7 +22,7 @@ _HEADINGS = (None, *(each.text for each in (DATA, SIZES, WEIGHTS, ALPHA, _PARTS,
 
 # What most readers look for.
 _COMMON = {"data_dir", "download", "epochs", "batch", "channels", "depth", "seed", "backend", "device"}
-_COMMON |= {"weighting", "level", "pruning"}
+_COMMON |= {"weighting", "level", "pruning", "target"}
 _ALIASES = {"depth": ("cells",)}
 
 

@@ -37,6 +37,7 @@ MethodName = Annotated[str | None, typer.Option("--method", help="See: diffnas m
 SpaceName = Annotated[str | None, typer.Option("--space", help="See: diffnas spaces. Default: the recipe's.")]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="Settings by name; see: diffnas recipes.")]
 EvaluateEpochs = Annotated[int | None, typer.Option(help="The same in the evaluation.", rich_help_panel=SIZES.text)]
+Runtime = Annotated[str | None, typer.Option(help="What measures: onnxruntime or torch.")]
 Against = Annotated[str | None, typer.Option(help="Contenders of equal cost, trained beside: random:3,DARTS_V2,...")]
 Repeats = Annotated[int | None, typer.Option(help="How often each of them is trained.", hidden=True)]
 _settings = partial(typer.Option, "--set")

@@ -12,7 +12,7 @@ from rich.console import Console
 from diffnas.cli import generated, show
 from diffnas.cli import options as o
 from diffnas.cli.progress import Display
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted
 from diffnas.run_files import GENOTYPE, WEIGHTS
 
 if TYPE_CHECKING:
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from diffnas.engine.search import SearchResult
     from diffnas.report.verdict import Verdict
 
+MISSED = 3
+"""The exit code of a run whose network missed its target; all that it found is kept."""
+
 
 @generated.takes(
     *generated.fields(Source),
+    *generated.fields(Wanted),
     *generated.fields(SearchSettings, only=("epochs", "flip", "seed")),
     *generated.roles(),
     *generated.fields(Machine),
@@ -70,6 +74,7 @@ def run(
 
 @generated.takes(
     *generated.fields(Source),
+    *generated.fields(Wanted),
     *generated.fields(SearchSettings),
     *generated.roles(),
     *generated.fields(Machine),
@@ -196,3 +201,7 @@ def _finish(
         print(show.one_line(numbers))
     else:
         show.summary(Console(), found, numbers, files, verdict)
+    if found is not None and found.landing is not None and not found.landing.met:
+        said = Console(stderr=True)
+        said.print(str(found.landing), style="yellow", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(MISSED)

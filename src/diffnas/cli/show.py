@@ -62,10 +62,16 @@ def search_numbers(found: SearchResult) -> dict[str, Any]:
         "offered_ops": round(indicators["live_ops"] / indicators["live_share"]),
         "supernet_parameters": {"first_epoch": first["parameters"], "last_epoch": last["parameters"]},
         "family": [
-            {"epoch": member.epoch, "macs": member.macs, "file": None if member.path is None else str(member.path)}
+            {
+                "epoch": member.epoch,
+                "macs": member.macs,
+                "file": None if member.path is None else str(member.path),
+                **({} if member.landing is None else {"landing": member.landing.record()}),
+            }
             for member in found.family
         ],
         "problems": list(found.problems),
+        **({} if found.landing is None else {"landing": found.landing.record()}),
     }
 
 
@@ -83,8 +89,11 @@ def search_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     for member in numbers["family"]:
         file = escape(showable(str(member["file"])))
-        words = f"{file}, of epoch {member['epoch'] + 1}, {member['macs'] / 1e6:.1f} M multiply-adds"
+        cost = member["landing"]["text"] if "landing" in member else f"{member['macs'] / 1e6:.1f} M multiply-adds"
+        words = f"{file}, of epoch {member['epoch'] + 1}, {cost}"
         rows.append(("also kept", words))
+    if "landing" in numbers:
+        rows.append(("target", escape(numbers["landing"]["text"])))
     return rows + [("[yellow]problem[/]", f"[yellow]{problem}[/]") for problem in numbers["problems"]]
 
 
@@ -131,6 +140,7 @@ def cost_lines(told: Cost) -> list[tuple[str, str]]:
         ("time an epoch", f"{duration(told.epoch_seconds)} for {told.steps} steps, before anything is pruned"),
         ("in all", f"{duration(told.epochs * told.epoch_seconds)} for {told.epochs} epochs"),
     ]
+    rows += [("target", escape(sentence)) for sentence in told.reachable]
     if told.largest_batch is not None and told.fits:
         rows.insert(4, ("largest batch", f"about {told.largest_batch}"))
     return rows + [("[yellow]does not fit[/]", f"[yellow]{advice} would[/]") for advice in told.advice]

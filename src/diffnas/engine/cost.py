@@ -64,6 +64,7 @@ class Cost:
         timed_on: the pictures in the step that was timed; its seconds were scaled to ``batch`` if they differ.
         advice: what would fit; empty if the search does.
         computed: how the supernet is computed and why not faster, a sentence each.
+        reachable: what can be reached of each target, a sentence each.
     """
 
     edges: int
@@ -81,6 +82,7 @@ class Cost:
     timed_on: int
     advice: tuple[str, ...]
     computed: tuple[str, ...]
+    reachable: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:

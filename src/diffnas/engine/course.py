@@ -32,6 +32,9 @@ from diffnas.nets.ops import count_macs
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
 
+STEERED_EVERY = 10
+"""Steps, at the least, from one move of the targets' multipliers to the next."""
+
 
 class Course:
     """A search under way: its state, the way through the epochs, and the supernet as it is run.
@@ -166,7 +169,10 @@ class Course:
         rule, state = self.method.pruning, self.state
         if rule is None or self.frozen or self.epoch < self.settings.prune_warmup:
             return
-        keep = contract.kept(rule, self.at_rest())
+        at = self.at_rest()
+        keep = contract.kept(rule, at)
+        if state.controller and bool((state.keep & ~keep).any()):
+            keep = state.controller.guarded(state.keep, state.keep & keep, at)
         if not self.frees_later:
             if bool((state.keep & ~keep).any()):
                 self.remove(keep)
@@ -177,6 +183,15 @@ class Course:
         arrived = self.host_copy.exchange(state.keep)
         if arrived is not None:
             self.free(arrived)
+
+    def steer(self) -> None:
+        """Move the multipliers of the targets, in every tenth of an epoch, or every ten steps if that is longer."""
+        controller, steps = self.state.controller, self.drive.steps
+        taken = self.epoch * steps + self.state.step + 1
+        if controller is None or self.frozen or taken % max(STEERED_EVERY, round(steps / 10)):
+            return
+        at = self.at_rest()
+        controller.ascend(at, self.read_off(at))
 
     @property
     def frees_later(self) -> bool:

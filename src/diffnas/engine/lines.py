@@ -39,6 +39,7 @@ class Lines:
             strengths = course.strengths(at.moment)
         measured = indicators.measure(mix, keep, found, course.space)
         self._warn(indicators.warnings(measured, found))
+        costs = {} if state.controller is None else {"cost": state.controller.close(at, found)}
         return {
             "stage": course.stage.name,
             "events": state.events,
@@ -55,6 +56,7 @@ class Lines:
             "mix": mix.tolist(),
             "keep": keep.tolist(),
             "strengths": None if strengths is None else strengths.tolist(),
+            **costs,
         }
 
     def _eigenvalue(self) -> float | None:

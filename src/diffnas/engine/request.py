@@ -16,6 +16,7 @@ from diffnas.components.traits import traits_of
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract
+from diffnas.engine.aim import Aim
 from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
@@ -43,6 +44,7 @@ def describe(
     precision: str,
     notes: Mapping[str, Any],
     computed: Sequence[str],
+    aim: Aim | None = None,
 ) -> dict[str, Any]:
     """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
     cells = {
@@ -68,6 +70,8 @@ def describe(
         "precision": precision,
         "notes": dict(notes),
         "computed": list(computed),
+        # Only where there is one: the records of runs without a target have none.
+        **({} if aim is None else {"target": aim.record()}),
     }
 
 

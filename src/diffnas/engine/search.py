@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,29 +15,38 @@ from torch import Tensor
 
 from diffnas.backends import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
-from diffnas.components import discretize
+from diffnas.components import discretize, stopping
 from diffnas.components.stages import epochs_of
+from diffnas.components.traits import traits_of
 from diffnas.data import DataSet, fetched
+from diffnas.engine import aim as aims
 from diffnas.engine import contract
+from diffnas.engine.aim import Aim
+from diffnas.engine.controller import Controller
 from diffnas.engine.course import Course
 from diffnas.engine.devices import computing_on, dtype_of, make_fabric, rounding_products
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
+from diffnas.engine.landing import Landing, land
 from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.request import check, describe, laid_out
-from diffnas.engine.run import RunFolder
+from diffnas.engine.reread import reread
+from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
+from diffnas.engine.sizing import fitting_size
+from diffnas.engine.target import Target
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.method import Method
-from diffnas.run_files import FAMILY, GENOTYPE, TRACE
+from diffnas.nets.sized import Size, is_network
+from diffnas.run_files import FAMILY, GENOTYPE, LANDING, TRACE
 from diffnas.space import SearchSpace
 
 
@@ -50,12 +59,14 @@ class Member:
         genotype: the cells.
         macs: multiply-adds of the supernet of what was in play then, for one picture.
         path: the file that holds them, if there is a run folder.
+        landing: the size at which they cost what they shall, if they are meant for a target of their own.
     """
 
     epoch: int
     genotype: Genotype
     macs: int
     path: Path | None
+    landing: Landing | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +81,7 @@ class SearchResult:
         discarded: for each edge, the weight that reading off its one winner threw away.
         family: other cells that were kept on the way, the earliest first; empty for most methods.
         folder: the run folder, if there is one.
+        landing: the size at which the network of the cells is nearest to the targets; None without a target.
     """
 
     genotype: Genotype
@@ -79,6 +91,7 @@ class SearchResult:
     discarded: tuple[float, ...]
     family: tuple[Member, ...]
     folder: Path | None
+    landing: Landing | None = None
 
 
 def search(
@@ -94,6 +107,7 @@ def search(
     precision: str = "32-true",
     notes: Mapping[str, Any] | None = None,
     threads: int | None = None,
+    aim: Aim | None = None,
 ) -> SearchResult:
     """Search the cells of ``space`` that suit ``data``. The test split is never touched.
 
@@ -111,9 +125,11 @@ def search(
             the last, in float64.
         notes: plain data to keep in ``run.json``: what is needed to load the data again, say.
         threads: how many CPU threads compute; None leaves torch's number as it is.
+        aim: what the network that will be deployed shall cost; None leaves that open.
 
     Raises:
-        ValueError: for settings that cannot work, or a folder that holds something else; nothing is touched.
+        ValueError: for settings that cannot work, targets that cannot be met, or a folder that holds something else;
+            nothing is touched.
         Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
         NotFinite: if the loss leaves the numbers.
         OutOfMemory: if memory runs out.
@@ -121,20 +137,26 @@ def search(
     listener = listener or Silent()
     space = laid_out(space, settings)
     check(space, method, settings, data)
+    if aim and not resume:
+        aims.check(aim, space, data, method)
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
         state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
+        if aim:
+            reaches = aims.reaches(aim, space, data, method)
+            state.controller = Controller(aim.targets, reaches, listener.warn)
         # What cannot be is refused here, before anything is written.
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         choice = choose.choose(settings.backend, fabric.device, precision)
         computed = choose.describe(state.supernet, choice)
-        record = describe(data, space, method, settings, precision, notes or {}, computed)
+        record = describe(data, space, method, settings, precision, notes or {}, computed, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
             begun = entered(out, record, state, resume=resume, device=fabric.device, listener=listener)
             with begun as (folder, trace):
                 under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
+                under_way.aim = aim
                 return under_way.run(heard)
 
 
@@ -205,6 +227,7 @@ class _Search:
         self.course = Course(data, space, method, self.stages, state, fabric, self.drive, held_out_indices)
         self.take_step = SearchStep(self.course).take
         self.line = Lines(self.course).line
+        self.aim: Aim | None = None
 
     def run(self, heard: Sequence[int]) -> SearchResult:
         """Run every stage to its end, or to a reason to stop."""
@@ -235,7 +258,10 @@ class _Search:
         history = self.drive.trace[self.state.first :]
         if not history or not self.course.stage.may_stop:
             return None
-        reasons = (contract.reason(rule, history, self.space) for rule in self.method.stopping)
+        # With a target, what is decided has landed. Gates and the strengths of edges would still move.
+        final = self.aim is not None and self.method.edges is None and traits_of(self.method.weighting).competes
+        rules = (*self.method.stopping, stopping.all_decided) if final else self.method.stopping
+        reasons = (contract.reason(rule, history, self.space) for rule in rules)
         return next((reason for reason in reasons if reason), None)
 
     def family(self) -> tuple[Member, ...]:
@@ -249,7 +275,28 @@ class _Search:
             if path:
                 _leave(member.genotype, path)
             members.append(member)
-        return tuple(members)
+        return (*members, *self.of_targets())
+
+    def of_targets(self) -> Iterator[Member]:
+        """Cells for each target of a family, in the run folder too."""
+        if self.aim is None or not self.aim.family:
+            return
+        aim, trace, folder = self.aim, self.drive.trace, self.drive.folder
+        data, method, controller = self.course.data, self.method, self.state.controller
+        assert controller is not None
+
+        def size_for(target: Target) -> Size:
+            return fitting_size(replace(aim, targets=(target,)), self.space, data, method)
+
+        reach = controller.reaches[aim.family[0].cost]
+        for found in reread(trace, aim, reach, size_for):
+            name = str(found.landing.targets[0]).replace("=", "-").replace("<", "")
+            path = folder.path / FAMILY / f"{name}.json" if folder else None
+            if path:
+                _leave(found.genotype, path)
+                write_checked(path.with_suffix(".landing.json"), as_json(found.landing.record()))
+            macs = trace[found.epoch]["macs"]
+            yield Member(epoch=found.epoch, genotype=found.genotype, macs=macs, path=path, landing=found.landing)
 
     def result(self, stopped: str | None) -> SearchResult:
         # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
@@ -260,6 +307,7 @@ class _Search:
         if folder:
             _leave(found, folder.path / GENOTYPE)
             seal(folder.path / TRACE)
+        landing = self.landing(found)
         return SearchResult(
             genotype=found,
             problems=found.problems(),
@@ -268,7 +316,17 @@ class _Search:
             discarded=tuple(discretize.discarded(mix, keep).tolist()),
             family=self.family(),
             folder=folder.path if folder else None,
+            landing=landing,
         )
+
+    def landing(self, found: Genotype) -> Landing | None:
+        """Where the network of the cells lands, in the run folder too; None without a target, or without a network."""
+        if self.aim is None or not is_network(found):
+            return None
+        landed = land(self.aim, aims.sized(self.space, self.course.data, self.aim.size), found)
+        if self.drive.folder:
+            write_checked(self.drive.folder.path / LANDING, as_json(landed.record()))
+        return landed
 
 
 def _cells(line: Mapping[str, Any]) -> Genotype:

@@ -17,6 +17,7 @@ from diffnas.components.traits import traits_of
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract, seeds
+from diffnas.engine.controller import Controller
 from diffnas.engine.optimizers import sgd
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
@@ -50,6 +51,7 @@ class SearchState:
         train, held_out: the running epoch's totals over the batches that move the weights, and alpha.
         seconds: time spent in the running epoch.
         events: what the stage has noted for the next line of the trace, as plain data.
+        controller: what steers the search to its targets; None if it has none.
     """
 
     supernet: Supernet
@@ -70,6 +72,7 @@ class SearchState:
     step: int = 0
     seconds: float = 0.0
     events: list[dict[str, Any]] = field(default_factory=list)
+    controller: Controller | None = None
 
     @property
     def task(self) -> Task:
@@ -150,6 +153,7 @@ class SearchState:
             **{name: getattr(self, name) for name in _PLACE},
             "train": self.train.sums,
             "held_out": self.held_out.sums,
+            "controller": self.controller.state_dict() if self.controller else None,
         }
 
     @torch.no_grad()
@@ -167,6 +171,8 @@ class SearchState:
         for name in _PLACE:
             setattr(self, name, state[name])
         self.train, self.held_out = (Totals(self.task, state[name].clone()) for name in ("train", "held_out"))
+        if self.controller:
+            self.controller.load_state_dict(state["controller"])
 
 
 class Architecture(NamedTuple):

@@ -63,6 +63,7 @@ class SearchStep:
         contract.take_step(self.method.level, self)
         if course.settings.prune_every == "step":
             course.prune()
+        course.steer()
 
     @property
     def frozen(self) -> bool:
@@ -245,10 +246,12 @@ class SearchStep:
         return loss + self.course.settings.auxiliary * measure(auxiliary, batch[1])
 
     def _penalty(self, mix: Mix) -> Tensor | float:
-        if not self.method.regularizers:
+        controller = self.state.controller
+        if not self.method.regularizers and controller is None:
             return 0.0
         at = self.course.relaxed(self.state.alpha, self.now, mix.ops)
-        return torch.stack([contract.penalty(rule, at) for rule in self.method.regularizers]).sum()
+        parts = [contract.penalty(rule, at) for rule in self.method.regularizers]
+        return torch.stack([*parts, controller.penalty(at)] if controller else parts).sum()
 
 
 def _clipped(gradients: Sequence[Tensor], longest: float) -> Sequence[Tensor]:

@@ -70,6 +70,27 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the network that will be deployed shall cost; None is what was not said.
+
+    Attributes:
+        target: Cost of the network, such as macs=20M. Also params<=500k, memory=8MiB and latency=5ms; several are
+            joined by commas. = is met within 5 %, <= is a ceiling. The size of the network is that of the evaluation,
+            or another one if no cells could cost that.
+        targets: A family, such as 2M,5M,10M or params=100k,200k. Cells for each are kept beside the
+            result.
+        width: Whether the width is fitted: fit or fixed. fit, the default, moves the width of the network after the
+            search to land on the target.
+        runtime: What measures latencies. onnxruntime, the default where it is installed, or torch.
+    """
+
+    target: Annotated[str | None, SIZES] = None
+    targets: Annotated[str | None, SIZES] = None
+    width: Annotated[str | None, SIZES] = None
+    runtime: Annotated[str | None, SIZES] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """What the training of a supernet and that of a network have in common.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from diffnas.nets.auxiliary import Output
 from diffnas.nets.cell import Place
 from diffnas.nets.frames import Sizes, build_frame
 from diffnas.nets.slot import Slot
@@ -56,24 +57,47 @@ def sites(
     """
     found: list[Site] = []
 
-    def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+    def see(place: Place, size: tuple[int, ...]) -> None:
+        inner = tuple(-(-side // place.stride) for side in size)
+        for number, (op, reads_input) in enumerate(listed[place.kind]):
+            stride = place.stride if reads_input else 1
+            slot = Slot(width=place.width // share, out=place.out // share, stride=stride, affine=sizes.affine)
+            found.append(Site(kind=place.kind, number=number, op=op, slot=slot, size=size if reads_input else inner))
+
+    with torch.device("meta"), torch.no_grad():
+        Outline(sizes, see).eval()(torch.zeros(1, *picture))
+    return found
+
+
+class Outline(nn.Module):
+    """A net with nothing in its cells but what prepares their inputs.
+
+    Args:
+        sizes: of the net; an auxiliary head is left out.
+        see: is told where each cell stands, and the size of its inputs, whenever the net is run.
+    """
+
+    def __init__(self, sizes: Sizes, see: Callable[[Place, tuple[int, ...]], None] | None = None) -> None:
+        super().__init__()
+        self.joined, self.see = sizes.joined, see
+        self.frame = build_frame(replace(sizes, auxiliary=False), _Watched)
+
+    def forward(self, x: Tensor) -> Output:
+        """What the head says of zeros."""
+        found: Output = self.frame(x, self._run)
+        return found
+
+    def _run(self, part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
         if not isinstance(part, _Watched):
             out: Tensor = part(*inputs)
             return out
         place = part.place
         x: Tensor = [prepare(each) for prepare, each in zip(part.inputs, inputs, strict=True)][-1]
         size: tuple[int, ...] = tuple(x.shape[2:])
-        inner = tuple(-(-side // place.stride) for side in size)
-        for number, (op, reads_input) in enumerate(listed[place.kind]):
-            stride = place.stride if reads_input else 1
-            slot = Slot(width=place.width // share, out=place.out // share, stride=stride, affine=sizes.affine)
-            found.append(Site(kind=place.kind, number=number, op=op, slot=slot, size=size if reads_input else inner))
-        return x.new_zeros(len(x), place.out * sizes.joined[place.kind], *inner)
-
-    with torch.device("meta"), torch.no_grad():
-        frame = build_frame(replace(sizes, auxiliary=False), _Watched).eval()
-        frame(torch.zeros(1, *picture), run)
-    return found
+        if self.see is not None:
+            self.see(place, size)
+        inner = (-(-side // place.stride) for side in size)
+        return x.new_zeros(len(x), place.out * self.joined[place.kind], *inner)
 
 
 class _Watched(nn.Module):

@@ -53,6 +53,7 @@ def _search(search: Search) -> dict[str, Any]:
         "genotypes": listed,
         "genotypeAt": at,
         "series": {name: _rounded(values) for name, values in _series(search).items()},
+        "costs": _costs(search),
         "findings": [
             {"name": found.name, "series": _rounded(found.series), "top": found.top}
             for found in findings(search)
@@ -80,6 +81,30 @@ def _series(search: Search) -> dict[str, Sequence[float | None]]:
         "live_ops": measure.live(search),
         "live_learning": measure.live(search, learning=True),
     }
+
+
+COST_WORDS = {
+    "macs": ("Multiply-adds", "count"),
+    "params": ("Parameters", "count"),
+    "memory": ("Memory", "binary"),
+    "latency": ("Latency", "brief"),
+}
+"""Costs that may have a target: what they are called, and how the page says their numbers."""
+
+
+def _costs(search: Search) -> list[dict[str, Any]]:
+    """The costs with a target, over the epochs; those of all lines are the same."""
+    lines = [line.cost for line in search.lines]
+    found = []
+    for name, first in lines[0].items() if lines else ():
+        title, say = COST_WORDS[name]
+        known = [line.get(name) for line in lines]
+        series = {
+            part: _rounded(None if each is None else getattr(each, part) for each in known)
+            for part in ("expected", "read_off", "lo", "hi", "multiplier")
+        }
+        found.append({"name": name, "title": title, "say": say, "target": first.target, **series})
+    return found
 
 
 def _evaluation(evaluation: Evaluation) -> dict[str, Any]:

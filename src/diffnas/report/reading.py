@@ -13,8 +13,8 @@ from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype
 from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
-from diffnas.report.records import Int8, Line, Record, Result, SearchLine, SpaceRecord
-from diffnas.run_files import EVALUATION, EXPORT, GENOTYPE, INT8, RECORD, RESULT, TRACE
+from diffnas.report.records import Int8, LandingRecord, Line, Record, Result, SearchLine, SpaceRecord
+from diffnas.run_files import EVALUATION, EXPORT, GENOTYPE, INT8, LANDING, RECORD, RESULT, TRACE
 
 
 class Kind(NamedTuple):
@@ -38,12 +38,14 @@ class Search:
         lines: an entry an epoch that is over.
         genotypes: the cells as they would have been read off after each of these epochs.
         genotype: the result; None while there is none.
+        landing: where it landed; None without a target, or before the end.
     """
 
     record: Record
     lines: list[SearchLine]
     genotypes: list[Genotype]
     genotype: Genotype | None
+    landing: LandingRecord | None = None
 
     @property
     def ops(self) -> list[str]:
@@ -192,7 +194,13 @@ def _search(folder: RunFolder) -> Search:
         lines=[line for line, _ in read],
         genotypes=[genotype for _, genotype in read],
         genotype=read_genotype(folder, record.space),
+        landing=_landing(folder),
     )
+
+
+def _landing(folder: RunFolder) -> LandingRecord | None:
+    path = folder.path / LANDING
+    return _checked(LandingRecord, folder.read_json(LANDING), path) if path.is_file() else None
 
 
 def _evaluation(folder: RunFolder) -> Evaluation:

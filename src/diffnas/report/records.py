@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -128,6 +128,24 @@ class Line(_Read):
     peak_memory: Count | None = None
 
 
+class CostLine(_Read):
+    """What an epoch of a search says of a cost with a target."""
+
+    target: Amount
+    expected: float
+    read_off: Amount | None = None
+    lo: Amount
+    hi: Amount
+    multiplier: Amount
+
+
+class LandingRecord(_Read):
+    """Where a search with targets landed."""
+
+    text: str
+    met: bool
+
+
 class SearchLine(Line):
     """An epoch of a search; what else a line says is kept, for tables by name."""
 
@@ -142,6 +160,7 @@ class SearchLine(Line):
     genotype: dict[str, Any]
     mix: list[list[float]]
     keep: list[list[bool]]
+    cost: dict[Literal["macs", "params", "memory", "latency"], CostLine] = {}
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -15,7 +15,6 @@ pytest.importorskip("numba")
 
 from diffnas.backends.cpu import cell_function, plan, program, writer
 from diffnas.backends.cpu.kernels import interpreter as compiled
-from diffnas.backends.cpu.kernels import vectors
 
 
 @pytest.fixture
@@ -135,7 +134,7 @@ def test_threads_wait_for_each_other_where_they_must(space, generator):
     net, (x, mix) = build(space), draw(space, generator)
     gradients(net, x, mix)
     for each in programs(net):
-        for way in (each.there, each.back):
+        for way in (each.forward_pass, each.backward_pass):
             begins, ends, units = zip(*way.parts, strict=True)
             assert [0, *ends] == [*begins, len(way.steps)]
             for begin, end, unit in zip(begins, ends, units, strict=True):
@@ -148,7 +147,7 @@ def test_threads_wait_for_each_other_where_they_must(space, generator):
                     assert end - begin == 1
                     assert each.stages[way.steps[begin, 1], 1] == unit
             # What one thread writes for all pictures waits for the sums of every picture.
-            for kind in (compiled.MEASURE, compiled.SETTLE, compiled.INNER):
+            for kind in (compiled.MEASURE, compiled.NORM_BACKWARD, compiled.INNER_BACKWARD):
                 for n in (way.steps[:, 0] == kind).nonzero()[0]:
                     assert any(begin <= n < end and unit == 0 for begin, end, unit in way.parts)
 
@@ -177,7 +176,3 @@ def test_results_are_float32_whatever_the_default(generator):
         assert all(torch.equal(a, b) for a, b in zip(gradients(copy.deepcopy(net), x, mix), expected, strict=True))
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-def test_what_is_kept_of_compiled_code_is_that_of_all_its_files():
-    assert vectors.SOURCES in compiled.run._cache._cache_file._source_stamp

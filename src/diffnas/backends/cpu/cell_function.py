@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from diffnas.backends.cpu.kernels.interpreter import MEAN, VARIANCE
+from diffnas.backends.cpu.kernels.memory import MEAN, VARIANCE
 from diffnas.backends.cpu.lower import write
 from diffnas.backends.cpu.plan import Plan
 from diffnas.backends.cpu.program import Program

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diffnas.backends.cpu.conv_group import ChainGroup, Chains
-from diffnas.backends.cpu.kernels.interpreter import MEAN, SHIFT, SLOPE, VARIANCE
+from diffnas.backends.cpu.kernels.memory import MEAN, SHIFT, SLOPE, VARIANCE
 from diffnas.backends.cpu.program import GRADS, ONE, Program
 from diffnas.backends.cpu.writer import Writer
 from diffnas.backends.norms import Fold, Statistics, channels_last, update_running
@@ -74,7 +74,7 @@ class _Made(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _made(patterns: tuple[tuple[Pattern, ...], ...], sizes: tuple[tuple[int, ...], ...], batch: int) -> _Made:
-    """The program for chains out of a map, from the sizes of the map, of what is between two links, and of results."""
+    """The program of chains that read one map; ``sizes``: of the map, between links, of results."""
     given, inner, result = sizes
     chains = Chains(patterns)
     slots = list(range(len(chains)))
@@ -84,14 +84,16 @@ def _made(patterns: tuple[tuple[Pattern, ...], ...], sizes: tuple[tuple[int, ...
     for slot in slots:
         writer.slots[slot], writer.grads[slot] = writer.result(slot), writer.tensor(GRADS)
         writer.pairs[slot, slot] = writer.row()
-    linked = writer.made(group, writer.given[0], given)
-    writer.pack([linked])
-    writer.measure(writer.first_links([linked]))
-    writer.measure(writer.second_links([linked]))
-    there = writer.way()
-    writer.convolve_back(linked, writer.grad_inputs[0])
-    back = writer.way()
-    return _Made(chains, writer.program(there, back, len(back.steps), result[0]), inner, result)
+    chained = writer.made(group, writer.given[0], given)
+    writer.pack([chained])
+    writer.measure(writer.first_links([chained]))
+    writer.measure(writer.second_links([chained]))
+    forward_pass = writer.direction()
+    writer.convolve_backward(chained, writer.grad_inputs[0])
+    backward_pass = writer.direction()
+    return _Made(
+        chains, writer.program(forward_pass, backward_pass, len(backward_pass.steps), result[0]), inner, result
+    )
 
 
 class _Convolve(torch.autograd.Function):

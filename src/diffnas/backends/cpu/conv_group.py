@@ -1,4 +1,4 @@
-"""What convolutions are computed together, and how :mod:`diffnas.backends.cpu.kernels.convolve` sees them.
+"""Which convolutions are computed together, and how :mod:`diffnas.backends.cpu.kernels.convolve` sees them.
 
 A *stage* is any number of branches, each a rectified map put through a depthwise convolution, or none, and a 1x1
 convolution, or through one dense convolution. Float32 on a CPU, with Numba.
@@ -17,7 +17,8 @@ import numpy as np
 from diffnas.backends.cpu.kernels import branches
 from diffnas.backends.cpu.kernels import convolve as compiled
 from diffnas.backends.cpu.kernels.buffer import Shape, filled
-from diffnas.backends.cpu.kernels.vectors import BLOCK, LANES
+from diffnas.backends.cpu.kernels.llvm import LANES
+from diffnas.backends.cpu.kernels.loops import BLOCK
 from diffnas.nets.geometry import DENSE, DEPTHWISE, Geometry
 from diffnas.nets.links import Pattern
 
@@ -44,8 +45,8 @@ class Layout:
         self.owned = [start + n for pattern, start in pairs for n in range(pattern.modules)]
         self.reads, self.writes = _places(patterns)
 
-    def form(self, size: tuple[int, ...]) -> Form:
-        """What is known for inputs of a size, ``(B, C, H, W)``."""
+    def kernel_sizes(self, size: tuple[int, ...]) -> KernelSizes:
+        """What kernels need to know for inputs of a size, ``(B, C, H, W)``."""
         (B, C, H, W), geometries = size, self.geometries
         rows, columns, stride = geometries[0].size(H), geometries[0].size(W), geometries[0].stride
         assert all((each.stride, each.size(H), each.size(W)) == (stride, rows, columns) for each in geometries)
@@ -57,7 +58,7 @@ class Layout:
             kind = branches.TILED if _is_tiled(geometry, shape) else geometry.kind
             table[k, :_X] = (kind, *geometry[1:], fresh)
         table[:, _SPLIT] = self.splits
-        return Form(
+        return KernelSizes(
             shape=shape,
             full=filled(C),
             full_out=filled(self.D),
@@ -127,8 +128,8 @@ ADDRESSES = slice(_X, _SPLIT)
 """Those that have addresses."""
 
 
-class Form(NamedTuple):
-    """What is known of a stage of some branches and sizes.
+class KernelSizes(NamedTuple):
+    """What kernels need to know of a stage of some branches and sizes.
 
     Attributes:
         shape: the sizes.
@@ -172,11 +173,11 @@ def _places(patterns: Sequence[Pattern]) -> tuple[list[int], list[int]]:
 
 def workspace(size: int) -> Any:
     """Numbers to work in, from an address that is a multiple of a vector: this thread's own, which keeps them."""
-    return held("workspace", size)
+    return thread_buffer("workspace", size)
 
 
-def held(name: str, size: int) -> Any:
-    """An array of this thread, which keeps it for the next call: fresh memory takes longer to get than to use."""
+def thread_buffer(name: str, size: int) -> Any:
+    """This thread's reusable buffer; allocating a new one takes longer than the work in it."""
     memory = getattr(_PLACE, name, _NOTHING)
     if len(memory) < size:
         memory = np.empty(size + LANES, np.float32)

@@ -1,4 +1,4 @@
-"""The program of a mixed cell: the steps of a :mod:`diffnas.backends.cpu.plan`, there and back."""
+"""The program of a mixed cell: the steps of a :mod:`diffnas.backends.cpu.plan`, forward and backward."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from diffnas.backends.cpu.kernels import interpreter as compiled
 from diffnas.backends.cpu.kernels import pool as compiled_pool
 from diffnas.backends.cpu.kernels.buffer import Shape
 from diffnas.backends.cpu.plan import Node, Plan, PoolGroup
-from diffnas.backends.cpu.program import GRADS, KEPT, NONE, ONE, PASSING, ZERO, Program
-from diffnas.backends.cpu.writer import Linked, Measured, Writer
+from diffnas.backends.cpu.program import GRADS, KEPT, NONE, ONE, TEMPORARY, ZERO, Program
+from diffnas.backends.cpu.writer import ChainStages, PendingStatistics, Writer
 from diffnas.backends.norms import check_pixels
 
 
@@ -28,10 +28,10 @@ def write(plan: Plan, inputs: Sequence[tuple[int, ...]], batch: int, outputs: Se
         ValueError: if there is one value for each channel where batch norm needs several.
     """
     cell = _Cell(plan, inputs, batch, ops)
-    cell.there(outputs)
-    there = cell.to.way()
-    inputs_from = cell.back(outputs)
-    return cell.to.program(there, cell.to.way(), inputs_from, plan.channels)
+    cell.forward(outputs)
+    forward_pass = cell.to.direction()
+    inputs_from = cell.backward(outputs)
+    return cell.to.program(forward_pass, cell.to.direction(), inputs_from, plan.channels)
 
 
 class _Cell:
@@ -40,13 +40,13 @@ class _Cell:
     def __init__(self, plan: Plan, inputs: Sequence[tuple[int, ...]], batch: int, ops: int) -> None:
         self.to = Writer(plan.sizes, inputs, len(plan.weights), batch)
         self.plan, self.ops = plan, ops
-        self.prepared: dict[int, Linked] = {}
-        self.groups: dict[int, list[Linked]] = {}
+        self.prepared: dict[int, ChainStages] = {}
+        self.groups: dict[int, list[ChainStages]] = {}
         self.pools: dict[int, list[int]] = {}  # their stages
 
-    # The way there.
+    # Forward.
 
-    def there(self, outputs: Sequence[int]) -> None:
+    def forward(self, outputs: Sequence[int]) -> None:
         """The steps to the values of nodes."""
         for node, group in enumerate(self.plan.prepare):
             self.to.next_sum = 0
@@ -54,10 +54,10 @@ class _Cell:
                 self.to.slots[node] = self.to.given[node]
                 continue
             self.check(group.slots[0])
-            linked = self.prepared[node] = self.to.made(group, self.to.given[node], self.to.inputs[node])
-            self.to.pack([linked])
-            self.to.measure(self.to.first_links([linked]))
-            self.to.measure(self.to.second_links([linked]))
+            chained = self.prepared[node] = self.to.made(group, self.to.given[node], self.to.inputs[node])
+            self.to.pack([chained])
+            self.to.measure(self.to.first_links([chained]))
+            self.to.measure(self.to.second_links([chained]))
             shift, row = self.to.row(), self.to.row()
             self.to.step(compiled.WEIGH, self.to.note([group.slots[0], -1, row]), 1, shift)
             self.to.slots[node] = self.to.inside(KEPT, node)
@@ -102,7 +102,7 @@ class _Cell:
         self.to.stages.append([*own, *shape])
         return len(self.to.stages) - 1
 
-    def pool(self, node: int, group: PoolGroup, stage: int) -> Measured:
+    def pool(self, node: int, group: PoolGroup, stage: int) -> PendingStatistics:
         """The results of pools, and what there is to be measured of them."""
         results = self.to.note([self.to.slots[slot] for slot in group.slots])
         kinds, at = self.to.note(group.kinds.tolist()), self.to.summed(2 * len(group.slots) * self.to.size(node)[0])
@@ -127,9 +127,9 @@ class _Cell:
         out = self.to.slots[slot] if out is None else out
         self.to.step(compiled.MIX, out, prod(self.to.size(slot)), self.to.note(numbers), len(terms), shift)
 
-    # The way back.
+    # Backward.
 
-    def back(self, outputs: Sequence[int]) -> int:
+    def backward(self, outputs: Sequence[int]) -> int:
         """The steps to the gradients; where those of what prepares the inputs begin."""
         inputs = len(self.plan.prepare)
         for node in outputs:
@@ -137,11 +137,11 @@ class _Cell:
         for node in reversed(range(len(self.plan.nodes))):
             if self.plan.fed[node]:
                 self.to.next_sum = 0
-                self.leave(node)
+                self.node_gradient(node)
                 if node >= inputs:
                     steps = self.plan.nodes[node]
                     places = [self.place(place) for place in steps.places]
-                    self.settle(node, steps.slots, places, steps.normed)
+                    self.norm_backward(node, steps.slots, places, steps.normed)
                 else:
                     self.to.step(compiled.BARRIER)
         first = len(self.to.steps)
@@ -150,13 +150,13 @@ class _Cell:
             if group is not None:
                 self.to.next_sum = 0
                 mark = self.to.used
-                self.settle(node, group.slots, [-1], [True])
-                self.to.convolve_back(self.prepared[node], self.to.grad_inputs[node])
+                self.norm_backward(node, group.slots, [-1], [True])
+                self.to.convolve_backward(self.prepared[node], self.to.grad_inputs[node])
                 self.to.used = mark
                 self.to.step(compiled.BARRIER)
         return first
 
-    def leave(self, node: int) -> None:
+    def node_gradient(self, node: int) -> None:
         """Add up the gradient of a node from all that was computed from it."""
         steps, numbers = self.plan.nodes[node], self.to.batch * prod(self.to.size(node))
         is_input = node < len(self.plan.prepare) and self.plan.prepare[node] is None
@@ -164,24 +164,24 @@ class _Cell:
         pieces = len(steps.pools) + len(steps.chains) + len(steps.skips) + (given is not None)
         if pieces == 1 and given is not None:
             return
-        own = self.to.grad_inputs[node] if is_input else self.to.tensor(PASSING, numbers)
+        own = self.to.grad_inputs[node] if is_input else self.to.tensor(TEMPORARY, numbers)
         mark = self.to.used
         alone = pieces == 1 and not steps.skips and given is None
         terms = [] if given is None else [(given, ONE)]
         for group, stage in zip(steps.pools, self.pools[node], strict=True):
-            terms.append((own if alone else self.to.tensor(PASSING, numbers), ONE))
-            self.pool_back(node, group, stage, terms[-1][0])
-        for linked in reversed(self.groups[node]):
-            terms.append((own if alone else self.to.tensor(PASSING, numbers), ONE))
-            self.to.convolve_back(linked, terms[-1][0])
+            terms.append((own if alone else self.to.tensor(TEMPORARY, numbers), ONE))
+            self.pool_backward(node, group, stage, terms[-1][0])
+        for chained in reversed(self.groups[node]):
+            terms.append((own if alone else self.to.tensor(TEMPORARY, numbers), ONE))
+            self.to.convolve_backward(chained, terms[-1][0])
         terms += [(self.to.grads[target], self.to.pairs[node, target]) for target in sorted(steps.skips)]
         if not alone:
             self.mix(node, terms or [(NONE, ZERO)], ZERO, own)
         self.to.grads[node] = own
         self.to.used = mark
 
-    def settle(self, node: int, slots: Sequence[int], places: Sequence[int], normed: Sequence[bool]) -> None:
-        """From the gradient of a node to how those of what was mixed into it are made of it."""
+    def norm_backward(self, node: int, slots: Sequence[int], places: Sequence[int], normed: Sequence[bool]) -> None:
+        """Computes the coefficients that turn a node's gradient into that of each term summed into it."""
         C, H, W = self.to.size(node)
         rows = []
         for slot in slots:
@@ -192,14 +192,14 @@ class _Cell:
         terms = self.to.note([number for term in zip(*columns, strict=True) for number in term])
         sums = self.to.summed((1 + len(slots)) * C)
         self.to.step(compiled.REDUCE, self.to.grads[node], C * H * W, terms, len(slots), sums)
-        self.to.step(compiled.SETTLE, self.to.batch * H * W, terms, len(slots), sums)
+        self.to.step(compiled.NORM_BACKWARD, self.to.batch * H * W, terms, len(slots), sums)
 
-    def pool_back(self, node: int, group: PoolGroup, stage: int, out: int) -> None:
+    def pool_backward(self, node: int, group: PoolGroup, stage: int, out: int) -> None:
         grads = []
         for slot, targets in zip(group.slots, group.targets, strict=True):
             terms = [(self.to.slots[slot], -1 - slot)] if self.normed(slot, targets) else []
             terms += [(self.to.grads[target], self.to.pairs[slot, target]) for target in targets]
-            grads.append(self.to.inside(PASSING, slot))
+            grads.append(self.to.inside(TEMPORARY, slot))
             self.mix(slot, terms, -1 - slot, grads[-1])
         kinds = self.to.note(group.kinds.tolist())
-        self.to.step(compiled.POOL_BACK, stage, kinds, self.to.slots[node], self.to.note(grads), out)
+        self.to.step(compiled.POOL_BACKWARD, stage, kinds, self.to.slots[node], self.to.note(grads), out)

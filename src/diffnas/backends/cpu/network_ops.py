@@ -1,7 +1,7 @@
 """A network's operations in training, by :mod:`diffnas.backends.cpu.chain_program` where it knows them.
 
 Convolutions come with the statistics of their results, so that a batch norm with weight and bias is one pass over
-memory forward and one back.
+memory forward and one backward.
 """
 
 from __future__ import annotations

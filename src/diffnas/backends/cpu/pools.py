@@ -60,7 +60,7 @@ def through(kinds: Any, stride: int, x: Tensor) -> tuple[list[Tensor], Any, Any]
     return results, *joined(means, squares, shape.rows * shape.columns)
 
 
-def back(kinds: Any, stride: int, x: Tensor, grads: Sequence[Tensor]) -> Tensor:
+def backward_through(kinds: Any, stride: int, x: Tensor, grads: Sequence[Tensor]) -> Tensor:
     """The gradient for x from those for the results, all channels last."""
     shape, out = _shape(x, stride), torch.empty_like(x)
     places = np.array([grad.data_ptr() for grad in grads])
@@ -96,4 +96,4 @@ class _Pools(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:
         (x,) = ctx.saved_tensors
         sent = [grad.contiguous(memory_format=torch.channels_last) for grad in grads[: len(ctx.kinds)]]
-        return None, None, back(ctx.kinds, ctx.stride, x, sent)
+        return None, None, backward_through(ctx.kinds, ctx.stride, x, sent)

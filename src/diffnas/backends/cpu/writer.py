@@ -13,33 +13,35 @@ import numpy as np
 from diffnas.backends.cpu.conv_group import ADDRESSES, COLUMNS, ChainGroup, Layout
 from diffnas.backends.cpu.kernels import interpreter as compiled
 from diffnas.backends.cpu.kernels.buffer import Shape, filled
+from diffnas.backends.cpu.kernels.memory import FIELDS
 from diffnas.backends.cpu.program import (
-    APART,
+    GAP,
     GIVEN,
     GRAD_INPUTS,
     GRAD_WEIGHTS,
     KEPT,
     NONE,
     ONE,
-    PASSING,
     RESULTS,
+    TEMPORARY,
     WEIGHTS,
+    Direction,
     Numbers,
     Program,
-    Way,
 )
 
 _SERIAL = {
-    compiled.BARRIER, compiled.PACK, compiled.MEASURE, compiled.WEIGH, compiled.SETTLE, compiled.FACTORS, compiled.INNER
+    compiled.BARRIER, compiled.PACK, compiled.MEASURE, compiled.WEIGH, compiled.NORM_BACKWARD, compiled.GRADIENT_TERMS,
+    compiled.INNER_BACKWARD,
 }  # fmt: skip
 
 
-Measured = tuple[int, int, list[tuple[int, int, int, int]]]
+PendingStatistics = tuple[int, int, list[tuple[int, int, int, int]]]
 """Where statistics are, of which stage, and what ``MEASURE`` is to do with each branch's."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linked:
+class ChainStages:
     """The stages of a group of chains: the first links, and the second if there are any."""
 
     group: ChainGroup
@@ -67,9 +69,9 @@ class Writer:
         self.tables: list[Numbers] = []
         self.tensors: list[Numbers] = []
         self.layouts: dict[int, tuple[Layout, Numbers]] = {}
-        self.homes: dict[int, tuple[list[int], list[int]]] = {home: ([], []) for home in range(PASSING + 1)}
+        self.homes: dict[int, tuple[list[int], list[int]]] = {home: ([], []) for home in range(TEMPORARY + 1)}
         self.kept: list[int] = []
-        self.used = self.passing = 0  # numbers in the memory of what passes: now, and at most
+        self.used = self.temporary = 0  # numbers in the temporary memory: now, and at most
         self.count, self.scales = NONE + 1, ONE + 1
         self.factors: list[Any] = []
         self.next_factor = self.packed = self.next_sum = self.sums = self.learned = self.scratch = 0
@@ -86,15 +88,15 @@ class Writer:
     # What steps refer to.
 
     def tensor(self, home: int, numbers: int = 0) -> int:
-        """A tensor of a kind; of so many numbers, if it is kept or passes."""
+        """A tensor of a kind; of so many numbers, if it is kept or temporary."""
         ids, offsets = self.homes[home]
         ids.append(self.count)
-        offsets.append(4 * self.used if home == PASSING else 0)
+        offsets.append(4 * self.used if home == TEMPORARY else 0)
         if home == KEPT:
             self.kept.append(numbers)
-        elif home == PASSING:
-            self.used += filled(numbers + APART)
-            self.passing = max(self.passing, self.used)
+        elif home == TEMPORARY:
+            self.used += filled(numbers + GAP)
+            self.temporary = max(self.temporary, self.used)
         self.count += 1
         return ids[-1]
 
@@ -143,7 +145,7 @@ class Writer:
         self, layout: Layout, size: tuple[int, ...], first_weight: int, x: Sequence[int], y: Sequence[int]
     ) -> int:
         """Convolutions from tensors to tensors, one of each for every branch."""
-        form = layout.form((self.batch, *size))
+        form = layout.kernel_sizes((self.batch, *size))
         K, row = len(form.table), sum(map(len, self.tables))
         before = self.factor(0, K * form.full)
         self.factor(1, K * form.full)
@@ -163,11 +165,11 @@ class Writer:
 
     def shape(self, stage: int) -> Shape:
         """The sizes of a stage."""
-        return Shape(*self.stages[stage][compiled.FIELDS :])
+        return Shape(*self.stages[stage][FIELDS:])
 
-    # The way there.
+    # Forward.
 
-    def made(self, group: ChainGroup, x: int, size: tuple[int, ...]) -> Linked:
+    def made(self, group: ChainGroup, x: int, size: tuple[int, ...]) -> ChainStages:
         """The stages of a group of chains out of a tensor, and places for what they make that has none."""
         chains, first_weight = group.chains, group.weights.start
         for slot in (*group.inner, *group.slots):
@@ -181,34 +183,34 @@ class Writer:
         if chains.second is not None:
             last = [results[n] for n in chains.longer]
             second = self.stage(chains.second, self.size(group.inner[0]), first_weight, inner, last)
-        return Linked(group=group, first=first, second=second)
+        return ChainStages(group=group, first=first, second=second)
 
-    def pack(self, groups: Sequence[Linked]) -> None:
-        """Lay the weights of groups out for the way there."""
-        for linked in groups:
-            for stage in (linked.first, linked.second):
+    def pack(self, groups: Sequence[ChainStages]) -> None:
+        """Pack the weights of groups for the forward pass."""
+        for chained in groups:
+            for stage in (chained.first, chained.second):
                 if stage is not None:
                     self.step(compiled.PACK, stage, 0)
 
-    def first_links(self, groups: Sequence[Linked]) -> list[Measured]:
+    def first_links(self, groups: Sequence[ChainStages]) -> list[PendingStatistics]:
         """The results of first links, and what there is to be measured of them."""
         measured = []
-        for linked in groups:
-            group, at = linked.group, self.convolved(linked.first)
+        for chained in groups:
+            group, at = chained.group, self.convolved(chained.first)
             branches = [(slot, 1, -1, -1) for slot in group.slots]
             for k, (n, slot) in enumerate(zip(group.chains.longer, group.inner, strict=True)):
-                assert linked.second is not None
-                branches[n] = slot, 1, *self.before(linked.second, k)
-            measured.append((at, linked.first, branches))
+                assert chained.second is not None
+                branches[n] = slot, 1, *self.before(chained.second, k)
+            measured.append((at, chained.first, branches))
         return measured
 
-    def second_links(self, groups: Sequence[Linked]) -> list[Measured]:
+    def second_links(self, groups: Sequence[ChainStages]) -> list[PendingStatistics]:
         """The same of second links; the first have been measured."""
-        measured: list[Measured] = []
-        for linked in groups:
-            if linked.second is not None:
-                last = [(linked.group.slots[n], 1, -1, -1) for n in linked.group.chains.longer]
-                measured.append((self.convolved(linked.second), linked.second, last))
+        measured: list[PendingStatistics] = []
+        for chained in groups:
+            if chained.second is not None:
+                last = [(chained.group.slots[n], 1, -1, -1) for n in chained.group.chains.longer]
+                measured.append((self.convolved(chained.second), chained.second, last))
         return measured
 
     def convolved(self, stage: int) -> int:
@@ -217,7 +219,7 @@ class Writer:
         self.step(compiled.CONVOLVE, stage, at)
         return at
 
-    def measure(self, measured: Sequence[Measured]) -> None:
+    def measure(self, measured: Sequence[PendingStatistics]) -> None:
         """Join statistics: where they are, of which stage, and what becomes of each branch's."""
         for at, stage, branches in measured:
             shape, terms = self.shape(stage), [number for branch in branches for number in branch]
@@ -230,43 +232,43 @@ class Writer:
         full = filled(self.shape(stage).C)
         return at + branch * full, at + (K + branch) * full
 
-    # The way back.
+    # Backward.
 
-    def convolve_back(self, linked: Linked, out: int) -> None:
+    def convolve_backward(self, chained: ChainStages, out: int) -> None:
         """The gradients of chains for their input, written to a tensor, and for their weights."""
-        group, chains = linked.group, linked.group.chains
+        group, chains = chained.group, chained.group.chains
         sent = [self.grads[target] for target in group.targets]
         factors = [(self.pairs[pair], pair[0]) for pair in zip(group.slots, group.targets, strict=True)]
-        if linked.second is not None:
-            inner = [self.inside(PASSING, slot) for slot in group.inner]
-            self.pack_back(linked.second, [factors[n] for n in chains.longer])
-            sums = self.stage_back(linked, linked.second, [sent[n] for n in chains.longer], inner)
+        if chained.second is not None:
+            inner = [self.inside(TEMPORARY, slot) for slot in group.inner]
+            self.pack_backward(chained.second, [factors[n] for n in chains.longer])
+            sums = self.stage_backward(chained, chained.second, [sent[n] for n in chains.longer], inner)
             terms = [number for term in zip(group.inner, chains.longer, strict=True) for number in term]
-            self.step(compiled.INNER, linked.second, linked.first, self.note(terms), sums)
+            self.step(compiled.INNER_BACKWARD, chained.second, chained.first, self.note(terms), sums)
             for n, grad in zip(chains.longer, inner, strict=True):
                 sent[n], factors[n] = grad, (0, -1)
-        self.pack_back(linked.first, factors)
-        self.stage_back(linked, linked.first, sent, [out] * len(chains))
+        self.pack_backward(chained.first, factors)
+        self.stage_backward(chained, chained.first, sent, [out] * len(chains))
 
-    def pack_back(self, stage: int, factors: Sequence[tuple[int, int]]) -> None:
-        """Lay the weights of a stage out for the way back, and say what the gradients for its results are made of."""
+    def pack_backward(self, stage: int, factors: Sequence[tuple[int, int]]) -> None:
+        """Pack the weights of a stage for the backward pass, and say what the gradients for its results are made of."""
         self.step(compiled.PACK, stage, 1)
-        self.step(compiled.FACTORS, stage, self.note([number for term in factors for number in term]))
+        self.step(compiled.GRADIENT_TERMS, stage, self.note([number for term in factors for number in term]))
 
-    def stage_back(self, linked: Linked, stage: int, sent: Sequence[int], grads: Sequence[int]) -> int:
+    def stage_backward(self, chained: ChainStages, stage: int, sent: Sequence[int], grads: Sequence[int]) -> int:
         """The gradients of a stage for its inputs and weights; where the sums of the former will be."""
         layout, tensors = self.layouts[stage]
-        first = linked.group.weights.start
+        first = chained.group.weights.start
         written = [*sent, *grads, *(self.grad_weights[first + n] for n in layout.owned)]
         tensors.put(layout.writes, written)
         shape = self.shape(stage)
         sums = self.summed(2 * len(tensors) * shape.C)
-        self.step(compiled.CONVOLVE_BACK, stage, sums)
+        self.step(compiled.CONVOLVE_BACKWARD, stage, sums)
         self.step(compiled.COLLECT, stage)
         return sums
 
-    def way(self) -> Way:
-        """The steps written since the last way."""
+    def direction(self) -> Direction:
+        """The steps written since the last direction."""
         steps, self.steps = np.array(self.steps, np.int64).reshape(-1, compiled.WIDTH), []
         units: list[int | None] = []
         for kind, stage in steps[:, :2].tolist():
@@ -277,23 +279,23 @@ class Writer:
             count = len(list(group))
             parts.append((begin, begin + count, branches))
             begin += count
-        return Way(steps=steps, parts=parts)
+        return Direction(steps=steps, parts=parts)
 
-    def program(self, there: Way, back: Way, inputs_from: int, channels: int) -> Program:
+    def program(self, forward_pass: Direction, backward_pass: Direction, inputs_from: int, channels: int) -> Program:
         """All of it, ``channels`` being those of what is mixed."""
         none = np.zeros((0, COLUMNS), np.int64)
         tensors = np.concatenate([none, *self.tensors])[:, ADDRESSES]
         return Program(
-            there=there,
-            back=back,
+            forward_pass=forward_pass,
+            backward_pass=backward_pass,
             inputs_from=inputs_from,
             lists=np.array([*self.lists, *[0] * 5], np.int64),
-            stages=np.array(self.stages, np.int64).reshape(-1, compiled.FIELDS + len(Shape._fields)),
+            stages=np.array(self.stages, np.int64).reshape(-1, FIELDS + len(Shape._fields)),
             table=np.concatenate([none, *self.tables]),
             tensors=np.ascontiguousarray(tensors),
             homes={home: (np.array(ids, np.int64), np.array(at, np.int64)) for home, (ids, at) in self.homes.items()},
             kept=self.kept,
-            passing=self.passing,
+            temporary=self.temporary,
             slots=(len(self.sizes), max(size[0] for size in self.sizes if size is not None)),
             scales=(self.scales, channels),
             factors=np.concatenate([np.empty(0, np.float32), *self.factors]),

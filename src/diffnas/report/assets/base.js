@@ -76,6 +76,8 @@ const words = {
   loss: (v) => v.toFixed(3),
   plain: (v) => (Math.abs(v) >= 100 || Number.isInteger(v) ? v.toFixed(0) : v.toPrecision(3)),
   count: (v) => (v >= 1e9 ? `${(v / 1e9).toPrecision(3)} G` : v >= 1e6 ? `${(v / 1e6).toPrecision(3)} M` : v >= 1e3 ? `${(v / 1e3).toPrecision(3)} k` : `${v}`),
+  binary: (v) => (v >= 2 ** 20 ? `${(v / 2 ** 20).toPrecision(3)} MiB` : `${(v / 2 ** 10).toPrecision(3)} KiB`),
+  brief: (v) => (v >= 1 ? `${v.toPrecision(3)} s` : v >= 1e-3 ? `${(v * 1e3).toPrecision(3)} ms` : `${(v * 1e6).toPrecision(3)} us`),
   bytes: (v) => (v >= 1e9 ? `${(v / 1e9).toFixed(2)} GB` : `${(v / 1e6).toFixed(0)} MB`),
   seconds: (v) => (v >= 59.95 ? minutes(Math.round(v)) : v >= 1 ? `${v.toFixed(1)} s` : v > 0 ? `${(1000 * v).toFixed(0)} ms` : "0"),
 };

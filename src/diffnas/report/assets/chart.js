@@ -26,6 +26,14 @@ function through(values, x, y) {
   return drawn;
 }
 
+// The data of the area between two rows of values; epochs without them are left out.
+function between(band, x, y) {
+  const known = [...band.low.keys()].filter((i) => band.low[i] !== null && band.high[i] !== null);
+  const corner = (values) => (i) => `${x(i).toFixed(1)} ${y(values[i]).toFixed(1)}`;
+  const corners = [...known.map(corner(band.high)), ...known.reverse().map(corner(band.low))];
+  return corners.length ? `M${corners.join("L")}Z` : "";
+}
+
 // Makes a chart tell the values under the pointer, and take the keyboard's arrows.
 // `read` gives the title and the rows of an epoch; `go` is what a click does with it.
 function listen(drawing, count, x, read, go) {
@@ -54,7 +62,8 @@ function listen(drawing, count, x, read, go) {
   drawing.addEventListener("blur", hideTip);
 }
 
-// options: title, epochs, planned, lines: [{name, values, look}], say, top, bottom, linked, mark: {value, name}, note
+// options: title, epochs, planned, lines: [{name, values, look}], say, top, bottom, linked, mark: {value, name}, note,
+// band: {low, high}, values between which something must lie
 function chart(host, space, options) {
   const lines = options.lines.filter((line) => line.values.some((v) => v !== null));
   host.replaceChildren();
@@ -65,6 +74,7 @@ function chart(host, space, options) {
   const right = width - (longest ? 10 + 5.9 * longest : 6);
   const known = lines.flatMap((line) => line.values.filter((v) => v !== null));
   if (options.mark) known.push(options.mark.value);
+  if (options.band) known.push(...options.band.high.filter((v) => v !== null));
   const top = options.top ?? ceiling(Math.max(...known));
   const bottom = options.bottom ?? 0;
   const say = options.say;
@@ -84,6 +94,7 @@ function chart(host, space, options) {
     const label = i === 0 ? `epoch ${options.epochs[0]}` : `${options.epochs[i]}`;
     drawing.append(shape("text", { class: "tick", x: x(i), y: height - 5, "text-anchor": count > 1 ? anchor : "middle" }, label));
   }
+  if (options.band) drawing.append(shape("path", { class: "band", d: between(options.band, x, y) }));
   const cursor = shape("line", { class: "cursor", y1: 8, y2: height - 20, visibility: "hidden" });
   if (options.linked) drawing.append(cursor);
   if (options.mark) {

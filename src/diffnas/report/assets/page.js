@@ -18,6 +18,13 @@ function drawPlots() {
     plots.macs = { ...common, title: "Multiply-adds of the supernet", say: words.count, lines: [{ name: "", values: s.macs, look: "a" }] };
     plots.memory = { ...common, title: "Memory", say: words.bytes, lines: [{ name: "", values: s.memory, look: "a" }] };
   }
+  for (const cost of search?.costs ?? []) {
+    const common = { epochs: search.epochs, linked: true };
+    const lines = [{ name: "cells so far", values: cost.read_off, look: "a" }, { name: "expected", values: cost.expected, look: "b" }];
+    const band = { low: cost.lo, high: cost.hi };
+    plots[`cost-${cost.name}`] = { ...common, title: `${cost.title} of the network`, say: words[cost.say], lines, band, mark: { value: cost.target, name: "target" } };
+    plots[`multiplier-${cost.name}`] = { ...common, title: "Multiplier", say: words.plain, lines: [{ name: "", values: cost.multiplier, look: "a" }] };
+  }
   if (evaluation) {
     const s = evaluation.series;
     const test = evaluation.test;

@@ -12,7 +12,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-from diffnas.backends.cpu.kernels.vectors import compiled
+from diffnas.backends.cpu.kernels.compiler import part
 
 # Functions that come without types.
 _carray: Any = numba.carray  # type: ignore[attr-defined]
@@ -32,7 +32,20 @@ def _pointer(typing_context: Any, address: Any) -> Any:
 _as_pointer: Any = intrinsic(_pointer)
 
 
-@compiled
+def _address(typing_context: Any, array: Any) -> Any:
+    """Where an array begins; signed, as all addresses are: Python's own ``ctypes.data`` is not."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        begin = context.make_array(array)(context, builder, arguments[0]).data
+        return builder.ptrtoint(begin, context.get_value_type(types.int64))
+
+    return types.int64(array), emit
+
+
+address_of: Any = intrinsic(_address)
+
+
+@part
 def floats(address: int, count: int) -> Any:
     """The ``count`` float32 numbers from an address on, as an array."""
     return _carray(_as_pointer(address), (count,))

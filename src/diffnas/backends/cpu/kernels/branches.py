@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diffnas.backends.cpu.kernels.address import floats
-from diffnas.backends.cpu.kernels.buffer import Floats, Shape, Table, clear, filled
-from diffnas.backends.cpu.kernels.vectors import compiled
+from diffnas.backends.cpu.kernels.address import address_of, floats
+from diffnas.backends.cpu.kernels.buffer import Shape, Table, clear, filled
+from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.winograd import MATRICES, tile_weights
 from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS
 
@@ -38,7 +38,56 @@ class Branch(NamedTuple):
     split: int  # of pairs: how many results come from the even pixels
 
 
-@compiled
+class Operands(NamedTuple):
+    """Where the operands of K branches stand, each a row a branch, and how long the rows are that vary.
+
+    Attributes:
+        center: what is taken from each input, ``(K, full)``.
+        rate: what it is then multiplied by, ``(K, full)``.
+        depth: packed depthwise weights, ``(K, deep)``.
+        turned: the same turned by half a turn, for the backward pass.
+        point: packed other weights, ``(K, wide)``; in the backward pass turned, and in and out changed over.
+        deep: numbers in a row of depthwise weights, and of their gradients.
+        wide: numbers in a row of the others.
+    """
+
+    center: int
+    rate: int
+    depth: int
+    turned: int
+    point: int
+    deep: int
+    wide: int
+
+
+class Gradients(NamedTuple):
+    """Where the gradients of K branches stand, and their terms.
+
+    The gradient for a result is ``shift + slope * result + scale * what the table has``.
+
+    Attributes:
+        scale: ``(K, full_out)``.
+        slope: likewise.
+        shift: likewise.
+        depth: those for depthwise weights, ``(groups, K, deep)``, written: the pictures are split evenly over the
+            groups.
+        point: those for the others, ``(groups, K, learned)``, written.
+        learned: how long a row of those is.
+        totals: ``(K, B, C)``: each picture's sums of the gradients for the input.
+        products: ``(K, B, C)``: those of their products with the input less its center.
+    """
+
+    scale: int
+    slope: int
+    shift: int
+    depth: int
+    point: int
+    learned: int
+    totals: int
+    products: int
+
+
+@part
 def branch_at(table: Table, k: int) -> Branch:
     """The branch in row k."""
     t = table[k]
@@ -47,135 +96,145 @@ def branch_at(table: Table, k: int) -> Branch:
     )  # fmt: skip
 
 
-@compiled
+@part
 def depth_size(branch: Branch, shape: Shape) -> int:
     """How many numbers the packed weights of a branch's depthwise convolution are."""
     return branch.kernel**2 * filled(shape.C) if branch.kind == DEPTHWISE else 0
 
 
-@compiled
+@part
 def point_size(branch: Branch, shape: Shape) -> int:
     """How many numbers the gradients of the others are."""
     return matrices_of(branch.kind, branch.kernel, True) * filled(shape.C) * filled(shape.D)
 
 
-@compiled
-def matrices_of(kind: int, kernel: int, back: bool) -> int:
-    """How many matrices, channels by results, the weights of a branch are, or on the way back their gradients."""
-    if kind == TILED and not back:
+@part
+def matrices_of(kind: int, kernel: int, backward: bool) -> int:
+    """How many matrices, channels by results, the weights of a branch are, or in the backward pass their gradients."""
+    if kind == TILED and not backward:
         return MATRICES
     return kernel**2 if kind in (TILED, DENSE) else 2 if kind == PAIRS else 1
 
 
-@compiled
-def pack(table: Table, shape: Shape, depth: Floats, turned: Floats, point: Floats, back: bool) -> None:
+@part
+def pack(table: Table, shape: Shape, operands: Operands, backward: bool) -> None:
     """Lay the weights of all branches out as the inner loops read them.
 
     Args:
         table: a :class:`Branch` a row.
         shape: the sizes.
-        depth: ``(K, taps * full)``, written: those of depthwise convolutions.
-        turned: the same turned by half a turn, for the gradient of the input; written on the way back only.
-        point: ``(K, taps * before * after)``, written: the others; on the way back turned by half a turn, in and out
-            changed over; of tiled convolutions what their products take.
-        back: whether this is the way back.
+        operands: what is written: ``depth`` and ``point``, in the backward pass ``turned`` too; of tiled convolutions
+            what their products take.
+        backward: whether this is for the backward pass.
     """
-    C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
-    tiled = False
-    for k in range(len(table)):
-        tiled = tiled or table[k, 0] == TILED
-    taps_alone = np.zeros(9 * full * full_out if tiled else 0, np.float32)
-    clear(depth.ctypes.data, depth.size)
-    clear(point.ctypes.data, point.size)
-    if back:
-        clear(turned.ctypes.data, turned.size)
-    for k in range(len(table)):
-        branch = branch_at(table, k)
+    C, D, full, full_out, K = shape.C, shape.D, filled(shape.C), filled(shape.D), len(table)
+    clear(operands.depth, K * operands.deep)
+    clear(operands.point, K * operands.wide)
+    if backward:
+        clear(operands.turned, K * operands.deep)
+    for k in range(K):
+        branch, depth, point = branch_at(table, k), 4 * k * operands.deep, operands.point + 4 * k * operands.wide
         if branch.kind == DEPTHWISE:
-            _pack_depthwise(branch.depth, depth[k], C, branch.kernel**2, False)
-            if back:
-                _pack_depthwise(branch.depth, turned[k], C, branch.kernel**2, True)
+            _pack_depthwise(branch.depth, operands.depth + depth, C, branch.kernel**2, False)
+            if backward:
+                _pack_depthwise(branch.depth, operands.turned + depth, C, branch.kernel**2, True)
         if branch.kind == PAIRS:
             split = branch.split
-            _pack_dense(branch.point, point[k], C, 0, split, 2 * full, full_out, 0, 1, back)
-            _pack_dense(branch.odd, point[k], C, split, D - split, 2 * full, full_out, full, 1, back)
+            _pack_dense(branch.point, point, C, 0, split, 2 * full, full_out, 0, 1, backward)
+            _pack_dense(branch.odd, point, C, split, D - split, 2 * full, full_out, full, 1, backward)
         elif branch.kind == TILED:
-            _pack_dense(branch.point, taps_alone, C, 0, D, full, full_out, 0, 9, back)
-            tile_weights(taps_alone.ctypes.data, point[k].ctypes.data, full, full_out)
+            taps_alone = np.zeros(9 * full * full_out, np.float32)
+            _pack_dense(branch.point, address_of(taps_alone), C, 0, D, full, full_out, 0, 9, backward)
+            tile_weights(address_of(taps_alone), point, full, full_out)
         else:
             taps = branch.kernel**2 if branch.kind == DENSE else 1
-            _pack_dense(branch.point, point[k], C, 0, D, full, full_out, 0, taps, back)
+            _pack_dense(branch.point, point, C, 0, D, full, full_out, 0, taps, backward)
 
 
-@compiled
-def _pack_depthwise(weight: int, out: Floats, C: int, taps: int, turned: bool) -> None:
+@part
+def _pack_depthwise(weight: int, out: int, C: int, taps: int, turned: bool) -> None:
     """``(C, taps)`` to ``(taps, full)``, by half a turn if asked."""
-    full, w = filled(C), floats(weight, C * taps)
+    full, w, packed = filled(C), floats(weight, C * taps), floats(out, taps * filled(C))
     for t in range(taps):
         to = (taps - 1 - t if turned else t) * full
         for c in range(C):
-            out[to + c] = w[c * taps + t]
+            packed[to + c] = w[c * taps + t]
 
 
-@compiled
+@part
 def _pack_dense(
-    weight: int, out: Floats, C: int, first: int, D: int, full: int, full_out: int, at: int, taps: int, back: bool
+    weight: int, out: int, C: int, first: int, D: int, full: int, full_out: int, at: int, taps: int, backward: bool
 ) -> None:
     """``(D, C, taps)`` to ``(taps, full, full_out)`` from row ``at`` and column ``first`` on.
 
-    For the way back they are turned by half a turn, and in and out change places.
+    For the backward pass they are turned by half a turn, and in and out change places.
     """
-    w = floats(weight, D * C * taps)
+    w, packed = floats(weight, D * C * taps), floats(out, taps * full * full_out)
     for d in range(D):
         for c in range(C):
             for t in range(taps):
                 value = w[(d * C + c) * taps + t]
-                if back:
-                    out[((taps - 1 - t) * full_out + first + d) * full + at + c] = value
+                if backward:
+                    packed[((taps - 1 - t) * full_out + first + d) * full + at + c] = value
                 else:
-                    out[(t * full + at + c) * full_out + first + d] = value
+                    packed[(t * full + at + c) * full_out + first + d] = value
 
 
-@compiled
-def collect(table: Table, shape: Shape, grad_depth: Floats, grad_point: Floats, first: int, last: int) -> None:
+@part
+def collect(table: Table, shape: Shape, deep: int, grads: Gradients, groups: int, first: int, last: int) -> None:
     """Write the weights' gradients: the sums over the groups, in one order, laid out as the weights.
 
     Args:
         table: a :class:`Branch` a row.
         shape: the sizes.
-        grad_depth: ``(groups, K, taps * full)``; changed.
-        grad_point: ``(groups, K, taps * before * after)``; changed.
+        deep: numbers in a row of depthwise gradients.
+        grads: ``depth`` and ``point``; changed.
+        groups: how many groups there are.
         first: the first branch to handle.
         last: one past the last branch to handle.
     """
-    C, D, full, full_out = shape.C, shape.D, filled(shape.C), filled(shape.D)
+    C, D, full, full_out, K = shape.C, shape.D, filled(shape.C), filled(shape.D), len(table)
     for k in range(first, last):
         branch = branch_at(table, k)
-        deep, wide = depth_size(branch, shape), point_size(branch, shape)
-        for g in range(1, len(grad_depth)):
-            for n in range(deep):
-                grad_depth[0, k, n] += grad_depth[g, k, n]
-            for n in range(wide):
-                grad_point[0, k, n] += grad_point[g, k, n]
+        depth, point = grads.depth + 4 * k * deep, grads.point + 4 * k * grads.learned
+        _add_groups(depth, K * deep, groups, depth_size(branch, shape))
+        _add_groups(point, K * grads.learned, groups, point_size(branch, shape))
         if branch.kind == DEPTHWISE:
-            taps = branch.kernel**2
-            out = floats(branch.grad_depth, C * taps)
-            for t in range(taps):
-                for c in range(C):
-                    out[c * taps + t] = grad_depth[0, k, t * full + c]
+            _unpack_depthwise(branch.grad_depth, depth, C, branch.kernel**2)
         if branch.kind == PAIRS:
-            _unpack(branch.grad_point, grad_point[0, k], C, 0, branch.split, 2 * full, full_out, 0, 1)
-            _unpack(branch.grad_odd, grad_point[0, k], C, branch.split, D - branch.split, 2 * full, full_out, full, 1)
+            _unpack_dense(branch.grad_point, point, C, 0, branch.split, 2 * full, full_out, 0, 1)
+            _unpack_dense(branch.grad_odd, point, C, branch.split, D - branch.split, 2 * full, full_out, full, 1)
         else:
             taps = branch.kernel**2 if branch.kind in (TILED, DENSE) else 1
-            _unpack(branch.grad_point, grad_point[0, k], C, 0, D, full, full_out, 0, taps)
+            _unpack_dense(branch.grad_point, point, C, 0, D, full, full_out, 0, taps)
 
 
-@compiled
-def _unpack(out: int, packed: Floats, C: int, first: int, D: int, full: int, full_out: int, at: int, taps: int) -> None:
+@part
+def _add_groups(first: int, apart: int, groups: int, count: int) -> None:
+    """Add to the numbers of the first group those of the others, ``apart`` from one to the next."""
+    total = floats(first, count)
+    for g in range(1, groups):
+        other = floats(first + 4 * g * apart, count)
+        for n in range(count):
+            total[n] += other[n]
+
+
+@part
+def _unpack_depthwise(out: int, packed: int, C: int, taps: int) -> None:
+    """The inverse of ``_pack_depthwise``."""
+    full, w, p = filled(C), floats(out, C * taps), floats(packed, taps * filled(C))
+    for t in range(taps):
+        for c in range(C):
+            w[c * taps + t] = p[t * full + c]
+
+
+@part
+def _unpack_dense(
+    out: int, packed: int, C: int, first: int, D: int, full: int, full_out: int, at: int, taps: int
+) -> None:
     """The inverse of ``_pack_dense``."""
-    w = floats(out, D * C * taps)
+    w, p = floats(out, D * C * taps), floats(packed, taps * full * full_out)
     for d in range(D):
         for c in range(C):
             for t in range(taps):
-                w[(d * C + c) * taps + t] = packed[(t * full + at + c) * full_out + first + d]
+                w[(d * C + c) * taps + t] = p[(t * full + at + c) * full_out + first + d]

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from diffnas.backends.cpu.kernels.compiler import part
+from diffnas.backends.cpu.kernels.llvm import LANES
+from diffnas.backends.cpu.kernels.loops import BLOCK
 from diffnas.backends.cpu.kernels.vectors import (
-    BLOCK,
-    LANES,
-    compiled,
     load,
     load_part,
     multiply_add,
@@ -46,20 +46,20 @@ class Shape(NamedTuple):
     pitch: int  # pixels of a buffered row
 
 
-@compiled
+@part
 def filled(channels: int) -> int:
     """So many channels, filled up to a multiple of ``FILL``."""
     return (channels + FILL - 1) // FILL * FILL
 
 
-@compiled
+@part
 def clear(address: int, count: int) -> None:
     """Write zeros, a multiple of ``LANES`` of them."""
     for at in range(0, count, LANES):
         store(zeros(), address + 4 * at)
 
 
-@compiled
+@part
 def rectify(x: int, center: int, rate: int, out: int, shape: Shape) -> None:
     """Write the positive part of a normalized picture into the middle of a buffer."""
     C, full = shape.C, filled(shape.C)
@@ -73,7 +73,7 @@ def rectify(x: int, center: int, rate: int, out: int, shape: Shape) -> None:
                 store(positive_part((value - middle) * factor), place + 4 * w * full)
 
 
-@compiled
+@part
 def rectify_rows(x: int, center: int, rate: int, out: int, pixels: int, C: int) -> None:
     """Write the positive part of normalized pixels that lie in a row."""
     full = filled(C)
@@ -83,7 +83,7 @@ def rectify_rows(x: int, center: int, rate: int, out: int, pixels: int, C: int) 
             store(positive_part(value), out + 4 * (p * full + c))
 
 
-@compiled
+@part
 def rectify_pairs(x: int, center: int, rate: int, out: int, shape: Shape, top: int, rows: int) -> None:
     """The even pixels of a normalized picture beside its odd ones, positive parts, for some rows of the result."""
     C, full = shape.C, filled(shape.C)
@@ -101,7 +101,7 @@ def rectify_pairs(x: int, center: int, rate: int, out: int, shape: Shape, top: i
                         store(zeros(), place)
 
 
-@compiled
+@part
 def widen(x: int, out: int, rows: int, columns: int, C: int, pitch: int, margin: int) -> None:
     """Write a picture into the middle of a buffer."""
     full = filled(C)
@@ -112,7 +112,7 @@ def widen(x: int, out: int, rows: int, columns: int, C: int, pitch: int, margin:
                 store(load_part(x + 4 * ((h * columns + w) * C + c), C - c), place)
 
 
-@compiled
+@part
 def gather_pairs(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
     """The even pixels of a buffered picture beside its odd ones, for some rows of the result."""
     full = filled(shape.C)
@@ -125,7 +125,7 @@ def gather_pairs(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
                     store(load(x + 4 * (pixel * full + c)), place)
 
 
-@compiled
+@part
 def spread_pairs(grad: int, out: int, shape: Shape, top: int, rows: int) -> None:
     """Add the gradients of even and odd pixels to those of a picture."""
     full = filled(shape.C)
@@ -140,7 +140,7 @@ def spread_pairs(grad: int, out: int, shape: Shape, top: int, rows: int) -> None
                         store(load(place) + part, place)
 
 
-@compiled
+@part
 def gather(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
     """Some rows of a buffered picture without its margin."""
     full = filled(shape.C)
@@ -150,7 +150,7 @@ def gather(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
             store(load(row + 4 * at), out + 4 * (h * shape.W * full + at))
 
 
-@compiled
+@part
 def scatter(
     grad: int, out: int, top: int, rows: int, columns: int, pitch: int, margin: int, stride: int, full: int
 ) -> None:
@@ -162,7 +162,7 @@ def scatter(
                 store(load(grad + 4 * ((h * columns + w) * full + c)), out + 4 * (pixel * full + c))
 
 
-@compiled
+@part
 def measure(y: int, pixels: int, seen: int, full: int, D: int, mean: int, squares: int) -> None:
     """Make the means and squared distances of ``seen`` pixels those of ``pixels`` more (Chan et al., 1979)."""
     for c in range(0, D, LANES):
@@ -191,7 +191,7 @@ def measure(y: int, pixels: int, seen: int, full: int, D: int, mean: int, square
         store_part(apart, squares + 4 * c, D - c)
 
 
-@compiled
+@part
 def narrow(y: int, out: int, pixels: int, full: int, D: int) -> None:
     """Write pixels without what fills their channels up."""
     for p in range(pixels):

@@ -1,8 +1,8 @@
 """Max and average pools of 3x3 pixels, and the batch statistics of their results, for Numba.
 
 The pixels of a window that lie outside the picture do not count. A window is taken first down, then across: what
-columns have in common is computed once. The way back finds the largest pixel again, which takes less time than reading
-where it was.
+columns have in common is computed once. The backward pass finds the largest pixel again, which takes less time than
+reading where it was.
 """
 
 from __future__ import annotations
@@ -11,47 +11,41 @@ from typing import Any
 
 import numpy as np
 
+from diffnas.backends.cpu.kernels.address import address_of
 from diffnas.backends.cpu.kernels.buffer import Floats, Shape, Table, clear, filled, measure, narrow, widen
-from diffnas.backends.cpu.kernels.vectors import (
-    LANES,
-    compiled,
-    load,
-    multiply_add,
-    splat,
-    store,
-    where_equal,
-    where_larger,
-)
+from diffnas.backends.cpu.kernels.compiler import compiled, part
+from diffnas.backends.cpu.kernels.llvm import LANES
+from diffnas.backends.cpu.kernels.vectors import load, multiply_add, splat, store, where_equal, where_larger
 
 AVERAGE, MAX = 0, 1
 
 
-@compiled
+@part
 def _ends(at: int, stride: int, length: int) -> tuple[int, int]:
     """The first pixel of a window inside the picture, and one past its last."""
     return max(0, at * stride - 1), min(length, at * stride + 2)
 
 
-@compiled
+@part
 def _share(at: int, stride: int, length: int) -> Any:
     """What each of the pixels of a window, in one direction, is of their average."""
     first, last = _ends(at, stride, length)
     return splat(np.float32(1 / (last - first)))
 
 
-@compiled
+@part
 def scratch_size(shape: Shape) -> int:
     """How many numbers a thread needs to work in: three pictures, and two rows with a pixel on either side."""
     return (3 * shape.H * shape.W + 2 * (shape.W + 2)) * filled(shape.C)
 
 
-@compiled
+@part
 def _larger(x: Any, y: Any) -> Any:
     """The larger number; what is no number is larger."""
     return where_larger(x, y, x, y)
 
 
-@compiled
+@part
 def _pooled_row(kind: int, x: int, out: int, columns: int, stride: int, shape: Shape, h: int, line: int) -> None:
     """A row of one pool's results, from a picture with filled channels; ``line`` is a row to work in."""
     full = filled(shape.C)
@@ -84,7 +78,7 @@ def _pooled_row(kind: int, x: int, out: int, columns: int, stride: int, shape: S
             store(value, out + 4 * (w * full + c))
 
 
-@compiled
+@part
 def _wide(x: int, scratch: int, rows: int, columns: int, C: int) -> int:
     """Where a picture is with filled channels: where it was, if that is so, or in the scratch."""
     if filled(C) == C:
@@ -114,10 +108,10 @@ def forward(
     """
     C, full, pixels = shape.C, filled(shape.C), shape.rows * shape.columns
     size = 4 * shape.H * shape.W * full
-    y = scratch.ctypes.data + size
+    y = address_of(scratch) + size
     line = y + 2 * size
     for b in range(first, last):
-        picture = _wide(x + 4 * b * shape.H * shape.W * C, scratch.ctypes.data, shape.H, shape.W, C)
+        picture = _wide(x + 4 * b * shape.H * shape.W * C, address_of(scratch), shape.H, shape.W, C)
         for k in range(len(kinds)):
             out = results[k] + 4 * b * pixels * C
             place = out if full == C else y
@@ -129,7 +123,7 @@ def forward(
                     _pooled_row(AVERAGE, picture, row, shape.columns, stride, shape, h, line)
             if full != C:
                 narrow(y, out, pixels, full, C)
-            measure(place, pixels, 0, full, C, means[k, b].ctypes.data, squares[k, b].ctypes.data)
+            measure(place, pixels, 0, full, C, address_of(means[k, b]), address_of(squares[k, b]))
 
 
 @compiled
@@ -151,10 +145,10 @@ def backward(
     """
     C, full, pixels = shape.C, filled(shape.C), shape.H * shape.W
     size = 4 * pixels * full
-    spare = scratch.ctypes.data + size
+    spare = address_of(scratch) + size
     total, line = spare + size, spare + 2 * size
     for b in range(first, last):
-        picture = _wide(x + 4 * b * pixels * C, scratch.ctypes.data, shape.H, shape.W, C)
+        picture = _wide(x + 4 * b * pixels * C, address_of(scratch), shape.H, shape.W, C)
         place = out + 4 * b * pixels * C
         sums = place if full == C else total
         clear(sums, pixels * full)
@@ -168,7 +162,7 @@ def backward(
             narrow(sums, place, pixels, full, C)
 
 
-@compiled
+@part
 def _to_all(total: int, grad: int, stride: int, shape: Shape, line: int) -> None:
     """Add the gradient of an average pool for a picture with filled channels; ``line`` is a row to work in."""
     full, rows, columns = filled(shape.C), shape.rows, shape.columns
@@ -202,7 +196,7 @@ def _to_all(total: int, grad: int, stride: int, shape: Shape, line: int) -> None
                 store(value, place)
 
 
-@compiled
+@part
 def _to_largest(total: int, x: int, grad: int, stride: int, shape: Shape, line: int) -> None:
     """Add the gradient of a max pool: of the pixels of a window that are the largest, the first gets it."""
     full, columns = filled(shape.C), shape.columns
@@ -228,7 +222,7 @@ def _to_largest(total: int, x: int, grad: int, stride: int, shape: Shape, line: 
                     at += pitch
 
 
-@compiled
+@part
 def _given(total: int, x: int, best: Any, rest: Any) -> Any:
     """Add what is left of a gradient where a pixel is the best; what is left then."""
     passed = where_equal(load(x), best, rest)

@@ -7,21 +7,12 @@ from __future__ import annotations
 
 import math
 
-from diffnas.backends.cpu.kernels.vectors import (
-    BLOCK,
-    HALF,
-    LANES,
-    TALL,
-    TAPS_DOWN,
-    compiled,
-    correlate,
-    multiply,
-    slide,
-    sweep,
-)
+from diffnas.backends.cpu.kernels.compiler import part
+from diffnas.backends.cpu.kernels.llvm import LANES
+from diffnas.backends.cpu.kernels.loops import BLOCK, HALF, TALL, TAPS_DOWN, correlate, multiply, slide, sweep
 
 
-@compiled
+@part
 def sweep_row(
     out: int, out_step: int, start: int, start_step: int, x: int, x_step: int, x_tap: int, x_tap_row: int, w: int,
     w_tap: int, w_tap_row: int, taps: int, taps_down: int, columns: int,
@@ -38,7 +29,7 @@ def sweep_row(
             p += 1
 
 
-@compiled
+@part
 def depthwise(
     out: int, add: bool, nothing: int, x: int, pitch: int, w: int, rows: int, columns: int, full: int, kernel: int,
     dilation: int, stride: int,
@@ -73,7 +64,7 @@ def depthwise(
                     slide(place + at, full, begin, step, row + at, full, pitch * full, taps, full, 5, 2, 1)
 
 
-@compiled
+@part
 def depthwise_back(
     out: int, grad: int, pitch: int, w: int, rows: int, columns: int, full: int, kernel: int, dilation: int,
     stride: int, padding: int,
@@ -102,7 +93,7 @@ def depthwise_back(
                     )  # fmt: skip
 
 
-@compiled
+@part
 def _taps(at: int, kernel: int, dilation: int, stride: int, padding: int) -> tuple[int, int, int]:
     """How many taps have read pixels like the one in this place, in one direction; the first of them, turned; and the
     result for which it did."""
@@ -116,7 +107,7 @@ def _taps(at: int, kernel: int, dilation: int, stride: int, padding: int) -> tup
     return (last - tap) // every + 1, kernel - 1 - last, (at + padding - last * dilation) // stride
 
 
-@compiled
+@part
 def depthwise_weights(
     out: int, x: int, pitch: int, grad: int, grad_pitch: int, rows: int, columns: int, full: int, kernel: int,
     dilation: int, stride: int,
@@ -147,7 +138,7 @@ def depthwise_weights(
                 correlate(place, full, a + tap, stride * full, x_row, 0, 0, g, full, grad_row, columns, rows, 1, 1)
 
 
-@compiled
+@part
 def pointwise(
     out: int, add: bool, nothing: int, a: int, a_step: int, a_row: int, w: int, pixels: int, before: int, rows: int,
     after: int,
@@ -185,7 +176,7 @@ def pointwise(
         v += 2 * LANES if two else LANES
 
 
-@compiled
+@part
 def pointwise_weights(
     out: int, a: int, a_step: int, a_row: int, g: int, g_row: int, columns: int, rows: int, before: int, after: int
 ) -> None:
@@ -208,7 +199,7 @@ def pointwise_weights(
             multiply(o, after, o, after, a + 4 * c, 1, a_step, a_row, w, after, g_row, columns, rows, BLOCK, 1)
 
 
-@compiled
+@part
 def dense(
     out: int, add: bool, nothing: int, x: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int,
     kernel: int, dilation: int, stride: int,

@@ -16,19 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffnas.backends.cpu.kernels.address import floats
-from diffnas.backends.cpu.kernels.vectors import (
-    LANES,
-    compiled,
-    load,
-    load_part,
-    multiply_add,
-    prepare,
-    splat,
-    store,
-    store_part,
-    zeros,
-)
+from diffnas.backends.cpu.kernels.address import address_of, floats
+from diffnas.backends.cpu.kernels.compiler import compiled, part
+from diffnas.backends.cpu.kernels.llvm import LANES
+from diffnas.backends.cpu.kernels.vectors import load, load_part, multiply_add, prepare, splat, store, store_part, zeros
 
 Array = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -41,13 +32,13 @@ RUN = 64  # vectors summed before their sum joins the others
 ONE, ITSELF = 0, 1
 
 
-@compiled
+@part
 def period(channels: int) -> int:
     """After how many numbers lanes and channels meet again."""
     return channels // math.gcd(channels, LANES) * LANES
 
 
-@compiled
+@part
 def repeated(narrow: Array) -> Array:
     """``(..., C)`` along a period."""
     size = period(narrow.shape[-1])
@@ -59,7 +50,7 @@ def repeated(narrow: Array) -> Array:
     return wide
 
 
-@compiled
+@part
 def _plus(part: Any, x: int, middles: Any, y: int, at: int) -> Any:
     """A sum and one term more of those that ``_total`` adds up."""
     value = load(x) - middles
@@ -68,7 +59,7 @@ def _plus(part: Any, x: int, middles: Any, y: int, at: int) -> Any:
     return multiply_add(value, value if y == ITSELF else load(y + at), part)
 
 
-@compiled
+@part
 def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
     """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times ``y``: ONE, ITSELF or an address.
 
@@ -101,18 +92,18 @@ def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
     return total
 
 
-@compiled
+@part
 def _totals(x: int, middle: Array, y: int, numbers: int, sums: Array, out: Array) -> None:
     """The same by channel."""
     size = len(sums)
     for v in range(0, size, LANES):
         apart = 4 * v
-        total = _total(x + apart, middle.ctypes.data + apart, y if y in (ONE, ITSELF) else y + apart, size, numbers - v)
-        store(total, sums.ctypes.data + apart)
+        total = _total(x + apart, address_of(middle) + apart, y if y in (ONE, ITSELF) else y + apart, size, numbers - v)
+        store(total, address_of(sums) + apart)
     _folded(sums, out)
 
 
-@compiled
+@part
 def _folded(sums: Array, out: Array) -> None:
     """Write the sums of what belongs to each channel, from sums along a period."""
     C = len(out)
@@ -165,7 +156,7 @@ def joined(means: Array, squares: Array, pixels: int) -> tuple[Doubles, Doubles]
     return mean, variance
 
 
-@compiled
+@part
 def _add_four(out: int, start: int, x: Addresses, factors: Addresses, size: int, numbers: int, onto: bool) -> None:
     """Write four pictures times their factors, added to a start by channel or onto what is there."""
     for base in range(0, 4 * numbers, 4 * size):
@@ -209,15 +200,15 @@ def combine(
         for t in range(T):
             for begin in range(0, numbers, run):
                 count, at = min(run, numbers - begin), 4 * (b * numbers + begin)
-                out, start = outputs[t] + at, wide_shift[t].ctypes.data
+                out, start = outputs[t] + at, address_of(wide_shift[t])
                 taken, onto = 0, False
                 for k in range(K):
                     if inputs[t, k]:
-                        x[taken], factors[taken] = inputs[t, k] + at, wide_scale[t * K + k].ctypes.data
+                        x[taken], factors[taken] = inputs[t, k] + at, address_of(wide_scale[t * K + k])
                         taken += 1
                     if taken == 4 or (k == K - 1 and (taken or not onto)):
                         for i in range(taken, 4):  # what is there once more, times zero
-                            x[i], factors[i] = x[0] if taken else out, nothing.ctypes.data
+                            x[i], factors[i] = x[0] if taken else out, address_of(nothing)
                         if not taken:
                             _fill(out, start, size, count)
                         else:
@@ -225,7 +216,7 @@ def combine(
                         taken, onto = 0, True
 
 
-@compiled
+@part
 def _fill(out: int, start: int, size: int, numbers: int) -> None:
     for at in range(0, numbers, LANES):
         store_part(load(start + 4 * (at % size)), out + 4 * at, numbers - at)
@@ -262,15 +253,15 @@ def reduce(
                 grad = grads[t] + start
                 prepare(grad + 4 * count, ahead, False)
                 for v in range(0, size, LANES):
-                    place = sums[K].ctypes.data + 4 * v
-                    part = _total(grad + 4 * v, nothing.ctypes.data, ONE, size, count - v)
+                    place = address_of(sums[K]) + 4 * v
+                    part = _total(grad + 4 * v, address_of(nothing), ONE, size, count - v)
                     store(load(place) + part, place)
                 for k in range(K):
                     if wanted[t, k]:
                         x = inputs[k] + start
                         prepare(x + 4 * count, ahead, False)
                         for v in range(0, size, LANES):
-                            place, center = sums[k].ctypes.data + 4 * v, centers[k].ctypes.data + 4 * v
+                            place, center = address_of(sums[k]) + 4 * v, address_of(centers[k]) + 4 * v
                             part = _total(x + 4 * v, center, grad + 4 * v, size, count - v)
                             store(load(place) + part, place)
             _folded(sums[K], totals[t, b])
@@ -279,8 +270,8 @@ def reduce(
                     _folded(sums[k], products[t, k, b])
 
 
-@compiled
-def settle(
+@part
+def norm_backward(
     totals: Array, products: Array, mean: Doubles, rate: Doubles, weights: Doubles, normed: Flags, pixels: int
 ) -> tuple[Doubles, Doubles, Doubles, Doubles]:
     """How the gradients of what is mixed into one node are made of its own.
@@ -332,7 +323,7 @@ def join(parts: Addresses, out: int, pixels: int, C: int, first: int, last: int)
 
 @compiled
 def divide(joined: int, parts: Addresses, pixels: int, C: int, first: int, last: int) -> None:
-    """The same the other way round."""
+    """The inverse of ``join``."""
     K = len(parts)
     for p in range(first * pixels, last * pixels):
         for k in range(K):

@@ -11,8 +11,10 @@ same products the other way round, out of the same tiles of the gradient.
 
 from __future__ import annotations
 
+from diffnas.backends.cpu.kernels.compiler import part
+from diffnas.backends.cpu.kernels.llvm import LANES
 from diffnas.backends.cpu.kernels.products import pointwise, pointwise_weights
-from diffnas.backends.cpu.kernels.vectors import FOLDED, LANES, RESULTS, SPREAD, TAPS, TILE, compiled, transform
+from diffnas.backends.cpu.kernels.transforms import FOLDED, RESULTS, SPREAD, TAPS, TILE, transform
 
 MATRICES = 16
 """How many matrices stand for the nine of a 3x3 convolution."""
@@ -20,23 +22,23 @@ MATRICES = 16
 STRIP = 1024
 """Numbers in the tiles that are handled at once, for one matrix: what is made of them stays in the second cache."""
 
-APART = 48
+GAP = 48
 """Numbers between the tiles for one matrix and for the next: a power of two would put all into one place of a cache."""
 
 
-@compiled
+@part
 def tile_rows(columns: int, full: int) -> int:
     """How many rows of tiles are handled at once, for so many columns of results and channels at most."""
     return max(1, STRIP // (max(1, columns // 2) * full))
 
 
-@compiled
+@part
 def tiles_size(columns: int, full: int) -> int:
     """How many numbers the tiles are that are handled at once, for all matrices."""
-    return MATRICES * (tile_rows(columns, full) * (columns // 2) * full + APART)
+    return MATRICES * (tile_rows(columns, full) * (columns // 2) * full + GAP)
 
 
-@compiled
+@part
 def tile_weights(w: int, out: int, before: int, after: int) -> None:
     """``(3, 3, before, after)`` to ``(16, before, after)``."""
     size = before * after
@@ -44,7 +46,7 @@ def tile_weights(w: int, out: int, before: int, after: int) -> None:
         transform(out + 4 * at, size, 4 * size, w + 4 * at, size, 3 * size, TAPS, False)
 
 
-@compiled
+@part
 def fold_weights(grad: int, out: int, before: int, after: int) -> None:
     """The gradient for weights ``(3, 3, before, after)`` from what ``tiled_back`` adds up, ``(16, before, after)``."""
     size = before * after
@@ -53,7 +55,7 @@ def fold_weights(grad: int, out: int, before: int, after: int) -> None:
         transform(out + 4 * (8 * size + at), -size, -3 * size, grad + 4 * at, size, 4 * size, FOLDED, False)
 
 
-@compiled
+@part
 def _tiles(x: int, pitch: int, out: int, apart: int, spread: bool, rows: int, columns: int, full: int) -> None:
     """Transform 4x4 pixels, two apart, ``rows`` by ``columns`` times; to spread, 2x2, as ``_results`` transposed."""
     for i in range(rows):
@@ -66,7 +68,7 @@ def _tiles(x: int, pitch: int, out: int, apart: int, spread: bool, rows: int, co
                     transform(place, apart, 4 * apart, pixel, full, pitch * full, TILE, False)
 
 
-@compiled
+@part
 def _results(tiles: int, apart: int, out: int, add: bool, rows: int, columns: int, full: int) -> None:
     """Write or add 2x2 results of every tile; they lie without gaps."""
     width = 2 * columns * full
@@ -80,7 +82,7 @@ def _results(tiles: int, apart: int, out: int, add: bool, rows: int, columns: in
                     transform(place, full, width, tile, apart, 4 * apart, RESULTS, False)
 
 
-@compiled
+@part
 def tiled(
     out: int, x: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int, nothing: int, memory: int
 ) -> None:
@@ -90,7 +92,7 @@ def tiled(
     is twice ``tiles_size``.
     """
     high, wide = rows // 2, columns // 2
-    apart, apart_after = high * wide * before + APART, high * wide * after + APART
+    apart, apart_after = high * wide * before + GAP, high * wide * after + GAP
     products = memory + 4 * MATRICES * apart
     _tiles(x, pitch, memory, apart, False, high, wide, before)
     for n in range(MATRICES):
@@ -101,7 +103,7 @@ def tiled(
     _results(products, apart_after, out, False, high, wide, after)
 
 
-@compiled
+@part
 def tiled_back(
     grad_x: int, grad_w: int, x: int, grad: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int,
     learn: bool, nothing: int, memory: int,
@@ -126,7 +128,7 @@ def tiled_back(
     wide, most = columns // 2, tile_rows(columns, max(before, after))
     for top in range(0, rows // 2, most):
         high = min(most, rows // 2 - top)
-        apart, apart_after = high * wide * before + APART, high * wide * after + APART
+        apart, apart_after = high * wide * before + GAP, high * wide * after + GAP
         products = memory + 4 * MATRICES * apart_after
         read = products + 4 * MATRICES * apart
         below = 2 * top * pitch

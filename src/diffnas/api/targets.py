@@ -1,0 +1,130 @@
+"""From the text of a target to what a search aims at: the recipe says the size of the network that is deployed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from diffnas.api.notes import Notes
+from diffnas.data import DataSet
+from diffnas.deploy.latency import latency, recorded_latency
+from diffnas.engine import aim as aims
+from diffnas.engine.aim import Aim
+from diffnas.engine.costing import Costing
+from diffnas.engine.landing import Landing
+from diffnas.engine.settings import EvaluateSettings, settle
+from diffnas.engine.sizing import fitting_size
+from diffnas.engine.target import Target, amount, parse, parse_family
+from diffnas.lookup import lookup
+from diffnas.method import Method
+from diffnas.nets.sized import Size
+from diffnas.nets.sizes import published_shape
+from diffnas.recipes import Recipe
+from diffnas.space import SearchSpace
+
+SIZES = frozenset(Size._fields)
+"""Settings of an evaluation that a landing decides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reachable:
+    """What can be reached of a target.
+
+    Attributes:
+        target: as it was asked for.
+        size: of the network, before its width is fitted.
+        low, high: between what the cost can lie at that size.
+    """
+
+    target: str
+    size: str
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        cost = self.target.partition("=")[0].removesuffix("<")
+        return f"{self.target}: from {amount(cost, self.low)} to {amount(cost, self.high)} with {self.size}"
+
+
+def aim_of(
+    notes: Notes,
+    recipe: Recipe,
+    record: Mapping[str, Any] | None,
+    data: DataSet,
+    space: SearchSpace,
+    method: Method,
+    warn: Callable[[str], None],
+) -> Aim | None:
+    """What a search aims at; None if it has no target.
+
+    Args:
+        notes: with the targets as text, and the settings for the evaluation that were given.
+        recipe: with those that were not.
+        record: of a run that goes on; it keeps the size that it began with.
+        data, space, method: of the search.
+        warn: told what is doubtful about a latency.
+
+    Raises:
+        ValueError: for a target that cannot be read, or cannot be met.
+    """
+    if notes.target is None and notes.targets is None:
+        if notes.width is not None or notes.runtime is not None:
+            raise ValueError(
+                "--width and --runtime say how a target is met, and there is none. Add --target macs=20M, say."
+            )
+        return None
+    if notes.target is not None and notes.targets is not None:
+        raise ValueError("--target is for one network and --targets for a family of them; give one of the two.")
+    width = lookup("width", notes.width or "fit", {"fit": "fit", "fixed": "fixed"})
+    family = () if notes.targets is None else parse_family(notes.targets)
+    targets = (_middle(family),) if family else parse(notes.target or "")
+    wanted = settle(EvaluateSettings, recipe.evaluate, notes.evaluation)
+    aim = Aim(targets=targets, size=usual_size(space, wanted), width=width, family=family)  # type: ignore[arg-type]
+    timed = any(target.cost == "latency" for target in targets)
+    begun = (record or {}).get("target")
+    if begun is not None:
+        aim = replace(aim, size=Size(**begun["size"]))
+        again = recorded_latency(begun.get("latency"), aims.sized(space, data, aim.size), warn) if timed else None
+        return _timed(aim, again)
+    if timed:
+        aim = _timed(aim, latency(aims.sized(space, data, aim.size), runtime=notes.runtime, warn=warn))
+    size = fitting_size(aim, space, data, method, given=SIZES & notes.evaluation.keys())
+    if timed and size != aim.size:
+        aim = _timed(aim, latency(aims.sized(space, data, size), runtime=notes.runtime, warn=warn))
+    return replace(aim, size=size)
+
+
+def _timed(aim: Aim, costing: Costing | None) -> Aim:
+    """The aim with this as its latency."""
+    return aim if costing is None else replace(aim, costings={**aim.costings, "latency": costing})
+
+
+def usual_size(space: SearchSpace, wanted: EvaluateSettings) -> Size:
+    """The size of an evaluation's networks: as its settings say, else as published numbers stand for."""
+    channels, depth = published_shape(space.skeleton, wanted.stem)
+    return Size(wanted.channels or channels, space.own_depth or wanted.depth or depth, wanted.stem)
+
+
+def _middle(family: tuple[Target, ...]) -> Target:
+    """Between the least and the most of a family, by their ratio: what its search is steered to."""
+    return Target(cost=family[0].cost, value=float(f"{math.sqrt(family[0].value * family[-1].value):.3g}"))
+
+
+def reachable(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> tuple[Reachable, ...]:
+    """What can be reached of each target.
+
+    Raises:
+        ValueError: if one cannot be met.
+    """
+    found = aims.check(aim, space, data, method)
+    return tuple(
+        Reachable(target=str(target), size=str(aim.size), low=found[target.cost].low, high=found[target.cost].high)
+        for target in aim.targets
+    )
+
+
+def landed(landing: Landing | None) -> dict[str, Any]:
+    """Settings for the evaluation of a network that has landed on its targets."""
+    return {} if landing is None else landing.size._asdict()

@@ -1,0 +1,161 @@
+"""Compiling kernels at their first call on a machine, each function once, and keeping the result.
+
+Numba compiles every function by itself, with a copy of all that it calls: a function at the end of a row of calls is
+optimized as often as the row is long. Here an *entry*, which Python calls, and its *parts*, all that it calls, are
+one module, as the functions of a file are for a C compiler: LLVM sees each once, and inlines what it deems worth it.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+from numba import njit, types
+from numba.core import compiler
+from numba.core.registry import cpu_target
+from numba.core.typing.templates import AbstractTemplate
+from numba.core.typing.templates import signature as _signature
+from numba.extending import typeof_impl
+
+_HERE = Path(__file__).parent
+SOURCES = sha256(
+    b"".join(path.read_bytes() for path in sorted([*_HERE.glob("*.py"), _HERE.parents[2] / "nets" / "geometry.py"]))
+).digest()
+"""A hash of the text that all compiled functions are made of."""
+
+# "contract" allows a fused multiply-add, and nothing that would change the order of a sum.
+_OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+
+# Functions of Numba that come without types.
+_compile: Any = compiler.compile_extra
+_flags: Any = compiler.Flags
+_read_options: Any = cpu_target.options.parse_as_flags
+_call: Any = _signature
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def part(function: Function) -> Function:
+    """A function for entries and other parts to call. Python, which compiles nothing for it, runs it as it stands."""
+    return cast(Function, _Part(function))
+
+
+def compiled(function: Function) -> Function:
+    """An entry: compiled when Python calls it, and kept for the next process where a cache can be written."""
+    return cast(Function, _Entry(function))
+
+
+class _Part:
+    """A function that compiled code may call."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.__doc__ = function, function.__doc__
+        calls = {"key": self, "generic": _typed, "get_impl_key": _emitted}
+        self.type = types.Function(type(function.__name__, (AbstractTemplate,), calls))
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+
+class _Entry(_Part):
+    """A function that Python may call, too."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self.dispatcher = _dispatcher(function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.dispatcher(*arguments)
+
+
+def _dispatcher(function: Callable[..., Any]) -> Any:
+    """What Numba compiles, keeps and calls."""
+    try:
+        made = njit(cache=True, pipeline_class=_Module, **_OPTIONS)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written to
+        return njit(pipeline_class=_Module, **_OPTIONS)(function)
+    # Numba looks at a function's own file alone, but what it keeps has the code of all that the function calls.
+    kept = made._cache._cache_file
+    kept._source_stamp = kept._source_stamp, SOURCES
+    return made
+
+
+class _Made(NamedTuple):
+    """An entry in the making.
+
+    Attributes:
+        library: the module.
+        parts: what was compiled into it, by function and types of arguments.
+    """
+
+    library: Any
+    parts: dict[tuple[_Part, Any], Any]
+
+
+_making: list[_Made] = []  # the last is compiled now: Numba compiles one after the other, in any thread
+
+
+class _Module(compiler.Compiler):
+    """Numba's compiler, with a module that parts are added to."""
+
+    def compile_extra(self, function: Any) -> Any:
+        library = self.state.targetctx.codegen().create_library(function.__qualname__)
+        library.enable_object_caching()
+        self.state.library = library
+        _making.append(_Made(library, {}))
+        try:
+            with _uncollected():
+                return super().compile_extra(function)  # type: ignore[no-untyped-call]
+        finally:
+            _making.pop()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which looks through all that a compiler has made so far, again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _added(function: _Part, arguments: Any) -> Any:
+    """A part, compiled into the module of the entry that is being compiled."""
+    library, parts = _making[-1]
+    if (function, arguments) not in parts:
+        flags = _flags()
+        unwrapped = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        _read_options(flags, {**_OPTIONS, **unwrapped, "nopython": True})
+        flags.no_compile = True  # the entry is compiled when all are there
+        context = cpu_target.target_context
+        made = _compile(
+            cpu_target.typing_context, context, function.function, arguments, None, flags, {}, library=library
+        )
+        # LLVM may leave out what it has inlined everywhere.
+        library.get_function(made.fndesc.llvm_func_name).linkage = "linkonce_odr"
+        context.insert_user_function(made.fndesc, made.fndesc)
+        parts[function, arguments] = made
+    return parts[function, arguments]
+
+
+def _typed(template: Any, arguments: Any, keywords: Any) -> Any:
+    """The types of a call, for Numba."""
+    assert not keywords
+    return _call(_added(template.key, arguments).signature.return_type, *arguments)
+
+
+def _emitted(template: Any, types_of_call: Any) -> Any:
+    """What Numba finds the code of a call by."""
+    return _added(template.key, types_of_call.args).fndesc
+
+
+@typeof_impl.register(_Part)
+def _type_of(function: _Part, context: Any) -> Any:
+    return function.type

@@ -1,0 +1,308 @@
+"""The gradients of :mod:`diffnas.backends.cpu.kernels.convolve`, picture by picture, for Numba."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from diffnas.backends.cpu.kernels.branches import TILED, Branch, Gradients, Operands, branch_at, depth_size, point_size
+from diffnas.backends.cpu.kernels.buffer import Shape, Table, clear, filled, rectify, scatter, spread_pairs
+from diffnas.backends.cpu.kernels.compiler import part
+from diffnas.backends.cpu.kernels.convolve import (
+    ZEROS,
+    Places,
+    buffered_pixels,
+    gathered,
+    is_alone,
+    places_in,
+    rectified,
+    strip_rows,
+)
+from diffnas.backends.cpu.kernels.llvm import LANES
+from diffnas.backends.cpu.kernels.loops import BLOCK
+from diffnas.backends.cpu.kernels.products import (
+    dense,
+    depthwise,
+    depthwise_back,
+    depthwise_weights,
+    pointwise,
+    pointwise_weights,
+)
+from diffnas.backends.cpu.kernels.vectors import (
+    load,
+    load_part,
+    multiply_add,
+    prepare,
+    store,
+    store_part,
+    where_positive,
+    zeros,
+)
+from diffnas.backends.cpu.kernels.winograd import MATRICES, fold_weights, tiled_back
+from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE
+
+
+class Weights(NamedTuple):
+    """Where a branch's packed weights and their gradients are."""
+
+    depth: int
+    turned: int
+    point: int
+    grad_depth: int
+    grad_point: int
+    grad_tiled: int  # of a tiled convolution
+
+
+@part
+def backward(
+    table: Table, shape: Shape, operands: Operands, grads: Gradients, groups: int, learn: bool, scratch: int,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """Write the gradients for the inputs, and each group's for the weights.
+
+    Args:
+        table: a :class:`Branch` a row; branches that share an input stand together, the first of them fresh.
+        shape: the sizes.
+        operands: as forward; the gradients for the inputs are those of the *normalized* ones.
+        grads: what else is read and written.
+        groups: how many groups there are.
+        learn: whether the gradients for the weights are wanted; without, they are zeros.
+        scratch: as forward.
+        first: the first group to handle.
+        last: one past the last group to handle.
+    """
+    K, full, full_out, at = len(table), filled(shape.C), filled(shape.D), places_in(scratch, shape)
+    clear(at.nothing, ZEROS + buffered_pixels(shape) * (full + max(full, full_out)))
+    for g in range(first, last):
+        for k in range(K):
+            branch, weights = branch_at(table, k), _weights(table, k, g, shape, operands, grads, at)
+            clear(weights.grad_depth, depth_size(branch, shape))
+            clear(weights.grad_point, point_size(branch, shape))
+        clear(at.grad_tiled, _tiled_before(table, K) * MATRICES * full * full_out)
+        for b in range(shape.B * g // groups, shape.B * (g + 1) // groups):
+            for k in range(K):
+                weights = _weights(table, k, g, shape, operands, grads, at)
+                _branch_backward(table, k, b, shape, operands, grads, at, weights, learn)
+        for k in range(K):
+            if table[k, 0] == TILED:
+                weights = _weights(table, k, g, shape, operands, grads, at)
+                fold_weights(weights.grad_tiled, weights.grad_point, full, full_out)
+
+
+@part
+def _weights(table: Table, k: int, g: int, shape: Shape, operands: Operands, grads: Gradients, at: Places) -> Weights:
+    """The weights of the branch in row k, and where a group's gradients for them go."""
+    row, deep = g * len(table) + k, operands.deep
+    before = _tiled_before(table, k) * MATRICES * filled(shape.C) * filled(shape.D)
+    return Weights(
+        operands.depth + 4 * k * deep, operands.turned + 4 * k * deep, operands.point + 4 * k * operands.wide,
+        grads.depth + 4 * row * deep, grads.point + 4 * row * grads.learned, at.grad_tiled + 4 * before,
+    )  # fmt: skip
+
+
+@part
+def _branch_backward(
+    table: Table, k: int, b: int, shape: Shape, operands: Operands, grads: Gradients, at: Places, weights: Weights,
+    learn: bool,
+) -> None:  # fmt: skip
+    """The gradients of a branch for a picture, strip by strip."""
+    full, full_out = filled(shape.C), filled(shape.D)
+    branch, alone = branch_at(table, k), is_alone(table, k)
+    picture, sums = 4 * b * shape.H * shape.W * shape.C, 4 * (k * shape.B + b) * shape.C
+    x, out, total, product = branch.x + picture, branch.grad_x + picture, grads.totals + sums, grads.products + sums
+    center, rate = operands.center + 4 * k * full, operands.rate + 4 * k * full
+    if branch.fresh and not alone:
+        rectify(x, center, rate, at.r, shape)
+        clear(at.grad_r, shape.H * shape.W * full)
+    # Where the zeros are depends on the kind. Row -1 is the last branch, of the picture before.
+    if (branch.stride > 1 or full != full_out) and table[k - 1, 0] != branch.kind:
+        clear(at.spread, buffered_pixels(shape) * max(full, full_out))
+    strip = strip_rows(shape)
+    for top in range(0, shape.rows, strip):
+        rows = min(strip, shape.rows - top)
+        _result_gradient(branch, k, b, shape, grads, at.y, top, rows)
+        if not alone:
+            _strip_backward(branch, shape, at, weights, top, rows, learn)
+            continue
+        if learn:
+            rectified(branch, shape, x, center, rate, at.d, top, rows)
+            _project_weights(branch, shape, at, weights, rows)
+        _project_backward(branch, shape, at, weights, at.grad_d, False, 0, rows * shape.columns)
+        _unrectified(branch, shape, x, center, at.grad_d, out, top, rows, total, product)
+    if not alone:
+        _picture_backward(branch, shape, at, weights, learn)
+        if k + 1 == len(table) or table[k + 1, 5]:
+            _unrectify(x, center, at.grad_r, out, shape, total, product)
+
+
+@part
+def _result_gradient(
+    branch: Branch, k: int, b: int, shape: Shape, grads: Gradients, out: int, top: int, rows: int
+) -> None:
+    """Write the gradient of some rows of a result before its batch norm, channels filled up."""
+    D, full, pixels = shape.D, filled(shape.D), rows * shape.columns
+    first, terms = 4 * (b * shape.rows + top) * shape.columns * D, 4 * k * full
+    grad, y = branch.grad + first, branch.y + first
+    prepare(grad + 4 * pixels * D, pixels * D, False)
+    prepare(y + 4 * pixels * D, pixels * D, False)
+    for c in range(0, full, LANES):
+        at = terms + 4 * c
+        scale, slope, shift = load(grads.scale + at), load(grads.slope + at), load(grads.shift + at)
+        for p in range(pixels):
+            value, result = load_part(grad + 4 * (p * D + c), D - c), load_part(y + 4 * (p * D + c), D - c)
+            store(multiply_add(value, scale, multiply_add(result, slope, shift)), out + 4 * (p * full + c))
+
+
+@part
+def _unrectify(x: int, center: int, grad: int, out: int, shape: Shape, total: int, product: int) -> None:
+    """Write the input gradient through the ReLU, and add up it and its product with the centered input."""
+    C, full = shape.C, filled(shape.C)
+    for h in range(shape.H):  # row by row, so that memory is read once, from the first pixel to the last
+        for c in range(0, C, LANES):
+            middle = load(center + 4 * c)
+            sums, products = load_part(total + 4 * c, C - c), load_part(product + 4 * c, C - c)
+            for p in range(h * shape.W, (h + 1) * shape.W):
+                above = load_part(x + 4 * (p * C + c), C - c) - middle
+                passed = where_positive(above, load(grad + 4 * (p * full + c)))
+                store_part(passed, out + 4 * (p * C + c), C - c)
+                sums, products = sums + passed, multiply_add(passed, above, products)
+            store_part(sums, total + 4 * c, C - c)
+            store_part(products, product + 4 * c, C - c)
+
+
+@part
+def _unrectified(
+    branch: Branch, shape: Shape, x: int, center: int, grad: int, out: int, top: int, rows: int, total: int,
+    product: int,
+) -> None:  # fmt: skip
+    """The same for a branch that is alone, some rows of the result, from the gradient for what ``rectified`` wrote."""
+    C, full, pairs = shape.C, filled(shape.C), branch.kind == PAIRS
+    first, last = (2 * top, min(shape.H, 2 * (top + rows))) if pairs else (top, top + rows)
+    prepare(out + 4 * last * shape.W * C, (last - first) * shape.W * C, True)
+    for c in range(0, C, LANES):
+        middle = load(center + 4 * c)
+        sums, products = load_part(total + 4 * c, C - c), load_part(product + 4 * c, C - c)
+        for h in range(first, last):
+            for w in range(shape.W):
+                place = 4 * ((h * shape.W + w) * C + c)
+                pixel = (h - top) * shape.W + w
+                if pairs:
+                    if h % 2 != w % 2:
+                        store_part(zeros(), out + place, C - c)
+                        continue
+                    pixel = ((h // 2 - top) * shape.columns + w // 2) * 2 + h % 2
+                above = load_part(x + place, C - c) - middle
+                passed = where_positive(above, load(grad + 4 * (pixel * full + c)))
+                store_part(passed, out + place, C - c)
+                sums, products = sums + passed, multiply_add(passed, above, products)
+        store_part(sums, total + 4 * c, C - c)
+        store_part(products, product + 4 * c, C - c)
+
+
+@part
+def _tiled_before(table: Table, k: int) -> int:
+    """How many branches before row k are tiled."""
+    count = 0
+    for row in range(k):
+        if table[row, 0] == TILED:
+            count += 1
+    return count
+
+
+@part
+def _strip_backward(
+    branch: Branch, shape: Shape, at: Places, weights: Weights, top: int, rows: int, learn: bool
+) -> None:
+    """The gradients of some rows for the weights, and for what the 1x1 convolution reads."""
+    full, full_out, margin = filled(shape.C), filled(shape.D), shape.margin
+    before = margin - branch.padding
+    x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
+    if branch.kind == TILED or branch.kind == DENSE:
+        if learn and branch.kind == DENSE:
+            _dense_weights(branch, shape, x, at.y, weights.grad_point, rows)
+        scatter(at.y, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full_out)
+        return
+    if learn:
+        gathered(branch, shape, at, weights.depth, top, rows)
+        _project_weights(branch, shape, at, weights, rows)
+    grad, pitch = at.grad_d, shape.columns
+    if branch.kind == POINTWISE:
+        _project_backward(branch, shape, at, weights, at.grad_r + 4 * top * pitch * full, True, 0, rows * pitch)
+    elif branch.kind == DEPTHWISE and shape.columns % BLOCK == 0:
+        # Row by row straight to where the kernel slides over it.
+        grad, pitch = at.spread + 4 * ((top + margin) * shape.pitch + margin) * full, shape.pitch
+        for h in range(rows):
+            place = grad + 4 * h * pitch * full
+            _project_backward(branch, shape, at, weights, place, False, h * shape.columns, shape.columns)
+    else:
+        _project_backward(branch, shape, at, weights, grad, False, 0, rows * pitch)
+    if branch.kind == PAIRS:
+        spread_pairs(grad, at.grad_r, shape, top, rows)
+    elif branch.kind == DEPTHWISE:
+        if learn:
+            depthwise_weights(
+                weights.grad_depth, x, shape.pitch, grad, pitch, rows, shape.columns, full, branch.kernel,
+                branch.dilation, branch.stride,
+            )  # fmt: skip
+        if grad == at.grad_d:
+            scatter(grad, at.spread, top, rows, shape.columns, shape.pitch, margin, 1, full)
+
+
+@part
+def _project_weights(branch: Branch, shape: Shape, at: Places, weights: Weights, rows: int) -> None:
+    """Add the gradient of some rows for the weights of a 1x1 convolution."""
+    full, pixels = filled(shape.C), rows * shape.columns
+    # What fills the channels up has no gradient that matters; between even and odd pixels it cannot be left out.
+    wide, read = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
+    pointwise_weights(weights.grad_point, at.d, wide, 0, at.y, 0, pixels, 1, read, filled(shape.D))
+
+
+@part
+def _project_backward(
+    branch: Branch, shape: Shape, at: Places, weights: Weights, into: int, add: bool, first: int, pixels: int
+) -> None:
+    """The gradient of what a 1x1 convolution reads, for some pixels of its result from ``first`` on."""
+    wide, full_out = filled(shape.C) * (2 if branch.kind == PAIRS else 1), filled(shape.D)
+    grad = at.y + 4 * first * full_out
+    pointwise(into, add, at.nothing, grad, full_out, 0, weights.point, pixels, shape.D, 1, wide)
+
+
+@part
+def _dense_weights(branch: Branch, shape: Shape, x: int, grad: int, out: int, rows: int) -> None:
+    """Add the gradient of some rows for a dense convolution's weights."""
+    full, full_out = filled(shape.C), filled(shape.D)
+    for t in range(branch.kernel**2):
+        row, column = t // branch.kernel * branch.dilation, t % branch.kernel * branch.dilation
+        pointwise_weights(
+            out + 4 * t * full * full_out, x + 4 * (row * shape.pitch + column) * full, branch.stride * full,
+            branch.stride * shape.pitch * full, grad, shape.columns * full_out, shape.columns, rows, full, full_out,
+        )  # fmt: skip
+
+
+@part
+def _picture_backward(branch: Branch, shape: Shape, at: Places, weights: Weights, learn: bool) -> None:
+    """Add the gradient for the input to those of the other branches, from that of what the kernels slid over it; of
+    tiled convolutions also that for the weights."""
+    full, full_out = filled(shape.C), filled(shape.D)
+    before = shape.margin - (branch.dilation * (branch.kernel - 1) - branch.padding)
+    start = before * shape.pitch + before
+    if branch.kind == TILED:
+        x = at.r + 4 * (shape.margin * shape.pitch + shape.margin) * full
+        tiled_back(
+            at.grad_r, weights.grad_tiled, x, at.spread + 4 * start * full_out, shape.pitch, weights.point, shape.H,
+            shape.W, full, full_out, learn, at.nothing, at.tiles,
+        )  # fmt: skip
+    elif branch.kind == DEPTHWISE and branch.stride > 1:
+        depthwise_back(
+            at.grad_r, at.spread + 4 * (shape.margin * shape.pitch + shape.margin) * full, shape.pitch, weights.turned,
+            shape.H, shape.W, full, branch.kernel, branch.dilation, branch.stride, branch.padding,
+        )  # fmt: skip
+    elif branch.kind == DEPTHWISE:
+        depthwise(
+            at.grad_r, True, at.nothing, at.spread + 4 * start * full, shape.pitch, weights.turned, shape.H, shape.W,
+            full, branch.kernel, branch.dilation, 1,
+        )  # fmt: skip
+    elif branch.kind == DENSE:
+        dense(
+            at.grad_r, True, at.nothing, at.spread + 4 * start * full_out, shape.pitch, weights.point, shape.H,
+            shape.W, full_out, full, branch.kernel, branch.dilation, 1,
+        )  # fmt: skip

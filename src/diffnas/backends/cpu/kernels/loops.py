@@ -1,0 +1,154 @@
+"""The inner loops of convolutions over vectors, for Numba.
+
+Numba's loops are vectorized if LLVM finds out how; the inner loop of a convolution is fast only with its sums in
+registers, which it does not find out. So these are written as LLVM instructions, unrolled in Python as far as the
+machine has registers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+
+from diffnas.backends.cpu.kernels import llvm
+from diffnas.backends.cpu.kernels.llvm import LANES, MANY
+
+BLOCK = 8  # pixels whose sums are in registers at once: two multiply-adds a cycle, each four cycles long
+TALL = 8 if MANY else 6  # pixels whose sums are, two vectors side by side: half the loads
+HALF = 4  # the same for what is left
+TAPS_DOWN = 5 if MANY else 2  # rows of five taps whose sums are; the last of the five is then by itself
+
+
+@llvm.instruction
+def multiply(
+    typing_context: Any, out: Any, out_step: Any, start: Any, start_step: Any, a: Any, a_step: Any, a_next: Any,
+    a_row: Any, w: Any, w_next: Any, w_row: Any, count: Any, rows: Any, pixels: Any, vectors: Any,
+) -> Any:  # fmt: skip
+    """A block of a matrix product.
+
+    ``out[p] = start[p] + sum over r < rows, n < count of a[p, r, n] * w[r, n]`` for p up to ``pixels`` numbers of a
+    and ``vectors`` vectors of w side by side, known when it is compiled; each of a is spread over the lanes. A step
+    leads from one p to the next, ``next`` to the next n and ``row`` to the next r.
+    """
+    P, V = pixels.literal_value, vectors.literal_value
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        out, out_step, start, start_step, a, a_step, a_next, a_row, w, w_next, w_row, count, rows, *_ = arguments
+        steps = [llvm.integer(p) for p in range(P)]
+        beside = [llvm.integer(v * LANES) for v in range(V)]
+        places = [(p, v) for p in range(P) for v in range(V)]
+        sums = {
+            (p, v): llvm.in_register(b, llvm.read(b, start, b.add(b.mul(start_step, steps[p]), beside[v])))
+            for p, v in places
+        }
+        with llvm.loop(b, rows) as outer:
+            a_start, w_start = b.mul(outer.index, a_row), b.mul(outer.index, w_row)
+            with llvm.loop(b, count) as inner:
+                a_at, w_at = b.add(a_start, b.mul(inner.index, a_next)), b.add(w_start, b.mul(inner.index, w_next))
+                factors = [llvm.read(b, w, b.add(w_at, lanes)) for lanes in beside]
+                for p, step in enumerate(steps):
+                    number = llvm.splat(b, b.load(llvm.at(b, a, b.add(a_at, b.mul(a_step, step)), llvm.FLOAT), align=4))
+                    for v, factor in enumerate(factors):
+                        b.store(llvm.multiply_add(b, number, factor, b.load(sums[p, v])), sums[p, v])
+        for p, v in places:
+            llvm.write(b, b.load(sums[p, v]), out, b.add(b.mul(out_step, steps[p]), beside[v]))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 13, pixels, vectors), emit
+
+
+@llvm.instruction
+def slide(
+    typing_context: Any, out: Any, out_step: Any, start: Any, start_step: Any, x: Any, x_step: Any, x_row: Any,
+    w: Any, w_step: Any, kernel: Any, dilation: Any, stride: Any,
+) -> Any:  # fmt: skip
+    """Eight neighboring pixels of a depthwise convolution, a vector of channels of each.
+
+    ``out[p] = start[p] + sum over i, j < kernel of w[i, j] * x[i * dilation, p * stride + j * dilation]``; kernel,
+    dilation and stride are known when it is compiled, and a pixel of x is read once for each row of the kernel.
+    """
+    K, D, S = kernel.literal_value, dilation.literal_value, stride.literal_value
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        out, out_step, start, start_step, x, x_step, x_row, w, w_step, *_ = arguments
+        sums = [llvm.read(b, start, b.mul(start_step, llvm.integer(p))) for p in range(BLOCK)]
+        for i in range(K):
+            row = b.mul(x_row, llvm.integer(i * D))
+            columns = sorted({p * S + j * D for p in range(BLOCK) for j in range(K)})
+            pixels = {column: llvm.read(b, x, b.add(row, b.mul(x_step, llvm.integer(column)))) for column in columns}
+            for j in range(K):
+                factor = llvm.read(b, w, b.mul(w_step, llvm.integer(i * K + j)))
+                sums = [llvm.multiply_add(b, factor, pixels[p * S + j * D], total) for p, total in enumerate(sums)]
+        for p, total in enumerate(sums):
+            llvm.write(b, total, out, b.mul(out_step, llvm.integer(p)))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 9, kernel, dilation, stride), emit
+
+
+@llvm.instruction
+def sweep(
+    typing_context: Any, out: Any, out_step: Any, start: Any, start_step: Any, x: Any, x_step: Any, x_tap: Any,
+    x_tap_row: Any, w: Any, w_tap: Any, w_tap_row: Any, taps: Any, taps_down: Any, pixels: Any,
+) -> Any:  # fmt: skip
+    """What ``slide`` does for any kernel, dilation and stride: pixels of a depthwise convolution, one vector of each.
+
+    ``out[p] = start[p] + sum over i < taps_down, j < taps of w[i, j] * x[p, tap i, j]`` for p up to ``pixels``, known
+    when it is compiled. A step leads from one p to the next, ``tap`` to the next j and ``tap_row`` to the next i.
+    """
+    P = pixels.literal_value
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        out, out_step, start, start_step, x, x_step, x_tap, x_tap_row, w, w_tap, w_tap_row, taps, down, _ = arguments
+        steps = [llvm.integer(p) for p in range(P)]
+        sums = [llvm.in_register(b, llvm.read(b, start, b.mul(start_step, step))) for step in steps]
+        with llvm.loop(b, down) as outer:
+            x_start, w_start = b.mul(outer.index, x_tap_row), b.mul(outer.index, w_tap_row)
+            with llvm.loop(b, taps) as inner:
+                x_at, w_at = b.add(x_start, b.mul(inner.index, x_tap)), b.add(w_start, b.mul(inner.index, w_tap))
+                factor = llvm.read(b, w, w_at)
+                for step, total in zip(steps, sums, strict=True):
+                    pixel = llvm.read(b, x, b.add(x_at, b.mul(x_step, step)))
+                    b.store(llvm.multiply_add(b, factor, pixel, b.load(total)), total)
+        for step, total in zip(steps, sums, strict=True):
+            llvm.write(b, b.load(total), out, b.mul(out_step, step))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 13, pixels), emit
+
+
+@llvm.instruction
+def correlate(
+    typing_context: Any, out: Any, out_step: Any, x: Any, x_step: Any, x_row: Any, x_tap: Any, x_tap_row: Any,
+    grad: Any, grad_step: Any, grad_row: Any, columns: Any, rows: Any, taps_down: Any, taps: Any,
+) -> Any:  # fmt: skip
+    """The weight gradient of a depthwise convolution, a vector of channels of it, added to what is in ``out``.
+
+    ``out[i, j] += sum over r < rows, c < columns of x[r, c, tap i, j] * grad[r, c]`` for ``taps_down`` rows of
+    ``taps`` taps, known when it is compiled.
+    """
+    across, down = taps.literal_value, taps_down.literal_value
+
+    def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        out, out_step, x, x_step, x_row, x_tap, x_tap_row, grad, grad_step, grad_row, columns, rows, *_ = arguments
+        places = [b.mul(out_step, llvm.integer(t)) for t in range(down * across)]
+        shifts = [
+            b.add(b.mul(x_tap_row, llvm.integer(i)), b.mul(x_tap, llvm.integer(j)))
+            for i in range(down)
+            for j in range(across)
+        ]
+        sums = [llvm.in_register(b, llvm.read(b, out, place)) for place in places]
+        with llvm.loop(b, rows) as outer:
+            x_start, grad_start = b.mul(outer.index, x_row), b.mul(outer.index, grad_row)
+            with llvm.loop(b, columns) as inner:
+                x_at = b.add(x_start, b.mul(inner.index, x_step))
+                factor = llvm.read(b, grad, b.add(grad_start, b.mul(inner.index, grad_step)))
+                for shift, total in zip(shifts, sums, strict=True):
+                    pixel = llvm.read(b, x, b.add(x_at, shift))
+                    b.store(llvm.multiply_add(b, factor, pixel, b.load(total)), total)
+        for place, total in zip(places, sums, strict=True):
+            llvm.write(b, b.load(total), out, place)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 12, taps_down, taps), emit

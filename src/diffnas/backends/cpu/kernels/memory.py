@@ -1,0 +1,126 @@
+"""What the steps of a program work on, for Numba."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from diffnas.backends.cpu.kernels.address import address_of
+from diffnas.backends.cpu.kernels.branches import Gradients, Operands
+from diffnas.backends.cpu.kernels.buffer import Floats, Shape, Table, filled
+from diffnas.backends.cpu.kernels.compiler import part
+from diffnas.backends.cpu.kernels.sums import Doubles
+
+MEAN, VARIANCE, RATE, SLOPE, SHIFT = range(5)
+"""Per-channel values of a slot. Its gradient is ``scale * grad(target) + slope * slot + shift``."""
+
+EPS = 1e-5
+"""What the batch norms add to the variance."""
+
+
+class Stage(NamedTuple):
+    """Convolutions out of one map, or each out of its own, that are computed together; or pools of one.
+
+    Attributes:
+        row: of its first branch in the table.
+        branches: how many there are.
+        taps: of the largest depthwise kernel; of pools, their stride.
+        widest: how many matrices ``(C, D)`` the other weights of a branch are at most.
+        learned: how many their gradients are.
+        before: where the factors of the batch norm before the ReLU stand: center, then rate.
+        after: where those of the gradients for the results stand: scale, slope, shift.
+        packed: where its packed weights stand.
+    """
+
+    row: int
+    branches: int
+    taps: int
+    widest: int
+    learned: int
+    before: int
+    after: int
+    packed: int
+
+
+FIELDS = len(Stage._fields)
+
+
+class Memory(NamedTuple):
+    """What a call works on, but for the memory that each thread has to itself.
+
+    Attributes:
+        at: the address of each tensor.
+        table: the branches of all stages, with addresses.
+        known: ``(5, slots, channels)``: see ``MEAN``.
+        scales: ``(N, C)``: what tensors are multiplied by when they are mixed, and what is added; the first are 0.
+        factors: what the kernels of stages need by channel.
+        packed: weights.
+        sums: of each picture.
+        learned: weights' gradients, of each group of pictures.
+        mix: the mixing weights.
+        grad_mix: their gradients.
+    """
+
+    at: Table
+    table: Table
+    known: Doubles
+    scales: Doubles
+    factors: Floats
+    packed: Floats
+    sums: Floats
+    learned: Floats
+    mix: Doubles
+    grad_mix: Doubles
+
+
+@part
+def stage_at(stages: Table, n: int) -> tuple[Stage, Shape]:
+    """A stage by its number."""
+    s = stages[n]
+    return (
+        Stage(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]),
+        Shape(s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15], s[16]),
+    )
+
+
+@part
+def branches_of(stage: Stage, memory: Memory) -> Table:
+    """The rows of a stage's branches."""
+    return memory.table[stage.row : stage.row + stage.branches]
+
+
+@part
+def operands_of(stage: Stage, shape: Shape, memory: Memory) -> Operands:
+    """Where the operands of a stage's branches stand."""
+    full, K = filled(shape.C), stage.branches
+    deep, center = stage.taps * full, address_of(memory.factors) + 4 * stage.before
+    depth = address_of(memory.packed) + 4 * stage.packed
+    turned, point = depth + 4 * K * deep, depth + 8 * K * deep
+    return Operands(center, center + 4 * K * full, depth, turned, point, deep, stage.widest * full * filled(shape.D))
+
+
+@part
+def gradients_of(stage: Stage, shape: Shape, memory: Memory, sums: int, groups: int) -> Gradients:
+    """Where the gradients of a stage's branches stand; ``sums``: where those of its inputs are."""
+    full, full_out, K = filled(shape.C), filled(shape.D), stage.branches
+    scale, depth = address_of(memory.factors) + 4 * stage.after, address_of(memory.learned)
+    totals, apart = address_of(memory.sums) + 4 * sums, 4 * K * full_out
+    point = depth + 4 * groups * K * stage.taps * full
+    products = totals + 4 * K * shape.B * shape.C
+    learned = stage.learned * full * full_out
+    return Gradients(scale, scale + apart, scale + 2 * apart, depth, point, learned, totals, products)
+
+
+@part
+def by_picture(memory: Memory, at: int, count: int, B: int, channels: int) -> tuple[Floats, Floats]:
+    """Two sums of each picture, ``(count, B, channels)`` both."""
+    size = count * B * channels
+    return (
+        memory.sums[at : at + size].reshape(count, B, channels),
+        memory.sums[at + size : at + 2 * size].reshape(count, B, channels),
+    )
+
+
+@part
+def term(numbers: Table, at: int) -> tuple[int, int, int, int, int]:
+    """Five numbers from a place on, some of which may be of what comes after."""
+    return numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3], numbers[at + 4]

@@ -1,0 +1,308 @@
+"""Latency on the user's own machine: a table of operations, a line from their sums to networks, and measurements.
+
+A table is of one machine, and of one version of the runtime. It is kept in the user's cache, so that it is timed once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+
+from diffnas.deploy.runtimes import RUNTIMES, machine, runtime_named, version_of
+from diffnas.deploy.timing import Line, Timed, fit, time_all
+from diffnas.engine.costing import Counting, Reach
+from diffnas.engine.seeds import fixed_random
+from diffnas.files import digest, write_bytes_atomically
+from diffnas.genotype import Genotype
+from diffnas.nets import ops
+from diffnas.nets.sized import Additive, Place, SizedSpace, is_network
+from diffnas.untrusted import json_text
+from diffnas.version import VERSION
+
+NETWORKS = 12
+"""Random networks that the line is drawn through."""
+
+Seconds = Annotated[float, Field(ge=0, lt=1e6)]
+
+
+class Meter(Protocol):
+    """Measures what modules take on one picture."""
+
+    def __call__(self, modules: Mapping[str, tuple[nn.Module, tuple[int, ...]]]) -> dict[str, Timed]:
+        """Seconds of each module on a picture of its shape."""
+
+
+def meter(runtime: str, warn: Callable[[str], None]) -> Meter:
+    """Measures by a runtime, on one thread."""
+
+    def measure(modules: Mapping[str, tuple[nn.Module, tuple[int, ...]]]) -> dict[str, Timed]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            calls = {name: RUNTIMES[runtime](*module) for name, module in modules.items()}
+            found = time_all(calls)
+        finally:
+            torch.set_num_threads(before)
+        if any(timed.busy for timed in found.values()):
+            warn("the machine is busy: latencies are processor time, not what a clock on the wall shows.")
+        return found
+
+    return measure
+
+
+class Table(BaseModel):
+    """Seconds of operations on one machine.
+
+    Attributes:
+        runtime, version: what ran them.
+        machine: the processor.
+        diffnas: the version whose operations they are.
+        threads: that computed.
+        seconds: by operation and place, such as ``sep_conv_3x3 16 1 32x32``: channels, stride, height and width.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    runtime: str
+    version: str
+    machine: str
+    diffnas: str
+    threads: int = 1
+    seconds: dict[str, Seconds] = {}
+
+    def check_here(self) -> None:
+        """Refuse a table that was measured elsewhere.
+
+        Raises:
+            ValueError: naming both machines.
+        """
+        if self.machine != machine():
+            raise ValueError(
+                f"the latencies of this run were measured on another machine: {self.machine}, and this one is "
+                f"{machine()}. Go on there, or start anew with another --out."
+            )
+
+
+def cache_folder() -> Path:
+    """Where tables are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diffnas" / "latency"
+
+
+def _cached(table: Table) -> Path:
+    named = f"{table.runtime} {table.version} {table.machine} {table.diffnas}"
+    return cache_folder() / f"{digest(named.encode())[:16]}.json"
+
+
+def known_table(runtime: str) -> Table:
+    """The table of this machine, with what is in the cache."""
+    empty = Table(runtime=runtime, version=version_of(runtime), machine=machine(), diffnas=VERSION)
+    try:
+        kept = Table.model_validate(json_text.read_object(_cached(empty)))
+    except (OSError, ValueError):  # nothing there, or nothing that can be believed
+        return empty
+    return kept if kept.model_copy(update={"seconds": {}}) == empty else empty
+
+
+def extended(table: Table, sized: SizedSpace, measure: Meter) -> Table:
+    """The table with all operations of a space's networks, timed now if they are not in it; kept in the cache.
+
+    A user's own operations are timed anew: nobody knows whether they are what they were.
+    """
+    own = sized.space.factories
+    missing = {}
+    for place in sized.places():
+        if place.op != "none" and (place.op in own or key_of(place) not in table.seconds):
+            if _is_free(place) and place.op not in own:
+                continue
+            with fixed_random(0):
+                module = ops.build(place.op, place.slot, factories=own)
+            missing[key_of(place)] = (module, (place.slot.width, *place.size))
+    if not missing:
+        return table
+    seconds = {name: timed.seconds for name, timed in measure(missing).items()}
+    table = table.model_copy(update={"seconds": {**table.seconds, **seconds}})
+    ours = {name: took for name, took in table.seconds.items() if name.split()[0] not in own}
+    write_table(table.model_copy(update={"seconds": ours}))
+    return table
+
+
+def write_table(table: Table) -> None:
+    """Keep a table in the cache; a cache that cannot be written is none."""
+    path = _cached(table)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(path, json.dumps(table.model_dump()).encode())
+    except OSError:
+        return
+
+
+def key_of(place: Place) -> str:
+    """How a table calls an operation in its place."""
+    side = "x".join(map(str, place.size))
+    return f"{place.op} {place.slot.width} {place.slot.stride} {side}"
+
+
+def _is_free(place: Place) -> bool:
+    return place.op == "skip_connect" and place.slot.stride == 1
+
+
+def doubts(table: Table) -> list[str]:
+    """What in a table cannot be, a sentence each: a larger kernel that is faster, above all."""
+    found = []
+    for name, took in table.seconds.items():
+        op, _, rest = name.partition(" ")
+        larger = table.seconds.get(f"sep_conv_5x5 {rest}")
+        if op == "sep_conv_3x3" and larger is not None and larger < 0.9 * took:
+            found.append(f"sep_conv_5x5 is faster than sep_conv_3x3 at {rest}: time again on a quiet machine.")
+    return found
+
+
+@dataclass
+class Latency:
+    """The latency of networks: a :class:`~diffnas.engine.costing.Costing`.
+
+    Attributes:
+        base: the space at the size that the table and the line are of.
+        table: seconds of operations.
+        measure: measures what the table does not say; None if nothing may be measured any more.
+        drawn: the line from sums to networks.
+        known: networks that were measured, by size and cells.
+    """
+
+    base: SizedSpace
+    table: Table
+    measure: Meter
+    drawn: Line
+    known: dict[str, float] = field(default_factory=dict)
+    measured: bool = True
+
+    def additive(self, sized: SizedSpace) -> Additive:
+        """The sum of operations; at another size than that of the table, multiply-adds stand for them."""
+        return sums(self.table, sized) if sized.size == self.base.size else Counting("macs").additive(sized)
+
+    def of(self, sized: SizedSpace, genotype: Genotype) -> float:
+        """Predicted at the size of the table, measured at others."""
+        if sized.size != self.base.size:
+            return self.exact(sized, genotype)
+        return self.drawn.slope * self.additive(sized).of(sized.space, genotype) + self.drawn.offset
+
+    def exact(self, sized: SizedSpace, genotype: Genotype) -> float:
+        """Measured, each network once."""
+        key = f"{sized.size} {genotype!r}"
+        if key not in self.known:
+            with fixed_random(0):
+                network = sized.network(genotype)
+            self.known[key] = self.measure({"network": (network, sized.picture)})["network"].seconds
+        return self.known[key]
+
+    def line(self, reach: Reach) -> tuple[float, float]:
+        """The line that was drawn; elsewhere a network's time goes with its multiply-adds."""
+        if reach.sized.size == self.base.size:
+            return self.drawn.slope, self.drawn.offset
+        (*_, dear) = reach.extremes(torch.tensor(reach.sized.space.offered))
+        return self.exact(reach.sized, dear) / reach.additive.of(reach.sized.space, dear), 0.0
+
+    def record(self) -> dict[str, Any]:
+        """The table, the line, and the networks that were measured."""
+        slope, offset, error = self.drawn
+        return {
+            "table": self.table.model_dump(),
+            "line": {"slope": slope, "offset": offset, "error": None if error != error else error},
+            "size": self.base.size._asdict(),
+        }
+
+
+def sums(table: Table, sized: SizedSpace) -> Additive:
+    """Seconds of every operation, in all cells of its kind together."""
+    return sized.summed(lambda place: table.seconds.get(key_of(place), 0.0))
+
+
+def random_cells(sized: SizedSpace, count: int = NETWORKS) -> list[Genotype]:
+    """Random cells of a space, each once."""
+    from diffnas.components.discretize import strongest_inputs, winners
+
+    space, found = sized.space, list[Genotype]()
+    keep = torch.tensor(space.offered)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(4 * count):
+        rule = winners if space.in_degree is None else strongest_inputs
+        cells = rule(torch.rand(keep.shape, generator=draw, dtype=torch.float64), keep, space)
+        if is_network(cells) and cells not in found:
+            found.append(cells)
+        if len(found) == count:
+            break
+    return found
+
+
+def latency(sized: SizedSpace, *, runtime: str | None, warn: Callable[[str], None], count: int = NETWORKS) -> Latency:
+    """The latency of the networks of a space, timed on this machine where it is not known yet.
+
+    Raises:
+        ValueError: for an unknown runtime.
+        ImportError: if it is not installed.
+    """
+    name = runtime_named(runtime)
+    if name == "onnxruntime":
+        RUNTIMES[name](nn.Identity(), (1, 1, 1))  # so that what is missing is said before anything is timed
+    return timed_latency(sized, known_table(name), meter(name, warn), warn, count)
+
+
+def timed_latency(
+    sized: SizedSpace, table: Table, measure: Meter, warn: Callable[[str], None], count: int = NETWORKS
+) -> Latency:
+    """The same with a table to begin with, by any meter."""
+    table = extended(table, sized, measure)
+    for doubt in doubts(table):
+        warn(doubt)
+    found = Latency(sized, table, measure, Line(1.0, 0.0, 0.0))
+    cells = random_cells(sized, count)
+    additive = sums(table, sized)
+    found.drawn = fit([additive.of(sized.space, each) for each in cells], [found.exact(sized, each) for each in cells])
+    return found
+
+
+class _LineRecord(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    slope: Annotated[float, Field(gt=0, lt=1e6)]
+    offset: float
+    error: float | None
+
+
+def recorded_latency(record: Any, sized: SizedSpace, warn: Callable[[str], None]) -> Latency:
+    """The latency that a run which goes on began with.
+
+    Raises:
+        ValueError: if it was measured on another machine, or its record is damaged.
+    """
+    try:
+        table = Table.model_validate(record["table"])
+        line = _LineRecord.model_validate(record["line"])
+    except (ValidationError, KeyError, TypeError):
+        raise ValueError("the record of the run is damaged: its latencies cannot be read.") from None
+    table.check_here()
+    error = float("nan") if line.error is None else line.error
+    return Latency(sized, table, meter(table.runtime, warn), Line(line.slope, line.offset, error))
+
+
+def rows(found: Latency) -> Iterable[tuple[str, str]]:
+    """What there is to say of a space's latency, as names and words."""
+    yield "machine", found.table.machine
+    yield "runtime", f"{found.table.runtime} {found.table.version}, one thread, one picture"
+    yield "networks", f"{found.base.size}"
+    for place in found.base.places():
+        if key_of(place) in found.table.seconds:
+            yield key_of(place), f"{found.table.seconds[key_of(place)] * 1e6:,.1f} us"
+    slope, offset, error = found.drawn
+    missed = "" if error != error else f"; a network is missed by {error:.0%} on average"
+    yield "whole networks", f"{slope:.3g} times the sum of their operations and {offset * 1e3:+.3g} ms{missed}"
+    measured = sorted(found.known.values())
+    yield "measured", f"{measured[0] * 1e3:.3g} to {measured[-1] * 1e3:.3g} ms, {len(measured)} random networks"

@@ -1,0 +1,120 @@
+"""What runs a module as it will be deployed: PyTorch, or onnxruntime. One thread, one picture, no gradients."""
+
+from __future__ import annotations
+
+import io
+import platform
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from diffnas.lookup import lookup
+from diffnas.nets.auxiliary import Output
+
+Call = Callable[[], object]
+
+
+class Runtime(Protocol):
+    """Makes calls that run a module."""
+
+    def __call__(self, module: nn.Module, shape: tuple[int, ...]) -> Call:
+        """What runs a module, in evaluation mode, on one random picture of a shape."""
+
+
+class _Plain(nn.Module):
+    """A network that gives its logits alone."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Whatever the net gives, logits if that is an output."""
+        found: Any = self.net(x)
+        return found.logits if isinstance(found, Output) else found
+
+
+def _picture(shape: tuple[int, ...]) -> Tensor:
+    # Not zeros, which may take short cuts.
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def with_torch(module: nn.Module, shape: tuple[int, ...]) -> Call:
+    """Runs a module by PyTorch, operation by operation."""
+    net, x = _Plain(module).eval(), _picture(shape)
+
+    def call() -> None:
+        with torch.inference_mode():
+            net(x)
+
+    return call
+
+
+def with_onnxruntime(module: nn.Module, shape: tuple[int, ...]) -> Call:
+    """Runs a module by onnxruntime on a CPU, with all its optimizations of graphs.
+
+    Raises:
+        ImportError: without the extra ``export``.
+    """
+    try:
+        import onnx  # type: ignore[import-untyped,unused-ignore]  # noqa: F401  (what torch writes ONNX with)
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            'latency by onnxruntime needs: pip install "diffnas[export]"; or take --runtime torch.'
+        ) from error
+    file, x = io.BytesIO(), _picture(shape)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        # Not by torch.export, which takes seconds for each of dozens of small graphs.
+        torch.onnx.export(_Plain(module).eval(), (x,), file, dynamo=False, input_names=["x"])  # type: ignore[arg-type]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    # None where the output does not depend on it.
+    given = {each.name: x.numpy() for each in session.get_inputs()}
+    return lambda: session.run(None, given)
+
+
+RUNTIMES: dict[str, Runtime] = {"onnxruntime": with_onnxruntime, "torch": with_torch}
+"""The runtimes by name."""
+
+
+def runtime_named(name: str | None) -> str:
+    """The name itself if there is such a runtime; for None, onnxruntime where it is installed and torch elsewhere.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name is None:
+        return "onnxruntime" if find_spec("onnxruntime") and find_spec("onnx") else "torch"
+    lookup("runtime", name, RUNTIMES)
+    return name
+
+
+def version_of(runtime: str) -> str:
+    """The version of a runtime."""
+    if runtime == "torch":
+        return torch.__version__
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
+
+
+def machine() -> str:
+    """What computes here: the processor's name."""
+    return _processor(Path("/proc/cpuinfo")) or f"{platform.processor() or 'a processor'}, {platform.machine()}"
+
+
+def _processor(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "")

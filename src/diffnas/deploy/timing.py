@@ -1,0 +1,140 @@
+"""Timing on a machine that may be busy: many calls in turn, the least of several rounds, and processor time beside it.
+
+A mean says what else the machine did. The minimum of rounds says what the code takes, as long as a round has the
+processor to itself; where it has not (wall time far above processor time), processor time is the better number.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+ROUNDS, ROUND_SECONDS = 7, 0.03
+SETTLED, FEWEST, MOST = 0.05, 3, 30
+"""Warming up ends when two calls in a row differ by less than this share; so many calls at the least and the most."""
+
+BUSY = 1.15
+"""Wall time over processor time above which a machine counts as busy."""
+
+
+class Clock(NamedTuple):
+    """Wall time, and the processor time of this process, both in seconds."""
+
+    wall: Callable[[], float] = time.perf_counter
+    processor: Callable[[], float] = time.process_time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """What a call takes.
+
+    Attributes:
+        seconds: the least of the rounds.
+        median: of the rounds.
+        busy: whether the machine was, so that both are processor time.
+    """
+
+    seconds: float
+    median: float
+    busy: bool
+
+
+def time_all(calls: Mapping[K, Callable[[], object]], clock: Clock = Clock()) -> dict[K, Timed]:  # noqa: B008
+    """What each call takes, timed in turn, so that a slow minute hits all alike.
+
+    Calls that met a busy machine are timed again, once.
+    """
+    times = {key: max(1, math.ceil(ROUND_SECONDS / max(_warm(call, clock), 1e-9))) for key, call in calls.items()}
+    found = _rounds(calls, times, clock)
+    again = {key: calls[key] for key, timed in found.items() if timed.busy}
+    return found | _rounds(again, times, clock) if again else found
+
+
+def _warm(call: Callable[[], object], clock: Clock) -> float:
+    """Call until that takes its usual time; what the last call took. The first ones pack weights and find memory."""
+    before = math.inf
+    for number in range(1, MOST + 1):
+        begun = clock.wall()
+        call()
+        took = clock.wall() - begun
+        if number >= FEWEST and abs(took - before) < SETTLED * before:
+            break
+        before = took
+    return took
+
+
+def _rounds(calls: Mapping[K, Callable[[], object]], times: Mapping[K, int], clock: Clock) -> dict[K, Timed]:
+    walls: dict[K, list[float]] = {key: [] for key in calls}
+    processors: dict[K, list[float]] = {key: [] for key in calls}
+    for _ in range(ROUNDS):
+        for key, call in calls.items():
+            wall, processor = clock.wall(), clock.processor()
+            for _ in range(times[key]):
+                call()
+            walls[key].append((clock.wall() - wall) / times[key])
+            processors[key].append((clock.processor() - processor) / times[key])
+    return {key: _timed(walls[key], processors[key]) for key in calls}
+
+
+def _timed(walls: Sequence[float], processors: Sequence[float]) -> Timed:
+    busy = min(walls) > BUSY * min(processors) > 0
+    rounds = processors if busy else walls
+    return Timed(seconds=min(rounds), median=median(rounds), busy=busy)
+
+
+class Line(NamedTuple):
+    """A line from sums of operations to whole networks.
+
+    Attributes:
+        slope, offset: of the line; the offset in seconds.
+        error: what each network is missed by, on average, if the line is drawn without it: a share of its latency.
+    """
+
+    slope: float
+    offset: float
+    error: float
+
+
+def fit(sums: Sequence[float], networks: Sequence[float]) -> Line:
+    """The line through pairs of sums and whole networks, by least squares.
+
+    With fewer than three pairs, or if the line would fall, the slope is 1 and the offset the mean difference.
+
+    >>> line = fit([1.0, 2.0, 4.0], [3.5, 5.5, 9.5])
+    >>> round(line.slope, 9), round(line.offset, 9)
+    (2.0, 1.5)
+    >>> fit([1.0], [1.5])[:2]
+    (1.0, 0.5)
+    """
+    slope, offset = _least_squares(sums, networks)
+    errors = []
+    for left in range(len(sums) if len(sums) > 3 else 0):
+        others = [place for place in range(len(sums)) if place != left]
+        a, b = _least_squares([sums[k] for k in others], [networks[k] for k in others])
+        errors.append(abs(a * sums[left] + b - networks[left]) / networks[left])
+    return Line(slope, offset, sum(errors) / len(errors) if errors else math.nan)
+
+
+def _least_squares(sums: Sequence[float], networks: Sequence[float]) -> tuple[float, float]:
+    count = len(sums)
+    x, y = sum(sums) / count, sum(networks) / count
+    spread = sum((each - x) ** 2 for each in sums)
+    slope = sum((a - x) * (b - y) for a, b in zip(sums, networks, strict=True)) / spread if spread else 0.0
+    if count < 3 or slope <= 0:
+        slope = 1.0
+    return slope, y - slope * x
+
+
+def load() -> tuple[float, ...]:
+    """The load averages of the machine; none where the system does not say."""
+    try:
+        return os.getloadavg()
+    except OSError:
+        return ()

@@ -1,0 +1,153 @@
+"""What a search aims at: targets for the networks that will be deployed, and the size that these are meant at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+
+from diffnas.components.discretize import Discretize
+from diffnas.data import DataSet
+from diffnas.engine.costing import COUNTED, Costing, Interval, Reach
+from diffnas.engine.target import TOLERANCE, Target, amount
+from diffnas.method import Method
+from diffnas.nets.sized import Size, SizedSpace
+from diffnas.space import SearchSpace
+
+Width = Literal["fit", "fixed"]
+
+MARGIN = 0.25
+"""How far the width and the depth of the network may move after the search, as a share: the cells were searched for
+another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """What a search aims at.
+
+    Attributes:
+        targets: one for each cost that matters.
+        size: the size at which networks will be deployed, before the width is fitted.
+        width: "fit" if the width, and then the depth, may be moved after the search to land on the targets.
+        costings: what the costs are, by name.
+        family: more targets for one cost: cells for each of them are kept beside the result.
+    """
+
+    targets: tuple[Target, ...]
+    size: Size
+    width: Width = "fit"
+    costings: Mapping[str, Costing] = field(default_factory=lambda: dict(COUNTED))
+    family: tuple[Target, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """What decides the result, as plain data."""
+        return {
+            "targets": [str(target) for target in self.targets],
+            "family": [str(target) for target in self.family],
+            "size": self.size._asdict(),
+            "width": self.width,
+            **{target.cost: found for target in self.targets if (found := self.costings[target.cost].record())},
+        }
+
+
+def sized(space: SearchSpace, data: DataSet, size: Size) -> SizedSpace:
+    """A space as its networks will be deployed on the pictures of a data set."""
+    depth = space.own_depth or size.depth
+    return SizedSpace(
+        space=space,
+        picture=(data.channels, *data.size),
+        classes=len(data.classes),
+        size=size._replace(depth=depth),
+    )
+
+
+def reaches(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[str, Reach]:
+    """What the networks of a search can cost, for each target."""
+    at = sized(space, data, aim.size)
+    return {target.cost: reach(aim, target, at, method) for target in aim.targets}
+
+
+def reach(aim: Aim, target: Target, at: SizedSpace, method: Method) -> Reach:
+    """What networks of a sized space can cost, as a method reads them off."""
+    rule: Discretize = method.discretize
+    return Reach(aim.costings[target.cost], at, rule, prunes=method.pruning is not None)
+
+
+def check(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[str, Interval]:
+    """Between what each cost can lie at the size of the aim.
+
+    Raises:
+        ValueError: if a target lies outside at every width that is allowed, with the interval and what to change; or
+            if a cost of the user's own operations cannot be counted.
+    """
+    at = sized(space, data, aim.size)
+    if any(target.cost == "macs" for target in aim.targets):
+        refuse_uncountable(at)
+    found = {}
+    for target in aim.targets:
+        found[target.cost] = interval = reach(aim, target, at, method).interval(_offered(space))
+        widest = _with_widths(aim, target, at, method, interval)
+        if complaint := _outside(target, widest):
+            raise ValueError(_infeasible(aim, target, at, interval, complaint))
+    return found
+
+
+def refuse_uncountable(at: SizedSpace) -> None:
+    """Refuse a target for multiply-adds where some of them cannot be counted.
+
+    Raises:
+        ValueError: naming the operation.
+    """
+    if at.space.factories and (said := at.uncountable()):
+        raise ValueError(
+            f"{said}, where multiply-adds cannot be counted. Build it of Conv2d and Linear layers, or name a target "
+            "for params= or latency= instead."
+        )
+
+
+def _offered(space: SearchSpace) -> torch.Tensor:
+    return torch.tensor(space.offered)
+
+
+def _with_widths(aim: Aim, target: Target, at: SizedSpace, method: Method, interval: Interval) -> Interval:
+    """The interval that all allowed widths have together."""
+    if aim.width == "fixed":
+        return interval
+    widths = allowed(at.size.channels)
+    ends = [
+        reach(aim, target, replace(at, size=at.size._replace(channels=channels)), method).interval(_offered(at.space))
+        for channels in (widths[0], widths[-1])
+    ]
+    return Interval(min(end.low for end in ends), max(end.high for end in ends))
+
+
+def allowed(number: int) -> list[int]:
+    """The widths, or depths, that one may be moved to after the search.
+
+    >>> allowed(16)
+    [12, 13, 14, 15, 16, 17, 18, 19, 20]
+    """
+    return [each for each in range(1, 2 * number + 1) if abs(each - number) <= MARGIN * number]
+
+
+def _outside(target: Target, interval: Interval) -> str:
+    """ "smallest" or "largest": the network that keeps a target from being met; "" if none does."""
+    if target.value < interval.low * (1 if target.ceiling else 1 - TOLERANCE):
+        return "smallest"
+    return "largest" if not target.ceiling and target.value > (1 + TOLERANCE) * interval.high else ""
+
+
+def _infeasible(aim: Aim, target: Target, at: SizedSpace, interval: Interval, which: str) -> str:
+    """The refusal, in a sentence and an advice."""
+    low, high = (amount(target.cost, cost) for cost in interval)
+    bound, way = (interval.low, "fewer") if which == "smallest" else (interval.high, "more")
+    middle = (interval.low + interval.high) / 2
+    channels = max(1, round(at.size.channels * (target.value / middle) ** 0.5))
+    deeper = "" if at.space.own_depth is not None else f", or {way} cells (evaluate.depth)"
+    return (
+        f"the target {target} cannot be met: the {which} network of space {at.space.name!r} at {at.size} has "
+        f"{amount(target.cost, bound)} (from {low} to {high} can be reached). Leave the size out, or take "
+        f"evaluate.channels={channels}{deeper}."
+    )

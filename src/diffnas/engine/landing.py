@@ -1,0 +1,188 @@
+"""Where a search lands: the width, and then the depth, at which the network of its cells is nearest to the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from diffnas.engine.aim import MARGIN, Aim, allowed
+from diffnas.engine.costing import Counting
+from diffnas.engine.run import RunFolder
+from diffnas.engine.target import Target, amount, parse
+from diffnas.genotype import Genotype
+from diffnas.nets.sized import Size, SizedSpace
+from diffnas.run_files import LANDING
+
+MEASURED = 3
+"""Widths whose networks are measured, beside that of the size aimed at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landing:
+    """A network's size, and what it costs.
+
+    Attributes:
+        size: channels, cells and stem.
+        targets: what was aimed at.
+        costs: what the network costs, for each target.
+        meant: the size at which the cells were searched.
+        fixed: whether the size was not to be moved.
+    """
+
+    size: Size
+    targets: tuple[Target, ...]
+    costs: Mapping[str, float]
+    meant: Size
+    fixed: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether every target is met."""
+        return all(target.met(self.costs[target.cost]) for target in self.targets)
+
+    @property
+    def distance(self) -> float:
+        """How far the worst cost is from its target."""
+        return max(target.distance(self.costs[target.cost]) for target in self.targets)
+
+    def __str__(self) -> str:
+        """A sentence."""
+        return "; ".join(map(self._said, self.targets)) + f"; {self.size}" + self._why()
+
+    def _said(self, target: Target) -> str:
+        cost = self.costs[target.cost]
+        word = "landed" if target.met(cost) else "missed"
+        wanted = amount(target.cost, target.value).removesuffix(amount(target.cost, 0).removeprefix("0"))
+        most = "at most " if target.ceiling else ""
+        return f"{word}: {amount(target.cost, cost)}, target {most}{wanted.strip()} ({target.miss(cost):+.1%})"
+
+    def _why(self) -> str:
+        """What keeps the network from its target, and what to do."""
+        if self.met:
+            return ""
+        missed = next(target for target in self.targets if not target.met(self.costs[target.cost]))
+        over = missed.miss(self.costs[missed.cost]) > 0
+        if self.fixed:
+            return ". The width was to stay as it is; leave --width fixed out, and it is fitted."
+        less = "fewer" if over else "more"
+        return (
+            f". Nothing nearer lies within {MARGIN:.0%} of the {self.meant.channels} channels that the cells were "
+            f"searched for. Search again for {less} (evaluate.channels), or for more epochs."
+        )
+
+    def record(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "schema": "diffnas/landing",
+            "size": self.size._asdict(),
+            "meant": self.meant._asdict(),
+            "fixed": self.fixed,
+            "targets": [str(target) for target in self.targets],
+            "costs": dict(self.costs),
+            "met": self.met,
+            "text": str(self),
+        }
+
+
+class _SizeRecord(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    channels: int = Field(ge=1, le=10_000)
+    depth: int = Field(ge=1, le=200)
+    stem: Literal["cifar", "cifar-half", "imagenet"]
+
+
+class _LandingRecord(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+
+    size: _SizeRecord
+    meant: _SizeRecord
+    fixed: bool
+    targets: list[str]
+    costs: dict[str, float]
+
+
+def read_landing(folder: RunFolder) -> Landing | None:
+    """Where the search of a run folder landed; None if it had no target, or is not over.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    path = folder.path / LANDING
+    if not path.is_file():
+        return None
+    try:
+        read = _LandingRecord.model_validate(folder.read_json(LANDING))
+        targets = parse(",".join(read.targets))
+        costs = {target.cost: read.costs[target.cost] for target in targets}
+    except (ValidationError, KeyError):
+        raise ValueError(f"{path} is damaged: it holds no size and no costs.") from None
+    size, meant = (Size(**each.model_dump()) for each in (read.size, read.meant))
+    return Landing(size=size, targets=targets, costs=costs, meant=meant, fixed=read.fixed)
+
+
+def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
+    """The size near that of the aim at which the network of some cells is nearest to all targets.
+
+    Of several targets the one that is missed worst counts. The depth moves only if no width meets them.
+
+    Raises:
+        ValueError: if the cells pass nothing on.
+    """
+    meant = _at(aim, at, found, at.size)
+    if aim.width == "fixed":
+        return meant
+    measured = any(aim.costings[target.cost].measured for target in aim.targets)
+    widths = _likely(meant, at, found) if measured else [at.size._replace(channels=c) for c in _widths(at.size)]
+    best = _best([meant], aim, at, found, widths)
+    if best.met or measured or at.space.own_depth is not None:
+        return best
+    for depth in _depths(at.size.depth):
+        sizes = [Size(channels, depth, at.size.stem) for channels in _widths(at.size)]
+        best = _best([best], aim, at, found, sizes)
+        if best.met:
+            break
+    return best
+
+
+def _widths(size: Size) -> list[int]:
+    return allowed(size.channels)
+
+
+def _depths(depth: int) -> list[int]:
+    """Other depths, the nearest first: one cell more or less in any case, and what the margin allows."""
+    near = {depth - 1, depth + 1, *allowed(depth)} - {depth}
+    return sorted((each for each in near if each >= 3), key=lambda each: abs(each - depth))
+
+
+def _at(aim: Aim, at: SizedSpace, found: Genotype, size: Size) -> Landing:
+    there = replace(at, size=size)
+    costs = {target.cost: aim.costings[target.cost].exact(there, found) for target in aim.targets}
+    return Landing(size=size, targets=aim.targets, costs=costs, meant=at.size, fixed=aim.width == "fixed")
+
+
+def _best(known: list[Landing], aim: Aim, at: SizedSpace, found: Genotype, sizes: Iterable[Size]) -> Landing:
+    """The nearest to the targets; of several, the one that moves the width least."""
+    done = {each.size for each in known}
+    tried = [*known, *(_at(aim, at, found, size) for size in sizes if size not in done)]
+    return min(tried, key=lambda each: (each.distance, abs(each.size.channels - at.size.channels)))
+
+
+def _likely(meant: Landing, at: SizedSpace, found: Genotype) -> list[Size]:
+    """The widths that are worth measuring: those that come nearest if costs go with multiply-adds."""
+    counting = Counting("macs")
+
+    def distance(channels: int) -> float:
+        there = replace(at, size=at.size._replace(channels=channels))
+        times = counting.of(there, found) / counting.of(at, found)
+        guessed = {
+            target.cost: meant.costs[target.cost] * times if target.cost in ("macs", "latency")
+            else meant.costs[target.cost] for target in meant.targets
+        }  # fmt: skip
+        return replace(meant, costs=guessed).distance
+
+    others = [channels for channels in _widths(at.size) if channels != at.size.channels]
+    return [at.size._replace(channels=channels) for channels in sorted(others, key=distance)[:MEASURED]]

@@ -1,0 +1,94 @@
+"""A family of cells from one search: its trace is read off again, with what the operations cost against their weights.
+
+Nothing is trained: for a multiplier, each weight of an epoch is multiplied by ``exp(-multiplier * cost / target)``, and
+the method reads its cells off of that. Over all multipliers these are the best compromises that the weights know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from diffnas.engine import contract
+from diffnas.engine.aim import Aim
+from diffnas.engine.costing import Reach
+from diffnas.engine.landing import Landing, land
+from diffnas.engine.target import Target
+from diffnas.genotype import Genotype
+from diffnas.nets.sized import Size, is_network
+
+# Both signs, for cells that cost more than those of the search; the least first. From where the weights of a short
+# search are told apart to where nothing but the cost counts.
+_STRENGTHS = [1e-4 * 1.25**power for power in range(72)]
+MULTIPLIERS = (0.0, *(sign * strength for strength in _STRENGTHS for sign in (1, -1)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reread:
+    """Cells that land on one target of a family.
+
+    Attributes:
+        epoch: the epoch whose weights they were read off of, from 0.
+        genotype: the cells.
+        landing: the size at which they cost what they shall.
+    """
+
+    epoch: int
+    genotype: Genotype
+    landing: Landing
+
+
+def reread(
+    trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach, size_for: Callable[[Target], Size]
+) -> Iterator[Reread]:
+    """Cells for every target of a family, the latest epoch that has some that land; else those that come nearest.
+
+    Args:
+        trace: of the search.
+        aim: of the search, with the family.
+        reach: what networks can cost, at the size of the aim.
+        size_for: the size of the networks that is meant for a target.
+    """
+    for target in aim.family:
+        own = replace(aim, targets=(target,), size=size_for(target), family=())
+        there = replace(reach, sized=replace(reach.sized, size=own.size))
+        yield _nearest(trace, own, there)
+
+
+def _nearest(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Reread:
+    best: Reread | None = None
+    tried = set[str]()
+    (target,) = aim.targets
+    for line in reversed(trace):
+        readings = sorted(
+            _readings(line, target, reach, tried),
+            key=lambda cells: target.distance(reach.costing.of(reach.sized, cells)),
+        )
+        for cells in readings[:1]:
+            found = Reread(epoch=line["epoch"], genotype=cells, landing=land(aim, reach.sized, cells))
+            if best is None or found.landing.distance < best.landing.distance:
+                best = found
+        if best is not None and best.landing.met:
+            return best
+    assert best is not None, "a search whose last cells are a network has one reading at the least"
+    return best
+
+
+def _readings(line: Mapping[str, Any], target: Target, reach: Reach, tried: set[str]) -> Iterator[Genotype]:
+    """The cells of an epoch under every multiplier, each once in all epochs; only those that are a network."""
+    mix = torch.tensor(line["mix"], dtype=torch.float64)
+    keep = torch.tensor(line["keep"])
+    relative = reach.additive.ops * reach.line[0] / target.value
+    for multiplier in MULTIPLIERS:
+        weight = (
+            mix.clamp_min(0.0) * (-multiplier * (relative - relative.amin(dim=1, keepdim=True))).clamp(-500, 500).exp()
+        )
+        scores = weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-300)
+        cells = contract.read_off(reach.rule, scores * keep, keep, reach.sized.space)
+        key = repr(cells)
+        if key not in tried and is_network(cells):
+            tried.add(key)
+            yield cells

@@ -1,0 +1,121 @@
+"""The size of the networks that a target is meant for, where nobody has said one that can meet it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+
+from diffnas.data import DataSet
+from diffnas.engine.aim import Aim, reach, refuse_uncountable, sized
+from diffnas.engine.costing import Interval
+from diffnas.engine.target import TOLERANCE, Target
+from diffnas.method import Method
+from diffnas.nets.sized import Size
+from diffnas.skeleton import StemKind
+from diffnas.space import SearchSpace
+
+FEWEST, MOST = 4, 1024
+"""Channels of the first cells."""
+
+SHALLOWEST = 3
+"""Cells; with fewer a net cannot reduce twice."""
+
+_STEMS: tuple[StemKind, ...] = ("cifar", "cifar-half")
+
+
+def fitting_size(
+    aim: Aim, space: SearchSpace, data: DataSet, method: Method, *, given: frozenset[str] = frozenset()
+) -> Size:
+    """The size at which networks can meet the targets: that of the aim if it will do, else one near it.
+
+    The depth stays as long as the width it asks for lies between half and four times that of the aim; then there are
+    fewer or more cells, and at last a stem of half the resolution. The targets lie well inside what can be reached, so
+    that there is something to choose.
+
+    Args:
+        aim: the targets, and the size to begin with.
+        space, data, method: of the search.
+        given: what of "channels", "depth" and "stem" has been said and stays.
+
+    Returns:
+        The size; that of the aim if none can meet the targets, for ``aim.check`` to say why.
+    """
+    at = sized(space, data, aim.size)
+    if any(target.cost == "macs" for target in aim.targets):
+        refuse_uncountable(at)
+
+    @_remembering
+    def intervals(size: Size) -> list[Interval]:
+        there = replace(at, size=size)
+        offered = torch.tensor(space.offered)
+        return [reach(aim, target, there, method).interval(offered) for target in aim.targets]
+
+    if all(_inside(target, interval) for target, interval in zip(aim.targets, intervals(at.size), strict=True)):
+        return at.size
+    possible: list[Size] = []
+    for size in _shapes(at.size, given, own=space.own_depth is not None):
+        found = size if "channels" in given else _widened(aim, size, intervals)
+        if all(map(_well_inside, aim.targets, intervals(found))):
+            if "channels" in given or at.size.channels / 2 <= found.channels <= 4 * at.size.channels:
+                return found
+            possible.append(found)
+    return min(possible, key=lambda size: abs(math.log(size.channels / at.size.channels)), default=at.size)
+
+
+def _remembering(ask: Callable[[Size], list[Interval]]) -> Callable[[Size], list[Interval]]:
+    known: dict[Size, list[Interval]] = {}
+
+    def asked(size: Size) -> list[Interval]:
+        if size not in known:
+            known[size] = ask(size)
+        return known[size]
+
+    return asked
+
+
+def _shapes(size: Size, given: frozenset[str], *, own: bool) -> Iterator[Size]:
+    """Depths and stems to try, the ones most like the given size first."""
+    stems = [size.stem] if "stem" in given else [size.stem, *(stem for stem in _STEMS if stem != size.stem)]
+    fewer = sorted({max(SHALLOWEST, round(size.depth * 0.75**power)) for power in range(1, 12)}, reverse=True)
+    more = [round(1.5 * size.depth), 2 * size.depth]
+    depths = [size.depth] if own or "depth" in given else [size.depth, *fewer, *more]
+    for stem in stems:
+        for depth in depths:
+            yield size._replace(depth=depth, stem=stem)
+
+
+def _widened(aim: Aim, size: Size, intervals: Callable[[Size], list[Interval]]) -> Size:
+    """The same with the channels for which the targets lie in the middle of what can be reached."""
+    channels, tried = size.channels, set[int]()
+    # Ceilings are for the others to stay below.
+    wanted = [not target.ceiling or all(each.ceiling for each in aim.targets) for target in aim.targets]
+    while channels not in tried:
+        tried.add(channels)
+        pairs = list(zip(aim.targets, intervals(size._replace(channels=channels)), strict=True))
+        # Most costs grow as the square of the width.
+        logs = [
+            math.log(target.value / ((interval.low + interval.high) / 2)) / 2
+            for (target, interval), counts in zip(pairs, wanted, strict=True)
+            if counts
+        ]
+        channels = min(MOST, max(FEWEST, round(channels * math.exp(sum(logs) / len(logs)))))
+    return size._replace(channels=channels)
+
+
+def _inside(target: Target, interval: Interval) -> bool:
+    """Whether a network can meet a target, give or take what the width makes up for."""
+    if target.ceiling:
+        return interval.low <= target.value
+    return interval.low * (1 - TOLERANCE) <= target.value <= interval.high * (1 + TOLERANCE)
+
+
+def _well_inside(target: Target, interval: Interval) -> bool:
+    """Whether a target lies in the middle half of what can be reached; or near it, if hardly anything can be chosen."""
+    low, high = interval
+    middle, quarter = (low + high) / 2, (high - low) / 4
+    if target.ceiling:
+        return target.value >= low + quarter
+    return abs(target.value - middle) <= max(quarter, TOLERANCE * middle)

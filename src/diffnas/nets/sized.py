@@ -1,0 +1,282 @@
+"""A space at the size of the networks that will be deployed, and what those cost: counted, nothing is trained.
+
+A cost is additive if it is that of what every network of the space has (``Additive.base``) and that of each operation.
+This holds to the last digit while all nodes of a cell are fed; a node that nothing feeds makes what stands around it
+smaller, so ``SizedSpace.cost`` counts a genotype as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
+from torch.utils.flop_counter import FlopCounterMode
+
+from diffnas.genotype import Genotype
+from diffnas.nets import ops
+from diffnas.nets.frames import Sizes
+from diffnas.nets.network import Network
+from diffnas.nets.ops import count_macs
+from diffnas.nets.ops.pictures import Depthwise
+from diffnas.nets.own import offered, unseen
+from diffnas.nets.sites import Outline, sites
+from diffnas.nets.sizes import sizes_of_space, widths_of
+from diffnas.nets.slot import OpFactory, Slot
+from diffnas.skeleton import Skeleton, StemKind, skeleton_of
+from diffnas.space import SearchSpace
+
+# Of float32, in which networks are deployed.
+BYTES = 4
+
+Count = Literal["macs", "params", "written"]
+
+
+class Size(NamedTuple):
+    """The size of a network: channels of its first cells, number of cells, stem."""
+
+    channels: int
+    depth: int
+    stem: StemKind = "cifar"
+
+    def __str__(self) -> str:
+        return f"{self.channels} channels and {self.depth} cells" + ("" if self.stem == "cifar" else f" ({self.stem})")
+
+
+class Place(NamedTuple):
+    """An operation where it stands, and the size of its input: height and width."""
+
+    op: str
+    slot: Slot
+    size: tuple[int, ...]
+
+
+class Counted(NamedTuple):
+    """What a part of a network costs for one picture.
+
+    Attributes:
+        macs: multiply-adds.
+        params: parameters.
+        written: bytes of the outputs of its layers.
+    """
+
+    macs: int
+    params: int
+    written: int
+
+    def __add__(self, other: object) -> Counted:
+        assert isinstance(other, Counted)
+        return Counted(*(one + two for one, two in zip(self, other, strict=True)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Additive:
+    """A cost that is a sum.
+
+    Attributes:
+        base: what every network has, whatever is chosen.
+        ops: what each operation adds, in all cells of its kind together, ``(edges, ops)``, float64; 0 where an edge
+            does not offer it.
+    """
+
+    base: float
+    ops: Tensor
+
+    def of(self, space: SearchSpace, genotype: Genotype) -> float:
+        """The sum for the cells of a genotype, as if all nodes were fed."""
+        places = {(kind, *edge): row for row, (kind, edge) in enumerate(space.edges)}
+        chosen = [
+            self.ops[places[kind, source, target], space.ops.index(op)]
+            for kind, cell in genotype.cells.items()
+            for op, source, target in cell.connections
+        ]
+        return self.base + float(sum(chosen))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizedSpace:
+    """A space at the size of its deployed networks.
+
+    Attributes:
+        space: what may be found.
+        picture: channels, height and width of a picture.
+        classes: how many logits there are.
+        size: the size of the networks.
+    """
+
+    space: SearchSpace
+    picture: tuple[int, int, int]
+    classes: int
+    size: Size
+
+    _around: dict[tuple[int, ...], Counted] = field(init=False, default_factory=dict, compare=False, repr=False)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """What the cells are stacked in."""
+        return skeleton_of(self.space.skeleton)
+
+    def additive(self, count: Count) -> Additive:
+        """A cost of each operation, and of all else in a network whose nodes are all fed.
+
+        >>> from diffnas.space import s2
+        >>> small = SizedSpace(space=s2, picture=(3, 8, 8), classes=10, size=Size(4, 3))
+        >>> macs = small.additive("macs")
+        >>> macs.base, macs.ops[0].tolist()
+        (54144.0, [0.0, 6656.0])
+        """
+        around = float(getattr(self._counted_around(self._widths), count))
+        return self.summed(lambda place: float(getattr(self._counted(place), count)), base=around)
+
+    def summed(self, cost: Callable[[Place], float], *, base: float = 0.0) -> Additive:
+        """Any cost of an operation in its place, summed over all cells of a kind."""
+        space = self.space
+        rows = {
+            kind: [(row, op) for row, names in enumerate(graph.ops, space.rows[kind].start) for op in names]
+            for kind, graph in space.cells.items()
+        }
+        costs = torch.zeros(len(space.edges), len(space.ops), dtype=torch.float64)
+        for site in sites(self._sizes(self._widths), offered(space), self.picture):
+            row, op = rows[site.kind][site.number]
+            costs[row, space.ops.index(op)] += cost(Place(site.op, site.slot, site.size))
+        return Additive(base=base, ops=costs)
+
+    def places(self) -> list[Place]:
+        """Where operations of the space stand in its networks, each place once."""
+        found = sites(self._sizes(self._widths), offered(self.space), self.picture)
+        return list(dict.fromkeys(Place(site.op, site.slot, site.size) for site in found))
+
+    def cost(self, genotype: Genotype, count: Count) -> int:
+        """What the network of a genotype costs, that of ``Network`` without its auxiliary head.
+
+        Raises:
+            ValueError: if the cells pass nothing on.
+        """
+        widths = widths_of(genotype)
+        total = self._counted_around(widths)
+        drops = self.skeleton.drops_dead_nodes
+        listed = {
+            kind: [(op, source < cell.inputs) for op, source, _ in (cell.effective if drops else cell.connections)]
+            for kind, cell in genotype.cells.items()
+        }
+        for site in sites(self._sizes(widths), listed, self.picture):
+            total += self._counted(Place(site.op, site.slot, site.size))
+        return int(getattr(total, count))
+
+    def network(self, genotype: Genotype) -> Network:
+        """The network of a genotype, in evaluation mode."""
+        channels, depth, stem = self.size
+        return Network(
+            genotype,
+            classes=self.classes,
+            in_channels=self.picture[0],
+            channels=channels,
+            depth=depth,
+            stem=stem,
+            factories=self.space.factories,
+        ).eval()
+
+    def uncountable(self) -> str | None:
+        """Why multiply-adds cannot be counted, naming an operation of the user's own; None if they can be."""
+        own = {(place.op, place.slot.stride): place for place in self.places() if place.op in self.space.factories}
+        said = (_hidden(place, self.space.factories) for place in own.values())
+        return next((each for each in said if each), None)
+
+    @property
+    def _widths(self) -> dict[str, int]:
+        """How many nodes each kind of cell joins if all are fed."""
+        return {kind: len(graph.output) for kind, graph in self.space.cells.items()}
+
+    def _sizes(self, widths: Mapping[str, int]) -> Sizes:
+        channels, depth, stem = self.size
+        whole = sizes_of_space(self.space, self.classes, self.picture[0], channels=channels, depth=depth, stem=stem)
+        joined = {kind: self.skeleton.widths(nodes) for kind, nodes in widths.items()}
+        return replace(whole, joined=joined, affine=True)
+
+    def _counted(self, place: Place) -> Counted:
+        return _of_op(*place, self.space.factories.get(place.op))
+
+    def _counted_around(self, widths: Mapping[str, int]) -> Counted:
+        """The cost of all but the chosen operations: stem, inputs of cells, fixed blocks and head."""
+        key = tuple(widths.values())
+        if key not in self._around:
+            with torch.device("meta"):
+                self._around[key] = counted(Outline(self._sizes(widths)), self.picture)
+        return self._around[key]
+
+
+def is_network(genotype: Genotype) -> bool:
+    """Whether a network can be built of some cells: whether they pass something on."""
+    drops = skeleton_of(genotype.skeleton).drops_dead_nodes
+    return not drops or all(cell.joined for cell in genotype.cells.values())
+
+
+def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
+    """What a module costs for one input of a shape; it is run once, on its own device."""
+    written = 0
+
+    def add(layer: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal written
+        written += BYTES * output[0].numel() if isinstance(output, Tensor) else 0
+
+    # An identity writes nothing, and the convolution within a depthwise one is never called.
+    layers = [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, Depthwise) or (not list(layer.children()) and not isinstance(layer, nn.Identity))
+    ]
+    handles = [layer.register_forward_hook(add) for layer in layers]
+    try:
+        macs = count_macs(module, shape)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Counted(macs, sum(weight.numel() for weight in module.parameters()), written)
+
+
+@lru_cache(maxsize=100_000)
+def _of_op(op: str, slot: Slot, size: tuple[int, ...], own: OpFactory | None) -> Counted:
+    if op == "none":
+        return Counted(0, 0, 0)
+    with unseen(own=own is not None):
+        module = ops.build(op, slot, factories={op: own} if own else None)
+        return counted(module if own else module.to("meta"), (slot.width, *size))
+
+
+def _hidden(place: Place, factories: Mapping[str, OpFactory]) -> str | None:
+    """Why the multiply-adds of an operation of the user's own cannot be counted, None if they can be."""
+    op, slot, size = place
+    shape = (slot.width, *size)
+    with unseen(own=True):
+        module = ops.build(op, slot, factories=factories).eval()
+        with FlopCounterMode(display=False) as flops:
+            found = module(torch.zeros(1, *shape, requires_grad=True))
+        if _strange(found):
+            return f"operation {op!r} computes in an autograd function of its own"
+        if flops.get_total_flops() > 2 * count_macs(module, shape):
+            return f"operation {op!r} multiplies outside of Conv2d and Linear layers"
+    return None
+
+
+def _forward_of(node: Any) -> type:
+    function: type = node._forward_cls
+    return function
+
+
+def _strange(found: Tensor) -> bool:
+    """Whether a tensor was made by an autograd function that is neither PyTorch's nor ours."""
+    waiting, seen = [found.grad_fn], set[Any]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        # Every function's node is of a class of its own, which knows the function.
+        if isinstance(node, BackwardCFunction) and not _forward_of(node).__module__.startswith("diffnas."):
+            return True
+        waiting += [each for each, _ in node.next_functions]
+    return False
