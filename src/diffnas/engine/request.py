@@ -88,9 +88,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     own.try_in_space(
         space,
         (data.channels, *data.size),
-        channels=settings.channels,
-        depth=settings.depth,
-        stem=settings.stem,
+        **settings.sizes,
         share=method.supernet.share,
     )
     for rule in (*method.stopping, method.pick):
