@@ -110,8 +110,14 @@ def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resu
         told(asked.whole, place, listener, note=notes.data, flip=flip),
         _advised(Prospect(**asked.arguments)),
     ):
-        dumped = notes.model_dump()
-        return run_search(**asked.arguments, out=place, resume=resume, listener=listener, notes=dumped, aim=asked.aim)
+        return run_search(
+            **asked.arguments,
+            out=place,
+            resume=resume,
+            listener=listener,
+            notes=notes.model_dump(),
+            aim=asked.aim,
+        )
 
 
 @takes(Source, Machine, EvaluateSettings, but=("train",))
