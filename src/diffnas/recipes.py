@@ -129,6 +129,8 @@ RECIPES: dict[str, Recipe] = {
             "lr": 0.05,
             "alpha_speed": 10 / 3,
         },
+        # Against lr 0.05, weight decay 3e-4 of all weights and drop-path 0.1: 2.4 and 3.3 points more for a ResNet- and
+        # a MobileNet-style network on 4,000 pictures of vehicles.
         evaluate={
             "epochs": 40,
             "batch": 64,

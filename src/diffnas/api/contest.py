@@ -192,7 +192,7 @@ def hold(
     _, first = read_notes(folder / EVALUATION, "evaluate")
     less, aside = set_aside(whole, notes.aside)
     settings = settle(EvaluateSettings, first["settings"])
-    built = {"channels": settings.channels, "depth": settings.depth, "stem": settings.stem}
+    built = settings.sizes
     sized = partial(_sized, like=_cost(found, built, less), built=built, data=less)
     seed = record["settings"]["seed"]
     trainings = begun(
