@@ -6,9 +6,9 @@ absent is the identity, or a shortcut alone where width or resolution change.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,7 +35,8 @@ class Chain(Frame):
         assert isinstance(skeleton, ChainSkeleton)
         cells = plan(skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
         width = stem_channels(skeleton, sizes.stem, sizes.channels)
-        self.stem = lookup("stem", sizes.stem, _STEMS)(sizes.inputs, width, sizes.affine)
+        stem = lookup("stem", sizes.stem, _STEMS)(sizes.inputs, width, sizes.affine)
+        self.stem = nn.Sequential(OrderedDict(first=stem))  # so its weights have the names that those of all stems have
         self.shortcuts = nn.ModuleList(shortcut(skeleton.shortcut, each, affine=sizes.affine) for each in cells)
         self.cells = nn.ModuleList(cell(_place(each)) for each in cells)
         self.head = _head(skeleton, cells[-1].out, sizes.outputs)
