@@ -88,7 +88,9 @@ class Skeleton:
         reductions = {depth // 3, 2 * depth // 3}
         normal = self.kinds[0]
         return tuple(
-            Place(self.reduction if i in reductions else normal, i in reductions, 2 ** sum(at <= i for at in reductions))
+            Place(
+                self.reduction if i in reductions else normal, i in reductions, 2 ** sum(at <= i for at in reductions)
+            )
             for i in range(depth)
         )
 
@@ -201,7 +203,9 @@ class Chain(Skeleton):
     def layers(self) -> tuple[Stage, ...]:
         """Every layer as a stage of one."""
         return tuple(
-            Stage(stage.width, 1 if layer else stage.stride, 1) for stage in self.stages for layer in range(stage.layers)
+            Stage(stage.width, 1 if layer else stage.stride, 1)
+            for stage in self.stages
+            for layer in range(stage.layers)
         )
 
     def places(self, depth: int) -> tuple[Place, ...]:

@@ -18,6 +18,7 @@ from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
 from diffnas.nets import own
+from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace, apart
 
 
@@ -76,6 +77,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
+    _check_changes(space, method)
     _check_stages(space, method, settings)
     own.try_in_space(
         space,
@@ -111,6 +113,21 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
                 f"alpha starts with a spread of {settings.alpha_init:g}: operations would die before any training. "
                 f"Use a lower order, such as 3 with the usual alpha-init of 0.001, or --alpha-init {gap / 10:.1g}."
             )
+
+
+def _check_changes(space: SearchSpace, method: Method) -> None:
+    changes = method.supernet
+    beside = {
+        "partial channels": changes.share > 1,
+        "an auxiliary skip": changes.auxiliary is not None,
+        "dropped skips": changes.dropout is not None,
+    }
+    if skeleton_of(space.skeleton).residual and any(beside.values()):
+        named = ", ".join(name for name, is_there in beside.items() if is_there)
+        raise ValueError(
+            f"method {method.name!r} has {named} in its supernet, and in space {space.name!r} a shortcut stands beside "
+            "every operation already. Take --supernet plain, or another method, such as sparse or darts."
+        )
 
 
 def _check_stages(space: SearchSpace, method: Method, settings: SearchSettings) -> None:

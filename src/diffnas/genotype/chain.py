@@ -37,7 +37,9 @@ def _layer(ops: Sequence[str]) -> Cell:
 
 def is_chain(genotype: Genotype) -> bool:
     """Whether it is a chain of layers that are one edge each."""
-    return isinstance(skeleton_of(genotype.skeleton), Chain) and all(cell.nodes == 2 for cell in genotype.cells.values())
+    return isinstance(skeleton_of(genotype.skeleton), Chain) and all(
+        cell.nodes == 2 for cell in genotype.cells.values()
+    )
 
 
 def parse_chain(text: str) -> Genotype:
