@@ -23,6 +23,7 @@ from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
 from diffnas.method import describe as describe_component
 from diffnas.nets import own
+from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace, apart
 
 
@@ -84,6 +85,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
+    _check_changes(space, method)
     _check_stages(space, method, settings)
     own.try_in_space(
         space,
@@ -105,6 +107,21 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
             "Read gates off by strongest-pairs:0.5, under which an edge is absent if all its gates are shut."
         )
     _check_start(space, method, settings)
+
+
+def _check_changes(space: SearchSpace, method: Method) -> None:
+    changes = method.supernet
+    beside = {
+        "partial channels": changes.share > 1,
+        "an auxiliary skip": changes.auxiliary is not None,
+        "dropped skips": changes.dropout is not None,
+    }
+    if skeleton_of(space.skeleton).residual and any(beside.values()):
+        named = ", ".join(name for name, is_there in beside.items() if is_there)
+        raise ValueError(
+            f"method {method.name!r} has {named} in its supernet, and in space {space.name!r} a shortcut stands beside "
+            "every operation already. Take --supernet plain, or another method, such as sparse or darts."
+        )
 
 
 def _check_stages(space: SearchSpace, method: Method, settings: SearchSettings) -> None:
