@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from diffnas.convolutions import CONVOLUTIONS, DARTS_LIKE, DEPTH_RESTRICTED, Convolution
 from diffnas import skeleton as skeletons
+from diffnas.convolutions import CONVOLUTIONS, DARTS_LIKE, DEPTH_RESTRICTED, Convolution
 from diffnas.skeleton import DARTS, NAS_BENCH_201, Place, Shortcut, Stage, skeleton_of
 
 DARTS_OPS = (
