@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -27,6 +27,15 @@ class Recipe:
     evaluate: Mapping[str, Any] = field(default_factory=dict)
     train: int | None = None
     threads: int | None = None
+
+    def without_depth(self, places: int | None) -> Recipe:
+        """The recipe without its numbers of cells, for cells that have ``places`` of their own; itself if None."""
+        if places is None:
+            return self
+        search, evaluate = (
+            {name: value for name, value in part.items() if name != "depth"} for part in (self.search, self.evaluate)
+        )
+        return replace(self, search=search, evaluate=evaluate)
 
 
 RECIPES: dict[str, Recipe] = {

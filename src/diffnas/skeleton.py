@@ -241,7 +241,7 @@ class Chain(Skeleton):
 
 
 def chain(
-    layers: Sequence[int] | Sequence[Stage] = (2, 3, 3),
+    layers: Sequence[int | Stage] = (2, 3, 3),
     *,
     shortcut: Shortcut = "pool",
     normed_head: bool = True,

@@ -1,8 +1,8 @@
 """Networks that people made by hand, as residual chains: what a search in the space ``chain`` has to beat.
 
-ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022). They have the sizes of the
-originals to the unit, and differ from them in no more than this: no ReLU after the sum, ReLU for ReLU6 and GELU, batch
-norm for layer norm. Blocks of the space's own length (``resnet``, ``mobilenet``, ``convnext``) differ in nothing but their
+ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022). They have the sizes of
+the originals to the unit, and differ from them in three points: no ReLU after the sum, ReLU for ReLU6 and GELU, batch
+norm for layer norm. Blocks of the space's own length (``resnet``, ``mobilenet``, ``convnext``) differ only in their
 operations from what a search finds.
 """
 
