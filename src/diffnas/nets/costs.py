@@ -1,17 +1,43 @@
-"""What every operation of a supernet costs, without building the supernet."""
+"""What operations cost for one picture, each counted by itself, and summed over the places where it stands."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
 
 from diffnas.nets import ops
 from diffnas.nets.ops import count_macs
+from diffnas.nets.ops.pictures import Depthwise
 from diffnas.nets.own import offered, unseen
-from diffnas.nets.sites import sites
+from diffnas.nets.sites import Site, sites
 from diffnas.nets.sizes import sizes_of_space
-from diffnas.nets.slot import Slot
+from diffnas.nets.slot import OpFactory, Slot
 from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace
+
+BYTES = 4
+"""Of a number in float32, in which networks are deployed."""
+
+
+class Counted(NamedTuple):
+    """What a part of a network costs for one picture.
+
+    Attributes:
+        macs: multiply-adds.
+        params: parameters.
+        written: bytes of the outputs of its layers.
+    """
+
+    macs: int
+    params: int
+    written: int
+
+    def __add__(self, other: object) -> Counted:
+        assert isinstance(other, Counted)
+        return Counted(*(one + two for one, two in zip(self, other, strict=True)))
 
 
 def operation_macs(
@@ -37,24 +63,62 @@ def operation_macs(
     ([0, 6656], [2048, 7552])
     """
     sizes = sizes_of_space(space, 1, picture[0], channels=channels, depth=depth, stem=stem)
+    found = sites(sizes, offered(space), picture, share=share)
+    return by_operation(
+        space, found, lambda site: of_op(site.op, site.slot, site.size, space.factories.get(site.op)).macs
+    )
 
-    @cache
-    def macs(op: str, slot: Slot, size: tuple[int, ...]) -> int:
-        if op == "none":
-            return 0
-        own = op in space.factories
-        with unseen(own=own):
-            module = ops.build(op, slot, factories=space.factories)
-            return count_macs(module if own else module.to("meta"), (slot.width, *size))
 
-    total = [[0] * len(space.ops) for _ in space.edges]
+def by_operation(space: SearchSpace, found: Iterable[Site], cost: Callable[[Site], Any]) -> list[list[Any]]:
+    """The sum of a cost over the sites of each operation of each edge, ``(edges, ops)``; 0 where there is none."""
     places = {
         kind: [
             (row, space.ops.index(op)) for row, names in enumerate(graph.ops, space.rows[kind].start) for op in names
         ]
         for kind, graph in space.cells.items()
     }
-    for site in sites(sizes, offered(space), picture, share=share):
+    total = [[0] * len(space.ops) for _ in space.edges]
+    for site in found:
         row, column = places[site.kind][site.number]
-        total[row][column] += macs(site.op, site.slot, site.size)
+        total[row][column] += cost(site)
     return total
+
+
+def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
+    """What a module costs for one input of a shape; it is run once, on its own device."""
+    written = 0
+
+    def add(layer: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal written
+        written += BYTES * output[0].numel() if isinstance(output, Tensor) else 0
+
+    # An identity writes nothing, and the convolution within a depthwise one is never called.
+    layers = [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, Depthwise) or (not list(layer.children()) and not isinstance(layer, nn.Identity))
+    ]
+    handles = [layer.register_forward_hook(add) for layer in layers]
+    try:
+        macs = count_macs(module, shape)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Counted(macs, sum(weight.numel() for weight in module.parameters()), written)
+
+
+@lru_cache(maxsize=100_000)
+def of_op(op: str, slot: Slot, size: tuple[int, ...], own: OpFactory | None) -> Counted:
+    """What an operation costs where it stands; ``own`` makes it if it is the user's own.
+
+    Args:
+        op: its name.
+        slot: where it stands.
+        size: of its input: height and width.
+        own: the user's factory of this operation.
+    """
+    if op == "none":
+        return Counted(0, 0, 0)
+    with unseen(own=own is not None):
+        module = ops.build(op, slot, factories={op: own} if own else None)
+        return counted(module if own else module.to("meta"), (slot.width, *size))

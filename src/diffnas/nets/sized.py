@@ -9,29 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffnas.genotype import Genotype
 from diffnas.nets import ops
+from diffnas.nets.costs import Counted, by_operation, counted, of_op
 from diffnas.nets.frames import Sizes
 from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
-from diffnas.nets.ops.pictures import Depthwise
 from diffnas.nets.own import offered, unseen
 from diffnas.nets.sites import Outline, sites
 from diffnas.nets.sizes import sizes_of_space, widths_of
 from diffnas.nets.slot import OpFactory, Slot
 from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 from diffnas.space import SearchSpace
-
-# Of float32, in which networks are deployed.
-BYTES = 4
 
 Count = Literal["macs", "params", "written"]
 
@@ -53,24 +49,6 @@ class Place(NamedTuple):
     op: str
     slot: Slot
     size: tuple[int, ...]
-
-
-class Counted(NamedTuple):
-    """What a part of a network costs for one picture.
-
-    Attributes:
-        macs: multiply-adds.
-        params: parameters.
-        written: bytes of the outputs of its layers.
-    """
-
-    macs: int
-    params: int
-    written: int
-
-    def __add__(self, other: object) -> Counted:
-        assert isinstance(other, Counted)
-        return Counted(*(one + two for one, two in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,16 +112,9 @@ class SizedSpace:
 
     def summed(self, cost: Callable[[Place], float], *, base: float = 0.0) -> Additive:
         """Any cost of an operation in its place, summed over all cells of a kind."""
-        space = self.space
-        rows = {
-            kind: [(row, op) for row, names in enumerate(graph.ops, space.rows[kind].start) for op in names]
-            for kind, graph in space.cells.items()
-        }
-        costs = torch.zeros(len(space.edges), len(space.ops), dtype=torch.float64)
-        for site in sites(self._sizes(self._widths), offered(space), self.picture):
-            row, op = rows[site.kind][site.number]
-            costs[row, space.ops.index(op)] += cost(Place(site.op, site.slot, site.size))
-        return Additive(base=base, ops=costs)
+        found = sites(self._sizes(self._widths), offered(self.space), self.picture)
+        summed = by_operation(self.space, found, lambda site: cost(Place(site.op, site.slot, site.size)))
+        return Additive(base=base, ops=torch.tensor(summed, dtype=torch.float64))
 
     def places(self) -> list[Place]:
         """Where operations of the space stand in its networks, each place once."""
@@ -198,7 +169,7 @@ class SizedSpace:
         return replace(whole, joined=joined, affine=True)
 
     def _counted(self, place: Place) -> Counted:
-        return _of_op(*place, self.space.factories.get(place.op))
+        return of_op(*place, self.space.factories.get(place.op))
 
     def _counted_around(self, widths: Mapping[str, int]) -> Counted:
         """The cost of all but the chosen operations: stem, inputs of cells, fixed blocks and head."""
@@ -213,38 +184,6 @@ def is_network(genotype: Genotype) -> bool:
     """Whether a network can be built of some cells: whether they pass something on."""
     drops = skeleton_of(genotype.skeleton).drops_dead_nodes
     return not drops or all(cell.joined for cell in genotype.cells.values())
-
-
-def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
-    """What a module costs for one input of a shape; it is run once, on its own device."""
-    written = 0
-
-    def add(layer: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal written
-        written += BYTES * output[0].numel() if isinstance(output, Tensor) else 0
-
-    # An identity writes nothing, and the convolution within a depthwise one is never called.
-    layers = [
-        layer
-        for layer in module.modules()
-        if isinstance(layer, Depthwise) or (not list(layer.children()) and not isinstance(layer, nn.Identity))
-    ]
-    handles = [layer.register_forward_hook(add) for layer in layers]
-    try:
-        macs = count_macs(module, shape)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Counted(macs, sum(weight.numel() for weight in module.parameters()), written)
-
-
-@lru_cache(maxsize=100_000)
-def _of_op(op: str, slot: Slot, size: tuple[int, ...], own: OpFactory | None) -> Counted:
-    if op == "none":
-        return Counted(0, 0, 0)
-    with unseen(own=own is not None):
-        module = ops.build(op, slot, factories={op: own} if own else None)
-        return counted(module if own else module.to("meta"), (slot.width, *size))
 
 
 def _hidden(place: Place, factories: Mapping[str, OpFactory]) -> str | None:
