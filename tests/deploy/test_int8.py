@@ -8,7 +8,7 @@ import torch
 
 from diffnas.cli import main
 from diffnas.data import load
-from diffnas.deploy.int8 import fastest, write_int8
+from diffnas.deploy.int8 import write_int8
 from diffnas.report.page import write_report
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -29,22 +29,6 @@ def test_a_network_of_8_bits_gives_nearly_the_same_logits_in_fewer_bytes(trained
     assert made.accuracy[0] == (expected.argmax(axis=1) == labels.numpy()).mean()
     assert made.bytes[1] == made.path.stat().st_size < made.bytes[0]
     assert made.pictures == len(labels)
-
-
-def test_what_is_timed_takes_turns_and_the_fastest_round_counts():
-    now, order = [0.0], []
-    slow = iter([9.0, 5.0, 2.0, 7.0])
-
-    def first():
-        order.append("first")
-        now[0] += 1.0
-
-    def second():
-        order.append("second")
-        now[0] += next(slow, 3.0)
-
-    assert fastest([first, second], clock=lambda: now[0]) == [1.0, 2.0]
-    assert order == ["first", "second"] * 8
 
 
 def test_an_export_of_8_bits_is_told_and_shown_in_the_report(tmp_path, capsys, monkeypatch):

@@ -7,10 +7,10 @@ channel by channel.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffnas.deploy.graphs import write_onnx
+from diffnas.deploy.runtimes import one_threaded
+from diffnas.deploy.timing import time_all
 from diffnas.nets.trained import Trained
 from diffnas.task import classification
 
@@ -30,7 +32,6 @@ CALIBRATION = 256
 """How many pictures the ranges of activations are chosen from."""
 
 _BATCH = 64
-_ROUNDS, _LONG_ENOUGH = 7, 0.03  # of timing; seconds that a round lasts at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Quantized:
         pictures: how many test pictures both classified.
         accuracy: share of them that are right, of the network in float32 and in 8 bits.
         bytes: the sizes of both files.
-        milliseconds: for one picture on one thread, the fastest of several rounds that take turns.
+        milliseconds: for one picture on one thread, as ``timing`` measures it: both networks take turns.
     """
 
     path: Path
@@ -76,10 +77,11 @@ def write_int8(trained: Trained, calibration: Tensor, path: Path, test: tuple[Te
         whole, prepared = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"
         write_onnx(trained, calibration, whole)
         _quantize(whole, prepared, path, calibration)
-        networks = [_session(each) for each in (whole, path)]
+        networks = [one_threaded(str(each)) for each in (whole, path)]
         images, labels = test[0].contiguous().numpy(), test[1]
         right = [float(classification.each(_logits(network, images), labels).double().mean()) for network in networks]
-        first, second = fastest([lambda network=network: _logits(network, images[:1]) for network in networks])  # type: ignore[misc]
+        calls = [partial(_logits, network, images[:1]) for network in networks]
+        first, second = (timed.seconds for timed in time_all(dict(enumerate(calls))).values())
         return Quantized(
             path=path,
             pictures=len(labels),
@@ -87,28 +89,6 @@ def write_int8(trained: Trained, calibration: Tensor, path: Path, test: tuple[Te
             bytes=(whole.stat().st_size, path.stat().st_size),
             milliseconds=(1000 * first, 1000 * second),
         )
-
-
-def fastest(calls: Sequence[Callable[[], object]], clock: Callable[[], float] = time.process_time) -> list[float]:
-    """Seconds that each call takes: the fastest of several rounds, in which the calls take turns.
-
-    >>> now = iter(range(1000))
-    >>> fastest([lambda: None], clock=lambda: float(next(now)))
-    [1.0]
-    """
-    times = [float("inf")] * len(calls)
-    repeats = [1] * len(calls)
-    for round_ in range(_ROUNDS + 1):
-        for place, call in enumerate(calls):
-            begun = clock()
-            for _ in range(repeats[place]):
-                call()
-            spent = clock() - begun
-            if round_:
-                times[place] = min(times[place], spent / repeats[place])
-            else:  # the first round warms up, and says how many calls last long enough to be timed
-                repeats[place] = 1 + int(_LONG_ENOUGH / max(spent, 1e-6))
-    return times
 
 
 def _quantize(whole: Path, prepared: Path, path: Path, calibration: Tensor) -> None:
@@ -166,14 +146,6 @@ def _compact(path: Path) -> None:
         node.output[:] = [short(name) for name in node.output]
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
-
-
-def _session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _logits(network: Any, images: NDArray[np.uint8]) -> Tensor:

@@ -63,7 +63,7 @@ def with_onnxruntime(module: nn.Module, shape: tuple[int, ...]) -> Call:
     """
     try:
         import onnx  # type: ignore[import-untyped,unused-ignore]  # noqa: F401  (what torch writes ONNX with)
-        import onnxruntime
+        import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ImportError(
             'latency by onnxruntime needs: pip install "diffnas[export]"; or take --runtime torch.'
@@ -73,12 +73,19 @@ def with_onnxruntime(module: nn.Module, shape: tuple[int, ...]) -> Call:
         warnings.simplefilter("ignore")
         # Not by torch.export, which takes seconds for each of dozens of small graphs.
         torch.onnx.export(_Plain(module).eval(), (x,), file, dynamo=False, input_names=["x"])  # type: ignore[arg-type]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    session = one_threaded(file.getvalue())
     # None where the output does not depend on it.
     given = {each.name: x.numpy() for each in session.get_inputs()}
     return lambda: session.run(None, given)
+
+
+def one_threaded(model: str | bytes) -> Any:
+    """A session of onnxruntime that runs a model, a file or its bytes, on one thread of the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 RUNTIMES: dict[str, Runtime] = {"onnxruntime": with_onnxruntime, "torch": with_torch}

@@ -7,11 +7,10 @@ processor to itself; where it has not (wall time far above processor time), proc
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, linear_regression, median
 from typing import NamedTuple, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -123,18 +122,7 @@ def fit(sums: Sequence[float], networks: Sequence[float]) -> Line:
 
 
 def _least_squares(sums: Sequence[float], networks: Sequence[float]) -> tuple[float, float]:
-    count = len(sums)
-    x, y = sum(sums) / count, sum(networks) / count
-    spread = sum((each - x) ** 2 for each in sums)
-    slope = sum((a - x) * (b - y) for a, b in zip(sums, networks, strict=True)) / spread if spread else 0.0
-    if count < 3 or slope <= 0:
+    slope = linear_regression(sums, networks).slope if len(sums) > 2 and len(set(sums)) > 1 else 1.0
+    if slope <= 0:
         slope = 1.0
-    return slope, y - slope * x
-
-
-def load() -> tuple[float, ...]:
-    """The load averages of the machine; none where the system does not say."""
-    try:
-        return os.getloadavg()
-    except OSError:
-        return ()
+    return slope, fmean(networks) - slope * fmean(sums)
