@@ -2,20 +2,24 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import diffnas
 from diffnas.api import evaluation_folder
-from diffnas.api.contest import wanted
+from diffnas.api.contest import asked
 from diffnas.data import DataSet, set_aside
 from diffnas.engine.listen import Silent
 from diffnas.files import write_checked
+from diffnas.genotype import published, save
 from diffnas.nets.trained import load as load_trained
 from diffnas.report.contest import judged, read_contest
 from diffnas.report.page import write_report
+from diffnas.space import nas_bench_201
 
 SMALL = {
     "search_settings": {"epochs": 1, "channels": 4, "depth": 3, "batch": 40},
@@ -161,4 +165,21 @@ def test_a_run_does_not_go_on_with_other_contenders(held, data: DataSet):
 
 
 def test_names_are_read_as_written():
-    assert [tuple(each) for each in wanted("random:3, DARTS_V2")] == [("random", 3), ("DARTS_V2", 1)]
+    assert [tuple(each) for each in asked("random:3, DARTS_V2")] == [("random", 3), ("DARTS_V2", 1)]
+
+
+def test_a_contender_from_a_file_and_operations_of_ones_own_are_trained_and_tested(data: DataSet, tmp_path: Path):
+    save(published("DARTS_V1"), tmp_path / "my cells.json")
+    space = replace(
+        nas_bench_201,
+        ops=(*nas_bench_201.ops[:-1], "mine"),
+        factories={"mine": lambda slot: nn.Conv2d(slot.width, slot.out, 3, slot.stride, 1)},
+        cells={
+            kind: replace(graph, ops=tuple((*names[:-1], "mine") for names in graph.ops))
+            for kind, graph in nas_bench_201.cells.items()
+        },
+    )
+    asked_for = f"random:2,{tmp_path}/my cells.json"
+    result = diffnas.run(data, space=space, out=tmp_path / "run", against=asked_for, **SMALL)
+    assert [each.name for each in result.verdict.contenders] == ["found", "random-1", "random-2", "my-cells"]
+    assert result.verdict.contenders[1].right.shape == (1, 50)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +26,7 @@ from diffnas.genotype import Genotype, read, to_json
 from diffnas.lookup import lookup
 from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
+from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained
 from diffnas.nets.trained import load as load_trained
 from diffnas.report.contest import FOUND, Answers, Entry, judged, places, read_contest
@@ -46,46 +48,51 @@ Sized: TypeAlias = Callable[[Genotype], Mapping[str, Any]]
 """From cells to the settings of an evaluation (channels, depth, ...) that bring their network to the wanted cost."""
 
 
-class Wanted(NamedTuple):
-    """What stands in ``--against``: a name, and for ``random`` how many."""
+class Asked(NamedTuple):
+    """What stands in ``--against``: whatever ``read`` takes, or ``random`` with how many."""
 
-    name: str
+    what: str
     times: int = 1
 
+    @property
+    def name(self) -> str:
+        """What reports and folders call it: of a file or folder its name alone."""
+        return re.sub(r"[^\w.-]+", "-", Path(self.what).stem if "/" in self.what else self.what).strip("-.") or "cells"
 
-def wanted(text: str) -> tuple[Wanted, ...]:
+
+def asked(text: str) -> tuple[Asked, ...]:
     """The contenders that a text asks for.
 
     Raises:
         ValueError: for a text that cannot be read, or names nothing that can be trained.
 
-    >>> wanted("random:3, DARTS_V2")
-    (Wanted(name='random', times=3), Wanted(name='DARTS_V2', times=1))
+    >>> asked("random:3, DARTS_V2")
+    (Asked(what='random', times=3), Asked(what='DARTS_V2', times=1))
     """
-    found = tuple(_wanted(part.strip()) for part in text.split(","))
+    found = tuple(_asked(part.strip()) for part in text.split(","))
     names = [each.name for each in found]
     if len(set(names)) < len(names):
         raise ValueError(f"against {text!r} names a contender twice. Several random ones: random:3.")
     return found
 
 
-def _wanted(part: str) -> Wanted:
+def _asked(part: str) -> Asked:
     name, colon, count = part.partition(":")
     if name == _RANDOM:
-        return Wanted(name, int(_COUNT.check("the number after random:", _COUNT.read(count) if colon else 1)))
+        return Asked(name, int(_COUNT.check("the number after random:", _COUNT.read(count) if colon else 1)))
     if not part:
         raise ValueError("a contender has no name. Write, say, --against random:3,resnet,mobilenet.")
     read(part)
-    return Wanted(part)
+    return Asked(part)
 
 
 def entries(
-    asked: Sequence[Wanted], found: Genotype, built: Mapping[str, Any], space: SearchSpace, seed: int, sized: Sized
+    contenders: Sequence[Asked], found: Genotype, built: Mapping[str, Any], space: SearchSpace, seed: int, sized: Sized
 ) -> Iterator[Entry]:
     """The networks of a contest, the found one first.
 
     Args:
-        asked: what ``wanted`` gave.
+        contenders: what ``asked`` gave.
         found: the cells that the search found.
         built: the settings of an evaluation that build their network.
         space: where random networks are drawn from.
@@ -94,14 +101,14 @@ def entries(
     """
     yield Entry(name=FOUND, kind="found", genotype=found, built=dict(built))
     generator = seeds.generator(seed, "contenders")
-    for name, times in asked:
-        if name == _RANDOM:
-            for number in range(1, times + 1):
+    for each in contenders:
+        if each.what == _RANDOM:
+            for number in range(1, each.times + 1):
                 cells = drawn(space, generator)
                 yield Entry(name=f"{_RANDOM}-{number}", kind="random", genotype=cells, built=dict(sized(cells)))
         else:
-            cells = read(name)
-            yield Entry(name=name, kind="hand", genotype=cells, built=dict(sized(cells)))
+            cells = read(each.what)
+            yield Entry(name=each.name, kind="hand", genotype=cells, built=dict(sized(cells)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +130,7 @@ def noted(folder: Path | None, against: str | None, repeats: int | None, *, resu
         if repeats is not None and not resume:
             raise ValueError("repeats is the number of trainings of each contender; name some: against='random:3'.")
         return None
-    wanted(against)
+    asked(against)
     count = int(REPEATS.check("repeats", 1 if repeats is None else repeats))
     if folder is None:
         raise ValueError("contenders need a run folder to be left in: pass out.")
@@ -193,39 +200,41 @@ def hold(
     _, first = read_notes(folder / EVALUATION, "evaluate")
     less, aside = set_aside(whole, notes.aside)
     settings = settle(EvaluateSettings, first["settings"])
-    built = settings.sizes
-    sized = partial(_sized, like=_cost(found, built, less), built=built, data=less)
-    seed = record["settings"]["seed"]
-    trainings = begun(
-        folder,
-        lambda: entries(wanted(notes.against or ""), found, built, space, seed, sized),
-        range(settings.seed, settings.seed + notes.repeats),
-    )
+
+    def made() -> Iterator[Entry]:
+        cost = partial(_cost, data=less, factories=space.factories)
+        sized = partial(_sized, like=cost(found, settings.sizes), built=settings.sizes, cost=cost)
+        return entries(asked(notes.against or ""), found, settings.sizes, space, record["settings"]["seed"], sized)
+
+    trainings = begun(folder, made, range(settings.seed, settings.seed + notes.repeats))
     for number, training in enumerate(trainings, start=1):
         started = (training.place / RECORD).exists()
         if not started or read_result(RunFolder(training.place)) is None:
             told = f"training {number} of {len(trainings)}: {training.entry.name}, seed {training.seed}"
             listener.note(told)
             train(training, started)
-        answered(training, aside, less.test)
+        answered(training, aside, less.test, space.factories)
     said = judged(folder)
     files.write_checked(folder / VERDICT, as_json(said.as_record()))
     return said
 
 
-def _cost(genotype: Genotype, built: Mapping[str, Any], data: DataSet) -> int:
+def _cost(genotype: Genotype, built: Mapping[str, Any], *, data: DataSet, factories: Mapping[str, OpFactory]) -> int:
     """Multiply-adds of a network for one picture."""
     with torch.device("meta"):
-        network = Network(genotype, classes=len(data.classes), in_channels=data.channels, **built)
+        classes = len(data.classes)
+        network = Network(genotype, classes=classes, in_channels=data.channels, factories=factories, **built)
     return count_macs(network, (data.channels, *data.size))
 
 
-def _sized(genotype: Genotype, *, like: int, built: Mapping[str, Any], data: DataSet) -> dict[str, Any]:
+def _sized(
+    genotype: Genotype, *, like: int, built: Mapping[str, Any], cost: Callable[[Genotype, Mapping[str, Any]], int]
+) -> dict[str, Any]:
     """The settings that bring a network nearest to a cost, by its channels; a chain keeps its own number of layers."""
     own = {**built, "depth": genotype.depth or built["depth"]}
 
     def distance(width: int) -> int:
-        return _cost(genotype, {**own, "channels": width}, data) - like
+        return cost(genotype, {**own, "channels": width}) - like
 
     low, high = _NARROWEST, _WIDEST
     while high - low > 1:  # more channels cost more
@@ -263,12 +272,12 @@ def begun(folder: Path, made: Callable[[], Iterator[Entry]], repeats: Sequence[i
 
 
 @torch.no_grad()
-def answered(training: Training, aside: Split, test: Split) -> None:
+def answered(training: Training, aside: Split, test: Split, factories: Mapping[str, OpFactory]) -> None:
     """Leave in the folder of a training which held-out pictures and which test pictures its network has right."""
     place = training.place / ANSWERS
     if place.exists():
         return
-    trained = load_trained(training.place)
+    trained = load_trained(training.place, factories=factories)
     answers = {name: _right(trained, split) for name, split in (("held_out", aside), ("test", test))}
     files.write_checked(place, as_json(Answers.of(**answers).as_record()))
 

@@ -140,10 +140,8 @@ def _trained(
         factories=space.factories if isinstance(space, SearchSpace) else None,
         **{name: options[name] for name in _SHARED if name in options},
     )
-    source, begun = (
-        by_record(wanted_of(options)[1])[0],
-        found.folder is not None and (found.folder / EVALUATION / RECORD).exists(),
-    )
+    source, *_ = by_record(wanted_of(options)[1])
+    begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
     try:
         result = train(found, resume=begun, **settings)
         verdict = contest.verdict(found, train, settings, data, source, space, listener or Silent())

@@ -95,8 +95,9 @@ class Display:
             self.console.print(f"{self.phase}: epoch {self.done}/{self.epochs}, {numbers}{live}", highlight=False)
 
     def note(self, message: str) -> None:
-        """Say it, unless only warnings are wanted."""
-        if not self.quiet:
+        """Say it once, unless only warnings are wanted."""
+        if not self.quiet and message not in self.told:
+            self.told.add(message)
             self.console.print(showable(message), style="dim", highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
