@@ -38,6 +38,8 @@ class Recipe:
         return replace(self, search=search, evaluate=evaluate)
 
 
+_CHAIN_SEARCH = {"batch": 64, "lr": 0.05, "lr_min": 0.0, "clip": 0.0, "alpha_warmup": 1, "prune_warmup": 3}
+
 RECIPES: dict[str, Recipe] = {
     "published": Recipe(about="The sizes and schedules that published numbers stand for: GPU-days on CIFAR."),
     "nas-bench-201": Recipe(
@@ -164,17 +166,7 @@ RECIPES: dict[str, Recipe] = {
             "with alpha standing still in the first, and 40 epochs of training without drop-path and cutout."
         ),
         space="chain",
-        search={
-            "epochs": 12,
-            "batch": 64,
-            "stem": "cifar-half",
-            "lr": 0.05,
-            "lr_min": 0.0,
-            "clip": 0.0,
-            "alpha_speed": 10,
-            "alpha_warmup": 1,
-            "prune_warmup": 3,
-        },
+        search={**_CHAIN_SEARCH, "epochs": 12, "stem": "cifar-half", "alpha_speed": 10},
         evaluate={
             "epochs": 40,
             "batch": 64,
@@ -190,16 +182,7 @@ RECIPES: dict[str, Recipe] = {
     "chain-cifar": Recipe(
         about="A residual chain on CIFAR: the same search at full resolution, then 200 epochs of training. GPU-hours.",
         space="chain",
-        search={
-            "epochs": 30,
-            "batch": 64,
-            "lr": 0.05,
-            "lr_min": 0.0,
-            "clip": 0.0,
-            "alpha_speed": 10 / 3,
-            "alpha_warmup": 1,
-            "prune_warmup": 3,
-        },
+        search={**_CHAIN_SEARCH, "epochs": 30, "alpha_speed": 10 / 3},
         evaluate={
             "epochs": 200,
             "batch": 128,

@@ -1,1 +1,1 @@
-"""What a method is made of."""
+"""The parts of a method."""

@@ -140,7 +140,7 @@ def refuse(role: Role, component: object, must: str, came: object, *, to: str = 
 
 
 def refuse_numbers(role: Role, component: object, must: str, values: Tensor, wrong: Tensor) -> NoReturn:
-    """Say which numbers a tensor must have, and the first of those that are ``wrong``, bool of its shape.
+    """Say which numbers a tensor must have, and the first one that is wrong; ``wrong`` is bool, of its shape.
 
     Raises:
         ValueError: in any case.

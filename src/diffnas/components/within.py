@@ -67,7 +67,7 @@ Option = tuple[float, float, int]
 
 
 def _efficient(options: Sequence[Option]) -> list[Option]:
-    """The options, cheapest first; of those that cost the same, the likeliest."""
+    """The options, the cheapest first; where several cost the same, only the likeliest."""
     best: dict[float, Option] = {}
     for option in options:
         if option[0] not in best or option[1] > best[option[0]][1]:

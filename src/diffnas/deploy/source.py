@@ -69,7 +69,7 @@ _HELPERS = (
     "Branch",
     "Nothing",
 )
-# What a helper is made of.
+# The parts that a helper needs.
 _PARTS = {
     "sep_conv": {"Separable", "depthwise"},
     "Separable": {"depthwise"},
@@ -197,7 +197,7 @@ def _operation(op: str, stride: int, width: str = "channels", out: str = "channe
 
 
 def _read(connections: Sequence[tuple[str, int, int]], output: Sequence[int]) -> set[int]:
-    """The nodes that the output depends on."""
+    """The nodes on which the output depends."""
     read = set(output)
     for _, source, target in reversed(connections):  # sorted by target, so all readers of a node come after it
         if target in read:

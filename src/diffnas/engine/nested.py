@@ -1,4 +1,4 @@
-"""Nested state: what checkpoints are made of."""
+"""Nested state, which checkpoints hold."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Cell(nn.Module):
         """The cell's output, ``(B, out, H, W)``.
 
         Args:
-            inputs: what its input nodes are made of.
+            inputs: the tensors that become its input nodes.
             weights: those of a supernet's edges; or, of a network, the factor of what each edge gives, if any.
             backend: what computes it in training mode; None calls one operation after the other.
         """

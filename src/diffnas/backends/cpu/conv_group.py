@@ -103,7 +103,7 @@ class ChainGroup:
         chains: the chains.
         slots: of their results.
         inner: of what those of two links have between them.
-        targets: where they lead to.
+        targets: where they lead.
         weights: which of all weights are theirs.
     """
 

@@ -1,7 +1,7 @@
 """The steps of a mixed cell that is computed as a whole by :mod:`diffnas.backends.cpu.cell_function`.
 
 A *slot* is a tensor inside the cell that mixes read: the value of a node, then the results of pools and of chains of
-convolutions, and what input nodes are made of.
+convolutions, and the tensors that make up input nodes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PoolGroup:
         kinds: what the kernels call them.
         stride: 1 or 2.
         slots: of their results.
-        targets: where each leads to.
+        targets: where each leads.
     """
 
     kinds: Any

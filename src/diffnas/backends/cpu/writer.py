@@ -251,7 +251,7 @@ class Writer:
         self.stage_backward(chained, chained.first, sent, [out] * len(chains))
 
     def pack_backward(self, stage: int, factors: Sequence[tuple[int, int]]) -> None:
-        """Pack the weights of a stage for the backward pass, and say what the gradients for its results are made of."""
+        """Pack the weights of a stage for the backward pass, and name the terms of the gradients for its results."""
         self.step(compiled.PACK, stage, 1)
         self.step(compiled.GRADIENT_TERMS, stage, self.note([number for term in factors for number in term]))
 

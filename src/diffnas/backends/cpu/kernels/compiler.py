@@ -25,7 +25,7 @@ _HERE = Path(__file__).parent
 SOURCES = sha256(
     b"".join(path.read_bytes() for path in sorted([*_HERE.glob("*.py"), _HERE.parents[2] / "nets" / "geometry.py"]))
 ).digest()
-"""A hash of the text that all compiled functions are made of."""
+"""A hash of the source text of all compiled functions."""
 
 # "contract" allows a fused multiply-add, and nothing that would change the order of a sum.
 _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
@@ -100,11 +100,12 @@ _making: list[_Made] = []  # the last is compiled now: Numba compiles one after 
 
 
 class _Module(compiler.Compiler):
-    """Numba's compiler, with a module that parts are added to."""
+    """Numba's compiler, with a module to which parts are added."""
 
     def compile_extra(self, function: Any) -> Any:
         library = self.state.targetctx.codegen().create_library(function.__qualname__)
         library.enable_object_caching()
+        # The compiler's state hands its library to every pass.
         self.state.library = library
         _making.append(_Made(library, {}))
         try:

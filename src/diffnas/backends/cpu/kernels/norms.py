@@ -138,7 +138,7 @@ def norm_backward(step: Table, lists: Table, memory: Memory, B: int) -> None:
 
 @part
 def gradient_terms(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
-    """Tell a stage what the gradients for its results are made of. A branch: the row of its scale, its slot; a slot
+    """Tell a stage which terms make up the gradients for its results. A branch: the row of its scale, its slot; a slot
     below zero is between two links, and told by ``inner_backward``."""
     stage, shape = stage_at(stages, step[1])
     K, full = stage.branches, filled(shape.D)

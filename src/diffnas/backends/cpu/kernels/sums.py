@@ -52,7 +52,7 @@ def repeated(narrow: Array) -> Array:
 
 @part
 def _plus(part: Any, x: int, middles: Any, y: int, at: int) -> Any:
-    """A sum and one term more of those that ``_total`` adds up."""
+    """A sum, with one more of the terms of ``_total`` added."""
     value = load(x) - middles
     if y == ONE:
         return part + value
