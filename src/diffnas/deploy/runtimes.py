@@ -62,7 +62,7 @@ def with_onnxruntime(module: nn.Module, shape: tuple[int, ...]) -> Call:
         ImportError: without the extra ``export``.
     """
     try:
-        import onnx  # type: ignore[import-untyped,unused-ignore]  # noqa: F401  (what torch writes ONNX with)
+        import onnx  # noqa: F401  (what torch writes ONNX with)
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ImportError(
