@@ -91,15 +91,9 @@ def schedule(cell: Cell) -> Schedule:
 
 def why_unknown(cell: Cell, found: Schedule) -> str | None:
     """The reason why kernels cannot compute a whole cell: its first unknown part. None if all parts are known."""
-    edges, ops = cell.graph.edges, cell.ops
     for target, rest in found.others.items():
         for source, (_, column), _ in rest:
-            return f"no kernel knows the operation {ops[column]!r} on edge {source} -> {target}"
-    for source, strides in found.pools.items():
-        for kind in (kind for kinds in strides for kind in kinds):
-            if kind.module is not None and not is_common_pool(kind.module):
-                row, column = next(iter(kind.places.values()))
-                return f"no kernel knows the operation {ops[column]!r} on edge {source} -> {edges[row].target}"
+            return f"no kernel knows the operation {cell.ops[column]!r} on edge {source} -> {target}"
     if any(links is None and not isinstance(module, nn.Identity) for module, links in found.prepare):
         return "no kernel knows what prepares its inputs"
     return None
@@ -123,9 +117,9 @@ def _even(chain: tuple[Link, ...] | None) -> tuple[Link, ...] | None:
 
 def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:
     """The pool or identity in an operation, and the batch norm after it if any; (None, None) for other operations."""
-    if type(op) in (nn.Identity, nn.MaxPool2d, nn.AvgPool2d):
+    if type(op) is nn.Identity or is_common_pool(op):
         return op, None
-    if type(op) is nn.Sequential and len(op) == 2 and type(op[0]) in (nn.MaxPool2d, nn.AvgPool2d):
+    if type(op) is nn.Sequential and len(op) == 2 and is_common_pool(op[0]):
         norm = op[1]
         if is_plain_norm(norm):
             assert isinstance(norm, nn.BatchNorm2d)
@@ -135,7 +129,7 @@ def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:
 
 def is_common_pool(module: nn.Module) -> bool:
     """Whether a module is a pool of 3x3 pixels in the form that NAS spaces use."""
-    if not isinstance(module, nn.MaxPool2d | nn.AvgPool2d) or module.ceil_mode:
+    if type(module) not in (nn.MaxPool2d, nn.AvgPool2d) or module.ceil_mode:
         return False
     if (module.kernel_size, module.padding) != (3, 1) or module.stride not in (1, 2):
         return False

@@ -1,7 +1,8 @@
-"""The steps of a mixed cell that is computed as a whole by :mod:`diffnas.backends.cpu.cell_function`.
+"""The steps of a mixed cell that :mod:`diffnas.backends.cpu.cell_function` computes.
 
 A *slot* is a tensor inside the cell that mixes read: the value of a node, then the results of pools and of chains of
-convolutions, and the tensors that make up input nodes.
+convolutions, and the tensors that make up input nodes. The results of operations that no kernel knows are slots too,
+which PyTorch computes between ranges of nodes.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from diffnas.backends.cpu.conv_group import ChainGroup, Chains
-from diffnas.backends.cpu.pools import kinds_of
+from diffnas.backends.cpu.kernels.pool import AVERAGE, MAX
 from diffnas.backends.schedule import Chain, Place, Pool, Schedule, by_outline
+from diffnas.nets.cell import Cell
 from diffnas.nets.links import Link, Outline, outline
-from diffnas.nets.wiring import Wiring
+from diffnas.nets.supernet import MixedEdge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,34 +67,94 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Passing:
+    """The channels of a node that pass by the operations which read it.
+
+    The node's own slot is what those operations see of it; as a target, it is what operations give.
+
+    Attributes:
+        whole: the slot of all channels.
+        slot: of those that pass; as a target, their sum.
+        stride: 2 if they go through max pooling, else 1.
+        sum: what is added up to them, and where they lead.
+    """
+
+    whole: int
+    slot: int
+    stride: int
+    sum: Node
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other:
+    """An operation that no kernel knows.
+
+    Attributes:
+        op: the operation.
+        source: the node that it reads.
+        slot: of its result.
+    """
+
+    op: nn.Module
+    source: int
+    slot: int
+
+
+@dataclass(kw_only=True)
+class Range:
+    """Nodes whose steps follow one another without PyTorch between them.
+
+    Attributes:
+        first: the first node.
+        weights: which of all weights are those of its nodes.
+        others: what PyTorch computes before.
+        read: the nodes whose values PyTorch reads afterwards.
+    """
+
+    first: int
+    weights: slice
+    others: list[Other] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The steps of a cell for inputs of certain sizes.
 
     Attributes:
-        prepare: how input nodes are made; None takes the input. The target is the node.
+        prepare: how input nodes are made; None takes the input. The target is the whole node.
         nodes: all nodes.
-        fed: which of them have a value.
+        passing: what passes by the operations of each; None for all if nothing does.
+        share: one in so many channels goes through the operations.
+        ranges: the ranges of nodes, in their order.
         sizes: of every slot, channels, rows and columns; None for a node that nothing feeds.
-        channels: of every node.
         weights: of all convolutions.
         norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
-        programs: what was made of it, by size of batch and number of operations on an edge.
+        programs: what was made of it, by size of batch and number of mixing weights of an edge.
     """
 
     prepare: list[ChainGroup | None]
     nodes: list[Node]
-    fed: list[bool]
+    passing: list[Passing | None]
+    share: int
+    ranges: list[Range]
     sizes: list[tuple[int, ...] | None]
-    channels: int
     weights: list[Tensor]
     norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]]
     programs: dict[Any, Any] = field(default_factory=dict)
 
-    @property
-    def is_even(self) -> bool:
-        """Whether all nodes that have a value have the same channels, as programs take it for granted."""
-        nodes = self.sizes[: len(self.nodes)]
-        return all(size is None or size[0] == self.channels for size in nodes)
+    def fed(self, node: int) -> bool:
+        """Whether a node has a value."""
+        return self.sizes[node] is not None
+
+    def whole(self, node: int) -> int:
+        """The slot of all channels of a node."""
+        passing = self.passing[node]
+        return node if passing is None else passing.whole
+
+    def is_given(self, node: int) -> bool:
+        """Whether operations read an input of the cell as it is."""
+        return _is_given(node, self.prepare, self.passing)
 
     def size(self, slot: int) -> tuple[int, ...]:
         """Channels, rows and columns of a slot that is fed."""
@@ -100,19 +163,36 @@ class Plan:
         return size
 
 
+def _kinds_of(modules: Sequence[nn.Module]) -> Any:
+    """What the kernels call these pools."""
+    return np.array([MAX if isinstance(module, nn.MaxPool2d) else AVERAGE for module in modules])
+
+
+def _is_given(node: int, prepare: Sequence[ChainGroup | None], passing: Sequence[Passing | None]) -> bool:
+    return node < len(prepare) and prepare[node] is None and passing[node] is None
+
+
 class _Planner:
     """Builds a plan, node by node."""
 
-    def __init__(self, graph: Wiring, sizes: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, cell: Cell, sizes: Sequence[tuple[int, ...]]) -> None:
+        self.cell, graph = cell, cell.graph
         self.nodes = [Node() for _ in range(graph.nodes)]
         self.sizes: list[tuple[int, ...] | None] = [*sizes, *[None] * (graph.nodes - len(sizes))]
         self.prepare: list[ChainGroup | None] = []
+        self.passing: list[Passing | None] = [None] * graph.nodes
+        self.ranges = [Range(first=0, weights=slice(0, 0))]
         self.weights: list[Tensor] = []
         self.norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]] = []
 
     def slot(self, size: tuple[int, ...]) -> int:
         self.sizes.append(size)
         return len(self.sizes) - 1
+
+    def size(self, slot: int) -> tuple[int, ...]:
+        size = self.sizes[slot]
+        assert size is not None
+        return size
 
     def group(self, chains: Sequence[tuple[Link, ...]], targets: list[int], common: Outline) -> ChainGroup:
         """Chains that are computed together."""
@@ -126,25 +206,71 @@ class _Planner:
         weights = slice(first, len(self.weights))
         return ChainGroup(chains=made, slots=slots, inner=inner, targets=targets, weights=weights)
 
-    def input(self, node: int, links: tuple[Link, ...] | None, size: tuple[int, ...]) -> None:
-        if links is None:
-            self.prepare.append(None)
-            return
-        common = outline(links, size)
-        self.sizes[node] = common.result
-        self.prepare.append(self.group([links], [node], common))
+    def input(self, node: int, links: tuple[Link, ...] | None) -> None:
+        """What operations read of an input of the cell, whose size stands where that of the node will."""
+        common = None if links is None else outline(links, self.size(node))
+        size = self.size(node) if common is None else common.result
+        self.sizes[node], target = size, node
+        if self.cell.partial is not None:
+            target = self.split(node, size, 2 if self.cell.partial.halves else 1).whole
+        self.prepare.append(None if links is None or common is None else self.group([links], [target], common))
 
-    def value(self, node: int) -> None:
+    def split(self, node: int, size: tuple[int, ...], stride: int) -> Passing:
+        """Have operations see only a part of the channels of a node of this size."""
+        assert self.cell.partial is not None
+        C, H, W = size
+        seen, rows, columns = C // self.cell.partial.share, (H - 1) // stride + 1, (W - 1) // stride + 1
+        rest = self.slot((C - seen, rows, columns))
+        self.sizes[node] = seen, H, W
+        found = self.passing[node] = Passing(whole=self.slot(size), slot=rest, stride=stride, sum=Node())
+        return found
+
+    def value(self, node: int, others: Sequence[tuple[int, Place, nn.Module]]) -> None:
         """Settle the size of a node from what leads into it."""
-        sizes = [self.sizes[slot] for slot in self.nodes[node].slots]
+        fed = [each for each in others if self.sizes[each[0]] is not None]
+        if any(self.is_made_now(source) for source, _, _ in fed):
+            self.ranges.append(Range(first=node, weights=slice(len(self.weights), len(self.weights))))
+        for source, place, op in fed:
+            self.other(source, node, place, op)
+        sizes = [self.size(slot) for slot in self.nodes[node].slots]
+        if self.cell.partial is not None:
+            sizes.append(self.passed(node))
         if any(size != sizes[0] for size in sizes):
             raise ValueError(f"what is added up must have one shape and dtype, got maps of {sizes}.")
         self.sizes[node] = sizes[0] if sizes else None
 
+    def is_made_now(self, node: int) -> bool:
+        """Whether the last range computes what operations read of a node."""
+        return node >= self.ranges[-1].first and not _is_given(node, self.prepare, self.passing)
+
+    def other(self, source: int, target: int, place: Place, op: nn.Module) -> None:
+        """Have PyTorch compute an operation that no kernel knows."""
+        edge = self.cell.edges[place[0]]
+        assert isinstance(edge, MixedEdge)
+        stride, (_, H, W) = edge.slot.stride, self.size(source)
+        slot = self.slot((edge.slot.out, (H - 1) // stride + 1, (W - 1) // stride + 1))
+        self.ranges[-1].others.append(Other(op=op, source=source, slot=slot))
+        self.nodes[target].feed(slot, place, False)
+        if not _is_given(source, self.prepare, self.passing):
+            read = next(each for each in reversed(self.ranges) if each.first <= source).read
+            read += [source] if source not in read else []
+
+    def passed(self, node: int) -> tuple[int, ...]:
+        """Add up what passes by the operations into a node; the size of what these must give."""
+        rows = self.cell.graph.incoming(node)
+        rests = [(row, self.passing[self.cell.graph.edges[row].source]) for row in rows]
+        known = [(row, rest) for row, rest in rests if rest is not None]
+        assert self.cell.partial is not None
+        C, H, W = self.size(known[0][1].slot)
+        seen = C // (self.cell.partial.share - 1)
+        own = self.split(node, (C + seen, H, W), 1)
+        for row, rest in known:
+            own.sum.feed(rest.slot, (row, -1), False)
+            rest.sum.skips.add(own.slot)
+        return seen, H, W
+
     def pool(self, node: int, kinds: Sequence[Pool]) -> None:
-        size = self.sizes[node]
-        assert size is not None
-        modules, pools = [], []
+        size, modules, pools = self.size(node), [], []
         for kind in kinds:
             if kind.module is None:
                 for target, place in kind.places.items():
@@ -159,7 +285,7 @@ class _Planner:
         result = size[0], (size[1] - 1) // stride + 1, (size[2] - 1) // stride + 1
         slots = [self.slot(result) for _ in pools]
         targets = [list(pool.places) for pool in pools]
-        group = PoolGroup(kinds=kinds_of(modules), stride=stride, slots=slots, targets=targets)
+        group = PoolGroup(kinds=_kinds_of(modules), stride=stride, slots=slots, targets=targets)
         self.nodes[node].pools.append(group)
         for slot, pool in zip(slots, pools, strict=True):
             for target, place in pool.places.items():
@@ -167,8 +293,7 @@ class _Planner:
             self.norms += [(norm, slot, None) for norm in pool.norms]
 
     def convolve(self, node: int, chains: Sequence[Chain]) -> None:
-        size = self.sizes[node]
-        assert size is not None
+        size = self.size(node)
         for common, places in by_outline([chain.links for chain in chains], size).items():
             group = [chains[place] for place in places]
             made = self.group([chain.links for chain in group], [chain.target for chain in group], common)
@@ -177,39 +302,36 @@ class _Planner:
                 self.nodes[chain.target].feed(slot, chain.place, True)
 
 
-def plan(
-    graph: Wiring,
-    sizes: Sequence[tuple[int, ...]],
-    scheduled: Schedule,
-) -> Plan:
+def plan(cell: Cell, sizes: Sequence[tuple[int, ...]], scheduled: Schedule) -> Plan:
     """The steps of a cell.
 
     Args:
-        graph: the cell's graph.
-        sizes: channels, rows and columns of the cell's inputs.
-        scheduled: its operations, all of known make. An input without links is taken as it is.
+        cell: the cell.
+        sizes: channels, rows and columns of its inputs, prepared if no kernel knows what prepares them.
+        scheduled: its operations.
 
     Raises:
         ValueError: if operations that lead into one node have results of several shapes.
     """
-    planner = _Planner(graph, sizes)
+    planner, graph = _Planner(cell, sizes), cell.graph
     for node, (_, links) in enumerate(scheduled.prepare):
-        planner.input(node, links, sizes[node])
+        planner.input(node, links)
     for node in range(graph.nodes):
         if node >= graph.inputs:
-            planner.value(node)
+            planner.value(node, scheduled.others.get(node, ()))
         if planner.sizes[node] is not None:
             for kinds in scheduled.pools.get(node, ()):
                 planner.pool(node, kinds)
             planner.convolve(node, scheduled.chains.get(node, ()))
-    size = planner.sizes[0]
-    assert size is not None
+        own = planner.ranges[-1]
+        own.weights = slice(own.weights.start, len(planner.weights))
     return Plan(
         prepare=planner.prepare,
         nodes=planner.nodes,
-        fed=[size is not None for size in planner.sizes[: graph.nodes]],
+        passing=planner.passing,
+        share=1 if cell.partial is None else cell.partial.share,
+        ranges=planner.ranges,
         sizes=planner.sizes,
-        channels=size[0],
         weights=planner.weights,
         norms=planner.norms,
     )
