@@ -8,9 +8,9 @@ import pytest
 import diffnas.method
 from diffnas.catalog import CATALOG
 from diffnas.components import level, pruning, schedule, weighting
-from diffnas.components.changes import FADING
+from diffnas.components.supernet_options import FADING
 from diffnas.components.weighting import LearnedEntmax
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.method import (
     COMPONENTS,
     METHODS,
@@ -62,9 +62,9 @@ def test_darts_minus_is_darts_with_a_fading_skip_beside():
 
 def test_pc_darts_is_what_its_paper_says():
     told = components(METHODS["pc-darts"])
-    assert (told["edges"], told["supernet"], told["pruning"]) == ("softmax", "Changes(share=4)", "None")
+    assert (told["edges"], told["supernet"], told["pruning"]) == ("softmax", "SupernetOptions(one_in=4)", "None")
     assert told["update"] == "Adam(lr=0.0006, betas=(0.5, 0.999), weight_decay=0.001)"
-    settings = settle(SearchSettings, METHODS["pc-darts"].settings)
+    settings = merge_settings(SearchSettings, METHODS["pc-darts"].settings)
     assert [settings.warming_up(epoch) for epoch in (0, 14, 15, 49)] == [True, True, False, False]
     assert (settings.epochs, settings.batch, settings.lr, settings.lr_min) == (50, 256, 0.1, 0.0)
 
@@ -74,7 +74,7 @@ def test_gaea_pc_darts_is_gaea_on_that_supernet():
     assert {role for role in told if told[role] != on_gaea[role]} == {"edges", "supernet"}
     assert told["supernet"] == on_partial["supernet"]
     assert told["edges"] == "simplex"
-    settings = settle(SearchSettings, METHODS["gaea-pc-darts"].settings)
+    settings = merge_settings(SearchSettings, METHODS["gaea-pc-darts"].settings)
     assert (settings.alpha_warmup, settings.alpha_init, settings.batch, settings.lr) == (0, 0.0, 256, 0.1)
 
 
@@ -83,7 +83,7 @@ def test_snas_draws_soft_weights_on_one_level_and_pays_for_what_they_are_expecte
     assert told["weighting"] == "concrete"
     assert (told["level"], told["discretize"], told["pruning"]) == ("single", "winners", "None")
     assert told["regularizers"] == "(expected_cost(weight=0.01))"
-    settings = settle(SearchSettings, METHODS["snas"].settings)
+    settings = merge_settings(SearchSettings, METHODS["snas"].settings)
     assert (settings.epochs, settings.batch, settings.lr, settings.lr_min) == (150, 64, 0.025, 0.001)
     constraints = [component("regularizers", f"expected-cost-{name}") for name in ("mild", "moderate", "aggressive")]
     assert [describe(rule) for (rule,) in constraints] == [
@@ -136,13 +136,13 @@ def test_every_component_can_be_named(role: str, name: str):
         ("regularizers", "none", "()"),
         ("regularizers", "groups:0.2:0.1, path:0.1", "(group_sparsity(skip=0.2, rest=0.1), path_depth(weight=0.1))"),
         ("supernet", "none", "None"),
-        ("supernet", "partial-channels:2", "Changes(share=2)"),
+        ("supernet", "partial-channels:2", "SupernetOptions(one_in=2)"),
         (
             "supernet",
             "auxiliary-skip:0.5, skip-dropout:0.1",
-            "Changes(auxiliary=linear(start=0.5, stop=0.0, every='epoch'), dropout=0.1)",
+            "SupernetOptions(auxiliary=linear(start=0.5, stop=0.0, every='epoch'), dropout=0.1)",
         ),
-        ("supernet", "auxiliary-skip-constant", "Changes(auxiliary=1.0)"),
+        ("supernet", "auxiliary-skip-constant", "SupernetOptions(auxiliary=1.0)"),
         ("weighting", "concrete:0.5", "concrete(temperature=0.5)"),
         ("regularizers", "expected-cost:0.1", "(expected_cost(weight=0.1))"),
         ("regularizers", "expected-cost-linear:0.1", "(expected_cost(logarithm=False, weight=0.1))"),
@@ -204,7 +204,7 @@ def test_another_number_of_options_than_a_component_takes_is_refused_with_their_
 
 
 def test_one_thing_cannot_be_changed_twice():
-    with pytest.raises(ValueError, match="changes one thing twice"):
+    with pytest.raises(ValueError, match="gives one option twice"):
         component("supernet", "auxiliary-skip,auxiliary-skip-cosine")
 
 

@@ -204,12 +204,12 @@ class SearchSpace:
         return skeleton_of(self.skeleton).normal_cells(list(self.cells))
 
 
-def apart(space: SearchSpace, depth: int | None = None) -> SearchSpace:
+def with_own_cells(space: SearchSpace, depth: int | None = None) -> SearchSpace:
     """The same space with operations, and so alpha, of its own for each cell of a net of ``depth`` cells.
 
     As GOLD-NAS (Bi et al., 2020) searches; the rows of alpha are the edges of all cells, one cell after the other.
 
-    >>> whole = apart(darts, depth=5)
+    >>> whole = with_own_cells(darts, depth=5)
     >>> list(whole.cells), len(whole.edges), whole.depth
     (['cell0', 'cell1', 'cell2', 'cell3', 'cell4'], 70, 5)
     """

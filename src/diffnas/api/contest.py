@@ -20,7 +20,7 @@ from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.listen import Listener
 from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.search import SearchResult
-from diffnas.engine.settings import EvaluateSettings, Source, settle
+from diffnas.engine.settings import EvaluateSettings, Source, merge_settings
 from diffnas.genotype import Genotype, read, to_json
 from diffnas.lookup import lookup
 from diffnas.nets.network import Network
@@ -192,7 +192,7 @@ def hold(
     notes, record = read_notes(folder, "search")
     _, first = read_notes(folder / EVALUATION, "evaluate")
     less, aside = set_aside(whole, notes.aside)
-    settings = settle(EvaluateSettings, first["settings"])
+    settings = merge_settings(EvaluateSettings, first["settings"])
     built = settings.sizes
     sized = partial(_sized, like=_cost(found, built, less), built=built, data=less)
     seed = record["settings"]["seed"]

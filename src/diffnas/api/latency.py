@@ -9,7 +9,7 @@ from diffnas.api.targets import usual_size
 from diffnas.deploy.latency import Latency
 from diffnas.deploy.latency import latency as timed
 from diffnas.engine.listen import Listener, Silent
-from diffnas.engine.settings import EvaluateSettings, settle
+from diffnas.engine.settings import EvaluateSettings, merge_settings
 from diffnas.lookup import lookup
 from diffnas.nets.sized import SizedSpace
 from diffnas.space import SPACES, SearchSpace
@@ -49,6 +49,8 @@ def latency(
         space=chosen,
         picture=(COLORS.check("colors", colors), SIDE.check("side", height), SIDE.check("side", width)),
         classes=CLASSES.check("classes", classes),
-        size=usual_size(chosen, settle(EvaluateSettings, recipe_named(recipe or "published").evaluate, settings)),
+        size=usual_size(
+            chosen, merge_settings(EvaluateSettings, recipe_named(recipe or "published").evaluate, settings)
+        ),
     )
     return timed(sized, runtime=runtime, warn=(listener or Silent()).warn)

@@ -22,11 +22,11 @@ from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.landing import Landing, read_landing
 from diffnas.engine.listen import Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
-from diffnas.engine.request import laid_out
+from diffnas.engine.request import with_cells_per_place
 from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, settle
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, merge_settings
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
 from diffnas.nets.slot import OpFactory
@@ -157,7 +157,7 @@ def evaluate(
     if searched and not resume:
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
     notes = kept.but(recipe=recipe).on(machine).model_copy(update={"data": note})
-    chosen = settle(EvaluateSettings, *layers, settings)
+    chosen = merge_settings(EvaluateSettings, *layers, settings)
     with owning(place, listener.warn), told(whole, place, listener, note=note, flip=chosen.flip):
         return run_evaluation(
             genotype,
@@ -263,6 +263,6 @@ def _require_later(asked: SearchPlan) -> None:
     """Refuse a search whose evaluation, as it was asked for, can never fit."""
     notes = asked.notes
     named = recipe_named(notes.recipe).without_depth(asked.arguments["space"].own_depth)
-    settings = settle(EvaluateSettings, named.evaluate, notes.evaluation)
-    space = laid_out(asked.arguments["space"], asked.arguments["settings"])
+    settings = merge_settings(EvaluateSettings, named.evaluate, notes.evaluation)
+    space = with_cells_per_place(asked.arguments["space"], asked.arguments["settings"])
     require_later(space, asked.whole, settings=settings, device=notes.device, precision=notes.precision)

@@ -16,8 +16,8 @@ from diffnas.data import DataSet, subsample
 from diffnas.engine.aim import Aim
 from diffnas.engine.cost import Cost, Prospect, estimate
 from diffnas.engine.listen import Listener, Silent
-from diffnas.engine.request import laid_out
-from diffnas.engine.settings import Machine, SearchSettings, Source, Wanted, settle
+from diffnas.engine.request import with_cells_per_place
+from diffnas.engine.settings import Machine, SearchSettings, Source, Wanted, merge_settings
 from diffnas.lookup import lookup
 from diffnas.method import Method, compose
 from diffnas.space import SPACES, SearchSpace
@@ -88,12 +88,12 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
         "data": subsample(whole, notes.train, None),
         "space": space,
         "method": method,
-        "settings": settle(SearchSettings, *layers),
+        "settings": merge_settings(SearchSettings, *layers),
         "device": notes.device,
         "precision": notes.precision,
         "threads": notes.threads,
     }
-    laid, heard = laid_out(space, arguments["settings"]), request.listener or Silent()
+    laid, heard = with_cells_per_place(space, arguments["settings"]), request.listener or Silent()
     named = recipe_named(notes.recipe).without_depth(space.own_depth)
     aim = aim_of(notes, named, record, arguments["data"], laid, method, heard.warn)
     return SearchPlan(arguments=arguments, notes=notes.model_copy(update={"data": note}), whole=whole, aim=aim)
@@ -141,7 +141,7 @@ def cost(
     if asked.aim is None:
         return found
     parts = asked.arguments
-    laid = laid_out(parts["space"], parts["settings"])
+    laid = with_cells_per_place(parts["space"], parts["settings"])
     return replace(found, reachable=tuple(map(str, reachable(asked.aim, laid, parts["data"], parts["method"]))))
 
 

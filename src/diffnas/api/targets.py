@@ -14,7 +14,7 @@ from diffnas.engine import aim as aims
 from diffnas.engine.aim import Aim
 from diffnas.engine.costing import Costing
 from diffnas.engine.landing import Landing
-from diffnas.engine.settings import EvaluateSettings, settle
+from diffnas.engine.settings import EvaluateSettings, merge_settings
 from diffnas.engine.sizing import fitting_size
 from diffnas.engine.target import Target, amount, parse, parse_family
 from diffnas.lookup import lookup
@@ -80,7 +80,7 @@ def aim_of(
     width = lookup("width", notes.width or "fit", {"fit": "fit", "fixed": "fixed"})
     family = () if notes.targets is None else parse_family(notes.targets)
     targets = (_middle(family),) if family else parse(notes.target or "")
-    wanted = settle(EvaluateSettings, recipe.evaluate, notes.evaluation)
+    wanted = merge_settings(EvaluateSettings, recipe.evaluate, notes.evaluation)
     aim = Aim(targets=targets, size=usual_size(space, wanted), width=width, family=family)  # type: ignore[arg-type]
     timed = any(target.cost == "latency" for target in targets)
     begun = (record or {}).get("target")

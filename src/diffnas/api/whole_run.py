@@ -17,7 +17,15 @@ from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.listen import Interrupted, Listener, Silent
 from diffnas.engine.lock import owning
 from diffnas.engine.search import SearchResult
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, check_names, settle
+from diffnas.engine.settings import (
+    EvaluateSettings,
+    Machine,
+    SearchSettings,
+    Source,
+    Wanted,
+    check_names,
+    merge_settings,
+)
 from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.report.verdict import Verdict
@@ -119,7 +127,7 @@ def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[
 def _check_settings(search: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
     """Refuse settings of either phase before the search, which is too long to find a typing error after it."""
     check_names(SearchSettings, search)
-    settle(EvaluateSettings, evaluate)
+    merge_settings(EvaluateSettings, evaluate)
 
 
 def _trained(

@@ -101,10 +101,10 @@ def by_phase(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return phases["search"], phases["evaluate"]
 
 
-def apart(options: Mapping[str, Any]) -> tuple[dict[str, str] | None, dict[str, Any]]:
+def split_components(options: Mapping[str, Any]) -> tuple[dict[str, str] | None, dict[str, Any]]:
     """The components that were given, None if there are none, and all other options that were given.
 
-    >>> apart({"weighting": "entmax:2", "level": None, "epochs": 3, "lr": None})
+    >>> split_components({"weighting": "entmax:2", "level": None, "epochs": 3, "lr": None})
     ({'weighting': 'entmax:2'}, {'epochs': 3})
     """
     components = given(**{name: text for name, text in options.items() if name in ROLES})

@@ -51,7 +51,7 @@ def run(
     """Search, evaluate, draw and report: the whole job. With no DATA: the embedded digits."""
     from diffnas import api
 
-    components, options = o.apart(given)
+    components, options = o.split_components(given)
     names = {"method": method, "space": space, "components": components, "recipe": recipe}
     searching, evaluating = o.by_phase(o.pairs(settings))
     folder = resume or out or o.new_folder(data or "digits", method or "sparse", options.get("seed", 0))
@@ -97,7 +97,7 @@ def search(
     """Search the cells that suit DATA (digits by default), at the papers' sizes."""
     from diffnas import api
 
-    components, options = o.apart(given)
+    components, options = o.split_components(given)
     names = {"method": method, "space": space, "components": components, "recipe": recipe}
     choices = {**names, **o.settings_of(SearchSettings, settings), **options}
     if dry_run and resume is not None:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffnas.components.stages import Measured, Pause, Stage
+from diffnas.components.stages import HeldOutScore, Pause, Stage
 from diffnas.components.traits import traits
 from diffnas.space import SearchSpace
 
@@ -142,7 +142,7 @@ def disconnect(pause: Pause, kind: str, node: int, *, criterion: Criterion = "ac
     space, graph, keep, mix = pause.space, pause.space.cells[kind], pause.keep, pause.at_rest().mix
     assert space.in_degree is not None
     rows = [space.rows[kind].start + row for row in graph.incoming(node)]
-    measured: dict[int, Measured] = {}
+    measured: dict[int, HeldOutScore] = {}
     for row in rows:
         if candidates(space, keep[row]):
             without = mix.clone()
@@ -157,11 +157,11 @@ def disconnect(pause: Pause, kind: str, node: int, *, criterion: Criterion = "ac
     pause.decide(keep)
 
 
-def _goodness(measured: Measured, criterion: Criterion) -> float:
+def _goodness(measured: HeldOutScore, criterion: Criterion) -> float:
     return measured.score if criterion == "accuracy" else -measured.loss
 
 
-def _note(pause: Pause, row: int, measured: dict[str, Measured], criterion: Criterion) -> None:
+def _note(pause: Pause, row: int, measured: dict[str, HeldOutScore], criterion: Criterion) -> None:
     kind, edge = pause.space.edges[row]
     without = {name: each.score if criterion == "accuracy" else each.loss for name, each in measured.items()}
     pause.note(what="decided", kind=kind, edge=list(edge), criterion=criterion, without=without)

@@ -25,7 +25,7 @@ from diffnas.space import SearchSpace
 from diffnas.values import check_fields, real, whole
 
 
-class Measured(NamedTuple):
+class HeldOutScore(NamedTuple):
     """How good a supernet is on some samples.
 
     Attributes:
@@ -58,7 +58,7 @@ class Pause(Protocol):
     def generator(self, purpose: str) -> torch.Generator:
         """Random numbers of the host that belong to this pause and purpose alone."""
 
-    def measure(self, mix: Tensor) -> Measured:
+    def measure(self, mix: Tensor) -> HeldOutScore:
         """Loss and score of the supernet on all held-out pictures under ``mix``, ``(edges, ops)``; nothing moves.
 
         With batch statistics and augmented as in training; all calls of a pause see the same random numbers.

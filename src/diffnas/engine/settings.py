@@ -261,14 +261,14 @@ def check_names(kind: type[Training], names: Iterable[str]) -> None:
             raise ValueError(f"unknown setting {name!r}.{hint} Known: {', '.join(known)}.")
 
 
-def settle(kind: type[S], *layers: Mapping[str, Any]) -> S:
+def merge_settings(kind: type[S], *layers: Mapping[str, Any]) -> S:
     """Settings of ``kind`` from layers of options, the later ones winning; a text is read as the type of its setting.
 
     Raises:
         ValueError: for an option that ``kind`` does not have, with the nearest one that it has; for a value of another
             type or range than its setting's.
 
-    >>> settle(SearchSettings, {"epochs": 200}, {"epochs": "3"}).epochs
+    >>> merge_settings(SearchSettings, {"epochs": 200}, {"epochs": "3"}).epochs
     3
     """
     known = kinds(kind)

@@ -86,9 +86,9 @@ def one(named: Named) -> Named:
     return replace(named, make=lambda **values: (named.make(**values),))
 
 
-def change(what: str, named: Named) -> Named:
-    """The same as a change of the supernet: ``{what: it}``."""
-    return replace(named, make=lambda **values: {what: named.make(**values)})
+def supernet_option(name: str, named: Named) -> Named:
+    """The same as an option of the supernet: ``{name: value}``."""
+    return replace(named, make=lambda **values: {name: named.make(**values)})
 
 
 def _bind(function: Callable[..., Any], /, **values: Any) -> Callable[..., Any]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from diffnas.components import family, pick, stages, update
-from diffnas.components.changes import UNCHANGED, Changes
 from diffnas.components.discretize import Discretize
 from diffnas.components.family import Family
 from diffnas.components.level import Level
@@ -16,6 +15,7 @@ from diffnas.components.pruning import Pruning
 from diffnas.components.regularizer import Regularizer
 from diffnas.components.stages import Stages
 from diffnas.components.stopping import Stopping
+from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.components.update import Update
 from diffnas.components.weighting import Weighting
 from diffnas.method import fit, roles
@@ -56,7 +56,7 @@ class Method:
     update: Update = update.adam
     regularizers: tuple[Regularizer, ...] = ()
     edges: Weighting | None = None
-    supernet: Changes = UNCHANGED
+    supernet: SupernetOptions = DARTS_SUPERNET
     pruning: Pruning | None = None
     stopping: tuple[Stopping, ...] = ()
     stages: Stages = stages.one

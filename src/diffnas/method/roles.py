@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from diffnas.components import contract
-from diffnas.components.changes import Changes
 from diffnas.components.contract import check_callable, name_of, told
 from diffnas.components.level import Level
+from diffnas.components.supernet_options import SupernetOptions
 
 if TYPE_CHECKING:
     from diffnas.method.record import Method
@@ -51,7 +51,9 @@ def check(method: Method) -> None:
             f'a level is a Level, not {told(method.level)}. Write level.Level(step=..., data="halves") with a function '
             "of a step."
         )
-    if not isinstance(method.supernet, Changes):
-        raise ValueError(f"supernet takes Changes, not {told(method.supernet)}. Write changes.Changes(...).")
+    if not isinstance(method.supernet, SupernetOptions):
+        raise ValueError(
+            f"supernet takes SupernetOptions, not {told(method.supernet)}. Write supernet_options.SupernetOptions(...)."
+        )
     if not isinstance(method.settings, Mapping):
         raise ValueError(f"settings is a mapping of names to values, not {told(method.settings)}.")

@@ -21,10 +21,10 @@ from diffnas.components import (
     update,
     weighting,
 )
-from diffnas.components.changes import FADING, Changes
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.perturbation import perturbation
 from diffnas.components.replacement import replacement
+from diffnas.components.supernet_options import FADING, SupernetOptions
 from diffnas.lookup import lookup
 from diffnas.method import (
     annealed,
@@ -41,7 +41,7 @@ from diffnas.method import (
     stopped,
     supernets,
 )
-from diffnas.method.named import Named, bound, bound_to, change, just, made, one
+from diffnas.method.named import Named, bound, bound_to, just, made, one, supernet_option
 from diffnas.method.record import Method
 from diffnas.values import real, whole
 
@@ -134,16 +134,18 @@ COMPONENTS: dict[str, dict[str, Named]] = {
     },
     "supernet": {
         "none": just({}),
-        "partial-channels": change("share", made(lambda share=4: share, share=whole(1, 10_000))),
-        "auxiliary-skip": change("auxiliary", bound(FADING, start=SCALE)),
-        "auxiliary-skip-cosine": change("auxiliary", bound(partial(schedule.cosine, start=1.0, stop=0.0), start=SCALE)),
-        "auxiliary-skip-late-cosine": change(
+        "partial-channels": supernet_option("one_in", made(lambda one_in=4: one_in, one_in=whole(1, 10_000))),
+        "auxiliary-skip": supernet_option("auxiliary", bound(FADING, start=SCALE)),
+        "auxiliary-skip-cosine": supernet_option(
+            "auxiliary", bound(partial(schedule.cosine, start=1.0, stop=0.0), start=SCALE)
+        ),
+        "auxiliary-skip-late-cosine": supernet_option(
             "auxiliary", bound(partial(schedule.late_cosine, start=1.0, stop=0.0), start=SCALE)
         ),
-        "auxiliary-skip-constant": change("auxiliary", made(lambda weight=1.0: weight, weight=SCALE)),
-        "drawn-only": change("drawn", just(True)),
-        "skip-dropout": change("dropout", made(lambda rate=0.3: rate, rate=SHARE)),
-        "skip-dropout-rekindled": change("dropout", made(_rekindled, first=SHARE, second=SHARE, third=SHARE)),
+        "auxiliary-skip-constant": supernet_option("auxiliary", made(lambda weight=1.0: weight, weight=SCALE)),
+        "drawn-only": supernet_option("drawn", just(True)),
+        "skip-dropout": supernet_option("dropout", made(lambda rate=0.3: rate, rate=SHARE)),
+        "skip-dropout-rekindled": supernet_option("dropout", made(_rekindled, first=SHARE, second=SHARE, third=SHARE)),
     },
     "pruning": {
         "none": just(None),
@@ -199,7 +201,7 @@ COMPONENTS: dict[str, dict[str, Named]] = {
 def component(role: str, text: str) -> Any:
     """A component from its text, such as ``entmax:3``.
 
-    Several regularizers, changes of the supernet or stopping rules are joined by commas.
+    Several regularizers, options of the supernet or stopping rules are joined by commas.
 
     Raises:
         ValueError: for a role or a name that is not in ``COMPONENTS``, or options it does not take: all are numbers
@@ -213,18 +215,18 @@ def component(role: str, text: str) -> Any:
     """
     table = lookup("component", role, COMPONENTS)
     if role == "supernet":
-        return _changes(text, table)
+        return _supernet_options(text, table)
     if role in ("regularizers", "stopping"):
         return tuple(part for each in text.split(",") for part in _build(role, each, table))
     return _build(role, text, table)
 
 
-def _changes(text: str, table: Mapping[str, Named]) -> Changes:
+def _supernet_options(text: str, table: Mapping[str, Named]) -> SupernetOptions:
     parts = [_build("supernet", each, table) for each in text.split(",")]
     names = [name for part in parts for name in part]
     if len(set(names)) < len(names):
-        raise ValueError(f"supernet {text!r} changes one thing twice; name each change once.")
-    return Changes(**{name: option for part in parts for name, option in part.items()})
+        raise ValueError(f"supernet {text!r} gives one option twice; give each option once.")
+    return SupernetOptions(**{name: option for part in parts for name, option in part.items()})
 
 
 def _build(role: str, text: str, table: Mapping[str, Named]) -> Any:

@@ -7,9 +7,9 @@ from functools import partial
 
 from torch import nn
 
-from diffnas.components.changes import Changes
 from diffnas.components.contract import name_of
 from diffnas.components.level import Level
+from diffnas.components.supernet_options import SupernetOptions
 
 
 def describe(component: object) -> str:
@@ -24,9 +24,9 @@ def describe(component: object) -> str:
         return f"{name_of(component)}({options})"
     if isinstance(component, Level):
         return describe(component.step).replace("_step", "", 1)
-    if isinstance(component, Changes):
-        made = ", ".join(f"{name}={describe(option)}" for name, option in component.made.items())
-        return f"Changes({made})" if made else "None"
+    if isinstance(component, SupernetOptions):
+        changed = ", ".join(f"{name}={describe(option)}" for name, option in component.changed.items())
+        return f"SupernetOptions({changed})" if changed else "None"
     if isinstance(component, tuple):
         return "(" + ", ".join(describe(part) for part in component) + ")"
     if is_dataclass(component) and not isinstance(component, type):

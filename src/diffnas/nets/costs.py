@@ -21,7 +21,7 @@ def operation_macs(
     channels: int | None = None,
     depth: int | None = None,
     stem: StemKind = "cifar",
-    share: int = 1,
+    one_in: int = 1,
 ) -> list[list[int]]:
     """Multiply-adds of every operation for one picture, in all cells of its kind together, ``(edges, ops)``.
 
@@ -29,7 +29,7 @@ def operation_macs(
         space: the space.
         picture: channels, height and width.
         channels, depth, stem: as the supernet has them.
-        share: one in so many channels goes through the operations.
+        one_in: one in so many channels goes through the operations.
 
     >>> from diffnas.space import s2
     >>> costs = operation_macs(s2, (3, 8, 8), channels=4, depth=3)
@@ -54,7 +54,7 @@ def operation_macs(
         ]
         for kind, graph in space.cells.items()
     }
-    for site in sites(sizes, offered(space), picture, share=share):
+    for site in sites(sizes, offered(space), picture, one_in=one_in):
         row, column = places[site.kind][site.number]
         total[row][column] += macs(site.op, site.slot, site.size)
     return total
