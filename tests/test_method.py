@@ -252,7 +252,7 @@ REFUSED = {
     "a threshold above an even share": (
         "asap",
         {"pruning": "threshold:1"},
-        "between 0 and 1, an even share of an edge; got 1",
+        "between 0 and 1, where 1 stands for an even share of an edge; got 1",
     ),
     "a threshold of nothing": ("asap", {"pruning": "threshold:0"}, "between 0 and 1"),
     "shares of what competes on an edge": ("gold-nas", {"weighting": "softmax"}, "an edge cannot lose its last"),

@@ -1,1 +1,1 @@
-"""What a method is made of."""
+"""The components that make a method, one file for each role."""
