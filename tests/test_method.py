@@ -244,10 +244,10 @@ def test_pruning_at_zero_goes_with_every_entmax(weigh):
 
 
 REFUSED = {
-    "exact zeros of gates": ("gates", {"pruning": "exact-zero"}, "could leave an edge without any operation"),
-    "gates with the pruning of entmax": ("sparse", {"weighting": "gates"}, "could leave an edge without any operation"),
+    "exact zeros of gates": ("gates", {"pruning": "exact-zero"}, "an edge could lose all its operations"),
+    "gates with the pruning of entmax": ("sparse", {"weighting": "gates"}, "an edge could lose all its operations"),
     "a threshold for competing weights": ("darts", {"pruning": "shut"}, "has no gates"),
-    "a threshold for gates": ("gates", {"pruning": "threshold"}, "could leave an edge without any operation"),
+    "a threshold for gates": ("gates", {"pruning": "threshold"}, "an edge could lose all its operations"),
     "a threshold for even weights": ("asap", {"weighting": "uniform"}, "never fall below an even share"),
     "a threshold above an even share": (
         "asap",
@@ -256,17 +256,17 @@ REFUSED = {
     ),
     "a threshold of nothing": ("asap", {"pruning": "threshold:0"}, "between 0 and 1"),
     "shares of what competes on an edge": ("gold-nas", {"weighting": "softmax"}, "an edge cannot lose its last"),
-    "survivors of nothing": ("darts", {"discretize": "survivors"}, "without pruning everything survives"),
+    "survivors of nothing": ("darts", {"discretize": "survivors"}, "without pruning, all operations survive"),
     "a simplex moved otherwise": ("darts", {"weighting": "simplex"}, "Add --update exponentiated"),
     "another weighting moved as a simplex": ("darts", {"update": "exponentiated"}, "Add --weighting simplex"),
-    "perturbation of gates": ("gates", {"stages": "perturbation"}, "the last one need not weigh 1"),
+    "perturbation of gates": ("gates", {"stages": "perturbation"}, "the last one need not have weight 1"),
     "perturbation on one level": ("single-level", {"stages": "perturbation"}, "holds no pictures out"),
     "perturbation, and an earlier epoch": ("darts-pt", {"pick": "best-held-out"}, "decides the cells in its last"),
-    "going back without the stop": ("r-darts", {"stopping": "none"}, "needs the stop for that growth"),
+    "going back without the stop": ("r-darts", {"stopping": "none"}, "needs the stopping rule for that growth"),
     "going back by another factor": ("r-darts", {"pick": "before-growth:2"}, "Stop by eigenvalue:2"),
     "the best of no held-out pictures": ("sparse", {"pick": "best-held-out"}, "holds no pictures out"),
-    "strengths moved otherwise": ("darts", {"edges": "simplex"}, "moved by one update"),
-    "softmax strengths beside a simplex": ("gaea", {"edges": "softmax"}, "moved by one update"),
+    "strengths moved otherwise": ("darts", {"edges": "simplex"}, "one update moves"),
+    "softmax strengths beside a simplex": ("gaea", {"edges": "softmax"}, "one update moves"),
     "thresholds for what strengths multiplied": ("fair-darts", {"edges": "softmax"}, "takes scores for probabilities"),
     "shares of what strengths multiplied": (
         "path-regularized-released",

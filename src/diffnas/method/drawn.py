@@ -1,4 +1,4 @@
-"""GDAS and SNAS: the operations of an edge are drawn for every pass."""
+"""GDAS and SNAS: each forward pass draws the mixing weights of an edge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches in several stages: the supernet grows deeper as the choice narrows, or gets other operations."""
+"""Searches in several stages: the supernet gets deeper with fewer operations, or its operations are replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DARTS on another supernet: with a skip beside the operations, or with a part of the channels."""
+"""DARTS on another supernet: with a skip beside the operations, or with partial channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of methods and components, for the command line: Python callers pass the values themselves."""
+"""Names of methods and components, for the command line. Python callers pass the methods and components themselves."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ _FAMILIES = (
 _found = named.values_of(Method, _FAMILIES)
 
 METHODS: dict[str, Method] = {name: _found[name] for name in [*CATALOG, *_found]}
-"""The methods by the names of their variables, so with their aliases, in the order in which they are listed."""
+"""The methods by the names of their variables, aliases included, in the order of the catalog."""
 
 
-# What the options of components may be: far beyond what anybody uses, and within what can be computed.
+# Bounds of the components' options: far wider than anybody needs, and narrow enough for exact computation.
 EPOCHS = whole(1, 1_000_000)
 COUNT = whole(0, 1_000)
 SHARE = real(0, 1)
@@ -66,16 +66,16 @@ ORDER = real(1, 16)
 
 
 def _rekindled(**starts: float) -> Callable[..., float]:
-    """A dropout with these starts, one for each stage; those of P-DARTS without any."""
+    """A dropout with these starts, one for each stage; without any, those of P-DARTS."""
     return partial(schedule.rekindled, starts=tuple(starts.values()) or (0.0, 0.4, 0.7))
 
 
 def _progressive(**left: int) -> Callable[..., Any]:
-    """Stages that leave an edge so many operations."""
+    """Progressive stages, with the number of operations that an edge keeps for each stage after the first."""
     return partial(stages.progressive, ops=tuple(left.values())) if left else stages.progressive
 
 
-# What the command line may name in place of a method's own component, with what may follow the name after colons.
+# The components that the command line may name in place of a method's own, and the options that follow after colons.
 COMPONENTS: dict[str, dict[str, Named]] = {
     "weighting": {
         "softmax": bound(weighting.softmax, temperature=TEMPERATURE),
@@ -170,7 +170,7 @@ COMPONENTS: dict[str, dict[str, Named]] = {
     },
     "stages": {
         "one": just(stages.one),
-        # It narrows the choice twice.
+        # Three stages leave two choices.
         "progressive": made(_progressive, first=whole(1, 1_000), second=whole(1, 1_000)),
         "replacement": just(replacement),
         "perturbation": bound(perturbation, every=whole(1, 10_000)),
@@ -201,11 +201,11 @@ COMPONENTS: dict[str, dict[str, Named]] = {
 def component(role: str, text: str) -> Any:
     """A component from its text, such as ``entmax:3``.
 
-    Several regularizers, options of the supernet or stopping rules are joined by commas.
+    Several regularizers, stopping rules or options of the supernet are joined by commas.
 
     Raises:
-        ValueError: for a role or a name that is not in ``COMPONENTS``, or options it does not take: all are numbers
-            within the bounds that the table gives.
+        ValueError: if the role or the name is not in ``COMPONENTS``, or an option is not a number within the bounds
+            that the table gives.
 
     >>> from diffnas.method import describe
     >>> describe(component("weighting", "entmax:2"))
@@ -239,7 +239,7 @@ def _build(role: str, text: str, table: Mapping[str, Named]) -> Any:
 
 
 def compose(name: str, overrides: Mapping[str, str] | None = None) -> Method:
-    """A method by name, with some components replaced by others, each given as text.
+    """A method by name, with some of its components replaced; each is given as text, by role.
 
     >>> from diffnas.method import components
     >>> components(compose("darts", {"weighting": "entmax:2"}))["weighting"]

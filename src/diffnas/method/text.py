@@ -13,7 +13,7 @@ from diffnas.components.supernet_options import SupernetOptions
 
 
 def describe(component: object) -> str:
-    """A component as text, options included: what the run folder keeps and what two runs are compared by.
+    """A component with its options, as text. Run folders hold this text, and two runs are compared by it.
 
     >>> from diffnas.components import weighting
     >>> describe(partial(weighting.entmax, order=3.0))
