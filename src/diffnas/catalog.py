@@ -67,8 +67,8 @@ CATALOG: dict[str, str] = {
     ),
     "asap": (
         "ASAP (Noy et al., 2020): a softmax whose temperature falls by 5% in each epoch. After a fifth of the run it "
-        "is below 1. Then alpha begins to move, and each epoch removes operations below 0.4 of an even share. The search "
-        "ends when each edge has one operation left. The schedule of 50 epochs is stretched to other lengths."
+        "is below 1. Then alpha begins to move, and each epoch removes operations below 0.4 of an even share. The "
+        "search ends when each edge has one operation left. The schedule of 50 epochs is stretched to other lengths."
     ),
     "gold-nas": (
         "GOLD-NAS (Bi et al., 2020): each cell has its own alpha, with sigmoid weights and any number of operations on "
