@@ -117,7 +117,7 @@ def _compare(place: Path) -> None:
 def _resume(place: Path) -> None:
     _, record = read_notes(place / "run", "search")
     folder = RunFolder.open(place / "run")
-    folder.check_same({"settings": record["settings"]})
+    folder.check_same(record)
     folder.trace(2)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from diffnas.genotype import Genotype
 from diffnas.lookup import lookup
 from diffnas.nets.frames.plan import CellPlan, stem_channels
-from diffnas.skeleton import Chain, StemKind
+from diffnas.skeleton import Chain, Shortcut, StemKind
 
 
 def parts(
@@ -35,7 +35,7 @@ def parts(
     return {
         "cells": [],
         "places": [_branch(genotype, each, operation) for each in layers],
-        "shortcuts": [_shortcut(skeleton, each) for each in layers],
+        "shortcuts": [_shortcut(skeleton.shortcut, each) for each in layers],
         "stem": {"first": _stem(stem, inputs, width)},
         "head": _head(skeleton, layers[-1].out, outputs),
         "steps": [
@@ -53,16 +53,16 @@ def _branch(genotype: Genotype, layer: CellPlan, operation: Callable[..., str]) 
     return f"Branch({', '.join(ops)})"
 
 
-def _shortcut(skeleton: Chain, layer: CellPlan) -> str:
+def _shortcut(beside: Shortcut, layer: CellPlan) -> str:
     before, out, stride = layer.previous, layer.channels, 2 if layer.reduces else 1
     if (before, stride) == (out, 1):
         return "nn.Identity()"
-    if skeleton.shortcut == "none":
+    if beside == "none":
         return "Nothing()"
     norm = f"nn.BatchNorm2d({out})"
-    if skeleton.shortcut == "patch":
+    if beside == "patch":
         return f"nn.Sequential(Patches({before}, {out}, {stride}), {norm})"
-    side = stride if skeleton.shortcut == "pool" else 1
+    side = stride if beside == "pool" else 1
     pool = f"nn.AvgPool2d({side}, {stride}, ceil_mode=True), " if stride > 1 else ""
     return f"nn.Sequential({pool}nn.Conv2d({before}, {out}, 1, bias=False), {norm})"
 

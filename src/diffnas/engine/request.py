@@ -165,8 +165,8 @@ def _gap(weighting: Weighting, space: SearchSpace, most: float) -> float | None:
     """
     start, weighting = Moment(epoch=0, step=0, epochs=1, steps=1), copy.deepcopy(weighting)
     keep = torch.tensor(space.offered)
-    edge = int(keep.sum(dim=1).argmax())
-    lowest = edge, int(keep[edge].int().argmax())
+    edge = int(keep.sum(dim=1).max(dim=0).indices)
+    lowest = edge, int(keep[edge].nonzero()[0])
 
     def removed(gap: float) -> bool:
         alpha = torch.zeros(keep.shape, dtype=torch.float64)

@@ -57,6 +57,7 @@ class NoShortcut(nn.Module):
 class Patches(nn.Module):
     """A convolution of patches that do not overlap; an odd size is padded with zeros at its end.
 
+    >>> import torch
     >>> Patches(3, 8, 2)(torch.zeros(2, 3, 9, 8)).shape
     torch.Size([2, 8, 5, 4])
     """
