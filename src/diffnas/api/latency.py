@@ -1,4 +1,4 @@
-"""How long the networks of a space take on this machine."""
+"""Latency: how long the networks of a space take on this machine."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def latency(
     listener: Listener | None = None,
     **settings: Any,
 ) -> Latency:
-    """Seconds of every operation of a space, and the line from their sums to whole networks, on this machine.
+    """The seconds of each operation of a space on this machine, and the line from their sums to whole networks.
 
     Args:
         space: a space or the name of one.
-        recipe: says the size of the networks; by default "published".
-        picture: channels, height and width.
-        classes: how many logits there are.
+        recipe: the recipe that gives the size of the networks; by default "published".
+        picture: channels, height and width of the pictures.
+        classes: how many classes there are.
         runtime: "onnxruntime", the default where it is installed, or "torch".
         listener: hears what is doubtful.
-        settings: what ``EvaluateSettings`` has: ``channels=16``, ``depth=8``, ``stem="cifar-half"``.
+        settings: fields of ``EvaluateSettings``, such as ``channels=16``, ``depth=8``, ``stem="cifar-half"``.
 
     Raises:
-        ValueError: for a space, a size or a runtime that cannot be.
+        ValueError: if the space, a size or the runtime is unknown or out of its bounds.
         ImportError: if the runtime is not installed.
     """
     chosen = space if isinstance(space, SearchSpace) else lookup("space", space, SPACES)
