@@ -164,7 +164,7 @@ class SearchSettings(Training):
             all epochs.
         prune_warmup: Epochs in which nothing is removed.
         prune_every: When removals are decided. After each step, or only at the end of an epoch.
-        eigenvalue_every: Epochs from one measured eigenvalue to the next; 0 for never. The eigenvalue is the largest
+        eigenvalue_every: Epochs from one measured eigenvalue to the next. 0 for never. The eigenvalue is the largest
             of the Hessian for alpha, and the first epoch measures it too. This takes as long as several dozen steps,
             and several times the memory of a step.
         split: How pictures are halved for a level that needs halves. "shuffled" by the seed; or "ordered", the first
