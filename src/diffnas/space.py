@@ -322,7 +322,7 @@ def chain_space(
     none_at_transitions: bool = False,
     name: str = "chain",
 ) -> SearchSpace:
-    """A space of residual chains, in which a search chooses the operation of each layer. It has hand-made networks too.
+    """A space of residual chains: a search chooses the operation of each layer. Many hand-made networks are members.
 
     Args:
         layers: how many layers each stage has, or the stages (:func:`diffnas.skeleton.chain`).

@@ -28,7 +28,7 @@ def latency(
     listener: Listener | None = None,
     **settings: Any,
 ) -> Latency:
-    """The seconds of each operation of a space on this machine, and the line from their sums to whole networks.
+    """The seconds of each operation of a space on this machine, and a linear fit from their sums to whole networks.
 
     Args:
         space: a space or the name of one.

@@ -58,7 +58,7 @@ def search(
     Args:
         data: "digits" (the default), "cifar10", "cifar100", "hub:NAME", a folder of class folders, a ``DataSet``, a
             torch ``Dataset``, or tensors: ``((pictures, labels), (pictures, labels))``, training and test.
-        space: a space or the name of one; by default the recipe's, "darts" in most.
+        space: a space or the name of one; by default the recipe's, which is "darts" for most recipes.
         method: a method or the name of one; by default "sparse".
         components: components that replace the method's own, as text: ``{"weighting": "entmax:2"}``.
         recipe: a name in ``RECIPES``; by default "published", the sizes of the papers.
@@ -211,7 +211,7 @@ def run_folder(what: object) -> Path | None:
 def evaluation_folder(folder: Path) -> Path:
     """The folder of the evaluation, if a user names that folder or the folder of its search.
 
-    After a contest, it is the folder of the training that the user is handed.
+    After a contest, it is the folder of the trained network that the user is handed.
     """
     best = handed(folder)
     if best is not None:

@@ -135,7 +135,7 @@ def _home(what: str | Path) -> Path:
 
 
 def _given(trained: Trained, pictures: Sequence[str | Path]) -> Tensor:
-    """At most ``SHOWN`` pictures from files and folders. Unreadable files are skipped unless all are unreadable."""
+    """At most ``SHOWN`` pictures from files and folders, without unreadable files; a ValueError if none can be read."""
     read = (read_picture(trained, path) for path in picture_files(pictures))
     found = [pixels for pixels in read if not isinstance(pixels, str)][:SHOWN]
     if not found:

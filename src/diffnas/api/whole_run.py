@@ -35,7 +35,7 @@ from diffnas.values import helps
 
 DRAWINGS = ("cell.svg", "cell.png")
 _SHARED = [name for record in (Source, Machine) for name in helps(record) if name != "train"]
-"""The options of both phases."""
+"""The names of the options that both phases take."""
 
 
 @dataclass(frozen=True, kw_only=True)

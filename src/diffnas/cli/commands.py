@@ -112,7 +112,7 @@ app.command("methods")(methods_command)
 
 @app.command()
 def spaces(name: Annotated[str | None, typer.Argument(help="Show all of one space.")] = None) -> None:
-    """List the search spaces, or what one offers."""
+    """List the search spaces, or show what one of them offers."""
     from diffnas.lookup import lookup
     from diffnas.space import SPACES
 
@@ -124,7 +124,7 @@ def spaces(name: Annotated[str | None, typer.Argument(help="Show all of one spac
 
 @app.command()
 def recipes(name: Annotated[str | None, typer.Argument(help="Show all of one recipe.")] = None) -> None:
-    """List the recipes, or the settings of one."""
+    """List the recipes, or show the settings of one of them."""
     from diffnas.lookup import lookup
     from diffnas.recipes import RECIPES
 

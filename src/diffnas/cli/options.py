@@ -62,7 +62,7 @@ Quiet = Annotated[bool, _said("--quiet", help="No progress; one line at the end.
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
+    """The options that were given, which are those that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -1,8 +1,8 @@
 """The contract of components: what a user's function returns is checked once, where it enters.
 
-No later code checks it again. The compiled kernels would read memory outside a tensor of another shape. Type, shape,
-dtype and device are always checked. On a CPU, the numbers are always checked too. On a GPU that would make the host
-wait, so the numbers are checked only in the steps in which the loss is read as well.
+No later code checks it again. If a tensor had another shape, compiled kernels would read memory outside it. Type,
+shape, dtype and device are always checked. On a CPU, the numbers are always checked too. On a GPU, a check of numbers
+makes the host wait, so it is done only in steps in which the host also reads the loss.
 
 An exception that a component raises passes unchanged, because its type and its traceback say more than we could. From
 Python 3.11 on, the exception has a note with the component's name and arguments.
@@ -32,7 +32,7 @@ LOOK_EVERY = 50
 _ROUNDING = 1e-6
 # The sum of weights that a component computes in float32 may miss 1 by so much.
 _SUM_ROUNDING = 1e-3
-# Entries of alpha so far apart make any weighting that gives zeros give one; even entmax of order 1.01 does.
+# If entries of alpha lie this far apart, any weighting that gives zeros gives one; even entmax of order 1.01 does.
 _FAR = 200.0
 
 

@@ -41,7 +41,7 @@ class Step(Protocol):
         """Gradients of the loss on ``batch``, penalties included, for alpha and what the weighting learns."""
 
     def weight_gradient(self, batch: Batch) -> None:
-        """Leave the gradients of the loss on ``batch`` in the weights."""
+        """Compute the gradients of the loss on ``batch`` and store them as ``grad`` of the weights."""
 
     def both_gradients(self, batch: Batch) -> list[Tensor]:
         """``alpha_gradient`` and ``weight_gradient`` of one batch, from one forward and one backward pass."""

@@ -74,7 +74,7 @@ def _renew(pause: Pause) -> None:
 
 
 def _decide(pause: Pause, *, every: int, epochs: int, most: int, criterion: Criterion) -> None:
-    """Make all decisions for each kind of cell that are due before this epoch."""
+    """For each kind of cell, make all decisions that are due before this epoch."""
     due = most if pause.epoch == epochs - 1 else pause.epoch // every + 1
     for kind in pause.space.cells:
         while len(left := _open(pause.space, kind, pause.keep)) > most - due:

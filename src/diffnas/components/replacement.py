@@ -45,7 +45,7 @@ START = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3_layers1")
 """The first pool."""
 
 TRIES, TRIES_FOR_NEW = 250, 201
-"""How many draws a new operation may take. The first ``TRIES_FOR_NEW`` accept only one that was never in the pool."""
+"""How many draws a new operation may take. The first ``TRIES_FOR_NEW`` draws skip operations that were in the pool."""
 
 
 def replacement(space: SearchSpace, epochs: int) -> tuple[Stage, ...]:
@@ -93,7 +93,10 @@ def replacement(space: SearchSpace, epochs: int) -> tuple[Stage, ...]:
 
 
 def _lengths(cycles: Sequence[Cycle], epochs: int) -> list[int]:
-    """The epochs of each cycle: at least one, in proportion to the paper's. Those rounded down most get the rest."""
+    """The epochs of each cycle: at least one, and else in proportion to the paper's.
+
+    Proportions are rounded down. The epochs that are left go to the cycles that lost most by rounding.
+    """
     whole = sum(cycle.epochs for cycle in cycles)
     lengths = [max(1, epochs * cycle.epochs // whole) for cycle in cycles]
     missing = [epochs * cycle.epochs - length * whole for cycle, length in zip(cycles, lengths, strict=True)]
@@ -161,7 +164,7 @@ class Pool:
         ops: the names of the columns.
         offered: which columns the edge offers.
         kept: which columns survived.
-        weights: the mixing weight of each column, or its probability.
+        weights: one for each column; a parent is drawn with a probability in proportion to its weight.
         tried: which columns were ever in the pool.
     """
 

@@ -135,9 +135,9 @@ def stable_ranks(
 
 
 def _rankings(line: Mapping[str, Any], space: SearchSpace, ranks: str) -> list[tuple[int, ...]]:
-    """The kept operations with network weights, strongest first, for each edge of normal cells that offers two or more.
+    """The kept columns with network weights, strongest first, for each edge of normal cells that offers two or more.
 
-    They are columns; only the first one if ``ranks`` is "first".
+    If ``ranks`` is "first", only the strongest column of an edge is listed.
     """
     normal = space.normal_cells
     learning = [column for column, op in enumerate(space.ops) if op not in WEIGHTLESS_OPS]
@@ -179,8 +179,8 @@ def eigenvalue_growth(
         history: the trace, with eigenvalues in some of its lines.
         space: ignored.
         factor: stop if the mean over the last window is more than ``factor`` times an earlier mean.
-        window: how many measurements a mean has. It stands for the epoch in the middle of them.
-        lag: how many measurements later the last window begins than the earlier one.
+        window: how many measurements each mean has. A mean stands for the epoch of its middle measurement.
+        lag: how many measurements lie between the starts of the two windows.
         start: the first epoch for which the earlier mean may stand. Before it, eigenvalues always grow.
     """
     earlier = before_growth(history, factor=factor, window=window, lag=lag, start=start)

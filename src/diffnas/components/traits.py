@@ -42,7 +42,7 @@ class Traits:
         none_wins: when a discretize rule compares ``none`` with the other operations of an edge.
         reads_eigenvalue: a component that reads the measured eigenvalue.
         stops_by: the quantity by which a stopping rule ends a search.
-        undoes: the ``stops_by`` of stopping rules that end a search late; the pick goes back to the epoch before.
+        undoes: the ``stops_by`` of a stopping rule that acts late; the pick then takes an earlier epoch.
         complaint: what is wrong with the bound options, as a sentence; None if nothing is wrong.
     """
 
@@ -74,8 +74,8 @@ def traits(**declared: Any) -> Callable[[T], T]:
     """A decorator that declares traits on a component and returns the component. It can also be called on an object.
 
     Args:
-        declared: traits by name. A function in place of a value is called with the bound options of the component that
-            have the names of its arguments.
+        declared: traits by name. A value may be a function of options of the component, such as ``lambda order=2.0:
+            order != 1``. It is called with those of its options that are bound.
 
     Raises:
         ValueError: if a trait is unknown or has a wrong value, or if the component cannot have attributes.

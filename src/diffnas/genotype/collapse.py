@@ -47,7 +47,7 @@ DEPTH = Threshold(1, 0, "Operations that learn on the longest path. None is bad,
 EIGENVALUE = Threshold(1.3, NEVER, "The growth of the largest eigenvalue for alpha: RobustDARTS (Zela et al., 2020).")
 
 DECIDED = 2.0
-"""If an edge mixes at most so many operations, nearly everything is decided. Our choice."""
+"""Nearly everything is decided if an edge mixes at most this number of operations. Our choice."""
 
 KEPT = 0.2
 """If reading off loses at most this share of an edge's weight, it changes little. Our choice."""

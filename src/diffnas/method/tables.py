@@ -79,7 +79,7 @@ def _progressive(**left: int) -> Callable[..., Any]:
 COMPONENTS: dict[str, dict[str, Named]] = {
     "weighting": {
         "softmax": bound(weighting.softmax, temperature=TEMPERATURE),
-        # The factor is raised to the power of 50.
+        # The bounds of the factor are narrow, because the schedule raises it to the power of 50.
         "annealed": bound_to(
             weighting.softmax, "temperature", bound(weighting.ANNEALING, start=TEMPERATURE, factor=real(0.5, 2))
         ),
@@ -170,7 +170,7 @@ COMPONENTS: dict[str, dict[str, Named]] = {
     },
     "stages": {
         "one": just(stages.one),
-        # Three stages leave two choices.
+        # Two numbers, because an edge loses operations twice, between the three stages.
         "progressive": made(_progressive, first=whole(1, 1_000), second=whole(1, 1_000)),
         "replacement": just(replacement),
         "perturbation": bound(perturbation, every=whole(1, 10_000)),

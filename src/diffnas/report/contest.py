@@ -58,7 +58,7 @@ class Answers(BaseModel):
 
     @classmethod
     def of(cls, held_out: list[bool], test: list[bool]) -> Answers:
-        """The answers from one flag for each picture."""
+        """The answers from lists with a flag for each picture: whether the network has it right."""
         return cls(
             held_out_pictures=len(held_out),
             held_out=np.packbits(held_out).tobytes().hex(),
@@ -176,10 +176,10 @@ def _answers(place: Path) -> Answers:
 
 
 def handed(folder: Path) -> Path | None:
-    """The folder of the training that the user is handed after a contest; None if there is no verdict yet.
+    """The folder of the trained network that the user is handed after a contest; None if there is no verdict yet.
 
-    The network is the one that is best on held-out pictures, averaged over its trainings. The training is the best one
-    of that network on the same pictures.
+    The network is the best one on held-out pictures, averaged over its trainings. Of these trainings, the folder is
+    that of the best one on the same pictures.
 
     Raises:
         ValueError: if the verdict is damaged.

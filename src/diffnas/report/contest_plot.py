@@ -98,7 +98,7 @@ class _axis:  # noqa: N801 - called like a function
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round shares between two shares. Their distance is 1, 2, 5, 10 or 20 points."""
+    """The ticks of an axis from ``low`` to ``high``: round shares that are 1, 2, 5, 10 or 20 points apart."""
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / step <= 7)
     return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 

@@ -18,7 +18,7 @@ class Finding(NamedTuple):
     Attributes:
         name: the name of the indicator.
         mark: "fine", "look" (it deserves a look) or "bad".
-        value: the last value, as text.
+        value: the value in the last epoch, or in the epoch whose cells are the result, as text.
         text: what the value means, in a sentence or two.
         series: the value after each epoch; empty if there is no such series.
         top: the largest possible value, which scales a plot; None if it is unknown.

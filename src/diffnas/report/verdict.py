@@ -167,7 +167,7 @@ def verdict(contenders: Sequence[Contender], *, search_seconds: float) -> Verdic
         raise ValueError("the found network has no contenders; name some, such as --against random:3.")
     hands = [each for each in others if each.kind == "hand"]
     chance = [each.right for each in others if each.kind == "random"]
-    # Held-out pictures choose it. The best on test pictures would be the one with the most luck.
+    # Held-out pictures choose the hand-made network. The best on test pictures would be the one with the most luck.
     hand = max(hands, key=lambda each: each.chosen_by) if hands else None
     return Verdict(
         contenders=(found, *others),

@@ -143,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, kind: str, text: str, **more: str) -> None:
         content = text.encode(errors="backslashreplace")
-        self.request_version = self.protocol_version  # an older or unknown version would get no headers
+        self.request_version = self.protocol_version  # http.server sends no headers to clients of HTTP 0.9
         self.send_response(status)
         sized = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(content))}
         for name, value in {**sized, **_HEADERS, **more}.items():
