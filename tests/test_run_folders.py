@@ -90,7 +90,7 @@ def test_other_pictures_under_the_same_name_are_refused_by_a_resume_and_told_of_
         diffnas.search(other, out=run, resume=True)
     diffnas.evaluate(run, other, listener=ear, **TINY_NET)
     (warning,) = ear.warnings
-    assert "the search saw other pictures than those of 'pets' now" in warning
+    assert "the search saw other pictures than 'pets' has now" in warning
     ear = Ear()
     diffnas.evaluate(run, listener=ear, out=tmp_path / "evaluated", **TINY_NET)
     assert ear.warnings == []

@@ -21,7 +21,7 @@ from diffnas.engine import contract, memory
 from diffnas.engine.devices import computing_on, make_fabric
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.optimizers import parameter_count
-from diffnas.engine.request import check, laid_out
+from diffnas.engine.request import check, with_cells_per_place
 from diffnas.engine.search import Trial, trial
 from diffnas.engine.search_state import halves, staged
 from diffnas.engine.seeds import epoch_order, fixed_random
@@ -125,7 +125,7 @@ class Prospect:
             ValueError: if it cannot work, or its supernet could not fit with a handful of pictures.
         """
         settings = replace(self.settings, batch=min(self.settings.batch, len(self.data.train)))
-        space = laid_out(self.space, settings)
+        space = with_cells_per_place(self.space, settings)
         check(space, self.method, settings, self.data)
         settled = replace(self, space=space, settings=settings)
         settled._refuse_hopeless()
@@ -133,10 +133,10 @@ class Prospect:
 
     def _refuse_hopeless(self) -> None:
         """Refuse a supernet that does not even fit with the pictures that are watched."""
-        begun, changes = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
+        begun, options = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
         own = staged(self.settings, begun, self.space)
-        outline = of_space(self.space, **own.sizes, share=changes.share, among=begun.ops)
-        inside = not (self.settings.recompute or changes.drawn)
+        outline = of_space(self.space, **own.sizes, one_in=options.one_in, among=begun.ops)
+        inside = not (self.settings.recompute or options.drawn)
         kept = {"momentum": self.settings.momentum > 0, "inside": inside, "half": self.precision == "bf16-mixed"}
         refuse_hopeless("search", outline, self.data, SMALL[-1], self.place, **kept)
 
@@ -331,7 +331,7 @@ def _stand_in(data: DataSet, count: int) -> DataSet:
 def _time(tried: Trial) -> float:
     """Seconds of a step, after those that find kernels and memory."""
     took = 0.0
-    for _ in range(tried.settle + 1):
+    for _ in range(tried.warmup_steps + 1):
         begun = time.perf_counter()
         tried.step()
         if torch.cuda.is_available():

@@ -13,11 +13,11 @@ from diffnas.backends.choose import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
 from diffnas.backends.gpu.host_copy import HostCopy
 from diffnas.components import edges
-from diffnas.components.changes import weave
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
+from diffnas.components.supernet_options import add_columns
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.devices import in_training
@@ -101,10 +101,10 @@ class Course:
         if graph:
             self.net = Graphed(supernet, autocast=torch.bfloat16 if precision == "bf16-mixed" else None)
         self._costs: Tensor | None = None
-        self.look_again()
+        self.rescan()
 
-    def look_again(self) -> None:
-        """Whatever was known of what is in play, it is something else now."""
+    def rescan(self) -> None:
+        """Recompute what depends on ``keep``; call it after operations came or went."""
         self.live = int(self.state.keep.sum())
         self.host_copy = HostCopy()
         self.forget()
@@ -152,9 +152,9 @@ class Course:
         make, beta = self.method.edges, self.state.beta
         return None if make is None or beta is None else edges.strengths(make, beta, moment, self.space)
 
-    def woven(self, mix: Tensor, moment: Moment) -> Tensor:
-        """Weights of operations, ``(edges, ops)``, with all else that the supernet takes."""
-        return weave(mix, self.method.supernet, moment, self.strengths(moment))
+    def add_columns(self, mix: Tensor, moment: Moment) -> Tensor:
+        """The mixing weights of operations, ``(edges, ops)``, with the other columns that the supernet takes."""
+        return add_columns(mix, self.method.supernet, moment, self.strengths(moment))
 
     @torch.no_grad()
     def read_off(self, at: Relaxation) -> Genotype:
@@ -234,7 +234,7 @@ def millions(data: DataSet, space: SearchSpace, method: Method, settings: Search
         space,
         (data.channels, *data.size),
         **settings.sizes,
-        share=method.supernet.share,
+        one_in=method.supernet.one_in,
     )
     return torch.tensor(counted, dtype=torch.float64) / 1e6
 

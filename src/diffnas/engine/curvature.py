@@ -63,7 +63,7 @@ def _loss_of_alpha(course: Course) -> Loss:
     def loss(alpha: Tensor) -> Tensor:
         draw_noise_from(state.supernet, drive.generator("curvature noise"))
         now = course.quiet()
-        mix = course.woven(weigh(state.weighting, alpha, state.keep, now), now)
+        mix = course.add_columns(weigh(state.weighting, alpha, state.keep, now), now)
         # The supernet itself: in full precision, and not from a graph.
         given = state.supernet(pictures, mix)
         logits = given.logits if isinstance(given, Output) else given

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffnas.components.relaxation import Relaxation
-from diffnas.components.stages import Measured
+from diffnas.components.stages import HeldOutScore
 from diffnas.data import batches
 from diffnas.engine import contract, seeds
 from diffnas.engine.course import Course
@@ -58,7 +58,7 @@ class SearchPause:
         return self.course.drive.generator(purpose, "cpu")
 
     @torch.no_grad()
-    def measure(self, mix: Tensor) -> Measured:
+    def measure(self, mix: Tensor) -> HeldOutScore:
         """On all held-out pictures, under ``mix``."""
         course, state, device = self.course, self.course.state, self.course.fabric.device
         drive, size, indices = course.drive, course.settings.batch, course.held_out_indices
@@ -67,7 +67,7 @@ class SearchPause:
         augmentation, noise = drive.generator("measured"), drive.generator("measured noise")
         place = seeds.derive(course.settings.seed, "measured", state.epoch)
         mix = contract.given_mix(course.stage.name, mix, course.space)
-        mix = course.woven(mix.to(device=device, dtype=state.alpha.dtype), drive.moment())
+        mix = course.add_columns(mix.to(device=device, dtype=state.alpha.dtype), drive.moment())
         totals = Totals(state.task)
         draw_noise_from(state.supernet, noise)
         state.supernet.train()
@@ -77,7 +77,7 @@ class SearchPause:
                 pictures, labels = course.prepare(batch, augmentation)
                 logits = course.outputs(pictures, mix).logits
                 totals.add(state.task.loss(logits, labels), logits, labels)
-        return Measured(totals.loss, totals.score)
+        return HeldOutScore(totals.loss, totals.score)
 
     def decide(self, keep: Tensor) -> None:
         """Keep only what ``keep`` says, for good."""
@@ -99,7 +99,7 @@ class SearchPause:
         parents = contract.given_parents(course.stage.name, parents, keep, state.keep.cpu(), self.space)
         with fixed_random(seeds.derive(course.settings.seed, "replaced", state.epoch)):
             state.replace_(keep.to(course.fabric.device), parents)
-        course.look_again()
+        course.rescan()
 
     def renew_alpha(self) -> None:
         """Alpha begins anew."""

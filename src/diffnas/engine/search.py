@@ -33,7 +33,7 @@ from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.rehearsal import rehearse
-from diffnas.engine.request import check, describe, laid_out
+from diffnas.engine.request import check, describe, with_cells_per_place
 from diffnas.engine.reread import reread
 from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.search_state import SearchState, begin, halves, staged
@@ -135,7 +135,7 @@ def search(
         OutOfMemory: if memory runs out.
     """
     listener = listener or Silent()
-    space = laid_out(space, settings)
+    space = with_cells_per_place(space, settings)
     check(space, method, settings, data)
     if aim and not resume:
         aims.check(aim, space, data, method)
@@ -168,13 +168,13 @@ class Trial:
         state: what a step changes.
         macs: multiply-adds of the supernet for one picture.
         step: takes a step on the first pictures.
-        settle: how many steps it takes until one takes its usual time.
+        warmup_steps: how many steps run before one takes its usual time.
     """
 
     state: SearchState
     macs: int
     step: Callable[[], None]
-    settle: int
+    warmup_steps: int
 
 
 def trial(
@@ -188,7 +188,7 @@ def trial(
     keep: Tensor | None = None,
 ) -> Trial:
     """Begin a search that leads nowhere; ``keep``, ``(edges, ops)``, says which operations are left, all if None."""
-    space = laid_out(space, settings)
+    space = with_cells_per_place(space, settings)
     fabric = make_fabric(device, precision)
     state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
     under_way = _Search(data, space, method, settings, state, fabric, None, Silent(), [])
@@ -198,9 +198,9 @@ def trial(
     batch = next(fetched(under_way.drive.split, [torch.arange(settings.batch)], fabric.device))
     # The first steps find kernels and memory; then a graph is captured, if there is to be one.
     net = under_way.course.net
-    settle = net.warmup_steps + 1 if isinstance(net, Graphed) else 1
+    warmup_steps = net.warmup_steps + 1 if isinstance(net, Graphed) else 1
     step = partial(under_way.take_step, batch)
-    return Trial(state=state, macs=under_way.course.measure_macs(), step=step, settle=settle)
+    return Trial(state=state, macs=under_way.course.measure_macs(), step=step, warmup_steps=warmup_steps)
 
 
 class _Search:

@@ -232,7 +232,7 @@ class SearchStep:
     def mix(self) -> Mix:
         """The mixing weights of a pass."""
         ops = weigh(self.state.weighting, self.state.alpha, self.state.keep, self.now)
-        return Mix(ops, self.course.woven(ops, self.now))
+        return Mix(ops, self.course.add_columns(ops, self.now))
 
     def _loss(self, batch: Batch, mix: Mix, totals: Totals, *, flow: bool = False) -> Tensor:
         if batch is not self.train and batch is not self._held_out:

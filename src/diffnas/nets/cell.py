@@ -49,13 +49,13 @@ class Place:
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", self.out or self.width)
 
-    def slots(self, wiring: Wiring, *, affine: bool, pool_norm: bool = False, share: int = 1) -> list[Slot]:
-        """Where the operations of each edge stand; ``share``: one in so many channels goes through them."""
+    def slots(self, wiring: Wiring, *, affine: bool, pool_norm: bool = False, one_in: int = 1) -> list[Slot]:
+        """Where the operations of each edge stand; ``one_in``: one in so many channels goes through them."""
         shared = [Shared() for _ in range(wiring.nodes)]
         return [
             Slot(
-                width=self.width // share,
-                out=self.out // share,
+                width=self.width // one_in,
+                out=self.out // one_in,
                 stride=self.stride if edge.source < wiring.inputs else 1,
                 affine=affine,
                 pool_norm=pool_norm,
