@@ -26,9 +26,9 @@ def test_a_supernet_that_adds_skips_is_refused(method: str, what: str):
         diffnas.search("digits", space="chain", method=method, **SMALL)
 
 
-def test_a_recipe_of_another_depth_is_refused_with_what_would_work():
+def test_another_depth_is_refused_with_what_would_work():
     with pytest.raises(ValueError, match="Take --depth 8"):
-        diffnas.cost("digits", space="chain", recipe="digits")
+        diffnas.cost("digits", space="chain", depth=5)
 
 
 def test_a_hand_made_contender_is_sized_whatever_depth_the_found_network_has():
