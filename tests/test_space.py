@@ -204,7 +204,7 @@ def test_cells_apart_have_rows_of_their_own_at_every_place(name: str, depth: int
 
 def test_a_space_whose_cells_are_apart_has_one_depth():
     assert with_own_cells(darts).depth == 8
-    with pytest.raises(ValueError, match="its own cell for each of 8 places, not of 5"):
+    with pytest.raises(ValueError, match="a cell of its own for each of 8 places, not of 5"):
         with_own_cells(with_own_cells(darts), 5)
     with pytest.raises(ValueError, match="takes cells of the kinds"):
         replace(darts, cells={"cell0": darts.cells["normal"], "cell2": darts.cells["normal"]})
