@@ -108,7 +108,7 @@ class _Cell:
     def split(self, node: int, passing: Passing, outputs: Sequence[int]) -> None:
         """The whole of a node, what operations see of it, and what passes by them."""
         whole, rest = self.to.size(passing.whole), self.to.size(passing.slot)
-        stage = self.passes[node] = self.to.places(self.plan.share, passing.stride, whole, rest[1:])
+        stage = self.passes[node] = self.to.places(self.plan.one_in, passing.stride, whole, rest[1:])
         if node >= len(self.plan.prepare):
             mixed, passed = self.to.inside(TEMPORARY, node), self.to.inside(TEMPORARY, passing.slot)
             self.mixed(node, self.plan.nodes[node], mixed)

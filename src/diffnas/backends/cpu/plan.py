@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from diffnas.backends.cpu.conv_group import ChainGroup, Chains
 from diffnas.backends.cpu.kernels.pool import AVERAGE, MAX
-from diffnas.backends.schedule import Chain, Place, Pool, Schedule, by_outline
+from diffnas.backends.schedule import Chain, Place, Pool, Schedule, by_key
 from diffnas.nets.cell import Cell
-from diffnas.nets.links import Link, Outline, outline
+from diffnas.nets.links import ChainKey, Link, chain_key
 from diffnas.nets.supernet import MixedEdge
 
 
@@ -125,7 +125,7 @@ class Plan:
         prepare: how input nodes are made; None takes the input. The target is the whole node.
         nodes: all nodes.
         passing: what passes by the operations of each; None for all if nothing does.
-        share: one in so many channels goes through the operations.
+        one_in: one in so many channels goes through the operations.
         ranges: the ranges of nodes, in their order.
         sizes: of every slot, channels, rows and columns; None for a node that nothing feeds.
         weights: of all convolutions.
@@ -136,7 +136,7 @@ class Plan:
     prepare: list[ChainGroup | None]
     nodes: list[Node]
     passing: list[Passing | None]
-    share: int
+    one_in: int
     ranges: list[Range]
     sizes: list[tuple[int, ...] | None]
     weights: list[Tensor]
@@ -194,7 +194,7 @@ class _Planner:
         assert size is not None
         return size
 
-    def group(self, chains: Sequence[tuple[Link, ...]], targets: list[int], common: Outline) -> ChainGroup:
+    def group(self, chains: Sequence[tuple[Link, ...]], targets: list[int], common: ChainKey) -> ChainGroup:
         """Chains that are computed together."""
         first = len(self.weights)
         self.weights += [weight for chain in chains for link in chain for weight in link.weights]
@@ -208,7 +208,7 @@ class _Planner:
 
     def input(self, node: int, links: tuple[Link, ...] | None) -> None:
         """What operations read of an input of the cell, whose size stands where that of the node will."""
-        common = None if links is None else outline(links, self.size(node))
+        common = None if links is None else chain_key(links, self.size(node))
         size = self.size(node) if common is None else common.result
         self.sizes[node], target = size, node
         if self.cell.partial is not None:
@@ -219,7 +219,7 @@ class _Planner:
         """Have operations see only a part of the channels of a node of this size."""
         assert self.cell.partial is not None
         C, H, W = size
-        seen, rows, columns = C // self.cell.partial.share, (H - 1) // stride + 1, (W - 1) // stride + 1
+        seen, rows, columns = C // self.cell.partial.one_in, (H - 1) // stride + 1, (W - 1) // stride + 1
         rest = self.slot((C - seen, rows, columns))
         self.sizes[node] = seen, H, W
         found = self.passing[node] = Passing(whole=self.slot(size), slot=rest, stride=stride, sum=Node())
@@ -262,7 +262,7 @@ class _Planner:
         known = [(row, rest) for row, rest in rests if rest is not None]
         assert self.cell.partial is not None
         C, H, W = self.size(known[0][1].slot)
-        seen = C // (self.cell.partial.share - 1)
+        seen = C // (self.cell.partial.one_in - 1)
         own = self.split(node, (C + seen, H, W), 1)
         for row, rest in known:
             own.sum.feed(rest.slot, (row, -1), False)
@@ -294,7 +294,7 @@ class _Planner:
 
     def convolve(self, node: int, chains: Sequence[Chain]) -> None:
         size = self.size(node)
-        for common, places in by_outline([chain.links for chain in chains], size).items():
+        for common, places in by_key([chain.links for chain in chains], size).items():
             group = [chains[place] for place in places]
             made = self.group([chain.links for chain in group], [chain.target for chain in group], common)
             self.nodes[node].chains.append(made)
@@ -329,7 +329,7 @@ def plan(cell: Cell, sizes: Sequence[tuple[int, ...]], scheduled: Schedule) -> P
         prepare=planner.prepare,
         nodes=planner.nodes,
         passing=planner.passing,
-        share=1 if cell.partial is None else cell.partial.share,
+        one_in=1 if cell.partial is None else cell.partial.one_in,
         ranges=planner.ranges,
         sizes=planner.sizes,
         weights=planner.weights,

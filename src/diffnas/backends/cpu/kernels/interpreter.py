@@ -169,16 +169,16 @@ def _pool_backward(
 @part
 def _pass(step: Table, stages: Table, memory: Memory, first: int, last: int) -> None:
     stage, shape = stage_at(stages, step[1])
-    share, stride, at = stage.branches, stage.taps, memory.at
+    one_in, stride, at = stage.branches, stage.taps, memory.at
     if step[0] == SPLIT:
-        passing.split(at[step[2]], at[step[3]], at[step[4]], share, stride, shape, first, last)
+        passing.split(at[step[2]], at[step[3]], at[step[4]], one_in, stride, shape, first, last)
     elif step[0] == SPLIT_BACKWARD:
         tensors = at[step[2]], at[step[3]], at[step[4]], at[step[5]]
-        passing.split_backward(*tensors, share, stride, shape, first, last)
+        passing.split_backward(*tensors, one_in, stride, shape, first, last)
     elif step[0] == JOIN:
-        passing.join(at[step[2]], at[step[3]], at[step[4]], share, shape, first, last)
+        passing.join(at[step[2]], at[step[3]], at[step[4]], one_in, shape, first, last)
     else:
-        passing.join_backward(at[step[2]], at[step[3]], at[step[4]], share, shape, first, last)
+        passing.join_backward(at[step[2]], at[step[3]], at[step[4]], one_in, shape, first, last)
 
 
 @part

@@ -22,20 +22,20 @@ def _copy(x: int, out: int, count: int) -> None:
 
 
 @part
-def split(x: int, seen: int, rest: int, share: int, stride: int, shape: Shape, first: int, last: int) -> None:
+def split(x: int, seen: int, rest: int, one_in: int, stride: int, shape: Shape, first: int, last: int) -> None:
     """Write what operations see of the pictures from ``first`` up to ``last``, and what passes by them.
 
     Args:
         x: pictures ``(B, H, W, C)``.
-        seen: ``(B, H, W, C / share)``.
-        rest: ``(B, H', W', C - C / share)``.
-        share: one in so many channels is seen.
+        seen: ``(B, H, W, C / one_in)``.
+        rest: ``(B, H', W', C - C / one_in)``.
+        one_in: one in so many channels is seen.
         stride: 2 if the rest goes through max pooling, else 1.
         shape: the sizes.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
-    C, N, pixels = shape.C, shape.C // share, shape.H * shape.W
+    C, N, pixels = shape.C, shape.C // one_in, shape.H * shape.W
     for p in range(first * pixels, last * pixels):
         _copy(x + 4 * p * C, seen + 4 * p * N, N)
         if stride == 1:
@@ -52,13 +52,13 @@ def split(x: int, seen: int, rest: int, share: int, stride: int, shape: Shape, f
 
 @part
 def split_backward(
-    x: int, seen: int, rest: int, out: int, share: int, stride: int, shape: Shape, first: int, last: int
+    x: int, seen: int, rest: int, out: int, one_in: int, stride: int, shape: Shape, first: int, last: int
 ) -> None:
     """Write the gradient for the pictures ``x`` from those for what is seen and for the rest; the sizes of ``split``.
 
     Of the pixels of a window that are the largest, the first gets the gradient.
     """
-    C, N, pixels = shape.C, shape.C // share, shape.H * shape.W
+    C, N, pixels = shape.C, shape.C // one_in, shape.H * shape.W
     for p in range(first * pixels, last * pixels):
         _copy(seen + 4 * p * N, out + 4 * p * C, N)
         if stride == 1:
@@ -101,26 +101,26 @@ def _largest(x: int, right: int, below: int, count: int) -> Any:
 
 
 @part
-def join(mixed: int, rest: int, out: int, share: int, shape: Shape, first: int, last: int) -> None:
+def join(mixed: int, rest: int, out: int, one_in: int, shape: Shape, first: int, last: int) -> None:
     """Write what operations gave and what passed them by as one map, shuffled: ``(B, H, W, C)``."""
-    C, N, pixels = shape.C, shape.C // share, shape.H * shape.W
+    C, N, pixels = shape.C, shape.C // one_in, shape.H * shape.W
     for p in range(first * pixels, last * pixels):
         one, others = floats(mixed + 4 * p * N, N), floats(rest + 4 * p * (C - N), C - N)
         joined = floats(out + 4 * p * C, C)
         for n in range(N):
-            joined[n * share] = one[n]
-            for k in range(share - 1):
-                joined[n * share + 1 + k] = others[k * N + n]
+            joined[n * one_in] = one[n]
+            for k in range(one_in - 1):
+                joined[n * one_in + 1 + k] = others[k * N + n]
 
 
 @part
-def join_backward(grad: int, mixed: int, rest: int, share: int, shape: Shape, first: int, last: int) -> None:
+def join_backward(grad: int, mixed: int, rest: int, one_in: int, shape: Shape, first: int, last: int) -> None:
     """Write the gradients for both from that for the joined map."""
-    C, N, pixels = shape.C, shape.C // share, shape.H * shape.W
+    C, N, pixels = shape.C, shape.C // one_in, shape.H * shape.W
     for p in range(first * pixels, last * pixels):
         one, others = floats(mixed + 4 * p * N, N), floats(rest + 4 * p * (C - N), C - N)
         joined = floats(grad + 4 * p * C, C)
         for n in range(N):
-            one[n] = joined[n * share]
-            for k in range(share - 1):
-                others[k * N + n] = joined[n * share + 1 + k]
+            one[n] = joined[n * one_in]
+            for k in range(one_in - 1):
+                others[k * N + n] = joined[n * one_in + 1 + k]
