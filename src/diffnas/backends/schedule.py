@@ -129,9 +129,10 @@ def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:
 
 def is_common_pool(module: nn.Module) -> bool:
     """Whether a module is a pool of 3x3 pixels in the form that NAS spaces use."""
-    if type(module) not in (nn.MaxPool2d, nn.AvgPool2d) or module.ceil_mode:
+    if type(module) not in (nn.MaxPool2d, nn.AvgPool2d):
         return False
-    if (module.kernel_size, module.padding) != (3, 1) or module.stride not in (1, 2):
+    assert isinstance(module, nn.MaxPool2d | nn.AvgPool2d)
+    if module.ceil_mode or (module.kernel_size, module.padding) != (3, 1) or module.stride not in (1, 2):
         return False
     if isinstance(module, nn.MaxPool2d):
         return module.dilation == 1 and not module.return_indices

@@ -160,8 +160,7 @@ def test_outputs_may_stand_in_any_order(output, generator):
     given = torch.randn(3, 5, 9, 6, generator=generator).contiguous(memory_format=torch.channels_last).requires_grad_()
     for node in (2, 3):
         values = [
-            cell_function.values(replace(plan, programs={}), each, [given], mix)[node]
-            for each in (output, (node,))
+            cell_function.values(replace(plan, programs={}), each, [given], mix)[node] for each in (output, (node,))
         ]
         grads = [torch.autograd.grad(value.square().sum(), given)[0] for value in values]
         assert torch.equal(*values)

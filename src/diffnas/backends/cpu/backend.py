@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffnas.backends.cpu import cell_function, sums
+from diffnas.backends.cpu import cell_function, launches
 from diffnas.backends.cpu.network_ops import chained
 from diffnas.backends.cpu.plan import Plan, plan
 from diffnas.backends.reasons import why_not_on
@@ -55,7 +55,7 @@ class CompiledCell:
         """The cell's output, ``(B, out, H, W)``."""
         prepare = self.schedule.prepare
         inputs = [module(x) if links is None else x for (module, links), x in zip(prepare, inputs, strict=True)]
-        return self.cell.joined(self.cell.outputs(self._values(inputs, weights)), sums.joined)
+        return self.cell.joined(self.cell.outputs(self._values(inputs, weights)), launches.joined)
 
     def _values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
         graph, planned = self.cell.graph, self._plan(inputs)

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from diffnas.backends.cpu.kernels.memory import MEAN, VARIANCE, Memory
+from diffnas.backends.cpu.launches import move
 from diffnas.backends.cpu.lower import write
 from diffnas.backends.cpu.plan import Other, Plan
 from diffnas.backends.cpu.program import GRAD_INPUTS, GRAD_OTHERS, GRAD_WEIGHTS, RESULTS, Held, Program
-from diffnas.backends.cpu.sums import move
 from diffnas.backends.norms import channels_last
 
 

@@ -17,9 +17,10 @@ from torch.autograd.function import once_differentiable
 
 from diffnas.backends.cpu.conv_group import ChainGroup, Chains
 from diffnas.backends.cpu.kernels.memory import MEAN, SHIFT, SLOPE, VARIANCE
+from diffnas.backends.cpu.launches import Fold
 from diffnas.backends.cpu.program import GRAD_INPUTS, GRAD_WEIGHTS, GRADS, ONE, RESULTS, Program
 from diffnas.backends.cpu.writer import Writer
-from diffnas.backends.norms import Fold, Statistics, channels_last, update_running
+from diffnas.backends.norms import Statistics, channels_last, update_running
 from diffnas.nets.links import Link, Pattern, chain_key
 
 

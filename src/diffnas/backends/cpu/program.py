@@ -20,7 +20,7 @@ from torch import Tensor
 from diffnas.backends.cpu.conv_group import ADDRESSES, groups_of, thread_buffer, workspace
 from diffnas.backends.cpu.kernels import interpreter as compiled
 from diffnas.backends.cpu.kernels.memory import RATE, Memory
-from diffnas.backends.cpu.sums import addresses
+from diffnas.backends.cpu.launches import addresses
 from diffnas.backends.norms import channels_last
 from diffnas.parallel import in_parallel, threads
 
@@ -236,7 +236,7 @@ class Program:
         begin, end = ends[-2 - number], ends[-1 - number] if prepared or number else self.inputs_from
         self._take(self.backward_pass, begin, end, memory, groups, groups, learn=learn, mixed=mixed)
 
-    def _place(self, memory: Memory, tensors: dict[int, Sequence[Tensor]]) -> None:
+    def _place(self, memory: Memory, tensors: Held) -> None:
         """Say where the tensors of some kinds are: these, or inside this one all that are temporary."""
         for home, own in tensors.items():
             numbers, offsets = self.homes[home]

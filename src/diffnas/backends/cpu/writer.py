@@ -19,7 +19,6 @@ from diffnas.backends.cpu.program import (
     GIVEN,
     GRAD_INPUTS,
     GRAD_OTHERS,
-    GRAD_READ,
     GRAD_WEIGHTS,
     KEPT,
     NONE,

@@ -28,8 +28,8 @@ Flags = NDArray[np.bool_]
 
 RUN = 64  # vectors summed before their sum joins the others
 
-# What a sum may be of besides products with numbers at an address, which are above.
-ONE, ITSELF = 0, 1
+# What a sum may be of besides products with numbers at an address, which is above.
+ONE = 0
 
 
 @part
@@ -56,12 +56,12 @@ def _plus(part: Any, x: int, middles: Any, y: int, at: int) -> Any:
     value = load(x) - middles
     if y == ONE:
         return part + value
-    return multiply_add(value, value if y == ITSELF else load(y + at), part)
+    return multiply_add(value, load(y + at), part)
 
 
 @part
 def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
-    """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times ``y``: ONE, ITSELF or an address.
+    """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times ``y``: ONE or an address.
 
     What lies past ``count`` numbers is not part of the picture.
     """
@@ -83,24 +83,9 @@ def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
     if rest > 0:
         at = 4 * whole * size
         value = load_part(x + at, rest) - load_part(middle, rest)
-        factor = splat(np.float32(1))
-        if y == ITSELF:
-            factor = value
-        elif y != ONE:
-            factor = load_part(y + at, rest)
+        factor = splat(np.float32(1)) if y == ONE else load_part(y + at, rest)
         total = multiply_add(value, factor, total)
     return total
-
-
-@part
-def _totals(x: int, middle: Array, y: int, numbers: int, sums: Array, out: Array) -> None:
-    """The same by channel."""
-    size = len(sums)
-    for v in range(0, size, LANES):
-        apart = 4 * v
-        total = _total(x + apart, address_of(middle) + apart, y if y in (ONE, ITSELF) else y + apart, size, numbers - v)
-        store(total, address_of(sums) + apart)
-    _folded(sums, out)
 
 
 @part
@@ -112,29 +97,7 @@ def _folded(sums: Array, out: Array) -> None:
         out[at % C] += sums[at]
 
 
-@compiled
-def moments(inputs: Addresses, means: Array, squares: Array, numbers: int, first: int, last: int) -> None:
-    """Write each picture's channel means, and the sums of squared distances to them.
-
-    Args:
-        inputs: K tensors ``(B, H, W, C)``.
-        means: ``(K, B, C)``, written for the pictures from ``first`` up to ``last``.
-        squares: ``(K, B, C)``, likewise.
-        numbers: how many a picture has, ``H * W * C``.
-        first: the first picture to handle.
-        last: one past the last picture to handle.
-    """
-    C = means.shape[2]
-    sums, nothing = np.empty(period(C), np.float32), np.zeros(period(C), np.float32)
-    for k in range(len(inputs)):
-        for b in range(first, last):
-            x = inputs[k] + 4 * b * numbers
-            _totals(x, nothing, ONE, numbers, sums, means[k, b])
-            means[k, b] *= np.float32(C / numbers)
-            _totals(x, repeated(means[k, b : b + 1])[0], ITSELF, numbers, sums, squares[k, b])
-
-
-@compiled
+@part
 def joined(means: Array, squares: Array, pixels: int) -> tuple[Doubles, Doubles]:
     """Mean and (biased) variance over a batch, ``(K, C)``.
 
