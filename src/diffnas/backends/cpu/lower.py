@@ -229,9 +229,11 @@ class _Cell:
             if given is None:
                 self.mix(passing.whole, [(NONE, ZERO)], ZERO, out)
             return out if given is None else given
-        seen, rest = self.gradient(node), self.to.inside(TEMPORARY, passing.slot)
-        self.mix(passing.slot, self.skipped(passing.slot, passing.sum), ZERO, rest)
+        # All have their places before those that are given back, which threads may still read.
+        seen, rest = (self.to.inside(TEMPORARY, slot) for slot in (node, passing.slot))
         both = out if given is None else self.to.inside(TEMPORARY, passing.whole)
+        self.gradient(node, own=seen)
+        self.mix(passing.slot, self.skipped(passing.slot, passing.sum), ZERO, rest)
         self.to.step(compiled.SPLIT_BACKWARD, self.passes[node], self.to.slots[passing.whole], seen, rest, both)
         if given is not None:
             self.mix(passing.whole, [(given, ONE), (both, ONE)], ZERO, out)
