@@ -76,8 +76,10 @@ class _Call:
         """The result of an operation that no kernel knows."""
         size = self.program.batch, *self.plan.size(other.slot)
         if tuple(result.shape) != size or result.dtype != torch.float32:
-            kinds = f"{tuple(result.shape)} in {result.dtype} from {type(other.op).__name__}, not {size}"
-            raise ValueError(f"what is added up must have one shape and dtype, got {kinds} in torch.float32.")
+            raise ValueError(
+                f"what is added up must have one shape and dtype: the operation {other.name!r} gives "
+                f"{tuple(result.shape)} in {result.dtype}, where {size} in torch.float32 is due."
+            )
         return result
 
     def update_running(self) -> None:

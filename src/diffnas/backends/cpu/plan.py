@@ -90,11 +90,13 @@ class Other:
     """An operation that no kernel knows.
 
     Attributes:
+        name: its name in the space.
         op: the operation.
         source: the node that it reads.
         slot: of its result.
     """
 
+    name: str
     op: nn.Module
     source: int
     slot: int
@@ -249,7 +251,7 @@ class _Planner:
         assert isinstance(edge, MixedEdge)
         stride, (_, H, W) = edge.slot.stride, self.size(source)
         slot = self.slot((edge.slot.out, (H - 1) // stride + 1, (W - 1) // stride + 1))
-        self.ranges[-1].others.append(Other(op=op, source=source, slot=slot))
+        self.ranges[-1].others.append(Other(name=self.cell.ops[place[1]], op=op, source=source, slot=slot))
         self.nodes[target].feed(slot, place, False)
         if not _is_given(source, self.prepare, self.passing):
             read = next(each for each in reversed(self.ranges) if each.first <= source).read
