@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import ModuleType
 from typing import Protocol
 
@@ -48,7 +47,8 @@ class Kernels:
 def in_pytorch(steps: ModuleType) -> Kernels:
     """Kernels that use PyTorch for everything but the mixed sums, whose steps are in the module ``steps``."""
     return Kernels(
-        mixed_sums=partial(norms.mixed_sums, steps=steps),
+        # Functions, which a copied cell shares; a partial would be copied, and a module cannot be.
+        mixed_sums=lambda inputs, mix, **how: norms.mixed_sums(inputs, mix, steps=steps, **how),
         convolve=lambda x, chains: [through(chain, x) for chain in chains],
     )
 

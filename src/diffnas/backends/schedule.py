@@ -71,7 +71,7 @@ def schedule(cell: Cell) -> Schedule:
         for column, op in mixed.ops.items():
             place = (row, int(column))
             pool, norm = _pool(op)
-            links = _even(read_links(op))
+            links = read_links(op)
             if pool is not None:
                 # All edges out of a node share the pool of a column. Pools with one stride give maps of one size.
                 stride = "1" if isinstance(pool, nn.Identity) else str(pool.stride)
@@ -80,7 +80,7 @@ def schedule(cell: Cell) -> Schedule:
                 shared = by_kind.setdefault(column, Pool(module=own))
                 shared.places[edge.target] = place
                 shared.norms.extend([] if norm is None else [norm])
-            elif links is not None:
+            elif links is not None and len(links) <= 2:
                 chains.setdefault(edge.source, []).append(Chain(target=edge.target, place=place, links=links))
             else:
                 others.setdefault(edge.target, []).append((edge.source, place, op))
@@ -108,11 +108,6 @@ def by_key(chains: Iterable[Sequence[Link]], size: Sequence[int]) -> dict[ChainK
     for place, chain in enumerate(chains):
         groups.setdefault(chain_key(tuple(chain), size), []).append(place)
     return groups
-
-
-def _even(chain: tuple[Link, ...] | None) -> tuple[Link, ...] | None:
-    """The chain, if all its links have the same number of output channels, which the kernels need; else None."""
-    return chain if chain is not None and len({link.channels for link in chain}) == 1 else None
 
 
 def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:

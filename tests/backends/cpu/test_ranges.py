@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ways import backend
 
 from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
+from diffnas.nets.links import in_a_row
+from diffnas.nets.ops import Separable
 from diffnas.nets.slot import Slot
 from diffnas.nets.supernet import Supernet
 from diffnas.parallel import alone
@@ -48,8 +50,14 @@ def uncommon(slot: Slot) -> nn.Module:
     return nn.AvgPool2d(3, slot.stride, 1)
 
 
-FACTORIES = {"own": Own, "constant": Constant, "uncommon": uncommon}
-OPS = ("sep_conv_3x3", "skip_connect", "max_pool_3x3", *FACTORIES)
+def three(slot: Slot) -> nn.Module:
+    """A chain that is longer than those that kernels know."""
+    return in_a_row(*(Separable(slot.width, 3, stride=each, affine=False) for each in (slot.stride, 1, 1)))
+
+
+FACTORIES = {"own": Own, "constant": Constant, "uncommon": uncommon, "three": three}
+UNEVEN = ("sep_conv_3x3_width3", "dil_conv_5x5_layers2_width2", "sep_conv_3x3")
+OPS = ("sep_conv_3x3", "skip_connect", "max_pool_3x3", *UNEVEN[:2], *FACTORIES)
 BOTH = ("sep_conv_3x3", "own")
 
 
@@ -72,6 +80,8 @@ SPACES = {
     "own operations out of an input": space((BOTH, KNOWN, BOTH, KNOWN, KNOWN)),
     "nothing but own operations": space(("own",), ("own",)),
     "a constant": space(("sep_conv_3x3", "constant"), ("constant", "skip_connect")),
+    "chains of three": space(("sep_conv_3x3", "three"), ("three", "skip_connect")),
+    "chains of uneven width": space(UNEVEN, UNEVEN),
     "uncommon pools": space(("sep_conv_3x3", "uncommon", "max_pool_3x3"), ("uncommon", "skip_connect")),
 }
 OPTIONS = {
@@ -153,8 +163,10 @@ def test_nodes_may_have_other_channels_than_the_inputs(generator):
     assert_as_exact(results(net, x, mix), results(plain.double(), x.double(), mix.double()))
 
 
-def test_a_cell_with_partial_channels_is_one_range(generator):
-    net = build(darts, options=SupernetOptions(one_in=4))
+@pytest.mark.parametrize("one_in", [1, 4])
+@pytest.mark.parametrize("space", [darts, SPACES["chains of uneven width"]], ids=["darts", "uneven"])
+def test_a_cell_that_kernels_know_is_one_range(space, one_in, generator):
+    net = build(space, options=SupernetOptions(one_in=one_in))
     net(*draw(net, generator))
     assert [len(each.ranges) for each in plans(net)] == [1] * len(net.cells)
 
