@@ -56,7 +56,7 @@ def sizes_of_genotype(
     depth = (genotype.depth or usual_depth) if depth is None else depth
     if genotype.depth not in (None, depth):
         raise ValueError(
-            f"this genotype has one cell for each of {genotype.depth} places, so its network cannot have {depth} cells. "
+            f"this genotype has one cell for each of {genotype.depth} places, so its network cannot have {depth}. "
             "Leave the depth out."
         )
     if auxiliary and not skeleton.auxiliary:

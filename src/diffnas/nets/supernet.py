@@ -245,13 +245,13 @@ class Supernet(nn.Module):
             edge.prune_(kept[row])
 
     def replace_(self, keep: Tensor, parents: Mapping[tuple[int, int], int]) -> None:
-        """Have the modules of exactly what is kept, in every cell of its kind; those that stay are not touched.
+        """Make modules for exactly the operations in ``keep``, in every cell of their kind.
 
         Args:
             keep: ``(edges, ops)``, bool.
-            parents: for the places (row, column) of operations to make anew, even if there is one, the column of the
-                operation on the same edge whose weights they inherit. What is kept, not there and not in here begins
-                with weights of its own.
+            parents: from the place (row, column) of an operation to the column of its parent on the same edge. The
+                operation is made anew, also if it has a module, and inherits the parent's weights. A kept operation
+                without a parent keeps its module, or gets new weights if it has none.
         """
         like, kept = next(self.parameters()), keep.tolist()
         by_row: dict[int, dict[int, int]] = {}
