@@ -63,13 +63,13 @@ def sized(space: SearchSpace, data: DataSet, size: Size) -> SizedSpace:
 
 
 def reaches(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[str, Reach]:
-    """The cost of each target, for the networks that a search can find."""
+    """For each target, the values that its cost can have over the networks of a search, by the name of the cost."""
     at = sized(space, data, aim.size)
     return {target.cost: reach(aim, target, at, method) for target in aim.targets}
 
 
 def reach(aim: Aim, target: Target, at: SizedSpace, method: Method) -> Reach:
-    """The cost of a target, for the networks that a method can read off in a sized space."""
+    """The values that the cost of a target can have, over all networks that a method can read off in a sized space."""
     rule: Discretize = method.discretize
     return Reach(aim.costings[target.cost], at, rule, prunes=method.pruning is not None)
 

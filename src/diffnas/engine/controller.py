@@ -70,7 +70,7 @@ class Controller:
 
     Args:
         targets: the targets.
-        reaches: the costs of networks, by name, with the cost of each target.
+        reaches: for each target, the values that its cost can have, by the name of the cost.
         warn: called with each warning for the user.
 
     Attributes:

@@ -136,7 +136,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Reach:
-    """One cost of the networks that a method can read off in a space, at one size.
+    """The values that one cost can have, over all networks that a method can read off in a space at one size.
 
     Attributes:
         costing: the cost.

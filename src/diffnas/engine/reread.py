@@ -50,7 +50,7 @@ def reread(
     Args:
         trace: the trace of the search.
         aim: the aim of the search, with the family.
-        reach: the cost of the family, at the size of the aim.
+        reach: the values that the cost of the family can have, at the size of the aim.
         size_for: gives the size of the networks for a target.
     """
     for target in aim.family:

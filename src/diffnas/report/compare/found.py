@@ -50,7 +50,7 @@ class Found:
         finished: whether the search is over.
         lines: the trace of the search; empty for cells that were not searched.
         tested: the results of the evaluation, by name; empty without one.
-        search, evaluation: everything except the seed that decides the result of each, by name.
+        search, evaluation: what decides the result of each, without the seed, by name.
         benchmark: the entry of the cell in a benchmark's table; None without one.
     """
 
@@ -122,7 +122,7 @@ def _named(place: Path, record: Record | None, evaluated: Record | None, genotyp
 
 
 def _decided(record: Record | None) -> dict[str, Any]:
-    """Everything except the seed that decides the result of a run, as text or numbers by name."""
+    """What decides the result of a run, without the seed, as text or numbers by name."""
     if record is None:
         return {}
     settings = {name: value for name, value in record.settings.items() if name != "seed"}
