@@ -199,7 +199,7 @@ def trial(
     if keep is not None:
         under_way.running.remove(keep.to(fabric.device))
     batch = next(fetched(under_way.loop.split, [torch.arange(settings.batch)], fabric.device))
-    # The first steps choose kernels and get memory; with graphs, some steps go before the capture, which is one more.
+    # The first step chooses kernels and gets memory. With graphs, several such steps come before one that captures.
     net = under_way.running.net
     warmup_steps = net.warmup_steps + 1 if isinstance(net, Graphed) else 1
     step = partial(under_way.take_step, batch)
