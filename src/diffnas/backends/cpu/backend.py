@@ -19,7 +19,7 @@ from diffnas.parallel import alone
 
 
 class CPU:
-    """Kernels that Numba compiles: all that they know of a cell between two calls of PyTorch is one step."""
+    """Computes cells with kernels in Numba, and with PyTorch only the operations that have no kernel."""
 
     name = "cpu"
 
@@ -32,7 +32,7 @@ class CPU:
         return CompiledCell(cell)
 
     def why_slower(self, cell: Cell) -> str | None:
-        """The reason why PyTorch computes a part of a cell; None if the kernels compute all of it."""
+        """The reason why PyTorch computes a part of the cell; None if our kernels compute all of it."""
         return why_unknown(cell, schedule(cell))
 
     def computing(self, threads: int) -> AbstractContextManager[None]:

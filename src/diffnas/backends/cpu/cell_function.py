@@ -1,11 +1,13 @@
-"""A mixed cell in a few steps of autograd, forward and backward, by :mod:`diffnas.backends.cpu.kernels`.
+"""A mixed cell as functions of autograd, one for each range of nodes, by :mod:`diffnas.backends.cpu.kernels`.
 
-Autograd sees one function for each range of nodes (:mod:`diffnas.backends.cpu.plan`), one for all where kernels know
-every operation; PyTorch computes the others between them. The steps of a range follow one another without Python
-between them (:mod:`diffnas.backends.cpu.program`), and all ranges work on one memory. So autograd does not see what
-one range reads of another: the *order*, a tensor without numbers that each range takes from the one before, has their
-backward passes follow one another from the last to the first. Float32 on a CPU; import this module only where it is
-used, for it needs Numba.
+A cell is one range if all of its operations have kernels. PyTorch computes the other operations between ranges
+(:mod:`diffnas.backends.cpu.plan`). The steps of a range follow one another without Python between them
+(:mod:`diffnas.backends.cpu.program`).
+
+All ranges work on one memory, so autograd does not see what one range reads of another. It only sees the *order*, an
+empty tensor that each range takes from the range before, so that their backward passes run from the last to the first.
+
+Float32 on a CPU; import this module only where it is used, for it needs Numba.
 """
 
 from __future__ import annotations
@@ -34,9 +36,10 @@ def values(plan: Plan, output: Sequence[int], inputs: Sequence[Tensor], mix: Ten
 
     Args:
         plan: what :func:`plan` made for inputs of these sizes.
-        output: the output nodes.
+        output: the numbers of the output nodes.
         inputs: what its input nodes are made of, ``(B, C', H', W')``.
-        mix: the mixing weights of its edges, ``(edges, ops)``; a last column is of what passes by the operations.
+        mix: the mixing weights of its edges, ``(edges, ops)``, then one column for the channels that bypass the
+            operations, if there are any.
     """
     call, order = _Call(plan, output, inputs, mix), torch.empty(0)
     apply: Callable[..., tuple[Tensor, ...]] = _Range.apply
@@ -56,8 +59,8 @@ class _Call:
     """One use of a plan.
 
     Attributes:
-        held: the tensors of the forward pass, as long as it goes on; then those of the backward pass.
-        again: what the backward pass works on, as long as it goes on.
+        held: the tensors of a pass, while it runs.
+        again: the memory of the backward pass, while it runs.
     """
 
     def __init__(self, plan: Plan, output: Sequence[int], inputs: Sequence[Tensor], mix: Tensor) -> None:
@@ -73,7 +76,11 @@ class _Call:
         self.again: Memory | None = None
 
     def checked(self, other: Other, result: Tensor) -> Tensor:
-        """The result of an operation that no kernel knows."""
+        """The result of an operation that has no kernel.
+
+        Raises:
+            ValueError: if the result has another shape or dtype than its place in the sum.
+        """
         size = self.program.batch, *self.plan.size(other.slot)
         if tuple(result.shape) != size or result.dtype != torch.float32:
             raise ValueError(
@@ -101,10 +108,10 @@ class _Call:
 
 
 class _Range(torch.autograd.Function):
-    """The order; the nodes of a range that PyTorch reads; and, of the last range, the values of the output nodes.
+    """The order, then the nodes of a range that PyTorch reads; of the last range, the output nodes.
 
-    It takes the order, the mixing weights, the results of PyTorch's operations into the range, the inputs of the cell
-    if it is the first range, and its weights.
+    The tensors that it takes are the results of PyTorch's operations before the range, the inputs of the cell if this
+    is the first range, and the weights of the range.
     """
 
     @staticmethod
@@ -118,7 +125,7 @@ class _Range(torch.autograd.Function):
         shown, last = own.read, number == len(plan.ranges) - 1
         if last:
             shown = [plan.whole(node) for node in call.outputs]
-        # Views: a result that knew what it comes from would keep this alive, and itself by it.
+        # Views: a result that is saved here and has this function as its ``grad_fn`` would never be freed.
         results = [call.held[RESULTS][program.shown[slot]].detach() for slot in shown]
         ctx.call, ctx.number = call, number
         if last:

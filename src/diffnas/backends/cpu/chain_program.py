@@ -1,6 +1,6 @@
-"""Chains of ReLU, convolutions and batch norm out of one node, all of them in one step forward and one backward.
+"""Chains of ReLU, convolutions and batch norm that read one map, as one function of autograd.
 
-This is where a supernet of DARTS spends its time: four of its eight operations are such chains. Float32 on a CPU;
+Networks use it for one link at a time. In a supernet, such chains are a part of a cell's program. Float32 on a CPU;
 import this module only where it is used, for it needs Numba.
 """
 

@@ -8,7 +8,7 @@ from math import prod
 from diffnas.backends.cpu.conv_group import ChainGroup
 from diffnas.backends.cpu.kernels import interpreter as compiled
 from diffnas.backends.cpu.kernels import pool as compiled_pool
-from diffnas.backends.cpu.plan import Node, Passing, Plan, PoolGroup
+from diffnas.backends.cpu.plan import Bypass, Node, Plan, PoolGroup
 from diffnas.backends.cpu.program import GRAD_READ, GRADS, KEPT, NONE, ONE, TEMPORARY, ZERO, Program
 from diffnas.backends.cpu.writer import ChainStages, PendingStatistics, Writer
 from diffnas.backends.norms import check_pixels
@@ -22,7 +22,7 @@ def write(plan: Plan, inputs: Sequence[tuple[int, ...]], batch: int, outputs: Se
         inputs: channels, rows and columns of the cell's inputs.
         batch: how many pictures there are.
         outputs: the computed nodes whose values are asked for, in their order; all are fed.
-        ops: how many mixing weights an edge has, of operations in play or not, and of what passes by them.
+        ops: the number of mixing weights of an edge, of operations in play or not and of channels that bypass them.
 
     Raises:
         ValueError: if there is one value for each channel where batch norm needs several.
@@ -43,7 +43,7 @@ class _Cell:
         self.prepared: dict[int, ChainStages] = {}
         self.groups: dict[int, list[ChainStages]] = {}
         self.pools: dict[int, list[int]] = {}  # their stages
-        self.passes: dict[int, int] = {}  # the stages of what passes by the operations of nodes
+        self.splits: dict[int, int] = {}  # the stages of nodes of which a part bypasses the operations
         self.firsts = {each.first for each in plan.ranges[1:]}
         self.read = {node for each in plan.ranges for node in each.read}
 
@@ -78,24 +78,24 @@ class _Cell:
         self.weigh(whole, group.slots, [-1], self.to.slots[whole])
 
     def home(self, slot: int, shown: Container[int]) -> int:
-        """Where a slot is written: to a result, if it is shown."""
+        """The tensor of a slot: a result if PyTorch reads it."""
         return self.to.result(slot) if slot in shown else self.to.inside(KEPT, slot)
 
     def value(self, node: int, steps: Node, outputs: Sequence[int]) -> None:
         """The value of a node, and what is computed from it."""
-        enters, passing = node >= len(self.plan.prepare), self.plan.passing[node]
+        enters, bypass = node >= len(self.plan.prepare), self.plan.bypass[node]
         if enters and any(steps.normed):
             self.check(node)
-        if passing is not None and passing.sum.skips:
+        if bypass is not None and bypass.sum.skips:
             self.to.slots[node] = self.home(node, self.read)
-        elif passing is None and enters:
+        elif bypass is None and enters:
             self.to.slots[node] = self.home(node, {*outputs, *self.read})
         groups = self.groups[node] = [
             self.to.made(group, self.to.slots[node], self.to.size(node)) for group in steps.chains
         ]
         self.to.pack(groups)
-        if passing is not None:
-            self.split(node, passing, outputs)
+        if bypass is not None:
+            self.split(node, bypass, outputs)
         elif enters:
             self.mixed(node, steps, self.to.slots[node])
         self.pools[node] = [self.pooling(node, pools) for pools in steps.pools]
@@ -105,30 +105,30 @@ class _Cell:
         self.to.measure(measured)
         self.to.measure(self.to.second_links(groups))
 
-    def split(self, node: int, passing: Passing, outputs: Sequence[int]) -> None:
-        """The whole of a node, what operations see of it, and what passes by them."""
-        whole, rest = self.to.size(passing.whole), self.to.size(passing.slot)
-        stage = self.passes[node] = self.to.places(self.plan.one_in, passing.stride, whole, rest[1:])
+    def split(self, node: int, bypass: Bypass, outputs: Sequence[int]) -> None:
+        """The whole of a node, the channels that operations read, and those that bypass them."""
+        whole, (_, *pixels) = self.to.size(bypass.whole), self.to.size(bypass.slot)
+        stage = self.splits[node] = self.to.places(self.plan.one_in, bypass.stride, whole, pixels)
         if node >= len(self.plan.prepare):
-            mixed, passed = self.to.inside(TEMPORARY, node), self.to.inside(TEMPORARY, passing.slot)
+            mixed, rest = self.to.inside(TEMPORARY, node), self.to.inside(TEMPORARY, bypass.slot)
             self.mixed(node, self.plan.nodes[node], mixed)
-            self.mixed(passing.slot, passing.sum, passed)
-            shown = node in outputs
-            out = self.to.result(passing.whole) if shown else self.to.inside(TEMPORARY, passing.whole)
-            self.to.slots[passing.whole] = out
-            self.to.step(compiled.JOIN, stage, mixed, passed, out)
-        if not passing.sum.skips:
+            self.mixed(bypass.slot, bypass.sum, rest)
+            is_output = node in outputs
+            out = self.to.result(bypass.whole) if is_output else self.to.inside(TEMPORARY, bypass.whole)
+            self.to.slots[bypass.whole] = out
+            self.to.step(compiled.JOIN, stage, mixed, rest, out)
+        if not bypass.sum.skips:
             return
-        self.to.slots[passing.slot] = self.to.inside(KEPT, passing.slot)
-        tensors = (self.to.slots[slot] for slot in (passing.whole, node, passing.slot))
+        self.to.slots[bypass.slot] = self.to.inside(KEPT, bypass.slot)
+        tensors = (self.to.slots[slot] for slot in (bypass.whole, node, bypass.slot))
         self.to.step(compiled.SPLIT, stage, *tensors)
 
     def mixed(self, slot: int, steps: Node, out: int) -> None:
-        """The sum of what leads into a slot's place, written to a tensor."""
+        """Write the sum of a target's terms to a tensor."""
         self.weigh(slot, steps.slots, [self.place(place) for place in steps.places], out)
 
     def weigh(self, slot: int, slots: Sequence[int], places: Sequence[int], out: int) -> None:
-        """Mix slots, each with its place among the mixing weights, into what has the size of a slot."""
+        """Write the sum of slots, each times the mixing weight at its place, to a tensor of the size of ``slot``."""
         rows, shift = [self.to.row() for _ in slots], self.to.row()
         terms = [number for term in zip(slots, places, rows, strict=True) for number in term]
         self.to.step(compiled.WEIGH, self.to.note(terms), len(rows), shift)
@@ -157,14 +157,14 @@ class _Cell:
         return target.normed[target.slots.index(slot)]
 
     def place(self, place: tuple[int, int]) -> int:
-        """Where a mixing weight stands; a column below zero counts from the last."""
+        """The index of a mixing weight; a negative column counts from the last."""
         return place[0] * self.ops + place[1] % self.ops
 
     def check(self, slot: int) -> None:
         check_pixels((self.to.batch, *self.to.size(slot)))
 
     def mix(self, slot: int, terms: Sequence[tuple[int, int]], shift: int, out: int) -> None:
-        """Mix tensors, each with a row, into what has the size of a slot."""
+        """Write the sum of tensors, each times a row of scales, to a tensor of the size of ``slot``."""
         numbers, size = [number for term in terms for number in term], self.to.size(slot)
         self.to.step(compiled.MIX, out, prod(size), self.to.note(numbers), len(terms), shift, size[0])
 
@@ -201,50 +201,50 @@ class _Cell:
         return first
 
     def node_gradient(self, node: int) -> None:
-        """The gradient of what leads into a node, from all that was computed from it."""
-        passing = self.plan.passing[node]
-        if passing is None:
+        """Compute the gradient for the sum that leads into a node, from all that reads the node."""
+        bypass = self.plan.bypass[node]
+        if bypass is None:
             own = self.to.grad_inputs[node] if self.plan.is_given(node) else None
             self.to.grads[node] = self.gradient(node, self.to.grads.get(node), own)
         elif node < len(self.plan.prepare):
             given = self.plan.prepare[node] is None
-            out = self.to.grad_inputs[node] if given else self.to.inside(TEMPORARY, passing.whole)
+            out = self.to.grad_inputs[node] if given else self.to.inside(TEMPORARY, bypass.whole)
             mark = self.to.used
-            self.to.grads[passing.whole] = self.whole_gradient(node, passing, out)
+            self.to.grads[bypass.whole] = self.whole_gradient(node, bypass, out)
             self.to.used = mark
         else:
-            for slot in (node, passing.slot):
+            for slot in (node, bypass.slot):
                 self.to.grads[slot] = self.to.inside(TEMPORARY, slot)
             mark = self.to.used
-            whole = self.whole_gradient(node, passing, self.to.inside(TEMPORARY, passing.whole))
+            whole = self.whole_gradient(node, bypass, self.to.inside(TEMPORARY, bypass.whole))
             self.to.step(
-                compiled.JOIN_BACKWARD, self.passes[node], whole, self.to.grads[node], self.to.grads[passing.slot]
+                compiled.JOIN_BACKWARD, self.splits[node], whole, self.to.grads[node], self.to.grads[bypass.slot]
             )
             self.to.used = mark
 
-    def whole_gradient(self, node: int, passing: Passing, out: int) -> int:
-        """The tensor with the gradient of the whole of a node: what is given, or the one to write."""
-        given = self.to.grads.get(passing.whole)
-        if not passing.sum.skips:
+    def whole_gradient(self, node: int, bypass: Bypass, out: int) -> int:
+        """The tensor of the gradient for the whole of a node: ``out``, or the only gradient that is given."""
+        given = self.to.grads.get(bypass.whole)
+        if not bypass.sum.skips:
             if given is None:
-                self.mix(passing.whole, [(NONE, ZERO)], ZERO, out)
+                self.mix(bypass.whole, [(NONE, ZERO)], ZERO, out)
             return out if given is None else given
-        # All have their places before those that are given back, which threads may still read.
-        seen, rest = (self.to.inside(TEMPORARY, slot) for slot in (node, passing.slot))
-        both = out if given is None else self.to.inside(TEMPORARY, passing.whole)
+        # Allocated before ``gradient`` frees its scratch tensors, which other threads may still read.
+        seen, rest = (self.to.inside(TEMPORARY, slot) for slot in (node, bypass.slot))
+        both = out if given is None else self.to.inside(TEMPORARY, bypass.whole)
         self.gradient(node, own=seen)
-        self.mix(passing.slot, self.skipped(passing.slot, passing.sum), ZERO, rest)
-        self.to.step(compiled.SPLIT_BACKWARD, self.passes[node], self.to.slots[passing.whole], seen, rest, both)
+        self.mix(bypass.slot, self.skipped(bypass.slot, bypass.sum), ZERO, rest)
+        self.to.step(compiled.SPLIT_BACKWARD, self.splits[node], self.to.slots[bypass.whole], seen, rest, both)
         if given is not None:
-            self.mix(passing.whole, [(given, ONE), (both, ONE)], ZERO, out)
+            self.mix(bypass.whole, [(given, ONE), (both, ONE)], ZERO, out)
         return out
 
     def skipped(self, slot: int, steps: Node) -> list[tuple[int, int]]:
-        """The terms of a slot's gradient from the places that it is itself mixed into."""
+        """The terms of a slot's gradient from the targets whose sums contain the slot itself."""
         return [(self.to.grads[target], self.to.pairs[slot, target]) for target in sorted(steps.skips)]
 
     def gradient(self, node: int, given: int | None = None, own: int | None = None) -> int:
-        """The tensor with the sum of the gradients of what reads a node: what is given, or one that is written."""
+        """The tensor of the gradient for a node, from all that reads it: ``own``, or ``given`` if that is all."""
         steps, numbers = self.plan.nodes[node], self.to.batch * prod(self.to.size(node))
         terms = [(tensor, ONE) for tensor in (given, self.to.read.get(node)) if tensor is not None]
         pieces = len(steps.pools) + len(steps.chains) + len(steps.skips) + len(terms)
@@ -266,13 +266,13 @@ class _Cell:
         return own
 
     def sum_backward(self, node: int) -> None:
-        """How the gradients of what leads into a node are made of its own, and those for what PyTorch computed."""
-        steps, passing = self.plan.nodes[node], self.plan.passing[node]
+        """Compute the coefficients of a node's terms, and the gradients for those that PyTorch computed."""
+        steps, bypass = self.plan.nodes[node], self.plan.bypass[node]
         places = [self.place(place) for place in steps.places]
         self.norm_backward(node, steps.slots, places, steps.normed)
-        if passing is not None:
-            places = [self.place(place) for place in passing.sum.places]
-            self.norm_backward(passing.slot, passing.sum.slots, places, passing.sum.normed)
+        if bypass is not None:
+            places = [self.place(place) for place in bypass.sum.places]
+            self.norm_backward(bypass.slot, bypass.sum.slots, places, bypass.sum.normed)
         for slot in steps.slots:
             if slot in self.to.others:
                 self.mix(slot, [(self.to.grads[node], self.to.pairs[slot, node])], ZERO, self.to.others[slot])

@@ -1,8 +1,8 @@
 """The steps of a mixed cell that :mod:`diffnas.backends.cpu.cell_function` computes.
 
-A *slot* is a tensor inside the cell that mixes read: the value of a node, then the results of pools and of chains of
-convolutions, and the tensors that make up input nodes. The results of operations that no kernel knows are slots too,
-which PyTorch computes between ranges of nodes.
+A *slot* is a tensor inside the cell that mixes read: the value of a node, the result of a pool, of a chain of
+convolutions or of an operation that has no kernel, and the tensors that make up input nodes. PyTorch computes the
+operations that have no kernel, between *ranges* of nodes.
 """
 
 from __future__ import annotations
@@ -67,16 +67,16 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Passing:
-    """The channels of a node that pass by the operations which read it.
+class Bypass:
+    """The channels of a node that bypass the operations which read it.
 
-    The node's own slot is what those operations see of it; as a target, it is what operations give.
+    The node's own slot has the channels that these operations read. As a target, it is the sum of operations.
 
     Attributes:
-        whole: the slot of all channels.
-        slot: of those that pass; as a target, their sum.
-        stride: 2 if they go through max pooling, else 1.
-        sum: what is added up to them, and where they lead.
+        whole: the slot with all channels.
+        slot: the slot of the channels that bypass; as a target, it is their sum.
+        stride: 2 if these channels go through max pooling, else 1.
+        sum: the terms of their sum, and the targets of this slot.
     """
 
     whole: int
@@ -87,13 +87,13 @@ class Passing:
 
 @dataclass(frozen=True, kw_only=True)
 class Other:
-    """An operation that no kernel knows.
+    """An operation that has no kernel.
 
     Attributes:
         name: its name in the space.
         op: the operation.
         source: the node that it reads.
-        slot: of its result.
+        slot: the slot of its result.
     """
 
     name: str
@@ -104,13 +104,13 @@ class Other:
 
 @dataclass(kw_only=True)
 class Range:
-    """Nodes whose steps follow one another without PyTorch between them.
+    """Nodes that are computed without PyTorch between them, up to the first node of the next range.
 
     Attributes:
         first: the first node.
-        weights: which of all weights are those of its nodes.
-        others: what PyTorch computes before.
-        read: the nodes whose values PyTorch reads afterwards.
+        weights: the place of their weights among those of the cell.
+        others: the operations that PyTorch computes before this range.
+        read: the nodes that PyTorch reads after this range.
     """
 
     first: int
@@ -126,18 +126,18 @@ class Plan:
     Attributes:
         prepare: how input nodes are made; None takes the input. The target is the whole node.
         nodes: all nodes.
-        passing: what passes by the operations of each; None for all if nothing does.
+        bypass: the channels of each node that bypass the operations; None if all go through them.
         one_in: one in so many channels goes through the operations.
         ranges: the ranges of nodes, in their order.
         sizes: of every slot, channels, rows and columns; None for a node that nothing feeds.
         weights: of all convolutions.
         norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
-        programs: what was made of it, by size of batch and number of mixing weights of an edge.
+        programs: the programs of this plan, by size of batch and number of mixing weights of an edge.
     """
 
     prepare: list[ChainGroup | None]
     nodes: list[Node]
-    passing: list[Passing | None]
+    bypass: list[Bypass | None]
     one_in: int
     ranges: list[Range]
     sizes: list[tuple[int, ...] | None]
@@ -151,12 +151,12 @@ class Plan:
 
     def whole(self, node: int) -> int:
         """The slot of all channels of a node."""
-        passing = self.passing[node]
-        return node if passing is None else passing.whole
+        bypass = self.bypass[node]
+        return node if bypass is None else bypass.whole
 
     def is_given(self, node: int) -> bool:
-        """Whether operations read an input of the cell as it is."""
-        return _is_given(node, self.prepare, self.passing)
+        """Whether the node is an input of the cell that operations read as it is."""
+        return _is_given(node, self.prepare, self.bypass)
 
     def size(self, slot: int) -> tuple[int, ...]:
         """Channels, rows and columns of a slot that is fed."""
@@ -170,8 +170,8 @@ def _kinds_of(modules: Sequence[nn.Module]) -> Any:
     return np.array([MAX if isinstance(module, nn.MaxPool2d) else AVERAGE for module in modules])
 
 
-def _is_given(node: int, prepare: Sequence[ChainGroup | None], passing: Sequence[Passing | None]) -> bool:
-    return node < len(prepare) and prepare[node] is None and passing[node] is None
+def _is_given(node: int, prepare: Sequence[ChainGroup | None], bypass: Sequence[Bypass | None]) -> bool:
+    return node < len(prepare) and prepare[node] is None and bypass[node] is None
 
 
 class _Planner:
@@ -182,7 +182,7 @@ class _Planner:
         self.nodes = [Node() for _ in range(graph.nodes)]
         self.sizes: list[tuple[int, ...] | None] = [*sizes, *[None] * (graph.nodes - len(sizes))]
         self.prepare: list[ChainGroup | None] = []
-        self.passing: list[Passing | None] = [None] * graph.nodes
+        self.bypass: list[Bypass | None] = [None] * graph.nodes
         self.ranges = [Range(first=0, weights=slice(0, 0))]
         self.weights: list[Tensor] = []
         self.norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]] = []
@@ -209,7 +209,7 @@ class _Planner:
         return ChainGroup(chains=made, slots=slots, inner=inner, targets=targets, weights=weights)
 
     def input(self, node: int, links: tuple[Link, ...] | None) -> None:
-        """What operations read of an input of the cell, whose size stands where that of the node will."""
+        """Add an input node; until then, the size of the cell's input is in place of the node's."""
         common = None if links is None else chain_key(links, self.size(node))
         size = self.size(node) if common is None else common.result
         self.sizes[node], target = size, node
@@ -217,14 +217,14 @@ class _Planner:
             target = self.split(node, size, 2 if self.cell.partial.halves else 1).whole
         self.prepare.append(None if links is None or common is None else self.group([links], [target], common))
 
-    def split(self, node: int, size: tuple[int, ...], stride: int) -> Passing:
-        """Have operations see only a part of the channels of a node of this size."""
+    def split(self, node: int, size: tuple[int, ...], stride: int) -> Bypass:
+        """Split a node of this size into the channels that operations read and those that bypass them."""
         assert self.cell.partial is not None
         C, H, W = size
-        seen, rows, columns = C // self.cell.partial.one_in, (H - 1) // stride + 1, (W - 1) // stride + 1
-        rest = self.slot((C - seen, rows, columns))
-        self.sizes[node] = seen, H, W
-        found = self.passing[node] = Passing(whole=self.slot(size), slot=rest, stride=stride, sum=Node())
+        read, rows, columns = C // self.cell.partial.one_in, (H - 1) // stride + 1, (W - 1) // stride + 1
+        rest = self.slot((C - read, rows, columns))
+        self.sizes[node] = read, H, W
+        found = self.bypass[node] = Bypass(whole=self.slot(size), slot=rest, stride=stride, sum=Node())
         return found
 
     def value(self, node: int, others: Sequence[tuple[int, Place, nn.Module]]) -> None:
@@ -236,40 +236,40 @@ class _Planner:
             self.other(source, node, place, op)
         sizes = [self.size(slot) for slot in self.nodes[node].slots]
         if self.cell.partial is not None:
-            sizes.append(self.passed(node))
+            sizes.append(self.bypassed(node))
         if any(size != sizes[0] for size in sizes):
             raise ValueError(f"what is added up must have one shape and dtype, got maps of {sizes}.")
         self.sizes[node] = sizes[0] if sizes else None
 
     def is_made_now(self, node: int) -> bool:
-        """Whether the last range computes what operations read of a node."""
-        return node >= self.ranges[-1].first and not _is_given(node, self.prepare, self.passing)
+        """Whether the last range computes a node."""
+        return node >= self.ranges[-1].first and not _is_given(node, self.prepare, self.bypass)
 
     def other(self, source: int, target: int, place: Place, op: nn.Module) -> None:
-        """Have PyTorch compute an operation that no kernel knows."""
+        """Add an operation that has no kernel, between two nodes."""
         edge = self.cell.edges[place[0]]
         assert isinstance(edge, MixedEdge)
         stride, (_, H, W) = edge.slot.stride, self.size(source)
         slot = self.slot((edge.slot.out, (H - 1) // stride + 1, (W - 1) // stride + 1))
         self.ranges[-1].others.append(Other(name=self.cell.ops[place[1]], op=op, source=source, slot=slot))
         self.nodes[target].feed(slot, place, False)
-        if not _is_given(source, self.prepare, self.passing):
+        if not _is_given(source, self.prepare, self.bypass):
             read = next(each for each in reversed(self.ranges) if each.first <= source).read
-            read += [source] if source not in read else []
+            if source not in read:
+                read.append(source)
 
-    def passed(self, node: int) -> tuple[int, ...]:
-        """Add up what passes by the operations into a node; the size of what these must give."""
-        rows = self.cell.graph.incoming(node)
-        rests = [(row, self.passing[self.cell.graph.edges[row].source]) for row in rows]
-        known = [(row, rest) for row, rest in rests if rest is not None]
-        assert self.cell.partial is not None
-        C, H, W = self.size(known[0][1].slot)
-        seen = C // (self.cell.partial.one_in - 1)
-        own = self.split(node, (C + seen, H, W), 1)
-        for row, rest in known:
-            own.sum.feed(rest.slot, (row, -1), False)
-            rest.sum.skips.add(own.slot)
-        return seen, H, W
+    def bypassed(self, node: int) -> tuple[int, ...]:
+        """Sum up the channels that bypass the operations into a node; the size that the operations must give."""
+        edges, partial = self.cell.graph.edges, self.cell.partial
+        terms = [(row, self.bypass[edges[row].source]) for row in self.cell.graph.incoming(node)]
+        fed = [(row, source) for row, source in terms if source is not None]
+        assert partial is not None
+        C, H, W = self.size(fed[0][1].slot)
+        own = self.split(node, (C + C // (partial.one_in - 1), H, W), 1)
+        for row, source in fed:
+            own.sum.feed(source.slot, (row, -1), False)
+            source.sum.skips.add(own.slot)
+        return self.size(node)
 
     def pool(self, node: int, kinds: Sequence[Pool]) -> None:
         size, modules, pools = self.size(node), [], []
@@ -330,7 +330,7 @@ def plan(cell: Cell, sizes: Sequence[tuple[int, ...]], scheduled: Schedule) -> P
     return Plan(
         prepare=planner.prepare,
         nodes=planner.nodes,
-        passing=planner.passing,
+        bypass=planner.bypass,
         one_in=1 if cell.partial is None else cell.partial.one_in,
         ranges=planner.ranges,
         sizes=planner.sizes,

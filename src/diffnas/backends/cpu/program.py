@@ -25,12 +25,12 @@ from diffnas.backends.norms import channels_last
 from diffnas.parallel import in_parallel, threads
 
 SAVED = GIVEN, WEIGHTS, OTHERS, RESULTS, KEPT = range(5)
-"""The kinds of tensors that the backward pass reads too: what a call is given, weights, what PyTorch computes between
-ranges, what others read, and what only the program reads."""
+"""The kinds of tensors that both passes read: the inputs of a call, weights, results of PyTorch's operations between
+ranges, results of the program that PyTorch reads, and results that only the program reads."""
 
 GRADS, GRAD_READ, GRAD_INPUTS, GRAD_WEIGHTS, GRAD_OTHERS, TEMPORARY = range(5, 11)
-"""And the others: the gradients for results from outside, and from what PyTorch computed of them between ranges; those
-for inputs, weights and others; and scratch of one direction."""
+"""The other kinds: gradients for results from outside, and from PyTorch's operations between ranges; gradients for
+inputs, weights and the results of these operations; and scratch tensors of one pass."""
 
 NONE = 0
 """The tensor that is none."""
@@ -44,7 +44,7 @@ GAP = 144
 Numbers = NDArray[np.int64]
 
 Held = dict[int, list[Tensor]]
-"""The tensors of each kind; those that are temporary are inside one."""
+"""The tensors of each kind; one tensor contains all temporary ones."""
 
 NO_TENSORS: Mapping[int, Tensor] = {}
 
@@ -58,7 +58,7 @@ class Direction:
         parts: steps without a barrier between them, and how threads share each: None by pictures, n by n branches, 0
             not at all.
         ends: one past the last step of each range of nodes, in the order of the steps.
-        temporary: numbers in the scratch tensors, all together.
+        temporary: the size of all scratch tensors together.
     """
 
     steps: Numbers
@@ -90,8 +90,8 @@ class Program:
         scratch: that a thread needs to work in.
         biases: which weights are added before a batch norm.
         results: channels, rows and columns of each.
-        shown: the places among the results of the slots that have one.
-        read: the slots whose values PyTorch reads, in the order of the tensors of ``GRAD_READ``.
+        shown: for each slot that is a result, its place among the results.
+        read: the slots that PyTorch reads, in the order of the tensors of ``GRAD_READ``.
         batch: how many pictures there are.
     """
 
@@ -143,11 +143,11 @@ class Program:
         )
 
     def hold(self, memory: Memory, inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Held:
-        """The tensors of a forward pass: the results of ``forward`` are written to some of them.
+        """The tensors of a forward pass; ``forward`` writes to some of them.
 
         Args:
             memory: new, from ``memory``.
-            inputs: what is given, ``(B, C', H', W')`` each, channels last, as all maps.
+            inputs: the inputs of the cell, ``(B, C', H', W')`` each, channels last, as all maps.
             weights: in the order of the plan, without gaps.
         """
         # One by one: what cells of different sizes free in one piece leaves holes where the next one's does not fit.
@@ -165,8 +165,8 @@ class Program:
         Args:
             memory: what ``hold`` was given.
             held: from ``hold``.
-            others: what PyTorch has computed for this range, channels last.
-            number: of the range.
+            others: the results of PyTorch's operations before this range, channels last.
+            number: the number of the range.
         """
         first = len(held[OTHERS])
         held[OTHERS] += others
@@ -175,7 +175,7 @@ class Program:
         self._take(self.forward_pass, begin, end, memory, 0, self.batch, learn=False, mixed=False)
 
     def saved(self, held: Held) -> list[Tensor]:
-        """What the backward pass needs of the tensors of a forward pass."""
+        """The tensors of a forward pass that the backward pass needs."""
         return [tensor for home in SAVED for tensor in held[home]]
 
     def again(self, memory: Memory) -> Memory:
@@ -192,11 +192,11 @@ class Program:
         )
 
     def recall(self, memory: Memory, saved: Sequence[Tensor], grads: Sequence[Tensor]) -> Held:
-        """The tensors of a backward pass: the gradients that ``backward`` finds are written to some of them.
+        """The tensors of a backward pass; ``backward`` writes gradients to some of them.
 
         Args:
             memory: from ``again``.
-            saved: what was ``saved``, wherever it is now.
+            saved: the result of ``saved``.
             grads: the gradients for the results from outside.
         """
         rest = iter(saved)
@@ -220,12 +220,12 @@ class Program:
         mixed: bool = False,
         prepared: bool = True,
     ) -> None:
-        """Take the steps of a range of nodes to the gradients, after those of the ranges behind.
+        """Take the backward steps of a range of nodes, after those of all later ranges.
 
         Args:
-            memory: what ``recall`` was given; in the end it has the gradients for the mixing weights.
-            read: the gradients for the slots that PyTorch has read, channels last.
-            number: of the range.
+            memory: what ``recall`` was given; afterwards it has the gradients for the mixing weights.
+            read: gradients for slots, from the operations of PyTorch that read them, channels last.
+            number: the number of the range.
             learn: whether the gradients for the weights are wanted; without, they are not written.
             mixed: whether those for the mixing weights are.
             prepared: whether those for the inputs are, which those for weights that prepare them need too.

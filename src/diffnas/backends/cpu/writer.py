@@ -84,9 +84,9 @@ class Writer:
         self.biases: list[int] = []
         self.results: list[tuple[int, ...]] = []
         self.ends: list[int] = []
-        self.shown: dict[int, int] = {}  # the places of slots among the results
-        self.read: dict[int, int] = {}  # the tensors of the gradients for what PyTorch reads
-        self.others: dict[int, int] = {}  # and for what it gives
+        self.shown: dict[int, int] = {}  # the place of each slot that is a result, among the results
+        self.read: dict[int, int] = {}  # the gradients of nodes from the operations of PyTorch that read them
+        self.others: dict[int, int] = {}  # the gradients for the results of these operations
         self.slots: dict[int, int] = {}  # their tensors
         self.grads: dict[int, int] = {}  # the tensors of the gradients for targets
         self.pairs: dict[tuple[int, int], int] = {}  # the rows of what these are multiplied by, by slot and target
@@ -123,7 +123,7 @@ class Writer:
         return self.tensor(RESULTS)
 
     def other(self, slot: int) -> None:
-        """A slot that PyTorch computes."""
+        """Add a slot that PyTorch computes."""
         self.slots[slot], self.others[slot] = self.tensor(OTHERS), self.tensor(GRAD_OTHERS)
 
     def note(self, numbers: Sequence[int]) -> int:
@@ -174,8 +174,8 @@ class Writer:
         self.scratch = max(self.scratch, form.scratch)
         return len(self.stages) - 1
 
-    def places(self, count: int, stride: int, size: tuple[int, ...], pixels: tuple[int, ...]) -> int:
-        """A stage of which all that there is are sizes: of so many pools, or of what one in so many channels passes."""
+    def places(self, count: int, stride: int, size: Sequence[int], pixels: Sequence[int]) -> int:
+        """A stage without weights: ``count`` pools, or a split into one in ``count`` channels and the rest."""
         (C, H, W), (rows, columns) = size, pixels
         own = 0, count, stride, 0, 0, 0, 0, 0
         self.stages.append([*own, *Shape(self.batch, H, W, C, rows, columns, C, 0, W)])
@@ -286,7 +286,7 @@ class Writer:
         return sums
 
     def end_range(self) -> None:
-        """What comes now is of the next range of nodes."""
+        """End a range of nodes: the next steps are those of the next range."""
         self.ends.append(len(self.steps))
 
     def direction(self) -> Direction:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffnas.backends.cpu.kernels import branches, convolve, convolve_backward, norms, passing, pool
+from diffnas.backends.cpu.kernels import branches, bypass, convolve, convolve_backward, norms, pool
 from diffnas.backends.cpu.kernels.address import address_of
 from diffnas.backends.cpu.kernels.buffer import Floats, Table, filled
 from diffnas.backends.cpu.kernels.compiler import compiled, part
@@ -98,7 +98,7 @@ def run(
         elif kind == POOL_BACKWARD:
             _pool_backward(step, lists, stages, memory, scratch, begun, ended)
         elif SPLIT <= kind <= JOIN_BACKWARD:
-            _pass(step, stages, memory, begun, ended)
+            _bypass(step, stages, memory, begun, ended)
 
 
 @part
@@ -167,18 +167,18 @@ def _pool_backward(
 
 
 @part
-def _pass(step: Table, stages: Table, memory: Memory, first: int, last: int) -> None:
+def _bypass(step: Table, stages: Table, memory: Memory, first: int, last: int) -> None:
     stage, shape = stage_at(stages, step[1])
     one_in, stride, at = stage.branches, stage.taps, memory.at
     if step[0] == SPLIT:
-        passing.split(at[step[2]], at[step[3]], at[step[4]], one_in, stride, shape, first, last)
+        bypass.split(at[step[2]], at[step[3]], at[step[4]], one_in, stride, shape, first, last)
     elif step[0] == SPLIT_BACKWARD:
         tensors = at[step[2]], at[step[3]], at[step[4]], at[step[5]]
-        passing.split_backward(*tensors, one_in, stride, shape, first, last)
+        bypass.split_backward(*tensors, one_in, stride, shape, first, last)
     elif step[0] == JOIN:
-        passing.join(at[step[2]], at[step[3]], at[step[4]], one_in, shape, first, last)
+        bypass.join(at[step[2]], at[step[3]], at[step[4]], one_in, shape, first, last)
     else:
-        passing.join_backward(at[step[2]], at[step[3]], at[step[4]], one_in, shape, first, last)
+        bypass.join_backward(at[step[2]], at[step[3]], at[step[4]], one_in, shape, first, last)
 
 
 @part

@@ -20,12 +20,13 @@ EPS = 1e-5
 class Stage(NamedTuple):
     """Convolutions out of one map, or each out of its own, that are computed together; or pools of one.
 
-    Or what passes by the operations of one: its branches are one in how many channels they see.
+    Or the split of a map into the channels that operations read and the rest: ``branches`` then says that they read one
+    in so many.
 
     Attributes:
         row: of its first branch in the table.
         branches: how many there are.
-        taps: of the largest depthwise kernel; of pools, and of what passes, the stride.
+        taps: of the largest depthwise kernel; of pools and of the rest, the stride.
         widest: how many matrices ``(C, D)`` the other weights of a branch are at most.
         learned: how many their gradients are.
         before: where the factors of the batch norm before the ReLU stand: center, then rate.

@@ -1,7 +1,7 @@
-"""Partial channels, for Numba: the first channels of a map go through operations, and the rest passes by them.
+"""Partial channels, for Numba: the first channels of a map go through operations, and the rest bypasses them.
 
-Where operations halve the resolution, the rest goes through 2x2 max pooling. What comes of both is joined with its
-channels shuffled, as :func:`diffnas.nets.partial_channels.shuffled` does.
+The rest goes through 2x2 max pooling if the operations halve the resolution. Both results are joined, with the channels
+shuffled as by :func:`diffnas.nets.partial_channels.shuffled`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def _copy(x: int, out: int, count: int) -> None:
 
 @part
 def split(x: int, seen: int, rest: int, one_in: int, stride: int, shape: Shape, first: int, last: int) -> None:
-    """Write what operations see of the pictures from ``first`` up to ``last``, and what passes by them.
+    """Write the channels that operations read, and the rest, of the pictures from ``first`` up to ``last``.
 
     Args:
         x: pictures ``(B, H, W, C)``.
         seen: ``(B, H, W, C / one_in)``.
         rest: ``(B, H', W', C - C / one_in)``.
-        one_in: one in so many channels is seen.
+        one_in: the operations read one in so many channels.
         stride: 2 if the rest goes through max pooling, else 1.
         shape: the sizes.
         first: the first picture to handle.
@@ -54,9 +54,9 @@ def split(x: int, seen: int, rest: int, one_in: int, stride: int, shape: Shape, 
 def split_backward(
     x: int, seen: int, rest: int, out: int, one_in: int, stride: int, shape: Shape, first: int, last: int
 ) -> None:
-    """Write the gradient for the pictures ``x`` from those for what is seen and for the rest; the sizes of ``split``.
+    """Write the gradient for the pictures ``x``, from the gradients for both results of ``split``.
 
-    Of the pixels of a window that are the largest, the first gets the gradient.
+    If several pixels of a window are the largest, the first gets the gradient.
     """
     C, N, pixels = shape.C, shape.C // one_in, shape.H * shape.W
     for p in range(first * pixels, last * pixels):
@@ -82,7 +82,7 @@ def split_backward(
 
 @part
 def _window(row: int, w: int, shape: Shape) -> tuple[int, int, int]:
-    """The first pixel of a window, and how far on the next to the right and the next below are; 0 if outside."""
+    """The first pixel of a window, and the bytes to its neighbors on the right and below, 0 if one is outside."""
     b, h = row // shape.rows, row % shape.rows
     at = (b * shape.H + 2 * h) * shape.W + 2 * w
     right = 4 * shape.C if 2 * w + 1 < shape.W else 0
@@ -92,7 +92,7 @@ def _window(row: int, w: int, shape: Shape) -> tuple[int, int, int]:
 
 @part
 def _largest(x: int, right: int, below: int, count: int) -> Any:
-    """The largest of a window, whose pixels may be the same; what is no number is larger."""
+    """The largest pixel of a window; NaN is larger than any number."""
     value = load_part(x, count)
     for pixel in (x + right, x + below, x + below + right):
         other = load_part(pixel, count)
@@ -102,7 +102,7 @@ def _largest(x: int, right: int, below: int, count: int) -> Any:
 
 @part
 def join(mixed: int, rest: int, out: int, one_in: int, shape: Shape, first: int, last: int) -> None:
-    """Write what operations gave and what passed them by as one map, shuffled: ``(B, H, W, C)``."""
+    """Write the sum of operations and the rest as one shuffled map, ``(B, H, W, C)``."""
     C, N, pixels = shape.C, shape.C // one_in, shape.H * shape.W
     for p in range(first * pixels, last * pixels):
         one, others = floats(mixed + 4 * p * N, N), floats(rest + 4 * p * (C - N), C - N)
@@ -115,7 +115,7 @@ def join(mixed: int, rest: int, out: int, one_in: int, shape: Shape, first: int,
 
 @part
 def join_backward(grad: int, mixed: int, rest: int, one_in: int, shape: Shape, first: int, last: int) -> None:
-    """Write the gradients for both from that for the joined map."""
+    """Write the gradients for both from the gradient for the joined map."""
     C, N, pixels = shape.C, shape.C // one_in, shape.H * shape.W
     for p in range(first * pixels, last * pixels):
         one, others = floats(mixed + 4 * p * N, N), floats(rest + 4 * p * (C - N), C - N)
