@@ -13,11 +13,11 @@ from diffnas.backends.choose import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
 from diffnas.backends.gpu.host_copy import HostCopy
 from diffnas.components import edges
+from diffnas.components.edge_weights import EdgeWeights, edge_weights
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
-from diffnas.components.supernet_options import add_columns
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.devices import in_training
@@ -116,14 +116,14 @@ class Course:
             self._costs = millions(self.data, self.space, self.method, self.settings).to(self.fabric.device)
         return self._costs
 
-    def outputs(self, pictures: Tensor, mix: Tensor, *, flow: bool = False) -> Output:
-        """What the supernet says of pictures in training, under mixing weights ``(edges, columns)``.
+    def outputs(self, pictures: Tensor, weights: EdgeWeights, *, flow: bool = False) -> Output:
+        """What the supernet says of pictures in training, under weights of its edges.
 
         ``flow`` says that ``torch.autograd.grad`` will be asked for the weights' gradients.
         """
         if isinstance(self.net, Graphed):
-            return self.net(pictures, mix, flow=flow)
-        found = self.net(pictures, mix)
+            return self.net(pictures, weights, flow=flow)
+        found = self.net(pictures, weights)
         return found if isinstance(found, Output) else Output(found, None)
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -152,9 +152,9 @@ class Course:
         make, beta = self.method.edges, self.state.beta
         return None if make is None or beta is None else edges.strengths(make, beta, moment, self.space)
 
-    def add_columns(self, mix: Tensor, moment: Moment) -> Tensor:
-        """The mixing weights of operations, ``(edges, ops)``, with the other columns that the supernet takes."""
-        return add_columns(mix, self.method.supernet, moment, self.strengths(moment))
+    def edge_weights(self, mix: Tensor, moment: Moment) -> EdgeWeights:
+        """The weights of the supernet's edges, for the mixing weights of operations, ``(edges, ops)``."""
+        return edge_weights(mix, self.method.supernet, moment, self.strengths(moment))
 
     @torch.no_grad()
     def read_off(self, at: Relaxation) -> Genotype:
@@ -222,8 +222,8 @@ class Course:
     def measure_macs(self) -> int:
         """Multiply-adds of the supernet for one picture; counted again only after something left it."""
         if not self.macs:
-            mix = torch.zeros(len(self.state.keep), self.state.supernet.columns, device=self.fabric.device)
-            net = _Fixed(self.state.supernet, mix)
+            nothing = torch.zeros_like(self.state.keep, dtype=torch.float32)
+            net = _Fixed(self.state.supernet, self.edge_weights(nothing, self.quiet()))
             self.macs = count_macs(net, (self.data.channels, *self.data.size))
         return self.macs
 
@@ -240,13 +240,13 @@ def millions(data: DataSet, space: SearchSpace, method: Method, settings: Search
 
 
 class _Fixed(nn.Module):
-    """A supernet with its mixing weights held, so that it maps pictures alone."""
+    """A supernet with the weights of its edges held, so that it maps pictures alone."""
 
-    def __init__(self, supernet: Supernet, mix: Tensor) -> None:
+    def __init__(self, supernet: Supernet, weights: EdgeWeights) -> None:
         super().__init__()
-        self.supernet, self.mix = supernet, mix
+        self.supernet, self.weights = supernet, weights
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, ``(B, classes)``."""
-        logits: Tensor = self.supernet(x, self.mix)
+        logits: Tensor = self.supernet(x, self.weights)
         return logits

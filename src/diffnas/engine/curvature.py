@@ -63,9 +63,9 @@ def _loss_of_alpha(course: Course) -> Loss:
     def loss(alpha: Tensor) -> Tensor:
         draw_noise_from(state.supernet, drive.generator("curvature noise"))
         now = course.quiet()
-        mix = course.add_columns(weigh(state.weighting, alpha, state.keep, now), now)
+        weights = course.edge_weights(weigh(state.weighting, alpha, state.keep, now), now)
         # The supernet itself: in full precision, and not from a graph.
-        given = state.supernet(pictures, mix)
+        given = state.supernet(pictures, weights)
         logits = given.logits if isinstance(given, Output) else given
         return state.task.loss(logits, labels) + decay / 2 * alpha.square().sum()
 

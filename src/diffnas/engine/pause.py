@@ -67,7 +67,7 @@ class SearchPause:
         augmentation, noise = drive.generator("measured"), drive.generator("measured noise")
         place = seeds.derive(course.settings.seed, "measured", state.epoch)
         mix = contract.given_mix(course.stage.name, mix, course.space)
-        mix = course.add_columns(mix.to(device=device, dtype=state.alpha.dtype), drive.moment())
+        weights = course.edge_weights(mix.to(device=device, dtype=state.alpha.dtype), drive.moment())
         totals = Totals(state.task)
         draw_noise_from(state.supernet, noise)
         state.supernet.train()
@@ -75,7 +75,7 @@ class SearchPause:
             for batch in batches(drive.split, indices, size, start=0, device=device):
                 self.check()
                 pictures, labels = course.prepare(batch, augmentation)
-                logits = course.outputs(pictures, mix).logits
+                logits = course.outputs(pictures, weights).logits
                 totals.add(state.task.loss(logits, labels), logits, labels)
         return HeldOutScore(totals.loss, totals.score)
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from diffnas.nets.cell import Cell, EdgeWeights
+    from diffnas.components.edge_weights import EdgeWeights
+    from diffnas.nets.cell import Cell
 
 Run = Callable[[Sequence[Tensor], "EdgeWeights"], Tensor]
 """A compiled cell: from its inputs and the weights of its edges to its output."""

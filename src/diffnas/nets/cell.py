@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.backend import Backend, Run, applied
 from diffnas.nets.partial_channels import Partial, Passing
 from diffnas.nets.slot import Shared, Slot
@@ -63,26 +64,6 @@ class Place:
             )
             for edge in wiring.edges
         ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EdgeWeights:
-    """The weights of the edges of a cell of a supernet.
-
-    Attributes:
-        ops: of the operations, and behind them of an auxiliary skip if there is one, ``(edges, columns)``.
-        passing: of the channels that pass by the operations, ``(edges,)``; None if all go through them.
-        runs: for every edge, which of the columns run; None if all do.
-    """
-
-    ops: Tensor
-    passing: Tensor | None = None
-    runs: Sequence[Sequence[bool]] | None = None
-
-    def rows(self) -> list[tuple[Tensor, Sequence[bool] | None]]:
-        """The weights of each edge, ``(columns,)``, and which of them run."""
-        runs: Sequence[Sequence[bool] | None] = self.runs or [None] * len(self.ops)
-        return list(zip(self.ops.unbind(), runs, strict=True))
 
 
 # What each edge of a network is multiplied by, if by anything.

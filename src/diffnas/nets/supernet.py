@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.nets import ops
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, usable
-from diffnas.nets.cell import Cell, EdgeWeights, Place, Value, listed
+from diffnas.nets.cell import Cell, Place, Value, listed
 from diffnas.nets.frames import build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.inherit import inherit_
@@ -155,9 +156,6 @@ class Supernet(nn.Module):
 
     Attributes:
         edges: how many edges all kinds of cell have.
-        columns: how many mixing weights an edge has: those of its operations, one for an auxiliary skip, and one for
-            the channels that bypass the operations, if there are any. The weights are made by
-            :func:`diffnas.components.supernet_options.add_columns`.
 
     Raises:
         ValueError: for an operation, a stem, channels or a number of cells that no net can be built from.
@@ -194,33 +192,35 @@ class Supernet(nn.Module):
                 f"{options.one_in} as channels, or another number of partial channels (--supernet partial-channels:2)."
             )
         self.edges = len(space.edges)
-        self.columns = len(space.ops) + (options.auxiliary is not None) + (options.one_in > 1)
         sizes = sizes_of_space(
             space, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary
         )
         self.cells: list[Cell] = []  # those of the frame, whose parts they are
         self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, options, among)))
 
-    def forward(self, x: Tensor, mix: Tensor) -> Tensor | Output:
-        """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)``.
+    def forward(self, x: Tensor, mix: EdgeWeights | Tensor) -> Tensor | Output:
+        """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)``.
 
         With an auxiliary head, in training mode: its logits too.
 
+        Args:
+            x: the pictures.
+            mix: the weights of the edges, made by :func:`diffnas.components.edge_weights.edge_weights`; where nothing
+                stands beside the operations, their mixing weights alone will do, ``(edges, ops)``.
+
         Raises:
-            ValueError: for mixing weights of another shape.
+            ValueError: for weights of other shapes.
         """
-        if mix.shape != (self.edges, self.columns):
-            raise ValueError(f"mixing weights must be {(self.edges, self.columns)}, got {tuple(mix.shape)}.")
-        # Cast last: the weights are made in float32 even where activations are in half precision.
-        mix = mix.to(next(self.parameters()).dtype)
+        weights = self._checked(EdgeWeights(mix) if isinstance(mix, Tensor) else mix)
         backend = None if self.options.drawn else usable(self.backend, as_weights(self, x))
         if backend is not None:
             x = x.contiguous(memory_format=torch.channels_last)
-        runs = (mix != 0).tolist() if self.options.drawn else None
+        if self.options.drawn:
+            weights = weights._replace(runs=(weights.table != 0).tolist())
 
         def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
             if isinstance(part, Cell):
-                arguments: tuple[Any, ...] = (inputs, self._weights(mix, runs, part.kind), backend)
+                arguments: tuple[Any, ...] = (inputs, weights.of(self.space.rows[part.kind]), backend)
             else:
                 arguments = (*inputs, backend)
             out: Tensor = recomputed(part, *arguments) if self.recompute else part(*arguments)
@@ -229,10 +229,22 @@ class Supernet(nn.Module):
         logits, auxiliary = self.frame(x, run)
         return logits if auxiliary is None else Output(logits, auxiliary)
 
-    def _weights(self, mix: Tensor, runs: Sequence[Sequence[bool]] | None, kind: str) -> EdgeWeights:
-        rows = self.space.rows[kind]
-        own, passes = mix[rows], self.options.one_in > 1
-        return EdgeWeights(ops=own, passing=own[:, -1] if passes else None, runs=None if runs is None else runs[rows])
+    def _checked(self, weights: EdgeWeights) -> EdgeWeights:
+        """The weights, in the dtype of the net's own."""
+        options, one = self.options, (self.edges,)
+        wanted = (
+            (self.edges, len(self.space.ops)),
+            None if options.auxiliary is None else one,
+            one if options.one_in > 1 else None,
+        )
+        found = tuple(None if each is None else tuple(each.shape) for each in weights[:3])
+        if found != wanted:
+            raise ValueError(
+                f"the weights of operations, auxiliary skip and passing channels must be {wanted}, got {found}."
+            )
+        # Cast last: the weights are made in float32 even where activations are in half precision.
+        dtype = next(self.parameters()).dtype
+        return weights.map(lambda each: each.to(dtype))
 
     def prune_(self, keep: Tensor) -> None:
         """Free the modules of every operation that is no longer kept, in every cell of its kind; all else stays.
