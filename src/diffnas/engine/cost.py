@@ -10,6 +10,7 @@ import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import Tensor
@@ -27,9 +28,11 @@ from diffnas.engine.search_state import halves, staged
 from diffnas.engine.seeds import epoch_order, fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
-from diffnas.nets.frames.plan import plan
-from diffnas.nets.least import of_space
-from diffnas.skeleton import skeleton_of
+from diffnas.nets.costs import BYTES, around
+from diffnas.nets.least import least
+from diffnas.nets.ops import OPS
+from diffnas.nets.sites import offered
+from diffnas.nets.sizes import sizes_of_space
 from diffnas.space import SearchSpace
 
 # The pictures in the two steps that are watched.
@@ -118,6 +121,11 @@ class Prospect:
         """The device that would compute it."""
         return make_fabric(self.device, self.precision).device
 
+    @property
+    def picture(self) -> tuple[int, int, int]:
+        """Channels, height and width of a picture."""
+        return self.data.channels, *self.data.size
+
     def settled(self) -> Prospect:
         """The same with the space as it will be laid out, and the batch that a step really has: all pictures at most.
 
@@ -135,10 +143,12 @@ class Prospect:
         """Refuse a supernet that does not even fit with the pictures that are watched."""
         begun, options = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
         own = staged(self.settings, begun, self.space)
-        outline = of_space(self.space, **own.sizes, one_in=options.one_in, among=begun.ops)
+        ops = (OPS.keys() & set(begun.ops or self.space.ops)) - self.space.factories.keys()
+        sizes = sizes_of_space(self.space, len(self.data.classes), self.data.channels, **own.sizes)
+        net = least(sizes, offered(self.space), self.picture, ops=ops, one_in=options.one_in)
         inside = not (self.settings.recompute or options.drawn)
         kept = {"momentum": self.settings.momentum > 0, "inside": inside, "half": self.precision == "bf16-mixed"}
-        refuse_hopeless("search", outline, self.data, SMALL[-1], self.place, **kept)
+        refuse_hopeless("search", net, SMALL[-1], self.place, **kept)
 
     def trial(self, batch: int) -> Trial:
         """Its beginning with so many pictures a step, nothing frozen and nothing pruned."""
@@ -164,7 +174,7 @@ class Prospect:
         """The bytes of a step; of a deep supernet their peak alone, carried on from two shallow ones."""
         depth = self.space.depth if self.settings.depth is None else self.settings.depth
         more = (depth - SHALLOW) // 3
-        if more < 2 or self.space.own_depth is not None:
+        if more < 2 or self.space.own_depth is not None or self.space.frame is not None:
             return self._watched(batch)
         # Three more cells are one more before, between and after the reductions: always the same ones.
         first, second = (
@@ -300,22 +310,12 @@ def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, 
 
 
 def _bound(wanted: Prospect) -> int:
-    """More bytes than a step holds, from sizes alone: a dozen maps for every operation."""
-    data, space, settings = wanted.data, wanted.space, wanted.settings
-    widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
-    cells = plan(
-        skeleton_of(space.skeleton),
-        widths,
-        space.channels if settings.channels is None else settings.channels,
-        space.depth if settings.depth is None else settings.depth,
-        settings.stem,
-    )
-    pixels, total = data.size[0] * data.size[1], 0
-    for cell in cells:
-        ops = 1 if cell.kind is None else sum(len(names) for names in space.cells[cell.kind].ops)
-        total += 12 * (ops + 4) * cell.channels * pixels
-        pixels = -(-pixels // 4) if cell.reduces else pixels
-    return 4 * total * min(settings.batch, len(data.train))
+    """More bytes than a step holds, from sizes alone: a dozen maps for every operation and all around the cells."""
+    space, settings = with_cells_per_place(wanted.space, wanted.settings), wanted.settings
+    rest, cells = around(sizes_of_space(space, 1, wanted.data.channels, **settings.sizes), wanted.picture)
+    ops = {kind: sum(map(len, graph.ops)) for kind, graph in space.cells.items()}
+    maps = sum((ops[cell.place.kind] + 4) * cell.place.out * prod(cell.size) for cell in cells)
+    return 12 * (BYTES * maps + rest.written) * min(settings.batch, len(wanted.data.train))
 
 
 def _stand_in(data: DataSet, count: int) -> DataSet:

@@ -14,7 +14,7 @@ from diffnas.components.discretize import Discretize
 from diffnas.engine import contract
 from diffnas.engine.memory import Watch, tensors
 from diffnas.genotype import Genotype
-from diffnas.nets.own import unseen
+from diffnas.nets.sites import unseen
 from diffnas.nets.sized import Additive, Count, SizedSpace, is_network
 
 

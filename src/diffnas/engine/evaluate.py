@@ -31,9 +31,12 @@ from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets import own
 from diffnas.nets.auxiliary import Output
-from diffnas.nets.least import Outline, of_genotype, of_skeleton
+from diffnas.nets.frames import FrameFactory, Sizes
+from diffnas.nets.least import least
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
+from diffnas.nets.sites import Listed, chosen
+from diffnas.nets.sizes import sizes_of_any, sizes_of_genotype
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained, renamed
 from diffnas.run_files import RESULT, TRACE
@@ -119,6 +122,7 @@ def evaluate(
     notes: Mapping[str, Any] | None = None,
     threads: int | None = None,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
 ) -> EvaluateResult:
     """Train the network of ``genotype`` on all training pictures and test it after the last epoch.
 
@@ -136,6 +140,7 @@ def evaluate(
         notes: plain data to keep in ``run.json``.
         threads: how many CPU threads compute; None leaves torch's number as it is.
         factories: the user's own operations of the genotype.
+        frame: the user's own frame of the genotype.
 
     Raises:
         ValueError: for a genotype or settings that cannot work, or a folder that holds something else.
@@ -146,10 +151,11 @@ def evaluate(
     listener = listener or Silent()
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
-        _refuse_hopeless(of_genotype(genotype, **settings.sizes), data, settings, fabric.device, precision)
-        own.try_in_network(genotype, factories, (data.channels, *data.size), **settings.sizes)
+        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, frame=frame)
+        _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
+        own.try_in_network(genotype, factories, (data.channels, *data.size), frame=frame, **settings.sizes)
         with fixed_random(seeds.derive(settings.seed, "weights")):
-            state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
+            state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision))
         choice = choose.choose("auto", fabric.device, precision)
         state.network.backend = choice.backend
         computed = choose.describe(state.network, choice)
@@ -173,17 +179,17 @@ def require_later(
     Raises:
         ValueError: with the least that it takes, and what is available.
     """
-    outline = of_skeleton(space, **{**settings.sizes, "depth": space.own_depth or settings.depth})
-    _refuse_hopeless(outline, data, settings, make_fabric(device, precision).device, precision)
+    sizes = sizes_of_any(space, len(data.classes), data.channels, **settings.sizes)
+    nothing: Listed = dict.fromkeys(space.cells, ())
+    _refuse_hopeless(sizes, nothing, data, settings, make_fabric(device, precision).device, precision)
 
 
 def _refuse_hopeless(
-    outline: Outline, data: DataSet, settings: EvaluateSettings, place: torch.device, precision: str
+    sizes: Sizes, listed: Listed, data: DataSet, settings: EvaluateSettings, place: torch.device, precision: str
 ) -> None:
     refuse_hopeless(
         "evaluation",
-        outline,
-        data,
+        least(sizes, listed, (data.channels, *data.size)),
         min(settings.batch, len(data.train)),
         place,
         momentum=settings.momentum > 0,
@@ -218,6 +224,7 @@ def begin(
     settings: EvaluateSettings,
     device: torch.device,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
     dtype: torch.dtype = torch.float32,
     task: Task = classification,
 ) -> EvaluateState:
@@ -229,6 +236,7 @@ def begin(
         **settings.sizes,
         auxiliary=settings.auxiliary > 0 and skeleton_of(genotype.skeleton).auxiliary,
         factories=factories,
+        frame=frame,
         recompute=settings.recompute,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(

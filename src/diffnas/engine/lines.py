@@ -16,7 +16,7 @@ from diffnas.engine.curvature import eigenvalue
 from diffnas.engine.devices import peak_memory
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, parameters_of
-from diffnas.nets.own import unseen
+from diffnas.nets.sites import unseen
 
 
 class Lines:
@@ -72,9 +72,9 @@ class Lines:
         data = self.course.data
         classes, channels = len(data.classes), data.channels
         try:
-            factories = self.course.space.factories
-            with unseen(own=bool(factories)):
-                return parameters_of(Network(found, classes=classes, in_channels=channels, factories=factories))
+            own = self.course.space.own
+            with unseen(own=any(own.values())):
+                return parameters_of(Network(found, classes=classes, in_channels=channels, **own))
         except ValueError:
             return None
 

@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from diffnas.data import DataSet
 from diffnas.engine.listen import OutOfMemory
 from diffnas.engine.run import standing
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
-from diffnas.nets.least import Outline
+from diffnas.nets.least import Least
 
 # A function that comes without types.
 _leaves: Callable[[Any], list[Any]] = tree_leaves
@@ -195,14 +194,13 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.bytes -= size
 
 
-def refuse_hopeless(what: str, outline: Outline, data: DataSet, batch: int, place: torch.device, **kept: bool) -> None:
+def refuse_hopeless(what: str, net: Least, batch: int, place: torch.device, **kept: bool) -> None:
     """Refuse to train a net that cannot fit whatever is done, before any of it is built.
 
     Args:
         what: "search" or "evaluation", for the message.
-        outline: the net.
-        data: the pictures.
-        batch: how many of them a step takes, at the least.
+        net: what it keeps of itself and of a picture.
+        batch: pictures a step, at the least.
         place: where it would train.
         kept: see ``least``.
 
@@ -210,34 +208,25 @@ def refuse_hopeless(what: str, outline: Outline, data: DataSet, batch: int, plac
         ValueError: with the least that it takes, and what is available.
     """
     free = available(place)
-    if free is not None and (needed := least(outline, data.size, batch, **kept)) > free:
+    if free is not None and (needed := least(net, batch, **kept)) > free:
         raise ValueError(
             f"this {what} takes {in_gigabytes(needed)} of memory at the very least, with {batch} pictures a step, and "
             f"{in_gigabytes(free)} can be had on {place}. Ask for less: --channels, --depth, --batch or --size."
         )
 
 
-def least(
-    outline: Outline,
-    size: tuple[int, int],
-    batch: int,
-    *,
-    momentum: bool = True,
-    inside: bool = True,
-    half: bool = False,
-) -> int:
+def least(net: Least, batch: int, *, momentum: bool = True, inside: bool = True, half: bool = False) -> int:
     """A number of bytes that training a net takes at the very least: its weights, and what a step keeps of its maps.
 
     Args:
-        outline: the net.
-        size: height and width of a picture.
+        net: what it keeps of itself and of a picture.
         batch: pictures a step.
         momentum: whether each weight has a momentum beside it.
         inside: whether a step keeps anything of the inside of cells.
         half: whether maps are in half precision.
     """
-    maps = batch * outline.maps(size, inside=inside)
-    return 4 * outline.weights() * (1 + momentum) + (2 if half else 4) * maps
+    maps = batch * (net.outputs + (net.inside if inside else 0))
+    return 4 * net.weights * (1 + momentum) + (2 if half else 4) * maps
 
 
 def in_gigabytes(count: float) -> str:

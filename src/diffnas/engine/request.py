@@ -63,6 +63,7 @@ def describe(
             **{name: getattr(space, name) for name in ("name", "skeleton", "channels", "depth", "in_degree")},
             "ops": list(space.ops),
             "factories": list(space.factories),
+            **({} if space.frame is None else {"frame": name_of(space.frame)}),
             "cells": cells,
         },
         "method": {"name": method.name, **components(method)},

@@ -48,7 +48,7 @@ class Backend(Protocol):
 
 def usable(backend: Backend | None, x: Tensor) -> Backend | None:
     """The backend, if it can train on such pictures; None if it cannot, or if there is none."""
-    return None if backend is None or backend.why_not(x) else backend
+    return None if backend is None or x.dim() != 4 or backend.why_not(x) else backend
 
 
 def applied(op: nn.Module, x: Tensor, backend: Backend | None) -> Tensor:

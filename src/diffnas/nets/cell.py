@@ -115,7 +115,7 @@ class Cell(nn.Module):
             backend: what computes it in training mode; None calls one operation after the other.
         """
         backend = backend if self.training else None
-        if backend is not None and isinstance(weights, EdgeWeights):
+        if backend is not None and isinstance(weights, EdgeWeights) and inputs[0].dim() == 4:  # kernels know only maps
             return self._compiled_by(backend)(inputs, weights)
         return self.joined(self.outputs(self._values(inputs, weights, backend)))
 

@@ -11,7 +11,7 @@ from diffnas.genotype import Genotype
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, applied, usable
 from diffnas.nets.cell import Cell, Factors, Place, listed
-from diffnas.nets.frames import build_frame
+from diffnas.nets.frames import FrameFactory, build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.ops import build
 from diffnas.nets.recompute import recomputed
@@ -65,6 +65,7 @@ class Network(nn.Module):
         stem: "cifar", "cifar-half" (a quarter of the work) or "imagenet".
         auxiliary: whether to add the auxiliary head of DARTS, which runs in training mode only.
         factories: the user's own operations of the genotype, as the search space had them.
+        frame: the user's own frame, as the search space had it.
         recompute: keep nothing of the inside of a cell, and compute it again in the backward pass: the same results
             for less memory and more time. The attribute of this name may be set at any time.
         backend: what computes the operations in training mode; None calls every module as it is. The attribute of
@@ -90,6 +91,7 @@ class Network(nn.Module):
         stem: StemKind = "cifar",
         auxiliary: bool = False,
         factories: Mapping[str, OpFactory] | None = None,
+        frame: FrameFactory | None = None,
         recompute: bool = False,
         backend: Backend | None = None,
     ) -> None:
@@ -97,7 +99,14 @@ class Network(nn.Module):
         self.recompute = recompute
         self.backend = backend
         sizes = sizes_of_genotype(
-            genotype, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary
+            genotype,
+            classes,
+            in_channels,
+            channels=channels,
+            depth=depth,
+            stem=stem,
+            auxiliary=auxiliary,
+            frame=frame,
         )
         self.cells: list[Cell] = []  # those of the frame, whose parts they are
         self.frame = build_frame(sizes, lambda place: listed(self.cells, fixed_cell(genotype, place, factories)))

@@ -1,4 +1,4 @@
-"""A user's own operations: each is tried once where it will stand, before a net of them trains.
+"""A user's own operations and frame: each is tried once where it will stand, before a net of them trains.
 
 An operation of ours keeps its word on the size of its result, and others are added to that. One that does not would be
 found out deep inside a net, or not at all: a result of one channel is spread over all.
@@ -6,8 +6,7 @@ found out deep inside a net, or not at all: a result of one channel is spread ov
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,9 @@ from diffnas.components.contract import (
 )
 from diffnas.genotype import Genotype
 from diffnas.nets import ops
-from diffnas.nets.sites import Site, sites
+from diffnas.nets.auxiliary import Output
+from diffnas.nets.frames import FRAME, FrameFactory, Sizes
+from diffnas.nets.sites import Listed, Outline, chosen, offered, unseen
 from diffnas.nets.sizes import sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory, Slot
 from diffnas.skeleton import StemKind
@@ -31,16 +32,6 @@ from diffnas.space import SearchSpace
 
 # As many as batch statistics need.
 _PICTURES = 2
-
-
-@contextmanager
-def unseen(*, own: bool) -> Iterator[None]:
-    """Inside, modules can be made to be looked at, and no random number is drawn.
-
-    Ours have no numbers ("meta"), and so cost nothing. ``own`` ones of a user may need some to be made or run at all.
-    """
-    with torch.random.fork_rng(devices=[]) if own else torch.device("meta"):
-        yield
 
 
 def try_in_space(
@@ -52,25 +43,13 @@ def try_in_space(
     stem: StemKind,
     one_in: int,
 ) -> None:
-    """Try a space's own operations in its supernet; the arguments are those of ``nets.costs.operation_macs``.
+    """Try a space's own operations and frame in its supernet; the arguments are those of ``nets.costs.operation_macs``.
 
     Raises:
-        ValueError: for an operation that breaks its contract.
+        ValueError: for an operation or a frame that breaks its contract.
     """
-    if not space.factories:
-        return
     sizes = sizes_of_space(space, 1, picture[0], channels=channels, depth=depth, stem=stem)
-    _try_all(space.factories, sites(sizes, offered(space), picture, one_in=one_in))
-
-
-def offered(space: SearchSpace) -> dict[str, list[tuple[str, bool]]]:
-    """For each kind of cell the operations that its edges offer, and whether each reads an input of the cell."""
-    return {
-        kind: [
-            (op, edge.source < graph.inputs) for edge, names in zip(graph.edges, graph.ops, strict=True) for op in names
-        ]
-        for kind, graph in space.cells.items()
-    }
+    _try_all(sizes, offered(space), space.factories, picture, one_in)
 
 
 def try_in_network(
@@ -78,42 +57,61 @@ def try_in_network(
     factories: Mapping[str, OpFactory] | None,
     picture: tuple[int, int, int],
     *,
+    frame: FrameFactory | None = None,
     channels: int | None = None,
     depth: int | None = None,
     stem: StemKind = "cifar",
 ) -> None:
-    """Try a genotype's own operations in its network.
+    """Try a genotype's own operations and frame in its network.
 
     Args:
         genotype: the cells.
         factories: the user's own operations; those that the cells do not have are not tried.
         picture: channels, height and width.
+        frame: the user's own frame.
         channels, depth, stem: as ``Network`` takes them.
 
     Raises:
-        ValueError: for an operation that breaks its contract.
+        ValueError: for an operation or a frame that breaks its contract, or a frame that is missing.
     """
-    if not factories:
+    sizes = sizes_of_genotype(genotype, 1, picture[0], channels=channels, depth=depth, stem=stem, frame=frame)
+    _try_all(sizes, chosen(genotype), factories or {}, picture)
+
+
+def _try_all(
+    sizes: Sizes, listed: Listed, factories: Mapping[str, OpFactory], picture: tuple[int, ...], one_in: int = 1
+) -> None:
+    """Try the frame, if it is the user's own, and each operation of the user's once for all sites that are alike."""
+    if sizes.frame is None and not factories:
         return
-    listed = {
-        kind: [(op, source < cell.inputs) for op, source, _ in cell.connections]
-        for kind, cell in genotype.cells.items()
-    }
-    sizes = sizes_of_genotype(genotype, 1, picture[0], channels=channels, depth=depth, stem=stem)
-    _try_all(factories, sites(sizes, listed, picture))
-
-
-def _try_all(factories: Mapping[str, OpFactory], found: Iterable[Site]) -> None:
-    """Try each operation once for all sites that are alike."""
-    alike = dict.fromkeys((site.op, site.slot, site.size) for site in found)
+    with unseen(own=sizes.frame is not None), torch.no_grad():
+        outline = Outline(sizes).eval()
+        found = outline(torch.zeros(_PICTURES, *picture))
+    if sizes.frame is not None:
+        _check_frame(sizes.frame, outline, found)
+    spots = dict.fromkeys(site.spot for site in outline.sites(listed, one_in=one_in))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        for op, slot, size in alike:
+        for op, slot, size in spots:
             if op in factories:
                 torch.manual_seed(0)
                 module = ops.build(op, slot, factories=factories)
                 x = torch.randn(_PICTURES, slot.width, *size)
                 for training in (True, False):
                     _try(op, factories[op], module.train(training), x, slot)
+
+
+def _check_frame(frame: FrameFactory, outline: Outline, found: object) -> None:
+    """Refuse a frame that leaves out a kind of cell, or says something other than logits."""
+    kinds = {cell.place.kind for cell in outline.seen}
+    if missing := [kind for kind in outline.sizes.joined if kind not in kinds]:
+        raise ValueError(
+            f"the {FRAME.name} {name_of(frame)} runs no cell of the kind {missing[0]!r}, which the space has."
+        )
+    if not isinstance(found, Output):
+        refuse(FRAME, frame, "a frame whose forward returns Output(logits, None)", found)
+    expected = (_PICTURES, outline.sizes.outputs)
+    if tuple(found.logits.shape) != expected:
+        refuse(FRAME, frame, f"a frame whose logits are {expected} for {_PICTURES} pictures", found.logits)
 
 
 def _try(op: str, factory: OpFactory, module: nn.Module, x: Tensor, slot: Slot) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from diffnas.genotype import Genotype
-from diffnas.nets.frames.frame import Sizes
+from diffnas.nets.frames.frame import FrameFactory, Sizes
 from diffnas.skeleton import StemKind, skeleton_of
 from diffnas.space import SearchSpace
 
@@ -31,7 +33,24 @@ def sizes_of_space(
         affine=False,
         stem=stem,
         auxiliary=auxiliary,
+        frame=space.frame,
     )
+
+
+def sizes_of_any(
+    space: SearchSpace,
+    classes: int,
+    in_channels: int,
+    *,
+    channels: int | None = None,
+    depth: int | None = None,
+    stem: StemKind = "cifar",
+) -> Sizes:
+    """The least of a network of whatever cells are found in a space: each passes on one node or more."""
+    usual_channels, usual_depth = published_shape(space.skeleton, stem)
+    depth = space.own_depth or depth or usual_depth
+    whole = sizes_of_space(space, classes, in_channels, channels=channels or usual_channels, depth=depth, stem=stem)
+    return replace(whole, joined=dict.fromkeys(space.cells, 1), affine=True)
 
 
 def sizes_of_genotype(
@@ -43,6 +62,7 @@ def sizes_of_genotype(
     depth: int | None = None,
     stem: StemKind = "cifar",
     auxiliary: bool = False,
+    frame: FrameFactory | None = None,
 ) -> Sizes:
     """Those of a network; None takes the published numbers, or the depth that the genotype has cells for.
 
@@ -71,6 +91,7 @@ def sizes_of_genotype(
         affine=True,
         stem=stem,
         auxiliary=auxiliary,
+        frame=frame,
     )
 
 

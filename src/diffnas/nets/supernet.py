@@ -231,17 +231,16 @@ class Supernet(nn.Module):
 
     def _checked(self, weights: EdgeWeights) -> EdgeWeights:
         """The weights, in the dtype of the net's own."""
-        options, one = self.options, (self.edges,)
-        wanted = (
-            (self.edges, len(self.space.ops)),
-            None if options.auxiliary is None else one,
-            one if options.one_in > 1 else None,
-        )
-        found = tuple(None if each is None else tuple(each.shape) for each in weights[:3])
-        if found != wanted:
-            raise ValueError(
-                f"the weights of operations, auxiliary skip and passing channels must be {wanted}, got {found}."
-            )
+        one, options = (self.edges,), self.options
+        wanted = {
+            "operations": (self.edges, len(self.space.ops)),
+            "the auxiliary skip": None if options.auxiliary is None else one,
+            "passing channels": one if options.one_in > 1 else None,
+        }
+        for (what, shape), tensor in zip(wanted.items(), weights[:3], strict=True):
+            found = None if tensor is None else tuple(tensor.shape)
+            if found != shape:
+                raise ValueError(f"the weights of {what} must be {shape}, got {found}; make them with edge_weights().")
         # Cast last: the weights are made in float32 even where activations are in half precision.
         dtype = next(self.parameters()).dtype
         return weights.map(lambda each: each.to(dtype))

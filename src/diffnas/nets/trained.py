@@ -23,6 +23,7 @@ from diffnas.genotype import Genotype, to_json
 from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
 from diffnas.nets import own
+from diffnas.nets.frames import FrameFactory
 from diffnas.nets.network import Network
 from diffnas.nets.slot import OpFactory
 from diffnas.run_files import NETWORK, WEIGHTS
@@ -45,6 +46,7 @@ class Trained:
         mean, std: the normalization of its training pictures.
         levels: what is black and what is white in grey files of more than 8 bits, as its training pictures had it.
         built: ``channels``, ``depth`` and ``stem`` as ``Network`` takes them.
+        factories, frame: the user's own operations and frame, if it has any.
     """
 
     network: Network
@@ -56,6 +58,8 @@ class Trained:
     std: tuple[float, ...]
     built: Mapping[str, Any]
     levels: Levels | None = None
+    factories: Mapping[str, OpFactory] | None = None
+    frame: FrameFactory | None = None
 
     @property
     def record(self) -> dict[str, Any]:
@@ -129,9 +133,17 @@ class _Record(BaseModel):
 
 
 def load(
-    path: str | Path, device: torch.device | str = "cpu", factories: Mapping[str, OpFactory] | None = None
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
 ) -> Trained:
-    """The trained network in a run folder, or in the folder itself of its files; ``factories`` make own operations.
+    """The trained network in a run folder, or in the folder itself of its files.
+
+    Args:
+        path: the folder.
+        device: where the network goes.
+        factories, frame: the user's own operations and frame, if it has any.
 
     Raises:
         ValueError: if there is none, or its files are damaged, of another version, or do not fit each other.
@@ -143,7 +155,7 @@ def load(
         raise ValueError(f"{path} holds no trained network. Train one with: diffnas evaluate {path}")
     record = _read(folder / NETWORK)
     try:
-        built = _build(record, folder / WEIGHTS, device, factories)
+        built = _build(record, folder / WEIGHTS, device, factories, frame)
     except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         message = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ValueError(f"the network in {folder} cannot be read ({type(error).__name__}: {message}).") from error
@@ -162,17 +174,20 @@ def _read(path: Path) -> _Record:
 
 
 def _build(
-    record: _Record, path: Path, device: torch.device | str, factories: Mapping[str, OpFactory] | None
+    record: _Record,
+    path: Path,
+    device: torch.device | str,
+    factories: Mapping[str, OpFactory] | None,
+    frame: FrameFactory | None,
 ) -> Trained:
     genotype, built = from_record(record.genotype), record.network.model_dump()
     sizes = [len(cell.connections) for cell in genotype.cells.values()]
     operations = sum(sizes) if genotype.depth else max(sizes) * (record.network.depth or 1)
     if operations > _MOST_OPERATIONS:
         raise ValueError(f"{operations:,} operations are more than any network has")
-    own.try_in_network(genotype, factories, (record.channels, record.size[0], record.size[1]), **built)
-    made = partial(
-        Network, genotype, classes=len(record.classes), in_channels=record.channels, factories=factories, **built
-    )
+    own.try_in_network(genotype, factories, (record.channels, record.size[0], record.size[1]), frame=frame, **built)
+    parts: dict[str, Any] = {"factories": factories, "frame": frame}
+    made = partial(Network, genotype, classes=len(record.classes), in_channels=record.channels, **parts, **built)
     with torch.device("meta"):  # takes no memory, however large the record says it is
         _check_backed(made(), path)
     network = made()
@@ -191,6 +206,8 @@ def _build(
         built=built,
         # Networks that were written before there were levels have none.
         levels=None if record.levels is None else Levels(*record.levels),
+        factories=factories,
+        frame=frame,
     )
 
 

@@ -37,6 +37,7 @@ class Sizes:
         affine: whether what prepares the inputs of cells has batch norms with a weight and a bias.
         stem: what stands before the cells.
         auxiliary: whether there is an auxiliary head.
+        frame: the user's own frame; None for the skeleton's.
     """
 
     skeleton: Skeleton
@@ -49,6 +50,7 @@ class Sizes:
     affine: bool
     stem: StemKind = "cifar"
     auxiliary: bool = False
+    frame: FrameFactory | None = None
 
 
 class Frame(nn.Module):
@@ -59,4 +61,5 @@ class Frame(nn.Module):
         """What the head says of a batch; ``run`` computes each of the cells, and blocks in place of cells."""
 
 
-FrameFactory = Callable[[Sizes, MakeCell], Frame]
+FrameFactory = Callable[["Sizes", MakeCell], Frame]
+"""What builds the frame of a net with its cells."""
