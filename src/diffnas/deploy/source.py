@@ -18,12 +18,14 @@ from diffnas.convolutions import CONVOLUTIONS, Convolution
 from diffnas.deploy import source_chain
 from diffnas.deploy.check import Run
 from diffnas.genotype import Cell, Genotype
-from diffnas.lookup import lookup
-from diffnas.nets.frames.plan import CellPlan, plan, stem_channels
-from diffnas.nets.sizes import published_shape
+from diffnas.nets.frames.chain import Chain
+from diffnas.nets.frames.darts import Darts
+from diffnas.nets.frames.nas_bench_201 import NasBench201
+from diffnas.nets.frames.plan import CellPlan
+from diffnas.nets.sites import chosen
 from diffnas.nets.trained import Trained, stored
 from diffnas.run_files import WEIGHTS
-from diffnas.skeleton import Chain, Skeleton, StemKind, skeleton_of
+from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 
 _WIDTH = 120  # characters in a line
 
@@ -84,7 +86,7 @@ def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
     """Write the network as Python at ``path`` and its weights beside it; return what runs them.
 
     Raises:
-        ValueError: if the cells have a user's own operation, or one that draws random numbers.
+        ValueError: as ``source``.
     """
     text = source(trained)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(trained.network).items()}
@@ -112,27 +114,11 @@ def source(trained: Trained) -> str:
     The weights have the same names as in ``network.safetensors``.
 
     Raises:
-        ValueError: if the cells have a user's own operation, or one that draws random numbers.
+        ValueError: if the frame or an operation is the user's own, or if an operation draws random numbers.
     """
     from jinja2 import Environment, StrictUndefined
 
-    genotype, stem = trained.genotype, trained.built["stem"]
-    skeleton = skeleton_of(genotype.skeleton)
-    usual_channels, usual_depth = published_shape(skeleton.name, stem)
-    channels, depth = trained.built["channels"] or usual_channels, trained.built["depth"] or usual_depth
-    widths = {kind: len(_output(cell, skeleton)) for kind, cell in genotype.cells.items()}
-    plans = plan(skeleton, widths, channels, depth, stem)
-    kinds = {place.kind: place.reduces for place in plans if place.kind is not None}
-    parts: dict[str, Any] = {
-        "cells": [_cell(kind, genotype.cells[kind], reduces, skeleton) for kind, reduces in kinds.items()],
-        "places": [_place(place, genotype, skeleton) for place in plans],
-        "shortcuts": [],
-        "stem": _stem(stem, trained.channels, stem_channels(skeleton, stem, channels)),
-        "head": _head(skeleton, plans[-1].out, len(trained.classes)),
-        "steps": _steps(skeleton, stem),
-    }
-    if isinstance(skeleton, Chain):
-        parts |= source_chain.parts(skeleton, genotype, plans, stem, trained.channels, len(trained.classes), _operation)
+    genotype, parts = trained.genotype, _parts(trained)
     with_helpers = " ".join(re.findall(r"\w+", str(parts)))
     used = {name for name in _HELPERS if re.search(rf"\b{name}\b", with_helpers)}
     used = used.union(*(_PARTS.get(name, set()) for name in used))
@@ -152,6 +138,46 @@ def source(trained: Trained) -> str:
         mean=_tuple(trained.mean),
         std=_tuple(trained.std),
     )
+
+
+def _parts(trained: Trained) -> dict[str, Any]:
+    """What the template needs of the cells and of what stands around them."""
+    _refuse_operations(trained)
+    frame = trained.network.frame
+    if type(frame) is Chain:
+        return source_chain.parts(trained, frame.plan, _operation)
+    if type(frame) is Darts or type(frame) is NasBench201:
+        return _stacked(trained, frame.plan)
+    raise ValueError(
+        f"{type(frame).__name__!r} is a frame of your own, whose source is not known here. Export to onnx instead."
+    )
+
+
+def _refuse_operations(trained: Trained) -> None:
+    """Refuse a network with an operation whose source is not known here, or that gives another output every time."""
+    own = trained.factories or {}
+    for op in (op for listed in chosen(trained.genotype).values() for op, _ in listed):
+        if op == "noise" and op not in own:
+            raise ValueError("its cells have 'noise' operations, which give another output every time.")
+        if op in own or op not in OPERATIONS:
+            raise ValueError(
+                f"{op!r} is an operation of your own, whose source is not known here. Export to onnx instead."
+            )
+
+
+def _stacked(trained: Trained, plans: Sequence[CellPlan]) -> dict[str, Any]:
+    """What the template needs for cells that are stacked as in DARTS and in NAS-Bench-201."""
+    genotype, stem = trained.genotype, trained.built["stem"]
+    skeleton = skeleton_of(genotype.skeleton)
+    kinds = {place.kind: place.reduces for place in plans if place.kind is not None}
+    return {
+        "cells": [_cell(kind, genotype.cells[kind], reduces, skeleton) for kind, reduces in kinds.items()],
+        "places": [_place(place, genotype, skeleton) for place in plans],
+        "shortcuts": [],
+        "stem": _stem(stem, trained.channels, plans[0].previous),
+        "head": _head(skeleton, plans[-1].out, len(trained.classes)),
+        "steps": _steps(skeleton, stem),
+    }
 
 
 def _cell(kind: str, cell: Cell, reduces: bool, skeleton: Skeleton) -> dict[str, Any]:
@@ -188,11 +214,7 @@ def _cell(kind: str, cell: Cell, reduces: bool, skeleton: Skeleton) -> dict[str,
 
 
 def _operation(op: str, stride: int, width: str = "channels", out: str = "channels") -> str:
-    if op == "noise":
-        raise ValueError("its cells have 'noise' operations, which give another output every time.")
-    if op not in OPERATIONS:
-        raise ValueError(f"{op!r} is an operation of your own, whose source is not known here. Export to onnx instead.")
-    made = _REDUCING_SKIP if op == "skip_connect" and stride == 2 else lookup("operation", op, OPERATIONS)
+    made = _REDUCING_SKIP if op == "skip_connect" and stride == 2 else OPERATIONS[op]
     return made.format(stride=stride, step=f", {stride}" if stride > 1 else "", width=width, out=out)
 
 

@@ -7,37 +7,27 @@ from typing import Any
 
 from diffnas.genotype import Genotype
 from diffnas.lookup import lookup
-from diffnas.nets.frames.plan import CellPlan, stem_channels
-from diffnas.skeleton import Chain, Shortcut, StemKind
+from diffnas.nets.frames.plan import CellPlan
+from diffnas.nets.trained import Trained
+from diffnas.skeleton import Chain, Shortcut, StemKind, skeleton_of
 
 
-def parts(
-    skeleton: Chain,
-    genotype: Genotype,
-    layers: Sequence[CellPlan],
-    stem: StemKind,
-    inputs: int,
-    outputs: int,
-    operation: Callable[..., str],
-) -> dict[str, Any]:
+def parts(trained: Trained, layers: Sequence[CellPlan], operation: Callable[..., str]) -> dict[str, Any]:
     """What the template needs.
 
     Args:
-        skeleton: the chain.
-        genotype: its layers.
-        layers: their channels.
-        stem: what stands before them.
-        inputs: channels of a picture.
-        outputs: how many classes there are.
+        trained: the chain.
+        layers: its layers, as its frame has them.
         operation: the Python of an operation, from its name, its stride, and channels before and behind it.
     """
-    width = stem_channels(skeleton, stem, layers[0].previous // skeleton.stem_width[stem])
+    skeleton = skeleton_of(trained.genotype.skeleton)
+    assert isinstance(skeleton, Chain)
     return {
         "cells": [],
-        "places": [_branch(genotype, each, operation) for each in layers],
+        "places": [_branch(trained.genotype, each, operation) for each in layers],
         "shortcuts": [_shortcut(skeleton.shortcut, each) for each in layers],
-        "stem": {"first": _stem(stem, inputs, width)},
-        "head": _head(skeleton, layers[-1].out, outputs),
+        "stem": {"first": _stem(trained.built["stem"], trained.channels, layers[0].previous)},
+        "head": _head(skeleton, layers[-1].out, len(trained.classes)),
         "steps": [
             'x = self.stem["first"](x)',
             "for shortcut, branch in zip(self.shortcuts, self.cells):",
