@@ -6,13 +6,13 @@ from torch import nn
 
 from diffnas.engine.cost import Prospect, footprint
 from diffnas.engine.listen import OutOfMemory, Silent
-from diffnas.engine.memory import Footprint, Watch, available, least, ran_out
+from diffnas.engine.memory import Footprint, Watch, available, ran_out
 from diffnas.engine.optimizers import parameter_count
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import read
 from diffnas.method import METHODS
-from diffnas.nets.least import least as counted
+from diffnas.nets.least import least
 from diffnas.nets.network import Network
 from diffnas.nets.sites import chosen, offered
 from diffnas.nets.sizes import sizes_of_genotype, sizes_of_space
@@ -193,9 +193,9 @@ def test_the_least_that_training_takes_is_less_than_a_step_holds(data, space: st
     options = method.supernet
     step = footprint(Prospect(data=data, space=SPACES[space], method=method, settings=settings, device="cpu"))
     sizes = sizes_of_space(SPACES[space], 2, data.channels, channels=8, depth=4)
-    net = counted(sizes, offered(SPACES[space]), (data.channels, *data.size), one_in=options.one_in)
+    net = least(sizes, offered(SPACES[space]), (data.channels, *data.size), one_in=options.one_in)
     for batch in (1, 1000):
-        needed = least(net, batch, inside=not (recompute or options.drawn))
+        needed = net.bytes(batch, inside=not (recompute or options.drawn))
         assert 0 < needed < step.at(batch) / step.overhead
 
 
@@ -204,7 +204,7 @@ def test_weights_are_counted_without_the_net(space):
     with torch.device("meta"):
         net = Supernet(SPACES[space], classes=2, channels=8, depth=4)
     sizes = sizes_of_space(SPACES[space], 2, 3, channels=8, depth=4)
-    assert counted(sizes, offered(SPACES[space]), (3, 8, 8)).weights == parameter_count(net)
+    assert least(sizes, offered(SPACES[space]), (3, 8, 8)).weights == parameter_count(net)
 
 
 @pytest.mark.parametrize("name", ["DARTS_V2", "FairDARTS_a"])
@@ -212,4 +212,4 @@ def test_a_network_s_weights_are_counted_without_it(name):
     with torch.device("meta"):
         net = Network(read(name), classes=2, channels=8, depth=4)
     sizes = sizes_of_genotype(read(name), 2, 3, channels=8, depth=4)
-    assert counted(sizes, chosen(read(name)), (3, 8, 8)).weights == parameter_count(net)
+    assert least(sizes, chosen(read(name)), (3, 8, 8)).weights == parameter_count(net)

@@ -25,6 +25,7 @@ from diffnas.nets.frames.plan import CellPlan
 from diffnas.nets.sites import chosen
 from diffnas.nets.trained import Trained, stored
 from diffnas.run_files import WEIGHTS
+from diffnas.skeleton import Chain as ChainSkeleton
 from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 
 _WIDTH = 120  # characters in a line
@@ -145,12 +146,15 @@ def _parts(trained: Trained) -> dict[str, Any]:
     _refuse_operations(trained)
     frame = trained.network.frame
     if type(frame) is Chain:
-        return source_chain.parts(trained, frame.plan, _operation)
-    if type(frame) is Darts or type(frame) is NasBench201:
-        return _stacked(trained, frame.plan)
-    raise ValueError(
-        f"{type(frame).__name__!r} is a frame of your own, whose source is not known here. Export to onnx instead."
-    )
+        plans, parts = frame.plan, source_chain.parts(trained, frame.plan, _operation)
+    elif type(frame) is Darts or type(frame) is NasBench201:
+        plans, parts = frame.plan, _stacked(trained, frame.plan)
+    else:
+        raise ValueError(
+            f"{type(frame).__name__!r} is a frame of your own, whose source is not known here. Export to onnx instead."
+        )
+    head = _head(skeleton_of(trained.genotype.skeleton), plans[-1].out, len(trained.classes))
+    return {"cells": [], "shortcuts": [], "head": head, **parts}
 
 
 def _refuse_operations(trained: Trained) -> None:
@@ -173,9 +177,7 @@ def _stacked(trained: Trained, plans: Sequence[CellPlan]) -> dict[str, Any]:
     return {
         "cells": [_cell(kind, genotype.cells[kind], reduces, skeleton) for kind, reduces in kinds.items()],
         "places": [_place(place, genotype, skeleton) for place in plans],
-        "shortcuts": [],
         "stem": _stem(stem, trained.channels, plans[0].previous),
-        "head": _head(skeleton, plans[-1].out, len(trained.classes)),
         "steps": _steps(skeleton, stem),
     }
 
@@ -279,8 +281,10 @@ def _stem(stem: StemKind, before: int, out: int) -> dict[str, list[str]]:
 
 
 def _head(skeleton: Skeleton, channels: int, classes: int) -> list[str]:
-    first = [f"nn.BatchNorm2d({channels})", "nn.ReLU()"] if skeleton.normed_head else []
-    return [*first, "nn.AdaptiveAvgPool2d(1)", "nn.Flatten()", f"nn.Linear({channels}, {classes})"]
+    wide = skeleton.head if isinstance(skeleton, ChainSkeleton) else 0
+    conv = [f"nn.Conv2d({channels}, {wide}, 1, bias=False)"] if wide else []
+    norm = [f"nn.BatchNorm2d({wide or channels})", "nn.ReLU()"] if skeleton.normed_head else []
+    return [*conv, *norm, "nn.AdaptiveAvgPool2d(1)", "nn.Flatten()", f"nn.Linear({wide or channels}, {classes})"]
 
 
 def _steps(skeleton: Skeleton, stem: StemKind) -> list[str]:

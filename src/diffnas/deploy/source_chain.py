@@ -23,11 +23,9 @@ def parts(trained: Trained, layers: Sequence[CellPlan], operation: Callable[...,
     skeleton = skeleton_of(trained.genotype.skeleton)
     assert isinstance(skeleton, Chain)
     return {
-        "cells": [],
         "places": [_branch(trained.genotype, each, operation) for each in layers],
         "shortcuts": [_shortcut(skeleton.shortcut, each) for each in layers],
         "stem": {"first": _stem(trained.built["stem"], trained.channels, layers[0].previous)},
-        "head": _head(skeleton, layers[-1].out, len(trained.classes)),
         "steps": [
             'x = self.stem["first"](x)',
             "for shortcut, branch in zip(self.shortcuts, self.cells):",
@@ -70,10 +68,3 @@ def _stem(stem: StemKind, before: int, out: int) -> list[str]:
         "patch": [f"Patches({before}, {out}, 4)", f"nn.BatchNorm2d({out})"],
     }
     return lookup("stem", stem, stems)
-
-
-def _head(skeleton: Chain, width: int, outputs: int) -> list[str]:
-    wide = skeleton.head or width
-    conv = [f"nn.Conv2d({width}, {wide}, 1, bias=False)"] if skeleton.head else []
-    norm = [f"nn.BatchNorm2d({wide})", "nn.ReLU()"] if skeleton.normed_head else []
-    return [*conv, *norm, "nn.AdaptiveAvgPool2d(1)", "nn.Flatten()", f"nn.Linear({wide}, {outputs})"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from diffnas.nets.least import least
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.sites import Listed, chosen
-from diffnas.nets.sizes import sizes_of_any, sizes_of_genotype
+from diffnas.nets.sizes import published_shape, sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained, renamed
 from diffnas.run_files import RESULT, TRACE
@@ -153,7 +153,7 @@ def evaluate(
         fabric = make_fabric(device, precision)
         sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, frame=frame)
         _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
-        own.try_in_network(genotype, factories, (data.channels, *data.size), frame=frame, **settings.sizes)
+        own.try_parts(sizes, chosen(genotype), factories, (data.channels, *data.size))
         with fixed_random(seeds.derive(settings.seed, "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision))
         choice = choose.choose("auto", fabric.device, precision)
@@ -179,8 +179,17 @@ def require_later(
     Raises:
         ValueError: with the least that it takes, and what is available.
     """
-    sizes = sizes_of_any(space, len(data.classes), data.channels, **settings.sizes)
-    nothing: Listed = dict.fromkeys(space.cells, ())
+    channels, depth = published_shape(space.skeleton, settings.stem)
+    largest = sizes_of_space(
+        space,
+        len(data.classes),
+        data.channels,
+        channels=settings.channels or channels,
+        depth=space.own_depth or settings.depth or depth,
+        stem=settings.stem,
+    )
+    # Whatever cells are found pass on one node or more, and may have no operation that learns.
+    sizes, nothing = replace(largest, joined=dict.fromkeys(space.cells, 1), affine=True), dict.fromkeys(space.cells, ())
     _refuse_hopeless(sizes, nothing, data, settings, make_fabric(device, precision).device, precision)
 
 

@@ -202,31 +202,17 @@ def refuse_hopeless(what: str, net: Least, batch: int, place: torch.device, **ke
         net: what it keeps of itself and of a picture.
         batch: pictures a step, at the least.
         place: where it would train.
-        kept: see ``least``.
+        kept: see ``Least.bytes``.
 
     Raises:
         ValueError: with the least that it takes, and what is available.
     """
     free = available(place)
-    if free is not None and (needed := least(net, batch, **kept)) > free:
+    if free is not None and (needed := net.bytes(batch, **kept)) > free:
         raise ValueError(
             f"this {what} takes {in_gigabytes(needed)} of memory at the very least, with {batch} pictures a step, and "
             f"{in_gigabytes(free)} can be had on {place}. Ask for less: --channels, --depth, --batch or --size."
         )
-
-
-def least(net: Least, batch: int, *, momentum: bool = True, inside: bool = True, half: bool = False) -> int:
-    """A number of bytes that training a net takes at the very least: its weights, and what a step keeps of its maps.
-
-    Args:
-        net: what it keeps of itself and of a picture.
-        batch: pictures a step.
-        momentum: whether each weight has a momentum beside it.
-        inside: whether a step keeps anything of the inside of cells.
-        half: whether maps are in half precision.
-    """
-    maps = batch * (net.outputs + (net.inside if inside else 0))
-    return 4 * net.weights * (1 + momentum) + (2 if half else 4) * maps
 
 
 def in_gigabytes(count: float) -> str:

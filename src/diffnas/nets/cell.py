@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.backend import Backend, Run, applied
 from diffnas.nets.partial_channels import Partial, Passing
+from diffnas.nets.recompute import recomputed
 from diffnas.nets.slot import Shared, Slot
 from diffnas.nets.wiring import Wiring, nothing
 from diffnas.skeleton import Join
@@ -182,3 +183,22 @@ def listed(cells: list[Cell], cell: Cell) -> Cell:
     """The cell, which is now one of the cells."""
     cells.append(cell)
     return cell
+
+
+def runner(
+    weights: Callable[[Cell], EdgeWeights | Factors], backend: Backend | None, *, recompute: bool
+) -> Callable[[nn.Module, Sequence[Tensor]], Tensor]:
+    """What computes the cells of a frame, and blocks in place of cells.
+
+    Args:
+        weights: those of the edges of a cell.
+        backend: what computes cells and blocks; None for PyTorch.
+        recompute: whether their inside is thrown away, and computed again in the backward pass.
+    """
+
+    def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+        arguments = (inputs, weights(part), backend) if isinstance(part, Cell) else (*inputs, backend)
+        out: Tensor = recomputed(part, *arguments) if recompute else part(*arguments)
+        return out
+
+    return run

@@ -26,6 +26,18 @@ class Least(NamedTuple):
     outputs: int
     inside: int
 
+    def bytes(self, batch: int, *, momentum: bool = True, inside: bool = True, half: bool = False) -> int:
+        """How many bytes these are.
+
+        Args:
+            batch: pictures a step.
+            momentum: whether each weight has a momentum beside it.
+            inside: whether a step keeps anything of the inside of cells.
+            half: whether maps are in half precision.
+        """
+        maps = batch * (self.outputs + (self.inside if inside else 0))
+        return 4 * self.weights * (1 + momentum) + (2 if half else 4) * maps
+
 
 def least(
     sizes: Sizes,

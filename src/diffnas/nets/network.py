@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from diffnas.genotype import Genotype
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, applied, usable
-from diffnas.nets.cell import Cell, Factors, Place, listed
+from diffnas.nets.cell import Cell, Factors, Place, listed, runner
 from diffnas.nets.frames import FrameFactory, build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.ops import build
-from diffnas.nets.recompute import recomputed
 from diffnas.nets.sizes import sizes_of_genotype
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.wiring import Wiring
@@ -123,15 +122,10 @@ class Network(nn.Module):
         factors = self._factors(x, drop_path if self.training else 0.0, generator)
         backend = usable(self.backend, as_weights(self, x))
 
-        def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
-            arguments = (inputs, factors[part], backend) if isinstance(part, Cell) else (*inputs, backend)
-            out: Tensor = recomputed(part, *arguments) if self.recompute else part(*arguments)
-            return out
-
-        found: Output = self.frame(x, run)
+        found: Output = self.frame(x, runner(factors.__getitem__, backend, recompute=self.recompute))
         return found
 
-    def _factors(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> dict[nn.Module, Factors]:
+    def _factors(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> dict[Cell, Factors]:
         """For each cell, what each of its edges is multiplied by."""
         # All at once: one draw and one copy to the device a step, not one a connection.
         if not 0 <= drop_path < 1:

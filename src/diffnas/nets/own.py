@@ -20,68 +20,36 @@ from diffnas.components.contract import (
     refuse_numbers,
     told,
 )
-from diffnas.genotype import Genotype
 from diffnas.nets import ops
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.frames import FRAME, FrameFactory, Sizes
-from diffnas.nets.sites import Listed, Outline, chosen, offered, unseen
-from diffnas.nets.sizes import sizes_of_genotype, sizes_of_space
+from diffnas.nets.sites import Listed, Outline, unseen
 from diffnas.nets.slot import OpFactory, Slot
-from diffnas.skeleton import StemKind
-from diffnas.space import SearchSpace
 
 # As many as batch statistics need.
 _PICTURES = 2
 
 
-def try_in_space(
-    space: SearchSpace,
-    picture: tuple[int, int, int],
-    *,
-    channels: int | None,
-    depth: int | None,
-    stem: StemKind,
-    one_in: int,
-) -> None:
-    """Try a space's own operations and frame in its supernet; the arguments are those of ``nets.costs.operation_macs``.
-
-    Raises:
-        ValueError: for an operation or a frame that breaks its contract.
-    """
-    sizes = sizes_of_space(space, 1, picture[0], channels=channels, depth=depth, stem=stem)
-    _try_all(sizes, offered(space), space.factories, picture, one_in)
-
-
-def try_in_network(
-    genotype: Genotype,
+def try_parts(
+    sizes: Sizes,
+    listed: Listed,
     factories: Mapping[str, OpFactory] | None,
-    picture: tuple[int, int, int],
+    picture: tuple[int, ...],
     *,
-    frame: FrameFactory | None = None,
-    channels: int | None = None,
-    depth: int | None = None,
-    stem: StemKind = "cifar",
+    one_in: int = 1,
 ) -> None:
-    """Try a genotype's own operations and frame in its network.
+    """Try the user's own frame of a net, and each operation of the user's once for all sites that are alike.
 
     Args:
-        genotype: the cells.
+        sizes: of the net.
+        listed: its operations.
         factories: the user's own operations; those that the cells do not have are not tried.
         picture: channels, height and width.
-        frame: the user's own frame.
-        channels, depth, stem: as ``Network`` takes them.
+        one_in: one in so many channels goes through the operations.
 
     Raises:
         ValueError: for an operation or a frame that breaks its contract, or a frame that is missing.
     """
-    sizes = sizes_of_genotype(genotype, 1, picture[0], channels=channels, depth=depth, stem=stem, frame=frame)
-    _try_all(sizes, chosen(genotype), factories or {}, picture)
-
-
-def _try_all(
-    sizes: Sizes, listed: Listed, factories: Mapping[str, OpFactory], picture: tuple[int, ...], one_in: int = 1
-) -> None:
-    """Try the frame, if it is the user's own, and each operation of the user's once for all sites that are alike."""
     if sizes.frame is None and not factories:
         return
     with unseen(own=sizes.frame is not None), torch.no_grad():
@@ -92,7 +60,7 @@ def _try_all(
     spots = dict.fromkeys(site.spot for site in outline.sites(listed, one_in=one_in))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for op, slot, size in spots:
-            if op in factories:
+            if factories and op in factories:
                 torch.manual_seed(0)
                 module = ops.build(op, slot, factories=factories)
                 x = torch.randn(_PICTURES, slot.width, *size)

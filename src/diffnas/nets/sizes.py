@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from diffnas.genotype import Genotype
 from diffnas.nets.frames.frame import FrameFactory, Sizes
 from diffnas.skeleton import StemKind, skeleton_of
@@ -35,22 +33,6 @@ def sizes_of_space(
         auxiliary=auxiliary,
         frame=space.frame,
     )
-
-
-def sizes_of_any(
-    space: SearchSpace,
-    classes: int,
-    in_channels: int,
-    *,
-    channels: int | None = None,
-    depth: int | None = None,
-    stem: StemKind = "cifar",
-) -> Sizes:
-    """The least of a network of whatever cells are found in a space: each passes on one node or more."""
-    usual_channels, usual_depth = published_shape(space.skeleton, stem)
-    depth = space.own_depth or depth or usual_depth
-    whole = sizes_of_space(space, classes, in_channels, channels=channels or usual_channels, depth=depth, stem=stem)
-    return replace(whole, joined=dict.fromkeys(space.cells, 1), affine=True)
 
 
 def sizes_of_genotype(

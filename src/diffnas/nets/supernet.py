@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +12,11 @@ from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.nets import ops
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, usable
-from diffnas.nets.cell import Cell, Place, Value, listed
+from diffnas.nets.cell import Cell, Place, Value, listed, runner
 from diffnas.nets.frames import build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.inherit import inherit_
 from diffnas.nets.partial_channels import Partial
-from diffnas.nets.recompute import recomputed
 from diffnas.nets.sizes import sizes_of_space
 from diffnas.nets.slot import Slot
 from diffnas.nets.wiring import Wiring, nothing
@@ -218,15 +216,10 @@ class Supernet(nn.Module):
         if self.options.drawn:
             weights = weights._replace(runs=(weights.table != 0).tolist())
 
-        def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
-            if isinstance(part, Cell):
-                arguments: tuple[Any, ...] = (inputs, weights.of(self.space.rows[part.kind]), backend)
-            else:
-                arguments = (*inputs, backend)
-            out: Tensor = recomputed(part, *arguments) if self.recompute else part(*arguments)
-            return out
+        def of_cell(cell: Cell) -> EdgeWeights:
+            return weights.of(self.space.rows[cell.kind])
 
-        logits, auxiliary = self.frame(x, run)
+        logits, auxiliary = self.frame(x, runner(of_cell, backend, recompute=self.recompute))
         return logits if auxiliary is None else Output(logits, auxiliary)
 
     def _checked(self, weights: EdgeWeights) -> EdgeWeights:

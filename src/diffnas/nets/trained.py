@@ -25,6 +25,8 @@ from diffnas.names import showable
 from diffnas.nets import own
 from diffnas.nets.frames import FrameFactory
 from diffnas.nets.network import Network
+from diffnas.nets.sites import chosen
+from diffnas.nets.sizes import sizes_of_genotype
 from diffnas.nets.slot import OpFactory
 from diffnas.run_files import NETWORK, WEIGHTS
 from diffnas.skeleton import StemKind
@@ -181,11 +183,12 @@ def _build(
     frame: FrameFactory | None,
 ) -> Trained:
     genotype, built = from_record(record.genotype), record.network.model_dump()
-    sizes = [len(cell.connections) for cell in genotype.cells.values()]
-    operations = sum(sizes) if genotype.depth else max(sizes) * (record.network.depth or 1)
+    counts = [len(cell.connections) for cell in genotype.cells.values()]
+    operations = sum(counts) if genotype.depth else max(counts) * (record.network.depth or 1)
     if operations > _MOST_OPERATIONS:
         raise ValueError(f"{operations:,} operations are more than any network has")
-    own.try_in_network(genotype, factories, (record.channels, record.size[0], record.size[1]), frame=frame, **built)
+    sizes = sizes_of_genotype(genotype, len(record.classes), record.channels, **built, frame=frame)
+    own.try_parts(sizes, chosen(genotype), factories, (record.channels, *record.size))
     parts: dict[str, Any] = {"factories": factories, "frame": frame}
     made = partial(Network, genotype, classes=len(record.classes), in_channels=record.channels, **parts, **built)
     with torch.device("meta"):  # takes no memory, however large the record says it is

@@ -19,7 +19,7 @@ from diffnas.nets.cell import Place
 from diffnas.nets.frames import Frame, MakeCell, Run, Sizes
 from diffnas.nets.least import least
 from diffnas.nets.network import parameters_of
-from diffnas.nets.own import try_in_space
+from diffnas.nets.own import try_parts
 from diffnas.nets.sites import offered
 from diffnas.nets.sized import Size, SizedSpace
 from diffnas.nets.sizes import sizes_of_space
@@ -179,7 +179,7 @@ def test_a_frame_that_breaks_its_contract_is_refused_before_the_first_step(said:
 def test_the_trial_of_a_frame_draws_no_random_number() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    try_in_space(SPACE, (1, 8, 8), channels=4, depth=3, stem="cifar", one_in=1)
+    try_parts(sizes_of_space(SPACE, 10, 1, channels=4), offered(SPACE), SPACE.factories, (1, 8, 8))
     assert torch.equal(torch.get_rng_state(), before)
 
 
