@@ -84,7 +84,7 @@ _PARTS = {
 
 
 def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
-    """Write the network as Python at ``path`` and its weights beside it; return what runs them.
+    """Write the network as Python at ``path`` and its weights beside it; return a function that runs them.
 
     Raises:
         ValueError: as ``source``.

@@ -1,4 +1,4 @@
-"""What the source of a residual chain has in place of classes of cells: its layers, one a line."""
+"""The parts of a residual chain's source code: its layers, one on each line, in place of classes of cells."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from diffnas.skeleton import Chain, Shortcut, StemKind, skeleton_of
 
 
 def parts(trained: Trained, layers: Sequence[CellPlan], operation: Callable[..., str]) -> dict[str, Any]:
-    """What the template needs.
+    """The values that the template needs for a chain.
 
     Args:
         trained: the chain.
-        layers: its layers, as its frame has them.
-        operation: the Python of an operation, from its name, its stride, and channels before and behind it.
+        layers: the plan of its layers, with their channels.
+        operation: gives the code of an operation from its name, its stride, and the channels before and after it.
     """
     skeleton = skeleton_of(trained.genotype.skeleton)
     assert isinstance(skeleton, Chain)

@@ -1,4 +1,4 @@
-"""The least that training a net keeps, counted on its frame: what can never fit is refused before it is built."""
+"""Lower bounds of the memory that training a net takes, counted on its frame, so that the net need not be built."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from diffnas.space import WEIGHTLESS_OPS
 
 
 class Least(NamedTuple):
-    """What training a net keeps at the least; users' own operations are left out.
+    """The least that training a net keeps, without users' own operations.
 
     Attributes:
-        weights: how many weights it has.
-        outputs: how many numbers the outputs of its cells have for one picture.
-        inside: how many the results of the operations that learn have.
+        weights: number of weights.
+        outputs: numbers in the outputs of its cells for one picture.
+        inside: numbers in the results of its operations that learn, for one picture.
     """
 
     weights: int
@@ -27,12 +27,12 @@ class Least(NamedTuple):
     inside: int
 
     def bytes(self, batch: int, *, momentum: bool = True, inside: bool = True, half: bool = False) -> int:
-        """How many bytes these are.
+        """A lower bound of the bytes that training takes: those of the weights, and of the maps that a step keeps.
 
         Args:
-            batch: pictures a step.
-            momentum: whether each weight has a momentum beside it.
-            inside: whether a step keeps anything of the inside of cells.
+            batch: pictures in a step.
+            momentum: whether each weight has a momentum.
+            inside: whether a step keeps maps from inside cells for the backward pass.
             half: whether maps are in half precision.
         """
         maps = batch * (self.outputs + (self.inside if inside else 0))
@@ -47,14 +47,14 @@ def least(
     ops: Container[str] = OPS,
     one_in: int = 1,
 ) -> Least:
-    """What training a net keeps at the least.
+    """The least that training a net keeps.
 
     Args:
-        sizes: of the net; an auxiliary head is left out.
+        sizes: the sizes of the net; an auxiliary head is left out.
         listed: its operations.
         picture: channels, height and width.
-        ops: the operations that count, of those of this library.
-        one_in: one in so many channels goes through the operations.
+        ops: the operations that count, among those of this library.
+        one_in: 1 of ``one_in`` channels goes through the operations.
 
     >>> from diffnas.nets.sites import offered
     >>> from diffnas.nets.sizes import sizes_of_space
@@ -62,11 +62,11 @@ def least(
     >>> least(sizes_of_space(s2, 10, 3, channels=4, depth=3), offered(s2), (3, 8, 8))
     Least(weights=17358, outputs=2560, inside=11008)
     """
-    outline = looked_at(sizes, picture)
-    found = [site for site in outline.sites(listed, one_in=one_in) if site.spot.op in ops]
+    net = looked_at(sizes, picture)
+    found = [site for site in net.sites(listed, one_in=one_in) if site.spot.op in ops]
     return Least(
-        weights=sum(weight.numel() for weight in outline.parameters())
+        weights=sum(weight.numel() for weight in net.parameters())
         + sum(of_op(*site.spot, None).params for site in found if not site.again),
-        outputs=sum(cell.place.out * sizes.joined[cell.place.kind] * prod(cell.inner) for cell in outline.seen),
+        outputs=sum(cell.place.out * sizes.joined[cell.place.kind] * prod(cell.inner) for cell in net.seen),
         inside=sum(spot.slot.out * prod(spot.result) for _, _, spot, _ in found if spot.op not in WEIGHTLESS_OPS),
     )

@@ -1,4 +1,4 @@
-"""Where operations stand in a net: what each of them sees, found by building the frame with cells that only look."""
+"""Where operations stand in a net, and the sizes of their inputs. They are found by running a net with empty cells."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 
 Listed = Mapping[str, Sequence[tuple[str, bool]]]
-"""For each kind of cell its operations, and whether each reads an input of the cell."""
+"""For each kind of cell, its operations, and whether each reads an input of the cell."""
 
 
 @contextmanager
 def unseen(*, own: bool) -> Iterator[None]:
-    """Inside, modules can be made to be looked at, and no random number is drawn.
+    """A context for making modules only to look at them. Torch's random numbers are afterwards as before.
 
-    Ours have no numbers ("meta"), and so cost nothing. ``own`` ones of a user may need some to be made or run at all.
+    Modules are on the device "meta": they have no numbers, and cost nothing. Those of a user (``own``) are on the usual
+    device, because they may need numbers to be made or run.
     """
     with torch.random.fork_rng(devices=[]) if own else torch.device("meta"):
         yield
@@ -37,9 +38,9 @@ class Spot(NamedTuple):
     """An operation where it stands.
 
     Attributes:
-        op: its name.
-        slot: where it stands; it shares nothing.
-        size: of its input, without the batch and the channels: height and width of a map.
+        op: the name of the operation.
+        slot: where it stands; it shares no modules.
+        size: the size of its input without batch and channels: height and width of a map.
     """
 
     op: str
@@ -48,7 +49,7 @@ class Spot(NamedTuple):
 
     @property
     def result(self) -> tuple[int, ...]:
-        """The size of its result."""
+        """The size of the result of the operation."""
         return tuple(-(-side // self.slot.stride) for side in self.size)
 
 
@@ -56,10 +57,10 @@ class Site(NamedTuple):
     """An operation in one cell of a net.
 
     Attributes:
-        kind: of the cell.
-        number: of the operation among those of the cell.
-        spot: what it sees.
-        again: whether the frame has run the cell before, so that its weights are there already.
+        kind: the kind of the cell.
+        number: the position of the operation among those of the cell.
+        spot: the operation, its slot and the size of its input.
+        again: whether the frame has run the same cell before, with the same weights.
     """
 
     kind: str
@@ -69,12 +70,12 @@ class Site(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A cell as its frame runs it.
+    """One run of a cell by its frame.
 
     Attributes:
-        place: where it stands.
-        size: of its inputs, without the batch and the channels.
-        again: whether it has been run before.
+        place: the place of the cell.
+        size: the size of its last input without batch and channels.
+        again: whether the frame has run the cell before.
     """
 
     place: Place
@@ -83,11 +84,11 @@ class Seen(NamedTuple):
 
     @property
     def inner(self) -> tuple[int, ...]:
-        """The size of its other nodes."""
+        """The size of the nodes behind the inputs."""
         return tuple(-(-side // self.place.stride) for side in self.size)
 
     def sites(self, ops: Iterable[tuple[str, bool]], *, affine: bool, one_in: int = 1) -> Iterator[Site]:
-        """Its operations."""
+        """The operations of the cell."""
         place = self.place
         for number, (op, reads_input) in enumerate(ops):
             stride, size = (place.stride, self.size) if reads_input else (1, self.inner)
@@ -96,7 +97,7 @@ class Seen(NamedTuple):
 
 
 def offered(space: SearchSpace) -> Listed:
-    """The operations that the cells of a space offer, edge by edge."""
+    """The operations that the edges of a space offer."""
     return {
         kind: [
             (op, edge.source < graph.inputs) for edge, names in zip(graph.edges, graph.ops, strict=True) for op in names
@@ -106,7 +107,7 @@ def offered(space: SearchSpace) -> Listed:
 
 
 def chosen(genotype: Genotype) -> Listed:
-    """The operations in the cells of a genotype's network."""
+    """The operations of a genotype's network."""
     drops = skeleton_of(genotype.skeleton).drops_dead_nodes
     return {
         kind: [(op, source < cell.inputs) for op, source, _ in (cell.effective if drops else cell.connections)]
@@ -118,10 +119,10 @@ def sites(sizes: Sizes, listed: Listed, picture: tuple[int, ...], *, one_in: int
     """Every operation of every cell of a net, cell by cell.
 
     Args:
-        sizes: of the net.
-        listed: the operations.
+        sizes: the sizes of the net.
+        listed: its operations.
         picture: channels, height and width.
-        one_in: one in so many channels goes through the operations.
+        one_in: 1 of ``one_in`` channels goes through the operations.
 
     >>> from diffnas.space import darts
     >>> from diffnas.nets.sizes import sizes_of_space
@@ -133,22 +134,22 @@ def sites(sizes: Sizes, listed: Listed, picture: tuple[int, ...], *, one_in: int
     return looked_at(sizes, picture).sites(listed, one_in=one_in)
 
 
-def looked_at(sizes: Sizes, picture: tuple[int, ...]) -> Outline:
-    """The outline of a net after it has seen a picture: channels, height and width."""
+def looked_at(sizes: Sizes, picture: tuple[int, ...]) -> EmptyNet:
+    """An empty net that was run on a picture: channels, height and width."""
     with unseen(own=sizes.frame is not None), torch.no_grad():
-        outline = Outline(sizes).eval()
-        outline(torch.zeros(1, *picture))
-    return outline
+        net = EmptyNet(sizes).eval()
+        net(torch.zeros(1, *picture))
+    return net
 
 
-class Outline(nn.Module):
-    """A net with nothing in its cells but what prepares their inputs.
+class EmptyNet(nn.Module):
+    """A net whose cells have no operations, only the layers that prepare their inputs. A cell's output is zeros.
 
     Args:
-        sizes: of the net; an auxiliary head is left out.
+        sizes: the sizes of the net; an auxiliary head is left out.
 
     Attributes:
-        seen: the cells as the frame ran them, when the net was last run.
+        seen: the runs of cells when the net was last run, in order.
 
     Raises:
         ValueError: for a frame whose cells are not those that ``sizes`` knows.
@@ -160,13 +161,13 @@ class Outline(nn.Module):
         self.frame = build_frame(replace(sizes, auxiliary=False), self._watched)
 
     def forward(self, x: Tensor) -> Output:
-        """What the head says of zeros."""
+        """The output of the head for zeros."""
         self.seen, self._ran = [], set()
         found: Output = self.frame(x, self._run)
         return found
 
     def sites(self, listed: Listed, *, one_in: int = 1) -> list[Site]:
-        """Every operation of every cell that was seen."""
+        """Every operation of every run of a cell."""
         affine = self.sizes.affine
         return [
             site for cell in self.seen for site in cell.sites(listed[cell.place.kind], affine=affine, one_in=one_in)
@@ -194,7 +195,7 @@ class Outline(nn.Module):
 
 
 class _Watched(nn.Module):
-    """What stands in place of a cell: what prepares its inputs, and nothing else."""
+    """A stand-in for a cell, with the layers that prepare its inputs and nothing else."""
 
     def __init__(self, place: Place) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The frames, by the name of their skeleton, and what builds one; a space may have a frame of its own."""
+"""The frames, by name. A space may have a frame of its own."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from diffnas.skeleton import DARTS, NAS_BENCH_201, Own
 __all__ = ["FRAME", "FRAMES", "Frame", "FrameFactory", "MakeCell", "Run", "Sizes", "build_frame"]
 
 FRAMES: dict[str, FrameFactory] = {DARTS.name: Darts, NAS_BENCH_201.name: NasBench201, "chain": Chain}
-"""What builds the frame around the cells of each skeleton."""
+"""The class of each frame, by the name that a skeleton gives as its ``frame``."""
 
 FRAME = Role("frame", ("sizes", "cell"))
 
 
 def build_frame(sizes: Sizes, cell: MakeCell) -> Frame:
-    """The frame of a net, with its cells.
+    """The frame of a net, with its cells, which ``cell`` makes.
 
     Raises:
-        ValueError: if it is a frame of the user's own that is missing or none at all, or for sizes that no net can
-            have.
+        ValueError: if a frame of the user's own is missing or makes no ``Frame``, or for sizes that no net can have.
     """
     if sizes.frame is None:
         if isinstance(sizes.skeleton, Own):
