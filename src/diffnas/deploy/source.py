@@ -17,7 +17,7 @@ from torch import Tensor
 from diffnas.convolutions import CONVOLUTIONS, Convolution
 from diffnas.deploy import source_chain
 from diffnas.deploy.check import Run
-from diffnas.genotype import Cell, Genotype
+from diffnas.genotype import Genotype
 from diffnas.nets.frames.chain import Chain
 from diffnas.nets.frames.darts import Darts
 from diffnas.nets.frames.nas_bench_201 import NasBench201
@@ -175,17 +175,16 @@ def _stacked(trained: Trained, plans: Sequence[CellPlan]) -> dict[str, Any]:
     skeleton = skeleton_of(genotype.skeleton)
     kinds = {place.kind: place.reduces for place in plans if place.kind is not None}
     return {
-        "cells": [_cell(kind, genotype.cells[kind], reduces, skeleton) for kind, reduces in kinds.items()],
+        "cells": [_cell(kind, genotype, reduces, skeleton.single_path) for kind, reduces in kinds.items()],
         "places": [_place(place, genotype, skeleton) for place in plans],
         "stem": _stem(stem, trained.channels, plans[0].previous),
         "steps": _steps(skeleton, stem),
     }
 
 
-def _cell(kind: str, cell: Cell, reduces: bool, skeleton: Skeleton) -> dict[str, Any]:
+def _cell(kind: str, genotype: Genotype, reduces: bool, alone: bool) -> dict[str, Any]:
     """The values with which the template writes the class of a kind of cell."""
-    connections = cell.effective if skeleton.drops_dead_nodes else cell.connections
-    output, alone = _output(cell, skeleton), skeleton.single_path
+    cell, (connections, output) = genotype.cells[kind], genotype.built(kind)
     ops = [
         f"{_operation(op, 2 if reduces and source < cell.inputs else 1)},  # node {source} -> node {target}"
         for op, source, target in connections
@@ -252,10 +251,6 @@ def _sum(name: str, terms: Sequence[str]) -> list[str]:
     if len(line) + 8 <= _WIDTH:
         return [line]
     return [f"{name} = (", f"    {terms[0]}", *(f"    + {term}" for term in terms[1:]), ")"]
-
-
-def _output(cell: Cell, skeleton: Skeleton) -> tuple[int, ...]:
-    return cell.joined if skeleton.drops_dead_nodes else cell.output
 
 
 def _place(place: CellPlan, genotype: Genotype, skeleton: Skeleton) -> str:

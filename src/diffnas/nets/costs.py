@@ -126,4 +126,4 @@ def of_op(op: str, slot: Slot, size: tuple[int, ...], own: OpFactory | None) -> 
         return Counted(0, 0, 0)
     with unseen(own=own is not None):
         module = ops.build(op, slot, factories={op: own} if own else None)
-        return counted(module if own else module.to("meta"), (slot.width, *size))
+        return counted(module, (slot.width, *size))

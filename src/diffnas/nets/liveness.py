@@ -93,7 +93,6 @@ def fitting(
 
 
 def _bytes(spot: Spot, space: SearchSpace) -> int:
-    own = spot.op in space.factories
-    with unseen(own=own):
+    with unseen(own=spot.op in space.factories):
         module = ops.build(spot.op, spot.slot, factories=space.factories)
-        return BYTES * peak_floats(module if own else module.to("meta"), (spot.slot.width, *spot.size))
+        return BYTES * peak_floats(module, (spot.slot.width, *spot.size))

@@ -43,13 +43,12 @@ def _droppable(edge: nn.Module) -> bool:
 def fixed_cell(genotype: Genotype, place: Place, factories: Mapping[str, OpFactory] | None = None) -> Cell:
     """A cell of a genotype's network. The skeleton decides whether nodes that nothing feeds are left out."""
     cell, skeleton = genotype.cells[place.kind], skeleton_of(genotype.skeleton)
-    dropped = skeleton.drops_dead_nodes
-    connections, output = (cell.effective, cell.joined) if dropped else (cell.connections, cell.output)
+    connections, output = genotype.built(place.kind)
     edges = tuple(Edge(source, target) for _, source, target in connections)
     wiring = Wiring(inputs=cell.inputs, nodes=cell.nodes, edges=edges, output=output)
     slots = place.slots(wiring, affine=True)
     ops = [build(each.op, slot, factories=factories) for each, slot in zip(connections, slots, strict=True)]
-    return Cell(wiring, place, [FixedEdge(op) for op in ops], join=skeleton.join, fills=not dropped)
+    return Cell(wiring, place, [FixedEdge(op) for op in ops], join=skeleton.join, fills=not skeleton.drops_dead_nodes)
 
 
 class Network(nn.Module):

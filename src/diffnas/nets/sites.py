@@ -16,7 +16,6 @@ from diffnas.nets.auxiliary import Output
 from diffnas.nets.cell import Place
 from diffnas.nets.frames import Sizes, build_frame
 from diffnas.nets.slot import Slot
-from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 
 Listed = Mapping[str, Sequence[tuple[str, bool]]]
@@ -108,9 +107,8 @@ def offered(space: SearchSpace) -> Listed:
 
 def chosen(genotype: Genotype) -> Listed:
     """The operations of a genotype's network."""
-    drops = skeleton_of(genotype.skeleton).drops_dead_nodes
     return {
-        kind: [(op, source < cell.inputs) for op, source, _ in (cell.effective if drops else cell.connections)]
+        kind: [(op, source < cell.inputs) for op, source, _ in genotype.built(kind)[0]]
         for kind, cell in genotype.cells.items()
     }
 

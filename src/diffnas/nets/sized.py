@@ -169,8 +169,7 @@ class SizedSpace:
 
 def is_network(genotype: Genotype) -> bool:
     """Whether a network can be built from the cells, which must pass something on."""
-    drops = skeleton_of(genotype.skeleton).drops_dead_nodes
-    return not drops or all(cell.joined for cell in genotype.cells.values())
+    return all(genotype.built(kind)[1] for kind in genotype.cells)
 
 
 def _hidden(spot: Spot, factories: Mapping[str, OpFactory]) -> str | None:

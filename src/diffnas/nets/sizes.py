@@ -94,12 +94,12 @@ def widths_of(genotype: Genotype) -> dict[str, int]:
     Raises:
         ValueError: for a cell that passes nothing on.
     """
-    if not skeleton_of(genotype.skeleton).drops_dead_nodes:
-        return {kind: len(cell.output) for kind, cell in genotype.cells.items()}
-    for kind, cell in genotype.cells.items():
-        if not cell.joined:
+    counts = {kind: len(genotype.built(kind)[1]) for kind in genotype.cells}
+    for kind, count in counts.items():
+        if not count:
             raise ValueError(
                 f"the cell {kind!r} passes nothing on: no connections lead from its inputs to its output nodes "
-                f"{', '.join(map(str, cell.output))}. Add a connection, or choose a genotype of another epoch."
+                f"{', '.join(map(str, genotype.cells[kind].output))}. Add a connection, or choose a genotype of "
+                "another epoch."
             )
-    return {kind: len(cell.joined) for kind, cell in genotype.cells.items()}
+    return counts

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from ways import backend
 
 import diffnas
 from diffnas.engine.cost import Prospect, _bound
@@ -18,7 +19,7 @@ from diffnas.nets.auxiliary import Output
 from diffnas.nets.cell import Place
 from diffnas.nets.frames import Frame, MakeCell, Run, Sizes
 from diffnas.nets.least import least
-from diffnas.nets.network import parameters_of
+from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.own import try_parts
 from diffnas.nets.sites import offered
 from diffnas.nets.sized import Size, SizedSpace
@@ -64,6 +65,8 @@ SPACE = SearchSpace(
     in_degree=1,
     factories={"tanh": gate(nn.Tanh()), "relu": gate(nn.ReLU())},
 )
+CELL = Cell(inputs=2, nodes=4, connections=(Connection("tanh", 0, 2), Connection("relu", 1, 3)), output=(2, 3))
+GENOTYPE = Genotype(skeleton=SPACE.skeleton, cells={"cell": CELL})
 TINY: dict[str, Any] = {"train": 60, "channels": 4, "method": "darts", "epochs": 1}
 NET: dict[str, Any] = {"channels": 4, "epochs": 1, "auxiliary": 0.0}
 
@@ -134,10 +137,30 @@ def test_the_weights_of_a_cell_that_runs_often_count_once() -> None:
     around = sum(weight.numel() for weight in supernet.parameters()) - inside
     assert least(sizes, offered(SPACE), (1, 8, 8)).weights == around
     sized = SizedSpace(space=SPACE, picture=(1, 8, 8), classes=10, size=Size(4, 3))
-    connections = (Connection("tanh", 0, 2), Connection("relu", 1, 3))
-    cell = Cell(inputs=2, nodes=4, connections=connections, output=(2, 3))
-    found = Genotype(skeleton=SPACE.skeleton, cells={"cell": cell})
-    assert sized.cost(found, "params") == parameters_of(sized.network(found))
+    assert sized.cost(GENOTYPE, "params") == parameters_of(sized.network(GENOTYPE))
+
+
+class Tokens(Unrolled):
+    def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
+        super().__init__(sizes, cell)
+        self.embedding = nn.Embedding(sizes.inputs, sizes.channels)
+
+    def forward(self, x: Tensor, run: Run) -> Output:
+        state = torch.zeros(len(x), self.embedding.embedding_dim)
+        for token in self.embedding(x).unbind(1):
+            state = run(self.cells[0], (token, state))
+        return Output(self.head(state), None)
+
+
+@pytest.mark.parametrize("how", ["plain", "fast"])
+def test_a_loop_of_one_s_own_gives_it_what_it_reads(how: str) -> None:
+    space, tokens = replace(SPACE, frame=Tokens), torch.randint(5, (4, 6))
+    net = Supernet(space, classes=2, in_channels=5, channels=4, backend=backend(how))
+    mix = torch.full((5, 2), 0.5, requires_grad=True)
+    net(tokens, mix).sum().backward()
+    assert mix.grad is not None
+    network = Network(GENOTYPE, classes=2, in_channels=5, channels=4, **space.own)
+    assert network(tokens).logits.shape == (4, 2)
 
 
 class Silent(Unrolled):

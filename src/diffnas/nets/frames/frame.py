@@ -61,5 +61,5 @@ class Frame(nn.Module):
         """The output of the head for a batch; ``run`` computes the cells, and the blocks in place of cells."""
 
 
-FrameFactory = Callable[["Sizes", MakeCell], Frame]
+FrameFactory = Callable[[Sizes, MakeCell], Frame]
 """What builds the frame of a net with its cells."""
