@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
-from ways import backend
+from ways import backend, edge_weights_of
 
 from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.nets.links import in_a_row
@@ -108,14 +108,19 @@ def build(
 
 def draw(net: Supernet, generator: torch.Generator, pictures: int = 3) -> tuple[Tensor, Tensor]:
     x = torch.randn(pictures, 3, 9, 6, generator=generator)
-    return x, torch.rand(net.edges, net.columns, generator=generator)
+    columns = len(net.space.ops) + (net.options.auxiliary is not None) + (net.options.one_in > 1)
+    return x, torch.rand(net.edges, columns, generator=generator)
+
+
+def forward(net: Supernet, x: Tensor, mix: Tensor) -> Tensor:
+    return net(x, edge_weights_of(net, mix))
 
 
 def results(net: Supernet, x: Tensor, mix: Tensor) -> dict[str, Tensor]:
     """Everything a training step leaves behind."""
     net.zero_grad()
     mix = mix.clone().requires_grad_()
-    logits = net(x, mix)
+    logits = forward(net, x, mix)
     (logits * torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view_as(logits)).sum().backward()
     weights = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
     return {"logits": logits.detach(), "mix": mix.grad, **weights, **{n: b.clone() for n, b in net.named_buffers()}}
@@ -159,7 +164,7 @@ def test_nodes_may_have_other_channels_than_the_inputs(generator):
     plain = Supernet(chain, classes=3, channels=4)
     net = copy.deepcopy(plain)
     net.backend = backend("fast")
-    x, mix = torch.randn(2, 3, 16, 16, generator=generator), torch.rand(net.edges, net.columns, generator=generator)
+    x, mix = torch.randn(2, 3, 16, 16, generator=generator), torch.rand(net.edges, len(chain.ops), generator=generator)
     assert_as_exact(results(net, x, mix), results(plain.double(), x.double(), mix.double()))
 
 
@@ -167,7 +172,7 @@ def test_nodes_may_have_other_channels_than_the_inputs(generator):
 @pytest.mark.parametrize("space", [darts, SPACES["chains of uneven width"]], ids=["darts", "uneven"])
 def test_a_cell_that_kernels_know_is_one_range(space, one_in, generator):
     net = build(space, options=SupernetOptions(one_in=one_in))
-    net(*draw(net, generator))
+    forward(net, *draw(net, generator))
     assert [len(each.ranges) for each in plans(net)] == [1] * len(net.cells)
 
 
@@ -182,13 +187,13 @@ def test_a_cell_that_kernels_know_is_one_range(space, one_in, generator):
 )
 def test_a_range_ends_only_where_pytorch_needs_what_it_computes(name, ranges, generator):
     net = build(SPACES[name])
-    net(*draw(net, generator))
+    forward(net, *draw(net, generator))
     assert [len(each.ranges) for each in plans(net)] == ranges
 
 
 def test_the_backward_pass_can_be_taken_twice(generator):
     net = build(SPACES["own operations beside known ones"])
-    loss = net(*draw(net, generator)).square().sum()
+    loss = forward(net, *draw(net, generator)).square().sum()
     loss.backward(retain_graph=True)
     once = [weight.grad.clone() for weight in net.parameters()]
     loss.backward()
@@ -201,7 +206,7 @@ def test_gradients_for_the_mixing_weights_alone_are_the_same(generator):
     x, mix = draw(net, generator)
     expected = results(net, x, mix)["mix"]
     leaf = mix.clone().requires_grad_()
-    logits = net(x, leaf)
+    logits = forward(net, x, leaf)
     (logits * torch.linspace(-1, 1, logits.numel()).view_as(logits)).sum().backward(inputs=[leaf])
     torch.testing.assert_close(leaf.grad, expected)
     assert torch.equal(results(net, x, mix)["mix"], expected)

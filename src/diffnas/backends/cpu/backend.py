@@ -14,7 +14,8 @@ from diffnas.backends.cpu.network_ops import chained
 from diffnas.backends.cpu.plan import Plan, plan
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import schedule, why_unknown
-from diffnas.nets.cell import Cell, EdgeWeights
+from diffnas.components.edge_weights import EdgeWeights
+from diffnas.nets.cell import Cell
 from diffnas.parallel import alone
 
 
@@ -63,7 +64,8 @@ class CompiledCell:
             pairs = zip(self.schedule.prepare, inputs, strict=True)
             known = [x if links is None else module(x) for (module, links), x in pairs]
             return [*known, *[None] * (graph.nodes - graph.inputs)]
-        mix = weights.ops if weights.passing is None else torch.cat([weights.ops, weights.passing.unsqueeze(1)], dim=1)
+        passing = [] if weights.passing is None else [weights.passing.unsqueeze(1)]
+        mix = torch.cat([weights.table, *passing], dim=1) if passing else weights.table
         return cell_function.values(planned, graph.output, inputs, mix)
 
     def _plan(self, inputs: Sequence[Tensor]) -> Plan:
