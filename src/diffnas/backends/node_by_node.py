@@ -1,4 +1,4 @@
-"""A mixed cell's forward pass, node by node: operations of one node together, the same values, several times faster.
+"""A mixed cell on a GPU, node by node: operations of one node together, the same values, several times faster.
 
 The cell's modules stay as they are; this code computes with their weights. The operations into one target node are
 normalized, weighed and summed in one step (:mod:`diffnas.backends.norms`).
