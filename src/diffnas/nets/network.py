@@ -121,7 +121,8 @@ class Network(nn.Module):
         factors = self._factors(x, drop_path if self.training else 0.0, generator)
         backend = usable(self.backend, as_weights(self, x))
 
-        found: Output = self.frame(x, runner(factors.__getitem__, backend, recompute=self.recompute))
+        # Not factors[cell]: where modules are shared, torch.export calls cells by stand-ins.
+        found: Output = self.frame(x, runner(lambda cell: factors.get(cell, ()), backend, recompute=self.recompute))
         return found
 
     def _factors(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> dict[Cell, Factors]:

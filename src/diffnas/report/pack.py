@@ -144,7 +144,7 @@ def _weights(search: Search) -> tuple[str, float]:
 def _kind(search: Search, kind: Kind) -> dict[str, Any]:
     """A kind of cell with all its edges, in a layout that stays the same through all epochs."""
     # Laid out with the widest label, so that every operation fits into every box.
-    widest = max(search.ops, key=lambda op: len(short(op)))
+    widest = max(search.ops, key=lambda op: (op != "none", len(short(op))))
     connections = tuple(Connection(widest, source, target) for source, target in kind.edges)
     planned = plan(Cell(inputs=kind.inputs, nodes=kind.nodes, connections=connections, output=kind.output))
     return {
