@@ -279,7 +279,7 @@ ACTS = [
     ("a rebuild of less", acting(lambda pause: pause.rebuild(pause.keep[1:])), ["rebuild", "(6, 5)", "(5, 5)"]),
     ("no replacement", acting(lambda pause: pause.replace(None, {})), ["replace", "None"]),
     ("strange parents", acting(lambda pause: pause.replace(pause.keep, {(0, 9): 1})), ["replace", "parents", "dict"]),
-    ("none as parent", acting(lambda pause: pause.replace(pause.keep, {(0, 1): 0})), ["replace", "has a module"]),
+    ("none as parent", acting(lambda pause: pause.replace(pause.keep, {(0, 1): 0})), ["replace", "other than none"]),
     ("NumPy to measure", acting(lambda pause: pause.measure(pause.at_rest().mix.numpy())), ["measure", "NumPy"]),
     ("too little to measure", acting(lambda pause: pause.measure(pause.at_rest().mix[1:])), ["measure", "(5, 5)"]),
     ("nan to measure", acting(lambda pause: pause.measure(pause.at_rest().mix * torch.nan)), ["measure", "not finite"]),
