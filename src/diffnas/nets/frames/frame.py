@@ -62,4 +62,4 @@ class Frame(nn.Module):
 
 
 FrameFactory = Callable[[Sizes, MakeCell], Frame]
-"""What builds the frame of a net with its cells."""
+"""A function that builds the frame of a net, with its cells."""
