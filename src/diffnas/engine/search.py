@@ -113,8 +113,8 @@ def search(
 
     Args:
         data: pictures and labels.
-        space: what may be found.
-        method: how it is looked for.
+        space: all cells that can be found.
+        method: how to search.
         settings: epochs, learning rates, sizes and the seed.
         out: the run folder; None leaves nothing behind.
         resume: go on from the last checkpoint in ``out``; on a CPU with the same number of threads the result is
