@@ -87,8 +87,7 @@ class EvaluateResult:
 
     Attributes:
         network: the trained network, in evaluation mode.
-        accuracy: share of test pictures that are right after the last epoch, from 0 to 1.
-        loss: mean test loss after the last epoch.
+        test: the loss and the metrics of the task on the test pictures, by name, after the last epoch.
         parameters: without the auxiliary head.
         macs: multiply-adds for one picture.
         seconds: time of all training steps.
@@ -97,8 +96,7 @@ class EvaluateResult:
     """
 
     network: Network
-    accuracy: float
-    loss: float
+    test: Mapping[str, float]
     parameters: int
     macs: int
     seconds: float
@@ -122,7 +120,7 @@ def evaluate(
 ) -> EvaluateResult:
     """Train the network of ``genotype`` on all training pictures and test it after the last epoch.
 
-    Nothing is chosen by test accuracy: the test split is read once, at the end.
+    Nothing is chosen by test pictures: the test split is read once, at the end.
 
     Args:
         genotype: what to build.
@@ -154,7 +152,7 @@ def evaluate(
         choice = choose.choose("auto", fabric.device, precision)
         state.network.backend = choice.backend
         computed = choose.describe(state.network, choice)
-        record = describe(genotype, data, settings, precision, notes or {}, computed)
+        record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         with (
             computing_on(threads),
@@ -205,10 +203,12 @@ def describe(
     precision: str,
     notes: Mapping[str, Any],
     computed: Sequence[str],
+    task: Task,
 ) -> dict[str, Any]:
     """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
     return {
         "phase": "evaluate",
+        "task": task.record(),
         "genotype": json.loads(to_json(genotype)),
         "settings": as_dict(settings),
         "data": describe_data(data),
@@ -310,8 +310,7 @@ class _Evaluation:
         )
         result = EvaluateResult(
             network=network,
-            accuracy=tested.metrics["accuracy"],
-            loss=tested.loss,
+            test=tested.line() or {},
             parameters=parameters_of(network),
             macs=count_macs(network, (data.channels, *data.size)),
             seconds=sum(line["seconds"] for line in self.drive.trace),
@@ -320,7 +319,7 @@ class _Evaluation:
         )
         if self.drive.folder:
             save_trained(self.drive.folder.path, self._trained(network))
-            numbers = {name: getattr(result, name) for name in ("accuracy", "loss", "parameters", "macs", "seconds")}
+            numbers = {name: getattr(result, name) for name in ("test", "parameters", "macs", "seconds")}
             write_checked(self.drive.folder.path / RESULT, as_json({"test_pictures": len(data.test), **numbers}))
             seal(self.drive.folder.path / TRACE)
         return result

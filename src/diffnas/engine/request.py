@@ -20,6 +20,7 @@ from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
 from diffnas.nets import own
 from diffnas.space import SearchSpace, apart
+from diffnas.task import Task
 
 
 def laid_out(space: SearchSpace, settings: SearchSettings) -> SearchSpace:
@@ -40,6 +41,7 @@ def describe(
     precision: str,
     notes: Mapping[str, Any],
     computed: Sequence[str],
+    task: Task,
     aim: Aim | None = None,
 ) -> dict[str, Any]:
     """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
@@ -54,6 +56,7 @@ def describe(
     }
     return {
         "phase": "search",
+        "task": task.record(),
         "space": {
             **{name: getattr(space, name) for name in ("name", "skeleton", "channels", "depth", "in_degree")},
             "ops": list(space.ops),

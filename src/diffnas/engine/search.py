@@ -150,7 +150,7 @@ def search(
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         choice = choose.choose(settings.backend, fabric.device, precision)
         computed = choose.describe(state.supernet, choice)
-        record = describe(data, space, method, settings, precision, notes or {}, computed, aim)
+        record = describe(data, space, method, settings, precision, notes or {}, computed, state.task, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
             begun = entered(out, record, state, resume=resume, device=fabric.device, listener=listener)
@@ -300,7 +300,7 @@ class _Search:
 
     def result(self, stopped: str | None) -> SearchResult:
         # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
-        chosen = self.drive.trace[contract.picked(self.method.pick, self.drive.trace, self.space)]
+        chosen = self.drive.trace[contract.picked(self.method.pick, self.drive.trace, self.space, self.state.task)]
         found = _cells(chosen)
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
         folder = self.drive.folder
