@@ -117,6 +117,7 @@ def evaluate(
     notes: Mapping[str, Any] | None = None,
     threads: int | None = None,
     factories: Mapping[str, OpFactory] | None = None,
+    task: Task = classification,
 ) -> EvaluateResult:
     """Train the network of ``genotype`` on all training pictures and test it after the last epoch.
 
@@ -134,6 +135,7 @@ def evaluate(
         notes: plain data to keep in ``run.json``.
         threads: how many CPU threads compute; None leaves torch's number as it is.
         factories: the user's own operations of the genotype.
+        task: what is learned.
 
     Raises:
         ValueError: for a genotype or settings that cannot work, or a folder that holds something else.
@@ -148,7 +150,7 @@ def evaluate(
         _refuse_hopeless(of_genotype(genotype, **sizes), data, settings, fabric.device, precision)
         own.try_in_network(genotype, factories, (data.channels, *data.size), **sizes)
         with fixed_random(seeds.derive(settings.seed, "weights")):
-            state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
+            state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision), task)
         choice = choose.choose("auto", fabric.device, precision)
         state.network.backend = choice.backend
         computed = choose.describe(state.network, choice)

@@ -48,6 +48,7 @@ from diffnas.method import Method
 from diffnas.nets.sized import Size, is_network
 from diffnas.run_files import FAMILY, GENOTYPE, LANDING, TRACE
 from diffnas.space import SearchSpace
+from diffnas.task import Task, classification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,7 @@ def search(
     notes: Mapping[str, Any] | None = None,
     threads: int | None = None,
     aim: Aim | None = None,
+    task: Task = classification,
 ) -> SearchResult:
     """Search the cells of ``space`` that suit ``data``. The test split is never touched.
 
@@ -126,6 +128,7 @@ def search(
         notes: plain data to keep in ``run.json``: what is needed to load the data again, say.
         threads: how many CPU threads compute; None leaves torch's number as it is.
         aim: what the network that will be deployed shall cost; None leaves that open.
+        task: what is learned.
 
     Raises:
         ValueError: for settings that cannot work, targets that cannot be met, or a folder that holds something else;
@@ -141,7 +144,7 @@ def search(
         aims.check(aim, space, data, method)
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
-        state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
+        state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task)
         if aim:
             reaches = aims.reaches(aim, space, data, method)
             state.controller = Controller(aim.targets, reaches, listener.warn)
