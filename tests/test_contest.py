@@ -98,7 +98,7 @@ def test_whoever_is_handed_over_is_loaded(held, tmp_path: Path, name: str):
     place = evaluation_folder(tmp_path / "run")
     assert place.name == "evaluation" or place.name.startswith(f"{name}-seed")
     loaded, own = diffnas.load(tmp_path / "run"), load_trained(place)
-    assert torch.equal(loaded.network.head[-1].weight, own.network.head[-1].weight)
+    assert torch.equal(loaded.network.frame.head[-1].weight, own.network.frame.head[-1].weight)
     assert loaded.genotype == next(e.genotype for e in read_contest(tmp_path / "run").entries if e.name == name)
 
 

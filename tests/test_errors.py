@@ -156,7 +156,12 @@ CASES = [
     ("too many pictures", nothing, ["search", "--train", "5000"], ["5000", "or fewer"]),
     ("a net too shallow", nothing, ["search", "--depth", "2"], ["at least 3 cells", "2"]),
     ("no epochs", nothing, ["search", "--epochs", "0"], ["epochs", "from 1 to", "got 0"]),
-    ("an order that prunes at once", nothing, ["search", "--weighting", "entmax:4"], ["order 4", "--alpha-init"]),
+    (
+        "an order that prunes at once",
+        nothing,
+        ["search", "--weighting", "entmax:4"],
+        ["entmax(order=4.0)", "--alpha-init"],
+    ),
     ("an unknown component", nothing, ["search", "--weighting", "sofmax"], ["'sofmax'", "Did you mean 'softmax'"]),
     ("a component's bad option", nothing, ["search", "--weighting", "entmax:x"], ["'entmax:x'"]),
     ("components at odds", nothing, ["search", "--weighting", "softmax"], ["softmax", "no pruning"]),

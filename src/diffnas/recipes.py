@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -27,6 +27,15 @@ class Recipe:
     evaluate: Mapping[str, Any] = field(default_factory=dict)
     train: int | None = None
     threads: int | None = None
+
+    def without_depth(self, places: int | None) -> Recipe:
+        """The recipe without its numbers of cells, for cells that have ``places`` of their own; itself if None."""
+        if places is None:
+            return self
+        search, evaluate = (
+            {name: value for name, value in part.items() if name != "depth"} for part in (self.search, self.evaluate)
+        )
+        return replace(self, search=search, evaluate=evaluate)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -129,6 +138,8 @@ RECIPES: dict[str, Recipe] = {
             "lr": 0.05,
             "alpha_speed": 10 / 3,
         },
+        # Against lr 0.05, weight decay 3e-4 of all weights and drop-path 0.1: 2.4 and 3.3 points more for a ResNet- and
+        # a MobileNet-style network on 4,000 pictures of vehicles.
         evaluate={
             "epochs": 40,
             "batch": 64,
@@ -146,6 +157,60 @@ RECIPES: dict[str, Recipe] = {
             "cutout": 0,
         },
         train=4000,
+    ),
+    "chain-short": Recipe(
+        about=(
+            "A residual chain on small pictures in minutes to an hour of a CPU: half resolution, 12 epochs of search "
+            "with alpha standing still in the first, and 40 epochs of training without drop-path and cutout."
+        ),
+        space="chain",
+        search={
+            "epochs": 12,
+            "batch": 64,
+            "stem": "cifar-half",
+            "lr": 0.05,
+            "lr_min": 0.0,
+            "clip": 0.0,
+            "alpha_speed": 10,
+            "alpha_warmup": 1,
+            "prune_warmup": 3,
+        },
+        evaluate={
+            "epochs": 40,
+            "batch": 64,
+            "stem": "cifar-half",
+            "lr": 0.05,
+            "clip": 0.0,
+            "drop_path": 0.0,
+            "auxiliary": 0.0,
+            "label_smoothing": 0.1,
+            "cutout": 0,
+        },
+    ),
+    "chain-cifar": Recipe(
+        about="A residual chain on CIFAR: the same search at full resolution, then 200 epochs of training. GPU-hours.",
+        space="chain",
+        search={
+            "epochs": 30,
+            "batch": 64,
+            "lr": 0.05,
+            "lr_min": 0.0,
+            "clip": 0.0,
+            "alpha_speed": 10 / 3,
+            "alpha_warmup": 1,
+            "prune_warmup": 3,
+        },
+        evaluate={
+            "epochs": 200,
+            "batch": 128,
+            "lr": 0.1,
+            "nesterov": True,
+            "weight_decay": 5e-4,
+            "clip": 0.0,
+            "drop_path": 0.0,
+            "auxiliary": 0.0,
+            "cutout": 16,
+        },
     ),
     "nas-bench-201-small": Recipe(
         about="NAS-Bench-201 in minutes on one core: 10,000 pictures, 8 channels, one cell a stage, half resolution.",

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from functools import cache
+from typing import Any, Literal, NamedTuple, get_args
 
 from diffnas.lookup import lookup
 
-StemKind = Literal["cifar", "cifar-half", "imagenet"]
+StemKind = Literal["cifar", "cifar-half", "imagenet", "resnet", "patch"]
 """What stands before the cells."""
 Join = Literal["concat", "mean"]
 """How the output of a cell joins its nodes: along channels, or by their mean."""
+Shortcut = Literal["pool", "conv", "patch", "none"]
+"""What stands beside a layer of a chain that changes width or resolution: 2x2 means before a 1x1 convolution, one of
+stride 2, a 2x2 one of stride 2, or nothing."""
 
 
 class Place(NamedTuple):
     """A cell's place in the net: its kind, and whether it halves the resolution and doubles the channels.
 
-    ``kind`` is None where the net has a fixed residual block instead of a searched cell.
+    ``kind`` is None where the net has a fixed residual block instead of a searched cell; ``width`` counts its channels
+    in those of the first cell.
     """
 
     kind: str | None
     reduces: bool
+    width: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +48,7 @@ class Skeleton:
         auxiliary: whether a network may have an auxiliary head.
         stem_width: channels of a stem's output, in channels of the first cell, by stem; 1 for the others.
         join: how the output of a cell joins its nodes.
+        residual: whether a shortcut stands beside every cell, so that an absent cell is no gap.
         published: channels and depth that published numbers stand for, by stem; "cifar" stands for the others.
     """
 
@@ -54,7 +62,13 @@ class Skeleton:
     auxiliary: bool = False
     stem_width: Mapping[str, int] = field(default_factory=dict)
     join: Join = "concat"
+    residual: bool = False
     published: Mapping[str, tuple[int, int]] = field(default_factory=lambda: {"cifar": (16, 8)})
+
+    @property
+    def frame(self) -> str:
+        """The name of the frame that builds it."""
+        return self.name.partition(":")[0]
 
     def widths(self, nodes: int) -> int:
         """How many times as wide as a node the output is that joins so many nodes."""
@@ -73,7 +87,12 @@ class Skeleton:
             raise ValueError(f"a net needs at least 3 cells, so that it can reduce twice; got {depth}.")
         reductions = {depth // 3, 2 * depth // 3}
         normal = self.kinds[0]
-        return tuple(Place(self.reduction if i in reductions else normal, i in reductions) for i in range(depth))
+        return tuple(
+            Place(
+                self.reduction if i in reductions else normal, i in reductions, 2 ** sum(at <= i for at in reductions)
+            )
+            for i in range(depth)
+        )
 
     def own_cells(self, depth: int) -> dict[str, Place]:
         """The names of cells that are each of a kind of their own, in a net of ``depth`` cells, and their places.
@@ -151,13 +170,176 @@ NAS_BENCH_201 = Skeleton(
 that nothing feeds is zeros, and what reads it stays: its batch norm can still add a constant, and the benchmark counts
 its weights."""
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (DARTS, NAS_BENCH_201)}
+
+class Stage(NamedTuple):
+    """Layers of a chain that have one width, which the first of them brings about.
+
+    Attributes:
+        width: channels, in those of the net.
+        stride: of the first layer.
+        layers: how many there are.
+    """
+
+    width: int
+    stride: int
+    layers: int
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chain(Skeleton):
+    """Residual layers in a row, each a cell of its own: ``x <- shortcut(x) + cell(x)``. ``chain`` makes one.
+
+    Attributes:
+        stages: its layers.
+        shortcut: what stands beside the layers that change width or resolution; beside the others it is the identity.
+        head: channels of a 1x1 convolution before the head, as in MobileNetV2; 0 for none.
+    """
+
+    stages: tuple[Stage, ...]
+    shortcut: Shortcut = "pool"
+    head: int = 0
+
+    @property
+    def layers(self) -> tuple[Stage, ...]:
+        """Every layer as a stage of one."""
+        return tuple(
+            Stage(stage.width, 1 if layer else stage.stride, 1)
+            for stage in self.stages
+            for layer in range(stage.layers)
+        )
+
+    def places(self, depth: int) -> tuple[Place, ...]:
+        """The layers, each of a kind of its own.
+
+        Raises:
+            ValueError: for another depth than it has layers.
+
+        >>> [place.width for place in chain((1, 2, 1)).places(4)]
+        [1, 2, 2, 4]
+        """
+        if depth != len(self.kinds):
+            raise ValueError(
+                f"the skeleton {self.name!r} has {len(self.kinds)} layers, and no net of {depth} cells. Leave the "
+                "depth out, or take another chain."
+            )
+        return tuple(
+            Place(kind, layer.stride > 1, layer.width) for kind, layer in zip(self.kinds, self.layers, strict=True)
+        )
+
+    def own_depth(self, names: Sequence[str]) -> int:
+        """How many layers it has.
+
+        Raises:
+            ValueError: if the names are not those of its layers.
+        """
+        if tuple(names) != self.kinds:
+            raise ValueError(
+                f"the skeleton {self.name!r} has the cells cell0 to {self.kinds[-1]}, each once and in this order; got "
+                f"{', '.join(names)[:80]}."
+            )
+        return len(names)
+
+
+def chain(
+    layers: Sequence[int | Stage] = (2, 3, 3),
+    *,
+    shortcut: Shortcut = "pool",
+    normed_head: bool = True,
+    head: int = 0,
+    stem: int = 1,
+    width: int = 24,
+) -> Chain:
+    """A chain of residual layers. Its name says all of it, so that a genotype holds it.
+
+    Args:
+        layers: how many layers each stage has, each stage twice as wide as the one before at half the resolution; or
+            the stages.
+        shortcut: what stands beside the layers that change width or resolution.
+        normed_head: whether batch norm and ReLU stand before the head.
+        head: channels of a 1x1 convolution before the head; 0 for none.
+        stem: channels of the stem's output, in those of the net.
+        width: channels of the net unless somebody says otherwise.
+
+    >>> chain().name, chain((3, 3, 3), shortcut="conv", normed_head=False, width=16).name
+    ('chain', 'chain:3-3-3:conv:plain:width=16')
+    >>> chain([Stage(1, 1, 1), Stage(3, 2, 2)], stem=2).name
+    'chain:1-3s2x2:stem=2'
+    """
+    stages = [
+        each if isinstance(each, Stage) else Stage(2**number, 2 if number else 1, each)
+        for number, each in enumerate(layers)
+    ]
+    usual = [Stage(2**number, 2 if number else 1, stage.layers) for number, stage in enumerate(stages)]
+    written = "-".join(
+        f"{stage.layers}" if stage == same else f"{stage.width}s{stage.stride}x{stage.layers}"
+        for stage, same in zip(stages, usual, strict=True)
+    )
+    words = [written] if written != "2-3-3" else []
+    words += [shortcut] if shortcut != "pool" else []
+    words += [] if normed_head else ["plain"]
+    numbers = {"head": (head, 0), "stem": (stem, 1), "width": (width, 24)}
+    words += [f"{name}={number}" for name, (number, unsaid) in numbers.items() if number != unsaid]
+    kinds = tuple(f"cell{number}" for number in range(sum(stage.layers for stage in stages)))
+    return Chain(
+        name=":".join(["chain", *words]),
+        kinds=kinds,
+        single_path=True,
+        drops_dead_nodes=False,
+        normed_head=normed_head,
+        stem_width=dict.fromkeys(get_args(StemKind), stem),
+        residual=True,
+        published={"cifar": (width, len(kinds))},
+        stages=tuple(stages),
+        shortcut=shortcut,
+        head=head,
+    )
+
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (DARTS, NAS_BENCH_201, chain())}
+
+_STAGE = re.compile(r"(?:([1-9]\d{0,2})s([12])x)?([1-9]\d?)")
+_NUMBERED = re.compile(r"(head|stem|width)=([1-9]\d{0,3})")
+_MOST_STAGES = 16
+
+
+@cache
 def skeleton_of(name: str) -> Skeleton:
     """The skeleton of a name.
 
     Raises:
         ValueError: if there is none.
+
+    >>> skeleton_of("chain:1-1-1:conv").own_depth(["cell0", "cell1", "cell2"])
+    3
     """
-    return lookup("skeleton", name, SKELETONS)
+    return _chain_of(name) if name.startswith("chain:") else lookup("skeleton", name, SKELETONS)
+
+
+def _chain_of(name: str) -> Chain:
+    """The chain of a name that ``chain`` gave."""
+    stages: list[Stage] = [Stage(1, 1, 2), Stage(2, 2, 3), Stage(4, 2, 3)]
+    options: dict[str, Any] = {}
+    for word in name.split(":")[1:]:
+        parts = [_STAGE.fullmatch(part) for part in word.split("-")]
+        numbered = _NUMBERED.fullmatch(word)
+        if word in get_args(Shortcut):
+            options["shortcut"] = word
+        elif word == "plain":
+            options["normed_head"] = False
+        elif numbered:
+            options[numbered[1]] = int(numbered[2])
+        elif all(parts) and len(parts) <= _MOST_STAGES:
+            stages = [_stage(number, *part.groups()) for number, part in enumerate(parts) if part]
+        else:
+            raise ValueError(
+                f"{word[:40]!r} says nothing of a chain. A skeleton is written chain:2-3-3 (layers of each stage) or "
+                "chain:1s1x2-3s2x3 (width, stride, layers), then, each behind a colon, pool, conv, patch or none (the "
+                "shortcut), plain, head=1280, stem=2, width=24."
+            )
+    return chain(stages, **options)
+
+
+def _stage(number: int, width: str | None, stride: str | None, layers: str) -> Stage:
+    if width is None or stride is None:
+        return Stage(2**number, 2 if number else 1, int(layers))
+    return Stage(int(width), int(stride), int(layers))

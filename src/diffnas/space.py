@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from diffnas import skeleton as skeletons
 from diffnas.convolutions import CONVOLUTIONS, DARTS_LIKE, DEPTH_RESTRICTED, Convolution
-from diffnas.skeleton import DARTS, NAS_BENCH_201, Place, skeleton_of
+from diffnas.skeleton import DARTS, NAS_BENCH_201, Place, Shortcut, Stage, skeleton_of
 
 DARTS_OPS = (
     "none",
@@ -26,6 +27,7 @@ DARTS_OPS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
+CHAIN_OPS = ("none", "res_3", "mb_3_3", "mb_3_6", "next_7")
 NAS_BENCH_201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 # Operations without weights of their own; every other one, a user's own among them, counts as one that learns.
@@ -298,9 +300,50 @@ prune_and_replace_dr = _convolving("prune-and-replace-dr", DEPTH_RESTRICTED)
 """DR of Laube & Zell (2019): also 1x1 kernels and more channels between two layers, 45 operations. Their third space,
 UR, stacks any number of layers: it is no finite set of operations, and gave the worst cells."""
 
+
+def chain_space(
+    layers: Sequence[int] | Sequence[Stage] = (2, 3, 3),
+    *,
+    ops: Sequence[str] = CHAIN_OPS,
+    channels: int = 24,
+    shortcut: Shortcut = "pool",
+    head: int = 0,
+    stem: int = 1,
+    none_at_transitions: bool = False,
+    name: str = "chain",
+) -> SearchSpace:
+    """A residual chain with an operation a layer to choose: hand-made networks are members of it.
+
+    Args:
+        layers: how many layers each stage has, or the stages (:func:`diffnas.skeleton.chain`).
+        ops: what every layer offers.
+        channels: those of the first layers.
+        shortcut, head, stem: as :func:`diffnas.skeleton.chain` takes them.
+        none_at_transitions: whether ``none`` is offered where width or resolution change, too.
+        name: what it is called.
+
+    >>> space = chain_space((1, 1, 1))
+    >>> [graph.ops[0][0] for graph in space.cells.values()]
+    ['none', 'res_3', 'res_3']
+    """
+    skeleton = skeletons.chain(layers, shortcut=shortcut, head=head, stem=stem)
+    cells, before = {}, stem
+    for kind, layer in zip(skeleton.kinds, skeleton.layers, strict=True):
+        changes = layer.stride > 1 or layer.width != before
+        offered = [op for op in ops if op != "none" or not changes or none_at_transitions]
+        cells[kind] = dense_cell(inputs=1, nodes=1, ops=offered, output="last")
+        before = layer.width
+    return SearchSpace(
+        name=name, cells=cells, ops=tuple(ops), skeleton=skeleton.name, channels=channels, depth=len(cells)
+    )
+
+
+chain = chain_space()
+"""A residual chain of eight layers in three stages (2, 3, 3): blocks of ResNets, MobileNets and ConvNeXts, and none."""
+
 SPACES: dict[str, SearchSpace] = {
     space.name: space
-    for space in (darts, nas_bench_201, s1, s2, s3, s4, gold_nas, prune_and_replace_dl, prune_and_replace_dr)
+    for space in (darts, nas_bench_201, s1, s2, s3, s4, gold_nas, prune_and_replace_dl, prune_and_replace_dr, chain)
 }
 
 

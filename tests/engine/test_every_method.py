@@ -119,7 +119,7 @@ def test_every_method_keeps_its_promises(
 
     measured = evaluate(result.genotype, pictures, settings=TRAIN, device="cpu")
     assert math.isfinite(measured.loss)
-    assert 0 <= measured.score <= 1
+    assert 0 <= measured.accuracy <= 1
 
 
 def assert_lines_hold(trace: list[dict[str, Any]], method: Method, space: SearchSpace) -> None:

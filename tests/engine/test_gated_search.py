@@ -25,7 +25,7 @@ def test_gates_that_shut_leave_the_supernet_and_every_edge_keeps_one_that_can_be
 
 
 def test_a_gate_of_none_may_not_decide_an_edge(quick):
-    with pytest.raises(ValueError, match=r"in space 'nas-bench-201' strongest-inputs .* strongest-pairs:0.5"):
+    with pytest.raises(ValueError, match=r"in space 'nas-bench-201' strongest_inputs .* strongest-pairs:0.5"):
         quick(replace(gates, discretize=discretize.strongest_inputs))
 
 

@@ -8,9 +8,12 @@ import numpy
 import pytest
 import torch
 from interrupted import MEASURED
+from torch import Tensor
 
 from diffnas.components import discretize, level, schedule, update, weighting
 from diffnas.components.changes import Changes
+from diffnas.components.schedule import Moment
+from diffnas.components.traits import traits
 from diffnas.components.weighting import LearnedEntmax
 from diffnas.data import DataSet, Pictures
 from diffnas.engine.listen import NotFinite, Silent
@@ -405,10 +408,18 @@ def test_a_space_of_ones_own_is_searched(quick):
     assert {c.op for c in result.genotype.cells["normal"].connections} <= {"double", "sep_conv_3x3"}
 
 
+@traits(gives_zeros=True)
+def near_best(alpha: Tensor, keep: Tensor, moment: Moment, *, within: float) -> Tensor:
+    """A sparse weighting of one's own: what lies farther below the best of its edge weighs nothing."""
+    best = alpha.masked_fill(~keep, -torch.inf).amax(dim=1, keepdim=True)
+    return weighting.softmax(alpha, keep & (alpha >= best - within), moment)
+
+
 REFUSED = {
+    "a sparse weighting of one's own": (partial(near_best, within=0.005), {}, "removes one at a gap of 0.005 in alpha"),
     "an order that prunes at the start": (partial(weighting.entmax, order=4.0), {}, "removes one at a gap of 0.0052"),
     "a start of alpha that prunes": (partial(weighting.entmax, order=3.0), {"alpha_init": 0.1}, "--alpha-init 0.003"),
-    "the same with the usual order": (weighting.entmax, {"alpha_init": 0.1}, "entmax of order 3"),
+    "the same with the usual order": (weighting.entmax, {"alpha_init": 0.1}, "entmax over 5 operations removes"),
     "an order below one": (partial(weighting.entmax, order=0.5), {}, "at least 1, got 0.5"),
     "a net too shallow": (partial(weighting.entmax, order=3.0), {"depth": 2}, "at least 3 cells"),
     "an unknown stem": (partial(weighting.entmax, order=3.0), {"stem": "cifr"}, "stem must be 'cifar', 'cifar-half'"),

@@ -46,6 +46,9 @@ WRONG = [
     (EvaluateSettings, "label_smoothing", -0.1),
     (EvaluateSettings, "auxiliary", -0.4),
     (EvaluateSettings, "cutout", -1),
+    (EvaluateSettings, "warmup", -1.0),
+    (EvaluateSettings, "decay", "norms"),
+    (SearchSettings, "flip", "perhaps"),
 ]
 
 

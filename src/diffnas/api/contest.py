@@ -39,6 +39,7 @@ ASIDE = 0.1
 """The share of the training pictures that nobody is trained on, and that chooses among contenders."""
 
 _RANDOM = "random"
+_NARROWEST, _WIDEST = 4, 1024
 _COUNT, REPEATS = whole(1, 100), whole(1, 100)
 
 Sized: TypeAlias = Callable[[Genotype], Mapping[str, Any]]
@@ -192,7 +193,7 @@ def hold(
     _, first = read_notes(folder / EVALUATION, "evaluate")
     less, aside = set_aside(whole, notes.aside)
     settings = settle(EvaluateSettings, first["settings"])
-    built = {"channels": settings.channels, "depth": settings.depth, "stem": settings.stem}
+    built = settings.sizes
     sized = partial(_sized, like=_cost(found, built, less), built=built, data=less)
     seed = record["settings"]["seed"]
     trainings = begun(
@@ -220,10 +221,17 @@ def _cost(genotype: Genotype, built: Mapping[str, Any], data: DataSet) -> int:
 
 
 def _sized(genotype: Genotype, *, like: int, built: Mapping[str, Any], data: DataSet) -> dict[str, Any]:
-    """The settings that bring a network nearest to a cost, by its channels."""
-    costs = {width: _cost(genotype, {**built, "channels": width}, data) for width in range(4, 129)}
-    width = min(costs, key=lambda width: abs(costs[width] - like))
-    return {**built, "channels": width}
+    """The settings that bring a network nearest to a cost, by its channels; a chain keeps its own number of layers."""
+    own = {**built, "depth": genotype.depth or built["depth"]}
+
+    def distance(width: int) -> int:
+        return _cost(genotype, {**own, "channels": width}, data) - like
+
+    low, high = _NARROWEST, _WIDEST
+    while high - low > 1:  # more channels cost more
+        middle = (low + high) // 2
+        low, high = (middle, high) if distance(middle) <= 0 else (low, middle)
+    return {**own, "channels": min((low, high), key=lambda width: abs(distance(width)))}
 
 
 def begun(folder: Path, made: Callable[[], Iterator[Entry]], repeats: Sequence[int]) -> list[Training]:

@@ -193,8 +193,9 @@ def _begun(
         genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
         return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
     kept, record = read_notes(searched, "search") if searched else (Notes(), {})
-    layers = [recipe_named(recipe or kept.recipe).evaluate, kept.evaluation, landed(_landing(what, searched))]
-    return _genotype(what), kept, record, layers
+    genotype = _genotype(what)
+    sizes = recipe_named(recipe or kept.recipe).without_depth(genotype.depth).evaluate
+    return genotype, kept, record, [sizes, kept.evaluation, landed(_landing(what, searched))]
 
 
 def _landing(what: object, searched: Path | None) -> Landing | None:
@@ -270,6 +271,7 @@ def _warn_of_other_pictures(searched: Any, train: int | None, whole: DataSet, li
 def _require_later(asked: SearchPlan) -> None:
     """Refuse a search whose evaluation, as it was asked for, can never fit."""
     notes = asked.notes
-    settings = settle(EvaluateSettings, recipe_named(notes.recipe).evaluate, notes.evaluation)
+    named = recipe_named(notes.recipe).without_depth(asked.arguments["space"].own_depth)
+    settings = settle(EvaluateSettings, named.evaluate, notes.evaluation)
     space = laid_out(asked.arguments["space"], asked.arguments["settings"])
     require_later(space, asked.whole, settings=settings, device=notes.device, precision=notes.precision)

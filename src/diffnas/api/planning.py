@@ -83,7 +83,7 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
     if record is None and notes.train is None:
         notes = notes.but(train=_cap(whole, recipes[0].train))
     first = method.settings if record is None else record["settings"]
-    layers = first, *(recipe.search for recipe in recipes), request.settings
+    layers = first, *(each.without_depth(space.own_depth).search for each in recipes), request.settings
     arguments: dict[str, Any] = {
         "data": subsample(whole, notes.train, None),
         "space": space,
@@ -94,7 +94,8 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
         "threads": notes.threads,
     }
     laid, heard = laid_out(space, arguments["settings"]), request.listener or Silent()
-    aim = aim_of(notes, recipe_named(notes.recipe), record, arguments["data"], laid, method, heard.warn)
+    named = recipe_named(notes.recipe).without_depth(space.own_depth)
+    aim = aim_of(notes, named, record, arguments["data"], laid, method, heard.warn)
     return SearchPlan(arguments=arguments, notes=notes.model_copy(update={"data": note}), whole=whole, aim=aim)
 
 

@@ -81,8 +81,12 @@ def describe(net: Supernet | Network, choice: Choice) -> tuple[str, ...]:
     first = f"cells run by the {choice.backend.name} backend"
     if isinstance(net, Network):
         return (f"{first}, one operation after the other",)
-    reasons = {cell.kind: choice.backend.why_slower(cell) for cell in net.cells}
+    kinds: dict[str, list[str]] = {}
+    for kind, why in {cell.kind: choice.backend.why_slower(cell) for cell in net.cells}.items():
+        if why:
+            kinds.setdefault(why, []).append(repr(kind))
     slower = [
-        f"cells of the kind {kind!r} are slower than they could be: {why}" for kind, why in reasons.items() if why
+        f"cells of the kind{'s' * (len(alike) > 1)} {', '.join(alike)} are slower than they could be: {why}"
+        for why, alike in kinds.items()
     ]
     return (first, *slower)

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 
 def cells(console: Console, genotype: Genotype) -> None:
-    """The cells, a line a node; nodes that no input reaches are marked."""
+    """The cells, a line a node; nodes that no input reaches are marked. Of a chain, a line a layer."""
+    from diffnas.genotype.chain import is_chain
+
+    if is_chain(genotype):
+        names = {kind: " + ".join(op for op, _, _ in cell.connections) for kind, cell in genotype.cells.items()}
+        lines(console, [(kind, ops or "[dim]nothing beside the shortcut[/]") for kind, ops in names.items()])
+        console.print()
+        return
     for kind, cell in genotype.cells.items():
         table = Table(box=SIMPLE_HEAD, title=f"{kind} cell", title_justify="left", title_style="bold", pad_edge=False)
         table.add_column("node", justify="right")
@@ -172,15 +179,21 @@ def listing(console: Console, rows: list[tuple[str, str]]) -> None:
 
 def space_rows(space: SearchSpace) -> list[tuple[str, str]]:
     """A space in words."""
-    rows = [
-        (kind, f"{len(graph.edges)} edges, {graph.nodes - graph.inputs} nodes") for kind, graph in space.cells.items()
-    ]
+    if space.own_depth is None:
+        rows = [
+            (kind, f"{len(graph.edges)} edges, {graph.nodes - graph.inputs} nodes")
+            for kind, graph in space.cells.items()
+        ]
+    else:
+        rows = [("cells", f"{len(space.cells)}, each of its own, with {len(space.edges)} edges together")]
     rows += [("operations", ", ".join(space.ops)), ("skeleton", space.skeleton)]
     return [*rows, ("supernet", f"{space.channels} channels, {space.depth} cells unless a search says otherwise")]
 
 
 def space_line(space: SearchSpace) -> str:
     """A space in one line."""
+    if space.own_depth is not None:
+        return f"{len(space.cells)} cells, each of its own, with {len(space.edges)} edges; {len(space.ops)} operations"
     kinds = ", ".join(f"{len(graph.edges)} edges in its {kind} cell" for kind, graph in space.cells.items())
     return f"{kinds}; {len(space.ops)} operations"
 

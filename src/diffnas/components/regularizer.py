@@ -8,7 +8,7 @@ probabilities of taking part, and the space (a cost for each operation, say); op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -19,6 +19,7 @@ from diffnas.components.control import Control, growing
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.schedule import Schedule, value
 from diffnas.components.shares import of_nodes, shares
+from diffnas.skeleton import skeleton_of
 from diffnas.space import WEIGHTLESS_OPS, CellGraph, SearchSpace
 
 Regularizer = Callable[[Relaxation], Tensor]
@@ -200,14 +201,25 @@ def expected_cost(at: Relaxation, *, weight: float | Schedule = 0.01, logarithm:
 def chains(space: SearchSpace) -> dict[str, list[int]]:
     """The rows of alpha that make the longest chain of each kind of cell, in the order of the chain.
 
+    Where a shortcut stands beside every cell, the one chain is that of all cells, and called "net".
+
     Raises:
         ValueError: if a kind of cell has none, because no operation of it has weights.
     """
+    if skeleton_of(space.skeleton).residual:
+        learning = [row for row, ops in enumerate(space.offered) if _learns(ops, space)]
+        if not learning:
+            raise ValueError(f"no operation in space {space.name!r} has weights: paths have no depth.")
+        return {"net": learning}
     found = {kind: longest_chain(graph) for kind, graph in space.cells.items()}
     for kind, rows in found.items():
         if not rows:
             raise ValueError(f"no operation of {kind} cells in space {space.name!r} has weights: paths have no depth.")
     return {kind: [space.rows[kind].start + row for row in rows] for kind, rows in found.items()}
+
+
+def _learns(offered: Sequence[bool], space: SearchSpace) -> bool:
+    return any(does and op not in WEIGHTLESS_OPS for op, does in zip(space.ops, offered, strict=True))
 
 
 def longest_chain(graph: CellGraph) -> list[int]:

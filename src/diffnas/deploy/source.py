@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffnas.convolutions import CONVOLUTIONS, Convolution
+from diffnas.deploy import source_chain
 from diffnas.deploy.check import Run
 from diffnas.genotype import Cell, Genotype
 from diffnas.lookup import lookup
@@ -22,7 +23,7 @@ from diffnas.nets.frames.plan import CellPlan, plan, stem_channels
 from diffnas.nets.sizes import published_shape
 from diffnas.nets.trained import Trained, stored
 from diffnas.run_files import WEIGHTS
-from diffnas.skeleton import Skeleton, StemKind, skeleton_of
+from diffnas.skeleton import Chain, Skeleton, StemKind, skeleton_of
 
 _WIDTH = 120  # characters in a line
 
@@ -48,9 +49,35 @@ OPERATIONS: Mapping[str, str] = {
     "skip_connect": "nn.Identity()",
     "conv_7x1_1x7": "conv_7x1_1x7(channels{step})",
     **{name: _convolution(of) for name, of in CONVOLUTIONS.items()},
+    "res_3": "residual({width}, {out}, {out}{step})",
+    "res_3_half": "residual({width}, {out} // 2, {out}{step})",
+    **{f"mb_{k}_{e}": f"inverted({{width}}, {{out}}, {k}, {e}{{step}})" for k in (3, 5, 7) for e in range(1, 7)},
+    **{f"next_{k}": f"spread({{width}}, {{out}}, {k}{{step}})" for k in (5, 7)},
 }
 _REDUCING_SKIP = "FactorizedReduce(channels, channels)"
-_HELPERS = ("relu_conv_norm", "conv_7x1_1x7", "FactorizedReduce", "Separable", "sep_conv", "ResidualBlock")
+_HELPERS = (
+    "relu_conv_norm",
+    "conv_7x1_1x7",
+    "FactorizedReduce",
+    "Separable",
+    "sep_conv",
+    "ResidualBlock",
+    "residual",
+    "inverted",
+    "spread",
+    "Patches",
+    "Branch",
+    "Nothing",
+)
+# What a helper is made of.
+_PARTS = {
+    "sep_conv": {"Separable", "depthwise"},
+    "Separable": {"depthwise"},
+    "ResidualBlock": {"relu_conv_norm"},
+    "residual": {"relu_conv_norm"},
+    "inverted": {"depthwise"},
+    "spread": {"depthwise"},
+}
 
 
 def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
@@ -99,14 +126,16 @@ def source(trained: Trained) -> str:
     parts: dict[str, Any] = {
         "cells": [_cell(kind, genotype.cells[kind], reduces, skeleton) for kind, reduces in kinds.items()],
         "places": [_place(place, genotype, skeleton) for place in plans],
+        "shortcuts": [],
         "stem": _stem(stem, trained.channels, stem_channels(skeleton, stem, channels)),
         "head": _head(skeleton, plans[-1].out, len(trained.classes)),
         "steps": _steps(skeleton, stem),
     }
+    if isinstance(skeleton, Chain):
+        parts |= source_chain.parts(skeleton, genotype, plans, stem, trained.channels, len(trained.classes), _operation)
     with_helpers = " ".join(re.findall(r"\w+", str(parts)))
     used = {name for name in _HELPERS if re.search(rf"\b{name}\b", with_helpers)}
-    used |= {"Separable"} if "sep_conv" in used else set()
-    used |= {"relu_conv_norm"} if "ResidualBlock" in used else set()
+    used = used.union(*(_PARTS.get(name, set()) for name in used))
     environment = Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
     )
@@ -158,13 +187,13 @@ def _cell(kind: str, cell: Cell, reduces: bool, skeleton: Skeleton) -> dict[str,
     }
 
 
-def _operation(op: str, stride: int) -> str:
+def _operation(op: str, stride: int, width: str = "channels", out: str = "channels") -> str:
     if op == "noise":
         raise ValueError("its cells have 'noise' operations, which give another output every time.")
     if op not in OPERATIONS:
         raise ValueError(f"{op!r} is an operation of your own, whose source is not known here. Export to onnx instead.")
     made = _REDUCING_SKIP if op == "skip_connect" and stride == 2 else lookup("operation", op, OPERATIONS)
-    return made.format(stride=stride, step=f", {stride}" if stride > 1 else "")
+    return made.format(stride=stride, step=f", {stride}" if stride > 1 else "", width=width, out=out)
 
 
 def _read(connections: Sequence[tuple[str, int, int]], output: Sequence[int]) -> set[int]:

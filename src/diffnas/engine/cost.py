@@ -135,9 +135,7 @@ class Prospect:
         """Refuse a supernet that does not even fit with the pictures that are watched."""
         begun, changes = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
         own = staged(self.settings, begun, self.space)
-        outline = of_space(
-            self.space, channels=own.channels, depth=own.depth, stem=own.stem, share=changes.share, among=begun.ops
-        )
+        outline = of_space(self.space, **own.sizes, share=changes.share, among=begun.ops)
         inside = not (self.settings.recompute or changes.drawn)
         kept = {"momentum": self.settings.momentum > 0, "inside": inside, "half": self.precision == "bf16-mixed"}
         refuse_hopeless("search", outline, self.data, SMALL[-1], self.place, **kept)

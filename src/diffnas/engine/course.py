@@ -233,9 +233,7 @@ def millions(data: DataSet, space: SearchSpace, method: Method, settings: Search
     counted = operation_macs(
         space,
         (data.channels, *data.size),
-        channels=settings.channels,
-        depth=settings.depth,
-        stem=settings.stem,
+        **settings.sizes,
         share=method.supernet.share,
     )
     return torch.tensor(counted, dtype=torch.float64) / 1e6

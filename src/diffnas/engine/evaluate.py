@@ -146,9 +146,8 @@ def evaluate(
     listener = listener or Silent()
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
-        sizes = _sizes(settings)
-        _refuse_hopeless(of_genotype(genotype, **sizes), data, settings, fabric.device, precision)
-        own.try_in_network(genotype, factories, (data.channels, *data.size), **sizes)
+        _refuse_hopeless(of_genotype(genotype, **settings.sizes), data, settings, fabric.device, precision)
+        own.try_in_network(genotype, factories, (data.channels, *data.size), **settings.sizes)
         with fixed_random(seeds.derive(settings.seed, "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision), task)
         choice = choose.choose("auto", fabric.device, precision)
@@ -174,13 +173,8 @@ def require_later(
     Raises:
         ValueError: with the least that it takes, and what is available.
     """
-    outline = of_skeleton(space, **{**_sizes(settings), "depth": space.own_depth or settings.depth})
+    outline = of_skeleton(space, **{**settings.sizes, "depth": space.own_depth or settings.depth})
     _refuse_hopeless(outline, data, settings, make_fabric(device, precision).device, precision)
-
-
-def _sizes(settings: EvaluateSettings) -> dict[str, Any]:
-    """What the settings say of a network's size."""
-    return {name: getattr(settings, name) for name in ("channels", "depth", "stem")}
 
 
 def _refuse_hopeless(
@@ -234,7 +228,7 @@ def begin(
         genotype,
         classes=len(data.classes),
         in_channels=data.channels,
-        **_sizes(settings),
+        **settings.sizes,
         auxiliary=settings.auxiliary > 0 and skeleton_of(genotype.skeleton).auxiliary,
         factories=factories,
         recompute=settings.recompute,
@@ -337,5 +331,5 @@ class _Evaluation:
             mean=data.mean,
             std=data.std,
             levels=data.levels,
-            built=_sizes(settings),
+            built=settings.sizes,
         )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
-from diffnas.components import schedule, weighting
+import torch
+
 from diffnas.components.contract import name_of
+from diffnas.components.relaxation import weigh
 from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
 from diffnas.components.traits import traits_of
+from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
@@ -18,7 +21,9 @@ from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
+from diffnas.method import describe as describe_component
 from diffnas.nets import own
+from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace, apart
 from diffnas.task import Task
 
@@ -83,13 +88,12 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
+    _check_changes(space, method)
     _check_stages(space, method, settings)
     own.try_in_space(
         space,
         (data.channels, *data.size),
-        channels=settings.channels,
-        depth=settings.depth,
-        stem=settings.stem,
+        **settings.sizes,
         share=method.supernet.share,
     )
     for rule in (*method.stopping, method.pick):
@@ -105,19 +109,22 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
             f"a gate of 'none' says nothing, as {name_of(method.weighting)} declares competes=False. "
             "Read gates off by strongest-pairs:0.5, under which an edge is absent if all its gates are shut."
         )
-    widest = max(sum(row) for row in space.offered)
-    order = _first_order(method)
-    if not order >= 1:
-        raise ValueError(f"the order of entmax must be at least 1, got {order:g}; 1.5 to 3 are usual.")
-    if method.pruning is not None and order > 1 and widest > 1:
-        # Where the least of `widest` operations dies if all others are tied (support of entmax).
-        gap = (widest - 1) ** (1 - order) / (order - 1)
-        if settings.alpha_init > gap / 10:
-            raise ValueError(
-                f"entmax of order {order:g} over {widest} operations removes one at a gap of {gap:.2g} in alpha, and "
-                f"alpha starts with a spread of {settings.alpha_init:g}: operations would die before any training. "
-                f"Use a lower order, such as 3 with the usual alpha-init of 0.001, or --alpha-init {gap / 10:.1g}."
-            )
+    _check_start(space, method, settings)
+
+
+def _check_changes(space: SearchSpace, method: Method) -> None:
+    changes = method.supernet
+    beside = {
+        "partial channels": changes.share > 1,
+        "an auxiliary skip": changes.auxiliary is not None,
+        "dropped skips": changes.dropout is not None,
+    }
+    if skeleton_of(space.skeleton).residual and any(beside.values()):
+        named = ", ".join(name for name, is_there in beside.items() if is_there)
+        raise ValueError(
+            f"method {method.name!r} has {named} in its supernet, and in space {space.name!r} a shortcut stands beside "
+            "every operation already. Take --supernet plain, or another method, such as sparse or darts."
+        )
 
 
 def _check_stages(space: SearchSpace, method: Method, settings: SearchSettings) -> None:
@@ -139,11 +146,41 @@ def _check_stage(stage: Stage, space: SearchSpace, settings: SearchSettings) -> 
         raise ValueError(f"{stage.name} cannot be: {error}") from None
 
 
-def _first_order(method: Method) -> float:
-    start = Moment(epoch=0, step=0, epochs=1, steps=1)
-    if isinstance(method.weighting, weighting.LearnedEntmax):
-        return method.weighting.order.item()
-    bound = method.weighting if isinstance(method.weighting, partial) else partial(method.weighting)
-    if bound.func is weighting.entmax:
-        return schedule.value(bound.keywords.get("order", 3.0), start)
-    return 1.0
+def _check_start(space: SearchSpace, method: Method, settings: SearchSettings) -> None:
+    """Refuse a start of alpha that is so wide that operations would be removed before any training."""
+    if method.pruning is None or not traits_of(method.weighting).gives_zeros:
+        return
+    start, widest = settings.alpha_init, max(sum(row) for row in space.offered)
+    gap = _gap(method.weighting, space, 10 * start) if start and widest > 1 else None
+    if gap is not None:
+        raise ValueError(
+            f"{describe_component(method.weighting)} over {widest} operations removes one at a gap of {gap:.2g} in "
+            f"alpha, and alpha starts with a spread of {start:g}: operations would die before any training. Use a less "
+            "sparse weighting, such as entmax of order 3 with the usual alpha-init of 0.001, or "
+            f"--alpha-init {gap / 10:.1g}."
+        )
+
+
+def _gap(weighting: Weighting, space: SearchSpace, most: float) -> float | None:
+    """How far below all others, tied, an operation of the widest edge lies in alpha where it just weighs 0.
+
+    None if that is farther than ``most``.
+    """
+    start, weighting = Moment(epoch=0, step=0, epochs=1, steps=1), copy.deepcopy(weighting)
+    keep = torch.tensor(space.offered)
+    edge = int(keep.sum(dim=1).argmax())
+    lowest = edge, int(keep[edge].int().argmax())
+
+    def removed(gap: float) -> bool:
+        alpha = torch.zeros(keep.shape, dtype=torch.float64)
+        alpha[lowest] = -gap
+        with torch.no_grad():
+            return not weigh(weighting, alpha, keep.clone(), start)[lowest] > 0
+
+    if not removed(most) or removed(0.0):
+        return None
+    low, high = 0.0, most
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if removed(middle) else (middle, high)
+    return high

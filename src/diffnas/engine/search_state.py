@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -194,75 +193,85 @@ def begin(
     task: Task = classification,
 ) -> SearchState:
     """The state before the first step, kept in ``dtype``. All of it follows from the seed."""
-    return _build(data, space, method, settings, device, dtype, task, 0)
-
-
-def _build(
-    data: DataSet,
-    space: SearchSpace,
-    method: Method,
-    settings: SearchSettings,
-    device: torch.device,
-    dtype: torch.dtype,
-    task: Task,
-    stage: int,
-) -> SearchState:
-    """The state as a stage has it if everything begins anew with it."""
-    begun = contract.stages(method.stages, space, settings.epochs)[stage]
-    own = staged(settings, begun, space)
-    with fixed_random(seeds.derive(settings.seed, "weights", *_place(stage))):
-        supernet = _supernet(data, space, method, own, device, dtype, begun.ops)
-    draw = partial(_architecture, space, method, settings, device, dtype)
-    alpha, weigh, beta, alpha_optimizer = draw(stage)
-    keep = torch.tensor(space.offered, device=device)
-    if begun.ops is not None:
-        keep &= torch.tensor([op in begun.ops for op in space.ops], device=device)
-    state = SearchState(
-        supernet=supernet,
-        alpha=alpha,
-        keep=keep,
-        weighting=weigh,
-        beta=beta,
-        weight_optimizer=sgd(supernet, own),
-        alpha_optimizer=alpha_optimizer,
-        train=Totals(task),
-        held_out=Totals(task),
-        build=partial(_build, data, space, method, settings, device, dtype, task),
-        draw=draw,
-        built=stage,
+    beginning = _Beginning(
+        data=data, space=space, method=method, settings=settings, device=device, dtype=dtype, task=task
     )
-    # What is not in play from the start.
-    update.forget(state.alpha_optimizer, alpha, ~state.movable)
-    return state
+    return beginning.state(0)
 
 
-def _place(stage: int) -> tuple[int, ...]:
-    # The first stage has the seeds of a search without stages.
-    return (stage,) if stage else ()
+@dataclass(frozen=True, kw_only=True)
+class _Beginning:
+    """All from which the state of a search follows before a step is taken."""
 
+    data: DataSet
+    space: SearchSpace
+    method: Method
+    settings: SearchSettings
+    device: torch.device
+    dtype: torch.dtype
+    task: Task
 
-def _architecture(
-    space: SearchSpace,
-    method: Method,
-    settings: SearchSettings,
-    device: torch.device,
-    dtype: torch.dtype,
-    stage: int,
-) -> Architecture:
-    """Alpha and all that moves with it, as a stage has it if it begins anew with it."""
-    begun = contract.stages(method.stages, space, settings.epochs)[stage]
-    own, place = staged(settings, begun, space), _place(stage)
-    shape = len(space.edges), len(space.ops)
-    drawn = torch.randn(shape, generator=seeds.generator(settings.seed, "alpha", *place))
-    alpha = (own.alpha_init * drawn).to(device, dtype).requires_grad_()
-    beta = None if method.edges is None else _beta(space, own, like=alpha, place=place)
-    weigh = copy.deepcopy(method.weighting)
-    if isinstance(weigh, torch.nn.Module):
-        weigh.to(device, dtype)
-    optimizer = _alpha_optimizer(method, own, alpha, beta, weighting.parameters(weigh))
-    if beta is not None:
-        update.forget(optimizer, beta, ~beta.new_tensor(edges.inputs(space)).bool())
-    return Architecture(alpha, weigh, beta, optimizer)
+    def state(self, stage: int) -> SearchState:
+        """The state as a stage has it if everything begins anew with it."""
+        begun, own, place = self._staged(stage)
+        with fixed_random(seeds.derive(self.settings.seed, "weights", *place)):
+            supernet = self._supernet(own, begun.ops)
+        alpha, weigh, beta, alpha_optimizer = self.architecture(stage)
+        keep = torch.tensor(self.space.offered, device=self.device)
+        if begun.ops is not None:
+            keep &= torch.tensor([op in begun.ops for op in self.space.ops], device=self.device)
+        state = SearchState(
+            supernet=supernet,
+            alpha=alpha,
+            keep=keep,
+            weighting=weigh,
+            beta=beta,
+            weight_optimizer=sgd(supernet, own),
+            alpha_optimizer=alpha_optimizer,
+            train=Totals(self.task),
+            held_out=Totals(self.task),
+            build=self.state,
+            draw=self.architecture,
+            built=stage,
+        )
+        # What is not in play from the start.
+        update.forget(state.alpha_optimizer, alpha, ~state.movable)
+        return state
+
+    def architecture(self, stage: int) -> Architecture:
+        """Alpha and all that moves with it, as a stage has it if it begins anew with it."""
+        _, own, place = self._staged(stage)
+        space, method = self.space, self.method
+        shape = len(space.edges), len(space.ops)
+        drawn = torch.randn(shape, generator=seeds.generator(self.settings.seed, "alpha", *place))
+        alpha = (own.alpha_init * drawn).to(self.device, self.dtype).requires_grad_()
+        beta = None if method.edges is None else _beta(space, own, like=alpha, place=place)
+        weigh = copy.deepcopy(method.weighting)
+        if isinstance(weigh, torch.nn.Module):
+            weigh.to(self.device, self.dtype)
+        optimizer = _alpha_optimizer(method, own, alpha, beta, weighting.parameters(weigh))
+        if beta is not None:
+            update.forget(optimizer, beta, ~beta.new_tensor(edges.inputs(space)).bool())
+        return Architecture(alpha, weigh, beta, optimizer)
+
+    def _staged(self, number: int) -> tuple[Stage, SearchSettings, tuple[int, ...]]:
+        """A stage, its settings, and what sets its seeds apart: the first has those of a search without stages."""
+        stage = contract.stages(self.method.stages, self.space, self.settings.epochs)[number]
+        return stage, staged(self.settings, stage, self.space), (number,) if number else ()
+
+    def _supernet(self, settings: SearchSettings, among: Container[str] | None) -> Supernet:
+        """A new supernet, from torch's own random numbers."""
+        supernet = Supernet(
+            self.space,
+            classes=len(self.data.classes),
+            in_channels=self.data.channels,
+            **settings.sizes,
+            recompute=settings.recompute,
+            changes=self.method.supernet,
+            auxiliary=settings.auxiliary > 0,
+            among=among,
+        )
+        return supernet.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _beta(space: SearchSpace, settings: SearchSettings, *, like: Tensor, place: tuple[int, ...]) -> Tensor:
@@ -270,31 +279,6 @@ def _beta(space: SearchSpace, settings: SearchSettings, *, like: Tensor, place: 
     offered = torch.tensor(edges.inputs(space))
     drawn = torch.randn(offered.shape, generator=seeds.generator(settings.seed, "beta", *place))
     return (settings.alpha_init * drawn * offered).to(like.device, like.dtype).requires_grad_()
-
-
-def _supernet(
-    data: DataSet,
-    space: SearchSpace,
-    method: Method,
-    settings: SearchSettings,
-    device: torch.device,
-    dtype: torch.dtype,
-    among: Container[str] | None,
-) -> Supernet:
-    """A new supernet, from torch's own random numbers."""
-    supernet = Supernet(
-        space,
-        classes=len(data.classes),
-        in_channels=data.channels,
-        channels=settings.channels,
-        depth=settings.depth,
-        stem=settings.stem,
-        recompute=settings.recompute,
-        changes=method.supernet,
-        auxiliary=settings.auxiliary > 0,
-        among=among,
-    )
-    return supernet.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _alpha_optimizer(

@@ -142,6 +142,11 @@ class Training:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What they say of the size of a net, by name."""
+        return {"channels": self.channels, "depth": self.depth, "stem": self.stem}
+
 
 @explained
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 from diffnas.files import check, write_partial
+from diffnas.genotype.handmade import HANDMADE, handmade
 from diffnas.genotype.json_form import to_json
 from diffnas.genotype.published import PUBLISHED, published
 from diffnas.genotype.record import Genotype
 from diffnas.genotype.text import parse
+from diffnas.lookup import lookup
 from diffnas.run_files import GENOTYPE
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import read_text
@@ -39,15 +41,18 @@ def load(path: Path) -> Genotype:
 
 
 def read(what: str | Path) -> Genotype:
-    """The genotype that ``what`` names: a file, a run folder, a text that ``parse`` reads, or a published cell.
+    """The genotype that ``what`` names: a file, a run folder, a text that ``parse`` reads, a published cell, or a
+    hand-made network.
 
     Raises:
         ValueError: if ``what`` is none of these; a misspelt name gets a suggestion.
     """
-    if isinstance(what, str) and re.match(r"\s*(\||\{|(\w+\s*=\s*)?Genotype\s*\()", what):
+    if isinstance(what, str) and re.match(r"\s*(\||\{|chain\S*\s*\||(\w+\s*=\s*)?Genotype\s*\()", what):
         return parse(what)
     if isinstance(what, str) and what in PUBLISHED:
         return published(what)
+    if isinstance(what, str) and what in HANDMADE:
+        return handmade(what)
     path = Path(what)
     if os.path.isdir(path):  # not path.is_dir(), which raises for a name that is too long
         path = path / GENOTYPE
@@ -55,4 +60,5 @@ def read(what: str | Path) -> Genotype:
         return load(path)
     if isinstance(what, Path) or path.suffix in (".json", ".txt") or len(path.parts) != 1:
         raise ValueError(f"there is no genotype file {str(path)!r}.")
-    return published(what)
+    named = {**dict.fromkeys(PUBLISHED, published), **dict.fromkeys(HANDMADE, handmade)}
+    return lookup("genotype", what, named)(what)

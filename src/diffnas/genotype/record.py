@@ -14,6 +14,7 @@ from diffnas.space import WEIGHTLESS_OPS
 
 OP_NAME = r"[^\s|~+'\"\\]+"  # the names that all text forms can hold
 NODE_LIMIT = 1000  # so that a text cannot ask for a range of a billion nodes
+SHALLOWEST = 3  # layers of a ResNet-8, the shallowest chain that anybody trains
 CONNECTION_LIMIT = 10_000  # some methods of a cell take time proportional to nodes times connections
 
 
@@ -194,11 +195,22 @@ class Genotype:
         >>> Genotype(skeleton="nas-bench-201", cells={"normal": dead}).problems()
         ('normal cell: node 1 is dead: nothing feeds it.', 'normal cell: no path leads from an input to the output.')
         """
+        if skeleton_of(self.skeleton).residual:
+            return tuple(self._shallow())
         found = [f"{kind} cell: {problem}." for kind, cell in self.cells.items() for problem in cell._problems()]
         if self.depth is None:
             return (*found, *self._idle_kinds())
         idle = all(collapse.cannot_learn([each.op for each in cell.used]) for cell in self.normal_cells.values())
         return (*found, "no cell that keeps the resolution can learn.") if idle else tuple(found)
+
+    def _shallow(self) -> Iterator[str]:
+        """What is wrong with a chain in which absent cells are no gaps."""
+        learning = sum(any(op not in WEIGHTLESS_OPS for op, _, _ in cell.used) for cell in self.cells.values())
+        if not learning:
+            yield "nothing is left between stem and head: no layer has an operation."
+        elif learning < SHALLOWEST:
+            layers = f"{learning} layer{'s' * (learning > 1)}"
+            yield f"{layers} of {len(self.cells)} can learn: it is shallower than a ResNet-8, which has {SHALLOWEST}."
 
     def _idle_kinds(self) -> Iterator[str]:
         """A sentence about each kind of cell that cannot learn; cells of a kind are repeated through the network."""

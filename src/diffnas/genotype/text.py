@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Sequence
 
+from diffnas.genotype.chain import is_chain, parse_chain, to_chain
 from diffnas.genotype.json_form import from_json, to_json
 from diffnas.genotype.nas_bench_201 import is_nas_bench_201, parse_nas_bench_201, to_nas_bench_201
 from diffnas.genotype.record import NODE_LIMIT, Cell, Connection, Genotype
@@ -25,6 +26,7 @@ def parse(text: str) -> Genotype:
     * the same with triples (operation, target, source), any number for each node (FairDARTS; Chu et al., 2020);
       and with ``cell0``, ``cell1``, ... in place of normal and reduce if each cell was searched by itself;
     * ``|op~0|+|op~0|op~1|+...`` (NAS-Bench-201; Dong & Yang, 2020), in which edges may be left out;
+    * ``chain:1-1-1 | res_3 | none | mb_3_6``, a skeleton and the operation of each of its layers;
     * the JSON of ``to_json``.
 
     ``none`` is dropped, because it means that there is no connection.
@@ -40,6 +42,8 @@ def parse(text: str) -> Genotype:
         return from_json(text)
     if text.startswith("|"):
         return parse_nas_bench_201(text)
+    if text.startswith("chain"):
+        return parse_chain(text)
     return _parse_darts(text)
 
 
@@ -53,6 +57,8 @@ def to_text(genotype: Genotype) -> str:
         if genotype.depth is not None:
             return to_json(genotype)
         text = to_nas_bench_201(genotype)
+    elif is_chain(genotype):
+        text = to_chain(genotype)
     elif all(cell.inputs == 2 for cell in genotype.cells.values()):
         text = _to_darts(genotype)
     else:

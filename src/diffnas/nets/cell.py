@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from diffnas.nets.backend import Backend, Run, applied
 from diffnas.nets.partial_channels import Partial, Passing
 from diffnas.nets.slot import Shared, Slot
-from diffnas.nets.wiring import Wiring, every
+from diffnas.nets.wiring import Wiring, nothing
 from diffnas.skeleton import Join
 
 # The value of a node: None is the zeros of a node that nothing feeds, which cost nothing.
@@ -117,6 +117,7 @@ class Cell(nn.Module):
         assert len(place.prepare) == wiring.inputs
         assert len(edges) == len(wiring.edges)
         self.graph, self.kind, self.width, self.stride = wiring, place.kind, place.width, place.stride
+        self.out = place.out
         self.join, self.fills, self.partial, self.ops = join, fills, partial, tuple(ops)
         self.compiled: tuple[Backend, Run] | None = None
         self.inputs = nn.ModuleList(place.prepare)
@@ -182,7 +183,7 @@ class Cell(nn.Module):
             return passing.join(node, total)
         if total is None and self.fills:
             assert first is not None
-            return torch.zeros_like(first)
+            return nothing(first, self.stride, self.out)
         return total
 
     def outputs(self, values: Sequence[Value]) -> list[Tensor]:
@@ -192,7 +193,7 @@ class Cell(nn.Module):
         if known is None:
             like = values[0]
             assert like is not None
-            known = every(like, self.stride)
+            known = nothing(like, self.stride, self.out)
         return [torch.zeros_like(known) if value is None else value for value in found]
 
 

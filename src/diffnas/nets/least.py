@@ -22,7 +22,7 @@ from diffnas.space import WEIGHTLESS_OPS, SearchSpace
 # For each edge of a kind of cell its operations, and whether it leads from an input of the cell.
 Edges = Sequence[tuple[Sequence[str], bool]]
 
-_SHRINKS: dict[StemKind, int] = {"cifar": 1, "cifar-half": 2, "imagenet": 8}
+_SHRINKS: dict[StemKind, int] = {"cifar": 1, "cifar-half": 2, "imagenet": 8, "resnet": 4, "patch": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,9 @@ class Outline:
         total = _of_inputs(self.skeleton, cell, self.inputs[cell.kind])
         for ops, from_input in self._edges(cell):
             stride = 2 if cell.reduces and from_input else 1
-            total += sum(_of_op(op, cell.channels // self.share, stride) for op in ops if op in OPS)
+            width = cell.previous if self.skeleton.single_path else cell.channels
+            slot = Slot(width=width // self.share, out=cell.channels // self.share, stride=stride)
+            total += sum(_of_op(op, slot) for op in ops if op in OPS)
         return total
 
 
@@ -138,9 +140,9 @@ def of_skeleton(space: SearchSpace, *, channels: int | None, depth: int | None, 
 
 
 @cache
-def _of_op(op: str, channels: int, stride: int) -> int:
+def _of_op(op: str, slot: Slot) -> int:
     with torch.device("meta"):
-        return _count(build(op, Slot(width=channels, stride=stride)))
+        return _count(build(op, slot))
 
 
 @cache

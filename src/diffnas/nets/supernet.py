@@ -20,7 +20,7 @@ from diffnas.nets.partial_channels import Partial
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.sizes import sizes_of_space
 from diffnas.nets.slot import Slot
-from diffnas.nets.wiring import Wiring, every
+from diffnas.nets.wiring import Wiring, nothing
 from diffnas.skeleton import StemKind, skeleton_of
 from diffnas.space import SearchSpace
 
@@ -108,7 +108,7 @@ class MixedEdge(nn.Module):
 
     def _drawn(self, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool]) -> Tensor:
         ran = [op(x) * mix[int(column)] for column, op in self.ops.items() if runs[int(column)]]
-        out = sum(ran[1:], ran[0]) if ran else torch.zeros_like(every(x, self.slot.stride))
+        out = sum(ran[1:], ran[0]) if ran else nothing(x, self.slot.stride, self.slot.out)
         return out + sum(weight for weight, does in zip(mix, runs, strict=True) if not does)
 
 

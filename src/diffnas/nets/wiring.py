@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from diffnas.space import Edge
@@ -12,6 +13,16 @@ from diffnas.space import Edge
 def every(x: Tensor, stride: int) -> Tensor:
     """Of a map ``(B, C, H, W)`` one pixel in so many, ``(B, C, ceil(H / stride), ceil(W / stride))``; 1 takes all."""
     return x if stride == 1 else x[:, :, ::stride, ::stride]
+
+
+def nothing(x: Tensor, stride: int, out: int) -> Tensor:
+    """What an operation with a stride makes of a map if it is absent: zeros, ``(B, out, H', W')``.
+
+    >>> nothing(torch.ones(2, 3, 5, 4), 2, 6).shape
+    torch.Size([2, 6, 3, 2])
+    """
+    like = every(x, stride)
+    return torch.zeros_like(like) if like.shape[1] == out else like.new_zeros(len(like), out, *like.shape[2:])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diffnas.lookup import lookup
+from diffnas.nets.frames.chain import Chain
 from diffnas.nets.frames.darts import Darts
 from diffnas.nets.frames.frame import Frame, FrameFactory, MakeCell, Run, Sizes
 from diffnas.nets.frames.nas_bench_201 import NasBench201
@@ -10,7 +11,7 @@ from diffnas.skeleton import DARTS, NAS_BENCH_201
 
 __all__ = ["FRAMES", "Frame", "FrameFactory", "MakeCell", "Run", "Sizes", "build_frame"]
 
-FRAMES: dict[str, FrameFactory] = {DARTS.name: Darts, NAS_BENCH_201.name: NasBench201}
+FRAMES: dict[str, FrameFactory] = {DARTS.name: Darts, NAS_BENCH_201.name: NasBench201, "chain": Chain}
 """What builds the frame around the cells of each skeleton."""
 
 
@@ -20,4 +21,4 @@ def build_frame(sizes: Sizes, cell: MakeCell) -> Frame:
     Raises:
         ValueError: if no frame is known for it, or for sizes that no net can have.
     """
-    return lookup("frame", sizes.skeleton.name, FRAMES)(sizes, cell)
+    return lookup("frame", sizes.skeleton.frame, FRAMES)(sizes, cell)

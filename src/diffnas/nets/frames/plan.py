@@ -78,8 +78,9 @@ def plan(
     before = previous = stem_channels(skeleton, stem, channels)
     # The two outputs of the ImageNet stem differ in size as if a reduction stood between them.
     after_reduction = stem == "imagenet"
+    unit = channels
     for index, place in enumerate(skeleton.places(depth)):
-        channels = 2 * channels if place.reduces else channels
+        channels = place.width * unit
         kind = kind_at(widths, index, place)
         out = channels if kind is None else channels * lookup("kind of cell", kind, widths)
         cells.append(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diffnas.components.contract import Role, call, check_callable, name_of, refuse, takes
 from diffnas.lookup import lookup
+from diffnas.nets.ops.chain import CHAIN
 from diffnas.nets.ops.pictures import (
     PICTURES,
     Depthwise,
@@ -44,7 +45,7 @@ __all__ = [
     "relu_conv_norm",
 ]
 
-OPS: dict[str, OpFactory] = {**PICTURES}
+OPS: dict[str, OpFactory] = {**PICTURES, **CHAIN}
 """What makes each operation."""
 
 _BEFORE = Role("", ("channels", "stride", "affine"))

@@ -1,0 +1,89 @@
+"""What the source of a residual chain has in place of classes of cells: its layers, one a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from diffnas.genotype import Genotype
+from diffnas.lookup import lookup
+from diffnas.nets.frames.plan import CellPlan, stem_channels
+from diffnas.skeleton import Chain, StemKind
+
+
+def parts(
+    skeleton: Chain,
+    genotype: Genotype,
+    layers: Sequence[CellPlan],
+    stem: StemKind,
+    inputs: int,
+    outputs: int,
+    operation: Callable[..., str],
+) -> dict[str, Any]:
+    """What the template needs.
+
+    Args:
+        skeleton: the chain.
+        genotype: its layers.
+        layers: their channels.
+        stem: what stands before them.
+        inputs: channels of a picture.
+        outputs: how many classes there are.
+        operation: the Python of an operation, from its name, its stride, and channels before and behind it.
+    """
+    width = stem_channels(skeleton, stem, layers[0].previous // skeleton.stem_width[stem])
+    return {
+        "cells": [],
+        "places": [_branch(genotype, each, operation) for each in layers],
+        "shortcuts": [_shortcut(skeleton, each) for each in layers],
+        "stem": {"first": _stem(stem, inputs, width)},
+        "head": _head(skeleton, layers[-1].out, outputs),
+        "steps": [
+            'x = self.stem["first"](x)',
+            "for shortcut, branch in zip(self.shortcuts, self.cells):",
+            "    x = shortcut(x) + branch(x)",
+        ],
+    }
+
+
+def _branch(genotype: Genotype, layer: CellPlan, operation: Callable[..., str]) -> str:
+    assert layer.kind is not None
+    stride, width, out = 2 if layer.reduces else 1, str(layer.previous), str(layer.channels)
+    ops = [operation(each.op, stride, width, out) for each in genotype.cells[layer.kind].connections]
+    return f"Branch({', '.join(ops)})"
+
+
+def _shortcut(skeleton: Chain, layer: CellPlan) -> str:
+    before, out, stride = layer.previous, layer.channels, 2 if layer.reduces else 1
+    if (before, stride) == (out, 1):
+        return "nn.Identity()"
+    if skeleton.shortcut == "none":
+        return "Nothing()"
+    norm = f"nn.BatchNorm2d({out})"
+    if skeleton.shortcut == "patch":
+        return f"nn.Sequential(Patches({before}, {out}, {stride}), {norm})"
+    side = stride if skeleton.shortcut == "pool" else 1
+    pool = f"nn.AvgPool2d({side}, {stride}, ceil_mode=True), " if stride > 1 else ""
+    return f"nn.Sequential({pool}nn.Conv2d({before}, {out}, 1, bias=False), {norm})"
+
+
+def _stem(stem: StemKind, before: int, out: int) -> list[str]:
+    def conv(before: int, out: int, kernel: int, stride: int) -> list[str]:
+        made = f"nn.Conv2d({before}, {out}, {kernel}, {stride}, padding={kernel // 2}, bias=False)"
+        return [made, f"nn.BatchNorm2d({out})", "nn.ReLU()"]
+
+    stems = {
+        "cifar": conv(before, out, 3, 1),
+        "cifar-half": conv(before, out, 3, 2),
+        "imagenet": [*conv(before, max(out // 2, 1), 3, 2), *conv(max(out // 2, 1), out, 3, 2)],
+        "resnet": [*conv(before, out, 7, 2), "nn.MaxPool2d(3, 2, padding=1)"],
+        "patch": [f"Patches({before}, {out}, 4)", f"nn.BatchNorm2d({out})"],
+    }
+    return lookup("stem", stem, stems)
+
+
+def _head(skeleton: Chain, width: int, outputs: int) -> list[str]:
+    wide = skeleton.head or width
+    conv = [f"nn.Conv2d({width}, {wide}, 1, bias=False)"] if skeleton.head else []
+    norm = [f"nn.BatchNorm2d({wide})", "nn.ReLU()"] if skeleton.normed_head else []
+    return [*conv, *norm, "nn.AdaptiveAvgPool2d(1)", "nn.Flatten()", f"nn.Linear({wide}, {outputs})"]

@@ -1,0 +1,138 @@
+"""The frame of a residual chain: ``x <- shortcut(x) + cell(x)``, layer by layer, and no ReLU after the sum.
+
+What reaches the next layer is linear (MobileNetV2, Sandler et al., 2018; ConvNeXt, Liu et al., 2022), so a layer that
+is absent is the identity, or a shortcut alone where width or resolution change.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffnas.lookup import lookup
+from diffnas.nets.auxiliary import Output
+from diffnas.nets.cell import Place
+from diffnas.nets.frames.frame import Frame, MakeCell, Run, Sizes
+from diffnas.nets.frames.parts import GlobalAveragePool, as_weights
+from diffnas.nets.frames.plan import CellPlan, plan, stem_channels
+from diffnas.skeleton import Chain as ChainSkeleton
+from diffnas.skeleton import Shortcut
+
+
+class Chain(Frame):
+    """A stem, layers each beside a shortcut, and a head.
+
+    In a supernet, the batch norms of stem and shortcuts have no weight and bias: scaling what the layers add to would
+    scale all of their weights back. Those of the head have them always.
+    """
+
+    def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
+        super().__init__()
+        skeleton = sizes.skeleton
+        assert isinstance(skeleton, ChainSkeleton)
+        cells = plan(skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
+        width = stem_channels(skeleton, sizes.stem, sizes.channels)
+        stem = lookup("stem", sizes.stem, _STEMS)(sizes.inputs, width, sizes.affine)
+        self.stem = nn.Sequential(OrderedDict(first=stem))  # so its weights have the names that those of all stems have
+        self.shortcuts = nn.ModuleList(shortcut(skeleton.shortcut, each, affine=sizes.affine) for each in cells)
+        self.cells = nn.ModuleList(cell(_place(each)) for each in cells)
+        self.head = _head(skeleton, cells[-1].out, sizes.outputs)
+
+    def forward(self, x: Tensor, run: Run) -> Output:
+        """Logits of pictures ``(B, C, H, W)``."""
+        x = self.stem(as_weights(self, x))
+        for beside, cell in zip(self.shortcuts, self.cells, strict=True):
+            branch = run(cell, (x,))
+            x = branch if isinstance(beside, NoShortcut) else beside(x) + branch
+        return Output(self.head(x), None)
+
+
+class NoShortcut(nn.Module):
+    """What stands beside a layer that has no shortcut; it is never called."""
+
+
+class Patches(nn.Module):
+    """A convolution of patches that do not overlap; an odd size is padded with zeros at its end.
+
+    >>> Patches(3, 8, 2)(torch.zeros(2, 3, 9, 8)).shape
+    torch.Size([2, 8, 5, 4])
+    """
+
+    def __init__(self, before: int, channels: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.conv = nn.Conv2d(before, channels, side, side, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, channels, ceil(H / side), ceil(W / side))``."""
+        bottom, right = (-size % self.side for size in x.shape[2:])
+        patched: Tensor = self.conv(F.pad(x, (0, right, 0, bottom)) if bottom or right else x)
+        return patched
+
+
+def shortcut(kind: Shortcut, cell: CellPlan, *, affine: bool) -> nn.Module:
+    """What stands beside a layer: the identity, if that keeps width and resolution."""
+    before, out, stride = cell.previous, cell.channels, 2 if cell.reduces else 1
+    if (before, stride) == (out, 1):
+        return nn.Identity()
+    if kind == "none":
+        return NoShortcut()
+    norm = nn.BatchNorm2d(out, affine=affine)
+    if kind == "patch":
+        return nn.Sequential(Patches(before, out, stride), norm)
+    # Means, or pixels first and then the convolution: see ``relu_conv_norm``.
+    side = stride if kind == "pool" else 1
+    pool = [nn.AvgPool2d(side, stride, ceil_mode=True)] if stride > 1 else []
+    return nn.Sequential(*pool, nn.Conv2d(before, out, 1, bias=False), norm)
+
+
+def _place(cell: CellPlan) -> Place:
+    assert cell.kind is not None
+    stride = 2 if cell.reduces else 1
+    return Place(kind=cell.kind, width=cell.previous, out=cell.channels, stride=stride, prepare=[nn.Identity()])
+
+
+def _conv(before: int, channels: int, kernel: int, stride: int, *, affine: bool) -> list[nn.Module]:
+    conv = nn.Conv2d(before, channels, kernel, stride, kernel // 2, bias=False)
+    return [conv, nn.BatchNorm2d(channels, affine=affine), nn.ReLU()]
+
+
+def _same(before: int, out: int, affine: bool) -> nn.Module:
+    return nn.Sequential(*_conv(before, out, 3, 1, affine=affine))
+
+
+def _half(before: int, out: int, affine: bool) -> nn.Module:
+    return nn.Sequential(*_conv(before, out, 3, 2, affine=affine))
+
+
+def _quarter(before: int, out: int, affine: bool) -> nn.Module:
+    narrow = max(out // 2, 1)
+    return nn.Sequential(*_conv(before, narrow, 3, 2, affine=affine), *_conv(narrow, out, 3, 2, affine=affine))
+
+
+def _resnet(before: int, out: int, affine: bool) -> nn.Module:
+    return nn.Sequential(*_conv(before, out, 7, 2, affine=affine), nn.MaxPool2d(3, 2, padding=1))
+
+
+def _patch(before: int, out: int, affine: bool) -> nn.Module:
+    return nn.Sequential(Patches(before, out, 4), nn.BatchNorm2d(out, affine=affine))
+
+
+# From channels of a picture, channels of the stem, and whether it is affine.
+_STEMS: dict[str, Callable[[int, int, bool], nn.Module]] = {
+    "cifar": _same,
+    "cifar-half": _half,
+    "imagenet": _quarter,
+    "resnet": _resnet,
+    "patch": _patch,
+}
+
+
+def _head(skeleton: ChainSkeleton, width: int, outputs: int) -> nn.Sequential:
+    wide = skeleton.head or width
+    conv = [nn.Conv2d(width, wide, 1, bias=False)] if skeleton.head else []
+    norm = [nn.BatchNorm2d(wide), nn.ReLU()] if skeleton.normed_head else []
+    return nn.Sequential(*conv, *norm, GlobalAveragePool(), nn.Flatten(), nn.Linear(wide, outputs))

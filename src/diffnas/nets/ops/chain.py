@@ -1,0 +1,68 @@
+"""Operations of residual chains: one table, from a name to what makes the module.
+
+The last batch norm is affine where the slot says so. Those inside always are: their scale cannot reach the result,
+which the last one brings to unit variance in a supernet, so an operation contributes by its mixing weight alone.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import nn
+
+from diffnas.nets.links import in_a_row
+from diffnas.nets.ops.pictures import Depthwise, relu_conv_norm
+from diffnas.nets.slot import OpFactory, Slot
+
+
+def residual(slot: Slot, *, kernel: int = 3, halved: bool = False) -> nn.Module:
+    """Two convolutions, each behind a ReLU: the block of pre-activation ResNets (He et al., 2016).
+
+    ``halved`` takes half as many channels between the two.
+    """
+    between = max(slot.out // 2, 1) if halved else slot.out
+    return in_a_row(
+        relu_conv_norm(slot.width, between, kernel, stride=slot.stride, affine=True),
+        relu_conv_norm(between, slot.out, kernel, affine=slot.affine),
+    )
+
+
+def inverted(slot: Slot, *, kernel: int, expansion: int) -> nn.Module:
+    """1x1 to ``expansion`` times the channels, depthwise, 1x1: the inverted bottleneck of MobileNetV2 (Sandler, 2018).
+
+    An expansion of 1 goes without the first.
+    """
+    wide = expansion * slot.width
+    expand = [_pointwise(slot.width, wide), nn.BatchNorm2d(wide), nn.ReLU()] if expansion > 1 else []
+    depthwise = Depthwise(wide, kernel, stride=slot.stride)
+    last = nn.BatchNorm2d(slot.out, affine=slot.affine)
+    return nn.Sequential(*expand, depthwise, nn.BatchNorm2d(wide), nn.ReLU(), _pointwise(wide, slot.out), last)
+
+
+def spread(slot: Slot, *, kernel: int) -> nn.Module:
+    """Depthwise, 1x1 to four times the channels, 1x1: the block of ConvNeXt (Liu et al., 2022), with batch norm."""
+    return nn.Sequential(
+        Depthwise(slot.width, kernel, stride=slot.stride),
+        nn.BatchNorm2d(slot.width),
+        _pointwise(slot.width, 4 * slot.width),
+        nn.ReLU(),
+        _pointwise(4 * slot.width, slot.out),
+        nn.BatchNorm2d(slot.out, affine=slot.affine),
+    )
+
+
+def _pointwise(before: int, out: int) -> nn.Conv2d:
+    return nn.Conv2d(before, out, 1, bias=False)
+
+
+CHAIN: dict[str, OpFactory] = {
+    "res_3": residual,
+    "res_3_half": partial(residual, halved=True),
+    **{
+        f"mb_{kernel}_{expansion}": partial(inverted, kernel=kernel, expansion=expansion)
+        for kernel in (3, 5, 7)
+        for expansion in range(1, 7)
+    },
+    **{f"next_{kernel}": partial(spread, kernel=kernel) for kernel in (5, 7)},
+}
+"""The operations of residual chains: ``res_3``, ``mb_KERNEL_EXPANSION`` and ``next_KERNEL``."""
