@@ -95,12 +95,12 @@ def run(
     later = {**shared, **(evaluate_settings or {})}
     _check_settings(search_settings or {}, later)
     place = run_path(out, resume)
-    given: dict[str, Any] = {"space": space, "method": method, "components": components, "task": task, "out": out}
+    asked: dict[str, Any] = {"space": space, "method": method, "components": components, "task": task, "out": out}
     notes = contest.noted(place, _contenders(against, task), repeats, resume=resume)
     with owning(place, (listener or Silent()).warn):
         found = search(
             data,
-            **given,
+            **asked,
             recipe=recipe,
             resume=resume,
             listener=listener,
