@@ -35,5 +35,5 @@ def test_it_finds_what_trying_all_finds(seed: int) -> None:
 
 
 def test_a_target_out_of_reach_is_refused_with_what_can_be_reached() -> None:
-    with pytest.raises(ValueError, match="the cheapest costs .* the dearest .* the nearest"):
+    with pytest.raises(ValueError, match=r"the cheapest costs .* the dearest .* the nearest"):
         within(KEEP.double(), KEEP, SPACE, costs=COSTS.tolist(), base=1.0, target=1e6)

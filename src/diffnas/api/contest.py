@@ -220,7 +220,8 @@ def _cost(genotype: Genotype, built: Mapping[str, Any], data: DataSet) -> int:
 
 
 def _sized(genotype: Genotype, *, like: int, built: Mapping[str, Any], data: DataSet) -> dict[str, Any]:
-    """The settings that bring a network nearest to a cost, by its channels."""
+    """The settings that bring a network nearest to a cost, by its channels; a chain has a depth of its own."""
+    built = {**built, "depth": genotype.depth or built["depth"]}
     costs = {width: _cost(genotype, {**built, "channels": width}, data) for width in range(4, 129)}
     width = min(costs, key=lambda width: abs(costs[width] - like))
     return {**built, "channels": width}

@@ -78,8 +78,8 @@ def _efficient(options: Sequence[Option]) -> list[Option]:
 def _chosen(options: Sequence[Sequence[Option]], budget: float, slack: float, step: float) -> list[int] | None:
     """The column of every edge; None if no sum of costs is within ``slack`` of ``budget``.
 
-    A state of the dynamic program is a sum of costs in whole steps. It keeps the likeliest choices, and their exact cost,
-    by which it is judged at the end.
+    A state of the dynamic program is a sum of costs in whole steps. It keeps the likeliest choices, and their exact
+    cost, by which it is judged at the end.
     """
     states: dict[int, tuple[float, float, tuple[int, ...]]] = {0: (0.0, 0.0, ())}
     rest = [min(option[0] for option in row) for row in options]
@@ -106,8 +106,9 @@ def _refusal(options: Sequence[Sequence[Option]], base: float, target: float, to
     high = base + sum(row[-1][0] for row in options)
     nearest = base + _nearest(options, target - base, target / STEPS)
     return (
-        f"no network that is left costs {target:,.0f} within {tolerance:.0%}: the cheapest costs {low:,.0f}, the dearest "
-        f"{high:,.0f}, the nearest {nearest:,.0f}. Take that for the target, other channels, or a larger tolerance."
+        f"no network that is left costs {target:,.0f} within {tolerance:.0%}: the cheapest costs {low:,.0f}, the "
+        f"dearest {high:,.0f}, the nearest {nearest:,.0f}. Take that for the target, other channels, or a larger "
+        "tolerance."
     )
 
 

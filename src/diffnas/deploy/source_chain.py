@@ -8,7 +8,7 @@ from typing import Any
 from diffnas.genotype import Genotype
 from diffnas.lookup import lookup
 from diffnas.nets.frames.plan import CellPlan, stem_channels
-from diffnas.skeleton import Chain, StemKind
+from diffnas.skeleton import Chain, Shortcut, StemKind
 
 
 def parts(
@@ -57,14 +57,19 @@ def _shortcut(skeleton: Chain, layer: CellPlan) -> str:
     before, out, stride = layer.previous, layer.channels, 2 if layer.reduces else 1
     if (before, stride) == (out, 1):
         return "nn.Identity()"
-    if skeleton.shortcut == "none":
-        return "Nothing()"
-    norm = f"nn.BatchNorm2d({out})"
-    if skeleton.shortcut == "patch":
-        return f"nn.Sequential(Patches({before}, {out}, {stride}), {norm})"
-    side = stride if skeleton.shortcut == "pool" else 1
-    pool = f"nn.AvgPool2d({side}, {stride}, ceil_mode=True), " if stride > 1 else ""
-    return f"nn.Sequential({pool}nn.Conv2d({before}, {out}, 1, bias=False), {norm})"
+    conv, norm = f"nn.Conv2d({before}, {out}, 1, bias=False)", f"nn.BatchNorm2d({out})"
+
+    def pooled(side: int) -> str:
+        pool = f"nn.AvgPool2d({side}, {stride}, ceil_mode=True), " if stride > 1 else ""
+        return f"nn.Sequential({pool}{conv}, {norm})"
+
+    made: dict[Shortcut, str] = {
+        "none": "Nothing()",
+        "patch": f"nn.Sequential(Patches({before}, {out}, {stride}), {norm})",
+        "pool": pooled(stride),
+        "conv": pooled(1),
+    }
+    return made[skeleton.shortcut]
 
 
 def _stem(stem: StemKind, before: int, out: int) -> list[str]:

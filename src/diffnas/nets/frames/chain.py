@@ -1,7 +1,7 @@
 """The frame of a residual chain: ``x <- shortcut(x) + cell(x)``, layer by layer, and no ReLU after the sum.
 
-What reaches the next layer is linear (MobileNetV2, Sandler et al., 2018; ConvNeXt, Liu et al., 2022), so a layer that is
-absent is the identity, or a shortcut alone where width or resolution change.
+What reaches the next layer is linear (MobileNetV2, Sandler et al., 2018; ConvNeXt, Liu et al., 2022), so a layer that
+is absent is the identity, or a shortcut alone where width or resolution change.
 """
 
 from __future__ import annotations
