@@ -217,7 +217,10 @@ def apart(space: SearchSpace, depth: int | None = None) -> SearchSpace:
     fixed = space.own_depth
     if fixed is not None:
         if fixed != depth:
-            raise ValueError(f"space {space.name!r} has a cell of its own for each of {fixed} places, not of {depth}.")
+            raise ValueError(
+                f"space {space.name!r} has a cell of its own for each of {fixed} places, not of {depth}. Take --depth "
+                f"{fixed}, or a recipe that says nothing of the depth."
+            )
         return space
     cells = {
         name: space.cells[place.kind]
@@ -302,7 +305,7 @@ UR, stacks any number of layers: it is no finite set of operations, and gave the
 
 
 def chain_space(
-    layers: Sequence[int] | Sequence[Stage] = (2, 3, 3),
+    layers: Sequence[int | Stage] = (2, 3, 3),
     *,
     ops: Sequence[str] = CHAIN_OPS,
     channels: int = 24,
