@@ -29,7 +29,7 @@ def trained(genotype: Genotype, data: DataSet, settings: EvaluateSettings, out: 
     if not (out / "result.json").exists():
         resume = (out / "run.json").exists()
         result = evaluate(genotype, data, settings=settings, out=out, resume=resume, device="cpu")
-        print(f"{out}: test accuracy {result.accuracy:.4f}", flush=True)
+        print(f"{out}: test accuracy {result.test['accuracy']:.4f}", flush=True)
 
 
 def finished(runs: Path) -> list[Path]:

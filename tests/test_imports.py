@@ -16,7 +16,7 @@ ROOT = Path(diffnas.__file__).parent
 # From the ground up; a module may import from its own layer and from those below.
 LAYERS = (
     ("convolutions", "files", "run_files", "version"),
-    ("values",),
+    ("former", "values"),
     ("catalog", "lookup", "names", "parallel", "roles", "sources", "task", "untrusted"),
     ("skeleton",),
     ("space",),

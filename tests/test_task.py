@@ -1,14 +1,18 @@
 """What a network learns is a value: nothing outside it knows a loss or a metric."""
 
 import ast
+import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 import diffnas
 from diffnas.engine.totals import Totals
+from diffnas.report.page import page
+from diffnas.report.reading import read_run
 from diffnas.task import Metric, Task, classification
 
 ROOT = Path(diffnas.__file__).parent
@@ -65,3 +69,40 @@ def test_a_task_without_smoothing_refuses_it_in_one_line():
 def test_a_task_needs_a_metric():
     with pytest.raises(ValueError, match="has no metric"):
         Task(name="nothing", loss=torch.nn.functional.mse_loss, metrics={})
+
+
+def second_best() -> Task:
+    """The classes told apart, judged by the share of labels that are among the two highest logits."""
+
+    def among(logits: Tensor, labels: Tensor) -> Tensor:
+        return (logits.topk(2, dim=1).indices == labels[:, None]).any(dim=1).sum()
+
+    return Task(name="second best", loss=classification.loss, metrics={"top2": Metric(sum=among, better="higher")})
+
+
+SMALL = {"train": 40, "epochs": 1, "channels": 4, "depth": 3, "batch": 20, "device": "cpu", "check_memory": False}
+
+
+def test_a_run_learns_a_task_of_ones_own_and_says_so_in_its_folder(tmp_path):
+    out = tmp_path / "run"
+    found = diffnas.search("digits", space="nas-bench-201", out=out, task=second_best(), **SMALL)
+    assert found.trace[0]["train"].keys() == {"loss", "top2"}
+    assert json.loads((out / "run.json").read_text())["task"] == second_best().record()
+    trained = diffnas.evaluate(out, task=second_best(), epochs=1, channels=4, depth=3, device="cpu")
+    assert 0 <= trained.test["top2"] <= 1
+    assert "Test top2" in page(read_run(out))
+
+
+def test_a_run_goes_on_with_its_own_task_alone(tmp_path):
+    out = tmp_path / "run"
+    diffnas.search("digits", space="nas-bench-201", out=out, task=second_best(), **SMALL)
+    with pytest.raises(ValueError, match=r"learns the task 'second best'.*Give it again as task="):
+        diffnas.search(out=out, resume=True)
+    with pytest.raises(ValueError, match="another task: name was 'second best' and is 'classification'"):
+        diffnas.search(out=out, resume=True, task=classification)
+    assert diffnas.search(out=out, resume=True, task=second_best()).trace[0]["train"].keys() == {"loss", "top2"}
+
+
+def test_a_whole_run_of_a_task_of_ones_own_has_no_contenders():
+    with pytest.raises(ValueError, match="judged by accuracy, and the task is 'second best'"):
+        diffnas.run("digits", task=second_best(), against="random:2")

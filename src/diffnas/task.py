@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from diffnas.run_files import LOSS
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs of a network, ``(B, ...)``, and targets, ``(B, ...)``, to the mean loss of a sample, a scalar."""
@@ -52,7 +54,7 @@ class Task:
             has no such targets.
 
     Raises:
-        ValueError: if there is no metric.
+        ValueError: if there is no metric, or one that is called as the loss.
     """
 
     name: str
@@ -65,6 +67,17 @@ class Task:
             raise ValueError(
                 f"the task {self.name!r} has no metric. Give it one, such as metrics={{'error': Metric(...)}}."
             )
+        if LOSS in self.metrics:
+            raise ValueError(f"the task {self.name!r} has a metric {LOSS!r}, which is the loss. Name it otherwise.")
+
+    def record(self) -> dict[str, Any]:
+        """What a run folder says of the task: its name, and of every metric which value is better and how it is said.
+
+        >>> classification.record()
+        {'name': 'classification', 'metrics': {'accuracy': {'better': 'higher', 'form': '.2%'}}}
+        """
+        metrics = {name: {"better": metric.better, "form": metric.form} for name, metric in self.metrics.items()}
+        return {"name": self.name, "metrics": metrics}
 
     @property
     def deciding(self) -> str:
@@ -75,7 +88,7 @@ class Task:
         """A loss and the metrics in words.
 
         >>> classification.written(0.25, {"accuracy": 0.5})
-        'loss 0.250, accuracy 50.0%'
+        'loss 0.250, accuracy 50.00%'
         """
         said = [f"{name} {format(metrics[name], metric.form)}" for name, metric in self.metrics.items()]
         return ", ".join([f"loss {loss:.3f}", *said])
@@ -125,7 +138,7 @@ def _right(logits: Tensor, labels: Tensor) -> Tensor:
 classification = Task(
     name="classification",
     loss=_cross_entropy,
-    metrics={"accuracy": Metric(sum=_right, better="higher", form=".1%")},
+    metrics={"accuracy": Metric(sum=_right, better="higher", form=".2%")},
     smoothed=_cross_entropy,
 )
 """One class of several for every sample: logits ``(B, classes)``, labels ``(B,)``; cross-entropy and accuracy."""

@@ -118,7 +118,7 @@ def test_the_auxiliary_head_speaks_in_training_only_and_its_loss_counts(quick):
     assert all(weight.grad is not None for weight in net.cells[2].parameters()), "it stands on the third cell of three"
     with_head, without = (quick(gold_nas, space=SMALL, **{**QUICK, "epochs": 2, "auxiliary": a}) for a in (0.4, 0.0))
     assert with_head.trace[0]["parameters"] == without.trace[0]["parameters"], "papers do not count it"
-    assert with_head.trace[1]["train_loss"] != without.trace[1]["train_loss"]
+    assert with_head.trace[1]["train"]["loss"] != without.trace[1]["train"]["loss"]
 
 
 def test_a_cost_that_counts_drives_out_what_is_dear(quick):

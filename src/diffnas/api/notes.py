@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -16,6 +17,7 @@ from diffnas.lookup import lookup
 from diffnas.names import showable
 from diffnas.recipes import RECIPES, Recipe
 from diffnas.run_files import RECORD
+from diffnas.task import Task, classification
 
 Phase = Literal["search", "evaluate"]
 
@@ -105,10 +107,23 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
         raise ValueError(f"{folder} holds a run of the phase {found!r}, not {phase!r}. {way}")
     try:
         notes = Notes.model_validate(record.get("notes"))
-        TypeAdapter(dict[str, Any]).validate_python(record.get("settings"), strict=True)
+        for part in ("settings", "task"):
+            TypeAdapter(dict[str, Any]).validate_python(record.get(part), strict=True)
     except ValidationError as error:
         raise ValueError(f"{folder / RECORD} is damaged: {first_complaint(error)}.") from None
     return notes, {**record, "settings": renamed(record["settings"])}
+
+
+def task_for(given: Task | None, record: Mapping[str, Any]) -> Task:
+    """What is learned: what was given, or classification; ``record`` is that of the run which comes before, if any.
+
+    Raises:
+        ValueError: if that run learned something else: only its owner can make that again.
+    """
+    name = record.get("task", classification.record()).get("name")
+    if given is None and name != classification.name:
+        raise ValueError(f"the run learns the task {name!r}, which was given as an object. Give it again as task=.")
+    return given or classification
 
 
 def note_data(kept: DataNote | None, data: Data, source: Source) -> DataNote | None:

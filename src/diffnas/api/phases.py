@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named
+from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named, task_for
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.targets import landed
@@ -33,6 +33,7 @@ from diffnas.nets.slot import OpFactory
 from diffnas.report.contest import handed
 from diffnas.run_files import EVALUATION, RECORD
 from diffnas.space import SearchSpace
+from diffnas.task import Task
 
 
 @takes(Source, Wanted, Machine, SearchSettings)
@@ -46,6 +47,7 @@ def search(
     out: str | Path | None = None,
     resume: bool = False,
     listener: Listener | None = None,
+    task: Task | None = None,
     evaluation: Mapping[str, Any] | None = None,
     contenders: Mapping[str, Any] | None = None,
     check_memory: bool = True,
@@ -65,6 +67,7 @@ def search(
         out: the run folder; None writes no files.
         resume: whether to resume the run in ``out``. Arguments that were objects must then be given again.
         listener: hears how the search goes.
+        task: what is learned from the labels; by default ``classification``, by cross-entropy and accuracy.
         evaluation: settings for the evaluation that will follow; the run folder keeps them.
         contenders: the notes of ``run`` about contenders, which will be trained after the search.
         check_memory: whether to refuse, before it starts, a search that needs more memory than is free.
@@ -94,15 +97,16 @@ def search(
         machine=machine,
         settings=settings,
     )
+    learned = task_for(task, read_notes(place, "search")[1] if place and resume else {})
     asked = plan_search(request, place if resume else None)
     if check_memory and not resume:
         require_memory(Prospect(**asked.arguments))
         if evaluation:
             _require_later(asked)
-    return _searched(asked, place, listener, resume=resume)
+    return _searched(asked, place, listener, learned, resume=resume)
 
 
-def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resume: bool) -> SearchResult:
+def _searched(asked: SearchPlan, place: Path | None, listener: Listener, task: Task, *, resume: bool) -> SearchResult:
     """The result of a planned search; ``place`` is its folder."""
     notes, flip = asked.notes, asked.arguments["settings"].flip
     with (
@@ -117,6 +121,7 @@ def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resu
             listener=listener,
             notes=notes.model_dump(),
             aim=asked.aim,
+            task=task,
         )
 
 
@@ -130,6 +135,7 @@ def evaluate(
     resume: bool = False,
     listener: Listener | None = None,
     factories: Mapping[str, OpFactory] | None = None,
+    task: Task | None = None,
     **options: Any,
 ) -> EvaluateResult:
     """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
@@ -143,6 +149,7 @@ def evaluate(
         resume: whether to resume the evaluation in ``out``.
         listener: hears how the evaluation goes.
         factories: factories of the user's operations in the genotype, by name.
+        task: what is learned, as in ``search``.
         options: the options below, such as ``epochs=600``, ``channels=36``.
 
     Raises:
@@ -152,6 +159,7 @@ def evaluate(
     searched, listener = run_folder(what), listener or Silent()
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
     genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe)
+    learned = task_for(task, record)
     note = note_data(kept.data, data, source)
     whole = left(load_noted(note, data, source), kept)
     if searched and not resume:
@@ -171,6 +179,7 @@ def evaluate(
             notes=notes.model_dump(),
             threads=notes.threads,
             factories=factories,
+            task=learned,
         )
 
 

@@ -178,4 +178,4 @@ def _explained(what: str | Path) -> Iterator[None]:
 def _accuracy(what: str | Path) -> float | None:
     """The test accuracy from the network's evaluation; None if it is unknown."""
     result = read_result(RunFolder(evaluation_folder(Path(what))))
-    return None if result is None else result.accuracy
+    return None if result is None else result.test.get("accuracy")

@@ -21,7 +21,7 @@ from diffnas.engine import checkpoint, seeds
 from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.nested import all_finite, to_cpu
 from diffnas.engine.optimizers import set_rate
-from diffnas.engine.run import RunFolder, as_line
+from diffnas.engine.run import RunFolder
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.engine.totals import Totals, check_finite
 from diffnas.run_files import CHECKPOINTS
@@ -85,7 +85,7 @@ class Drive:
         self.indices, self.state = indices, state
         self.device, self.folder, self.listener, self.trace = fabric.device, folder, listener, trace
         # What the trace should be, whatever becomes of its file or of the lines that a listener was given.
-        self.written = hashlib.sha256("".join(map(as_line, trace)).encode())
+        self.written = hashlib.sha256(folder.raw(len(trace)) if folder else b"")
         self.split = data.train.to(fabric.device)
         self.enter(settings, phase=phase, first=0, epochs=settings.epochs)
 
@@ -202,7 +202,7 @@ class Drive:
         (group, *_) = state.weight_optimizer.param_groups
         return {
             "epoch": state.epoch,
-            **state.train.line("train"),
+            "train": state.train.line(),
             "lr": group["lr"],
             "steps": self.steps,
             "seconds": state.seconds,

@@ -87,8 +87,7 @@ class EvaluateResult:
 
     Attributes:
         network: the trained network, in evaluation mode.
-        accuracy: share of test pictures that are right after the last epoch, from 0 to 1.
-        loss: mean test loss after the last epoch.
+        test: the loss and the metrics of the task on the test pictures, by name, after the last epoch.
         parameters: without the auxiliary head.
         macs: multiply-adds for one picture.
         seconds: time of all training steps.
@@ -97,8 +96,7 @@ class EvaluateResult:
     """
 
     network: Network
-    accuracy: float
-    loss: float
+    test: Mapping[str, float]
     parameters: int
     macs: int
     seconds: float
@@ -119,10 +117,11 @@ def evaluate(
     notes: Mapping[str, Any] | None = None,
     threads: int | None = None,
     factories: Mapping[str, OpFactory] | None = None,
+    task: Task = classification,
 ) -> EvaluateResult:
     """Train the network of ``genotype`` on all training pictures and test it after the last epoch.
 
-    Nothing is chosen by test accuracy: the test split is read once, at the end.
+    Nothing is chosen by test pictures: the test split is read once, at the end.
 
     Args:
         genotype: what to build.
@@ -136,6 +135,7 @@ def evaluate(
         notes: plain data to keep in ``run.json``.
         threads: how many CPU threads compute; None leaves torch's number as it is.
         factories: the user's own operations of the genotype.
+        task: what is learned.
 
     Raises:
         ValueError: for a genotype or settings that cannot work, or a folder that holds something else.
@@ -149,11 +149,11 @@ def evaluate(
         _refuse_hopeless(of_genotype(genotype, **settings.sizes), data, settings, fabric.device, precision)
         own.try_in_network(genotype, factories, (data.channels, *data.size), **settings.sizes)
         with fixed_random(seeds.derive(settings.seed, "weights")):
-            state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
+            state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision), task)
         choice = choose.choose("auto", fabric.device, precision)
         state.network.backend = choice.backend
         computed = choose.describe(state.network, choice)
-        record = describe(genotype, data, settings, precision, notes or {}, computed)
+        record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         with (
             computing_on(threads),
@@ -199,10 +199,12 @@ def describe(
     precision: str,
     notes: Mapping[str, Any],
     computed: Sequence[str],
+    task: Task,
 ) -> dict[str, Any]:
     """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
     return {
         "phase": "evaluate",
+        "task": task.record(),
         "genotype": json.loads(to_json(genotype)),
         "settings": as_dict(settings),
         "data": describe_data(data),
@@ -304,8 +306,7 @@ class _Evaluation:
         )
         result = EvaluateResult(
             network=network,
-            accuracy=tested.metrics["accuracy"],
-            loss=tested.loss,
+            test=tested.line() or {},
             parameters=parameters_of(network),
             macs=count_macs(network, (data.channels, *data.size)),
             seconds=sum(line["seconds"] for line in self.drive.trace),
@@ -314,7 +315,7 @@ class _Evaluation:
         )
         if self.drive.folder:
             save_trained(self.drive.folder.path, self._trained(network))
-            numbers = {name: getattr(result, name) for name in ("accuracy", "loss", "parameters", "macs", "seconds")}
+            numbers = {name: getattr(result, name) for name in ("test", "parameters", "macs", "seconds")}
             write_checked(self.drive.folder.path / RESULT, as_json({"test_pictures": len(data.test), **numbers}))
             seal(self.drive.folder.path / TRACE)
         return result

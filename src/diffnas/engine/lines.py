@@ -43,7 +43,7 @@ class Lines:
         return {
             "stage": course.stage.name,
             "events": state.events,
-            **state.held_out.line("held_out"),
+            "held_out": state.held_out.line(),
             "parameters": parameters_of(state.supernet),
             "found_parameters": self._size_of(found),
             "macs": course.measure_macs(),

@@ -25,6 +25,7 @@ from diffnas.method import describe as describe_component
 from diffnas.nets import own
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace, with_own_cells
+from diffnas.task import Task
 
 
 def with_cells_per_place(space: SearchSpace, settings: SearchSettings) -> SearchSpace:
@@ -45,6 +46,7 @@ def describe(
     precision: str,
     notes: Mapping[str, Any],
     computed: Sequence[str],
+    task: Task,
     aim: Aim | None = None,
 ) -> dict[str, Any]:
     """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
@@ -59,6 +61,7 @@ def describe(
     }
     return {
         "phase": "search",
+        "task": task.record(),
         "space": {
             **{name: getattr(space, name) for name in ("name", "skeleton", "channels", "depth", "in_degree")},
             "ops": list(space.ops),

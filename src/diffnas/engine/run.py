@@ -12,14 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diffnas import files, version
+from diffnas import files, former, version
 from diffnas.engine.settings import HOW, EvaluateSettings, SearchSettings, as_dict
-from diffnas.run_files import CHECKPOINTS, GENOTYPE, LAST, PREVIOUS, RECORD, TRACE
+from diffnas.run_files import CHECKPOINTS, GENOTYPE, LAST, PREVIOUS, RECORD, RESULT, TRACE
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import MEGA, read_text
 
 _LONGEST_TRACE = 256 * MEGA  # 600 epochs of the largest space have 100 million
-VERSION = 1
+VERSION = 2
+_READABLE = (1, 2)  # diffnas/former.py reads version 1 as if this version had written it
 
 # Under this name a checkpoint holds what it knows of its folder.
 _FOLDER = "folder"
@@ -146,14 +147,14 @@ class RunFolder:
         """
         folder = cls(path)
         record = folder.record
-        if record.get("schema") != "diffnas/run" or record.get("version") != VERSION:
+        if record.get("schema") != "diffnas/run" or record.get("version") not in _READABLE:
             raise ValueError(f"{path / RECORD} is not a run of this version of diffnas (version {VERSION}).")
         return folder
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says."""
-        return self.read_json(RECORD)
+        """What ``run.json`` says; one of a former version says it as this version would."""
+        return former.record(self.read_json(RECORD))
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the folder; a ValueError that names it if it is missing, broken or not what was written."""
@@ -165,6 +166,10 @@ class RunFolder:
         files.check(path)
         return read
 
+    def result(self) -> dict[str, Any]:
+        """What ``result.json`` says; one of a former version says it as this version would."""
+        return former.result(self.read_json(RESULT))
+
     def append(self, line: Mapping[str, Any]) -> str:
         """Add an epoch to the trace; the text that was written comes back."""
         text = as_line(line)
@@ -175,7 +180,7 @@ class RunFolder:
         return text
 
     def trace(self, epochs: int | None = None) -> list[dict[str, Any]]:
-        """The trace, one mapping an epoch: its first ``epochs`` lines, or all.
+        """The trace, one mapping an epoch: its first ``epochs`` lines, or all; former lines as this version has them.
 
         Raises:
             Damaged: if a line that should be there is missing or broken, or the epochs are not 0, 1, 2, ... in order.
@@ -183,7 +188,7 @@ class RunFolder:
         path = self.path / TRACE
         try:
             read = enumerate(self._lines(epochs), start=1)
-            lines = [json_text.parse_object(line, f"{path}, line {number},") for number, line in read]
+            lines = [former.line(json_text.parse_object(line, f"{path}, line {number},")) for number, line in read]
         except ValueError as error:
             raise Damaged(str(error)) from None
         for number, line in enumerate(lines):
@@ -203,11 +208,18 @@ class RunFolder:
         return text.split("\n")[:-1][:epochs]
 
     def rewind(self, epochs: int) -> list[dict[str, Any]]:
-        """Cut the trace back to its first ``epochs`` lines and return them: what a checkpoint knows of."""
-        kept = self.trace(epochs)
+        """Cut the trace back to its first ``epochs`` lines and return them: what a checkpoint knows of.
+
+        They stay as they were written, a former version's too: a checkpoint holds their digest.
+        """
+        kept, text = self.trace(epochs), self.raw(epochs)
         files.unseal(self.path / TRACE)
-        files.write_atomically(self.path / TRACE, "".join(map(as_line, kept)))
+        files.write_bytes_atomically(self.path / TRACE, text)
         return kept
+
+    def raw(self, epochs: int) -> bytes:
+        """The first ``epochs`` lines of the trace as they were written."""
+        return "".join(f"{line}\n" for line in self._lines(epochs)).encode()
 
     def check_same(self, record: Mapping[str, Any]) -> None:
         """Refuse to go on with a run that was begun otherwise.
@@ -241,7 +253,7 @@ class RunFolder:
             ValueError: if the record has.
         """
         known, epochs = state.get(_FOLDER), state["epoch"]
-        record, trace = (known[RECORD], known[TRACE]) if known else (self.record, None)
+        record, trace = (former.record(known[RECORD]), known[TRACE]) if known else (self.record, None)
         other = _difference(record, self.record, {**record, **self.record})
         if other:
             raise ValueError(
@@ -249,8 +261,7 @@ class RunFolder:
                 "Put back what was there to go on, or start anew with another --out."
             )
         self.trace(epochs)
-        written = "".join(f"{line}\n" for line in self._lines(epochs)).encode()
-        if trace not in (None, files.digest(written)):
+        if trace not in (None, files.digest(self.raw(epochs))):
             raise Damaged(f"{self.path / TRACE} is damaged or was changed: it is not what the run wrote.")
 
 

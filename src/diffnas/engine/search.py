@@ -48,6 +48,7 @@ from diffnas.method import Method
 from diffnas.nets.sized import Size, is_network
 from diffnas.run_files import FAMILY, GENOTYPE, LANDING, TRACE
 from diffnas.space import SearchSpace
+from diffnas.task import Task, classification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,7 @@ def search(
     notes: Mapping[str, Any] | None = None,
     threads: int | None = None,
     aim: Aim | None = None,
+    task: Task = classification,
 ) -> SearchResult:
     """Search the cells of ``space`` that suit ``data``. The test split is never touched.
 
@@ -126,6 +128,7 @@ def search(
         notes: plain data to keep in ``run.json``: what is needed to load the data again, say.
         threads: how many CPU threads compute; None leaves torch's number as it is.
         aim: what the network that will be deployed shall cost; None leaves that open.
+        task: what is learned.
 
     Raises:
         ValueError: for settings that cannot work, targets that cannot be met, or a folder that holds something else;
@@ -141,7 +144,7 @@ def search(
         aims.check(aim, space, data, method)
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
-        state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
+        state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task)
         if aim:
             reaches = aims.reaches(aim, space, data, method)
             state.controller = Controller(aim.targets, reaches, listener.warn)
@@ -150,7 +153,7 @@ def search(
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         choice = choose.choose(settings.backend, fabric.device, precision)
         computed = choose.describe(state.supernet, choice)
-        record = describe(data, space, method, settings, precision, notes or {}, computed, aim)
+        record = describe(data, space, method, settings, precision, notes or {}, computed, state.task, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
             begun = entered(out, record, state, resume=resume, device=fabric.device, listener=listener)
@@ -300,7 +303,7 @@ class _Search:
 
     def result(self, stopped: str | None) -> SearchResult:
         # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
-        chosen = self.drive.trace[contract.picked(self.method.pick, self.drive.trace, self.space)]
+        chosen = self.drive.trace[contract.picked(self.method.pick, self.drive.trace, self.space, self.state.task)]
         found = _cells(chosen)
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
         folder = self.drive.folder

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffnas.engine.listen import NotFinite
 from diffnas.engine.run import standing
+from diffnas.run_files import LOSS
 from diffnas.task import Task
 
 
@@ -47,11 +48,9 @@ class Totals:
         named = enumerate(self.task.metrics.items(), start=1)
         return {name: metric.value(self._mean(place)) for place, (name, metric) in named}
 
-    def line(self, split: str) -> dict[str, float | None]:
-        """What the trace says of a split, such as "train": ``train_loss`` and so on; None if nothing was added."""
-        values = {"loss": self.loss, **self.metrics}
-        seen = self.samples > 0
-        return {f"{split}_{name}": value if seen else None for name, value in values.items()}
+    def line(self) -> dict[str, float] | None:
+        """What a run folder says of these samples: the loss and every metric by its name; None if there were none."""
+        return {LOSS: self.loss, **self.metrics} if self.samples else None
 
     @property
     def score(self) -> float:

@@ -1,9 +1,9 @@
 """Networks that people made by hand, as residual chains: what a search in the space ``chain`` has to beat.
 
-ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022). They have the sizes of
-the originals to the unit, and differ from them in three points: no ReLU after the sum, ReLU for ReLU6 and GELU, batch
-norm for layer norm. Blocks of the space's own length (``resnet``, ``mobilenet``, ``convnext``) differ only in their
-operations from what a search finds.
+ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022). ResNets and MobileNets
+have the published sizes to the unit; ConvNeXts lack the biases. All differ in this: no ReLU after the sum, ReLU for
+ReLU6 and GELU, batch norm for layer norm. ``resnet``, ``mobilenet`` and ``convnext`` have the layers of the space
+``chain``, so that they differ in nothing but their operations from what a search finds.
 """
 
 from __future__ import annotations

@@ -13,7 +13,17 @@ from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype
 from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
-from diffnas.report.records import Int8, LandingRecord, Line, Record, Result, SearchLine, SpaceRecord
+from diffnas.report.records import (
+    Int8,
+    LandingRecord,
+    Line,
+    Record,
+    Result,
+    SearchLine,
+    SpaceRecord,
+    TaskRecord,
+    task_of,
+)
 from diffnas.run_files import EVALUATION, EXPORT, GENOTYPE, INT8, LANDING, RECORD, RESULT, TRACE
 
 
@@ -104,6 +114,13 @@ class Run:
         return showable(self.path.resolve().name)
 
     @property
+    def task(self) -> TaskRecord:
+        """What is learned."""
+        phase = self.search or self.evaluation
+        assert phase is not None
+        return phase.record.task
+
+    @property
     def finished(self) -> bool:
         """Whether everything that has begun is over."""
         searched = self.search is None or self.search.genotype is not None
@@ -137,21 +154,24 @@ def read_record(folder: RunFolder) -> Record:
     return _checked(Record, folder.record, folder.path / RECORD)
 
 
-def read_search_lines(folder: RunFolder, space: SpaceRecord | None) -> list[tuple[SearchLine, Genotype]]:
+def read_search_lines(folder: RunFolder, record: Record | None) -> list[tuple[SearchLine, Genotype]]:
     """The trace of a search, with the cells of every epoch.
 
     Args:
         folder: where it is.
-        space: what its rows must fit; None if the folder kept no record.
+        record: what its lines must fit; None if the folder kept none.
 
     Raises:
-        ValueError: if a line is damaged, or fits neither ``space`` nor the lines before; the message names it.
+        ValueError: if a line is damaged, or fits neither ``record`` nor the lines before; the message names it.
     """
     found: list[tuple[SearchLine, Genotype]] = []
+    space, task = record.space if record else None, task_of(record)
     shape = None if space is None else space.shape
     for number, read in enumerate(folder.trace(), start=1):
         where = f"{folder.path}/{TRACE}, line {number},"
         line = _checked(SearchLine, read, where)
+        for numbers in (line.train, *([line.held_out] if line.held_out else [])):
+            _check_numbers(numbers, task, where)
         shape = shape or line.shape
         if line.shape != shape:
             raise ValueError(
@@ -161,10 +181,15 @@ def read_search_lines(folder: RunFolder, space: SpaceRecord | None) -> list[tupl
     return found
 
 
-def read_lines(folder: RunFolder) -> list[Line]:
-    """The trace of an evaluation; a ValueError that names the line if one is damaged."""
-    lines = enumerate(folder.trace(), start=1)
-    return [_checked(Line, line, f"{folder.path}/{TRACE}, line {number},") for number, line in lines]
+def read_lines(folder: RunFolder, record: Record) -> list[Line]:
+    """The trace of an evaluation; a ValueError that names the line if one is damaged or does not fit ``record``."""
+    found = []
+    for number, read in enumerate(folder.trace(), start=1):
+        where = f"{folder.path}/{TRACE}, line {number},"
+        line = _checked(Line, read, where)
+        _check_numbers(line.train, record.task, where)
+        found.append(line)
+    return found
 
 
 def read_genotype(folder: RunFolder, space: SpaceRecord | None) -> Genotype | None:
@@ -176,7 +201,12 @@ def read_genotype(folder: RunFolder, space: SpaceRecord | None) -> Genotype | No
 def read_result(folder: RunFolder) -> Result | None:
     """What an evaluation measured, None while it has not; a ValueError that names the file if it is damaged."""
     path = folder.path / RESULT
-    return _checked(Result, folder.read_json(RESULT), path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    record = read_record(folder) if (folder.path / RECORD).exists() else None
+    result = _checked(Result, folder.result(), path)
+    _check_numbers(result.test, task_of(record), path)
+    return result
 
 
 def recorded_genotype(folder: RunFolder, record: Record) -> Genotype:
@@ -188,7 +218,7 @@ def _search(folder: RunFolder) -> Search:
     record = read_record(folder)
     if record.space is None:
         raise ValueError(f"{folder.path / RECORD} is damaged: it names no space.")
-    read = read_search_lines(folder, record.space)
+    read = read_search_lines(folder, record)
     return Search(
         record=record,
         lines=[line for line, _ in read],
@@ -206,7 +236,7 @@ def _landing(folder: RunFolder) -> LandingRecord | None:
 def _evaluation(folder: RunFolder) -> Evaluation:
     record = read_record(folder)
     genotype = recorded_genotype(folder, record)
-    return Evaluation(record=record, lines=read_lines(folder), genotype=genotype, result=read_result(folder))
+    return Evaluation(record=record, lines=read_lines(folder, record), genotype=genotype, result=read_result(folder))
 
 
 def _int8(folder: RunFolder) -> Int8 | None:
@@ -222,6 +252,12 @@ def _checked(model: type[M], read: Mapping[str, Any], where: str | Path) -> M:
         place = ".".join(str(part)[:80] for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{where} is damaged or of another version: {f'{place}: ' if place else ''}{said}.") from None
+
+
+def _check_numbers(numbers: Mapping[str, float], task: TaskRecord, where: str | Path) -> None:
+    missing = [name for name in task.numbers if name not in numbers]
+    if missing:
+        raise ValueError(f"{where} is damaged: it has no {missing[0]!r}, which the task {task.name!r} measures.")
 
 
 def _genotype(read: Mapping[str, Any], where: str | Path, space: SpaceRecord | None = None) -> Genotype:

@@ -1,7 +1,7 @@
 """Operations of residual chains: one table, from a name to what makes the module.
 
-The last batch norm is affine where the slot says so. Those inside always are: their scale cannot reach the result,
-which the last one brings to unit variance in a supernet, so an operation contributes by its mixing weight alone.
+The last batch norm is affine where the slot says so. Those inside always are: their scale cannot reach the result. In a
+supernet the last one brings that to unit variance, so that an operation contributes by its mixing weight alone.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from diffnas.report.reading import (
     read_search_lines,
     recorded_genotype,
 )
-from diffnas.report.records import Record
+from diffnas.report.records import Record, TaskRecord, task_of
 from diffnas.run_files import EVALUATION, GENOTYPE, RECORD
 
 
@@ -49,6 +49,7 @@ class Found:
         seed: of the search; None if nothing says.
         genotype: the result; of a search in progress, what it would be now.
         finished: whether the search is over.
+        task: what is learned.
         lines: the trace of the search; empty for cells that were not searched.
         tested: what the evaluation measured; empty without one.
         search, evaluation: what decided the result of either, but for the seed.
@@ -63,6 +64,7 @@ class Found:
     seed: int | None
     genotype: Genotype
     finished: bool
+    task: TaskRecord
     lines: Sequence[Mapping[str, Any]] = field(repr=False)
     tested: Mapping[str, Any] = field(repr=False)
     search: Mapping[str, Any] = field(repr=False)
@@ -82,7 +84,7 @@ def read_found(path: str | Path) -> Found:
     inner = folder if alone else RunFolder(folder.path / EVALUATION)
     evaluated = record if alone else _record(inner)
     searched = None if alone else record
-    lines = [] if alone else read_search_lines(folder, searched.space if searched else None)
+    lines = [] if alone else read_search_lines(folder, searched)
     genotype = read_genotype(folder, searched.space if searched else None)
     finished = genotype is not None or not lines
     if genotype is None and lines:
@@ -96,6 +98,7 @@ def read_found(path: str | Path) -> Found:
         **_named(folder.path.resolve(), record, evaluated, genotype),
         genotype=genotype,
         finished=finished,
+        task=task_of(record or evaluated),
         lines=[line.model_dump() for line, _ in lines],
         tested=result.model_dump() if result else {},
         search=_decided(searched),
