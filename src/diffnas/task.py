@@ -52,6 +52,9 @@ class Task:
         metrics: by name; the first one decides which of two networks is better.
         smoothed: the loss with a share, from 0 to below 1, of every target spread over all classes; None if the task
             has no such targets.
+        several: whether a picture can be in several classes. Then its target says 0 or 1 for each class, targets are
+            ``(B, classes)`` of float32, and a prediction is the sigmoid of each logit. Otherwise targets are ``(B,)``
+            of int64, and a prediction is the softmax over the logits.
 
     Raises:
         ValueError: if there is no metric, or one that is called as the loss.
@@ -61,6 +64,7 @@ class Task:
     loss: Loss
     metrics: Mapping[str, Metric]
     smoothed: Callable[[Tensor, Tensor, float], Tensor] | None = None
+    several: bool = False
 
     def __post_init__(self) -> None:
         if not self.metrics:
@@ -124,6 +128,15 @@ class Task:
                 "Take --set label_smoothing=0."
             )
         return lambda outputs, targets: smoothed(outputs, targets, label_smoothing)
+
+
+def probabilities(logits: Tensor, *, several: bool) -> Tensor:
+    """The probability of each class, ``(B, classes)``; each by itself if a picture can be in several classes.
+
+    >>> probabilities(torch.zeros(1, 4), several=False), probabilities(torch.zeros(1, 2), several=True)
+    (tensor([[0.2500, 0.2500, 0.2500, 0.2500]]), tensor([[0.5000, 0.5000]]))
+    """
+    return logits.sigmoid() if several else logits.softmax(dim=1)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:

@@ -118,8 +118,11 @@ def task_for(given: Task | None, record: Mapping[str, Any]) -> Task:
     """What is learned: what was given, or classification; ``record`` is that of the run which comes before, if any.
 
     Raises:
-        ValueError: if that run learned something else: only its owner can make that again.
+        ValueError: if that run learned something else: only its owner can make that again; or if this is no task.
     """
+    if not isinstance(given, Task | None):
+        made = "from diffnas.task import Metric, Task"
+        raise ValueError(f"task must be a Task, not a {type(given).__name__}. Make one: {made}.")
     name = record.get("task", classification.record()).get("name")
     if given is None and name != classification.name:
         raise ValueError(f"the run learns the task {name!r}, which was given as an object. Give it again as task=.")

@@ -100,6 +100,10 @@ def export(
     trained = load(what, factories=factories)
     place = str(out) if out is not None else None
     name = place.removeprefix(hub.PREFIX) if place and place.startswith(hub.PREFIX) else None
+    if trained.several and INT8 in formats:
+        raise ValueError(
+            "int8 is judged by accuracy, which a network of several classes a picture has not. Take --format onnx."
+        )
     own = _own_data(what, trained) if INT8 in formats or not pictures else None
     shown = _given(trained, pictures) if own is None else _spread(own.test, SHOWN)[0]
     exact = [each for each in formats if each != INT8]

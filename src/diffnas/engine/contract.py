@@ -174,8 +174,9 @@ def batch(level: Level, came: Any, like: Batch) -> Batch:
     if pictures.dim() != 4 or not is_like(pictures[:0, :, :0, :0], shown[:0, :, :0, :0]) or pictures.numel() == 0:
         must = f"pictures (B, {shown.shape[1]}, H, W) of {str(shown.dtype).removeprefix('torch.')} on {shown.device}"
         refuse(contract.LEVEL, level.step, must, pictures, to="the loss")
-    if not is_like(labels, known.new_empty(len(pictures))):
-        must = f"a label for each picture: {told(known.new_empty(len(pictures)))}"
+    wanted = known.new_empty(len(pictures), *known.shape[1:])
+    if not is_like(labels, wanted):
+        must = f"a label for each picture: {told(wanted)}"
         refuse(contract.LEVEL, level.step, must, labels, to="the loss")
     return came
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffnas.backends.choose import choose, describe
 from diffnas.components.stages import epochs_of
-from diffnas.data import DataSet, Pictures
+from diffnas.data import DataSet, stand_in
 from diffnas.engine import contract, memory
 from diffnas.engine.devices import computing_on, make_fabric
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
@@ -144,7 +144,7 @@ class Prospect:
         """Its beginning with so many pictures a step, nothing frozen and nothing pruned."""
         settings = replace(self.settings, batch=batch, alpha_warmup=0, prune_warmup=self.settings.epochs)
         return trial(
-            _stand_in(self.data, 2 * batch),
+            stand_in(self.data, 2 * batch),
             space=self.space,
             method=self.method,
             settings=settings,
@@ -316,16 +316,6 @@ def _bound(wanted: Prospect) -> int:
         total += 12 * (ops + 4) * cell.channels * pixels
         pixels = -(-pixels // 4) if cell.reduces else pixels
     return 4 * total * min(settings.batch, len(data.train))
-
-
-def _stand_in(data: DataSet, count: int) -> DataSet:
-    """Black pictures in place of the real ones: at least ``count``, and one of each class."""
-    count = max(count, len(data.classes))
-    black = Pictures(
-        images=torch.zeros(count, data.channels, *data.size, dtype=torch.uint8),
-        labels=torch.arange(count) % len(data.classes),
-    )
-    return replace(data, train=black, test=black)
 
 
 def _time(tried: Trial) -> float:

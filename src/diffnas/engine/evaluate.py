@@ -18,6 +18,7 @@ from diffnas.engine import seeds
 from diffnas.engine.devices import computing_on, dtype_of, in_training, make_fabric, peak_memory, rounding_products
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
+from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
 from diffnas.engine.optimizers import set_rate, sgd
@@ -144,6 +145,7 @@ def evaluate(
         OutOfMemory: if memory runs out.
     """
     listener = listener or Silent()
+    check_task(task, data)
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
         _refuse_hopeless(of_genotype(genotype, **settings.sizes), data, settings, fabric.device, precision)
@@ -326,6 +328,7 @@ class _Evaluation:
             network=network,
             genotype=self.genotype,
             classes=data.classes,
+            several=data.several,
             channels=data.channels,
             size=data.size,
             mean=data.mean,

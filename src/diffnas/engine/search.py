@@ -28,6 +28,7 @@ from diffnas.engine.devices import computing_on, dtype_of, make_fabric, rounding
 from diffnas.engine.drive import Drive
 from diffnas.engine.entry import entered
 from diffnas.engine.landing import Landing, land
+from diffnas.engine.learned import check_task
 from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
@@ -139,6 +140,7 @@ def search(
     """
     listener = listener or Silent()
     space = with_cells_per_place(space, settings)
+    check_task(task, data)
     check(space, method, settings, data)
     if aim and not resume:
         aims.check(aim, space, data, method)

@@ -27,6 +27,7 @@ from diffnas.nets.network import Network
 from diffnas.nets.slot import OpFactory
 from diffnas.run_files import NETWORK, WEIGHTS
 from diffnas.skeleton import StemKind
+from diffnas.task import probabilities
 from diffnas.untrusted import json_text
 
 _SCHEMA, _VERSION = "diffnas/network", 1
@@ -44,6 +45,7 @@ class Trained:
         channels, size: what pictures must be brought to: channels, and height and width.
         mean, std: the normalization of its training pictures.
         levels: what is black and what is white in grey files of more than 8 bits, as its training pictures had it.
+        several: whether a picture can be in several classes.
         built: ``channels``, ``depth`` and ``stem`` as ``Network`` takes them.
     """
 
@@ -56,6 +58,7 @@ class Trained:
     std: tuple[float, ...]
     built: Mapping[str, Any]
     levels: Levels | None = None
+    several: bool = False
 
     @property
     def record(self) -> dict[str, Any]:
@@ -71,20 +74,23 @@ class Trained:
             "mean": list(self.mean),
             "std": list(self.std),
             "levels": None if self.levels is None else list(self.levels),
+            "several": self.several,
         }
 
     @torch.no_grad()
     def predict(self, pictures: Tensor) -> Tensor:
         """Probabilities of the classes, ``(B, classes)``, for uint8 pictures ``(B, channels, H, W)``.
 
+        Those of a picture sum to 1, unless it can be in several classes.
+
         Raises:
             ValueError: for pictures of another type, number of channels or size.
         """
-        return self.logits(pictures).softmax(dim=1)
+        return probabilities(self.logits(pictures), several=self.several)
 
     @torch.no_grad()
     def logits(self, pictures: Tensor) -> Tensor:
-        """The same before the softmax."""
+        """The same before the softmax, or the sigmoid."""
         expected = (self.channels, *self.size)
         if pictures.dtype != torch.uint8 or tuple(pictures.shape[1:]) != expected:
             raise ValueError(f"pictures must be uint8 (B, {expected}), got {pictures.dtype} {tuple(pictures.shape)}.")
@@ -118,6 +124,7 @@ class _Record(BaseModel):
     mean: list[float]
     std: list[Annotated[float, Field(gt=0)]]
     levels: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    several: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> _Record:
@@ -191,6 +198,7 @@ def _build(
         built=built,
         # Networks that were written before there were levels have none.
         levels=None if record.levels is None else Levels(*record.levels),
+        several=record.several,
     )
 
 
