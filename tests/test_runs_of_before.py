@@ -9,9 +9,10 @@ import pytest
 import diffnas
 from diffnas.cli import main
 from diffnas.engine.listen import Silent
-from diffnas.engine.run import RunFolder
+from diffnas.engine.same import check_same
 from diffnas.method import METHODS, components
 from diffnas.report.reading import read_run
+from diffnas.run_folder import RunFolder
 
 BEFORE = Path(__file__).parent / "runs_of_before" / "0.1.0"
 
@@ -86,9 +87,9 @@ def test_a_run_may_go_on_computed_another_way_and_that_is_told(run: Path):
 def test_supernet_options_of_before_are_those_of_now(tmp_path: Path, method: str, supernet: str):
     now = {"method": components(METHODS[method])}
     folder = RunFolder.create(tmp_path, {"method": {**now["method"], "supernet": supernet}})
-    folder.check_same(now)
+    check_same(folder, now)
     with pytest.raises(ValueError, match="another method: supernet was"):
-        folder.check_same({"method": {**now["method"], "supernet": "SupernetOptions(one_in=2)"}})
+        check_same(folder, {"method": {**now["method"], "supernet": "SupernetOptions(one_in=2)"}})
 
 
 def test_a_trace_that_is_gone_on_with_keeps_its_old_lines_as_they_were_written(run: Path):

@@ -15,8 +15,8 @@ sys.path.insert(1, str(Path(__file__).parents[1]))
 from common import finished, trace
 
 from diffnas.components.regularizer import chains
-from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype, read, to_text
+from diffnas.run_folder import RunFolder
 from diffnas.space import darts
 
 HEADER = (

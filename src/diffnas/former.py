@@ -52,3 +52,26 @@ def result(read: Mapping[str, Any]) -> dict[str, Any]:
         return dict(read)
     tested = {name: read[name] for name in _NUMBERS if name in read}
     return {**{name: value for name, value in read.items() if name not in _NUMBERS}, "test": tested}
+
+
+def settings(read: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a record by their names of now.
+
+    >>> settings({"epochs": 2, "forward_by": "batched"})
+    {'epochs': 2, 'backend': 'auto'}
+    """
+    names = {"forward_by": "backend"}
+    values = {"batched": "auto"}
+    return {names.get(name, name): values.get(value, value) if name in names else value for name, value in read.items()}
+
+
+def method(read: Any) -> Any:
+    """The method of a record, whose supernet options have their names of now.
+
+    >>> method({"name": "pc-darts", "supernet": "Changes(share=4)"})
+    {'name': 'pc-darts', 'supernet': 'SupernetOptions(one_in=4)'}
+    """
+    if not isinstance(read, Mapping) or not isinstance(read.get("supernet"), str):
+        return read
+    now = read["supernet"].replace("Changes(share=", "Changes(one_in=").replace("Changes(", "SupernetOptions(")
+    return {**read, "supernet": now}

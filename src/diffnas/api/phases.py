@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ from diffnas.engine.landing import Landing, read_landing
 from diffnas.engine.listen import Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
 from diffnas.engine.request import with_cells_per_place
-from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, merge_settings
@@ -31,7 +29,8 @@ from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
 from diffnas.nets.slot import OpFactory
 from diffnas.report.contest import handed
-from diffnas.run_files import EVALUATION, RECORD
+from diffnas.run_files import EVALUATION
+from diffnas.run_folder import RunFolder
 from diffnas.space import SearchSpace
 from diffnas.task import Task
 
@@ -212,7 +211,7 @@ def run_folder(what: object) -> Path | None:
     """The run folder that ``what`` is or comes from; None for all else."""
     if isinstance(what, SearchResult):
         return what.folder
-    if isinstance(what, str | Path) and os.path.isfile(os.path.join(what, RECORD)):
+    if isinstance(what, str | Path) and RunFolder(Path(what)).begun:
         return Path(what)
     return None
 
@@ -225,7 +224,8 @@ def evaluation_folder(folder: Path) -> Path:
     best = handed(folder)
     if best is not None:
         return best
-    return folder / EVALUATION if (folder / EVALUATION / RECORD).is_file() else folder
+    inner = RunFolder(folder).evaluation
+    return inner.path if inner.begun else folder
 
 
 def run_path(out: str | Path | None, resume: bool) -> Path | None:

@@ -21,7 +21,6 @@ from diffnas.deploy import export as export_to
 from diffnas.deploy.int8 import CALIBRATION, Quantized, write_int8
 from diffnas.deploy.int8 import FILE as INT8_FILE
 from diffnas.deploy.preprocessing import write_preprocess
-from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.settings import Source
 from diffnas.lookup import lookup
 from diffnas.nets import trained as on_disk
@@ -30,7 +29,7 @@ from diffnas.nets.trained import Trained
 from diffnas.report.reading import read_result
 from diffnas.run_files import EXPORT as FOLDER
 from diffnas.run_files import INT8 as INT8_RECORD
-from diffnas.run_files import RECORD
+from diffnas.run_folder import RunFolder, as_json
 
 SHOWN = 100  # how many pictures check an exported network
 INT8 = "int8"
@@ -151,7 +150,7 @@ def _own_data(what: str | Path, trained: Trained) -> DataSet:
     """The data with which the network was trained."""
     folder = evaluation_folder(Path(what))
     with _explained(what):
-        if not (folder / RECORD).is_file():
+        if not RunFolder(folder).begun:
             raise ValueError("no run folder tells the data of its training")
         notes, _ = read_notes(folder, "evaluate")
         data = left(load_noted(notes.data, None, Source()), notes)

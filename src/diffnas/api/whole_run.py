@@ -29,7 +29,7 @@ from diffnas.engine.settings import (
 from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.report.verdict import Verdict
-from diffnas.run_files import EVALUATION, RECORD
+from diffnas.run_folder import RunFolder
 from diffnas.space import SearchSpace
 from diffnas.task import Task
 from diffnas.values import helps
@@ -159,7 +159,7 @@ def _trained(
         **{name: options[name] for name in _SHARED if name in options},
     )
     source, *_ = by_record(wanted_of(options)[1])
-    begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
+    begun = found.folder is not None and RunFolder(found.folder).evaluation.begun
     try:
         result = train(found, resume=begun, **settings)
         verdict = contest.verdict(found, train, settings, data, source, space, listener or Silent())

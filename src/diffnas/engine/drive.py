@@ -21,10 +21,9 @@ from diffnas.engine import checkpoint, seeds
 from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.nested import all_finite, to_cpu
 from diffnas.engine.optimizers import set_rate
-from diffnas.engine.run import RunFolder
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.engine.totals import Totals, check_finite
-from diffnas.run_files import CHECKPOINTS
+from diffnas.run_folder import RunFolder
 from diffnas.task import Task
 
 # How the learning rate of the weights falls, by ``settings.lr_fall``.
@@ -224,4 +223,4 @@ class Drive:
         if not all_finite(state):
             # The loss was still finite: it is that of before the step.
             check_finite(math.nan, f"the weights, in epoch {self.state.epoch}", self.folder.path)
-        checkpoint.save(self.folder.path / CHECKPOINTS, self.folder.stamped(state, self.written.hexdigest()))
+        checkpoint.save(self.folder.checkpoints, self.folder.stamped(state, self.written.hexdigest()))

@@ -23,7 +23,6 @@ from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
 from diffnas.engine.optimizers import set_rate, sgd
 from diffnas.engine.pictures_record import describe_data
-from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.totals import Totals
@@ -37,7 +36,7 @@ from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained, renamed
-from diffnas.run_files import RESULT, TRACE
+from diffnas.run_folder import RunFolder, as_json
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 from diffnas.task import Task, classification
@@ -318,8 +317,8 @@ class _Evaluation:
         if self.drive.folder:
             save_trained(self.drive.folder.path, self._trained(network))
             numbers = {name: getattr(result, name) for name in ("test", "parameters", "macs", "seconds")}
-            write_checked(self.drive.folder.path / RESULT, as_json({"test_pictures": len(data.test), **numbers}))
-            seal(self.drive.folder.path / TRACE)
+            write_checked(self.drive.folder.result_file, as_json({"test_pictures": len(data.test), **numbers}))
+            seal(self.drive.folder.trace_file)
         return result
 
     def _trained(self, network: Network) -> Trained:

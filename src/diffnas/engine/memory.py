@@ -18,9 +18,9 @@ from torch.utils._pytree import tree_leaves
 
 from diffnas.data import DataSet
 from diffnas.engine.listen import OutOfMemory
-from diffnas.engine.run import standing
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.nets.least import Outline
+from diffnas.run_folder import standing
 
 # A function that comes without types.
 _leaves: Callable[[Any], list[Any]] = tree_leaves

@@ -36,7 +36,6 @@ from diffnas.engine.pause import SearchPause
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.request import check, describe, with_cells_per_place
 from diffnas.engine.reread import reread
-from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.seeds import fixed_random
@@ -47,7 +46,8 @@ from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.method import Method
 from diffnas.nets.sized import Size, is_network
-from diffnas.run_files import FAMILY, GENOTYPE, LANDING, TRACE
+from diffnas.run_files import FAMILY
+from diffnas.run_folder import RunFolder, as_json
 from diffnas.space import SearchSpace
 from diffnas.task import Task, classification
 
@@ -310,8 +310,8 @@ class _Search:
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
         folder = self.drive.folder
         if folder:
-            _leave(found, folder.path / GENOTYPE)
-            seal(folder.path / TRACE)
+            _leave(found, folder.genotype_file)
+            seal(folder.trace_file)
         landing = self.landing(found)
         return SearchResult(
             genotype=found,
@@ -330,7 +330,7 @@ class _Search:
             return None
         landed = land(self.aim, aims.sized(self.space, self.course.data, self.aim.size), found)
         if self.drive.folder:
-            write_checked(self.drive.folder.path / LANDING, as_json(landed.record()))
+            write_checked(self.drive.folder.landing_file, as_json(landed.record()))
         return landed
 
 

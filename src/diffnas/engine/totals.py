@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from diffnas.engine.listen import NotFinite
-from diffnas.engine.run import standing
 from diffnas.run_files import LOSS
+from diffnas.run_folder import standing
 from diffnas.task import Task
 
 

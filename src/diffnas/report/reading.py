@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype
 from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
@@ -24,7 +23,8 @@ from diffnas.report.records import (
     TaskRecord,
     task_of,
 )
-from diffnas.run_files import EVALUATION, EXPORT, GENOTYPE, INT8, LANDING, RECORD, RESULT, TRACE
+from diffnas.run_files import EXPORT, INT8
+from diffnas.run_folder import RunFolder
 
 
 class Kind(NamedTuple):
@@ -139,19 +139,19 @@ def read_run(path: str | Path) -> Run:
     Raises:
         ValueError: if there is no run, or something in it is damaged; the message names the file.
     """
-    path = Path(path)
-    alone = not (path / RECORD).exists() and (path / EVALUATION / RECORD).is_file()
-    folder = RunFolder.open(path / EVALUATION if alone else path)
+    given = RunFolder(Path(path))
+    alone = not given.begun and given.evaluation.begun
+    folder = RunFolder.open((given.evaluation if alone else given).path)
     if folder.record.get("phase") == "evaluate":
-        return Run(path=path, search=None, evaluation=_evaluation(folder), int8=_int8(folder))
-    inner = folder.path / EVALUATION
-    evaluation = _evaluation(RunFolder.open(inner)) if (inner / RECORD).is_file() else None
+        return Run(path=given.path, search=None, evaluation=_evaluation(folder), int8=_int8(folder))
+    inner = folder.evaluation
+    evaluation = _evaluation(RunFolder.open(inner.path)) if inner.begun else None
     return Run(path=folder.path, search=_search(folder), evaluation=evaluation, int8=_int8(folder))
 
 
 def read_record(folder: RunFolder) -> Record:
     """What ``run.json`` says; a ValueError that names the file if it is missing or damaged."""
-    return _checked(Record, folder.record, folder.path / RECORD)
+    return _checked(Record, folder.record, folder.record_file)
 
 
 def read_search_lines(folder: RunFolder, record: Record | None) -> list[tuple[SearchLine, Genotype]]:
@@ -168,7 +168,7 @@ def read_search_lines(folder: RunFolder, record: Record | None) -> list[tuple[Se
     space, task = record.space if record else None, task_of(record)
     shape = None if space is None else space.shape
     for number, read in enumerate(folder.trace(), start=1):
-        where = f"{folder.path}/{TRACE}, line {number},"
+        where = f"{folder.trace_file}, line {number},"
         line = _checked(SearchLine, read, where)
         for numbers in (line.train, *([line.held_out] if line.held_out else [])):
             _check_numbers(numbers, task, where)
@@ -185,7 +185,7 @@ def read_lines(folder: RunFolder, record: Record) -> list[Line]:
     """The trace of an evaluation; a ValueError that names the line if one is damaged or does not fit ``record``."""
     found = []
     for number, read in enumerate(folder.trace(), start=1):
-        where = f"{folder.path}/{TRACE}, line {number},"
+        where = f"{folder.trace_file}, line {number},"
         line = _checked(Line, read, where)
         _check_numbers(line.train, record.task, where)
         found.append(line)
@@ -194,16 +194,16 @@ def read_lines(folder: RunFolder, record: Record) -> list[Line]:
 
 def read_genotype(folder: RunFolder, space: SpaceRecord | None) -> Genotype | None:
     """The cells that a search found, None while there are none; a ValueError if they do not fit ``space``."""
-    path = folder.path / GENOTYPE
-    return _genotype(folder.read_json(GENOTYPE), path, space) if path.is_file() else None
+    path = folder.genotype_file
+    return _genotype(folder.genotype(), path, space) if path.is_file() else None
 
 
 def read_result(folder: RunFolder) -> Result | None:
     """What an evaluation measured, None while it has not; a ValueError that names the file if it is damaged."""
-    path = folder.path / RESULT
+    path = folder.result_file
     if not path.is_file():
         return None
-    record = read_record(folder) if (folder.path / RECORD).exists() else None
+    record = read_record(folder) if folder.begun else None
     result = _checked(Result, folder.result(), path)
     _check_numbers(result.test, task_of(record), path)
     return result
@@ -211,13 +211,13 @@ def read_result(folder: RunFolder) -> Result | None:
 
 def recorded_genotype(folder: RunFolder, record: Record) -> Genotype:
     """The cells that an evaluation trains; a ValueError that names its record if that is damaged."""
-    return _genotype(record.genotype or {}, folder.path / RECORD)
+    return _genotype(record.genotype or {}, folder.record_file)
 
 
 def _search(folder: RunFolder) -> Search:
     record = read_record(folder)
     if record.space is None:
-        raise ValueError(f"{folder.path / RECORD} is damaged: it names no space.")
+        raise ValueError(f"{folder.record_file} is damaged: it names no space.")
     read = read_search_lines(folder, record)
     return Search(
         record=record,
@@ -229,8 +229,8 @@ def _search(folder: RunFolder) -> Search:
 
 
 def _landing(folder: RunFolder) -> LandingRecord | None:
-    path = folder.path / LANDING
-    return _checked(LandingRecord, folder.read_json(LANDING), path) if path.is_file() else None
+    path = folder.landing_file
+    return _checked(LandingRecord, folder.landing(), path) if path.is_file() else None
 
 
 def _evaluation(folder: RunFolder) -> Evaluation:
@@ -266,5 +266,5 @@ def _genotype(read: Mapping[str, Any], where: str | Path, space: SpaceRecord | N
     except ValueError as error:
         raise ValueError(f"{where} is damaged: {error}") from None
     if space is not None and found.cells.keys() != space.cells.keys():
-        raise ValueError(f"{where} does not fit {RECORD}: it has the cells {', '.join(found.cells)}.")
+        raise ValueError(f"{where} does not fit the record of its run: it has the cells {', '.join(found.cells)}.")
     return found

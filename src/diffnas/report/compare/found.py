@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype
 from diffnas.report.reading import (
     read_genotype,
@@ -19,7 +18,7 @@ from diffnas.report.reading import (
     recorded_genotype,
 )
 from diffnas.report.records import Record, TaskRecord, task_of
-from diffnas.run_files import EVALUATION, GENOTYPE, RECORD
+from diffnas.run_folder import RunFolder
 
 
 class Benchmark(NamedTuple):
@@ -81,7 +80,7 @@ def read_found(path: str | Path) -> Found:
     folder = RunFolder(Path(path))
     record = _record(folder)
     alone = record is not None and folder.record.get("phase") == "evaluate"
-    inner = folder if alone else RunFolder(folder.path / EVALUATION)
+    inner = folder if alone else folder.evaluation
     evaluated = record if alone else _record(inner)
     searched = None if alone else record
     lines = [] if alone else read_search_lines(folder, searched)
@@ -92,7 +91,9 @@ def read_found(path: str | Path) -> Found:
     if genotype is None and evaluated is not None:
         genotype = recorded_genotype(inner, evaluated)
     if genotype is None:
-        raise ValueError(f"{folder.path} holds no cell: no {GENOTYPE}, and no epoch of a search that is over.")
+        raise ValueError(
+            f"{folder.path} holds no cell: no {folder.genotype_file.name}, and no epoch of a search that is over."
+        )
     result = read_result(inner)
     return Found(
         **_named(folder.path.resolve(), record, evaluated, genotype),
@@ -107,7 +108,7 @@ def read_found(path: str | Path) -> Found:
 
 
 def _record(folder: RunFolder) -> Record | None:
-    return read_record(folder) if (folder.path / RECORD).exists() else None
+    return read_record(folder) if folder.begun else None
 
 
 def _named(place: Path, record: Record | None, evaluated: Record | None, genotype: Genotype) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The run folder: everything a run leaves behind, as plain files."""
+"""The run folder: everything a run leaves behind, as plain files. Whoever opens one of them asks here."""
 
 from __future__ import annotations
 
@@ -13,59 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from diffnas import files, former, version
-from diffnas.engine.settings import HOW, EvaluateSettings, SearchSettings, as_dict
-from diffnas.run_files import CHECKPOINTS, GENOTYPE, LAST, PREVIOUS, RECORD, RESULT, TRACE
+from diffnas.run_files import CHECKPOINTS, EVALUATION, GENOTYPE, LANDING, LAST, PREVIOUS, RECORD, RESULT, TRACE
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import MEGA, read_text
 
 _LONGEST_TRACE = 256 * MEGA  # 600 epochs of the largest space have 100 million
+_SCHEMA = "diffnas/run"
 VERSION = 2
 _READABLE = (1, 2)  # diffnas/former.py reads version 1 as if this version had written it
 
 # Under this name a checkpoint holds what it knows of its folder.
 _FOLDER = "folder"
-
-
-_SETTINGS: dict[str, type[SearchSettings | EvaluateSettings]] = {"search": SearchSettings, "evaluate": EvaluateSettings}
-
-BESIDE = ("notes", "computed")
-"""Parts of ``run.json`` that do not decide a result: where the data came from, and what computed it first."""
-
-
-def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a record by their names of now.
-
-    >>> renamed({"epochs": 2, "forward_by": "batched"})
-    {'epochs': 2, 'backend': 'auto'}
-    """
-    names = {"forward_by": "backend"}
-    values = {"batched": "auto"}
-    return {
-        names.get(name, name): values.get(value, value) if name in names else value for name, value in settings.items()
-    }
-
-
-def _with_new_names(method: Any) -> Any:
-    """The method of a record, whose supernet options have their names of now.
-
-    >>> _with_new_names({"name": "pc-darts", "supernet": "Changes(share=4)"})
-    {'name': 'pc-darts', 'supernet': 'SupernetOptions(one_in=4)'}
-    """
-    if not isinstance(method, Mapping) or not isinstance(method.get("supernet"), str):
-        return method
-    now = method["supernet"].replace("Changes(share=", "Changes(one_in=").replace("Changes(", "SupernetOptions(")
-    return {**method, "supernet": now}
-
-
-def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without how the run is computed; a setting that did not exist when it began has its default."""
-    if "method" in record:
-        record = {**record, "method": _with_new_names(record["method"])}
-    settings, kind = record.get("settings"), _SETTINGS.get(str(record.get("phase")))
-    if not isinstance(settings, Mapping) or kind is None:
-        return dict(record)
-    whole = {**as_dict(kind()), **renamed(settings)}
-    return {**record, "settings": {name: value for name, value in whole.items() if name not in HOW}}
 
 
 class Damaged(ValueError):  # noqa: N818 - named for what it says
@@ -105,9 +63,17 @@ def standing(path: Path | None) -> str:
     """What is left of a run that ends early, as a sentence; ``path`` is its folder, if it has one."""
     if path is None:
         return "The run has no folder, so nothing is saved."
-    if not saved(path / CHECKPOINTS):
+    if not saved(RunFolder(path).checkpoints):
         return "No checkpoint was written yet."
     return f"The last checkpoint is untouched; to go on from it: --resume {path}."
+
+
+def looks_like_run(folder: Path) -> bool:
+    """Whether a folder has a record that calls itself that of a run, whatever else is wrong with it."""
+    try:
+        return json_text.read_object(folder / RECORD).get("schema") == _SCHEMA
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -128,14 +94,14 @@ class RunFolder:
         Raises:
             ValueError: if a run is there already; nothing of it is touched.
         """
-        if (path / RECORD).exists():
+        folder = cls(path)
+        if folder.begun:
             raise ValueError(f"{path} already holds a run. Resume it with --resume {path}, or choose another --out.")
         left = [name for name in (TRACE, CHECKPOINTS, GENOTYPE) if (path / name).exists()]
         if left:
             raise ValueError(f"{path} holds {', '.join(left)} of a run without its {RECORD}. Choose another --out.")
-        folder = cls(path)
-        made = {"schema": "diffnas/run", "version": VERSION, **record, "made_with": environment()}
-        files.write_bytes_atomically(path / RECORD, as_json(made))
+        made = {"schema": _SCHEMA, "version": VERSION, **record, "made_with": environment()}
+        files.write_bytes_atomically(folder.record_file, as_json(made))
         return folder
 
     @classmethod
@@ -147,9 +113,54 @@ class RunFolder:
         """
         folder = cls(path)
         record = folder.record
-        if record.get("schema") != "diffnas/run" or record.get("version") not in _READABLE:
-            raise ValueError(f"{path / RECORD} is not a run of this version of diffnas (version {VERSION}).")
+        if record.get("schema") != _SCHEMA or record.get("version") not in _READABLE:
+            raise ValueError(f"{folder.record_file} is not a run of this version of diffnas (version {VERSION}).")
         return folder
+
+    @property
+    def record_file(self) -> Path:
+        """Where ``run.json`` is."""
+        return self.path / RECORD
+
+    @property
+    def trace_file(self) -> Path:
+        """Where the trace is."""
+        return self.path / TRACE
+
+    @property
+    def genotype_file(self) -> Path:
+        """Where the genotype of a finished search is."""
+        return self.path / GENOTYPE
+
+    @property
+    def landing_file(self) -> Path:
+        """Where it is said what a finished search with targets landed at."""
+        return self.path / LANDING
+
+    @property
+    def result_file(self) -> Path:
+        """Where the result of a finished evaluation is."""
+        return self.path / RESULT
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Where the files are that a report shows, whether they are there yet or not."""
+        return self.record_file, self.trace_file, self.genotype_file, self.result_file
+
+    @property
+    def evaluation(self) -> RunFolder:
+        """The folder of the evaluation of what this search found, whether it has begun or not."""
+        return RunFolder(self.path / EVALUATION)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run has begun here."""
+        return os.path.isfile(self.record_file)  # not is_file(), which raises for a name that is too long
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -170,10 +181,18 @@ class RunFolder:
         """What ``result.json`` says; one of a former version says it as this version would."""
         return former.result(self.read_json(RESULT))
 
+    def genotype(self) -> dict[str, Any]:
+        """What ``genotype.json`` says."""
+        return self.read_json(GENOTYPE)
+
+    def landing(self) -> dict[str, Any]:
+        """What ``landing.json`` says."""
+        return self.read_json(LANDING)
+
     def append(self, line: Mapping[str, Any]) -> str:
         """Add an epoch to the trace; the text that was written comes back."""
         text = as_line(line)
-        with (self.path / TRACE).open("a", encoding="utf-8") as file:
+        with (self.trace_file).open("a", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -185,7 +204,7 @@ class RunFolder:
         Raises:
             Damaged: if a line that should be there is missing or broken, or the epochs are not 0, 1, 2, ... in order.
         """
-        path = self.path / TRACE
+        path = self.trace_file
         try:
             read = enumerate(self._lines(epochs), start=1)
             lines = [former.line(json_text.parse_object(line, f"{path}, line {number},")) for number, line in read]
@@ -203,7 +222,7 @@ class RunFolder:
 
     def _lines(self, epochs: int | None) -> list[str]:
         """The text of the trace's first ``epochs`` lines, or of all; half a line that a killed run wrote is none."""
-        path = self.path / TRACE
+        path = self.trace_file
         text = read_text(path, _LONGEST_TRACE) if path.exists() else ""
         return text.split("\n")[:-1][:epochs]
 
@@ -213,33 +232,13 @@ class RunFolder:
         They stay as they were written, a former version's too: a checkpoint holds their digest.
         """
         kept, text = self.trace(epochs), self.raw(epochs)
-        files.unseal(self.path / TRACE)
-        files.write_bytes_atomically(self.path / TRACE, text)
+        files.unseal(self.trace_file)
+        files.write_bytes_atomically(self.trace_file, text)
         return kept
 
     def raw(self, epochs: int) -> bytes:
         """The first ``epochs`` lines of the trace as they were written."""
         return "".join(f"{line}\n" for line in self._lines(epochs)).encode()
-
-    def check_same(self, record: Mapping[str, Any]) -> None:
-        """Refuse to go on with a run that was begun otherwise.
-
-        Raises:
-            ValueError: naming the part of ``record`` that differs.
-        """
-        kept, now = _deciding(self.record), _deciding(record)
-        other = _difference(kept, now, [part for part in now if part not in BESIDE])
-        if other:
-            raise ValueError(
-                f"{self.path} holds a run with another {other}. "
-                "Resume it as it was begun, or start anew with another --out."
-            )
-
-    def computed_otherwise(self, record: Mapping[str, Any]) -> str:
-        """What differs in how the run is computed, as text; empty if nothing does."""
-        kept, now = (renamed(each.get("settings") or {}) for each in (self.record, record))
-        names = [name for name in HOW if name in kept and name in now and kept[name] != now[name]]
-        return ", ".join(f"{name} was {kept[name]!r} and is {now[name]!r}" for name in names)
 
     def stamped(self, state: Mapping[str, Any], trace: str) -> dict[str, Any]:
         """A state with the record and the digest of the trace, ``trace``, that it belongs to; see ``check_fits``."""
@@ -254,18 +253,18 @@ class RunFolder:
         """
         known, epochs = state.get(_FOLDER), state["epoch"]
         record, trace = (former.record(known[RECORD]), known[TRACE]) if known else (self.record, None)
-        other = _difference(record, self.record, {**record, **self.record})
+        other = difference(record, self.record, {**record, **self.record})
         if other:
             raise ValueError(
-                f"{self.path / RECORD} was changed after the run began and tells of another {other}. "
+                f"{self.record_file} was changed after the run began and tells of another {other}. "
                 "Put back what was there to go on, or start anew with another --out."
             )
         self.trace(epochs)
         if trace not in (None, files.digest(self.raw(epochs))):
-            raise Damaged(f"{self.path / TRACE} is damaged or was changed: it is not what the run wrote.")
+            raise Damaged(f"{self.trace_file} is damaged or was changed: it is not what the run wrote.")
 
 
-def _difference(kept: Mapping[str, Any], now: Mapping[str, Any], parts: Iterable[str]) -> str:
+def difference(kept: Mapping[str, Any], now: Mapping[str, Any], parts: Iterable[str]) -> str:
     """The first of ``parts`` that differs between two records, and how; empty if none does."""
     return next((f"{part}: {how}" for part in parts if (how := _change(part, kept.get(part), now.get(part)))), "")
 
