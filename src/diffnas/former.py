@@ -55,7 +55,7 @@ def result(read: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings(read: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a record by their names of now.
+    """The settings of a record, under their present names.
 
     >>> settings({"epochs": 2, "forward_by": "batched"})
     {'epochs': 2, 'backend': 'auto'}
@@ -66,7 +66,7 @@ def settings(read: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def method(read: Any) -> Any:
-    """The method of a record, whose supernet options have their names of now.
+    """The method of a record, with the present names of its supernet options.
 
     >>> method({"name": "pc-darts", "supernet": "Changes(share=4)"})
     {'name': 'pc-darts', 'supernet': 'SupernetOptions(one_in=4)'}

@@ -1,4 +1,4 @@
-"""The run folder: everything a run leaves behind, as plain files. Whoever opens one of them asks here."""
+"""The run folder, which holds everything that a run leaves behind, as plain files. Only this module opens them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SCHEMA = "diffnas/run"
 VERSION = 2
 _READABLE = (1, 2)  # diffnas/former.py reads version 1 as if this version had written it
 
-# Under this name a checkpoint holds what it knows of its folder.
+# The name under which a checkpoint holds the record of its folder, and the digest of its trace.
 _FOLDER = "folder"
 
 
@@ -31,7 +31,7 @@ class Damaged(ValueError):  # noqa: N818 - named for what it says
 
 
 def environment() -> dict[str, Any]:
-    """What besides the settings can move the last digits of a result."""
+    """What besides the settings can change the last digits of a result."""
     import torch
 
     return {
@@ -45,22 +45,22 @@ def environment() -> dict[str, Any]:
 
 
 def as_json(content: Mapping[str, Any]) -> bytes:
-    """What a JSON file of a run folder holds; half a character from the name of a file becomes an escape in it."""
+    """The content of a JSON file in a run folder, ASCII only: names of files may hold halves of characters."""
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def as_line(entry: Mapping[str, Any]) -> str:
-    """An epoch as the trace holds it."""
+    """The line of an epoch in the trace."""
     return json.dumps(entry) + "\n"
 
 
 def saved(folder: Path) -> list[Path]:
-    """The checkpoints in ``folder``, the last one first; a crash between two renames leaves the previous one alone."""
+    """The checkpoints in ``folder``, the last one first. After a crash there may be only the previous one."""
     return [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
 
 
 def standing(path: Path | None) -> str:
-    """What is left of a run that ends early, as a sentence; ``path`` is its folder, if it has one."""
+    """A sentence that says what is left of a run that ends early; ``path`` is its folder, None if it has none."""
     if path is None:
         return "The run has no folder, so nothing is saved."
     if not saved(RunFolder(path).checkpoints):
@@ -80,19 +80,19 @@ def looks_like_run(folder: Path) -> bool:
 class RunFolder:
     """A folder with ``run.json``, ``trace.jsonl`` and ``checkpoint/``.
 
-    ``run.json`` says what the run is and never changes; the trace grows by a line an epoch. A checkpoint knows both as
-    they were, and ``digests.json`` what the finished files were: what has changed since is refused, not believed.
-    Anybody may read; whoever writes owns the folder (``engine/lock.py``).
+    ``run.json`` says what the run is and never changes. The trace grows by one line each epoch. A checkpoint holds the
+    record and the trace's digest, and ``digests.json`` the digests of finished files; a file that was changed since is
+    refused. Anybody may read, but only the owner of the folder may write (``engine/lock.py``).
     """
 
     path: Path
 
     @classmethod
     def create(cls, path: Path, record: Mapping[str, Any]) -> RunFolder:
-        """Begin a run.
+        """The folder of a new run, with its ``run.json``.
 
         Raises:
-            ValueError: if a run is there already; nothing of it is touched.
+            ValueError: if ``path`` holds a run already, which is left as it is.
         """
         folder = cls(path)
         if folder.begun:
@@ -106,10 +106,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """A run that has begun.
+        """The folder of a run that has begun.
 
         Raises:
-            ValueError: if there is none, or it was written by another version.
+            ValueError: if ``path`` holds no run, or one of another version.
         """
         folder = cls(path)
         record = folder.record
@@ -134,7 +134,7 @@ class RunFolder:
 
     @property
     def landing_file(self) -> Path:
-        """Where it is said what a finished search with targets landed at."""
+        """Where the size is at which a finished search with targets landed."""
         return self.path / LANDING
 
     @property
@@ -164,11 +164,15 @@ class RunFolder:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says; one of a former version says it as this version would."""
+        """The content of ``run.json``; that of a former version as this version would have written it."""
         return former.record(self.read_json(RECORD))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder; a ValueError that names it if it is missing, broken or not what was written."""
+        """The content of a JSON file in the folder.
+
+        Raises:
+            ValueError: if the file is missing, broken or changed, with its name.
+        """
         path = self.path / name
         try:
             read = json_text.read_object(path)
@@ -178,31 +182,31 @@ class RunFolder:
         return read
 
     def result(self) -> dict[str, Any]:
-        """What ``result.json`` says; one of a former version says it as this version would."""
+        """The content of ``result.json``; that of a former version as this version would have written it."""
         return former.result(self.read_json(RESULT))
 
     def genotype(self) -> dict[str, Any]:
-        """What ``genotype.json`` says."""
+        """The content of ``genotype.json``."""
         return self.read_json(GENOTYPE)
 
     def landing(self) -> dict[str, Any]:
-        """What ``landing.json`` says."""
+        """The content of ``landing.json``."""
         return self.read_json(LANDING)
 
     def append(self, line: Mapping[str, Any]) -> str:
-        """Add an epoch to the trace; the text that was written comes back."""
+        """The text of an epoch's line, which is added to the trace."""
         text = as_line(line)
-        with (self.trace_file).open("a", encoding="utf-8") as file:
+        with self.trace_file.open("a", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         return text
 
     def trace(self, epochs: int | None = None) -> list[dict[str, Any]]:
-        """The trace, one mapping an epoch: its first ``epochs`` lines, or all; former lines as this version has them.
+        """The first ``epochs`` lines of the trace, or all, as one mapping for each epoch, as this version writes it.
 
         Raises:
-            Damaged: if a line that should be there is missing or broken, or the epochs are not 0, 1, 2, ... in order.
+            Damaged: if one of these lines is missing or broken, or if the epochs are not 0, 1, 2, ... in order.
         """
         path = self.trace_file
         try:
@@ -221,15 +225,15 @@ class RunFolder:
         return lines
 
     def _lines(self, epochs: int | None) -> list[str]:
-        """The text of the trace's first ``epochs`` lines, or of all; half a line that a killed run wrote is none."""
+        """The text of the trace's first ``epochs`` lines, or of all. Half a line that a killed run left is dropped."""
         path = self.trace_file
         text = read_text(path, _LONGEST_TRACE) if path.exists() else ""
         return text.split("\n")[:-1][:epochs]
 
     def rewind(self, epochs: int) -> list[dict[str, Any]]:
-        """Cut the trace back to its first ``epochs`` lines and return them: what a checkpoint knows of.
+        """The first ``epochs`` lines of the trace. All others are removed from its file.
 
-        They stay as they were written, a former version's too: a checkpoint holds their digest.
+        The lines of a former version stay as they were written, because a checkpoint holds their digest.
         """
         kept, text = self.trace(epochs), self.raw(epochs)
         files.unseal(self.trace_file)
@@ -241,15 +245,18 @@ class RunFolder:
         return "".join(f"{line}\n" for line in self._lines(epochs)).encode()
 
     def stamped(self, state: Mapping[str, Any], trace: str) -> dict[str, Any]:
-        """A state with the record and the digest of the trace, ``trace``, that it belongs to; see ``check_fits``."""
+        """A checkpoint's ``state`` with the record of this folder, and ``trace``, the digest of its trace.
+
+        ``check_fits`` compares both on a resume.
+        """
         return {**state, _FOLDER: {RECORD: self.record, TRACE: trace}}
 
     def check_fits(self, state: Mapping[str, Any]) -> None:
-        """Compare the folder with what the checkpoint ``state`` knows of it; one from before it did knows nothing.
+        """Compare the folder with the record and the digest in a checkpoint, ``state``. Older checkpoints have none.
 
         Raises:
-            Damaged: if the trace has changed since.
-            ValueError: if the record has.
+            Damaged: if the trace was changed since the checkpoint.
+            ValueError: if the record was.
         """
         known, epochs = state.get(_FOLDER), state["epoch"]
         record, trace = (former.record(known[RECORD]), known[TRACE]) if known else (self.record, None)
@@ -257,7 +264,7 @@ class RunFolder:
         if other:
             raise ValueError(
                 f"{self.record_file} was changed after the run began and tells of another {other}. "
-                "Put back what was there to go on, or start anew with another --out."
+                "Undo the change to go on, or start anew with another --out."
             )
         self.trace(epochs)
         if trace not in (None, files.digest(self.raw(epochs))):
@@ -265,14 +272,14 @@ class RunFolder:
 
 
 def difference(kept: Mapping[str, Any], now: Mapping[str, Any], parts: Iterable[str]) -> str:
-    """The first of ``parts`` that differs between two records, and how; empty if none does."""
+    """The first of ``parts`` that differs between two records, and how it differs; empty if none does."""
     return next((f"{part}: {how}" for part in parts if (how := _change(part, kept.get(part), now.get(part)))), "")
 
 
 def _change(part: str, kept: object, now: object) -> str:
-    """How a part of a record has changed, field by field if it has fields; empty if it has not.
+    """How a part of a record was changed, field by field if it has fields; empty if it was not.
 
-    The name of data is only a name: the same pictures may lie in another folder.
+    A new name of the data is no change, because the same pictures may be in another folder.
     """
     if not (isinstance(kept, Mapping) and isinstance(now, Mapping)):
         return "" if kept == now else f"it was {kept!r} and is {now!r}"

@@ -1,4 +1,4 @@
-"""The evaluation: a genotype's network trained from scratch, and tested once at the end."""
+"""The evaluation, which trains a genotype's network from scratch and tests it once, at the end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from diffnas.components.level import Batch
 from diffnas.data import DataSet, Split, batches
 from diffnas.engine import seeds
 from diffnas.engine.devices import computing_on, dtype_of, in_training, make_fabric, peak_memory, rounding_products
-from diffnas.engine.drive import Drive
-from diffnas.engine.entry import entered
+from diffnas.engine.entry import open_or_resume
 from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
@@ -27,6 +26,7 @@ from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.totals import Totals
 from diffnas.engine.trained import save_trained
+from diffnas.engine.training_loop import TrainingLoop
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets import own
@@ -74,7 +74,7 @@ class EvaluateState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a state that ``state_dict`` gave, of an evaluation with the same genotype and settings."""
+        """Go back to a state that ``state_dict`` gave in an evaluation with the same genotype and settings."""
         self.network.load_state_dict(renamed(state["network"]))
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
@@ -88,10 +88,10 @@ class EvaluateResult:
     Attributes:
         network: the trained network, in evaluation mode.
         test: the loss and the metrics of the task on the test pictures, by name, after the last epoch.
-        parameters: without the auxiliary head.
+        parameters: number of weights, without the auxiliary head.
         macs: multiply-adds for one picture.
         seconds: time of all training steps.
-        trace: an entry an epoch, as in the run folder.
+        trace: one entry for each epoch, as in the run folder.
         folder: the run folder, if there is one.
     """
 
@@ -119,28 +119,29 @@ def evaluate(
     factories: Mapping[str, OpFactory] | None = None,
     task: Task = classification,
 ) -> EvaluateResult:
-    """Train the network of ``genotype`` on all training pictures and test it after the last epoch.
+    """The network of ``genotype``, trained on all training pictures and tested after the last epoch.
 
-    Nothing is chosen by test pictures: the test split is read once, at the end.
+    The test split is read once, at the end, so nothing is chosen by a score on the test pictures.
 
     Args:
-        genotype: what to build.
+        genotype: the cells of the network.
         data: pictures and labels.
         settings: epochs, learning rate, sizes and the seed.
         out: the run folder; None leaves nothing behind.
-        resume: go on from the last checkpoint in ``out``, bit for bit as in ``search``.
-        listener: hears how it goes.
+        resume: go on from the last checkpoint in ``out``; on a CPU with the same number of threads the result is bit
+            for bit that of an evaluation that was never interrupted.
+        listener: is told how the evaluation goes.
         device: "auto", "cpu" or "cuda".
-        precision: Fabric's word for it, such as "32-true", "bf16-mixed" or "64-true".
+        precision: "32-true", "bf16-mixed" or "64-true", as Lightning Fabric names them.
         notes: plain data to keep in ``run.json``.
         threads: how many CPU threads compute; None leaves torch's number as it is.
-        factories: the user's own operations of the genotype.
+        factories: what builds the user's own operations of the genotype, by name.
         task: what is learned.
 
     Raises:
-        ValueError: for a genotype or settings that cannot work, or a folder that holds something else.
+        ValueError: for a genotype or settings that cannot work, or a folder that holds another run.
         Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
-        NotFinite: if the loss leaves the numbers.
+        NotFinite: if the loss becomes infinite or nan.
         OutOfMemory: if memory runs out.
     """
     listener = listener or Silent()
@@ -156,12 +157,13 @@ def evaluate(
         computed = choose.describe(state.network, choice)
         record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
+        begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
         with (
             computing_on(threads),
             rounding,
             interruptions() as heard,
             fixed_random(settings.seed),
-            entered(out, record, state, resume=resume, device=fabric.device, listener=listener) as (folder, trace),
+            begun as (folder, trace),
         ):
             return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
 
@@ -169,10 +171,12 @@ def evaluate(
 def require_later(
     space: SearchSpace, data: DataSet, *, settings: EvaluateSettings, device: str = "auto", precision: str = "32-true"
 ) -> None:
-    """Refuse an evaluation that could not fit whatever cells a search in ``space`` finds, before that search.
+    """Refuse an evaluation that has too little memory for any cells that a search in ``space`` can find.
+
+    It is called before the search.
 
     Raises:
-        ValueError: with the least that it takes, and what is available.
+        ValueError: with the least memory that the evaluation takes, and the memory that is available.
     """
     outline = of_skeleton(space, **{**settings.sizes, "depth": space.own_depth or settings.depth})
     _refuse_hopeless(outline, data, settings, make_fabric(device, precision).device, precision)
@@ -202,7 +206,10 @@ def describe(
     computed: Sequence[str],
     task: Task,
 ) -> dict[str, Any]:
-    """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
+    """The record of an evaluation, as plain data.
+
+    It holds everything that decides the result, and beside that the notes and how the evaluation is computed.
+    """
     return {
         "phase": "evaluate",
         "task": task.record(),
@@ -224,7 +231,7 @@ def begin(
     dtype: torch.dtype = torch.float32,
     task: Task = classification,
 ) -> EvaluateState:
-    """The state before the first step; weights come from torch's own random numbers, and are kept in ``dtype``."""
+    """The state before the first step. Weights are drawn from torch's global random numbers and have ``dtype``."""
     network = Network(
         genotype,
         classes=len(data.classes),
@@ -241,7 +248,7 @@ def begin(
 
 @torch.no_grad()
 def test(network: Network, split: Split, data: DataSet, task: Task, *, batch: int, device: torch.device) -> Totals:
-    """Loss and metrics of a network, in evaluation mode, on all pictures of a split of ``data``."""
+    """Loss and metrics of a network on all pictures of a split of ``data``. The network is set to evaluation mode."""
     network.eval()
     totals = Totals(task)
     for pictures, labels in batches(split, torch.arange(len(split)), batch, device=device):
@@ -251,7 +258,7 @@ def test(network: Network, split: Split, data: DataSet, task: Task, *, batch: in
 
 
 class _Evaluation:
-    """An evaluation under way."""
+    """Runs an evaluation."""
 
     def __init__(
         self,
@@ -269,26 +276,26 @@ class _Evaluation:
         self.net = in_training(fabric, state.network)
         self.loss = state.task.training_loss(settings.label_smoothing)
         indices = torch.arange(len(data.train))
-        self.drive = Drive("evaluate", data, indices, settings, state, fabric, folder, listener, trace)
+        self.loop = TrainingLoop("evaluate", data, indices, settings, state, fabric, folder, listener, trace)
 
     def run(self, heard: Sequence[int]) -> EvaluateResult:
-        """Train to the last epoch, and test."""
-        self.drive.run(heard, self.take_step, lambda: {"peak_memory": peak_memory(self.fabric.device)})
+        """The result, after training to the last epoch and the test."""
+        self.loop.run(heard, self.take_step, lambda: {"peak_memory": peak_memory(self.fabric.device)})
         return self.result()
 
     def take_step(self, batch: Batch) -> None:
-        """One step of the weights."""
+        """Take one step of the weights."""
         state, settings, data = self.state, self.settings, self.data
         pictures, labels = batch
         state.network.train()
         if settings.warmup:
-            step = state.epoch * self.drive.steps + state.step
-            set_rate(state.weight_optimizer, self.drive.rate() * settings.warmed(step, self.drive.steps))
-        x = data.prepare(pictures, self.drive.generator("train"), cutout=settings.cutout, flip=settings.flip)
-        draw_noise_from(state.network, self.drive.generator("noise"))
+            step = state.epoch * self.loop.steps + state.step
+            set_rate(state.weight_optimizer, self.loop.rate() * settings.warmed(step, self.loop.steps))
+        x = data.prepare(pictures, self.loop.generator("train"), cutout=settings.cutout, flip=settings.flip)
+        draw_noise_from(state.network, self.loop.generator("noise"))
         # DARTS: the probability of dropping a path rises linearly with the epoch.
         drop_path = settings.drop_path * state.epoch / settings.epochs
-        output: Output = self.net(x, drop_path, self.drive.generator("drop-path"))
+        output: Output = self.net(x, drop_path, self.loop.generator("drop-path"))
         loss = self.loss(output.logits, labels)
         state.train.add(loss.detach(), output.logits.detach(), labels)
         if output.auxiliary is not None:
@@ -300,7 +307,7 @@ class _Evaluation:
         state.weight_optimizer.zero_grad()
 
     def result(self) -> EvaluateResult:
-        """Test the network, and leave it and the numbers in the folder."""
+        """The result of the test. The network and the numbers are written to the folder."""
         data, network = self.data, self.state.network
         tested = test(
             network, data.test.to(self.fabric.device), data, self.state.task, batch=256, device=self.fabric.device
@@ -310,15 +317,15 @@ class _Evaluation:
             test=tested.line() or {},
             parameters=parameters_of(network),
             macs=count_macs(network, (data.channels, *data.size)),
-            seconds=sum(line["seconds"] for line in self.drive.trace),
-            trace=self.drive.trace,
-            folder=self.drive.folder.path if self.drive.folder else None,
+            seconds=sum(line["seconds"] for line in self.loop.trace),
+            trace=self.loop.trace,
+            folder=self.loop.folder.path if self.loop.folder else None,
         )
-        if self.drive.folder:
-            save_trained(self.drive.folder.path, self._trained(network))
+        if self.loop.folder:
+            save_trained(self.loop.folder.path, self._trained(network))
             numbers = {name: getattr(result, name) for name in ("test", "parameters", "macs", "seconds")}
-            write_checked(self.drive.folder.result_file, as_json({"test_pictures": len(data.test), **numbers}))
-            seal(self.drive.folder.trace_file)
+            write_checked(self.loop.folder.result_file, as_json({"test_pictures": len(data.test), **numbers}))
+            seal(self.loop.folder.trace_file)
         return result
 
     def _trained(self, network: Network) -> Trained:

@@ -12,14 +12,14 @@ from diffnas.run_folder import RunFolder, difference
 _SETTINGS: dict[str, type[SearchSettings | EvaluateSettings]] = {"search": SearchSettings, "evaluate": EvaluateSettings}
 
 _BESIDE = ("notes", "computed")
-"""Parts of ``run.json`` that do not decide a result: where the data came from, and what computed it first."""
+"""Parts of ``run.json`` that do not decide a result: where the data came from, and how it was computed at first."""
 
 
 def check_same(folder: RunFolder, record: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run that was begun otherwise.
+    """Refuse to resume a run that was begun with another record.
 
     Raises:
-        ValueError: naming the part of ``record`` that differs.
+        ValueError: with the part of ``record`` that differs.
     """
     kept, now = _deciding(folder.record), _deciding(record)
     other = difference(kept, now, [part for part in now if part not in _BESIDE])
@@ -31,14 +31,14 @@ def check_same(folder: RunFolder, record: Mapping[str, Any]) -> None:
 
 
 def computed_otherwise(folder: RunFolder, record: Mapping[str, Any]) -> str:
-    """What differs in how the run is computed, as text; empty if nothing does."""
+    """The differences in how the run is computed, as text; empty if there are none."""
     kept, now = (former.settings(each.get("settings") or {}) for each in (folder.record, record))
     names = [name for name in HOW if name in kept and name in now and kept[name] != now[name]]
     return ", ".join(f"{name} was {kept[name]!r} and is {now[name]!r}" for name in names)
 
 
 def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without how the run is computed; a setting that did not exist when it began has its default."""
+    """The parts of a record that decide the result. A setting from after the run began has its default."""
     if "method" in record:
         record = {**record, "method": former.method(record["method"])}
     settings, kind = record.get("settings"), _SETTINGS.get(str(record.get("phase")))

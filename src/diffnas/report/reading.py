@@ -1,4 +1,4 @@
-"""Run folders as a report reads them: checked, and complete or not."""
+"""Readers of run folders for reports. They check all files; a run need not be finished."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from diffnas.run_folder import RunFolder
 
 
 class Kind(NamedTuple):
-    """A kind of cell: its graph, and where its edges stand in the trace."""
+    """A kind of cell: its graph, and the rows and columns of its edges in the trace."""
 
     name: str
     inputs: int
     nodes: int
     edges: tuple[tuple[int, int], ...]
-    offered: tuple[tuple[int, ...], ...]  # columns of the trace
+    offered: tuple[tuple[int, ...], ...]  # for each edge, the columns of its operations in the trace
     output: tuple[int, ...]
-    first: int  # row of the trace
+    first: int  # row of its first edge in the trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +44,11 @@ class Search:
     """A search, finished or not.
 
     Attributes:
-        record: what ``run.json`` says.
-        lines: an entry an epoch that is over.
-        genotypes: the cells as they would have been read off after each of these epochs.
+        record: the content of ``run.json``.
+        lines: one entry for each finished epoch.
+        genotypes: for each of these epochs, the cells that would have been read off after it.
         genotype: the result; None while there is none.
-        landing: where it landed; None without a target, or before the end.
+        landing: where the search landed; None without a target, or before its end.
     """
 
     record: Record
@@ -59,18 +59,21 @@ class Search:
 
     @property
     def ops(self) -> list[str]:
-        """The columns of the trace."""
+        """The operations, in the order of the columns of the trace."""
         assert self.record.space is not None
         return self.record.space.ops
 
     @property
     def cells(self) -> Genotype | None:
-        """The result, or else the cells so far; None before the first epoch is over."""
+        """The result, or the cells of the last epoch while there is none; None before the first epoch is over."""
         return self.genotype or (self.genotypes[-1] if self.genotypes else None)
 
     @property
     def chosen(self) -> int | None:
-        """The place in ``lines`` of the epoch whose cells are the result; the last such, or the last of all."""
+        """The index in ``lines`` of the last epoch with the cells of the result; the last index if no epoch has them.
+
+        None before the first epoch is over.
+        """
         places = [place for place, cells in enumerate(self.genotypes) if cells == self.genotype]
         return places[-1] if places else (len(self.lines) - 1 if self.lines else None)
 
@@ -101,7 +104,7 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a report is about: a search, the evaluation of what it found, or both; and an export of 8 bits."""
+    """What a report shows: a search, an evaluation of its cells, or both, and an export in 8 bits if there is one."""
 
     path: Path
     search: Search | None
@@ -110,7 +113,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name of its folder, safe to print."""
         return showable(self.path.resolve().name)
 
     @property
@@ -122,7 +125,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether everything that has begun is over."""
+        """Whether all phases that have begun are over."""
         searched = self.search is None or self.search.genotype is not None
         return searched and (self.evaluation is None or self.evaluation.result is not None)
 
@@ -131,13 +134,13 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def read_run(path: str | Path) -> Run:
-    """A run folder, whether it is finished, in progress, or was left halfway.
+    """The run in a folder, finished or not.
 
     Args:
-        path: the folder of a search, with or without that of an evaluation in it, or of an evaluation alone.
+        path: the folder of a search, with or without an evaluation in it, or the folder of an evaluation.
 
     Raises:
-        ValueError: if there is no run, or something in it is damaged; the message names the file.
+        ValueError: if there is no run, or a file is damaged; the message names the file.
     """
     given = RunFolder(Path(path))
     alone = not given.begun and given.evaluation.begun
@@ -150,19 +153,19 @@ def read_run(path: str | Path) -> Run:
 
 
 def read_record(folder: RunFolder) -> Record:
-    """What ``run.json`` says; a ValueError that names the file if it is missing or damaged."""
+    """The content of ``run.json``; a ValueError that names the file if it is missing or damaged."""
     return _checked(Record, folder.record, folder.record_file)
 
 
 def read_search_lines(folder: RunFolder, record: Record | None) -> list[tuple[SearchLine, Genotype]]:
-    """The trace of a search, with the cells of every epoch.
+    """The lines of a search's trace, each with its cells.
 
     Args:
-        folder: where it is.
-        record: what its lines must fit; None if the folder kept none.
+        folder: the run folder.
+        record: the record that the lines must fit; None if the folder has none.
 
     Raises:
-        ValueError: if a line is damaged, or fits neither ``record`` nor the lines before; the message names it.
+        ValueError: if a line is damaged, or does not fit ``record`` or the lines before; the message names the line.
     """
     found: list[tuple[SearchLine, Genotype]] = []
     space, task = record.space if record else None, task_of(record)
@@ -182,7 +185,7 @@ def read_search_lines(folder: RunFolder, record: Record | None) -> list[tuple[Se
 
 
 def read_lines(folder: RunFolder, record: Record) -> list[Line]:
-    """The trace of an evaluation; a ValueError that names the line if one is damaged or does not fit ``record``."""
+    """The lines of an evaluation's trace; a ValueError that names one that is damaged or does not fit ``record``."""
     found = []
     for number, read in enumerate(folder.trace(), start=1):
         where = f"{folder.trace_file}, line {number},"
@@ -199,7 +202,7 @@ def read_genotype(folder: RunFolder, space: SpaceRecord | None) -> Genotype | No
 
 
 def read_result(folder: RunFolder) -> Result | None:
-    """What an evaluation measured, None while it has not; a ValueError that names the file if it is damaged."""
+    """The result of an evaluation, None while there is none; a ValueError that names the file if it is damaged."""
     path = folder.result_file
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What a table can say of a run, by name."""
+"""The columns that a table of runs can have, by name."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Column(NamedTuple):
     """A number of a run.
 
     Attributes:
-        title: what heads it.
-        value: the number; None where it is not known. For a table with a row a run it may be anything.
-        say: the number in words.
+        title: the heading.
+        value: gives the number of a run; None if it is unknown. In a table with a row for each run, any value will do.
+        say: gives the number as text.
     """
 
     title: str
@@ -82,7 +82,7 @@ COLUMNS: dict[str, Column] = {
     "macs_last": Column("last", _line(-1, "macs"), _count),
     "training": Column("training", _tested("seconds"), duration),
 }
-"""The numbers that every run may have, by name."""
+"""The columns that every run may have, by name."""
 
 USUAL = (
     "benchmark",
@@ -94,7 +94,7 @@ USUAL = (
     "live",
     "seconds",
 )
-"""What is shown beside the metrics unless other columns are asked for."""
+"""The columns of a table beside the metrics, if the user names none."""
 
 
 def metric_columns(runs: Sequence[Found]) -> dict[str, Column]:
@@ -104,10 +104,10 @@ def metric_columns(runs: Sequence[Found]) -> dict[str, Column]:
 
 
 def columns_of(runs: Sequence[Found]) -> dict[str, Column]:
-    """Every number of some runs, by name; what is measured of every run hides a metric of the same name."""
+    """All columns of some runs, by name; those of every run hide a metric of the same name."""
     return {**metric_columns(runs), **COLUMNS}
 
 
 def usual(runs: Sequence[Found]) -> tuple[str, ...]:
-    """The names of the columns that are shown unless others are asked for."""
+    """The names of the columns of a table, if the user names none."""
     return (*metric_columns(runs), *USUAL)

@@ -1,4 +1,4 @@
-"""What the trace of a search says of an epoch."""
+"""The lines in the trace of a search, one for each epoch."""
 
 from __future__ import annotations
 
@@ -11,45 +11,52 @@ import torch
 from torch import Tensor
 
 from diffnas.components import indicators
-from diffnas.engine.course import Course
 from diffnas.engine.curvature import eigenvalue
 from diffnas.engine.devices import peak_memory
+from diffnas.engine.running_search import RunningSearch
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.own import unseen
 
 
-class Lines:
-    """Writes the lines of a trace, and tells the listener what is wrong in them."""
+class TraceLines:
+    """Makes the lines of a trace, and warns the listener of what is wrong in them.
 
-    def __init__(self, course: Course) -> None:
-        self.course = course
+    Attributes:
+        told: the warnings so far; each is given once.
+    """
+
+    def __init__(self, running: RunningSearch) -> None:
+        self.running = running
         self.told: set[str] = set()
 
     def line(self) -> dict[str, Any]:
-        """What the trace says of the epoch that is over, the cells as they would be read off now among it."""
-        course, state = self.course, self.course.state
-        if course.settings.prune_every == "epoch":
-            course.prune()
-        course.free(state.keep.cpu())
-        at = course.at_rest()
+        """The line of the epoch that is over, with the cells that would be read off now.
+
+        First it removes what is removed between epochs, and frees the modules of what was removed before.
+        """
+        running, state = self.running, self.running.state
+        if running.settings.prune_every == "epoch":
+            running.prune()
+        running.free(state.keep.cpu())
+        at = running.at_rest()
         mix, keep = at.mix.cpu(), at.keep.cpu()
-        found = course.read_off(at)
+        found = running.read_off(at)
         with torch.no_grad():
-            strengths = course.strengths(at.moment)
-        measured = indicators.measure(mix, keep, found, course.space)
+            strengths = running.strengths(at.moment)
+        measured = indicators.measure(mix, keep, found, running.space)
         self._warn(indicators.warnings(measured, found))
         costs = {} if state.controller is None else {"cost": state.controller.close(at, found)}
         return {
-            "stage": course.stage.name,
+            "stage": running.stage.name,
             "events": state.events,
             "held_out": state.held_out.line(),
             "parameters": parameters_of(state.supernet),
             "found_parameters": self._size_of(found),
-            "macs": course.measure_macs(),
-            "macs_left": _share(course.costs.cpu(), keep),
+            "macs": running.measure_macs(),
+            "macs_left": _share(running.costs.cpu(), keep),
             "eigenvalue": self._eigenvalue(),
-            "peak_memory": peak_memory(course.fabric.device),
+            "peak_memory": peak_memory(running.fabric.device),
             "indicators": measured,
             "genotype": json.loads(to_json(found)),
             "alpha": state.alpha.detach().cpu().tolist(),
@@ -60,33 +67,33 @@ class Lines:
         }
 
     def _eigenvalue(self) -> float | None:
-        """That of the Hessian for alpha, in the epochs in which it is to be measured; None if it is no number."""
-        every = self.course.settings.eigenvalue_every
-        if not every or self.course.epoch % every:
+        """The largest eigenvalue of the Hessian for alpha; None in other epochs, or if it is not finite."""
+        every = self.running.settings.eigenvalue_every
+        if not every or self.running.epoch % every:
             return None
-        found = eigenvalue(self.course)
-        return found if math.isfinite(found) else None  # JSON has no other numbers
+        found = eigenvalue(self.running)
+        return found if math.isfinite(found) else None  # JSON has no infinity and no nan
 
     def _size_of(self, found: Genotype) -> int | None:
-        """Parameters of the network of a genotype at its published size; None if it passes nothing on."""
-        data = self.course.data
+        """Parameters of a genotype's network at its published size; None if its cells pass nothing on."""
+        data = self.running.data
         classes, channels = len(data.classes), data.channels
         try:
-            factories = self.course.space.factories
+            factories = self.running.space.factories
             with unseen(own=bool(factories)):
                 return parameters_of(Network(found, classes=classes, in_channels=channels, factories=factories))
         except ValueError:
             return None
 
     def _warn(self, warnings: Sequence[str]) -> None:
-        """Tell what was not told before."""
+        """Give the listener those warnings that it has not got yet."""
         for warning in warnings:
             if warning not in self.told:
                 self.told.add(warning)
-                self.course.drive.listener.warn(f"epoch {self.course.state.epoch + 1}: {warning}")
+                self.running.loop.listener.warn(f"epoch {self.running.state.epoch + 1}: {warning}")
 
 
 def _share(costs: Tensor, keep: Tensor) -> float:
-    """What the operations that are kept have of the multiply-adds of all, 1 if none costs any."""
+    """The multiply-adds of the kept operations, as a share of those of all operations; 1 if none has any."""
     total = float(costs.sum())
     return float((costs * keep).sum()) / total if total else 1.0
