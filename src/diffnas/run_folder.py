@@ -148,7 +148,7 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def shown_files(self) -> tuple[Path, ...]:
         """Where the files are that a report shows, whether they are there yet or not."""
         return self.record_file, self.trace_file, self.genotype_file, self.result_file
 

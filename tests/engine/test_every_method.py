@@ -120,8 +120,8 @@ def test_every_method_keeps_its_promises(
     assert_same(whole, parts)
 
     measured = evaluate(result.genotype, pictures, settings=TRAIN, device="cpu")
-    assert math.isfinite(measured.loss)
-    assert 0 <= measured.accuracy <= 1
+    assert math.isfinite(measured.test["loss"])
+    assert 0 <= measured.test["accuracy"] <= 1
 
 
 def assert_lines_hold(trace: list[dict[str, Any]], method: Method, space: SearchSpace) -> None:

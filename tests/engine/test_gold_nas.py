@@ -92,7 +92,7 @@ def test_the_family_lies_in_the_run_folder_and_can_be_evaluated(quick, data, tmp
         assert load(path) == member.genotype
         assert member.path == path
         assert json.loads(path.read_text())["schema"] == "diffnas/genotype"
-    assert math.isfinite(evaluate(load(files[0]), data, settings=settings, device="cpu").loss)
+    assert math.isfinite(evaluate(load(files[0]), data, settings=settings, device="cpu").test["loss"])
 
 
 def test_a_search_that_was_killed_goes_on_with_the_same_penalty(quick, tmp_path: Path):

@@ -51,7 +51,7 @@ class Watched:
     def version(self) -> str:
         """A text that changes whenever the folder changes."""
         run = RunFolder(self.path)
-        return "-".join(_stamp(path) for path in (*run.files, *run.evaluation.files))
+        return "-".join(_stamp(path) for path in (*run.shown_files, *run.evaluation.shown_files))
 
     def page(self) -> str:
         """The present page.
