@@ -129,6 +129,8 @@ def test_a_run_goes_on_with_its_own_task_alone(tmp_path):
 def test_a_whole_run_of_a_task_of_ones_own_has_no_contenders():
     with pytest.raises(ValueError, match="judged by accuracy, and the task is 'second best'"):
         diffnas.run("digits", task=second_best(), against="random:2")
+    with pytest.raises(ValueError, match="task must be a Task, not a str"):
+        diffnas.run("digits", task="classification", against="random:2")
 
 
 def marked(count: int, seed: int) -> tuple[Tensor, Tensor]:

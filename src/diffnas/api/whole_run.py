@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api import contest
-from diffnas.api.notes import Data
+from diffnas.api.notes import Data, task_for
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.phases import evaluate, run_path, search
 from diffnas.api.targets import SIZES
@@ -31,7 +31,7 @@ from diffnas.method import Method
 from diffnas.report.verdict import Verdict
 from diffnas.run_folder import RunFolder
 from diffnas.space import SearchSpace
-from diffnas.task import Task
+from diffnas.task import Task, classification
 from diffnas.values import helps
 
 DRAWINGS = ("cell.svg", "cell.png")
@@ -127,8 +127,9 @@ def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[
 
 def _contenders(against: str | None, task: Task | None) -> str | None:
     """The contenders that were asked for; a ValueError if the task has no accuracy to judge them."""
-    if task is not None and against:
-        raise ValueError(f"contenders are judged by accuracy, and the task is {task.name!r}. Leave against out.")
+    learned = task_for(task, {})
+    if against and learned is not classification:
+        raise ValueError(f"contenders are judged by accuracy, and the task is {learned.name!r}. Leave against out.")
     return against
 
 
