@@ -14,6 +14,7 @@ from diffnas.cli import options as o
 from diffnas.cli.progress import Display
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted
 from diffnas.run_files import WEIGHTS
+from diffnas.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from diffnas.engine.evaluate import EvaluateResult
@@ -175,17 +176,13 @@ def _finish(
     quiet: bool,
 ) -> None:
     """Print the results: as JSON, in one line, or as a summary. Exits with ``MISSED`` if a target was missed."""
-    from diffnas.run_folder import RunFolder
-
     numbers: dict[str, Any] = {}
     files: list[tuple[str, str]] = []
     if found is not None:
         assert found.folder is not None
         numbers |= {"folder": str(found.folder), "search": show.search_numbers(found)}
-        files += [
-            ("genotype", str(RunFolder(found.folder).genotype_file)),
-            *(("drawing", str(path)) for path in drawings),
-        ]
+        genotype = RunFolder(found.folder).genotype_file
+        files += [("genotype", str(genotype)), *(("drawing", str(path)) for path in drawings)]
     if result is not None:
         assert result.folder is not None
         from diffnas.api import evaluation_folder

@@ -160,8 +160,7 @@ def search(
             rehearse(data, space, method, settings, state)
             begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
             with begun as (folder, trace):
-                under_way = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace)
-                under_way.aim = aim
+                under_way = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, aim)
                 return under_way.run(heard)
 
 
@@ -225,7 +224,9 @@ class _StagedSearch:
         folder: RunFolder | None,
         listener: Listener,
         trace: list[dict[str, Any]],
+        aim: Aim | None,
     ) -> None:
+        self.aim = aim
         self.space, self.method, self.settings, self.state = space, method, settings, state
         everything = torch.arange(len(data.train)), torch.arange(0)
         in_halves = method.level.data == "halves"
@@ -235,7 +236,6 @@ class _StagedSearch:
         self.running = RunningSearch(data, space, method, self.stages, state, fabric, self.loop, held_out_indices)
         self.take_step = SearchStep(self.running).take
         self.line = TraceLines(self.running).line
-        self.aim: Aim | None = None
 
     def run(self, heard: Sequence[int]) -> SearchResult:
         """The result, after every stage ran to its last epoch or to a reason to stop."""
