@@ -224,7 +224,7 @@ class _StagedSearch:
         folder: RunFolder | None,
         listener: Listener,
         trace: list[dict[str, Any]],
-        aim: Aim | None,
+        aim: Aim | None = None,
     ) -> None:
         self.aim = aim
         self.space, self.method, self.settings, self.state = space, method, settings, state
