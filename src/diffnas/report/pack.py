@@ -15,6 +15,7 @@ from diffnas.report.findings import findings
 from diffnas.report.layout import Box, plan, short
 from diffnas.report.reading import Evaluation, Kind, Run, Search
 from diffnas.report.records import TaskRecord
+from diffnas.report.words import titled
 
 # Weights are stored as integers from 0 to LEVELS; DEAD stands for an operation that is no longer in play.
 LEVELS = 65534
@@ -26,7 +27,7 @@ def pack(run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "task": [
-            {"name": name, "title": name.capitalize(), "share": metric.is_share}
+            {"name": name, "title": titled(name), "share": metric.is_share}
             for name, metric in run.task.metrics.items()
         ],
         "search": _search(run.search) if run.search and run.search.lines else None,

@@ -16,6 +16,7 @@ from diffnas.report.compare.columns import COLUMNS, Column, metric_columns
 from diffnas.report.compare.found import Found, Group
 from diffnas.report.compare.grids import Grid
 from diffnas.report.page import asset, drawings, environment
+from diffnas.report.words import titled
 
 # The columns that are drawn, and the titles of the drawings.
 _PLOTTED = {
@@ -52,7 +53,7 @@ def page(groups: Sequence[Group], grids: Sequence[Grid]) -> str:
 
 def _plotted(runs: Sequence[Found]) -> Iterator[tuple[Column, str]]:
     for column in metric_columns(runs).values():
-        yield column, column.title.capitalize()
+        yield column, titled(column.title)
     for name, title in _PLOTTED.items():
         yield COLUMNS[name], title
 
