@@ -27,8 +27,7 @@ def pack(run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "task": [
-            {"name": name, "title": titled(name), "share": metric.is_share}
-            for name, metric in run.task.metrics.items()
+            {"name": name, "title": titled(name), "share": metric.is_share} for name, metric in run.task.metrics.items()
         ],
         "search": _search(run.search) if run.search and run.search.lines else None,
         "evaluation": _evaluation(run.evaluation) if run.evaluation else None,
