@@ -27,6 +27,7 @@ from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, merge_settings
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
+from diffnas.nets.frames import FrameFactory
 from diffnas.nets.slot import OpFactory
 from diffnas.report.contest import handed
 from diffnas.run_files import EVALUATION
@@ -134,6 +135,7 @@ def evaluate(
     resume: bool = False,
     listener: Listener | None = None,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
     task: Task | None = None,
     **options: Any,
 ) -> EvaluateResult:
@@ -148,6 +150,7 @@ def evaluate(
         resume: whether to resume the evaluation in ``out``.
         listener: hears how the evaluation goes.
         factories: factories of the user's operations in the genotype, by name.
+        frame: the user's own frame of the genotype, if its space has one.
         task: what is learned, as in ``search``.
         options: the options below, such as ``epochs=600``, ``channels=36``.
 
@@ -178,6 +181,7 @@ def evaluate(
             notes=notes.model_dump(),
             threads=notes.threads,
             factories=factories,
+            frame=frame,
             task=learned,
         )
 

@@ -156,7 +156,7 @@ def _trained(
         recipe=recipe,
         listener=listener,
         task=task,
-        factories=space.factories if isinstance(space, SearchSpace) else None,
+        **(space.own if isinstance(space, SearchSpace) else {}),
         **{name: options[name] for name in _SHARED if name in options},
     )
     source, *_ = by_record(wanted_of(options)[1])
