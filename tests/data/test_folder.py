@@ -11,7 +11,7 @@ from PIL import Image
 from diffnas.data.decode import fitted, plain
 from diffnas.data.folder import folder
 from diffnas.data.pictures import Files, Pictures
-from diffnas.engine.run import RunFolder
+from diffnas.run_folder import RunFolder
 
 
 def draw(path: Path, size: tuple[int, int] = (12, 12), mode: str = "RGB", value: int = 0) -> Path:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffnas.engine import checkpoint
-from diffnas.engine.run import Damaged, saved
+from diffnas.run_folder import Damaged, saved
 
 
 def numbered(number: int) -> dict:

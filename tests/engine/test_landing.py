@@ -7,13 +7,13 @@ import torch
 from diffnas.components import discretize
 from diffnas.engine.aim import Aim, allowed, check, sized
 from diffnas.engine.landing import Landing, land, read_landing
-from diffnas.engine.run import RunFolder
 from diffnas.engine.sizing import fitting_size
 from diffnas.engine.target import parse
 from diffnas.genotype import published
 from diffnas.method import METHODS
 from diffnas.nets.sized import Size, SizedSpace
 from diffnas.run_files import LANDING
+from diffnas.run_folder import RunFolder
 from diffnas.space import SPACES, darts, s2, with_own_cells
 
 PUBLISHED = SizedSpace(space=darts, picture=(3, 32, 32), classes=10, size=Size(36, 20))

@@ -27,7 +27,7 @@ def test_any_method_can_search_each_cell_by_itself(quick, data, tmp_path: Path, 
     assert load(out / "genotype.json") == found.genotype
     assert len(set(map(tuple, found.trace[0]["alpha"]))) == 15
     settings = EvaluateSettings(epochs=1, batch=60, channels=2, drop_path=0.0, auxiliary=0.0)
-    assert 0 <= evaluate(found.genotype, data, settings=settings, device="cpu").accuracy <= 1
+    assert 0 <= evaluate(found.genotype, data, settings=settings, device="cpu").test["accuracy"] <= 1
     assert all(f"cell{index}" in svg(found.genotype) for index in range(3))
 
 

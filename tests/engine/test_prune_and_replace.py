@@ -84,7 +84,7 @@ def test_each_cycle_has_the_first_rate_again_and_a_new_alpha_that_waits(found):
 def test_alpha_stands_still_in_the_first_third_of_a_cycle(quick):
     trace = quick(prune_and_replace, **{**OPTIONS, "epochs": 30, "batch": 60}).trace
     # Of 30 epochs the first two cycles have 5 and 4, the others 3: alpha waits for one, one and none of them.
-    assert [line["held_out_loss"] is None for line in trace] == [n in (0, 5) for n in range(30)]
+    assert [line["held_out"] is None for line in trace] == [n in (0, 5) for n in range(30)]
 
 
 def test_a_search_that_is_interrupted_in_several_cycles_ends_as_one_left_alone(quick, tmp_path: Path):

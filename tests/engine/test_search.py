@@ -28,10 +28,8 @@ LINE = {
     "epoch",
     "stage",
     "events",
-    "train_loss",
-    "train_accuracy",
-    "held_out_loss",
-    "held_out_accuracy",
+    "train",
+    "held_out",
     "lr",
     "seconds",
     "steps",
@@ -62,7 +60,7 @@ def test_a_trace_is_written_down_as_it_is_returned(quick, tmp_path: Path):
     assert [set(line) for line in lines] == [LINE, LINE]
     assert [line["epoch"] for line in lines] == [0, 1]
     assert 0 < lines[1]["parameters"] <= lines[0]["parameters"]
-    assert all(0 <= line["train_accuracy"] <= 1 for line in lines)
+    assert all(0 <= line["train"]["accuracy"] <= 1 for line in lines)
     assert load(tmp_path / "run" / "genotype.json") == result.genotype
     assert len(result.discarded) == 6
 
@@ -141,8 +139,8 @@ def test_the_trace_leaves_out_the_auxiliary_skip(quick):
     for line in (faded, whole):
         assert torch.tensor(line["mix"]).shape == (6, 5)
         assert torch.tensor(line["mix"]).sum(1).tolist() == pytest.approx([1.0] * 6)
-    assert faded["train_loss"] != whole["train_loss"]
-    assert faded["train_loss"] == pytest.approx(quick("darts", epochs=1).trace[0]["train_loss"], rel=1e-4)
+    assert faded["train"]["loss"] != whole["train"]["loss"]
+    assert faded["train"]["loss"] == pytest.approx(quick("darts", epochs=1).trace[0]["train"]["loss"], rel=1e-4)
 
 
 EDGES = {
@@ -210,7 +208,7 @@ def test_two_searches_with_one_seed_are_the_same_to_the_last_byte(quick, tmp_pat
 def test_another_seed_gives_another_search(quick):
     first, second = (quick("darts", seed=seed, epochs=1).trace[0] for seed in (0, 1))
     assert first["alpha"] != second["alpha"]
-    assert first["train_loss"] != second["train_loss"]
+    assert first["train"]["loss"] != second["train"]["loss"]
 
 
 def test_a_folder_changes_nothing_about_a_search(quick, tmp_path: Path):
@@ -454,7 +452,7 @@ def test_a_fixed_seed_still_gives_the_recorded_search(quick):
     result = quick("sparse", epochs=3, alpha_lr=0.01)
     found = {
         "live": [line["indicators"]["live_ops"] for line in result.trace],
-        "loss": [line["train_loss"] for line in result.trace],
+        "loss": [line["train"]["loss"] for line in result.trace],
         "alpha": result.trace[-1]["alpha"],
         "cell": to_nas_bench_201(result.genotype),
     }

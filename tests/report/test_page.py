@@ -49,12 +49,12 @@ def told(html):
 def test_a_whole_run_reports_on_itself(real_run):
     html = (real_run / "report.html").read_text()
     result = json.loads((real_run / "evaluation/result.json").read_text())
-    assert f"{result['accuracy']:.2%}" in html
+    assert f"{result['test']['accuracy']:.2%}" in html
     assert "Signs of collapse" in html
     assert "How the evaluation was made" in html
     found = told(html)
     assert found["search"]["epochs"] == [1, 2, 3]
-    assert found["evaluation"]["test"]["accuracy"] == pytest.approx(result["accuracy"], rel=1e-4)
+    assert found["evaluation"]["test"]["accuracy"] == pytest.approx(result["test"]["accuracy"], rel=1e-4)
 
 
 def test_a_page_asks_the_network_for_nothing(real_run):

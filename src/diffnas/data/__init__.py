@@ -6,6 +6,8 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
+import torch
+
 from diffnas.data.augment import Augmentation
 from diffnas.data.pictures import DataSet, Files, Pictures, Split, batches, fetched
 from diffnas.data.stratify import equal_per_class, stratified_split
@@ -25,6 +27,7 @@ __all__ = [
     "from_tensors",
     "load",
     "set_aside",
+    "stand_in",
     "subsample",
 ]
 
@@ -168,3 +171,13 @@ def set_aside(data: DataSet, share: float) -> tuple[DataSet, Split]:
     kept, taken = stratified_split(data.train.labels, share, seed=0)
     less = replace(data, name=f"{data.name}[{1 - share:.0%}]", train=data.train.subset(kept))
     return less, data.train.subset(taken)
+
+
+def stand_in(data: DataSet, count: int) -> DataSet:
+    """Black pictures in place of the real ones: at least ``count``, in one class each, and one of each class."""
+    count = max(count, len(data.classes))
+    black = Pictures(
+        images=torch.zeros(count, data.channels, *data.size, dtype=torch.uint8),
+        labels=torch.arange(count) % len(data.classes),
+    )
+    return replace(data, train=black, test=black)

@@ -164,7 +164,7 @@ def test_results_that_were_kept_without_their_record_are_named_after_their_folde
     for name in ("run.json", "evaluation/run.json"):
         (run / name).unlink()
     found = read_found(run)
-    assert (found.method, found.seed, found.tested["accuracy"]) == ("single-level", 11, 0.6)
+    assert (found.method, found.seed, found.tested["test"]["accuracy"]) == ("single-level", 11, 0.6)
 
 
 def test_cells_that_were_only_trained_are_read_too(tmp_path):
@@ -173,7 +173,7 @@ def test_cells_that_were_only_trained_are_read_too(tmp_path):
     (folder / "trace.jsonl").unlink()
     for place in (folder, folder / "evaluation"):
         found = read_found(place)
-        assert found.tested["accuracy"] == 0.4
+        assert found.tested["test"]["accuracy"] == 0.4
         assert found.lines == []
         assert found.genotype == parse(MIXED)
 
@@ -220,7 +220,7 @@ def test_results_without_a_record_are_a_group_with_those_beside_them_alone(tmp_p
     groups = grouped(read_found(path.parent) for path in sorted(tmp_path.glob("*/*/genotype.json")))
     above = tmp_path.name
     assert [group.label for group in groups] == [f"darts (folder={above}/{name})" for name in ("cifar10", "cifar100")]
-    assert [{run.tested["accuracy"] for run in group.runs} for group in groups] == [{0.6}, {0.2}]
+    assert [{run.tested["test"]["accuracy"] for run in group.runs} for group in groups] == [{0.6}, {0.2}]
 
 
 def test_folders_of_folders_stand_for_the_runs_in_them(runs, tmp_path_factory, capsys):
