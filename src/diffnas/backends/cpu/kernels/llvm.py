@@ -72,5 +72,5 @@ def first_lanes(b: Any, count: Any) -> Any:
 
 
 def is_whole(b: Any, count: Any) -> Any:
-    """Whether ``count`` covers all lanes. On some machines, a masked store takes twenty times as long as a plain one."""
+    """Whether ``count`` covers all lanes. A masked store may take twenty times as long as a plain one."""
     return b.icmp_signed(">=", count, integer(LANES))
