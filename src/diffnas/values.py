@@ -104,7 +104,7 @@ FRACTION = real(0, 1, above=True, below=True)
 
 @dataclass(frozen=True)
 class Heading:
-    """The heading of an option in lists. Its field's type has it: ``Annotated[float, real(0, 1), Heading("Rates")]``."""
+    """The heading of an option in lists, given in its field's type: ``Annotated[float, Heading("Rates")]``."""
 
     text: str
 
