@@ -26,9 +26,9 @@ Doubles = NDArray[np.float64]
 Addresses = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-RUN = 64  # vectors whose sum is computed by itself, before it is added to the total
+RUN = 64  # vectors summed before their sum joins the others
 
-# The second factor of a sum of products: 1, or the first factor itself. Larger numbers are addresses.
+# What a sum may be of besides products with numbers at an address, which are above.
 ONE, ITSELF = 0, 1
 
 
@@ -61,9 +61,9 @@ def _plus(part: Any, x: int, middles: Any, y: int, at: int) -> Any:
 
 @part
 def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
-    """The sum of ``(x - middle) * y`` over every ``size``-th vector of a picture; ``y`` is ONE, ITSELF or an address.
+    """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times ``y``: ONE, ITSELF or an address.
 
-    The picture has ``count`` numbers from ``x`` on.
+    What lies past ``count`` numbers is not part of the picture.
     """
     total, middles = zeros(), load(middle)
     whole = max(0, (count - LANES) // size + 1)
@@ -94,7 +94,7 @@ def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
 
 @part
 def _totals(x: int, middle: Array, y: int, numbers: int, sums: Array, out: Array) -> None:
-    """Write the sums of ``_total`` for each channel, ``(C,)``."""
+    """The same by channel."""
     size = len(sums)
     for v in range(0, size, LANES):
         apart = 4 * v
@@ -114,13 +114,13 @@ def _folded(sums: Array, out: Array) -> None:
 
 @compiled
 def moments(inputs: Addresses, means: Array, squares: Array, numbers: int, first: int, last: int) -> None:
-    """Write each picture's channel means, and its sums of squared deviations from them.
+    """Write each picture's channel means, and the sums of squared distances to them.
 
     Args:
         inputs: K tensors ``(B, H, W, C)``.
         means: ``(K, B, C)``, written for the pictures from ``first`` up to ``last``.
         squares: ``(K, B, C)``, likewise.
-        numbers: how many numbers a picture has, ``H * W * C``.
+        numbers: how many a picture has, ``H * W * C``.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
