@@ -87,7 +87,7 @@ MENDED = {
 
 
 @pytest.mark.parametrize(("pictures", "labels"), MENDED.values(), ids=MENDED)
-def test_what_is_refused_is_mended_by_the_code_that_the_error_gives(pictures, labels):
+def test_the_code_in_an_error_mends_the_data(pictures, labels):
     with pytest.raises(ValueError) as error:
         from_tensors((pictures, labels), (some(6, 3, 8, 9), LABELS))
     code = re.search(r"(?:[Pp]ass|Renumber them:) ((?:pictures|labels|torch)[.\[].*?)\.?$", str(error.value))[1]
@@ -238,6 +238,6 @@ def test_items_may_be_mappings_as_in_the_hub_and_labels_of_every_kind(label, nam
         ),
     ],
 )
-def test_what_is_no_data_set_is_refused(given, message):
+def test_objects_that_are_no_data_set_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         from_dataset(given)

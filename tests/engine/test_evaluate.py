@@ -62,7 +62,7 @@ def test_one_seed_gives_one_network_and_another_seed_another(data: DataSet):
     assert first.loss != other.loss
 
 
-def test_the_learning_rate_falls_as_it_is_told(data: DataSet):
+def test_the_learning_rate_follows_its_schedule(data: DataSet):
     rates = {
         fall: [line["lr"] for line in run(data, settings=replace(TINY, epochs=3, lr=0.3, lr_fall=fall)).trace]
         for fall in ("cosine", "line")
@@ -88,7 +88,7 @@ def test_the_learning_rate_rises_step_by_step_before_it_falls(data: DataSet, mon
     assert seen == pytest.approx(rates)
 
 
-def test_only_matrices_decay_if_that_is_asked_for():
+def test_decay_matrices_spares_norms_and_biases():
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
     optimizer = sgd(net, replace(TINY, weight_decay=0.01), decay="matrices")
     decay = {id(each): group["weight_decay"] for group in optimizer.param_groups for each in group["params"]}
@@ -172,7 +172,7 @@ def test_the_test_split_is_read_only_after_the_last_step(data: DataSet):
     assert [step != step for step in steps] == [False] * 6 + [True]
 
 
-def test_what_is_measured_is_the_share_of_right_test_pictures(data: DataSet, tmp_path: Path):
+def test_the_accuracy_is_the_share_of_right_test_pictures(data: DataSet, tmp_path: Path):
     result = run(data, out=tmp_path / "run")
     images, labels = data.test.take(torch.arange(50))
     predicted = trained.load(tmp_path / "run").predict(images).argmax(dim=1)

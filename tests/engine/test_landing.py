@@ -116,7 +116,7 @@ def test_a_target_out_of_reach_is_refused_with_what_can_be_reached(data, text: s
     assert "evaluate.channels=" in str(error.value)
 
 
-def test_what_only_the_width_can_meet_is_not_refused(data):
+def test_a_target_that_only_another_width_meets_is_not_refused(data):
     (interval,) = check(aim_at("macs=2M", Size(16, 3)), s2, data, METHODS["sparse"]).values()
     text = f"macs={1.3 * interval.high:.0f}"
     check(aim_at(text, Size(16, 3)), s2, data, METHODS["sparse"])

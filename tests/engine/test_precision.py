@@ -143,7 +143,7 @@ def test_an_evaluation_in_double_precision_ends_and_goes_on(
     assert train(out=tmp_path / "whole", resume=True).loss == result.loss
 
 
-def test_what_was_trained_in_double_precision_is_loaded_and_taken_away(few: DataSet, tmp_path: Path) -> None:
+def test_a_network_trained_in_double_precision_can_be_loaded_and_exported(few: DataSet, tmp_path: Path) -> None:
     result = evaluate(
         published("DARTS_V2"), few, settings=TINY, device="cpu", precision="64-true", out=tmp_path / "run"
     )

@@ -98,7 +98,7 @@ def test_a_search_that_is_interrupted_in_several_cycles_ends_as_one_left_alone(q
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_what_is_kept_goes_on_as_it_was_and_what_comes_in_begins_as_its_parent_left_off(data):
+def test_survivors_keep_their_weights_and_new_operations_inherit_those_of_their_parents(data):
     settings = merge_settings(SearchSettings, {"channels": 2, "depth": 3, "epochs": 9})
     state = begin(data, SMALL, prune_and_replace, settings, torch.device("cpu"))
     for weight in state.supernet.parameters():
@@ -168,7 +168,7 @@ def test_it_searches_its_own_space_unless_one_is_named_or_the_recipe_has_another
     assert space(method="darts") == "darts"
 
 
-def test_what_a_search_will_cost_is_told_of_its_first_pool(data):
+def test_the_cost_of_a_search_is_that_of_its_first_pool(data):
     settings = merge_settings(SearchSettings, {"channels": 2, "depth": 3, "batch": 4, "epochs": 9})
     told = estimate(Prospect(data=data, space=SMALL, method=prune_and_replace, settings=settings, device="cpu"))
     assert (told.operations, told.offered) == (4 * 4, 4 * 15)

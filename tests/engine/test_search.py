@@ -133,7 +133,7 @@ def test_a_search_leaves_the_method_as_it_was(quick):
     assert method.weighting.position.item() == before
 
 
-def test_what_is_written_down_does_not_see_the_auxiliary_skip(quick):
+def test_the_trace_leaves_out_the_auxiliary_skip(quick):
     faded, whole = (
         quick(replace(METHODS["darts-minus"], supernet=SupernetOptions(auxiliary=weight)), epochs=1).trace[0]
         for weight in (0.0, 1.0)
@@ -153,7 +153,7 @@ EDGES = {
 
 @pytest.mark.parametrize("parts", EDGES.values(), ids=EDGES)
 @pytest.mark.parametrize("levels", [level.single, level.bilevel], ids=["single", "bilevel"])
-def test_strengths_of_edges_are_learned_beside_alpha(quick, parts, levels):
+def test_strengths_of_edges_are_learned_with_alpha(quick, parts, levels):
     first, last = quick(replace(darts, **parts, level=levels), alpha_warmup=1, alpha_init=0.0, alpha_lr=0.3).trace
     assert first["strengths"] == pytest.approx([1, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3])
     strengths = torch.tensor(last["strengths"])
@@ -304,7 +304,7 @@ def test_a_rule_can_end_a_search_early(quick):
     assert (result.stopped, len(result.trace)) == ("enough", 2)
 
 
-def test_a_decided_cell_stops_and_is_what_is_read_off(quick):
+def test_a_decided_cell_stops_the_search_and_is_the_result(quick):
     def strongest(at):
         return at.mix == at.mix.amax(dim=1, keepdim=True)
 
@@ -316,7 +316,7 @@ def test_a_decided_cell_stops_and_is_what_is_read_off(quick):
 
 
 @pytest.mark.parametrize("schedule_of", ["step", "epoch"])
-def test_what_is_read_off_at_the_end_is_what_the_last_line_says(quick, schedule_of):
+def test_the_result_is_the_genotype_of_the_last_line(quick, schedule_of):
     falling = partial(schedule.linear, start=1.0, stop=0.001, every=schedule_of)
     result = quick(replace(darts, weighting=partial(weighting.softmax, temperature=falling)))
     assert from_json(json.dumps(result.trace[-1]["genotype"])) == result.genotype
@@ -433,7 +433,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("weigh", "settings", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_work_is_refused_before_anything_is_written(quick, tmp_path: Path, weigh, settings, message: str):
+def test_a_search_that_cannot_work_is_refused_before_anything_is_written(
+    quick, tmp_path: Path, weigh, settings, message: str
+):
     with pytest.raises(ValueError) as error:
         quick(replace(sparse, weighting=weigh), out=tmp_path / "run", **settings)
     assert message in str(error.value)
@@ -479,7 +481,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("space", [nas_bench_201, s4], ids=lambda space: space.name)
-def test_what_is_removed_leaves_the_weights_and_all_that_optimizers_remember(data: DataSet, space: SearchSpace):
+def test_removed_operations_leave_the_weights_and_the_optimizers(data: DataSet, space: SearchSpace):
     settings = SearchSettings(channels=4, depth=4)
     state = begin(data, space, sparse, settings, torch.device("cpu"))
     start = list(state.supernet.parameters())

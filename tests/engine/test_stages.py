@@ -94,7 +94,7 @@ def test_a_search_that_is_interrupted_in_a_pause_makes_it_again(quick, tmp_path:
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_rule_ends_a_stage_and_sees_that_stage_alone(quick):
+def test_a_stopping_rule_ends_a_stage_and_sees_only_its_epochs(quick):
     def enough(history, space):
         return "enough" if len(history) == 1 else None
 

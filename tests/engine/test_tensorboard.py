@@ -98,7 +98,7 @@ def test_another_log_is_refused(tmp_path, capsys):
     assert "Did you mean 'tensorboard'?" in capsys.readouterr().err
 
 
-def test_what_is_written_can_be_read_back(tmp_path):
+def test_written_numbers_can_be_read_back(tmp_path):
     events = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
     )

@@ -169,12 +169,12 @@ def test_a_damaged_folder_is_named_with_what_is_wrong(name, change, words, write
     assert not (folder / "report.html").exists()
 
 
-def test_what_is_no_run_is_refused(tmp_path):
+def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is not a run folder"):
         read_run(tmp_path)
 
 
-def test_cells_of_their_own_are_told_apart(write_search):
+def test_cells_for_each_place_have_their_own_names(write_search):
     from diffnas.space import nas_bench_201, with_own_cells
 
     folder = write_search([(CONV, EVEN)])

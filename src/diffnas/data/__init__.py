@@ -44,7 +44,7 @@ def load(
         what: ``"digits"``, ``"cifar10"``, ``"cifar100"``, ``"hub:NAME"``, a folder of class folders, or a
             data set, which is returned as it is.
         data_dir: where the files of CIFAR are.
-        size: height and width that pictures are scaled and cropped to; folders and the hub only.
+        size: height and width of the scaled and cropped pictures; folders and the hub only.
         channels: 1 for grey, 3 for color; folders and the hub only.
         seed: decides the test split where the source has none; folders and the hub only.
         download: whether the files of CIFAR may be fetched.
@@ -122,7 +122,7 @@ def subsample(data: DataSet, train: int | None, test: int | None, seed: int = 0)
     """The same data set with fewer pictures, the same number from every class.
 
     Args:
-        data: what to choose from.
+        data: the data set.
         train: training pictures to keep; all if None.
         test: test pictures to keep; all if None.
         seed: decides which. With the same seed, a smaller choice is part of a larger one.
@@ -157,8 +157,9 @@ def set_aside(data: DataSet, share: float) -> tuple[DataSet, Split]:
     The latter choose among networks that were trained without them. Test pictures must not choose.
 
     Args:
-        data: what to choose from.
-        share: of each class, above 0 and below 1; see :func:`diffnas.data.stratify.stratified_split`.
+        data: the data set.
+        share: the share of each class that is set aside, above 0 and below 1; see
+            :func:`diffnas.data.stratify.stratified_split`.
 
     >>> less, aside = set_aside(load("digits"), 0.1)
     >>> less.name, len(less.train), len(aside)

@@ -169,7 +169,7 @@ class DataSet:
 
     Args:
         name: what reports call it; escaped by :func:`diffnas.names.showable`.
-        train: the pictures that a search and an evaluation learn from.
+        train: the pictures that train a search and an evaluation.
         test: the pictures that only the last measurement of an evaluation uses.
         classes: the name of each label: label ``k`` is ``classes[k]``; escaped in the same way.
         mean: of each channel, on a scale where white is 1.
@@ -181,8 +181,8 @@ class DataSet:
         remarks: what the user should know about how the pictures were found and read, in sentences.
 
     Raises:
-        ValueError: fewer than two classes, a class with no training picture, a label out of range, splits
-            that differ in shape, pictures under 8x8, channels that are neither 1 nor 3, a bad mean or std.
+        ValueError: fewer than two classes, a class with no training picture, or a label out of range. Also splits
+            that differ in shape, pictures under 8x8, channels that are neither 1 nor 3, or a bad mean or std.
     """
 
     name: str
@@ -302,7 +302,7 @@ def batches(
         indices: which pictures, in order, ``(pictures,)``.
         batch: pictures in a batch.
         start: how many batches to skip, so that an interrupted epoch continues where it stopped.
-        device: the device that the batches are moved to.
+        device: the device of the batches.
 
     Yields:
         Pictures, uint8 ``(B, channels, H, W)``, and labels, ``(B,)``.

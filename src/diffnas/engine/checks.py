@@ -31,7 +31,7 @@ def with_cells_per_place(space: SearchSpace, settings: SearchSettings) -> Search
     """The space of a search: if the settings ask for it, each place in the net has a cell of its own.
 
     Raises:
-        ValueError: if the space has such cells already, but for a net of another depth than the settings ask for.
+        ValueError: if the space has such cells already, but for a net whose depth differs from that in the settings.
     """
     own = space.own_depth is not None
     return with_own_cells(space, settings.depth) if own or settings.alpha_per == "cell" else space

@@ -150,7 +150,7 @@ def act(name: str, what: Any, pause: Any) -> None:
 
 
 def _nothing(role: contract.Role, component: object, found: object) -> None:
-    """Refuse a result other than None, above all a generator: nobody would ever run it."""
+    """Refuse a result other than None, above all a generator, whose code would never run."""
     if found is not None:
         refuse(role, component, "nothing", found)
 

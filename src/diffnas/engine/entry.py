@@ -1,4 +1,4 @@
-"""How a run opens its folder: a new one, or one whose last good checkpoint it goes on from."""
+"""How a run opens its folder, which is new, or has a good checkpoint that the run resumes."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class SearchPause:
     @property
     def keep(self) -> Tensor:
         """Operations still in play, on the host."""
-        return self.running.state.keep.cpu().clone()  # a copy: only the methods of the pause may change the search's
+        return self.running.state.keep.cpu().clone()  # a copy, so that only the methods of the pause change the search
 
     @property
     def space(self) -> SearchSpace:

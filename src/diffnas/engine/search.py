@@ -113,8 +113,8 @@ def search(
 
     Args:
         data: pictures and labels.
-        space: what may be found.
-        method: how it is looked for.
+        space: all cells that can be found.
+        method: how to search.
         settings: epochs, learning rates, sizes and the seed.
         out: the run folder; None leaves nothing behind.
         resume: go on from the last checkpoint in ``out``; on a CPU with the same number of threads the result is
@@ -199,7 +199,7 @@ def trial(
     if keep is not None:
         under_way.running.remove(keep.to(fabric.device))
     batch = next(fetched(under_way.loop.split, [torch.arange(settings.batch)], fabric.device))
-    # The first steps choose kernels and get memory; with graphs, some steps go before the capture, which is one more.
+    # The first step chooses kernels and gets memory. With graphs, several such steps come before one that captures.
     net = under_way.running.net
     warmup_steps = net.warmup_steps + 1 if isinstance(net, Graphed) else 1
     step = partial(under_way.take_step, batch)

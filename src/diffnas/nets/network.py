@@ -142,6 +142,6 @@ class Network(nn.Module):
 
 
 def parameters_of(network: nn.Module, *, auxiliary: bool = False) -> int:
-    """Number of parameters. Those of the auxiliary head count only if asked for, because papers leave them out."""
+    """Number of parameters; with ``auxiliary``, also those of the auxiliary head, which papers do not count."""
     named = network.named_parameters()
     return sum(weight.numel() for name, weight in named if auxiliary or not name.startswith("frame.auxiliary."))

@@ -238,7 +238,7 @@ def test_without_runs_table_1_is_the_papers():
     assert rows["GAEA"] == ("97.50 c", "-", "94.10 c", "72.60 c")
 
 
-def test_what_cannot_be_compared_is_named(tmp_path, runs, capsys):
+def test_a_run_that_cannot_be_compared_is_named(tmp_path, runs, capsys):
     assert main(["compare", str(tmp_path / "nowhere")]) == 2
     assert "there is no run folder" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
@@ -280,7 +280,7 @@ def test_a_damaged_run_is_not_compared_but_named_with_the_place(file, change, wo
     assert re.search(rf"{re.escape(file)}.*{words}", line)
 
 
-def test_what_is_no_number_has_no_column_an_epoch(runs, capsys):
+def test_only_numbers_can_be_tabled_by_epoch(runs, capsys):
     assert main(["compare", str(runs), "--epochs", "stage"]) == 2
     assert "no run has 'stage'" in capsys.readouterr().err
 
