@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from diffnas.components.contract import told
 from diffnas.engine.settings import Machine, Source, Wanted
 from diffnas.values import helps, kinds, plain
 
@@ -30,11 +31,19 @@ def by_record(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple
 def wanted_of(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What options say of the cost of the network, those that were given; and the rest.
 
+    Raises:
+        ValueError: for a value that is no text.
+
     >>> wanted_of({"target": "macs=20M", "width": None, "epochs": 3})
     ({'target': 'macs=20M'}, {'epochs': 3})
     """
     names = helps(Wanted)
     said = {name: value for name, value in options.items() if name in names and value is not None}
+    for name, value in said.items():
+        if not isinstance(value, str):
+            raise ValueError(
+                f"{name} takes a text, as on the command line, such as target='macs=20M'; got {told(value)}."
+            )
     return said, {name: value for name, value in options.items() if name not in names}
 
 
@@ -51,7 +60,7 @@ def takes(*records: type, but: Collection[str] = ()) -> Callable[[F], F]:
         but: names of fields that are no options of this function.
     """
 
-    def told(function: F) -> F:
+    def taking(function: F) -> F:
         signature = inspect.signature(function)
         own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
         named = [each for record in records for each in _parameters(record) if each.name not in but]
@@ -61,7 +70,7 @@ def takes(*records: type, but: Collection[str] = ()) -> Callable[[F], F]:
         function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *lines, ""])
         return function
 
-    return told
+    return taking
 
 
 def _parameters(record: type) -> Iterator[inspect.Parameter]:

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from diffnas.api.contest import RANDOM, randoms
 from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.planning import Request, SearchPlan, plan_search
-from diffnas.api.targets import landed
+from diffnas.api.targets import landed, scaled
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.cost import Prospect, require_memory, what_fits
@@ -28,11 +29,13 @@ from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, settle
 from diffnas.genotype import Genotype, from_json, read
+from diffnas.lookup import lookup
 from diffnas.method import Method
 from diffnas.nets.slot import OpFactory
+from diffnas.recipes import Recipe
 from diffnas.report.contest import handed
 from diffnas.run_files import EVALUATION, RECORD
-from diffnas.space import SearchSpace
+from diffnas.space import SPACES, SearchSpace
 
 
 @takes(Source, Wanted, Machine, SearchSettings)
@@ -120,7 +123,7 @@ def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resu
         )
 
 
-@takes(Source, Machine, EvaluateSettings, but=("train",))
+@takes(Source, Wanted, Machine, EvaluateSettings, but=("train", "targets", "width"))
 def evaluate(
     what: Genotype | SearchResult | str | Path | None = None,
     data: Data = None,
@@ -135,29 +138,35 @@ def evaluate(
     """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
 
     Args:
-        what: a genotype, what ``search`` gave, a run folder, a genotype file, a text that holds one, or the name of a
-            published cell. May be left out when an evaluation is resumed.
+        what: a genotype, what ``search`` gave, a run folder, a genotype file, a text that holds one, the name of a
+            published cell or of a hand-made network, or "random" for a network of the recipe's space that the seed
+            decides. May be left out when an evaluation is resumed.
         data: as in ``search``; of a run folder, the data it was searched with unless given.
         recipe: a name in ``RECIPES``; by default the one of the run folder's search, or "published".
         out: where to leave the network; by default ``evaluation`` in the folder of the search, if there is one.
         resume: go on with the evaluation in ``out``.
         listener: hears how it goes.
         factories: the user's own operations of the genotype.
-        options: fields of ``EvaluateSettings``, and those below: ``epochs=600``, ``channels=36``, ...
+        options: fields of ``EvaluateSettings``, and those below: ``epochs=600``, ``channels=36``, ... A ``target``
+            decides the channels: the width that brings the network there, from which its depth and stem stay.
 
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
     """
-    source, machine, settings = by_record(options, but=("train",))
+    said, rest = wanted_of(options)
+    source, machine, settings = by_record(rest, but=("train",))
     searched, listener = run_folder(what), listener or Silent()
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
-    genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe)
+    genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe, settings)
+    _check_wanted(said, settings, kept if resume else None)
     note = note_data(kept.data, data, source)
     whole = left(load_noted(note, data, source), kept)
     if searched and not resume:
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
-    notes = kept.but(recipe=recipe).on(machine).model_copy(update={"data": note})
+    notes = kept.but(recipe=recipe, **said).on(machine).model_copy(update={"data": note})
     chosen = settle(EvaluateSettings, *layers, settings)
+    if "target" in said and not resume:
+        chosen = scaled(Wanted(**said), chosen, genotype, whole, factories, listener)
     with owning(place, listener.warn), told(whole, place, listener, note=note, flip=chosen.flip):
         return run_evaluation(
             genotype,
@@ -175,18 +184,46 @@ def evaluate(
 
 
 def _begun(
-    what: Genotype | SearchResult | str | Path | None, searched: Path | None, resumed: Path | None, recipe: str | None
+    what: Genotype | SearchResult | str | Path | None,
+    searched: Path | None,
+    resumed: Path | None,
+    recipe: str | None,
+    settings: Mapping[str, Any],
 ) -> tuple[Genotype, Notes, dict[str, Any], list[Mapping[str, Any]]]:
     """What is evaluated; notes and record of the run that goes on, or of the search before it; layers of settings."""
     if resumed:
         kept, record = read_notes(resumed, "evaluate")
-        named = what is not None and searched != resumed
+        named = what not in (None, RANDOM) and searched != resumed
         genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
         return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
     kept, record = read_notes(searched, "search") if searched else (Notes(), {})
-    genotype = _genotype(what)
-    sizes = recipe_named(recipe or kept.recipe).without_depth(genotype.depth).evaluate
+    named_recipe = recipe_named(recipe or kept.recipe)
+    genotype = _random(named_recipe, settings) if what == RANDOM else _genotype(what)
+    sizes = named_recipe.without_depth(genotype.depth).evaluate
     return genotype, kept, record, [sizes, kept.evaluation, landed(_landing(what, searched))]
+
+
+def _random(recipe: Recipe, settings: Mapping[str, Any]) -> Genotype:
+    """A network of the recipe's space, the first that contenders of the same seed have."""
+    seed = settle(EvaluateSettings, recipe.evaluate, settings).seed
+    return next(randoms(lookup("space", recipe.space, SPACES), seed))
+
+
+def _check_wanted(said: Mapping[str, str], settings: Mapping[str, Any], begun: Notes | None) -> None:
+    """Refuse a target beside channels, another one than a run has ``begun`` with, and a runtime without any."""
+    if begun is not None:
+        if said.get("target") not in (None, begun.target):
+            with_target = f"--target {begun.target}" if begun.target else "no target"
+            raise ValueError(
+                f"the evaluation was begun with {with_target}. Go on with it as it was begun, or start anew with "
+                "another --out."
+            )
+    elif "target" in said and settings.get("channels") is not None:
+        raise ValueError("a target decides the channels of the network: leave --channels out, or --target.")
+    elif "runtime" in said and "latency" not in said.get("target", ""):
+        raise ValueError(
+            "--runtime says what measures a latency, and there is none to meet. Add --target latency=5ms, say."
+        )
 
 
 def _landing(what: object, searched: Path | None) -> Landing | None:

@@ -9,18 +9,23 @@ from typing import Any
 
 from diffnas.api.notes import Notes
 from diffnas.data import DataSet
-from diffnas.deploy.latency import latency, recorded_latency
+from diffnas.deploy.latency import latency, recorded_latency, stopwatch
 from diffnas.engine import aim as aims
 from diffnas.engine.aim import Aim
 from diffnas.engine.costing import Costing
 from diffnas.engine.landing import Landing
-from diffnas.engine.settings import EvaluateSettings, settle
+from diffnas.engine.listen import Listener
+from diffnas.engine.scaling import fitted
+from diffnas.engine.settings import EvaluateSettings, Wanted, settle
 from diffnas.engine.sizing import fitting_size
 from diffnas.engine.target import Target, amount, parse, parse_family
+from diffnas.genotype import Genotype
+from diffnas.genotype.own_space import own_space
 from diffnas.lookup import lookup
 from diffnas.method import Method
 from diffnas.nets.sized import Size
 from diffnas.nets.sizes import published_shape
+from diffnas.nets.slot import OpFactory
 from diffnas.recipes import Recipe
 from diffnas.space import SearchSpace
 
@@ -123,6 +128,39 @@ def reachable(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> tu
         Reachable(target=str(target), size=str(aim.size), low=found[target.cost].low, high=found[target.cost].high)
         for target in aim.targets
     )
+
+
+def scaled(
+    wanted: Wanted,
+    settings: EvaluateSettings,
+    genotype: Genotype,
+    data: DataSet,
+    factories: Mapping[str, OpFactory] | None,
+    listener: Listener,
+) -> EvaluateSettings:
+    """The settings with the width at which the network of given cells costs what it shall; depth and stem stay.
+
+    Args:
+        wanted: with targets as text.
+        settings: of its evaluation.
+        genotype: the cells.
+        data: the pictures.
+        factories: the user's own operations of the cells.
+        listener: hears where that lands, and what is doubtful about a latency.
+
+    Raises:
+        ValueError: for targets that cannot be read, or that no width meets, with what the nearest ones cost.
+    """
+    targets, space = parse(wanted.target or ""), own_space(genotype, factories)
+    aim = Aim(targets=targets, size=usual_size(space, settings))
+    at = aims.sized(space, data, aim.size)
+    if any(target.cost == "macs" for target in targets):
+        aims.refuse_uncountable(at)
+    if any(target.cost == "latency" for target in targets):
+        aim = _timed(aim, stopwatch(at, runtime=wanted.runtime, warn=listener.warn))
+    landing = fitted(aim, at, genotype)
+    listener.note(str(landing))
+    return replace(settings, **landed(landing))
 
 
 def landed(landing: Landing | None) -> dict[str, Any]:

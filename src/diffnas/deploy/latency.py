@@ -6,6 +6,7 @@ A table is of one machine, and of one version of the runtime. It is kept in the 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -249,10 +250,24 @@ def latency(sized: SizedSpace, *, runtime: str | None, warn: Callable[[str], Non
         ValueError: for an unknown runtime.
         ImportError: if it is not installed.
     """
+    return timed_latency(sized, *_begun(runtime, warn), warn, count)
+
+
+def stopwatch(sized: SizedSpace, *, runtime: str | None, warn: Callable[[str], None]) -> Latency:
+    """The latency of networks that are each measured: no operation is timed, and nothing is predicted.
+
+    Raises:
+        ValueError, ImportError: as ``latency``.
+    """
+    return Latency(sized, *_begun(runtime, warn), Line(1.0, 0.0, math.nan))
+
+
+def _begun(runtime: str | None, warn: Callable[[str], None]) -> tuple[Table, Meter]:
+    """What is known of the latencies by a runtime on this machine, and what measures more."""
     name = runtime_named(runtime)
     if name == "onnxruntime":
         RUNTIMES[name](nn.Identity(), (1, 1, 1))  # so that what is missing is said before anything is timed
-    return timed_latency(sized, known_table(name), meter(name, warn), warn, count)
+    return known_table(name), meter(name, warn)
 
 
 def timed_latency(

@@ -76,7 +76,7 @@ class Wanted:
     Attributes:
         target: Cost of the network, such as macs=20M. Also params<=500k, memory=8MiB and latency=5ms; several are
             joined by commas. = is met within 5 %, <= is a ceiling. The size of the network is that of the evaluation,
-            or another one if no cells could cost that.
+            or another one if no cells could cost that. In an evaluation, the channels follow from it.
         targets: A family, such as 2M,5M,10M or params=100k,200k. Cells for each are kept beside the
             result.
         width: Whether the width is fitted: fit or fixed. fit, the default, moves the width of the network after the
