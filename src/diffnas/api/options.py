@@ -28,8 +28,9 @@ def by_record(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple
     return _taken(Source, rest, but), _taken(Machine, rest, but), rest
 
 
-def wanted_of(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What options say of the cost of the network, those that were given; and the rest.
+def wanted_of(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What options say of the cost of the network, those that were given; and the rest, to which belong
+    those called in ``but``.
 
     Raises:
         ValueError: for a value that is no text.
@@ -37,7 +38,7 @@ def wanted_of(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     >>> wanted_of({"target": "macs=20M", "width": None, "epochs": 3})
     ({'target': 'macs=20M'}, {'epochs': 3})
     """
-    names = helps(Wanted)
+    names = helps(Wanted).keys() - set(but)
     said = {name: value for name, value in options.items() if name in names and value is not None}
     for name, value in said.items():
         if not isinstance(value, str):

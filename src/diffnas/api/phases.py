@@ -123,7 +123,11 @@ def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resu
         )
 
 
-@takes(Source, Wanted, Machine, EvaluateSettings, but=("train", "targets", "width"))
+_SEARCHED = ("train", "targets", "width")
+"""Options of searches alone."""
+
+
+@takes(Source, Wanted, Machine, EvaluateSettings, but=_SEARCHED)
 def evaluate(
     what: Genotype | SearchResult | str | Path | None = None,
     data: Data = None,
@@ -153,8 +157,8 @@ def evaluate(
     Raises:
         ValueError: for anything that cannot work, with what would; nothing is touched.
     """
-    said, rest = wanted_of(options)
-    source, machine, settings = by_record(rest, but=("train",))
+    said, rest = wanted_of(options, but=_SEARCHED)
+    source, machine, settings = by_record(rest, but=_SEARCHED)
     searched, listener = run_folder(what), listener or Silent()
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
     genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe, settings)
