@@ -108,6 +108,11 @@ def test_a_dry_run_tells_what_can_be_reached(wide, capsys):
         (["--width", "fixed"], "Add --target macs=20M"),
         (["--target", "macs=3M", "--width", "loose"], "unknown width 'loose'"),
         (["--target", "latency=5ms", "--runtime", "tflite"], "unknown runtime 'tflite'"),
+        (["--multiplier", "balance"], "--multiplier says how a target is met, and there is none"),
+        (["--target", "macs=3M", "--multiplier", "strong"], "multiplier (or balance) must be a number"),
+        (["--target", "macs=3M", "--multiplier", "-1"], "multiplier (or balance) must be a number"),
+        (["--target", "macs=3M", "--targets-by", "tighten"], "Add --targets macs=2M,5M,10M"),
+        (["--targets", "1M,2M", "--targets-by", "tightening"], "Did you mean 'tighten'?"),
     ],
 )
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["search", "dry-run"])
@@ -156,9 +161,10 @@ def test_a_run_that_goes_on_needs_nothing_repeated(landed, tmp_path):
     assert read(tmp_path / "run" / "landing.json") == read(landed / "landing.json")
 
 
-def test_a_family_is_listed_with_its_files(tmp_path, capsys):
+@pytest.mark.parametrize("how", [[], ["--targets-by", "tighten", "--multiplier", "balance"]], ids=["reread", "tighten"])
+def test_a_family_is_listed_with_its_files(how, tmp_path, capsys):
     out = tmp_path / "run"
-    assert main(["search", "digits", *TINY, "--targets", "500k,2M", "--out", str(out), "--json"]) in (0, MISSED)
+    assert main(["search", "digits", *TINY, "--targets", "500k,2M", *how, "--out", str(out), "--json"]) in (0, MISSED)
     members = json.loads(capsys.readouterr().out)["search"]["family"]
     family = out / "family"
     assert [member["file"] for member in members] == [str(family / "macs-500k.json"), str(family / "macs-2M.json")]

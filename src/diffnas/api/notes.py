@@ -47,6 +47,7 @@ class Notes(BaseModel):
         device, precision, threads: as they were asked for; the threads of a run that has begun, in any case.
         target, targets, width: what the deployed network shall cost, a family of that, and whether its width is fitted.
         runtime: what latencies are measured by.
+        multiplier, targets_by: how strong the penalty is at first, and how a family is found.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -68,6 +69,8 @@ class Notes(BaseModel):
     targets: str | None = None
     width: str | None = None
     runtime: str | None = None
+    multiplier: str | None = None
+    targets_by: str | None = None
 
     def but(self, **given: Any) -> Notes:
         """The same notes with what was given; None is what was not given."""

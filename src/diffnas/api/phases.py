@@ -123,7 +123,7 @@ def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resu
         )
 
 
-_SEARCHED = ("train", "targets", "width")
+_SEARCHED = ("train", "targets", "width", "multiplier", "targets_by")
 """Options of searches alone."""
 
 

@@ -28,9 +28,12 @@ from diffnas.nets.sizes import published_shape
 from diffnas.nets.slot import OpFactory
 from diffnas.recipes import Recipe
 from diffnas.space import SearchSpace
+from diffnas.values import real
 
 SIZES = frozenset(Size._fields)
 """Settings of an evaluation that a landing decides."""
+
+MULTIPLIER = real(0, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +78,10 @@ def aim_of(
         ValueError: for a target that cannot be read, or cannot be met.
     """
     if notes.target is None and notes.targets is None:
-        if notes.width is not None or notes.runtime is not None:
-            raise ValueError(
-                "--width and --runtime say how a target is met, and there is none. Add --target macs=20M, say."
-            )
+        for name in ("width", "runtime", "multiplier", "targets_by"):
+            if getattr(notes, name) is not None:
+                option = name.replace("_", "-")
+                raise ValueError(f"--{option} says how a target is met, and there is none. Add --target macs=20M, say.")
         return None
     if notes.target is not None and notes.targets is not None:
         raise ValueError("--target is for one network and --targets for a family of them; give one of the two.")
@@ -86,11 +89,18 @@ def aim_of(
     family = () if notes.targets is None else parse_family(notes.targets)
     targets = (_middle(family),) if family else parse(notes.target or "")
     wanted = settle(EvaluateSettings, recipe.evaluate, notes.evaluation)
-    aim = Aim(targets=targets, size=usual_size(space, wanted), width=width, family=family)  # type: ignore[arg-type]
+    aim = Aim(
+        targets=targets,
+        size=usual_size(space, wanted),
+        width=width,  # type: ignore[arg-type]
+        family=family,
+        start=_start(notes.multiplier),
+        tightens=_tightens(notes),
+    )
     timed = any(target.cost == "latency" for target in targets)
     begun = (record or {}).get("target")
     if begun is not None:
-        aim = replace(aim, size=Size(**begun["size"]))
+        aim = _tightened(replace(aim, size=Size(**begun["size"])))
         again = recorded_latency(begun.get("latency"), aims.sized(space, data, aim.size), warn) if timed else None
         return _timed(aim, again)
     if timed:
@@ -98,7 +108,29 @@ def aim_of(
     size = fitting_size(aim, space, data, method, given=SIZES & notes.evaluation.keys())
     if timed and size != aim.size:
         aim = _timed(aim, latency(aims.sized(space, data, size), runtime=notes.runtime, warn=warn))
-    return replace(aim, size=size)
+    return _tightened(replace(aim, size=size))
+
+
+def _start(multiplier: str | None) -> float | None:
+    """The multiplier at the start; None is by balance."""
+    if multiplier == "balance":
+        return None
+    given = 1.0 if multiplier is None else MULTIPLIER.read(multiplier)
+    return float(MULTIPLIER.check("multiplier (or balance)", given))
+
+
+def _tightens(notes: Notes) -> bool:
+    """Whether the target of a family tightens."""
+    if notes.targets_by is not None and notes.targets is None:
+        raise ValueError(
+            "--targets-by says how cells for several targets are found. Add --targets macs=2M,5M,10M, say."
+        )
+    return lookup("targets-by", notes.targets_by or "reread", {"reread": False, "tighten": True})
+
+
+def _tightened(aim: Aim) -> Aim:
+    """The aim with the least of its family for the target if it tightens: its size is meant for the middle."""
+    return replace(aim, targets=aim.family[:1]) if aim.tightens else aim
 
 
 def _timed(aim: Aim, costing: Costing | None) -> Aim:

@@ -121,7 +121,7 @@ def search(
 
 @generated.takes(
     *generated.fields(Source, but=("train",)),
-    *generated.fields(Wanted, but=("targets", "width")),
+    *generated.fields(Wanted, only=("target", "runtime")),
     *generated.fields(EvaluateSettings),
     *generated.fields(Machine),
 )

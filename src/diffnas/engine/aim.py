@@ -33,6 +33,9 @@ class Aim:
         width: "fit" if the width, and then the depth, may be moved after the search to land on the targets.
         costings: what the costs are, by name.
         family: more targets for one cost: cells for each of them are kept beside the result.
+        start: the multiplier of the penalty at the start; None is by balance.
+        tightens: whether the target falls to its value during the search; then cells that pass a target of the family
+            on the way are kept for it.
     """
 
     targets: tuple[Target, ...]
@@ -40,6 +43,8 @@ class Aim:
     width: Width = "fit"
     costings: Mapping[str, Costing] = field(default_factory=lambda: dict(COUNTED))
     family: tuple[Target, ...] = ()
+    start: float | None = 1.0
+    tightens: bool = False
 
     def record(self) -> dict[str, Any]:
         """What decides the result, as plain data."""
@@ -48,6 +53,9 @@ class Aim:
             "family": [str(target) for target in self.family],
             "size": self.size._asdict(),
             "width": self.width,
+            # Only where they are not as in the records of earlier runs.
+            **({} if self.start == 1.0 else {"start": self.start}),
+            **({"tightens": True} if self.tightens else {}),
             **{target.cost: found for target in self.targets if (found := self.costings[target.cost].record())},
         }
 

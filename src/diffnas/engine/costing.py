@@ -41,8 +41,14 @@ class Costing(Protocol):
     def measured(self) -> bool:
         """Whether it takes a clock, so that asking for it exactly takes time."""
 
+    def learned(self, sized: SizedSpace, genotype: Genotype) -> Costing:
+        """The same after the network of some cells was measured, if it predicts any better then; else itself."""
+
     def record(self) -> dict[str, Any]:
         """What a run folder keeps of it, as plain data."""
+
+    def recalled(self, record: Mapping[str, Any]) -> Costing:
+        """The same as it was when it gave this record."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,17 @@ class Counting:
         """The sum is the cost."""
         return 1.0, 0.0
 
+    def learned(self, sized: SizedSpace, genotype: Genotype) -> Costing:
+        """Itself: nothing is predicted."""
+        return self
+
     def record(self) -> dict[str, Any]:
         """Nothing: it follows from the rest."""
         return {}
+
+    def recalled(self, record: Mapping[str, Any]) -> Costing:
+        """Itself."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -110,9 +124,17 @@ class PeakMemory:
         # Where operations do not matter, the sum points the way all the same.
         return (slope, low - slope * first) if slope else (high / last, 0.0)
 
+    def learned(self, sized: SizedSpace, genotype: Genotype) -> Costing:
+        """Itself: nothing is predicted."""
+        return self
+
     def record(self) -> dict[str, Any]:
         """Nothing: it follows from the rest."""
         return {}
+
+    def recalled(self, record: Mapping[str, Any]) -> Costing:
+        """Itself."""
+        return self
 
 
 COUNTED: Mapping[str, Costing] = {

@@ -6,6 +6,7 @@ the method reads its cells off of that. Over all multipliers these are the best 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,7 @@ from diffnas.engine.aim import Aim
 from diffnas.engine.costing import Reach
 from diffnas.engine.landing import Landing, land
 from diffnas.engine.target import Target
-from diffnas.genotype import Genotype
+from diffnas.genotype import Genotype, from_json
 from diffnas.nets.sized import Size, is_network
 
 # Both signs, for cells that cost more than those of the search; the least first. From where the weights of a short
@@ -46,6 +47,8 @@ def reread(
 ) -> Iterator[Reread]:
     """Cells for every target of a family, the latest epoch that has some that land; else those that come nearest.
 
+    Of a search whose target tightens: the cells that passed a target first, if any did.
+
     Args:
         trace: of the search.
         aim: of the search, with the family.
@@ -55,7 +58,18 @@ def reread(
     for target in aim.family:
         own = replace(aim, targets=(target,), size=size_for(target), family=())
         there = replace(reach, sized=replace(reach.sized, size=own.size))
-        yield _nearest(trace, own, there)
+        yield _passed(trace, replace(own, size=aim.size), reach) or _nearest(trace, own, there)
+
+
+def _passed(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Reread | None:
+    """The first cells of a search, as they were read off, that met a target while it tightened."""
+    (target,) = aim.targets
+    for line in trace if aim.tightens else ():
+        cost = line["cost"][target.cost]["read_off"]
+        if cost is not None and target.met(cost):
+            cells = from_json(json.dumps(line["genotype"]))
+            return Reread(epoch=line["epoch"], genotype=cells, landing=land(aim, reach.sized, cells))
+    return None
 
 
 def _nearest(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Reread:

@@ -144,7 +144,7 @@ def search(
         state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
         if aim:
             reaches = aims.reaches(aim, space, data, method)
-            state.controller = Controller(aim.targets, reaches, listener.warn)
+            state.controller = Controller(aim.targets, reaches, listener.warn, start=aim.start, tightens=aim.tightens)
         # What cannot be is refused here, before anything is written.
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)

@@ -82,12 +82,18 @@ class Wanted:
         width: Whether the width is fitted: fit or fixed. fit, the default, moves the width of the network after the
             search to land on the target.
         runtime: What measures latencies. onnxruntime, the default where it is installed, or torch.
+        multiplier: How strong the penalty is at first. A number, 1 by default, or balance: as strong as the loss while
+            alpha warms up.
+        targets_by: How cells for --targets are found. reread, the default, steers to the middle and reads the trace
+            again after the search; tighten lowers the target during the search and keeps cells on the way.
     """
 
     target: Annotated[str | None, SIZES] = None
     targets: Annotated[str | None, SIZES] = None
     width: Annotated[str | None, SIZES] = None
     runtime: Annotated[str | None, SIZES] = None
+    multiplier: Annotated[str | None, SIZES] = None
+    targets_by: Annotated[str | None, SIZES] = None
 
 
 @dataclass(frozen=True, kw_only=True)
