@@ -21,7 +21,7 @@ from common import machine
 
 from diffnas.data import DataSet, load, subsample
 from diffnas.engine.search import search
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.genotype import Genotype
 from diffnas.method import METHODS
 from diffnas.recipes import RECIPES
@@ -73,7 +73,7 @@ def found(how: Contender, data: DataSet, options: argparse.Namespace, seed: int)
     method = METHODS[options.method]
     own = {"channels": options.channels, "depth": options.cells, "batch": options.batch, "epochs": options.epochs}
     own |= {"alpha_lr": options.alpha_lr, "seed": seed, "backend": how.backend}
-    settings = settle(SearchSettings, method.settings, RECIPES["digits"].search, own)
+    settings = merge_settings(SearchSettings, method.settings, RECIPES["digits"].search, own)
     result = search(
         data, space=SPACES[options.space], method=method, settings=settings, device="cpu", precision=how.precision,
         threads=how.threads,

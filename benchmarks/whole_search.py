@@ -37,7 +37,7 @@ from diffnas.data import DataSet, load, subsample
 from diffnas.engine.listen import Interrupted
 from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult, search, trial
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.genotype.text import to_text
 from diffnas.method import METHODS
 from diffnas.recipes import RECIPES
@@ -268,7 +268,7 @@ def contestants(options: argparse.Namespace) -> list[Contestant]:
             name=name,
             data=data,
             space=SPACES[recipe.space],
-            settings=settle(
+            settings=merge_settings(
                 SearchSettings, METHODS[name].settings, recipe.search, given,
                 {"epochs": epochs[name], "alpha_lr": alpha_lr, "seed": options.seed},
             ),

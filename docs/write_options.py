@@ -1,4 +1,4 @@
-"""Write the page of the options anew, from the records that declare them.
+"""Write the page of the options again, from the records that declare them.
 
 python docs/write_options.py
 """
@@ -26,19 +26,19 @@ from diffnas.values import Heading, helps, kinds, plain, wanted
 PAGE = Path(__file__).parent / "options.md"
 HEAD = """# All options
 
-Of `diffnas search` and `diffnas evaluate`, and of `diffnas.search` and `diffnas.evaluate` in Python, where `--alpha-lr`
-is called `alpha_lr`. `diffnas run` takes the settings of its phases as `--set search.KEY=VALUE` and
-`--set evaluate.KEY=VALUE`. A flag is turned off by `--no-FLAG`.
+These are the options of `diffnas search` and `diffnas evaluate`, and of `diffnas.search` and `diffnas.evaluate` in
+Python, where `--alpha-lr` is called `alpha_lr`. `diffnas run` takes the settings of its phases as
+`--set search.KEY=VALUE` and `--set evaluate.KEY=VALUE`. `--no-FLAG` turns a flag off.
 
-A value comes from what was said; else from the run that goes on; else from the recipe, the method, and the papers,
-whose values are the defaults below: the first of a search, the second of an evaluation. A dash says that there is no
-such option; `None`, that something else decides.
+A value that you give counts first. Else it comes from the run that is resumed, else from the recipe, else from the
+method, else from the papers. The last two columns are the papers' values, for a search and for an evaluation. A dash
+means that the phase does not have the option. `None` means that the value depends on something else.
 """
 ROLES_HEAD = """
 ## Components
 
-Texts that put a component in place of the method's own, of a search. `diffnas methods NAME` tells those of a method;
-a wrong name lists what there is.
+These options replace components of a search's method. `diffnas methods NAME` shows the components of a method, and a
+wrong name of a component lists all names.
 
 | option | such as |
 |---|---|
@@ -64,14 +64,14 @@ def _rows(record: type, heading: Heading) -> Iterator[tuple[str, str]]:
         if told.heading == heading:
             kind = kinds(record)[name]
             may_be = "a flag" if plain(kind) is bool else wanted(kind)
-            # An evaluation takes all training pictures, and the network as it landed.
+            # An evaluation takes all training pictures, and the network at the size where it landed.
             evaluated = "-" if name == "train" or record is Wanted else _default(name, EvaluateSettings)
             words = [f"`--{name.replace('_', '-')}`", told.text, may_be, _default(name, SearchSettings), evaluated]
             yield name, f"| {' | '.join(words)} |"
 
 
 def _default(name: str, settings: type) -> str:
-    """The default of an option of a phase with these settings, as a page shows it."""
+    """The default of an option, in a phase with these settings, as Markdown."""
     found: list[Any] = [
         each.default for record in (settings, Source, Wanted, Machine) for each in fields(record) if each.name == name
     ]

@@ -9,7 +9,7 @@ from fences import Fences
 
 from diffnas.data import DataSet, load, subsample
 from diffnas.engine.search import SearchResult, search
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.method import METHODS
 from diffnas.space import nas_bench_201
 
@@ -46,7 +46,7 @@ def quick(data: DataSet) -> Callable[..., SearchResult]:
         names = ("data", "space", "out", "resume", "listener", "precision", "notes", "device")
         arguments |= {name: options.pop(name) for name in names if name in options}
         chosen = METHODS[method] if isinstance(method, str) else method
-        settings = settle(SearchSettings, TINY, options)
+        settings = merge_settings(SearchSettings, TINY, options)
         return search(arguments.pop("data"), method=chosen, settings=settings, **arguments)
 
     return run

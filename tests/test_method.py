@@ -8,9 +8,9 @@ import pytest
 import diffnas.method
 from diffnas.catalog import CATALOG
 from diffnas.components import level, pruning, schedule, weighting
-from diffnas.components.changes import FADING
+from diffnas.components.supernet_options import FADING
 from diffnas.components.weighting import LearnedEntmax
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.method import (
     COMPONENTS,
     METHODS,
@@ -62,9 +62,9 @@ def test_darts_minus_is_darts_with_a_fading_skip_beside():
 
 def test_pc_darts_is_what_its_paper_says():
     told = components(METHODS["pc-darts"])
-    assert (told["edges"], told["supernet"], told["pruning"]) == ("softmax", "Changes(share=4)", "None")
+    assert (told["edges"], told["supernet"], told["pruning"]) == ("softmax", "SupernetOptions(one_in=4)", "None")
     assert told["update"] == "Adam(lr=0.0006, betas=(0.5, 0.999), weight_decay=0.001)"
-    settings = settle(SearchSettings, METHODS["pc-darts"].settings)
+    settings = merge_settings(SearchSettings, METHODS["pc-darts"].settings)
     assert [settings.warming_up(epoch) for epoch in (0, 14, 15, 49)] == [True, True, False, False]
     assert (settings.epochs, settings.batch, settings.lr, settings.lr_min) == (50, 256, 0.1, 0.0)
 
@@ -74,7 +74,7 @@ def test_gaea_pc_darts_is_gaea_on_that_supernet():
     assert {role for role in told if told[role] != on_gaea[role]} == {"edges", "supernet"}
     assert told["supernet"] == on_partial["supernet"]
     assert told["edges"] == "simplex"
-    settings = settle(SearchSettings, METHODS["gaea-pc-darts"].settings)
+    settings = merge_settings(SearchSettings, METHODS["gaea-pc-darts"].settings)
     assert (settings.alpha_warmup, settings.alpha_init, settings.batch, settings.lr) == (0, 0.0, 256, 0.1)
 
 
@@ -83,7 +83,7 @@ def test_snas_draws_soft_weights_on_one_level_and_pays_for_what_they_are_expecte
     assert told["weighting"] == "concrete"
     assert (told["level"], told["discretize"], told["pruning"]) == ("single", "winners", "None")
     assert told["regularizers"] == "(expected_cost(weight=0.01))"
-    settings = settle(SearchSettings, METHODS["snas"].settings)
+    settings = merge_settings(SearchSettings, METHODS["snas"].settings)
     assert (settings.epochs, settings.batch, settings.lr, settings.lr_min) == (150, 64, 0.025, 0.001)
     constraints = [component("regularizers", f"expected-cost-{name}") for name in ("mild", "moderate", "aggressive")]
     assert [describe(rule) for (rule,) in constraints] == [
@@ -136,13 +136,13 @@ def test_every_component_can_be_named(role: str, name: str):
         ("regularizers", "none", "()"),
         ("regularizers", "groups:0.2:0.1, path:0.1", "(group_sparsity(skip=0.2, rest=0.1), path_depth(weight=0.1))"),
         ("supernet", "none", "None"),
-        ("supernet", "partial-channels:2", "Changes(share=2)"),
+        ("supernet", "partial-channels:2", "SupernetOptions(one_in=2)"),
         (
             "supernet",
             "auxiliary-skip:0.5, skip-dropout:0.1",
-            "Changes(auxiliary=linear(start=0.5, stop=0.0, every='epoch'), dropout=0.1)",
+            "SupernetOptions(auxiliary=linear(start=0.5, stop=0.0, every='epoch'), dropout=0.1)",
         ),
-        ("supernet", "auxiliary-skip-constant", "Changes(auxiliary=1.0)"),
+        ("supernet", "auxiliary-skip-constant", "SupernetOptions(auxiliary=1.0)"),
         ("weighting", "concrete:0.5", "concrete(temperature=0.5)"),
         ("regularizers", "expected-cost:0.1", "(expected_cost(weight=0.1))"),
         ("regularizers", "expected-cost-linear:0.1", "(expected_cost(logarithm=False, weight=0.1))"),
@@ -204,7 +204,7 @@ def test_another_number_of_options_than_a_component_takes_is_refused_with_their_
 
 
 def test_one_thing_cannot_be_changed_twice():
-    with pytest.raises(ValueError, match="changes one thing twice"):
+    with pytest.raises(ValueError, match="gives one option twice"):
         component("supernet", "auxiliary-skip,auxiliary-skip-cosine")
 
 
@@ -244,29 +244,29 @@ def test_pruning_at_zero_goes_with_every_entmax(weigh):
 
 
 REFUSED = {
-    "exact zeros of gates": ("gates", {"pruning": "exact-zero"}, "could leave an edge without any operation"),
-    "gates with the pruning of entmax": ("sparse", {"weighting": "gates"}, "could leave an edge without any operation"),
+    "exact zeros of gates": ("gates", {"pruning": "exact-zero"}, "an edge could lose all its operations"),
+    "gates with the pruning of entmax": ("sparse", {"weighting": "gates"}, "an edge could lose all its operations"),
     "a threshold for competing weights": ("darts", {"pruning": "shut"}, "has no gates"),
-    "a threshold for gates": ("gates", {"pruning": "threshold"}, "could leave an edge without any operation"),
+    "a threshold for gates": ("gates", {"pruning": "threshold"}, "an edge could lose all its operations"),
     "a threshold for even weights": ("asap", {"weighting": "uniform"}, "never fall below an even share"),
     "a threshold above an even share": (
         "asap",
         {"pruning": "threshold:1"},
-        "between 0 and 1, an even share of an edge; got 1",
+        "between 0 and 1, where 1 stands for an even share of an edge; got 1",
     ),
     "a threshold of nothing": ("asap", {"pruning": "threshold:0"}, "between 0 and 1"),
     "shares of what competes on an edge": ("gold-nas", {"weighting": "softmax"}, "an edge cannot lose its last"),
-    "survivors of nothing": ("darts", {"discretize": "survivors"}, "without pruning everything survives"),
+    "survivors of nothing": ("darts", {"discretize": "survivors"}, "without pruning, all operations survive"),
     "a simplex moved otherwise": ("darts", {"weighting": "simplex"}, "Add --update exponentiated"),
     "another weighting moved as a simplex": ("darts", {"update": "exponentiated"}, "Add --weighting simplex"),
-    "perturbation of gates": ("gates", {"stages": "perturbation"}, "the last one need not weigh 1"),
+    "perturbation of gates": ("gates", {"stages": "perturbation"}, "the last one need not have weight 1"),
     "perturbation on one level": ("single-level", {"stages": "perturbation"}, "holds no pictures out"),
     "perturbation, and an earlier epoch": ("darts-pt", {"pick": "best-held-out"}, "decides the cells in its last"),
-    "going back without the stop": ("r-darts", {"stopping": "none"}, "needs the stop for that growth"),
+    "going back without the stop": ("r-darts", {"stopping": "none"}, "needs the stopping rule for that growth"),
     "going back by another factor": ("r-darts", {"pick": "before-growth:2"}, "Stop by eigenvalue:2"),
     "the best of no held-out pictures": ("sparse", {"pick": "best-held-out"}, "holds no pictures out"),
-    "strengths moved otherwise": ("darts", {"edges": "simplex"}, "moved by one update"),
-    "softmax strengths beside a simplex": ("gaea", {"edges": "softmax"}, "moved by one update"),
+    "strengths moved otherwise": ("darts", {"edges": "simplex"}, "one update moves"),
+    "softmax strengths beside a simplex": ("gaea", {"edges": "softmax"}, "one update moves"),
     "thresholds for what strengths multiplied": ("fair-darts", {"edges": "softmax"}, "takes scores for probabilities"),
     "shares of what strengths multiplied": (
         "path-regularized-released",

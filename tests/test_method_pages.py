@@ -65,7 +65,7 @@ def test_the_command_prints_a_page_and_the_table(capsys: pytest.CaptureFixture[s
 
 def test_a_table_of_one_method_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods", "darts", "--table"]) == 2
-    assert "leave the name out" in capsys.readouterr().err
+    assert "Leave out --table or the name" in capsys.readouterr().err
 
 
 TINY = (

@@ -90,7 +90,7 @@ def test_other_pictures_under_the_same_name_are_refused_by_a_resume_and_told_of_
         diffnas.search(other, out=run, resume=True)
     diffnas.evaluate(run, other, listener=ear, **TINY_NET)
     (warning,) = ear.warnings
-    assert "the search saw other pictures than those of 'pets' now" in warning
+    assert "the search saw other pictures than 'pets' has now" in warning
     ear = Ear()
     diffnas.evaluate(run, listener=ear, out=tmp_path / "evaluated", **TINY_NET)
     assert ear.warnings == []
@@ -169,7 +169,7 @@ def test_an_empty_name_of_a_folder_is_refused(option: str, tmp_path: Path, monke
 
 def test_a_search_out_of_memory_says_what_would_fit(tmp_path: Path, monkeypatch, capsys):
     def take(self, batch, measured=SearchStep.take) -> None:
-        if self.course.drive.folder:
+        if self.running.loop.folder:
             raise MemoryError
         measured(self, batch)
 

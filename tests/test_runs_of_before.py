@@ -9,6 +9,8 @@ import pytest
 import diffnas
 from diffnas.cli import main
 from diffnas.engine.listen import Silent
+from diffnas.engine.run import RunFolder
+from diffnas.method import METHODS, components
 from diffnas.report.reading import read_run
 
 BEFORE = Path(__file__).parent / "runs_of_before" / "0.1.0"
@@ -70,3 +72,20 @@ def test_a_run_may_go_on_computed_another_way_and_that_is_told(run: Path):
         "the run goes on computed in another way: backend was 'auto' and is 'plain'. "
         "The last digits of its numbers may differ."
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "supernet"),
+    [
+        ("pc-darts", "Changes(share=4)"),
+        ("gdas-released", "Changes(drawn=True)"),
+        ("darts-minus", "Changes(auxiliary=linear(start=1.0, stop=0.0, every='epoch'))"),
+        ("darts", "None"),
+    ],
+)
+def test_supernet_options_of_before_are_those_of_now(tmp_path: Path, method: str, supernet: str):
+    now = {"method": components(METHODS[method])}
+    folder = RunFolder.create(tmp_path, {"method": {**now["method"], "supernet": supernet}})
+    folder.check_same(now)
+    with pytest.raises(ValueError, match="another method: supernet was"):
+        folder.check_same({"method": {**now["method"], "supernet": "SupernetOptions(one_in=2)"}})

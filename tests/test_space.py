@@ -10,11 +10,11 @@ from diffnas.space import (
     CellGraph,
     Edge,
     SearchSpace,
-    apart,
     darts,
     dense_cell,
     nas_bench_201,
     s1,
+    with_own_cells,
     without,
 )
 
@@ -191,7 +191,7 @@ def test_a_space_that_no_net_can_be_built_from_is_refused(changes, message):
 @pytest.mark.parametrize(("name", "depth"), [("darts", 8), ("darts", 3), ("s1", 5), ("nas-bench-201", 17)])
 def test_cells_apart_have_rows_of_their_own_at_every_place(name: str, depth: int):
     whole = SPACES[name]
-    space = apart(whole, depth)
+    space = with_own_cells(whole, depth)
     kinds = [place.kind for place in whole.places(depth)]
     assert list(space.cells) == [f"cell{index}" for index, kind in enumerate(kinds) if kind is not None]
     assert space.edges == tuple(
@@ -199,18 +199,18 @@ def test_cells_apart_have_rows_of_their_own_at_every_place(name: str, depth: int
     )
     assert space.offered == [row for kind in kinds if kind for row in whole.offered[whole.rows[kind]]]
     assert (space.depth, space.ops, space.in_degree) == (depth, whole.ops, whole.in_degree)
-    assert apart(space) is apart(space, depth) is space
+    assert with_own_cells(space) is with_own_cells(space, depth) is space
 
 
 def test_a_space_whose_cells_are_apart_has_one_depth():
-    assert apart(darts).depth == 8
+    assert with_own_cells(darts).depth == 8
     with pytest.raises(ValueError, match="a cell of its own for each of 8 places, not of 5"):
-        apart(apart(darts), 5)
+        with_own_cells(with_own_cells(darts), 5)
     with pytest.raises(ValueError, match="takes cells of the kinds"):
         replace(darts, cells={"cell0": darts.cells["normal"], "cell2": darts.cells["normal"]})
 
 
 def test_the_cells_that_keep_the_resolution_are_found_by_their_places():
-    assert apart(darts, 5).normal_cells == ["cell0", "cell2", "cell4"]
-    assert apart(nas_bench_201, 5).normal_cells == ["cell0", "cell2", "cell4"]
+    assert with_own_cells(darts, 5).normal_cells == ["cell0", "cell2", "cell4"]
+    assert with_own_cells(nas_bench_201, 5).normal_cells == ["cell0", "cell2", "cell4"]
     assert DARTS.normal_cells(["reduce", "normal"]) == ["normal"]

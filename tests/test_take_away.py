@@ -50,7 +50,7 @@ def test_without_its_data_an_export_asks_for_pictures(finished, folder, tmp_path
     (tmp_path / "moved" / "run.json").unlink()
     words = ["export", str(tmp_path / "moved"), "--format", "source", "--out", str(tmp_path / "out")]
     assert main(words) == 2
-    assert "checked with real pictures, and its own are not to be had" in capsys.readouterr().err
+    assert "checked on real pictures, and its own cannot be loaded" in capsys.readouterr().err
     assert main([*words, "--pictures", str(folder), "--json"]) == 0
     numbers = json.loads(capsys.readouterr().out)
     assert [file["pictures"] for file in numbers["files"]] == [70]

@@ -23,7 +23,7 @@ from common import searched
 
 from diffnas.components import update
 from diffnas.data import DataSet, load, subsample
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.method import METHODS, Method
 from diffnas.space import nas_bench_201
 
@@ -60,7 +60,7 @@ def search_one(data: DataSet, name: str, seed: int, out: Path) -> None:
     torch.set_num_threads(1)  # the last digits depend on it
     method = METHODS[name]
     rate = min(alpha_rate(method), MOST.get(name, math.inf))
-    settings = settle(SearchSettings, method.settings, SAME, {"alpha_lr": float(f"{rate:.2g}"), "seed": seed})
+    settings = merge_settings(SearchSettings, method.settings, SAME, {"alpha_lr": float(f"{rate:.2g}"), "seed": seed})
     began = core_seconds()
     try:
         searched(data, space=nas_bench_201, method=method, settings=settings, out=out)

@@ -17,7 +17,7 @@ from common import searched, trained
 
 from diffnas.components.discretize import strongest_inputs
 from diffnas.data import load, subsample
-from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_settings
 from diffnas.genotype import Genotype, save
 from diffnas.method import METHODS, Method
 from diffnas.recipes import RECIPES
@@ -34,7 +34,7 @@ def random_cell(seed: int) -> Genotype:
 
 def settings(seed: int, epochs: int, method: Method) -> SearchSettings:
     """The settings of a search."""
-    return settle(SearchSettings, method.settings, RECIPE.search, {"seed": seed, "epochs": epochs})
+    return merge_settings(SearchSettings, method.settings, RECIPE.search, {"seed": seed, "epochs": epochs})
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
     # One thread: the last digits depend on it, and two processes side by side use two cores better.
     torch.set_num_threads(1)
     data = subsample(load(options.data, data_dir=options.data_dir), RECIPE.train, None)
-    training = settle(EvaluateSettings, RECIPE.evaluate, {"epochs": options.train_epochs})
+    training = merge_settings(EvaluateSettings, RECIPE.evaluate, {"epochs": options.train_epochs})
     for seed in options.seeds:
         for name in options.methods:
             out = options.out / f"{name}-{seed}"

@@ -16,7 +16,7 @@ sys.path.insert(1, str(Path(__file__).parents[1]))
 from common import searched, trace
 
 from diffnas.data import load, subsample
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.method import METHODS
 from diffnas.space import SPACES
 
@@ -49,7 +49,7 @@ def main() -> None:
             for name in options.methods:
                 out = options.out / space / f"{name}-{seed}"
                 method = METHODS[name]
-                settings = settle(SearchSettings, method.settings, COMMON, RECIPE[space], {"seed": seed})
+                settings = merge_settings(SearchSettings, method.settings, COMMON, RECIPE[space], {"seed": seed})
                 searched(data, space=SPACES[space], method=method, settings=settings, out=out)
                 seconds = [line["seconds"] for line in trace(out)]
                 print(f"{space}/{out.name}: {len(seconds)} epochs in {sum(seconds):.0f} s", flush=True)

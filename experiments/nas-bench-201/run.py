@@ -16,7 +16,7 @@ sys.path.insert(1, str(Path(__file__).parents[1]))
 from common import searched, trace
 
 from diffnas.data import load, subsample
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.method import METHODS
 from diffnas.recipes import RECIPES
 from diffnas.space import SPACES
@@ -38,7 +38,7 @@ def main() -> None:
         for name in options.methods:
             out = options.out / f"{name}-{seed}"
             method = METHODS[name]
-            settings = settle(SearchSettings, method.settings, recipe.search, {"seed": seed})
+            settings = merge_settings(SearchSettings, method.settings, recipe.search, {"seed": seed})
             searched(data, space=SPACES[recipe.space], method=method, settings=settings, out=out)
             seconds = [line["seconds"] for line in trace(out)]
             print(f"{out.name}: {len(seconds)} epochs in {sum(seconds):.0f} s", flush=True)

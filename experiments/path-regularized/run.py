@@ -24,7 +24,7 @@ from common import searched, trained
 from diffnas.components.regularizer import Regularizer
 from diffnas.components.relaxation import Relaxation
 from diffnas.data import load, subsample
-from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_settings
 from diffnas.method import METHODS, Method
 from diffnas.recipes import RECIPES
 from diffnas.space import darts
@@ -58,7 +58,7 @@ def chosen(name: str) -> Method:
 def settings(method: Method, options: dict[str, Any]) -> SearchSettings:
     """The settings of a search."""
     rate = {"alpha_lr": RATES.get(method.name, RATE)}
-    return settle(SearchSettings, method.settings, RECIPE.search, SAME, rate, options)
+    return merge_settings(SearchSettings, method.settings, RECIPE.search, SAME, rate, options)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # One thread: the last digits depend on it, and two processes side by side use two cores better.
     torch.set_num_threads(1)
     data = subsample(load(options.data, data_dir=options.data_dir), options.train, None)
-    training = settle(EvaluateSettings, RECIPE.evaluate, {"epochs": options.train_epochs})
+    training = merge_settings(EvaluateSettings, RECIPE.evaluate, {"epochs": options.train_epochs})
     for seed in options.seeds:
         for name in options.methods:
             out = options.out / f"{name}-{seed}"

@@ -23,7 +23,7 @@ from diffnas.data import DataSet, load, subsample
 from diffnas.engine import seeds
 from diffnas.engine.evaluate import evaluate
 from diffnas.engine.listen import Silent
-from diffnas.engine.settings import EvaluateSettings, settle
+from diffnas.engine.settings import EvaluateSettings, merge_settings
 from diffnas.genotype import parse
 from diffnas.genotype.nas_bench_201 import canonical
 from diffnas.recipes import RECIPES
@@ -84,7 +84,7 @@ def pictures(data_dir: Path, seed: int) -> DataSet:
 def trained(text: str, data: DataSet, seed: int, epochs: int) -> dict[str, Any]:
     """Train one cell; a line of the trace. A point of the curve is the mean of ten steps."""
     recipe = RECIPES["nas-bench-201-small"]
-    settings = settle(EvaluateSettings, recipe.evaluate, SETTINGS, {"epochs": epochs, "seed": seed})
+    settings = merge_settings(EvaluateSettings, recipe.evaluate, SETTINGS, {"epochs": epochs, "seed": seed})
     heard = StepLosses()
     result = evaluate(parse(text), data, settings=settings, listener=heard, device="cpu")
     losses = np.array(heard.losses[: len(heard.losses) // EVERY * EVERY]).reshape(-1, EVERY).mean(1)

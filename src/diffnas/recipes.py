@@ -12,7 +12,7 @@ class Recipe:
     """A recipe. It overrides the method's own defaults, and the user's settings override it.
 
     Attributes:
-        about: its purpose.
+        about: what it is made for, in words.
         space: the search space for which it is made.
         search: settings of the search (``SearchSettings``).
         evaluate: settings of the evaluation (``EvaluateSettings``).
@@ -29,7 +29,10 @@ class Recipe:
     threads: int | None = None
 
     def without_depth(self, places: int | None) -> Recipe:
-        """The recipe without its numbers of cells, for cells that have ``places`` of their own; itself if None."""
+        """The recipe without ``depth``, for a space whose cells have their own places in the net and so fix the depth.
+
+        ``places`` is the number of these cells; if it is None, the recipe itself is returned.
+        """
         if places is None:
             return self
         search, evaluate = (
@@ -41,10 +44,10 @@ class Recipe:
 _CHAIN_SEARCH = {"batch": 64, "lr": 0.05, "lr_min": 0.0, "clip": 0.0, "alpha_warmup": 1, "prune_warmup": 3}
 
 RECIPES: dict[str, Recipe] = {
-    "published": Recipe(about="The sizes and schedules that published numbers stand for: GPU-days on CIFAR."),
+    "published": Recipe(about="The sizes and schedules of published results: GPU-days on CIFAR."),
     "nas-bench-201": Recipe(
         about=(
-            "NAS-Bench-201 (Dong & Yang, 2020): training as the benchmark prescribes it, and a search with the "
+            "NAS-Bench-201 (Dong & Yang, 2020): training as the benchmark prescribes, and a search with the "
             "benchmark's optimizer of the weights. GPU-hours."
         ),
         space="nas-bench-201",
@@ -63,13 +66,13 @@ RECIPES: dict[str, Recipe] = {
     ),
     "path-regularized-cifar10": Recipe(
         about=(
-            "The final training of Path-regularized DARTS (Zhou et al., 2020) on CIFAR-10; its search is the method's "
-            "own. Their code picks the best epoch by test accuracy: here the last one counts. GPU-days."
+            "The final training of Path-regularized DARTS (Zhou et al., 2020) on CIFAR-10. The search has the "
+            "method's defaults. Their code picks the best epoch by test accuracy; here the last one counts. GPU-days."
         ),
         evaluate={"batch": 128, "drop_path": 0.3},
     ),
     "path-regularized-cifar100": Recipe(
-        about="The same on CIFAR-100, with more drop-path.",
+        about="As path-regularized-cifar10, but for CIFAR-100, with more drop-path.",
         evaluate={"batch": 128, "drop_path": 0.4},
     ),
     "path-regularized-imagenet": Recipe(
@@ -91,8 +94,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "darts-small": Recipe(
         about=(
-            "The DARTS space in minutes on a laptop: 5,000 pictures, 8 channels, 5 cells, half resolution. alpha's "
-            "learning rate is ten times the published one, for a twentieth of the steps."
+            "The DARTS space in minutes on a laptop: 5,000 pictures, 8 channels, 5 cells, half resolution. There are a "
+            "twentieth of the published steps, so alpha's learning rate is ten times the published one."
         ),
         search={"epochs": 10, "batch": 64, "channels": 8, "depth": 5, "stem": "cifar-half", "alpha_speed": 10},
         evaluate={
@@ -110,8 +113,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "digits": Recipe(
         about="The embedded digits, searched and evaluated in about two minutes on a laptop's CPU.",
-        # How much is pruned depends on alpha's learning rate times the number of steps. In 264 steps, pruning begins at
-        # ten times the usual rate.
+        # How much is pruned depends on alpha's learning rate times the number of steps. A search of 264 steps prunes
+        # only with ten times the usual rate.
         search={"epochs": 12, "batch": 64, "channels": 4, "depth": 3, "lr": 0.05, "alpha_speed": 10},
         evaluate={
             "epochs": 24,
@@ -128,8 +131,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "quick": Recipe(
         about=(
-            "Your own pictures on a laptop's CPU: half resolution, small nets, and at most 4,000 pictures in the "
-            "search. For a first look; on a GPU, or with more time, take more epochs and channels."
+            "Your own pictures on a laptop's CPU, for a first look: half resolution, small nets, and at most 4,000 "
+            "pictures in the search. On a GPU, or with more time, take more epochs and channels."
         ),
         search={
             "epochs": 20,
@@ -140,8 +143,8 @@ RECIPES: dict[str, Recipe] = {
             "lr": 0.05,
             "alpha_speed": 10 / 3,
         },
-        # Against lr 0.05, weight decay 3e-4 of all weights and drop-path 0.1: 2.4 and 3.3 points more for a ResNet- and
-        # a MobileNet-style network on 4,000 pictures of vehicles.
+        # We compared these settings with lr 0.05, weight decay 3e-4 of all weights, and drop-path 0.1. On 4,000
+        # pictures of vehicles, they gain 2.4 points for a ResNet-style network, and 3.3 for a MobileNet-style one.
         evaluate={
             "epochs": 40,
             "batch": 64,
@@ -162,8 +165,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "chain-short": Recipe(
         about=(
-            "A residual chain on small pictures in minutes to an hour of a CPU: half resolution, 12 epochs of search "
-            "with alpha standing still in the first, and 40 epochs of training without drop-path and cutout."
+            "A residual chain on small pictures, in minutes to an hour on a CPU: half resolution, 12 epochs of search, "
+            "and 40 epochs of training without drop-path and cutout. Alpha stands still in the first epoch."
         ),
         space="chain",
         search={**_CHAIN_SEARCH, "epochs": 12, "stem": "cifar-half", "alpha_speed": 10},
@@ -180,7 +183,7 @@ RECIPES: dict[str, Recipe] = {
         },
     ),
     "chain-cifar": Recipe(
-        about="A residual chain on CIFAR: the same search at full resolution, then 200 epochs of training. GPU-hours.",
+        about="A residual chain on CIFAR: 30 epochs of search at full resolution, then 200 of training. GPU-hours.",
         space="chain",
         search={**_CHAIN_SEARCH, "epochs": 30, "alpha_speed": 10 / 3},
         evaluate={
@@ -196,7 +199,7 @@ RECIPES: dict[str, Recipe] = {
         },
     ),
     "nas-bench-201-small": Recipe(
-        about="NAS-Bench-201 in minutes on one core: 10,000 pictures, 8 channels, one cell a stage, half resolution.",
+        about="NAS-Bench-201 in minutes on a core: 10,000 pictures, 8 channels, one cell per stage, half resolution.",
         space="nas-bench-201",
         search={"epochs": 30, "batch": 64, "channels": 8, "depth": 5, "stem": "cifar-half", "alpha_speed": 10 / 3},
         evaluate={

@@ -10,8 +10,8 @@ ROLES = {
     "pruning": "exact-zero, threshold:0.4, ... or none.",
     "stopping": "skip-count:2, size:1e6, ... or none.",
     "stages": "one, progressive:5:3 or perturbation:5.",
-    "pick": "Whose cells count: last, best-held-out, ...",
-    "family": "Which cells on the way are kept too: quiet:3 or none.",
+    "pick": "Which epoch's cells are the result: last, best-held-out, ...",
+    "family": "Which earlier epochs' cells are kept too: quiet:3 or none.",
     "discretize": "winners, strongest-pairs, ...",
 }
-"""What may stand in each role of ``COMPONENTS``, a line each."""
+"""Examples of texts for each role of ``COMPONENTS``, in one line each."""

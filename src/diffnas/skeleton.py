@@ -265,11 +265,8 @@ def chain(
     >>> chain([Stage(1, 1, 1), Stage(3, 2, 2)], stem=2).name
     'chain:1-3s2x2:stem=2'
     """
-    stages = [
-        each if isinstance(each, Stage) else Stage(2**number, 2 if number else 1, each)
-        for number, each in enumerate(layers)
-    ]
-    usual = [Stage(2**number, 2 if number else 1, stage.layers) for number, stage in enumerate(stages)]
+    stages = [each if isinstance(each, Stage) else _doubled(number, each) for number, each in enumerate(layers)]
+    usual = [_doubled(number, stage.layers) for number, stage in enumerate(stages)]
     written = "-".join(
         f"{stage.layers}" if stage == same else f"{stage.width}s{stage.stride}x{stage.layers}"
         for stage, same in zip(stages, usual, strict=True)
@@ -293,6 +290,11 @@ def chain(
         shortcut=shortcut,
         head=head,
     )
+
+
+def _doubled(number: int, layers: int) -> Stage:
+    """The stage of a number, each twice as wide as the one before at half the resolution."""
+    return Stage(2**number, 2 if number else 1, layers)
 
 
 SKELETONS = {skeleton.name: skeleton for skeleton in (DARTS, NAS_BENCH_201, chain())}
@@ -341,5 +343,5 @@ def _chain_of(name: str) -> Chain:
 
 def _stage(number: int, width: str | None, stride: str | None, layers: str) -> Stage:
     if width is None or stride is None:
-        return Stage(2**number, 2 if number else 1, int(layers))
+        return _doubled(number, int(layers))
     return Stage(int(width), int(stride), int(layers))

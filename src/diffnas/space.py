@@ -1,8 +1,8 @@
-"""Search spaces: which operations may stand on which edge of which cell. Pure data, no torch.
+"""Search spaces: which operations each edge of each cell offers. Plain data, no torch.
 
 The rows of alpha, keep and mix are all edges of all kinds of cell, one kind after the other
-(``SearchSpace.rows``); their columns are ``SearchSpace.ops``. An operation that an edge does not
-offer is simply never kept there, so spaces with a set of operations per edge need no other shape.
+(``SearchSpace.rows``). Their columns are ``SearchSpace.ops``. Where an edge does not offer an
+operation, keep is False from the start. So edges may offer different operations in one table.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ DARTS_OPS = (
 CHAIN_OPS = ("none", "res_3", "mb_3_3", "mb_3_6", "next_7")
 NAS_BENCH_201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
-# Operations without weights of their own; every other one, a user's own among them, counts as one that learns.
+# Operations without network weights. All others, users' operations included, count as operations that learn.
 WEIGHTLESS_OPS = frozenset({"none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise"})
 
 
-# What every text form of a genotype can hold.
+# The names that all text forms of a genotype can hold.
 _NAME = re.compile(r"[\w.-]+")
 
 
@@ -47,13 +47,16 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CellGraph:
-    """The graph of one kind of cell and the operations each edge offers.
+    """The graph of one kind of cell, and the operations that each edge offers.
 
     Attributes:
         inputs: how many input nodes the cell has; they are nodes ``0 .. inputs-1``.
-        edges: the edges, sorted by target and then by source: the order of the rows of alpha.
-        ops: the operations each edge offers, one tuple an edge.
-        output: the nodes whose values are concatenated (along channels) into the cell's output.
+        edges: the edges, sorted by target and then by source, which is the order of alpha's rows.
+        ops: the operations that each edge offers, one tuple for each edge.
+        output: the nodes whose values are joined into the cell's output.
+
+    Raises:
+        ValueError: if edges, operations, inputs or output do not make a cell; the error says which.
     """
 
     inputs: int
@@ -85,7 +88,7 @@ class CellGraph:
         return max(edge.target for edge in self.edges) + 1
 
     def incoming(self, target: int) -> list[int]:
-        """The rows (within this kind of cell) of the edges that lead into ``target``."""
+        """The rows of the edges into ``target``, counted within this kind of cell."""
         return [row for row, edge in enumerate(self.edges) if edge.target == target]
 
 
@@ -96,13 +99,16 @@ def dense_cell(
     ops: Sequence[str] | Sequence[Sequence[str]],
     output: Literal["concat", "last"] = "concat",
 ) -> CellGraph:
-    """A cell in which every computed node receives an edge from every node before it.
+    """A cell in which each computed node has an edge from every node before it.
 
     Args:
-        inputs: number of input nodes, 1 or 2.
-        nodes: number of computed nodes.
-        ops: the operations of every edge, or one sequence of operations for each edge in turn.
-        output: "concat" joins all computed nodes; "last" is the last node alone.
+        inputs: the number of input nodes, 1 or 2.
+        nodes: the number of computed nodes.
+        ops: the operations of all edges; or a sequence of operations for each edge, in the order of the edges.
+        output: "concat" joins all computed nodes; "last" is only the last node.
+
+    Raises:
+        ValueError: as ``CellGraph``.
 
     >>> cell = dense_cell(inputs=2, nodes=2, ops=["skip_connect", "sep_conv_3x3"])
     >>> [tuple(edge) for edge in cell.edges]
@@ -122,26 +128,25 @@ def dense_cell(
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """Kinds of cell, the operations in play, and the skeleton they are stacked in.
+    """Kinds of cell, their operations, and the skeleton that stacks the cells.
 
     Attributes:
-        name: what the command line and the run folder call it.
-        cells: the kinds of cell, by name; their order is the order of the rows of alpha. Or, for every place in the
-            net, a cell of its own (``own_cells``): then ``depth`` is fixed.
-        ops: all operations, in the order of the columns of alpha.
-        skeleton: the name of what the cells are stacked in (:mod:`diffnas.skeleton`): "darts" (cells that read the two
-            cells before them; at a third and at two thirds of the depth, reduction cells of kind "reduce") or
-            "nas-bench-201" (cells that keep the channels, fixed residual blocks for the reductions).
-        channels: channels of the first cells in the supernet, unless a search says otherwise.
-        depth: number of cells of the supernet, residual blocks included, unless a search says otherwise.
-        in_degree: how many inputs a node of the final cell has by the space's own rule (2 in DARTS); None where
-            every edge stays, with the operation it was given (NAS-Bench-201). Only discretisation rules that
-            honour it read it.
-        factories: a user's own operations by name, each a ``diffnas.nets.slot.OpFactory``; all other names are looked
-            up in ``diffnas.nets.ops``.
+        name: its name on the command line and in run folders.
+        cells: the kinds of cell, by name, in the order of alpha's rows. Or a separate cell for each place in the net
+            (``with_own_cells``), which fixes ``depth``.
+        ops: all operations, in the order of alpha's columns.
+        skeleton: the name of a skeleton (:mod:`diffnas.skeleton`). In "darts", cells read the two cells before them;
+            cells of the kind "reduce" stand at a third and at two thirds of the depth. In "nas-bench-201", cells keep
+            the channels, and fixed residual blocks halve the resolution.
+        channels: the default number of channels of the supernet's first cells.
+        depth: the default number of cells of the supernet, residual blocks included.
+        in_degree: how many inputs a node of the final cell has by the space's rule (2 in DARTS). None if every edge
+            stays with its operation (NAS-Bench-201). Only discretize rules that follow it read it.
+        factories: the user's operations by name, each a ``diffnas.nets.slot.OpFactory``. All other names must be in
+            ``diffnas.nets.ops``.
 
     Raises:
-        ValueError: for a space that no net can be built from; the message says which part and why.
+        ValueError: if no net can be built from the space; the error says which part is wrong, and why.
     """
 
     name: str
@@ -168,7 +173,7 @@ class SearchSpace:
 
     @cached_property
     def rows(self) -> dict[str, slice]:
-        """The rows of alpha that belong to each kind of cell."""
+        """The rows of alpha of each kind of cell, by name."""
         slices, start = {}, 0
         for kind, cell in self.cells.items():
             slices[kind] = slice(start, start + len(cell.edges))
@@ -177,25 +182,25 @@ class SearchSpace:
 
     @property
     def edges(self) -> tuple[tuple[str, Edge], ...]:
-        """Kind and edge of every row of alpha."""
+        """The kind of cell and the edge of each row of alpha."""
         return tuple((kind, edge) for kind, cell in self.cells.items() for edge in cell.edges)
 
     @property
     def offered(self) -> list[list[bool]]:
-        """Which operation each edge offers, ``(edges, ops)``: where keep starts."""
+        """Which operations each edge offers, ``(edges, ops)``; the initial ``keep``."""
         return [[op in names for op in self.ops] for cell in self.cells.values() for names in cell.ops]
 
     def column(self, op: str) -> int | None:
-        """The column of an operation, or None where the space does not have it."""
+        """The column of an operation; None if the space does not have it."""
         return self.ops.index(op) if op in self.ops else None
 
     def places(self, depth: int | None = None) -> tuple[Place, ...]:
-        """The kind of every cell of a net of ``depth`` cells."""
+        """The kind of each cell in a net of ``depth`` cells; of the default depth if None."""
         return skeleton_of(self.skeleton).places(self.depth if depth is None else depth)
 
     @property
     def own_depth(self) -> int | None:
-        """The depth of the net in which each of its cells has its one place; None if its kinds of cell repeat."""
+        """The depth of the only net that fits, if each cell has its own place; None if kinds of cell repeat."""
         return skeleton_of(self.skeleton).own_depth(list(self.cells))
 
     @property
@@ -204,12 +209,16 @@ class SearchSpace:
         return skeleton_of(self.skeleton).normal_cells(list(self.cells))
 
 
-def apart(space: SearchSpace, depth: int | None = None) -> SearchSpace:
-    """The same space with operations, and so alpha, of its own for each cell of a net of ``depth`` cells.
+def with_own_cells(space: SearchSpace, depth: int | None = None) -> SearchSpace:
+    """The space in which each cell of a net of ``depth`` cells has its own operations and its own rows of alpha.
 
-    As GOLD-NAS (Bi et al., 2020) searches; the rows of alpha are the edges of all cells, one cell after the other.
+    GOLD-NAS (Bi et al., 2020) searches such spaces. The rows of alpha are the edges of all cells, one cell after the
+    other.
 
-    >>> whole = apart(darts, depth=5)
+    Raises:
+        ValueError: if the cells already have their own places, in a net of another depth.
+
+    >>> whole = with_own_cells(darts, depth=5)
     >>> list(whole.cells), len(whole.edges), whole.depth
     (['cell0', 'cell1', 'cell2', 'cell3', 'cell4'], 70, 5)
     """
@@ -217,7 +226,10 @@ def apart(space: SearchSpace, depth: int | None = None) -> SearchSpace:
     fixed = space.own_depth
     if fixed is not None:
         if fixed != depth:
-            raise ValueError(f"space {space.name!r} has a cell of its own for each of {fixed} places, not of {depth}.")
+            raise ValueError(
+                f"space {space.name!r} has a cell of its own for each of {fixed} places, not of {depth}. Take --depth "
+                f"{fixed}, or a recipe that says nothing of the depth."
+            )
         return space
     cells = {
         name: space.cells[place.kind]
@@ -264,19 +276,19 @@ s1 = _darts_like(
         "mp ap | mp d3 | mp ap | mp ap | sk d5 | mp ap | mp s3 | sk d3 | sk d5 | mp ap | mp ap | sk d5 | sk d5 | sk d5"
     ),
 )
-"""S1 of RobustDARTS (Zela et al., 2020): two operations an edge, chosen beforehand."""
+"""S1 of RobustDARTS (Zela et al., 2020): each edge has two operations, which the authors chose."""
 
 s2 = _darts_like("s2", ("skip_connect", "sep_conv_3x3"), ("skip_connect", "sep_conv_3x3"))
-"""S2 of RobustDARTS: skip or separable convolution everywhere."""
+"""S2 of RobustDARTS: each edge has a skip and a separable convolution."""
 
 s3 = _darts_like("s3", ("none", "skip_connect", "sep_conv_3x3"), ("none", "skip_connect", "sep_conv_3x3"))
-"""S3 of RobustDARTS: S2 and ``none``."""
+"""S3 of RobustDARTS: the operations of S2, and ``none``."""
 
 s4 = _darts_like("s4", ("noise", "sep_conv_3x3"), ("noise", "sep_conv_3x3"))
-"""S4 of RobustDARTS: noise or separable convolution everywhere."""
+"""S4 of RobustDARTS: each edge has noise and a separable convolution."""
 
 gold_nas = replace(s2, name="gold-nas", channels=36, depth=14, in_degree=None)
-"""The space of GOLD-NAS (Bi et al., 2020), in which cells may have any inputs: skips and separable convolutions."""
+"""The space of GOLD-NAS (Bi et al., 2020): skips and separable convolutions, and any number of inputs of a node."""
 
 nas_bench_201 = SearchSpace(
     name="nas-bench-201",
@@ -294,15 +306,16 @@ def _convolving(name: str, convolutions: Sequence[Convolution]) -> SearchSpace:
 
 
 prune_and_replace_dl = _convolving("prune-and-replace-dl", DARTS_LIKE)
-"""DL of Prune and Replace NAS (Laube & Zell, 2019): pools, skip and separable convolutions, 15 operations."""
+"""DL of Prune and Replace NAS (Laube & Zell, 2019): pools, skips and separable convolutions, 15 operations."""
 
 prune_and_replace_dr = _convolving("prune-and-replace-dr", DEPTH_RESTRICTED)
-"""DR of Laube & Zell (2019): also 1x1 kernels and more channels between two layers, 45 operations. Their third space,
-UR, stacks any number of layers: it is no finite set of operations, and gave the worst cells."""
+"""DR of Laube & Zell (2019): DL with 1x1 kernels and more channels between two layers, 45 operations.
+
+Their third space, UR, stacks any number of layers. It is no finite set of operations, and it gave the worst cells."""
 
 
 def chain_space(
-    layers: Sequence[int] | Sequence[Stage] = (2, 3, 3),
+    layers: Sequence[int | Stage] = (2, 3, 3),
     *,
     ops: Sequence[str] = CHAIN_OPS,
     channels: int = 24,
@@ -312,15 +325,15 @@ def chain_space(
     none_at_transitions: bool = False,
     name: str = "chain",
 ) -> SearchSpace:
-    """A residual chain with an operation a layer to choose: hand-made networks are members of it.
+    """A space of residual chains: a search chooses the operation of each layer. Many hand-made networks are members.
 
     Args:
         layers: how many layers each stage has, or the stages (:func:`diffnas.skeleton.chain`).
-        ops: what every layer offers.
-        channels: those of the first layers.
-        shortcut, head, stem: as :func:`diffnas.skeleton.chain` takes them.
-        none_at_transitions: whether ``none`` is offered where width or resolution change, too.
-        name: what it is called.
+        ops: the operations that each layer offers.
+        channels: the channels of the first layers.
+        shortcut, head, stem: as in :func:`diffnas.skeleton.chain`.
+        none_at_transitions: whether layers that change the width or the resolution offer ``none`` too.
+        name: the name of the space.
 
     >>> space = chain_space((1, 1, 1))
     >>> [graph.ops[0][0] for graph in space.cells.values()]
@@ -339,7 +352,7 @@ def chain_space(
 
 
 chain = chain_space()
-"""A residual chain of eight layers in three stages (2, 3, 3): blocks of ResNets, MobileNets and ConvNeXts, and none."""
+"""A residual chain of eight layers in three stages (2, 3, 3): none, and blocks of ResNets, MobileNets, ConvNeXts."""
 
 SPACES: dict[str, SearchSpace] = {
     space.name: space
@@ -348,7 +361,7 @@ SPACES: dict[str, SearchSpace] = {
 
 
 def without(space: SearchSpace, op: str) -> SearchSpace:
-    """The same space without one operation, on every edge.
+    """The space without one operation, on all edges.
 
     >>> without(nas_bench_201, "none").ops
     ('skip_connect', 'nor_conv_1x1', 'nor_conv_3x3', 'avg_pool_3x3')

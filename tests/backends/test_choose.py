@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from diffnas.backends.choose import Choice, choose, describe
-from diffnas.components.changes import Changes
+from diffnas.components.supernet_options import SupernetOptions
 from diffnas.nets.slot import Slot
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, dense_cell, nas_bench_201
@@ -51,6 +51,6 @@ def test_a_cell_that_could_be_faster_is_told_with_the_operation_and_its_edge():
         "cells run by the cpu backend",
         "cells of the kind 'normal' are slower than they could be: no kernel knows the operation 'own' on edge 0 -> 2",
     ]
-    drawn = Supernet(nas_bench_201, classes=3, channels=4, depth=3, changes=Changes(drawn=True))
+    drawn = Supernet(nas_bench_201, classes=3, channels=4, depth=3, options=SupernetOptions(drawn=True))
     (told,) = describe(drawn, choose("auto", CPU, "32-true"))
     assert told.endswith("which operations run is drawn in every step")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from ways import backend
 
-from diffnas.components.changes import UNCHANGED, Changes
+from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.nets import depthwise
 from diffnas.nets.links import in_a_row
 from diffnas.nets.ops import Separable, drop_skips
@@ -59,9 +59,11 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def build(space: SearchSpace, generator: torch.Generator, dtype=torch.float64, depth=3, changes=UNCHANGED) -> Supernet:
+def build(
+    space: SearchSpace, generator: torch.Generator, dtype=torch.float64, depth=3, options=DARTS_SUPERNET
+) -> Supernet:
     torch.manual_seed(0)
-    net = Supernet(space, classes=3, channels=4, depth=depth, changes=changes)
+    net = Supernet(space, classes=3, channels=4, depth=depth, options=options)
     net.to(dtype, memory_format=torch.channels_last)
     drop_skips(net, 0.3)
     for name, buffer in net.named_buffers():
@@ -107,17 +109,17 @@ def test_values_gradients_and_buffers_are_those_of_the_plain_forward(space, shar
     assert_same(results(net, x, mix, "fast"), results(net, x, mix, "plain"), 1e-10)
 
 
-CHANGES = {
-    "partial channels": Changes(share=2),
-    "auxiliary skips": Changes(auxiliary=1.0),
-    "dropped skips": Changes(dropout=0.3),
-    "two at once": Changes(share=2, auxiliary=1.0),
-    "all of them": Changes(share=4, auxiliary=1.0, dropout=0.3),
+OPTIONS = {
+    "partial channels": SupernetOptions(one_in=2),
+    "auxiliary skips": SupernetOptions(auxiliary=1.0),
+    "dropped skips": SupernetOptions(dropout=0.3),
+    "two at once": SupernetOptions(one_in=2, auxiliary=1.0),
+    "all of them": SupernetOptions(one_in=4, auxiliary=1.0, dropout=0.3),
 }
 
 
 CHANGED = [
-    *((name, darts, 0.4) for name in CHANGES),
+    *((name, darts, 0.4) for name in OPTIONS),
     *(("all of them", space, share) for space in (darts, nas_bench_201, s4) for share in (1.0, 0.2)),
     *(("two at once", space, 0.5) for space in (with_own_op, unlike)),
 ]
@@ -125,7 +127,7 @@ CHANGED = [
 
 @pytest.mark.parametrize(("name", "space", "kept"), CHANGED, ids=lambda part: getattr(part, "name", str(part)))
 def test_a_changed_supernet_is_the_same_either_way(name, space, kept, generator):
-    net, mix = build(space, generator, changes=CHANGES[name]), weights(space, generator)
+    net, mix = build(space, generator, options=OPTIONS[name]), weights(space, generator)
     keep = torch.rand(mix.shape, generator=generator) < kept
     net.prune_(keep)
     beside = torch.rand(len(mix), net.columns - len(space.ops), generator=generator, dtype=mix.dtype)
@@ -133,11 +135,11 @@ def test_a_changed_supernet_is_the_same_either_way(name, space, kept, generator)
     assert_same(results(net, x, mix, "fast"), results(net, x, mix, "plain"), 1e-10)
 
 
-@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
-def test_a_changed_supernet_is_as_exact_in_float32(changes, generator):
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_changed_supernet_is_as_exact_in_float32(options, generator):
     pytest.importorskip("numba")
     space = nas_bench_201
-    net, mix = build(space, generator, changes=replace(changes, dropout=None)), weights(space, generator)
+    net, mix = build(space, generator, options=replace(options, dropout=None)), weights(space, generator)
     beside = torch.rand(len(mix), net.columns - len(space.ops), generator=generator, dtype=mix.dtype)
     x, mix = pictures(generator, size=8), torch.cat([mix, beside], dim=1)
     exact = results(net, x, mix, "plain")

@@ -9,7 +9,7 @@ from torch import Tensor
 from diffnas.components import perturbation as pt
 from diffnas.components.relaxation import relax
 from diffnas.components.schedule import Moment
-from diffnas.components.stages import Measured
+from diffnas.components.stages import HeldOutScore
 from diffnas.components.weighting import softmax
 from diffnas.space import darts, nas_bench_201, s2, without
 
@@ -38,10 +38,10 @@ class Planted:
     def generator(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(len(purpose) + 31 * self.epoch)
 
-    def measure(self, mix: Tensor) -> Measured:
+    def measure(self, mix: Tensor) -> HeldOutScore:
         self.seen.append(mix)
         accuracy = float((mix * self.worth).sum())
-        return Measured(-accuracy, accuracy)
+        return HeldOutScore(-accuracy, accuracy)
 
     def decide(self, keep: Tensor) -> None:
         assert not (keep & ~self.keep_now).any()
@@ -102,11 +102,11 @@ def test_of_equals_the_first_operation_stays_and_the_last_input_goes():
 class Entangled(Planted):
     """A pause in which what an input is worth depends on which others are there, as in a network."""
 
-    def measure(self, mix: Tensor) -> Measured:
+    def measure(self, mix: Tensor) -> HeldOutScore:
         self.seen.append(mix)
         inputs = mix.sum(dim=1)
         accuracy = float(inputs @ self.pairs @ inputs)
-        return Measured(-accuracy, accuracy)
+        return HeldOutScore(-accuracy, accuracy)
 
 
 def entangled(seed: int) -> Entangled:

@@ -3,9 +3,9 @@ from functools import partial
 
 import pytest
 
-from diffnas.components.changes import FADING
 from diffnas.components.gates import FALLING
 from diffnas.components.schedule import Moment, cosine, geometric, linear, rekindled, slowing_line, value
+from diffnas.components.supernet_options import FADING
 from diffnas.components.weighting import ANNEALING, COOLING, SHARPENING
 from diffnas.method import component
 

@@ -17,7 +17,7 @@ from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment
 from diffnas.components.shares import shares
 from diffnas.components.stopping import all_single, few_macs, macs_left
-from diffnas.space import SearchSpace, apart, gold_nas, nas_bench_201, s2
+from diffnas.space import SearchSpace, gold_nas, nas_bench_201, s2, with_own_cells
 
 LAST = Moment(epoch=0, step=4, epochs=10, steps=5)
 MIDDLE = Moment(epoch=0, step=3, epochs=10, steps=5)
@@ -56,7 +56,7 @@ def test_shares_are_parts_of_all_that_enters_a_node_and_none_is_no_part():
 
 
 def test_the_same_node_of_two_cells_is_two_nodes():
-    for space in (s2, apart(s2, 3)):
+    for space in (s2, with_own_cells(s2, 3)):
         open_EO, keep = drawn(space)
         total = shares(open_EO, keep, space).sum()
         assert float(total) == pytest.approx(4 * len(space.cells))
@@ -215,4 +215,4 @@ def test_a_search_ends_at_its_floor_of_multiply_adds(rule: Any, name: str, floor
 def test_the_space_of_gold_nas_is_that_of_s2_without_a_rule_for_inputs():
     assert replace(gold_nas, name="s2", channels=16, depth=8, in_degree=2) == s2
     assert (gold_nas.channels, gold_nas.depth, gold_nas.in_degree) == (36, 14, None)
-    assert len(apart(gold_nas).edges) == 14 * 14
+    assert len(with_own_cells(gold_nas).edges) == 14 * 14

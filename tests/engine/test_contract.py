@@ -161,7 +161,7 @@ PARTS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("no pick", {"pick": lambda history, space: None}, ["pick", "None"]),
     ("one member", {"family": lambda history, space: 0}, ["family", "list of positions", "the int 0"]),
     ("a member beyond", {"family": lambda history, space: [3]}, ["family", "from 0 to 0"]),
-    ("changes in a dict", {"supernet": {"share": 2}}, ["supernet", "Changes", "dict"]),
+    ("supernet options in a dict", {"supernet": {"one_in": 2}}, ["supernet", "SupernetOptions", "dict"]),
     ("settings in a list", {"settings": ["epochs"]}, ["settings", "a list of 1"]),
     *(
         (f"a schedule of {value!r}", {"weighting": partial(weighting.softmax, temperature=always(value))}, words)

@@ -173,7 +173,7 @@ def test_a_dry_run_tells_the_cost_and_leaves_nothing(tmp_path: Path, monkeypatch
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["search", *SMALL, "--dry-run"]) == 0
     told = capsys.readouterr().out
-    for words in ("6 of all kinds", "30 live of 30", "parameters", "multiply-adds", "for a step of 20", "5 steps"):
+    for words in ("6 in all kinds", "30 live of 30", "parameters", "multiply-adds", "for a step of 20", "5 steps"):
         assert words in told
     assert list(tmp_path.iterdir()) == []
 

@@ -19,11 +19,11 @@ from diffnas.components import schedule, update
 from diffnas.components.schedule import Moment
 from diffnas.components.shares import of_nodes
 from diffnas.data import DataSet
+from diffnas.engine.checks import check, with_cells_per_place
 from diffnas.engine.evaluate import evaluate
 from diffnas.engine.listen import Interrupted, Silent
-from diffnas.engine.request import check, laid_out
 from diffnas.engine.search import search
-from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_settings
 from diffnas.genotype import from_json, load
 from diffnas.method import METHODS, Method
 from diffnas.method.facts import FACTS
@@ -58,8 +58,10 @@ class Count(Silent):
 
 def tiny(method: Method) -> SearchSettings:
     """Partial channels need as many channels as they have parts, and every stage an epoch."""
-    least = {"channels": method.supernet.share, "epochs": len(method.stages(darts, 100))}
-    return settle(SearchSettings, method.settings, TINY, {name: max(TINY[name], n) for name, n in least.items()})
+    least = {"channels": method.supernet.one_in, "epochs": len(method.stages(darts, 100))}
+    return merge_settings(
+        SearchSettings, method.settings, TINY, {name: max(TINY[name], n) for name, n in least.items()}
+    )
 
 
 def refusal(method: Method, space: SearchSpace, data: DataSet) -> str | None:
@@ -105,7 +107,7 @@ def test_every_method_keeps_its_promises(
 
     whole, listener = tmp_path / "whole", Count()
     result = begin(out=whole, listener=listener, device="cpu")
-    assert_lines_hold(result.trace, method, laid_out(space, tiny(method)))
+    assert_lines_hold(result.trace, method, with_cells_per_place(space, tiny(method)))
     assert moves == [] or any(moves), "alpha never moved"
     chosen = result.trace[method.pick(result.trace, space)]
     assert from_json(json.dumps(chosen["genotype"])) == result.genotype == load(whole / "genotype.json")

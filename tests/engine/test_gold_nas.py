@@ -20,12 +20,12 @@ from diffnas.method import gold_nas
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.costs import operation_macs
 from diffnas.nets.supernet import Supernet
-from diffnas.space import SearchSpace, apart, dense_cell
+from diffnas.space import SearchSpace, dense_cell, with_own_cells
 
 OPS = ("skip_connect", "sep_conv_3x3")
 CELL = dense_cell(inputs=2, nodes=2, ops=OPS)
 SMALL = SearchSpace(name="small", cells={"normal": CELL, "reduce": CELL}, ops=OPS)
-OWN = apart(SMALL, 3)
+OWN = with_own_cells(SMALL, 3)
 
 # alpha so fast, and the penalty so strong from the first, that operations leave within a few epochs.
 QUICK = {**gold_nas.settings, "epochs": 8, "batch": 60, "channels": 2, "depth": 3, "alpha_lr": 20.0, "auxiliary": 0.4}

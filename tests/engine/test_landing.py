@@ -14,7 +14,7 @@ from diffnas.genotype import published
 from diffnas.method import METHODS
 from diffnas.nets.sized import Size, SizedSpace
 from diffnas.run_files import LANDING
-from diffnas.space import SPACES, apart, darts, s2
+from diffnas.space import SPACES, darts, s2, with_own_cells
 
 PUBLISHED = SizedSpace(space=darts, picture=(3, 32, 32), classes=10, size=Size(36, 20))
 DARTS_V2 = published("DARTS_V2")
@@ -68,7 +68,7 @@ def test_a_thin_network_gets_a_cell_more_or_less_where_no_width_will_do():
     landed = land(aim_at(f"macs={between}", small.size), small, cells)
     assert landed.met
     assert landed.size.depth != 4
-    fixed = SizedSpace(space=apart(s2, 4), picture=(1, 8, 8), classes=10, size=Size(10, 4))
+    fixed = SizedSpace(space=with_own_cells(s2, 4), picture=(1, 8, 8), classes=10, size=Size(10, 4))
     offered = torch.tensor(fixed.space.offered)
     own = discretize.winners(offered.double().cumsum(1) * offered, offered, fixed.space)
     assert land(aim_at(f"macs={between}", small.size), fixed, own).size.depth == 4
@@ -157,7 +157,7 @@ def test_a_size_that_will_do_stays_and_so_does_what_was_said(data):
 
 def test_a_space_with_a_cell_for_each_place_keeps_its_depth(data):
     aim = aim_at("macs=2M", Size(16, 20))
-    own = apart(s2, 4)
+    own = with_own_cells(s2, 4)
     assert sized(own, data, aim.size).size.depth == 4
     assert fitting_size(aim, own, data, METHODS["sparse"]).depth == 4
 

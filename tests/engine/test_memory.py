@@ -150,7 +150,7 @@ def test_a_run_out_of_memory_keeps_its_checkpoint_and_says_what_needs_less(quick
     real = SearchStep.take
 
     def take(self, batch) -> None:
-        if self.course.state.epoch == 1:
+        if self.running.state.epoch == 1:
             raise error
         real(self, batch)
 
@@ -188,11 +188,11 @@ def test_what_is_said_to_be_left_of_a_run_is_true(quick, tmp_path: Path):
 )
 def test_the_least_that_training_takes_is_less_than_a_step_holds(data, space: str, name: str, recompute: bool):
     method, settings = METHODS[name], SearchSettings(channels=8, depth=4, recompute=recompute)
-    changes = method.supernet
+    options = method.supernet
     step = footprint(Prospect(data=data, space=SPACES[space], method=method, settings=settings, device="cpu"))
-    outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar", share=changes.share)
+    outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar", one_in=options.one_in)
     for batch in (1, 1000):
-        needed = least(outline, data.size, batch, inside=not (recompute or changes.drawn))
+        needed = least(outline, data.size, batch, inside=not (recompute or options.drawn))
         assert 0 < needed < step.at(batch) / step.overhead
 
 

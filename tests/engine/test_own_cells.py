@@ -13,7 +13,7 @@ from diffnas.genotype import load
 from diffnas.method import METHODS
 from diffnas.nets.supernet import Supernet
 from diffnas.report.draw import svg
-from diffnas.space import apart, darts, dense_cell, nas_bench_201
+from diffnas.space import darts, dense_cell, nas_bench_201, with_own_cells
 
 SMALL = replace(darts, cells={kind: dense_cell(inputs=2, nodes=2, ops=darts.ops) for kind in darts.cells})
 
@@ -32,15 +32,15 @@ def test_any_method_can_search_each_cell_by_itself(quick, data, tmp_path: Path, 
 
 
 def test_a_space_of_cells_apart_is_searched_as_it_is_and_at_its_depth_only(quick):
-    found = quick(METHODS["darts"], space=apart(nas_bench_201, 5), depth=5, epochs=1, batch=60)
+    found = quick(METHODS["darts"], space=with_own_cells(nas_bench_201, 5), depth=5, epochs=1, batch=60)
     assert list(found.genotype.cells) == ["cell0", "cell2", "cell4"]
     with pytest.raises(ValueError, match="each of 5 places, not of 3"):
-        quick(METHODS["darts"], space=apart(nas_bench_201, 5), depth=3)
+        quick(METHODS["darts"], space=with_own_cells(nas_bench_201, 5), depth=3)
 
 
 @pytest.mark.parametrize("keep", ["all", "half"])
 def test_cells_of_their_own_go_through_the_fast_supernet_as_through_the_plain_one(keep: str):
-    space = apart(SMALL, 3)
+    space = with_own_cells(SMALL, 3)
     torch.manual_seed(0)
     net = Supernet(space, classes=3, channels=4)
     mix = torch.rand(15, 8, requires_grad=True)

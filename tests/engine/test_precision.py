@@ -19,7 +19,7 @@ from diffnas.engine.evaluate import evaluate
 from diffnas.engine.listen import Interrupted
 from diffnas.engine.search_state import begin
 from diffnas.engine.search_step import SearchStep
-from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_settings
 from diffnas.genotype import Genotype, parse, published
 from diffnas.method import METHODS, component
 from diffnas.nets import trained
@@ -96,7 +96,7 @@ def test_a_search_in_double_precision_goes_on_as_if_never_interrupted(
 
 
 def test_both_precisions_begin_with_the_same_numbers(few: DataSet) -> None:
-    settings, place = settle(SearchSettings, {"batch": 10, "channels": 4, "depth": 3}), torch.device("cpu")
+    settings, place = merge_settings(SearchSettings, {"batch": 10, "channels": 4, "depth": 3}), torch.device("cpu")
     single, double = (
         begin(few, nas_bench_201, METHODS["gaea-pc-darts"], settings, place, dtype)
         for dtype in (torch.float32, torch.float64)

@@ -11,13 +11,13 @@ from interrupted import Stop, assert_same
 
 from diffnas.components import schedule, stages
 from diffnas.components.stages import strongest
+from diffnas.engine.checks import check
 from diffnas.engine.listen import Interrupted
-from diffnas.engine.request import check
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.method import METHODS, component, compose, darts, p_darts
 from diffnas.nets import ops
 from diffnas.nets.supernet import Supernet
-from diffnas.space import DARTS_OPS, apart, dense_cell, nas_bench_201
+from diffnas.space import DARTS_OPS, dense_cell, nas_bench_201, with_own_cells
 from diffnas.space import darts as darts_space
 
 SMALL = replace(darts_space, cells={kind: dense_cell(inputs=2, nodes=2, ops=DARTS_OPS) for kind in darts_space.cells})
@@ -25,7 +25,7 @@ TINY = {"epochs": 6, "channels": 2, "depth": 3, "batch": 30, "alpha_lr": 0.1, "b
 
 
 def tiny(method, **options):
-    return settle(SearchSettings, method.settings, TINY, options)
+    return merge_settings(SearchSettings, method.settings, TINY, options)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_stages_that_cannot_be_are_refused(data):
         with pytest.raises(ValueError, match="deeper must be a number above 0"):
             stages.progressive(darts_space, 9, deeper=(1.0, 2.0, deeper))
     with pytest.raises(ValueError, match=r"other places\. Take --set alpha_per=kind"):
-        check(apart(SMALL, 3), p_darts, tiny(p_darts), data)
+        check(with_own_cells(SMALL, 3), p_darts, tiny(p_darts), data)
     with pytest.raises(ValueError, match="takes 2 after its name, first:second, or none, not 1"):
         component("stages", "progressive:5")
     with pytest.raises(ValueError, match="3 stages narrow the choice 2 times, not 1"):

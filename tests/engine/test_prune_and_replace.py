@@ -12,12 +12,12 @@ from ways import backend
 from diffnas.api.planning import Request, plan_search
 from diffnas.components.replacement import START
 from diffnas.convolutions import changed
+from diffnas.engine.checks import check
 from diffnas.engine.cost import Prospect, estimate
 from diffnas.engine.listen import Interrupted
 from diffnas.engine.optimizers import begin_momentum
-from diffnas.engine.request import check
 from diffnas.engine.search_state import begin
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.method import component, darts, prune_and_replace
 from diffnas.nets.supernet import Supernet
 from diffnas.space import dense_cell, prune_and_replace_dl, prune_and_replace_dr, s2
@@ -36,7 +36,7 @@ def found(data):
     from diffnas.engine.search import search
 
     options = {name: option for name, option in OPTIONS.items() if name != "space"}
-    settings = settle(SearchSettings, options)
+    settings = merge_settings(SearchSettings, options)
     return search(data, space=SMALL, method=prune_and_replace, settings=settings, device="cpu").trace
 
 
@@ -99,7 +99,7 @@ def test_a_search_that_is_interrupted_in_several_cycles_ends_as_one_left_alone(q
 
 
 def test_what_is_kept_goes_on_as_it_was_and_what_comes_in_begins_as_its_parent_left_off(data):
-    settings = settle(SearchSettings, {"channels": 2, "depth": 3, "epochs": 9})
+    settings = merge_settings(SearchSettings, {"channels": 2, "depth": 3, "epochs": 9})
     state = begin(data, SMALL, prune_and_replace, settings, torch.device("cpu"))
     for weight in state.supernet.parameters():
         weight.grad = torch.ones_like(weight)
@@ -169,7 +169,7 @@ def test_it_searches_its_own_space_unless_one_is_named_or_the_recipe_has_another
 
 
 def test_what_a_search_will_cost_is_told_of_its_first_pool(data):
-    settings = settle(SearchSettings, {"channels": 2, "depth": 3, "batch": 4, "epochs": 9})
+    settings = merge_settings(SearchSettings, {"channels": 2, "depth": 3, "batch": 4, "epochs": 9})
     told = estimate(Prospect(data=data, space=SMALL, method=prune_and_replace, settings=settings, device="cpu"))
     assert (told.operations, told.offered) == (4 * 4, 4 * 15)
 

@@ -22,7 +22,7 @@ from diffnas.data import DataSet
 from diffnas.engine.evaluate import evaluate
 from diffnas.engine.listen import Interrupted, Silent
 from diffnas.engine.search import search
-from diffnas.engine.settings import EvaluateSettings, SearchSettings, settle
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_settings
 from diffnas.genotype import published, read
 from diffnas.method import METHODS, darts
 from diffnas.report.reading import read_run
@@ -196,7 +196,9 @@ class Ear(Stop):
 def broken_off(data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two searches of three epochs: ``whole``, and ``cut``, which ended within its third."""
     place = tmp_path_factory.mktemp("broken off")
-    settings = settle(SearchSettings, {"batch": 20, "channels": 4, "depth": 3, "alpha_lr": 0.03, "epochs": 3}, {})
+    settings = merge_settings(
+        SearchSettings, {"batch": 20, "channels": 4, "depth": 3, "alpha_lr": 0.03, "epochs": 3}, {}
+    )
     asked: dict[str, Any] = {"space": nas_bench_201, "method": METHODS["sparse"], "settings": settings, "device": "cpu"}
     search(data, out=place / "whole", **asked)
     with pytest.raises(Interrupted):

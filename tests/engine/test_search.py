@@ -11,8 +11,8 @@ from interrupted import MEASURED
 from torch import Tensor
 
 from diffnas.components import discretize, level, schedule, update, weighting
-from diffnas.components.changes import Changes
 from diffnas.components.schedule import Moment
+from diffnas.components.supernet_options import SupernetOptions
 from diffnas.components.traits import traits
 from diffnas.components.weighting import LearnedEntmax
 from diffnas.data import DataSet, Pictures
@@ -135,7 +135,7 @@ def test_a_search_leaves_the_method_as_it_was(quick):
 
 def test_what_is_written_down_does_not_see_the_auxiliary_skip(quick):
     faded, whole = (
-        quick(replace(METHODS["darts-minus"], supernet=Changes(auxiliary=weight)), epochs=1).trace[0]
+        quick(replace(METHODS["darts-minus"], supernet=SupernetOptions(auxiliary=weight)), epochs=1).trace[0]
         for weight in (0.0, 1.0)
     )
     for line in (faded, whole):

@@ -2,19 +2,19 @@ import pytest
 import torch
 
 from diffnas.engine.devices import rounding_products
-from diffnas.engine.settings import EvaluateSettings, SearchSettings, as_dict, settle
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, as_dict, merge_settings
 from diffnas.method import METHODS
 from diffnas.recipes import RECIPES
 
 
 def test_later_layers_win():
-    settings = settle(SearchSettings, {"epochs": 200, "lr": 0.1}, {}, {"epochs": 3})
+    settings = merge_settings(SearchSettings, {"epochs": 200, "lr": 0.1}, {}, {"epochs": 3})
     assert (settings.epochs, settings.lr, settings.batch) == (3, 0.1, 64)
 
 
 def test_a_misspelt_setting_gets_a_suggestion_and_the_list():
     with pytest.raises(ValueError) as error:
-        settle(SearchSettings, {"epoch": 3})
+        merge_settings(SearchSettings, {"epoch": 3})
     assert str(error.value).startswith(
         "unknown setting 'epoch'. Did you mean 'epochs'? Known: epochs, batch, channels,"
     )
@@ -22,7 +22,7 @@ def test_a_misspelt_setting_gets_a_suggestion_and_the_list():
 
 def test_an_evaluation_does_not_take_the_settings_of_a_search():
     with pytest.raises(ValueError, match="unknown setting 'alpha_lr'"):
-        settle(EvaluateSettings, {"alpha_lr": 1.0})
+        merge_settings(EvaluateSettings, {"alpha_lr": 1.0})
 
 
 WRONG = [
@@ -62,16 +62,16 @@ def test_a_setting_that_cannot_work_is_named_with_what_was_given(kind, name: str
 
 def test_settings_go_to_plain_data_and_back():
     for settings in (SearchSettings(epochs=3, split="ordered"), EvaluateSettings(cutout=None)):
-        assert settle(type(settings), as_dict(settings)) == settings
+        assert merge_settings(type(settings), as_dict(settings)) == settings
 
 
 def test_every_method_and_recipe_names_settings_that_exist():
     for method in METHODS.values():
-        settle(SearchSettings, method.settings)
+        merge_settings(SearchSettings, method.settings)
         for recipe in RECIPES.values():
-            settle(SearchSettings, method.settings, recipe.search)
+            merge_settings(SearchSettings, method.settings, recipe.search)
     for recipe in RECIPES.values():
-        settle(EvaluateSettings, recipe.evaluate)
+        merge_settings(EvaluateSettings, recipe.evaluate)
 
 
 @pytest.mark.parametrize("tf32", [True, False])

@@ -16,7 +16,7 @@ from diffnas.engine.landing import read_landing
 from diffnas.engine.listen import Interrupted, Silent
 from diffnas.engine.run import RunFolder
 from diffnas.engine.search import search
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.engine.target import Target, parse
 from diffnas.genotype import from_json, read, to_json
 from diffnas.method import METHODS
@@ -49,7 +49,7 @@ def run(data, method="sparse", space=nas_bench_201, *, aim, **options):
     chosen = METHODS[method] if isinstance(method, str) else method
     names = ("out", "resume", "listener")
     arguments = {name: options.pop(name) for name in names if name in options}
-    settings = settle(SearchSettings, TINY, options)
+    settings = merge_settings(SearchSettings, TINY, options)
     return search(data, space=space, method=chosen, settings=settings, device="cpu", aim=aim, **arguments)
 
 
@@ -233,7 +233,7 @@ def test_an_interrupted_search_that_weighs_and_tightens_goes_on_bit_for_bit(data
 
 def end_to_end(share: float, seed: int):
     data, method = load("digits"), METHODS["sparse"]
-    settings = settle(SearchSettings, method.settings, RECIPES["digits"].search, {"seed": seed})
+    settings = merge_settings(SearchSettings, method.settings, RECIPES["digits"].search, {"seed": seed})
     aim = share_of(share, s2, data, method)
     return search(data, space=s2, method=method, settings=settings, device="cpu", aim=aim, threads=1)
 

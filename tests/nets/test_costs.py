@@ -8,7 +8,7 @@ from diffnas.nets.costs import operation_macs
 from diffnas.nets.ops import count_macs
 from diffnas.nets.slot import Slot
 from diffnas.nets.supernet import Supernet
-from diffnas.space import SearchSpace, apart, darts, nas_bench_201, s1
+from diffnas.space import SearchSpace, darts, nas_bench_201, s1, with_own_cells
 
 
 class Held(nn.Module):
@@ -25,7 +25,7 @@ class Held(nn.Module):
     [
         (darts, {"depth": 3}),
         (s1, {"depth": 4, "stem": "cifar-half"}),
-        (apart(s1, 3), {}),
+        (with_own_cells(s1, 3), {}),
         (nas_bench_201, {"depth": 5}),
     ],
     ids=["darts", "s1", "apart", "nas-bench-201"],
@@ -51,7 +51,7 @@ def test_the_costs_are_what_a_supernet_loses_with_each_operation(space: SearchSp
 
 
 def test_partial_channels_cost_less():
-    whole, part = (torch.tensor(operation_macs(darts, (3, 8, 8), channels=8, share=s)) for s in (1, 2))
+    whole, part = (torch.tensor(operation_macs(darts, (3, 8, 8), channels=8, one_in=s)) for s in (1, 2))
     assert torch.equal(torch.tensor(operation_macs(darts, (3, 8, 8), channels=4)), part)
     assert ((part < whole) == (whole > 0)).all()
 

@@ -25,7 +25,7 @@ def space_of(factory: Any) -> SearchSpace:
 
 
 def try_out(factory: Any, picture: tuple[int, int, int] = (1, 8, 8)) -> None:
-    own.try_in_space(space_of(factory), picture, channels=4, depth=3, stem="cifar", share=1)
+    own.try_in_space(space_of(factory), picture, channels=4, depth=3, stem="cifar", one_in=1)
 
 
 class Applied(nn.Module):

@@ -11,7 +11,7 @@ from diffnas.nets.ops import count_macs
 from diffnas.nets.own import unseen
 from diffnas.nets.sized import Size, SizedSpace, is_network
 from diffnas.nets.slot import Slot
-from diffnas.space import SearchSpace, apart, darts, dense_cell, nas_bench_201, s2, s4
+from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201, s2, s4, with_own_cells
 
 PUBLISHED = SizedSpace(space=darts, picture=(3, 32, 32), classes=10, size=Size(36, 20))
 
@@ -44,7 +44,7 @@ def random_genotypes(space: SearchSpace, count: int) -> list[Genotype]:
         (darts, Size(4, 3), (3, 9, 9)),
         (s2, Size(5, 4, "cifar-half"), (1, 8, 8)),
         (s4, Size(4, 5, "imagenet"), (3, 32, 32)),
-        (apart(s2, 3), Size(4, 3), (3, 8, 8)),
+        (with_own_cells(s2, 3), Size(4, 3), (3, 8, 8)),
         (nas_bench_201, Size(4, 5), (3, 8, 8)),
         (own_space(strided), Size(4, 3), (3, 8, 8)),
     ],
@@ -128,7 +128,7 @@ def test_what_cannot_be_counted_is_named():
 
 
 def test_a_size_counts_the_cells_of_a_space_that_has_one_for_each_place():
-    sized = SizedSpace(space=apart(s2, 4), picture=(3, 8, 8), classes=3, size=Size(4, 4))
+    sized = SizedSpace(space=with_own_cells(s2, 4), picture=(3, 8, 8), classes=3, size=Size(4, 4))
     whole = replace(sized, space=s2).additive("macs")
     assert sized.additive("macs").base == whole.base
     assert sized.additive("macs").ops.sum() == whole.ops.sum()

@@ -22,7 +22,7 @@ def test_a_report_goes_where_it_is_sent(write_search, tmp_path, capsys):
 def test_two_reports_do_not_fit_into_one_file(write_search, tmp_path, capsys):
     runs = [str(write_search(EPOCHS, name=name)) for name in ("a", "b")]
     assert main(["report", *runs, "--out", str(tmp_path / "page.html")]) == 2
-    assert "report on them one by one" in capsys.readouterr().err
+    assert "Give one run at a time" in capsys.readouterr().err
 
 
 def test_what_is_no_run_is_an_error_in_one_line(tmp_path, capsys):

@@ -175,11 +175,11 @@ def test_what_is_no_run_is_refused(tmp_path):
 
 
 def test_cells_of_their_own_are_told_apart(write_search):
-    from diffnas.space import apart, nas_bench_201
+    from diffnas.space import nas_bench_201, with_own_cells
 
     folder = write_search([(CONV, EVEN)])
     record = json.loads((folder / "run.json").read_text())
-    cells = apart(nas_bench_201, 5).cells
+    cells = with_own_cells(nas_bench_201, 5).cells
     record["space"]["cells"] = dict.fromkeys(cells, record["space"]["cells"]["normal"])
     line = json.loads((folder / "trace.jsonl").read_text())
     line |= {name: line[name] * len(cells) for name in ("mix", "keep")}

@@ -90,7 +90,7 @@ def test_a_better_network_is_called_better_with_its_interval():
 
 
 def test_a_contest_of_one_is_refused():
-    with pytest.raises(ValueError, match="nothing to compare"):
+    with pytest.raises(ValueError, match="has no contenders"):
         verdict([contender("found", "found", 1)], search_seconds=0)
 
 

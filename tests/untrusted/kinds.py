@@ -43,7 +43,7 @@ from diffnas.data.cifar import CIFAR10, load_release
 from diffnas.deploy.source import source
 from diffnas.engine import checkpoint
 from diffnas.engine.run import RunFolder
-from diffnas.engine.settings import EvaluateSettings, Source, settle
+from diffnas.engine.settings import EvaluateSettings, Source, merge_settings
 from diffnas.genotype import load as load_genotype
 from diffnas.genotype import to_text
 from diffnas.nets import trained
@@ -128,7 +128,7 @@ def _plan(place: Path) -> None:
 
 def _plan_training(place: Path) -> None:
     notes, record = read_notes(place / "run" / "evaluation", "evaluate")
-    settle(EvaluateSettings, record["settings"])
+    merge_settings(EvaluateSettings, record["settings"])
     load_noted(notes.data, None, Source())
 
 

@@ -1,4 +1,4 @@
-"""The verbs for Python: names become objects, layers of settings are merged, and the engine does the work."""
+"""The functions for Python users. They turn names into objects, merge layers of settings, and call the engine."""
 
 from diffnas.api.latency import latency
 from diffnas.api.phases import evaluate, evaluation_folder, run_folder, search

@@ -1,4 +1,4 @@
-"""Runs side by side, with what a benchmark's table says of their cells."""
+"""Runs side by side, with the rows of a benchmark's table for their cells."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from diffnas.run_files import GENOTYPE, RECORD
 def compared(
     runs: Iterable[str | Path], table: str | Path | tables.Table | None = None, column: str | None = None
 ) -> list[Group]:
-    """Runs in groups that differ by their seed alone.
+    """Runs in groups. The runs of a group differ only in their seeds.
 
     Args:
-        runs: run folders, or folders that hold some.
-        table: where to look NAS-Bench-201 cells up; what ``diffnas.tables.load`` takes, or gave.
-        column: of that table; needed if it has several.
+        runs: run folders, or folders that contain run folders.
+        table: a table of NAS-Bench-201 cells, or a path for ``diffnas.tables.load``; None for no table.
+        column: the column of the table; needed if it has several.
 
     Raises:
-        ValueError: if there is no such folder, or nothing was found in it, or something is damaged.
+        ValueError: if a folder does not exist, contains no run, or is damaged.
     """
     found = [read_found(folder) for folder in _folders(map(Path, runs))]
     if table is None:
@@ -33,7 +33,7 @@ def compared(
 
 
 def _folders(places: Iterable[Path]) -> Iterator[Path]:
-    """Run folders as they are; other folders stand for the run folders in them, however deep."""
+    """The run folders among ``places``, and all run folders inside the other places, at any depth."""
     for place in places:
         if not place.is_dir():
             raise ValueError(f"there is no run folder {str(place)!r}.")
@@ -42,7 +42,7 @@ def _folders(places: Iterable[Path]) -> Iterator[Path]:
 
 def _runs(place: Path) -> list[Path]:
     if any((place / name).is_file() for name in (RECORD, GENOTYPE)):
-        return [place]  # what lies within a run is a part of it
+        return [place]  # folders inside a run folder belong to the run
     return [run for inner in sorted(place.iterdir()) if inner.is_dir() for run in _runs(inner)]
 
 

@@ -1,4 +1,4 @@
-"""Contenders: what a user would have taken without a search, trained in the very same way beside what it found."""
+"""Contenders: networks that a user could take without a search, trained in the same way as the found network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from diffnas.engine.listen import Listener
 from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.scaling import nearest
 from diffnas.engine.search import SearchResult
-from diffnas.engine.settings import EvaluateSettings, Source, settle
+from diffnas.engine.settings import EvaluateSettings, Source, merge_settings
 from diffnas.engine.target import Target
 from diffnas.genotype import Genotype, read, to_json
 from diffnas.genotype.own_space import own_space
@@ -41,17 +41,17 @@ from diffnas.task import classification
 from diffnas.values import whole
 
 ASIDE = 0.1
-"""The share of the training pictures that nobody is trained on, and that chooses among contenders."""
+"""The share of the training pictures that is set aside: no network learns from it, and it chooses among networks."""
 
 RANDOM = "random"
 _COUNT, REPEATS = whole(1, 100), whole(1, 100)
 
 Sized: TypeAlias = Callable[[Genotype], Mapping[str, Any]]
-"""From cells to the settings of an evaluation (channels, depth, ...) that bring their network to the wanted cost."""
+"""From cells to the settings of an evaluation (channels, depth, ...) with which their network has the wanted cost."""
 
 
 class Asked(NamedTuple):
-    """What stands in ``--against``: whatever ``read`` takes, or ``random`` with how many."""
+    """An entry of ``--against``: what ``read`` takes, or ``random`` with the number of networks."""
 
     what: str
     times: int = 1
@@ -63,10 +63,10 @@ class Asked(NamedTuple):
 
 
 def asked(text: str) -> tuple[Asked, ...]:
-    """The contenders that a text asks for.
+    """The contenders that a text names.
 
     Raises:
-        ValueError: for a text that cannot be read, or names nothing that can be trained.
+        ValueError: if the text cannot be read, or a name stands for no network.
 
     >>> asked("random:3, DARTS_V2")
     (Asked(what='random', times=3), Asked(what='DARTS_V2', times=1))
@@ -74,7 +74,7 @@ def asked(text: str) -> tuple[Asked, ...]:
     found = tuple(_asked(part.strip()) for part in text.split(","))
     names = [each.name for each in found]
     if len(set(names)) < len(names):
-        raise ValueError(f"against {text!r} names a contender twice. Several random ones: random:3.")
+        raise ValueError(f"against {text!r} names a contender twice. For several random networks, write random:3.")
     return found
 
 
@@ -83,7 +83,7 @@ def _asked(part: str) -> Asked:
     if name == RANDOM:
         return Asked(name, int(_COUNT.check("the number after random:", _COUNT.read(count) if colon else 1)))
     if not part:
-        raise ValueError("a contender has no name. Write, say, --against random:3,resnet,mobilenet.")
+        raise ValueError("a contender has no name. Write names as in --against random:3,resnet,mobilenet.")
     read(part)
     return Asked(part)
 
@@ -96,10 +96,10 @@ def entries(
     Args:
         contenders: what ``asked`` gave.
         found: the cells that the search found.
-        built: the settings of an evaluation that build their network.
-        space: where random networks are drawn from.
-        seed: decides them.
-        sized: gives another network the cost of the found one.
+        built: the settings of an evaluation with which their network is built.
+        space: the space of the random networks.
+        seed: the seed of the random networks.
+        sized: the settings with which another network has the cost of the found one.
     """
     yield Entry(name=FOUND, kind="found", genotype=found, built=dict(built))
     unchosen = randoms(space, seed)
@@ -122,7 +122,7 @@ def randoms(space: SearchSpace, seed: int) -> Iterator[Genotype]:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One training of a contest: which network, from which seed, and where it goes."""
+    """One training of a contest: its network, its seed and its folder."""
 
     entry: Entry
     seed: int
@@ -130,10 +130,10 @@ class Training:
 
 
 def noted(folder: Path | None, against: str | None, repeats: int | None, *, resume: bool) -> dict[str, Any] | None:
-    """What a run notes of its contenders; None if there are none, or they are noted already.
+    """The notes of a run about its contenders; None if there are none, or if they are noted already.
 
     Raises:
-        ValueError: for contenders that cannot be, without a folder to leave them in, or other ones than were noted.
+        ValueError: if contenders cannot be read, if there is no folder for them, or if a resumed run has noted others.
     """
     if against is None:
         if repeats is not None and not resume:
@@ -142,13 +142,13 @@ def noted(folder: Path | None, against: str | None, repeats: int | None, *, resu
     asked(against)
     count = int(REPEATS.check("repeats", 1 if repeats is None else repeats))
     if folder is None:
-        raise ValueError("contenders need a run folder to be left in: pass out.")
+        raise ValueError("contenders need a run folder, which holds their networks: pass out.")
     if resume:
         kept, _ = read_notes(folder, "search")
         if (kept.against, kept.repeats) != (against, count):
             raise ValueError(
-                f"{folder} was begun with --against {kept.against} --repeats {kept.repeats}. Go on with it as it was "
-                "begun, or start anew with another --out."
+                f"{folder} was begun with --against {kept.against} --repeats {kept.repeats}. Resume it with these, or "
+                "start anew with another --out."
             )
         return None
     return {"against": against, "repeats": count, "aside": ASIDE}
@@ -163,13 +163,13 @@ def verdict(
     space: str | SearchSpace | None,
     listener: Listener,
 ) -> Verdict | None:
-    """The verdict on what a run found, after its contenders were trained; None if it has none.
+    """The verdict on the found network, after the run's contenders are trained; None if the run has no contenders.
 
     Args:
-        found: what the search of the run gave.
-        train: ``evaluate``, with all but the network, its place and its settings.
-        settings: those of the evaluation that were asked for.
-        data, source, space: as the run was given them.
+        found: the result of the search.
+        train: ``evaluate``, with all arguments except the network, its folder and its settings.
+        settings: the settings of the evaluation that the user gave.
+        data, source, space: as the user gave them to the run.
         listener: hears which network is trained.
     """
     folder = found.folder
@@ -177,7 +177,7 @@ def verdict(
     if folder is None or notes.against is None:
         return None
     space = space or notes.space
-    assert space is not None, "the search has asked for it"
+    assert space is not None, "a search without a noted space was given one"
     own = space if isinstance(space, SearchSpace) else lookup("space", space, SPACES)
 
     def train_entry(training: Training, started: bool) -> None:
@@ -195,20 +195,20 @@ def hold(
     train: Callable[[Training, bool], object],
     listener: Listener,
 ) -> Verdict:
-    """Train every network of a contest that is not trained yet, and judge.
+    """The verdict of a contest, after all networks that are not trained yet are trained.
 
     Args:
-        folder: the run folder. Its search is over, and the first training of the found network.
+        folder: the run folder, in which the search and the first training of the found network are over.
         found: the cells that the search found.
-        whole: the data, before anything was set aside.
-        space: where random networks are drawn from.
-        train: trains a network into its place, or goes on with it.
-        listener: hears which is trained.
+        whole: the data, before a part of it is set aside.
+        space: the space of the random networks.
+        train: trains a network into its folder; its second argument says whether to resume that training.
+        listener: hears which network is trained.
     """
     notes, record = read_notes(folder, "search")
     _, first = read_notes(folder / EVALUATION, "evaluate")
     less, aside = set_aside(whole, notes.aside)
-    settings = settle(EvaluateSettings, first["settings"])
+    settings = merge_settings(EvaluateSettings, first["settings"])
 
     def made() -> Iterator[Entry]:
         own = own_space(found, space.factories)
@@ -231,17 +231,20 @@ def hold(
 
 
 def _sized(genotype: Genotype, like: Aim, data: DataSet, space: SearchSpace) -> dict[str, Any]:
-    """The settings that bring a network nearest to a cost, by its channels; a chain keeps its own number of layers."""
+    """The settings with the number of channels at which a network's cost is nearest to that of an aim.
+
+    Cells that have their own places keep their own depth.
+    """
     at = sized(own_space(genotype, space.factories), data, like.size)
     return nearest(like, at, genotype).size._asdict()
 
 
 def begun(folder: Path, made: Callable[[], Iterator[Entry]], repeats: Sequence[int]) -> list[Training]:
-    """The trainings of a contest, seed by seed; its networks are written down at the first time, and kept.
+    """The trainings of a contest, seed by seed. Its networks are written to the run folder once, and then read again.
 
     Args:
         folder: the run folder.
-        made: the networks.
+        made: makes the networks, if they are not in the folder yet.
         repeats: the seeds.
     """
     if not (folder / CONTEST).exists():
@@ -266,7 +269,7 @@ def begun(folder: Path, made: Callable[[], Iterator[Entry]], repeats: Sequence[i
 
 @torch.no_grad()
 def answered(training: Training, aside: Split, test: Split, factories: Mapping[str, OpFactory]) -> None:
-    """Leave in the folder of a training which held-out pictures and which test pictures its network has right."""
+    """Write to the folder of a training which held-out pictures and which test pictures its network has right."""
     place = training.place / ANSWERS
     if place.exists():
         return
@@ -276,7 +279,7 @@ def answered(training: Training, aside: Split, test: Split, factories: Mapping[s
 
 
 def _right(trained: Trained, split: Split) -> list[bool]:
-    """Which pictures of a split a network has right."""
+    """Whether a network has each picture of a split right."""
     told = [
         classification.each(trained.logits(pictures), labels).bool()
         for pictures, labels in batches(split, torch.arange(len(split)), 256, device="cpu")

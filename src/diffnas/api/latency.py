@@ -1,4 +1,4 @@
-"""How long the networks of a space take on this machine."""
+"""Latency: how long the networks of a space take on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from diffnas.api.targets import usual_size
 from diffnas.deploy.latency import Latency
 from diffnas.deploy.latency import latency as timed
 from diffnas.engine.listen import Listener, Silent
-from diffnas.engine.settings import EvaluateSettings, settle
+from diffnas.engine.settings import EvaluateSettings, merge_settings
 from diffnas.lookup import lookup
 from diffnas.nets.sized import SizedSpace
 from diffnas.space import SPACES, SearchSpace
@@ -28,19 +28,19 @@ def latency(
     listener: Listener | None = None,
     **settings: Any,
 ) -> Latency:
-    """Seconds of every operation of a space, and the line from their sums to whole networks, on this machine.
+    """The seconds of each operation of a space on this machine, and a linear fit from their sums to whole networks.
 
     Args:
         space: a space or the name of one.
-        recipe: says the size of the networks; by default "published".
-        picture: channels, height and width.
-        classes: how many logits there are.
+        recipe: the recipe that gives the size of the networks; by default "published".
+        picture: channels, height and width of the pictures.
+        classes: how many classes there are.
         runtime: "onnxruntime", the default where it is installed, or "torch".
         listener: hears what is doubtful.
-        settings: what ``EvaluateSettings`` has: ``channels=16``, ``depth=8``, ``stem="cifar-half"``.
+        settings: fields of ``EvaluateSettings``, such as ``channels=16``, ``depth=8``, ``stem="cifar-half"``.
 
     Raises:
-        ValueError: for a space, a size or a runtime that cannot be.
+        ValueError: if the space, a size or the runtime is unknown or out of its bounds.
         ImportError: if the runtime is not installed.
     """
     chosen = space if isinstance(space, SearchSpace) else lookup("space", space, SPACES)
@@ -49,6 +49,8 @@ def latency(
         space=chosen,
         picture=(COLORS.check("colors", colors), SIDE.check("side", height), SIDE.check("side", width)),
         classes=CLASSES.check("classes", classes),
-        size=usual_size(chosen, settle(EvaluateSettings, recipe_named(recipe or "published").evaluate, settings)),
+        size=usual_size(
+            chosen, merge_settings(EvaluateSettings, recipe_named(recipe or "published").evaluate, settings)
+        ),
     )
     return timed(sized, runtime=runtime, warn=(listener or Silent()).warn)

@@ -1,4 +1,4 @@
-"""What a run folder notes about how it was asked for: enough to load the data and build the method again."""
+"""The notes of a run folder about the user's arguments: enough to load the data and build the method again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Data: TypeAlias = Any
 
 
 class DataNote(BaseModel):
-    """How to load the data again."""
+    """The arguments that load the data again."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -34,20 +34,23 @@ class DataNote(BaseModel):
 
 
 class Notes(BaseModel):
-    """The ``notes`` of ``run.json``: names, where names were given; None for what was given as an object.
+    """The ``notes`` of ``run.json``. They hold names; an argument that was given as an object is None.
 
     Attributes:
         data: how to load the data again.
         train: how many training pictures the search sees; None for all.
-        recipe, space, method: by name.
-        components: what stands in place of the method's own components, as text.
+        recipe, space, method: their names.
+        components: the components that replace the method's own, as text.
         evaluation: settings for the evaluation that follows the search.
-        against, repeats: the contenders of a whole run, as text, and how often each is trained.
-        aside: the share of the training pictures that is set aside to choose among them.
-        device, precision, threads: as they were asked for; the threads of a run that has begun, in any case.
-        target, targets, width: what the deployed network shall cost, a family of that, and whether its width is fitted.
-        runtime: what latencies are measured by.
-        multiplier, targets_by: how strong the penalty is at first, and how a family is found.
+        against, repeats: the contenders of a whole run, as text, and how often each network is trained.
+        aside: the share of the training pictures that is set aside to choose among networks.
+        device, precision: as the user gave them.
+        threads: how many CPU threads compute; always known once a run has begun.
+        target, targets: the cost that the deployed network should have, or the costs of a family of networks.
+        width: whether the width of the network is fitted to the target.
+        runtime: the runtime that measures latencies.
+        multiplier: how strong the penalty of the target is at first.
+        targets_by: how the cells for a family are found.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -73,28 +76,29 @@ class Notes(BaseModel):
     targets_by: str | None = None
 
     def but(self, **given: Any) -> Notes:
-        """The same notes with what was given; None is what was not given."""
+        """The notes with other values for all fields in ``given`` that are not None."""
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
     def on(self, machine: Machine) -> Notes:
-        """The same notes on a machine; how many threads compute is known from here on.
+        """The notes with this device and precision, and a known number of threads.
 
-        It is as was said, else as the run began, else the recipe's number, else torch's.
+        The number is the machine's, if it is given; else that of the run that is resumed; else the recipe's; else
+        torch's.
         """
         threads = machine.threads or self.threads or recipe_named(self.recipe).threads or torch.get_num_threads()
         return self.but(device=machine.device, precision=machine.precision, threads=threads)
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe of that name; a ValueError that helps if there is none."""
+    """The recipe of this name; a ValueError with the most similar name if there is none."""
     return lookup("recipe", name, RECIPES)
 
 
 def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
-    """The notes of a run that has begun, and all of its record.
+    """The notes of a run that has begun, and its whole record.
 
     Raises:
-        ValueError: if there is no run, or one of another phase, or its record is damaged.
+        ValueError: if the folder has no run or one of another phase, or if its record is damaged.
     """
     record = RunFolder.open(folder).record
     if record.get("phase") != phase:
@@ -112,9 +116,9 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
 
 
 def note_data(kept: DataNote | None, data: Data, source: Source) -> DataNote | None:
-    """How to load the data again; None if it was given as an object, which only its owner can make again.
+    """How to load the data again; None if the data was given as an object, which only the user can make again.
 
-    Where data is named anew, it may only have moved: what was noted of its size and place stays, unless given too.
+    Data that is named again on resume may just have moved. So its noted size and folder stay, unless they are given.
     """
     if data is not None and not isinstance(data, str | Path):
         return None
@@ -125,18 +129,18 @@ def note_data(kept: DataNote | None, data: Data, source: Source) -> DataNote | N
 
 
 def _named_anew(kept: DataNote, what: str) -> DataNote:
-    size = None if what in DESCRIPTIONS else kept.size  # those we know by name have one size
+    size = None if what in DESCRIPTIONS else kept.size  # data sets with a name have only one size
     return kept.model_copy(update={"what": what, "size": size})
 
 
 def _whereabouts(data: str | Path) -> str:
-    """A name as it is; a folder in full, so that a run can go on from anywhere."""
+    """The name of data, or the absolute path of its folder, so that a run can be resumed from any working folder."""
     named = isinstance(data, str) and (data in DESCRIPTIONS or not Path(data).is_dir())
     return _storable(str(data) if named or data == "" else str(Path(data).resolve()))
 
 
 def _storable(where: str) -> str:
-    """A path that ``run.json`` can hold."""
+    """The path, if ``run.json`` can hold it; else a ValueError."""
     try:
         where.encode()
     except UnicodeEncodeError:
@@ -148,18 +152,18 @@ def load_noted(note: DataNote | None, data: Data, source: Source) -> DataSet:
     """The data set, from its note or from the object that was given.
 
     Raises:
-        ValueError: if there is neither, or the object cannot be a data set.
-        FileNotFoundError: if the folder that was noted is gone.
+        ValueError: if there is neither, or if the object cannot be a data set.
+        FileNotFoundError: if the noted folder no longer exists.
     """
     if note is not None and data is None and Path(note.what).is_absolute() and not Path(note.what).is_dir():
         raise FileNotFoundError(
-            f"the pictures are no longer in {note.what}. If they have moved, say the same again with their folder as "
-            "DATA: diffnas run DATA ..., diffnas search DATA ..., or diffnas evaluate RUN DATA ..."
+            f"the pictures are no longer in {note.what}. If they have moved, give the same command with their new "
+            "folder as DATA: diffnas run DATA ..., diffnas search DATA ..., or diffnas evaluate RUN DATA ..."
         )
     if note is not None:
         return load_data(note.what, data_dir=note.data_dir, size=note.size, download=source.download)
     if data is None:
-        raise ValueError("no data named, and none noted in a run folder. Name some: digits, cifar10, a folder, ...")
+        raise ValueError("no data was given, and no run folder notes any. Name some: digits, cifar10, a folder, ...")
     if isinstance(data, DataSet):
         return data
     if not isinstance(data, tuple):
@@ -170,12 +174,12 @@ def load_noted(note: DataNote | None, data: Data, source: Source) -> DataSet:
 
 
 def left(whole: DataSet, notes: Notes) -> DataSet:
-    """What a run learns from and is tested on: all, or all but what is set aside to choose among contenders."""
+    """The data of a run, without the training pictures that are set aside to choose among contenders."""
     return set_aside(whole, notes.aside)[0] if notes.aside else whole
 
 
 def first_complaint(error: ValidationError) -> str:
-    """The first thing that is wrong, on one line."""
+    """The first complaint of a validation error, in one line."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ").removesuffix(".")

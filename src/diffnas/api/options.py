@@ -1,4 +1,4 @@
-"""The options that the verbs take by name: to which record each belongs, and how a verb tells of them."""
+"""The options that functions of the API take by name: their records, and their signatures and docstrings."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ R = TypeVar("R")
 
 
 def by_record(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple[Source, Machine, dict[str, Any]]:
-    """What options say of the pictures, of the machine, and the rest, to which belong those called in ``but``.
+    """The options in three parts: about the pictures, about the machine, and all others.
+
+    Options with a name in ``but`` count as others.
 
     Raises:
-        ValueError: for a value that its record refuses.
+        ValueError: if a record refuses a value.
 
     >>> by_record({"device": "cpu", "epochs": 3})[2]
     {'epochs': 3}
@@ -29,11 +31,12 @@ def by_record(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple
 
 
 def wanted_of(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What options say of the cost of the network, those that were given; and the rest, to which belong
-    those called in ``but``.
+    """The options about the cost of the network that were given (not None), and all other options.
+
+    Those called in ``but`` are among the others.
 
     Raises:
-        ValueError: for a value that is no text.
+        ValueError: if a value is not a text.
 
     >>> wanted_of({"target": "macs=20M", "width": None, "epochs": 3})
     ({'target': 'macs=20M'}, {'epochs': 3})
@@ -49,16 +52,16 @@ def wanted_of(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple
 
 
 def _taken(record: type[R], options: dict[str, Any], but: Collection[str]) -> R:
-    """The record of the options that are its own, which leave ``options``."""
+    """A record made from its options, which are removed from ``options``."""
     return record(**{name: options.pop(name) for name in helps(record) if name in options and name not in but})
 
 
 def takes(*records: type, but: Collection[str] = ()) -> Callable[[F], F]:
-    """Gives a function of ``**options`` its true signature, and a docstring that tells of each option.
+    """A decorator that gives a function of ``**options`` a full signature, and a docstring with each option.
 
     Args:
-        records: whose fields the options are.
-        but: names of fields that are no options of this function.
+        records: the records whose fields are the options.
+        but: the names of fields that are not options of this function.
     """
 
     def taking(function: F) -> F:

@@ -1,4 +1,4 @@
-"""Search and evaluate, with names where the engine wants objects."""
+"""Search and evaluate, which accept names where the engine needs objects."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.targets import landed, scaled
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
+from diffnas.engine.checks import with_cells_per_place
 from diffnas.engine.cost import Prospect, require_memory, what_fits
 from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.landing import Landing, read_landing
 from diffnas.engine.listen import Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
-from diffnas.engine.request import laid_out
 from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, settle
+from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, merge_settings
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.lookup import lookup
 from diffnas.method import Method
@@ -54,27 +54,27 @@ def search(
     check_memory: bool = True,
     **options: Any,
 ) -> SearchResult:
-    """Search the cells that suit ``data``; its test split is never touched.
+    """Search cells for ``data``, whose test split is never used.
 
-    What is left out comes from the run folder when a run is resumed, else from the recipe, else from the method.
+    Options that are not given come from the run folder if a run is resumed; else from the recipe; else from the method.
 
     Args:
         data: "digits" (the default), "cifar10", "cifar100", "hub:NAME", a folder of class folders, a ``DataSet``, a
             torch ``Dataset``, or tensors: ``((pictures, labels), (pictures, labels))``, training and test.
-        space: a space or the name of one; by default the recipe's, "darts" in most.
+        space: a space or the name of one; by default the recipe's, which is "darts" for most recipes.
         method: a method or the name of one; by default "sparse".
-        components: what to put in place of the method's own components, as text: ``{"weighting": "entmax:2"}``.
+        components: components that replace the method's own, as text: ``{"weighting": "entmax:2"}``.
         recipe: a name in ``RECIPES``; by default "published", the sizes of the papers.
-        out: the run folder; None leaves nothing behind.
-        resume: go on with the run in ``out``. What was given as an object then must be given again.
-        listener: hears how it goes.
-        evaluation: settings for the evaluation that will follow; kept in the run folder until then.
-        contenders: what ``run`` notes of the contenders that will be trained beside what is found.
-        check_memory: whether to refuse a search that memory is too small for, before it starts.
-        options: fields of ``SearchSettings``, and those below: ``epochs=50``, ``seed=1``, ``device="cpu"``, ...
+        out: the run folder; None writes no files.
+        resume: whether to resume the run in ``out``. Arguments that were objects must then be given again.
+        listener: hears how the search goes.
+        evaluation: settings for the evaluation that will follow; the run folder keeps them.
+        contenders: the notes of ``run`` about contenders, which will be trained after the search.
+        check_memory: whether to refuse, before it starts, a search that needs more memory than is free.
+        options: the options below, such as ``epochs=50``, ``seed=1``, ``device="cpu"``.
 
     Raises:
-        ValueError: for anything that cannot work, with what would; nothing is touched.
+        ValueError: if an argument cannot work; the error says what would work, and no file is changed.
 
     >>> found = search("digits", space="nas-bench-201", train=100, epochs=1, channels=4, depth=3)
     >>> found.genotype.skeleton
@@ -106,7 +106,7 @@ def search(
 
 
 def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resume: bool) -> SearchResult:
-    """What the search that was asked for finds; ``place`` is its folder."""
+    """The result of a planned search; ``place`` is its folder."""
     notes, flip = asked.notes, asked.arguments["settings"].flip
     with (
         owning(place, listener.warn),
@@ -142,20 +142,20 @@ def evaluate(
     """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
 
     Args:
-        what: a genotype, what ``search`` gave, a run folder, a genotype file, a text that holds one, the name of a
-            published cell or of a hand-made network, or "random" for a network of the recipe's space that the seed
-            decides. May be left out when an evaluation is resumed.
-        data: as in ``search``; of a run folder, the data it was searched with unless given.
-        recipe: a name in ``RECIPES``; by default the one of the run folder's search, or "published".
-        out: where to leave the network; by default ``evaluation`` in the folder of the search, if there is one.
-        resume: go on with the evaluation in ``out``.
-        listener: hears how it goes.
-        factories: the user's own operations of the genotype.
-        options: fields of ``EvaluateSettings``, and those below: ``epochs=600``, ``channels=36``, ... A ``target``
-            decides the channels: the width that brings the network there, from which its depth and stem stay.
+        what: a genotype, a result of ``search``, a run folder, a genotype file, a genotype as text, the name of a
+            published cell or of a hand-made network, or "random" for a network of the recipe's space that follows from
+            the seed. It may be left out if an evaluation is resumed.
+        data: as in ``search``; for a run folder, the data of its search by default.
+        recipe: a name in ``RECIPES``; by default that of the run folder's search, or "published".
+        out: the folder for the network; by default ``evaluation`` in the folder of the search, if there is one.
+        resume: whether to resume the evaluation in ``out``.
+        listener: hears how the evaluation goes.
+        factories: factories of the user's operations in the genotype, by name.
+        options: the options below, such as ``epochs=600``, ``channels=36``. A ``target`` takes the place of
+            ``channels``: the network gets the width at which it costs that. Its depth and its stem stay.
 
     Raises:
-        ValueError: for anything that cannot work, with what would; nothing is touched.
+        ValueError: if an argument cannot work; the error says what would work, and no file is changed.
     """
     said, rest = wanted_of(options, but=_SEARCHED)
     source, machine, settings = by_record(rest, but=_SEARCHED)
@@ -168,7 +168,7 @@ def evaluate(
     if searched and not resume:
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
     notes = kept.but(recipe=recipe, **said).on(machine).model_copy(update={"data": note})
-    chosen = settle(EvaluateSettings, *layers, settings)
+    chosen = merge_settings(EvaluateSettings, *layers, settings)
     if "target" in said and not resume:
         chosen = scaled(Wanted(**said), chosen, genotype, whole, factories, listener)
     with owning(place, listener.warn), told(whole, place, listener, note=note, flip=chosen.flip):
@@ -194,7 +194,10 @@ def _begun(
     recipe: str | None,
     settings: Mapping[str, Any],
 ) -> tuple[Genotype, Notes, dict[str, Any], list[Mapping[str, Any]]]:
-    """What is evaluated; notes and record of the run that goes on, or of the search before it; layers of settings."""
+    """The genotype, the notes, the record and the layers of settings of an evaluation.
+
+    Notes and record are those of the evaluation that is resumed, else those of the search, else empty.
+    """
     if resumed:
         kept, record = read_notes(resumed, "evaluate")
         named = what not in (None, RANDOM) and searched != resumed
@@ -209,7 +212,7 @@ def _begun(
 
 def _random(recipe: Recipe, settings: Mapping[str, Any]) -> Genotype:
     """A network of the recipe's space, the first that contenders of the same seed have."""
-    seed = settle(EvaluateSettings, recipe.evaluate, settings).seed
+    seed = merge_settings(EvaluateSettings, recipe.evaluate, settings).seed
     return next(randoms(lookup("space", recipe.space, SPACES), seed))
 
 
@@ -231,14 +234,14 @@ def _check_wanted(said: Mapping[str, str], settings: Mapping[str, Any], begun: N
 
 
 def _landing(what: object, searched: Path | None) -> Landing | None:
-    """Where the search landed that is to be evaluated."""
+    """The landing of the search whose network is evaluated; None without a search or a target."""
     if isinstance(what, SearchResult):
         return what.landing
     return read_landing(RunFolder.open(searched)) if searched else None
 
 
 def run_folder(what: object) -> Path | None:
-    """The folder of the search that ``what`` stands for, if it stands for one."""
+    """The run folder that ``what`` is or comes from; None for all else."""
     if isinstance(what, SearchResult):
         return what.folder
     if isinstance(what, str | Path) and os.path.isfile(os.path.join(what, RECORD)):
@@ -247,7 +250,10 @@ def run_folder(what: object) -> Path | None:
 
 
 def evaluation_folder(folder: Path) -> Path:
-    """Where the evaluation is when a user names its folder, or that of the search before it."""
+    """The folder of the evaluation, if a user names that folder or the folder of its search.
+
+    After a contest, it is the folder of the trained network that the user is handed.
+    """
     best = handed(folder)
     if best is not None:
         return best
@@ -255,10 +261,10 @@ def evaluation_folder(folder: Path) -> Path:
 
 
 def run_path(out: str | Path | None, resume: bool) -> Path | None:
-    """The folder that a run is asked to leave; None if it shall leave nothing.
+    """The run folder; None if the run should write no files.
 
     Raises:
-        ValueError: if it has no name, or a run that goes on has none.
+        ValueError: if the name is empty, or if a run without a folder should be resumed.
     """
     if resume and out is None:
         raise ValueError("resume needs the run folder: pass it as out.")
@@ -277,33 +283,33 @@ def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:
 
 @contextmanager
 def _advised(wanted: Prospect) -> Iterator[None]:
-    """Inside, a search that runs out of memory says what would fit, as far as measuring tells."""
+    """A context in which a search that runs out of memory says what would fit, as far as can be measured."""
     try:
         yield
     except OutOfMemory as full:
-        # The frames of the search hold its tensors.
+        # The frames of the search hold tensors, whose memory the measurement needs.
         traceback.clear_frames(full.__traceback__)
         full.__context__ = None
         raise OutOfMemory(full.left, what_fits(wanted) or full.advice) from None
 
 
 def _warn_of_other_pictures(searched: Any, train: int | None, whole: DataSet, listener: Listener) -> None:
-    """Say so if a search saw other pictures, those that its record calls ``searched``, than its share of ``whole``."""
+    """Warn if the search saw other pictures than its part of ``whole``; ``searched`` is the data in its record."""
     try:
         same = subsample(whole, train, None).fingerprint == searched["fingerprint"]
-    except (ValueError, KeyError, TypeError):  # there are not even so many now, or nothing was recorded
+    except (ValueError, KeyError, TypeError):  # there are fewer pictures now, or the record has no fingerprint
         same = False
     if not same:
         listener.warn(
-            f"the search saw other pictures than those of {whole.name!r} now: their fingerprints differ. "
-            "The cells are evaluated on what is there now."
+            f"the search saw other pictures than {whole.name!r} has now: their fingerprints differ. "
+            "The cells are evaluated on the present pictures."
         )
 
 
 def _require_later(asked: SearchPlan) -> None:
-    """Refuse a search whose evaluation, as it was asked for, can never fit."""
+    """Raise an error if the evaluation that will follow a search can never fit into memory."""
     notes = asked.notes
     named = recipe_named(notes.recipe).without_depth(asked.arguments["space"].own_depth)
-    settings = settle(EvaluateSettings, named.evaluate, notes.evaluation)
-    space = laid_out(asked.arguments["space"], asked.arguments["settings"])
+    settings = merge_settings(EvaluateSettings, named.evaluate, notes.evaluation)
+    space = with_cells_per_place(asked.arguments["space"], asked.arguments["settings"])
     require_later(space, asked.whole, settings=settings, device=notes.device, precision=notes.precision)

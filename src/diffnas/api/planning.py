@@ -1,4 +1,4 @@
-"""What a search has been asked to do: names become objects, layers of settings are merged. And what it will cost."""
+"""Plans of searches: names become objects, and layers of settings are merged. Also the cost of a planned search."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from diffnas.api.telling import tell
 from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.aim import Aim
+from diffnas.engine.checks import with_cells_per_place
 from diffnas.engine.cost import Cost, Prospect, estimate
 from diffnas.engine.listen import Listener, Silent
-from diffnas.engine.request import laid_out
-from diffnas.engine.settings import Machine, SearchSettings, Source, Wanted, settle
+from diffnas.engine.settings import Machine, SearchSettings, Source, Wanted, merge_settings
 from diffnas.lookup import lookup
 from diffnas.method import Method, compose
 from diffnas.space import SPACES, SearchSpace
@@ -25,13 +25,13 @@ from diffnas.space import SPACES, SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A search as it was asked for; None is what was not said.
+    """The arguments of a search, as the user gave them; None for those that were not given.
 
     Attributes:
-        data, space, method, components, recipe, evaluation, contenders: as ``search`` takes them.
-        wanted: what the deployed network shall cost, as text.
+        data, space, method, components, recipe, evaluation, contenders: as in ``search``.
+        wanted: the cost that the deployed network should have, as text, by option.
         listener: hears what is doubtful about a latency.
-        source, machine, settings: all others.
+        source, machine, settings: all other options.
     """
 
     data: Data = None
@@ -50,13 +50,13 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan:
-    """What a search has been asked to do, names and layers of settings resolved.
+    """A search whose names are resolved and whose settings are merged.
 
     Attributes:
-        arguments: what the engine takes.
-        notes: what the run folder will note.
-        whole: the data, before the search was given its share.
-        aim: what the deployed network shall cost; None if that is open.
+        arguments: the arguments for the engine.
+        notes: the notes for the run folder.
+        whole: the data, before it is reduced to the pictures that the search sees.
+        aim: the cost that the deployed network should have; None if there is no target.
     """
 
     arguments: dict[str, Any]
@@ -66,7 +66,7 @@ class SearchPlan:
 
 
 def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
-    """What a request comes to; ``resumed`` is the folder of a run that goes on."""
+    """The plan for a request; ``resumed`` is the folder of a run that is resumed."""
     _check_texts(request.components)
     source, recipe = request.source, request.recipe
     kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe), None)
@@ -88,12 +88,12 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
         "data": subsample(whole, notes.train, None),
         "space": space,
         "method": method,
-        "settings": settle(SearchSettings, *layers),
+        "settings": merge_settings(SearchSettings, *layers),
         "device": notes.device,
         "precision": notes.precision,
         "threads": notes.threads,
     }
-    laid, heard = laid_out(space, arguments["settings"]), request.listener or Silent()
+    laid, heard = with_cells_per_place(space, arguments["settings"]), request.listener or Silent()
     named = recipe_named(notes.recipe).without_depth(space.own_depth)
     aim = aim_of(notes, named, record, arguments["data"], laid, method, heard.warn)
     return SearchPlan(arguments=arguments, notes=notes.model_copy(update={"data": note}), whole=whole, aim=aim)
@@ -112,10 +112,10 @@ def cost(
 ) -> Cost:
     """What ``search`` with the same arguments will cost: operations, multiply-adds, memory and time.
 
-    A few steps are taken to measure it; nothing is written. ``listener`` hears how the pictures were read.
+    It measures a few steps, and writes no files. ``listener`` hears how the pictures were read.
 
     Raises:
-        ValueError: for anything that cannot work, but not for want of memory: see ``Cost.fits`` and ``Cost.advice``.
+        ValueError: if an argument cannot work. Too little memory is no error: see ``Cost.fits`` and ``Cost.advice``.
 
     >>> told = cost("digits", space="nas-bench-201", train=100, epochs=1, channels=4, depth=3)
     >>> told.edges, told.operations, told.fits
@@ -141,18 +141,18 @@ def cost(
     if asked.aim is None:
         return found
     parts = asked.arguments
-    laid = laid_out(parts["space"], parts["settings"])
+    laid = with_cells_per_place(parts["space"], parts["settings"])
     return replace(found, reachable=tuple(map(str, reachable(asked.aim, laid, parts["data"], parts["method"]))))
 
 
 def _fresh(recipe: str | None) -> Notes:
-    """The notes of a search of which nothing has been said but the recipe."""
+    """The notes of a search for which only the recipe is given."""
     name = recipe or "published"
     return Notes(data=DataNote(what="digits"), recipe=name, space=recipe_named(name).space)
 
 
 def _space(given: str | SearchSpace | None, notes: Notes) -> tuple[SearchSpace, Notes]:
-    """The space, and notes that name it if it can be named."""
+    """The space, and notes with its name; the name is None for a space that was given as an object."""
     if isinstance(given, SearchSpace):
         return given, notes.model_copy(update={"space": None})
     name = given or notes.space
@@ -162,7 +162,7 @@ def _space(given: str | SearchSpace | None, notes: Notes) -> tuple[SearchSpace, 
 
 
 def _own_space(method: Method, notes: Notes) -> str | None:
-    """The space that a method is made for, if it has the skeleton that the recipe is sized for."""
+    """The name of the space for which a method is made, if it has the skeleton of the recipe's space; else None."""
     if method.space is None or notes.space is None:
         return None
     own, recipes = (lookup("space", name, SPACES) for name in (method.space, notes.space))
@@ -170,10 +170,10 @@ def _own_space(method: Method, notes: Notes) -> str | None:
 
 
 def _method(given: str | Method | None, notes: Notes) -> tuple[Method, Notes]:
-    """The method, and notes that name it if it can be named."""
+    """The method, and notes with its name; the name is None for a method that was given as an object."""
     if isinstance(given, Method):
         if notes.components:
-            raise ValueError("components replace those of a method given by name; change a Method with replace().")
+            raise ValueError("components= needs a method given by name; change a Method object with replace().")
         return given, notes.model_copy(update={"method": None})
     name = given or notes.method
     if name is None:
@@ -182,7 +182,7 @@ def _method(given: str | Method | None, notes: Notes) -> tuple[Method, Notes]:
 
 
 def _check_texts(components: Any) -> None:
-    """Refuse what is not text, before it is noted."""
+    """Raise an error if a component is not a text, before it is noted."""
     if components is not None and not isinstance(components, Mapping):
         raise ValueError(
             f'components is a mapping of roles to texts, such as {{"weighting": "entmax:2"}}, not {told(components)}.'
@@ -190,13 +190,13 @@ def _check_texts(components: Any) -> None:
     for role, text in (components or {}).items():
         if not isinstance(text, str):
             raise ValueError(
-                f"components takes texts, such as 'entmax:2', and its {role!r} is {told(text)}. Pass that in a "
+                f"components takes texts, such as 'entmax:2', but its {role!r} is {told(text)}. Pass that in a "
                 f'method: method=dataclasses.replace(diffnas.METHODS["darts"], {role}=...).'
             )
 
 
 def _cap(data: DataSet, most: int | None) -> int | None:
-    """How many training pictures a recipe that wants ``most`` leaves to a search: None where there are no more."""
+    """How many training pictures a search sees if its recipe wants at most ``most``; None for all."""
     if most is None or len(data.train) <= most:
         return None
     return most

@@ -1,4 +1,4 @@
-"""Naming what is in picture files."""
+"""Predictions for picture files."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def predict_files(
 ) -> Iterator[tuple[Path, Guesses | str]]:
     """For each picture, the ``top`` likeliest classes with their probabilities, or the reason why it cannot be read.
 
-    Pictures are brought to the network's size as its training pictures were: scaled to cover it, then cropped.
+    Pictures are resized as the training pictures were: scaled until they cover the network's size, then cropped.
 
     Args:
         trained: the network.
-        pictures: files, and folders, which stand for the files in them, at any depth, but for hidden ones and those
+        pictures: files and folders. A folder stands for the files inside, at any depth, except hidden files and those
             in run folders.
-        top: how many classes to name; all of them if there are fewer.
+        top: how many classes to name; all classes if there are fewer.
 
     Raises:
-        ValueError: for a ``top`` that is no whole number from 1 on.
+        ValueError: if ``top`` is not a whole number of 1 or more.
     """
     top = _TOP.check("top", top)
     paths = picture_files(pictures)
@@ -45,10 +45,10 @@ def predict_files(
 
 
 def picture_files(places: Iterable[str | Path]) -> Iterator[Path]:
-    """Files as they are, and all files of folders, sorted; a folder with no file in it stands for itself.
+    """The files among ``places``, and all files in the folders among them, sorted.
 
-    Of a folder, what :func:`diffnas.data.walk.files_in` leaves out is left out; a folder that may not be read stands
-    for itself.
+    Files that :func:`diffnas.data.walk.files_in` leaves out are left out. The path of an empty or unreadable folder is
+    returned itself, so that it gets an error of its own.
     """
     from diffnas.data.walk import UNREADABLE, files_in
 
@@ -62,12 +62,12 @@ def picture_files(places: Iterable[str | Path]) -> Iterator[Path]:
 
 
 def read_picture(trained: Trained, path: Path) -> Tensor | str:
-    """A picture as the network takes it, uint8 ``(channels, H, W)``, or the reason why it cannot be read."""
+    """A picture in the network's size and channels, uint8 ``(channels, H, W)``, or the reason why it cannot be read."""
     from diffnas.data.decode import read, reason
 
     try:
         return torch.from_numpy(read(path, trained.channels, trained.size, trained.levels))
-    except Exception as error:  # What a damaged file makes Pillow raise has no common type.
+    except Exception as error:  # Pillow's errors for damaged files have no common type.
         return f"{reason(error)}."
 
 

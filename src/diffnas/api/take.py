@@ -1,4 +1,4 @@
-"""Loading a trained network, from a folder or the hub, and taking one away."""
+"""Loading a trained network from a folder or the hub, and exporting one."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from diffnas.run_files import EXPORT as FOLDER
 from diffnas.run_files import INT8 as INT8_RECORD
 from diffnas.run_files import RECORD
 
-SHOWN = 100  # pictures that an exported network is checked with
+SHOWN = 100  # how many pictures check an exported network
 INT8 = "int8"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What an export left behind.
+    """The result of an export.
 
     Attributes:
-        agreements: for every file, how closely it follows the network.
+        agreements: how closely each file agrees with the network.
         place: the folder, or the address on the hub.
         quantized: how the network of 8 bits compares with float32; None without the format "int8".
     """
@@ -57,13 +57,13 @@ def load(
     """The trained network in a run folder, in a folder of its two files, or on the hub (``"hub:OWNER/NAME"``).
 
     Args:
-        path: which.
-        device: where it shall be.
-        factories: the user's own operations of its cells.
+        path: the folder, or the address on the hub.
+        device: the device for the network.
+        factories: factories of the user's operations in its cells, by name.
 
     Raises:
-        ValueError: if there is none, or its files are damaged or of another version.
-        ImportError: for the hub without the extra ``hub``.
+        ValueError: if there is no network, or its files are damaged or from another version.
+        ImportError: if the hub is named and the extra ``hub`` is not installed.
     """
     if isinstance(path, str) and path.startswith(hub.PREFIX):
         path = hub.download(path.removeprefix(hub.PREFIX))
@@ -79,21 +79,21 @@ def export(
     private: bool = False,
     factories: Mapping[str, OpFactory] | None = None,
 ) -> Exported:
-    """Take a trained network away, in forms that are each checked against it on real pictures.
+    """Export a trained network in one or more formats; each file is checked against the network on real pictures.
 
     Args:
-        what: as in ``load``.
+        what: the network, as in ``load``.
         formats: "onnx", "int8" (ONNX of 8 bits, measured on the run's own test pictures), "exported"
             (``torch.export``), "source" (plain Python) or "torch" (safetensors and JSON).
-        out: a folder, ``export`` in the run folder by default; or ``"hub:OWNER/NAME"``, to which "torch" always goes.
-        pictures: files or folders of the pictures for the check; by default test pictures of the run's own data.
-        private: whether a repository that is made on the hub shall be seen by its owner alone.
-        factories: the user's own operations of its cells.
+        out: a folder, by default ``export`` in the run folder; or ``"hub:OWNER/NAME"``, which always gets "torch" too.
+        pictures: files or folders of pictures for the check; by default, test pictures of the run's own data.
+        private: whether only its owner can see a new repository on the hub.
+        factories: factories of the user's operations in its cells, by name.
 
     Raises:
-        ValueError: if there is no network, no picture, or no such form of this network.
-        ImportError: without the extra that is needed.
-        Disagreement: if a form does not do what the network does.
+        ValueError: if there is no network or no picture, or if the network cannot have such a format.
+        ImportError: if an extra that a format needs is not installed.
+        Disagreement: if the results of a file differ from those of the network.
     """
     for each in formats:
         lookup("format", each, {**FORMATS, INT8: None})
@@ -119,7 +119,7 @@ def export(
 
 
 def _int8(trained: Trained, data: DataSet, folder: Path) -> Quantized:
-    """Leave the network of 8 bits in a folder, and beside it what was measured."""
+    """Write the network of 8 bits to a folder, with its measurements, which are returned."""
     write_preprocess(folder)
     calibration, _ = _spread(data.train, CALIBRATION)
     made = write_int8(trained, calibration, folder / INT8_FILE, _spread(data.test, len(data.test)))
@@ -130,12 +130,12 @@ def _int8(trained: Trained, data: DataSet, folder: Path) -> Quantized:
 
 def _home(what: str | Path) -> Path:
     if isinstance(what, str) and what.startswith(hub.PREFIX):
-        raise ValueError(f"say where to export {what} to: --out FOLDER.")
+        raise ValueError(f"name a folder for the export of {what}: --out FOLDER.")
     return Path(what)
 
 
 def _given(trained: Trained, pictures: Sequence[str | Path]) -> Tensor:
-    """Pictures from files and folders; what cannot be read is passed over while there are others."""
+    """At most ``SHOWN`` pictures from files and folders, without unreadable files; a ValueError if none can be read."""
     read = (read_picture(trained, path) for path in picture_files(pictures))
     found = [pixels for pixels in read if not isinstance(pixels, str)][:SHOWN]
     if not found:
@@ -144,20 +144,20 @@ def _given(trained: Trained, pictures: Sequence[str | Path]) -> Tensor:
 
 
 def _own_data(what: str | Path, trained: Trained) -> DataSet:
-    """The data that the network was trained on."""
+    """The data with which the network was trained."""
     folder = evaluation_folder(Path(what))
     with _explained(what):
         if not (folder / RECORD).is_file():
-            raise ValueError("there is no run folder that says what data it was trained on")
+            raise ValueError("no run folder tells the data of its training")
         notes, _ = read_notes(folder, "evaluate")
         data = left(load_noted(notes.data, None, Source()), notes)
         if (data.channels, data.size) != (trained.channels, trained.size):
-            raise ValueError("its data is of another size now")
+            raise ValueError("its data has another size now")
     return data
 
 
 def _spread(split: Split, most: int) -> tuple[Tensor, Tensor]:
-    """At most so many pictures of a split, evenly spread, and their labels."""
+    """At most ``most`` pictures of a split, evenly spread over it, and their labels."""
     chosen = torch.linspace(0, len(split) - 1, min(most, len(split))).long()
     images, labels = split.take(chosen)
     return images.contiguous(), labels
@@ -170,12 +170,12 @@ def _explained(what: str | Path) -> Iterator[None]:
     except (ValueError, OSError, ImportError) as error:
         reason = str(error).rstrip(".")
         raise ValueError(
-            f"{what}: the exported network is checked with real pictures, and its own are not to be had ({reason}). "
+            f"{what}: the exported network is checked on real pictures, and its own cannot be loaded ({reason}). "
             "Name some: --pictures FOLDER."
         ) from None
 
 
 def _accuracy(what: str | Path) -> float | None:
-    """What the network's evaluation measured, if it is known."""
+    """The test accuracy from the network's evaluation; None if it is unknown."""
     result = read_result(RunFolder(evaluation_folder(Path(what))))
     return None if result is None else result.accuracy

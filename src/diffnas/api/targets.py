@@ -1,4 +1,4 @@
-"""From the text of a target to what a search aims at: the recipe says the size of the network that is deployed."""
+"""From the text of a target to the aim of a search. The recipe gives the size of the network that is deployed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from diffnas.engine.costing import Costing
 from diffnas.engine.landing import Landing
 from diffnas.engine.listen import Listener
 from diffnas.engine.scaling import fitted
-from diffnas.engine.settings import EvaluateSettings, Wanted, settle
+from diffnas.engine.settings import EvaluateSettings, Wanted, merge_settings
 from diffnas.engine.sizing import fitting_size
 from diffnas.engine.target import Target, amount, parse, parse_family
 from diffnas.genotype import Genotype
@@ -31,19 +31,19 @@ from diffnas.space import SearchSpace
 from diffnas.values import real
 
 SIZES = frozenset(Size._fields)
-"""Settings of an evaluation that a landing decides."""
+"""The settings of an evaluation that a landing decides."""
 
 MULTIPLIER = real(0, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reachable:
-    """What can be reached of a target.
+    """The costs that networks of a space can have, for one target.
 
     Attributes:
-        target: as it was asked for.
-        size: of the network, before its width is fitted.
-        low, high: between what the cost can lie at that size.
+        target: the target, as text.
+        size: the size of the network before its width is fitted, as text.
+        low, high: the least and the largest cost at that size.
     """
 
     target: str
@@ -65,30 +65,32 @@ def aim_of(
     method: Method,
     warn: Callable[[str], None],
 ) -> Aim | None:
-    """What a search aims at; None if it has no target.
+    """The aim of a search; None if it has no target.
 
     Args:
-        notes: with the targets as text, and the settings for the evaluation that were given.
-        recipe: with those that were not.
-        record: of a run that goes on; it keeps the size that it began with.
-        data, space, method: of the search.
-        warn: told what is doubtful about a latency.
+        notes: the notes, with the targets as text, and the settings for the evaluation that were given.
+        recipe: the recipe, with the other settings for the evaluation.
+        record: the record of a run that is resumed, which keeps its first size; None for a new run.
+        data, space, method: those of the search.
+        warn: is told what is doubtful about a latency.
 
     Raises:
-        ValueError: for a target that cannot be read, or cannot be met.
+        ValueError: if a target cannot be read or cannot be met.
     """
     if notes.target is None and notes.targets is None:
         for name in ("width", "runtime", "multiplier", "targets_by"):
             if getattr(notes, name) is not None:
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option} says how a target is met, and there is none. Add --target macs=20M, say.")
+                raise ValueError(
+                    f"--{name.replace('_', '-')} says how a target is met, but there is none. Add one, such as "
+                    "--target macs=20M."
+                )
         return None
     if notes.target is not None and notes.targets is not None:
-        raise ValueError("--target is for one network and --targets for a family of them; give one of the two.")
+        raise ValueError("--target is for one network and --targets is for a family; give only one of the two.")
     width = lookup("width", notes.width or "fit", {"fit": "fit", "fixed": "fixed"})
     family = () if notes.targets is None else parse_family(notes.targets)
     targets = (_middle(family),) if family else parse(notes.target or "")
-    wanted = settle(EvaluateSettings, recipe.evaluate, notes.evaluation)
+    wanted = merge_settings(EvaluateSettings, recipe.evaluate, notes.evaluation)
     aim = Aim(
         targets=targets,
         size=usual_size(space, wanted),
@@ -134,26 +136,26 @@ def _tightened(aim: Aim) -> Aim:
 
 
 def _timed(aim: Aim, costing: Costing | None) -> Aim:
-    """The aim with this as its latency."""
+    """The aim with this costing of its latency; the aim itself if that is None."""
     return aim if costing is None else replace(aim, costings={**aim.costings, "latency": costing})
 
 
 def usual_size(space: SearchSpace, wanted: EvaluateSettings) -> Size:
-    """The size of an evaluation's networks: as its settings say, else as published numbers stand for."""
+    """The size of an evaluation's networks: from its settings, else the size in published results."""
     channels, depth = published_shape(space.skeleton, wanted.stem)
     return Size(wanted.channels or channels, space.own_depth or wanted.depth or depth, wanted.stem)
 
 
 def _middle(family: tuple[Target, ...]) -> Target:
-    """Between the least and the most of a family, by their ratio: what its search is steered to."""
+    """The target of a family's search: the geometric mean of its least and its largest cost, to three digits."""
     return Target(cost=family[0].cost, value=float(f"{math.sqrt(family[0].value * family[-1].value):.3g}"))
 
 
 def reachable(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> tuple[Reachable, ...]:
-    """What can be reached of each target.
+    """The costs that can be reached, for each target.
 
     Raises:
-        ValueError: if one cannot be met.
+        ValueError: if a target cannot be met.
     """
     found = aims.check(aim, space, data, method)
     return tuple(
@@ -196,5 +198,5 @@ def scaled(
 
 
 def landed(landing: Landing | None) -> dict[str, Any]:
-    """Settings for the evaluation of a network that has landed on its targets."""
+    """The settings for the evaluation of a network that has landed on its targets; empty without a landing."""
     return {} if landing is None else landing.size._asdict()

@@ -1,4 +1,4 @@
-"""Telling the user how pictures were found and read, and which were not."""
+"""Messages about how pictures were found and read, and which files were skipped."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from diffnas.run_files import RECORD, SKIPPED
 _ALOUD = 3
 
 MIRRORED = (
-    "every second training picture, at random, is mirrored left to right. For digits, letters and all else whose two "
-    "sides differ, this is wrong: switch it off by --no-flip (flip=False in Python); --flip keeps it, and this is not "
-    "told again."
+    "every second training picture, at random, is mirrored left to right. This is wrong for digits, letters and "
+    "everything else whose sides differ: --no-flip switches it off (flip=False in Python). --flip keeps it and stops "
+    "this message."
 )
 
 
 def tell(data: DataSet, listener: Listener | None, *, listed: bool = False) -> None:
-    """Say what a data set's pictures were taken for, and the first of the files that were not read.
+    """Tell a listener how a data set was read, and the first of its skipped files.
 
     Args:
-        data: what was loaded.
-        listener: hears it.
-        listed: whether a run folder lists all those files.
+        data: the data set.
+        listener: hears the messages; None for nobody.
+        listed: whether a run folder will list all skipped files.
     """
     if listener is None:
         return
@@ -44,14 +44,14 @@ def tell(data: DataSet, listener: Listener | None, *, listed: bool = False) -> N
 def told(
     data: DataSet, place: Path | None, listener: Listener, *, note: DataNote | None, flip: bool | None
 ) -> Iterator[None]:
-    """Around a run on ``data``: what the user should know comes before it, and its folder lists every skipped file.
+    """A context for a run on ``data``. The messages come first; at the end, the run folder lists all skipped files.
 
     Args:
-        data: what was loaded.
-        place: the run folder, if there is one.
-        listener: hears it.
-        note: how the data is loaded again; None if it was given as an object.
-        flip: whether training pictures are mirrored; None is as the data says.
+        data: the data set.
+        place: the run folder; None if there is none.
+        listener: hears the messages.
+        note: how to load the data again; None if it was given as an object.
+        flip: whether training pictures are mirrored; None leaves it to the data set.
     """
     tell(data, listener, listed=place is not None)
     known = note is not None and note.what in DESCRIPTIONS
@@ -60,6 +60,6 @@ def told(
     try:
         yield
     finally:
-        # Also of a run that was interrupted; of one that was refused there is no folder.
+        # This is also for interrupted runs. A refused run has no folder.
         if data.skipped and place is not None and (place / RECORD).exists():
             write_atomically(place / SKIPPED, "\n".join(data.skipped) + "\n")

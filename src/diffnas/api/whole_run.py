@@ -1,4 +1,4 @@
-"""Both phases in a row, the contenders, the drawings and the report."""
+"""A whole run: both phases, the contenders, the drawings and the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.listen import Interrupted, Listener, Silent
 from diffnas.engine.lock import owning
 from diffnas.engine.search import SearchResult
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, check_names, settle
+from diffnas.engine.settings import (
+    EvaluateSettings,
+    Machine,
+    SearchSettings,
+    Source,
+    Wanted,
+    check_names,
+    merge_settings,
+)
 from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.report.verdict import Verdict
@@ -27,19 +35,19 @@ from diffnas.values import helps
 
 DRAWINGS = ("cell.svg", "cell.png")
 _SHARED = [name for record in (Source, Machine) for name in helps(record) if name != "train"]
-"""Options of both phases."""
+"""The names of the options that both phases take."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What a whole run gave.
+    """The result of a whole run.
 
     Attributes:
-        search: what was found.
-        evaluation: what the found network, trained from scratch, scores.
-        drawings: the pictures of the cells; empty without a run folder.
-        report: the page that shows all of it; None without a run folder.
-        verdict: what its contenders say of the found network; None if there were none.
+        search: the result of the search.
+        evaluation: the result of the found network, trained from scratch.
+        drawings: the files with drawings of the cells; empty without a run folder.
+        report: the file of the report; None without a run folder.
+        verdict: how the found network compares with its contenders; None if there were none.
     """
 
     search: SearchResult
@@ -69,24 +77,24 @@ def run(
     check_memory: bool = True,
     **options: Any,
 ) -> RunResult:
-    """Search, evaluate what was found, draw it and report on it.
+    """Search, evaluate the found network, draw its cells, and write a report.
 
     Args:
         data, space, method, components, check_memory: as in ``search``.
         recipe: a name in ``RECIPES``; by default "digits" for the digits and "quick" for all other data.
-        out: the run folder; None leaves nothing behind.
-        resume: go on with the run in ``out``, in whichever phase it was.
-        seed, flip: of both phases: see the settings of these names.
-        search_settings, evaluate_settings: settings of the two phases, over those of the recipe.
-        against: contenders, such as ``"random:3,resnet,mobilenet"``: networks of the cost of the found one that are
-            trained in the very same way beside it. A tenth of the training pictures is then set aside, and the
-            network that is best on them is the one that ``predict`` and ``export`` take.
-        repeats: how often each contender and the found network are trained, from one seed after the other.
-        listener: hears how both go.
-        options: those below, and settings of the search.
+        out: the run folder; None writes no files.
+        resume: whether to resume the run in ``out``, in whichever phase it is.
+        seed, flip: the settings of these names, for both phases.
+        search_settings, evaluate_settings: settings of one phase, which replace those of the recipe.
+        against: contenders, such as ``"random:3,resnet,mobilenet"``: networks with the cost of the found one, trained
+            in the same way. A tenth of the training pictures is then set aside. ``predict`` and ``export`` take the
+            network that is best on these pictures.
+        repeats: how often each network is trained, from consecutive seeds.
+        listener: hears how both phases go.
+        options: the options below, and settings of the search.
 
     Raises:
-        ValueError: for anything that cannot work, with what would; nothing is touched.
+        ValueError: if an argument cannot work; the error says what would work, and no file is changed.
     """
     recipe = recipe if recipe or resume else recipe_for(data)
     shared = {name: given for name, given in (("seed", seed), ("flip", flip)) if given is not None}
@@ -112,14 +120,14 @@ def run(
 
 
 def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[str, Any]:
-    """Settings of the evaluation without the size that was asked for, if the search has landed at another one."""
+    """The settings of the evaluation, without the size that the user gave if the search has landed at its own size."""
     return settings if found.landing is None else {k: v for k, v in settings.items() if k not in SIZES}
 
 
 def _check_settings(search: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
-    """Refuse settings of either phase before the search, which is too long to find a typing error after it."""
+    """Raise an error for wrong settings of either phase, before the long search and not after it."""
     check_names(SearchSettings, search)
-    settle(EvaluateSettings, evaluate)
+    merge_settings(EvaluateSettings, evaluate)
 
 
 def _trained(
@@ -131,7 +139,7 @@ def _trained(
     options: Mapping[str, Any],
     listener: Listener | None,
 ) -> RunResult:
-    """What follows a search: the evaluation, which goes on if it has begun, the contenders, drawings and the report."""
+    """The result of a run after its search: evaluation (resumed if it has begun), contenders, drawings and report."""
     train: Callable[..., EvaluateResult] = partial(
         evaluate,
         data=data if data is not None or found.folder else "digits",
@@ -146,7 +154,7 @@ def _trained(
         result = train(found, resume=begun, **settings)
         verdict = contest.verdict(found, train, settings, data, source, space, listener or Silent())
     except Interrupted as stop:
-        # What goes on is the whole run, not its second phase alone.
+        # The user must resume the whole run, not only its second phase.
         raise Interrupted(stop.signal, found.folder) from None
     if found.folder is None:
         return RunResult(search=found, evaluation=result, drawings=(), report=None)
@@ -156,19 +164,19 @@ def _trained(
 
 
 def recipe_for(data: Data) -> str:
-    """The recipe of a whole run on ``data``, unless one is named."""
+    """The default recipe of a whole run on ``data``."""
     return "digits" if data is None or (isinstance(data, str) and data == "digits") else "quick"
 
 
 def draw_into(folder: Path, genotype: Genotype) -> tuple[Path, ...]:
-    """Draw the cells into a run folder."""
+    """The files of the cells' drawings, which are written to a run folder."""
     from diffnas.report.draw import draw
 
     return tuple(path for name in DRAWINGS for path in draw(genotype, folder / name))
 
 
 def report_on(folder: Path) -> Path:
-    """Write the report of a run into its folder."""
+    """The file of a run's report, which is written to its folder."""
     from diffnas.report.page import write_report
 
     return write_report(folder)

@@ -74,7 +74,7 @@ def _load(name: str) -> Backend:
 
 def describe(net: Supernet | Network, choice: Choice) -> tuple[str, ...]:
     """How a net is trained, a sentence each: the backend, then every kind of cell that it could compute faster."""
-    drawn = isinstance(net, Supernet) and net.changes.drawn
+    drawn = isinstance(net, Supernet) and net.options.drawn
     if choice.backend is None or drawn:
         why = "which operations run is drawn in every step" if choice.backend is not None else choice.why
         return ("cells run operation by operation, in PyTorch" + (f": {why}" if why else ""),)

@@ -1,7 +1,10 @@
-"""The command ``diffnas``: what it is called with, and what it exits with.
+"""The command ``diffnas`` and its exit codes.
 
-Exit codes: 0 fine; 2 the input was wrong; 1 the run failed; 3 the network that was found missed its target (it is
-kept); 130 and 143 interrupted by SIGINT or SIGTERM.
+- 0: all went well.
+- 1: the run failed.
+- 2: the input was wrong.
+- 3: the found network, which is kept, missed its target.
+- 130 and 143: SIGINT or SIGTERM interrupted the run.
 """
 
 from __future__ import annotations
@@ -18,21 +21,21 @@ from diffnas.cli.commands import app
 from diffnas.cli.usage import explain_usage
 from diffnas.names import showable
 
-# typer names it only through its subclasses. It is what wrong options and arguments raise.
+# The base class of the errors for wrong options and arguments. typer exports only its subclasses.
 _UsageError = typer.BadParameter.__mro__[1]
 _INTERRUPTED = 128 + signal.SIGINT
 _WRONG_INPUT = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code comes back."""
-    # Before torch is imported: threads that spin while they wait make cores that are shared up to ten times slower.
+    """The exit code of the command, which runs here."""
+    # This must come before torch is imported. Threads that spin while they wait slow shared cores up to ten times.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _print_anything()
     command = typer.main.get_command(app)
     try:
         code = command.main(arguments, prog_name="diffnas", standalone_mode=False)
-        # typer itself turns KeyboardInterrupt into this code, without a word.
+        # typer turns KeyboardInterrupt into this code and prints nothing.
         return _stop() if code == _INTERRUPTED else code if isinstance(code, int) else 0
     except Exception as error:
         return _explain(error)
@@ -41,20 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_anything() -> None:
-    """Have a terminal that cannot show a letter show its number, instead of stopping in the middle."""
+    """Make terminals print the number of a letter that they cannot show; otherwise printing would fail."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _stop() -> int:
-    """Interrupted where nothing could be saved: while data was loaded, say, or by a second signal."""
-    print("interrupted. What was saved before stands.", file=sys.stderr)
+    """The exit code after an interruption at which nothing could be saved, such as while data was loaded."""
+    print("interrupted. All that was saved before is kept.", file=sys.stderr)
     return _INTERRUPTED
 
 
 def _explain(error: Exception) -> int:
-    """Say in one line what went wrong; what nobody foresaw is raised again, for its traceback."""
+    """The exit code for an error, which is told in one line. An unexpected error is raised again for its traceback."""
     if isinstance(error, _UsageError):
         return _complain(explain_usage(error, typer.main.get_command(app)), 2)
     if isinstance(error, typer.Abort):
@@ -78,7 +81,7 @@ def _explain(error: Exception) -> int:
 
 
 def _text(error: Exception) -> str:
-    """An error's message; for one of the system's, the file it is about."""
+    """The message of an error; for an error of the operating system, with the name of the file."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return str(error) or type(error).__name__

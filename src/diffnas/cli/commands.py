@@ -1,4 +1,4 @@
-"""The commands. Whatever needs torch is imported inside them, so that ``--help`` is there at once."""
+"""The commands. They import all that needs torch inside their functions, so that ``--help`` prints at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from diffnas.version import VERSION
 
 app = typer.Typer(
     name="diffnas",
-    help="Differentiable neural architecture search. [bold]diffnas run[/] is the whole job, in two minutes.",
+    help="Differentiable neural architecture search. [bold]diffnas run[/] does the whole job, in two minutes.",
     rich_markup_mode="rich",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,7 +36,7 @@ app = typer.Typer(
 def begin(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
-    """Say what there is when nothing is asked for."""
+    """Print the version, or the help if no command is given."""
     if version:
         print(VERSION)
         raise typer.Exit()
@@ -56,14 +56,14 @@ def draw(
         list[Path] | None,
         typer.Option(help="FILE.svg, .png or .pdf; may be repeated. Default: .svg and .png, in the run folder if any."),
     ] = None,
-    title: Annotated[str | None, typer.Option(help="A line above the cells.")] = None,
+    title: Annotated[str | None, typer.Option(help="Text above the cells.")] = None,
 ) -> None:
     """Draw the cells of a genotype."""
     from diffnas.genotype import PUBLISHED, read
     from diffnas.report.draw import draw as paint
 
     cells = read(genotype)
-    # A run's drawing belongs to the run, and a published cell's is called like the cell.
+    # The drawing of a run goes into its folder. The drawing of a published cell is named after the cell.
     beside = Path(genotype) / "cell" if Path(genotype).is_dir() else Path(genotype if genotype in PUBLISHED else "cell")
     for path in out or [beside.with_name(f"{beside.name}{ending}") for ending in (".svg", ".png")]:
         for written in paint(cells, path, title=title):
@@ -79,7 +79,7 @@ def predict(
     top: Annotated[int, typer.Option(help="How many classes to name.")] = 1,
     as_json: o.Json = False,
 ) -> None:
-    """Name what is in pictures, each with its probability."""
+    """Name the class of each picture, with its probability."""
     from diffnas.api import load, predict_files
 
     failed = False
@@ -111,8 +111,8 @@ app.command("methods")(methods_command)
 
 
 @app.command()
-def spaces(name: Annotated[str | None, typer.Argument(help="Show one, whole.")] = None) -> None:
-    """List the search spaces, or what one offers."""
+def spaces(name: Annotated[str | None, typer.Argument(help="Show all of one space.")] = None) -> None:
+    """List the search spaces, or show what one of them offers."""
     from diffnas.lookup import lookup
     from diffnas.space import SPACES
 
@@ -123,8 +123,8 @@ def spaces(name: Annotated[str | None, typer.Argument(help="Show one, whole.")] 
 
 
 @app.command()
-def recipes(name: Annotated[str | None, typer.Argument(help="Show one, whole.")] = None) -> None:
-    """List the recipes, or the settings of one."""
+def recipes(name: Annotated[str | None, typer.Argument(help="Show all of one recipe.")] = None) -> None:
+    """List the recipes, or show the settings of one of them."""
     from diffnas.lookup import lookup
     from diffnas.recipes import RECIPES
 

@@ -1,4 +1,4 @@
-"""The command ``diffnas compare``: runs side by side."""
+"""The command ``diffnas compare``, which shows runs side by side."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders that hold some.")],
     table: Annotated[
-        Path | None, typer.Option(help="Look NAS-Bench-201 cells up here; what diffnas lookup takes.")
+        Path | None, typer.Option(help="Look up NAS-Bench-201 cells in this table; as for diffnas lookup.")
     ] = None,
-    column: Annotated[str | None, typer.Option(help="Of that table; needed if it has several.")] = None,
+    column: Annotated[str | None, typer.Option(help="A column of the table; needed if it has several.")] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="What to show; a wrong name lists what there is.")
+        str | None, typer.Option(metavar="NAME,...", help="What to show; a wrong name lists all names.")
     ] = None,
     epochs: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A number of every epoch, such as live_ops or seconds; may be repeated."),
+        typer.Option(metavar="NAME", help="A number of each epoch, such as live_ops or seconds; may be repeated."),
     ] = None,
-    cells: Annotated[bool, typer.Option("--cells", help="Every run's cells as text, too.")] = False,
+    cells: Annotated[bool, typer.Option("--cells", help="Each run's cells as text, too.")] = False,
     published: Annotated[
         bool, typer.Option("--table1", help="As Table 1 of the sparse-connections paper, beside its numbers.")
     ] = False,
@@ -41,7 +41,7 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: o.Json = False,
 ) -> None:
-    """Compare runs: mean and spread over seeds, how far their cells agree, where they differ, and what they cost."""
+    """Compare runs: mean and spread over seeds, how far cells agree, which settings differ, and costs."""
     from diffnas.api.compare import compared
     from diffnas.files import write_atomically
     from diffnas.report import compare as c
@@ -82,7 +82,7 @@ def _show(console: Console, grids: Sequence[Grid]) -> None:
             shown.add_column(title, no_wrap=True, justify="left" if index == 0 or _is_text(grid, index) else "right")
         for row in grid.rows:
             shown.add_row(*row)
-        # Never folded, however narrow the terminal: a number that is broken in two is of no use.
+        # Lines are never folded, even in a narrow terminal, because a number on two lines is hard to read.
         columns = zip(grid.header, *grid.rows, strict=True)
         wide = sum(max(map(len, texts)) + 3 for texts in columns)
         Console(width=max(wide, console.width)).print(shown, highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""The command ``diffnas export``: a trained network, to be used without diffnas."""
+"""The command ``diffnas export``, which writes a trained network in forms that work without diffnas."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def export(
     ] = None,
     pictures: Annotated[
         list[Path] | None,
-        typer.Option(help="Files or folders to check with; may be repeated. Default: the run's own test pictures."),
+        typer.Option(help="Files or folders of pictures for the check; may be repeated. Default: test pictures."),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="On the hub, for its owner alone.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="On the hub, only its owner can see it.")] = False,
     as_json: o.Json = False,
 ) -> None:
-    """Take the network of RUN away; what is written is checked against it, on 100 real pictures."""
+    """Export the network of RUN; each file is checked against the network on 100 real pictures."""
     from diffnas import api
 
     exported = api.export(trained, formats or ("onnx",), out=out, pictures=pictures or (), private=private)

@@ -1,4 +1,4 @@
-"""Options made from what is declared elsewhere: the fields of records, and the roles of a method."""
+"""Options that are made from declarations elsewhere: the fields of records, and the roles of a method."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from diffnas.values import Heading, Help, choices, helps, kinds, plain
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PARTS = Heading("Components, in place of the method's own")
-# In the order in which help shows them; what has none comes first.
+# The order in which help shows the headings. Options without a heading come first.
 _HEADINGS = (None, *(each.text for each in (DATA, SIZES, WEIGHTS, ALPHA, _PARTS, MACHINE)), OUTPUT)
 
-# What most readers look for.
+# The options that --help shows.
 _COMMON = {"data_dir", "download", "epochs", "batch", "channels", "depth", "seed", "backend", "device"}
 _COMMON |= {"weighting", "level", "pruning", "target"}
 _ALIASES = {"depth": ("cells",)}
 
 
 def fields(record: type, *, only: Collection[str] = (), but: Collection[str] = ()) -> Iterator[inspect.Parameter]:
-    """The options of a record's fields: of those in ``only``, or of all but those in ``but``."""
+    """Options for the fields of a record: for those in ``only``, else for all except those in ``but``."""
     for name, told in helps(record).items():
         if name not in but and (not only or name in only):
             yield _option(name, kinds(record)[name], told)
 
 
 def roles() -> Iterator[inspect.Parameter]:
-    """The options that put a component in place of the method's own."""
+    """The options that replace components of the method."""
     for name, text in ROLES.items():
         yield _option(name, str, Help(text=text, heading=_PARTS))
 
 
 def takes(*options: inspect.Parameter) -> Callable[[F], F]:
-    """Gives a command of ``**given`` these options beside its own; help shows the common ones, --help-all shows all."""
+    """A decorator that adds options to a command of ``**given``. --help shows the common ones, --help-all shows all."""
 
     def told(command: F) -> F:
         signature = inspect.signature(command, eval_str=True)
@@ -55,10 +55,10 @@ def takes(*options: inspect.Parameter) -> Callable[[F], F]:
 
 
 def _option(name: str, kind: Any, told: Help) -> inspect.Parameter:
-    """An option of the command line; None if it is not given."""
+    """An option of the command line, whose value is None if it is not given."""
     read = plain(kind)
     words = [f"--{each.replace('_', '-')}" for each in (name, *_ALIASES.get(name, ()))]
-    # What a run of before or a recipe has turned on can be turned off.
+    # A recipe or the run that is resumed may have turned the flag on, so it can also be turned off.
     if read is bool and told.heading != DATA:
         words = [f"{words[0]}/--no-{words[0].removeprefix('--')}"]
     info = typer.Option(
@@ -79,7 +79,7 @@ def _heading(parameter: inspect.Parameter) -> str | None:
 
 
 def _show_all(context: typer.Context, wanted: bool) -> None:
-    """Print the help with the options that are usually hidden."""
+    """Print the help with all options, also those that are usually hidden."""
     if not wanted:
         return
     for parameter in context.command.params:

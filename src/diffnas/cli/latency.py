@@ -1,4 +1,4 @@
-"""The command ``diffnas latency``: how long the networks of a space take on this machine."""
+"""The command ``diffnas latency``, which measures how long the networks of a space take on this machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from diffnas.cli import options as o
 def latency(
     space: Annotated[str, typer.Argument(metavar="SPACE", help="See: diffnas spaces.")],
     recipe: o.RecipeName = None,
-    channels: Annotated[int | None, typer.Option(help="Of the networks. Default: the recipe's.")] = None,
-    depth: Annotated[int | None, typer.Option("--depth", "--cells", help="Likewise.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Channels of the networks. Default: the recipe's.")] = None,
+    depth: Annotated[
+        int | None, typer.Option("--depth", "--cells", help="Depth of the networks. Default: the recipe's.")
+    ] = None,
     side: Annotated[int, typer.Option(help="Height and width of the pictures.")] = 32,
     colors: Annotated[int, typer.Option(help="Channels of the pictures.")] = 3,
     classes: Annotated[int, typer.Option(help="How many classes there are.")] = 10,

@@ -1,4 +1,4 @@
-"""The command ``diffnas lookup``: what a benchmark's table says of a cell."""
+"""The command ``diffnas lookup``, which finds cells in a benchmark's table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def lookup(
     table: Annotated[
-        Path, typer.Option(help="A CSV or .npz file, or NATS-Bench's own (a folder or .pickle.pbz2; minutes).")
+        Path, typer.Option(help="A CSV or .npz file, or one of NATS-Bench (a folder or .pickle.pbz2; takes minutes).")
     ],
     genotypes: Annotated[
         list[str] | None,
@@ -28,11 +28,11 @@ def lookup(
     ] = None,
     column: Annotated[list[str] | None, typer.Option(help="May be repeated. Default: all columns.")] = None,
     save_as: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE.npz", help="Keep the table so that it loads at once.")
+        Path | None, typer.Option("--save", metavar="FILE.npz", help="Save the table in a form that loads at once.")
     ] = None,
     as_json: o.Json = False,
 ) -> None:
-    """Look cells up in a table of NAS-Bench-201: accuracy, rank, how far from the best, and the cells that equal it."""
+    """Look up cells in a table of NAS-Bench-201: accuracy, rank, distance to the best, and equivalent cells."""
     from diffnas.genotype import read
     from diffnas.tables import load, save
 
@@ -59,7 +59,7 @@ def _show(console: Console, found: list[tuple[str, Entry]]) -> None:
     for cell in dict.fromkeys(entry.cell for _, entry in found):
         entries = {entry.column: entry for _, entry in found if entry.cell == cell}
         names = [name for name in dict.fromkeys(name for name, entry in found if entry.cell == cell) if name != cell]
-        # A cell is printed as it is, never wrapped: it is there to be copied.
+        # A cell is printed unchanged and never wrapped, so that it can be copied.
         console.print("  ".join([*names, cell]), style="bold", highlight=False, markup=False, soft_wrap=True)
         grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=0)
         grid.add_column("measured", no_wrap=True)

@@ -1,4 +1,4 @@
-"""The command ``diffnas methods``: what methods there are, and all that is to be said of one."""
+"""The command ``diffnas methods``, which lists the methods or shows the page of one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from diffnas.cli import show
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Show one, whole.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show all of one method.")] = None,
     table: Annotated[
-        bool, typer.Option("--table", help="All methods against all axes, as a Markdown table; = is as in DARTS.")
+        bool, typer.Option("--table", help="All methods and components as a Markdown table; = means as in DARTS.")
     ] = False,
 ) -> None:
-    """List the methods, or tell all of one: equations, components, defaults, published results, doubts."""
+    """List the methods, or show one: equations, components, defaults, published results, doubts."""
     if name is not None and table:
-        raise ValueError("--table is of all methods; leave the name out, or the option.")
+        raise ValueError(f"--table shows all methods. Leave out --table or the name {name!r}.")
     if table:
         from diffnas.method.pages import table as whole_table
 

@@ -1,4 +1,4 @@
-"""The options that several commands share, and reading ``KEY=VALUE``."""
+"""The options that several commands share, and the reader of ``KEY=VALUE``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OUTPUT = "Output"
 
 
 def place(text: str) -> Path:
-    """A file or folder that an option names; refused if it names none, which would be the working folder."""
+    """The file or folder that an option names. An empty text is refused, because it would mean the working folder."""
     if not text.strip():
         raise typer.BadParameter("it is empty; name a file or folder, or leave the option out.")
     return Path(text)
@@ -29,50 +29,52 @@ def place(text: str) -> Path:
 _said = partial(typer.Option, rich_help_panel=OUTPUT)
 _path = partial(_said, parser=place, metavar="PATH")
 
-# What to do.
+# What a command does.
 DataArgument = Annotated[
     str | None, typer.Argument(metavar="DATA", help="digits, cifar10, hub:NAME, a folder; see: diffnas data.")
 ]
 MethodName = Annotated[str | None, typer.Option("--method", help="See: diffnas methods. Default: sparse.")]
 SpaceName = Annotated[str | None, typer.Option("--space", help="See: diffnas spaces. Default: the recipe's.")]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="Settings by name; see: diffnas recipes.")]
-EvaluateEpochs = Annotated[int | None, typer.Option(help="The same in the evaluation.", rich_help_panel=SIZES.text)]
-Runtime = Annotated[str | None, typer.Option(help="What measures: onnxruntime or torch.")]
-Against = Annotated[str | None, typer.Option(help="Contenders of equal cost, trained beside: random:3,DARTS_V2,...")]
-Repeats = Annotated[int | None, typer.Option(help="How often each of them is trained.", hidden=True)]
+EvaluateEpochs = Annotated[int | None, typer.Option(help="Epochs of the evaluation.", rich_help_panel=SIZES.text)]
+Runtime = Annotated[str | None, typer.Option(help="The runtime that measures: onnxruntime or torch.")]
+Against = Annotated[str | None, typer.Option(help="Contenders of equal cost, trained as well: random:3,DARTS_V2,...")]
+Repeats = Annotated[int | None, typer.Option(help="How often each network of a contest is trained.", hidden=True)]
 _settings = partial(typer.Option, "--set")
 Set = Annotated[list[str] | None, _settings(metavar="KEY=VALUE", help="Any setting by name; may be repeated.")]
 PhaseSet = Annotated[
     list[str] | None, _settings(metavar="PHASE.KEY=VALUE", help="Such as search.batch=32; may be repeated.")
 ]
 
-# What a run leaves, and says.
+# What a run writes and prints.
 Out = Annotated[Path | None, _path(help="The run folder. Default: runs/DATA-METHOD-seedN.")]
-EvaluationOut = Annotated[Path | None, _path(help="Where to leave the network. Default: RUN/evaluation.")]
-Resume = Annotated[Path | None, _said(parser=place, metavar="RUN", help="Go on with this run; nothing to repeat.")]
-CheckMemory = Annotated[bool, _said(help="Refuse a search that memory is too small for.", hidden=True)]
-Log = Annotated[
-    str | None, _said(metavar="WHERE", help="tensorboard: in the run folder, next to its trace.", hidden=True)
+EvaluationOut = Annotated[Path | None, _path(help="The folder for the network. Default: RUN/evaluation.")]
+Resume = Annotated[
+    Path | None, _said(parser=place, metavar="RUN", help="Go on with this run; no option need be repeated.")
 ]
-DryRun = Annotated[bool, _said("--dry-run", help="Say what it will cost, and stop.")]
+CheckMemory = Annotated[bool, _said(help="Refuse a search that needs more memory than is free.", hidden=True)]
+Log = Annotated[
+    str | None, _said(metavar="WHERE", help="tensorboard: a log in the run folder, next to its trace.", hidden=True)
+]
+DryRun = Annotated[bool, _said("--dry-run", help="Tell what the search will cost, and stop.")]
 Json = Annotated[bool, _said("--json", help="Only a JSON object on the standard output.")]
 Quiet = Annotated[bool, _said("--quiet", help="No progress; one line at the end.")]
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
+    """The options that were given, which are those that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def settings_of(kind: type[Training], texts: Sequence[str] | None) -> dict[str, Any]:
-    """What ``--set`` says of the settings of ``kind``; a ValueError for what is none of them."""
+    """The settings of ``kind`` that ``--set`` gives; a ValueError for a name that is not such a setting."""
     found = pairs(texts)
     check_names(kind, found)
     return found
 
 
 def pairs(texts: Sequence[str] | None) -> dict[str, Any]:
-    """Settings from ``KEY=VALUE`` texts; ``none`` stands for None, other values keep their text.
+    """Settings from ``KEY=VALUE`` texts. ``none`` becomes None; other values stay text.
 
     >>> pairs(["clip=0", "alpha-lr=none"])
     {'clip': '0', 'alpha_lr': None}
@@ -87,7 +89,7 @@ def pairs(texts: Sequence[str] | None) -> dict[str, Any]:
 
 
 def by_phase(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings called ``search.KEY`` and ``evaluate.KEY``, for the two phases of a whole run.
+    """The settings of the search and of the evaluation, from the names ``search.KEY`` and ``evaluate.KEY``.
 
     >>> by_phase({"search.epochs": "3", "evaluate.epochs": "5"})
     ({'epochs': '3'}, {'epochs': '5'})
@@ -101,10 +103,10 @@ def by_phase(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return phases["search"], phases["evaluate"]
 
 
-def apart(options: Mapping[str, Any]) -> tuple[dict[str, str] | None, dict[str, Any]]:
-    """The components that were given, None if there are none, and all other options that were given.
+def split_components(options: Mapping[str, Any]) -> tuple[dict[str, str] | None, dict[str, Any]]:
+    """The components that were given (None if there are none), and all other options that were given.
 
-    >>> apart({"weighting": "entmax:2", "level": None, "epochs": 3, "lr": None})
+    >>> split_components({"weighting": "entmax:2", "level": None, "epochs": 3, "lr": None})
     ({'weighting': 'entmax:2'}, {'epochs': 3})
     """
     components = given(**{name: text for name, text in options.items() if name in ROLES})
@@ -112,7 +114,7 @@ def apart(options: Mapping[str, Any]) -> tuple[dict[str, str] | None, dict[str, 
 
 
 def heard(listener: Listener, log: str | None, folder: Path) -> Listener:
-    """Who hears of a run: ``listener``, and a log in the run's folder if one is wanted."""
+    """A listener that passes all to ``listener``, and to a log in the run's folder if one is wanted."""
     if log is None:
         return listener
     from diffnas.engine.tensorboard import TensorBoard
@@ -122,7 +124,7 @@ def heard(listener: Listener, log: str | None, folder: Path) -> Listener:
 
 
 def new_folder(data: str, method: str, seed: int, place: Path = Path("runs")) -> Path:
-    """A folder in ``place`` that is not there yet, named after what the run is."""
+    """The path of a new folder in ``place``, named after the run's data, method and seed."""
     words = [re.sub(r"[^\w.-]+", "-", word).strip("-.") for word in (Path(data).name or data, method)]
     name = "-".join([*filter(None, words), f"seed{seed}"])
     count, path = 1, place / name

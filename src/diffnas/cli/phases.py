@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diffnas.report.verdict import Verdict
 
 MISSED = 3
-"""The exit code of a run whose network missed its target; all that it found is kept."""
+"""The exit code of a run whose network missed its target. Its results are kept."""
 
 
 @generated.takes(
@@ -48,10 +48,10 @@ def run(
     quiet: o.Quiet = False,
     **given: Any,
 ) -> None:
-    """Search, evaluate, draw and report: the whole job. With no DATA: the embedded digits."""
+    """Search, evaluate, draw and report: the whole job. Without DATA, it takes the embedded digits."""
     from diffnas import api
 
-    components, options = o.apart(given)
+    components, options = o.split_components(given)
     names = {"method": method, "space": space, "components": components, "recipe": recipe}
     searching, evaluating = o.by_phase(o.pairs(settings))
     folder = resume or out or o.new_folder(data or "digits", method or "sparse", options.get("seed", 0))
@@ -94,10 +94,10 @@ def search(
     quiet: o.Quiet = False,
     **given: Any,
 ) -> None:
-    """Search the cells that suit DATA (digits by default), at the papers' sizes."""
+    """Search cells for DATA (digits by default), at the sizes of the papers."""
     from diffnas import api
 
-    components, options = o.apart(given)
+    components, options = o.split_components(given)
     names = {"method": method, "space": space, "components": components, "recipe": recipe}
     choices = {**names, **o.settings_of(SearchSettings, settings), **options}
     if dry_run and resume is not None:
@@ -140,7 +140,7 @@ def evaluate(
     quiet: o.Quiet = False,
     **given: Any,
 ) -> None:
-    """Train a cell's network from scratch and test it. DATA may be left out for a run folder."""
+    """Train the network of some cells from scratch, and test it. A run folder needs no DATA."""
     from diffnas import api
 
     resuming, options = _resuming(resume, out), o.given(**given)
@@ -176,7 +176,7 @@ def _finish(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Print what came out: as JSON, in one line, or as a summary."""
+    """Print the results: as JSON, in one line, or as a summary. Exits with ``MISSED`` if a target was missed."""
     numbers: dict[str, Any] = {}
     files: list[tuple[str, str]] = []
     if found is not None:

@@ -1,4 +1,4 @@
-"""Progress on the standard error stream: a bar where it is a terminal, a line an epoch where it is not."""
+"""Progress on the standard error stream: a bar if the stream is a terminal, else a line for each epoch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:  # a command that only prints help imports no torch
 
 
 class Rate(TextColumn):
-    """Steps a second."""
+    """A column of a progress bar that shows steps per second."""
 
     def __init__(self) -> None:
         super().__init__("")
 
     def render(self, task: Task) -> Text:
-        """Such as ``12.3 steps/s``; nothing before the first steps are over."""
+        """A text such as ``12.3 steps/s``; empty before the first steps are over."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f} steps/s" if speed else "", style="cyan")
 
@@ -31,8 +31,8 @@ class Display:
     """A listener that shows how a run goes.
 
     Args:
-        console: of the standard error stream.
-        quiet: show warnings only.
+        console: the console of the standard error stream.
+        quiet: whether to show only warnings.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
@@ -46,11 +46,11 @@ class Display:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # A run that fails does not end its phase; the bar must not stay on the terminal.
+        # A failed run does not end its phase, and its bar must not stay on the terminal.
         self.end()
 
     def begin(self, phase: str, epochs: int, steps: int, done: int, task: Learned) -> None:
-        """Start the bar at what is done already."""
+        """Start the bar at the steps that are done already."""
         self.learned = task
         self.phase, self.epochs, self.steps, self.done = phase, epochs, steps, done // max(steps, 1)
         if done and not self.quiet:
@@ -83,10 +83,10 @@ class Display:
             self.bar.update(self.task, advance=1, numbers=self.learned.written(loss, metrics))
 
     def epoch(self, line: Mapping[str, Any]) -> None:
-        """Count the epoch, or print its line."""
+        """Move the bar to the end of the epoch, or print a line."""
         self.done = int(line["epoch"]) + 1
         if self.bar:
-            # On a GPU not every step is heard of, every epoch is.
+            # On a GPU, listeners hear of only some steps, but of each epoch.
             self.bar.update(self.task, completed=self.done * self.steps, epoch=self.epoch_now)
         elif not self.quiet:
             live = f", {line['indicators']['live_ops']} live operations" if "indicators" in line else ""
@@ -95,20 +95,20 @@ class Display:
             self.console.print(f"{self.phase}: epoch {self.done}/{self.epochs}, {numbers}{live}", highlight=False)
 
     def note(self, message: str) -> None:
-        """Say it once, unless only warnings are wanted."""
+        """Print a message once, unless only warnings are wanted."""
         if not self.quiet and message not in self.told:
             self.told.add(message)
             self.console.print(showable(message), style="dim", highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
-        """Say it once, in yellow; the same thing in a later epoch is not said again."""
+        """Print a warning in yellow, but the same text only once."""
         if message not in self.told:
             self.told.add(message)
             told = f"warning: {showable(message)}"
             self.console.print(told, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar:
             self.bar.stop()
             self.bar = None

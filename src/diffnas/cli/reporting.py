@@ -1,4 +1,4 @@
-"""The commands ``diffnas report`` and ``diffnas watch``: a run as a page."""
+"""The commands ``diffnas report`` and ``diffnas watch``, which show a run as a page."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, finished or not.")],
     out: Annotated[Path | None, typer.Option(help="The page of one run. Default: RUN/report.html.")] = None,
     figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Draw one run for a paper, as SVG and PNG, instead.")
+        Path | None, typer.Option(metavar="DIR", help="Write figures of one run for a paper, as SVG and PNG, instead.")
     ] = None,
 ) -> None:
-    """Write the report of a run: one HTML page that needs nothing but a browser."""
+    """Write the report of a run: one HTML page that needs only a browser."""
     for option, place in (("--out", out), ("--figures", figures)):
         if place is not None and len(runs) > 1:
-            raise ValueError(f"{option} {place} is for one run, and {len(runs)} were given; report on them one by one.")
+            raise ValueError(f"{option} {place} is for one run, and {len(runs)} were given. Give one run at a time.")
     if figures is not None:
         from diffnas.report.plots import write_figures
 
@@ -35,10 +35,10 @@ def report(
 
 def watch(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, in progress or not.")],
-    port: Annotated[int, typer.Option(help="Where to listen, on this machine alone; 0 for any that is free.")] = 8470,
+    port: Annotated[int, typer.Option(help="The port on this machine; 0 for any free port.")] = 8470,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Show a run in a browser while it goes on. Ctrl-C ends it; the run does not notice."""
+    """Show a run in a browser while it goes on. Ctrl-C ends the display, not the run."""
     import webbrowser
 
     from diffnas.report.watch import serving

@@ -1,4 +1,4 @@
-"""What the commands print when they are done."""
+"""The results that commands print at their end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def cells(console: Console, genotype: Genotype) -> None:
-    """The cells, a line a node; nodes that no input reaches are marked. Of a chain, a line a layer."""
+    """Print the cells, with a line for each node, and mark dead nodes. A chain has a line for each layer."""
     from diffnas.genotype.chain import is_chain
 
     if is_chain(genotype):
@@ -48,7 +48,7 @@ def cells(console: Console, genotype: Genotype) -> None:
 
 
 def search_numbers(found: SearchResult) -> dict[str, Any]:
-    """What a search found, as plain data."""
+    """The result of a search, as plain data."""
     from diffnas.genotype import to_json, to_text
 
     first, last = found.trace[0], found.trace[-1]
@@ -83,7 +83,7 @@ def search_numbers(found: SearchResult) -> dict[str, Any]:
 
 
 def search_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
-    """The same, as names and words for people."""
+    """The result of a search, as names and words."""
     parameters = numbers["supernet_parameters"]
     time = _time(numbers)
     rows = [
@@ -92,7 +92,7 @@ def search_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         ("none", f"{numbers['none_share']:.1%} of the weight, averaged over all edges"),
         ("live operations", f"{numbers['offered_ops']} -> {numbers['live_ops']}"),
         ("supernet", f"{parameters['last_epoch']:,} parameters at the end"),
-        ("discarded", f"{numbers['discarded']:.1%} of an edge's weight, on average, by reading off one operation"),
+        ("discarded", f"{numbers['discarded']:.1%} of an edge's weight, on average, when one operation is read off"),
     ]
     for member in numbers["family"]:
         file = escape(showable(str(member["file"])))
@@ -105,7 +105,7 @@ def search_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def evaluation_numbers(result: EvaluateResult, record: dict[str, Any]) -> dict[str, Any]:
-    """What an evaluation measured, as plain data; ``record`` is the folder's ``run.json``."""
+    """The result of an evaluation, as plain data; ``record`` is the folder's ``run.json``."""
     names = ("accuracy", "loss", "parameters", "macs", "seconds")
     measured = {name: getattr(result, name) for name in names}
     data = record["data"]
@@ -113,7 +113,7 @@ def evaluation_numbers(result: EvaluateResult, record: dict[str, Any]) -> dict[s
 
 
 def evaluation_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
-    """The same, as names and words for people."""
+    """The result of an evaluation, as names and words."""
     right = round(numbers["accuracy"] * numbers["test_pictures"])
     return [
         ("evaluation", _time(numbers)),
@@ -123,7 +123,7 @@ def evaluation_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def cost(console: Console, told: Cost, *, as_json: bool) -> None:
-    """What a search will cost."""
+    """Print what a search will cost."""
     if as_json:
         also = {"fits": told.fits, "epoch_seconds": told.epoch_seconds}
         print(json.dumps({"cost": {**asdict(told), **also}}))
@@ -132,13 +132,13 @@ def cost(console: Console, told: Cost, *, as_json: bool) -> None:
 
 
 def cost_lines(told: Cost) -> list[tuple[str, str]]:
-    """The same, as names and words for people."""
+    """What a search will cost, as names and words."""
     from diffnas.engine.memory import in_gigabytes
 
     scaled = "" if told.timed_on == told.batch else f", scaled from a step of {told.timed_on} pictures"
-    free = "what is available is not known here" if told.available is None else f"{in_gigabytes(told.available)} free"
+    free = "free memory is unknown here" if told.available is None else f"{in_gigabytes(told.available)} free"
     rows = [
-        ("edges", f"{told.edges} of all kinds of cells"),
+        ("edges", f"{told.edges} in all kinds of cells"),
         ("operations", f"{told.operations} live of {told.offered} offered"),
         ("supernet", f"{told.parameters:,} parameters, {told.macs / 1e6:.1f} M multiply-adds a picture"),
         ("memory", f"about {in_gigabytes(told.memory)} for a step of {told.batch} pictures; {free}"),
@@ -154,7 +154,7 @@ def cost_lines(told: Cost) -> list[tuple[str, str]]:
 
 
 def lines(console: Console, rows: list[tuple[str, str]]) -> None:
-    """Names and words in two columns."""
+    """Print names and words in two columns."""
     table = Table.grid(padding=(0, 2))
     table.add_column(min_width=15)
     for name, words in rows:
@@ -163,7 +163,7 @@ def lines(console: Console, rows: list[tuple[str, str]]) -> None:
 
 
 def listing(console: Console, rows: list[tuple[str, str]]) -> None:
-    """The same with names as things to type."""
+    """Print names and words in two columns, with names in the color of things to type."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     for name, words in rows:
@@ -172,7 +172,7 @@ def listing(console: Console, rows: list[tuple[str, str]]) -> None:
 
 
 def space_rows(space: SearchSpace) -> list[tuple[str, str]]:
-    """A space in words."""
+    """A space, as names and words."""
     if space.own_depth is None:
         rows = [
             (kind, f"{len(graph.edges)} edges, {graph.nodes - graph.inputs} nodes")
@@ -199,7 +199,7 @@ def summary(
     files: list[tuple[str, str]],
     verdict: Verdict | None = None,
 ) -> None:
-    """All of it for people: cells, numbers, files, and what to type next."""
+    """Print the cells, the numbers, the files, and the next command."""
     rows = []
     if found is not None:
         cells(console, found.genotype)
@@ -209,7 +209,7 @@ def summary(
     lines(console, rows)
     if verdict is not None:
         contest(console, verdict)
-    # Paths are printed as they are, never wrapped: they are there to be copied.
+    # Paths are printed unchanged and never wrapped, so that they can be copied.
     for name, path in files:
         console.print(f"{name:<15}  {showable(path)}", highlight=False, markup=False, soft_wrap=True)
     folder = quote(showable(numbers["folder"]))
@@ -218,10 +218,10 @@ def summary(
 
 
 def contest(console: Console, said: Verdict) -> None:
-    """The networks of a contest, the best on held-out pictures first, and the verdict."""
+    """Print the networks of a contest, the best on held-out pictures first, and the verdict."""
     from diffnas.report.contest_plot import rows
 
-    table = Table(box=SIMPLE_HEAD, title="trained in the very same way", title_justify="left", pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, title="all trained in the same way", title_justify="left", pad_edge=False)
     names = ("network", "test accuracy", "held-out", "multiply-adds", "parameters", "a training")
     for number, name in enumerate(names):
         table.add_column(name, justify="right" if number else "left")
@@ -234,7 +234,7 @@ def contest(console: Console, said: Verdict) -> None:
 
 
 def one_line(numbers: dict[str, Any]) -> str:
-    """The result alone.
+    """The result of a run in one line.
 
     >>> one_line({"folder": "runs/a", "evaluation": {"accuracy": 0.98}})
     'runs/a: test accuracy 98.00%'

@@ -1,4 +1,4 @@
-"""What to say of a command that was typed wrongly."""
+"""Explanations of commands that were typed wrongly."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from diffnas.values import kinds
 
 
 def explain_usage(error: Any, commands: Any) -> str:
-    """An error of usage in one line, with the nearest word that is right and the command whose help to read.
+    """A usage error in one line, with the most similar valid option and the command that prints help.
 
     Args:
-        error: what typer raised.
+        error: the error from typer.
         commands: the command group of diffnas.
     """
     asked = error.ctx.command_path if error.ctx else "diffnas"
@@ -23,7 +23,7 @@ def explain_usage(error: Any, commands: Any) -> str:
 
 
 def _no_such_option(option: str, command: Any, commands: Any) -> str:
-    """What to say of an option that ``command`` does not have."""
+    """The explanation of an option that ``command`` does not have."""
     words = [f"No such option: {option}."]
     elsewhere = [f"diffnas {name}" for name, other in commands.commands.items() if option in _options(other)]
     if ways := _settings(option, command.name):
@@ -40,7 +40,7 @@ def _options(command: Any) -> list[str]:
 
 
 def _settings(option: str, command: str) -> list[str]:
-    """How to write an option that is a setting of the two phases of a whole run; nothing if it is none."""
+    """How ``diffnas run`` takes an option that is a setting of one of its phases; empty for all other options."""
     setting = option.lstrip("-").replace("-", "_")
     phases = {"search": SearchSettings, "evaluate": EvaluateSettings}
     known = [phase for phase, record in phases.items() if command == "run" and setting in kinds(record)]

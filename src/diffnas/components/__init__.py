@@ -1,1 +1,1 @@
-"""The parts of a method."""
+"""The components that make a method, one file for each role."""

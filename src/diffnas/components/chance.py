@@ -1,4 +1,4 @@
-"""Networks that nobody chose: what a search has to beat."""
+"""Random networks, which a search has to beat."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _TRIES = 1000
 
 
 def drawn(space: SearchSpace, generator: torch.Generator) -> Genotype:
-    """A genotype of a space, read off random scores; drawn again while it has problems, so that it can learn.
+    """A random genotype of a space that can learn: scores are drawn and read off until the genotype has no problems.
 
-    Every operation that an edge offers wins it with the same probability. Where nodes choose their inputs, ``none`` is
-    left out and every choice of inputs is equally likely, as DARTS' baseline of random cells has it (Li & Talwalkar,
-    2019).
+    Each operation that an edge offers wins the edge with the same probability. Where nodes choose their inputs,
+    ``none`` is left out and each choice of inputs is equally likely. DARTS' baseline of random cells does the same
+    (Li & Talwalkar, 2019).
 
     Args:
-        space: what may be drawn.
-        generator: where the scores are drawn from, on the CPU.
+        space: the space of the genotype.
+        generator: a generator on the CPU, which draws the scores.
 
     Raises:
-        ValueError: for a space in which next to nothing can learn.
+        ValueError: if all of 1,000 draws have problems, because hardly any network of the space can learn.
 
     >>> from diffnas.space import nas_bench_201
     >>> drawn(nas_bench_201, torch.Generator().manual_seed(0)).problems()

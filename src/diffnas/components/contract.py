@@ -1,11 +1,11 @@
 """The contract of components: what a user's function returns is checked once, where it enters.
 
-Behind that place nothing looks again, and the compiled kernels least of all: a tensor of another shape would have them
-read memory that is not theirs. Type, shape, dtype and device are always checked. The numbers themselves are checked
-where they can be had without waiting: on a CPU always, on a GPU in the steps in which the loss is read as well.
+No later code checks it again. If a tensor had another shape, compiled kernels would read memory outside it. Type,
+shape, dtype and device are always checked. On a CPU, the numbers are always checked too. On a GPU, a check of numbers
+makes the host wait, so it is done only in steps in which the host also reads the loss.
 
-An exception of the component's own passes as it is, for its type and its traceback say more than we could. From Python
-3.11 on it carries a note that says which component it was, and how that is called.
+An exception that a component raises passes unchanged, because its type and its traceback say more than we could. From
+Python 3.11 on, the exception has a note with the component's name and arguments.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from diffnas.components.schedule import Moment
 
 LOOK_EVERY = 50
-"""Steps from one look at the numbers on a GPU to the next: a look makes it wait."""
+"""Steps from one check of the numbers on a GPU to the next. A check makes the host wait for the GPU."""
 
-# A weight that is 1 less the sum of the others may miss 0 by so much.
+# A weight that a component computes as 1 minus the sum of the others may miss 0 by so much.
 _ROUNDING = 1e-6
 # The sum of weights that a component computes in float32 may miss 1 by so much.
 _SUM_ROUNDING = 1e-3
-# How far apart entries of alpha lie for whoever gives zeros to give one: entmax of order 1.01 does.
+# If entries of alpha lie this far apart, any weighting that gives zeros gives one; even entmax of order 1.01 does.
 _FAR = 200.0
 
 
 class Bounds(NamedTuple):
-    """What weights lie between, and what an error says of that."""
+    """The least and the largest value of weights, and how an error tells the two."""
 
     low: float
     high: float
@@ -53,8 +53,8 @@ class Role(NamedTuple):
     """What a component is to a method.
 
     Attributes:
-        name: what an error calls it.
-        takes: what it is called with, in order.
+        name: the role's name in errors.
+        takes: the names of the component's arguments, in order.
     """
 
     name: str
@@ -79,7 +79,7 @@ CONTROL = Role("control", ("history", "space"))
 
 
 def name_of(component: object) -> str:
-    """What a component is called: the name of its function, or of its class; a text is a name already.
+    """The name of a component: that of its function or of its class. A text is quoted.
 
     >>> name_of(partial(math.pow, 2.0)), name_of(nn.Softmax(dim=-1)), name_of(nn.Softmax(dim=-1).forward)
     ('pow', 'Softmax', 'Softmax.forward')
@@ -93,7 +93,7 @@ def name_of(component: object) -> str:
 
 
 def told(came: object) -> str:
-    """What came, in a few words.
+    """A value in a few words, for an error.
 
     >>> print(told(torch.zeros(2, 3)))
     a tensor (2, 3) of float32 on cpu
@@ -122,15 +122,15 @@ def _word(of: torch.dtype | torch.layout) -> str:
 
 
 def refuse(role: Role, component: object, must: str, came: object, *, to: str = "", said: str = "") -> NoReturn:
-    """Say what a component must return and what it returned.
+    """Raise an error that says what a component must return and what it returned.
 
     Args:
-        role: what it is to the method.
+        role: the component's role.
         component: the component.
-        must: what it must return.
-        came: what it returned.
-        to: the verb, if it has handed something to one and returned nothing.
-        said: what to say of what came, if its type says too little.
+        must: what the component must return.
+        came: what the component returned.
+        to: the verb of a ``Pause`` or a ``Step``, if the component gave ``came`` to that verb and did not return it.
+        said: a description of ``came``, in place of its type.
 
     Raises:
         ValueError: in any case.
@@ -140,7 +140,14 @@ def refuse(role: Role, component: object, must: str, came: object, *, to: str = 
 
 
 def refuse_numbers(role: Role, component: object, must: str, values: Tensor, wrong: Tensor) -> NoReturn:
-    """Say which numbers a tensor must have, and the first one that is wrong; ``wrong`` is bool, of its shape.
+    """Raise an error that says which numbers a component must return, and the first of its wrong numbers.
+
+    Args:
+        role: the component's role.
+        component: the component.
+        must: what the component must return.
+        values: what the component returned.
+        wrong: which entries of ``values`` are wrong, bool, of the same shape.
 
     Raises:
         ValueError: in any case.
@@ -153,7 +160,7 @@ def refuse_numbers(role: Role, component: object, must: str, values: Tensor, wro
 
 @contextmanager
 def naming(role: Role, component: object) -> Iterator[None]:
-    """Inside, an exception of a component's own gets a note that names it."""
+    """A context in which an exception that the component raises gets a note with the component's name."""
     try:
         yield
     except Exception as error:
@@ -166,35 +173,35 @@ def call(role: Role, component: Callable[..., Any], *arguments: object, given: S
     """What a component returns.
 
     Args:
-        role: what it is to the method.
+        role: the component's role.
         component: the component.
-        arguments: what it is called with.
-        given: the tensors in them, which it must not change.
+        arguments: the arguments for the component.
+        given: the tensors among the arguments; the component must not change them.
 
     Raises:
-        ValueError: if it has changed one of them.
+        ValueError: if the component changed one of these tensors.
     """
     before = [tensor._version for tensor in given]
     with naming(role, component):
         found = component(*arguments)
     if [tensor._version for tensor in given] != before:
         raise ValueError(
-            f"the {role.name} {name_of(component)} changed in place what it was given ({', '.join(role.takes)}); "
+            f"the {role.name} {name_of(component)} changed its arguments in place ({', '.join(role.takes)}); "
             "others read the same tensors. Let it work on a copy: tensor.clone()."
         )
     return found
 
 
 def check_callable(role: Role, component: Any, *, classes: bool = False) -> None:
-    """Refuse what cannot be called as its role is, before anything calls it.
+    """Raise an error if a component cannot be called with the arguments of its role.
 
     Args:
-        role: what it is to the method.
-        component: what was given for it.
-        classes: whether a class will do, because calling it makes what the role returns.
+        role: the component's role.
+        component: what the user gave.
+        classes: whether a class is accepted, because a call of the class makes what the role returns.
 
     Raises:
-        ValueError: for text, a class in place of an instance, or a function of other arguments.
+        ValueError: if the component is a text, a class in place of an instance, or a function of other arguments.
     """
     asked = f"a {role.name} is a function of ({', '.join(role.takes)})"
     if isinstance(component, str):
@@ -209,7 +216,10 @@ def check_callable(role: Role, component: Any, *, classes: bool = False) -> None
 
 
 def takes(role: Role, component: Callable[..., Any], *options: str) -> bool:
-    """Whether a component can be called as its role is, with options by name; True if it does not say what it takes."""
+    """Whether a component can be called with the arguments of its role, and with options by name.
+
+    True if Python cannot tell which arguments the component takes.
+    """
     try:
         signature = inspect.signature(component.forward if isinstance(component, nn.Module) else component)
     except ValueError:  # not written in Python
@@ -222,7 +232,7 @@ def takes(role: Role, component: Callable[..., Any], *options: str) -> bool:
 
 
 def may_look(device: torch.device, step: int) -> bool:
-    """Whether numbers on a device are looked at in this step: on a CPU always, elsewhere now and then.
+    """Whether numbers on a device are checked in this step: always on a CPU, else in one of ``LOOK_EVERY`` steps.
 
     >>> [step for step in range(200) if may_look(torch.device("cuda"), step)]
     [0, 50, 100, 150]
@@ -252,19 +262,19 @@ def weights(
     """What a weighting returns for ``(alpha, keep, moment)``.
 
     Args:
-        role: what the weighting is to the method.
+        role: the weighting's role.
         component: the weighting, or the ``open`` of gates.
         alpha: ``(edges, ops)``.
         keep: ``(edges, ops)``, bool.
         moment: where the run stands.
-        bounds: what its numbers must lie between.
+        bounds: the least and the largest number that the weighting may return.
 
     Returns:
         A tensor of alpha's shape, dtype and device.
 
     Raises:
-        ValueError: if it returned something else, or numbers that are not finite, out of bounds, or not 0 where
-            ``keep`` is False.
+        ValueError: if the weighting returned something else, or numbers that are not finite, out of bounds, or not 0
+            where ``keep`` is False.
     """
     mix = call(role, component, alpha, keep, moment, given=(alpha, keep))
     if not is_like(mix, alpha):
@@ -290,10 +300,10 @@ def _check_weights(role: Role, component: object, mix: Tensor, keep: Tensor, bou
 
 @torch.no_grad()
 def check_sums(role: Role, component: object, mix: Tensor, keep: Tensor) -> None:
-    """Check the trait ``competes``: the weights of an edge at rest, in float64, sum to 1.
+    """Check the trait ``competes``: the weights of each edge at rest, in float64, sum to 1.
 
     Raises:
-        ValueError: for an edge with something in play whose weights do not.
+        ValueError: if an edge has an operation in play, and its weights do not sum to 1.
     """
     sum_E = mix.sum(dim=1)
     wrong = keep.any(dim=1) & ((sum_E - 1).abs() > _SUM_ROUNDING)
@@ -307,17 +317,17 @@ def check_sums(role: Role, component: object, mix: Tensor, keep: Tensor) -> None
 
 @torch.no_grad()
 def check_zeros(role: Role, component: Callable[..., Any], keep: Tensor, end: Moment) -> None:
-    """Check the trait ``gives_zeros``: at the end of a run, far apart entries of alpha give some edge a weight of 0.
+    """Check the trait ``gives_zeros``: if alpha's entries lie far apart at the end of a run, some weight is exactly 0.
 
     Raises:
-        ValueError: if every operation in play keeps a weight.
+        ValueError: if no operation in play has a weight of 0.
     """
     spread = torch.linspace(0.0, _FAR, keep.shape[1], dtype=torch.float64, device=keep.device)
     mix = weights(role, component, spread.expand(keep.shape).clone(), keep, end)
     if bool((keep.sum(dim=1) > 1).any()) and not bool((keep & (mix == 0)).any()):
         raise ValueError(
             f"the {role.name} {name_of(component)} declares gives_zeros, and entries of alpha from 0 to {_FAR:g} gave "
-            "no weight of exactly 0. Leave gives_zeros out, or set what is off the support to 0."
+            "no weight of exactly 0. Leave gives_zeros out, or set the weights outside the support to 0."
         )
 
 
@@ -325,7 +335,7 @@ def number(role: Role, component: Callable[..., Any], *arguments: object) -> flo
     """The number that a schedule or a control returns.
 
     Raises:
-        ValueError: if it is no finite number.
+        ValueError: if it does not return a finite number.
     """
     found = call(role, component, *arguments)
     if not is_number(found):
@@ -334,5 +344,5 @@ def number(role: Role, component: Callable[..., Any], *arguments: object) -> flo
 
 
 def is_number(came: object) -> bool:
-    """Whether something is a finite number of Python's."""
+    """Whether something is a finite Python number."""
     return isinstance(came, float | int) and math.isfinite(came)

@@ -1,4 +1,4 @@
-"""Controls: scales that follow what a search has done so far, from its history and its space to a number."""
+"""Controls: functions from the history of a search and its space to a scale."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ Control = Callable[[History, SearchSpace], float]
 
 
 def growing(history: History, space: SearchSpace, *, step: float = 1e-5, factor: float = 2.0, enough: int = 4) -> float:
-    """A scale that grows ever faster until epochs remove ``enough`` operations, and then falls: GOLD-NAS' lambda.
+    """A scale that grows ever faster while epochs remove too few operations, and falls when one removes enough.
 
-    It begins at 0 (Bi et al., 2020). After an epoch that removed fewer, its step is multiplied by ``factor`` and added;
-    after one that removed enough, the step is as at first, and the scale is divided by ``factor``.
+    Lambda in GOLD-NAS (Bi et al., 2020). The scale begins at 0. After an epoch that removed fewer than ``enough``
+    operations, the step is multiplied by ``factor`` and added to the scale. After an epoch that removed ``enough``,
+    the scale is divided by ``factor``, and the step is ``step`` again.
 
     >>> from diffnas.space import s2
     >>> live = [{"indicators": {"live_ops": left}} for left in (56, 55, 51)]

@@ -1,7 +1,7 @@
 """Reading a cell off: from scores and keep to a genotype.
 
-A rule is called ``rule(scores, keep, space)`` with how likely each operation is to take part as scores: for
-most methods the mixing weights, for gates the probability of being open.
+A rule is called as ``rule(scores, keep, space)``. A score says how likely an operation is to take part. For most
+methods the scores are the mixing weights; for gates they are the probabilities of being open.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ Discretize = Callable[[Tensor, Tensor, SearchSpace], Genotype]
 
 @traits(none_wins=lambda none=True: "always" if none else "never")
 def winners(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool = True) -> Genotype:
-    """Every edge gets its strongest operation; an edge won by ``none`` is absent. Any in-degree.
+    """The genotype in which each edge has its strongest operation, or is absent if ``none`` is the strongest.
 
-    The reading of the sparse method (Bezirganyan & Akarmazyan, 2022) and of NAS-Bench-201 (Dong & Yang, 2020).
+    The sparse method (Bezirganyan & Akarmazyan, 2022) and NAS-Bench-201 (Dong & Yang, 2020) read off in this way.
+    Nodes have any in-degree.
 
     Args:
         scores: ``(edges, ops)``, the mixing weights.
-        keep: ``(edges, ops)``, bool; only what is kept can win.
-        space: the space that gave the rows and columns their meaning.
-        none: False lets the best other operation win wherever one is kept, even if ``none`` leads.
+        keep: ``(edges, ops)``, bool; only operations that are kept can win.
+        space: the space of the rows and columns.
+        none: whether ``none`` can win. If False, the best other operation wins; an edge that keeps no other is absent.
 
-    Exact ties go to the operation that the space lists first.
+    If scores are equal, the operation that the space lists first wins.
     """
     best = _best(scores, keep, space, none=none)
     return _genotype(space, lambda graph, rows: [best[row] for row in rows])
@@ -38,10 +39,10 @@ def winners(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool = Tr
 
 @traits(needs_pruning=True)
 def survivors(scores: Tensor, keep: Tensor, space: SearchSpace) -> Genotype:
-    """All that is still in play but ``none``: any in-degree, and several operations from one node into another.
+    """The genotype with all operations that are still in play, except ``none``. An edge may have several operations.
 
-    The reading of GOLD-NAS (Bi et al., 2020), whose final network is the plain sum of what was not removed. The
-    scores are not looked at.
+    GOLD-NAS (Bi et al., 2020) reads off in this way: its final network sums what was not removed, without weights.
+    Nodes have any in-degree, and the scores are ignored.
     """
     listed = _pairs(scores, keep, space)
     return _genotype(space, lambda graph, rows: [pair for row in rows for pair in listed[row]])
@@ -51,18 +52,19 @@ def survivors(scores: Tensor, keep: Tensor, space: SearchSpace) -> Genotype:
 def strongest_inputs(
     scores: Tensor, keep: Tensor, space: SearchSpace, *, absent_below: float | None = None
 ) -> Genotype:
-    """Every node keeps its strongest inputs, ``none`` left out of the ranking: DARTS (Liu et al., 2019), section 2.4.
+    """The genotype in which each node keeps its strongest inputs: DARTS (Liu et al., 2019), section 2.4.
 
-    An input is as strong as its best operation other than ``none``; each node keeps ``space.in_degree`` of them,
-    strongest first, ties to the lower source. In a space without an in-degree (NAS-Bench-201) every edge takes its
-    strongest operation, ``none`` included, as that benchmark prescribes.
+    An input is as strong as its best operation other than ``none``. Each node keeps ``space.in_degree`` inputs, the
+    strongest first; of equally strong inputs, the one with the lower source comes first. A space without an in-degree,
+    such as NAS-Bench-201, has another rule, which that benchmark prescribes: each edge takes its strongest operation,
+    and ``none`` can win.
 
     Args:
         scores: ``(edges, ops)``.
         keep: ``(edges, ops)``, bool.
-        space: the space that gave the rows and columns their meaning.
-        absent_below: in a space without an in-degree, the least score that makes an edge, in place of ``none``: for
-            gates, of which that of ``none`` says nothing.
+        space: the space of the rows and columns.
+        absent_below: in a space without an in-degree, an edge is absent if all its operations score less than this.
+            ``none`` is then ignored. This is for gates, because the gate of ``none`` says nothing about the others.
     """
     if space.in_degree is None:
         if absent_below is None:
@@ -82,19 +84,19 @@ def strongest_inputs(
 
 @traits(needs_probabilities=True)
 def sure_inputs(scores: Tensor, keep: Tensor, space: SearchSpace, *, at_least: float = 0.85) -> Genotype:
-    """As ``strongest_inputs``, but only operations that score ``at_least`` so much, and never ``none``.
+    """As ``strongest_inputs``, but only with operations that score ``at_least`` or more, and never with ``none``.
 
-    FairDARTS (Chu et al., 2020): a node may have fewer inputs than the space allows, or none at all.
+    FairDARTS (Chu et al., 2020). A node may have fewer inputs than the space allows, or no input.
     """
     return strongest_inputs(scores, keep & (scores >= at_least), space, absent_below=at_least)
 
 
 @traits(none_wins="without an in-degree")
 def few_skips(scores: Tensor, keep: Tensor, space: SearchSpace, *, most: int = 2) -> Genotype:
-    """As ``strongest_inputs``, but with at most so many skip connections in each normal cell.
+    """As ``strongest_inputs``, but with at most ``most`` skip connections in each normal cell.
 
-    P-DARTS (Chen et al., 2019): as long as a normal cell has more, its weakest skip connection scores 0, and all is
-    read off again. A cell that offers too little else keeps the skips it needs.
+    P-DARTS (Chen et al., 2019). While a normal cell has more, the score of its weakest skip connection becomes 0, and
+    the cells are read off again. A cell that offers too few other operations keeps the skips that it needs.
     """
     scores, skip = scores.detach().clone(), space.column("skip_connect")
     while True:
@@ -117,21 +119,21 @@ def _skips(found: Genotype, kind: str, space: SearchSpace) -> list[int]:
 def strongest_pairs(
     scores: Tensor, keep: Tensor, space: SearchSpace, *, shares: bool = False, absent_below: float = 0.0
 ) -> Genotype:
-    """Every node keeps its strongest pairs of operation and input; two operations from one input may be among them.
+    """The genotype in which each node keeps its strongest pairs of operation and input. Two pairs may share an input.
 
-    The reading of Zhou et al. (2020), whose scores are the probabilities of the gates to be open; ``none`` is left
-    out, for a gate of ``none`` multiplies zeros. Each node keeps ``space.in_degree`` pairs, strongest first, ties to
-    the lower source and the operation listed first. In a space without an in-degree (NAS-Bench-201) every edge takes
-    its strongest operation other than ``none``, or stays absent if even that one scores too low.
+    Zhou et al. (2020) read off in this way; their scores are the probabilities that gates are open. ``none`` is left
+    out, because its gate multiplies zeros. Each node keeps ``space.in_degree`` pairs, the strongest first. Of equally
+    strong pairs, the lower source comes first, then the operation that the space lists first. In a space without an
+    in-degree, such as NAS-Bench-201, each edge takes its strongest operation other than ``none``.
 
     Args:
         scores: ``(edges, ops)``, from 0 to 1.
         keep: ``(edges, ops)``, bool.
-        space: the space that gave the rows and columns their meaning.
-        shares: rank by the odds ``p / (1 - p)`` as shares of all odds on the edge. For gates that is the softmax of
-            alpha, by which the released code ranks: an operation whose rivals on the edge are strong counts less.
-        absent_below: in a space without an in-degree, the least score that makes an edge: for gates, at 1/2 an edge
-            is absent if all its gates are more likely shut than open.
+        space: the space of the rows and columns.
+        shares: whether to rank by the odds ``p / (1 - p)``, divided by the sum of all odds on the edge. For gates this
+            is the softmax of alpha, by which the released code ranks. An operation with strong rivals then ranks lower.
+        absent_below: in a space without an in-degree, an edge is absent if all its operations score less than this.
+            For gates and 1/2, that is an edge whose gates are all more likely shut than open.
     """
     strength = _odds_shares(scores, keep) if shares else scores
     if space.in_degree is None:
@@ -149,13 +151,16 @@ def strongest_pairs(
 
 
 def _odds_shares(scores: Tensor, keep: Tensor) -> Tensor:
-    """The odds of each score as shares of its row: the softmax of alpha, if scores are sigmoids of alpha shifted."""
+    """The odds of each score, divided by the sum of the odds in its row.
+
+    This is the softmax of alpha if the scores are ``sigmoid(alpha + shift)``.
+    """
     logits_EO = torch.logit(scores.detach().double(), eps=1e-15).masked_fill(~keep, -torch.inf)
     return logits_EO.softmax(dim=-1).nan_to_num()
 
 
 def _pairs(scores: Tensor, keep: Tensor, space: SearchSpace) -> list[list[tuple[float, Connection]]]:
-    """Score and connection of all kept operations of each edge but ``none``."""
+    """For each edge, the score and the connection of all kept operations except ``none``."""
     return [
         [
             (score, Connection(op, edge.source, edge.target))
@@ -167,7 +172,7 @@ def _pairs(scores: Tensor, keep: Tensor, space: SearchSpace) -> list[list[tuple[
 
 
 def _best(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool) -> list[tuple[float, Connection] | None]:
-    """Score and connection of the operation that wins each edge; None where ``none``, or nothing, wins."""
+    """For each edge, the score and the connection of the operation that wins; None if ``none`` or nothing wins."""
     absent = space.column("none")
     scores_EO = scores.detach().double().cpu().masked_fill(~keep.cpu(), -torch.inf)
     if absent is not None and not none:
@@ -193,7 +198,7 @@ def _genotype(
 
 
 def discarded(mix: Tensor, keep: Tensor) -> Tensor:
-    """The share of an edge's weight that reading off one operation throws away, ``(edges,)``: 0 where it is decided."""
+    """The share of each edge's weight that is lost if one operation is read off, ``(edges,)``; 0 on a decided edge."""
     kept = mix.masked_fill(~keep, 0.0)
     total = kept.sum(dim=-1)
     return (total - kept.amax(dim=-1)) / total.clamp_min(1e-12)

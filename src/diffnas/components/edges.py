@@ -1,7 +1,7 @@
-"""Strengths of edges: beside the weights of its operations, every edge has one of its own.
+"""Strengths of edges: a factor for each edge, which multiplies the mixing weights of all its operations.
 
-They are made by a weighting, as the weights of operations are, over the edges that lead into a node: what a weighting
-calls edges and operations are then nodes and sources.
+A weighting makes the strengths, from beta in place of alpha. Its rows are then nodes and its columns sources, so the
+edges into one node compete as operations on one edge do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from diffnas.space import SearchSpace
 
 
 def inputs(space: SearchSpace) -> list[list[bool]]:
-    """Which nodes lead into which, ``(nodes, sources)``: a row for each computed node of each kind of cell.
+    """Which sources lead into each computed node of each kind of cell, ``(nodes, sources)``.
 
     >>> from diffnas.space import nas_bench_201
     >>> inputs(nas_bench_201)
@@ -29,13 +29,13 @@ def inputs(space: SearchSpace) -> list[list[bool]]:
 
 
 def strengths(weighting: Weighting, beta: Tensor, moment: Moment, space: SearchSpace) -> Tensor:
-    """The strength of every edge: PC-DARTS (Xu et al., 2020), eq. 4, calls it edge normalization.
+    """The strength of each edge; PC-DARTS (Xu et al., 2020), eq. 4, calls this edge normalization.
 
     Args:
         weighting: makes the strengths of the edges into a node, such as softmax.
-        beta: what they are made of, ``(nodes, sources)``.
+        beta: the parameters of the strengths, ``(nodes, sources)``.
         moment: where the run stands.
-        space: where the edges are.
+        space: the space with these edges.
 
     Returns:
         ``(edges,)``.

@@ -3,9 +3,9 @@
 Peters, Niculae and Martins (2019). With ``m = order - 1`` the weights are ``p_i = [m a_i - tau]_+^(1/m)``, where
 ``tau`` makes them sum to one. Order 1 is softmax, order 2 is sparsemax, and a higher order gives more zeros.
 
-The solver first finds which weights are positive, which needs no root finding, then runs a fixed number of Newton
-steps on those. Nothing depends on the values, so an accelerator is never waited for. No operation used here is one
-that autocast runs in half precision, so the weights keep the precision of ``alpha`` inside ``torch.autocast`` too.
+The solver first finds which weights are positive, which needs no root finding. Then it runs a fixed number of Newton
+steps on these. No branch of the code depends on values, so the host never waits for an accelerator. Autocast runs none
+of these operations in half precision, so the weights keep the precision of ``alpha`` inside ``torch.autocast``.
 """
 
 import math
@@ -17,9 +17,9 @@ from torch.autograd import Function
 
 __all__ = ["entmax", "support"]
 
-# Closer to order 1 than this the formulas divide by almost nothing, and softmax differs from them by under 1e-2.
+# Below this order the formulas divide by almost 0. Softmax differs from them by less than 1e-2 there.
 _SOFTMAX_BELOW = 1.01
-# Within 1e-11 of converged for up to 16 operations and 1e-9 for 64, whatever the order, even next to a boundary.
+# The error is at most 1e-11 for up to 16 operations and 1e-9 for 64, at any order, and near boundaries of supports.
 _NEWTON_STEPS = 10
 
 
@@ -27,19 +27,19 @@ def entmax(alpha: Tensor, keep: Tensor, order: float | Tensor) -> Tensor:
     """Mixing weights that sum to one over the kept operations of a row, many of them exactly zero.
 
     Alpha-entmax (Peters, Niculae and Martins, 2019), restricted to the operations still in play. Orders from 1 to
-    1.01 give softmax. Removing an operation of weight zero changes no other weight. Gradients, of second order too,
-    reach ``alpha`` and, where it is a tensor, ``order``; operations of weight zero get exactly none. The transforms of
-    ``torch.func`` (``grad``, ``vmap``, ``jacrev``, ``jacfwd``) work too.
+    1.01 give softmax. If an operation of weight zero is removed, no other weight changes. ``alpha`` gets gradients,
+    also of second order, and so does ``order`` if it is a tensor. The gradient of an operation of weight zero is
+    exactly 0. The transforms of ``torch.func`` (``grad``, ``vmap``, ``jacrev``, ``jacfwd``) work too.
 
     Args:
         alpha: architecture parameters, ``(rows, ops)``, float32 or float64, finite where kept.
         keep: which operations are still in play, ``(rows, ops)``, bool.
-        order: at least 1; a number, a tensor of shape ``()``, or one per row, ``(rows, 1)``. A tensor is not
-            checked, which would wait for the device: values below 1 are taken as 1, and their gradient is the one
-            at 1, so that a learned order can come back.
+        order: at least 1; a number, a tensor of shape ``()``, or one per row, ``(rows, 1)``. A tensor is not checked,
+            because that would wait for the device. An entry below 1 acts as 1 and gets the gradient at 1, so that a
+            learned order can rise again.
 
     Returns:
-        Mixing weights, ``(rows, ops)``. Pruned operations get exactly 0, and so does all of a row with none kept.
+        Mixing weights, ``(rows, ops)``. Pruned operations get exactly 0, so a row that keeps nothing is 0 throughout.
 
     Raises:
         TypeError: ``alpha`` is neither float32 nor float64, or ``keep`` is not bool.
@@ -61,8 +61,8 @@ def entmax(alpha: Tensor, keep: Tensor, order: float | Tensor) -> Tensor:
 def support(alpha: Tensor, keep: Tensor, order: float | Tensor) -> Tensor:
     """Which kept operations have a positive weight under :func:`entmax`, decided in float64.
 
-    This is what pruning should ask: it is the same on every device, while a weight in a lower precision can round
-    to zero, or miss it. Where ``alpha`` is not a number, nothing is called zero.
+    Pruning should use this function, because it gives the same on every device. A weight in lower precision can round
+    to zero, or miss zero. Where ``alpha`` is not a number, no weight counts as zero.
 
     Args:
         alpha: architecture parameters, ``(rows, ops)``, float32 or float64.
@@ -70,7 +70,7 @@ def support(alpha: Tensor, keep: Tensor, order: float | Tensor) -> Tensor:
         order: as for :func:`entmax`.
 
     Returns:
-        Where the weight is positive, ``(rows, ops)``, bool. Below order 1.01 that is ``keep``.
+        Whether each weight is positive, ``(rows, ops)``, bool. Below order 1.01 that is ``keep``.
 
     >>> support(torch.tensor([[-2.0, 0.0, 0.5]]), torch.ones(1, 3, dtype=torch.bool), order=2)
     tensor([[False,  True,  True]])
@@ -109,7 +109,7 @@ def _order_column(order: float | Tensor, alpha: Tensor) -> Tensor:
 
 
 def _exponent(order: Tensor) -> Tensor:
-    """``m = order - 1``, or a harmless 1 in the rows that softmax answers."""
+    """``m = order - 1``; 1, which is harmless, in rows where softmax gives the result."""
     return (order - 1).masked_fill(order < _SOFTMAX_BELOW, 1.0)
 
 
@@ -120,19 +120,19 @@ def _bury(alpha: Tensor, keep: Tensor) -> Tensor:
 
 
 def _inside(alpha: Tensor, m: Tensor) -> Tensor:
-    """Where the exact weight is positive: ``sum_j [m (a_j - a_i)]_+^(1/m) < 1``."""
-    # Not in place: under vmap an order of every member stands beside one alpha for all.
+    """Whether each exact weight is positive: ``sum_j [m (a_j - a_i)]_+^(1/m) < 1``."""
+    # Not in place: under vmap, several orders may share one alpha.
     lead = (alpha.unsqueeze(1) - alpha.unsqueeze(2)).clamp(min=0)
     mass = (lead * m.unsqueeze(2)).pow(m.reciprocal().unsqueeze(2)).sum(dim=2)
     return ~(mass >= 1)  # not "mass < 1": NaN must come out as NaN, never as a quiet zero
 
 
 def _solve(alpha: Tensor, m: Tensor) -> Tensor:
-    """Entmax of every row for ``m > 0``: Newton's method on the exact support.
+    """Entmax of each row for ``m > 0``, by Newton's method on the exact support.
 
     With ``d_j = m (a_j - min a)`` over the support, ``t`` solves ``sum_j (d_j + t)^(1/m) = 1``. Newton runs on
-    ``x = t^(1/w)`` with ``w = max(m, 1)``: there the sum is convex and increasing in ``x``, so from an upper bound
-    it descends to the root without overshooting. The step is written for ``t``, so that no root is taken.
+    ``x = t^(1/w)`` with ``w = max(m, 1)``. The sum is convex and increasing in ``x``, so Newton descends from an upper
+    bound to the solution and never passes it. The step is written in terms of ``t``, so no w-th root is computed.
     """
     limits = torch.finfo(alpha.dtype)
     inside = _inside(alpha, m)
@@ -146,7 +146,7 @@ def _solve(alpha: Tensor, m: Tensor) -> Tensor:
         1 - d.amax(dim=1, keepdim=True),
     )
     for _ in range(_NEWTON_STEPS):
-        # The floor keeps 0/0 out of the slope, and bounds p^(2 - order) in the backward.
+        # The floor avoids 0/0 in the slope, and bounds p^(2 - order) in the backward pass.
         u = d + t.clamp_(min=limits.tiny)
         v = u.pow(power).mul_(inside)
         excess = v.sum(dim=1, keepdim=True).sub_(1).mul_(m_over_w)
@@ -159,12 +159,12 @@ def _solve(alpha: Tensor, m: Tensor) -> Tensor:
 def _alpha_gradient(grad: Tensor, mix: Tensor, order: Tensor) -> Tensor:
     """The gradient with respect to alpha, ``sum_j c_ij (g_i - g_j)`` with ``c_ij = s_i s_j / sum s``.
 
-    Here ``s = p^(2 - order)``. The usual form, ``s_i (g_i - sum_j s_j g_j / sum s)``, is equal but for order > 2
-    subtracts huge numbers from each other when a weight is about to reach zero.
+    Here ``s = p^(2 - order)``. The usual form, ``s_i (g_i - sum_j s_j g_j / sum s)``, has the same value. But if
+    ``order > 2`` and a weight is almost zero, it subtracts huge numbers from each other.
     """
     inside = mix != 0
     order = order.masked_fill(order < _SOFTMAX_BELOW, 1.0)
-    # A finite floor whose sums below stay finite, so that even a row with nothing inside gives 0 and not NaN.
+    # The floor and the sums below are finite, so a row with an empty support gives 0 and not NaN.
     floor = torch.finfo(mix.dtype).min / 4
     log_s = ((2 - order) * mix.masked_fill(~inside, 1).log()).masked_fill(~inside, floor)
     total = log_s.logsumexp(dim=1, keepdim=True)
@@ -173,10 +173,10 @@ def _alpha_gradient(grad: Tensor, mix: Tensor, order: Tensor) -> Tensor:
 
 
 def _order_derivative(mix: Tensor, order: Tensor) -> Tensor:
-    """The derivative of every weight with respect to the order of its row, ``(rows, ops)``, float64.
+    """The derivative of each weight with respect to the order of its row, ``(rows, ops)``, float64.
 
-    In float64, as the terms cancel to one part in ``(order - 1)^2``; for the same reason the weights are made to
-    sum to one again first.
+    The terms cancel to one part in ``(order - 1)^2``. So they are computed in float64, from weights that are first
+    normalized again to sum to one.
     """
     mix, order = mix.double(), order.double()
     inside = mix != 0
@@ -193,8 +193,8 @@ def _order_derivative(mix: Tensor, order: Tensor) -> Tensor:
 class _Entmax(Function):
     """Entmax with its closed-form derivatives, for autograd and for the transforms of ``torch.func``.
 
-    The derivatives are themselves differentiable. The one by alpha is a symmetric matrix, so that it takes tangents
-    forward as it takes gradients backward.
+    The derivatives are differentiable too. The derivative with respect to alpha is a symmetric matrix, so one function
+    computes both its product with a tangent (forward) and its product with a gradient (backward).
     """
 
     @staticmethod
@@ -211,7 +211,7 @@ class _Entmax(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         mix, order = ctx.saved_tensors
-        # Whatever came back for an operation of weight 0 counts for nothing, be it infinite.
+        # The gradient of an operation of weight 0 is dropped, even if it is infinite.
         grad = grad.masked_fill(mix == 0, 0)
         alpha_grad = order_grad = None
         if ctx.needs_input_grad[0]:
@@ -232,7 +232,7 @@ class _Entmax(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
-        """Rows do not know of each other, so that a batch of tables is one table with more rows."""
+        """Entmax of a batch of tables, computed as one table with more rows, because rows are independent."""
         tables = [
             table.expand(info.batch_size, *table.shape) if dim is None else table.movedim(dim, 0)
             for table, dim in zip(inputs, in_dims, strict=True)

@@ -1,4 +1,4 @@
-"""Families: which cells on the way to the result are worth a network of their own, as positions in the history."""
+"""Families: from the history of a search and its space to the epochs whose cells get a network too, as positions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ Family = Callable[[History, SearchSpace], list[int]]
 
 
 def alone(history: History, space: SearchSpace) -> list[int]:
-    """None: the result stands for the search."""
+    """No epochs: only the search's result gets a network."""
     return []
 
 
 def quiet(history: History, space: SearchSpace, *, epochs: int = 3) -> list[int]:
-    """The cells that stood still for more than ``epochs`` epochs before pruning went on: GOLD-NAS (Bi et al., 2020).
+    """The last epoch of each pause in pruning that was longer than ``epochs`` epochs: GOLD-NAS (Bi et al., 2020).
+
+    A pause is a row of epochs that removed nothing, followed by one that removed something.
 
     >>> from diffnas.space import s2
     >>> quiet([{"indicators": {"live_ops": left}} for left in (56, 50, 50, 50, 49, 48, 48, 48, 48, 48, 47)], s2)

@@ -1,8 +1,8 @@
-"""Gates: weights of operations that do not compete. Each has a gate of its own, open or shut whatever the others do.
+"""Gates: mixing weights of operations that do not compete. Each operation has a gate, which ignores the other gates.
 
-A kind of gates is a weighting: called with ``(alpha, keep, moment)``, it gives the gates as mixing weights. Unlike
-other weightings it also knows how likely each gate is to be open, which is what penalties act on, what pruning and
-reading off decide by, and what can be differentiated where a sample cannot.
+A kind of gates is a weighting: called with ``(alpha, keep, moment)``, it returns the gates as mixing weights. Unlike
+other weightings it also tells the probability that each gate is open. Penalties act on this probability, pruning and
+reading off decide by it, and it has a gradient where a sample has none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from diffnas.components.schedule import Moment, Schedule, value
 from diffnas.components.traits import traits
 
 FALLING = partial(schedule.stairs, start=1.0, stop=0.1)
-"""The temperature of the released search script of Zhou et al. (2020): from 1 to 0.1, a step an epoch."""
+"""The temperature in the released search script of Zhou et al. (2020): linearly from 1 to 0.1, epoch by epoch."""
 
 
 @traits(competes=False)
@@ -29,16 +29,19 @@ class Gates(ABC):
 
     @abstractmethod
     def __call__(self, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
-        """The gates, ``(edges, ops)``, 0 where pruned: a sample from ``moment.generator``, or their rest if None."""
+        """The gates, ``(edges, ops)``, 0 where pruned.
+
+        They are a sample from ``moment.generator``, or the gates at rest if that is None.
+        """
 
     @abstractmethod
     def open(self, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
-        """The probability of every gate to be open, ``(edges, ops)``, 0 where pruned; differentiable by alpha."""
+        """The probability that each gate is open, ``(edges, ops)``, 0 where pruned; differentiable in alpha."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sigmoid(Gates):
-    """Gates that are as far open as the sigmoid of alpha says: FairDARTS (Chu et al., 2020). Nothing is drawn.
+    """Gates that are the sigmoid of alpha: FairDARTS (Chu et al., 2020). Nothing is drawn.
 
     >>> alpha, moment = torch.tensor([[-1.0, 0.0, 1.0]]), Moment(epoch=0, step=0, epochs=1, steps=1)
     >>> Sigmoid()(alpha, torch.tensor([[True, True, False]]), moment)
@@ -50,7 +53,7 @@ class Sigmoid(Gates):
         return alpha.sigmoid() * keep
 
     def open(self, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
-        """The same, ``(edges, ops)``: what FairDARTS takes for how likely an operation is to belong to the cell."""
+        """The gates themselves, ``(edges, ops)``, which FairDARTS takes as probabilities."""
         return self(alpha, keep, moment)
 
 
@@ -58,19 +61,20 @@ class Sigmoid(Gates):
 class HardConcrete(Gates):
     """Hard-concrete gates (Louizos et al., 2018), one for each operation, as Zhou et al. (2020) use them.
 
-    A gate is ``clip(low + (high - low) sigmoid((alpha + ln u - ln(1 - u)) / temperature), 0, 1)`` with u uniform:
-    shut (exactly 0) and fully open (exactly 1) have positive probability, and in between alpha gets a gradient. Each
-    forward pass draws anew, every operation and both kinds of cell on their own; all cells of a kind share a sample.
+    A gate is ``clip(low + (high - low) sigmoid((alpha + ln u - ln(1 - u)) / temperature), 0, 1)`` with u uniform.
+    It is shut (exactly 0) or fully open (exactly 1) with positive probability; between 0 and 1, alpha gets a gradient.
+    Each forward pass draws anew, independently for each operation and kind of cell. All cells of a kind share a sample.
 
-    At rest, where nothing is sampled, u is 1/2, which gives the median of the gate: exactly 0 if and only if it is
-    more likely shut than open.
+    At rest nothing is drawn, and u is 1/2. This gives the median of the gate, which is exactly 0 if and only if the
+    gate is more likely shut than open.
 
     Attributes:
-        temperature: the lower, the closer every sample is to 0 or 1; may be a schedule.
+        temperature: at lower temperatures, samples are closer to 0 or 1; may be a schedule.
         low, high: the sigmoid is stretched to this interval before it is clipped.
 
     Raises:
-        ValueError: unless ``low < 0 < 1 < high``, for only then can a gate be exactly 0 and exactly 1.
+        ValueError: unless ``low < 0 < 1 < high``, because a gate could not be exactly 0 or 1; or if the temperature
+            is not greater than 0.
 
     >>> gates, keep = HardConcrete(temperature=0.5), torch.tensor([[True, True, True, False]])
     >>> alpha, moment = torch.tensor([[-2.0, 0.0, 2.0, 2.0]]), Moment(epoch=0, step=0, epochs=1, steps=1)
@@ -99,8 +103,8 @@ class HardConcrete(Gates):
     def open(self, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
         """P(gate > 0), ``(edges, ops)``: ``sigmoid(alpha - temperature ln(-low / high))``, 0 where pruned.
 
-        At the usual stretch that is ``sigmoid(alpha + 2.398 temperature)``. With a temperature above about 5 it is 1
-        to many digits wherever alpha begins, and then no penalty on it has a gradient worth the name.
+        With the default ``low`` and ``high`` it is ``sigmoid(alpha + 2.398 temperature)``. At temperatures above about
+        5 it is almost exactly 1 for the initial alpha. Then penalties on it have almost no gradient.
         """
         shift = value(self.temperature, moment) * math.log(-self.low / self.high)
         return (alpha - shift).sigmoid() * keep
@@ -108,18 +112,21 @@ class HardConcrete(Gates):
 
 @dataclass(frozen=True, kw_only=True)
 class StrongestGates(Gates):
-    """The ``count`` strongest gates of every edge at weight exactly 1, all others at 0: the released code's form.
+    """Weight exactly 1 for the ``count`` strongest gates of each edge and 0 for the others, as in the released code.
 
-    The gates of ``HardConcrete`` are drawn, each operation is set back by 1 with probability ``exclude``, and the
-    strongest win, ties falling by chance. The gradient goes straight through to the gates of the winners (Bengio et
-    al., 2013), and is zero where these are clipped. A winner's gate may be shut; it takes part all the same.
+    The gates of ``HardConcrete`` are drawn. With probability ``exclude``, 1 is subtracted from an operation's gate.
+    Then the strongest win, and chance breaks ties. The gradient is straight-through (Bengio et al., 2013): it is that
+    of the winners' gates, and zero where these are clipped. A winner has weight 1 even if its gate is shut.
 
-    At rest the operations most likely open win, the one listed first if there is a tie.
+    At rest, the operations that are most likely open win; of equals, the one that is listed first.
 
     Attributes:
-        gates: what is drawn.
-        count: how many operations an edge has at a time; fewer where fewer are kept.
-        exclude: how likely an operation is to be set back.
+        gates: the gates that are drawn.
+        count: how many operations of an edge have weight 1; fewer if the edge keeps fewer.
+        exclude: the probability that 1 is subtracted from a gate.
+
+    Raises:
+        ValueError: if ``count`` is below 1, or ``exclude`` is not in [0, 1).
 
     >>> keep, moment = torch.tensor([[True, True, True, False]]), Moment(epoch=0, step=0, epochs=1, steps=1)
     >>> StrongestGates()(torch.tensor([[-0.1, 0.2, 0.1, 9.0]]), keep, moment)
@@ -146,7 +153,7 @@ class StrongestGates(Gates):
         return chosen * (1 + (gates - gates.detach()))
 
     def open(self, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
-        """P(gate > 0), ``(edges, ops)``, of the gates that are drawn from; not that of winning."""
+        """P(gate > 0), ``(edges, ops)``, of ``gates``; not the probability of winning."""
         return self.gates.open(alpha, keep, moment)
 
     def _drawn(self, gates: Tensor, generator: torch.Generator) -> Tensor:
@@ -158,12 +165,15 @@ def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _logistic(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Samples of ``ln u - ln(1 - u)``; u stays inside (0, 1), where that is finite."""
+    """Samples of ``ln u - ln(1 - u)``; u is kept inside (0, 1), where the samples are finite."""
     return torch.logit(_uniform(like, generator), eps=1e-7)
 
 
 def _strongest(score_EO: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Whether each entry is among the ``count`` highest of its row, bool; ties in random or listed order."""
+    """Whether each entry is among the ``count`` highest of its row, bool.
+
+    Ties are broken by the generator; without a generator, the first column wins.
+    """
     order_EO = torch.arange(score_EO.shape[1], device=score_EO.device).expand_as(score_EO)
     if generator is not None:
         order_EO = _uniform(score_EO, generator).argsort(dim=1)

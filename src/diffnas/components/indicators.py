@@ -1,4 +1,4 @@
-"""Signs that a search is collapsing, measured each epoch and turned into plain warnings."""
+"""Indicators that a search is collapsing, measured each epoch, and the warnings that they cause."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ def measure(mix: Tensor, keep: Tensor, genotype: Genotype, space: SearchSpace) -
     Args:
         mix: mixing weights, ``(edges, ops)``.
         keep: which operations are still in play, ``(edges, ops)``, bool.
-        genotype: the cell as it would be read off now.
-        space: the space that names the columns.
+        genotype: the cells that would be read off now.
+        space: the space of the rows and columns.
 
     Returns:
-        ``skips`` and ``connections``: counts over the cells read off; ``KIND_depth``, for each kind of cell: the
-        most operations with weights of their own on one path through it; ``none_share``: the mean share of ``none``
-        in the weight of an edge, 0 where the space has none; ``entropy``: the mean entropy of these shares in nats,
-        0 once an edge is decided; ``live_ops`` and ``live_share``: operations still in play, and their share of
-        those the space offers.
+        These numbers by name:
+
+        - ``skips`` and ``connections``: how many skips, and how many connections, the cells read off have.
+        - ``KIND_depth``, for each kind of cell: the most operations with network weights on one path through the cell.
+        - ``none_share``: the mean share of ``none`` in the weight of an edge; 0 if the space has no ``none``.
+        - ``entropy``: the mean entropy of the shares of an edge's weight, in nats; that of a decided edge is 0.
+        - ``live_ops`` and ``live_share``: how many operations are in play, and their share of those on offer.
     """
     connections = [connection for cell in genotype.cells.values() for connection in cell.connections]
     none = space.column(collapse.NONE)
@@ -42,9 +44,9 @@ def measure(mix: Tensor, keep: Tensor, genotype: Genotype, space: SearchSpace) -
 
 
 def warnings(indicators: dict[str, float | int], genotype: Genotype) -> list[str]:
-    """What a user should be told about these indicators, a sentence each; empty for a healthy search.
+    """Warnings for the user, one sentence each; empty for a healthy search.
 
-    The numbers from which they are told, and who set these, are in ``genotype/collapse.py``.
+    ``genotype/collapse.py`` holds the thresholds and their sources.
     """
     told = list(genotype.problems())
     if collapse.too_many_skips(indicators["skips"], indicators["connections"]):

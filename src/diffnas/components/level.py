@@ -1,9 +1,9 @@
 """Levels: which loss moves alpha and which moves the weights, and in which order.
 
-A level is told as the paper tells it, in the verbs of a ``Step``. The engine supplies the step.
+A level is written as in its paper, in the verbs of a ``Step``. The engine supplies the step.
 
-Where alpha's gradient looks at how the weights would follow alpha, second derivatives appear only multiplied by a
-direction, and such a product is a difference of two first gradients.
+Some gradients of alpha depend on how the weights follow alpha. They need second derivatives, but only multiplied by a
+direction. Such a product is computed as a difference of two first gradients.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Step(Protocol):
-    """One optimisation step of a search, as a level sees it.
+    """One optimization step of a search, as a level sees it.
 
     Attributes:
         train: the batch that moves the weights: pictures ``(B, C, H, W)`` and labels ``(B,)``.
-        held_out: a batch of the pictures that the weights never see; only where the level asks for halves.
+        held_out: a batch of pictures that never move the weights; only if the level's data is "halves".
     """
 
     train: Batch
@@ -41,13 +41,13 @@ class Step(Protocol):
         """Gradients of the loss on ``batch``, penalties included, for alpha and what the weighting learns."""
 
     def weight_gradient(self, batch: Batch) -> None:
-        """Leave the gradients of the loss on ``batch`` in the weights."""
+        """Compute the gradients of the loss on ``batch`` and store them as ``grad`` of the weights."""
 
     def both_gradients(self, batch: Batch) -> list[Tensor]:
-        """Both of the above from one pass forward and one back."""
+        """``alpha_gradient`` and ``weight_gradient`` of one batch, from one forward and one backward pass."""
 
     def move_alpha(self, gradients: Sequence[Tensor]) -> None:
-        """Step alpha; a no-op while it is frozen."""
+        """Step alpha; does nothing while alpha is frozen."""
 
     def move_weights(self) -> None:
         """Clip the weights' gradients and step the weights."""
@@ -59,39 +59,39 @@ class Step(Protocol):
         """The learning rate of the weights at present."""
 
     def gradients(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
-        """``alpha_gradient``, and beside it the gradients of the same loss for the weights, from one pass."""
+        """``alpha_gradient``, and the gradients of the same loss for the weights, from one pass."""
 
     def probe_alpha(self, batch: Batch) -> list[Tensor]:
         """Gradients of the loss on ``batch``, without penalties, for alpha and what the weighting learns.
 
-        A probe leaves no trace: no running statistics, totals or random numbers of the search move. All probes of a
-        step see the same random numbers.
+        A probe changes nothing: not the running statistics, the totals or the random numbers of the search. All probes
+        of a step use the same random numbers.
         """
 
     def probe_weights(self, batch: Batch) -> list[Tensor]:
-        """Likewise for the weights."""
+        """Gradients of the loss on ``batch`` for the weights; changes nothing, as ``probe_alpha``."""
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """The direction against which the weights would move with these gradients, unclipped; nothing moves.
+        """What the optimizer would subtract from the weights for these gradients, divided by the learning rate.
 
-        With weight decay and the momentum that there is.
+        It includes weight decay and the present momentum, but no clipping. The weights do not move.
         """
 
     def elsewhere(self, away: Sequence[Tensor]) -> AbstractContextManager[None]:
-        """Inside, the weights stand ``away`` from where they are; afterwards they are back, bit for bit."""
+        """A context in which ``away`` is added to the weights. Afterwards the weights are as before, bit for bit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """A level: how a step goes, and whether it needs a held-out half of the training pictures.
+    """A level: its step, and whether it needs a held-out half of the training pictures.
 
     Attributes:
-        step: one optimisation step.
-        data: "whole" if one stream of training pictures moves everything; "halves" if the weights see the first
-            half of the training pictures and alpha the second.
+        step: one optimization step.
+        data: "whole" if one stream of training pictures moves everything; "halves" if the weights see the first half
+            of the training pictures and alpha sees the second.
 
     Raises:
-        ValueError: for other data, or a step that cannot be called with one.
+        ValueError: if ``data`` is neither, or ``step`` cannot be called with one ``Step``.
     """
 
     step: Callable[[Step], None]
@@ -111,7 +111,7 @@ def single_step(step: Step) -> None:
 
 
 def bilevel_step(step: Step) -> None:
-    """alpha follows the held-out loss, then the weights the training loss: DARTS, first order."""
+    """alpha follows the held-out loss, then the weights follow the training loss: DARTS, first order."""
     if not step.frozen:
         step.move_alpha(step.alpha_gradient(step.held_out))
     step.weight_gradient(step.train)
@@ -119,7 +119,7 @@ def bilevel_step(step: Step) -> None:
 
 
 def weights_first_step(step: Step) -> None:
-    """The weights follow the training loss, then alpha the held-out loss of these new weights."""
+    """The weights follow the training loss, then alpha follows the held-out loss of the new weights."""
     step.weight_gradient(step.train)
     step.move_weights()
     if not step.frozen:
@@ -137,9 +137,9 @@ def unrolled_step(step: Step, *, rate: float | None = None, train_share: float =
 
     Args:
         step: the step.
-        rate: how far ahead to look: the learning rate of that next step, xi in DARTS; None takes the weights'.
-        train_share: how much of the training loss is added to the held-out one.
-        radius: how far the weights are moved, in norm, for the product with second derivatives.
+        rate: the learning rate of that next step, xi in DARTS; None for the present learning rate of the weights.
+        train_share: the factor of the training loss, which is added to the held-out loss.
+        radius: the norm of the weights' displacement in the finite difference for second derivatives.
     """
     if not step.frozen:
         step.move_alpha(unrolled_gradient(step, rate=rate, train_share=train_share, radius=radius))
@@ -152,9 +152,9 @@ def unrolled_gradient(
 ) -> list[Tensor]:
     """The gradient of the loss after one more step of the weights: DARTS (Liu et al., 2019), eq. 7 and 8.
 
-    ``w' = w - xi (momentum + grad L_train(w) + decay)``, as in its code without clipping. The chain rule gives the
-    gradient for alpha at w', less xi times the mixed second derivatives of the training loss at w, multiplied by
-    the gradient for the weights at w'.
+    ``w' = w - xi (momentum + grad L_train(w) + decay)``, without clipping, as in its code. By the chain rule, the
+    result is the gradient for alpha at w', minus a correction. The correction is xi times the mixed second derivatives
+    of the training loss at w, times the gradient for the weights at w'.
     """
     xi = step.rate if rate is None else rate
     ahead = [-xi * direction for direction in step.descent(step.probe_weights(step.train))]
@@ -172,7 +172,7 @@ def amended_step(step: Step, *, rate: float = 0.1, radius: float = 0.01) -> None
     Args:
         step: the step.
         rate: the scale of the correction, eta in the paper.
-        radius: how far the weights are moved, in norm, for each product with second derivatives.
+        radius: the norm of the weights' displacement in each finite difference for second derivatives.
     """
     if not step.frozen:
         step.move_alpha(amended_gradient(step, rate=rate, radius=radius))
@@ -181,9 +181,9 @@ def amended_step(step: Step, *, rate: float = 0.1, radius: float = 0.01) -> None
 
 
 def amended_gradient(step: Step, *, rate: float = 0.1, radius: float = 0.01) -> list[Tensor]:
-    """``grad_alpha L_val - rate H_alpha,w (H_w,w grad_w L_val)`` with the training loss's H (Bi et al., 2019).
+    """``grad_alpha L_val - rate H_alpha,w (H_w,w grad_w L_val)``, where H is of the training loss (Bi et al., 2019).
 
-    The exact gradient has the inverse of ``H_w,w``; here a multiple of the matrix itself stands for it.
+    The exact gradient has the inverse of ``H_w,w``. Here ``rate H_w,w`` replaces the inverse.
     """
     for_alpha, for_weights = step.gradients(step.held_out)
     turned = derivative_along(step, step.probe_weights, for_weights, radius=radius)
@@ -191,9 +191,9 @@ def amended_gradient(step: Step, *, rate: float = 0.1, radius: float = 0.01) -> 
 
 
 def mixed_step(step: Step, *, train_share: float = 1.0) -> None:
-    """alpha follows the held-out loss and a share of the training loss, then the weights the training loss.
+    """alpha follows the held-out loss plus a share of the training loss, then the weights follow the training loss.
 
-    MiLeNAS (He et al., 2020), first order, in the order of its code. Penalties count once.
+    MiLeNAS (He et al., 2020), first order, with the steps in the order of its code. Penalties count once.
     """
     if not step.frozen:
         held_out = step.alpha_gradient(step.held_out)
@@ -205,10 +205,10 @@ def mixed_step(step: Step, *, train_share: float = 1.0) -> None:
 def derivative_along(
     step: Step, probe: Callable[[Batch], list[Tensor]], direction: Sequence[Tensor], *, radius: float = 0.01
 ) -> list[Tensor]:
-    """How fast the training gradients of ``probe`` change as the weights move along ``direction``.
+    """The derivative of the training gradients of ``probe`` as the weights move along ``direction``.
 
-    A central difference over ``radius`` in norm to either side, as in DARTS (Liu et al., 2019), footnote 2; zero
-    along no direction.
+    A central difference, with a displacement of norm ``radius`` to each side: DARTS (Liu et al., 2019), footnote 2. If
+    ``direction`` is zero, so is the result.
     """
     length = radius / torch.stack([part.norm() for part in direction]).norm().clamp_min(1e-30)
     there = []
@@ -223,16 +223,16 @@ def _plus(first: Sequence[Tensor], scale: float, second: Sequence[Tensor]) -> li
 
 
 single = Level(step=single_step, data="whole")
-"""min over weights and alpha of one training loss (Hou & Jin, 2020; Bezirganyan & Akarmazyan, 2022)."""
+"""Weights and alpha minimize one training loss (Hou & Jin, 2020; Bezirganyan & Akarmazyan, 2022)."""
 
 bilevel = Level(step=bilevel_step, data="halves")
 """DARTS (Liu et al., 2019), algorithm 1 with xi = 0: the first-order approximation."""
 
 weights_first = Level(step=weights_first_step, data="halves")
-"""Two levels in the other order, as the released code of Path-regularized DARTS (Zhou et al., 2020) has it."""
+"""Two levels, weights first, as in the released code of Path-regularized DARTS (Zhou et al., 2020)."""
 
 weights_only = Level(step=weights_only_step, data="halves")
-"""Only the weights move, on one half; for a selection by the other half that does not look at alpha."""
+"""Only the weights move, on one half of the pictures. It suits a selection by the other half that ignores alpha."""
 
 unrolled = Level(step=unrolled_step, data="halves")
 """DARTS (Liu et al., 2019), algorithm 1: the second-order approximation."""
@@ -246,4 +246,4 @@ mixed = Level(step=mixed_step, data="halves")
 mixed_unrolled = Level(step=partial(unrolled_step, train_share=1.0), data="halves")
 """MiLeNAS (He et al., 2020), second order: both losses after one more step of the weights.
 
-The product with second derivatives is linear, so one of the sum stands for the paper's two."""
+The product with second derivatives is linear. So one product with the sum of two gradients replaces the paper's two."""

@@ -1,7 +1,7 @@
-"""Selection by perturbation: what an operation is worth is what the supernet loses without it.
+"""Selection by perturbation: an operation is worth as much as the supernet loses without it.
 
-DARTS+PT (Wang et al., 2021). The supernet is trained as usual; then edges are decided one by one, in random order,
-and the supernet is tuned for some epochs after each decision. Alpha's size decides nothing.
+DARTS+PT (Wang et al., 2021). The supernet is trained as usual. Then edges are decided one by one, in random order, and
+the supernet is tuned for some epochs after each decision. The values of alpha decide nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffnas.components.stages import Measured, Pause, Stage
+from diffnas.components.stages import HeldOutScore, Pause, Stage
 from diffnas.components.traits import traits
 from diffnas.space import SearchSpace
 
@@ -29,17 +29,21 @@ def perturbation(
     lr: float = 0.0025,
     criterion: Criterion = "accuracy",
 ) -> tuple[Stage, ...]:
-    """The supernet's training, then the selection: a decision for each kind of cell in every so many epochs.
+    """Two stages: training of the supernet, then selection, which decides one thing per kind of cell every few epochs.
 
-    First every edge gets its operation, then every node of a space with an in-degree its inputs. 81 epochs in the
-    space of DARTS and 25 in that of NAS-Bench-201, whose last decision comes an epoch early, as in the released code.
+    First each edge gets its operation. Then, in a space with an in-degree, each node gets its inputs. The selection has
+    81 epochs in the space of DARTS and 25 in that of NAS-Bench-201. There the last decision comes an epoch early, as in
+    the released code.
 
     Args:
         space: the space.
-        epochs: of the training.
-        every: epochs from one decision to the next.
-        lr: of the weights while they are tuned; it does not fall, and their momentum begins at zero.
-        criterion: whether the loss of accuracy counts, or the gain in loss.
+        epochs: the epochs of the training.
+        every: how many epochs there are from one decision to the next.
+        lr: the constant learning rate of the weights during selection. Their momentum begins at zero.
+        criterion: whether the fall in accuracy decides, or the rise of the loss.
+
+    Raises:
+        ValueError: if ``every`` is below 1.
 
     >>> from diffnas.space import darts, nas_bench_201
     >>> [(stage.name, stage.epochs) for stage in perturbation(darts, 50)]
@@ -70,7 +74,7 @@ def _renew(pause: Pause) -> None:
 
 
 def _decide(pause: Pause, *, every: int, epochs: int, most: int, criterion: Criterion) -> None:
-    """Decide as much of each kind of cell as is due before this epoch."""
+    """For each kind of cell, make all decisions that are due before this epoch."""
     due = most if pause.epoch == epochs - 1 else pause.epoch // every + 1
     for kind in pause.space.cells:
         while len(left := _open(pause.space, kind, pause.keep)) > most - due:
@@ -87,7 +91,7 @@ def _one_of(choices: Sequence[int], generator: torch.Generator) -> int:
 
 
 def _open(space: SearchSpace, kind: str, keep: Tensor) -> list[tuple[str, int]]:
-    """The rows of a kind's edges that are undecided, then its nodes with too many inputs."""
+    """The decisions that are left for a kind of cell: the rows of undecided edges, then nodes with too many inputs."""
     start, graph = space.rows[kind].start, space.cells[kind]
     rows = [start + row for row in range(len(graph.edges))]
     undecided = [("edge", row) for row in rows if int(keep[row].sum()) > 1 and candidates(space, keep[row])]
@@ -102,20 +106,21 @@ def _open(space: SearchSpace, kind: str, keep: Tensor) -> list[tuple[str, int]]:
 
 
 def candidates(space: SearchSpace, kept: Tensor) -> list[int]:
-    """The columns that an edge may be given; never ``none`` where nodes choose their inputs.
+    """The columns of the operations that can win an edge; never that of ``none`` where nodes choose their inputs.
 
     Args:
         space: the space.
-        kept: what is in play on the edge, ``(ops,)``, bool.
+        kept: the operations in play on the edge, ``(ops,)``, bool.
     """
     columns = [int(column) for column in kept.nonzero()]
     return columns if space.in_degree is None else [column for column in columns if space.ops[column] != "none"]
 
 
 def project(pause: Pause, row: int, *, criterion: Criterion = "accuracy") -> int:
-    """Give an edge the operation without which the supernet does worst, at weight 1; its column.
+    """The column of the operation that an edge gets: the one without which the supernet does worst.
 
-    Each is taken away in turn, and the others keep their weights: nothing is scaled up. Of equals, the first.
+    Each operation is removed in turn. The others keep their mixing weights; nothing is scaled. Of equals, the first
+    wins. Then the edge keeps only the winner.
     """
     space, keep, mix = pause.space, pause.keep, pause.at_rest().mix
     columns = candidates(space, keep[row])
@@ -134,15 +139,15 @@ def project(pause: Pause, row: int, *, criterion: Criterion = "accuracy") -> int
 
 
 def disconnect(pause: Pause, kind: str, node: int, *, criterion: Criterion = "accuracy") -> None:
-    """Take inputs away from a node, the most dispensable first, until it has as many as the space allows.
+    """Remove inputs of a node until it has as many as the space allows.
 
-    That is the one without which the supernet does best; of equals, the last. Each is measured with all other inputs
-    of the node in place, those that go as well: the rule of the released code.
+    The input without which the supernet does best goes first; of equals, the last one. Each input is measured once,
+    while all other inputs of the node are in place. This is the rule of the released code.
     """
     space, graph, keep, mix = pause.space, pause.space.cells[kind], pause.keep, pause.at_rest().mix
     assert space.in_degree is not None
     rows = [space.rows[kind].start + row for row in graph.incoming(node)]
-    measured: dict[int, Measured] = {}
+    measured: dict[int, HeldOutScore] = {}
     for row in rows:
         if candidates(space, keep[row]):
             without = mix.clone()
@@ -157,11 +162,11 @@ def disconnect(pause: Pause, kind: str, node: int, *, criterion: Criterion = "ac
     pause.decide(keep)
 
 
-def _goodness(measured: Measured, criterion: Criterion) -> float:
+def _goodness(measured: HeldOutScore, criterion: Criterion) -> float:
     return measured.score if criterion == "accuracy" else -measured.loss
 
 
-def _note(pause: Pause, row: int, measured: dict[str, Measured], criterion: Criterion) -> None:
+def _note(pause: Pause, row: int, measured: dict[str, HeldOutScore], criterion: Criterion) -> None:
     kind, edge = pause.space.edges[row]
     without = {name: each.score if criterion == "accuracy" else each.loss for name, each in measured.items()}
     pause.note(what="decided", kind=kind, edge=list(edge), criterion=criterion, without=without)

@@ -1,4 +1,4 @@
-"""Which epoch's cells are the result: from the history of a search and its space to a position in the history."""
+"""Picks: from the history of a search and its space to the epoch whose cells are the result, as a position."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def last(history: History, space: SearchSpace) -> int:
 
 
 def fewer_skips(history: History, space: SearchSpace, *, count: int = 2) -> int:
-    """The last epoch whose normal cell has fewer skip connections than ``count``; the first one if none has.
+    """The last epoch whose normal cell has fewer than ``count`` skip connections; the first epoch if there is none.
 
-    Our reading of DARTS+ (Liang et al., 2019), which ends a search at ``count`` and does not say which cells it takes.
+    DARTS+ (Liang et al., 2019) ends a search at ``count`` and does not say which cells it takes. This is our choice.
     """
     return max((epoch for epoch, line in enumerate(history) if count_skips(line) < count), default=0)
 
 
 @traits(needs_held_out=True)
 def best_held_out(history: History, space: SearchSpace) -> int:
-    """The epoch in which the supernet was right on most held-out pictures, the later one of two that are as good.
+    """The epoch with the best held-out accuracy of the supernet; the latest of equals.
 
-    As GAEA (Li et al., 2021) chooses on two levels. The accuracy is the running one of the epoch's own batches; an
-    epoch that saw none of these pictures, for alpha was warming up, comes last.
+    GAEA (Li et al., 2021) chooses in this way on two levels. The accuracy is that of the epoch's own batches, as the
+    supernet learned. Epochs in which alpha was warming up saw no held-out pictures, and rank last.
     """
     seen = [line["held_out_accuracy"] for line in history]
     return max(range(len(seen)), key=lambda epoch: (-1.0 if seen[epoch] is None else seen[epoch], epoch))
@@ -47,9 +47,9 @@ def before_eigenvalue_growth(
     lag: int = 4,
     start: int = 10,
 ) -> int:
-    """The epoch from which the eigenvalues for alpha had grown when the search ended; the last one if they had not.
+    """The epoch after which the eigenvalue for alpha grew, by ``stopping.before_growth``; the last if it did not grow.
 
-    The roll-back of DARTS-ES (Zela et al., 2020); the options are those of ``stopping.eigenvalue_growth``.
+    DARTS-ES (Zela et al., 2020) goes back in this way. The options are those of ``stopping.eigenvalue_growth``.
     """
     earlier = before_growth(history, factor=factor, window=window, lag=lag, start=start)
     return len(history) - 1 if earlier is None else earlier

@@ -1,7 +1,7 @@
 """Pruning rules: from the relaxed architecture to the operations that stay in play.
 
-A rule is called ``rule(at)`` with a ``Relaxation`` at rest, in float64, and returns what to keep. It can only take
-away: whoever calls it intersects the result with ``at.keep``.
+A rule is called as ``rule(at)`` with a ``Relaxation`` at rest, in float64. It returns which operations to keep. The
+caller intersects the result with ``at.keep``, so a rule cannot bring back an operation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Pruning = Callable[[Relaxation], Tensor]
 def exact_zero(at: Relaxation, *, start: float = 0.0) -> Tensor:
     """Remove an operation for good once its weight is exactly zero (Bezirganyan & Akarmazyan, 2022).
 
-    The removal changes no output and no other weight: what entmax leaves over is what entmax of the rest gives.
+    With entmax, the removal changes no output and no other weight.
 
     Args:
         at: the relaxed architecture, its mixing weights in float64.
@@ -39,16 +39,16 @@ def exact_zero(at: Relaxation, *, start: float = 0.0) -> Tensor:
 def _no_share(share: float | Schedule = 0.4) -> str | None:
     if callable(share) or 0 < share < 1:
         return None
-    return f"the threshold must lie between 0 and 1, an even share of an edge; got {share:g}."
+    return f"the threshold must lie between 0 and 1, where 1 stands for an even share of an edge; got {share:g}."
 
 
 @traits(needs_competition=True, needs_alpha=True, complaint=_no_share)
 def threshold(at: Relaxation, *, share: float | Schedule = 0.4) -> Tensor:
-    """Remove an operation for good once its weight is less than ``share`` of an even one: ASAP (Noy et al., 2020).
+    """Remove an operation for good once its weight is below ``share`` times an even weight: ASAP (Noy et al., 2020).
 
-    Even is ``1 / n`` for an edge that the space offers n operations, however few are left, so the threshold of an edge
-    does not move as it empties. What is left shares all the weight: the output makes a small jump. Weights that sum to
-    one over an edge never all lie below even, so no edge loses its last operation.
+    The even weight is ``1 / n`` on an edge that offers n operations. It stays the same when operations leave. After a
+    removal, the remaining operations share all the weight, so the output jumps a little. If the weights of an edge sum
+    to one, they cannot all be below ``1 / n``. So no edge loses its last operation.
 
     Args:
         at: the relaxed architecture, its mixing weights in float64.
@@ -66,17 +66,17 @@ def threshold(at: Relaxation, *, share: float | Schedule = 0.4) -> Tensor:
 def shut(at: Relaxation, *, below: float = 0.5, start: float = 0.0) -> Tensor:
     """Remove an operation for good once its gate is more likely shut than open.
 
-    At a probability of 1/2 the gate at rest becomes exactly 0: the network that is read off at rest is then the same
-    with and without the operation. The falling temperature is what times this. For usual gates the probability falls
-    below 1/2 where alpha < -2.398 temperature: at temperature 1 hardly anything has moved so far, so nothing leaves
-    while the weights are new, and as the temperature falls the operations that lose leave one after the other.
+    Below a probability of 1/2, the gate at rest is exactly 0. Then the operation does not change the supernet at rest.
+    The temperature decides when operations leave. With the default gates, the probability is below 1/2 where ``alpha <
+    -2.398 temperature``. At temperature 1, early in a search, alpha has rarely fallen so far, so nothing leaves while
+    the weights are new. As the temperature falls, the losing operations leave one after the other.
 
-    An edge keeps its likeliest operation other than ``none``, however unlikely (or ``none``, if it offers no other):
-    no edge may be left empty, and reading off needs inputs to choose from. ``none`` costs nothing and is never removed.
+    An edge keeps its likeliest operation other than ``none``, however unlikely; ``none`` stays if the edge offers no
+    other. So no edge becomes empty, and nodes can choose among inputs. ``none`` costs nothing and is never removed.
 
     Args:
         at: the relaxed architecture, with gates.
-        below: the probability of being open under which an operation goes.
+        below: an operation leaves if its probability of being open is below this.
         start: the fraction of the run before which nothing is removed.
 
     Returns:
@@ -95,16 +95,17 @@ def shut(at: Relaxation, *, below: float = 0.5, start: float = 0.0) -> Tensor:
 
 @traits(needs_gates=True)
 def smallest_shares(at: Relaxation, *, least: float = 0.01, most: float = 0.05, count: int = 4) -> Tensor:
-    """Remove what brings hardly anything into its node, a few operations an epoch: GOLD-NAS (Bi et al., 2020).
+    """Remove operations with a small share of the sum into their node: GOLD-NAS (Bi et al., 2020).
 
-    An operation leaves as soon as its share of what enters its node is ``least`` or less. At the end of an epoch the
-    smallest share of all leaves if it is at most ``most``; then all shares are taken anew, ``count`` times in all. An
-    edge may lose its last operation. A node may not: it keeps its strongest; ``none`` costs nothing and stays.
+    In each step, every operation leaves whose share is ``least`` or less. At the end of an epoch, the operation with
+    the smallest share also leaves, if that share is at most ``most``. Both are then done ``count`` times, each time
+    with new shares. An edge may lose its last operation, but a node keeps its strongest. ``none`` costs nothing and
+    stays.
 
     Args:
         at: the relaxed architecture.
         least, most: bounds of shares, eta_min and eta_max in the paper.
-        count: how many may leave at the end of an epoch beyond those below ``least``, n0 in the paper.
+        count: how many operations above ``least`` may leave at the end of an epoch, n0 in the paper.
 
     Returns:
         What to keep, ``(edges, ops)``, bool.
@@ -120,7 +121,7 @@ def smallest_shares(at: Relaxation, *, least: float = 0.01, most: float = 0.05, 
 
 
 def _smallest(at: Relaxation, keep: Tensor, most: float) -> Tensor:
-    """The one operation with the smallest share, if that is at most ``most``: ``(edges, ops)``, bool."""
+    """The operation with the smallest share, if that share is at most ``most``: ``(edges, ops)``, bool."""
     removable = _removable(at, keep)
     share_EO = shares(at.open, keep, at.space)
     place = share_EO.masked_fill(~removable, torch.inf).argmin()
@@ -129,7 +130,7 @@ def _smallest(at: Relaxation, keep: Tensor, most: float) -> Tensor:
 
 
 def _removable(at: Relaxation, keep: Tensor) -> Tensor:
-    """What is kept, but for ``none`` and the strongest of every node."""
+    """The kept operations, except ``none`` and the strongest operation of each node: ``(edges, ops)``, bool."""
     found = competing(keep, at.space)
     strength_EO = at.open.detach().masked_fill(~found, -torch.inf)
     node = nodes(at.space, keep.device)

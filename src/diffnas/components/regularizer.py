@@ -1,9 +1,8 @@
-"""Penalties, added to the loss that moves alpha.
+"""Regularizers: penalties that are added to the loss that moves alpha.
 
-A regularizer is called ``regularizer(at)`` with the ``Relaxation`` of this forward pass and returns a scalar, already
-scaled; a reward is a negative one. It may read alpha, the mixing weights (a zero-one loss on sigmoids, say), the
-probabilities of taking part, and the space (a cost for each operation, say); options are bound with
-``functools.partial``, and any scale may be a schedule.
+A regularizer is called as ``regularizer(at)`` with the ``Relaxation`` of this forward pass. It returns a scalar that
+includes its scale; a reward is negative. It may read alpha, the mixing weights, the probabilities of taking part, and
+the space. Options are bound with ``functools.partial``, and any scale may be a schedule.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ POOLS = ("max_pool_3x3", "avg_pool_3x3")
 
 
 def group_sparsity(at: Relaxation, *, skip: float | Schedule = 0.01, rest: float | Schedule = 0.005) -> Tensor:
-    """``skip`` times the mean probability of skips to be open, plus ``rest`` times that of all other operations.
+    """``skip`` times the mean probability that skips are open, plus ``rest`` times that of all other operations.
 
-    The group-structured sparsity of Path-regularized DARTS (Zhou et al., 2020), lambda 1 and 2 being the scales. A
-    skip's gate costs more, by ``skip / rest`` and by its group being the smaller one. ``none`` is one of the rest, as
-    printed: its gate feels nothing but this. The means run over all operations that the space offers, pruned ones
-    counting as shut, so that a removal leaves the gradients of the others as they were.
+    The group-structured sparsity of Path-regularized DARTS (Zhou et al., 2020); the scales are its lambda 1 and 2. The
+    gate of a skip costs more, by the factor ``skip / rest`` and because its group is smaller. ``none`` belongs to the
+    rest, as in the paper; its gate gets no other gradient. The means run over all operations on offer, and pruned ones
+    count as shut. So a removal does not change the gradients of the other operations.
 
     Args:
         at: the relaxation of this forward pass.
-        skip, rest: the scales of the two groups.
+        skip, rest: the scales of the two groups, lambda 1 and 2 in the paper.
 
     Returns:
         A scalar.
@@ -51,16 +50,17 @@ def group_sparsity(at: Relaxation, *, skip: float | Schedule = 0.01, rest: float
 def hinged_groups(
     at: Relaxation, *, skip: float | Schedule = 0.01, rest: float | Schedule = 0.005, margin: float = 0.2
 ) -> Tensor:
-    """The group sparsity of the released code: three groups, each free below a margin, over what takes part only.
+    """The group sparsity of the released code: a penalty on three groups, each if its activity exceeds a margin.
 
-    The groups are skips, pools, and all others, ``none`` among them; pools and others have the scale ``rest``. A
-    group's activity is the mean probability of being open over those of its operations whose mixing weight in this
-    forward pass is not 0, first over a kind of cell (0 if there are none), then over the kinds.
+    The groups are skips, pools, and all others, which include ``none``. Pools and others have the scale ``rest``. The
+    activity of a group is a mean over its operations with a mixing weight other than 0 in this forward pass: that of
+    their probabilities of being open. It is averaged over each kind of cell (0 without such operations), then over the
+    kinds.
 
     Args:
         at: the relaxation of this forward pass.
         skip, rest: the scales.
-        margin: the activity that costs nothing.
+        margin: the largest activity that costs nothing.
 
     Returns:
         A scalar.
@@ -73,21 +73,21 @@ def hinged_groups(
 def path_depth(
     at: Relaxation, *, weight: float | Schedule = 0.005, joined: Literal["mean", "sum", "any"] = "mean"
 ) -> Tensor:
-    """The negative of ``weight`` times how likely the longest chain of a cell is to consist of operations that learn.
+    """``-weight`` times the probability that a cell's longest chain consists of operations with network weights.
 
-    The path-depth regularizer of Path-regularized DARTS (Zhou et al., 2020), lambda 3 being the weight: a shallow
-    cell trains faster, so a search prefers it, unless depth is rewarded. The probability is the product, over the
-    edges of the chain (``longest_chain``), of how likely two neighbouring nodes are joined by an operation with
-    weights of its own; it is averaged over the kinds of cell.
+    The path-depth regularizer of Path-regularized DARTS (Zhou et al., 2020). A shallow cell trains faster, so a search
+    prefers it unless depth is rewarded. The probability is a product over the edges of the chain (``longest_chain``).
+    Each factor is the probability that an operation with network weights joins the edge's two nodes. The product is
+    averaged over the kinds of cell.
 
     Args:
         at: the relaxation of this forward pass.
-        weight: the scale.
-        joined: what stands for the probability that an edge joins its nodes. "mean": the mean over those operations,
-            pruned ones counting as shut; with gates, the product is then how likely a chain is that takes one of
-            these operations of every edge by chance. "sum": as printed in the paper, up to 4 on an edge of the DARTS
-            space; for weights that compete and sum to one, this is the probability itself. "any": that at least one
-            is open, the probability itself for gates.
+        weight: the scale, lambda 3 in the paper.
+        joined: how to compute the factor of an edge from the probabilities of its operations with network weights.
+            "mean" is their mean, where pruned operations count as shut. With gates, the product is then the probability
+            that a chain of randomly chosen operations, one for each edge, is open. "sum" is their sum, as in the paper.
+            It may be up to 4 on an edge of the DARTS space; for weights that compete and sum to one, it is exact. "any"
+            is the probability that at least one is open, which is exact for gates.
 
     Returns:
         A scalar.
@@ -109,10 +109,10 @@ def path_depth(
 
 
 def path_of_chosen(at: Relaxation, *, weight: float | Schedule = 0.005) -> Tensor:
-    """The path term of the released code: as ``path_depth``, but over what takes part in this forward pass only.
+    """The path term of the released code: as ``path_depth``, but without operations whose mixing weight is 0.
 
-    An edge counts with the mean over those of its learning operations whose mixing weight is not 0, and drops out of
-    the product if there are none, so that missing one there raises the term; it is 0 if all edges drop out.
+    The factor of an edge is the mean over its operations with network weights and a mixing weight other than 0. An edge
+    without any drops out of the product, which raises the product. The term is 0 if all edges drop out.
 
     Args:
         at: the relaxation of this forward pass.
@@ -132,16 +132,16 @@ def path_of_chosen(at: Relaxation, *, weight: float | Schedule = 0.005) -> Tenso
 
 
 def zero_one(at: Relaxation, *, weight: float | Schedule = 10.0, power: int = 2) -> Tensor:
-    """The negative of ``weight`` times the mean of ``|open - 1/2| ** power``: drives every operation to 0 or 1.
+    """``-weight`` times the mean of ``|open - 1/2| ** power``, which drives each probability to 0 or 1.
 
-    The zero-one loss of FairDARTS (Chu et al., 2020) in both its forms. The mean runs over all that the space offers
-    but ``none``; pruned operations count as settled on 1/2, so that a removal leaves the
-    gradients of the others as they were. At exactly 1/2 it has no gradient: the other loss has to break the tie.
+    The zero-one loss of FairDARTS (Chu et al., 2020), in both its forms. The mean runs over all operations on offer
+    except ``none``, and pruned ones add 0 to its sum. So a removal does not change the gradients of the others. At
+    exactly 1/2 the gradient is 0, and only the other losses move the operation.
 
     Args:
         at: the relaxation of this forward pass.
         weight: the scale.
-        power: 2, or 1 for a push that is as hard near 1/2 as elsewhere.
+        power: 2, or 1 for a gradient of the same size at any distance from 1/2.
 
     Returns:
         A scalar.
@@ -155,13 +155,13 @@ def zero_one(at: Relaxation, *, weight: float | Schedule = 10.0, power: int = 2)
 def resources(at: Relaxation, *, weight: float | Control = growing, mu: float = 0.0) -> Tensor:
     """The resource penalty of GOLD-NAS (Bi et al., 2020): ``weight`` times the sum of ``ln(1 + N r) (1 + mu cost)``.
 
-    r is an operation's share of all that enters its node, and N how many operations enter there. Even shares cost
-    most, so the penalty rather makes a few operations strong than all of them weak.
+    r is an operation's share of the sum into its node, and N is how many operations lead into that node. Even shares
+    cost most, so the penalty makes a few operations strong, and not all of them weak.
 
     Args:
         at: the relaxation of this forward pass.
-        weight: the scale, lambda; or what it follows from.
-        mu: how much the multiply-adds of an operation count beside the operation itself, for each million.
+        weight: the scale, lambda in the paper; a number or a control.
+        mu: the factor of an operation's cost in millions of multiply-adds.
 
     Returns:
         A scalar.
@@ -173,21 +173,21 @@ def resources(at: Relaxation, *, weight: float | Control = growing, mu: float = 
 
 
 CONSTRAINTS = {"mild": 0.0015, "moderate": 0.01, "aggressive": 0.05}
-"""Strengths of ``expected_cost`` by the names of SNAS' constraints: our choice, for none were published."""
+"""Weights of ``expected_cost`` by the names of SNAS' constraints. The values are our choice; none were published."""
 
 
 def expected_cost(at: Relaxation, *, weight: float | Schedule = 0.01, logarithm: bool = True) -> Tensor:
-    """The resource constraint of SNAS (Xie et al., 2019): ``weight`` times what the edges are expected to cost.
+    """The resource constraint of SNAS (Xie et al., 2019): ``weight`` times the sum of the edges' expected costs.
 
-    An edge's expected cost is the sum, over its operations, of how likely each is times its multiply-adds for one
-    picture, in all cells of its kind. An operation of probability p and cost c moves it by ``p (c - expected)`` for
-    its entry of alpha, where softmax gives the probabilities, and its logarithm by that over ``expected``.
+    The expected cost of an edge is a sum over its operations: the probability of each, times its multiply-adds for one
+    picture in all cells of its kind. Where softmax gives the probabilities, alpha's entry of an operation with
+    probability p and cost c gets the gradient ``p (c - expected)``. The logarithm divides this by ``expected``.
 
     Args:
         at: the relaxation of this forward pass.
-        weight: the scale, lambda in its released code.
-        logarithm: whether the logarithms of the edges' costs are added, as its released commands have it; an edge of
-            less than one multiply-add counts as one. If not, the costs themselves, in millions, as in the paper.
+        weight: the scale, lambda in the released code.
+        logarithm: whether to add the logarithms of the edges' costs, as the released commands do. An edge with less
+            than one multiply-add then counts as one. If False, the costs are added in millions, as in the paper.
 
     Returns:
         A scalar.
@@ -199,12 +199,12 @@ def expected_cost(at: Relaxation, *, weight: float | Schedule = 0.01, logarithm:
 
 
 def chains(space: SearchSpace) -> dict[str, list[int]]:
-    """The rows of alpha that make the longest chain of each kind of cell, in the order of the chain.
+    """The rows of alpha of the longest chain of each kind of cell, by kind, in the order of the chain.
 
-    Where a shortcut stands beside every cell, the one chain is that of all cells, and called "net".
+    In a space with residual connections around its cells there is one chain, "net", through all cells.
 
     Raises:
-        ValueError: if a kind of cell has none, because no operation of it has weights.
+        ValueError: if a kind of cell has no chain, because none of its operations has network weights.
     """
     if skeleton_of(space.skeleton).residual:
         learning = [row for row, ops in enumerate(space.offered) if _learns(ops, space)]
@@ -223,12 +223,12 @@ def _learns(offered: Sequence[bool], space: SearchSpace) -> bool:
 
 
 def longest_chain(graph: CellGraph) -> list[int]:
-    """The rows, within this kind of cell, of its longest chain of edges that can learn, from an input to the output.
+    """The rows, counted within this kind of cell, of the longest chain of learning edges from an input to the output.
 
-    Only edges that offer an operation with weights count: with one that never can, the chain would be shut whatever
-    alpha says. Of several chains of one length, the one whose sources stand latest: so in a dense cell each node is
-    joined to its neighbour, the first one to the latest input, as in the released code for the DARTS space. Depth
-    asks for one chain, not for all: where no chain is longer, one that is certain to be whole is as deep as it gets.
+    A learning edge offers an operation with network weights; an edge without any would make the product of a chain 0.
+    Of equally long chains, the one with the latest sources is taken. So in a dense cell the chain joins the latest
+    input to the first node, and each node to the next, as in the released code for the DARTS space. One chain is
+    enough: a cell in which this chain is certain has the greatest possible depth.
 
     >>> from diffnas.space import darts, nas_bench_201
     >>> [tuple(nas_bench_201.cells["normal"].edges[row]) for row in longest_chain(nas_bench_201.cells["normal"])]
@@ -237,7 +237,7 @@ def longest_chain(graph: CellGraph) -> list[int]:
     [(1, 2), (2, 3), (3, 4), (4, 5)]
     """
     chain: dict[int, list[int]] = {node: [] for node in range(graph.inputs)}
-    # By target and by source: what leads to a source is settled, and the latest source wins among equals.
+    # Edges are sorted by target, then source. So the chain to a source is known, and the latest source wins if equal.
     for row, (edge, ops) in enumerate(zip(graph.edges, graph.ops, strict=True)):
         if edge.source in chain and not set(ops) <= WEIGHTLESS_OPS:
             longer = [*chain[edge.source], row]
@@ -247,14 +247,17 @@ def longest_chain(graph: CellGraph) -> list[int]:
 
 
 def _mean(at: Relaxation, ops: Iterable[str]) -> Tensor:
-    """The mean probability of being open over all that the space offers of some operations; 0 if it offers none."""
+    """The mean probability that some operations are open, over all edges that offer them; 0 if no edge does."""
     columns = _columns(at, ops)
     offered = sum(row[column] for row in at.space.offered for column in columns)
     return at.open[:, columns].sum() / max(offered, 1)
 
 
 def _mean_taking_part(at: Relaxation, ops: Iterable[str]) -> Tensor:
-    """The same over what has a mixing weight in this forward pass, averaged over the kinds of cell."""
+    """The mean probability that some operations are open, over those with a mixing weight other than 0.
+
+    It is taken for each kind of cell (0 without such operations), and averaged over the kinds.
+    """
     columns = _columns(at, ops)
     means = []
     for rows in at.space.rows.values():

@@ -1,4 +1,4 @@
-"""The relaxed architecture at one moment: all that penalties and pruning rules may look at."""
+"""The relaxed architecture at one moment: all that regularizers and pruning rules may read."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from diffnas.space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class Relaxation:
-    """What a search has between alpha and the supernet. Penalties may differentiate whatever follows from alpha.
+    """Alpha and all that a search computes from it. Gradients for alpha flow through ``mix`` and ``open``.
 
     Attributes:
         alpha: architecture parameters, ``(edges, ops)``.
-        mix: the mixing weights of this forward pass, ``(edges, ops)``; where a rule decides something, at rest, that
-            is not sampled, and in float64.
-        open: how likely each operation is to take part, ``(edges, ops)``: in closed form for gates, and for weights
-            that are drawn what they are at rest. Other weights count as probabilities themselves, so it is ``mix``.
-        keep: which operations are still in play, ``(edges, ops)``, bool. All of the above are 0 elsewhere, but alpha.
+        mix: mixing weights, ``(edges, ops)``, 0 where pruned. Penalties get those of this forward pass. Rules that
+            decide get those at rest, which are not sampled, in float64.
+        open: the probability that each operation takes part, ``(edges, ops)``, 0 where pruned. Gates give it in closed
+            form. For weights that are drawn, it is the weights at rest; for all others, it is ``mix``.
+        keep: which operations are still in play, ``(edges, ops)``, bool.
         moment: where the run stands.
-        space: what the rows and columns mean.
+        space: the space of the rows and columns.
         costs: millions of multiply-adds of each operation for one picture, in all cells of its kind, ``(edges, ops)``;
-            0 where nobody has counted.
+            0 if they were not counted.
         history: the trace of the epochs that are over.
     """
 
@@ -44,7 +44,7 @@ class Relaxation:
 
 
 def weigh(weighting: Weighting, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
-    """The mixing weights that a weighting makes of alpha, ``(edges, ops)``.
+    """The mixing weights that a weighting makes from alpha, ``(edges, ops)``.
 
     Raises:
         ValueError: if the weighting breaks its contract.
@@ -64,7 +64,9 @@ def relax(
     costs: Tensor | float = 0.0,
     history: History = (),
 ) -> Relaxation:
-    """The relaxation that a weighting makes of alpha; ``mix`` if a forward pass has drawn its weights already.
+    """The relaxation that a weighting makes from alpha.
+
+    ``mix`` holds the mixing weights if the forward pass has computed them already; None computes them here.
 
     Raises:
         ValueError: if the weighting breaks its contract.

@@ -1,7 +1,7 @@
-"""Replacement: what is weak on an edge leaves, and what is made from the strong by a small change comes in.
+"""Replacement: weak operations leave an edge, and slightly changed forms of strong ones enter.
 
-Prune and Replace NAS (Laube & Zell, 2019): a search in cycles over a family of convolutions that is too large for one
-supernet. An edge has a pool of a few operations at a time; the changes are those of ``diffnas.convolutions``.
+Prune and Replace NAS (Laube & Zell, 2019) searches in cycles over a family of convolutions that is too large for one
+supernet. An edge has a pool of only a few operations at a time. ``diffnas.convolutions`` defines the changes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from diffnas.space import WEIGHTLESS_OPS, SearchSpace
 
 
 class Cycle(NamedTuple):
-    """A cycle of training, and what becomes of the pool of an edge after it.
+    """A cycle of training, and the change of each edge's pool after it.
 
     Attributes:
-        epochs: how many.
-        grace: in how many of them, the first ones, alpha stands still.
+        epochs: how many epochs the cycle has.
+        grace: in how many of its first epochs alpha stands still.
         survivors: how many operations an edge keeps at most.
-        added: how many new ones it gets at most.
+        added: how many new operations an edge gets at most.
     """
 
     epochs: int
@@ -39,29 +39,30 @@ CYCLES = (
     *[Cycle(10, 3, 3, 3)] * 3,
     *(Cycle(10, 3, left, 0) for left in (4, 3, 2, 1)),
 )
-"""Those of the paper's code. That one operation is left after the last is what reading off does."""
+"""The cycles of the paper's code. Its last step, to leave one operation on each edge, is done by reading off."""
 
 START = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3_layers1")
 """The first pool."""
 
 TRIES, TRIES_FOR_NEW = 250, 201
-"""How often a change is drawn until one is found that will do, and how long it has to be one that never was tried."""
+"""How many draws a new operation may take. The first ``TRIES_FOR_NEW`` draws skip operations that were in the pool."""
 
 
 def replacement(space: SearchSpace, epochs: int) -> tuple[Stage, ...]:
-    """Nine cycles: each trains a pool, then the weakest leave by their weight and changed survivors come in.
+    """Nine cycles. Each trains a pool; then operations with the least weight leave, and changed survivors enter.
 
-    Laube & Zell (2019). Weights go on from cycle to cycle, and a new operation inherits its parent's; alpha, its
-    optimizer, that of the weights and their learning rate begin anew. The pool of an edge is first ``START``; on edges
-    that do not all offer that, it is all they offer (but ``none``, where nodes choose their inputs), and what leaves
-    may come back changed from another.
+    Laube & Zell (2019). Network weights are kept from cycle to cycle, and a new operation inherits its parent's. Alpha,
+    the optimizers of alpha and of the weights, and the learning rate of the weights begin anew. If all edges offer the
+    operations of ``START``, the first pool is ``START``. Else it is all that an edge offers, without ``none`` where
+    nodes choose their inputs. An operation that left may enter again, as the change of another.
 
     Args:
-        space: the space: what its edges offer is the family.
-        epochs: of all cycles together, shared out as the paper's 100. Fewer epochs than cycles leave out the first.
+        space: the space, whose edges offer the family.
+        epochs: the epochs of all cycles together, divided in proportion to the paper's 100. If there are fewer epochs
+            than cycles, the first cycles are left out.
 
     Raises:
-        ValueError: if no edge of the space offers an operation and a change of it.
+        ValueError: if no edge of the space offers both an operation and a change of it.
 
     >>> from diffnas.space import prune_and_replace_dl
     >>> [stage.epochs for stage in replacement(prune_and_replace_dl, 100)]
@@ -92,7 +93,10 @@ def replacement(space: SearchSpace, epochs: int) -> tuple[Stage, ...]:
 
 
 def _lengths(cycles: Sequence[Cycle], epochs: int) -> list[int]:
-    """The epochs of each cycle: at least one, and what cannot be shared out goes to those that miss most of it."""
+    """The epochs of each cycle: at least one, and else in proportion to the paper's.
+
+    Proportions are rounded down. The epochs that are left go to the cycles that lost most by rounding.
+    """
     whole = sum(cycle.epochs for cycle in cycles)
     lengths = [max(1, epochs * cycle.epochs // whole) for cycle in cycles]
     missing = [epochs * cycle.epochs - length * whole for cycle, length in zip(cycles, lengths, strict=True)]
@@ -108,7 +112,7 @@ def _first_pool(space: SearchSpace, offered: Sequence[Sequence[str]]) -> tuple[s
 
 
 def _replace(pause: Pause, *, survivors: int, added: int) -> None:
-    """The end of one cycle and the beginning of the next."""
+    """End one cycle and begin the next: change the pools, and begin alpha and the optimizers anew."""
     at, space = pause.at_rest(), pause.space
     learn = torch.tensor([op not in WEIGHTLESS_OPS for op in space.ops])
     keep = surviving(at.open, at.keep, survivors, learn)
@@ -134,16 +138,16 @@ def _note(pause: Pause, row: int, gone: Collection[int], made: dict[int, int]) -
 
 
 def surviving(scores: Tensor, keep: Tensor, count: int, learn: Tensor) -> Tensor:
-    """What each edge keeps of its pool: ``count`` operations, the best that learns and then those that score highest.
+    """The ``count`` operations that each edge keeps of its pool: the best one with weights, then the highest scores.
 
     Args:
         scores: ``(edges, ops)``.
         keep: the pools, ``(edges, ops)``, bool.
-        count: how many.
-        learn: which operations have weights, ``(ops,)``, bool.
+        count: how many operations an edge keeps.
+        learn: which operations have network weights, ``(ops,)``, bool.
 
     Returns:
-        ``(edges, ops)``, bool.
+        Which operations stay, ``(edges, ops)``, bool.
 
     >>> scores = torch.tensor([[0.5, 0.3, 0.1, 0.1]])
     >>> surviving(scores, scores > 0, 2, torch.tensor([False, False, True, True]))
@@ -154,14 +158,14 @@ def surviving(scores: Tensor, keep: Tensor, count: int, learn: Tensor) -> Tensor
 
 
 class Pool:
-    """The survivors of an edge, and what can be made of them.
+    """The survivors of an edge, and the operations that can be made from them.
 
     Args:
         ops: the names of the columns.
-        offered: which of them the edge offers.
-        kept: which of them are the survivors.
-        weights: of all columns.
-        tried: which were in the pool at some time.
+        offered: which columns the edge offers.
+        kept: which columns survived.
+        weights: one for each column; a parent is drawn with a probability in proportion to its weight.
+        tried: which columns were ever in the pool.
     """
 
     def __init__(
@@ -183,11 +187,11 @@ class Pool:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing can be made of it."""
+        """Whether no operation can be made from the survivors."""
         return not any(self.changes.values())
 
     def grow(self, count: int, generator: torch.Generator) -> dict[int, int]:
-        """Draw new operations, at most ``count``: their columns, and those of the survivors they are made from."""
+        """At most ``count`` new operations, drawn at random: from their columns to those of their parents."""
         made: dict[int, int] = {}
         for _ in range(count):
             found = self._draw(generator)
@@ -199,7 +203,10 @@ class Pool:
         return made
 
     def _draw(self, generator: torch.Generator) -> tuple[int, int] | None:
-        """A parent, as likely as its weight says, and one of its changes, all equally likely, that is not in play."""
+        """A parent and a change of it that is not in the pool; None if none is found in ``TRIES`` draws.
+
+        A parent is drawn with a probability in proportion to its weight; its changes are equally likely.
+        """
         drawn = torch.multinomial(self.weights, TRIES, replacement=True, generator=generator).tolist()
         which = torch.rand(TRIES, generator=generator, dtype=torch.float64).tolist()
         for attempt, (place, uniform) in enumerate(zip(drawn, which, strict=True)):

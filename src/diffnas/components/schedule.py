@@ -1,4 +1,4 @@
-"""Schedules: from a moment of a run to a value."""
+"""Schedules: functions from a moment of a run to a number."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Moment:
         step: from 0, within the epoch.
         epochs: how many epochs the run has.
         steps: how many steps an epoch has.
-        stage: which stage of the search runs, from 0; all of the above are those of the stage.
-        generator: for components that sample; None where nothing may be sampled (validation, reading off).
+        stage: which stage of the search runs, from 0. The other numbers count within this stage.
+        generator: the generator for components that sample; None where nothing may be sampled, as in reading off.
     """
 
     epoch: int
@@ -34,7 +34,7 @@ class Moment:
 
     @property
     def fraction(self) -> float:
-        """How much of the run is over, counted in steps: 0 at the first step, never quite 1."""
+        """How much of the stage is over, counted in steps: 0 at the first step, below 1 at the last."""
         return (self.epoch * self.steps + self.step) / (self.epochs * self.steps)
 
 
@@ -42,10 +42,10 @@ Schedule = Callable[[Moment], float]
 
 
 def value(of: float | Schedule, moment: Moment) -> float:
-    """A number that may be scheduled, at this moment.
+    """A number, or what a schedule gives at this moment.
 
     Raises:
-        ValueError: if a schedule returns something else than a finite number.
+        ValueError: if a schedule does not return a finite number.
     """
     return contract.number(contract.SCHEDULE, of, moment) if callable(of) else of
 
@@ -57,7 +57,7 @@ def _progress(moment: Moment, every: Literal["step", "epoch"]) -> float:
 def linear(
     moment: Moment, *, start: float, stop: float, until: float = 1.0, every: Literal["step", "epoch"] = "step"
 ) -> float:
-    """From ``start`` straight to ``stop``, reached when the fraction ``until`` of the run is over.
+    """Linearly from ``start`` to ``stop``, which is reached when the fraction ``until`` of the run is over.
 
     >>> linear(Moment(epoch=3, step=0, epochs=10, steps=5), start=1.0, stop=3.0, until=0.6)
     2.0
@@ -66,7 +66,7 @@ def linear(
 
 
 def stairs(moment: Moment, *, start: float, stop: float) -> float:
-    """From ``start`` straight to ``stop``, a step an epoch; the last epoch has ``stop`` itself.
+    """Linearly from ``start`` to ``stop``, constant within an epoch; ``stop`` in the last epoch.
 
     >>> [stairs(Moment(epoch=epoch, step=1, epochs=3, steps=2), start=10.0, stop=1.0) for epoch in range(3)]
     [10.0, 5.5, 1.0]
@@ -75,9 +75,9 @@ def stairs(moment: Moment, *, start: float, stop: float) -> float:
 
 
 def geometric(moment: Moment, *, start: float, factor: float, epochs: int = 50) -> float:
-    """``start`` times ``factor`` to the number of epochs that are over, as in a run of so many ``epochs``.
+    """``start`` times ``factor`` to the power of the epochs that are over, in a run of ``epochs`` epochs.
 
-    A run of another length goes through the same values, sooner or later.
+    In a run of another length, the schedule is stretched to that length.
 
     >>> [geometric(Moment(epoch=epoch, step=1, epochs=4, steps=2), start=8.0, factor=0.5, epochs=4) for epoch in (0, 3)]
     [8.0, 1.0]
@@ -90,7 +90,7 @@ def geometric(moment: Moment, *, start: float, factor: float, epochs: int = 50) 
 def cosine(moment: Moment, *, start: float, stop: float) -> float:
     """Half a cosine from ``start`` towards ``stop``, constant within an epoch (Loshchilov & Hutter, 2017).
 
-    The last epoch is one step short of ``stop``, as in DARTS.
+    As in DARTS, ``stop`` would be reached one epoch after the last.
 
     >>> cosine(Moment(epoch=5, step=0, epochs=10, steps=1), start=1.0, stop=0.0)
     0.5
@@ -99,7 +99,7 @@ def cosine(moment: Moment, *, start: float, stop: float) -> float:
 
 
 def late_cosine(moment: Moment, *, start: float, stop: float) -> float:
-    """A quarter of a cosine: slowly from ``start`` at first, fastest towards ``stop`` at last; a step an epoch.
+    """A quarter of a cosine from ``start`` towards ``stop``: slow at first, fastest at the end, constant in an epoch.
 
     The slower of the two cosines in the released code of DARTS- (Chu et al., 2021).
 
@@ -111,16 +111,16 @@ def late_cosine(moment: Moment, *, start: float, stop: float) -> float:
 
 
 def rekindled(moment: Moment, *, starts: Sequence[float], pause: float = 0.4, fall: float = 5.0) -> float:
-    """In every stage from its start down twice: straight while alpha pauses, then from the start by an exponential.
+    """In each stage, a linear fall from its start while alpha stands still, then an exponential fall from its start.
 
-    The dropout on skip connections in P-DARTS (Chen et al., 2019), as its code has it in stages of 25 epochs; stages
-    of another length go through the same values sooner or later.
+    The dropout on skip connections in the code of P-DARTS (Chen et al., 2019), whose stages have 25 epochs. In stages
+    of another length, the schedule is stretched.
 
     Args:
         moment: where the stage stands.
-        starts: where each stage starts; further ones start as the last of them.
-        pause: the share of the epochs in which alpha stands still.
-        fall: how many times the value falls by e in as many epochs as the stage has.
+        starts: the first value of each stage; the last entry is for all later stages too.
+        pause: the share of the stage's epochs in which alpha stands still.
+        fall: the exponential falls by ``exp(-fall)`` over as many epochs as the stage has.
 
     >>> moments = [Moment(epoch=epoch, step=0, epochs=25, steps=1, stage=1) for epoch in (0, 9, 10, 24)]
     >>> [round(rekindled(moment, starts=(0.0, 0.4, 0.7)), 4) for moment in moments]
@@ -133,9 +133,10 @@ def rekindled(moment: Moment, *, starts: Sequence[float], pause: float = 0.4, fa
 
 
 def slowing_line(moment: Moment, *, start: float, stop: float, tail: int = 5) -> float:
-    """From ``start`` straight towards ``stop``, ``tail`` times slower in the last ``tail`` epochs; a step an epoch.
+    """Linearly from ``start`` towards ``stop``, ``tail`` times slower in the last ``tail`` epochs.
 
-    The learning rate on ImageNet in the released code of Path-regularized DARTS (Zhou et al., 2020).
+    It is constant within an epoch. The learning rate on ImageNet in the released code of Path-regularized DARTS (Zhou
+    et al., 2020).
 
     >>> moments = [Moment(epoch=epoch, step=0, epochs=10, steps=1) for epoch in (0, 4, 5, 9)]
     >>> [round(slowing_line(moment, start=1.0, stop=0.0), 2) for moment in moments]

@@ -1,4 +1,4 @@
-"""Shares: how much of what enters a node each operation brings, over all the edges that lead there."""
+"""Shares: each operation's part in the sum over all operations on all edges into a node."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from diffnas.space import SearchSpace
 
 
 def shares(likely: Tensor, keep: Tensor, space: SearchSpace) -> Tensor:
-    """The part that each operation has in the sum over all operations that enter its node, ``none`` left out.
+    """The part of each operation in the sum over all operations into its node, without ``none``.
 
     GOLD-NAS (Bi et al., 2020).
 
     Args:
-        likely: how likely each operation is to take part, ``(edges, ops)``.
+        likely: the probability that each operation takes part, ``(edges, ops)``.
         keep: which operations are still in play, ``(edges, ops)``, bool.
-        space: whose edges lead into the nodes.
+        space: the space of the rows and columns.
 
     Returns:
-        The shares, ``(edges, ops)``: for every node they sum to one, and are 0 for what is pruned and for ``none``.
+        The shares, ``(edges, ops)``. They sum to one for each node; those of pruned operations and ``none`` are 0.
 
     >>> from diffnas.space import s2
     >>> half = torch.full((28, 2), 0.5)
@@ -33,19 +33,19 @@ def shares(likely: Tensor, keep: Tensor, space: SearchSpace) -> Tensor:
 
 
 def competing(keep: Tensor, space: SearchSpace) -> Tensor:
-    """What is kept, but for ``none``, ``(edges, ops)``, bool."""
+    """The kept operations except ``none``, ``(edges, ops)``, bool."""
     none = space.column("none")
     return keep if none is None else keep & (torch.arange(keep.shape[1], device=keep.device) != none)
 
 
 def of_nodes(values: Tensor, space: SearchSpace) -> Tensor:
-    """For each edge, the sum over all edges that lead into its node, ``(edges,)``."""
+    """For each edge, the sum of ``values`` over all edges into its node, ``(edges,)``."""
     node = nodes(space, values.device)
     return torch.zeros_like(values).index_add(0, node, values)[node]
 
 
 def nodes(space: SearchSpace, device: torch.device) -> Tensor:
-    """A number for the node that each edge leads into, ``(edges,)``; nodes of different cells are different."""
+    """For each edge, the number of its target, ``(edges,)``; it differs between nodes of different kinds of cell."""
     known: dict[tuple[str, int], int] = {}
     return torch.tensor(
         [known.setdefault((kind, edge.target), len(known)) for kind, edge in space.edges], device=device

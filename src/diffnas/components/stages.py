@@ -1,13 +1,12 @@
-"""Stages: a search in parts, each with epochs and settings of its own, and what happens while nothing moves.
+"""Stages: the parts of a search, each with its own epochs and settings, and what a stage does between epochs.
 
-Most methods have one stage. Where a method has several, a stage may begin with another supernet (P-DARTS) or with other
-operations in it (Prune and Replace NAS), and decide something before each of its epochs (the selection of DARTS+PT).
-What it does is told in the verbs of a ``Pause``, as a level is told in those of a ``Step``. The engine supplies the
-pause.
+Most methods have one stage. In others, a stage may begin with a new supernet (P-DARTS) or with new operations in the
+supernet (Prune and Replace NAS). It may also decide something before each of its epochs (DARTS+PT). A stage acts by
+the verbs of a ``Pause``, as a level acts by those of a ``Step``. The engine supplies the pause.
 
-Epochs count on through the stages in the trace; learning rates, warm-ups and schedules begin anew with each. A
-checkpoint holds which stage runs, so a search that is killed goes on within it; what a pause does follows from the
-state before it and the seed, and is done again if it was cut short.
+In the trace, epochs are counted through all stages. Learning rates, warm-ups and schedules begin anew in each stage. A
+checkpoint says which stage runs, so a killed search resumes within it. What happens in a pause depends only on the
+state before it and on the seed. So a pause that was cut short is repeated on resume.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from diffnas.space import SearchSpace
 from diffnas.values import check_fields, real, whole
 
 
-class Measured(NamedTuple):
-    """How good a supernet is on some samples.
+class HeldOutScore(NamedTuple):
+    """How good a supernet is on held-out samples.
 
     Attributes:
-        loss: the mean of a sample.
-        score: the metric that decides, turned so that higher is better: the accuracy of a classifier.
+        loss: the mean loss per sample.
+        score: the first metric of the task, with its sign changed if lower is better; the accuracy of a classifier.
     """
 
     loss: float
@@ -38,11 +37,11 @@ class Measured(NamedTuple):
 
 
 class Pause(Protocol):
-    """A search before an epoch, as a stage sees it."""
+    """A search between two epochs, as a stage sees it."""
 
     @property
     def epoch(self) -> int:
-        """The epoch of the stage that is to begin, from 0."""
+        """The epoch that is about to begin, counted from 0 within the stage."""
 
     @property
     def keep(self) -> Tensor:
@@ -50,49 +49,50 @@ class Pause(Protocol):
 
     @property
     def space(self) -> SearchSpace:
-        """What the rows and columns mean."""
+        """The space of the rows and columns."""
 
     def at_rest(self) -> Relaxation:
-        """The relaxation now, in float64, on the host and without sampling."""
+        """The present relaxation, in float64, on the host and without sampling."""
 
     def generator(self, purpose: str) -> torch.Generator:
-        """Random numbers of the host that belong to this pause and purpose alone."""
+        """A generator on the host that only this pause uses, and only for this purpose."""
 
-    def measure(self, mix: Tensor) -> Measured:
-        """Loss and score of the supernet on all held-out pictures under ``mix``, ``(edges, ops)``; nothing moves.
+    def measure(self, mix: Tensor) -> HeldOutScore:
+        """Loss and score of the supernet on all held-out pictures under ``mix``, ``(edges, ops)``. Changes nothing.
 
-        With batch statistics and augmented as in training; all calls of a pause see the same random numbers.
+        Pictures are augmented, and batch norms use batch statistics, as in training. All calls of a pause use the same
+        random numbers.
         """
 
     def decide(self, keep: Tensor) -> None:
-        """Keep only what ``keep`` says, for good; an edge may lose everything, and is gone then."""
+        """Remove for good all operations that are not in ``keep``. An edge that loses everything is absent."""
 
     def rebuild(self, keep: Tensor) -> None:
-        """A new supernet by the settings of the stage, with new weights, alpha and optimizers, and only ``keep``.
+        """Build a new supernet with the settings of the stage and only the operations in ``keep``.
 
-        What was given up earlier may be in ``keep`` again.
+        Weights, alpha and optimizers are new too. ``keep`` may hold operations that were removed earlier.
         """
 
     def replace(self, keep: Tensor, parents: Mapping[tuple[int, int], int]) -> None:
-        """Keep exactly what ``keep`` says: operations may go, and others come in.
+        """Change the operations in play to those in ``keep``: some may leave, and others may enter.
 
-        The supernet, alpha and the optimizers stay. An operation that comes in begins with weights of its own, or
-        those of its parent.
+        The supernet, alpha and the optimizers stay. An operation that enters has new weights, or inherits those of its
+        parent.
 
         Args:
             keep: ``(edges, ops)``, bool, on the host.
-            parents: for the places (row, column) of new operations, the column of the one on the same edge, still in
-                play or just taken out, that they were made from: see ``diffnas.convolutions.changed``.
+            parents: from the place (row, column) of a new operation to the column of its parent. A parent is on the
+                same edge, and is still in play or was just removed. See ``diffnas.convolutions.changed``.
         """
 
     def renew_alpha(self) -> None:
-        """Alpha and all that moves with it begin anew, and so does their optimizer."""
+        """Begin alpha, what is learned beside it, and their optimizer anew."""
 
     def renew_weight_optimizer(self) -> None:
-        """The optimizer of the weights forgets everything and takes the settings of the stage."""
+        """Begin the optimizer of the weights anew, with the settings of the stage."""
 
     def note(self, **event: Any) -> None:
-        """Plain data for the next line of the trace, among its ``events``."""
+        """Add plain data to the ``events`` in the next line of the trace."""
 
 
 Act = Callable[[Pause], None]
@@ -103,19 +103,19 @@ class Stage:
     """A part of a search.
 
     Attributes:
-        name: what progress and the trace call it.
-        epochs: how many.
-        settings: what differs from the settings of the search: ``{"depth": 11, "lr": 0.01}``. Sizes of the supernet
-            come into force when it is rebuilt, the rest at once.
-        deeper: how many times the cells of the search its supernet has, once it is rebuilt; rounded.
-        ops: the operations in play at first, where edges offer them, if the search begins with it or its supernet is
-            rebuilt; None for all.
-        enter: what happens before its first epoch.
-        before_epoch: what happens before each of its epochs, the first included.
-        may_stop: whether the method's stopping rules can end it early. They see the epochs of this stage alone.
+        name: its name in progress and trace.
+        epochs: how many epochs it has.
+        settings: settings that differ from those of the search, such as ``{"depth": 11, "lr": 0.01}``. Sizes of the
+            supernet take effect when it is rebuilt, all others when the stage begins.
+        deeper: the depth of a rebuilt supernet divided by that of the search; the depth is rounded.
+        ops: the operations in play at first, on edges that offer them; None for all. Used if this is the first stage,
+            or if the supernet is rebuilt.
+        enter: runs before the first epoch.
+        before_epoch: runs before each epoch, also before the first.
+        may_stop: whether the method's stopping rules can end the stage early. The rules see only epochs of this stage.
 
     Raises:
-        ValueError: for epochs or a depth out of their bounds.
+        ValueError: if ``epochs`` or ``deeper`` is out of its bounds.
     """
 
     name: str
@@ -131,7 +131,7 @@ class Stage:
         check_fields(self)
 
 
-# From the space and the epochs of the settings to the stages, at least one.
+# From the space and the number of epochs to the stages, at least one.
 Stages = Callable[[SearchSpace, int], tuple[Stage, ...]]
 
 
@@ -150,16 +150,17 @@ def progressive(
 ) -> tuple[Stage, ...]:
     """Stages of equal length, each with a new and deeper supernet of fewer operations: P-DARTS (Chen et al., 2019).
 
-    Weights and alpha begin anew. In the paper 5, 11 and 17 cells have up to 8, 5 and 3 operations on every edge.
+    Weights and alpha begin anew in each. In the paper, supernets of 5, 11 and 17 cells have up to 8, 5 and 3 operations
+    on each edge.
 
     Args:
-        space: what may be found; not looked at.
-        epochs: of all stages together; what cannot be shared out goes to the last stage.
-        deeper: for each stage, how many times the cells of the first its supernet has.
-        ops: for each stage but the first, how many operations each edge keeps, those with the largest weights.
+        space: ignored.
+        epochs: the epochs of all stages together. The last stage gets the remainder.
+        deeper: the depth of each stage's supernet, divided by that of the first.
+        ops: how many operations each edge keeps, for each stage after the first. Those with the largest weights stay.
 
     Raises:
-        ValueError: for fewer epochs than stages, or other numbers of stages in ``deeper`` and ``ops``.
+        ValueError: if there are fewer epochs than stages, or ``ops`` does not have one entry less than ``deeper``.
 
     >>> from diffnas.space import darts
     >>> [(stage.name, stage.epochs, round(5 * stage.deeper)) for stage in progressive(darts, 75)]
@@ -184,15 +185,15 @@ def _narrow(pause: Pause, *, ops: int) -> None:
 
 
 def strongest(scores: Tensor, keep: Tensor, count: int) -> Tensor:
-    """What each edge keeps if it keeps ``count`` operations, those that score highest; ties to those listed first.
+    """The ``count`` operations of each edge that score highest; of equals, those that are listed first.
 
     Args:
         scores: ``(edges, ops)``.
-        keep: operations still in play, ``(edges, ops)``, bool; an edge with no more than ``count`` keeps them.
-        count: how many.
+        keep: operations still in play, ``(edges, ops)``, bool. An edge with ``count`` or fewer keeps all of them.
+        count: how many operations stay on an edge.
 
     Returns:
-        ``(edges, ops)``, bool.
+        Which operations stay, ``(edges, ops)``, bool.
 
     >>> strongest(torch.tensor([[0.1, 0.6, 0.1, 0.2]]), torch.tensor([[True, True, True, False]]), 2)
     tensor([[ True,  True, False, False]])

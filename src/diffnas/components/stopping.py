@@ -17,7 +17,7 @@ Stopping = Callable[[History, SearchSpace], str | None]
 
 
 def all_decided(history: History, space: SearchSpace) -> str | None:
-    """Stop when every edge has one operation left: nothing can change any more.
+    """Stop when each edge has one operation left, because then nothing can change.
 
     >>> from diffnas.space import s2
     >>> all_decided([{"keep": [[True, False], [False, True]]}], s2)
@@ -28,7 +28,7 @@ def all_decided(history: History, space: SearchSpace) -> str | None:
 
 
 def all_single(history: History, space: SearchSpace) -> str | None:
-    """Stop when every node has one operation left, whatever edges these are on: no node can lose more.
+    """Stop when the edges into each node have one operation left in all, because no node can then lose more.
 
     ``none`` does not count.
     """
@@ -42,10 +42,10 @@ def all_single(history: History, space: SearchSpace) -> str | None:
 
 
 def macs_left(history: History, space: SearchSpace, *, share: float = 0.12) -> str | None:
-    """Stop when the operations in play have at most so large a share of the multiply-adds of all on offer.
+    """Stop when the operations in play have at most ``share`` of the multiply-adds of all operations on offer.
 
-    The floor of GOLD-NAS (Bi et al., 2020) for supernets of any size. By default it is theirs: 240 of 777 million, of
-    which 166 million are not in the operations.
+    This is the lower limit of GOLD-NAS (Bi et al., 2020), told as a share, for supernets of any size. The default is
+    their value: 240 of 777 million, of which 166 million are not in the operations.
 
     >>> from diffnas.space import s2
     >>> macs_left([{"macs_left": 0.1}], s2)
@@ -58,7 +58,7 @@ def macs_left(history: History, space: SearchSpace, *, share: float = 0.12) -> s
 
 
 def few_macs(history: History, space: SearchSpace, *, macs: float = 240e6) -> str | None:
-    """Stop when the supernet of the operations in play has at most so many multiply-adds for one picture.
+    """Stop when the supernet, with the operations in play, has at most ``macs`` multiply-adds for one picture.
 
     >>> from diffnas.space import s2
     >>> few_macs([{"macs": 239_000_000}], s2)
@@ -71,9 +71,9 @@ def few_macs(history: History, space: SearchSpace, *, macs: float = 240e6) -> st
 
 
 def small_enough(history: History, space: SearchSpace, *, parameters: float = 1e6) -> str | None:
-    """Stop when the network of the cells read off, at its published size, has at most so many parameters.
+    """Stop when the network of the cells read off, at its published size, has at most ``parameters`` parameters.
 
-    The optional end of single-level sigmoid DARTS (Hou & Jin, 2020). The paper's target is not known to us.
+    An optional end of single-level sigmoid DARTS (Hou & Jin, 2020). We do not know the paper's target.
 
     >>> from diffnas.space import s2
     >>> small_enough([{"found_parameters": 900_000}], s2)
@@ -86,16 +86,17 @@ def small_enough(history: History, space: SearchSpace, *, parameters: float = 1e
 
 
 def skip_count(history: History, space: SearchSpace, *, count: int = 2) -> str | None:
-    """Stop once the normal cell, as it would be read off, has ``count`` skip connections or more; or one of them has.
+    """Stop once the normal cell that would be read off has ``count`` or more skip connections.
 
-    Criterion 1 of DARTS+ (Liang et al., 2019): a skip soon wins where the weights have begun to overfit.
+    If there are several normal cells, one is enough. Criterion 1 of DARTS+ (Liang et al., 2019): skips soon win once
+    the weights begin to overfit.
     """
     skips = count_skips(history[-1]) if history else 0
     return f"the normal cell has {skips} skip connections" if skips >= count else None
 
 
 def count_skips(line: Mapping[str, Any]) -> int:
-    """How many connections of the normal cell are skips, in a line of the trace; of several, in that with most."""
+    """How many connections of the normal cell are skips, in a line of the trace; the most of several normal cells."""
     genotype: Mapping[str, Any] = line["genotype"]
     cells = [
         genotype["cells"][name] for name in skeleton_of(genotype["skeleton"]).normal_cells(list(genotype["cells"]))
@@ -114,17 +115,17 @@ def stable_ranks(
     edges: Literal["all", "any"] = "all",
     ranks: Literal["first", "full"] = "first",
 ) -> str | None:
-    """Stop once the operations that learn have ranked the same for ``epochs`` epochs on the edges of the normal cell.
+    """Stop once the ranking of operations with network weights is the same for ``epochs`` epochs, in the normal cell.
 
-    Criterion 2 of DARTS+ (Liang et al., 2019). Its scope is told differently by those who report it, so it is an
-    option; edges with fewer than two such operations have nothing to rank.
+    Criterion 2 of DARTS+ (Liang et al., 2019). Reports disagree on which edges and ranks must be stable, so these are
+    options. Edges with fewer than two such operations have no ranking.
 
     Args:
         history: the trace.
-        space: names the columns.
-        epochs: for how many epochs nothing may have changed.
-        edges: whether all edges have to be stable, or any one is enough.
-        ranks: whether only the first of the ranking counts, or the full order.
+        space: the space of the rows and columns.
+        epochs: for how many epochs the rankings must not change.
+        edges: whether all edges must be stable, or any one is enough.
+        ranks: whether only the first operation of a ranking must stay, or the full order.
     """
     recent = [_rankings(line, space, ranks) for line in history[-epochs - 1 :]]
     stable = [len(set(of_edge)) == 1 for of_edge in zip(*recent, strict=True)]
@@ -134,7 +135,10 @@ def stable_ranks(
 
 
 def _rankings(line: Mapping[str, Any], space: SearchSpace, ranks: str) -> list[tuple[int, ...]]:
-    """For each edge of the normal cells with something to rank, its kept columns that learn, the strongest first."""
+    """The kept columns with network weights, strongest first, for each edge of normal cells that offers two or more.
+
+    If ``ranks`` is "first", only the strongest column of an edge is listed.
+    """
     normal = space.normal_cells
     learning = [column for column, op in enumerate(space.ops) if op not in WEIGHTLESS_OPS]
     found = []
@@ -146,9 +150,9 @@ def _rankings(line: Mapping[str, Any], space: SearchSpace, ranks: str) -> list[t
 
 
 def after(history: History, space: SearchSpace, *, epochs: int = 25) -> str | None:
-    """Stop after so many epochs, while schedules run as if there were all of them.
+    """Stop after ``epochs`` epochs, while schedules are those of the full number of epochs.
 
-    25 of 50 is how GAEA (Li et al., 2021) searched NAS-Bench-201.
+    GAEA (Li et al., 2021) searched NAS-Bench-201 for 25 of 50 epochs.
 
     >>> from diffnas.space import s2
     >>> after([{}] * 25, s2, epochs=25)
@@ -169,15 +173,15 @@ def eigenvalue_growth(
 ) -> str | None:
     """Stop once the largest eigenvalue of the Hessian for alpha has grown: the early stop of RobustDARTS.
 
-    DARTS-ES (Zela et al., 2020). Its result is the cell of the epoch that ``before_growth`` names.
+    DARTS-ES (Zela et al., 2020). Its result is the cell of the epoch that ``before_growth`` returns.
 
     Args:
         history: the trace, with eigenvalues in some of its lines.
-        space: not looked at.
-        factor: by how much the mean over a window has to exceed an earlier one.
-        window: how many measurements are averaged, around the epoch that the mean stands for.
-        lag: how many measurements lie between the two means.
-        start: the earlier mean must stand for this epoch, or a later one; before it, eigenvalues always grow.
+        space: ignored.
+        factor: stop if the mean over the last window is more than ``factor`` times an earlier mean.
+        window: how many measurements each mean has. A mean stands for the epoch of its middle measurement.
+        lag: how many measurements lie between the starts of the two windows.
+        start: the first epoch for which the earlier mean may stand. Before it, eigenvalues always grow.
     """
     earlier = before_growth(history, factor=factor, window=window, lag=lag, start=start)
     if earlier is None:
@@ -188,9 +192,9 @@ def eigenvalue_growth(
 def before_growth(
     history: History, *, factor: float = EIGENVALUE.look, window: int = 5, lag: int = 4, start: int = 10
 ) -> int | None:
-    """The epoch, as a position in the history, from which eigenvalues have grown; None if they have not.
+    """The epoch after which eigenvalues grew, as a position in the history; None if they did not grow.
 
-    The arguments are those of ``eigenvalue_growth``.
+    It is the epoch of the earlier mean. The arguments are those of ``eigenvalue_growth``.
 
     >>> history = [{"eigenvalue": 0.1 if epoch < 16 else 0.2} for epoch in range(22)]
     >>> before_growth(history)

@@ -1,7 +1,7 @@
 """Traits: what a component is and what it needs, declared on the component itself.
 
-A method is checked by these alone, so a component of one's own is treated as those of ours. ``traits`` declares them on
-a function, a class or an object; a ``partial`` has those of its function, and a subclass those of its base.
+A method is checked only by traits, so users' components are treated in the same way as ours. ``traits`` declares them
+on a function, a class or an object. A ``partial`` has the traits of its function, and a subclass those of its base.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ _PLACE = "_diffnas_traits"
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What a component is, and what it needs of the others; the defaults hold where nothing is declared.
+    """What a component is, and what it needs from the other components. The defaults hold for all that is not declared.
 
     Attributes:
         gives_zeros: a weighting that gives exactly 0 to operations that lose.
-        competes: a weighting whose operations share one sum of weights on an edge; False for gates.
+        competes: a weighting whose weights sum to 1 on each edge; False for gates.
         follows_alpha: a weighting whose weights depend on alpha.
-        draws: a weighting whose weights in a step are a sample, with the weights at rest as probabilities.
-        on_simplex: a weighting whose gradients are those of the weights, while alpha holds their logarithms; an update
-            that moves such parameters.
+        draws: a weighting whose weights in a step are a sample; its weights at rest are the probabilities.
+        on_simplex: a weighting whose alpha holds logarithms of weights, but whose gradients are those of the weights;
+            or an update for such parameters.
         needs_zeros: a rule that does nothing unless the weighting gives zeros.
-        needs_competition: a rule that could empty an edge unless its operations compete.
-        needs_gates: a rule that means nothing where operations compete.
+        needs_competition: a rule that could empty an edge unless the edge's operations compete.
+        needs_gates: a rule that makes no sense if operations compete.
         needs_alpha: a rule that does nothing unless the weights follow alpha.
-        needs_pruning: a reading that takes all that pruning left.
-        needs_probabilities: a reading that takes scores for probabilities.
-        needs_held_out: a component that looks at held-out pictures.
+        needs_pruning: a discretize rule that takes all operations that pruning left.
+        needs_probabilities: a discretize rule that takes scores for probabilities.
+        needs_held_out: a component that reads results on held-out pictures.
         needs_last: stages that decide the cells in the last epoch.
         takes_last: a pick that always takes the last epoch.
-        none_wins: where a reading compares ``none`` with the other operations of an edge.
+        none_wins: when a discretize rule compares ``none`` with the other operations of an edge.
         reads_eigenvalue: a component that reads the measured eigenvalue.
-        stops_by: the sign by which a stopping rule ends a search.
-        undoes: the ``stops_by`` of the rule whose delay a pick takes back.
-        complaint: what is wrong with the bound options, a sentence; None if nothing is.
+        stops_by: the quantity by which a stopping rule ends a search.
+        undoes: the ``stops_by`` of a stopping rule that acts late; the pick then takes an earlier epoch.
+        complaint: what is wrong with the bound options, as a sentence; None if nothing is wrong.
     """
 
     gives_zeros: bool = False
@@ -71,14 +71,14 @@ _KINDS = {each.name: type(each.default) for each in fields(Traits)}
 
 
 def traits(**declared: Any) -> Callable[[T], T]:
-    """Declares traits on a component; a decorator, or a call on an object.
+    """A decorator that declares traits on a component and returns the component. It can also be called on an object.
 
     Args:
-        declared: traits by name. A function in place of a value is called with those of its arguments that are
-            bound as options of the component.
+        declared: traits by name. A value may be a function of options of the component, such as ``lambda order=2.0:
+            order != 1``. It is called with those of its options that are bound.
 
     Raises:
-        ValueError: for a trait that is not known, a value that it cannot have, or a component that holds no attributes.
+        ValueError: if a trait is unknown or has a wrong value, or if the component cannot have attributes.
 
     >>> @traits(gives_zeros=lambda order=2.0: order != 1)
     ... def mine(alpha, keep, moment, *, order=2.0): ...
@@ -103,7 +103,7 @@ def traits(**declared: Any) -> Callable[[T], T]:
 
 
 def traits_of(component: object) -> Traits:
-    """The traits of a component, with its bound options taken into account."""
+    """The traits of a component with its bound options."""
     declared: dict[str, Any] = dict(getattr(component, _PLACE, {}))
     options: dict[str, Any] = {}
     while isinstance(component, partial):

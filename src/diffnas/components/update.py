@@ -1,6 +1,6 @@
-"""How the architecture parameters move.
+"""Updates: how the architecture parameters move.
 
-An update is what makes a torch optimiser from a list of tensors; options are bound with ``functools.partial``.
+An update is a function from a list of tensors to a torch optimizer. Options are bound with ``functools.partial``.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ adam = partial(torch.optim.Adam, lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
 
 
 sgd = partial(torch.optim.SGD, lr=1.0, momentum=0.9)
-"""SGD with momentum and the rate of GOLD-NAS (Bi et al., 2020), which begins at logits of 0; no decay."""
+"""SGD with the momentum and the learning rate of GOLD-NAS (Bi et al., 2020), whose logits begin at 0; no decay."""
 
 
 @traits(on_simplex=True)
 class ExponentiatedGradient(Optimizer):
-    """Multiplies each weight of an edge by ``exp(-lr gradient)``, then scales the edge back to a sum of 1.
+    """An optimizer that multiplies each weight by ``exp(-lr gradient)``, then scales each edge to a sum of 1.
 
-    GAEA (Li et al., 2021): ``u = theta exp(-lr g)``, ``u = max(u, floor)``, ``theta = u / sum(u)``, for parameters
-    that are logarithms of theta, ``(edges, ops)``, with gradients for theta itself: those of ``weighting.simplex``.
-    No momentum, and no weight decay.
+    GAEA (Li et al., 2021): ``u = theta exp(-lr g)``, ``u = max(u, floor)``, ``theta = u / sum(u)``. The parameters are
+    logarithms of theta, ``(edges, ops)``, but the gradients are for theta itself, as ``weighting.simplex`` gives them.
+    There is no momentum and no weight decay.
 
-    What is remembered of a parameter is which of its entries are in play; ``forget`` takes them out, and their edge
-    then sums to 1 without them.
+    The state of a parameter says which entries are in play. ``forget`` removes entries, and their edge then sums to 1
+    without them.
     """
 
     def __init__(self, tensors: Iterable[Any], lr: float = 0.1, *, floor: float = 1e-5) -> None:
@@ -47,7 +47,7 @@ class ExponentiatedGradient(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step of every parameter with a gradient."""
+        """Move each parameter that has a gradient."""
         for group in self.param_groups:
             for logs in group["params"]:
                 if logs.grad is not None:
@@ -58,19 +58,19 @@ class ExponentiatedGradient(Optimizer):
 
     @staticmethod
     def _normal(logs: Tensor, in_play: Tensor) -> Tensor:
-        """Scaled to a sum of 1 over what is in play; not a number on an edge with nothing in play."""
+        """Logarithms of weights that sum to 1 over what is in play; NaN on an edge with nothing in play."""
         return logs.masked_fill(~in_play, -torch.inf).log_softmax(dim=-1)
 
 
 exponentiated = partial(ExponentiatedGradient, lr=0.1)
-"""Exponentiated gradient with the rate of GAEA (Li et al., 2021); only for ``weighting.simplex``."""
+"""Exponentiated gradient with the learning rate of GAEA (Li et al., 2021); only for ``weighting.simplex``."""
 
 
 def rate(update: Update, *, times: float = 1.0) -> float:
-    """The learning rate that an update has by itself, so many times; in 12 digits, so that 10 times 3e-4 is 0.003.
+    """The default learning rate of an update, times ``times``; rounded to 12 digits, so that 10 times 3e-4 is 0.003.
 
     Raises:
-        ValueError: if it has none.
+        ValueError: if the update has no default learning rate.
 
     >>> rate(adam), rate(exponentiated, times=10)
     (0.0003, 1.0)
@@ -83,9 +83,10 @@ def rate(update: Update, *, times: float = 1.0) -> float:
 
 
 def movable(keep: Tensor, *, competing: bool = True) -> Tensor:
-    """The entries of alpha that a step may change, ``(edges, ops)``.
+    """The entries of alpha that a step may change, ``(edges, ops)``, bool.
 
-    Where the operations of an edge compete, an edge with one left is decided; a gate goes on moving by itself.
+    If operations compete, an edge with one operation left is decided, and does not move. A gate moves even if it is the
+    last of its edge.
 
     >>> movable(torch.tensor([[True, True, False], [False, True, False]]))
     tensor([[ True,  True, False],
@@ -103,10 +104,10 @@ def move(
     *,
     competing: bool = True,
 ) -> None:
-    """One step of the architecture parameters, ``tensors[0]`` being alpha ``(edges, ops)``.
+    """Move the architecture parameters by one step; ``tensors[0]`` is alpha, ``(edges, ops)``.
 
-    Entries of alpha that are pruned or decided keep their value and lose what the optimiser remembers of them:
-    neither weight decay nor old momentum moves them.
+    Entries of alpha that are pruned or decided keep their value, and their optimizer state becomes 0. So neither weight
+    decay nor old momentum moves them.
     """
     alpha = tensors[0]
     frozen = ~movable(keep, competing=competing)
@@ -121,7 +122,7 @@ def move(
 
 
 def forget(optimizer: Optimizer, alpha: Tensor, entries: Tensor) -> None:
-    """Set what the optimiser remembers of some entries of alpha to zero; ``entries`` is bool, alpha's shape."""
+    """Set the optimizer state of some entries of alpha to zero; ``entries`` is bool, of alpha's shape."""
     for remembered in optimizer.state.get(alpha, {}).values():
         if isinstance(remembered, Tensor) and remembered.shape == alpha.shape:
             remembered.masked_fill_(entries, 0.0)

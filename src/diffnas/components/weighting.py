@@ -1,8 +1,8 @@
-"""Weightings: from alpha and keep to the mixing weights of every edge.
+"""Weightings: from alpha and keep to the mixing weights of each edge.
 
-A weighting is called ``weighting(alpha, keep, moment)``. Its options are bound with ``functools.partial``:
-``partial(entmax, order=3.0)``. Any option may be a schedule. What has parameters of its own is a module; a method
-holds it as a template, and every search trains its own copy.
+A weighting is called as ``weighting(alpha, keep, moment)``. Its options are bound with ``functools.partial``:
+``partial(entmax, order=3.0)``. Any option may be a schedule. A weighting that learns parameters is a module. A method
+holds it as a template, and each search trains a copy.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def softmax(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float |
     Args:
         alpha: architecture parameters, ``(edges, ops)``.
         keep: which operations are still in play, ``(edges, ops)``, bool.
-        moment: where the run stands; only a scheduled temperature looks at it.
-        temperature: below 1 sharpens the choice, above 1 flattens it.
+        moment: where the run stands; only a scheduled temperature reads it.
+        temperature: a value below 1 sharpens the choice, a value above 1 flattens it.
 
     Returns:
         Mixing weights, ``(edges, ops)``. Pruned operations get exactly 0.
@@ -42,35 +42,35 @@ def softmax(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float |
     tensor([[0.5000, 0.5000, 0.0000],
             [0.0000, 0.0000, 0.0000]])
     """
-    # A finite floor, not -inf: an edge pruned whole must give 0, and -inf gives NaN.
+    # A finite floor, not -inf: an edge that keeps nothing must give 0, and -inf would give NaN.
     floor = torch.finfo(alpha.dtype).min
     logits_EO = (alpha / value(temperature, moment)).masked_fill(~keep, floor)
     return logits_EO.softmax(dim=-1) * keep
 
 
 ANNEALING = partial(schedule.geometric, start=1.6, factor=0.95)
-"""The temperature of ASAP (Noy et al., 2020): below 1 from the tenth of 50 epochs on."""
+"""The temperature of ASAP (Noy et al., 2020): 1.6, times 0.95 each epoch; from epoch 10 of 50, it is below 1."""
 
 COOLING = partial(schedule.stairs, start=10.0, stop=0.1)
-"""The temperature of GDAS (Dong & Yang, 2019): from 10 to 0.1, a step an epoch."""
+"""The temperature of GDAS (Dong & Yang, 2019): linearly from 10 to 0.1, constant within an epoch."""
 
 
 @traits(draws=True)
 def gumbel(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float | Schedule = COOLING) -> Tensor:
-    """One operation an edge at weight exactly 1, drawn as ``softmax`` weighs them: GDAS (Dong & Yang, 2019).
+    """Weight exactly 1 for one operation of each edge, drawn with its softmax probability: GDAS (Dong & Yang, 2019).
 
-    Gumbel noise is added to alpha and the highest sum wins. The gradient goes straight through to the softmax of
-    these sums, which is the sharper the lower the temperature. Each forward pass draws anew; all cells of a kind
-    share a sample. At rest, where nothing is drawn, these are the probabilities: the softmax of alpha.
+    Gumbel noise is added to alpha, and the operation with the highest sum wins. The gradient is straight-through: that
+    of the softmax of the sums, which is sharper at lower temperatures. Each forward pass draws anew; all cells of a
+    kind share a sample. At rest nothing is drawn, and the mixing weights are the softmax of alpha.
 
     Args:
         alpha: architecture parameters, ``(edges, ops)``.
         keep: which operations are still in play, ``(edges, ops)``, bool.
-        moment: where the run stands, and what to draw from.
-        temperature: of the softmax that has the gradient; the draw does not depend on it.
+        moment: where the run stands, and the generator.
+        temperature: that of the softmax in the gradient. The draw does not depend on it.
 
     Returns:
-        Mixing weights, ``(edges, ops)``: 1 for what was drawn, else 0.
+        Mixing weights, ``(edges, ops)``: 1 for the drawn operation of an edge, else 0.
     """
     if moment.generator is None:
         return softmax(alpha, keep, moment)
@@ -83,23 +83,22 @@ def gumbel(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float | 
 
 
 SHARPENING = partial(schedule.stairs, start=1.0, stop=0.03)
-"""The temperature of SNAS (Xie et al., 2019): from 1 to 0.03, a step an epoch."""
+"""The temperature of SNAS (Xie et al., 2019): linearly from 1 to 0.03, constant within an epoch."""
 
 
 @traits(draws=True)
 def concrete(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float | Schedule = SHARPENING) -> Tensor:
-    """A draw from the concrete distribution of every edge: SNAS (Xie et al., 2019).
+    """Mixing weights of each edge, drawn from a concrete distribution: SNAS (Xie et al., 2019).
 
-    Gumbel noise is added to alpha, and the softmax of the sums, which the temperature divides, gives the weights: all
-    operations take part, and the lower the temperature, the nearer a draw is to one of them, which then is drawn as
-    ``softmax`` weighs it. The gradient is that of the draw itself. Each forward pass draws anew, for both kinds of
-    cell on their own; all cells of a kind share a sample. At rest, where nothing is drawn, these are the
-    probabilities: the softmax of alpha.
+    Gumbel noise is added to alpha, and the weights are the softmax of the sums divided by the temperature. All
+    operations take part. At lower temperatures, a draw is closer to one operation at weight 1, which wins with its
+    softmax probability. The gradient is that of the draw. Each forward pass draws anew, independently for each kind of
+    cell; all cells of a kind share a sample. At rest nothing is drawn, and the weights are the softmax of alpha.
 
     Args:
         alpha: architecture parameters, the logits, ``(edges, ops)``.
         keep: which operations are still in play, ``(edges, ops)``, bool.
-        moment: where the run stands, and what to draw from.
+        moment: where the run stands, and the generator.
         temperature: greater than 0.
 
     Returns:
@@ -112,21 +111,21 @@ def concrete(alpha: Tensor, keep: Tensor, moment: Moment, *, temperature: float 
 
 def _gumbel_noise(like: Tensor, generator: torch.Generator) -> Tensor:
     waits = torch.empty_like(like).exponential_(generator=generator)
-    # The logarithm of an exponential wait, turned around, is Gumbel; a wait of 0 has none.
+    # If a wait is exponential, -log(wait) has a Gumbel distribution. The floor avoids the logarithm of 0.
     return -waits.clamp_min(torch.finfo(like.dtype).tiny).log()
 
 
 @traits(on_simplex=True)
 def simplex(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
-    """Mixing weights that are parameters themselves, one point of the simplex an edge: GAEA (Li et al., 2021).
+    """Mixing weights that are parameters themselves, a point of the simplex for each edge: GAEA (Li et al., 2021).
 
-    alpha holds their logarithms, up to a constant an edge, so the values are those of ``softmax``. The gradient is
-    that of the weights, not of their logarithms: it passes straight to alpha, for ``update.exponentiated`` alone.
+    alpha holds their logarithms, up to a constant for each edge, so the values are those of ``softmax``. alpha's
+    gradient is that of the weights, not of their logarithms. Only ``update.exponentiated`` uses it rightly.
 
     Args:
         alpha: logarithms of the weights, ``(edges, ops)``.
         keep: which operations are still in play, ``(edges, ops)``, bool.
-        moment: where the run stands; not looked at.
+        moment: ignored.
 
     Returns:
         Mixing weights, ``(edges, ops)``. Pruned operations get exactly 0.
@@ -144,17 +143,17 @@ def simplex(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
 def entmax(alpha: Tensor, keep: Tensor, moment: Moment, *, order: float | Schedule = 3.0) -> Tensor:
     """Sparse mixing weights that sum to one: alpha-entmax (Peters, Niculae & Martins, 2019).
 
-    The edge weights of the sparse method (Bezirganyan & Akarmazyan, 2022). Order 1 is softmax, 2 the projection on
-    the simplex; the larger, the sooner a weight is exactly 0.
+    The mixing weights of the sparse method (Bezirganyan & Akarmazyan, 2022). Order 1 is softmax, and order 2 is the
+    projection onto the simplex. At higher orders, weights become exactly 0 sooner.
 
     Args:
         alpha: architecture parameters, ``(edges, ops)``, float32 or float64.
         keep: which operations are still in play, ``(edges, ops)``, bool.
-        moment: where the run stands; only a scheduled order looks at it.
+        moment: where the run stands; only a scheduled order reads it.
         order: the entmax order (alpha in the papers), at least 1.
 
     Returns:
-        Mixing weights, ``(edges, ops)``. Pruned operations get exactly 0, and so does what is off the support.
+        Mixing weights, ``(edges, ops)``. Pruned operations get exactly 0, and so do those outside the support.
 
     >>> keep = torch.ones(1, 3, dtype=torch.bool)
     >>> entmax(torch.tensor([[0.5, 0.25, -1.0]]), keep, Moment(epoch=0, step=0, epochs=1, steps=1), order=2.0)
@@ -167,8 +166,8 @@ def entmax(alpha: Tensor, keep: Tensor, moment: Moment, *, order: float | Schedu
 class LearnedEntmax(nn.Module):
     """alpha-entmax whose order is learned beside alpha, one order for all edges.
 
-    The order's gradient is the one of Correia, Niculae & Martins (2019); it is kept between ``low`` and ``high``
-    because below about 1.05 that gradient loses its digits, and from 4 on the usual start of alpha prunes by itself.
+    The gradient of the order is that of Correia, Niculae & Martins (2019). The order stays between ``low`` and
+    ``high``: below about 1.05 its gradient loses precision, and from 4 on the usual initial alpha already gives zeros.
     """
 
     def __init__(self, order: float = 1.5, *, low: float = 1.05, high: float = 3.5) -> None:
@@ -180,12 +179,12 @@ class LearnedEntmax(nn.Module):
         self.position = nn.Parameter(torch.tensor(math.log(position / (1 - position))))
 
     def extra_repr(self) -> str:
-        """The options it was made with."""
+        """The options of this weighting, as text."""
         return f"order={self.first:g}, low={self.low:g}, high={self.high:g}"
 
     @property
     def order(self) -> Tensor:
-        """The order at present, 0-d."""
+        """The present order, ``()``."""
         return self.low + (self.high - self.low) * self.position.sigmoid()
 
     def forward(self, alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
@@ -194,12 +193,12 @@ class LearnedEntmax(nn.Module):
 
 
 def parameters(weighting: Weighting) -> list[nn.Parameter]:
-    """What a weighting learns beside alpha; most learn nothing."""
+    """The parameters that a weighting learns beside alpha; most learn none."""
     known = weighting.parameters() if isinstance(weighting, nn.Module) else ()
     return [parameter for parameter in known if parameter.requires_grad]
 
 
 @traits(follows_alpha=False)
 def uniform(alpha: Tensor, keep: Tensor, moment: Moment) -> Tensor:
-    """The same weight for every kept operation of an edge, whatever alpha says: ``(edges, ops)``."""
+    """The same mixing weight for all kept operations of an edge, which ignores alpha: ``(edges, ops)``."""
     return functional.normalize(keep.to(alpha.dtype), p=1.0, dim=-1)

@@ -1,7 +1,7 @@
-"""Reading a network off so that it costs what it may cost: a knapsack with one choice an edge.
+"""Reading off a network of a given cost: a knapsack problem with one choice for each edge.
 
-Exact where costs add up over the edges, as multiply-adds and parameters do in a chain: by dynamic programming over the
-cost, in steps of a share of the target.
+Costs must add up over the edges, as multiply-adds and parameters do in a chain. The problem is solved by dynamic
+programming over the cost, in steps of ``target / STEPS``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from diffnas.genotype import Genotype
 from diffnas.space import SearchSpace
 
 STEPS = 2000
-"""Steps of the cost up to the target."""
+"""How many steps of the cost lie between 0 and the target."""
 
 
 def within(
@@ -30,21 +30,22 @@ def within(
     target: float,
     tolerance: float = 0.05,
 ) -> Genotype:
-    """The likeliest network among those that cost what they may: one operation an edge, ``none`` among them.
+    """The likeliest genotype among those whose network costs ``target``, within ``tolerance``.
 
-    The likelihood of a network is the product of the scores of its operations. Exact ties go to the cheaper one.
+    Each edge has one operation, which may be ``none``. The likelihood of a network is the product of the scores of its
+    operations. Of equally likely networks, the cheaper one is taken.
 
     Args:
-        scores: ``(edges, ops)``, 0 or more; an operation that scores 0 is taken only if the target asks for it.
-        keep: ``(edges, ops)``, bool; only what is kept is taken.
-        space: the space that gave the rows and columns their meaning.
-        costs: of every operation, ``(edges, ops)``, in any unit, and 0 or more.
-        base: what the network costs without any operation, in the same unit.
-        target: what it may cost.
-        tolerance: by what share of the target the cost may miss it, either way.
+        scores: ``(edges, ops)``, 0 or more. An operation with a score of 0 is taken only if the target requires it.
+        keep: ``(edges, ops)``, bool; only operations that are kept are taken.
+        space: the space of the rows and columns.
+        costs: the cost of each operation, ``(edges, ops)``, 0 or more, in any unit.
+        base: the cost of the network without any operation, in the same unit.
+        target: the cost that the network should have, above 0, in the same unit.
+        tolerance: the largest deviation from the target, up or down, as a share of the target.
 
     Raises:
-        ValueError: if no network is near enough; with the cheapest, the dearest, and the nearest cost.
+        ValueError: if no network is within the tolerance. It tells the least, the largest and the nearest cost.
     """
     assert target > 0
     kept = [[column for column, does in enumerate(row) if does] for row in keep.tolist()]
@@ -67,7 +68,7 @@ Option = tuple[float, float, int]
 
 
 def _efficient(options: Sequence[Option]) -> list[Option]:
-    """The options, the cheapest first; where several cost the same, only the likeliest."""
+    """The options, cheapest first; of options of equal cost, only the likeliest."""
     best: dict[float, Option] = {}
     for option in options:
         if option[0] not in best or option[1] > best[option[0]][1]:
@@ -76,10 +77,10 @@ def _efficient(options: Sequence[Option]) -> list[Option]:
 
 
 def _chosen(options: Sequence[Sequence[Option]], budget: float, slack: float, step: float) -> list[int] | None:
-    """The column of every edge; None if no sum of costs is within ``slack`` of ``budget``.
+    """The column that each edge takes; None if no sum of costs is within ``slack`` of ``budget``.
 
-    A state of the dynamic program is a sum of costs in whole steps. It keeps the likeliest choices, and their exact
-    cost, by which it is judged at the end.
+    A state of the dynamic program is a sum of costs, rounded to whole steps. It holds the likeliest choices with that
+    sum, and their exact cost, which decides at the end.
     """
     states: dict[int, tuple[float, float, tuple[int, ...]]] = {0: (0.0, 0.0, ())}
     rest = [min(option[0] for option in row) for row in options]
@@ -91,7 +92,7 @@ def _chosen(options: Sequence[Sequence[Option]], budget: float, slack: float, st
             for more, score, column in row:
                 total = cost + more
                 if total + left > budget + slack:
-                    break  # dearer ones come after it
+                    break  # the following options cost more
                 bin_ = round(total / step)
                 found = (likely + score, total, (*columns, column))
                 if bin_ not in following or (found[0], -found[1]) > (following[bin_][0], -following[bin_][1]):
@@ -113,7 +114,7 @@ def _refusal(options: Sequence[Sequence[Option]], base: float, target: float, to
 
 
 def _nearest(options: Sequence[Sequence[Option]], budget: float, step: float) -> float:
-    """The sum of costs that is nearest to a budget."""
+    """The sum of costs that is nearest to ``budget``."""
     sums = {0: 0.0}
     for row in options:
         sums = {round((known + cost) / step): known + cost for known in sums.values() for cost, _, _ in row}

@@ -26,7 +26,7 @@ from diffnas.components.relaxation import Relaxation
 from diffnas.components.stages import Stage, Stages
 from diffnas.components.stopping import History, Stopping
 from diffnas.components.update import Update
-from diffnas.engine.settings import SearchSettings, settle
+from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.genotype import Genotype
 from diffnas.space import SearchSpace
 
@@ -117,7 +117,7 @@ def _complaint(stage: Stage, space: SearchSpace) -> str | None:
     if unknown:
         return f"begins with {unknown[0]!r}, which space {space.name!r} does not have"
     try:
-        settle(SearchSettings, stage.settings)
+        merge_settings(SearchSettings, stage.settings)
     except ValueError as error:
         return f"has settings that cannot be: {str(error).rstrip('.')}"
     return None

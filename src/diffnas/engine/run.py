@@ -44,8 +44,22 @@ def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _with_new_names(method: Any) -> Any:
+    """The method of a record, whose supernet options have their names of now.
+
+    >>> _with_new_names({"name": "pc-darts", "supernet": "Changes(share=4)"})
+    {'name': 'pc-darts', 'supernet': 'SupernetOptions(one_in=4)'}
+    """
+    if not isinstance(method, Mapping) or not isinstance(method.get("supernet"), str):
+        return method
+    now = method["supernet"].replace("Changes(share=", "Changes(one_in=").replace("Changes(", "SupernetOptions(")
+    return {**method, "supernet": now}
+
+
 def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record without how the run is computed; a setting that did not exist when it began has its default."""
+    if "method" in record:
+        record = {**record, "method": _with_new_names(record["method"])}
     settings, kind = record.get("settings"), _SETTINGS.get(str(record.get("phase")))
     if not isinstance(settings, Mapping) or kind is None:
         return dict(record)

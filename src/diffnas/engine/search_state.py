@@ -267,7 +267,7 @@ class _Beginning:
             in_channels=self.data.channels,
             **settings.sizes,
             recompute=settings.recompute,
-            changes=self.method.supernet,
+            options=self.method.supernet,
             auxiliary=settings.auxiliary > 0,
             among=among,
         )

@@ -1,7 +1,7 @@
-"""What decides a search or an evaluation, apart from space, method and data; and where the two are computed. No torch.
+"""The options of a search and an evaluation, except space, method and data. No torch.
 
-Every option is declared here once: its type and bounds with its field, what it is for in the docstring. Of that are
-made the arguments of Python, the options of the command line and the page of the documentation that lists them.
+Each option is declared here once: its type and bounds with its field, and its purpose in the docstring. The arguments
+in Python, the options on the command line, and their page in the documentation are made from these declarations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from diffnas.values import SEED, THREADS, Heading, check_fields, explained, help
 DATA, SIZES, WEIGHTS = Heading("Data"), Heading("How long, how large"), Heading("Weights")
 ALPHA, MACHINE = Heading("Alpha and pruning"), Heading("Machine")
 
-# The bounds are far beyond what anybody uses, and within what every computation below can hold.
+# The bounds are far wider than anybody needs, and narrow enough for all computations with these numbers.
 Epochs: TypeAlias = Annotated[int, whole(1, 1_000_000), SIZES]
 Batch: TypeAlias = Annotated[int, whole(1, 1_000_000), SIZES]
 Channels: TypeAlias = Annotated[int, whole(1, 10_000), SIZES]
@@ -35,13 +35,13 @@ S = TypeVar("S", bound="SearchSettings | EvaluateSettings")
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What pictures are learned from, beside their name; None is what was not said.
+    """The pictures of a run, except the name of the data; None for what is not given.
 
     Attributes:
-        data_dir: Where the files of CIFAR are.
-        download: Fetch CIFAR if it is not there.
-        size: Height and width to bring pictures to. For folders and the hub.
-        train: Training pictures that the search sees. By default the recipe's number, or all.
+        data_dir: Folder with the files of CIFAR.
+        download: Download CIFAR if the folder does not have it.
+        size: Height and width of the resized pictures. Only for folders and the hub.
+        train: Number of training pictures in the search. The default is the recipe's number, or all.
     """
 
     data_dir: Annotated[str | Path | None, DATA] = None
@@ -52,13 +52,13 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where a run is computed; None is what was not said.
+    """The machine of a run; None for what is not given.
 
     Attributes:
-        device: auto, cpu or cuda. auto is the best of the two that is there.
-        precision: 32-true, bf16-mixed or 64-true. Alpha is kept in float32 or, in the last, in float64.
-        threads: CPU threads that compute. By default the recipe's number, else torch's. A run that is resumed keeps
-            its number, because the last digits depend on it.
+        device: auto, cpu or cuda. auto is cuda if there is a GPU, else cpu.
+        precision: 32-true, bf16-mixed or 64-true. Alpha is float64 in 64-true, else float32.
+        threads: Number of CPU threads that compute. The default is the recipe's number, else torch's. A resumed run
+            keeps its number, because the last digits depend on it.
     """
 
     device: Annotated[str | None, MACHINE] = None
@@ -71,17 +71,17 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the network that will be deployed shall cost; None is what was not said.
+    """The wanted cost of the network that will be deployed; None for what is not given.
 
     Attributes:
         target: Cost of the network, such as macs=20M. Also params<=500k, memory=8MiB and latency=5ms; several are
-            joined by commas. = is met within 5 %, <= is a ceiling. The size of the network is that of the evaluation,
-            or another one if no cells could cost that. In an evaluation, the channels follow from it.
-        targets: A family, such as 2M,5M,10M or params=100k,200k. Cells for each are kept beside the
+            joined by commas. = is met within 5 %, and <= is an upper limit. The network has the size of the
+            evaluation, or another size if no cells could cost that. In an evaluation, the channels follow from it.
+        targets: A family of costs, such as 2M,5M,10M or params=100k,200k. Cells for each cost are kept beside the
             result.
-        width: Whether the width is fitted: fit or fixed. fit, the default, moves the width of the network after the
-            search to land on the target.
-        runtime: What measures latencies. onnxruntime, the default where it is installed, or torch.
+        width: Whether the width is fitted: fit or fixed. fit, the default, changes the width of the network after the
+            search to meet the target.
+        runtime: Runtime that measures latencies. onnxruntime, the default where it is installed, or torch.
         multiplier: How strong the penalty is at first. A number, 1 by default, or balance: as strong as the loss while
             alpha warms up.
         targets_by: How cells for --targets are found. reread, the default, steers to the middle and reads the trace
@@ -98,32 +98,32 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What the training of a supernet and that of a network have in common.
+    """Settings that the training of a supernet and that of a network have in common.
 
     Attributes:
         epochs: Passes over the training pictures.
-        batch: Pictures a step.
-        channels: Channels of the first cells. None takes the space's; in an evaluation the number that published
-            results stand for: 36 for DARTS on CIFAR, 48 on ImageNet, 16 for NAS-Bench-201.
-        depth: Number of cells. None takes the space's; in an evaluation the number that published results stand for:
+        batch: Pictures in a step.
+        channels: Channels of the first cells. None takes the space's number. In an evaluation, None takes that of
+            published results: 36 for DARTS on CIFAR, 48 on ImageNet, 16 for NAS-Bench-201.
+        depth: Number of cells. None takes the space's number. In an evaluation, None takes that of published results:
             20 for DARTS on CIFAR, 14 on ImageNet, 17 for NAS-Bench-201.
-        stem: What stands before the cells. "cifar-half" has stride 2, for a quarter of the work.
+        stem: Layers before the cells. "cifar-half" has stride 2, for a quarter of the work.
         lr: Learning rate of the weights.
-        lr_min: Learning rate of the weights in the end.
+        lr_min: Learning rate of the weights at the end.
         lr_fall: How the learning rate falls. "line" slows down in the last five epochs, as on ImageNet.
         momentum: Momentum of the weights' SGD.
         nesterov: Nesterov's momentum.
         weight_decay: Weight decay of the weights' SGD.
-        clip: Largest norm of the weights' gradient; 0 for none. Alpha is never clipped with them.
+        clip: Largest norm of the weights' gradient; 0 for no limit. Alpha is never clipped with them.
         auxiliary: Weight of an auxiliary head's loss. 0 for no such head.
         cutout: Side of the square blanked in training pictures. At most half the picture; None takes the data set's.
-        flip: Mirror every second training picture. At random, left to right, which is wrong for digits and text. None
-            is as the data set says: yes for a user's own pictures.
-        seed: Decides every random number.
-        recompute: Less memory, more time, the same result. The inside of each cell is computed again in the backward
-            pass instead of being kept.
-        tf32: Let a GPU round the factors of products to 10 bits. Those in float32, by TF32, for several times the
-            speed; alpha's own arithmetic has no such products.
+        flip: Mirror every second training picture. It is chosen at random and mirrored left to right, which is wrong
+            for digits and text. None leaves this to the data set; a user's own pictures are mirrored.
+        seed: Seed of all random numbers.
+        recompute: Less memory, more time, the same result. The backward pass computes the inside of each cell again,
+            so that it need not be kept.
+        tf32: Let a GPU round the factors of float32 products to 10 bits. This is TF32, for several times the speed.
+            The arithmetic of alpha itself has no such products.
     """
 
     epochs: Epochs
@@ -150,7 +150,7 @@ class Training:
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """What they say of the size of a net, by name."""
+        """The settings of the size of a net, by name."""
         return {"channels": self.channels, "depth": self.depth, "stem": self.stem}
 
 
@@ -160,27 +160,28 @@ class SearchSettings(Training):
     """Settings of a search; the defaults are those of DARTS (Liu et al., 2019), appendix A.1.1.
 
     Attributes:
-        alpha_per: Which cells share alpha and operations. All cells of a "kind", or no "cell" with another.
+        alpha_per: Which cells share alpha and operations. "kind": all cells of a kind; "cell": each cell has its own.
         alpha_lr: Learning rate of alpha. None takes the method's, times alpha_speed.
-        alpha_speed: Factor of alpha's learning rate. It makes up for a short search: what alpha can become is its
-            learning rate times the steps.
-        alpha_init: Spread of alpha at the start. It is normally distributed around 0.
-        alpha_clip: Largest norm of alpha's own gradient; 0 for none.
-        alpha_warmup: Epochs in which alpha stands still; below 1, a share. Nothing is removed in them either.
+        alpha_speed: Factor of alpha's learning rate. A short search needs a larger one, because alpha can move by its
+            learning rate times the number of steps.
+        alpha_init: Standard deviation of the initial alpha. It is normally distributed around 0.
+        alpha_clip: Largest norm of alpha's own gradient; 0 for no limit.
+        alpha_warmup: Epochs in which alpha stands still. Nothing is removed in them. A number below 1 is a share of
+            all epochs.
         prune_warmup: Epochs in which nothing is removed.
-        prune_every: When removals are decided. After every step, or only at the end of an epoch.
-        eigenvalue_every: Epochs from one measured eigenvalue to the next. It is the largest of the Hessian for alpha,
-            from the first epoch on; 0 for never. It takes as long as several dozen steps, and several times the memory
-            of one.
-        split: How pictures are halved for a level that needs it. "shuffled" by the seed, or "ordered", the first and
-            the second half as in DARTS' code.
-        backend: What computes the cells. "cpu" and "gpu" are kernels of our own, in float32, "plain" is PyTorch,
-            operation by operation, for the same values and gradients up to rounding; "auto" takes what is fastest
-            where it can.
-        cuda_graph: Replay the supernet's passes from CUDA graphs. None is where that can be: on a GPU, unless the
-            supernet draws at random or recomputes. What leaves it is then freed between epochs.
-        free: When removed operations are freed. "now", for which a GPU has to wait in every step, or "later", when
-            word of the decision has arrived by itself. Until then they run with a weight of 0, for the same result up
+        prune_every: When removals are decided. After each step, or only at the end of an epoch.
+        eigenvalue_every: Epochs from one measured eigenvalue to the next. 0 for never. The eigenvalue is the largest
+            of the Hessian for alpha, and the first epoch measures it too. This takes as long as several dozen steps,
+            and several times the memory of a step.
+        split: How pictures are halved for a level that needs halves. "shuffled" by the seed; or "ordered", the first
+            and the second half, as in DARTS' code.
+        backend: What computes the cells. "cpu" and "gpu" are our own kernels, in float32. "plain" is PyTorch,
+            operation by operation, with the same values and gradients up to rounding. "auto" is the fastest that
+            works.
+        cuda_graph: Replay the supernet's passes from CUDA graphs. None does so on a GPU, unless the supernet draws at
+            random or recomputes. Removed operations are then freed between epochs.
+        free: When removed operations are freed. "now" makes a GPU wait in each step. "later" frees them once the host
+            has received the decision without waiting. Until then they run with a weight of 0, for the same result up
             to rounding. "auto" is "later" on a GPU.
     """
 
@@ -218,9 +219,10 @@ class EvaluateSettings(Training):
     """Settings of an evaluation; the defaults are those of DARTS on CIFAR (Liu et al., 2019), appendix A.2.1.
 
     Attributes:
-        drop_path: Probability of dropping a path in the last epoch. It rises linearly from 0.
+        drop_path: Probability that a path is dropped in the last epoch. It rises linearly from 0.
         label_smoothing: Share of the target that is spread over all classes.
-        warmup: Epochs in which the learning rate rises to lr. Linearly from 0, step by step; below 1, a share.
+        warmup: Epochs in which the learning rate rises to lr. It rises linearly from 0, step by step. A number below 1
+            is a share of all epochs.
         decay: Which weights decay. "matrices" are those of convolutions and of the classifier, not norms and biases.
     """
 
@@ -235,7 +237,7 @@ class EvaluateSettings(Training):
     decay: Annotated[Literal["all", "matrices"], WEIGHTS] = "all"
 
     def warmed(self, step: int, steps: int) -> float:
-        """The share of the learning rate that a step takes, counted from 0, where an epoch has ``steps``.
+        """The factor of the learning rate in a step, which is counted from 0; an epoch has ``steps`` steps.
 
         >>> [EvaluateSettings(epochs=4, warmup=warmup).warmed(2, steps=3) for warmup in (0, 1, 2, 0.5)]
         [1.0, 1.0, 0.5, 0.5]
@@ -245,19 +247,19 @@ class EvaluateSettings(Training):
 
 
 def _in_epochs(length: float, epochs: int) -> float:
-    """A length in epochs; below 1, it is a share of all ``epochs``."""
+    """A length in epochs. A ``length`` below 1 is a share of all ``epochs``."""
     return length if length >= 1 else length * epochs
 
 
 HOW = tuple(name for name, each in helps(SearchSettings).items() if each.heading == MACHINE)
-"""Settings that say how a run is computed: they move the last digits of a result at most, and do not decide it."""
+"""Settings that say how a run is computed. They change at most the last digits of a result."""
 
 
 def check_names(kind: type[Training], names: Iterable[str]) -> None:
-    """Refuse names that are no settings of ``kind``.
+    """Raise an error if a name is not a setting of ``kind``.
 
     Raises:
-        ValueError: for the first of them, with the nearest one that is.
+        ValueError: for the first such name, with the most similar setting.
     """
     known = list(kinds(kind))
     for name in names:
@@ -267,14 +269,14 @@ def check_names(kind: type[Training], names: Iterable[str]) -> None:
             raise ValueError(f"unknown setting {name!r}.{hint} Known: {', '.join(known)}.")
 
 
-def settle(kind: type[S], *layers: Mapping[str, Any]) -> S:
-    """Settings of ``kind`` from layers of options, the later ones winning; a text is read as the type of its setting.
+def merge_settings(kind: type[S], *layers: Mapping[str, Any]) -> S:
+    """Settings of ``kind`` from layers of options. Later layers replace earlier ones; text becomes the setting's type.
 
     Raises:
-        ValueError: for an option that ``kind`` does not have, with the nearest one that it has; for a value of another
-            type or range than its setting's.
+        ValueError: if an option is not a setting of ``kind``, with the most similar one; or if a value does not have
+            the setting's type, or is out of its bounds.
 
-    >>> settle(SearchSettings, {"epochs": 200}, {"epochs": "3"}).epochs
+    >>> merge_settings(SearchSettings, {"epochs": 200}, {"epochs": "3"}).epochs
     3
     """
     known = kinds(kind)

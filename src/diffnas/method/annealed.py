@@ -1,4 +1,4 @@
-"""ASAP: a softmax that cools, and operations that leave once they fall below a threshold."""
+"""ASAP: a softmax whose temperature falls, and operations that leave once they fall below a threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DARTS and what stays near it: softmax weights, and nothing is removed."""
+"""DARTS, and the same on a single level: softmax weights, and nothing is removed."""
 
 from __future__ import annotations
 

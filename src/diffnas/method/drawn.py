@@ -1,4 +1,4 @@
-"""GDAS and SNAS: the operations of an edge are drawn for every pass."""
+"""GDAS and SNAS: each forward pass draws the mixing weights of an edge."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from diffnas.components import discretize, level, regularizer, weighting
-from diffnas.components.changes import Changes
+from diffnas.components.supernet_options import SupernetOptions
 from diffnas.method.record import Method
 
 gdas = Method(
@@ -20,7 +20,7 @@ gdas = Method(
 gdas_released = replace(
     gdas,
     name="gdas-released",
-    supernet=Changes(drawn=True),
+    supernet=SupernetOptions(drawn=True),
 )
 
 snas = Method(

@@ -1,4 +1,4 @@
-"""The sparse method and its variants: entmax weights, which can be zero, and then the operation is removed."""
+"""The sparse method and its variants: entmax weights; an operation is removed once its weight is zero."""
 
 from __future__ import annotations
 

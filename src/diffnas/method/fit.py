@@ -1,4 +1,4 @@
-"""What goes together in a method: each need that a component declares, and what meets it."""
+"""Which components fit together in a method: the needs that components declare, and what meets each need."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Need(NamedTuple):
-    """What a component with a trait needs of its method.
+    """What a component with a trait needs from its method.
 
     Attributes:
-        met: whether a method has it.
-        given: what a method has in its place, with the names of roles in braces.
-        why: what would happen.
+        met: whether a method meets the need.
+        given: what a method has if it does not, with the names of roles in braces.
+        why: why that cannot work.
         fix: what would work.
     """
 
@@ -34,15 +34,15 @@ NEEDS: dict[str, Need] = {
     "needs_competition": Need(
         lambda method: traits_of(method.weighting).competes,
         "{weighting} declares competes=False",
-        "its weights fall independently of each other, which could leave an edge without any operation, and the last "
-        "one need not weigh 1",
-        "Use weights that compete, such as softmax, or prune gates by shut, which keeps the likeliest of an edge.",
+        "its weights fall independently of each other, so an edge could lose all its operations, and the last one "
+        "need not have weight 1",
+        "Use weights that compete, such as softmax, or prune gates by shut, which keeps the likeliest operation of an "
+        "edge.",
     ),
     "needs_gates": Need(
         lambda method: not traits_of(method.weighting).competes,
         "{weighting} has no gates (it declares no competes=False)",
-        "its operations share the sum of an edge, so an edge cannot lose its last operation and most weights lie "
-        "below 1/2",
+        "the weights of an edge sum to 1, so an edge cannot lose its last operation and most weights are below 1/2",
         "Use gates or sigmoid weights; prune weights that compete by exact-zero or threshold.",
     ),
     "needs_alpha": Need(
@@ -61,15 +61,15 @@ NEEDS: dict[str, Need] = {
     "needs_pruning": Need(
         lambda method: method.pruning is not None,
         "the method has no pruning",
-        "without pruning everything survives",
+        "without pruning, all operations survive",
         "Read off by another rule, or prune.",
     ),
     "needs_held_out": Need(
         lambda method: method.level.data == "halves",
         "the level {level} holds no pictures out",
-        "there is nothing to measure on",
-        "Use a level with a held-out half, such as bilevel (weights-only leaves alpha out of it), or pick the last "
-        "epoch.",
+        "there are no held-out pictures to measure",
+        "Use a level with a held-out half, such as bilevel (or weights-only, which does not train alpha), or pick the "
+        "last epoch.",
     ),
     "needs_last": Need(
         lambda method: traits_of(method.pick).takes_last,
@@ -80,14 +80,14 @@ NEEDS: dict[str, Need] = {
     "needs_probabilities": Need(
         lambda method: method.edges is None,
         "the strengths of edges multiply the scores",
-        "it takes scores for probabilities, and products are none",
+        "it takes scores for probabilities, and products are not probabilities",
         "Read off by strongest-inputs or strongest-pairs, or give no --edges.",
     ),
 }
 
 
 def check(method: Method) -> None:
-    """Refuse components that cannot work together.
+    """Raise an error if components cannot work together.
 
     Raises:
         ValueError: naming the trait, what was given, and what would work.
@@ -102,8 +102,8 @@ def check(method: Method) -> None:
     if not traits_of(method.weighting).competes and traits_of(method.discretize).none_wins == "always":
         raise ValueError(
             f"{describe(method.discretize)} lets 'none' win an edge (none_wins), and {describe(method.weighting)} "
-            "declares competes=False: a gate of 'none' multiplies zeros, so how far it is open says nothing. Read "
-            "gates off by strongest-pairs, strongest-inputs or winners-without-none."
+            "declares competes=False: a gate of 'none' multiplies zeros, so its value says nothing. Read gates off by "
+            "strongest-pairs, strongest-inputs or winners-without-none."
         )
     _check_simplex(method)
     _check_edges(method)
@@ -130,8 +130,8 @@ def _check_simplex(method: Method) -> None:
             "weights, not for their logarithms in alpha. Add --update exponentiated, or use softmax."
         )
     raise ValueError(
-        f"{describe(update)} declares on_simplex and {describe(weighting)} does not: it makes its weights from "
-        "alpha in another way. Add --weighting simplex, or use adam."
+        f"{describe(update)} declares on_simplex and {describe(weighting)} does not: this weighting makes its weights "
+        "from alpha in another way. Add --weighting simplex, or use adam."
     )
 
 
@@ -145,9 +145,9 @@ def _check_edges(method: Method) -> None:
         )
     if traits_of(method.edges).on_simplex != traits_of(method.update).on_simplex:
         raise ValueError(
-            f"operations and edges are moved by one update, and of {describe(method.update)} and the strengths by "
-            f"{describe(method.edges)} one alone declares on_simplex. Put simplex for both with exponentiated "
-            "gradients, for neither with adam."
+            f"one update moves the weights of operations and the strengths of edges, but only one of the update "
+            f"{describe(method.update)} and the edges {describe(method.edges)} declares on_simplex. Use simplex for "
+            "both with exponentiated gradients, and for neither with adam."
         )
 
 
@@ -157,6 +157,6 @@ def _check_undone(method: Method) -> None:
     if sign is not None and options not in rules:
         wanted = ":".join([sign, *(f"{each:g}" for each in options.values())])
         raise ValueError(
-            f"{describe(method.pick)} undoes {sign}, so it needs the stop for that growth, with the same options. "
-            f"Stop by {wanted}, or pick the last."
+            f"{describe(method.pick)} undoes {sign}, so it needs the stopping rule for that growth, with the same "
+            f"options. Stop by {wanted}, or pick the last."
         )

@@ -9,7 +9,7 @@ from diffnas.components import discretize, level, pruning, regularizer
 from diffnas.components.gates import HardConcrete, StrongestGates
 from diffnas.method.record import Method
 
-# What is known of the training in the released search of Zhou et al. (2020); the paper's own is not.
+# The training of the released search of Zhou et al. (2020), as far as it is known. That of the paper is unknown.
 _ZHOU_SETTINGS = {"epochs": 200, "batch": 250, "nesterov": True, "weight_decay": 5e-4}
 
 _groups = partial(regularizer.group_sparsity, skip=0.01, rest=0.005)

@@ -1,4 +1,4 @@
-"""GAEA: the weights of an edge are parameters on the simplex, moved by exponentiated gradients."""
+"""GAEA: the mixing weights of an edge are parameters on the simplex, moved by exponentiated gradients."""
 
 from __future__ import annotations
 

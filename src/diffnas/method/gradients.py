@@ -1,4 +1,4 @@
-"""DARTS with other gradients of alpha: unrolled, amended, of both losses."""
+"""DARTS with other gradients for alpha: unrolled, amended, or from both losses."""
 
 from __future__ import annotations
 

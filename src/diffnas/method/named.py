@@ -1,4 +1,4 @@
-"""Values by name: what modules define, and what builds a component from a text such as ``entmax:3``."""
+"""Values by name: those that modules define, and components that are built from a text such as ``entmax:3``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def values_of(kind: type[T], modules: Iterable[ModuleType]) -> dict[str, T]:
-    """The values of a kind that modules define, by the names of their variables, ``darts_2nd`` as ``darts-2nd``."""
+    """The values of a type that modules define, by their variables' names: ``darts_2nd`` is called ``darts-2nd``."""
     return {
         name.replace("_", "-"): value
         for module in modules
@@ -26,11 +26,11 @@ def values_of(kind: type[T], modules: Iterable[ModuleType]) -> dict[str, T]:
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """What builds a component from the texts of its options.
+    """A builder of a component from the texts of its options.
 
     Attributes:
-        make: takes the options by name; without any it makes the component as it is by default.
-        options: what each option may be, by name, in the order of the text.
+        make: a function from options by name to the component. Without options it makes the default component.
+        options: the type and the bounds of each option, by name, in the order of the text.
 
     >>> from diffnas.components import stopping
     >>> from diffnas.values import whole
@@ -42,10 +42,10 @@ class Named:
     options: Mapping[str, Number] = field(default_factory=dict)
 
     def __call__(self, *texts: str) -> Any:
-        """The component with these options, all of them or none.
+        """The component with these options: all options are given, or none.
 
         Raises:
-            ValueError: for another number of options, or one that is out of its bounds.
+            ValueError: if only some options are given, or too many, or if one is out of its bounds.
         """
         if texts and len(texts) != len(self.options):
             numbers = (
@@ -57,38 +57,38 @@ class Named:
 
 
 def just(component: Any) -> Named:
-    """One component, without options."""
+    """A builder of one component, without options."""
     return Named(make=lambda: component)
 
 
 def made(make: Callable[..., Any], **options: Number) -> Named:
-    """What ``make`` gives for the options."""
+    """A builder of what ``make`` returns for the options."""
     return Named(make=make, options=options)
 
 
 def bound(function: Callable[..., Any], **options: Number) -> Named:
-    """A function, with options bound."""
+    """A builder of a function with options bound."""
     return Named(make=partial(_bind, function), options=options)
 
 
 def bound_to(function: Callable[..., Any], option: str, named: Named) -> Named:
-    """A function with one option bound to something that is named itself, such as a schedule."""
+    """A builder of a function whose one option is bound to what another builder makes, such as a schedule."""
     return replace(named, make=lambda **values: partial(function, **{option: named.make(**values)}))
 
 
 def level(of: Level, **options: Number) -> Named:
-    """A level, with options of its step bound."""
+    """A builder of a level with options of its step bound."""
     return Named(make=lambda **values: replace(of, step=_bind(of.step, **values)), options=options)
 
 
 def one(named: Named) -> Named:
-    """The same as a tuple of one, for roles that take several."""
+    """A builder of a tuple with the one component that ``named`` builds, for roles that take several."""
     return replace(named, make=lambda **values: (named.make(**values),))
 
 
-def change(what: str, named: Named) -> Named:
-    """The same as a change of the supernet: ``{what: it}``."""
-    return replace(named, make=lambda **values: {what: named.make(**values)})
+def supernet_option(name: str, named: Named) -> Named:
+    """A builder of an option of the supernet, ``{name: value}``, with the value that ``named`` builds."""
+    return replace(named, make=lambda **values: {name: named.make(**values)})
 
 
 def _bind(function: Callable[..., Any], /, **values: Any) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Pages of the methods, and one table of them all: Markdown, made of the values themselves and of the facts."""
+"""Pages of the methods, and one table of them all, in Markdown. They are made from the methods and their facts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def named() -> dict[str, Method]:
 
 
 def page(name: str, *, docs: str = "..") -> str:
-    """All that is to be said of a method, in Markdown.
+    """The page of a method, in Markdown.
 
     Args:
-        name: as in ``METHODS``, aliases included.
-        docs: where the longer pages are, for links to them.
+        name: a name in ``METHODS``, or an alias there.
+        docs: the folder of the longer pages, for links.
 
     Raises:
-        ValueError: if there is no such method, with the nearest one that there is.
+        ValueError: if there is no such method; the error names the most similar one.
     """
     method = lookup("method", name, METHODS)
     facts = FACTS.get(method.name)
@@ -42,7 +42,7 @@ def page(name: str, *, docs: str = "..") -> str:
     if facts:
         parts.append(f"Source: {facts.source}.")
         parts.append(f"```\n{facts.equations.strip()}\n```")
-    unlike = "In bold what is not as in `darts`." if method is not darts else "What the others are compared with."
+    unlike = "Bold: not as in `darts`." if method is not darts else "All other methods are compared with these."
     parts += ["## Components", unlike, _components(method), "## Defaults"]
     parts.append(_settings(method) or "All settings are those of DARTS: see `diffnas search --help`.")
     if facts:
@@ -54,7 +54,7 @@ def page(name: str, *, docs: str = "..") -> str:
 
 
 def table() -> str:
-    """All methods against all axes, in Markdown; "=" stands for what is as in DARTS."""
+    """A table of all methods and their components, in Markdown. "=" means the same as in DARTS."""
     usual = _axes(darts)
     lines = [f"| method | {' | '.join(usual)} |", "|---|" + "---|" * len(usual)]
     for name, method in named().items():
@@ -73,7 +73,7 @@ def _code(text: str) -> str:
 
 
 def _components(method: Method) -> str:
-    """A line a role; in bold what is not as in DARTS."""
+    """A line for each role; roles that are not as in DARTS are bold."""
     usual, own = components(darts), components(method)
     lines = []
     for role, text in own.items():
@@ -84,7 +84,7 @@ def _components(method: Method) -> str:
 
 
 def _sentence(component: Any) -> str:
-    """What the documentation of a component of ours says first."""
+    """The first paragraph of a component's docstring, if the component is from diffnas; else nothing."""
     if isinstance(component, tuple):
         return " ".join(filter(None, map(_sentence, component)))
     if isinstance(component, Level):

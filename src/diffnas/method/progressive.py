@@ -1,4 +1,4 @@
-"""Searches in several stages: the supernet grows deeper as the choice narrows, or gets other operations."""
+"""Searches in several stages: the supernet gets deeper with fewer operations, or its operations are replaced."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import replace
 from functools import partial
 
 from diffnas.components import discretize, schedule, stages, update
-from diffnas.components.changes import Changes
 from diffnas.components.replacement import replacement
+from diffnas.components.supernet_options import SupernetOptions
 from diffnas.method.dense import darts
 
 p_darts = replace(
     darts,
     name="p-darts",
     update=partial(update.adam, lr=6e-4),
-    supernet=Changes(dropout=partial(schedule.rekindled, starts=(0.0, 0.4, 0.7))),
+    supernet=SupernetOptions(dropout=partial(schedule.rekindled, starts=(0.0, 0.4, 0.7))),
     stages=stages.progressive,
     discretize=discretize.few_skips,
     settings={

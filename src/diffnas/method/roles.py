@@ -1,4 +1,4 @@
-"""What stands in the roles of a method: components that can be called as their role is."""
+"""Checks of a method's roles: each must hold a component that can be called with the arguments of its role."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from diffnas.components import contract
-from diffnas.components.changes import Changes
 from diffnas.components.contract import check_callable, name_of, told
 from diffnas.components.level import Level
+from diffnas.components.supernet_options import SupernetOptions
 
 if TYPE_CHECKING:
     from diffnas.method.record import Method
 
-# Roles of one component, and whether they may be empty.
+# Roles that hold one component, and whether they may be None.
 _SINGLE = {
     "weighting": (contract.WEIGHTING, False),
     "discretize": (contract.DISCRETIZE, False),
@@ -24,20 +24,20 @@ _SINGLE = {
     "pick": (contract.PICK, False),
     "family": (contract.FAMILY, False),
 }
-# Roles of any number.
+# Roles that hold any number of components, in a tuple.
 _SEVERAL = {"regularizers": contract.REGULARIZER, "stopping": contract.STOPPING}
 
 
 def check(method: Method) -> None:
-    """Refuse a method with something else than a component in a role.
+    """Raise an error if a role of a method does not hold a component of that role.
 
     Raises:
-        ValueError: naming the role, what stands there, and what would do.
+        ValueError: naming the role, what it holds, and what would work.
     """
     for name, (role, may_be_empty) in _SINGLE.items():
         component = getattr(method, name)
         if component is not None or not may_be_empty:
-            # Calling a class of optimizers makes one.
+            # A class of optimizers is an update, because a call of the class makes an optimizer.
             check_callable(role, component, classes=role is contract.UPDATE)
     for name, role in _SEVERAL.items():
         several = getattr(method, name)
@@ -51,7 +51,9 @@ def check(method: Method) -> None:
             f'a level is a Level, not {told(method.level)}. Write level.Level(step=..., data="halves") with a function '
             "of a step."
         )
-    if not isinstance(method.supernet, Changes):
-        raise ValueError(f"supernet takes Changes, not {told(method.supernet)}. Write changes.Changes(...).")
+    if not isinstance(method.supernet, SupernetOptions):
+        raise ValueError(
+            f"supernet takes SupernetOptions, not {told(method.supernet)}. Write supernet_options.SupernetOptions(...)."
+        )
     if not isinstance(method.settings, Mapping):
         raise ValueError(f"settings is a mapping of names to values, not {told(method.settings)}.")

@@ -1,4 +1,4 @@
-"""DARTS+PT: the supernet of DARTS, and a selection that measures what each operation is worth."""
+"""DARTS+PT: the supernet of DARTS, and a selection that measures what the supernet loses without each operation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods whose operations do not compete: the weight of each is the sigmoid of its own alpha."""
+"""Methods whose operations do not compete: each mixing weight is the sigmoid of its own entry of alpha."""
 
 from __future__ import annotations
 

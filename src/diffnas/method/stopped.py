@@ -1,4 +1,4 @@
-"""DARTS that ends before it overfits."""
+"""DARTS that stops before it overfits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of methods and components, for the command line: Python callers pass the values themselves."""
+"""Names of methods and components, for the command line. Python callers pass the methods and components themselves."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from diffnas.components import (
     update,
     weighting,
 )
-from diffnas.components.changes import FADING, Changes
 from diffnas.components.gates import HardConcrete, Sigmoid, StrongestGates
 from diffnas.components.perturbation import perturbation
 from diffnas.components.replacement import replacement
+from diffnas.components.supernet_options import FADING, SupernetOptions
 from diffnas.lookup import lookup
 from diffnas.method import (
     annealed,
@@ -41,7 +41,7 @@ from diffnas.method import (
     stopped,
     supernets,
 )
-from diffnas.method.named import Named, bound, bound_to, change, just, made, one
+from diffnas.method.named import Named, bound, bound_to, just, made, one, supernet_option
 from diffnas.method.record import Method
 from diffnas.values import real, whole
 
@@ -51,10 +51,10 @@ _FAMILIES = (
 _found = named.values_of(Method, _FAMILIES)
 
 METHODS: dict[str, Method] = {name: _found[name] for name in [*CATALOG, *_found]}
-"""The methods by the names of their variables, so with their aliases, in the order in which they are listed."""
+"""The methods by the names of their variables, aliases included, in the order of the catalog."""
 
 
-# What the options of components may be: far beyond what anybody uses, and within what can be computed.
+# Bounds of the components' options: far wider than anybody needs, and narrow enough for exact computation.
 EPOCHS = whole(1, 1_000_000)
 COUNT = whole(0, 1_000)
 SHARE = real(0, 1)
@@ -66,20 +66,20 @@ ORDER = real(1, 16)
 
 
 def _rekindled(**starts: float) -> Callable[..., float]:
-    """A dropout with these starts, one for each stage; those of P-DARTS without any."""
+    """A dropout with these starts, one for each stage; without any, those of P-DARTS."""
     return partial(schedule.rekindled, starts=tuple(starts.values()) or (0.0, 0.4, 0.7))
 
 
 def _progressive(**left: int) -> Callable[..., Any]:
-    """Stages that leave an edge so many operations."""
+    """Progressive stages, with the number of operations that an edge keeps for each stage after the first."""
     return partial(stages.progressive, ops=tuple(left.values())) if left else stages.progressive
 
 
-# What the command line may name in place of a method's own component, with what may follow the name after colons.
+# The components that the command line may name in place of a method's own, and the options that follow after colons.
 COMPONENTS: dict[str, dict[str, Named]] = {
     "weighting": {
         "softmax": bound(weighting.softmax, temperature=TEMPERATURE),
-        # The factor is raised to the power of 50.
+        # The bounds of the factor are narrow, because the schedule raises it to the power of 50.
         "annealed": bound_to(
             weighting.softmax, "temperature", bound(weighting.ANNEALING, start=TEMPERATURE, factor=real(0.5, 2))
         ),
@@ -134,16 +134,18 @@ COMPONENTS: dict[str, dict[str, Named]] = {
     },
     "supernet": {
         "none": just({}),
-        "partial-channels": change("share", made(lambda share=4: share, share=whole(1, 10_000))),
-        "auxiliary-skip": change("auxiliary", bound(FADING, start=SCALE)),
-        "auxiliary-skip-cosine": change("auxiliary", bound(partial(schedule.cosine, start=1.0, stop=0.0), start=SCALE)),
-        "auxiliary-skip-late-cosine": change(
+        "partial-channels": supernet_option("one_in", made(lambda one_in=4: one_in, one_in=whole(1, 10_000))),
+        "auxiliary-skip": supernet_option("auxiliary", bound(FADING, start=SCALE)),
+        "auxiliary-skip-cosine": supernet_option(
+            "auxiliary", bound(partial(schedule.cosine, start=1.0, stop=0.0), start=SCALE)
+        ),
+        "auxiliary-skip-late-cosine": supernet_option(
             "auxiliary", bound(partial(schedule.late_cosine, start=1.0, stop=0.0), start=SCALE)
         ),
-        "auxiliary-skip-constant": change("auxiliary", made(lambda weight=1.0: weight, weight=SCALE)),
-        "drawn-only": change("drawn", just(True)),
-        "skip-dropout": change("dropout", made(lambda rate=0.3: rate, rate=SHARE)),
-        "skip-dropout-rekindled": change("dropout", made(_rekindled, first=SHARE, second=SHARE, third=SHARE)),
+        "auxiliary-skip-constant": supernet_option("auxiliary", made(lambda weight=1.0: weight, weight=SCALE)),
+        "drawn-only": supernet_option("drawn", just(True)),
+        "skip-dropout": supernet_option("dropout", made(lambda rate=0.3: rate, rate=SHARE)),
+        "skip-dropout-rekindled": supernet_option("dropout", made(_rekindled, first=SHARE, second=SHARE, third=SHARE)),
     },
     "pruning": {
         "none": just(None),
@@ -168,7 +170,7 @@ COMPONENTS: dict[str, dict[str, Named]] = {
     },
     "stages": {
         "one": just(stages.one),
-        # It narrows the choice twice.
+        # Two numbers, because an edge loses operations twice, between the three stages.
         "progressive": made(_progressive, first=whole(1, 1_000), second=whole(1, 1_000)),
         "replacement": just(replacement),
         "perturbation": bound(perturbation, every=whole(1, 10_000)),
@@ -199,11 +201,11 @@ COMPONENTS: dict[str, dict[str, Named]] = {
 def component(role: str, text: str) -> Any:
     """A component from its text, such as ``entmax:3``.
 
-    Several regularizers, changes of the supernet or stopping rules are joined by commas.
+    Several regularizers, stopping rules or options of the supernet are joined by commas.
 
     Raises:
-        ValueError: for a role or a name that is not in ``COMPONENTS``, or options it does not take: all are numbers
-            within the bounds that the table gives.
+        ValueError: if the role or the name is not in ``COMPONENTS``, or an option is not a number within the bounds
+            that the table gives.
 
     >>> from diffnas.method import describe
     >>> describe(component("weighting", "entmax:2"))
@@ -213,18 +215,18 @@ def component(role: str, text: str) -> Any:
     """
     table = lookup("component", role, COMPONENTS)
     if role == "supernet":
-        return _changes(text, table)
+        return _supernet_options(text, table)
     if role in ("regularizers", "stopping"):
         return tuple(part for each in text.split(",") for part in _build(role, each, table))
     return _build(role, text, table)
 
 
-def _changes(text: str, table: Mapping[str, Named]) -> Changes:
+def _supernet_options(text: str, table: Mapping[str, Named]) -> SupernetOptions:
     parts = [_build("supernet", each, table) for each in text.split(",")]
     names = [name for part in parts for name in part]
     if len(set(names)) < len(names):
-        raise ValueError(f"supernet {text!r} changes one thing twice; name each change once.")
-    return Changes(**{name: option for part in parts for name, option in part.items()})
+        raise ValueError(f"supernet {text!r} gives one option twice; give each option once.")
+    return SupernetOptions(**{name: option for part in parts for name, option in part.items()})
 
 
 def _build(role: str, text: str, table: Mapping[str, Named]) -> Any:
@@ -237,7 +239,7 @@ def _build(role: str, text: str, table: Mapping[str, Named]) -> Any:
 
 
 def compose(name: str, overrides: Mapping[str, str] | None = None) -> Method:
-    """A method by name, with some components replaced by others, each given as text.
+    """A method by name, with some of its components replaced; each is given as text, by role.
 
     >>> from diffnas.method import components
     >>> components(compose("darts", {"weighting": "entmax:2"}))["weighting"]

@@ -7,13 +7,13 @@ from functools import partial
 
 from torch import nn
 
-from diffnas.components.changes import Changes
 from diffnas.components.contract import name_of
 from diffnas.components.level import Level
+from diffnas.components.supernet_options import SupernetOptions
 
 
 def describe(component: object) -> str:
-    """A component as text, options included: what the run folder keeps and what two runs are compared by.
+    """A component with its options, as text. Run folders hold this text, and two runs are compared by it.
 
     >>> from diffnas.components import weighting
     >>> describe(partial(weighting.entmax, order=3.0))
@@ -24,9 +24,9 @@ def describe(component: object) -> str:
         return f"{name_of(component)}({options})"
     if isinstance(component, Level):
         return describe(component.step).replace("_step", "", 1)
-    if isinstance(component, Changes):
-        made = ", ".join(f"{name}={describe(option)}" for name, option in component.made.items())
-        return f"Changes({made})" if made else "None"
+    if isinstance(component, SupernetOptions):
+        changed = ", ".join(f"{name}={describe(option)}" for name, option in component.changed.items())
+        return f"SupernetOptions({changed})" if changed else "None"
     if isinstance(component, tuple):
         return "(" + ", ".join(describe(part) for part in component) + ")"
     if is_dataclass(component) and not isinstance(component, type):

@@ -49,13 +49,13 @@ class Place:
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", self.out or self.width)
 
-    def slots(self, wiring: Wiring, *, affine: bool, pool_norm: bool = False, share: int = 1) -> list[Slot]:
-        """Where the operations of each edge stand; ``share``: one in so many channels goes through them."""
+    def slots(self, wiring: Wiring, *, affine: bool, pool_norm: bool = False, one_in: int = 1) -> list[Slot]:
+        """Where the operations of each edge stand; ``one_in``: one in so many channels goes through them."""
         shared = [Shared() for _ in range(wiring.nodes)]
         return [
             Slot(
-                width=self.width // share,
-                out=self.out // share,
+                width=self.width // one_in,
+                out=self.out // one_in,
                 stride=self.stride if edge.source < wiring.inputs else 1,
                 affine=affine,
                 pool_norm=pool_norm,
@@ -167,7 +167,7 @@ class Cell(nn.Module):
                 term = None if value is None else self.edges[row](value, rows[row], backend)
                 if term is not None:
                     total = term if total is None else total + term
-            values.append(self._settled(node, total, values[0], passing))
+            values.append(self._finished(node, total, values[0], passing))
             seen.append(values[node] if passing is None else passing.split(node, values[node]))
         return values
 
@@ -178,7 +178,7 @@ class Cell(nn.Module):
         assert weights.passing is not None
         return Passing(self.graph, self.partial, weights=weights.passing)
 
-    def _settled(self, node: int, total: Value, first: Value, passing: Passing | None) -> Value:
+    def _finished(self, node: int, total: Value, first: Value, passing: Passing | None) -> Value:
         if passing is not None:
             return passing.join(node, total)
         if total is None and self.fills:

@@ -47,7 +47,7 @@ def operation_macs(
     channels: int | None = None,
     depth: int | None = None,
     stem: StemKind = "cifar",
-    share: int = 1,
+    one_in: int = 1,
 ) -> list[list[int]]:
     """Multiply-adds of every operation for one picture, in all cells of its kind together, ``(edges, ops)``.
 
@@ -55,7 +55,7 @@ def operation_macs(
         space: the space.
         picture: channels, height and width.
         channels, depth, stem: as the supernet has them.
-        share: one in so many channels goes through the operations.
+        one_in: one in so many channels goes through the operations.
 
     >>> from diffnas.space import s2
     >>> costs = operation_macs(s2, (3, 8, 8), channels=4, depth=3)
@@ -63,7 +63,7 @@ def operation_macs(
     ([0, 6656], [2048, 7552])
     """
     sizes = sizes_of_space(space, 1, picture[0], channels=channels, depth=depth, stem=stem)
-    found = sites(sizes, offered(space), picture, share=share)
+    found = sites(sizes, offered(space), picture, one_in=one_in)
     return by_operation(
         space, found, lambda site: of_op(site.op, site.slot, site.size, space.factories.get(site.op)).macs
     )

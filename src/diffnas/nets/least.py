@@ -34,7 +34,7 @@ class Outline:
         cells: the cells in order.
         inputs: for each kind of cell, how many inputs it has.
         edges: for each kind of cell, its edges.
-        share: one in so many channels goes through the operations.
+        one_in: one in so many channels goes through the operations.
     """
 
     skeleton: Skeleton
@@ -42,7 +42,7 @@ class Outline:
     cells: tuple[CellPlan, ...]
     inputs: Mapping[str, int]
     edges: Mapping[str, Edges]
-    share: int = 1
+    one_in: int = 1
 
     def weights(self) -> int:
         """How many weights the cells have, users' own operations aside."""
@@ -60,7 +60,7 @@ class Outline:
             if cell.reduces:
                 height, width = -(-height // 2), -(-width // 2)
             learning = sum(op in OPS and op not in WEIGHTLESS_OPS for ops, _ in self._edges(cell) for op in ops)
-            kept = learning * (cell.channels // self.share) if inside else 0
+            kept = learning * (cell.channels // self.one_in) if inside else 0
             total += (cell.out + kept) * height * width
         return total
 
@@ -74,7 +74,7 @@ class Outline:
         for ops, from_input in self._edges(cell):
             stride = 2 if cell.reduces and from_input else 1
             width = cell.previous if self.skeleton.single_path else cell.channels
-            slot = Slot(width=width // self.share, out=cell.channels // self.share, stride=stride)
+            slot = Slot(width=width // self.one_in, out=cell.channels // self.one_in, stride=stride)
             total += sum(_of_op(op, slot) for op in ops if op in OPS)
         return total
 
@@ -85,7 +85,7 @@ def of_space(
     channels: int | None,
     depth: int | None,
     stem: StemKind,
-    share: int = 1,
+    one_in: int = 1,
     among: Sequence[str] | None = None,
 ) -> Outline:
     """The outline of a supernet; ``among`` are the operations that it begins with, all if None."""
@@ -108,7 +108,7 @@ def of_space(
         cells=plan(skeleton, widths, channels, depth, stem),
         inputs={kind: graph.inputs for kind, graph in space.cells.items()},
         edges=edges,
-        share=share,
+        one_in=one_in,
     )
 
 

@@ -50,7 +50,7 @@ def try_in_space(
     channels: int | None,
     depth: int | None,
     stem: StemKind,
-    share: int,
+    one_in: int,
 ) -> None:
     """Try a space's own operations in its supernet; the arguments are those of ``nets.costs.operation_macs``.
 
@@ -60,7 +60,7 @@ def try_in_space(
     if not space.factories:
         return
     sizes = sizes_of_space(space, 1, picture[0], channels=channels, depth=depth, stem=stem)
-    _try_all(space.factories, sites(sizes, offered(space), picture, share=share))
+    _try_all(space.factories, sites(sizes, offered(space), picture, one_in=one_in))
 
 
 def offered(space: SearchSpace) -> dict[str, list[tuple[str, bool]]]:

@@ -32,11 +32,11 @@ class Partial:
     """How much of a cell's nodes passes by its operations.
 
     Attributes:
-        share: one in so many channels goes through the operations.
+        one_in: one in so many channels goes through the operations.
         halves: whether edges from the cell's inputs halve the resolution.
     """
 
-    share: int
+    one_in: int
     halves: bool
 
 
@@ -67,10 +67,10 @@ class Passing:
         self.rests: dict[int, Tensor] = {}
 
     def split(self, node: int, value: Tensor | None) -> Tensor | None:
-        """What the operations see of a node: ``(B, C / share, H, W)`` of ``(B, C, H, W)``."""
+        """What the operations see of a node: ``(B, C / one_in, H, W)`` of ``(B, C, H, W)``."""
         if value is None:
             return value
-        seen, rest = value.tensor_split((value.shape[1] // self.partial.share,), dim=1)
+        seen, rest = value.tensor_split((value.shape[1] // self.partial.one_in,), dim=1)
         if self.partial.halves and node < self.graph.inputs:
             rest = F.max_pool2d(rest, 2, ceil_mode=True)
         self.rests[node] = self.hold(rest)
@@ -82,7 +82,7 @@ class Passing:
         rests = [self.rests[self.graph.edges[row].source] for row in rows]
         rest = self.add(rests, self.weights[rows])
         if mixed is None:
-            mixed = torch.zeros_like(rest[:, : rest.shape[1] // (self.partial.share - 1)])
+            mixed = torch.zeros_like(rest[:, : rest.shape[1] // (self.partial.one_in - 1)])
         return shuffled(mixed, rest)
 
 

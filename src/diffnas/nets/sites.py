@@ -38,7 +38,7 @@ def sites(
     listed: Mapping[str, Sequence[tuple[str, bool]]],
     picture: tuple[int, ...],
     *,
-    share: int = 1,
+    one_in: int = 1,
 ) -> list[Site]:
     """Every operation of every cell of a net, cell by cell.
 
@@ -46,7 +46,7 @@ def sites(
         sizes: of the net.
         listed: for each kind of cell, its operations, and whether each reads an input of the cell.
         picture: channels, height and width.
-        share: one in so many channels goes through the operations.
+        one_in: one in so many channels goes through the operations.
 
     >>> from diffnas.space import darts
     >>> from diffnas.nets.sizes import sizes_of_space
@@ -61,15 +61,15 @@ def sites(
         inner = tuple(-(-side // place.stride) for side in size)
         for number, (op, reads_input) in enumerate(listed[place.kind]):
             stride = place.stride if reads_input else 1
-            slot = Slot(width=place.width // share, out=place.out // share, stride=stride, affine=sizes.affine)
+            slot = Slot(width=place.width // one_in, out=place.out // one_in, stride=stride, affine=sizes.affine)
             found.append(Site(kind=place.kind, number=number, op=op, slot=slot, size=size if reads_input else inner))
 
     with torch.device("meta"), torch.no_grad():
-        Outline(sizes, see).eval()(torch.zeros(1, *picture))
+        EmptyNet(sizes, see).eval()(torch.zeros(1, *picture))
     return found
 
 
-class Outline(nn.Module):
+class EmptyNet(nn.Module):
     """A net with nothing in its cells but what prepares their inputs.
 
     Args:

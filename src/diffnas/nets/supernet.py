@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffnas.components.changes import UNCHANGED, Changes
+from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.nets import ops
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, usable
@@ -34,7 +34,7 @@ class MixedEdge(nn.Module):
         space: the space the operations come from.
         offered: the operations that may stand here, in the order in which they are added up.
         slot: where the operations stand.
-        changes: to what DARTS has.
+        options: what differs from the supernet of DARTS.
         among: the operations that stand here at first, if they are offered; None for all.
     """
 
@@ -43,22 +43,22 @@ class MixedEdge(nn.Module):
         space: SearchSpace,
         offered: Sequence[str],
         slot: Slot,
-        changes: Changes = UNCHANGED,
+        options: SupernetOptions = DARTS_SUPERNET,
         among: Container[str] | None = None,
     ) -> None:
         super().__init__()
-        self.space, self.slot, self.changes = space, slot, changes
+        self.space, self.slot, self.options = space, slot, options
         self.offered = {op: str(space.ops.index(op)) for op in offered if op != "none"}
         self.ops = nn.ModuleDict()
         for op, column in self.offered.items():
             if among is None or op in among:
                 self.ops[column] = self._build(op)
-        if changes.auxiliary is not None:
+        if options.auxiliary is not None:
             self.ops[str(len(space.ops))] = ops.build("skip_connect", slot)
 
     def _build(self, op: str) -> nn.Module:
         module = ops.build(op, self.slot, factories=self.space.factories)
-        if self.changes.dropout is not None and op == "skip_connect" and type(module) is nn.Identity:
+        if self.options.dropout is not None and op == "skip_connect" and type(module) is nn.Identity:
             return ops.DroppedSkip()
         return module
 
@@ -113,21 +113,21 @@ class MixedEdge(nn.Module):
 
 
 def mixed_cell(
-    space: SearchSpace, place: Place, changes: Changes = UNCHANGED, among: Container[str] | None = None
+    space: SearchSpace, place: Place, options: SupernetOptions = DARTS_SUPERNET, among: Container[str] | None = None
 ) -> Cell:
     """A cell of a supernet.
 
     Args:
         space: the space the operations come from.
         place: where it stands.
-        changes: to what DARTS has.
+        options: what differs from the supernet of DARTS.
         among: the operations that stand on its edges at first, where they are offered; None for all.
     """
     graph, skeleton = space.cells[place.kind], skeleton_of(space.skeleton)
     wiring = Wiring(inputs=graph.inputs, nodes=graph.nodes, edges=graph.edges, output=graph.output)
-    slots = place.slots(wiring, affine=False, pool_norm=skeleton.normed_pools, share=changes.share)
-    edges = [MixedEdge(space, offered, slot, changes, among) for offered, slot in zip(graph.ops, slots, strict=True)]
-    partial = Partial(share=changes.share, halves=place.stride > 1) if changes.share > 1 else None
+    slots = place.slots(wiring, affine=False, pool_norm=skeleton.normed_pools, one_in=options.one_in)
+    edges = [MixedEdge(space, offered, slot, options, among) for offered, slot in zip(graph.ops, slots, strict=True)]
+    partial = Partial(one_in=options.one_in, halves=place.stride > 1) if options.one_in > 1 else None
     return Cell(wiring, place, edges, join=skeleton.join, partial=partial, ops=space.ops)
 
 
@@ -149,14 +149,15 @@ class Supernet(nn.Module):
             attribute of this name may be set at any time.
         recompute: keep nothing of the inside of a cell, and compute it again in the backward pass: the same results
             for less memory and more time. The attribute of this name may be set at any time, too.
-        changes: to what DARTS has.
+        options: what differs from the supernet of DARTS.
         auxiliary: whether to add an auxiliary head at two thirds of the depth, which runs in training mode only.
         among: the operations that there are at first, where edges offer them; None for all. ``replace_`` makes others.
 
     Attributes:
         edges: how many edges all kinds of cell have.
-        columns: how many mixing weights an edge has: those of its operations, then one for an auxiliary skip, then
-            one for the channels that pass by, if there are; :func:`diffnas.components.changes.weave` makes them.
+        columns: how many mixing weights an edge has: those of its operations, one for an auxiliary skip, and one for
+            the channels that bypass the operations, if there are any. The weights are made by
+            :func:`diffnas.components.supernet_options.add_columns`.
 
     Raises:
         ValueError: for an operation, a stem, channels or a number of cells that no net can be built from.
@@ -178,27 +179,27 @@ class Supernet(nn.Module):
         stem: StemKind = "cifar",
         backend: Backend | None = None,
         recompute: bool = False,
-        changes: Changes = UNCHANGED,
+        options: SupernetOptions = DARTS_SUPERNET,
         auxiliary: bool = False,
         among: Container[str] | None = None,
     ) -> None:
         super().__init__()
         self.backend = backend
         self.recompute = recompute
-        self.space, self.changes = space, changes
+        self.space, self.options = space, options
         channels = space.channels if channels is None else channels
-        if channels % changes.share:
+        if channels % options.one_in:
             raise ValueError(
-                f"one in {changes.share} of {channels} channels is no whole number; take a multiple of "
-                f"{changes.share} as channels, or another share (--supernet partial-channels:2)."
+                f"one in {options.one_in} of {channels} channels is no whole number; take a multiple of "
+                f"{options.one_in} as channels, or another number of partial channels (--supernet partial-channels:2)."
             )
         self.edges = len(space.edges)
-        self.columns = len(space.ops) + (changes.auxiliary is not None) + (changes.share > 1)
+        self.columns = len(space.ops) + (options.auxiliary is not None) + (options.one_in > 1)
         sizes = sizes_of_space(
             space, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary
         )
         self.cells: list[Cell] = []  # those of the frame, whose parts they are
-        self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, changes, among)))
+        self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, options, among)))
 
     def forward(self, x: Tensor, mix: Tensor) -> Tensor | Output:
         """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)``.
@@ -212,10 +213,10 @@ class Supernet(nn.Module):
             raise ValueError(f"mixing weights must be {(self.edges, self.columns)}, got {tuple(mix.shape)}.")
         # Cast last: the weights are made in float32 even where activations are in half precision.
         mix = mix.to(next(self.parameters()).dtype)
-        backend = None if self.changes.drawn else usable(self.backend, as_weights(self, x))
+        backend = None if self.options.drawn else usable(self.backend, as_weights(self, x))
         if backend is not None:
             x = x.contiguous(memory_format=torch.channels_last)
-        runs = (mix != 0).tolist() if self.changes.drawn else None
+        runs = (mix != 0).tolist() if self.options.drawn else None
 
         def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
             if isinstance(part, Cell):
@@ -230,7 +231,7 @@ class Supernet(nn.Module):
 
     def _weights(self, mix: Tensor, runs: Sequence[Sequence[bool]] | None, kind: str) -> EdgeWeights:
         rows = self.space.rows[kind]
-        own, passes = mix[rows], self.changes.share > 1
+        own, passes = mix[rows], self.options.one_in > 1
         return EdgeWeights(ops=own, passing=own[:, -1] if passes else None, runs=None if runs is None else runs[rows])
 
     def prune_(self, keep: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""A contest in a run folder: which networks were trained beside the found one, and what came out. No torch."""
+"""A contest in a run folder: the networks that were trained beside the found one, and their results. No torch."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Entry:
 
     Attributes:
         name: ``found``, ``random-1``, ``resnet``, ...
-        kind: whether a search found it, chance drew it, or a hand made it.
+        kind: whether the network was found by the search, drawn at random, or made by hand.
         genotype: its cells.
-        built: the settings of an evaluation that build it: ``channels``, ``depth``, ...
+        built: the settings of an evaluation with which it is built: ``channels``, ``depth``, ...
     """
 
     name: str
@@ -40,14 +40,14 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """Networks, and the seeds that each is trained from."""
+    """The networks of a contest, and the seeds; each network is trained once from each seed."""
 
     entries: tuple[Entry, ...]
     seeds: tuple[int, ...]
 
 
 class Answers(BaseModel):
-    """Which pictures a network has right, packed: eight pictures are two hexadecimal digits."""
+    """Which pictures a network has right, packed: two hexadecimal digits stand for eight pictures."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -58,7 +58,7 @@ class Answers(BaseModel):
 
     @classmethod
     def of(cls, held_out: list[bool], test: list[bool]) -> Answers:
-        """From one flag a picture."""
+        """The answers from lists with a flag for each picture: whether the network has it right."""
         return cls(
             held_out_pictures=len(held_out),
             held_out=np.packbits(held_out).tobytes().hex(),
@@ -71,10 +71,10 @@ class Answers(BaseModel):
         return self.model_dump()
 
     def right(self, split: Literal["held_out", "test"]) -> NDArray[np.bool_]:
-        """Which pictures of a split are right, ``(pictures,)``.
+        """Which pictures of a split are right, ``(pictures,)``, bool.
 
         Raises:
-            ValueError: if the digits do not fit the number of pictures.
+            ValueError: if the number of digits does not match the number of pictures.
         """
         count = getattr(self, f"{split}_pictures")
         packed = np.frombuffer(bytes.fromhex(getattr(self, split)), dtype=np.uint8)
@@ -105,7 +105,7 @@ def read_contest(folder: Path) -> Contest:
     """The contest in a run folder.
 
     Raises:
-        ValueError: if there is none, or its file is damaged; the message names the file.
+        ValueError: if there is none, or its file is damaged; the error names the file.
     """
     where = folder / CONTEST
     try:
@@ -120,7 +120,7 @@ def read_contest(folder: Path) -> Contest:
 
 
 def places(folder: Path, contest: Contest) -> Iterator[tuple[Entry, int, Path]]:
-    """Every training of a contest with its folder, seed by seed, so that each is trained once before any is again."""
+    """Each training of a contest with its folder, seed by seed: no network is trained twice before all are trained."""
     for seed in contest.seeds:
         for entry in contest.entries:
             first = entry.kind == "found" and seed == contest.seeds[0]
@@ -128,15 +128,19 @@ def places(folder: Path, contest: Contest) -> Iterator[tuple[Entry, int, Path]]:
 
 
 def read_verdict(folder: Path) -> Verdict | None:
-    """The verdict in a run folder, None while there is none; a ValueError that names the file if one is damaged."""
+    """The verdict in a run folder; None if there is none yet.
+
+    Raises:
+        ValueError: if a file is damaged; the error names it.
+    """
     return judged(folder) if (folder / VERDICT).exists() else None
 
 
 def judged(folder: Path) -> Verdict:
-    """The verdict on a contest of which every training is over.
+    """The verdict on a contest whose trainings are all over.
 
     Raises:
-        ValueError: if one is not over, or a file is damaged; the message names it.
+        ValueError: if a training is not over, or a file is damaged; the error names it.
     """
     searched = sum(line["seconds"] for line in RunFolder(folder).trace())
     contest = read_contest(folder)
@@ -150,7 +154,7 @@ def _contender(entry: Entry, trained: list[tuple[RunFolder, Answers]]) -> Conten
     results = [read_result(place) for place, _ in trained]
     first = results[0]
     if first is None:
-        raise ValueError(f"{trained[0][0].path} holds no result yet; go on with --resume.")
+        raise ValueError(f"{trained[0][0].path} holds no result yet; resume the run with --resume.")
     return Contender(
         name=entry.name,
         kind=entry.kind,
@@ -172,14 +176,20 @@ def _answers(place: Path) -> Answers:
 
 
 def handed(folder: Path) -> Path | None:
-    """The folder of the network that a contest hands to the user; None where no verdict is given yet.
+    """The folder of the trained network that the user is handed after a contest; None if there is no verdict yet.
 
-    Of the trainings of the network that is best on held-out pictures, it is the one that is best on them.
+    The network is the best one on held-out pictures, averaged over its trainings. Of these trainings, the folder is
+    that of the best one on the same pictures.
+
+    Raises:
+        ValueError: if the verdict is damaged.
     """
     if not (folder / VERDICT).exists():
         return None
     name = RunFolder(folder).read_json(VERDICT).get("handed")
     own = [place for entry, _, place in places(folder, read_contest(folder)) if entry.name == name]
     if not own:
-        raise ValueError(f"{folder / VERDICT} is damaged: it hands over {str(name)[:80]!r}, which is no contender.")
+        raise ValueError(
+            f"{folder / VERDICT} is damaged: it names {str(name)[:80]!r}, which is not a network of the contest."
+        )
     return max(own, key=lambda place: float(_answers(place).right("held_out").mean()))

@@ -1,4 +1,4 @@
-"""A contest for the eye: accuracy against cost as SVG that takes its colors from the page, and a table."""
+"""A contest as a plot of accuracy against cost, in SVG with the colors of the page, and as a table."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from diffnas.report.words import count, duration
 
 _WIDTH, _HEIGHT = 680, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 150, 12, 40
-_APART = 15  # between the names of two dots, in pixels
+_APART = 15  # least distance between the names of two dots, in pixels
 
 
 def plot(contenders: Sequence[Contender]) -> Markup:
-    """A dot for every network, its accuracy above its multiply-adds; the bar is the interval of its accuracy."""
+    """A plot with a dot for each network, its accuracy against its multiply-adds. Bars are intervals of accuracy."""
     spans = [_span(each) for each in contenders]
     macs = [each.macs for each in contenders]
-    # Costs that are nearly equal look so: the axis is at least a fifth of the largest wide.
+    # The axis spans at least a fifth of the largest cost, so that nearly equal costs look nearly equal.
     x = _axis(macs, _LEFT, _WIDTH - _RIGHT, least=0.2 * max(macs))
     y = _axis([edge for span in spans for edge in span], _HEIGHT - _BOTTOM, _TOP)
     ticks = "".join(
@@ -54,14 +54,14 @@ def plot(contenders: Sequence[Contender]) -> Markup:
 
 
 class Row(NamedTuple):
-    """A network in the table below the plot."""
+    """A row of the table below the plot, and whether the user is handed its network."""
 
     cells: tuple[str, ...]
     handed: bool
 
 
 def rows(said: Verdict) -> list[Row]:
-    """The networks of a contest as a table has them, the best on held-out pictures first."""
+    """The rows of a contest's table, the best network on held-out pictures first."""
     ordered = sorted(said.contenders, key=lambda each: -each.chosen_by)
     return [
         Row(
@@ -80,13 +80,13 @@ def rows(said: Verdict) -> list[Row]:
 
 
 def _span(each: Contender) -> tuple[float, float]:
-    """The interval of an accuracy: the spread between its trainings, or where there is one, of other pictures."""
+    """The interval of an accuracy: the range over trainings; with one training, the interval for other pictures."""
     accuracies = each.right.mean(axis=1)
     return (float(accuracies.min()), float(accuracies.max())) if len(accuracies) > 1 else each.interval()
 
 
 class _axis:  # noqa: N801 - called like a function
-    """From values to pixels, with a margin around the values; ``least`` is the narrowest span of values."""
+    """A map from values to pixels, with a margin around the values; ``least`` is the smallest span of the axis."""
 
     def __init__(self, values: Sequence[float], start: float, end: float, least: float = 0.02) -> None:
         low, high = min(values), max(values)
@@ -98,13 +98,13 @@ class _axis:  # noqa: N801 - called like a function
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round shares between two shares: whole points, 2, 5 or 10 of them apart."""
+    """The ticks of an axis from ``low`` to ``high``: round shares that are 1, 2, 5, 10 or 20 points apart."""
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / step <= 7)
     return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _placed(contenders: Sequence[Contender], y: _axis) -> list[tuple[Contender, float]]:
-    """Where the names stand, from top to bottom, moved apart where they would touch."""
+    """The height of each name, in pixels, from top to bottom. Names that would touch are moved down."""
     ordered = sorted(contenders, key=lambda each: -each.accuracy)
     at = [y(each.accuracy) for each in ordered]
     for place in range(1, len(at)):

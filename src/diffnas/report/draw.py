@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from diffnas.genotype import Cell, Genotype
 from diffnas.report import palette
-from diffnas.report.layout import FONT, Box, Line, Picture, layout
+from diffnas.report.column import arranged
+from diffnas.report.layout import FONT, Box, Line, Picture
 
 _SUFFIXES = (".svg", ".png", ".pdf")
 _INK = palette.INK
@@ -59,7 +60,7 @@ def draw(genotype: Genotype, path: Path, *, title: str | None = None) -> list[Pa
         if each.suffix == ".svg":
             each.write_text(svg(genotype, title=title), encoding="utf-8")
         else:
-            _paint(layout(genotype.cells, title), each)
+            _paint(arranged(genotype.cells, title), each)
     return paths
 
 
@@ -82,7 +83,7 @@ def svg_of(cells: Mapping[str, Cell], *, title: str | None = None, classes: Mapp
         classes: for a page with its own style sheet, the CSS class of each operation. Then no element has a color; all
             other elements have their look as the class ("box node", "flow", ...).
     """
-    picture = layout(cells, title)
+    picture = arranged(cells, title)
     width, height = f"{picture.width:.0f}", f"{picture.height:.0f}"
     fonts = "" if classes else f'font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="{FONT:g}"'
     named = f"The {' and '.join(cells)} cell{'s' * (len(cells) > 1)}"

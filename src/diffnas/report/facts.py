@@ -1,4 +1,4 @@
-"""What a report says of a run in numbers and words."""
+"""The facts of a run in its report, in numbers and words."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from diffnas.report.reading import Evaluation, Run, Search
 from diffnas.report.records import Record
 from diffnas.report.words import count, duration
 
-# A component that a method does without, as its record has it.
+# How a record writes a role without a component.
 _NOTHING = {"()": "none", "None": "none"}
 
 
 class Number(NamedTuple):
-    """A number worth large type: what it is, the number, and what to know about it."""
+    """A number for large type: its name, its value, and a note."""
 
     name: str
     value: str
@@ -25,7 +25,7 @@ class Number(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """A share of pictures that were right, from 0 to 1."""
+    """An accuracy from 0 to 1: of which net, on which pictures."""
 
     whose: str
     on: str
@@ -33,7 +33,7 @@ class Accuracy(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """How a search or an evaluation was made: the command as it was typed, None if there was none; and tables."""
+    """How a phase was made: the typed command (None if a user's program made it), and tables by title."""
 
     name: str
     command: str | None
@@ -41,10 +41,7 @@ class Phase(NamedTuple):
 
 
 def status(run: Run) -> str:
-    """How far a run is.
-
-    A report cannot know whether a run that is not finished still goes on.
-    """
+    """How far a run is, in words. A report cannot know whether an unfinished run is still running."""
     search, evaluation = run.search, run.evaluation
     if search and search.genotype is None:
         return f"Search not finished: {_of(len(search.lines), search.record.epochs)} are over"
@@ -58,7 +55,7 @@ def status(run: Run) -> str:
 
 
 def subtitle(run: Run) -> str:
-    """What the run is, in a line."""
+    """The method, data, space and seed of a run, in one line."""
     search, evaluation = run.search, run.evaluation
     if search:
         assert search.record.space is not None
@@ -69,7 +66,7 @@ def subtitle(run: Run) -> str:
 
 
 def numbers(run: Run) -> list[Number]:
-    """The numbers to see first."""
+    """The most important numbers of a run."""
     search, evaluation = run.search, run.evaluation
     said: list[Number] = []
     if evaluation and evaluation.result:
@@ -77,13 +74,13 @@ def numbers(run: Run) -> list[Number]:
         right = f"of {result.test_pictures:,} test pictures, trained from scratch"
         said.append(Number("Test accuracy", f"{result.accuracy:.2%}", right))
         said.append(Number("Parameters", count(result.parameters), "of the network that was trained"))
-        said.append(Number("Multiply-adds", count(result.macs), "for one picture, in that network"))
+        said.append(Number("Multiply-adds", count(result.macs), "of that network, for one picture"))
     elif search and search.chosen is not None and (found := search.lines[search.chosen].found_parameters):
         said.append(Number("Parameters", count(found), "of the network at its published size"))
     if run.int8:
         kibibytes = [f"{size / 1024:.0f}" for size in run.int8.bytes]
         times = [f"{time:.2f}" for time in run.int8.milliseconds]
-        beside = f"{kibibytes[1]} KiB for {kibibytes[0]} in float32, {times[1]} ms a picture for {times[0]}"
+        beside = f"{kibibytes[1]} KiB, {times[1]} ms a picture; in float32 {kibibytes[0]} KiB, {times[0]} ms"
         said.append(Number("In 8 bits", f"{run.int8.accuracy[1]:.2%}", beside))
     if search and search.lines:
         first, last = measure.offered(search), measure.live(search)[-1]
@@ -97,7 +94,7 @@ def numbers(run: Run) -> list[Number]:
 
 
 def accuracies(run: Run) -> list[Accuracy]:
-    """Accuracies of the supernet and of the trained network, all there are."""
+    """All known accuracies of the supernet and of the trained network."""
     said: list[Accuracy] = []
     if run.search and run.search.lines:
         last = run.search.lines[-1]
@@ -112,7 +109,7 @@ def accuracies(run: Run) -> list[Accuracy]:
 
 
 def gap(run: Run) -> str:
-    """What lies between the accuracy of the supernet and that of the network, in words."""
+    """The difference between the accuracies of the supernet and of the network, in words."""
     search, evaluation = run.search, run.evaluation
     if search is None or not search.lines:
         return "There is no search in this folder to compare the network with."
@@ -122,17 +119,17 @@ def gap(run: Run) -> str:
     pictures = "held-out" if held_out else "training"
     text = f"At the end of the search the supernet had {promised:.1%} of its {pictures} pictures right. "
     if evaluation is None or evaluation.result is None:
-        return text + "What the cells are worth shows only when their network is trained alone and tested."
+        return text + "Only a network of the cells, trained alone and tested, shows what the cells are worth."
     tested = evaluation.result.accuracy
     points = abs(tested - promised) * 100
-    text += f"The network of the cells it found, trained alone, has {tested:.1%} of the test pictures right: "
+    text += f"The network of its cells, trained alone, has {tested:.1%} of the test pictures right: "
     text += f"{points:.1f} points {'more' if tested >= promised else 'less'}. "
     sizes = [f"{_size(phase.record)}" for phase in (search, evaluation)]
     if sizes[0] != sizes[1]:
-        text += f"Part of that is size: the supernet has {sizes[0]}, the network {sizes[1]}. "
+        text += f"One reason is size: the supernet has {sizes[0]}, and the network has {sizes[1]}. "
     return text + (
-        "A supernet is trained on other pictures, for another time, with every operation at once; its accuracy does "
-        "not rank cells. Compare runs by the trained network."
+        "A supernet is trained on other pictures, for another time, with all operations at once. Its accuracy does not "
+        "rank cells. Compare runs by their trained networks."
     )
 
 
@@ -142,7 +139,7 @@ def phases(run: Run) -> list[Phase]:
 
 
 def command(made_with: Mapping[str, Any]) -> str | None:
-    """The command that made a run, to be pasted into a shell; None if it was made by a program of someone's own.
+    """The command that made a run, quoted for a shell; None if a user's program made the run.
 
     >>> command({"command": ["/usr/bin/diffnas", "search", "my pictures", "--seed", "1"]})
     "diffnas search 'my pictures' --seed 1"

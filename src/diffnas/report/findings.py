@@ -1,4 +1,4 @@
-"""Signs of collapse, a plain sentence each on what they mean for this run."""
+"""Signs of collapse in a search, and plain sentences on what they mean for this run."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Mark = Literal["fine", "look", "bad"]
 
 
 class Finding(NamedTuple):
-    """What one indicator says.
+    """One indicator of a search, and what it means.
 
     Attributes:
-        name: what it is called.
-        mark: "fine"; "look", which deserves a look; or "bad".
-        value: where it ended, for people.
-        text: a sentence or two on what that means.
-        series: its value after every epoch; empty for what has no course.
-        top: the most it could be, if that is known; the scale of a plot.
+        name: the name of the indicator.
+        mark: "fine", "look" (it deserves a look) or "bad".
+        value: the value in the last epoch, or in the epoch whose cells are the result, as text.
+        text: what the value means, in a sentence or two.
+        series: the value after each epoch; empty if there is no such series.
+        top: the largest possible value, which scales a plot; None if it is unknown.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 def findings(search: Search) -> list[Finding]:
-    """All that can be said of a search, most telling first; empty before its first epoch is over."""
+    """All findings on a search, the most important first; empty before the first epoch is over."""
     if not search.lines:
         return []
     said = [_problems(search), _skips(search), _depth(search), _none(search)]
@@ -58,13 +58,13 @@ def _skips(search: Search) -> Finding | None:
     counted = f"{skips} of {of} connections {'is a skip' if skips == 1 else 'are skips'}"
     if collapse.too_many_skips(skips, of):
         mark, text = "bad", (
-            f"{counted}: the mark of DARTS’ collapse. Skips win because they make a supernet train fast, not because "
-            "they make a good network; expect this one to do worse than its supernet promised."
+            f"{counted}, as in DARTS’ collapse. Skips win because a supernet trains fast with them, not because they "
+            "make a good network. Expect this network to be worse than the supernet’s accuracy promises."
         )  # fmt: skip
     elif collapse.too_many_skips(skips, of, share=collapse.SKIPS.look):
-        mark, text = "look", f"{counted}. At half of them a search counts as collapsed; this one is on the way there."
+        mark, text = "look", f"{counted}. At one half, a search counts as collapsed; this one is on the way."
     else:
-        mark, text = "fine", f"{counted}, far from the half at which a search counts as collapsed."
+        mark, text = "fine", f"{counted}. A search counts as collapsed at one half; this one is far from it."
     return Finding("Skip connections", mark, f"{skips} of {of}", text, series, float(of))  # type: ignore[arg-type]
 
 
@@ -77,13 +77,13 @@ def _depth(search: Search) -> Finding:
     each = ", ".join(f"{depth} in the {kind} cell" for kind, depth in ended.items())
     if len(ended) > 4:
         each = f"{min(ended.values())} to {deepest} over {len(ended)} kinds of cell"
-    text = f"The longest path through a cell passes this many operations that learn: {each}; {possible} would fit."
+    text = f"Operations that learn on the longest path through a cell: {each}. At most {possible} would fit."
     mark: Mark = "fine"
     if deepest <= collapse.DEPTH.bad:
-        mark, text = "bad", "No path through any cell passes an operation that learns."
+        mark, text = "bad", "No path through any cell has an operation that learns."
     elif deepest <= collapse.DEPTH.look and possible > 1:
         mark = "look"
-        text += " A wide, shallow cell trains faster than a deep one, and wins searches without being better."
+        text += " A wide, shallow cell trains faster than a deep one, so it can win a search though it is not better."
     course = [float(max(at)) for at in zip(*courses.values(), strict=True)]
     return Finding("Depth", mark, str(deepest), text, course, float(possible))
 
@@ -97,14 +97,14 @@ def _none(search: Search) -> Finding | None:
         return None
     edges = sum(len(kind.edges) for kind in search.kinds)
     even = edges / measure.offered(search)
-    text = f"‘none’ holds {share:.0%} of an edge’s weight on average; an even share would be {even:.0%}."
+    text = f"‘none’ holds {share:.0%} of an edge’s weight, on average; an even share is {even:.0%}."
     mark: Mark = "fine"
     if collapse.switched_off(share):
         mark = "bad"
-        text += " The search is switching the cell off, and what is left to choose from has hardly been trained."
+        text += " The search switches the cell off, and the operations that are left have hardly been trained."
     elif share > collapse.NONE_SHARE.look * even:
         mark = "look"
-        text += " It wins without computing anything; a rule that ignores it when cells are read off acts against it."
+        text += " It wins though it computes nothing. Read the cells off by a rule that ignores it to avoid this."
     return Finding("Weight of none", mark, f"{share:.0%}", text, series, 1.0)
 
 
@@ -116,11 +116,11 @@ def _effective(search: Search) -> Finding:
     text = f"An edge still mixes {ended:.1f} of {most:.2g} operations, on average."
     if ended > collapse.MIXED.look * most:
         mark: Mark = "look"
-        text += " Hardly anything is decided: the cells rest on small differences, which another seed may turn around."
+        text += " Hardly anything is decided: small differences chose the cells, and another seed may reverse them."
     elif ended > collapse.DECIDED:
         mark, text = "fine", text + " The search has preferences, but most edges are not decided."
     else:
-        mark, text = "fine", text + " Nearly everything is decided: what was searched is close to what is built."
+        mark, text = "fine", text + " Nearly everything is decided: the supernet is close to the network that is built."
     return Finding("Operations mixed", mark, f"{ended:.1f}", text, series, most)
 
 
@@ -130,11 +130,11 @@ def _discarded(search: Search) -> Finding:
     lost = series[search.chosen] or 0.0
     text = f"{lost:.0%} of an edge’s weight, on average, is on operations that are not in the cells."
     if lost > collapse.DISCARDED.look:
-        text += " The network that is built is a different one from the supernet that was trained."
+        text += " The network that is built is very different from the supernet that was trained."
     elif lost > collapse.KEPT:
-        text += " The built network differs from the supernet by that much."
+        text += " The network that is built differs from the supernet by that much."
     else:
-        text += " Reading the cells off changed little."
+        text += " Little changed when the cells were read off."
     return Finding(
         "Weight thrown away", "look" if lost > collapse.DISCARDED.look else "fine", f"{lost:.0%}", text, series, 1.0
     )
@@ -146,14 +146,14 @@ def _last_change(search: Search) -> Finding | None:
         return None
     place = measure.last_change(search)
     if place >= epochs - max(1, epochs // 10):
-        text = f"The cells still changed in epoch {place + 1} of {epochs}: more epochs may well find others."
+        text = f"The cells still changed in epoch {place + 1} of {epochs}: more epochs may find other cells."
         return Finding("Last change", "look", f"epoch {place + 1}", text)
     text = f"The cells did not change after epoch {place + 1} of {epochs}."
     return Finding("Last change", "fine", f"epoch {place + 1}", text)
 
 
 def _eigenvalues(search: Search) -> Iterator[Finding]:
-    """R-DARTS (Zela et al., 2020): a search collapses after the validation loss has become sharp in alpha."""
+    """Findings on eigenvalues: a search collapses once its held-out loss is sharp in alpha (Zela et al., 2020)."""
     for name in dict.fromkeys(name for line in search.lines for name in line.indicators if "eigenvalue" in name):
         series = measure.indicator(search, name)
         known = [value for value in series if value is not None]
@@ -162,13 +162,13 @@ def _eigenvalues(search: Search) -> Iterator[Finding]:
         least, last = min(known), known[-1]
         ratio = last / least if least > 0 else 1.0
         text = (
-            f"The largest curvature of the held-out loss along alpha ended at {last:.2g}, {ratio:.1f} times its least."
+            f"The largest curvature of the held-out loss along alpha is {last:.2g}, {ratio:.1f} times its least value."
         )
         rising = len(known) > 4 and ratio > collapse.EIGENVALUE.look
         text += (
-            " Rising curvature goes before a collapse: cells read off from sharp minima lose most (Zela et al., 2020)."
+            " Curvature rises before a collapse: cells read off at a sharp minimum lose most (Zela et al., 2020)."
             if rising
-            else " It did not rise, which speaks against a collapse."
+            else " It did not rise, which is a sign against a collapse."
         )
         spoken = name.replace("_", " ").capitalize()
         yield Finding(spoken, "look" if rising else "fine", f"{last:.2g}", text, series)

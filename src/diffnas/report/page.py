@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from diffnas.files import write_atomically
 from diffnas.genotype import Genotype, to_text
+from diffnas.genotype.chain import is_chain
 from diffnas.report import facts, palette
 from diffnas.report.contest import read_verdict
 from diffnas.report.contest_plot import plot, rows
@@ -86,7 +87,9 @@ def _ops(run: Run) -> list[str]:
 
 
 def drawings(genotype: Genotype, classes: Mapping[str, str]) -> dict[str, Markup]:
-    """The drawing of each kind of cell, by kind; equal cells are drawn once, under all their kinds."""
+    """The drawing of each kind of cell, by kind; equal cells are drawn once, under all their kinds; a chain as one."""
+    if is_chain(genotype):
+        return {"chain": Markup(svg_of(genotype.cells, classes=classes))}
     drawn: dict[Any, list[str]] = {}
     for kind, cell in genotype.cells.items():
         drawn.setdefault(cell, []).append(kind)

@@ -1,7 +1,7 @@
-"""Whether a search paid: the network that it found beside others of equal cost, all trained in one way.
+"""The verdict on a search: the found network compared with others of equal cost, all trained in the same way.
 
-Two things are kept apart. Which network the user is handed is decided by held-out training pictures. Whether it is
-better than the others is judged on test pictures, which decide nothing.
+Held-out training pictures decide which network the user is handed. Test pictures decide nothing; they only show whether
+the found network is better than the others.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from scipy import stats
 
 Kind: TypeAlias = Literal["found", "random", "hand"]
 SURE = 0.95
-"""How sure an interval is."""
+"""The confidence level of all intervals."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A network, and what its trainings gave.
+    """A network of a contest, and the results of its trainings.
 
     Attributes:
         name: ``found``, ``random-1``, ``resnet``, ...
-        kind: whether a search found it, chance drew it, or a hand made it.
-        macs, parameters: multiply-adds for one picture, and learned numbers.
-        held_out: share of held-out training pictures that are right, one number a training.
+        kind: whether the network was found by the search, drawn at random, or made by hand.
+        macs: multiply-adds for one picture.
+        parameters: how many numbers are learned.
+        held_out: the accuracy on held-out training pictures, from 0 to 1, one number for each training.
         right: which test pictures are right, ``(trainings, pictures)``, bool.
-        seconds: of one training, on average.
+        seconds: the mean time of a training.
     """
 
     name: str
@@ -42,27 +43,27 @@ class Contender:
 
     @property
     def accuracy(self) -> float:
-        """Share of test pictures that are right, the mean over trainings."""
+        """The accuracy on test pictures, from 0 to 1, averaged over trainings."""
         return float(self.right.mean())
 
     @property
     def chosen_by(self) -> float:
-        """Share of held-out training pictures that are right, the mean over trainings."""
+        """The accuracy on held-out training pictures, from 0 to 1, averaged over trainings."""
         return float(np.mean(self.held_out))
 
     def interval(self) -> tuple[float, float]:
-        """Where the accuracy would lie on other pictures; Wilson's interval, which knows nothing of seeds."""
+        """The interval of the accuracy on other test pictures, by Wilson; it does not include the luck of seeds."""
         pictures = self.right.shape[1]
         found = stats.binomtest(round(self.accuracy * pictures), pictures).proportion_ci(SURE, method="wilson")
         return float(found.low), float(found.high)
 
 
 class Difference(NamedTuple):
-    """By how much one accuracy is above another, with the interval in which it would lie if all were done again.
+    """The difference of two accuracies, with its confidence interval.
 
     Attributes:
-        value, low, high: shares of pictures.
-        seeds: whether the spread between seeds is in the interval, which takes two trainings of each at least.
+        value, low, high: the difference and the ends of the interval, as shares of pictures.
+        seeds: whether the interval includes the spread between seeds. Both sides then have two trainings or more.
     """
 
     value: float
@@ -72,15 +73,15 @@ class Difference(NamedTuple):
 
     @property
     def sign(self) -> int:
-        """1 if the interval lies above zero, -1 if below, 0 if zero lies in it."""
+        """1 if the interval is above zero, -1 if it is below, 0 if it includes zero."""
         return int(self.low > 0) - int(self.high < 0)
 
 
 def difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Difference:
-    """How far the accuracy of ``first`` is above that of ``second``; both are ``(trainings, pictures)``.
+    """The accuracy of ``first`` minus that of ``second``; both are ``(trainings, pictures)``, bool.
 
-    The variance is the sum of three parts: of the mean over pictures, which both sides share, and of the mean over the
-    trainings of either side. Their degrees of freedom are joined as Welch and Satterthwaite do.
+    The variance has three parts: that of the mean over pictures, which both sides share, and that of the mean over
+    trainings, for each side. Their degrees of freedom are combined by Welch and Satterthwaite.
     """
     by_picture = first.mean(axis=0) - second.mean(axis=0)
     samples = [by_picture, *(side.mean(axis=1) for side in (first, second) if len(side) > 1)]
@@ -94,15 +95,15 @@ def difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Differenc
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a contest says.
+    """The verdict of a contest.
 
     Attributes:
         contenders: all networks, the found one first.
         handed: the name of the network that the user is handed: the best on held-out training pictures.
-        hand: the best hand-made network on held-out training pictures; None if there is none.
-        over_hand: how far the found network's accuracy is above that one's.
-        over_random: how far it is above the mean of the random networks; None if there is none.
-        search_seconds: time of the search.
+        hand: the name of the best hand-made network on held-out training pictures; None if there is none.
+        over_hand: the accuracy of the found network minus that of ``hand``; None if there is none.
+        over_random: the accuracy of the found network minus the mean of the random networks; None if there are none.
+        search_seconds: the time of the search.
     """
 
     contenders: tuple[Contender, ...]
@@ -121,7 +122,7 @@ class Verdict:
         if self.over_random is not None:
             told.append(_against(self.over_random, "random networks of equal cost"))
         if self.over_random is not None and self.over_random.sign <= 0:
-            told.append("Nothing shows that the search was worth its time here: random networks do as well.")
+            told.append("Nothing shows that the search was worth its time here: random networks are as good.")
         found = self.contenders[0]
         times = self.search_seconds / found.seconds if found.seconds else 0.0
         told.append(f"The search took {times:.1f} times as long as one training of the network that it found.")
@@ -155,7 +156,7 @@ class Verdict:
 
 
 def verdict(contenders: Sequence[Contender], *, search_seconds: float) -> Verdict:
-    """Judge the found network, the one contender of the kind ``found``, against the others.
+    """The verdict on the found network, which is the one contender of the kind ``found``.
 
     Raises:
         ValueError: if there is no other contender.
@@ -163,10 +164,10 @@ def verdict(contenders: Sequence[Contender], *, search_seconds: float) -> Verdic
     found = next(each for each in contenders if each.kind == "found")
     others = [each for each in contenders if each is not found]
     if not others:
-        raise ValueError("there is nothing to compare the found network with: name contenders, such as random:3.")
+        raise ValueError("the found network has no contenders; name some, such as --against random:3.")
     hands = [each for each in others if each.kind == "hand"]
     chance = [each.right for each in others if each.kind == "random"]
-    # By held-out pictures: the best by test pictures would be the luckiest.
+    # Held-out pictures choose the hand-made network. The best on test pictures would be the one with the most luck.
     hand = max(hands, key=lambda each: each.chosen_by) if hands else None
     return Verdict(
         contenders=(found, *others),
@@ -179,7 +180,7 @@ def verdict(contenders: Sequence[Contender], *, search_seconds: float) -> Verdic
 
 
 def _against(over: Difference, whom: str) -> str:
-    """A difference in words; nothing is claimed that lies inside the noise.
+    """A difference in words. It claims nothing if the interval includes zero.
 
     >>> _against(Difference(0.018, 0.006, 0.03, seeds=True), "resnet")
     'The found network is better than resnet by 1.8 points (0.6 to 3.0).'

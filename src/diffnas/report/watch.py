@@ -1,6 +1,6 @@
-"""A run in progress, watched in a browser: its page over HTTP, made anew whenever its folder has changed.
+"""A server that shows a run in a browser. It makes the page again whenever the run folder has changed.
 
-Reading a folder changes nothing in it, so that neither watching nor the end of it can disturb a run.
+The server only reads the folder, so it cannot disturb the run.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from diffnas.values import whole
 
 HOST = "127.0.0.1"
 _PORTS = whole(0, 65_535)
-CONNECTIONS = 32  # at a time; a browser opens a few
-PATIENCE = 10.0  # seconds, for one request from its first byte to the end of its answer
+CONNECTIONS = 32  # the most at one time; a browser opens a few
+PATIENCE = 10.0  # seconds for a request, from its first byte to the end of its answer
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -41,20 +41,20 @@ _FILES = (RECORD, TRACE, GENOTYPE, RESULT)
 
 
 class Watched:
-    """The newest page of a run, made when it is asked for and only if something has changed."""
+    """The newest page of a run. It is made on request, and only if the run folder has changed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = Lock()
         self._made: tuple[str, str] | None = None
-        self.page()  # what cannot be read is refused here, and not first in the browser
+        self.page()  # a folder that cannot be read is refused here, not in the browser
 
     def version(self) -> str:
-        """What changes whenever the folder does."""
+        """A text that changes whenever the folder changes."""
         return "-".join(_stamp(folder / name) for folder in (self.path, self.path / EVALUATION) for name in _FILES)
 
     def page(self) -> str:
-        """The page as of now.
+        """The present page.
 
         Raises:
             ValueError: if there is no run, or it is damaged.
@@ -75,7 +75,7 @@ def _stamp(path: Path) -> str:
 
 
 class _Server(ThreadingHTTPServer):
-    """Answers a bounded number of requests at a time, each within a bounded time; who comes beyond that is told so."""
+    """A server of at most ``CONNECTIONS`` requests at a time, each of at most ``PATIENCE`` seconds. Others get 503."""
 
     daemon_threads = True
 
@@ -84,7 +84,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__((HOST, port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread of its own, if there are not too many."""
+        """Answer a request in a new thread; with 503 if there are too many requests."""
         if self.free.acquire(blocking=False):
             super().process_request(request, client_address)
             return
@@ -93,7 +93,7 @@ class _Server(ThreadingHTTPServer):
         self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and cut the connection off if that takes too long: a client may send a byte a second."""
+        """Answer a request, but cut the connection if that takes too long. A client may send one byte per second."""
         timer = Timer(PATIENCE, _cut, (request,))
         timer.daemon = True
         timer.start()
@@ -104,29 +104,29 @@ class _Server(ThreadingHTTPServer):
             self.free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that went away, or was cut off; the terminal is for the address."""
+        """Print nothing about a client that went away or was cut off, because the terminal is for the address."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers with the page and its version, and with nothing else."""
+    """A handler that answers only with the page and its version."""
 
     server: _Server
     server_version, sys_version = "diffnas", ""
     timeout = PATIENCE
 
     def do_GET(self) -> None:
-        # A page elsewhere can name this address as its own host; such a request is not answered.
+        # A page of another site can name this address as its own host. Such a request is refused.
         host = (self.headers.get("Host") or "").partition(":")[0]
         if host not in (HOST, "localhost"):
-            self._answer(403, "text/plain", "This is for 127.0.0.1 alone.")
+            self._answer(403, "text/plain", "This page is only for 127.0.0.1.")
         elif self.path == "/version":
             self._answer(200, "text/plain", self.server.watched.version())
         elif self.path == "/":
             self._page()
         else:
-            self._answer(404, "text/plain", "There is nothing here but the page of the run, at /.")
+            self._answer(404, "text/plain", "The only page here is that of the run, at /.")
 
     def _page(self) -> None:
         try:
@@ -135,25 +135,25 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(500, "text/plain", f"{error}")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what is no request that is understood: in a line, and with the headers of every answer."""
+        """Answer a request that is not understood, in one line and with the usual headers."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
-            self._answer(405, "text/plain", "The page can be read, with GET, and nothing else.", Allow="GET")
+            self._answer(405, "text/plain", "The page can only be read, with GET.", Allow="GET")
         else:
-            self._answer(code, "text/plain", "This is no request for the page of the run, at /.")
+            self._answer(code, "text/plain", "This is not a request for the page of the run, at /.")
 
     def _answer(self, status: int, kind: str, text: str, **more: str) -> None:
         content = text.encode(errors="backslashreplace")
-        self.request_version = self.protocol_version  # what is older, or unknown, would get no headers
+        self.request_version = self.protocol_version  # http.server sends no headers to clients of HTTP 0.9
         self.send_response(status)
         sized = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(content))}
         for name, value in {**sized, **_HEADERS, **more}.items():
             self.send_header(name, value)
-        with suppress(OSError):  # a browser may go away while it is answered
+        with suppress(OSError):  # a browser may close the connection before the answer ends
             self.end_headers()
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing; the terminal is for the address."""
+        """Print nothing, because the terminal is for the address."""
 
 
 def _cut(connection: socket.socket) -> None:
@@ -163,14 +163,14 @@ def _cut(connection: socket.socket) -> None:
 
 @contextmanager
 def serving(path: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
-    """A server of a run's page on this machine alone; ``serve_forever`` starts it.
+    """A context with a server of a run's page, only for this machine; ``serve_forever`` starts it.
 
     Args:
         path: the run folder.
-        port: where to listen; 0 for any that is free.
+        port: the port; 0 for any free port.
 
     Raises:
-        ValueError: if there is no run, or the port cannot be had.
+        ValueError: if there is no run, or the port is taken or cannot be used.
     """
     port = _PORTS.check("port", port)
     try:
@@ -179,7 +179,7 @@ def serving(path: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         why = "is taken" if error.errno == errno.EADDRINUSE else "cannot be used"
-        raise ValueError(f"port {port} {why}; choose another with --port, or 0 for any that is free.") from None
+        raise ValueError(f"port {port} {why}; choose another with --port, or 0 for any free port.") from None
     try:
         yield server
     finally:

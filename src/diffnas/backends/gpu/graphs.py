@@ -31,7 +31,7 @@ def why_no_graph(net: nn.Module, device: torch.device, *, recompute: bool) -> st
         "recompute runs parts of the step again; choose one of the two": recompute,
         "the operation 'noise' draws from a generator that changes": any(isinstance(part, Noise) for part in parts),
         "which operations run is drawn in every step": any(
-            isinstance(part, Supernet) and part.changes.drawn for part in parts
+            isinstance(part, Supernet) and part.options.drawn for part in parts
         ),
         "the share of a skip that is dropped changes from epoch to epoch": any(
             isinstance(part, DroppedSkip) for part in parts

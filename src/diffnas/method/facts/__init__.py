@@ -1,7 +1,7 @@
-"""What is known of the published methods: sources, equations, results and doubts, by the name of the method.
+"""What is known about the published methods: sources, equations, results and doubts, by the name of the method.
 
-Results are those of the papers, or of whoever is named; nothing here was measured by us. "Not checked" marks what we
-know from the paper's text alone or from memory of it, "second hand" what others quote.
+Results are those of the papers, or of the authors that are named. We measured none of them. "Not checked" marks what we
+know only from the paper's text or from memory, and "second hand" marks what others quote.
 """
 
 from diffnas.method.facts import gated, gradients, sparse, supernets, weights

@@ -1,4 +1,4 @@
-"""Facts of DARTS, and of what changes its gradients or its end."""
+"""Facts of DARTS, and of methods that change its gradients or end it earlier."""
 
 from dataclasses import replace
 
@@ -12,14 +12,14 @@ _COLLAPSE = (
 )
 
 _KINKS = (
-    "At the published radius, 0.01, the differences cross kinks of ReLUs and pools, so that they are no derivatives: "
-    "on tiny nets of ours, in float64, "
+    "At the published radius, 0.01, the differences cross kinks of ReLUs and pools, so they are not derivatives. On "
+    "our tiny nets, in float64, "
 )
 
 darts = Facts(
     source=_DARTS,
     equations="""
-mix_e = softmax(alpha_e)          over the operations of edge e, none included
+mix_e = softmax(alpha_e)          over the operations of edge e, also none
 node  = sum over edges e into it of  sum over k of  mix_ek op_k(source)
 alpha : Adam on  L_held_out(w, alpha)          then
 w     : SGD on   L_train(w, alpha)
@@ -31,10 +31,10 @@ w     : SGD on   L_train(w, alpha)
     ),
     doubts=(
         _COLLAPSE,
-        "On NAS-Bench-201 the released code moves the weights first and alpha second (level weights-first), with "
-        "Nesterov momentum and weight decay 5e-4: recipe nas-bench-201.",
-        "The paper repeats the search from several seeds and keeps the cell that is best after a short training; one "
-        "search here is one of those.",
+        "On NAS-Bench-201, the released code moves the weights first and alpha second (level weights-first), with "
+        "Nesterov momentum and weight decay 5e-4. The recipe nas-bench-201 does the same.",
+        "The paper searches from several seeds, and keeps the cell that is best after a short training. Here, a search "
+        "is one of these.",
     ),
 )
 
@@ -46,7 +46,7 @@ mix_e = softmax(alpha_e)
 """,
     published=("CIFAR-10 95.99%, CIFAR-100 79.80% accuracy (as run by Bezirganyan & Akarmazyan, 2022)",),
     doubts=(
-        "Reported below DARTS on the DARTS space and far above it on NAS-Bench-201: what it is worth depends on the "
+        "It is reported below DARTS on the DARTS space, and far above it on NAS-Bench-201. Its value depends on the "
         "space, the length of the search and the augmentation.",
     ),
 )
@@ -58,7 +58,7 @@ w'      = w - xi (momentum v + grad_w L_train(w, alpha) + decay w)
 g_alpha = grad_alpha L_held_out(w', alpha)
         - xi / (2 eps) [grad_alpha L_train(w+) - grad_alpha L_train(w-)]
 w+-     = w +- eps d,   d = grad_w' L_held_out(w', alpha),   eps = 0.01 / |d|
-xi      : the learning rate of the weights;  v: the momentum that there is
+xi      : the learning rate of the weights;  v: the present momentum
 """,
     published=(
         "CIFAR-10 2.76 ± 0.09% error with 3.3 M parameters",
@@ -68,11 +68,11 @@ xi      : the learning rate of the weights;  v: the momentum that there is
     ),
     doubts=(
         _COLLAPSE,
-        f"{_KINKS}alpha's gradient was 0.3 to 1.4 of its length away from the exact one in 16 cases, in 7 of "
-        "them nearer than the first order. At a radius of 1e-6 it was within 1e-9 in 14 of the 16.",
-        "In the released code three passes over the training batch move the running statistics of batch norm; here "
-        "a look ahead leaves no trace.",
-        "The released DARTS_V2 is a cell searched again after the paper.",
+        f"{_KINKS}alpha's gradient missed the exact one by 0.3 to 1.4 of its length in 16 cases. In 7 of them it was "
+        "nearer than the first order. At a radius of 1e-6, it missed by less than 1e-9 in 14 of the 16.",
+        "In the released code, three passes over the training batch move the running statistics of batch norm. Here, "
+        "the look-ahead moves none.",
+        "The released DARTS_V2 is a cell from a new search after the paper.",
     ),
 )
 
@@ -84,14 +84,14 @@ exact:    g = grad_alpha L_held_out - H_alpha,w  inverse(H_w,w)  d
 amended:  g = grad_alpha L_held_out - rate  H_alpha,w  (H_w,w  d)
 H: second derivatives of L_train; products by central differences, radius 0.01
 """,
-    published=("Stable over long searches on CIFAR-10 and ImageNet; the numbers could not be checked",),
+    published=("Stable in long searches on CIFAR-10 and ImageNet; we could not check the numbers",),
     doubts=(
-        "Its claim that the second term never points against the exact one is not true of arbitrary matrices: "
-        "H_w,w = diag(1, 100), H_alpha,w = (1, 1) and gradient (1, -1) give -0.99 against 99.",
-        f"{_KINKS}the gradient was 1.3 to 66 times its length away from the one with exact products in 16 cases. At "
-        "a radius of 1e-6 it was within 1e-8 in 12 of them.",
-        "Because the matrix stands where its inverse should, the right rate depends on the scale of the loss.",
-        "Also part of the method: the same depth, width and regularization in the search and the final training.",
+        "The paper claims that the second term never points against the exact one. For arbitrary matrices this is "
+        "false: H_w,w = diag(1, 100), H_alpha,w = (1, 1) and gradient (1, -1) give -0.99 and 99.",
+        f"{_KINKS}the gradient missed the one with exact products by 1.3 to 66 times its length in 16 cases. At a "
+        "radius of 1e-6, it missed by less than 1e-8 in 12 of them.",
+        "The matrix replaces its inverse, so the right rate depends on the scale of the loss.",
+        "The method also has the same depth, width and regularization in the search and the final training.",
     ),
 )
 
@@ -106,9 +106,9 @@ w       : SGD on L_train(w, alpha), the same batch
         "with 2.09 M (not checked)",
     ),
     doubts=(
-        "The paper weighs the held-out loss, the code the training loss; at the value 1 that both use they agree.",
-        "The released code hands alpha to the clipping of the weights' gradient, so the weights are never clipped.",
-        "Some released cells were searched before a bug was fixed, others after it.",
+        "The paper's factor multiplies the held-out loss, and the code's the training loss. Both are 1, so they agree.",
+        "The released code passes alpha to the clipping of the weights' gradients, so these are never clipped.",
+        "Some released cells were found before a bug was fixed, and others after it.",
     ),
 )
 
@@ -120,36 +120,37 @@ both    = L_held_out + L_train, at (w', alpha)
 g_alpha = grad_alpha both  -  xi  d2 L_train / (d alpha d w)  grad_w' both
 """,
     doubts=(
-        f"{_KINKS}the gradient of darts-2nd, which has the same product, was 0.3 to 1.4 of its length away from the "
-        "exact one. For both losses it was not measured.",
-        "The released look-ahead contains alpha among the weights: it moves alpha itself, and loses the momentum.",
+        f"{_KINKS}the gradient of darts-2nd, which has the same product, missed the exact one by 0.3 to 1.4 of its "
+        "length. We did not measure it for both losses.",
+        "The released look-ahead counts alpha among the weights, so it moves alpha and loses the momentum.",
     ),
 )
 
 darts_plus = Facts(
     source="Liang, Zhang, Sun, He, Huang, Zhuang & Li, 2019: DARTS+, Improved DARTS with Early Stopping",
     equations="""
-stop as soon as the normal cell, read off now, has 2 skip connections or more
+stop as soon as the normal cell that would be read off has 2 or more skips
 """,
     published=(
-        "CIFAR-10 2.32% error, CIFAR-100 14.87%, ImageNet 23.7% top-1: by which criterion, the abstract does not say",
+        "CIFAR-10 2.32% error, CIFAR-100 14.87%, ImageNet 23.7% top-1; the abstract does not say by which criterion",
     ),
     doubts=(
-        "The criterion writes the wanted number of skips into the answer.",
-        "Whether the cell at the stop counts, or the last one before, is not said; the latter here.",
-        "Published runs use spaces and lengths of search of their own; no code is known to us.",
+        "The criterion itself sets the number of skips in the result.",
+        "The paper does not say whether the result is the cell at the stop or the last one before. Here it is the "
+        "latter.",
+        "The published runs have other spaces and lengths of search. We know of no released code.",
     ),
 )
 
 darts_plus_ranks = replace(
     darts_plus,
     equations="""
-stop once the strongest operation that learns has been the same for 10 epochs
-on every edge of the normal cell
+stop once the strongest operation with weights has been the same for 10 epochs
+on each edge of the normal cell
 """,
     doubts=(
-        "Whether all edges have to be stable or any one is enough, and whether the first place counts or the full "
-        "order, is told differently: stable-ranks-any, stable-ranks-full.",
-        "The result depends on the number of epochs and on the noise of alpha; one of 10 epochs or fewer is DARTS.",
+        "Reports differ: all edges must be stable, or any one (stable-ranks-any). The first place counts, or the full "
+        "order (stable-ranks-full).",
+        "The result depends on the number of epochs and on the noise of alpha. A search of at most 10 epochs is DARTS.",
     ),
 )

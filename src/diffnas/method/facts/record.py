@@ -1,4 +1,4 @@
-"""What is known of a published method beside the value that it is here: plain text, for its page."""
+"""What is known about a published method beside its components: plain text, for its page."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the page of a method says and its components cannot.
+    """What the page of a method says beside its components.
 
     Attributes:
-        source: who published it, when and where.
-        equations: in plain text, a line each.
-        published: results that others reported, one to a text; we did not measure them.
-        doubts: what is unclear, contradicted or easily misread, one to a text.
-        tabular: whether it searches NAS-Bench-201, whose cells have one operation on every edge.
+        source: who published it, when, and under which title.
+        equations: in plain text, one in each line.
+        published: results that others reported, one in each text; we did not measure them.
+        doubts: what is unclear, contradicted or easily misread, one in each text.
+        tabular: whether the method can search NAS-Bench-201, whose cells have one operation on each edge.
         more: a longer page in ``docs/``, if there is one.
     """
 

@@ -11,17 +11,18 @@ mix_e = argmax over p on the simplex of  p . alpha_e + sum(p - p^3) / 6
       = sqrt([2 alpha_e - tau]_+),  tau such that the weights sum to 1
 (w, alpha) move together on the gradient of  L_train(w, alpha),  same batch
 mix_ek = 0: operation k leaves edge e for good
-in the end each edge's winner stands, none included
+at the end each edge keeps its winner, which may be none
 """,
     published=(
         "CIFAR-10 97.58%, CIFAR-100 82.97% accuracy on the DARTS space",
-        "97.68% and 81.75% in a setting with the operations of NAS-Bench-201: retrained networks, not the table",
+        "97.68% and 81.75% with the operations of NAS-Bench-201, from retrained networks, not from the benchmark",
     ),
     doubts=(
-        "The paper says neither when removals begin nor whether alpha warms up; at its defaults the first ones fall "
-        "in the first epoch, while convolutions are untrained.",
-        "No variance, number of seeds or parameter counts are given; its cells may have more inputs than DARTS'.",
-        "Its table mixes tabular accuracies with retrained ones, and copies some rows from other methods of one name.",
+        "The paper does not say when removals begin, or whether alpha warms up. With its defaults, the first removals "
+        "are in the first epoch, when convolutions are untrained.",
+        "It gives no variance, number of seeds or parameter counts. Its cells may have more inputs than DARTS' cells.",
+        "Its table mixes the benchmark's accuracies with retrained ones, and copies some rows from other methods with "
+        "the same name.",
     ),
     more="sparse.md",
 )
@@ -30,11 +31,11 @@ entmax2_single = replace(
     sparse,
     equations="""
 mix_e = [alpha_e - tau]_+,  tau such that the weights sum to 1
-the rest as in sparse
+all else as in sparse
 """,
     published=("CIFAR-10 97.42%, CIFAR-100 82.64% accuracy on the DARTS space",),
     doubts=(
-        "Removals need a lasting preference at the published rate: noise alone removes nothing.",
+        "At the published learning rate, only a lasting preference removes an operation; noise alone removes none.",
         *sparse.doubts[1:],
     ),
 )
@@ -46,9 +47,10 @@ mix_e as in sparse;  alpha follows L_held_out, then the weights L_train
 """,
     published=("CIFAR-10 97.35%, CIFAR-100 82.57% accuracy on the DARTS space",),
     doubts=(
-        "Which order of two-level gradients the paper used is not said; the first here.",
-        "The text says that entmax on two levels collapsed, the table that it beats DARTS: presumably without and "
-        "with removals.",
+        "The paper does not say whether its two-level gradients are of first or second order. Here they are of first "
+        "order.",
+        "The text says that entmax on two levels collapsed, but in the table it is better than DARTS. Presumably the "
+        "text is about a search without removals.",
     ),
 )
 
@@ -65,22 +67,22 @@ sparse_progressive = replace(
     sparse,
     equations="""
 mix_e = entmax(alpha_e; a)
-a     : from 1 (softmax) straight to 3 over the first 60% of the run
-removals from a = 1.5 on;  the rest as in sparse
+a     : linear from 1 (softmax) to 3 over the first 60% of the run
+removals once a reaches 1.5;  all else as in sparse
 """,
-    published=("None: future work of the paper",),
-    doubts=("How the order should rise is our proposal. Raising it removes operations even if alpha stands still.",),
+    published=("None; the paper names it as future work",),
+    doubts=("We chose how the order rises. Its rise removes operations even if alpha stands still.",),
 )
 
 sparse_path = replace(
     sparse,
-    source="In neither paper: the sparse method with the path term of Zhou et al., 2020",
+    source="Not published: the sparse method with the path term of Zhou et al., 2020",
     equations="""
 L_alpha = L_train - 0.005 product over the chain of  sum of mix_ek
 k       : the convolutions of an edge
-the rest as in sparse
+all else as in sparse
 """,
     published=("None",),
-    doubts=("Its weight is that of Path-regularized DARTS, which is weak beside the loss.",),
+    doubts=("The factor 0.005 is that of Path-regularized DARTS; the term is weak beside the loss.",),
     more="path-regularized.md",
 )

@@ -13,17 +13,17 @@ from diffnas.backends.choose import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
 from diffnas.backends.gpu.host_copy import HostCopy
 from diffnas.components import edges
-from diffnas.components.changes import weave
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
+from diffnas.components.supernet_options import add_columns
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.devices import in_training
-from diffnas.engine.drive import Drive
 from diffnas.engine.search_state import SearchState
 from diffnas.engine.settings import SearchSettings
+from diffnas.engine.training_loop import TrainingLoop
 from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.nets.auxiliary import Output
@@ -36,7 +36,7 @@ STEERED_EVERY = 10
 """Steps, at the least, from one move of the targets' multipliers to the next."""
 
 
-class Course:
+class RunningSearch:
     """A search under way: its state, the way through the epochs, and the supernet as it is run.
 
     Attributes:
@@ -54,18 +54,18 @@ class Course:
         stages: tuple[Stage, ...],
         state: SearchState,
         fabric: Fabric,
-        drive: Drive,
+        loop: TrainingLoop,
         held_out_indices: Tensor,
     ) -> None:
         self.data, self.space, self.method, self.stages = data, space, method, stages
-        self.state, self.fabric, self.drive = state, fabric, drive
+        self.state, self.fabric, self.loop = state, fabric, loop
         self.held_out_indices = held_out_indices
         self.adopt()
 
     @property
     def settings(self) -> SearchSettings:
         """Those of the running stage."""
-        settings = self.drive.settings
+        settings = self.loop.settings
         assert isinstance(settings, SearchSettings)
         return settings
 
@@ -101,10 +101,10 @@ class Course:
         if graph:
             self.net = Graphed(supernet, autocast=torch.bfloat16 if precision == "bf16-mixed" else None)
         self._costs: Tensor | None = None
-        self.look_again()
+        self.rescan()
 
-    def look_again(self) -> None:
-        """Whatever was known of what is in play, it is something else now."""
+    def rescan(self) -> None:
+        """Recompute what depends on ``keep``; call it after operations came or went."""
         self.live = int(self.state.keep.sum())
         self.host_copy = HostCopy()
         self.forget()
@@ -140,21 +140,21 @@ class Course:
         """The relaxation of alpha at a moment; ``mix`` if a pass has drawn its weights already."""
         state = self.state
         costs = self.costs.to(alpha.dtype)
-        history = self.drive.trace
+        history = self.loop.trace
         return relax(state.weighting, alpha, state.keep, now, self.space, mix=mix, costs=costs, history=history)
 
     def quiet(self) -> Moment:
         """Where the stage stands, with nothing to sample from."""
-        return replace(self.drive.moment(), generator=None)
+        return replace(self.loop.moment(), generator=None)
 
     def strengths(self, moment: Moment) -> Tensor | None:
         """Those of the edges, ``(edges,)``; None if the method has none."""
         make, beta = self.method.edges, self.state.beta
         return None if make is None or beta is None else edges.strengths(make, beta, moment, self.space)
 
-    def woven(self, mix: Tensor, moment: Moment) -> Tensor:
-        """Weights of operations, ``(edges, ops)``, with all else that the supernet takes."""
-        return weave(mix, self.method.supernet, moment, self.strengths(moment))
+    def add_columns(self, mix: Tensor, moment: Moment) -> Tensor:
+        """The mixing weights of operations, ``(edges, ops)``, with the other columns that the supernet takes."""
+        return add_columns(mix, self.method.supernet, moment, self.strengths(moment))
 
     @torch.no_grad()
     def read_off(self, at: Relaxation) -> Genotype:
@@ -187,7 +187,7 @@ class Course:
     @property
     def steers(self) -> bool:
         """Whether multipliers move now: in every tenth of an epoch, or every ten steps if that is longer."""
-        steps = self.drive.steps
+        steps = self.loop.steps
         return (self.epoch * steps + self.state.step + 1) % max(STEERED_EVERY, round(steps / 10)) == 0
 
     def steer(self) -> None:
@@ -195,7 +195,7 @@ class Course:
         controller = self.state.controller
         if controller is None:
             return
-        controller.progress = (self.state.epoch + (self.state.step + 1) / self.drive.steps) / self.drive.epochs
+        controller.progress = (self.state.epoch + (self.state.step + 1) / self.loop.steps) / self.loop.epochs
         if self.frozen or not self.steers:
             return
         at = self.at_rest()
@@ -242,7 +242,7 @@ def millions(data: DataSet, space: SearchSpace, method: Method, settings: Search
         space,
         (data.channels, *data.size),
         **settings.sizes,
-        share=method.supernet.share,
+        one_in=method.supernet.one_in,
     )
     return torch.tensor(counted, dtype=torch.float64) / 1e6
 

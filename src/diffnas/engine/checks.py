@@ -24,17 +24,17 @@ from diffnas.method import Method, components
 from diffnas.method import describe as describe_component
 from diffnas.nets import own
 from diffnas.skeleton import skeleton_of
-from diffnas.space import SearchSpace, apart
+from diffnas.space import SearchSpace, with_own_cells
 
 
-def laid_out(space: SearchSpace, settings: SearchSettings) -> SearchSpace:
+def with_cells_per_place(space: SearchSpace, settings: SearchSettings) -> SearchSpace:
     """The space as a search has it: with cells of their own for every place, if the settings ask for that.
 
     Raises:
         ValueError: if it has such cells already, for a net of another depth than is wanted.
     """
     own = space.own_depth is not None
-    return apart(space, settings.depth) if own or settings.alpha_per == "cell" else space
+    return with_own_cells(space, settings.depth) if own or settings.alpha_per == "cell" else space
 
 
 def describe(
@@ -91,7 +91,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
         space,
         (data.channels, *data.size),
         **settings.sizes,
-        share=method.supernet.share,
+        one_in=method.supernet.one_in,
     )
     for rule in (*method.stopping, method.pick):
         if traits_of(rule).reads_eigenvalue and not settings.eigenvalue_every:
@@ -110,11 +110,11 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
 
 
 def _check_changes(space: SearchSpace, method: Method) -> None:
-    changes = method.supernet
+    options = method.supernet
     beside = {
-        "partial channels": changes.share > 1,
-        "an auxiliary skip": changes.auxiliary is not None,
-        "dropped skips": changes.dropout is not None,
+        "partial channels": options.one_in > 1,
+        "an auxiliary skip": options.auxiliary is not None,
+        "dropped skips": options.dropout is not None,
     }
     if skeleton_of(space.skeleton).residual and any(beside.values()):
         named = ", ".join(name for name, is_there in beside.items() if is_there)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnas.backends.gpu.graphs import uses_graph
-from diffnas.components.changes import Changes, weave
 from diffnas.components.schedule import Moment
+from diffnas.components.supernet_options import SupernetOptions, add_columns
 from diffnas.nets.cell import Cell, EdgeWeights
 from diffnas.nets.ops import DroppedSkip, FactorizedReduce, drop_skips
 from diffnas.nets.partial_channels import shuffled
@@ -24,13 +24,17 @@ def size(net: nn.Module) -> int:
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
-    [(Changes(share=4), 299_578), (Changes(auxiliary=1.0), 1_971_578), (Changes(dropout=0.3), 1_930_618)],
+    ("options", "expected"),
+    [
+        (SupernetOptions(one_in=4), 299_578),
+        (SupernetOptions(auxiliary=1.0), 1_971_578),
+        (SupernetOptions(dropout=0.3), 1_930_618),
+    ],
     ids=str,
 )
-def test_changed_supernets_have_the_sizes_of_the_released_code(changes: Changes, expected: int):
+def test_changed_supernets_have_the_sizes_of_the_released_code(options: SupernetOptions, expected: int):
     with torch.device("meta"):
-        assert size(Supernet(darts, classes=10, changes=changes)) == expected
+        assert size(Supernet(darts, classes=10, options=options)) == expected
 
 
 @pytest.mark.parametrize("depth", [5, 11, 17])
@@ -39,17 +43,17 @@ def test_deeper_supernets_have_the_sizes_of_the_released_code(depth: int):
         assert size(Supernet(darts, classes=10, depth=depth)) == {5: 1_275_834, 11: 2_585_146, 17: 3_894_202}[depth]
 
 
-def cell(changes: Changes, *, reduces: bool) -> tuple[Cell, Tensor, list[Tensor], Tensor]:
+def cell(options: SupernetOptions, *, reduces: bool) -> tuple[Cell, Tensor, list[Tensor], Tensor]:
     """A cell of the DARTS space, its weights, what its input nodes hold, and its output."""
     torch.manual_seed(0)
-    net = Supernet(darts, classes=2, channels=8, depth=3, changes=changes).double()
+    net = Supernet(darts, classes=2, channels=8, depth=3, options=options).double()
     made = net.cells[1 if reduces else 0]
     mix = torch.rand(len(made.graph.edges), net.columns, dtype=torch.float64)
     older, newer = torch.randn(2, 3, 24, 5, 5, dtype=torch.float64)
     if reduces:
         newer = torch.randn(3, 32, 5, 5, dtype=torch.float64)
     inputs = [prepare(x) for prepare, x in zip(made.inputs, (older, newer), strict=True)]
-    weights = EdgeWeights(ops=mix, passing=mix[:, -1] if changes.share > 1 else None)
+    weights = EdgeWeights(ops=mix, passing=mix[:, -1] if options.one_in > 1 else None)
     return made, mix, inputs, made((older, newer), weights)
 
 
@@ -61,7 +65,7 @@ def operations(made: Cell, mix: Tensor, row: int, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("reduces", [False, True], ids=["normal", "reduce"])
 def test_partial_channels_are_those_of_a_cell_built_by_hand(reduces: bool):
-    made, mix, values, output = cell(Changes(share=4), reduces=reduces)
+    made, mix, values, output = cell(SupernetOptions(one_in=4), reduces=reduces)
     channels = values[0].shape[1]
     # Channel c goes to (c mod C/K) K + c div (C/K).
     place = [(c % (channels // 4)) * 4 + c // (channels // 4) for c in range(channels)]
@@ -83,7 +87,7 @@ def test_partial_channels_are_those_of_a_cell_built_by_hand(reduces: bool):
 
 @pytest.mark.parametrize("reduces", [False, True], ids=["normal", "reduce"])
 def test_an_auxiliary_skip_is_added_to_every_edge(reduces: bool):
-    made, mix, values, output = cell(Changes(auxiliary=1.0), reduces=reduces)
+    made, mix, values, output = cell(SupernetOptions(auxiliary=1.0), reduces=reduces)
     for node in range(2, 6):
         terms = []
         for row in made.graph.incoming(node):
@@ -99,7 +103,7 @@ def test_an_auxiliary_skip_is_added_to_every_edge(reduces: bool):
 
 
 def test_only_skips_that_keep_the_resolution_are_dropped():
-    net = Supernet(darts, classes=10, channels=4, depth=3, changes=Changes(dropout=0.5))
+    net = Supernet(darts, classes=10, channels=4, depth=3, options=SupernetOptions(dropout=0.5))
     skips = [
         (made.stride == 2 and edge.source < 2, mixed.ops["3"])
         for made in net.cells
@@ -121,19 +125,19 @@ def test_dropped_skips_lose_their_share_and_keep_their_mean():
 
 
 def test_what_stands_beside_the_operations_is_never_pruned():
-    net = Supernet(nas_bench_201, classes=10, channels=4, depth=3, changes=Changes(share=2, auxiliary=1.0))
+    net = Supernet(nas_bench_201, classes=10, channels=4, depth=3, options=SupernetOptions(one_in=2, auxiliary=1.0))
     net.prune_(torch.zeros(6, 5, dtype=torch.bool))
     assert all(list(edge.ops) == ["5"] for made in net.cells for edge in made.edges)
 
 
 def test_woven_weights_leave_the_gradient_of_the_others_alone():
     mix = torch.rand(6, 5, requires_grad=True)
-    whole = weave(mix, Changes(auxiliary=0.3, share=2), START)
+    whole = add_columns(mix, SupernetOptions(auxiliary=0.3, one_in=2), START)
     assert torch.equal(whole[:, :5], mix)
     assert whole[0, 5:].tolist() == [pytest.approx(0.3), 1.0]
     whole.sum().backward()
     assert torch.equal(mix.grad, torch.ones(6, 5))
-    assert weave(mix, Changes(), START) is mix
+    assert add_columns(mix, SupernetOptions(), START) is mix
 
 
 def test_shuffling_is_that_of_torch():
@@ -144,13 +148,13 @@ def test_shuffling_is_that_of_torch():
 
 def test_channels_that_cannot_be_shared_out_are_refused():
     with pytest.raises(ValueError, match="one in 4 of 6 channels is no whole number; take a multiple of 4"):
-        Supernet(darts, classes=10, channels=6, depth=3, changes=Changes(share=4))
+        Supernet(darts, classes=10, channels=6, depth=3, options=SupernetOptions(one_in=4))
 
 
 @pytest.mark.parametrize("share", [0, -1, 2.5])
 def test_a_share_is_a_whole_number(share):
     with pytest.raises(ValueError, match="whole number from 1 on"):
-        Changes(share=share)
+        SupernetOptions(one_in=share)
 
 
 def one_drawn(edges: int, column: int) -> Tensor:
@@ -165,7 +169,7 @@ def drawn_weights(mix: Tensor) -> EdgeWeights:
 @pytest.mark.parametrize("reduces", [False, True], ids=["normal", "reduce"])
 @pytest.mark.parametrize("column", range(8))
 def test_of_drawn_operations_the_others_only_add_their_weights(column: int, reduces: bool):
-    made, _, values, _ = cell(Changes(drawn=True), reduces=reduces)
+    made, _, values, _ = cell(SupernetOptions(drawn=True), reduces=reduces)
     mix = one_drawn(14, column)
     kept = [prepare.eval() for prepare in made.eval().inputs]
     torch.manual_seed(1)
@@ -192,7 +196,7 @@ def test_of_drawn_operations_the_others_only_add_their_weights(column: int, redu
 def test_the_weight_of_what_was_not_drawn_gets_the_sum_of_the_gradient_of_the_map():
     graph = dense_cell(inputs=1, nodes=1, ops=NAS_BENCH_201_OPS, output="last")
     space = replace(nas_bench_201, cells={"normal": graph})
-    net = Supernet(space, classes=3, channels=4, depth=3, changes=Changes(drawn=True)).double()
+    net = Supernet(space, classes=3, channels=4, depth=3, options=SupernetOptions(drawn=True)).double()
     made, x = net.cells[0], torch.randn(2, 4, 6, 6, dtype=torch.float64)
     upstream = torch.randn(2, 4, 6, 6, dtype=torch.float64)
     mix = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
@@ -202,7 +206,7 @@ def test_the_weight_of_what_was_not_drawn_gets_the_sum_of_the_gradient_of_the_ma
 
 
 def test_what_was_not_drawn_is_not_trained_at_all():
-    net = Supernet(darts, classes=3, channels=4, depth=3, changes=Changes(drawn=True))
+    net = Supernet(darts, classes=3, channels=4, depth=3, options=SupernetOptions(drawn=True))
     mix = torch.cat([one_drawn(14, 4), one_drawn(14, 4)]).float()
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
     net(torch.randn(4, 3, 8, 8), mix).sum().backward()
@@ -221,6 +225,6 @@ def test_what_was_not_drawn_is_not_trained_at_all():
 
 
 def test_drawn_operations_are_not_taken_together():
-    net = Supernet(darts, classes=10, channels=4, depth=3, changes=Changes(drawn=True))
+    net = Supernet(darts, classes=10, channels=4, depth=3, options=SupernetOptions(drawn=True))
     with pytest.raises(ValueError, match="cuda_graph cannot be used: which operations run is drawn in every step"):
         uses_graph(True, net, torch.device("cuda"), recompute=False)

@@ -1,0 +1,97 @@
+"""How much a chain holds at once when it is used: a maximum over layers, so a ceiling holds if each layer keeps it.
+
+Counted with batch norms folded into the convolutions, ReLUs and sums in place, and one picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffnas.nets import ops
+from diffnas.nets.ops.pictures import Depthwise
+from diffnas.nets.own import offered, unseen
+from diffnas.nets.sites import Site, sites
+from diffnas.nets.sizes import sizes_of_space
+from diffnas.skeleton import StemKind
+from diffnas.space import SearchSpace
+
+BYTES = 4  # of a float32
+
+
+def peak_floats(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """The most numbers that one operation holds, with its input, which the shortcut reads after it.
+
+    Args:
+        module: convolutions one after the other; it is run once, in evaluation mode, on its own device.
+        shape: channels, height and width of the input.
+
+    >>> from diffnas.nets.slot import Slot
+    >>> [peak_floats(ops.build(op, Slot(width=2)), (2, 4, 4)) // 32 for op in ("res_3", "mb_3_1", "mb_3_6", "next_7")]
+    [3, 3, 13, 6]
+    """
+    source = torch.Size(shape).numel()
+    peaks = [source]
+
+    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        # The first convolution reads the input itself; a later one what the one before it wrote.
+        read = inputs[0][0].numel() if len(peaks) > 1 else 0
+        peaks.append(source + read + output[0].numel())
+
+    convolutions = [layer for layer in module.modules() if isinstance(layer, Depthwise | nn.Conv2d)]
+    handles = [layer.register_forward_hook(add) for layer in convolutions]
+    try:
+        ops.count_macs(module, shape)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return max(peaks)
+
+
+def fitting(
+    space: SearchSpace,
+    picture: tuple[int, int, int],
+    most: int,
+    *,
+    channels: int | None = None,
+    stem: StemKind = "cifar",
+) -> SearchSpace:
+    """The space without the operations that hold more than ``most`` bytes at once; what is left holds it exactly.
+
+    Args:
+        space: a space in which a cell is one edge, such as a chain.
+        picture: channels, height and width.
+        most: bytes, in float32.
+        channels, stem: as the network will have them.
+
+    Raises:
+        ValueError: if a layer is left without any operation; with the bytes of its leanest one.
+
+    >>> from diffnas.space import chain
+    >>> fitting(chain, (3, 32, 32), 100 * 1024, stem="cifar-half").cells["cell0"].ops
+    (('none', 'res_3'),)
+    """
+    sizes = sizes_of_space(space, 1, picture[0], channels=channels, stem=stem)
+    held = {(site.kind, site.op): _bytes(site, space) for site in sites(sizes, offered(space), picture)}
+    cells = {}
+    for kind, graph in space.cells.items():
+        left = tuple(tuple(op for op in names if held[kind, op] <= most) for names in graph.ops)
+        if not all(left):
+            leanest = min(held[kind, op] for names in graph.ops for op in names)
+            raise ValueError(
+                f"no operation of {kind} in space {space.name!r} holds at most {most:,} bytes; the leanest holds "
+                f"{leanest:,}. Allow as many, or take fewer channels or a stem that halves the picture."
+            )
+        cells[kind] = replace(graph, ops=left)
+    there = {op for graph in cells.values() for names in graph.ops for op in names}
+    return replace(space, cells=cells, ops=tuple(op for op in space.ops if op in there))
+
+
+def _bytes(site: Site, space: SearchSpace) -> int:
+    own = site.op in space.factories
+    with unseen(own=own):
+        module = ops.build(site.op, site.slot, factories=space.factories)
+        return BYTES * peak_floats(module if own else module.to("meta"), (site.slot.width, *site.size))

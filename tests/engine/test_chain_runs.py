@@ -1,0 +1,41 @@
+"""Searches and evaluations of chains, as a user starts them."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import diffnas
+from diffnas.api import contest
+from diffnas.genotype import read
+
+SMALL = {"recipe": "chain-short", "train": 64, "epochs": 1, "batch": 32, "channels": 2}
+
+
+@pytest.mark.parametrize("method", ["sparse", "gdas", "path-regularized"])
+def test_a_search_finds_a_chain_and_its_network_trains(method: str, tmp_path: Path):
+    found = diffnas.search("digits", space="chain", method=method, out=tmp_path / "run", **SMALL)
+    assert len(found.genotype.cells) == 8
+    trained = diffnas.evaluate(found, out=tmp_path / "evaluation", epochs=1, batch=256, channels=2)
+    assert diffnas.load(tmp_path / "evaluation").genotype == found.genotype
+    assert trained.parameters > 0
+
+
+@pytest.mark.parametrize(("method", "what"), [("pc-darts", "partial channels"), ("darts-minus", "an auxiliary skip")])
+def test_a_supernet_that_adds_skips_is_refused(method: str, what: str):
+    with pytest.raises(ValueError, match=f"{what} in its supernet.*Take --supernet plain"):
+        diffnas.search("digits", space="chain", method=method, **SMALL)
+
+
+def test_another_depth_is_refused_with_what_would_work():
+    with pytest.raises(ValueError, match="Take --depth 8"):
+        diffnas.cost("digits", space="chain", depth=5)
+
+
+def test_a_hand_made_contender_is_sized_whatever_depth_the_found_network_has():
+    data = diffnas.load_data("digits")
+    built = {"channels": 4, "depth": 3, "stem": "cifar"}
+    cost = partial(contest._cost, data=data, factories={})
+    sized = contest._sized(read("resnet"), like=200_000, built=built, cost=cost)
+    assert sized["depth"] == 8
+    assert abs(cost(read("resnet"), sized) - 200_000) < 50_000
