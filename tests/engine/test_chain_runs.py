@@ -1,13 +1,16 @@
 """Searches and evaluations of chains, as a user starts them."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 import diffnas
 from diffnas.api import contest
+from diffnas.engine.aim import Aim, sized
+from diffnas.engine.target import parse
 from diffnas.genotype import read
+from diffnas.genotype.own_space import own_space
+from diffnas.nets.sized import Size
 
 SMALL = {"recipe": "chain-short", "train": 64, "epochs": 1, "batch": 32, "channels": 2}
 
@@ -33,9 +36,9 @@ def test_another_depth_is_refused_with_what_would_work():
 
 
 def test_a_hand_made_contender_is_sized_whatever_depth_the_found_network_has():
-    data = diffnas.load_data("digits")
-    built = {"channels": 4, "depth": 3, "stem": "cifar"}
-    cost = partial(contest._cost, data=data, factories={})
-    sized = contest._sized(read("resnet"), like=200_000, built=built, cost=cost)
-    assert sized["depth"] == 8
-    assert abs(cost(read("resnet"), sized) - 200_000) < 50_000
+    data, space = diffnas.load_data("digits"), diffnas.SPACES["darts"]
+    aim = Aim(targets=parse("macs=200k"), size=Size(4, 3))
+    size = contest._sized(read("resnet"), aim, data, space)
+    assert size["depth"] == 8
+    at = sized(own_space(read("resnet")), data, Size(**size))
+    assert abs(at.cost(read("resnet"), "macs") - 200_000) < 50_000

@@ -200,7 +200,7 @@ class SearchStep:
         """The gradient of the loss on the training batch for the mixing weights, ``(edges, ops)``, without a trace."""
         with self._probing(), weights_fixed(self.state.supernet):
             ops = self.mix().ops.detach().requires_grad_()
-            mix = Mix(ops, self.running.woven(ops, self.now))
+            mix = Mix(ops, self.running.add_columns(ops, self.now))
             return self._gradients_of(self._loss(self.train, mix, Totals(self.state.task)), [ops])[0]
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
