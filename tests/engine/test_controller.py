@@ -86,6 +86,13 @@ def test_the_expected_cost_and_its_gradient_are_known(z, weigh, expected: float,
     assert bool((found[at.open == 0] == 0).all())
 
 
+@pytest.mark.parametrize("weigh", [weighting.softmax, entmax(1.5), Sigmoid()], ids=["softmax", "entmax", "gates"])
+def test_the_gradient_of_the_expected_cost_is_that_of_finite_differences(weigh):
+    controller = controller_of(EDGE, Target(cost="macs", value=1.0), costing=Listed("macs"))
+    alpha = torch.tensor([Z1], dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(lambda alpha: controller.expected("macs", relaxed(weigh, alpha, EDGE)), (alpha,))
+
+
 def test_the_penalty_is_the_multiplier_times_how_far_the_expected_cost_lies_above_the_target():
     controller = controller_of(EDGE, Target(cost="macs", value=2.0), costing=Listed("macs"))
     controller.duals["macs"].multiplier = 3.0

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from diffnas.components.discretize import Discretize
+from diffnas.components.traits import traits_of
 from diffnas.data import DataSet
 from diffnas.engine.costing import COUNTED, Costing, Interval, Reach
 from diffnas.engine.target import TOLERANCE, Target, amount
@@ -80,7 +81,15 @@ def reaches(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict
 def reach(aim: Aim, target: Target, at: SizedSpace, method: Method) -> Reach:
     """What networks of a sized space can cost, as a method reads them off."""
     rule: Discretize = method.discretize
-    return Reach(aim.costings[target.cost], at, rule, prunes=method.pruning is not None)
+    # Gates of an edge may all be open; a chain that reads all that pruning left may have several operations in a layer.
+    one_each = traits_of(method.weighting).competes and not traits_of(rule).needs_pruning
+    return Reach(
+        aim.costings[target.cost],
+        at,
+        rule,
+        prunes=method.pruning is not None,
+        separate=at.skeleton.residual and one_each,
+    )
 
 
 def check(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[str, Interval]:

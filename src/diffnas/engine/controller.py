@@ -121,6 +121,9 @@ class Controller:
         everything = torch.tensor(space.offered)
         whole = {target.cost: reaches[target.cost].interval(everything) for target in targets}
         # A target a little below the interval is left to the width.
+        for target in targets:
+            if target.ceiling and whole[target.cost].high <= target.value:
+                self.duals[target.cost].multiplier = 0.0  # every network keeps it
         self._highest = {cost: interval.high for cost, interval in whole.items()}
         self.most = {target.cost: max(target.value, whole[target.cost].low) for target in targets}
         self._read: tuple[Genotype | None, dict[str, float | None]] = (None, {})

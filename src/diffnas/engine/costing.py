@@ -164,12 +164,14 @@ class Reach:
         sized: the space and the size.
         rule: how cells are read off.
         prunes: whether operations leave for good, so that a rule that reads all that is left finds fewer of them.
+        separate: whether each edge has one operation, whatever the others have: then every choice is a network.
     """
 
     costing: Costing
     sized: SizedSpace
     rule: Discretize
     prunes: bool = True
+    separate: bool = False
 
     @cached_property
     def additive(self) -> Additive:

@@ -17,6 +17,7 @@ from diffnas.engine import contract
 from diffnas.engine.aim import Aim
 from diffnas.engine.costing import Reach
 from diffnas.engine.landing import Landing, land
+from diffnas.engine.projection import projected
 from diffnas.engine.target import Target
 from diffnas.genotype import Genotype, from_json
 from diffnas.nets.sized import Size, is_network
@@ -47,7 +48,8 @@ def reread(
 ) -> Iterator[Reread]:
     """Cells for every target of a family, the latest epoch that has some that land; else those that come nearest.
 
-    Of a search whose target tightens: the cells that passed a target first, if any did.
+    Of a search whose target tightens: the cells that passed a target first, if any did. In a chain: the likeliest of
+    that cost, at the width of the search.
 
     Args:
         trace: of the search.
@@ -58,7 +60,8 @@ def reread(
     for target in aim.family:
         own = replace(aim, targets=(target,), size=size_for(target), family=())
         there = replace(reach, sized=replace(reach.sized, size=own.size))
-        yield _passed(trace, replace(own, size=aim.size), reach) or _nearest(trace, own, there)
+        here = replace(own, size=aim.size)
+        yield _passed(trace, here, reach) or _projected(trace, here, reach) or _nearest(trace, own, there)
 
 
 def _passed(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Reread | None:
@@ -70,6 +73,15 @@ def _passed(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Rerea
             cells = from_json(json.dumps(line["genotype"]))
             return Reread(epoch=line["epoch"], genotype=cells, landing=land(aim, reach.sized, cells))
     return None
+
+
+def _projected(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Reread | None:
+    """The likeliest cells of a given cost by the last weights, where edges are chosen one by one."""
+    (target,), line = aim.targets, trace[-1]
+    cells = projected(torch.tensor(line["mix"], dtype=torch.float64), torch.tensor(line["keep"]), target, reach)
+    if cells is None:
+        return None
+    return Reread(epoch=line["epoch"], genotype=cells, landing=land(aim, reach.sized, cells))
 
 
 def _nearest(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Reread:

@@ -30,6 +30,7 @@ from diffnas.engine.landing import Landing, land
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
+from diffnas.engine.projection import onto
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.reread import reread
 from diffnas.engine.run import RunFolder, as_json
@@ -301,8 +302,8 @@ class _StagedSearch:
     def result(self, stopped: str | None) -> SearchResult:
         # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
         chosen = self.loop.trace[contract.picked(self.method.pick, self.loop.trace, self.space)]
-        found = _cells(chosen)
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
+        found = self.on_target(_cells(chosen), mix, keep)
         folder = self.loop.folder
         if folder:
             _leave(found, folder.path / GENOTYPE)
@@ -318,6 +319,20 @@ class _StagedSearch:
             folder=folder.path if folder else None,
             landing=landing,
         )
+
+    def on_target(self, found: Genotype, mix: Tensor, keep: Tensor) -> Genotype:
+        """The cells, or the likeliest that meet all targets if these miss one and edges are chosen one by one."""
+        controller = self.state.controller
+        if controller is None:
+            return found
+        cells = onto(found, mix, keep, controller.targets, controller.reaches)
+        changed = sum(cells.cells[kind] != found.cells[kind] for kind in found.cells)
+        if changed:
+            self.loop.listener.note(
+                f"read off under the target: {changed} of {len(found.cells)} layers have another operation than the "
+                "one with the largest weight."
+            )
+        return cells
 
     def landing(self, found: Genotype) -> Landing | None:
         """Where the network of the cells lands, in the run folder too; None without a target, or without a network."""
