@@ -108,7 +108,7 @@ def test_a_dry_run_tells_what_can_be_reached(wide, capsys):
         (["--width", "fixed"], "such as --target macs=20M"),
         (["--target", "macs=3M", "--width", "loose"], "unknown width 'loose'"),
         (["--target", "latency=5ms", "--runtime", "tflite"], "unknown runtime 'tflite'"),
-        (["--multiplier", "balance"], "--multiplier says how a target is met, and there is none"),
+        (["--multiplier", "balance"], "--multiplier says how a target is met, but there is none"),
         (["--target", "macs=3M", "--multiplier", "strong"], "multiplier (or balance) must be a number"),
         (["--target", "macs=3M", "--multiplier", "-1"], "multiplier (or balance) must be a number"),
         (["--target", "macs=3M", "--targets-by", "tighten"], "Add --targets macs=2M,5M,10M"),

@@ -56,6 +56,12 @@ def test_an_interrupted_search_of_a_chain_that_prunes_goes_on_bit_for_bit(data: 
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_a_dry_run_of_a_chain_tells_its_cost():
+    told = diffnas.cost("digits", recipe="chain-short", channels=4, epochs=1, target="macs=100k")
+    assert told.operations == 38
+    assert "macs=100k: from " in told.reachable[0]
+
+
 def test_a_hand_made_contender_is_sized_whatever_depth_the_found_network_has():
     data, space = diffnas.load_data("digits"), diffnas.SPACES["darts"]
     aim = Aim(targets=parse("macs=200k"), size=Size(4, 3))

@@ -10,8 +10,12 @@ import torch
 import diffnas
 from diffnas.components.chance import drawn
 from diffnas.components.discretize import winners
+from diffnas.components.relaxation import relax
+from diffnas.components.schedule import Moment
+from diffnas.components.weighting import softmax
 from diffnas.engine.aim import Aim, reaches
 from diffnas.engine.ceiling import peaks, under_ceiling
+from diffnas.engine.controller import Controller
 from diffnas.engine.listen import Silent
 from diffnas.engine.projection import onto, projected
 from diffnas.engine.target import Target, parse
@@ -19,6 +23,7 @@ from diffnas.method import METHODS
 from diffnas.nets.sized import Size
 from diffnas.space import chain, chain_space, nas_bench_201
 
+NOW = Moment(epoch=0, step=0, epochs=1, steps=1)
 SHORT = chain_space((2, 1, 1))
 SMALL = {"recipe": "chain-short", "train": 100, "epochs": 2, "batch": 20, "channels": 4, "alpha_warmup": 0}
 
@@ -134,3 +139,28 @@ def test_a_search_under_a_ceiling_of_memory_never_looks_at_what_would_break_it(t
     assert any("mb_3_6" not in cell["ops"][0] for cell in offered.values())
     (out / "landing.json").unlink()
     assert diffnas.search(out=out, resume=True).landing.met
+
+
+def test_between_what_chains_lie_is_what_reading_them_off_finds(data):
+    _, reach = reach_of(data, "macs=1M", chain)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        keep = torch.tensor(chain.offered)
+        keep &= (torch.rand(keep.shape, generator=draw) < 0.5) | (keep.cumsum(dim=1) == 1)
+        assert reach.interval(keep) == replace(reach, separate=False).interval(keep)
+
+
+def test_pruning_leaves_a_chain_something_as_dear_as_its_target_without_pushing_it_to_be_cheap(data):
+    target, reach = reach_of(data, "macs=1M")
+    offered = torch.tensor(SHORT.offered)
+    low, high = reach.interval(offered)
+    target = replace(target, value=low + 0.9 * (high - low))
+    controller = Controller((target,), {"macs": reach}, print)
+    dearest = reach.additive.ops == reach.additive.ops.amax(dim=1, keepdim=True)
+    at = relax(softmax, torch.zeros(offered.shape, dtype=torch.float64), offered, NOW, SHORT)
+    kept = controller.guarded(offered, offered & ~dearest, at)
+    assert reach.interval(kept).high >= target.value
+    assert not controller.holding
+    assert not controller.held_now
+    ceiling = Controller((replace(target, ceiling=True),), {"macs": reach}, print)
+    assert torch.equal(ceiling.guarded(offered, offered & ~dearest, at), offered & ~dearest)

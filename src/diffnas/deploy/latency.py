@@ -188,6 +188,7 @@ class Latency:
     points: tuple[Point, ...] = ()
     known: dict[str, float] = field(default_factory=dict)
     measured: bool = True
+    adds_up: bool = False
 
     def additive(self, sized: SizedSpace) -> Additive:
         """The sum of operations; at another size than that of the table, multiply-adds stand for them."""

@@ -121,6 +121,12 @@ class Controller:
         everything = torch.tensor(space.offered)
         whole = {target.cost: reaches[target.cost].interval(everything) for target in targets}
         # A target a little below the interval is left to the width.
+        # Where the operations alone meet a target, something that costs as much must be left.
+        self.least = {
+            target.cost: min(target.value, whole[target.cost].high)
+            for target in targets
+            if reaches[target.cost].separate and not target.ceiling
+        }
         for target in targets:
             if target.ceiling and whole[target.cost].high <= target.value:
                 self.duals[target.cost].multiplier = 0.0  # every network keeps it
@@ -230,9 +236,12 @@ class Controller:
             return
         for cost, reach in self.reaches.items():
             self._take(cost, reach.costing.learned(reach.sized, found))
-        # Where the guard stands must not rise above what is left.
+        # The guard must ask for nothing that is not left.
         for target in self.targets:
-            self.most[target.cost] = max(target.value, self.intervals(keep)[target.cost].low)
+            low, high = self.intervals(keep)[target.cost]
+            self.most[target.cost] = max(target.value, low)
+            if target.cost in self.least:
+                self.least[target.cost] = min(target.value, high)
 
     def _take(self, cost: str, costing: Costing) -> None:
         """Go on with this as what a cost is."""
@@ -252,6 +261,9 @@ class Controller:
     def guarded(self, before: Tensor, after: Tensor, at: Relaxation) -> Tensor:
         """What may go of what a pruning rule gives up: nothing whose loss puts a target out of reach.
 
+        Cells that can only cost too much never meet it. Those that can only cost too little are left to the width, but
+        where edges are chosen one by one the operations shall meet the target, so that something as dear must stay.
+
         Args:
             before: what was kept, ``(edges, ops)``, bool.
             after: what the rule keeps of it.
@@ -269,11 +281,18 @@ class Controller:
             keep[row, column] = False
             if not self._reachable(keep):
                 keep[row, column] = True
-        self.holding = self.held_now = True
+        if not self._cheap_enough(after):
+            self.holding = self.held_now = True
         return keep
 
     def _reachable(self, keep: Tensor) -> bool:
+        return self._cheap_enough(keep) and self._dear_enough(keep)
+
+    def _cheap_enough(self, keep: Tensor) -> bool:
         return all(interval.low <= self.most[cost] * (1 + 1e-9) for cost, interval in self.intervals(keep).items())
+
+    def _dear_enough(self, keep: Tensor) -> bool:
+        return all(self.intervals(keep)[cost].high >= least * (1 - 1e-9) for cost, least in self.least.items())
 
     def end_epoch(self) -> None:
         """Count the epoch if pruning was held back in it, and say so if that goes on."""

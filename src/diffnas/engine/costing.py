@@ -38,6 +38,10 @@ class Costing(Protocol):
         """Slope and offset of the line that leads from the sum to the cost."""
 
     @property
+    def adds_up(self) -> bool:
+        """Whether it is the sum itself where every node is fed."""
+
+    @property
     def measured(self) -> bool:
         """Whether it takes a clock, so that asking for it exactly takes time."""
 
@@ -57,6 +61,7 @@ class Counting:
 
     count: Count
     measured: bool = False
+    adds_up: bool = True
 
     def additive(self, sized: SizedSpace) -> Additive:
         """The sum that it is."""
@@ -95,6 +100,7 @@ class PeakMemory:
     """
 
     measured: bool = False
+    adds_up: bool = False
 
     def additive(self, sized: SizedSpace) -> Additive:
         """The bytes that layers write."""
@@ -184,6 +190,11 @@ class Reach:
         The rule itself is asked, with scores by which the cheapest operations win, and then the dearest: exact for
         every rule that looks at the order of scores alone. Cells that pass nothing on are no network.
         """
+        if self.separate and self.costing.adds_up and bool(keep.any(dim=1).all()):
+            base, costs = self.additive.base, self.additive.ops
+            low = costs.masked_fill(~keep, torch.inf).amin(dim=1)
+            high = costs.masked_fill(~keep, -torch.inf).amax(dim=1)
+            return Interval(base + float(low.sum()), base + float(high.sum()))
         found = [self.costing.of(self.sized, cells) for cells in self.extremes(keep)]
         if not found:
             return Interval(self.additive.base, self.additive.base)
