@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import diffnas
+from diffnas.cli.show import search_numbers
 from diffnas.components.chance import drawn
 from diffnas.components.discretize import winners
 from diffnas.components.relaxation import relax
@@ -91,6 +92,7 @@ def test_a_search_of_a_chain_lands_by_its_operations_at_the_width_that_it_was_se
     found = diffnas.search("digits", target="macs=300k", listener=ear, **SMALL)
     assert found.landing.met
     assert found.landing.size == found.landing.meant
+    assert search_numbers(found)["connections"] == sum(len(cell.connections) for cell in found.genotype.cells.values())
     wanted = json.dumps(found.trace[-1]["genotype"])
     changed = [note for note in ear.notes if note.startswith("read off under the target")]
     assert len(changed) == (diffnas.read(wanted) != found.genotype)

@@ -134,7 +134,8 @@ def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
         ValueError: if the cells pass nothing on.
     """
     meant = landing_at(aim, at, found, at.size)
-    if aim.width == "fixed":
+    # A chain meets its targets by its operations: it stays at the width that it was searched for.
+    if aim.width == "fixed" or (at.skeleton.residual and meant.met):
         return meant
     measured = any(aim.costings[target.cost].measured for target in aim.targets)
     widths = _likely(meant, at, found) if measured else [at.size._replace(channels=c) for c in _widths(at.size)]
