@@ -29,7 +29,6 @@ from diffnas.engine.target import Target
 from diffnas.genotype import Genotype, read, to_json
 from diffnas.genotype.own_space import own_space
 from diffnas.lookup import lookup
-from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained
 from diffnas.nets.trained import load as load_trained
 from diffnas.report.contest import FOUND, Answers, Entry, judged, places, read_contest
@@ -211,7 +210,7 @@ def hold(
     settings = merge_settings(EvaluateSettings, first["settings"])
 
     def made() -> Iterator[Entry]:
-        own = own_space(found, space.factories)
+        own = own_space(found, **space.own)
         at = sized(own, less, usual_size(own, settings))
         macs = Target(cost="macs", value=at.cost(found, "macs"))
         scaled = partial(_sized, like=Aim(targets=(macs,), size=at.size), data=less, space=space)
@@ -224,7 +223,7 @@ def hold(
             told = f"training {number} of {len(trainings)}: {training.entry.name}, seed {training.seed}"
             listener.note(told)
             train(training, started)
-        answered(training, aside, less.test, space.factories)
+        answered(training, aside, less.test, space)
     said = judged(folder)
     files.write_checked(folder / VERDICT, as_json(said.as_record()))
     return said
@@ -235,7 +234,7 @@ def _sized(genotype: Genotype, like: Aim, data: DataSet, space: SearchSpace) -> 
 
     Cells that have their own places keep their own depth.
     """
-    at = sized(own_space(genotype, space.factories), data, like.size)
+    at = sized(own_space(genotype, **space.own), data, like.size)
     return nearest(like, at, genotype).size._asdict()
 
 
@@ -268,12 +267,12 @@ def begun(folder: Path, made: Callable[[], Iterator[Entry]], repeats: Sequence[i
 
 
 @torch.no_grad()
-def answered(training: Training, aside: Split, test: Split, factories: Mapping[str, OpFactory]) -> None:
+def answered(training: Training, aside: Split, test: Split, space: SearchSpace) -> None:
     """Write to the folder of a training which held-out pictures and which test pictures its network has right."""
     place = training.place / ANSWERS
     if place.exists():
         return
-    trained = load_trained(training.place, factories=factories)
+    trained = load_trained(training.place, **space.own)
     answers = {name: _right(trained, split) for name, split in (("held_out", aside), ("test", test))}
     files.write_checked(place, as_json(Answers.of(**answers).as_record()))
 

@@ -31,6 +31,7 @@ from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, S
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.lookup import lookup
 from diffnas.method import Method
+from diffnas.nets.frames import FrameFactory
 from diffnas.nets.slot import OpFactory
 from diffnas.recipes import Recipe
 from diffnas.report.contest import handed
@@ -137,6 +138,7 @@ def evaluate(
     resume: bool = False,
     listener: Listener | None = None,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
     **options: Any,
 ) -> EvaluateResult:
     """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
@@ -151,6 +153,7 @@ def evaluate(
         resume: whether to resume the evaluation in ``out``.
         listener: hears how the evaluation goes.
         factories: factories of the user's operations in the genotype, by name.
+        frame: the user's own frame of the genotype, if its space has one.
         options: the options below, such as ``epochs=600``, ``channels=36``. A ``target`` takes the place of
             ``channels``: the network gets the width at which it costs that. Its depth and its stem stay.
 
@@ -170,7 +173,7 @@ def evaluate(
     notes = kept.but(recipe=recipe, **said).on(machine).model_copy(update={"data": note})
     chosen = merge_settings(EvaluateSettings, *layers, settings)
     if "target" in said and not resume:
-        chosen = scaled(Wanted(**said), chosen, genotype, whole, factories, listener)
+        chosen = scaled(Wanted(**said), chosen, genotype, whole, {"factories": factories, "frame": frame}, listener)
     with owning(place, listener.warn), told(whole, place, listener, note=note, flip=chosen.flip):
         return run_evaluation(
             genotype,
@@ -184,6 +187,7 @@ def evaluate(
             notes=notes.model_dump(),
             threads=notes.threads,
             factories=factories,
+            frame=frame,
         )
 
 

@@ -1,4 +1,4 @@
-"""From the text of a target to the aim of a search. The recipe gives the size of the network that is deployed."""
+"""The aim of a search, from the texts of its targets. The recipe gives the size of the network that is deployed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from diffnas.lookup import lookup
 from diffnas.method import Method
 from diffnas.nets.sized import Size
 from diffnas.nets.sizes import published_shape
-from diffnas.nets.slot import OpFactory
 from diffnas.recipes import Recipe
 from diffnas.space import SearchSpace
 from diffnas.values import real
@@ -169,7 +168,7 @@ def scaled(
     settings: EvaluateSettings,
     genotype: Genotype,
     data: DataSet,
-    factories: Mapping[str, OpFactory] | None,
+    own: Mapping[str, Any],
     listener: Listener,
 ) -> EvaluateSettings:
     """The settings with the width at which the network of given cells costs what it shall; depth and stem stay.
@@ -179,13 +178,13 @@ def scaled(
         settings: of its evaluation.
         genotype: the cells.
         data: the pictures.
-        factories: the user's own operations of the cells.
+        own: the user's own operations and frame, as ``SearchSpace.own``.
         listener: hears where that lands, and what is doubtful about a latency.
 
     Raises:
         ValueError: for targets that cannot be read, or that no width meets, with what the nearest ones cost.
     """
-    targets, space = parse(wanted.target or ""), own_space(genotype, factories)
+    targets, space = parse(wanted.target or ""), own_space(genotype, **own)
     aim = Aim(targets=targets, size=usual_size(space, settings))
     at = aims.sized(space, data, aim.size)
     if any(target.cost == "macs" for target in targets):

@@ -1,12 +1,12 @@
-"""What steers a search to its targets: a penalty on the expected cost, and a guard on pruning.
+"""The controller that steers a search to its targets, by a penalty on the expected cost and a guard on pruning.
 
-To the loss that moves alpha it adds, for each target T, ``multiplier * (E / T - 1)`` with the expected cost E. Every
-few steps the multiplier moves by ``rate * (signal / T - 1)`` and stays at 0 or above: dual ascent, as in LightNAS (Luo
-et al., 2022). The signal is E at first, and the cost of the cells as they would be read off once the choices are sharp:
-E gives the direction, they give the amount. The rate is halved whenever the signal crosses the target.
+For each target T it adds ``multiplier * (E / T - 1)`` to the loss that moves alpha, with the expected cost E. Every few
+steps the multiplier moves by ``rate * (signal / T - 1)``, and stays at 0 or above. This is dual ascent, as in LightNAS
+(Luo et al., 2022). The signal is E at first. Once the choices are sharp, it is the cost of the cells that would be read
+off. Whenever the signal crosses the target, the rate is halved.
 
 A multiplier begins at 1, at another number, or by balance: where the penalty pulls at the mixing weights as hard as the
-loss does while alpha warms up. A target that tightens falls from the most that can be reached to its value.
+loss does while alpha warms up. A target that tightens falls from the highest possible cost to its value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from diffnas.genotype import Genotype
 from diffnas.nets.sized import is_network
 
 START, RATE = 1.0, 1.0
-"""Multiplier and rate at the start: late penalties find the cheap operations dead already."""
+"""Multiplier and rate at the start. With a smaller multiplier, cheap operations would die before the penalty acts."""
 
 SLOWEST = RATE / 16
 BALANCED_RATE = 1 / 4
@@ -39,11 +39,11 @@ EASY, LATE = 0.4, 2 / 3
 """The shares of a search from which on targets tighten, and networks that are read off are measured."""
 
 SHARP = 0.5
-"""The mean of the edges' largest weights from which on the cells that would be read off are the signal."""
+"""The mean of the edges' largest weights above which the signal is the cost of the cells that would be read off."""
 
 TOO_STRONG = 20.0
 PATIENCE = 3
-"""Epochs in which pruning may be held back before that is said."""
+"""The number of successive epochs with held-back pruning after which the user is told."""
 
 
 @dataclass(kw_only=True)
@@ -51,8 +51,8 @@ class Dual:
     """The multiplier of one target, and how it moves.
 
     Attributes:
-        multiplier: what the penalty is multiplied by, in nats for 100 % of the target.
-        rate: how far the multiplier moves for a signal of 100 % above the target.
+        multiplier: the factor of the penalty: nats for a cost that is 100 % above the target.
+        rate: how far the multiplier moves if the signal is 100 % above the target.
         side: 1 if the last signal was above the target, -1 if it was below, 0 before the first.
         slowest: the least rate.
     """
@@ -63,7 +63,7 @@ class Dual:
     slowest: float = SLOWEST
 
     def ascend(self, above: float) -> None:
-        """Move by a signal that lies so far above the target, as a share of it.
+        """Move the multiplier. ``above`` is how far the signal is above the target, as a share of the target.
 
         >>> dual = Dual()
         >>> for _ in range(2):
@@ -89,18 +89,19 @@ class Controller:
 
     Args:
         targets: the targets.
-        reaches: what the networks can cost, for the cost of each target.
-        warn: told what the user should know.
+        reaches: for each target, the values that its cost can have, by the name of the cost.
+        warn: called with each warning for the user.
         start: the multipliers at the start; None is by balance.
-        tightens: whether the targets fall from the most that can be reached to their values.
+        tightens: whether the targets fall from the highest possible cost to their values.
 
     Attributes:
         duals: the multipliers, by the cost of their target.
         progress: how much of the search is over, from 0 to 1.
         ratios: by the cost of each target, how hard the loss pulled against a penalty of multiplier 1; None if that is
             not, or no longer, to be found.
-        held: in how many epochs in a row pruning was held back.
-        holding, held_now: whether it was since the multipliers last moved, and in the running epoch.
+        held: in how many successive epochs pruning was held back.
+        holding: whether pruning was held back since the multipliers last moved.
+        held_now: whether pruning was held back in the running epoch.
     """
 
     def __init__(
@@ -120,7 +121,6 @@ class Controller:
         space = next(iter(reaches.values())).sized.space
         everything = torch.tensor(space.offered)
         whole = {target.cost: reaches[target.cost].interval(everything) for target in targets}
-        # A target a little below the interval is left to the width.
         # Where the operations alone meet a target, something that costs as much must be left.
         self.least = {
             target.cost: min(target.value, whole[target.cost].high)
@@ -131,12 +131,13 @@ class Controller:
             if target.ceiling and whole[target.cost].high <= target.value:
                 self.duals[target.cost].multiplier = 0.0  # every network keeps it
         self._highest = {cost: interval.high for cost, interval in whole.items()}
+        # A target below the interval is met by a smaller width after the search.
         self.most = {target.cost: max(target.value, whole[target.cost].low) for target in targets}
         self._read: tuple[Genotype | None, dict[str, float | None]] = (None, {})
         self._intervals: tuple[list[list[bool]], dict[str, Interval]] = ([], {})
 
     def state_dict(self) -> dict[str, Any]:
-        """What changes, as plain data."""
+        """What changes during a search, as plain data."""
         return {
             "duals": {name: vars(dual).copy() for name, dual in self.duals.items()},
             **{name: getattr(self, name) for name in _PLAIN},
@@ -145,7 +146,7 @@ class Controller:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to what ``state_dict`` gave."""
+        """Go back to a state that ``state_dict`` gave."""
         self.duals = {name: Dual(**dual) for name, dual in state["duals"].items()}
         for name in (*_PLAIN, "ratios"):
             setattr(self, name, state[name])
@@ -172,7 +173,7 @@ class Controller:
         return torch.stack(parts).sum()
 
     def expected(self, cost: str, at: Relaxation) -> Tensor:
-        """The expected cost of the cells, 0-d: what every network has, and each operation as likely as it is open."""
+        """The expected cost of the cells, 0-d. ``at.open`` has the probability of each operation."""
         reach = self.reaches[cost]
         slope, offset = reach.line
         ops = reach.additive.ops.to(at.open)
@@ -202,7 +203,7 @@ class Controller:
 
     @torch.no_grad()
     def ascend(self, at: Relaxation, found: Genotype) -> None:
-        """Move the multipliers, by the relaxation at rest and the cells that would be read off of it."""
+        """Move the multipliers, from the relaxation at rest and the cells that would be read off from it."""
         largest_E = at.open.masked_fill(~at.keep, 0.0).amax(dim=1)
         sharp = float(largest_E.mean()) > SHARP
         for target in self.targets:
@@ -212,13 +213,13 @@ class Controller:
                 dual.multiplier *= 1.1
             if dual.multiplier > TOO_STRONG:
                 self.warn(
-                    f"the target {target} leaves no choice: its multiplier is above {TOO_STRONG:g}, and accuracy has "
-                    "no say any more. A larger target, or a larger network (evaluate.channels), leaves more."
+                    f"the target {target} leaves no choice: its multiplier is above {TOO_STRONG:g}, so only the cost "
+                    "decides. A larger target, or a larger network (evaluate.channels), leaves more choice."
                 )
         self.holding = False
 
     def read_off(self, cost: str, found: Genotype) -> float | None:
-        """What the network of some cells costs; None if they pass nothing on."""
+        """The cost of the network of the cells ``found``; None if they pass nothing on."""
         if self._read[0] != found:
             self._read = (found, {})
         known = self._read[1]
@@ -250,7 +251,7 @@ class Controller:
             self._read, self._intervals = (None, {}), ([], {})
 
     def intervals(self, keep: Tensor) -> dict[str, Interval]:
-        """Between what each cost can lie with what is kept, ``(edges, ops)``, bool."""
+        """The interval of each cost if the operations in ``keep``, ``(edges, ops)``, bool, are in play."""
         kept = keep.tolist()
         if self._intervals[0] != kept:
             on_host = keep.cpu()
@@ -259,22 +260,22 @@ class Controller:
         return self._intervals[1]
 
     def guarded(self, before: Tensor, after: Tensor, at: Relaxation) -> Tensor:
-        """What may go of what a pruning rule gives up: nothing whose loss puts a target out of reach.
+        """The operations to keep, so that pruning does not put a target out of reach.
 
         Cells that can only cost too much never meet it. Those that can only cost too little are left to the width, but
         where edges are chosen one by one the operations shall meet the target, so that something as dear must stay.
 
         Args:
-            before: what was kept, ``(edges, ops)``, bool.
-            after: what the rule keeps of it.
+            before: the operations in play, ``(edges, ops)``, bool.
+            after: those of them that the pruning rule keeps.
             at: the relaxation at rest.
 
         Returns:
-            What to keep, ``(edges, ops)``, bool: ``after``, and what must not go now.
+            ``(edges, ops)``, bool: ``after``, and the operations that must stay for now.
         """
         if self._reachable(after):
             return after
-        # One by one, the least likely first.
+        # They are removed one by one, the least likely first.
         gone = sorted((before & ~after).nonzero().tolist(), key=lambda place: float(at.open[tuple(place)]))
         keep = before.clone()
         for row, column in gone:
@@ -295,17 +296,17 @@ class Controller:
         return all(self.intervals(keep)[cost].high >= least * (1 - 1e-9) for cost, least in self.least.items())
 
     def end_epoch(self) -> None:
-        """Count the epoch if pruning was held back in it, and say so if that goes on."""
+        """Count the epoch if pruning was held back in it, and warn after several such epochs."""
         self.held = self.held + 1 if self.held_now else 0
         self.held_now = False
         if self.held >= PATIENCE:
             self.warn(
-                f"pruning ran ahead of the target: for {self.held} epochs operations have been kept that the target "
-                "needs and the search gave up. A later start helps: --prune-warmup with more epochs."
+                f"pruning is too fast for the target: for {self.held} epochs, operations that the search gave up were "
+                "kept, because the target needs them. Let pruning begin later: --prune-warmup with more epochs."
             )
 
     def close(self, at: Relaxation, found: Genotype) -> dict[str, dict[str, float | None]]:
-        """End an epoch; what the trace says of it, for each cost."""
+        """The entry of an epoch in the trace, for each cost. It ends the epoch."""
         self.end_epoch()
         if self.progress > LATE:
             self.learn(found, at.keep)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from diffnas.genotype.record import Cell, Genotype
@@ -10,14 +9,14 @@ from diffnas.skeleton import skeleton_of
 from diffnas.space import CellGraph, Edge, SearchSpace
 
 
-def own_space(genotype: Genotype, factories: Mapping[str, Callable[..., Any]] | None = None) -> SearchSpace:
+def own_space(genotype: Genotype, *, factories: Any = None, frame: Any = None) -> SearchSpace:
     """The smallest space that holds a genotype: every edge offers what it has there, and nothing else.
 
     A node that nothing feeds, such as an absent layer of a chain, gets an edge that offers ``none``.
 
     Args:
         genotype: the cells.
-        factories: the user's own operations among them.
+        factories, frame: the user's own operations and frame (``SearchSpace.own``).
 
     >>> from diffnas.genotype.handmade import handmade
     >>> [graph.ops for graph in own_space(handmade("resnet")).cells.values()][:2]
@@ -34,6 +33,7 @@ def own_space(genotype: Genotype, factories: Mapping[str, Callable[..., Any]] | 
         channels=channels,
         depth=genotype.depth or depth,
         factories=factories or {},
+        frame=frame,
     )
 
 
