@@ -148,9 +148,11 @@ class Controller:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state that ``state_dict`` gave."""
         self.duals = {name: Dual(**dual) for name, dual in state["duals"].items()}
-        for name in (*_PLAIN, "ratios"):
-            setattr(self, name, state[name])
-        for cost, record in state["costings"].items():
+        self.ratios = state.get("ratios")
+        # Earlier checkpoints have not all of them.
+        for name in _PLAIN:
+            setattr(self, name, state.get(name, getattr(self, name)))
+        for cost, record in state.get("costings", {}).items():
             self._take(cost, self.reaches[cost].costing.recalled(record))
 
     def wanted(self, target: Target) -> Target:
@@ -196,6 +198,8 @@ class Controller:
         """Begin with the multipliers that were weighed."""
         assert self.ratios is not None
         for cost, ratios in self.ratios.items():
+            if not self.duals[cost].multiplier:
+                continue  # nothing is to be pushed
             start = max(FAINTEST, fmean(ratios))
             rate = BALANCED_RATE * start
             self.duals[cost] = Dual(multiplier=start, rate=rate, slowest=rate * SLOWEST / RATE)
