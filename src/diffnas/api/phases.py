@@ -165,14 +165,13 @@ def evaluate(
     searched, listener = run_folder(what), listener or Silent()
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
     genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe, settings)
-    _check_wanted(said, settings, kept if resume else None)
     note = note_data(kept.data, data, source)
     whole = left(load_noted(note, data, source), kept)
     if searched and not resume:
         _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
     notes = kept.but(recipe=recipe, **said).on(machine).model_copy(update={"data": note})
     chosen = merge_settings(EvaluateSettings, *layers, settings)
-    if "target" in said and not resume:
+    if _scales(said, settings, kept if resume else None):
         chosen = scaled(Wanted(**said), chosen, genotype, whole, {"factories": factories, "frame": frame}, listener)
     with owning(place, listener.warn), told(whole, place, listener, note=note, flip=chosen.flip):
         return run_evaluation(
@@ -220,8 +219,12 @@ def _random(recipe: Recipe, settings: Mapping[str, Any]) -> Genotype:
     return next(randoms(lookup("space", recipe.space, SPACES), seed))
 
 
-def _check_wanted(said: Mapping[str, str], settings: Mapping[str, Any], begun: Notes | None) -> None:
-    """Refuse a target beside channels, another one than a run has ``begun`` with, and a runtime without any."""
+def _scales(said: Mapping[str, str], settings: Mapping[str, Any], begun: Notes | None) -> bool:
+    """Whether the width of the network is to be scaled to a target; an evaluation that has ``begun`` keeps its own.
+
+    Raises:
+        ValueError: for a target beside channels, for another one than was begun with, or for a runtime without any.
+    """
     if begun is not None:
         if said.get("target") not in (None, begun.target):
             with_target = f"--target {begun.target}" if begun.target else "no target"
@@ -235,6 +238,7 @@ def _check_wanted(said: Mapping[str, str], settings: Mapping[str, Any], begun: N
         raise ValueError(
             "--runtime says what measures a latency, and there is none to meet. Add --target latency=5ms, say."
         )
+    return "target" in said and begun is None
 
 
 def _landing(what: object, searched: Path | None) -> Landing | None:

@@ -77,12 +77,7 @@ def aim_of(
         ValueError: if a target cannot be read or cannot be met.
     """
     if notes.target is None and notes.targets is None:
-        for name in ("width", "runtime", "multiplier", "targets_by"):
-            if getattr(notes, name) is not None:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} says how a target is met, but there is none. Add one, such as "
-                    "--target macs=20M."
-                )
+        _refuse_aimless(notes)
         return None
     if notes.target is not None and notes.targets is not None:
         raise ValueError("--target is for one network and --targets is for a family; give only one of the two.")
@@ -110,6 +105,16 @@ def aim_of(
     if timed and size != aim.size:
         aim = _timed(aim, latency(aims.sized(space, data, size), runtime=notes.runtime, warn=warn))
     return _tightened(replace(aim, size=size))
+
+
+def _refuse_aimless(notes: Notes) -> None:
+    """Refuse options that say how a target is met where there is none."""
+    for name in ("width", "runtime", "multiplier", "targets_by"):
+        if getattr(notes, name) is not None:
+            option = name.replace("_", "-")
+            raise ValueError(
+                f"--{option} says how a target is met, but there is none. Add one, such as --target macs=20M."
+            )
 
 
 def _start(multiplier: str | None) -> float | None:
