@@ -77,6 +77,11 @@ class Notes(BaseModel):
     multiplier: str | None = None
     targets_by: str | None = None
 
+    @property
+    def computing(self) -> dict[str, Any]:
+        """What computes the run, by the names of the engine's arguments."""
+        return {"device": self.device, "precision": self.precision, "threads": self.threads}
+
     def but(self, **given: Any) -> Notes:
         """The notes with other values for all fields in ``given`` that are not None."""
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})

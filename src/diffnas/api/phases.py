@@ -188,11 +188,9 @@ def evaluate(
             out=place,
             resume=resume,
             listener=listener,
-            device=notes.device,
-            precision=notes.precision,
             notes=notes.model_dump(),
-            threads=notes.threads,
             task=task_for(task, record),
+            **notes.computing,
             **own,
         )
 
