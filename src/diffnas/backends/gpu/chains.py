@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -119,7 +118,7 @@ class _Window(NamedTuple):
         """The results of the depthwise convolutions, ``(N, pixels after, C)``."""
         out = x.new_empty(self.members, self.pixels_after, self.channels)
         tile = launches.tile(self.channels)
-        grid = self.members, triton.cdiv(self.pixels_after, tile["PIXELS"])
+        grid = launches.tiles(self.pixels_after, tile), self.members
         kernels.depthwise[grid](x, weight, out, *norm, *self.sizes(self.pixels_after), **tile)
         return out
 
@@ -128,13 +127,15 @@ class _Window(NamedTuple):
         count, members = (1, self.members) if self.shared else (self.members, 1)
         out = x.new_empty(count, self.pixels, self.channels)
         tile = launches.tile(self.channels, launches.TILE // 2)
-        grid = count, triton.cdiv(self.pixels, tile["PIXELS"])
+        grid = launches.tiles(self.pixels, tile), count
         kernels.depthwise_input[grid](x, weight, grad, out, *norm, *self.sizes(members, self.pixels), **tile)
         return out
 
     def weight_grad(self, x: Tensor, weight: Tensor, grad: Tensor, norm: Norm) -> Tensor:
         """The gradients for the depthwise weights, with the shape of ``weight``."""
-        kernel, tile = self.geometry.kernel, launches.tile(self.channels, launches.TILE // 4)
+        kernel = self.geometry.kernel
+        # A program keeps a row of taps for each number of its tile.
+        tile = launches.tile(self.channels, launches.TILE // launches.width(kernel))
         chunk, chunks = launches.split(self.pixels_after, self.members * kernel, tile["PIXELS"])
         out = x.new_empty(chunks, *weight.shape)
         sizes = self.sizes(self.pixels_after, chunk)
@@ -223,11 +224,9 @@ def _flat(x: Tensor) -> Tensor:
 def _products(one: Tensor, other: Tensor) -> Tensor:
     """The products of ``(N, pixels, D)`` and ``(N, pixels, C)``, summed over pixels: ``(N, D, C)``.
 
-    The pixels are split into parts, so that the whole GPU is busy.
+    The pixels are split into equal parts, so that the whole GPU is busy.
     """
     N, pixels, D = one.shape
-    parts = 1
-    while pixels % (2 * parts) == 0 and N * parts < launches.PROGRAMS // 4 and pixels // parts > 256:
-        parts *= 2
+    parts = launches.parts(pixels, N)
     split = [x.reshape(N * parts, pixels // parts, -1) for x in (one, other)]
     return torch.bmm(split[0].transpose(1, 2), split[1]).view(N, parts, D, -1).sum(1)

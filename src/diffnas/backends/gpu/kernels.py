@@ -1,7 +1,11 @@
 """Triton kernels of a supernet's step, for maps that lie in memory as ``(B, H, W, C)``.
 
 A kernel for several maps takes a table of their addresses, int64 on the device, so that one launch serves all of them.
-A program computes a tile of pixels with all channels; ``CHANNELS`` is their number rounded up to a power of two.
+A program computes a tile of pixels with all channels; ``CHANNELS`` is their number rounded up to a power of two. Tiles
+are on the first axis of a grid, because the others have at most 65,535 programs.
+
+Sizes of maps and convolutions are constants of a kernel, which is compiled for each of them: so divisions by them are
+cheap, loops over taps are unrolled, and the compiler can prove that 4 channels lie together and loads them at once.
 """
 
 # Triton compiles these functions; they have no types that a checker knows.
@@ -30,8 +34,8 @@ def write(
     tl.store(first + 7, a7, mask=count > 7)
 
 
-@triton.jit(do_not_specialize=["pixels", "chunk", "C"])
-def moments(table, means, squares, pixels, chunk, C, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
+@triton.jit
+def moments(table, means, squares, pixels, chunk, C: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
     """For each of K maps and S chunks of pixels: the mean, and the sum of squared deviations from it, ``(K, S, C)``."""
     k, s = tl.program_id(0), tl.program_id(1)
     x = tl.load(table + k).to(tl.pointer_type(tl.float32))
@@ -60,8 +64,8 @@ def moments(table, means, squares, pixels, chunk, C, PIXELS: tl.constexpr, CHANN
     tl.store(squares + place, square, mask=inside)
 
 
-@triton.jit(do_not_specialize=["pixels", "chunk", "chunks", "C"])
-def join(means, squares, mean, variance, pixels, chunk, chunks, C, CHANNELS: tl.constexpr):
+@triton.jit(do_not_specialize=["pixels", "chunk", "chunks"])
+def join(means, squares, mean, variance, pixels, chunk, chunks, C: tl.constexpr, CHANNELS: tl.constexpr):
     """Mean and biased variance of whole maps, ``(K, C)``, float64, from the moments of their chunks."""
     k = tl.program_id(0)
     channel = tl.arange(0, CHANNELS)
@@ -82,10 +86,10 @@ def join(means, squares, mean, variance, pixels, chunk, chunks, C, CHANNELS: tl.
     tl.store(variance + k * C + channel, square / pixels, mask=inside)
 
 
-@triton.jit(do_not_specialize=["pixels", "K", "C"])
-def combine(results, table, scale, shift, pixels, K, C, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
+@triton.jit(do_not_specialize=["K"])
+def combine(results, table, scale, shift, pixels, K, C: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
     """Weighted sums of maps, by channel: ``shift[t] + sum_k scale[t, k] * table[t, k]``; address 0 means no map."""
-    t, tile = tl.program_id(0), tl.program_id(1)
+    tile, t = tl.program_id(0), tl.program_id(1)
     pixel = tile * PIXELS + tl.arange(0, PIXELS)
     channel = tl.arange(0, CHANNELS)
     inside = channel < C
@@ -103,8 +107,11 @@ def combine(results, table, scale, shift, pixels, K, C, PIXELS: tl.constexpr, CH
     tl.store(out + place, total, mask=mask)
 
 
-@triton.jit(do_not_specialize=["pixels", "chunk", "C"])
-def reduce(grads, inputs, mean, totals, products, pixels, chunk, C, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
+@triton.jit
+def reduce(
+    grads, inputs, mean, totals, products, pixels, chunk,
+    C: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
     """For each of P pairs ``(grad, input)`` and S chunks of pixels: ``sum(grad)`` and ``sum(grad * (input - mean))``.
 
     Both sums are by channel, ``(P, S, C)``.
@@ -135,17 +142,16 @@ def reduce(grads, inputs, mean, totals, products, pixels, chunk, C, PIXELS: tl.c
 def _rectified(x, place, mask, rate, shift):
     """The input of a convolution: the map after batch norm and ReLU; 0 where ``mask`` is false."""
     values = tl.load(x + place, mask=mask, other=0.0)
-    return tl.where(mask, tl.maximum(values * rate + shift, 0.0), 0.0)
+    # By default a maximum of NaN and 0 is 0, so that a search that diverges would not show it.
+    rectified = tl.maximum(values * rate + shift, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    return tl.where(mask, rectified, 0.0)
 
 
-# No kernel is specialized for a size, not even for sizes that are 1 or divisible by 16. So it is compiled once for each
-# number of channels, and not for every geometry.
-_SIZES = ["map_stride", "pixels", "rows", "columns", "H", "W", "C", "kernel", "stride", "padding", "dilation"]
-
-
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit
 def depthwise(
-    x, weight, out, rate, shift, map_stride, pixels, rows, columns, H, W, C, kernel, stride, padding, dilation,
+    x, weight, out, rate, shift, map_stride, pixels,
+    rows: tl.constexpr, columns: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
+    kernel: tl.constexpr, stride: tl.constexpr, padding: tl.constexpr, dilation: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Batch norm, ReLU and depthwise convolution of N maps, or N convolutions of one map.
@@ -154,7 +160,7 @@ def depthwise(
     and ``shift``, ``(N, C)``; ``weight`` is ``(N, C, kernel, kernel)``, and ``out`` is ``(N, B, rows, columns, C)``.
     ``pixels`` is the number of pixels in one result.
     """
-    n, tile = tl.program_id(0), tl.program_id(1)
+    tile, n = tl.program_id(0), tl.program_id(1)
     pixel = tile * PIXELS + tl.arange(0, PIXELS)
     channel = tl.arange(0, CHANNELS)
     inside = channel < C
@@ -165,7 +171,7 @@ def depthwise(
     source = x + n.to(tl.int64) * map_stride
     top, left = row * stride - padding, column * stride - padding
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
-    for tap in range(kernel * kernel):
+    for tap in tl.static_range(kernel * kernel):
         h, w = top + tap // kernel * dilation, left + tap % kernel * dilation
         there = (pixel < pixels) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
         mask = there[:, None] & inside[None, :]
@@ -177,10 +183,12 @@ def depthwise(
     tl.store(out + n.to(tl.int64) * pixels * C + place, total, mask=mask)
 
 
-@triton.jit(do_not_specialize=[*_SIZES, "members"])
+@triton.jit(do_not_specialize=["members"])
 def depthwise_input(
     x, weight, grad, out, rate, shift,
-    map_stride, members, pixels, rows, columns, H, W, C, kernel, stride, padding, dilation,
+    map_stride, members, pixels,
+    rows: tl.constexpr, columns: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
+    kernel: tl.constexpr, stride: tl.constexpr, padding: tl.constexpr, dilation: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient for the batch norm's result in ``depthwise``; for a shared map, the sum over its convolutions.
@@ -188,7 +196,7 @@ def depthwise_input(
     A program computes a tile of one map. ``members`` is the number of convolutions that read this map, and ``pixels``
     is the number of pixels in one map.
     """
-    n, tile = tl.program_id(0), tl.program_id(1)
+    tile, n = tl.program_id(0), tl.program_id(1)
     pixel = tile * PIXELS + tl.arange(0, PIXELS)
     channel = tl.arange(0, CHANNELS)
     inside = channel < C
@@ -198,7 +206,7 @@ def depthwise_input(
     for m in range(members):
         member = n * members + m
         sent = grad + member.to(tl.int64) * length
-        for tap in range(kernel * kernel):
+        for tap in tl.static_range(kernel * kernel):
             up, left = h + padding - tap // kernel * dilation, w + padding - tap % kernel * dilation
             row, column = up // stride, left // stride
             there = (pixel < pixels) & (up >= 0) & (row < rows) & (left >= 0) & (column < columns)
@@ -212,12 +220,14 @@ def depthwise_input(
     factor = tl.load(rate + n * C + channel, mask=inside, other=0.0)[None, :]
     begin = tl.load(shift + n * C + channel, mask=inside, other=0.0)[None, :]
     seen = _rectified(x + n.to(tl.int64) * map_stride, place, mask, factor, begin)
-    tl.store(out + n.to(tl.int64) * pixels * C + place, tl.where(seen > 0, total, 0.0), mask=mask)
+    tl.store(out + n.to(tl.int64) * pixels * C + place, tl.where(seen <= 0, 0.0, total), mask=mask)
 
 
-@triton.jit(do_not_specialize=[*_SIZES, "chunk"])
+@triton.jit
 def depthwise_weight(
-    x, grad, out, rate, shift, map_stride, pixels, chunk, rows, columns, H, W, C, kernel, stride, padding, dilation,
+    x, grad, out, rate, shift, map_stride, pixels, chunk,
+    rows: tl.constexpr, columns: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
+    kernel: tl.constexpr, stride: tl.constexpr, padding: tl.constexpr, dilation: tl.constexpr,
     TAPS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient for the weights of ``depthwise``, for each of S chunks of pixels: ``(S, N, C, kernel, kernel)``.

@@ -5,10 +5,9 @@ Maps are ``(B, C, H, W)`` in float32, with the channels last in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-import triton
 from torch import Tensor
 
 from diffnas.backends.gpu import kernels
@@ -22,13 +21,23 @@ PROGRAMS = 528
 
 def width(channels: int) -> int:
     """The number of channels in a tile: ``channels`` rounded up to a power of two."""
-    power: int = triton.next_power_of_2(channels)
-    return power
+    return 1 << (channels - 1).bit_length()
 
 
 def tile(channels: int, numbers: int = TILE) -> dict[str, int]:
     """The sizes of a tile of about ``numbers`` numbers, as arguments of a kernel."""
     return {"PIXELS": max(1, numbers // width(channels)), "CHANNELS": width(channels)}
+
+
+def tiles(pixels: int, sizes: Mapping[str, int]) -> int:
+    """How many tiles of these sizes cover the pixels."""
+    return -(-pixels // sizes["PIXELS"])
+
+
+def parts(pixels: int, of: int) -> int:
+    """Into how many equal parts of at least 256 pixels each of ``of`` maps is split, so that the GPU is busy."""
+    most = max(1, min(PROGRAMS // (2 * of), pixels // 256))
+    return max(count for count in range(1, most + 1) if pixels % count == 0)
 
 
 def split(pixels: int, of: int, step: int) -> tuple[int, int]:
@@ -118,7 +127,7 @@ def weighted(like: Tensor, where: Sequence[Sequence[int]], scale: Tensor, shift:
     results = torch.empty(T, B, H, W, C, device=like.device).permute(0, 1, 4, 2, 3)
     every = table([*addresses(results.unbind()), *(address for row in where for address in row)], like.device)
     sizes, pixels = tile(C), pixels_of(like)
-    grid = T, triton.cdiv(pixels, sizes["PIXELS"])
+    grid = tiles(pixels, sizes), T
     kernels.combine[grid](every, every[T:], scale.float(), shift.float(), pixels, K, C, **sizes)
     return results
 
