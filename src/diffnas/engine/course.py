@@ -99,7 +99,12 @@ class Course:
         self.choice = choose(settings.backend, device, precision, graph=graph)
         supernet.backend = self.choice.backend
         if graph:
-            self.net = Graphed(supernet, autocast=torch.bfloat16 if precision == "bf16-mixed" else None)
+            self.net = Graphed(
+                supernet,
+                batch=min(settings.batch, len(self.drive.indices)),
+                warmup_steps=0 if self.frees_later else 3,
+                autocast=torch.bfloat16 if precision == "bf16-mixed" else None,
+            )
         self._costs: Tensor | None = None
         self.rescan()
 

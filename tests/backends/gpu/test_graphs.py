@@ -64,7 +64,7 @@ MIX = torch.full((6, 5), 0.2)
 
 
 def test_a_graph_is_captured_after_its_warmup_steps(net, captured):
-    graphed = Graphed(net, warmup_steps=2)
+    graphed = Graphed(net, batch=4, warmup_steps=2)
     counts = []
     for _ in range(5):
         graphed(batch(), MIX)
@@ -73,14 +73,33 @@ def test_a_graph_is_captured_after_its_warmup_steps(net, captured):
 
 
 def test_a_short_batch_runs_without_a_graph_and_costs_none(net, captured):
-    graphed = Graphed(net, warmup_steps=0)
+    graphed = Graphed(net, batch=4, warmup_steps=0)
     for count in (4, 3, 4, 3):
         graphed(batch(count), MIX)
     assert captured == [(4, 3, 8, 8)]
 
 
+def test_a_first_batch_that_is_short_does_not_decide_what_is_captured(net, captured):
+    graphed = Graphed(net, batch=4, warmup_steps=0)
+    for count in (3, 4, 4):
+        graphed(batch(count), MIX)
+    assert captured == [(4, 3, 8, 8)]
+
+
+@pytest.mark.parametrize("second", ["forward", "backward"])
+def test_a_backward_pass_after_another_pass_is_an_error(net, captured, second: str):
+    graphed, mix = Graphed(net, batch=4, warmup_steps=0), MIX.clone().requires_grad_()
+    loss = graphed(batch(), mix).logits.sum()
+    if second == "forward":
+        graphed(batch(), mix)
+    else:
+        loss.backward(retain_graph=True)
+    with pytest.raises(ValueError, match="CUDA graphs keep only what the last forward pass computed"):
+        loss.backward()
+
+
 def test_a_graph_is_captured_again_after_the_supernet_changed(net, captured):
-    graphed = Graphed(net, warmup_steps=1)
+    graphed = Graphed(net, batch=4, warmup_steps=1)
     for step in range(6):
         if step == 3:
             keep = torch.ones(6, 5, dtype=torch.bool)
@@ -92,7 +111,7 @@ def test_a_graph_is_captured_again_after_the_supernet_changed(net, captured):
 
 
 def test_passes_with_fixed_weights_have_a_graph_of_their_own(net, captured):
-    graphed, mix = Graphed(net, warmup_steps=0), MIX.clone().requires_grad_()
+    graphed, mix = Graphed(net, batch=4, warmup_steps=0), MIX.clone().requires_grad_()
     for _ in range(2):
         graphed(batch(), mix)
         with weights_fixed(net):
@@ -103,7 +122,7 @@ def test_passes_with_fixed_weights_have_a_graph_of_their_own(net, captured):
 
 
 def test_evaluation_and_passes_without_gradients_are_never_captured(net, captured):
-    graphed = Graphed(net, warmup_steps=0)
+    graphed = Graphed(net, batch=4, warmup_steps=0)
     with torch.no_grad():
         graphed(batch(), MIX)
     net.eval()
@@ -119,7 +138,7 @@ def test_replays_leave_what_the_net_itself_leaves(captured, wanted: bool, auxili
         torch.manual_seed(0)
         net = Supernet(darts, classes=5, channels=4, depth=3, auxiliary=auxiliary)
         mix = torch.full((len(darts.edges), 8), 0.2).requires_grad_(wanted)
-        graphed = Graphed(net, warmup_steps=warmup_steps)
+        graphed = Graphed(net, batch=4, warmup_steps=warmup_steps)
         for sign in (1, -3):  # gradients add up, of batches that differ
             outputs = graphed(sign * batch() + sign, mix)
             sum(output.square().sum() for output in outputs if output is not None).backward()
@@ -134,7 +153,7 @@ def test_returned_gradients_are_not_added_to_the_weights(net, captured):
     wanted = [mix, *net.parameters()]
     found = []
     for warmup_steps in (0, 100):
-        logits = Graphed(net, warmup_steps=warmup_steps)(batch(), mix, flow=True).logits
+        logits = Graphed(net, batch=4, warmup_steps=warmup_steps)(batch(), mix, flow=True).logits
         found.append(torch.autograd.grad(logits.square().sum(), wanted))
     assert len(captured) == 1
     assert all(tensor.grad is None for tensor in wanted)
@@ -173,7 +192,7 @@ def test_replayed_steps_are_the_steps_of_the_supernet():
     for warmup_steps in (0, 100):
         torch.manual_seed(0)
         net = Supernet(nas_bench_201, classes=5, channels=4, depth=3).cuda()
-        graphed = Graphed(net, warmup_steps=warmup_steps)
+        graphed = Graphed(net, batch=4, warmup_steps=warmup_steps)
         optimizer = torch.optim.SGD(net.parameters(), 0.01)
         mix = MIX.cuda().requires_grad_()
         for _ in range(4):
@@ -190,6 +209,13 @@ def test_a_pruned_search_is_the_same_with_and_without_graphs(quick):
     usual, replayed = (quick("sparse", cuda_graph=graph, **alike) for graph in (False, True))
     for one, other in zip(usual.trace, replayed.trace, strict=True):
         assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-2)
+
+
+@pytest.mark.parametrize("batch", [20, 100, 1000])
+def test_a_search_captures_its_whole_batches(quick, captured, monkeypatch: pytest.MonkeyPatch, batch: int):
+    monkeypatch.setattr("diffnas.engine.course.uses_graph", lambda *_, **__: True)
+    quick("single-level", epochs=2, batch=batch, precision="64-true", free="later")
+    assert captured == [(min(batch, 120), 1, 8, 8)]
 
 
 # One level with pruning; two, with passes for alpha alone; gradients of weights that are asked for.

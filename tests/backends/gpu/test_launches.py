@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, darts, nas_bench_201
@@ -38,3 +39,24 @@ def test_products_of_any_number_of_pixels_are_split_for_a_whole_gpu(record, pixe
     split = sys.modules["diffnas.backends.gpu.launches"].parts
     assert pixels % split(pixels, 4) == 0
     assert split(pixels, 4) >= min(pixels // 256, 40)
+
+
+def test_a_cell_is_computed_on_the_device_of_its_inputs(record, monkeypatch: pytest.MonkeyPatch):
+    current: list[torch.device] = []
+
+    class Device:
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+        def __enter__(self) -> None:
+            current.append(self.device)
+
+        def __exit__(self, *_: object) -> None:
+            current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", Device)
+    backend = sys.modules["diffnas.backends.gpu.backend"]
+    run = backend.OnItsDevice(lambda inputs, weights: list(current))
+    with FakeTensorMode():
+        assert run([torch.empty(1, device="cuda:1")], None) == [torch.device("cuda:1")]
+        assert run([torch.empty(1)], None) == []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from diffnas.backends.gpu import chains as gpu_chains
@@ -15,8 +16,25 @@ from diffnas.backends.node_by_node import NodeByNode, in_pytorch, through
 from diffnas.backends.norms import Measured
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import schedule, why_unknown
-from diffnas.nets.cell import Cell
+from diffnas.nets.backend import Run
+from diffnas.nets.cell import Cell, EdgeWeights
 from diffnas.nets.links import Link
+
+
+@dataclass(frozen=True)
+class OnItsDevice:
+    """Computes a cell on the device of its inputs; Triton launches kernels on the current device, whatever they read.
+
+    Backward passes need no such care, because autograd runs them on the device of the gradient.
+    """
+
+    run: Run
+
+    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
+        """The cell's output, ``(B, out, H, W)``."""
+        device = inputs[0].device
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            return self.run(inputs, weights)
 
 
 class GPU:
@@ -28,9 +46,9 @@ class GPU:
         """The reason why this backend cannot train nets on such pictures; None if it can."""
         return why_not_on("cuda", x)
 
-    def compile(self, cell: Cell) -> NodeByNode:
+    def compile(self, cell: Cell) -> OnItsDevice:
         """A function that computes the cell with its present operations."""
-        return NodeByNode(cell, KERNELS)
+        return OnItsDevice(NodeByNode(cell, KERNELS))
 
     def why_slower(self, cell: Cell) -> str | None:
         """The reason why PyTorch computes a part of the cell; None if our kernels compute all of it."""
