@@ -28,7 +28,7 @@ from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.costs import operation_macs
-from diffnas.nets.ops import count_macs
+from diffnas.nets.ops import Noise, count_macs
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
 
@@ -106,6 +106,7 @@ class Course:
                 autocast=torch.bfloat16 if precision == "bf16-mixed" else None,
             )
         self._costs: Tensor | None = None
+        self._noises: list[Noise] | None = None
         self.rescan()
 
     def rescan(self) -> None:
@@ -221,8 +222,19 @@ class Course:
     def forget(self) -> None:
         """Forget what was true of the supernet before something left it."""
         self.macs = 0
+        self._noises = None
         if isinstance(self.net, Graphed):
             self.net.forget()
+
+    def draw_noise_from(self, generator: torch.Generator) -> None:
+        """Let every ``noise`` operation of the supernet draw from ``generator``.
+
+        They are listed once, because a walk over the modules of a supernet takes as long as a step on a fast GPU.
+        """
+        if self._noises is None:
+            self._noises = [part for part in self.state.supernet.modules() if isinstance(part, Noise)]
+        for noise in self._noises:
+            noise.generator = generator
 
     def measure_macs(self) -> int:
         """Multiply-adds of the supernet for one picture; counted again only after something left it."""

@@ -21,7 +21,6 @@ from diffnas.engine.course import Course
 from diffnas.engine.probe import buffers_kept
 from diffnas.engine.seeds import fixed_random
 from diffnas.nets.auxiliary import Output
-from diffnas.nets.ops import draw_noise_from
 
 Loss = Callable[[Tensor], Tensor]
 Product = Callable[[Tensor], Tensor]
@@ -61,7 +60,7 @@ def _loss_of_alpha(course: Course) -> Loss:
     decay = float(group.get("weight_decay", 0.0))
 
     def loss(alpha: Tensor) -> Tensor:
-        draw_noise_from(state.supernet, drive.generator("curvature noise"))
+        course.draw_noise_from(drive.generator("curvature noise"))
         now = course.quiet()
         mix = course.add_columns(weigh(state.weighting, alpha, state.keep, now), now)
         # The supernet itself: in full precision, and not from a graph.

@@ -277,7 +277,8 @@ class _Evaluation:
         """One step of the weights."""
         state, settings, data = self.state, self.settings, self.data
         pictures, labels = batch
-        state.network.train()
+        if not state.network.training:
+            state.network.train()
         if settings.warmup:
             step = state.epoch * self.drive.steps + state.step
             set_rate(state.weight_optimizer, self.drive.rate() * settings.warmed(step, self.drive.steps))

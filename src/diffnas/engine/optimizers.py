@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 
@@ -58,9 +58,9 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 @contextmanager
-def weights_fixed(net: nn.Module) -> Iterator[None]:
-    """Inside, the parameters of ``net`` get no gradients, which spares the time that these would take."""
-    weights = [weight for weight in net.parameters() if weight.requires_grad]
+def weights_fixed(weights: Iterable[Tensor]) -> Iterator[None]:
+    """Inside, the weights get no gradients, which spares the time that these would take."""
+    weights = [weight for weight in weights if weight.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)
     try:

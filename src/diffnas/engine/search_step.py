@@ -23,7 +23,7 @@ from diffnas.engine.optimizers import begin_momentum, weights_fixed
 from diffnas.engine.probe import buffers_kept, descent, moved
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.totals import Totals
-from diffnas.nets.ops import draw_noise_from, drop_skips
+from diffnas.nets.ops import drop_skips
 
 
 class Mix(NamedTuple):
@@ -56,10 +56,11 @@ class SearchStep:
         drawn = course.holds_out and not self.frozen
         self._held_out = course.prepare(self._draw_held_out(), drive.generator("held-out")) if drawn else None
         self.noise = drive.generator("noise")
-        draw_noise_from(self.state.supernet, self.noise)
+        course.draw_noise_from(self.noise)
         if self.method.supernet.dropout is not None:
             drop_skips(self.state.supernet, schedule.value(self.method.supernet.dropout, self.now))
-        self.state.supernet.train()
+        if not self.state.supernet.training:
+            self.state.supernet.train()
         contract.take_step(self.method.level, self)
         if course.settings.prune_every == "step":
             course.prune()
@@ -87,7 +88,7 @@ class SearchStep:
 
     def alpha_gradient(self, batch: Batch) -> list[Tensor]:
         """For alpha and what the weighting learns, penalties included."""
-        with weights_fixed(self.state.supernet):
+        with weights_fixed(self.weights):
             mix = self.mix()
             loss = self._loss(batch, mix, self.state.held_out) + self._penalty(mix)
             # Zeros where nothing depends on alpha: weights that ignore it, or cells that are all ``none``.
@@ -174,7 +175,7 @@ class SearchStep:
 
     def probe_alpha(self, batch: Batch) -> list[Tensor]:
         """Gradients without penalties, and without a trace."""
-        with self._probing(), weights_fixed(self.state.supernet):
+        with self._probing(), weights_fixed(self.weights):
             return self._gradients_of(self._loss(batch, self.mix(), Totals(self.state.task)), self.state.arch)
 
     def probe_weights(self, batch: Batch) -> list[Tensor]:
@@ -206,14 +207,14 @@ class SearchStep:
         """Inside, passes leave no trace, and draw the same random numbers every time in this step."""
         drive, net, now = self.drive, self.state.supernet, self.now
         self.now = replace(now, generator=drive.generator("probe mix"))
-        draw_noise_from(net, drive.generator("probe noise"))
+        self.course.draw_noise_from(drive.generator("probe noise"))
         place = seeds.derive(self.course.settings.seed, "probe", self.state.epoch, self.state.step)
         try:
             with buffers_kept(net), fixed_random(place):
                 yield
         finally:
             self.now = now
-            draw_noise_from(net, self.noise)
+            self.course.draw_noise_from(self.noise)
 
     def _draw_held_out(self) -> Batch:
         """An independent random batch of the held-out half, as DARTS' code draws it; the next ones are read ahead."""

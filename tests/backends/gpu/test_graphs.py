@@ -1,6 +1,7 @@
 """What a GPU is needed for is skipped without one; when a graph is captured is tested everywhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from diffnas.backends.gpu import graphs as graphs_module
 from diffnas.backends.gpu.graphs import Graphed, Passes, uses_graph
 from diffnas.engine.optimizers import weights_fixed
+from diffnas.engine.search_step import SearchStep
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.supernet import Supernet
 from diffnas.space import darts, nas_bench_201, s4
@@ -114,7 +116,7 @@ def test_passes_with_fixed_weights_have_a_graph_of_their_own(net, captured):
     graphed, mix = Graphed(net, batch=4, warmup_steps=0), MIX.clone().requires_grad_()
     for _ in range(2):
         graphed(batch(), mix)
-        with weights_fixed(net):
+        with weights_fixed(net.parameters()):
             graphed(batch(), mix).logits.sum().backward()
     assert graphed.captures == 2
     assert all(weight.grad is None for weight in net.parameters())
@@ -231,3 +233,31 @@ def test_a_search_by_graphs_is_the_same_search(quick, captured, monkeypatch: pyt
         assert other["keep"] == one["keep"]
         assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-9)
         torch.testing.assert_close(torch.tensor(other["alpha"]), torch.tensor(one["alpha"]))
+
+
+@pytest.mark.parametrize("method", ["sparse", "darts"])
+def test_a_step_walks_over_no_modules_which_would_take_longer_than_the_gpu(quick, captured, monkeypatch, method: str):
+    monkeypatch.setattr("diffnas.engine.course.uses_graph", lambda *_, **__: True)
+    visited, visits = [0], list[int]()
+    take, walk, train = SearchStep.take, nn.Module.named_modules, nn.Module.train
+
+    def watched(self: SearchStep, batch: object) -> None:
+        before = visited[0]
+        take(self, batch)
+        visits.append(visited[0] - before)
+
+    def counted(self: nn.Module, *arguments: Any, **options: Any) -> Iterator[Any]:
+        for each in walk(self, *arguments, **options):
+            visited[0] += 1
+            yield each
+
+    def counted_mode(self: nn.Module, mode: bool = True) -> nn.Module:
+        visited[0] += 1
+        return train(self, mode)
+
+    monkeypatch.setattr(SearchStep, "take", watched)
+    monkeypatch.setattr(nn.Module, "named_modules", counted)
+    monkeypatch.setattr(nn.Module, "train", counted_mode)
+    quick(method, epochs=2, free="later", precision="64-true", prune_warmup=2)
+    # The first step lists them. A look at the first weight visits the few modules before it.
+    assert visits[-1] < 100 < visits[0]
