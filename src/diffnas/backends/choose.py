@@ -15,7 +15,6 @@ from diffnas.nets.backend import Backend
 from diffnas.nets.network import Network
 from diffnas.nets.supernet import Supernet
 
-
 TRITON_NEEDS = (8, 0)
 """The compute capability from which Triton compiles for a GPU."""
 
