@@ -3,10 +3,10 @@
     python benchmarks/gpu.py --out visit.jsonl
     python benchmarks/gpu.py --rehearse
 
-Every result is a line of JSON, written as soon as it is known, so that a visit cut short keeps what it had. Each part runs
-in a process of its own with a time limit: a kernel that hangs, or that writes where it must not, ends its part alone. A
-part that fails leaves a line with the reason, and the next one begins. ``--rehearse`` runs all parts on a CPU, at
-sizes that measure nothing. The parts, in order:
+Every result is a line of JSON, written as soon as it is known, so that a visit cut short keeps what it had. Each part
+runs in a process of its own with a time limit: a kernel that hangs, or that writes where it must not, ends its part
+alone. A part that fails leaves a line with the reason, and the next one begins. ``--rehearse`` runs all parts on a CPU,
+at sizes that measure nothing. The parts, in order:
 
 - machine: the GPU, versions, and the rate at which it copies memory.
 - correct: values and gradients of both supernets against float64, next to those of stock modules.
