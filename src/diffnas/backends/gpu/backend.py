@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from diffnas.backends.gpu import chains as gpu_chains
 from diffnas.backends.gpu import launches
+from diffnas.backends.gpu.sums import mixed_sums
 from diffnas.backends.node_by_node import NodeByNode, in_pytorch, through
 from diffnas.backends.norms import Measured
 from diffnas.backends.reasons import why_not_on
@@ -65,18 +65,13 @@ class GPU:
 
 
 def _convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> list[tuple[Tensor, Measured | None]]:
-    """The results of chains before their last batch norms.
-
-    Chains with one key are computed together, and chains without a key by PyTorch.
-    """
-    by_key: dict[Any, list[int]] = {}
-    for place, chain in enumerate(chains):
-        by_key.setdefault(gpu_chains.chain_key(chain), []).append(place)
-    found = {place: through(chains[place], x) for place in by_key.pop(None, [])}
-    for places in by_key.values():
+    """The results of chains before their last batch norms; PyTorch computes what no kernel knows."""
+    known, unknown = gpu_chains.groups(chains)
+    found = {place: through(chains[place], x) for place in unknown}
+    for places in known:
         found |= zip(places, gpu_chains.convolve(x, [chains[place] for place in places]), strict=True)
     return [(found[place], None) for place in range(len(chains))]
 
 
-KERNELS = replace(in_pytorch(launches), convolve=_convolve)
+KERNELS = replace(in_pytorch(launches), convolve=_convolve, mixed_sums=mixed_sums)
 """The kernels for float32 on a GPU."""
