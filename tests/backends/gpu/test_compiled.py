@@ -34,7 +34,7 @@ TYPES = {
     **dict.fromkeys(("grads", "K", "T", "added"), "i32"),
     **dict.fromkeys(("which", "rows", "normed"), "*i32"),
     "table": "*i64",
-    "eps": "fp32",
+    **dict.fromkeys(("eps", "unbiased"), "fp32"),
 }
 
 
@@ -69,7 +69,7 @@ def test_a_depthwise_kernel_loads_four_channels_at_once_and_keeps_nan(name: str,
     assert made.spilled == 0
 
 
-@pytest.mark.parametrize("name", ["moments", "join", "mixed", "reduce", "settle", "spread"])
+@pytest.mark.parametrize("name", ["moments", "join", "track", "mixed", "reduce", "settle", "spread"])
 def test_a_kernel_of_mixed_sums_keeps_all_in_registers(name: str, tmp_path: Path):
     kernel = getattr(kernels, name)
     constants = {"C": 16, "PAIRED": False, **launches.tile(16)}

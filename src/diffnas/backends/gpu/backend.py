@@ -73,5 +73,5 @@ def _convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> list[tuple[Tenso
     return [(found[place], None) for place in range(len(chains))]
 
 
-KERNELS = replace(in_pytorch(launches), convolve=_convolve, mixed_sums=mixed_sums)
+KERNELS = replace(in_pytorch(launches), convolve=_convolve, mixed_sums=mixed_sums, track=launches.track)
 """The kernels for float32 on a GPU."""

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from diffnas.backends.gpu import kernels, launches
 from diffnas.backends.gpu.launches import Norms
-from diffnas.backends.norms import Statistics, constant, update_running
+from diffnas.backends.norms import Statistics, constant
 from diffnas.nets.geometry import DEPTHWISE, Geometry
 from diffnas.nets.links import Link
 
@@ -78,7 +78,7 @@ def convolve(x: Tensor, chains: Sequence[Chain]) -> tuple[Tensor, ...]:
     geometries = tuple(tuple(link.geometry for link in links) for links in by_place)
     results = apply(geometries, found, x, *weights)
     for links, later, statistics in zip(by_place, by_place[1:], found, strict=False):
-        update_running([link.norm for link in links[: len(later)]], statistics, range(len(later)))
+        launches.track([link.norm for link in links[: len(later)]], statistics, range(len(later)))
     return results
 
 
@@ -198,7 +198,8 @@ class _Convolve(torch.autograd.Function):
                 norms = launches.normalize(launches.table(maps), [True] * len(maps), maps[0])
                 found.append(Statistics(norms.mean, norms.variance, stage.pixels))
             halves = weights[first : first + len(own)], weights[first + len(own) : first + 2 * len(own)]
-            depthwise, pointwise, flat = flat.split([*map(_numbers, halves), len(flat) - sum(map(_numbers, halves))])
+            sizes = [*map(_numbers, halves)]
+            depthwise, pointwise, flat = flat.split_with_sizes([*sizes, len(flat) - sum(sizes)])
             pointwise = pointwise.view(len(own), -1, stage.channels)
             first += 2 * len(own)
             between = stage.forward(value, depthwise, norms)

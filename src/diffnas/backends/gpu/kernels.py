@@ -124,6 +124,29 @@ def join(
     tl.store(shift + own, (-total * factor).to(tl.float32), mask=inside)
 
 
+@triton.jit
+def track(table, rows, mean, variance, momentum, unbiased, C: tl.constexpr, CHANNELS: tl.constexpr):
+    """Update the buffers of batch norms as their own forward passes would.
+
+    The table has three addresses for each batch norm: of its mean, its variance and its number of batches. ``rows`` has
+    its row in ``mean`` and ``variance``, ``momentum`` its rate; ``unbiased`` times a variance is the unbiased one.
+    """
+    n = tl.program_id(0)
+    row, rate = tl.load(rows + n), tl.load(momentum + n)
+    channel = tl.arange(0, CHANNELS)
+    inside = channel < C
+    running = tl.load(table + 3 * n).to(tl.pointer_type(tl.float32)) + channel
+    before = tl.load(running, mask=inside, other=0.0)
+    now = tl.load(mean + row * C + channel, mask=inside, other=0.0)
+    tl.store(running, before + rate * (now - before), mask=inside)
+    running = tl.load(table + 3 * n + 1).to(tl.pointer_type(tl.float32)) + channel
+    before = tl.load(running, mask=inside, other=0.0)
+    now = tl.load(variance + row * C + channel, mask=inside, other=0.0) * unbiased
+    tl.store(running, before + rate * (now - before), mask=inside)
+    batches = tl.load(table + 3 * n + 2).to(tl.pointer_type(tl.int64))
+    tl.store(batches, tl.load(batches) + 1)
+
+
 @triton.jit(do_not_specialize=["K", "added"])
 def mixed(table, mix, rate, shift, pixels, K, added, C: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
     """T weighted sums of K maps after their batch norms, plus maps that are added to each of them.

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffnas.backends.gpu import kernels
-from diffnas.backends.norms import constant
+from diffnas.backends.norms import Statistics, constant
 
 TILE = 2048
 """How many numbers a program computes at once."""
@@ -105,6 +105,27 @@ def normalize(where: Tensor, normed: Sequence[bool], like: Tensor) -> Norms:
     rows = constant(tuple(which.index(k) if normed[k] else -1 for k in range(K)), torch.int32, device)
     kernels.join[(K,)](means, squares, rows, *found, pixels, chunk, chunks, EPS, C, CHANNELS=sizes["CHANNELS"])
     return found
+
+
+def track(norms: Sequence[nn.BatchNorm2d], statistics: Statistics, rows: Sequence[int]) -> None:
+    """As :func:`diffnas.backends.norms.update_running`, in one launch."""
+    if not norms:
+        return
+    mean, variance, pixels = statistics
+    C, device = mean.shape[1], mean.device
+    buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var, norm.num_batches_tracked)]
+    # Buffers stay where they are, so the warm-up before a capture has copied their addresses to the GPU.
+    where = constant(tuple(_address(buffer) for buffer in buffers), torch.int64, device)
+    rates = constant(tuple(norm.momentum for norm in norms), torch.float32, device)
+    kernels.track[(len(norms),)](
+        where, constant(tuple(rows), torch.int32, device), mean, variance, rates, pixels / max(pixels - 1, 1), C,
+        CHANNELS=width(C),
+    )  # fmt: skip
+
+
+def _address(buffer: Tensor | None) -> int:
+    assert buffer is not None
+    return buffer.data_ptr()
 
 
 def mix_maps(where: Tensor, mix: Tensor, norms: Norms, like: Tensor, added: int) -> None:

@@ -41,7 +41,7 @@ class _MixedSums(torch.autograd.Function):
     def forward(ctx: Any, mix: Tensor, normed: tuple[bool, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
         K, tensors, mix = len(normed), tuple(channels_last(x) for x in tensors), mix.contiguous()
         sums = launches.empty_maps(len(mix), tensors[0])
-        where = launches.table(tensors, sums)
+        where = launches.table(tensors, sums.unbind())
         norms = launches.normalize(where, normed, tensors[0])
         launches.mix_maps(where, mix, norms, tensors[0], len(tensors) - K)
         ctx.save_for_backward(mix, *norms, *tensors[:K])
@@ -60,6 +60,6 @@ class _MixedSums(torch.autograd.Function):
         sent = [torch.zeros_like(like) if grad is None else channels_last(grad) for grad in grads[: len(mix)]]
         assert len(sent) == 1 or not ctx.added
         results = launches.empty_maps(len(inputs), like)
-        where = launches.table(sent, inputs, results)
+        where = launches.table(sent, inputs, results.unbind())
         grad_mix = launches.mix_backward(where, mix, norms, ctx.normed, like)
         return (grad_mix, None, *results.unbind(), *(sent[0] for _ in range(ctx.added)))
