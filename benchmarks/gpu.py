@@ -15,6 +15,8 @@ at sizes that measure nothing. The parts, in order:
 - pruned: a step with fewer operations left on an edge, and the seconds to capture its graphs.
 - kernels: which kernels take the time of ten steps, and the share of the time in which the GPU computes nothing.
 - epoch: an epoch of ``sparse`` and one of ``darts`` on 50,000 random pictures: seconds, and the host's CPU time a step.
+- depthwise: the depthwise convolutions of a node, as a search computes them and banded, each direction by itself: ms,
+  GB a second, and the distance between the two.
 - evaluate: a step of the evaluation of PDARTS at its published size.
 """
 
@@ -27,6 +29,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -241,6 +244,37 @@ def profiled(visit: Visit, step: Callable[[], None], taken: int) -> Row:
     }
 
 
+def depthwise(visit: Visit) -> Iterator[Row]:
+    """Whether banded products are worth a new layout of all maps: that is estimated from the copy rate."""
+    if find_spec("triton") is None or not (visit.on_gpu or os.environ.get("TRITON_INTERPRET") == "1"):
+        yield {"skipped": "Triton is not installed, or has no GPU and does not interpret"}
+        return
+    from depthwise import Banded, Present
+
+    same, large = [(3, 1), (3, 2)], [(5, 1), (5, 2)]
+    cases = [(16, 32, same), (16, 32, large), (32, 16, large), (64, 8, same + large)]
+    for channels, size, kernels in cases if visit.on_gpu else [(2, 8, same)]:
+        for precision in ("tf32x3", "tf32") if visit.on_gpu else ("ieee",):
+            both = Banded(
+                kernels * (4 if visit.on_gpu else 1), channels=channels, size=(size, size), stride=1, pictures=visit.batches[0], shared=False,
+                device=visit.device, precision=precision,
+            )  # fmt: skip
+            present = Present(both)
+            for direction in ("forward", "input_grad", "weight_grad"):
+                new, old = getattr(both, direction), getattr(present, direction)
+                far = difference([new().flatten()], [_alike(old(), new()).flatten()])
+                row = {"channels": channels, "size": size, "kernels": kernels, "precision": precision, "far": far}
+                moved = 1e-6 * (3 if direction == "input_grad" else 2) * both.x.nbytes
+                for way, run in (("present", old), ("banded", new)):
+                    ms = visit.timed(run)["ms"]
+                    yield {**row, "direction": direction, "way": way, "ms": ms, "GB_per_s": moved / ms}
+
+
+def _alike(flat: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Maps ``(N, pixels, C)`` in the order of ``(N, C, B, H, W)``; gradients for weights as they are."""
+    return flat if flat.dim() == 1 else flat.movedim(-1, 1).reshape(like.shape)
+
+
 def epoch(visit: Visit) -> Iterator[Row]:
     data = pictures(visit)
     for method in ("sparse", "darts"):
@@ -279,9 +313,10 @@ PARTS: dict[str, tuple[Callable[[Visit], Iterator[Row]], int]] = {
     "steps": (steps, 170),
     "pruned": (pruned, 60),
     "kernels": (kernels, 50),
-    "epoch": (epoch, 150),
+    "epoch": (epoch, 130),
+    "depthwise": (depthwise, 40),
     "evaluate": (evaluate, 50),
-    "alone": (alone, 40),
+    "alone": (alone, 20),
 }
 
 

@@ -39,7 +39,7 @@ def test_a_visit_to_a_gpu_is_rehearsed_part_by_part():
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    parts = ["machine", "correct", "steps", "pruned", "kernels", "epoch", "evaluate", "alone"]
+    parts = ["machine", "correct", "steps", "pruned", "kernels", "epoch", "depthwise", "evaluate", "alone"]
     assert [part for part, _ in groupby(row["part"] for row in rows)] == parts
     assert not [row for row in rows if "failed" in row or "cut" in row]
     assert all(row["ok"] for row in rows if row["part"] == "correct")

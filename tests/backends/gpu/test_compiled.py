@@ -1,5 +1,6 @@
 """The kernels as an H100 runs them: compiled for it, which needs Triton and no GPU."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -30,7 +31,7 @@ class Compiled(NamedTuple):
 
 # Arguments that are neither pointers to float32 nor constants. A table of convolutions is not a table of addresses.
 TYPES = {
-    **dict.fromkeys(("map_stride", "pixels", "chunk", "chunks", "members", "weights"), "i32"),
+    **dict.fromkeys(("pictures", "map_stride", "pixels", "chunk", "chunks", "members", "weights"), "i32"),
     **dict.fromkeys(("grads", "K", "T", "added"), "i32"),
     **dict.fromkeys(("which", "rows", "normed"), "*i32"),
     "table": "*i64",
@@ -77,3 +78,18 @@ def test_a_kernel_of_mixed_sums_keeps_all_in_registers(name: str, tmp_path: Path
     assert made.spilled == 0
     if name in ("moments", "mixed", "reduce", "spread"):
         assert "ld.global.v4.b32" in made.ptx
+
+
+@pytest.mark.parametrize("case", [(3, 1, 32, 16), (5, 1, 32, 16), (5, 2, 32, 16), (1, 1, 8, 64)], ids=str)
+@pytest.mark.parametrize("name", ["forward", "input_grad", "weight_grad"])
+def test_a_banded_kernel_runs_on_tensor_cores(name: str, case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    rows, stride, size, channels = case
+    after, whole = size // stride, size <= 8
+    constants = {
+        "K": rows, "STRIDE": stride, "C": channels, "H": size, "W": size, "HO": after, "WO": after, "WHOLE": whole,
+        "BEFORE": size**2 if whole else size, "AFTER": after**2 if whole else after, "ROWS": 128, "PRECISION": "tf32",
+    }  # fmt: skip
+    made = compiled(getattr(importlib.import_module("banded"), name), constants, tmp_path, table="*i32")
+    assert "mma.sync" in made.ptx or "wgmma" in made.ptx
+    assert made.spilled == 0

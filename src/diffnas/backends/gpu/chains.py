@@ -82,7 +82,7 @@ def convolve(x: Tensor, chains: Sequence[Chain]) -> tuple[Tensor, ...]:
     return results
 
 
-class _Stage(NamedTuple):
+class Stage(NamedTuple):
     """The links at one place of N chains: the geometries of their depthwise convolutions, and the sizes of their input.
 
     At the first place all chains share one map, without a batch norm before it. Later each chain has a map of its own.
@@ -103,10 +103,12 @@ class _Stage(NamedTuple):
 
     @property
     def members(self) -> int:
+        """N."""
         return len(self.geometries)
 
     @property
     def maps(self) -> int:
+        """How many maps the convolutions read."""
         return 1 if self.shared else self.members
 
     @property
@@ -117,10 +119,12 @@ class _Stage(NamedTuple):
 
     @property
     def pixels(self) -> int:
+        """The number of pixels in all pictures of a map."""
         return self.pictures * self.size[0] * self.size[1]
 
     @property
     def pixels_after(self) -> int:
+        """The number of pixels in all pictures of a result."""
         return self.pictures * self.after[0] * self.after[1]
 
     def memory_after(self, like: Tensor, channels: int) -> Tensor:
@@ -192,7 +196,7 @@ class _Convolve(torch.autograd.Function):
         value, norms = x.contiguous(memory_format=torch.channels_last), _no_norm(x)
         stages, saved, results = [], [], list[Tensor]()
         for place, own in enumerate(geometries):
-            stage = _Stage(own, place == 0, len(x), size, value.shape[-3])
+            stage = Stage(own, place == 0, len(x), size, value.shape[-3])
             if place:
                 maps = value.unbind()
                 norms = launches.normalize(launches.table(maps), [True] * len(maps), maps[0])
@@ -220,7 +224,7 @@ class _Convolve(torch.autograd.Function):
         learn, longer = any(ctx.needs_input_grad[3:]), 0
         grad: Tensor | None = None
         for place in reversed(range(len(ctx.stages))):
-            stage: _Stage = ctx.stages[place]
+            stage: Stage = ctx.stages[place]
             value, depthwise, pointwise, between, *tables = ctx.saved_tensors[8 * place : 8 * place + 8]
             norms = Norms(*tables)
             # The first rows are those of longer chains, whose gradients come from the place after this one.
@@ -244,7 +248,7 @@ def _no_norm(x: Tensor) -> Norms:
     return Norms(mean=zeros, variance=ones, rate=ones, shift=zeros)
 
 
-def _norm_backward(grad: Tensor, value: Tensor, norms: Norms, before: _Stage) -> Tensor:
+def _norm_backward(grad: Tensor, value: Tensor, norms: Norms, before: Stage) -> Tensor:
     """The gradients for the results of the stage before, ``(N of that stage, pixels, C)``.
 
     The first rows are the gradients for the inputs of the batch norms; the others are only memory.
