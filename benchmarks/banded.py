@@ -1,9 +1,9 @@
 """Depthwise convolutions as products with banded matrices, for tensor cores: kernels to be timed, which no search uses.
 
 Maps are ``(C, B, H, W)``: a channel is a matrix of ``B * H`` rows. For a row i of taps, each row of the map times a
-matrix with tap j where ``column = stride * column after - padding + j * dilation`` is a term of the result. A picture of
-at most 64 pixels is a row as a whole, and one product does for all taps. Kernel, padding and dilation come from a table,
-whose rows have the map, the place of the weights, the kernel, the padding and the dilation.
+matrix, with tap j where ``column = stride * column after - padding + j * dilation``, is a term of the result. A picture
+of at most 64 pixels is a row as a whole, and one product does for all taps. Kernel, padding and dilation come from a
+table, whose rows have the map, the place of the weights, the kernel, the padding and the dilation.
 """
 
 # Triton compiles these functions; they have no types that a checker knows.

@@ -253,12 +253,19 @@ def depthwise(visit: Visit) -> Iterator[Row]:
 
     same, large = [(3, 1), (3, 2)], [(5, 1), (5, 2)]
     cases = [(16, 32, same), (16, 32, large), (32, 16, large), (64, 8, same + large)]
+    repeats = 4 if visit.on_gpu else 1
     for channels, size, kernels in cases if visit.on_gpu else [(2, 8, same)]:
         for precision in ("tf32x3", "tf32") if visit.on_gpu else ("ieee",):
             both = Banded(
-                kernels * (4 if visit.on_gpu else 1), channels=channels, size=(size, size), stride=1, pictures=visit.batches[0], shared=False,
-                device=visit.device, precision=precision,
-            )  # fmt: skip
+                kernels * repeats,
+                channels=channels,
+                size=(size, size),
+                stride=1,
+                pictures=visit.batches[0],
+                shared=False,
+                device=visit.device,
+                precision=precision,
+            )
             present = Present(both)
             for direction in ("forward", "input_grad", "weight_grad"):
                 new, old = getattr(both, direction), getattr(present, direction)
