@@ -1,6 +1,6 @@
-"""How much a chain holds at once when it is used: a maximum over layers, so a ceiling holds if each layer keeps it.
+"""The peak memory of a deployed chain. It is a maximum over layers, so a chain meets a ceiling if each layer does.
 
-Counted with batch norms folded into the convolutions, ReLUs and sums in place, and one picture.
+The count is for one picture, with batch norms folded into the convolutions, and ReLUs and sums in place.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from diffnas.nets import ops
 from diffnas.nets.ops.pictures import Depthwise
-from diffnas.nets.own import offered, unseen
-from diffnas.nets.sites import Site, sites
+from diffnas.nets.sites import Spot, offered, sites, unseen
 from diffnas.nets.sizes import sizes_of_space
 from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace
@@ -23,10 +22,10 @@ BYTES = 4  # of a float32
 
 
 def peak_floats(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """The most numbers that one operation holds, with its input, which the shortcut reads after it.
+    """The most numbers that are alive at once while an operation runs, with its input, which the shortcut reads later.
 
     Args:
-        module: convolutions one after the other; it is run once, in evaluation mode, on its own device.
+        module: an operation of convolutions in sequence; it is run once, in evaluation mode, on its own device.
         shape: channels, height and width of the input.
 
     >>> from diffnas.nets.slot import Slot
@@ -37,7 +36,7 @@ def peak_floats(module: nn.Module, shape: tuple[int, ...]) -> int:
     peaks = [source]
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-        # The first convolution reads the input itself; a later one what the one before it wrote.
+        # The first convolution reads the input, which is counted already; each later one reads the result before it.
         read = inputs[0][0].numel() if len(peaks) > 1 else 0
         peaks.append(source + read + output[0].numel())
 
@@ -59,23 +58,26 @@ def fitting(
     channels: int | None = None,
     stem: StemKind = "cifar",
 ) -> SearchSpace:
-    """The space without the operations that hold more than ``most`` bytes at once; what is left holds it exactly.
+    """The space without the operations that hold more than ``most`` bytes at once.
+
+    All networks of the new space meet this ceiling, and none is lost that would.
 
     Args:
-        space: a space in which a cell is one edge, such as a chain.
+        space: a space in which a cell has one edge, such as a chain.
         picture: channels, height and width.
-        most: bytes, in float32.
-        channels, stem: as the network will have them.
+        most: the ceiling in bytes, in float32.
+        channels, stem: the arguments of the network.
 
     Raises:
-        ValueError: if a layer is left without any operation; with the bytes of its leanest one.
+        ValueError: if no operation of a layer meets the ceiling, with the bytes of its leanest one.
 
     >>> from diffnas.space import chain
     >>> fitting(chain, (3, 32, 32), 100 * 1024, stem="cifar-half").cells["cell0"].ops
     (('none', 'res_3'),)
     """
     sizes = sizes_of_space(space, 1, picture[0], channels=channels, stem=stem)
-    held = {(site.kind, site.op): _bytes(site, space) for site in sites(sizes, offered(space), picture)}
+    found = sites(sizes, offered(space), picture)
+    held = {(site.kind, site.spot.op): _bytes(site.spot, space) for site in found}
     cells = {}
     for kind, graph in space.cells.items():
         left = tuple(tuple(op for op in names if held[kind, op] <= most) for names in graph.ops)
@@ -90,8 +92,7 @@ def fitting(
     return replace(space, cells=cells, ops=tuple(op for op in space.ops if op in there))
 
 
-def _bytes(site: Site, space: SearchSpace) -> int:
-    own = site.op in space.factories
-    with unseen(own=own):
-        module = ops.build(site.op, site.slot, factories=space.factories)
-        return BYTES * peak_floats(module if own else module.to("meta"), (site.slot.width, *site.size))
+def _bytes(spot: Spot, space: SearchSpace) -> int:
+    with unseen(own=spot.op in space.factories):
+        module = ops.build(spot.op, spot.slot, factories=space.factories)
+        return BYTES * peak_floats(module, (spot.slot.width, *spot.size))

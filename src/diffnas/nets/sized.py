@@ -1,8 +1,8 @@
-"""A space at the size of the networks that will be deployed, and what those cost: counted, nothing is trained.
+"""A space at the size of its deployed networks, and their costs, which are counted: nothing is trained.
 
-A cost is additive if it is that of what every network of the space has (``Additive.base``) and that of each operation.
-This holds to the last digit while all nodes of a cell are fed; a node that nothing feeds makes what stands around it
-smaller, so ``SizedSpace.cost`` counts a genotype as it is.
+A cost is additive if it is a sum: the cost of the parts that all networks of the space share (``Additive.base``), and
+the cost of each operation. Multiply-adds and parameters are exactly additive if all nodes of a cell are fed. A node
+that nothing feeds narrows the cell's output, so ``SizedSpace.cost`` counts the real network of a genotype.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffnas.genotype import Genotype
 from diffnas.nets import ops
-from diffnas.nets.costs import Counted, by_operation, counted, of_op
+from diffnas.nets.costs import Counted, around, by_operation, of_op
 from diffnas.nets.frames import Sizes
 from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
-from diffnas.nets.own import offered, unseen
-from diffnas.nets.sites import EmptyNet, sites
+from diffnas.nets.sites import Site, Spot, chosen, offered, sites, unseen
 from diffnas.nets.sizes import sizes_of_space, widths_of
-from diffnas.nets.slot import OpFactory, Slot
+from diffnas.nets.slot import OpFactory
 from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 from diffnas.space import SearchSpace
 
@@ -33,7 +32,7 @@ Count = Literal["macs", "params", "written"]
 
 
 class Size(NamedTuple):
-    """The size of a network: channels of its first cells, number of cells, stem."""
+    """The size of a network: channels of its first cells, number of cells, and stem."""
 
     channels: int
     depth: int
@@ -43,22 +42,14 @@ class Size(NamedTuple):
         return f"{self.channels} channels and {self.depth} cells" + ("" if self.stem == "cifar" else f" ({self.stem})")
 
 
-class Place(NamedTuple):
-    """An operation where it stands, and the size of its input: height and width."""
-
-    op: str
-    slot: Slot
-    size: tuple[int, ...]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Additive:
     """A cost that is a sum.
 
     Attributes:
-        base: what every network has, whatever is chosen.
-        ops: what each operation adds, in all cells of its kind together, ``(edges, ops)``, float64; 0 where an edge
-            does not offer it.
+        base: the cost of the parts that all networks share, with any operations.
+        ops: the cost that each operation adds, summed over all cells of its kind, ``(edges, ops)``, float64. It is 0
+            where an edge does not offer the operation.
     """
 
     base: float
@@ -80,9 +71,9 @@ class SizedSpace:
     """A space at the size of its deployed networks.
 
     Attributes:
-        space: what may be found.
+        space: the space.
         picture: channels, height and width of a picture.
-        classes: how many logits there are.
+        classes: number of logits.
         size: the size of the networks.
     """
 
@@ -95,11 +86,11 @@ class SizedSpace:
 
     @property
     def skeleton(self) -> Skeleton:
-        """What the cells are stacked in."""
+        """The skeleton of the networks."""
         return skeleton_of(self.space.skeleton)
 
     def additive(self, count: Count) -> Additive:
-        """A cost of each operation, and of all else in a network whose nodes are all fed.
+        """A cost of each operation, and of all other parts of a network whose nodes are all fed.
 
         >>> from diffnas.space import s2
         >>> small = SizedSpace(space=s2, picture=(3, 8, 8), classes=10, size=Size(4, 3))
@@ -108,34 +99,30 @@ class SizedSpace:
         (54144.0, [0.0, 6656.0])
         """
         around = float(getattr(self._counted_around(self._widths), count))
-        return self.summed(lambda place: float(getattr(self._counted(place), count)), base=around)
+        return self.summed(lambda site: float(getattr(self._counted(site), count)), base=around)
 
-    def summed(self, cost: Callable[[Place], float], *, base: float = 0.0) -> Additive:
-        """Any cost of an operation in its place, summed over all cells of a kind."""
-        found = sites(self._sizes(self._widths), offered(self.space), self.picture)
-        summed = by_operation(self.space, found, lambda site: cost(Place(site.op, site.slot, site.size)))
+    def summed(self, cost: Callable[[Site], float], *, base: float = 0.0) -> Additive:
+        """The additive cost whose operations cost ``cost(site)`` each, summed over all cells of a kind."""
+        summed = by_operation(self.space, self._sites(), cost)
         return Additive(base=base, ops=torch.tensor(summed, dtype=torch.float64))
 
-    def places(self) -> list[Place]:
-        """Where operations of the space stand in its networks, each place once."""
-        found = sites(self._sizes(self._widths), offered(self.space), self.picture)
-        return list(dict.fromkeys(Place(site.op, site.slot, site.size) for site in found))
+    def spots(self) -> list[Spot]:
+        """The spots of the operations in the networks of the space, each different spot once."""
+        return list(dict.fromkeys(site.spot for site in self._sites()))
+
+    def _sites(self) -> list[Site]:
+        return sites(self._sizes(self._widths), offered(self.space), self.picture)
 
     def cost(self, genotype: Genotype, count: Count) -> int:
-        """What the network of a genotype costs, that of ``Network`` without its auxiliary head.
+        """The cost of a genotype's network without an auxiliary head.
 
         Raises:
             ValueError: if the cells pass nothing on.
         """
         widths = widths_of(genotype)
         total = self._counted_around(widths)
-        drops = self.skeleton.drops_dead_nodes
-        listed = {
-            kind: [(op, source < cell.inputs) for op, source, _ in (cell.effective if drops else cell.connections)]
-            for kind, cell in genotype.cells.items()
-        }
-        for site in sites(self._sizes(widths), listed, self.picture):
-            total += self._counted(Place(site.op, site.slot, site.size))
+        for site in sites(self._sizes(widths), chosen(genotype), self.picture):
+            total += self._counted(site)
         return int(getattr(total, count))
 
     def network(self, genotype: Genotype) -> Network:
@@ -148,18 +135,18 @@ class SizedSpace:
             channels=channels,
             depth=depth,
             stem=stem,
-            factories=self.space.factories,
+            **self.space.own,
         ).eval()
 
     def uncountable(self) -> str | None:
-        """Why multiply-adds cannot be counted, naming an operation of the user's own; None if they can be."""
-        own = {(place.op, place.slot.stride): place for place in self.places() if place.op in self.space.factories}
-        said = (_hidden(place, self.space.factories) for place in own.values())
+        """Why the multiply-adds of one of the user's own operations cannot be counted; None if all can."""
+        own = {(spot.op, spot.slot.stride): spot for spot in self.spots() if spot.op in self.space.factories}
+        said = (_hidden(spot, self.space.factories) for spot in own.values())
         return next((each for each in said if each), None)
 
     @property
     def _widths(self) -> dict[str, int]:
-        """How many nodes each kind of cell joins if all are fed."""
+        """How many nodes the output of each kind of cell joins if all nodes are fed."""
         return {kind: len(graph.output) for kind, graph in self.space.cells.items()}
 
     def _sizes(self, widths: Mapping[str, int]) -> Sizes:
@@ -168,27 +155,26 @@ class SizedSpace:
         joined = {kind: self.skeleton.widths(nodes) for kind, nodes in widths.items()}
         return replace(whole, joined=joined, affine=True)
 
-    def _counted(self, place: Place) -> Counted:
-        return of_op(*place, self.space.factories.get(place.op))
+    def _counted(self, site: Site) -> Counted:
+        found = of_op(*site.spot, self.space.factories.get(site.spot.op))
+        return found._replace(params=0) if site.again else found
 
     def _counted_around(self, widths: Mapping[str, int]) -> Counted:
-        """The cost of all but the chosen operations: stem, inputs of cells, fixed blocks and head."""
+        """The cost of everything but the operations: stem, inputs of cells, fixed blocks and head."""
         key = tuple(widths.values())
         if key not in self._around:
-            with torch.device("meta"):
-                self._around[key] = counted(EmptyNet(self._sizes(widths)), self.picture)
+            self._around[key], _ = around(self._sizes(widths), self.picture)
         return self._around[key]
 
 
 def is_network(genotype: Genotype) -> bool:
-    """Whether a network can be built of some cells: whether they pass something on."""
-    drops = skeleton_of(genotype.skeleton).drops_dead_nodes
-    return not drops or all(cell.joined for cell in genotype.cells.values())
+    """Whether a network can be built from the cells, which must pass something on."""
+    return all(genotype.built(kind)[1] for kind in genotype.cells)
 
 
-def _hidden(place: Place, factories: Mapping[str, OpFactory]) -> str | None:
-    """Why the multiply-adds of an operation of the user's own cannot be counted, None if they can be."""
-    op, slot, size = place
+def _hidden(spot: Spot, factories: Mapping[str, OpFactory]) -> str | None:
+    """Why the multiply-adds of a user's own operation cannot be counted; None if they can."""
+    op, slot, size = spot
     shape = (slot.width, *size)
     with unseen(own=True):
         module = ops.build(op, slot, factories=factories).eval()
@@ -214,7 +200,7 @@ def _strange(found: Tensor) -> bool:
         if node is None or node in seen:
             continue
         seen.add(node)
-        # Every function's node is of a class of its own, which knows the function.
+        # Each autograd function has its own class of nodes, which refers to the function.
         if isinstance(node, BackwardCFunction) and not _forward_of(node).__module__.startswith("diffnas."):
             return True
         waiting += [each for each, _ in node.next_functions]

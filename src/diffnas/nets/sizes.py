@@ -1,9 +1,9 @@
-"""What the frame of a supernet or of a network must know."""
+"""The sizes from which the frame of a supernet or of a network is built."""
 
 from __future__ import annotations
 
 from diffnas.genotype import Genotype
-from diffnas.nets.frames.frame import Sizes
+from diffnas.nets.frames.frame import FrameFactory, Sizes
 from diffnas.skeleton import StemKind, skeleton_of
 from diffnas.space import SearchSpace
 
@@ -18,7 +18,7 @@ def sizes_of_space(
     stem: StemKind = "cifar",
     auxiliary: bool = False,
 ) -> Sizes:
-    """Those of a supernet; None takes the space's."""
+    """The sizes of a supernet; channels or depth of None are those of the space."""
     skeleton = skeleton_of(space.skeleton)
     return Sizes(
         skeleton=skeleton,
@@ -31,6 +31,7 @@ def sizes_of_space(
         affine=False,
         stem=stem,
         auxiliary=auxiliary,
+        frame=space.frame,
     )
 
 
@@ -43,19 +44,21 @@ def sizes_of_genotype(
     depth: int | None = None,
     stem: StemKind = "cifar",
     auxiliary: bool = False,
+    frame: FrameFactory | None = None,
 ) -> Sizes:
-    """Those of a network; None takes the published numbers, or the depth that the genotype has cells for.
+    """The sizes of a network. Channels or depth of None are the published ones; a genotype with a cell for each place
+    has its own depth.
 
     Raises:
-        ValueError: for another depth than it has cells for, a cell that passes nothing on, or an auxiliary head where
-            there can be none.
+        ValueError: for another depth than that, a cell that passes nothing on, or an auxiliary head in a skeleton that
+            has none.
     """
     skeleton = skeleton_of(genotype.skeleton)
     usual_channels, usual_depth = published_shape(skeleton.name, stem)
     depth = (genotype.depth or usual_depth) if depth is None else depth
     if genotype.depth not in (None, depth):
         raise ValueError(
-            f"this genotype has a cell for each of {genotype.depth} places, and no network of {depth} cells. "
+            f"this genotype has one cell for each of {genotype.depth} places, so its network cannot have {depth}. "
             "Leave the depth out."
         )
     if auxiliary and not skeleton.auxiliary:
@@ -71,11 +74,12 @@ def sizes_of_genotype(
         affine=True,
         stem=stem,
         auxiliary=auxiliary,
+        frame=frame,
     )
 
 
 def published_shape(skeleton: str, stem: StemKind = "cifar") -> tuple[int, int]:
-    """Channels and depth that published numbers stand for (DARTS, Liu et al., 2019; NAS-Bench-201).
+    """Channels and depth of the networks with published results (DARTS, Liu et al., 2019; NAS-Bench-201).
 
     >>> published_shape("darts"), published_shape("darts", "imagenet"), published_shape("nas-bench-201")
     ((36, 20), (48, 14), (16, 17))
@@ -90,12 +94,12 @@ def widths_of(genotype: Genotype) -> dict[str, int]:
     Raises:
         ValueError: for a cell that passes nothing on.
     """
-    if not skeleton_of(genotype.skeleton).drops_dead_nodes:
-        return {kind: len(cell.output) for kind, cell in genotype.cells.items()}
-    for kind, cell in genotype.cells.items():
-        if not cell.joined:
+    counts = {kind: len(genotype.built(kind)[1]) for kind in genotype.cells}
+    for kind, count in counts.items():
+        if not count:
             raise ValueError(
                 f"the cell {kind!r} passes nothing on: no connections lead from its inputs to its output nodes "
-                f"{', '.join(map(str, cell.output))}. Add a connection, or choose a genotype of another epoch."
+                f"{', '.join(map(str, genotype.cells[kind].output))}. Add a connection, or choose a genotype of "
+                "another epoch."
             )
-    return {kind: len(cell.joined) for kind, cell in genotype.cells.items()}
+    return counts

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, darts, nas_bench_201
 
@@ -19,7 +20,7 @@ def step(record, space: SearchSpace, *, batch: int, **sizes: int) -> None:
     mix = torch.zeros(len(space.edges), len(space.ops)).requires_grad_()
     pictures = torch.zeros(batch, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     with record.watching():
-        net(pictures, mix).sum().backward()
+        net(pictures, EdgeWeights(mix)).sum().backward()
 
 
 @pytest.mark.parametrize("channels", [16, 33])

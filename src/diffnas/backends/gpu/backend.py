@@ -16,8 +16,9 @@ from diffnas.backends.node_by_node import NodeByNode, in_pytorch, through
 from diffnas.backends.norms import Measured
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import schedule, why_unknown
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.backend import Run
-from diffnas.nets.cell import Cell, EdgeWeights
+from diffnas.nets.cell import Cell
 from diffnas.nets.links import Link
 
 

@@ -8,17 +8,20 @@ from diffnas.nets.auxiliary import Output
 from diffnas.nets.cell import Place
 from diffnas.nets.frames.frame import Frame, MakeCell, Run, Sizes
 from diffnas.nets.frames.parts import GlobalAveragePool, Stem, as_weights, auxiliary_head
-from diffnas.nets.frames.plan import CellPlan, plan, stem_channels
+from diffnas.nets.frames.plan import CellPlan, plan
 from diffnas.nets.ops import FactorizedReduce, relu_conv_norm
 
 
 class Darts(Frame):
-    """Reduction cells at a third and at two thirds of the depth, a linear head, and an auxiliary head if asked for."""
+    """A stem, cells of which two reduce, at one third and two thirds of the depth, and a linear head.
+
+    There is an auxiliary head too, if ``sizes`` asks for it.
+    """
 
     def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
         super().__init__()
-        cells = plan(sizes.skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
-        self.stem = Stem(sizes.stem, sizes.inputs, stem_channels(sizes.skeleton, sizes.stem, sizes.channels))
+        cells = self.plan = plan(sizes.skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
+        self.stem = Stem(sizes.stem, sizes.inputs, cells[0].previous)
         self.cells = nn.ModuleList(cell(_place(each, sizes)) for each in cells)
         self.head = nn.Sequential(GlobalAveragePool(), nn.Flatten(), nn.Linear(cells[-1].out, sizes.outputs))
         self.auxiliary_at, self.auxiliary = auxiliary_head(sizes, cells)
@@ -41,7 +44,10 @@ def _place(cell: CellPlan, sizes: Sizes) -> Place:
 
 
 def preprocess(cell: CellPlan, inputs: int, *, affine: bool) -> list[nn.Module]:
-    """What brings each input of a cell to the cell's channels and resolution; one input is the previous cell alone."""
+    """The layers that bring each input of a cell to its channels and resolution.
+
+    A cell with a single input reads only the previous cell.
+    """
     newer = relu_conv_norm(cell.previous, cell.channels, 1, affine=affine)
     if inputs == 1:
         return [newer]

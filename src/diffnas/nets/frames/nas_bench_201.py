@@ -9,14 +9,15 @@ from diffnas.nets.backend import Backend, applied
 from diffnas.nets.cell import Place
 from diffnas.nets.frames.frame import Frame, MakeCell, Run, Sizes
 from diffnas.nets.frames.parts import GlobalAveragePool, Stem, as_weights, auxiliary_head
-from diffnas.nets.frames.plan import plan, stem_channels
+from diffnas.nets.frames.plan import plan
 from diffnas.nets.ops import relu_conv_norm
 
 
 class ResidualBlock(nn.Module):
-    """The reduction of NAS-Bench-201 (Dong & Yang, 2020): two 3x3 convolutions, and average pooling beside them.
+    """The reduction of NAS-Bench-201 (Dong & Yang, 2020): two 3x3 convolutions, and a shortcut with average pooling.
 
-    It is affine in supernets too. At an odd size the last pooling window is smaller, so that the branches agree.
+    Its batch norms have a weight and a bias in supernets too. At an odd size the last pooling window is smaller, so
+    that both branches have the same size.
     """
 
     def __init__(self, before: int, channels: int) -> None:
@@ -40,12 +41,15 @@ class ResidualBlock(nn.Module):
 
 
 class NasBench201(Frame):
-    """A cell reads the one before it, as it is; batch norm (affine, in supernets too) and ReLU before the head."""
+    """A stem, cells that each read the previous one without preparation, residual blocks between them, and a head.
+
+    The head begins with a batch norm, which has a weight and a bias in supernets too, and a ReLU.
+    """
 
     def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
         super().__init__()
-        cells = plan(sizes.skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
-        self.stem = Stem(sizes.stem, sizes.inputs, stem_channels(sizes.skeleton, sizes.stem, sizes.channels))
+        cells = self.plan = plan(sizes.skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
+        self.stem = Stem(sizes.stem, sizes.inputs, cells[0].previous)
         self.cells = nn.ModuleList(
             ResidualBlock(each.previous, each.channels)
             if each.kind is None
