@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from diffnas.backends import norms
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.ops import Separable
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, darts, nas_bench_201
@@ -170,7 +171,7 @@ def test_a_supernet_rounds_like_the_plain_one(space: SearchSpace, share: float, 
         own = copy.deepcopy(net).to(dtype)
         own.backend = GPU() if how == "gpu" else None
         weights = mix.to(dtype, copy=True).requires_grad_()
-        logits = own(x.to(dtype), weights)
+        logits = own(x.to(dtype), EdgeWeights(weights))
         (logits * torch.linspace(-1, 1, logits.numel(), device=DEVICE).view_as(logits)).sum().backward()
         gradients = [p.grad for p in own.parameters() if p.grad is not None]
         numbers = [logits, weights.grad, *gradients, *own.buffers()]
