@@ -9,8 +9,8 @@ import banded
 import torch
 from torch import Tensor
 
-from diffnas.backends.gpu.chains import Stage
 from diffnas.backends.gpu.launches import Norms
+from diffnas.backends.gpu.stage import Stage
 from diffnas.nets.geometry import DEPTHWISE, Geometry
 
 Geometries = Sequence[tuple[int, int]]

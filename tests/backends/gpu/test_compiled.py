@@ -16,7 +16,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from diffnas.backends.gpu import kernels, launches  # noqa: E402
+from diffnas.backends.gpu import depthwise_kernels, kernels, launches  # noqa: E402
 
 H100 = GPUTarget("cuda", 90, 32)
 ALIGNED = [["tt.divisibility", 16]]
@@ -63,7 +63,7 @@ def test_a_depthwise_kernel_loads_four_channels_at_once_and_keeps_nan(name: str,
     sizes = {"rows": after, "columns": after, "H": 32, "W": 32, "C": 16, "kernel": kernel, "stride": stride}
     own = {"depthwise": {}, "depthwise_input": {"ADD": True}, "depthwise_weight": {"TAPS": launches.width(kernel)}}
     constants = sizes | own[name] | launches.tile(16, launches.TILE // share)
-    made = compiled(getattr(kernels, name), constants, tmp_path, table="*i32")
+    made = compiled(getattr(depthwise_kernels, name), constants, tmp_path, table="*i32")
     assert "ld.global.v4.b32" in made.ptx
     assert "max.NaN.f32" in made.ptx
     assert "max.f32" not in made.ptx
