@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from diffnas.backends.gpu import chains as gpu_chains
 from diffnas.backends.gpu import launches
 from diffnas.backends.gpu.sums import mixed_sums
-from diffnas.backends.node_by_node import NodeByNode, in_pytorch, through
-from diffnas.backends.norms import Measured
+from diffnas.backends.node_by_node import Kernels, NodeByNode, through
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import schedule, why_unknown
 from diffnas.components.edge_weights import EdgeWeights
@@ -65,14 +64,14 @@ class GPU:
         return out
 
 
-def _convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> list[tuple[Tensor, Measured | None]]:
+def _convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> list[Tensor]:
     """The results of chains before their last batch norms; PyTorch computes what no kernel knows."""
     known, unknown = gpu_chains.groups(chains)
     found = {place: through(chains[place], x) for place in unknown}
     for places in known:
         found |= zip(places, gpu_chains.convolve(x, [chains[place] for place in places]), strict=True)
-    return [(found[place], None) for place in range(len(chains))]
+    return [found[place] for place in range(len(chains))]
 
 
-KERNELS = replace(in_pytorch(launches), convolve=_convolve, mixed_sums=mixed_sums, track=launches.track)
+KERNELS = Kernels(mixed_sums=mixed_sums, convolve=_convolve, track=launches.track)
 """The kernels for float32 on a GPU."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,22 +10,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diffnas.backends.gpu import launches
-from diffnas.backends.norms import Measured, Statistics, channels_last, check_alike, check_pixels
+from diffnas.backends.norms import Statistics, channels_last, check_alike, check_pixels
 
 
 def mixed_sums(
-    inputs: Sequence[Tensor],
-    mix: Tensor,
-    *,
-    normed: Sequence[bool],
-    added: Sequence[Tensor] = (),
-    measured: Mapping[int, Measured] | None = None,
+    inputs: Sequence[Tensor], mix: Tensor, *, normed: Sequence[bool], added: Sequence[Tensor] = ()
 ) -> tuple[tuple[Tensor, ...], Statistics]:
     """As :func:`diffnas.backends.norms.mixed_sums`, in four launches forward and four backward.
 
-    The statistics are in float32, and no kernel of ours has measured any of them before.
+    The statistics are in float32.
     """
-    assert not measured
     check_alike([*inputs, *added])
     if any(normed):
         check_pixels(inputs[0].shape)
