@@ -41,7 +41,7 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: o.Json = False,
 ) -> None:
-    """Compare runs: mean and spread over seeds, how far cells agree, which settings differ, and costs."""
+    """Compare runs: mean and spread over seeds, paired tests between methods, how far cells agree, and costs."""
     from diffnas.api.compare import compared
     from diffnas.files import write_atomically
     from diffnas.report import compare as c
@@ -49,7 +49,7 @@ def compare(
 
     groups = compared(runs, table, column)
     names = columns.split(",") if columns else USUAL
-    grids = [c.group_grid(groups, names), c.run_grid(groups, names), c.differing_grid(groups)]
+    grids = [c.group_grid(groups, names), c.paired_grid(groups), c.run_grid(groups, names), c.differing_grid(groups)]
     grids += [c.epochs_grid(groups, name) for name in epochs or ()]
     if cells:
         grids.append(c.cells_grid(groups))

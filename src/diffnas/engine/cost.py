@@ -46,6 +46,9 @@ SHALLOW = 6
 # Seconds that the step which is timed may take.
 PATIENCE = 20.0
 
+# Bytes that are too few to be worth the seconds in which a step is watched.
+UNWATCHED = 512 << 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
@@ -233,6 +236,17 @@ def footprint(wanted: Prospect) -> Footprint:
     """How the memory of a search's step grows with its batch."""
     with computing_on(wanted.threads), fixed_random(wanted.settings.seed):
         return wanted.footprint()
+
+
+def memory_of(wanted: Prospect) -> int:
+    """The most bytes that a step of a search holds: an estimate, or for a small search a bound from its sizes.
+
+    Raises:
+        ValueError: for settings that cannot work, or a supernet that could not fit with a handful of pictures.
+    """
+    wanted = wanted.settled()
+    bound = _bound(wanted)
+    return bound if bound < UNWATCHED else footprint(wanted).at(wanted.settings.batch)
 
 
 def require_memory(wanted: Prospect) -> None:
