@@ -91,8 +91,12 @@ def votes(runs: Iterable[Path], out: Path) -> tuple[Vote, ...]:
     """The vote of each group of two or more runs that differ only in their seeds, with its file in ``out/votes``."""
     place = out / VOTES
     named = {label: runs for label, runs in _groups(list(runs)).items() if len(runs) > 1}
-    files = {label: place / f"{re.sub(r'[^\w.-]+', '-', label).strip('-')[:100]}.json" for label in named}
+    files = {label: place / f"{_file_name(label)}.json" for label in named}
     return tuple(_voted(label, folders, files[label], None, None) for label, folders in named.items())
+
+
+def _file_name(label: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", label).strip("-.")[:100]
 
 
 def _groups(folders: Sequence[Path]) -> dict[str, list[Path]]:

@@ -70,10 +70,11 @@ def _print(grids: Sequence[Grid], *, as_json: bool, markdown: bool) -> None:
     elif markdown:
         print("\n\n".join(f"{to_markdown(grid)}\n\n{grid.note}".rstrip() for grid in grids if grid.rows))
     else:
-        _show(Console(), grids)
+        show_grids(Console(), grids)
 
 
-def _show(console: Console, grids: Sequence[Grid]) -> None:
+def show_grids(console: Console, grids: Sequence[Grid]) -> None:
+    """Print tables, without those that have no rows."""
     for grid in grids:
         if not grid.rows:
             continue

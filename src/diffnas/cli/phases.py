@@ -66,9 +66,7 @@ def run(
     )
     folder = resume or out or o.new_folder(data or "digits", method or "sparse", given.get("seed") or 0)
     with Display(Console(stderr=True), quiet=quiet) as display:
-        result = api.run(
-            out=folder, resume=_resuming(resume, out), listener=o.heard(display, log, folder), **arguments
-        )
+        result = api.run(out=folder, resume=_resuming(resume, out), listener=o.heard(display, log, folder), **arguments)
     outcome = result.search, result.evaluation, result.drawings, result.report, result.verdict
     _finish(*outcome, as_json=as_json, quiet=quiet)
 

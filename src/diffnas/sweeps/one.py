@@ -59,8 +59,10 @@ def _name(folder: Path, which: str) -> str:
     if which in names:
         return which
     if which.isdecimal() and len(which) < 9:
-        return names[whole(0, len(names) - 1).check("the number of a run of the sweep", int(which))]  # type: ignore[call-overload, no-any-return]
-    raise ValueError(f"the sweep in {folder} has no run {which!r}. Its runs: {', '.join(names)}, or 0 to {len(names) - 1}.")
+        return names[int(whole(0, len(names) - 1).check("the number of a run of the sweep", int(which)))]
+    raise ValueError(
+        f"the sweep in {folder} has no run {which!r}. Its runs, or 0 to {len(names) - 1}: {', '.join(names)}."
+    )
 
 
 def _wait_for(place: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +46,13 @@ class Means:
             )
         if self.address is not None and self.at_once is not None:
             raise ValueError("at_once is for this machine alone; on a cluster, cpus_per_run says how many runs fit.")
+
+    @classmethod
+    def taken(cls, options: Mapping[str, Any]) -> tuple[Means, dict[str, Any]]:
+        """The means that options name, and all other options."""
+        names = [each.name for each in fields(cls)]
+        own = {name: options[name] for name in names if name in options}
+        return cls(**own), {name: value for name, value in options.items() if name not in names}
 
     def workers(self, folder: Path) -> Workers:
         """Who computes the runs of the sweep in ``folder``."""

@@ -18,7 +18,7 @@ SURE = 0.95
 
 _NUMBERS = ("accuracy", "benchmark")
 _NOTE = (
-    "The mean difference of two methods over the seeds that both have, on the same data and space. The intervals are of "
+    "The mean difference of two methods over the seeds that both have, on the same data and space. The intervals are "
     "Student's t, and hold together with {sure:.0%} confidence (Bonferroni over {many}). The effect is the mean "
     "difference in standard deviations of the differences (Hedges' g: below 0.5 is small, above 0.8 is large). p is of "
     "the paired t-test, by Holm for {many}; only below 0.05 do the methods differ. With few seeds, "
