@@ -45,8 +45,8 @@ class Cluster:
     def start(self, name: str, cell: CellRecord) -> None:
         """Submit a run."""
         asked = {"num_cpus": self.cpus or cell.options["threads"], "num_gpus": self.gpus or 0}
-        # A worker is used once, and a lost run is tried again by the driver, which notes how often.
-        task = self.ray.remote(_attempt).options(**asked, max_retries=0, max_calls=1)
+        # The driver itself tries a lost run again, because it notes why the run was lost.
+        task = self.ray.remote(_attempt).options(**asked, max_retries=0)
         self.tasks[task.remote(str(self.folder), name)] = name
 
     def ended(self) -> Iterator[Ending]:
