@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,12 @@ from rich.live import Live
 from rich.table import Table
 
 from diffnas.names import showable
-from diffnas.report.words import duration
+from diffnas.report.sweep.rows import HEADER, row, summary
 
 if TYPE_CHECKING:
     from diffnas.report.sweep.status import Status
 
 _STYLES = {"done": "green", "running": "cyan", "stopped": "yellow", "failed": "red", "waiting": "dim"}
-_HEADER = ("run", "state", "epoch", "accuracy so far", "live ops", "left")
 _SPARE = 8  # lines of a terminal that are not rows of the table
 
 
@@ -69,10 +67,10 @@ def table(statuses: Sequence[Status], *, most: int | None = None) -> Table:
     shown = _chosen(statuses, most)
     caption = None if len(shown) == len(statuses) else f"and {len(statuses) - len(shown)} runs more"
     made = Table(box=SIMPLE_HEAD, title=summary(statuses), title_justify="left", pad_edge=False, caption=caption)
-    for title in _HEADER:
-        made.add_column(title, no_wrap=True, justify="left" if title in _HEADER[:2] else "right")
+    for title in HEADER:
+        made.add_column(title, no_wrap=True, justify="left" if title in HEADER[:2] else "right")
     for each in shown:
-        made.add_row(showable(each.name), each.state, *cells(each), style=_STYLES[each.state])
+        made.add_row(*map(showable, row(each)), style=_STYLES[each.state])
     return made
 
 
@@ -83,27 +81,6 @@ def show_runs(console: Console, statuses: Sequence[Status]) -> None:
         if each.reason:
             told = f"{each.name}: {each.reason}"
             console.print(told, style="red", highlight=False, markup=False, soft_wrap=True)
-
-
-def summary(statuses: Sequence[Status]) -> str:
-    """How many runs are in which state, and how long the rest takes, in a line."""
-    from diffnas.report.sweep.status import STATES, seconds_left
-
-    counts = Counter(each.state for each in statuses)
-    words = [f"{counts[state]} {state}" for state in STATES if counts[state]]
-    left = seconds_left(statuses)
-    return ", ".join(words) + ("" if left is None else f"; about {duration(left)} left")
-
-
-def cells(each: Status) -> tuple[str, str, str, str]:
-    """What a table says of a run: its epoch, accuracy, operations in play, and the time that is left."""
-    accuracy = "" if each.accuracy is None else f"{each.accuracy:.1%} {each.pictures}"
-    return (
-        f"{each.phase} {each.epoch}/{each.epochs}" if each.phase else "",
-        accuracy,
-        "" if each.live is None else str(each.live),
-        "" if each.left is None else duration(each.left),
-    )
 
 
 def _chosen(statuses: Sequence[Status], most: int | None) -> list[Status]:

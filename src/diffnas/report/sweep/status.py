@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Literal, TypeAlias
 
 from diffnas.report.reading import Evaluation, Run, Search, read_run
 from diffnas.report.sweep.record import SweepRecord, read_end, read_sweep
+from diffnas.report.sweep.rows import State
 from diffnas.run_files import EVALUATION, GENOTYPE, LOCK, RECORD, RESULT, TRACE
 
-State: TypeAlias = Literal["waiting", "running", "stopped", "failed", "done"]
-STATES: Mapping[State, str] = {
-    "done": "over, with all its results",
-    "running": "a process works on it",
-    "stopped": "begun, and can go on from its checkpoint",
-    "waiting": "not begun",
-    "failed": "ended by an error",
-}
 _FILES = (RECORD, TRACE, GENOTYPE, RESULT)
 
 
@@ -30,7 +22,7 @@ class Status:
     Attributes:
         name: the name of its folder.
         values: its place in the grid, as text, by axis.
-        state: one of ``STATES``.
+        state: one of ``STATES`` in ``rows``.
         phase: ``search`` or ``evaluate``; empty if it has not begun.
         epoch, epochs: how many epochs of the phase are over, and how many are planned.
         accuracy: the latest accuracy, from 0 to 1; None if there is none.
@@ -90,20 +82,6 @@ def stamp(path: Path) -> str:
     except FileNotFoundError:
         return "0"
     return f"{found.st_mtime_ns:x}.{found.st_size:x}"
-
-
-def seconds_left(statuses: Sequence[Status]) -> float | None:
-    """Seconds to the end of a sweep, if as many runs go on at once as now; None if nothing tells.
-
-    A run that has not begun takes as long as those that are done. Evaluations that have not begun are not counted.
-    """
-    running = [each.left for each in statuses if each.state == "running" and each.left is not None]
-    done = [each.seconds for each in statuses if each.state == "done"]
-    waiting = sum(each.state in ("waiting", "stopped") for each in statuses)
-    if not running or (waiting and not done):
-        return None
-    ahead = sum(running) + waiting * (mean(done) if waiting else 0.0)
-    return max(max(running), ahead / len(running))
 
 
 def _state(path: Path, name: str) -> tuple[State, str]:
