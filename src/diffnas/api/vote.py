@@ -14,7 +14,7 @@ from torch import Tensor
 from diffnas.api.notes import read_notes
 from diffnas.components.traits import traits_of
 from diffnas.engine import contract
-from diffnas.engine.request import with_cells_per_place
+from diffnas.engine.checks import with_cells_per_place
 from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.genotype import Genotype, save
 from diffnas.lookup import lookup

@@ -244,7 +244,7 @@ def memory_of(wanted: Prospect) -> int:
     Raises:
         ValueError: for settings that cannot work, or a supernet that could not fit with a handful of pictures.
     """
-    wanted = wanted.settled()
+    wanted = wanted.checked()
     bound = _bound(wanted)
     return bound if bound < UNWATCHED else footprint(wanted).at(wanted.settings.batch)
 
