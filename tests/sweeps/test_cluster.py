@@ -66,9 +66,10 @@ def parent(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def drive(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "diffnas", "sweep", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def drive(log: Path, *words: str) -> subprocess.Popen[bytes]:
+    with log.open("ab") as out:
+        command = [sys.executable, "-m", "diffnas", "sweep", *words]
+        return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
 
 
 def test_a_sweep_on_a_cluster_is_what_its_runs_are_alone(cluster: Any, tmp_path: Path) -> None:
@@ -94,7 +95,8 @@ def test_all_runs_end_as_alone_though_a_worker_a_node_and_the_driver_die(cluster
     second, folder = cluster.add_node(num_cpus=1), tmp_path / "s"
     cluster.wait_for_nodes()
     grid = ["--methods", "sparse,darts", "--seeds", "0:6", *SMALL, *LONGER, "--out", str(folder)]
-    driver = drive(*grid, "--address", cluster.address)
+    log = tmp_path / "driver.txt"
+    driver = drive(log, *grid, "--address", cluster.address)
     # A worker of Ray dies, which ends the process of its run.
     wait(lambda: len(owners(folder)) == 2)
     name, process = min(owners(folder).items())
@@ -109,11 +111,10 @@ def test_all_runs_end_as_alone_though_a_worker_a_node_and_the_driver_die(cluster
     done = sum(run.state == "done" for run in states(folder))
     wait(lambda: sum(run.state == "done" for run in states(folder)) > done and owners(folder))
     driver.kill()
-    driver.communicate()
+    driver.wait()
     assert not all(run.state == "done" for run in states(folder))
-    again = drive("--resume", str(folder), "--address", cluster.address)
-    told, _ = again.communicate(timeout=900)
-    assert again.returncode == 0, told
+    again = drive(log, "--resume", str(folder), "--address", cluster.address)
+    assert again.wait(timeout=900) == 0, log.read_text()
     assert [run.state for run in states(folder)] == ["done"] * 12
     for run in states(folder):
         alone = tmp_path / "alone" / run.name

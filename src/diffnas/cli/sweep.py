@@ -55,8 +55,10 @@ def _swept() -> Iterator[inspect.Parameter]:
 def _many(name: str, info: typer.models.OptionInfo) -> typer.models.OptionInfo:
     """The option, so that it takes a list."""
     many = copy.copy(info)
-    words = tuple(info.param_decls or [f"--{name.replace('_', '-')}"])
-    many.param_decls = (f"--{_PLURALS[name]}", *words) if name in _PLURALS else words
+    # In an Annotated type, typer takes the first name of an option for its default.
+    first = (info.default,) if isinstance(info.default, str) else ()
+    words = (*first, *(info.param_decls or ())) or (f"--{name.replace('_', '-')}",)
+    many.default, many.param_decls = ..., (f"--{_PLURALS[name]}", *words) if name in _PLURALS else words
     many.parser, many.metavar = None, "VALUE" if name in _WITH_COMMAS else "VALUE,..."
     return many
 
@@ -66,7 +68,9 @@ def sweep(
     context: typer.Context,
     data: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DATA...|FILE.toml]", help="As for diffnas run; or a file of the options below."),
+        typer.Argument(
+            metavar="DATA|FILE.toml", help="As for diffnas run, or several; or a file of the options below."
+        ),
     ] = None,
     out: Annotated[Path | None, _path(metavar="PATH", help="Its folder. Default: runs/sweep.")] = None,
     resume: Annotated[Path | None, _path(metavar="SWEEP", help="Go on with this sweep, failed runs included.")] = None,
@@ -178,7 +182,8 @@ def _cells(context: typer.Context, axes: Mapping[str, Sequence[Any]]) -> dict[st
     run = group.get_command(context, "run")
     found = {}
     for name, cell in cells(axes).items():
-        params = run.make_context("run", [word for each in cell.items() for word in _words(*each)]).params
+        words = [word for each in cell.items() for word in _words(*each)]
+        params = run.make_context("sweep", words, parent=context.parent).params
         options = {key: value for key, value in params.items() if key not in _NOT_SWEPT}
         found[name] = Cell(values=cell, options=phases.run_arguments(**options))
     return found
