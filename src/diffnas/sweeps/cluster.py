@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,12 @@ class Cluster:
         self.ray = _ray()
         self.folder, self.cpus, self.gpus = folder, cpus, gpus
         self.tasks: dict[Any, str] = {}
-        self.begun = not self.ray.is_initialized()
-        if self.begun:
+        self.open = ExitStack()
+        if not self.ray.is_initialized():
             _connect(self.ray, address)
+            self.open.callback(self.ray.shutdown)
+        # Ray prints what happens to workers and nodes. The standard output is for results.
+        self.open.enter_context(redirect_stdout(sys.stderr))
 
     def has_room(self, cell: CellRecord) -> bool:
         """True: Ray itself lets runs wait."""
@@ -66,8 +71,7 @@ class Cluster:
         if self.tasks:
             self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=None)
         self.tasks.clear()
-        if self.begun:
-            self.ray.shutdown()
+        self.open.close()
 
 
 def _attempt(folder: str, name: str) -> tuple[str, str, bool]:

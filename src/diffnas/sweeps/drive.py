@@ -27,29 +27,36 @@ def drive(folder: Path, workers: Workers, *, retries: int, show: Show) -> list[S
     Raises:
         Interrupted: if a signal asked the sweep to end. All runs have then saved checkpoints.
     """
-    view, tries = SweepView(folder), Counter[str]()
-    waiting = deque(name for name in view.record.cells if not _done(folder, name))
-    for name in waiting:
-        write_end(folder, name, None)
-    going: set[str] = set()
     with interruptions() as heard:
         try:
-            while waiting or going:
-                show(view.statuses())
-                while waiting and not heard and workers.has_room(view.record.cells[waiting[0]]):
-                    name = waiting.popleft()
-                    going.add(name)
-                    workers.start(name, view.record.cells[name])
-                for end in workers.ended():
-                    going.discard(end.name)
-                    if _tries_again(folder, end, tries, retries):
-                        waiting.append(end.name)
-                if heard:
-                    raise Interrupted(heard[0], folder)
+            view = SweepView(folder)
+            _drive(view, workers, heard, retries=retries, show=show)
         finally:
             workers.stop()
-    show(view.statuses())
-    return view.statuses()
+    statuses = view.statuses()
+    show(statuses)
+    return statuses
+
+
+def _drive(view: SweepView, workers: Workers, heard: Sequence[int], *, retries: int, show: Show) -> None:
+    """Do all runs of a sweep that are not done, until a signal is heard."""
+    folder, cells, tries = view.path, view.record.cells, Counter[str]()
+    waiting = deque(name for name in cells if not _done(folder, name))
+    going: set[str] = set()
+    for name in waiting:
+        write_end(folder, name, None)
+    while waiting or going:
+        show(view.statuses())
+        while waiting and not heard and workers.has_room(cells[waiting[0]]):
+            name = waiting.popleft()
+            going.add(name)
+            workers.start(name, cells[name])
+        for end in workers.ended():
+            going.discard(end.name)
+            if _tries_again(folder, end, tries, retries):
+                waiting.append(end.name)
+        if heard:
+            raise Interrupted(heard[0], folder)
 
 
 def _done(folder: Path, name: str) -> bool:
