@@ -85,7 +85,7 @@ def test_what_one_search_kept_counts_but_for_a_rule_that_takes_all_that_is_left(
     scores = dict(zip(runs(searched), [first, first, second], strict=True))
     monkeypatch.setattr("diffnas.api.vote._scores", lambda run, *others: (scores[run], scores[run] > 0))
     for rule, expected in ((discretize.winners, "nor_conv_3x3"), (discretize.survivors, "skip_connect")):
-        method = dataclasses.replace(diffnas.METHODS["gold-nas"], discretize=rule)
+        method = dataclasses.replace(diffnas.METHODS["sparse"], discretize=rule)
         vote = diffnas.vote(runs(searched), method=method)
         assert set(by_edge(vote.genotype).values()) == {expected}
 
