@@ -1,6 +1,6 @@
-"""Random numbers that depend on the seed and the place in a run, and on nothing that happened before.
+"""Random numbers that depend only on the seed and the place in a run, not on earlier draws.
 
-So a checkpoint holds no random states, and a run that goes on from one draws what it would have drawn.
+So a checkpoint needs no random states, and a resumed run draws the same numbers as one that was not interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 
 def derive(seed: int, *place: str | int) -> int:
-    """A seed for one place in a run.
+    """A seed for one place in a run, such as ``("order", 3)`` for the order of epoch 3.
 
     >>> derive(0, "order", 3) == derive(0, "order", 3) != derive(0, "order", 4)
     True
@@ -25,7 +25,7 @@ def derive(seed: int, *place: str | int) -> int:
 def epoch_order(count: int, batch: int, seed: int, epoch: int) -> torch.Tensor:
     """The order in which an epoch takes ``count`` pictures, ``(pictures,)``.
 
-    A last batch of a single picture is left out: it has no batch statistics. It comes in another epoch.
+    A single picture that is left for a last batch is not taken in this epoch, because it has no batch statistics.
 
     >>> [len(epoch_order(count, 64, seed=0, epoch=3)) for count in (129, 130, 1)]
     [128, 130, 1]
@@ -43,7 +43,7 @@ def generator(seed: int, *place: str | int, device: torch.device | str = "cpu") 
 
 @contextmanager
 def fixed_random(seed: int) -> Iterator[None]:
-    """Inside, torch's own random numbers follow from ``seed``; outside, nothing has changed."""
+    """A context in which torch's global random numbers follow from ``seed``; afterwards their state is as before."""
     cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What search and evaluation share: the way through the epochs, with checkpoints and interruptions."""
+"""The training loop that search and evaluation share, with its trace, checkpoints and interruptions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from diffnas.engine.totals import Totals, check_finite
 from diffnas.run_files import CHECKPOINTS
 from diffnas.task import Task
 
-# How the learning rate of the weights falls, by ``settings.lr_fall``.
+# The schedule of the weights' learning rate, by ``settings.lr_fall``.
 FALLS = {"cosine": schedule.cosine, "line": schedule.slowing_line}
 
 
@@ -35,10 +35,10 @@ class State(Protocol):
     """What changes during a run, and exactly what a checkpoint holds.
 
     Attributes:
-        epoch, step: the next step to take.
-        seconds: time spent in the running epoch.
+        epoch, step: the epoch and the number of the next step; both count from 0.
+        seconds: time that the steps of the running epoch took.
         train: totals of the running epoch.
-        weight_optimizer: what moves the weights.
+        weight_optimizer: the optimizer of the weights.
     """
 
     epoch: int
@@ -59,15 +59,15 @@ class State(Protocol):
 
 
 class TrainingLoop:
-    """A run on its way: takes batches to whoever does the steps, writes down, saves, and ends when asked.
+    """Hands batches to the steps of a run, writes its trace, saves checkpoints, and ends the run on a signal.
 
     Attributes:
         split: the training pictures, on the device if they fit in memory.
         steps: how many steps an epoch has.
-        trace: an entry an epoch, as in the run folder.
-        settings: those of the running stage, its epochs among them.
-        first: the first epoch of the running stage.
-        epochs: of all stages together.
+        trace: one entry for each epoch, as in the run folder.
+        settings: the settings of the running stage, including its number of epochs.
+        first: the first epoch of the running stage, counted through all stages.
+        epochs: how many epochs the stages have up to the last one.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class TrainingLoop:
     ) -> None:
         self.indices, self.state = indices, state
         self.device, self.folder, self.listener, self.trace = fabric.device, folder, listener, trace
-        # What the trace should be, whatever becomes of its file or of the lines that a listener was given.
+        # The digest of the trace as written. A listener may change the lines it was given, and anybody the file.
         self.written = hashlib.sha256("".join(map(as_line, trace)).encode())
         self.split = data.train.to(fabric.device)
         self.begin_stage(settings, phase=phase, first=0, epochs=settings.epochs)
@@ -92,7 +92,15 @@ class TrainingLoop:
     def begin_stage(
         self, settings: SearchSettings | EvaluateSettings, *, phase: str, first: int, epochs: int, number: int = 0
     ) -> None:
-        """Begin or go on with a stage: its settings, name and first epoch, the epochs of all, and its number."""
+        """Begin a stage, or go on with it after a resume.
+
+        Args:
+            settings: the settings of the stage.
+            phase: its name in progress.
+            first: its first epoch, counted through all stages.
+            epochs: how many epochs the run has, counted through all stages.
+            number: the number of the stage, counted from 0.
+        """
         self.settings, self.phase, self.first, self.epochs, self.number = settings, phase, first, epochs, number
         self.steps = -(-len(self._order(0)) // settings.batch)
 
@@ -104,14 +112,14 @@ class TrainingLoop:
         reason_to_stop: Callable[[], str | None] = lambda: None,
         before_epoch: Callable[[], None] = lambda: None,
     ) -> str | None:
-        """Run to the last epoch of the stage, or to a reason to stop, which is returned.
+        """The reason to stop before the last epoch of the stage; None if the stage ran to its end.
 
         Args:
-            heard: signals that asked the run to end, as they come.
-            take_step: what a step does with pictures, uint8 ``(B, C, H, W)``, and labels, ``(B,)``.
-            line: what is to be written down of the epoch that is over.
-            reason_to_stop: asked before each epoch.
-            before_epoch: called before the first step of each epoch. Cut short, it is called again after a resume.
+            heard: the signals that asked the run to end; the list grows while the run goes on.
+            take_step: takes a step with pictures, uint8 ``(B, C, H, W)``, and labels, ``(B,)``.
+            line: gives the phase's own part of the trace's line, once an epoch is over.
+            reason_to_stop: called before each epoch; gives a reason to stop, or None.
+            before_epoch: called before the first step of each epoch. If it was cut short, a resumed run calls it again.
         """
         state, end = self.state, self.first + self.settings.epochs
         self.listener.begin(self.phase, self.epochs, self.steps, state.epoch * self.steps + state.step, state.task)
@@ -127,7 +135,7 @@ class TrainingLoop:
         return reason
 
     def moment(self) -> Moment:
-        """Where the stage stands, with the random numbers of this step."""
+        """Where the stage stands, with the generator of this step."""
         state = self.state
         return Moment(
             epoch=state.epoch - self.first,
@@ -146,7 +154,10 @@ class TrainingLoop:
     def generator(
         self, purpose: str, device: torch.device | str | None = None, step: int | None = None
     ) -> torch.Generator:
-        """The random numbers of a step, this one if None, for one purpose, on the run's device unless one is named."""
+        """The generator for one purpose in a step: the present one if ``step`` is None.
+
+        It is on ``device``, or on the run's device if that is None.
+        """
         place = (purpose, self.state.epoch, self.state.step if step is None else step)
         return seeds.generator(self.settings.seed, *place, device=device or self.device)
 
@@ -155,16 +166,16 @@ class TrainingLoop:
         return self.indices[order]
 
     def _take_steps(self, heard: Sequence[int], take_step: Callable[[Batch], None]) -> None:
-        """The steps of the running epoch that are still to take."""
+        """Take the steps that are left of the running epoch."""
         state, settings = self.state, self.settings
         set_rate(state.weight_optimizer, self.rate())
         order = self._order(state.epoch)
         begun = time.perf_counter()
         for batch in batches(self.split, order, settings.batch, start=state.step, device=self.device):
-            # For operations of the user's own that draw from torch's own numbers, such as dropout.
+            # For a user's own operations that draw torch's global random numbers, such as dropout.
             torch.manual_seed(seeds.derive(settings.seed, "torch", state.epoch, state.step))
             take_step(batch)
-            # Reading the loss back makes a GPU wait, so there it is looked at now and then only.
+            # Reading the loss makes a GPU wait, so there it is read in few of the steps.
             if may_look(self.device, state.step):
                 self._check(f"step {state.step} of epoch {state.epoch}")
                 self.listener.step(state.train.loss, state.train.metrics)
@@ -178,20 +189,24 @@ class TrainingLoop:
                 self.end(heard)
 
     def draws(self, indices: Tensor, purpose: str, steps: Iterable[int]) -> Generator[Batch, None, None]:
-        """A random batch of the pictures at ``indices`` for each of some steps of the running epoch, on the device."""
+        """A random batch of the pictures at ``indices`` for each of ``steps`` of the running epoch, on the device."""
         orders = (torch.randperm(len(indices), generator=self.generator(purpose, "cpu", step)) for step in steps)
         return fetched(self.split, (indices[order[: self.settings.batch]] for order in orders), self.device)
 
     def end(self, heard: Sequence[int]) -> None:
-        """End the run where the last checkpoint is, for the first of the signals that were heard.
+        """End the run because of the first signal in ``heard``. A resume goes on from the last checkpoint.
 
         Raises:
-            Interrupted: in any case.
+            Interrupted: always.
         """
         raise Interrupted(heard[0], self.folder.path if self.folder else None)
 
     def check(self, loss: float, where: str) -> None:
-        """Stop the run if a loss has left the numbers."""
+        """Stop the run if a loss is infinite or nan.
+
+        Raises:
+            NotFinite: saying ``where``, such as "step 3 of epoch 0", and what usually helps.
+        """
         check_finite(loss, where, self.folder.path if self.folder else None)
 
     def _check(self, where: str) -> None:
@@ -209,7 +224,7 @@ class TrainingLoop:
         }
 
     def _close(self, line: dict[str, Any]) -> None:
-        """Write the epoch down, and only then say in a checkpoint that it is over."""
+        """Write the epoch's line, and only then a checkpoint that says that the epoch is over."""
         self.trace.append(line)
         if self.folder:
             self.written.update(self.folder.append(line).encode())
@@ -222,6 +237,6 @@ class TrainingLoop:
             return
         state = to_cpu(self.state.state_dict())
         if not all_finite(state):
-            # The loss was still finite: it is that of before the step.
+            # The loss may still be finite: it was computed before the step changed the weights.
             check_finite(math.nan, f"the weights, in epoch {self.state.epoch}", self.folder.path)
         checkpoint.save(self.folder.path / CHECKPOINTS, self.folder.stamped(state, self.written.hexdigest()))
