@@ -106,6 +106,10 @@ def test_as_many_processes_begin_as_cores_and_memory_hold(tmp_path, planned, mon
     workers.running = busy
     assert not workers.has_room(cell)  # there are two cores
     assert not workers.has_room(cell.model_copy(update={"memory": 9 * cell.memory}))
+    on_gpu = cell.model_copy(update={"gpu_memory": 2})
+    workers.running, workers.gpu_free = {"a": (None, on_gpu)}, 3
+    assert not workers.has_room(on_gpu)
+    assert workers.has_room(cell)
     many = Processes(tmp_path, 3)
     many.running = busy
     assert many.has_room(cell)  # who names a number shares cores

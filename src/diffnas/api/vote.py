@@ -87,12 +87,21 @@ def vote(
     return _voted(label, together, None if out is None else Path(out), method, space)
 
 
-def votes(runs: Iterable[Path], out: Path) -> tuple[Vote, ...]:
-    """The vote of each group of two or more runs that differ only in their seeds, with its file in ``out/votes``."""
-    place = out / VOTES
-    named = {label: runs for label, runs in _groups(list(runs)).items() if len(runs) > 1}
-    files = {label: place / f"{_file_name(label)}.json" for label in named}
-    return tuple(_voted(label, folders, files[label], None, None) for label, folders in named.items())
+def votes(runs: Iterable[Path], out: Path) -> tuple[list[Vote], list[str]]:
+    """The votes of all groups of two runs or more that differ only in their seeds, with their files in ``out/votes``.
+
+    The second list says, in a sentence each, which groups cannot vote, and why.
+    """
+    found: list[Vote] = []
+    refused: list[str] = []
+    for label, folders in _groups(list(runs)).items():
+        if len(folders) < 2:
+            continue
+        try:
+            found.append(_voted(label, folders, out / VOTES / f"{_file_name(label)}.json", None, None))
+        except ValueError as error:
+            refused.append(f"{label} has no vote: {error}")
+    return found, refused
 
 
 def _file_name(label: str) -> str:

@@ -220,6 +220,8 @@ def _finish(result: SweepResult, *, as_json: bool, quiet: bool) -> None:
     show_grids(console, grids)
     for vote in result.votes:
         show_vote(console, vote)
+    for line in result.unvoted:
+        console.print(line, style="yellow", highlight=False, markup=False)
     console.print(f"diffnas compare {result.folder}   shows more", style="dim", highlight=False, markup=False)
 
 
@@ -232,4 +234,5 @@ def _numbers(result: SweepResult, grids: Sequence[Any]) -> dict[str, Any]:
         "runs": [asdict(run) for run in result.runs],
         "tables": [asdict(grid) for grid in grids],
         "votes": [numbers_of(vote) for vote in result.votes],
+        "unvoted": list(result.unvoted),
     }

@@ -19,7 +19,7 @@ from diffnas.recipes import RECIPES
 from diffnas.report.sweep.record import CellRecord
 
 PROCESS = 400 << 20
-"""The bytes of a process beside those of its search: Python, PyTorch, and the pictures of a small data set."""
+"""The bytes of a process beside those of its search: Python, PyTorch, what CUDA sets up, and a small data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def planned(cells: Mapping[str, Cell], at_once: int | None, cpus: int | None = N
         ValueError: if a run could not work; the message names it.
     """
     share = cpus or max(1, cores() // min(at_once or len(cells), len(cells)))
-    needed: dict[str, int] = {}
+    needed: dict[str, dict[str, int]] = {}
     records: dict[str, CellRecord] = {}
     for name, cell in cells.items():
         options = {key: _storable(key, value) for key, value in cell.options.items() if value is not None}
@@ -60,7 +60,7 @@ def planned(cells: Mapping[str, Cell], at_once: int | None, cpus: int | None = N
             needed[alike] = _memory(name, options)
         threads = options.get("threads") or _recipe_threads(options) or share
         values = {key: str(value) for key, value in cell.values.items()}
-        records[name] = CellRecord(values=values, options={**options, "threads": threads}, memory=needed[alike])
+        records[name] = CellRecord(values=values, options={**options, "threads": threads}, **needed[alike])
     return records
 
 
@@ -69,20 +69,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def free_memory() -> int | None:
-    """The bytes that new processes can have on this machine; None where the system does not say."""
-    return available(torch.device("cpu"))
+def free_memory(device: str = "cpu") -> int | None:
+    """The bytes that new processes can have, of this machine or of a GPU; None where the system does not say."""
+    return available(torch.device(device))
 
 
-def _memory(name: str, options: Mapping[str, Any]) -> int:
-    """The bytes of a run's process; a ValueError that names the run if it could not work."""
+def _memory(name: str, options: Mapping[str, Any]) -> dict[str, int]:
+    """The memory of a run's process, as in its record; a ValueError that names the run if it could not work."""
     try:
         wanted = Prospect(**plan_run(**options).arguments)
         step = memory_of(wanted)
     except (ValueError, FileNotFoundError) as error:
         raise type(error)(f"the run {name} of the sweep cannot work: {error}") from None
-    # On a GPU the estimate is of the GPU's memory, of which each run has its own.
-    return PROCESS + (step if wanted.place.type == "cpu" else 0)
+    on_gpu = wanted.place.type != "cpu"
+    return {"memory": PROCESS, "gpu_memory": PROCESS + step} if on_gpu else {"memory": PROCESS + step, "gpu_memory": 0}
 
 
 def _recipe_threads(options: Mapping[str, Any]) -> int | None:

@@ -69,11 +69,13 @@ class SweepResult:
         folder: its folder.
         runs: how each run ended, in the order of the grid.
         votes: the votes of runs that differ only in their seeds, if they were asked for.
+        unvoted: which groups of runs cannot vote, and why, a sentence each.
     """
 
     folder: Path
     runs: tuple[Status, ...]
     votes: tuple[Vote, ...] = ()
+    unvoted: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Status, ...]:
@@ -107,7 +109,8 @@ def go_on(folder: Path, means: Means, show: Show = lambda statuses: None) -> Swe
     with owning(folder, lambda message: None):
         runs = drive(folder, means.workers(folder), retries=means.retries, show=show)
         done = [folder / each.name for each in runs if each.state == "done"]
-        return SweepResult(folder=folder, runs=tuple(runs), votes=votes(done, folder) if record.vote and done else ())
+        found, refused = votes(done, folder) if record.vote else ([], [])
+        return SweepResult(folder=folder, runs=tuple(runs), votes=tuple(found), unvoted=tuple(refused))
 
 
 def sweep(

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import torch
+
 from diffnas.names import showable
 from diffnas.report.sweep.record import CellRecord, read_end
 from diffnas.run_files import LOGS
@@ -61,7 +63,7 @@ class Processes:
 
     def __init__(self, folder: Path, at_once: int | None) -> None:
         self.folder, self.at_once = folder, at_once
-        self.free = free_memory()
+        self.free, self.gpu_free = free_memory(), free_memory("cuda") if torch.cuda.is_available() else None
         self.running: dict[str, tuple[subprocess.Popen[bytes], CellRecord]] = {}
 
     def has_room(self, cell: CellRecord) -> bool:
@@ -72,9 +74,10 @@ class Processes:
             return False
         every = [cell, *(each for _, each in self.running.values())]
         in_memory = self.free is None or sum(each.memory for each in every) <= self.free
+        on_gpu = self.gpu_free is None or sum(each.gpu_memory for each in every) <= self.gpu_free
         # A user who asks for a number of runs at once may share cores among them.
         on_cores = self.at_once is not None or sum(each.options["threads"] for each in every) <= cores()
-        return in_memory and on_cores
+        return in_memory and on_gpu and on_cores
 
     def start(self, name: str, cell: CellRecord) -> None:
         """Begin a run or go on with it."""

@@ -23,7 +23,7 @@ class CellRecord(BaseModel):
     Attributes:
         values: its place in the grid, as text, by axis.
         options: the arguments of ``diffnas.run``.
-        memory: the bytes that its process takes, an estimate.
+        memory, gpu_memory: the bytes that its process takes of the machine and of a GPU, an estimate.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -31,6 +31,7 @@ class CellRecord(BaseModel):
     values: dict[str, str]
     options: dict[str, Any]
     memory: Annotated[int, Field(ge=0)]
+    gpu_memory: Annotated[int, Field(ge=0)] = 0
 
 
 class SweepRecord(BaseModel):
