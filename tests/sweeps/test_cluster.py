@@ -22,8 +22,9 @@ from diffnas.sweeps.sweep import SweepResult, states, sweep
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install '.[cluster]'")
 
 SIZES = {"channels": 4, "depth": 3, "epochs": 1}
-SMALL = ["--spaces", "nas-bench-201", "--train", "60", "--epochs", "1", "--evaluate-epochs", "1", "--threads", "1"]
-SMALL += [f"--set={phase}.{size}" for phase in ("search", "evaluate") for size in ("channels=4", "depth=3")]
+SPACE = ["--spaces", "nas-bench-201", "--train", "60", "--evaluate-epochs", "1", "--threads", "1"]
+SPACE += [f"--set={phase}.{size}" for phase in ("search", "evaluate") for size in ("channels=4", "depth=3")]
+SMALL = [*SPACE, "--epochs", "1"]
 LONGER = ["--set=search.batch=2"]  # steps enough for a worker to be killed in
 
 
@@ -122,3 +123,17 @@ def test_all_runs_end_as_alone_though_a_worker_a_node_and_the_driver_die(cluster
         assert main([*words, "--out", str(alone), "--quiet"]) == 0
         assert_same(alone, folder / run.name)
         assert_same(alone / "evaluation", folder / run.name / "evaluation")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_told_to_end_ends_its_runs_with_checkpoints(number: int, tmp_path: Path) -> None:
+    folder, log = tmp_path / "s", tmp_path / "driver.txt"
+    grid = ["--method", "sparse", "--seeds", "0:2", *SPACE, "--epochs", "500", "--out", str(folder)]
+    driver = drive(log, *grid, "--address", "local")
+    wait(lambda: (folder / "sparse-seed0/checkpoint/last.pt").exists())
+    driver.send_signal(number)
+    assert driver.wait(timeout=120) == 128 + number, log.read_text()
+    assert owners(folder) == {}
+    assert {run.state for run in states(folder)} <= {"stopped", "waiting"}
+    assert "interrupted by SIGTERM" in (folder / "logs/sparse-seed0.txt").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
@@ -15,7 +16,7 @@ from diffnas.sweeps.workers import Ending, end, ending, launch
 LOCAL = "local"
 """The address that means: start Ray on this machine."""
 
-_MOMENT = 0.5  # seconds for which a look at the tasks waits
+_MOMENT = 0.5  # seconds from one look at tasks and processes to the next
 
 
 class Cluster:
@@ -75,14 +76,15 @@ class Cluster:
 
 
 def _attempt(folder: str, name: str) -> tuple[str, str, bool]:
-    """How a run ended, whose process works on this node; the fields of an ``Ending``. Ray cancels by SIGINT."""
+    """How a run ended, whose process works on this node; the fields of an ``Ending``."""
     process = launch(Path(folder), name)
     try:
-        code = end(process)
+        # Ray cancels a task by a KeyboardInterrupt, which does not come while a system call waits.
+        while process.poll() is None:
+            time.sleep(_MOMENT)
     except KeyboardInterrupt:
         process.terminate()
-        code = end(process)
-    return tuple(ending(Path(folder), name, code))  # type: ignore[return-value]
+    return tuple(ending(Path(folder), name, end(process)))  # type: ignore[return-value]
 
 
 def _ray() -> Any:
