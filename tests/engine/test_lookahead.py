@@ -49,7 +49,7 @@ def test_the_unrolled_gradient_of_a_supernet_is_the_derivative_through_one_step_
     names, weights = zip(*net.named_parameters(), strict=True)
 
     def loss(at: tuple[Tensor, ...], batch) -> Tensor:
-        logits = functional_call(net, dict(zip(names, at, strict=True)), (batch[0], search.mix().whole))
+        logits = functional_call(net, dict(zip(names, at, strict=True)), (batch[0], search.mix().edges))
         return functional.cross_entropy(logits, batch[1])
 
     slopes = torch.autograd.grad(loss(weights, search.train), weights, create_graph=True, materialize_grads=True)

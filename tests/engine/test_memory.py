@@ -6,14 +6,16 @@ from torch import nn
 
 from diffnas.engine.cost import Prospect, footprint
 from diffnas.engine.listen import OutOfMemory, Silent
-from diffnas.engine.memory import Footprint, Watch, available, least, ran_out
+from diffnas.engine.memory import Footprint, Watch, available, ran_out
 from diffnas.engine.optimizers import parameter_count
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import read
 from diffnas.method import METHODS
-from diffnas.nets.least import of_genotype, of_space
+from diffnas.nets.least import least
 from diffnas.nets.network import Network
+from diffnas.nets.sites import chosen, offered
+from diffnas.nets.sizes import sizes_of_genotype, sizes_of_space
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SPACES
 
@@ -190,23 +192,24 @@ def test_the_least_that_training_takes_is_less_than_a_step_holds(data, space: st
     method, settings = METHODS[name], SearchSettings(channels=8, depth=4, recompute=recompute)
     options = method.supernet
     step = footprint(Prospect(data=data, space=SPACES[space], method=method, settings=settings, device="cpu"))
-    outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar", one_in=options.one_in)
+    sizes = sizes_of_space(SPACES[space], 2, data.channels, channels=8, depth=4)
+    net = least(sizes, offered(SPACES[space]), (data.channels, *data.size), one_in=options.one_in)
     for batch in (1, 1000):
-        needed = least(outline, data.size, batch, inside=not (recompute or options.drawn))
+        needed = net.bytes(batch, inside=not (recompute or options.drawn))
         assert 0 < needed < step.at(batch) / step.overhead
 
 
 @pytest.mark.parametrize("space", ["darts", "nas-bench-201", "s2"])
 def test_weights_are_counted_without_the_net(space):
-    outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar")
     with torch.device("meta"):
         net = Supernet(SPACES[space], classes=2, channels=8, depth=4)
-    assert outline.weights() == parameter_count(net.frame.cells)
+    sizes = sizes_of_space(SPACES[space], 2, 3, channels=8, depth=4)
+    assert least(sizes, offered(SPACES[space]), (3, 8, 8)).weights == parameter_count(net)
 
 
 @pytest.mark.parametrize("name", ["DARTS_V2", "FairDARTS_a"])
-def test_a_network_s_weights_are_counted_without_it_but_for_those_of_its_batch_norms(name):
+def test_a_network_s_weights_are_counted_without_it(name):
     with torch.device("meta"):
         net = Network(read(name), classes=2, channels=8, depth=4)
-    outline = of_genotype(read(name), channels=8, depth=4, stem="cifar")
-    assert outline.weights() == sum(weight.numel() for weight in net.frame.cells.parameters() if weight.ndim > 1)
+    sizes = sizes_of_genotype(read(name), 2, 3, channels=8, depth=4)
+    assert least(sizes, chosen(read(name)), (3, 8, 8)).weights == parameter_count(net)

@@ -115,7 +115,7 @@ def test_the_gradient_of_alpha_is_that_of_a_loss_in_double_precision(quick, few:
     def checked(step: SearchStep, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
         found, state = usual(step, batch), step.state
         assert all(weight.dtype == torch.float64 for weight in state.supernet.parameters())
-        logits = state.supernet(batch[0].double(), step.mix().whole)
+        logits = state.supernet(batch[0].double(), step.mix().edges)
         (expected,) = torch.autograd.grad(functional.cross_entropy(logits, batch[1]), state.alpha)
         torch.testing.assert_close(found[0], expected, rtol=1e-11, atol=1e-14)
         compared.append(found)

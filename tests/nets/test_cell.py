@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from diffnas.nets.cell import Cell, EdgeWeights, Place
+from diffnas.components.edge_weights import EdgeWeights
+from diffnas.nets.cell import Cell, Place
 from diffnas.nets.wiring import Wiring
 from diffnas.space import Edge
 

@@ -26,7 +26,6 @@ from diffnas.genotype import Genotype, read, to_json
 from diffnas.lookup import lookup
 from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
-from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained
 from diffnas.nets.trained import load as load_trained
 from diffnas.report.contest import FOUND, Answers, Entry, judged, places, read_contest
@@ -202,7 +201,7 @@ def hold(
     settings = merge_settings(EvaluateSettings, first["settings"])
 
     def made() -> Iterator[Entry]:
-        cost = partial(_cost, data=less, factories=space.factories)
+        cost = partial(_cost, data=less, space=space)
         sized = partial(_sized, like=cost(found, settings.sizes), built=settings.sizes, cost=cost)
         return entries(asked(notes.against or ""), found, settings.sizes, space, record["settings"]["seed"], sized)
 
@@ -213,17 +212,16 @@ def hold(
             told = f"training {number} of {len(trainings)}: {training.entry.name}, seed {training.seed}"
             listener.note(told)
             train(training, started)
-        answered(training, aside, less.test, space.factories)
+        answered(training, aside, less.test, space)
     said = judged(folder)
     files.write_checked(folder / VERDICT, as_json(said.as_record()))
     return said
 
 
-def _cost(genotype: Genotype, built: Mapping[str, Any], *, data: DataSet, factories: Mapping[str, OpFactory]) -> int:
+def _cost(genotype: Genotype, built: Mapping[str, Any], *, data: DataSet, space: SearchSpace) -> int:
     """The multiply-adds of a network for one picture."""
     with torch.device("meta"):
-        classes = len(data.classes)
-        network = Network(genotype, classes=classes, in_channels=data.channels, factories=factories, **built)
+        network = Network(genotype, classes=len(data.classes), in_channels=data.channels, **space.own, **built)
     return count_macs(network, (data.channels, *data.size))
 
 
@@ -275,12 +273,12 @@ def begun(folder: Path, made: Callable[[], Iterator[Entry]], repeats: Sequence[i
 
 
 @torch.no_grad()
-def answered(training: Training, aside: Split, test: Split, factories: Mapping[str, OpFactory]) -> None:
+def answered(training: Training, aside: Split, test: Split, space: SearchSpace) -> None:
     """Write to the folder of a training which held-out pictures and which test pictures its network has right."""
     place = training.place / ANSWERS
     if place.exists():
         return
-    trained = load_trained(training.place, factories=factories)
+    trained = load_trained(training.place, **space.own)
     answers = {name: _right(trained, split) for name, split in (("held_out", aside), ("test", test))}
     files.write_checked(place, as_json(Answers.of(**answers).as_record()))
 

@@ -29,6 +29,7 @@ from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, merge_settings
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
+from diffnas.nets.frames import FrameFactory
 from diffnas.nets.slot import OpFactory
 from diffnas.report.contest import handed
 from diffnas.run_files import EVALUATION, RECORD
@@ -130,6 +131,7 @@ def evaluate(
     resume: bool = False,
     listener: Listener | None = None,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
     **options: Any,
 ) -> EvaluateResult:
     """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
@@ -143,6 +145,7 @@ def evaluate(
         resume: whether to resume the evaluation in ``out``.
         listener: hears how the evaluation goes.
         factories: factories of the user's operations in the genotype, by name.
+        frame: the user's own frame of the genotype, if its space has one.
         options: the options below, such as ``epochs=600``, ``channels=36``.
 
     Raises:
@@ -171,6 +174,7 @@ def evaluate(
             notes=notes.model_dump(),
             threads=notes.threads,
             factories=factories,
+            frame=frame,
         )
 
 

@@ -25,6 +25,7 @@ from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.settings import Source
 from diffnas.lookup import lookup
 from diffnas.nets import trained as on_disk
+from diffnas.nets.frames import FrameFactory
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained
 from diffnas.report.reading import read_result
@@ -52,7 +53,10 @@ class Exported:
 
 
 def load(
-    path: str | Path, device: torch.device | str = "cpu", factories: Mapping[str, OpFactory] | None = None
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
 ) -> Trained:
     """The trained network in a run folder, in a folder of its two files, or on the hub (``"hub:OWNER/NAME"``).
 
@@ -60,6 +64,7 @@ def load(
         path: the folder, or the address on the hub.
         device: the device for the network.
         factories: factories of the user's operations in its cells, by name.
+        frame: the user's own frame of its cells, if the space has one.
 
     Raises:
         ValueError: if there is no network, or its files are damaged or from another version.
@@ -67,7 +72,7 @@ def load(
     """
     if isinstance(path, str) and path.startswith(hub.PREFIX):
         path = hub.download(path.removeprefix(hub.PREFIX))
-    return on_disk.load(evaluation_folder(Path(path)), device, factories)
+    return on_disk.load(evaluation_folder(Path(path)), device, factories, frame)
 
 
 def export(
@@ -78,6 +83,7 @@ def export(
     pictures: Sequence[str | Path] = (),
     private: bool = False,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
 ) -> Exported:
     """Export a trained network in one or more formats; each file is checked against the network on real pictures.
 
@@ -89,6 +95,7 @@ def export(
         pictures: files or folders of pictures for the check; by default, test pictures of the run's own data.
         private: whether only its owner can see a new repository on the hub.
         factories: factories of the user's operations in its cells, by name.
+        frame: the user's own frame of its cells, if the space has one.
 
     Raises:
         ValueError: if there is no network or no picture, or if the network cannot have such a format.
@@ -97,7 +104,7 @@ def export(
     """
     for each in formats:
         lookup("format", each, {**FORMATS, INT8: None})
-    trained = load(what, factories=factories)
+    trained = load(what, factories=factories, frame=frame)
     place = str(out) if out is not None else None
     name = place.removeprefix(hub.PREFIX) if place and place.startswith(hub.PREFIX) else None
     own = _own_data(what, trained) if INT8 in formats or not pictures else None

@@ -186,7 +186,7 @@ def _trained(
         data=data if data is not None or found.folder else "digits",
         recipe=recipe,
         listener=listener,
-        factories=space.factories if isinstance(space, SearchSpace) else None,
+        **(space.own if isinstance(space, SearchSpace) else {}),
         **{name: options[name] for name in _SHARED if name in options},
     )
     source, *_ = by_record(wanted_of(options)[1])

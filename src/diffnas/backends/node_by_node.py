@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from diffnas.backends import norms
 from diffnas.backends.norms import Measured, Statistics, channels_last, constant, update_running
 from diffnas.backends.schedule import Chain, Place, Pool, schedule
-from diffnas.nets.cell import Cell, EdgeWeights
+from diffnas.components.edge_weights import EdgeWeights
+from diffnas.nets.cell import Cell
 from diffnas.nets.links import Link
 from diffnas.nets.partial_channels import Passing
 
@@ -101,7 +102,7 @@ class NodeByNode:
     def values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
         """The value of every node of the cell; None for a node that nothing feeds."""
         graph, kernels, planned = self.cell.graph, self.kernels, self.schedule
-        mix, passing = weights.ops, self._passing(weights)
+        mix, passing = weights.table, self._passing(weights)
         prepare = zip(planned.prepare, inputs, strict=True)
         values: list[Tensor | None] = [kernels.prepare(module, links, x) for (module, links), x in prepare]
         terms = {target: _Terms(kernels) for target in range(graph.inputs, graph.nodes)}

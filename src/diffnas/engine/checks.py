@@ -23,6 +23,8 @@ from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
 from diffnas.method import describe as describe_component
 from diffnas.nets import own
+from diffnas.nets.sites import offered
+from diffnas.nets.sizes import sizes_of_space
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace, with_own_cells
 
@@ -66,6 +68,7 @@ def describe(
             **{name: getattr(space, name) for name in ("name", "skeleton", "channels", "depth", "in_degree")},
             "ops": list(space.ops),
             "factories": list(space.factories),
+            **({} if space.frame is None else {"frame": name_of(space.frame)}),
             "cells": cells,
         },
         "method": {"name": method.name, **components(method)},
@@ -92,12 +95,9 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
         )
     _check_changes(space, method)
     _check_stages(space, method, settings)
-    own.try_in_space(
-        space,
-        (data.channels, *data.size),
-        **settings.sizes,
-        one_in=method.supernet.one_in,
-    )
+    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes)
+    picture = data.channels, *data.size
+    own.try_parts(sizes, offered(space), space.factories, picture, one_in=method.supernet.one_in)
     for rule in (*method.stopping, method.pick):
         if traits_of(rule).reads_eigenvalue and not settings.eigenvalue_every:
             raise ValueError(

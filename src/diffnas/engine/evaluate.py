@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,12 @@ from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets import own
 from diffnas.nets.auxiliary import Output
-from diffnas.nets.least import Outline, of_genotype, of_skeleton
+from diffnas.nets.frames import FrameFactory, Sizes
+from diffnas.nets.least import least
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
+from diffnas.nets.sites import Listed, chosen
+from diffnas.nets.sizes import published_shape, sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained, renamed
 from diffnas.run_files import RESULT, TRACE
@@ -119,6 +122,7 @@ def evaluate(
     notes: Mapping[str, Any] | None = None,
     threads: int | None = None,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
 ) -> EvaluateResult:
     """The network of ``genotype``, trained on all training pictures and tested after the last epoch.
 
@@ -137,6 +141,7 @@ def evaluate(
         notes: plain data to keep in ``run.json``.
         threads: how many CPU threads compute; None leaves torch's number as it is.
         factories: what builds the user's own operations of the genotype, by name.
+        frame: what builds the user's own frame of the genotype.
 
     Raises:
         ValueError: for a genotype or settings that cannot work, or a folder that holds another run.
@@ -147,10 +152,11 @@ def evaluate(
     listener = listener or Silent()
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
-        _refuse_hopeless(of_genotype(genotype, **settings.sizes), data, settings, fabric.device, precision)
-        own.try_in_network(genotype, factories, (data.channels, *data.size), **settings.sizes)
+        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, frame=frame)
+        _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
+        own.try_parts(sizes, chosen(genotype), factories, (data.channels, *data.size))
         with fixed_random(seeds.derive(settings.seed, "weights")):
-            state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
+            state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision))
         choice = choose.choose("auto", fabric.device, precision)
         state.network.backend = choice.backend
         computed = choose.describe(state.network, choice)
@@ -177,17 +183,26 @@ def require_later(
     Raises:
         ValueError: with the least memory that the evaluation takes, and the memory that is available.
     """
-    outline = of_skeleton(space, **{**settings.sizes, "depth": space.own_depth or settings.depth})
-    _refuse_hopeless(outline, data, settings, make_fabric(device, precision).device, precision)
+    channels, depth = published_shape(space.skeleton, settings.stem)
+    largest = sizes_of_space(
+        space,
+        len(data.classes),
+        data.channels,
+        channels=settings.channels or channels,
+        depth=space.own_depth or settings.depth or depth,
+        stem=settings.stem,
+    )
+    # Any cells join one node or more, and may have no operation that learns.
+    sizes, nothing = replace(largest, joined=dict.fromkeys(space.cells, 1), affine=True), dict.fromkeys(space.cells, ())
+    _refuse_hopeless(sizes, nothing, data, settings, make_fabric(device, precision).device, precision)
 
 
 def _refuse_hopeless(
-    outline: Outline, data: DataSet, settings: EvaluateSettings, place: torch.device, precision: str
+    sizes: Sizes, listed: Listed, data: DataSet, settings: EvaluateSettings, place: torch.device, precision: str
 ) -> None:
     refuse_hopeless(
         "evaluation",
-        outline,
-        data,
+        least(sizes, listed, (data.channels, *data.size)),
         min(settings.batch, len(data.train)),
         place,
         momentum=settings.momentum > 0,
@@ -225,6 +240,7 @@ def begin(
     settings: EvaluateSettings,
     device: torch.device,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
     dtype: torch.dtype = torch.float32,
     task: Task = classification,
 ) -> EvaluateState:
@@ -236,6 +252,7 @@ def begin(
         **settings.sizes,
         auxiliary=settings.auxiliary > 0 and skeleton_of(genotype.skeleton).auxiliary,
         factories=factories,
+        frame=frame,
         recompute=settings.recompute,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(

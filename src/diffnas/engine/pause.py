@@ -67,7 +67,7 @@ class SearchPause:
         augmentation, noise = loop.generator("measured"), loop.generator("measured noise")
         place = seeds.derive(running.settings.seed, "measured", state.epoch)
         mix = contract.given_mix(running.stage.name, mix, running.space)
-        mix = running.add_columns(mix.to(device=device, dtype=state.alpha.dtype), loop.moment())
+        weights = running.edge_weights(mix.to(device=device, dtype=state.alpha.dtype), loop.moment())
         totals = Totals(state.task)
         draw_noise_from(state.supernet, noise)
         state.supernet.train()
@@ -75,7 +75,7 @@ class SearchPause:
             for batch in batches(loop.split, indices, size, start=0, device=device):
                 self.check()
                 pictures, labels = running.prepare(batch, augmentation)
-                logits = running.outputs(pictures, mix).logits
+                logits = running.outputs(pictures, weights).logits
                 totals.add(state.task.loss(logits, labels), logits, labels)
         return HeldOutScore(totals.loss, totals.score)
 

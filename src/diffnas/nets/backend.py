@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from diffnas.nets.cell import Cell, EdgeWeights
+    from diffnas.components.edge_weights import EdgeWeights
+    from diffnas.nets.cell import Cell
 
 Run = Callable[[Sequence[Tensor], "EdgeWeights"], Tensor]
 """A compiled cell: a function from its inputs and the weights of its edges to its output."""
@@ -47,7 +48,7 @@ class Backend(Protocol):
 
 def usable(backend: Backend | None, x: Tensor) -> Backend | None:
     """The backend, if it can train on pictures like ``x``; None if it cannot, or if there is none."""
-    return None if backend is None or backend.why_not(x) else backend
+    return None if backend is None or x.dim() != 4 or backend.why_not(x) else backend
 
 
 def applied(op: nn.Module, x: Tensor, backend: Backend | None) -> Tensor:

@@ -15,7 +15,8 @@ from diffnas.backends.cpu.plan import Plan, plan
 from diffnas.backends.node_by_node import NodeByNode
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import Schedule, schedule, why_unknown
-from diffnas.nets.cell import Cell, EdgeWeights
+from diffnas.components.edge_weights import EdgeWeights
+from diffnas.nets.cell import Cell
 from diffnas.parallel import alone
 
 
@@ -62,7 +63,7 @@ class CompiledCell:
         planned = self._plan(inputs) if self.whole else None
         if planned is None:
             return self.nodes(inputs, weights)
-        outputs = self.cell.outputs(cell_function.values(planned, self.cell.graph, inputs, weights.ops))
+        outputs = self.cell.outputs(cell_function.values(planned, self.cell.graph, inputs, weights.table))
         return self.cell.joined(outputs, sums.joined)
 
     def _plan(self, inputs: Sequence[Tensor]) -> Plan | None:

@@ -17,7 +17,7 @@ from diffnas.nets.auxiliary import Output
 from diffnas.nets.cell import Place
 from diffnas.nets.frames.frame import Frame, MakeCell, Run, Sizes
 from diffnas.nets.frames.parts import GlobalAveragePool, as_weights
-from diffnas.nets.frames.plan import CellPlan, plan, stem_channels
+from diffnas.nets.frames.plan import CellPlan, plan
 from diffnas.skeleton import Chain as ChainSkeleton
 from diffnas.skeleton import Shortcut
 
@@ -33,9 +33,8 @@ class Chain(Frame):
         super().__init__()
         skeleton = sizes.skeleton
         assert isinstance(skeleton, ChainSkeleton)
-        cells = plan(skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
-        width = stem_channels(skeleton, sizes.stem, sizes.channels)
-        stem = lookup("stem", sizes.stem, _STEMS)(sizes.inputs, width, sizes.affine)
+        cells = self.plan = plan(skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
+        stem = lookup("stem", sizes.stem, _STEMS)(sizes.inputs, cells[0].previous, sizes.affine)
         self.stem = nn.Sequential(OrderedDict(first=stem))  # so that its weights are named as those of other stems
         self.shortcuts = nn.ModuleList(shortcut(skeleton.shortcut, each, affine=sizes.affine) for each in cells)
         self.cells = nn.ModuleList(cell(_place(each)) for each in cells)

@@ -37,6 +37,7 @@ class Sizes:
         affine: whether the layers that prepare the inputs of cells have batch norms with a weight and a bias.
         stem: the layers before the cells.
         auxiliary: whether there is an auxiliary head.
+        frame: the user's own frame; None for the skeleton's.
     """
 
     skeleton: Skeleton
@@ -49,6 +50,7 @@ class Sizes:
     affine: bool
     stem: StemKind = "cifar"
     auxiliary: bool = False
+    frame: FrameFactory | None = None
 
 
 class Frame(nn.Module):
@@ -60,3 +62,4 @@ class Frame(nn.Module):
 
 
 FrameFactory = Callable[[Sizes, MakeCell], Frame]
+"""What builds the frame of a net with its cells."""
