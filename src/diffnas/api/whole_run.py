@@ -98,7 +98,7 @@ def run(
         ValueError: if an argument cannot work; the error says what would work, and no file is changed.
     """
     recipe = recipe if recipe or resume else recipe_for(data)
-    shared = {name: given for name, given in (("seed", seed), ("flip", flip)) if given is not None}
+    shared = _given(seed=seed, flip=flip)
     later = {**shared, **(evaluate_settings or {})}
     _check_settings(search_settings or {}, later)
     notes = contest.noted(run_path(out, resume), against, repeats, resume=resume)
@@ -140,7 +140,7 @@ def plan_run(
     Raises:
         ValueError: if an argument cannot work, as in ``run``; too little memory is no error.
     """
-    shared = {name: given for name, given in (("seed", seed), ("flip", flip)) if given is not None}
+    shared = _given(seed=seed, flip=flip)
     later = {**shared, **(evaluate_settings or {})}
     _check_settings(search_settings or {}, later)
     wanted, rest = wanted_of(options)
@@ -158,6 +158,10 @@ def plan_run(
         settings={**settings, **shared, **(search_settings or {})},
     )
     return plan_search(request)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[str, Any]:

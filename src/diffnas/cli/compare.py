@@ -49,8 +49,8 @@ def compare(
 
     groups = compared(runs, table, column)
     names = columns.split(",") if columns else USUAL
-    grids = [c.group_grid(groups, names), c.paired_grid(groups), c.run_grid(groups, names), c.differing_grid(groups)]
-    grids += [c.epochs_grid(groups, name) for name in epochs or ()]
+    grids = [c.group_grid(groups, names), c.run_grid(groups, names), c.differing_grid(groups)]
+    grids += [c.paired_grid(groups), *(c.epochs_grid(groups, name) for name in epochs or ())]
     if cells:
         grids.append(c.cells_grid(groups))
     if published:
