@@ -302,28 +302,28 @@ def _doubled(number: int, layers: int) -> Stage:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Own(Skeleton):
-    """The skeleton of a frame of the user's own: what a genotype must know of it; the frame knows the rest.
+    """The skeleton of a user's own frame, as far as a genotype needs it. The frame itself has the rest.
 
-    Its name is written ``own:NAME``, or ``own:NAME:mean`` if the output of a cell is the mean of its nodes. The space
-    or the genotype says which kinds of cell there are; the first keeps the resolution.
+    Its name is written ``own:NAME``, or ``own:NAME:mean`` if the output of a cell is the mean of its nodes. The kinds
+    of cell are those of the space or the genotype; the first kind keeps the resolution.
     """
 
     def places(self, depth: int) -> tuple[Place, ...]:
-        """None that are known.
+        """Refused, because only the frame knows the places.
 
         Raises:
             ValueError: always.
         """
         raise ValueError(
-            f"the places of the cells in {self.name!r} are known to its own frame alone, so they cannot have cells of "
-            "their own. Take --set alpha_per=kind."
+            f"only the frame of {self.name!r} knows the places of its cells, so places cannot have cells of their own. "
+            "Take --set alpha_per=kind."
         )
 
     def own_depth(self, names: Sequence[str]) -> None:
-        """None: all its cells are kinds that repeat."""
+        """None, because all cells are kinds that repeat."""
 
     def normal_cells(self, names: Sequence[str]) -> list[str]:
-        """The first of these cells."""
+        """The first of the named cells."""
         return list(names[:1])
 
 

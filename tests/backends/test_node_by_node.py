@@ -4,9 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
-from ways import backend
+from ways import backend, edge_weights_of
 
-from diffnas.components.edge_weights import EdgeWeights
 from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.nets import depthwise
 from diffnas.nets.links import in_a_row
@@ -71,16 +70,6 @@ def build(
         if name.endswith("running_mean"):
             buffer.copy_(torch.randn(buffer.shape, generator=generator))
     return net
-
-
-def edge_weights_of(net: Supernet, mix: Tensor) -> EdgeWeights:
-    """The weights of edges from columns: of the operations, of the auxiliary skip and of the passing channels."""
-    ops, options = len(net.space.ops), net.options
-    return EdgeWeights(
-        mix[:, :ops],
-        auxiliary=None if options.auxiliary is None else mix[:, ops],
-        passing=mix[:, -1] if options.one_in > 1 else None,
-    )
 
 
 def results(net: Supernet, x: Tensor, mix: Tensor, how: str) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ SAMPLED = {"batch": 60, "epochs": 1, "channels": 2, "space": s4}
 
 @pytest.mark.parametrize("same", NOTHING_ADDED.values(), ids=NOTHING_ADDED)
 @pytest.mark.parametrize(("method", "options"), [(darts, {}), (gates, SAMPLED)], ids=["darts", "gates and noise"])
-def test_what_adds_nothing_to_the_first_order_is_the_first_order_bit_for_bit(
+def test_a_second_order_term_of_zero_gives_the_first_order_bit_for_bit(
     quick, tmp_path: Path, method: Method, options, same: Level
 ):
     """So the extra passes move no weight, no running statistic, no total and no random number."""

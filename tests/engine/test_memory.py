@@ -89,7 +89,7 @@ GROUPS = {
 
 
 @pytest.mark.parametrize(("files", "gigabytes"), GROUPS.values(), ids=GROUPS)
-def test_what_is_available_is_what_the_tightest_limit_leaves(tmp_path: Path, files, gigabytes: float):
+def test_the_available_memory_is_what_the_tightest_limit_leaves(tmp_path: Path, files, gigabytes: float):
     assert available(CPU, machine(tmp_path, files)) == gigabytes * GIGABYTE
 
 
@@ -116,7 +116,7 @@ def test_a_watch_sees_what_the_backward_pass_holds_and_that_it_lets_go():
     assert watch.bytes == weights
 
 
-def test_what_does_not_grow_with_the_batch_is_told_apart():
+def test_memory_that_does_not_grow_with_the_batch_is_separated():
     weights, batches = 1000, (2, 4)
     few, many = ([weights + 10 * b, weights + 500 + 3 * b] for b in batches)
     step = Footprint.between(few, many, batches, 2.0)
@@ -170,11 +170,11 @@ def test_a_run_out_of_memory_keeps_its_checkpoint_and_says_what_needs_less(quick
 @pytest.mark.parametrize(
     "error", [RuntimeError("shapes do not fit"), ValueError("out of memory"), SystemError("bad call")]
 )
-def test_other_errors_are_not_taken_for_want_of_memory(error: Exception):
+def test_other_errors_do_not_count_as_out_of_memory(error: Exception):
     assert not ran_out(error)
 
 
-def test_what_is_said_to_be_left_of_a_run_is_true(quick, tmp_path: Path):
+def test_the_sentence_on_what_is_left_of_a_run_is_true(quick, tmp_path: Path):
     class Full(Silent):
         def step(self, loss: float, accuracy: float) -> None:
             raise MemoryError

@@ -134,16 +134,16 @@ def test_an_evaluation_in_double_precision_ends_and_goes_on(
     result = train(out=tmp_path / "whole")
     assert set(losses) == {torch.float64}
     assert floats(remains(tmp_path / "whole")[1]) == {torch.float64}
-    assert math.isfinite(result.loss)
+    assert math.isfinite(result.test["loss"])
     with pytest.raises(Interrupted):
         train(out=tmp_path / "parts", listener=Stop(3))
     train(out=tmp_path / "parts", resume=True)
     assert_same(tmp_path / "whole", tmp_path / "parts")
     # Over again, as after a crash between the last epoch and the test.
-    assert train(out=tmp_path / "whole", resume=True).loss == result.loss
+    assert train(out=tmp_path / "whole", resume=True).test["loss"] == result.test["loss"]
 
 
-def test_what_was_trained_in_double_precision_is_loaded_and_taken_away(few: DataSet, tmp_path: Path) -> None:
+def test_a_network_trained_in_double_precision_can_be_loaded_and_exported(few: DataSet, tmp_path: Path) -> None:
     result = evaluate(
         published("DARTS_V2"), few, settings=TINY, device="cpu", precision="64-true", out=tmp_path / "run"
     )

@@ -91,7 +91,7 @@ def test_an_empty_cell_costs_what_is_around_it():
     assert sized.cost(nothing, "macs") == sized.additive("macs").base
 
 
-def test_what_cannot_be_counted_is_named():
+def test_an_operation_that_cannot_be_counted_is_named():
     class Hidden(nn.Module):
         def __init__(self, channels: int, stride: int) -> None:
             super().__init__()

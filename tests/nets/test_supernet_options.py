@@ -129,13 +129,13 @@ def test_dropped_skips_lose_their_share_and_keep_their_mean():
     assert torch.equal(skip.eval()(x), x)
 
 
-def test_what_stands_beside_the_operations_is_never_pruned():
+def test_the_auxiliary_skip_is_never_pruned():
     net = Supernet(nas_bench_201, classes=10, channels=4, depth=3, options=SupernetOptions(one_in=2, auxiliary=1.0))
     net.prune_(torch.zeros(6, 5, dtype=torch.bool))
     assert all(list(edge.ops) == ["5"] for made in net.cells for edge in made.edges)
 
 
-def test_what_stands_beside_the_operations_has_weights_of_its_own():
+def test_an_auxiliary_skip_and_bypassing_channels_have_separate_weights():
     mix = torch.rand(6, 5, requires_grad=True)
     found = edge_weights(mix, SupernetOptions(auxiliary=0.3, one_in=2), START)
     assert found.ops is mix
@@ -147,7 +147,7 @@ def test_what_stands_beside_the_operations_has_weights_of_its_own():
 @pytest.mark.parametrize(
     "options", [SupernetOptions(one_in=2), SupernetOptions(auxiliary=1.0)], ids=["partial", "skip"]
 )
-def test_a_supernet_refuses_weights_that_lack_what_stands_beside_its_operations(options: SupernetOptions):
+def test_a_supernet_refuses_weights_without_those_of_its_skip_or_bypassing_channels(options: SupernetOptions):
     net = Supernet(nas_bench_201, classes=3, channels=4, depth=3, options=options)
     with pytest.raises(ValueError, match=r"weights of (the auxiliary skip|passing channels) must be \(6,\), got None"):
         net(torch.zeros(2, 3, 8, 8), torch.ones(6, 5))
@@ -219,7 +219,7 @@ def test_the_weight_of_what_was_not_drawn_gets_the_sum_of_the_gradient_of_the_ma
     assert grad[0].tolist() == pytest.approx([summed, drawn, summed, summed, summed])
 
 
-def test_what_was_not_drawn_is_not_trained_at_all():
+def test_operations_that_were_not_drawn_are_not_trained():
     net = Supernet(darts, classes=3, channels=4, depth=3, options=SupernetOptions(drawn=True))
     mix = torch.cat([one_drawn(14, 4), one_drawn(14, 4)]).float()
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
@@ -238,7 +238,7 @@ def test_what_was_not_drawn_is_not_trained_at_all():
     assert seen
 
 
-def test_drawn_operations_are_not_taken_together():
+def test_drawn_operations_have_no_cuda_graph():
     net = Supernet(darts, classes=10, channels=4, depth=3, options=SupernetOptions(drawn=True))
     with pytest.raises(ValueError, match="cuda_graph cannot be used: which operations run is drawn in every step"):
         uses_graph(True, net, torch.device("cuda"), recompute=False)

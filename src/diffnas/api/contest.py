@@ -19,7 +19,6 @@ from diffnas.data import DataSet, Split, batches, set_aside
 from diffnas.engine import seeds
 from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.listen import Listener
-from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.search import SearchResult
 from diffnas.engine.settings import EvaluateSettings, Source, merge_settings
 from diffnas.genotype import Genotype, read, to_json
@@ -31,7 +30,8 @@ from diffnas.nets.trained import load as load_trained
 from diffnas.report.contest import FOUND, Answers, Entry, judged, places, read_contest
 from diffnas.report.reading import read_result
 from diffnas.report.verdict import Verdict
-from diffnas.run_files import ANSWERS, CONTEST, EVALUATION, RECORD, VERDICT
+from diffnas.run_files import ANSWERS, CONTEST, EVALUATION, VERDICT
+from diffnas.run_folder import RunFolder, as_json
 from diffnas.space import SPACES, SearchSpace
 from diffnas.task import classification
 from diffnas.values import whole
@@ -207,7 +207,7 @@ def hold(
 
     trainings = begun(folder, made, range(settings.seed, settings.seed + notes.repeats))
     for number, training in enumerate(trainings, start=1):
-        started = (training.place / RECORD).exists()
+        started = RunFolder(training.place).begun
         if not started or read_result(RunFolder(training.place)) is None:
             told = f"training {number} of {len(trainings)}: {training.entry.name}, seed {training.seed}"
             listener.note(told)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named
+from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named, task_for
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.targets import landed
@@ -23,7 +22,6 @@ from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.landing import Landing, read_landing
 from diffnas.engine.listen import Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
-from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, merge_settings
@@ -32,8 +30,10 @@ from diffnas.method import Method
 from diffnas.nets.frames import FrameFactory
 from diffnas.nets.slot import OpFactory
 from diffnas.report.contest import handed
-from diffnas.run_files import EVALUATION, RECORD
+from diffnas.run_files import EVALUATION
+from diffnas.run_folder import RunFolder
 from diffnas.space import SearchSpace
+from diffnas.task import Task
 
 
 @takes(Source, Wanted, Machine, SearchSettings)
@@ -47,6 +47,7 @@ def search(
     out: str | Path | None = None,
     resume: bool = False,
     listener: Listener | None = None,
+    task: Task | None = None,
     evaluation: Mapping[str, Any] | None = None,
     contenders: Mapping[str, Any] | None = None,
     check_memory: bool = True,
@@ -66,6 +67,7 @@ def search(
         out: the run folder; None writes no files.
         resume: whether to resume the run in ``out``. Arguments that were objects must then be given again.
         listener: hears how the search goes.
+        task: what is learned from the labels; by default ``classification``, by cross-entropy and accuracy.
         evaluation: settings for the evaluation that will follow; the run folder keeps them.
         contenders: the notes of ``run`` about contenders, which will be trained after the search.
         check_memory: whether to refuse, before it starts, a search that needs more memory than is free.
@@ -95,15 +97,16 @@ def search(
         machine=machine,
         settings=settings,
     )
+    learned = task_for(task, read_notes(place, "search")[1] if place and resume else {})
     asked = plan_search(request, place if resume else None)
     if check_memory and not resume:
         require_memory(Prospect(**asked.arguments))
         if evaluation:
             _require_later(asked)
-    return _searched(asked, place, listener, resume=resume)
+    return _searched(asked, place, listener, learned, resume=resume)
 
 
-def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resume: bool) -> SearchResult:
+def _searched(asked: SearchPlan, place: Path | None, listener: Listener, task: Task, *, resume: bool) -> SearchResult:
     """The result of a planned search; ``place`` is its folder."""
     notes, flip = asked.notes, asked.arguments["settings"].flip
     with (
@@ -118,6 +121,7 @@ def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resu
             listener=listener,
             notes=notes.model_dump(),
             aim=asked.aim,
+            task=task,
         )
 
 
@@ -132,6 +136,7 @@ def evaluate(
     listener: Listener | None = None,
     factories: Mapping[str, OpFactory] | None = None,
     frame: FrameFactory | None = None,
+    task: Task | None = None,
     **options: Any,
 ) -> EvaluateResult:
     """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
@@ -146,6 +151,7 @@ def evaluate(
         listener: hears how the evaluation goes.
         factories: factories of the user's operations in the genotype, by name.
         frame: the user's own frame of the genotype, if its space has one.
+        task: what is learned, as in ``search``.
         options: the options below, such as ``epochs=600``, ``channels=36``.
 
     Raises:
@@ -155,6 +161,7 @@ def evaluate(
     searched, listener = run_folder(what), listener or Silent()
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
     genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe)
+    learned = task_for(task, record)
     note = note_data(kept.data, data, source)
     whole = left(load_noted(note, data, source), kept)
     if searched and not resume:
@@ -175,6 +182,7 @@ def evaluate(
             threads=notes.threads,
             factories=factories,
             frame=frame,
+            task=learned,
         )
 
 
@@ -207,7 +215,7 @@ def run_folder(what: object) -> Path | None:
     """The run folder that ``what`` is or comes from; None for all else."""
     if isinstance(what, SearchResult):
         return what.folder
-    if isinstance(what, str | Path) and os.path.isfile(os.path.join(what, RECORD)):
+    if isinstance(what, str | Path) and RunFolder(Path(what)).begun:
         return Path(what)
     return None
 
@@ -220,7 +228,8 @@ def evaluation_folder(folder: Path) -> Path:
     best = handed(folder)
     if best is not None:
         return best
-    return folder / EVALUATION if (folder / EVALUATION / RECORD).is_file() else folder
+    inner = RunFolder(folder).evaluation
+    return inner.path if inner.begun else folder
 
 
 def run_path(out: str | Path | None, resume: bool) -> Path | None:

@@ -21,7 +21,6 @@ from diffnas.deploy import export as export_to
 from diffnas.deploy.int8 import CALIBRATION, Quantized, write_int8
 from diffnas.deploy.int8 import FILE as INT8_FILE
 from diffnas.deploy.preprocessing import write_preprocess
-from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.settings import Source
 from diffnas.lookup import lookup
 from diffnas.nets import trained as on_disk
@@ -31,7 +30,7 @@ from diffnas.nets.trained import Trained
 from diffnas.report.reading import read_result
 from diffnas.run_files import EXPORT as FOLDER
 from diffnas.run_files import INT8 as INT8_RECORD
-from diffnas.run_files import RECORD
+from diffnas.run_folder import RunFolder, as_json
 
 SHOWN = 100  # how many pictures check an exported network
 INT8 = "int8"
@@ -107,6 +106,10 @@ def export(
     trained = load(what, factories=factories, frame=frame)
     place = str(out) if out is not None else None
     name = place.removeprefix(hub.PREFIX) if place and place.startswith(hub.PREFIX) else None
+    if trained.several and INT8 in formats:
+        raise ValueError(
+            "int8 is judged by accuracy, which a network of several classes a picture has not. Take --format onnx."
+        )
     own = _own_data(what, trained) if INT8 in formats or not pictures else None
     shown = _given(trained, pictures) if own is None else _spread(own.test, SHOWN)[0]
     exact = [each for each in formats if each != INT8]
@@ -154,7 +157,7 @@ def _own_data(what: str | Path, trained: Trained) -> DataSet:
     """The data with which the network was trained."""
     folder = evaluation_folder(Path(what))
     with _explained(what):
-        if not (folder / RECORD).is_file():
+        if not RunFolder(folder).begun:
             raise ValueError("no run folder tells the data of its training")
         notes, _ = read_notes(folder, "evaluate")
         data = left(load_noted(notes.data, None, Source()), notes)
@@ -185,4 +188,4 @@ def _explained(what: str | Path) -> Iterator[None]:
 def _accuracy(what: str | Path) -> float | None:
     """The test accuracy from the network's evaluation; None if it is unknown."""
     result = read_result(RunFolder(evaluation_folder(Path(what))))
-    return None if result is None else result.accuracy
+    return None if result is None else result.test.get("accuracy")

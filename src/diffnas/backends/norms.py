@@ -3,8 +3,8 @@
 Between its convolutions a supernet normalizes, weighs and sums; with one module after the other, that takes about ten
 passes over memory for each operation. Here the batch norm's scale and the mixing weight become one coefficient, every
 term is added directly into its target, and the gradients take two passes. The statistics are those of the batch
-(training mode). A backend implements the steps: :mod:`diffnas.backends.gpu.launches` does so for a GPU. On a CPU,
-:mod:`diffnas.backends.cpu.sums` does the whole computation.
+(training mode). A backend implements the steps: :mod:`diffnas.backends.gpu.launches` does so for a GPU. On a CPU the
+program of a cell has steps of its own (:mod:`diffnas.backends.cpu.lower`).
 """
 
 from __future__ import annotations
@@ -29,34 +29,6 @@ class Statistics(NamedTuple):
     mean: Tensor
     variance: Tensor
     pixels: int
-
-
-class Fold:
-    """Carries the factors of a batch norm's input gradient to the code that computed the input, which applies them.
-
-    The gradient for the input is ``scale * grad + slope * input + shift``. Only ``grad``, which many inputs share, is
-    ever written to memory.
-    """
-
-    def __init__(self) -> None:
-        self.left: tuple[Tensor, Tensor, Tensor] | None = None
-
-    def factors(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scale, slope and shift, with the shape of ``like``; 1, 0 and 0 if no batch norm stored any."""
-        return self.left or (torch.ones_like(like), torch.zeros_like(like), torch.zeros_like(like))
-
-
-class Measured(NamedTuple):
-    """Mean and biased variance of a tensor, ``(C,)`` in float64, and the fold for its gradient's factors.
-
-    A ``bias``, ``(C,)``, was not added to the tensor, because batch norm subtracts it again. Only the running mean
-    contains it.
-    """
-
-    mean: Tensor
-    variance: Tensor
-    fold: Fold | None = None
-    bias: Tensor | None = None
 
 
 def mixed_sums(

@@ -1,4 +1,4 @@
-"""The weights of a supernet's edges: of the operations, and of what stands beside them."""
+"""The weights of a supernet's edges: those of operations, auxiliary skips, and channels that bypass operations."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class EdgeWeights(NamedTuple):
     """The weights of the edges of a supernet, or of one of its cells.
 
     Attributes:
-        ops: of the operations, ``(edges, ops)``.
-        auxiliary: of the skip beside the operations, ``(edges,)``; None without such a skip.
-        passing: of the channels that bypass the operations, ``(edges,)``; None if all go through them.
-        runs: for every edge, which of ``table``'s columns run; None if all do.
+        ops: weights of the operations, ``(edges, ops)``.
+        auxiliary: weights of the auxiliary skips, ``(edges,)``; None without such skips.
+        passing: weights of the channels that bypass the operations, ``(edges,)``; None if no channels do.
+        runs: for each edge, whether each column of ``table`` runs; None if all do.
     """
 
     ops: Tensor
@@ -29,7 +29,7 @@ class EdgeWeights(NamedTuple):
 
     @property
     def table(self) -> Tensor:
-        """The weights of all modules of an edge: of the operations, and then of the auxiliary skip if there is one.
+        """The weights of all modules of each edge, ``(edges, columns)``: the operations, then an auxiliary skip.
 
         >>> EdgeWeights(torch.tensor([[0.4, 0.6]]), auxiliary=torch.tensor([0.5])).table
         tensor([[0.4000, 0.6000, 0.5000]])
@@ -38,20 +38,20 @@ class EdgeWeights(NamedTuple):
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """Those that there are: of the operations, of the auxiliary skip, of the passing channels."""
+        """All tensors that are not None: ``ops``, ``auxiliary``, ``passing``."""
         return tuple(each for each in (self.ops, self.auxiliary, self.passing) if each is not None)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> EdgeWeights:
-        """The same with ``change`` of each tensor in its place."""
+        """New weights, with ``change(tensor)`` in place of each tensor."""
         auxiliary, passing = (None if each is None else change(each) for each in (self.auxiliary, self.passing))
         return self._replace(ops=change(self.ops), auxiliary=auxiliary, passing=passing)
 
     def of(self, rows: slice) -> EdgeWeights:
-        """Those of some edges."""
+        """The weights of some edges."""
         return self.map(lambda each: each[rows])._replace(runs=None if self.runs is None else self.runs[rows])
 
     def rows(self) -> list[tuple[Tensor, Sequence[bool] | None]]:
-        """The row of ``table`` of each edge, ``(columns,)``, and which of its columns run."""
+        """For each edge, its row of ``table``, ``(columns,)``, and which of its columns run, None if all do."""
         runs: Sequence[Sequence[bool] | None] = self.runs or [None] * len(self.ops)
         return list(zip(self.table.unbind(), runs, strict=True))
 
@@ -61,7 +61,7 @@ def edge_weights(mix: Tensor, options: SupernetOptions, moment: Moment, strength
 
     Args:
         mix: the mixing weights of the operations, ``(edges, ops)``.
-        options: those of the supernet.
+        options: the options of the supernet.
         moment: where the run stands.
         strengths: a factor for each edge, which multiplies all of the edge's weights, ``(edges,)``; None for 1.
 
@@ -76,7 +76,7 @@ def edge_weights(mix: Tensor, options: SupernetOptions, moment: Moment, strength
     passing = mix.new_ones(count) if options.one_in > 1 else None
     if strengths is None:
         return EdgeWeights(mix, auxiliary, passing)
-    # One product for all, so that the gradient of a strength is one sum.
+    # All weights are multiplied at once, so that the gradient of a strength is one sum.
     beside = [each for each in (auxiliary, passing) if each is not None]
     scaled = torch.cat([mix, *(each.unsqueeze(1) for each in beside)], dim=1) * strengths.unsqueeze(1)
     left = iter(scaled.unbind(1)[mix.shape[1] :])

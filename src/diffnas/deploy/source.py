@@ -133,6 +133,7 @@ def source(trained: Trained) -> str:
         shape=", ".join(f"{int(size)}" for size in (trained.channels, *trained.size)),
         described=list(_described(genotype)),
         classes=[_quoted(name) for name in trained.classes],
+        squashed="sigmoid()" if trained.several else "softmax(dim=1)",
         channels=trained.channels,
         size=tuple(trained.size),
         levels=None if trained.levels is None else _tuple(trained.levels),

@@ -27,13 +27,14 @@ from diffnas.nets.sites import offered
 from diffnas.nets.sizes import sizes_of_space
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace, with_own_cells
+from diffnas.task import Task
 
 
 def with_cells_per_place(space: SearchSpace, settings: SearchSettings) -> SearchSpace:
     """The space of a search: if the settings ask for it, each place in the net has a cell of its own.
 
     Raises:
-        ValueError: if the space has such cells already, but for a net of another depth than the settings ask for.
+        ValueError: if the space has such cells already, but for a net whose depth differs from that in the settings.
     """
     own = space.own_depth is not None
     return with_own_cells(space, settings.depth) if own or settings.alpha_per == "cell" else space
@@ -47,6 +48,7 @@ def describe(
     precision: str,
     notes: Mapping[str, Any],
     computed: Sequence[str],
+    task: Task,
     aim: Aim | None = None,
 ) -> dict[str, Any]:
     """The record of a search, as plain data.
@@ -64,6 +66,7 @@ def describe(
     }
     return {
         "phase": "search",
+        "task": task.record(),
         "space": {
             **{name: getattr(space, name) for name in ("name", "skeleton", "channels", "depth", "in_degree")},
             "ops": list(space.ops),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffnas.backends.choose import choose, describe
 from diffnas.components.stages import epochs_of
-from diffnas.data import DataSet, Pictures
+from diffnas.data import DataSet, stand_in
 from diffnas.engine import contract, memory
 from diffnas.engine.checks import check, with_cells_per_place
 from diffnas.engine.devices import computing_on, make_fabric
@@ -157,7 +157,7 @@ class Prospect:
         """The beginning of the search with ``batch`` pictures in a step, where alpha moves and nothing is pruned."""
         settings = replace(self.settings, batch=batch, alpha_warmup=0, prune_warmup=self.settings.epochs)
         return trial(
-            _stand_in(self.data, 2 * batch),
+            stand_in(self.data, 2 * batch),
             space=self.space,
             method=self.method,
             settings=settings,
@@ -333,16 +333,6 @@ def _bound(wanted: Prospect) -> int:
     ops = {kind: sum(map(len, graph.ops)) for kind, graph in space.cells.items()}
     maps = sum((ops[cell.place.kind] + 4) * cell.place.out * prod(cell.size) for cell in cells)
     return 12 * (BYTES * maps + rest.written) * min(settings.batch, len(wanted.data.train))
-
-
-def _stand_in(data: DataSet, count: int) -> DataSet:
-    """The data with black pictures in place of the real ones: at least ``count``, and at least one of each class."""
-    count = max(count, len(data.classes))
-    black = Pictures(
-        images=torch.zeros(count, data.channels, *data.size, dtype=torch.uint8),
-        labels=torch.arange(count) % len(data.classes),
-    )
-    return replace(data, train=black, test=black)
 
 
 def _time(tried: Trial) -> float:

@@ -1,4 +1,4 @@
-"""How a run opens its folder: a new one, or one whose last good checkpoint it goes on from."""
+"""How a run opens its folder, which is new, or has a good checkpoint that the run resumes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from diffnas.engine import checkpoint
 from diffnas.engine.listen import Listener
 from diffnas.engine.lock import owning
 from diffnas.engine.memory import ran_out
-from diffnas.engine.run import Damaged, RunFolder, saved
+from diffnas.engine.same import check_same, computed_otherwise
 from diffnas.names import first_line
-from diffnas.run_files import CHECKPOINTS
+from diffnas.run_folder import Damaged, RunFolder, saved
 
 
 class Restorable(Protocol):
@@ -60,14 +60,14 @@ def open_or_resume(
         return
     with owning(path, listener.warn):
         folder = RunFolder.open(path) if resume else RunFolder.create(path, record)
-        folder.check_same(record)
-        otherwise = folder.computed_otherwise(record)
+        check_same(folder, record)
+        otherwise = computed_otherwise(folder, record)
         if otherwise:
             listener.warn(
                 f"the run goes on computed in another way: {otherwise}. The last digits of its numbers may differ."
             )
         epoch = _go_on(folder, state, device, listener.warn) if resume else 0
-        for place in (path, path / CHECKPOINTS):
+        for place in (path, folder.checkpoints):
             files.remove_partials(place)
         _tell(record, listener)
         yield folder, folder.rewind(epoch)
@@ -80,7 +80,7 @@ def _tell(record: Mapping[str, Any], listener: Listener) -> None:
 
 def _go_on(folder: RunFolder, state: Restorable, device: torch.device, warn: Callable[[str], None]) -> int:
     """The number of finished epochs in the last good checkpoint, to which ``state`` is set."""
-    paths = saved(folder.path / CHECKPOINTS)
+    paths = saved(folder.checkpoints)
     complaints: list[str] = []
     for path in paths:
         try:

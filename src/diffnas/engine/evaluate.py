@@ -17,11 +17,11 @@ from diffnas.data import DataSet, Split, batches
 from diffnas.engine import seeds
 from diffnas.engine.devices import computing_on, dtype_of, in_training, make_fabric, peak_memory, rounding_products
 from diffnas.engine.entry import open_or_resume
+from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
 from diffnas.engine.optimizers import set_rate, sgd
 from diffnas.engine.pictures_record import describe_data
-from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.totals import Totals
@@ -39,7 +39,7 @@ from diffnas.nets.sites import Listed, chosen
 from diffnas.nets.sizes import published_shape, sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained, renamed
-from diffnas.run_files import RESULT, TRACE
+from diffnas.run_folder import RunFolder, as_json
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 from diffnas.task import Task, classification
@@ -90,8 +90,7 @@ class EvaluateResult:
 
     Attributes:
         network: the trained network, in evaluation mode.
-        accuracy: share of test pictures that the network gets right after the last epoch, from 0 to 1.
-        loss: mean test loss after the last epoch.
+        test: the loss and the metrics of the task on the test pictures, by name, after the last epoch.
         parameters: number of weights, without the auxiliary head.
         macs: multiply-adds for one picture.
         seconds: time of all training steps.
@@ -100,8 +99,7 @@ class EvaluateResult:
     """
 
     network: Network
-    accuracy: float
-    loss: float
+    test: Mapping[str, float]
     parameters: int
     macs: int
     seconds: float
@@ -123,10 +121,11 @@ def evaluate(
     threads: int | None = None,
     factories: Mapping[str, OpFactory] | None = None,
     frame: FrameFactory | None = None,
+    task: Task = classification,
 ) -> EvaluateResult:
     """The network of ``genotype``, trained on all training pictures and tested after the last epoch.
 
-    The test split is read once, at the end, so nothing is chosen by test accuracy.
+    The test split is read once, at the end, so nothing is chosen by a score on the test pictures.
 
     Args:
         genotype: the cells of the network.
@@ -142,6 +141,7 @@ def evaluate(
         threads: how many CPU threads compute; None leaves torch's number as it is.
         factories: what builds the user's own operations of the genotype, by name.
         frame: what builds the user's own frame of the genotype.
+        task: what is learned.
 
     Raises:
         ValueError: for a genotype or settings that cannot work, or a folder that holds another run.
@@ -150,17 +150,18 @@ def evaluate(
         OutOfMemory: if memory runs out.
     """
     listener = listener or Silent()
+    check_task(task, data)
     with within_memory(settings, out):
         fabric = make_fabric(device, precision)
         sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, frame=frame)
         _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
         own.try_parts(sizes, chosen(genotype), factories, (data.channels, *data.size))
         with fixed_random(seeds.derive(settings.seed, "weights")):
-            state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision))
+            state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
         choice = choose.choose("auto", fabric.device, precision)
         state.network.backend = choice.backend
         computed = choose.describe(state.network, choice)
-        record = describe(genotype, data, settings, precision, notes or {}, computed)
+        record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
         with (
@@ -218,6 +219,7 @@ def describe(
     precision: str,
     notes: Mapping[str, Any],
     computed: Sequence[str],
+    task: Task,
 ) -> dict[str, Any]:
     """The record of an evaluation, as plain data.
 
@@ -225,6 +227,7 @@ def describe(
     """
     return {
         "phase": "evaluate",
+        "task": task.record(),
         "genotype": json.loads(to_json(genotype)),
         "settings": as_dict(settings),
         "data": describe_data(data),
@@ -328,8 +331,7 @@ class _Evaluation:
         )
         result = EvaluateResult(
             network=network,
-            accuracy=tested.metrics["accuracy"],
-            loss=tested.loss,
+            test=tested.line() or {},
             parameters=parameters_of(network),
             macs=count_macs(network, (data.channels, *data.size)),
             seconds=sum(line["seconds"] for line in self.loop.trace),
@@ -338,9 +340,9 @@ class _Evaluation:
         )
         if self.loop.folder:
             save_trained(self.loop.folder.path, self._trained(network))
-            numbers = {name: getattr(result, name) for name in ("accuracy", "loss", "parameters", "macs", "seconds")}
-            write_checked(self.loop.folder.path / RESULT, as_json({"test_pictures": len(data.test), **numbers}))
-            seal(self.loop.folder.path / TRACE)
+            numbers = {name: getattr(result, name) for name in ("test", "parameters", "macs", "seconds")}
+            write_checked(self.loop.folder.result_file, as_json({"test_pictures": len(data.test), **numbers}))
+            seal(self.loop.folder.trace_file)
         return result
 
     def _trained(self, network: Network) -> Trained:
@@ -349,6 +351,7 @@ class _Evaluation:
             network=network,
             genotype=self.genotype,
             classes=data.classes,
+            several=data.several,
             channels=data.channels,
             size=data.size,
             mean=data.mean,

@@ -17,9 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from diffnas.engine.listen import OutOfMemory
-from diffnas.engine.run import standing
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.nets.least import Least
+from diffnas.run_folder import standing
 
 # A function that comes without types.
 _leaves: Callable[[Any], list[Any]] = tree_leaves

@@ -42,7 +42,7 @@ class RunningSearch:
     Attributes:
         stages: the stages of the search; ``state.stage`` says which one runs, and ``settings`` are its settings.
         held_out_indices: the pictures that the weights never see.
-        live: how many operations the supernet has modules for.
+        live: how many operations have modules in the supernet.
         net: the supernet as training calls it, under Fabric's precision or replayed from graphs.
         macs: multiply-adds of the supernet for one picture; 0 if operations have left it since the last count.
     """

@@ -81,8 +81,8 @@ class SearchStep:
         if self._held_out is None:
             way = 'data="halves"' if not self.running.holds_out else "if not step.frozen: ..., as alpha is warming up"
             raise ValueError(
-                f"the level {name_of(self.method.level.step)} reads held-out pictures in a step that has none. "
-                f"Write {way}."
+                f"the step of the level {name_of(self.method.level.step)} reads held-out pictures, but this step has "
+                f"none. Write {way}."
             )
         return self._held_out
 

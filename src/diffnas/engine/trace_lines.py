@@ -50,7 +50,7 @@ class TraceLines:
         return {
             "stage": running.stage.name,
             "events": state.events,
-            **state.held_out.line("held_out"),
+            "held_out": state.held_out.line(),
             "parameters": parameters_of(state.supernet),
             "found_parameters": self._size_of(found),
             "macs": running.measure_macs(),

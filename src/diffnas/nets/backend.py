@@ -37,7 +37,7 @@ class Backend(Protocol):
         """A function that computes a cell of a supernet in training mode, with the operations that it has now."""
 
     def why_slower(self, cell: Cell) -> str | None:
-        """The reason why a cell cannot be computed in this backend's fastest way; None if it can."""
+        """The reason why PyTorch computes a part of a cell; None if this backend's kernels compute all of it."""
 
     def computing(self, threads: int) -> AbstractContextManager[None]:
         """A context in which the backend computes with this many CPU threads."""

@@ -14,7 +14,7 @@ from diffnas.space import WEIGHTLESS_OPS
 
 
 class Least(NamedTuple):
-    """The least that training a net keeps, without users' own operations.
+    """Lower bounds of what training a net keeps in memory, without users' own operations.
 
     Attributes:
         weights: number of weights.
@@ -47,7 +47,7 @@ def least(
     ops: Container[str] = OPS,
     one_in: int = 1,
 ) -> Least:
-    """The least that training a net keeps.
+    """Lower bounds of what training a net keeps in memory.
 
     Args:
         sizes: the sizes of the net; an auxiliary head is left out.

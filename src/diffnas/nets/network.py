@@ -121,7 +121,8 @@ class Network(nn.Module):
         factors = self._factors(x, drop_path if self.training else 0.0, generator)
         backend = usable(self.backend, as_weights(self, x))
 
-        found: Output = self.frame(x, runner(factors.__getitem__, backend, recompute=self.recompute))
+        # Not factors[cell]: where modules are shared, torch.export calls cells by stand-ins.
+        found: Output = self.frame(x, runner(lambda cell: factors.get(cell, ()), backend, recompute=self.recompute))
         return found
 
     def _factors(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> dict[Cell, Factors]:
@@ -144,6 +145,6 @@ class Network(nn.Module):
 
 
 def parameters_of(network: nn.Module, *, auxiliary: bool = False) -> int:
-    """Number of parameters. Those of the auxiliary head count only if asked for, because papers leave them out."""
+    """Number of parameters; with ``auxiliary``, also those of the auxiliary head, which papers do not count."""
     named = network.named_parameters()
     return sum(weight.numel() for name, weight in named if auxiliary or not name.startswith("frame.auxiliary."))

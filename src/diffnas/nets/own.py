@@ -1,4 +1,4 @@
-"""Trials of a user's own frame and operations: each is called once as it will be, before a net trains.
+"""Trials of a user's own frame and operations: each is called once in every form that it will have, before training.
 
 Results of operations are added, so each must have the promised size. A wrong size would cause an error deep inside a
 net, or none at all, because PyTorch adds a result of one channel to all channels.

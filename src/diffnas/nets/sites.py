@@ -34,7 +34,7 @@ def unseen(*, own: bool) -> Iterator[None]:
 
 
 class Spot(NamedTuple):
-    """An operation where it stands.
+    """An operation, its slot, and the size of its input.
 
     Attributes:
         op: the name of the operation.
@@ -83,7 +83,7 @@ class Seen(NamedTuple):
 
     @property
     def inner(self) -> tuple[int, ...]:
-        """The size of the nodes behind the inputs."""
+        """The size of the computed nodes."""
         return tuple(-(-side // self.place.stride) for side in self.size)
 
     def sites(self, ops: Iterable[tuple[str, bool]], *, affine: bool, one_in: int = 1) -> Iterator[Site]:

@@ -30,6 +30,7 @@ from diffnas.nets.sizes import sizes_of_genotype
 from diffnas.nets.slot import OpFactory
 from diffnas.run_files import NETWORK, WEIGHTS
 from diffnas.skeleton import StemKind
+from diffnas.task import probabilities
 from diffnas.untrusted import json_text
 
 _SCHEMA, _VERSION = "diffnas/network", 1
@@ -47,6 +48,7 @@ class Trained:
         channels, size: the channels, and the height and width, that pictures must have.
         mean, std: the normalization of its training pictures.
         levels: the values that become black and white in grey files of more than 8 bits, as in training.
+        several: whether a picture can be in several classes.
         built: the arguments ``channels``, ``depth`` and ``stem`` of ``Network``.
         factories, frame: the same arguments of ``Network``: what builds the user's own operations and frame.
     """
@@ -60,6 +62,7 @@ class Trained:
     std: tuple[float, ...]
     built: Mapping[str, Any]
     levels: Levels | None = None
+    several: bool = False
     factories: Mapping[str, OpFactory] | None = None
     frame: FrameFactory | None = None
 
@@ -77,20 +80,23 @@ class Trained:
             "mean": list(self.mean),
             "std": list(self.std),
             "levels": None if self.levels is None else list(self.levels),
+            "several": self.several,
         }
 
     @torch.no_grad()
     def predict(self, pictures: Tensor) -> Tensor:
         """Probabilities of the classes, ``(B, classes)``, for uint8 pictures ``(B, channels, H, W)``.
 
+        Those of a picture sum to 1, unless it can be in several classes.
+
         Raises:
             ValueError: for pictures of another type, number of channels or size.
         """
-        return self.logits(pictures).softmax(dim=1)
+        return probabilities(self.logits(pictures), several=self.several)
 
     @torch.no_grad()
     def logits(self, pictures: Tensor) -> Tensor:
-        """Logits, ``(B, classes)``, for uint8 pictures ``(B, channels, H, W)``.
+        """Logits, ``(B, classes)``, before the softmax or the sigmoid, for uint8 pictures ``(B, channels, H, W)``.
 
         Raises:
             ValueError: for pictures of another type, number of channels or size.
@@ -128,6 +134,7 @@ class _Record(BaseModel):
     mean: list[float]
     std: list[Annotated[float, Field(gt=0)]]
     levels: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    several: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> _Record:
@@ -214,6 +221,7 @@ def _build(
         built=built,
         # Records from before there were levels have none.
         levels=None if record.levels is None else Levels(*record.levels),
+        several=record.several,
         factories=factories,
         frame=frame,
     )

@@ -21,7 +21,7 @@ from diffnas.report.reading import read_run
 from diffnas.report.sweep.page import SweepPage
 from diffnas.report.sweep.record import is_sweep
 from diffnas.report.sweep.status import stamp
-from diffnas.run_files import EVALUATION, GENOTYPE, RECORD, RESULT, TRACE
+from diffnas.run_folder import RunFolder
 from diffnas.values import whole
 
 HOST = "127.0.0.1"
@@ -40,7 +40,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-_FILES = (RECORD, TRACE, GENOTYPE, RESULT)
 
 
 class RunPage:
@@ -51,7 +50,8 @@ class RunPage:
 
     def version(self) -> str:
         """A text that changes whenever the folder changes."""
-        return "-".join(stamp(folder / name) for folder in (self.path, self.path / EVALUATION) for name in _FILES)
+        run = RunFolder(self.path)
+        return "-".join(map(stamp, (*run.shown_files, *run.evaluation.shown_files)))
 
     def html(self, version: str) -> str:
         """The present page, which asks its server for versions newer than ``version``."""

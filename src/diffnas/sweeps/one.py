@@ -16,7 +16,7 @@ from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.lock import in_use
 from diffnas.names import first_line, showable
 from diffnas.report.sweep.record import EndRecord, read_end, read_sweep, write_end
-from diffnas.run_files import RECORD
+from diffnas.run_folder import RunFolder
 from diffnas.values import whole
 
 PATIENCE = 120.0
@@ -42,7 +42,7 @@ def run_one(folder: Path, which: str, listener: Listener | None = None) -> None:
     place = folder / name
     _wait_for(place)
     write_end(folder, name, None)
-    begun = (place / RECORD).exists()
+    begun = RunFolder(place).begun
     options = {} if begun else read_sweep(folder).cells[name].options
     try:
         run(out=place, resume=begun, listener=listener, **options)

@@ -196,7 +196,7 @@ def test_a_pruned_search_is_the_same_with_and_without_graphs(quick):
     alike = {"epochs": 3, "device": "cuda", "backend": "plain", "tf32": False}
     usual, replayed = (quick("sparse", cuda_graph=graph, **alike) for graph in (False, True))
     for one, other in zip(usual.trace, replayed.trace, strict=True):
-        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-2)
+        assert other["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=1e-2)
 
 
 # One level with pruning; two, with passes for alpha alone; gradients of weights that are asked for.
@@ -210,5 +210,5 @@ def test_a_search_by_graphs_is_the_same_search(quick, captured, monkeypatch: pyt
     assert replayed.genotype == usual.genotype
     for one, other in zip(usual.trace, replayed.trace, strict=True):
         assert other["keep"] == one["keep"]
-        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-9)
+        assert other["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=1e-9)
         torch.testing.assert_close(torch.tensor(other["alpha"]), torch.tensor(one["alpha"]))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ways import backend
 
 import diffnas
+from diffnas.cli import main
 from diffnas.engine.cost import Prospect, _bound
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import Cell, Connection, Genotype, read, to_text
@@ -55,7 +56,7 @@ def gate(activation: nn.Module) -> Any:
     return lambda slot: nn.Sequential(nn.Linear(slot.width, slot.out), activation)
 
 
-OPS = ("tanh", "relu")
+OPS = ("none", "tanh", "relu")
 SPACE = SearchSpace(
     name="rows",
     cells={"cell": dense_cell(inputs=2, nodes=2, ops=OPS)},
@@ -103,6 +104,11 @@ def test_its_search_is_resumed_with_it_and_with_no_other_space(run_folder: Path)
 
     with pytest.raises(ValueError, match="frame"):
         diffnas.search("digits", space=replace(SPACE, frame=Other), out=run_folder, resume=True, **TINY)
+
+
+def test_its_report_is_written(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(run_folder)]) == 0
+    assert "report.html" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", ["torch", "exported"])
@@ -156,7 +162,7 @@ class Tokens(Unrolled):
 def test_a_loop_of_one_s_own_gives_it_what_it_reads(how: str) -> None:
     space, tokens = replace(SPACE, frame=Tokens), torch.randint(5, (4, 6))
     net = Supernet(space, classes=2, in_channels=5, channels=4, backend=backend(how))
-    mix = torch.full((5, 2), 0.5, requires_grad=True)
+    mix = torch.full((5, 3), 0.5, requires_grad=True)
     net(tokens, mix).sum().backward()
     assert mix.grad is not None
     network = Network(GENOTYPE, classes=2, in_channels=5, channels=4, **space.own)

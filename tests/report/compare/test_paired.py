@@ -7,6 +7,7 @@ from scipy import stats
 from diffnas.genotype import parse
 from diffnas.report.compare import Found, Group, paired, paired_grid
 from diffnas.report.compare.paired import holm
+from diffnas.report.records import task_of
 
 FIRST = [0.91, 0.93, 0.92, 0.95, 0.94]
 SECOND = [0.90, 0.90, 0.91, 0.93, 0.90]
@@ -25,7 +26,8 @@ def group(label, accuracies, *, data="digits", seeds=None):
             genotype=parse("|skip_connect~0|"),
             finished=True,
             lines=(),
-            tested={} if accuracy is None else {"accuracy": accuracy},
+            task=task_of(None),
+            tested={} if accuracy is None else {"test": {"accuracy": accuracy}},
             search={},
             evaluation={},
         )

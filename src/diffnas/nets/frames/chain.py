@@ -1,7 +1,7 @@
 """The frame of a residual chain: ``x <- shortcut(x) + cell(x)``, layer by layer, without a ReLU after the sum.
 
-Without that ReLU (as in MobileNetV2, Sandler et al., 2018, and ConvNeXt, Liu et al., 2022), an absent layer is the
-identity, or only a shortcut where width or resolution change.
+MobileNetV2 (Sandler et al., 2018) and ConvNeXt (Liu et al., 2022) have none either. So an absent layer is the identity,
+or only a shortcut where width or resolution change.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ MakeCell = Callable[[Place], nn.Module]
 Run = Callable[[nn.Module, Sequence[Tensor]], Tensor]
 """A function that computes a cell, or a block in place of a cell, from its inputs.
 
-The net gives it to the frame. It adds the weights of the cell's edges and the backend, and recomputes the inside in the
-backward pass if the net is asked to. A block is called as ``block(*inputs, backend)``."""
+The net gives it to the frame. It adds the weights of the cell's edges and the backend. If the net recomputes cells, it
+arranges that too. A block is called as ``block(*inputs, backend)``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,4 +62,4 @@ class Frame(nn.Module):
 
 
 FrameFactory = Callable[[Sizes, MakeCell], Frame]
-"""What builds the frame of a net with its cells."""
+"""A function that builds the frame of a net, with its cells."""

@@ -9,14 +9,13 @@ from itertools import combinations
 import numpy as np
 from scipy import special, stats
 
-from diffnas.report.compare.columns import COLUMNS
+from diffnas.report.compare.columns import Column, columns_of
 from diffnas.report.compare.found import Found, Group
 from diffnas.report.compare.grids import Grid
 
 SURE = 0.95
 """The confidence that all intervals together have."""
 
-_NUMBERS = ("accuracy", "benchmark")
 _NOTE = (
     "The mean difference of two methods over the seeds that both have, on the same data and space. The intervals are "
     "Student's t, and hold together with {sure:.0%} confidence (Bonferroni over {many}). The effect is the mean "
@@ -49,17 +48,17 @@ class Paired:
     p: float | None
 
 
-def paired(groups: Sequence[Group], name: str = "accuracy") -> list[Paired]:
+def paired(groups: Sequence[Group], name: str | None = None) -> list[Paired]:
     """How each two groups differ that have two seeds or more in common, on the same data and space.
 
     Args:
         groups: groups of runs that differ only in their seeds.
-        name: the number that is compared, a name in ``COLUMNS``.
+        name: the name of the column that is compared; by default the metric that decides.
     """
     found = [
         (one.label, other.label, differences)
         for one, other in combinations(groups, 2)
-        if _alike(one, other) and len(differences := _differences(one, other, name)) > 1
+        if _alike(one, other) and len(differences := _differences(one, other, _column(one, name))) > 1
     ]
     tests = [_test(differences, len(found)) for _, _, differences in found]
     corrected = holm([p for *_, p in tests])
@@ -96,10 +95,11 @@ def holm(probabilities: Sequence[float | None]) -> list[float | None]:
 def paired_grid(groups: Sequence[Group]) -> Grid:
     """A row for each two groups that can be compared; no rows if there are none."""
     rows, many = [], 0
-    for name in _NUMBERS:
+    labeled = {group.label: group for group in groups}
+    for name in (None, "benchmark"):
         found = paired(groups, name)
         many = max(many, len(found))
-        rows += [_row(each, name) for each in found]
+        rows += [_row(each, labeled[each.first], name) for each in found]
     return Grid(
         title="Differences",
         header=("methods", "of", "seeds", "difference", "from", "to", "effect", "p"),
@@ -108,27 +108,33 @@ def paired_grid(groups: Sequence[Group]) -> Grid:
     )
 
 
-def _row(each: Paired, name: str) -> tuple[str, ...]:
-    scale = 100 if name == "accuracy" else 1  # the accuracies of a benchmark's table are in percent
+def _row(each: Paired, group: Group, name: str | None) -> tuple[str, ...]:
+    # The accuracies of a benchmark's table are in percent already.
+    scale = 100 if name is None and group.runs[0].task.metric.is_share else 1
     numbers = [f"{scale * number:+.2f}" for number in (each.difference, each.low, each.high)]
     effect = "" if each.effect is None else f"{each.effect:+.2f}"
     p = "" if each.p is None else f"{each.p:.3f}" if each.p >= 0.001 else "below 0.001"
-    return (f"{each.first} - {each.second}", COLUMNS[name].title, str(each.seeds), *numbers, effect, p)
+    return (f"{each.first} - {each.second}", _column(group, name).title, str(each.seeds), *numbers, effect, p)
+
+
+def _column(group: Group, name: str | None) -> Column:
+    """The column of this name; that of the metric that decides if it is None."""
+    return columns_of(group.runs)[name or group.runs[0].task.deciding]
 
 
 def _alike(one: Group, other: Group) -> bool:
-    return (one.runs[0].data, one.runs[0].space) == (other.runs[0].data, other.runs[0].space)
+    first, second = one.runs[0], other.runs[0]
+    return (first.data, first.space, first.task) == (second.data, second.space, second.task)
 
 
-def _differences(one: Group, other: Group, name: str) -> list[float]:
+def _differences(one: Group, other: Group, column: Column) -> list[float]:
     """The differences of a number, seed by seed."""
-    first, second = _by_seed(one.runs, name), _by_seed(other.runs, name)
+    first, second = _by_seed(one.runs, column), _by_seed(other.runs, column)
     return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
 
 
-def _by_seed(runs: Sequence[Found], name: str) -> dict[int, float]:
-    value = COLUMNS[name].value
-    return {run.seed: number for run in runs if run.seed is not None and (number := value(run)) is not None}
+def _by_seed(runs: Sequence[Found], column: Column) -> dict[int, float]:
+    return {run.seed: number for run in runs if run.seed is not None and (number := column.value(run)) is not None}
 
 
 def _test(differences: Sequence[float], many: int) -> tuple[float, float, float | None, float | None]:

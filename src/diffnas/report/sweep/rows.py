@@ -20,7 +20,7 @@ STATES: Mapping[State, str] = {
     "waiting": "not begun",
     "failed": "ended by an error",
 }
-HEADER = ("run", "state", "epoch", "accuracy so far", "live ops", "left")
+HEADER = ("run", "state", "epoch", "score so far", "live ops", "left")
 
 
 def row(each: Status) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def row(each: Status) -> tuple[str, ...]:
         each.name,
         each.state,
         f"{each.phase} {each.epoch}/{each.epochs}" if each.phase else "",
-        "" if each.accuracy is None else f"{each.accuracy:.1%} {each.pictures}",
+        each.said,
         "" if each.live is None else str(each.live),
         "" if each.left is None else duration(each.left),
     )

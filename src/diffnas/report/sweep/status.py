@@ -10,9 +10,8 @@ from statistics import mean
 from diffnas.report.reading import Evaluation, Run, Search, read_run
 from diffnas.report.sweep.record import SweepRecord, read_end, read_sweep
 from diffnas.report.sweep.rows import State
-from diffnas.run_files import EVALUATION, GENOTYPE, LOCK, RECORD, RESULT, TRACE
-
-_FILES = (RECORD, TRACE, GENOTYPE, RESULT)
+from diffnas.run_files import LOCK
+from diffnas.run_folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +24,8 @@ class Status:
         state: one of ``STATES`` in ``rows``.
         phase: ``search`` or ``evaluate``; empty if it has not begun.
         epoch, epochs: how many epochs of the phase are over, and how many are planned.
-        accuracy: the latest accuracy, from 0 to 1; None if there is none.
-        pictures: on which pictures: ``test``, ``held-out`` or ``training``.
+        score: the latest value of the metric that decides; None if there is none.
+        said: the same in words, with its pictures (test, held-out or training) and its name.
         live: operations that are in play in the search; None before the first epoch is over.
         seconds: how long the epochs took.
         left: seconds to the end of the phase; None if they are not known.
@@ -39,8 +38,8 @@ class Status:
     phase: str = ""
     epoch: int = 0
     epochs: int = 0
-    accuracy: float | None = None
-    pictures: str = ""
+    score: float | None = None
+    said: str = ""
     live: int | None = None
     seconds: float = 0.0
     left: float | None = None
@@ -70,9 +69,9 @@ class SweepView:
         return self._known[name][1]
 
     def _stamp(self, name: str) -> str:
-        place = self.path / name
-        stamps = [stamp(folder / file) for folder in (place, place / EVALUATION) for file in _FILES]
-        return "-".join([*stamps, str(_state(self.path, name)), str((place / LOCK).exists())])
+        run = RunFolder(self.path / name)
+        stamps = map(stamp, (*run.shown_files, *run.evaluation.shown_files))
+        return "-".join([*stamps, str(_state(self.path, name))])
 
 
 def stamp(path: Path) -> str:
@@ -94,12 +93,12 @@ def _state(path: Path, name: str) -> tuple[State, str]:
         return ("done" if end.done else "failed"), end.reason
     if (path / name / LOCK).exists():
         return "running", ""
-    return ("stopped" if (path / name / RECORD).exists() else "waiting"), ""
+    return ("stopped" if RunFolder(path / name).begun else "waiting"), ""
 
 
 def _read(path: Path, name: str, values: Mapping[str, str]) -> Status:
     state, reason = _state(path, name)
-    if not (path / name / RECORD).exists():
+    if not RunFolder(path / name).begun:
         return Status(name=name, values=values, state=state, reason=reason)
     try:
         run = read_run(path / name)
@@ -113,7 +112,7 @@ def _of_run(run: Run, name: str, values: Mapping[str, str], state: State, reason
     phases = [("search", run.search), ("evaluate", run.evaluation)]
     phase, now = next((name, part) for name, part in reversed(phases) if part is not None)
     assert now is not None
-    accuracy, pictures = _accuracy(now)
+    score, said = _score(now)
     seconds = [line.seconds for line in now.lines]
     left = mean(seconds) * (now.record.epochs - len(seconds)) if seconds else None
     live = run.search.lines[-1].indicators.get("live_ops") if run.search and run.search.lines else None
@@ -124,8 +123,8 @@ def _of_run(run: Run, name: str, values: Mapping[str, str], state: State, reason
         phase=phase,
         epoch=len(seconds),
         epochs=now.record.epochs,
-        accuracy=accuracy,
-        pictures=pictures,
+        score=score,
+        said=said,
         live=None if live is None else round(live),
         seconds=sum(line.seconds for _, part in phases if part is not None for line in part.lines),
         left=left if state == "running" else None,
@@ -133,12 +132,16 @@ def _of_run(run: Run, name: str, values: Mapping[str, str], state: State, reason
     )
 
 
-def _accuracy(phase: Search | Evaluation) -> tuple[float | None, str]:
-    """The latest accuracy of a phase, and on which pictures."""
+def _score(phase: Search | Evaluation) -> tuple[float | None, str]:
+    """The latest value of the metric that decides, and the value in words."""
+    task = phase.record.task
     if isinstance(phase, Evaluation) and phase.result is not None:
-        return phase.result.accuracy, "test"
-    if not phase.lines:
+        pictures, numbers = "test", phase.result.test
+    elif not phase.lines:
         return None, ""
-    last = phase.lines[-1]
-    held_out = getattr(last, "held_out_accuracy", None)
-    return (held_out, "held-out") if held_out is not None else (last.train_accuracy, "training")
+    else:
+        last = phase.lines[-1]
+        held_out = getattr(last, "held_out", None)
+        pictures, numbers = ("held-out", held_out) if held_out else ("training", last.train)
+    score = numbers[task.deciding]
+    return score, f"{task.metric.say(score)} {pictures} {task.deciding}"
