@@ -22,8 +22,8 @@ def test_each_run_is_in_the_state_that_its_files_tell(sweep_folder):
     assert {name: each.state for name, each in found.items()} == {name: name for name in NAMES}
     running = found["running"]
     assert (running.phase, running.epoch, running.epochs, running.live) == ("search", 1, 4, 27)
-    assert (running.score, running.said, running.left) == (0.5, "50.0% training accuracy", 6.0)
-    assert (found["done"].said, found["done"].left) == ("80.0% test accuracy", None)
+    assert (running.score, running.said, running.left) == (0.5, "50.00% training accuracy", 6.0)
+    assert (found["done"].said, found["done"].left) == ("80.00% test accuracy", None)
     assert found["failed"].reason.startswith("the loss became")
 
 
