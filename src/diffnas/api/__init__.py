@@ -5,7 +5,7 @@ from diffnas.api.phases import evaluate, evaluation_folder, run_folder, search
 from diffnas.api.planning import cost
 from diffnas.api.predict import predict_files
 from diffnas.api.take import Exported, export, load
-from diffnas.api.whole_run import RunResult, draw_into, run
+from diffnas.api.whole_run import RunResult, draw_into, plan_run, run
 
 __all__ = [
     "Exported",
@@ -17,6 +17,7 @@ __all__ = [
     "export",
     "latency",
     "load",
+    "plan_run",
     "predict_files",
     "run",
     "run_folder",
