@@ -122,12 +122,14 @@ def search(
 
 @generated.takes(
     *generated.fields(Source, but=("train",)),
+    *generated.fields(Wanted, only=("target", "runtime")),
     *generated.fields(EvaluateSettings),
     *generated.fields(Machine),
 )
 def evaluate(
     what: Annotated[
-        str | None, typer.Argument(metavar="WHAT", help="A run folder, a genotype's file or text, or a published cell.")
+        str | None,
+        typer.Argument(metavar="WHAT", help="A run folder, a genotype's file or text, a network by name, or random."),
     ] = None,
     data: o.DataArgument = None,
     recipe: o.RecipeName = None,

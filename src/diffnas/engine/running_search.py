@@ -191,11 +191,19 @@ class RunningSearch:
         if arrived is not None:
             self.free(arrived)
 
+    @property
+    def steers(self) -> bool:
+        """Whether multipliers move now: in every tenth of an epoch, or every ten steps if that is longer."""
+        steps = self.loop.steps
+        return (self.epoch * steps + self.state.step + 1) % max(STEERED_EVERY, round(steps / 10)) == 0
+
     def steer(self) -> None:
-        """Move the multipliers of the targets, once in a tenth of an epoch or in ten steps, whichever is longer."""
-        controller, steps = self.state.controller, self.loop.steps
-        taken = self.epoch * steps + self.state.step + 1
-        if controller is None or self.frozen or taken % max(STEERED_EVERY, round(steps / 10)):
+        """Move the multipliers of the targets, if it is time for that."""
+        controller = self.state.controller
+        if controller is None:
+            return
+        controller.progress = (self.state.epoch + (self.state.step + 1) / self.loop.steps) / self.loop.epochs
+        if self.frozen or not self.steers:
             return
         at = self.at_rest()
         controller.ascend(at, self.read_off(at))

@@ -31,6 +31,7 @@ from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
+from diffnas.engine.projection import onto
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.reread import reread
 from diffnas.engine.running_search import RunningSearch
@@ -149,7 +150,7 @@ def search(
         state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task)
         if aim:
             reaches = aims.reaches(aim, space, data, method)
-            state.controller = Controller(aim.targets, reaches, listener.warn)
+            state.controller = Controller(aim.targets, reaches, listener.warn, start=aim.start, tightens=aim.tightens)
         # Called for its errors, which must come before anything is written.
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
@@ -311,8 +312,8 @@ class _StagedSearch:
         """The result, which is written to the run folder too."""
         # The cells of the trace, not read off anew: a schedule may have moved on since the last epoch ended.
         chosen = self.loop.trace[contract.picked(self.method.pick, self.loop.trace, self.space, self.state.task)]
-        found = _cells(chosen)
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
+        found = self.on_target(_cells(chosen), mix, keep)
         folder = self.loop.folder
         if folder:
             _leave(found, folder.genotype_file)
@@ -328,6 +329,20 @@ class _StagedSearch:
             folder=folder.path if folder else None,
             landing=landing,
         )
+
+    def on_target(self, found: Genotype, mix: Tensor, keep: Tensor) -> Genotype:
+        """The cells, or the likeliest that meet all targets if these miss one and edges are chosen one by one."""
+        controller = self.state.controller
+        if controller is None:
+            return found
+        cells = onto(found, mix, keep, controller.targets, controller.reaches)
+        changed = sum(cells.cells[kind] != found.cells[kind] for kind in found.cells)
+        if changed:
+            self.loop.listener.note(
+                f"read off under the target: {changed} of {len(found.cells)} layers have another operation than the "
+                "one with the largest weight."
+            )
+        return cells
 
     def landing(self, found: Genotype) -> Landing | None:
         """The size at which the network of the cells is nearest to the targets; written to the run folder too.

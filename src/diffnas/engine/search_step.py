@@ -62,10 +62,22 @@ class SearchStep:
             drop_skips(self.state.supernet, schedule.value(self.method.supernet.dropout, self.now))
         if not self.state.supernet.training:
             self.state.supernet.train()
+        self._balance()
         contract.take_step(self.method.level, self)
         if running.settings.prune_every == "step":
             running.prune()
         running.steer()
+
+    def _balance(self) -> None:
+        """Weigh the loss against the penalties of targets while alpha warms up, if they begin by balance."""
+        controller = self.state.controller
+        if controller is None or controller.ratios is None:
+            return
+        if self.running.steers if self.frozen else not all(controller.ratios.values()):
+            at = self.running.relaxed(self.state.alpha.detach(), self.now)
+            controller.weigh(at, self._probe_mix())
+        if not self.frozen:
+            controller.balance()
 
     @property
     def frozen(self) -> bool:
@@ -185,6 +197,13 @@ class SearchStep:
             with torch.no_grad():
                 mix = self.mix()
             return self._gradients_of(self._loss(batch, mix, Totals(self.state.task), flow=True), self.weights)
+
+    def _probe_mix(self) -> Tensor:
+        """The gradient of the loss on the training batch for the mixing weights, ``(edges, ops)``, without a trace."""
+        with self._probing(), weights_fixed(self.state.supernet):
+            ops = self.mix().ops.detach().requires_grad_()
+            mix = Mix(ops, self.running.edge_weights(ops, self.now))
+            return self._gradients_of(self._loss(self.train, mix, Totals(self.state.task)), [ops])[0]
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """The direction whose opposite the weights would take with these gradients."""
