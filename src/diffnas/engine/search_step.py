@@ -200,7 +200,7 @@ class SearchStep:
 
     def _probe_mix(self) -> Tensor:
         """The gradient of the loss on the training batch for the mixing weights, ``(edges, ops)``, without a trace."""
-        with self._probing(), weights_fixed(self.state.supernet):
+        with self._probing(), weights_fixed(self.weights):
             ops = self.mix().ops.detach().requires_grad_()
             mix = Mix(ops, self.running.edge_weights(ops, self.now))
             return self._gradients_of(self._loss(self.train, mix, Totals(self.state.task)), [ops])[0]
