@@ -169,7 +169,7 @@ def test_an_empty_name_of_a_folder_is_refused(option: str, tmp_path: Path, monke
 
 def test_a_search_out_of_memory_says_what_would_fit(tmp_path: Path, monkeypatch, capsys):
     def take(self, batch, measured=SearchStep.take) -> None:
-        if self.course.drive.folder:
+        if self.running.loop.folder:
             raise MemoryError
         measured(self, batch)
 

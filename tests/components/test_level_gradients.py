@@ -12,7 +12,7 @@ from diffnas.components import level, weighting
 from diffnas.components.level import Batch, Step
 from diffnas.components.schedule import Moment
 from diffnas.components.weighting import Weighting
-from diffnas.engine.probe import descent, moved
+from diffnas.engine.lookahead import descent, moved
 
 START = Moment(epoch=0, step=0, epochs=1, steps=1)
 KEEP = torch.tensor([[True, True, True], [True, True, False]])

@@ -9,7 +9,7 @@ from torch import nn
 from ways import InPyTorch
 
 from diffnas.backends.choose import Choice
-from diffnas.engine import course
+from diffnas.engine import running_search
 from diffnas.engine.evaluate import evaluate
 from diffnas.engine.listen import Silent
 from diffnas.engine.search import SearchResult
@@ -42,7 +42,7 @@ def test_in_double_precision_the_whole_course_is_the_same(quick, space, method: 
     """Where rounding is out of the way, alpha is the same to 13 decimals."""
     options = {**SHORT, "epochs": 1, "space": space, "seed": seed, "precision": "64-true"}
     plain = quick(method, **options)
-    monkeypatch.setattr(course, "choose", lambda *_, **__: Choice(InPyTorch(), None))
+    monkeypatch.setattr(running_search, "choose", lambda *_, **__: Choice(InPyTorch(), None))
     fast = quick(method, **options)
     assert_one_result(fast, plain, pruned=method == "sparse")
     alphas = [torch.tensor([line["alpha"] for line in result.trace], dtype=torch.float64) for result in (fast, plain)]

@@ -22,32 +22,32 @@ SMALL_DARTS = replace(
 SETTINGS = {"batch": 12, "channels": 4, "depth": 3, "epochs": 1, "alpha_init": 0.3}
 
 
-def course_of(data, method: Method = darts, space: SearchSpace = nas_bench_201, *, double: bool = True, **settings):
+def stepped(data, method: Method = darts, space: SearchSpace = nas_bench_201, *, double: bool = True, **settings):
     """A search that has taken a step."""
     tried = trial(data, space=space, method=method, settings=SearchSettings(**{**SETTINGS, **settings}), device="cpu")
     tried.step()
-    course = tried.step.func.__self__.course
+    running = tried.step.func.__self__.running
     if double:
-        course.state.supernet.double()
-        course.state.alpha = course.state.alpha.detach().double().requires_grad_()
-    return course
+        running.state.supernet.double()
+        running.state.alpha = running.state.alpha.detach().double().requires_grad_()
+    return running
 
 
-def full_hessian(course, monkeypatch) -> torch.Tensor:
+def full_hessian(running, monkeypatch) -> torch.Tensor:
     """By autograd, entry by entry, of the very loss that is measured."""
     kept = {}
     monkeypatch.setattr(curvature, "largest", lambda product, size, like: kept.setdefault("size", size))
     loss_of_alpha = curvature._loss_of_alpha
 
-    def keeping(course):
-        loss = loss_of_alpha(course)
-        kept["hessian"] = torch.autograd.functional.hessian(loss, course.state.alpha.detach())
+    def keeping(running):
+        loss = loss_of_alpha(running)
+        kept["hessian"] = torch.autograd.functional.hessian(loss, running.state.alpha.detach())
         return loss
 
     monkeypatch.setattr(curvature, "_loss_of_alpha", keeping)
-    curvature.eigenvalue(course)
+    curvature.eigenvalue(running)
     monkeypatch.undo()
-    live = course.state.movable
+    live = running.state.movable
     hessian = kept["hessian"].flatten(0, 1).flatten(1, 2)[live.flatten()][:, live.flatten()]
     assert len(hessian) == kept["size"]
     return hessian
@@ -64,32 +64,32 @@ CASES = {
 
 @pytest.mark.parametrize(("method", "space"), CASES.values(), ids=CASES)
 def test_the_eigenvalue_is_that_of_the_full_hessian(data, monkeypatch, method: Method, space: SearchSpace):
-    course = course_of(data, method, space)
-    hessian = full_hessian(course, monkeypatch)
+    running = stepped(data, method, space)
+    hessian = full_hessian(running, monkeypatch)
     expected = torch.linalg.eigvalsh(hessian)[-1].item()
-    assert curvature.eigenvalue(course) == pytest.approx(expected, rel=1e-5)
+    assert curvature.eigenvalue(running) == pytest.approx(expected, rel=1e-5)
     assert expected > 1e-3 + 1e-6, "no more than the weight decay: the test shows nothing"
 
 
 def test_only_what_can_still_move_counts_and_weight_decay_does(data, monkeypatch):
-    course = course_of(data)
+    running = stepped(data)
     keep = torch.ones(6, 5, dtype=torch.bool)
     keep[0, 1:] = False
     keep[1, 3] = False
-    course.remove(keep)
-    hessian = full_hessian(course, monkeypatch)
+    running.remove(keep)
+    hessian = full_hessian(running, monkeypatch)
     assert hessian.shape == (24, 24)
-    measured = curvature.eigenvalue(course)
+    measured = curvature.eigenvalue(running)
     assert measured == pytest.approx(torch.linalg.eigvalsh(hessian)[-1].item(), rel=1e-5)
-    course.state.alpha_optimizer.param_groups[0]["weight_decay"] = 2.0
-    assert curvature.eigenvalue(course) == pytest.approx(measured + 2.0 - 1e-3, rel=2e-3)
-    course.remove(torch.eye(5, dtype=torch.bool)[[0, 1, 2, 3, 4, 0]])
-    assert curvature.eigenvalue(course) == 0.0
+    running.state.alpha_optimizer.param_groups[0]["weight_decay"] = 2.0
+    assert curvature.eigenvalue(running) == pytest.approx(measured + 2.0 - 1e-3, rel=2e-3)
+    running.remove(torch.eye(5, dtype=torch.bool)[[0, 1, 2, 3, 4, 0]])
+    assert curvature.eigenvalue(running) == 0.0
 
 
 def test_alpha_that_moves_nothing_bends_nothing(data):
     method = replace(darts, weighting=weighting.uniform)
-    assert curvature.eigenvalue(course_of(data, method)) == pytest.approx(1e-3, rel=1e-4)
+    assert curvature.eigenvalue(stepped(data, method)) == pytest.approx(1e-3, rel=1e-4)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 40])
@@ -139,7 +139,7 @@ def test_the_stop_for_growth_needs_it_measured(quick):
 
 def test_a_search_that_collapses_ends_and_goes_back(quick, monkeypatch):
     heights = iter([0.1] * 8 + [0.5] * 20)
-    monkeypatch.setattr("diffnas.engine.lines.eigenvalue", lambda course: next(heights))
+    monkeypatch.setattr("diffnas.engine.trace_lines.eigenvalue", lambda running: next(heights))
     result = quick(r_darts, epochs=40, batch=60, eigenvalue_every=2)
     # Measured in epochs 0, 2, ...: 0.5 from epoch 16 on. The mean of 8 to 16 is 0.18, that of 0 to 8 stands for
     # epoch 4, too early to count; from epoch 22 on, the earlier one stands for epoch 10.

@@ -19,9 +19,9 @@ from diffnas.components import schedule, update
 from diffnas.components.schedule import Moment
 from diffnas.components.shares import of_nodes
 from diffnas.data import DataSet
+from diffnas.engine.checks import check, with_cells_per_place
 from diffnas.engine.evaluate import evaluate
 from diffnas.engine.listen import Interrupted, Silent
-from diffnas.engine.request import check, with_cells_per_place
 from diffnas.engine.search import search
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_settings
 from diffnas.genotype import from_json, load

@@ -150,7 +150,7 @@ def test_a_run_out_of_memory_keeps_its_checkpoint_and_says_what_needs_less(quick
     real = SearchStep.take
 
     def take(self, batch) -> None:
-        if self.course.state.epoch == 1:
+        if self.running.state.epoch == 1:
             raise error
         real(self, batch)
 

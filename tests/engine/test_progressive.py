@@ -11,8 +11,8 @@ from interrupted import Stop, assert_same
 
 from diffnas.components import schedule, stages
 from diffnas.components.stages import strongest
+from diffnas.engine.checks import check
 from diffnas.engine.listen import Interrupted
-from diffnas.engine.request import check
 from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.method import METHODS, component, compose, darts, p_darts
 from diffnas.nets import ops

@@ -12,10 +12,10 @@ from ways import backend
 from diffnas.api.planning import Request, plan_search
 from diffnas.components.replacement import START
 from diffnas.convolutions import changed
+from diffnas.engine.checks import check
 from diffnas.engine.cost import Prospect, estimate
 from diffnas.engine.listen import Interrupted
 from diffnas.engine.optimizers import begin_momentum
-from diffnas.engine.request import check
 from diffnas.engine.search_state import begin
 from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.method import component, darts, prune_and_replace

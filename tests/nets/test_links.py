@@ -9,7 +9,7 @@ from torch import nn
 
 from diffnas.convolutions import CONVOLUTIONS
 from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE
-from diffnas.nets.links import links, outline
+from diffnas.nets.links import chain_key, links
 from diffnas.nets.ops import OPS, build, relu_conv_norm
 from diffnas.nets.slot import Slot
 
@@ -45,7 +45,7 @@ def test_an_outline_knows_the_shape_of_the_result(op, stride, size):
     if (op, stride) == ("skip_connect", 1):
         op = "nor_conv_1x1"
     module = build(op, Slot(width=4, stride=stride))
-    found = outline(links(module), (4, *size))
+    found = chain_key(links(module), (4, *size))
     assert found.stride == stride
     assert found.result == module(torch.zeros(2, 4, *size)).shape[1:]
 
@@ -103,10 +103,10 @@ def test_an_operation_is_freed_as_soon_as_nobody_has_it(name):
 def test_a_map_of_other_channels_is_an_error():
     chain = links(relu_conv_norm(4, 6, 1, affine=False))
     with pytest.raises(ValueError, match=r"expected a map of 4 channels, got 5\."):
-        outline(chain, (5, 8, 8))
+        chain_key(chain, (5, 8, 8))
 
 
 def test_a_map_smaller_than_the_kernel_is_an_error():
     chain = links(relu_conv_norm(4, 4, 5, affine=False, padding=0))
     with pytest.raises(ValueError, match="spans more than 4 pixels; pad more"):
-        outline(chain, (4, 8, 4))
+        chain_key(chain, (4, 8, 4))

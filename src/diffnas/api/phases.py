@@ -16,13 +16,13 @@ from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.targets import landed
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
+from diffnas.engine.checks import with_cells_per_place
 from diffnas.engine.cost import Prospect, require_memory, what_fits
 from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.landing import Landing, read_landing
 from diffnas.engine.listen import Listener, OutOfMemory, Silent
 from diffnas.engine.lock import owning
-from diffnas.engine.request import with_cells_per_place
 from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search

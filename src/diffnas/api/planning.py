@@ -14,9 +14,9 @@ from diffnas.api.telling import tell
 from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.aim import Aim
+from diffnas.engine.checks import with_cells_per_place
 from diffnas.engine.cost import Cost, Prospect, estimate
 from diffnas.engine.listen import Listener, Silent
-from diffnas.engine.request import with_cells_per_place
 from diffnas.engine.settings import Machine, SearchSettings, Source, Wanted, merge_settings
 from diffnas.lookup import lookup
 from diffnas.method import Method, compose

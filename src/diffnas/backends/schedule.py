@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from diffnas.nets.cell import Cell
-from diffnas.nets.links import Link, Outline, is_plain_norm, outline
+from diffnas.nets.links import ChainKey, Link, chain_key, is_plain_norm
 from diffnas.nets.links import links as read_links
 from diffnas.nets.supernet import MixedEdge
 
@@ -105,14 +105,14 @@ def why_unknown(cell: Cell, found: Schedule) -> str | None:
     return None
 
 
-def by_outline(chains: Iterable[Sequence[Link]], size: Sequence[int]) -> dict[Outline, list[int]]:
-    """The indices of chains that read a map of this size, grouped by outline.
+def by_key(chains: Iterable[Sequence[Link]], size: Sequence[int]) -> dict[ChainKey, list[int]]:
+    """The indices of chains that read a map of this size, grouped by key.
 
     There is one group, unless a user's own operations differ from the others.
     """
-    groups: dict[Outline, list[int]] = {}
+    groups: dict[ChainKey, list[int]] = {}
     for place, chain in enumerate(chains):
-        groups.setdefault(outline(tuple(chain), size), []).append(place)
+        groups.setdefault(chain_key(tuple(chain), size), []).append(place)
     return groups
 
 

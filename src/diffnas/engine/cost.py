@@ -18,10 +18,10 @@ from diffnas.backends.choose import choose, describe
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet, Pictures
 from diffnas.engine import contract, memory
+from diffnas.engine.checks import check, with_cells_per_place
 from diffnas.engine.devices import computing_on, make_fabric
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.optimizers import parameter_count
-from diffnas.engine.request import check, with_cells_per_place
 from diffnas.engine.search import Trial, trial
 from diffnas.engine.search_state import halves, staged
 from diffnas.engine.seeds import epoch_order, fixed_random
@@ -118,7 +118,7 @@ class Prospect:
         """The device that would compute it."""
         return make_fabric(self.device, self.precision).device
 
-    def settled(self) -> Prospect:
+    def checked(self) -> Prospect:
         """The same with the space as it will be laid out, and the batch that a step really has: all pictures at most.
 
         Raises:
@@ -127,9 +127,9 @@ class Prospect:
         settings = replace(self.settings, batch=min(self.settings.batch, len(self.data.train)))
         space = with_cells_per_place(self.space, settings)
         check(space, self.method, settings, self.data)
-        settled = replace(self, space=space, settings=settings)
-        settled._refuse_hopeless()
-        return settled
+        checked = replace(self, space=space, settings=settings)
+        checked._refuse_hopeless()
+        return checked
 
     def _refuse_hopeless(self) -> None:
         """Refuse a supernet that does not even fit with the pictures that are watched."""
@@ -200,7 +200,7 @@ def estimate(wanted: Prospect) -> Cost:
     Raises:
         ValueError: for settings that cannot work, or a supernet that could not fit with a handful of pictures.
     """
-    wanted = wanted.settled()
+    wanted = wanted.checked()
     space, settings = wanted.space, wanted.settings
     choice = choose(settings.backend, wanted.place, wanted.precision)
     with computing_on(wanted.threads, choice.backend), fixed_random(settings.seed):
@@ -245,7 +245,7 @@ def require_memory(wanted: Prospect) -> None:
     # Watching a step takes seconds; most searches are so small that none are needed.
     if free is None or 4 * _bound(wanted) < free:
         return
-    wanted = wanted.settled()
+    wanted = wanted.checked()
     needed = footprint(wanted)
     advice = _advice(wanted, needed, free)
     if advice:

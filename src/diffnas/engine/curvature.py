@@ -17,8 +17,8 @@ from torch import Tensor
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import weigh
 from diffnas.engine import seeds
-from diffnas.engine.course import Course
-from diffnas.engine.probe import buffers_kept
+from diffnas.engine.lookahead import buffers_kept
+from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.seeds import fixed_random
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.ops import draw_noise_from
@@ -27,7 +27,7 @@ Loss = Callable[[Tensor], Tensor]
 Product = Callable[[Tensor], Tensor]
 
 
-def eigenvalue(course: Course) -> float:
+def eigenvalue(running: RunningSearch) -> float:
     """The largest eigenvalue of the Hessian of the loss for alpha, on one batch: held out if there are such pictures.
 
     With alpha's weight decay, over the entries of alpha that can still move, 0 if there are none. Weights are at
@@ -36,12 +36,12 @@ def eigenvalue(course: Course) -> float:
     The Hessian is exact, by differentiating twice, which takes several times the memory of a step. Differences of
     first gradients would not do: over any distance that rounding allows, ReLUs turn over, and that bends a loss more.
     """
-    state, supernet = course.state, course.state.supernet
+    state, supernet = running.state, running.state.supernet
     live = state.movable
     if not bool(live.any()):
         return 0.0
-    loss = _loss_of_alpha(course)
-    place = seeds.derive(course.settings.seed, "curvature", state.epoch)
+    loss = _loss_of_alpha(running)
+    place = seeds.derive(running.settings.seed, "curvature", state.epoch)
     before = supernet.backend, supernet.recompute
     # Only the plain way can be differentiated twice.
     supernet.backend, supernet.recompute = None, False
@@ -53,17 +53,17 @@ def eigenvalue(course: Course) -> float:
         supernet.backend, supernet.recompute = before
 
 
-def _loss_of_alpha(course: Course) -> Loss:
+def _loss_of_alpha(running: RunningSearch) -> Loss:
     """The loss of a batch as a function of alpha, which draws the same noise every time."""
-    state, drive = course.state, course.drive
-    pictures, labels = course.prepare(_draw(course), drive.generator("curvature"))
+    state, loop = running.state, running.loop
+    pictures, labels = running.prepare(_draw(running), loop.generator("curvature"))
     (group, *_) = state.alpha_optimizer.param_groups
     decay = float(group.get("weight_decay", 0.0))
 
     def loss(alpha: Tensor) -> Tensor:
-        draw_noise_from(state.supernet, drive.generator("curvature noise"))
-        now = course.quiet()
-        mix = course.add_columns(weigh(state.weighting, alpha, state.keep, now), now)
+        draw_noise_from(state.supernet, loop.generator("curvature noise"))
+        now = running.quiet()
+        mix = running.add_columns(weigh(state.weighting, alpha, state.keep, now), now)
         # The supernet itself: in full precision, and not from a graph.
         given = state.supernet(pictures, mix)
         logits = given.logits if isinstance(given, Output) else given
@@ -72,10 +72,10 @@ def _loss_of_alpha(course: Course) -> Loss:
     return loss
 
 
-def _draw(course: Course) -> Batch:
+def _draw(running: RunningSearch) -> Batch:
     """A random batch of the held-out pictures, or of the others if there are none."""
-    indices = course.held_out_indices if course.holds_out else course.drive.indices
-    return next(course.drive.draws(indices, "curvature order", [course.state.step]))
+    indices = running.held_out_indices if running.holds_out else running.loop.indices
+    return next(running.loop.draws(indices, "curvature order", [running.state.step]))
 
 
 def hessian_product(loss: Loss, alpha: Tensor, live: Tensor) -> Product:

@@ -27,7 +27,7 @@ class Restorable(Protocol):
 
 
 @contextmanager
-def entered(
+def open_or_resume(
     path: Path | None,
     record: Mapping[str, Any],
     state: Restorable,

@@ -16,8 +16,7 @@ from diffnas.components.level import Batch
 from diffnas.data import DataSet, Split, batches
 from diffnas.engine import seeds
 from diffnas.engine.devices import computing_on, dtype_of, in_training, make_fabric, peak_memory, rounding_products
-from diffnas.engine.drive import Drive
-from diffnas.engine.entry import entered
+from diffnas.engine.entry import open_or_resume
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
 from diffnas.engine.optimizers import set_rate, sgd
@@ -27,6 +26,7 @@ from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.totals import Totals
 from diffnas.engine.trained import save_trained
+from diffnas.engine.training_loop import TrainingLoop
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets import own
@@ -155,12 +155,13 @@ def evaluate(
         computed = choose.describe(state.network, choice)
         record = describe(genotype, data, settings, precision, notes or {}, computed)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
+        begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
         with (
             computing_on(threads),
             rounding,
             interruptions() as heard,
             fixed_random(settings.seed),
-            entered(out, record, state, resume=resume, device=fabric.device, listener=listener) as (folder, trace),
+            begun as (folder, trace),
         ):
             return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
 
@@ -266,11 +267,11 @@ class _Evaluation:
         self.net = in_training(fabric, state.network)
         self.loss = state.task.training_loss(settings.label_smoothing)
         indices = torch.arange(len(data.train))
-        self.drive = Drive("evaluate", data, indices, settings, state, fabric, folder, listener, trace)
+        self.loop = TrainingLoop("evaluate", data, indices, settings, state, fabric, folder, listener, trace)
 
     def run(self, heard: Sequence[int]) -> EvaluateResult:
         """Train to the last epoch, and test."""
-        self.drive.run(heard, self.take_step, lambda: {"peak_memory": peak_memory(self.fabric.device)})
+        self.loop.run(heard, self.take_step, lambda: {"peak_memory": peak_memory(self.fabric.device)})
         return self.result()
 
     def take_step(self, batch: Batch) -> None:
@@ -279,13 +280,13 @@ class _Evaluation:
         pictures, labels = batch
         state.network.train()
         if settings.warmup:
-            step = state.epoch * self.drive.steps + state.step
-            set_rate(state.weight_optimizer, self.drive.rate() * settings.warmed(step, self.drive.steps))
-        x = data.prepare(pictures, self.drive.generator("train"), cutout=settings.cutout, flip=settings.flip)
-        draw_noise_from(state.network, self.drive.generator("noise"))
+            step = state.epoch * self.loop.steps + state.step
+            set_rate(state.weight_optimizer, self.loop.rate() * settings.warmed(step, self.loop.steps))
+        x = data.prepare(pictures, self.loop.generator("train"), cutout=settings.cutout, flip=settings.flip)
+        draw_noise_from(state.network, self.loop.generator("noise"))
         # DARTS: the probability of dropping a path rises linearly with the epoch.
         drop_path = settings.drop_path * state.epoch / settings.epochs
-        output: Output = self.net(x, drop_path, self.drive.generator("drop-path"))
+        output: Output = self.net(x, drop_path, self.loop.generator("drop-path"))
         loss = self.loss(output.logits, labels)
         state.train.add(loss.detach(), output.logits.detach(), labels)
         if output.auxiliary is not None:
@@ -308,15 +309,15 @@ class _Evaluation:
             loss=tested.loss,
             parameters=parameters_of(network),
             macs=count_macs(network, (data.channels, *data.size)),
-            seconds=sum(line["seconds"] for line in self.drive.trace),
-            trace=self.drive.trace,
-            folder=self.drive.folder.path if self.drive.folder else None,
+            seconds=sum(line["seconds"] for line in self.loop.trace),
+            trace=self.loop.trace,
+            folder=self.loop.folder.path if self.loop.folder else None,
         )
-        if self.drive.folder:
-            save_trained(self.drive.folder.path, self._trained(network))
+        if self.loop.folder:
+            save_trained(self.loop.folder.path, self._trained(network))
             numbers = {name: getattr(result, name) for name in ("accuracy", "loss", "parameters", "macs", "seconds")}
-            write_checked(self.drive.folder.path / RESULT, as_json({"test_pictures": len(data.test), **numbers}))
-            seal(self.drive.folder.path / TRACE)
+            write_checked(self.loop.folder.path / RESULT, as_json({"test_pictures": len(data.test), **numbers}))
+            seal(self.loop.folder.path / TRACE)
         return result
 
     def _trained(self, network: Network) -> Trained:

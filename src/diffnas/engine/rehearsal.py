@@ -18,7 +18,7 @@ from diffnas.components.traits import traits_of
 from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract, seeds
-from diffnas.engine.course import millions
+from diffnas.engine.running_search import millions
 from diffnas.engine.search_state import SearchState, staged
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings

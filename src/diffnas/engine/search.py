@@ -22,26 +22,26 @@ from diffnas.data import DataSet, fetched
 from diffnas.engine import aim as aims
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
+from diffnas.engine.checks import check, describe, with_cells_per_place
 from diffnas.engine.controller import Controller
-from diffnas.engine.course import Course
 from diffnas.engine.devices import computing_on, dtype_of, make_fabric, rounding_products
-from diffnas.engine.drive import Drive
-from diffnas.engine.entry import entered
+from diffnas.engine.entry import open_or_resume
 from diffnas.engine.landing import Landing, land
-from diffnas.engine.lines import Lines
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.rehearsal import rehearse
-from diffnas.engine.request import check, describe, with_cells_per_place
 from diffnas.engine.reread import reread
 from diffnas.engine.run import RunFolder, as_json
+from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.sizing import fitting_size
 from diffnas.engine.target import Target
+from diffnas.engine.trace_lines import TraceLines
+from diffnas.engine.training_loop import TrainingLoop
 from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.method import Method
@@ -153,9 +153,9 @@ def search(
         record = describe(data, space, method, settings, precision, notes or {}, computed, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
-            begun = entered(out, record, state, resume=resume, device=fabric.device, listener=listener)
+            begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
             with begun as (folder, trace):
-                under_way = _Search(data, space, method, settings, state, fabric, folder, listener, trace)
+                under_way = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace)
                 under_way.aim = aim
                 return under_way.run(heard)
 
@@ -191,19 +191,19 @@ def trial(
     space = with_cells_per_place(space, settings)
     fabric = make_fabric(device, precision)
     state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
-    under_way = _Search(data, space, method, settings, state, fabric, None, Silent(), [])
-    under_way.enter(0, SearchPause(under_way.course, _nothing))
+    under_way = _StagedSearch(data, space, method, settings, state, fabric, None, Silent(), [])
+    under_way.begin_stage(0, SearchPause(under_way.running, _nothing))
     if keep is not None:
-        under_way.course.remove(keep.to(fabric.device))
-    batch = next(fetched(under_way.drive.split, [torch.arange(settings.batch)], fabric.device))
+        under_way.running.remove(keep.to(fabric.device))
+    batch = next(fetched(under_way.loop.split, [torch.arange(settings.batch)], fabric.device))
     # The first steps find kernels and memory; then a graph is captured, if there is to be one.
-    net = under_way.course.net
+    net = under_way.running.net
     warmup_steps = net.warmup_steps + 1 if isinstance(net, Graphed) else 1
     step = partial(under_way.take_step, batch)
-    return Trial(state=state, macs=under_way.course.measure_macs(), step=step, warmup_steps=warmup_steps)
+    return Trial(state=state, macs=under_way.running.measure_macs(), step=step, warmup_steps=warmup_steps)
 
 
-class _Search:
+class _StagedSearch:
     """A search under way, stage by stage."""
 
     def __init__(
@@ -223,24 +223,24 @@ class _Search:
         in_halves = method.level.data == "halves"
         train_indices, held_out_indices = halves(len(data.train), settings) if in_halves else everything
         self.stages = contract.stages(method.stages, space, settings.epochs)
-        self.drive = Drive("search", data, train_indices, settings, state, fabric, folder, listener, trace)
-        self.course = Course(data, space, method, self.stages, state, fabric, self.drive, held_out_indices)
-        self.take_step = SearchStep(self.course).take
-        self.line = Lines(self.course).line
+        self.loop = TrainingLoop("search", data, train_indices, settings, state, fabric, folder, listener, trace)
+        self.running = RunningSearch(data, space, method, self.stages, state, fabric, self.loop, held_out_indices)
+        self.take_step = SearchStep(self.running).take
+        self.line = TraceLines(self.running).line
         self.aim: Aim | None = None
 
     def run(self, heard: Sequence[int]) -> SearchResult:
         """Run every stage to its end, or to a reason to stop."""
-        pause = SearchPause(self.course, lambda: self.drive.end(heard) if heard else None)
+        pause = SearchPause(self.running, lambda: self.loop.end(heard) if heard else None)
         reason = None
         for number in range(self.state.stage, len(self.stages)):
-            self.enter(number, pause)
+            self.begin_stage(number, pause)
             name, before = self.stages[number].name, self.stages[number].before_epoch
             act = partial(contract.act, name, before, pause) if before else _nothing
-            reason = self.drive.run(heard, self.take_step, self.line, self.reason_to_stop, act)
+            reason = self.loop.run(heard, self.take_step, self.line, self.reason_to_stop, act)
         return self.result(reason)
 
-    def enter(self, number: int, pause: SearchPause) -> None:
+    def begin_stage(self, number: int, pause: SearchPause) -> None:
         """Begin a stage, or go on with it."""
         state, stage = self.state, self.stages[number]
         begins = number != state.stage or (state.epoch, state.step) == (state.first, 0)
@@ -249,14 +249,14 @@ class _Search:
         name = "search" if len(self.stages) == 1 else f"search, {stage.name}"
         last = state.first + epochs_of(self.stages[number:])
         own = staged(self.settings, stage, self.space)
-        self.drive.enter(own, phase=name, number=number, first=state.first, epochs=last)
+        self.loop.begin_stage(own, phase=name, number=number, first=state.first, epochs=last)
         if begins and stage.enter:
             contract.act(stage.name, stage.enter, pause)
 
     def reason_to_stop(self) -> str | None:
         """The first reason that a stopping rule has to end the running stage, if any has one."""
-        history = self.drive.trace[self.state.first :]
-        if not history or not self.course.stage.may_stop:
+        history = self.loop.trace[self.state.first :]
+        if not history or not self.running.stage.may_stop:
             return None
         # With a target, what is decided has landed. Gates and the strengths of edges would still move.
         final = self.aim is not None and self.method.edges is None and traits_of(self.method.weighting).competes
@@ -266,7 +266,7 @@ class _Search:
 
     def family(self) -> tuple[Member, ...]:
         """The cells that were kept on the way, in the run folder too."""
-        trace, folder = self.drive.trace, self.drive.folder
+        trace, folder = self.loop.trace, self.loop.folder
         members = []
         for position in contract.members(self.method.family, trace, self.space):
             line = trace[position]
@@ -281,8 +281,8 @@ class _Search:
         """Cells for each target of a family, in the run folder too."""
         if self.aim is None or not self.aim.family:
             return
-        aim, trace, folder = self.aim, self.drive.trace, self.drive.folder
-        data, method, controller = self.course.data, self.method, self.state.controller
+        aim, trace, folder = self.aim, self.loop.trace, self.loop.folder
+        data, method, controller = self.running.data, self.method, self.state.controller
         assert controller is not None
 
         def size_for(target: Target) -> Size:
@@ -300,10 +300,10 @@ class _Search:
 
     def result(self, stopped: str | None) -> SearchResult:
         # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
-        chosen = self.drive.trace[contract.picked(self.method.pick, self.drive.trace, self.space)]
+        chosen = self.loop.trace[contract.picked(self.method.pick, self.loop.trace, self.space)]
         found = _cells(chosen)
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
-        folder = self.drive.folder
+        folder = self.loop.folder
         if folder:
             _leave(found, folder.path / GENOTYPE)
             seal(folder.path / TRACE)
@@ -311,7 +311,7 @@ class _Search:
         return SearchResult(
             genotype=found,
             problems=found.problems(),
-            trace=self.drive.trace,
+            trace=self.loop.trace,
             stopped=stopped,
             discarded=tuple(discretize.discarded(mix, keep).tolist()),
             family=self.family(),
@@ -323,9 +323,9 @@ class _Search:
         """Where the network of the cells lands, in the run folder too; None without a target, or without a network."""
         if self.aim is None or not is_network(found):
             return None
-        landed = land(self.aim, aims.sized(self.space, self.course.data, self.aim.size), found)
-        if self.drive.folder:
-            write_checked(self.drive.folder.path / LANDING, as_json(landed.record()))
+        landed = land(self.aim, aims.sized(self.space, self.running.data, self.aim.size), found)
+        if self.loop.folder:
+            write_checked(self.loop.folder.path / LANDING, as_json(landed.record()))
         return landed
 
 

@@ -16,11 +16,11 @@ from diffnas.components.level import Batch
 from diffnas.components.relaxation import weigh
 from diffnas.components.traits import traits_of
 from diffnas.engine import contract, seeds
-from diffnas.engine.course import Course
 from diffnas.engine.listen import NotFinite
+from diffnas.engine.lookahead import buffers_kept, descent, moved
 from diffnas.engine.nested import all_finite
 from diffnas.engine.optimizers import begin_momentum, weights_fixed
-from diffnas.engine.probe import buffers_kept, descent, moved
+from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.totals import Totals
 from diffnas.nets.ops import draw_noise_from, drop_skips
@@ -41,34 +41,34 @@ class Mix(NamedTuple):
 class SearchStep:
     """The steps of a search, one at a time; see ``components.level.Step`` for what a level may ask of them."""
 
-    def __init__(self, course: Course) -> None:
-        self.course = course
-        self.state, self.drive, self.method = course.state, course.drive, course.method
+    def __init__(self, running: RunningSearch) -> None:
+        self.running = running
+        self.state, self.loop, self.method = running.state, running.loop, running.method
         self._held_out: Batch | None = None
         self._stream: Generator[Batch, None, None] | None = None
         self._next: tuple[int, int] | None = None
 
     def take(self, batch: Batch) -> None:
         """One step of alpha and the weights, as the level has it."""
-        course, drive = self.course, self.drive
-        self.now = drive.moment()
-        self.train = course.prepare(batch, drive.generator("train"))
-        drawn = course.holds_out and not self.frozen
-        self._held_out = course.prepare(self._draw_held_out(), drive.generator("held-out")) if drawn else None
-        self.noise = drive.generator("noise")
+        running, loop = self.running, self.loop
+        self.now = loop.moment()
+        self.train = running.prepare(batch, loop.generator("train"))
+        drawn = running.holds_out and not self.frozen
+        self._held_out = running.prepare(self._draw_held_out(), loop.generator("held-out")) if drawn else None
+        self.noise = loop.generator("noise")
         draw_noise_from(self.state.supernet, self.noise)
         if self.method.supernet.dropout is not None:
             drop_skips(self.state.supernet, schedule.value(self.method.supernet.dropout, self.now))
         self.state.supernet.train()
         contract.take_step(self.method.level, self)
-        if course.settings.prune_every == "step":
-            course.prune()
-        course.steer()
+        if running.settings.prune_every == "step":
+            running.prune()
+        running.steer()
 
     @property
     def frozen(self) -> bool:
         """Whether alpha is warming up."""
-        return self.course.frozen
+        return self.running.frozen
 
     @property
     def held_out(self) -> Batch:
@@ -78,7 +78,7 @@ class SearchStep:
             ValueError: if there is none, because the level asks for none or alpha is warming up.
         """
         if self._held_out is None:
-            way = 'data="halves"' if not self.course.holds_out else "if not step.frozen: ..., as alpha is warming up"
+            way = 'data="halves"' if not self.running.holds_out else "if not step.frozen: ..., as alpha is warming up"
             raise ValueError(
                 f"the step of the level {name_of(self.method.level.step)} reads held-out pictures, and there are none "
                 f"in this step: say {way}."
@@ -99,12 +99,12 @@ class SearchStep:
         """Left in the weights."""
         with torch.no_grad():
             mix = self.mix()
-        self.course.fabric.backward(self._loss(batch, mix, self.state.train))
+        self.running.fabric.backward(self._loss(batch, mix, self.state.train))
 
     def both_gradients(self, batch: Batch) -> list[Tensor]:
         """Both of the above from one pass."""
         mix = self.mix()
-        self.course.fabric.backward(self._loss(batch, mix, self.state.train) + self._penalty(mix))
+        self.running.fabric.backward(self._loss(batch, mix, self.state.train) + self._penalty(mix))
         arch = self.state.arch
         gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in arch]
         for tensor in arch:
@@ -117,7 +117,7 @@ class SearchStep:
         gradients = contract.tensors(self.method.level, "move_alpha", gradients, arch)
         if not self.frozen:
             competing = traits_of(self.state.weighting).competes
-            gradients = _clipped(gradients, self.course.settings.alpha_clip)
+            gradients = _clipped(gradients, self.running.settings.alpha_clip)
             with naming(UPDATE, self.method.update):
                 update.move(self.state.alpha_optimizer, arch, gradients, self.state.keep, competing=competing)
             if may_look(self.state.alpha.device, self.state.step) and not all_finite(arch):
@@ -132,7 +132,7 @@ class SearchStep:
         """
         where = f"step {self.state.step} of epoch {self.state.epoch}"
         for totals in (self.state.held_out, self.state.train):
-            self.drive.check(totals.loss, where)
+            self.loop.check(totals.loss, where)
         if all_finite(list(gradients)):
             raise ValueError(
                 f"the update {name_of(self.method.update)} must leave alpha finite, and from finite gradients it made "
@@ -145,9 +145,9 @@ class SearchStep:
 
     def move_weights(self) -> None:
         """Clip the weights' gradients and step the weights."""
-        if self.course.settings.clip:
+        if self.running.settings.clip:
             (group,) = self.state.weight_optimizer.param_groups
-            torch.nn.utils.clip_grad_norm_(group["params"], self.course.settings.clip)
+            torch.nn.utils.clip_grad_norm_(group["params"], self.running.settings.clip)
         begin_momentum(self.state.weight_optimizer)
         self.state.weight_optimizer.step()
         self.state.weight_optimizer.zero_grad()
@@ -204,10 +204,10 @@ class SearchStep:
     @contextmanager
     def _probing(self) -> Iterator[None]:
         """Inside, passes leave no trace, and draw the same random numbers every time in this step."""
-        drive, net, now = self.drive, self.state.supernet, self.now
-        self.now = replace(now, generator=drive.generator("probe mix"))
-        draw_noise_from(net, drive.generator("probe noise"))
-        place = seeds.derive(self.course.settings.seed, "probe", self.state.epoch, self.state.step)
+        loop, net, now = self.loop, self.state.supernet, self.now
+        self.now = replace(now, generator=loop.generator("probe mix"))
+        draw_noise_from(net, loop.generator("probe noise"))
+        place = seeds.derive(self.running.settings.seed, "probe", self.state.epoch, self.state.step)
         try:
             with buffers_kept(net), fixed_random(place):
                 yield
@@ -217,14 +217,14 @@ class SearchStep:
 
     def _draw_held_out(self) -> Batch:
         """An independent random batch of the held-out half, as DARTS' code draws it; the next ones are read ahead."""
-        state, drive = self.state, self.drive
+        state, loop = self.state, self.loop
         place = state.epoch, state.step
         if place != self._next:
             # A stream reads ahead within its epoch; after that, and wherever a run goes on, another one begins.
             if self._stream is not None:
                 self._stream.close()
-            ahead = range(state.step, drive.steps)
-            self._stream = drive.draws(self.course.held_out_indices, "held-out order", ahead)
+            ahead = range(state.step, loop.steps)
+            self._stream = loop.draws(self.running.held_out_indices, "held-out order", ahead)
         assert self._stream is not None
         self._next = state.epoch, state.step + 1
         return next(self._stream)
@@ -232,24 +232,24 @@ class SearchStep:
     def mix(self) -> Mix:
         """The mixing weights of a pass."""
         ops = weigh(self.state.weighting, self.state.alpha, self.state.keep, self.now)
-        return Mix(ops, self.course.add_columns(ops, self.now))
+        return Mix(ops, self.running.add_columns(ops, self.now))
 
     def _loss(self, batch: Batch, mix: Mix, totals: Totals, *, flow: bool = False) -> Tensor:
         if batch is not self.train and batch is not self._held_out:
             batch = contract.batch(self.method.level, batch, self.train)
-        logits, auxiliary = self.course.outputs(batch[0], mix.whole, flow=flow)
+        logits, auxiliary = self.running.outputs(batch[0], mix.whole, flow=flow)
         measure = self.state.task.loss
         loss = measure(logits, batch[1])
         totals.add(loss.detach(), logits.detach(), batch[1])
         if auxiliary is None:
             return loss
-        return loss + self.course.settings.auxiliary * measure(auxiliary, batch[1])
+        return loss + self.running.settings.auxiliary * measure(auxiliary, batch[1])
 
     def _penalty(self, mix: Mix) -> Tensor | float:
         controller = self.state.controller
         if not self.method.regularizers and controller is None:
             return 0.0
-        at = self.course.relaxed(self.state.alpha, self.now, mix.ops)
+        at = self.running.relaxed(self.state.alpha, self.now, mix.ops)
         parts = [contract.penalty(rule, at) for rule in self.method.regularizers]
         return torch.stack([*parts, controller.penalty(at)] if controller else parts).sum()
 

@@ -167,7 +167,7 @@ class Cell(nn.Module):
                 term = None if value is None else self.edges[row](value, rows[row], backend)
                 if term is not None:
                     total = term if total is None else total + term
-            values.append(self._settled(node, total, values[0], passing))
+            values.append(self._finished(node, total, values[0], passing))
             seen.append(values[node] if passing is None else passing.split(node, values[node]))
         return values
 
@@ -178,7 +178,7 @@ class Cell(nn.Module):
         assert weights.passing is not None
         return Passing(self.graph, self.partial, weights=weights.passing)
 
-    def _settled(self, node: int, total: Value, first: Value, passing: Passing | None) -> Value:
+    def _finished(self, node: int, total: Value, first: Value, passing: Passing | None) -> Value:
         if passing is not None:
             return passing.join(node, total)
         if total is None and self.fills:

@@ -116,7 +116,7 @@ def links(op: nn.Module, *, affine: bool = False) -> tuple[Link, ...] | None:
     return found if found and whole else None
 
 
-class Outline(NamedTuple):
+class ChainKey(NamedTuple):
     """What chains out of one map have in common if they are computed together: strides, and sizes of results."""
 
     stride: int
@@ -125,8 +125,8 @@ class Outline(NamedTuple):
     result: tuple[int, int, int]
 
 
-def outline(chain: tuple[Link, ...], size: Sequence[int]) -> Outline:
-    """The outline of a chain of one link or two.
+def chain_key(chain: tuple[Link, ...], size: Sequence[int]) -> ChainKey:
+    """The key of a chain of one link or two.
 
     Args:
         chain: the links.
@@ -142,7 +142,7 @@ def outline(chain: tuple[Link, ...], size: Sequence[int]) -> Outline:
         rows, columns = (link.geometry.size(length) for length in size[1:])
         size = link.channels, rows, columns
         sizes.append(size)
-    return Outline(chain[0].geometry.stride, sizes[0], chain[1].geometry.stride if len(chain) == 2 else 1, sizes[-1])
+    return ChainKey(chain[0].geometry.stride, sizes[0], chain[1].geometry.stride if len(chain) == 2 else 1, sizes[-1])
 
 
 def is_plain_norm(module: nn.Module, affine: bool = False) -> bool:

@@ -65,11 +65,11 @@ def sites(
             found.append(Site(kind=place.kind, number=number, op=op, slot=slot, size=size if reads_input else inner))
 
     with torch.device("meta"), torch.no_grad():
-        Outline(sizes, see).eval()(torch.zeros(1, *picture))
+        EmptyNet(sizes, see).eval()(torch.zeros(1, *picture))
     return found
 
 
-class Outline(nn.Module):
+class EmptyNet(nn.Module):
     """A net with nothing in its cells but what prepares their inputs.
 
     Args:

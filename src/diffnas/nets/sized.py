@@ -23,7 +23,7 @@ from diffnas.nets.frames import Sizes
 from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
 from diffnas.nets.own import offered, unseen
-from diffnas.nets.sites import Outline, sites
+from diffnas.nets.sites import EmptyNet, sites
 from diffnas.nets.sizes import sizes_of_space, widths_of
 from diffnas.nets.slot import OpFactory, Slot
 from diffnas.skeleton import Skeleton, StemKind, skeleton_of
@@ -176,7 +176,7 @@ class SizedSpace:
         key = tuple(widths.values())
         if key not in self._around:
             with torch.device("meta"):
-                self._around[key] = counted(Outline(self._sizes(widths)), self.picture)
+                self._around[key] = counted(EmptyNet(self._sizes(widths)), self.picture)
         return self._around[key]
 
 

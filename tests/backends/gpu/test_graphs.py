@@ -196,7 +196,7 @@ def test_a_pruned_search_is_the_same_with_and_without_graphs(quick):
 @pytest.mark.parametrize("method", ["sparse", "darts", "darts-2nd"])
 def test_a_search_by_graphs_is_the_same_search(quick, captured, monkeypatch: pytest.MonkeyPatch, method: str):
     usual = quick(method, epochs=4, precision="64-true")
-    for module in ("search", "course"):
+    for module in ("search", "running_search"):
         monkeypatch.setattr(f"diffnas.engine.{module}.uses_graph", lambda *_, **__: True)
     replayed = quick(method, epochs=4, precision="64-true")
     assert len(captured) >= (2 if method == "darts" else 1)

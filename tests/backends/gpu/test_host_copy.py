@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from diffnas.backends.gpu.host_copy import HostCopy
-from diffnas.engine import course as engine
+from diffnas.engine import running_search as engine
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU; there is none here")
 

@@ -20,7 +20,7 @@ from diffnas.backends.cpu.kernels.memory import MEAN, SHIFT, SLOPE, VARIANCE
 from diffnas.backends.cpu.program import GRADS, ONE, Program
 from diffnas.backends.cpu.writer import Writer
 from diffnas.backends.norms import Fold, Statistics, channels_last, update_running
-from diffnas.nets.links import Link, Pattern, outline
+from diffnas.nets.links import Link, Pattern, chain_key
 
 
 class Results(NamedTuple):
@@ -44,9 +44,9 @@ def convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> Results:
 
     Args:
         x: a node's value, ``(B, C, H, W)``, float32, on a CPU.
-        chains: their links; all have one :func:`diffnas.nets.links.outline`.
+        chains: their links; all have one :func:`diffnas.nets.links.chain_key`.
     """
-    (common,) = {outline(chain, x.shape[1:]) for chain in chains}
+    (common,) = {chain_key(chain, x.shape[1:]) for chain in chains}
     patterns = tuple(tuple(link.pattern for link in chain) for chain in chains)
     sizes = tuple(x.shape[1:]), common.inner, common.result
     made = _made(patterns, sizes, x.shape[0])

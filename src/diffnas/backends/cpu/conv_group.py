@@ -74,7 +74,7 @@ class Chains:
     """Chains of one link or two out of one map, and the order of their weights.
 
     Args:
-        patterns: of the links of each; all have one :func:`diffnas.nets.links.outline`. Their weights stand one after
+        patterns: of the links of each; all have one :func:`diffnas.nets.links.chain_key`. Their weights stand one after
             the other.
     """
 

@@ -12,7 +12,7 @@ from diffnas.backends.cpu.chain_program import convolve
 from diffnas.backends.cpu.pools import pools
 from diffnas.backends.node_by_node import Kernels, update_measured
 from diffnas.backends.norms import Measured
-from diffnas.backends.schedule import by_outline, is_common_pool
+from diffnas.backends.schedule import by_key, is_common_pool
 from diffnas.nets.links import Link
 
 Known = tuple[Tensor, Measured | None]
@@ -21,7 +21,7 @@ Known = tuple[Tensor, Measured | None]
 def _convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> list[Known]:
     """The results of chains before their last batch norms, and their statistics."""
     found: dict[int, Known] = {}
-    for places in by_outline(chains, x.shape[1:]).values():
+    for places in by_key(chains, x.shape[1:]).values():
         results, statistics, folds = convolve(x, [chains[place] for place in places])
         rows = zip(places, results, statistics.mean, statistics.variance, folds, strict=True)
         for place, result, mean, variance, fold in rows:

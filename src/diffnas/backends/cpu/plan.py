@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from diffnas.backends.cpu.conv_group import ChainGroup, Chains
 from diffnas.backends.cpu.pools import kinds_of
-from diffnas.backends.schedule import Chain, Place, Pool, Schedule, by_outline
-from diffnas.nets.links import Link, Outline, outline
+from diffnas.backends.schedule import Chain, Place, Pool, Schedule, by_key
+from diffnas.nets.links import ChainKey, Link, chain_key
 from diffnas.nets.wiring import Wiring
 
 
@@ -114,7 +114,7 @@ class _Planner:
         self.sizes.append(size)
         return len(self.sizes) - 1
 
-    def group(self, chains: Sequence[tuple[Link, ...]], targets: list[int], common: Outline) -> ChainGroup:
+    def group(self, chains: Sequence[tuple[Link, ...]], targets: list[int], common: ChainKey) -> ChainGroup:
         """Chains that are computed together."""
         first = len(self.weights)
         self.weights += [weight for chain in chains for link in chain for weight in link.weights]
@@ -130,7 +130,7 @@ class _Planner:
         if links is None:
             self.prepare.append(None)
             return
-        common = outline(links, size)
+        common = chain_key(links, size)
         self.sizes[node] = common.result
         self.prepare.append(self.group([links], [node], common))
 
@@ -169,7 +169,7 @@ class _Planner:
     def convolve(self, node: int, chains: Sequence[Chain]) -> None:
         size = self.sizes[node]
         assert size is not None
-        for common, places in by_outline([chain.links for chain in chains], size).items():
+        for common, places in by_key([chain.links for chain in chains], size).items():
             group = [chains[place] for place in places]
             made = self.group([chain.links for chain in group], [chain.target for chain in group], common)
             self.nodes[node].chains.append(made)

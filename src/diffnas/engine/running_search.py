@@ -21,9 +21,9 @@ from diffnas.components.supernet_options import add_columns
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.devices import in_training
-from diffnas.engine.drive import Drive
 from diffnas.engine.search_state import SearchState
 from diffnas.engine.settings import SearchSettings
+from diffnas.engine.training_loop import TrainingLoop
 from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.nets.auxiliary import Output
@@ -36,7 +36,7 @@ STEERED_EVERY = 10
 """Steps, at the least, from one move of the targets' multipliers to the next."""
 
 
-class Course:
+class RunningSearch:
     """A search under way: its state, the way through the epochs, and the supernet as it is run.
 
     Attributes:
@@ -54,18 +54,18 @@ class Course:
         stages: tuple[Stage, ...],
         state: SearchState,
         fabric: Fabric,
-        drive: Drive,
+        loop: TrainingLoop,
         held_out_indices: Tensor,
     ) -> None:
         self.data, self.space, self.method, self.stages = data, space, method, stages
-        self.state, self.fabric, self.drive = state, fabric, drive
+        self.state, self.fabric, self.loop = state, fabric, loop
         self.held_out_indices = held_out_indices
         self.adopt()
 
     @property
     def settings(self) -> SearchSettings:
         """Those of the running stage."""
-        settings = self.drive.settings
+        settings = self.loop.settings
         assert isinstance(settings, SearchSettings)
         return settings
 
@@ -140,12 +140,12 @@ class Course:
         """The relaxation of alpha at a moment; ``mix`` if a pass has drawn its weights already."""
         state = self.state
         costs = self.costs.to(alpha.dtype)
-        history = self.drive.trace
+        history = self.loop.trace
         return relax(state.weighting, alpha, state.keep, now, self.space, mix=mix, costs=costs, history=history)
 
     def quiet(self) -> Moment:
         """Where the stage stands, with nothing to sample from."""
-        return replace(self.drive.moment(), generator=None)
+        return replace(self.loop.moment(), generator=None)
 
     def strengths(self, moment: Moment) -> Tensor | None:
         """Those of the edges, ``(edges,)``; None if the method has none."""
@@ -186,7 +186,7 @@ class Course:
 
     def steer(self) -> None:
         """Move the multipliers of the targets, in every tenth of an epoch, or every ten steps if that is longer."""
-        controller, steps = self.state.controller, self.drive.steps
+        controller, steps = self.state.controller, self.loop.steps
         taken = self.epoch * steps + self.state.step + 1
         if controller is None or self.frozen or taken % max(STEERED_EVERY, round(steps / 10)):
             return

@@ -11,45 +11,45 @@ import torch
 from torch import Tensor
 
 from diffnas.components import indicators
-from diffnas.engine.course import Course
 from diffnas.engine.curvature import eigenvalue
 from diffnas.engine.devices import peak_memory
+from diffnas.engine.running_search import RunningSearch
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.own import unseen
 
 
-class Lines:
+class TraceLines:
     """Writes the lines of a trace, and tells the listener what is wrong in them."""
 
-    def __init__(self, course: Course) -> None:
-        self.course = course
+    def __init__(self, running: RunningSearch) -> None:
+        self.running = running
         self.told: set[str] = set()
 
     def line(self) -> dict[str, Any]:
         """What the trace says of the epoch that is over, the cells as they would be read off now among it."""
-        course, state = self.course, self.course.state
-        if course.settings.prune_every == "epoch":
-            course.prune()
-        course.free(state.keep.cpu())
-        at = course.at_rest()
+        running, state = self.running, self.running.state
+        if running.settings.prune_every == "epoch":
+            running.prune()
+        running.free(state.keep.cpu())
+        at = running.at_rest()
         mix, keep = at.mix.cpu(), at.keep.cpu()
-        found = course.read_off(at)
+        found = running.read_off(at)
         with torch.no_grad():
-            strengths = course.strengths(at.moment)
-        measured = indicators.measure(mix, keep, found, course.space)
+            strengths = running.strengths(at.moment)
+        measured = indicators.measure(mix, keep, found, running.space)
         self._warn(indicators.warnings(measured, found))
         costs = {} if state.controller is None else {"cost": state.controller.close(at, found)}
         return {
-            "stage": course.stage.name,
+            "stage": running.stage.name,
             "events": state.events,
             **state.held_out.line("held_out"),
             "parameters": parameters_of(state.supernet),
             "found_parameters": self._size_of(found),
-            "macs": course.measure_macs(),
-            "macs_left": _share(course.costs.cpu(), keep),
+            "macs": running.measure_macs(),
+            "macs_left": _share(running.costs.cpu(), keep),
             "eigenvalue": self._eigenvalue(),
-            "peak_memory": peak_memory(course.fabric.device),
+            "peak_memory": peak_memory(running.fabric.device),
             "indicators": measured,
             "genotype": json.loads(to_json(found)),
             "alpha": state.alpha.detach().cpu().tolist(),
@@ -61,18 +61,18 @@ class Lines:
 
     def _eigenvalue(self) -> float | None:
         """That of the Hessian for alpha, in the epochs in which it is to be measured; None if it is no number."""
-        every = self.course.settings.eigenvalue_every
-        if not every or self.course.epoch % every:
+        every = self.running.settings.eigenvalue_every
+        if not every or self.running.epoch % every:
             return None
-        found = eigenvalue(self.course)
+        found = eigenvalue(self.running)
         return found if math.isfinite(found) else None  # JSON has no other numbers
 
     def _size_of(self, found: Genotype) -> int | None:
         """Parameters of the network of a genotype at its published size; None if it passes nothing on."""
-        data = self.course.data
+        data = self.running.data
         classes, channels = len(data.classes), data.channels
         try:
-            factories = self.course.space.factories
+            factories = self.running.space.factories
             with unseen(own=bool(factories)):
                 return parameters_of(Network(found, classes=classes, in_channels=channels, factories=factories))
         except ValueError:
@@ -83,7 +83,7 @@ class Lines:
         for warning in warnings:
             if warning not in self.told:
                 self.told.add(warning)
-                self.course.drive.listener.warn(f"epoch {self.course.state.epoch + 1}: {warning}")
+                self.running.loop.listener.warn(f"epoch {self.running.state.epoch + 1}: {warning}")
 
 
 def _share(costs: Tensor, keep: Tensor) -> float:

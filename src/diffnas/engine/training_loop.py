@@ -58,7 +58,7 @@ class State(Protocol):
         """The state as tensors and plain data."""
 
 
-class Drive:
+class TrainingLoop:
     """A run on its way: takes batches to whoever does the steps, writes down, saves, and ends when asked.
 
     Attributes:
@@ -87,9 +87,9 @@ class Drive:
         # What the trace should be, whatever becomes of its file or of the lines that a listener was given.
         self.written = hashlib.sha256("".join(map(as_line, trace)).encode())
         self.split = data.train.to(fabric.device)
-        self.enter(settings, phase=phase, first=0, epochs=settings.epochs)
+        self.begin_stage(settings, phase=phase, first=0, epochs=settings.epochs)
 
-    def enter(
+    def begin_stage(
         self, settings: SearchSettings | EvaluateSettings, *, phase: str, first: int, epochs: int, number: int = 0
     ) -> None:
         """Begin or go on with a stage: its settings, name and first epoch, the epochs of all, and its number."""
