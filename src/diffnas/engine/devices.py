@@ -14,6 +14,7 @@ from torch import nn
 
 from diffnas.lookup import lookup
 from diffnas.names import first_line
+from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.nets.backend import Backend
 
 # Half precision would need a loss scaler around alpha's gradients too; true bfloat16 loses steps of the weights. Double
@@ -21,8 +22,10 @@ from diffnas.nets.backend import Backend
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
-def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
-    """Lightning Fabric for one process on one device: "cpu", "cuda", or "auto" for the best of the two that is there.
+def make_fabric(device: str = "auto", precision: str = "32-true", ranks: Ranks = ALONE) -> Fabric:
+    """Lightning Fabric for this process on one device: "cpu", "cuda", or "auto" for the best of the two that is there.
+
+    Of several GPUs, each rank of a machine takes its own, as long as there are enough.
 
     Apple's GPUs are not among them: decisions about alpha are made in float64, which they do not have.
 
@@ -33,8 +36,9 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     chosen = lookup(
         "device", device, {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cpu": "cpu", "cuda": "cuda"}
     )
+    own = [ranks.local % max(torch.cuda.device_count(), 1)] if ranks.several and chosen == "cuda" else 1
     try:
-        return Fabric(accelerator=chosen, devices=1, precision=precision)  # type: ignore[arg-type]
+        return Fabric(accelerator=chosen, devices=own, precision=precision)  # type: ignore[arg-type]
     except Exception as error:
         message = first_line(error)
         raise ValueError(f"device {device!r} with precision {precision!r} cannot be used here: {message}") from None

@@ -8,6 +8,7 @@ of one rank, for which everything here is free and changes nothing.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -58,6 +59,11 @@ class Ranks:
     def place(self) -> tuple[str | int, ...]:
         """What sets the random numbers of this process apart from those of the others; empty if there are none."""
         return ("rank", self.number) if self.several else ()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """How the run is shared, a sentence for its record; none if it is not."""
+        return (f"{self.count} processes compute it, {self.here} on each machine.",) if self.several else ()
 
     # What a rank takes of the pictures.
 
@@ -145,9 +151,14 @@ class Ranks:
         """The sum of a tensor over the ranks."""
         if not self.several:
             return sums
-        found = sums.detach().clone()
+        found = sums.detach().to(_HOST, copy=True)
         self._talk(lambda: dist.all_reduce(found))
-        return found
+        return found.to(sums.device)
+
+    def worst(self, value: float) -> float:
+        """The value; nan if it is a number here, and is infinite or none in another rank."""
+        good = math.isfinite(value)
+        return math.nan if self.agree(int(not good)) and good else value
 
     def agree(self, code: int) -> int:
         """The largest code that any rank gives: what one of them knows, all know from now on."""

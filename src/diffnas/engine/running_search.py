@@ -178,8 +178,10 @@ class RunningSearch:
                 self.remove(keep)
             return
         state.decide_(keep)
-        if isinstance(self.net, Graphed):
-            return  # what left is freed between epochs: a graph of what is left costs as much as many steps
+        if isinstance(self.net, Graphed) or self.loop.ranks.several:
+            # What left is freed between epochs: a graph of what is left costs as much as many steps, and word of a
+            # decision does not arrive in all ranks at the same step.
+            return
         arrived = self.host_copy.exchange(state.keep)
         if arrived is not None:
             self.free(arrived)

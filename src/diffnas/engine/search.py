@@ -27,9 +27,11 @@ from diffnas.engine.controller import Controller
 from diffnas.engine.devices import computing_on, dtype_of, make_fabric, rounding_products
 from diffnas.engine.entry import open_or_resume
 from diffnas.engine.landing import Landing, land
+from diffnas.engine.launch import here
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
+from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.reread import reread
 from diffnas.engine.run import RunFolder, as_json
@@ -134,13 +136,15 @@ def search(
         NotFinite: if the loss leaves the numbers.
         OutOfMemory: if memory runs out.
     """
-    listener = listener or Silent()
+    ranks = here()
+    listener = listener if listener and ranks.first else Silent()
     space = with_cells_per_place(space, settings)
     check(space, method, settings, data)
+    _check_batches(ranks, data, space, method, settings)
     if aim and not resume:
         aims.check(aim, space, data, method)
     with within_memory(settings, out):
-        fabric = make_fabric(device, precision)
+        fabric = make_fabric(device, precision, ranks)
         state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
         if aim:
             reaches = aims.reaches(aim, space, data, method)
@@ -149,15 +153,24 @@ def search(
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         choice = choose.choose(settings.backend, fabric.device, precision)
-        computed = choose.describe(state.supernet, choice)
+        computed = (*choose.describe(state.supernet, choice), *ranks.told)
         record = describe(data, space, method, settings, precision, notes or {}, computed, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
-            begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
+            begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener, ranks=ranks)
             with begun as (folder, trace):
-                under_way = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace)
+                under_way = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, ranks)
                 under_way.aim = aim
                 return under_way.run(heard)
+
+
+def _check_batches(
+    ranks: Ranks, data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings
+) -> None:
+    """Refuse batches that the ranks cannot share, in any stage."""
+    pictures = len(data.train) // 2 if method.level.data == "halves" else len(data.train)
+    for stage in contract.stages(method.stages, space, settings.epochs):
+        ranks.check_batch(staged(settings, stage, space).batch, pictures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,13 +230,14 @@ class _StagedSearch:
         folder: RunFolder | None,
         listener: Listener,
         trace: list[dict[str, Any]],
+        ranks: Ranks = ALONE,
     ) -> None:
         self.space, self.method, self.settings, self.state = space, method, settings, state
         everything = torch.arange(len(data.train)), torch.arange(0)
         in_halves = method.level.data == "halves"
         train_indices, held_out_indices = halves(len(data.train), settings) if in_halves else everything
         self.stages = contract.stages(method.stages, space, settings.epochs)
-        self.loop = TrainingLoop("search", data, train_indices, settings, state, fabric, folder, listener, trace)
+        self.loop = TrainingLoop("search", data, train_indices, settings, state, fabric, folder, listener, trace, ranks)
         self.running = RunningSearch(data, space, method, self.stages, state, fabric, self.loop, held_out_indices)
         self.take_step = SearchStep(self.running).take
         self.line = TraceLines(self.running).line
@@ -231,7 +245,7 @@ class _StagedSearch:
 
     def run(self, heard: Sequence[int]) -> SearchResult:
         """Run every stage to its end, or to a reason to stop."""
-        pause = SearchPause(self.running, lambda: self.loop.end(heard) if heard else None)
+        pause = SearchPause(self.running, lambda: self.loop.heed(heard))
         reason = None
         for number in range(self.state.stage, len(self.stages)):
             self.begin_stage(number, pause)

@@ -44,6 +44,7 @@ class SearchStep:
     def __init__(self, running: RunningSearch) -> None:
         self.running = running
         self.state, self.loop, self.method = running.state, running.loop, running.method
+        self.ranks = running.loop.ranks
         self._held_out: Batch | None = None
         self._stream: Generator[Batch, None, None] | None = None
         self._next: tuple[int, int] | None = None
@@ -52,10 +53,10 @@ class SearchStep:
         """One step of alpha and the weights, as the level has it."""
         running, loop = self.running, self.loop
         self.now = loop.moment()
-        self.train = running.prepare(batch, loop.generator("train"))
+        self.train = running.prepare(batch, loop.own_generator("train"))
         drawn = running.holds_out and not self.frozen
-        self._held_out = running.prepare(self._draw_held_out(), loop.generator("held-out")) if drawn else None
-        self.noise = loop.generator("noise")
+        self._held_out = running.prepare(self._draw_held_out(), loop.own_generator("held-out")) if drawn else None
+        self.noise = loop.own_generator("noise")
         draw_noise_from(self.state.supernet, self.noise)
         if self.method.supernet.dropout is not None:
             drop_skips(self.state.supernet, schedule.value(self.method.supernet.dropout, self.now))
@@ -93,13 +94,14 @@ class SearchStep:
             # Zeros where nothing depends on alpha: weights that ignore it, or cells that are all ``none``.
             if not loss.requires_grad:
                 return [torch.zeros_like(tensor) for tensor in self.state.arch]
-            return list(torch.autograd.grad(loss, self.state.arch, materialize_grads=True))
+            return self._mean(torch.autograd.grad(loss, self.state.arch, materialize_grads=True), batch)
 
     def weight_gradient(self, batch: Batch) -> None:
         """Left in the weights."""
         with torch.no_grad():
             mix = self.mix()
         self.running.fabric.backward(self._loss(batch, mix, self.state.train))
+        self.ranks.mean_gradients_(self.weights, len(batch[1]))
 
     def both_gradients(self, batch: Batch) -> list[Tensor]:
         """Both of the above from one pass."""
@@ -109,7 +111,7 @@ class SearchStep:
         gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in arch]
         for tensor in arch:
             tensor.grad = None
-        return gradients
+        return self.ranks.mean_gradients_(self.weights, len(batch[1]), also=gradients)
 
     def move_alpha(self, gradients: Sequence[Tensor]) -> None:
         """Step alpha, unless it is frozen."""
@@ -169,20 +171,20 @@ class SearchStep:
         mix = self.mix()
         loss = self._loss(batch, mix, self.state.held_out, flow=True) + self._penalty(mix)
         arch = self.state.arch
-        found = self._gradients_of(loss, [*arch, *self.weights])
+        found = self._gradients_of(loss, [*arch, *self.weights], batch)
         return found[: len(arch)], found[len(arch) :]
 
     def probe_alpha(self, batch: Batch) -> list[Tensor]:
         """Gradients without penalties, and without a trace."""
         with self._probing(), weights_fixed(self.state.supernet):
-            return self._gradients_of(self._loss(batch, self.mix(), Totals(self.state.task)), self.state.arch)
+            return self._gradients_of(self._loss(batch, self.mix(), Totals(self.state.task)), self.state.arch, batch)
 
     def probe_weights(self, batch: Batch) -> list[Tensor]:
         """Likewise for the weights."""
         with self._probing():
             with torch.no_grad():
                 mix = self.mix()
-            return self._gradients_of(self._loss(batch, mix, Totals(self.state.task), flow=True), self.weights)
+            return self._gradients_of(self._loss(batch, mix, Totals(self.state.task), flow=True), self.weights, batch)
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Against which the weights would move."""
@@ -195,19 +197,22 @@ class SearchStep:
 
     # The parts of a step.
 
-    @staticmethod
-    def _gradients_of(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def _gradients_of(self, loss: Tensor, tensors: Sequence[Tensor], batch: Batch) -> list[Tensor]:
         found = torch.autograd.grad(loss, tensors, materialize_grads=True)
         # The next pass may use the memory again that these lie in: a replayed graph does.
-        return [gradient.clone() for gradient in found]
+        return self._mean([gradient.clone() for gradient in found], batch)
+
+    def _mean(self, gradients: Sequence[Tensor], batch: Batch) -> list[Tensor]:
+        """Gradients of the mean loss on a batch, averaged over the ranks, each of which has a part of it."""
+        return self.ranks.mean(gradients, len(batch[1]))
 
     @contextmanager
     def _probing(self) -> Iterator[None]:
         """Inside, passes leave no trace, and draw the same random numbers every time in this step."""
         loop, net, now = self.loop, self.state.supernet, self.now
         self.now = replace(now, generator=loop.generator("probe mix"))
-        draw_noise_from(net, loop.generator("probe noise"))
-        place = seeds.derive(self.running.settings.seed, "probe", self.state.epoch, self.state.step)
+        draw_noise_from(net, loop.own_generator("probe noise"))
+        place = seeds.derive(self.running.settings.seed, "probe", self.state.epoch, self.state.step, *self.ranks.place)
         try:
             with buffers_kept(net), fixed_random(place):
                 yield

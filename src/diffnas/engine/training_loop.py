@@ -10,17 +10,18 @@ from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffnas.components import schedule
 from diffnas.components.contract import may_look
 from diffnas.components.level import Batch
 from diffnas.components.schedule import Moment
-from diffnas.data import DataSet, batches, fetched
-from diffnas.engine import checkpoint, seeds
+from diffnas.data import DataSet, fetched
+from diffnas.engine import checkpoint, seeds, shared
 from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.nested import all_finite, to_cpu
 from diffnas.engine.optimizers import set_rate
+from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.run import RunFolder, as_line
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.engine.totals import Totals, check_finite
@@ -37,7 +38,7 @@ class State(Protocol):
     Attributes:
         epoch, step: the next step to take.
         seconds: time spent in the running epoch.
-        train: totals of the running epoch.
+        train: totals of the running epoch, over the batches that move the weights.
         weight_optimizer: what moves the weights.
     """
 
@@ -50,6 +51,14 @@ class State(Protocol):
     @property
     def task(self) -> Task:
         """What is learned."""
+
+    @property
+    def net(self) -> nn.Module:
+        """The net that has the weights."""
+
+    @property
+    def totals(self) -> tuple[Totals, ...]:
+        """All totals of the running epoch."""
 
     def advance(self) -> None:
         """Begin the next epoch."""
@@ -68,6 +77,7 @@ class TrainingLoop:
         settings: those of the running stage, its epochs among them.
         first: the first epoch of the running stage.
         epochs: of all stages together.
+        ranks: this process among those of the run.
     """
 
     def __init__(
@@ -81,8 +91,9 @@ class TrainingLoop:
         folder: RunFolder | None,
         listener: Listener,
         trace: list[dict[str, Any]],
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.indices, self.state = indices, state
+        self.indices, self.state, self.ranks = indices, state, ranks
         self.device, self.folder, self.listener, self.trace = fabric.device, folder, listener, trace
         # What the trace should be, whatever becomes of its file or of the lines that a listener was given.
         self.written = hashlib.sha256("".join(map(as_line, trace)).encode())
@@ -94,7 +105,7 @@ class TrainingLoop:
     ) -> None:
         """Begin or go on with a stage: its settings, name and first epoch, the epochs of all, and its number."""
         self.settings, self.phase, self.first, self.epochs, self.number = settings, phase, first, epochs, number
-        self.steps = -(-len(self._order(0)) // settings.batch)
+        self.steps = len(self.ranks.batches(self._order(0), settings.batch))
 
     def run(
         self,
@@ -121,6 +132,7 @@ class TrainingLoop:
                 before_epoch()
             self._take_steps(heard, take_step)
             self._check(f"epoch {state.epoch}")
+            shared.bring_together(state, self.ranks)
             self._close({**self._common(), **line()})
             reason = reason_to_stop()
         self.listener.end()
@@ -150,19 +162,24 @@ class TrainingLoop:
         place = (purpose, self.state.epoch, self.state.step if step is None else step)
         return seeds.generator(self.settings.seed, *place, device=device or self.device)
 
+    def own_generator(self, purpose: str) -> torch.Generator:
+        """The random numbers of this step for what differs from picture to picture, and so from rank to rank."""
+        place = (purpose, self.state.epoch, self.state.step, *self.ranks.place)
+        return seeds.generator(self.settings.seed, *place, device=self.device)
+
     def _order(self, epoch: int) -> Tensor:
-        order = seeds.epoch_order(len(self.indices), self.settings.batch, self.settings.seed, epoch)
+        order = seeds.epoch_order(len(self.indices), self.settings.seed, epoch)
         return self.indices[order]
 
     def _take_steps(self, heard: Sequence[int], take_step: Callable[[Batch], None]) -> None:
         """The steps of the running epoch that are still to take."""
         state, settings = self.state, self.settings
         set_rate(state.weight_optimizer, self.rate())
-        order = self._order(state.epoch)
+        batches = self.ranks.batches(self._order(state.epoch), settings.batch)
         begun = time.perf_counter()
-        for batch in batches(self.split, order, settings.batch, start=state.step, device=self.device):
+        for batch in fetched(self.split, batches[state.step :], self.device):
             # For operations of the user's own that draw from torch's own numbers, such as dropout.
-            torch.manual_seed(seeds.derive(settings.seed, "torch", state.epoch, state.step))
+            torch.manual_seed(seeds.derive(settings.seed, "torch", state.epoch, state.step, *self.ranks.place))
             take_step(batch)
             # Reading the loss back makes a GPU wait, so there it is looked at now and then only.
             if may_look(self.device, state.step):
@@ -172,27 +189,38 @@ class TrainingLoop:
             now = time.perf_counter()
             state.seconds += now - begun
             begun = now
-            if heard:
+            asked = self.ranks.agree(max(heard, default=0))
+            if asked:
                 self._check(f"step {state.step} of epoch {state.epoch}")
                 self._save()
-                self.end(heard)
+                self.end(asked)
 
     def draws(self, indices: Tensor, purpose: str, steps: Iterable[int]) -> Generator[Batch, None, None]:
-        """A random batch of the pictures at ``indices`` for each of some steps of the running epoch, on the device."""
-        orders = (torch.randperm(len(indices), generator=self.generator(purpose, "cpu", step)) for step in steps)
-        return fetched(self.split, (indices[order[: self.settings.batch]] for order in orders), self.device)
+        """A random batch of the pictures at ``indices`` for each of some steps of the running epoch, on the device.
 
-    def end(self, heard: Sequence[int]) -> None:
-        """End the run where the last checkpoint is, for the first of the signals that were heard.
+        Of a batch, this rank takes its part.
+        """
+        orders = (torch.randperm(len(indices), generator=self.generator(purpose, "cpu", step)) for step in steps)
+        drawn = (indices[order[: self.settings.batch]] for order in orders)
+        return fetched(self.split, map(self.ranks.part, drawn), self.device)
+
+    def heed(self, heard: Sequence[int]) -> None:
+        """End the run where the last checkpoint is, if a rank has heard a signal."""
+        asked = self.ranks.agree(max(heard, default=0))
+        if asked:
+            self.end(asked)
+
+    def end(self, asked: int) -> None:
+        """End the run where the last checkpoint is, for a signal.
 
         Raises:
             Interrupted: in any case.
         """
-        raise Interrupted(heard[0], self.folder.path if self.folder else None)
+        raise Interrupted(asked, self.folder.path if self.folder else None)
 
     def check(self, loss: float, where: str) -> None:
-        """Stop the run if a loss has left the numbers."""
-        check_finite(loss, where, self.folder.path if self.folder else None)
+        """Stop the run if a loss has left the numbers in any rank."""
+        check_finite(self.ranks.worst(loss), where, self.folder.path if self.folder else None)
 
     def _check(self, where: str) -> None:
         self.check(self.state.train.loss, where)
@@ -210,6 +238,9 @@ class TrainingLoop:
 
     def _close(self, line: dict[str, Any]) -> None:
         """Write the epoch down, and only then say in a checkpoint that it is over."""
+        shared.check_same(self.state, self.ranks, f"epoch {self.state.epoch + 1}")
+        # That of the first rank, for it has times of day and of memory.
+        line = self.ranks.broadcast(line)
         self.trace.append(line)
         if self.folder:
             self.written.update(self.folder.append(line).encode())
@@ -218,9 +249,10 @@ class TrainingLoop:
         self.listener.epoch(line)
 
     def _save(self) -> None:
+        own = shared.set_apart(self.state, self.ranks)
         if self.folder is None:
             return
-        state = to_cpu(self.state.state_dict())
+        state = to_cpu({**self.state.state_dict(), **own})
         if not all_finite(state):
             # The loss was still finite: it is that of before the step.
             check_finite(math.nan, f"the weights, in epoch {self.state.epoch}", self.folder.path)
