@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors, set_aside
 from diffnas.data import load as load_data
+from diffnas.engine.launch import here
 from diffnas.engine.run import RunFolder, renamed
 from diffnas.engine.settings import Machine, Source
 from diffnas.lookup import lookup
@@ -46,6 +47,7 @@ class Notes(BaseModel):
         aside: the share of the training pictures that is set aside to choose among networks.
         device, precision: as the user gave them.
         threads: how many CPU threads compute; always known once a run has begun.
+        devices, nodes: how many processes compute on each machine, and on how many; None for a single one.
         target, targets: the cost that the deployed network should have, or the costs of a family of networks.
         width: whether the width of the network is fitted to the target.
         runtime: the runtime that measures latencies.
@@ -66,6 +68,8 @@ class Notes(BaseModel):
     device: str = "auto"
     precision: str = "32-true"
     threads: int | None = None
+    devices: int | None = None
+    nodes: int | None = None
     target: str | None = None
     targets: str | None = None
     width: str | None = None
@@ -76,13 +80,19 @@ class Notes(BaseModel):
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
     def on(self, machine: Machine) -> Notes:
-        """The notes with this device and precision, and a known number of threads.
+        """The notes with this device and precision, and known numbers of processes and threads.
 
-        The number is the machine's, if it is given; else that of the run that is resumed; else the recipe's; else
-        torch's.
+        The number of threads is the machine's, if it is given; else that of the run that is resumed; else the
+        recipe's; else torch's. The processes of a machine share torch's.
         """
-        threads = machine.threads or self.threads or recipe_named(self.recipe).threads or torch.get_num_threads()
-        return self.but(device=machine.device, precision=machine.precision, threads=threads)
+        ranks = here()
+        share = max(1, torch.get_num_threads() // ranks.here)
+        kept = self.threads if (self.devices or 1) == ranks.here else None
+        usual = min(recipe_named(self.recipe).threads or share, share) if ranks.several else None
+        threads = machine.threads or kept or usual or recipe_named(self.recipe).threads or share
+        processes = (ranks.here, ranks.count // ranks.here) if ranks.several else (None, None)
+        notes = self.but(device=machine.device, precision=machine.precision, threads=threads)
+        return notes.model_copy(update=dict(zip(("devices", "nodes"), processes, strict=True)))
 
 
 def recipe_named(name: str) -> Recipe:

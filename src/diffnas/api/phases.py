@@ -7,12 +7,14 @@ import os
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.planning import Request, SearchPlan, plan_search
+from diffnas.api.processes import Call, in_processes
 from diffnas.api.targets import landed
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
@@ -21,7 +23,7 @@ from diffnas.engine.cost import Prospect, require_memory, what_fits
 from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.landing import Landing, read_landing
-from diffnas.engine.listen import Listener, OutOfMemory, Silent
+from diffnas.engine.listen import Listener, OutOfMemory
 from diffnas.engine.lock import owning
 from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult
@@ -77,47 +79,56 @@ def search(
     >>> found.genotype.skeleton
     'nas-bench-201'
     """
-    place, listener = run_path(out, resume), listener or Silent()
+    place = run_path(out, resume)
     wanted, rest = wanted_of(options)
     source, machine, settings = by_record(rest)
-    request = Request(
-        data=data,
-        space=space,
-        method=method,
-        components=components,
-        recipe=recipe,
-        evaluation=evaluation,
-        contenders=contenders,
-        wanted=wanted,
-        listener=listener,
-        source=source,
-        machine=machine,
-        settings=settings,
-    )
-    asked = plan_search(request, place if resume else None)
-    if check_memory and not resume:
-        require_memory(Prospect(**asked.arguments))
-        if evaluation:
+    with in_processes(machine, place, listener, known=place if resume else None) as call:
+        request = Request(
+            data=data,
+            space=space,
+            method=method,
+            components=components,
+            recipe=recipe,
+            evaluation=evaluation,
+            contenders=contenders,
+            wanted=wanted,
+            listener=call.listener,
+            source=source,
+            machine=machine,
+            settings=settings,
+        )
+        asked = plan_search(request, call.place if resume else None)
+        if check_memory and not resume and call.ranks.first:
+            require_memory(_prospect(asked, call))
+        if check_memory and not resume and evaluation:
             _require_later(asked)
-    return _searched(asked, place, listener, resume=resume)
+        return _searched(asked, call, resume=resume)
 
 
-def _searched(asked: SearchPlan, place: Path | None, listener: Listener, *, resume: bool) -> SearchResult:
-    """The result of a planned search; ``place`` is its folder."""
+def _searched(asked: SearchPlan, call: Call, *, resume: bool) -> SearchResult:
+    """The result of a planned search."""
     notes, flip = asked.notes, asked.arguments["settings"].flip
     with (
-        owning(place, listener.warn),
-        told(asked.whole, place, listener, note=notes.data, flip=flip),
-        _advised(Prospect(**asked.arguments)),
+        owning(call.own, call.listener.warn),
+        told(asked.whole, call.own, call.listener, note=notes.data, flip=flip),
+        _advised(_prospect(asked, call)),
     ):
-        return run_search(
+        found = run_search(
             **asked.arguments,
-            out=place,
+            out=call.own,
             resume=resume,
-            listener=listener,
+            listener=call.listener,
             notes=notes.model_dump(),
             aim=asked.aim,
         )
+    return replace(found, folder=call.place)
+
+
+def _prospect(asked: SearchPlan, call: Call) -> Prospect:
+    """The search as the memory of this machine will see it: with the part of each batch that is computed here."""
+    settings = asked.arguments["settings"]
+    part = replace(settings, batch=call.ranks.batch_on(settings.batch, asked.notes.device))
+    return Prospect(**{**asked.arguments, "settings": part})
 
 
 @takes(Source, Machine, EvaluateSettings, but=("train",))
@@ -149,29 +160,34 @@ def evaluate(
         ValueError: if an argument cannot work; the error says what would work, and no file is changed.
     """
     source, machine, settings = by_record(options, but=("train",))
-    searched, listener = run_folder(what), listener or Silent()
+    searched = run_folder(what)
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
-    genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe)
-    note = note_data(kept.data, data, source)
-    whole = left(load_noted(note, data, source), kept)
-    if searched and not resume:
-        _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
-    notes = kept.but(recipe=recipe).on(machine).model_copy(update={"data": note})
-    chosen = merge_settings(EvaluateSettings, *layers, settings)
-    with owning(place, listener.warn), told(whole, place, listener, note=note, flip=chosen.flip):
-        return run_evaluation(
-            genotype,
-            whole,
-            settings=chosen,
-            out=place,
-            resume=resume,
-            listener=listener,
-            device=notes.device,
-            precision=notes.precision,
-            notes=notes.model_dump(),
-            threads=notes.threads,
-            factories=factories,
-        )
+    with in_processes(machine, place, listener, known=place if resume else searched) as call:
+        genotype, kept, record, layers = _begun(what, searched, call.place if resume else None, recipe)
+        note = note_data(kept.data, data, source)
+        whole = left(load_noted(note, data, source), kept)
+        if searched and not resume:
+            _warn_of_other_pictures(record.get("data"), kept.train, whole, call.listener)
+        notes = kept.but(recipe=recipe).on(machine).model_copy(update={"data": note})
+        chosen = merge_settings(EvaluateSettings, *layers, settings)
+        with (
+            owning(call.own, call.listener.warn),
+            told(whole, call.own, call.listener, note=note, flip=chosen.flip),
+        ):
+            result = run_evaluation(
+                genotype,
+                whole,
+                settings=chosen,
+                out=call.own,
+                resume=resume,
+                listener=call.listener,
+                device=notes.device,
+                precision=notes.precision,
+                notes=notes.model_dump(),
+                threads=notes.threads,
+                factories=factories,
+            )
+        return replace(result, folder=call.place)
 
 
 def _begun(

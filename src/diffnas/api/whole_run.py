@@ -12,9 +12,10 @@ from diffnas.api import contest
 from diffnas.api.notes import Data
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.phases import evaluate, run_path, search
+from diffnas.api.processes import Call, in_processes
 from diffnas.api.targets import SIZES
 from diffnas.engine.evaluate import EvaluateResult
-from diffnas.engine.listen import Interrupted, Listener, Silent
+from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.lock import owning
 from diffnas.engine.search import SearchResult
 from diffnas.engine.settings import (
@@ -100,23 +101,28 @@ def run(
     shared = {name: given for name, given in (("seed", seed), ("flip", flip)) if given is not None}
     later = {**shared, **(evaluate_settings or {})}
     _check_settings(search_settings or {}, later)
-    notes = contest.noted(run_path(out, resume), against, repeats, resume=resume)
-    with owning(run_path(out, resume), (listener or Silent()).warn):
+    place = run_path(out, resume)
+    _, machine, _ = by_record(wanted_of(options)[1])
+    with (
+        in_processes(machine, place, listener, known=place if resume else None) as call,
+        owning(call.own, call.listener.warn),
+    ):
+        notes = contest.noted(call.place, against, repeats, resume=resume)
         found = search(
             data,
             space=space,
             method=method,
             components=components,
             recipe=recipe,
-            out=out,
+            out=call.place,
             resume=resume,
-            listener=listener,
+            listener=call.listener,
             evaluation=later or None,
             contenders=notes,
             check_memory=check_memory,
             **{**options, **shared, **(search_settings or {})},
         )
-        return _trained(found, _after_landing(later, found), data, space, recipe, options, listener)
+        return _trained(found, _after_landing(later, found), data, space, recipe, options, call)
 
 
 def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[str, Any]:
@@ -137,27 +143,27 @@ def _trained(
     space: str | SearchSpace | None,
     recipe: str | None,
     options: Mapping[str, Any],
-    listener: Listener | None,
+    call: Call,
 ) -> RunResult:
     """The result of a run after its search: evaluation (resumed if it has begun), contenders, drawings and report."""
     train: Callable[..., EvaluateResult] = partial(
         evaluate,
         data=data if data is not None or found.folder else "digits",
         recipe=recipe,
-        listener=listener,
+        listener=call.listener,
         factories=space.factories if isinstance(space, SearchSpace) else None,
         **{name: options[name] for name in _SHARED if name in options},
     )
     source, *_ = by_record(wanted_of(options)[1])
-    begun = found.folder is not None and (found.folder / EVALUATION / RECORD).exists()
+    begun = call.ranks.broadcast(found.folder is not None and (found.folder / EVALUATION / RECORD).exists())
     try:
         result = train(found, resume=begun, **settings)
-        verdict = contest.verdict(found, train, settings, data, source, space, listener or Silent())
+        verdict = contest.verdict(found, train, settings, data, source, space, call)
     except Interrupted as stop:
         # The user must resume the whole run, not only its second phase.
         raise Interrupted(stop.signal, found.folder) from None
-    if found.folder is None:
-        return RunResult(search=found, evaluation=result, drawings=(), report=None)
+    if found.folder is None or not call.ranks.first:
+        return RunResult(search=found, evaluation=result, drawings=(), report=None, verdict=verdict)
     drawings = draw_into(found.folder, found.genotype)
     page = report_on(found.folder)
     return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)

@@ -116,7 +116,8 @@ def search(
             **choices,
         )
     assert found.folder is not None
-    _finish(found, None, api.draw_into(found.folder, found.genotype), as_json=as_json, quiet=quiet)
+    drawings = api.draw_into(found.folder, found.genotype) if api.first() else ()
+    _finish(found, None, drawings, as_json=as_json, quiet=quiet)
 
 
 @generated.takes(
@@ -174,7 +175,14 @@ def _finish(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Print the results: as JSON, in one line, or as a summary. Exits with ``MISSED`` if a target was missed."""
+    """Print the results: as JSON, in one line, or as a summary. Exits with ``MISSED`` if a target was missed.
+
+    Of several processes, the first one prints.
+    """
+    from diffnas import api
+
+    if not api.first():
+        return
     numbers: dict[str, Any] = {}
     files: list[tuple[str, str]] = []
     if found is not None:
@@ -183,12 +191,11 @@ def _finish(
         files += [("genotype", str(found.folder / GENOTYPE)), *(("drawing", str(path)) for path in drawings)]
     if result is not None:
         assert result.folder is not None
-        from diffnas.api import evaluation_folder
         from diffnas.engine.run import RunFolder
 
         numbers.setdefault("folder", str(result.folder))
         numbers["evaluation"] = show.evaluation_numbers(result, RunFolder.open(result.folder).record)
-        place = result.folder if found is None else evaluation_folder(Path(numbers["folder"]))
+        place = result.folder if found is None else api.evaluation_folder(Path(numbers["folder"]))
         files.append(("network", str(place / WEIGHTS)))
     if verdict is not None:
         numbers["verdict"] = verdict.as_record()

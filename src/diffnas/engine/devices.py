@@ -12,9 +12,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.lookup import lookup
 from diffnas.names import first_line
-from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.nets.backend import Backend
 
 # Half precision would need a loss scaler around alpha's gradients too; true bfloat16 loses steps of the weights. Double

@@ -75,7 +75,8 @@ def open_or_resume(
 
 def _follow(state: Restorable, ranks: Ranks) -> list[dict[str, Any]]:
     """The trace so far, from the first rank; ``state`` becomes what it has loaded."""
-    trace, loaded = ranks.broadcast(([], None))
+    given: tuple[list[dict[str, Any]], dict[str, Any] | None] = ranks.broadcast(([], None))
+    trace, loaded = given
     if loaded:
         state.load_state_dict(loaded)
         shared.take_own(state, loaded, ranks)

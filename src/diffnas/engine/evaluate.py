@@ -200,7 +200,7 @@ def _refuse_hopeless(
         "evaluation",
         outline,
         data,
-        min(settings.batch, len(data.train)),
+        here().batch_on(min(settings.batch, len(data.train)), place.type),
         place,
         momentum=settings.momentum > 0,
         inside=not settings.recompute,
@@ -261,7 +261,7 @@ def test(
     *,
     batch: int,
     device: torch.device,
-    ranks: Ranks = ALONE,
+    ranks: Ranks,
 ) -> Totals:
     """Loss and metrics of a network, in evaluation mode, on all pictures of a split of ``data``."""
     network.eval()

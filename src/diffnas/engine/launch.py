@@ -21,7 +21,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from diffnas.engine.listen import Diverged, Interrupted, Lost, NotFinite, OutOfMemory
@@ -63,7 +65,7 @@ class _Party:
     """
 
     ranks: Ranks | None
-    store: dist.Store
+    store: Store
     launched: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     entered: bool = False
 
@@ -76,7 +78,9 @@ def here() -> Ranks:
     return _party.ranks if _party and _party.ranks else ALONE
 
 
-def joined(devices: int | None, nodes: int | None = None, *, usual: tuple[int | None, int | None] = (None, None)) -> Ranks:
+def joined(
+    devices: int | None, nodes: int | None = None, *, usual: tuple[int | None, int | None] = (None, None)
+) -> Ranks:
     """This process among those of its run, which are launched if they have to be.
 
     Args:
@@ -103,8 +107,8 @@ def joined(devices: int | None, nodes: int | None = None, *, usual: tuple[int | 
         raise ValueError("the processes of this run have parted after an error. Run the script again.")
     if asked not in (None, ranks.count):
         raise ValueError(
-            f"{asked} processes are asked for, by devices and nodes, and this run has {ranks.count}. Leave both out, or "
-            "start it otherwise."
+            f"{asked} processes are asked for, by devices and nodes, and this run has {ranks.count}. Leave both out, "
+            "or start it otherwise."
         )
     return ranks
 
@@ -129,7 +133,7 @@ def together(folder: Path | None) -> Iterator[Ranks]:
         first = party.ranks.first
         _part(party, error)
         if first and isinstance(error, Lost):
-            raise Lost(f"{error} {standing(folder)}") from error
+            raise Lost(f"{error} {standing(folder)}") from None
         if first or not isinstance(error, (Interrupted, Lost, *_EXPECTED)):
             raise
         raise SystemExit(128 + error.signal if isinstance(error, Interrupted) else 1) from None
@@ -142,13 +146,15 @@ def _part(party: _Party, error: BaseException) -> None:
     ranks, party.ranks = party.ranks, None
     with suppress(RuntimeError):  # the first process, which keeps the store, may be gone
         if ranks and not ranks.first and not isinstance(error, Lost):
-            party.store.set(_cause(ranks.number), f"process {ranks.number} on {socket.gethostname()} ended: {_told(error)}")
+            party.store.set(
+                _cause(ranks.number), f"process {ranks.number} on {socket.gethostname()} ended: {_told(error)}"
+            )
     with suppress(RuntimeError):
         dist.destroy_process_group()
 
 
 def _told(error: BaseException) -> str:
-    return first_line(error) if isinstance(error, _EXPECTED) and str(error) else repr(error)
+    return first_line(error) if isinstance(error, Exception) and str(error) else repr(error)
 
 
 def _cause(number: int) -> str:
@@ -223,13 +229,13 @@ def _machine(nodes: int) -> tuple[str, int, int]:
         ) from None
 
 
-def _store(seat: _Seat) -> dist.Store:
+def _store(seat: _Seat) -> Store:
     """The store that all processes share; the first one keeps it."""
     if seat.port == 0:
-        return dist.TCPStore(seat.address, 0, seat.count, True, PATIENCE, wait_for_workers=False)
+        return TCPStore(seat.address, 0, seat.count, True, PATIENCE, wait_for_workers=False)
     url = f"tcp://{seat.address}:{seat.port}"
     store, *_ = next(rendezvous(url, seat.number, seat.count, timeout=PATIENCE))
-    return store  # type: ignore[no-any-return]
+    return store
 
 
 def _meet(seat: _Seat) -> _Party:
@@ -240,7 +246,7 @@ def _meet(seat: _Seat) -> _Party:
         raise SystemExit(1) from None  # the first process is gone, or says what is wrong
 
 
-def _met(seat: _Seat, store: dist.Store, launched: dict[int, subprocess.Popen[bytes]]) -> _Party:
+def _met(seat: _Seat, store: Store, launched: dict[int, subprocess.Popen[bytes]]) -> _Party:
     """The processes of this run, once all of them are there."""
     hosts = _hosts(seat, store, launched)
     host = hosts[seat.number]
@@ -262,7 +268,7 @@ def _met(seat: _Seat, store: dist.Store, launched: dict[int, subprocess.Popen[by
     return party
 
 
-def _hosts(seat: _Seat, store: dist.Store, launched: dict[int, subprocess.Popen[bytes]]) -> list[str]:
+def _hosts(seat: _Seat, store: Store, launched: dict[int, subprocess.Popen[bytes]]) -> list[str]:
     """The machine of each process, once all are there.
 
     Raises:

@@ -105,6 +105,11 @@ class Ranks:
                 f"at least {least} are needed. Take a larger --batch, more pictures or fewer --devices."
             )
 
+    def batch_on(self, batch: int, device: str) -> int:
+        """How many pictures of a batch lie in one memory: a GPU's, or that of a machine and all its processes."""
+        gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        return -(-batch * (1 if gpu else self.here) // self.count)
+
     # What the ranks tell one another. Every rank makes the same calls in the same order.
 
     def mean(self, tensors: Sequence[Tensor], weight: float) -> list[Tensor]:
@@ -210,7 +215,7 @@ class Ranks:
             parts = [tensors[place].detach().reshape(-1) for place in places]
             flat = torch.cat([*parts, parts[0].new_ones(1)]).mul_(weight)
             self._talk(lambda flat=flat: dist.all_reduce(flat))  # type: ignore[misc]
-            pieces = flat[:-1].div_(flat[-1].clone()).split([len(part) for part in parts])
+            pieces = torch.split(flat[:-1].div_(flat[-1].clone()), [len(part) for part in parts])
             for place, piece in zip(places, pieces, strict=True):
                 found[place] = piece.view(tensors[place].shape)
         return found

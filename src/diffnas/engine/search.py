@@ -140,7 +140,7 @@ def search(
     listener = listener if listener and ranks.first else Silent()
     space = with_cells_per_place(space, settings)
     check(space, method, settings, data)
-    _check_batches(ranks, data, space, method, settings)
+    _check_shared(ranks, data, space, method, settings, aim)
     if aim and not resume:
         aims.check(aim, space, data, method)
     with within_memory(settings, out):
@@ -157,17 +157,21 @@ def search(
         record = describe(data, space, method, settings, precision, notes or {}, computed, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
-            begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener, ranks=ranks)
+            begun = open_or_resume(
+                out, record, state, resume=resume, device=fabric.device, listener=listener, ranks=ranks
+            )
             with begun as (folder, trace):
                 under_way = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, ranks)
                 under_way.aim = aim
                 return under_way.run(heard)
 
 
-def _check_batches(
-    ranks: Ranks, data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings
+def _check_shared(
+    ranks: Ranks, data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, aim: Aim | None
 ) -> None:
-    """Refuse batches that the ranks cannot share, in any stage."""
+    """Refuse what several ranks cannot share: small batches, in any stage, and a clock."""
+    if ranks.several and aim and any(aim.costings[target.cost].measured for target in (*aim.targets, *aim.family)):
+        raise ValueError("a target of latency is measured while it is searched, in one process: leave --devices out.")
     pictures = len(data.train) // 2 if method.level.data == "halves" else len(data.train)
     for stage in contract.stages(method.stages, space, settings.epochs):
         ranks.check_batch(staged(settings, stage, space).batch, pictures)
