@@ -217,7 +217,8 @@ def hold(
             train(training, started)
         if ranks.first:
             answered(training, aside, less.test, space.factories)
-    said: Any = ranks.broadcast(judged(folder) if ranks.first else None)
+    said = ranks.broadcast(judged(folder) if ranks.first else None)
+    assert said is not None, "the first process has judged"
     if ranks.first:
         files.write_checked(folder / VERDICT, as_json(said.as_record()))
     return said

@@ -234,7 +234,7 @@ def _store(seat: _Seat) -> Store:
     if seat.port == 0:
         return TCPStore(seat.address, 0, seat.count, True, PATIENCE, wait_for_workers=False)
     url = f"tcp://{seat.address}:{seat.port}"
-    store, *_ = next(rendezvous(url, seat.number, seat.count, timeout=PATIENCE))
+    store: Store = next(rendezvous(url, seat.number, seat.count, timeout=PATIENCE))[0]
     return store
 
 
