@@ -63,7 +63,8 @@ class Ranks:
     @property
     def told(self) -> tuple[str, ...]:
         """How the run is shared, a sentence for its record; none if it is not."""
-        return (f"{self.count} processes compute it, {self.here} on each machine.",) if self.several else ()
+        where = "" if self.here == self.count else f", {self.here} on this machine"
+        return (f"{self.count} processes compute the run{where}",) if self.several else ()
 
     # What a rank takes of the pictures.
 
