@@ -11,19 +11,21 @@ from typing import Any, Literal, NamedTuple, get_args
 from diffnas.lookup import lookup
 
 StemKind = Literal["cifar", "cifar-half", "imagenet", "resnet", "patch"]
-"""What stands before the cells."""
+"""The layers before the cells."""
 Join = Literal["concat", "mean"]
 """How the output of a cell joins its nodes: along channels, or by their mean."""
 Shortcut = Literal["pool", "conv", "patch", "none"]
-"""What stands beside a layer of a chain that changes width or resolution: 2x2 means before a 1x1 convolution, one of
-stride 2, a 2x2 one of stride 2, or nothing."""
+"""The shortcut of a layer in a chain that changes width or resolution.
+
+"pool" is the mean of 2x2 pixels and a 1x1 convolution, "conv" a 1x1 convolution with the layer's stride, "patch" a
+convolution of 2x2 patches, and "none" is no shortcut."""
 
 
 class Place(NamedTuple):
     """A cell's place in the net: its kind, and whether it halves the resolution and doubles the channels.
 
-    ``kind`` is None where the net has a fixed residual block instead of a searched cell; ``width`` counts its channels
-    in those of the first cell.
+    ``kind`` is None where the net has a fixed residual block instead of a searched cell. ``width`` is the number of its
+    channels divided by those of the first cell.
     """
 
     kind: str | None
@@ -33,23 +35,24 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Skeleton:
-    """What stands around the cells of a net, and what cells it takes.
+    """How the cells of a net are stacked, and which cells fit.
 
     Attributes:
-        name: what genotypes, spaces and run folders call it.
+        name: its name in genotypes, spaces and run folders.
         kinds: the kinds of cell that it repeats.
         reduction: the kind of the cells that halve the resolution; None if fixed residual blocks do.
-        single_path: whether a cell has one input, which it reads as it is, and its last node as output. If not, it
-            reads the outputs of one or two cells before it, each brought to its own channels and resolution first.
-        drops_dead_nodes: whether a node that nothing feeds is left out of a network with all that reads it. If not, it
-            is zeros.
+        single_path: whether a cell has one input, which is the previous cell's output itself, and its last node as
+            output. If not, it reads the outputs of one or two previous cells, brought to its channels and resolution.
+        drops_dead_nodes: whether a network leaves out a node that nothing feeds, and all operations that read it. If
+            not, the node is zeros.
         normed_pools: whether batch norm follows the pools of a supernet.
-        normed_head: whether batch norm and ReLU stand before the head.
+        normed_head: whether the head begins with a batch norm and a ReLU.
         auxiliary: whether a network may have an auxiliary head.
-        stem_width: channels of a stem's output, in channels of the first cell, by stem; 1 for the others.
+        stem_width: by stem, channels of its output divided by those of the first cell; 1 for stems that are not named.
         join: how the output of a cell joins its nodes.
-        residual: whether a shortcut stands beside every cell, so that an absent cell is no gap.
-        published: channels and depth that published numbers stand for, by stem; "cifar" stands for the others.
+        residual: whether every cell has a shortcut, so that an absent cell does not interrupt the net.
+        published: by stem, channels and depth of the networks with published results; other stems have those of
+            "cifar".
     """
 
     name: str
@@ -71,14 +74,14 @@ class Skeleton:
         return self.name.partition(":")[0]
 
     def widths(self, nodes: int) -> int:
-        """How many times as wide as a node the output is that joins so many nodes."""
+        """The width of an output that joins ``nodes`` nodes, divided by the width of a node."""
         return nodes if self.join == "concat" else 1
 
     def places(self, depth: int) -> tuple[Place, ...]:
-        """The kind of every cell of a net of ``depth`` cells: reductions stand at a third and at two thirds.
+        """The places of a net of ``depth`` cells. Those at one third and at two thirds of the depth reduce.
 
-        DARTS (Liu et al., 2019), section 3.1; with 17 cells this is the skeleton of NAS-Bench-201
-        (Dong & Yang, 2020), five cells a stage, its residual blocks at 5 and 11.
+        This is DARTS (Liu et al., 2019), section 3.1. With 17 cells it is the skeleton of NAS-Bench-201 (Dong & Yang,
+        2020): five cells in each stage, and residual blocks at 5 and 11.
 
         >>> [place.reduces for place in DARTS.places(5)]
         [False, True, False, True, False]
@@ -95,7 +98,7 @@ class Skeleton:
         )
 
     def own_cells(self, depth: int) -> dict[str, Place]:
-        """The names of cells that are each of a kind of their own, in a net of ``depth`` cells, and their places.
+        """The places of a net of ``depth`` cells in which each cell has its own kind, by the name of that kind.
 
         >>> list(DARTS.own_cells(3)), list(NAS_BENCH_201.own_cells(5))
         (['cell0', 'cell1', 'cell2'], ['cell0', 'cell2', 'cell4'])
@@ -103,7 +106,7 @@ class Skeleton:
         return {f"cell{i}": place for i, place in enumerate(self.places(depth)) if place.kind is not None}
 
     def own_depth(self, names: Sequence[str]) -> int | None:
-        """The depth of the net in which each of these cells has its one place; None if they are kinds that repeat.
+        """The depth of the net in which each of the named cells has one place; None if they are kinds that repeat.
 
         Raises:
             ValueError: if they are neither.
@@ -119,7 +122,7 @@ class Skeleton:
         return depth
 
     def normal_cells(self, names: Sequence[str]) -> list[str]:
-        """Those cells, of a space or a genotype, that keep the resolution.
+        """Those of the named cells that keep the resolution.
 
         >>> DARTS.normal_cells(["normal", "reduce"]), DARTS.normal_cells(["cell0", "cell1", "cell2"])
         (['normal'], ['cell0'])
@@ -130,13 +133,13 @@ class Skeleton:
         return [name for name, place in self.own_cells(depth).items() if not place.reduces]
 
     def check_cell(self, inputs: int, nodes: int, output: tuple[int, ...]) -> None:
-        """Refuse a cell that cannot stand in it.
+        """Refuse a cell that does not fit the skeleton.
 
         Raises:
-            ValueError: for a cell of other inputs or outputs.
+            ValueError: for a cell with other inputs or another output than the skeleton needs.
         """
         if self.single_path and (inputs != 1 or output != (nodes - 1,)):
-            raise ValueError(f"a {self.name!r} cell has one input, and its last node alone is its output.")
+            raise ValueError(f"a {self.name!r} cell must have one input, and only its last node as output.")
 
 
 DARTS = Skeleton(
@@ -151,8 +154,8 @@ DARTS = Skeleton(
     stem_width={"cifar": 3, "cifar-half": 3},
     published={"cifar": (36, 20), "imagenet": (48, 14)},
 )
-"""DARTS (Liu et al., 2019): cells that read the two cells before them, reduction cells of a kind of their own. A node
-that nothing feeds is left out, with what reads it (FairDARTS, Chu et al., 2020)."""
+"""DARTS (Liu et al., 2019): cells that read the two previous cells, and a separate kind for reductions. A network
+leaves out a node that nothing feeds, and the operations that read it (FairDARTS, Chu et al., 2020)."""
 
 NAS_BENCH_201 = Skeleton(
     name="nas-bench-201",
@@ -166,18 +169,18 @@ NAS_BENCH_201 = Skeleton(
     stem_width={},
     published={"cifar": (16, 17)},
 )
-"""NAS-Bench-201 (Dong & Yang, 2020): cells that keep the channels, fixed residual blocks for the reductions. A node
-that nothing feeds is zeros, and what reads it stays: its batch norm can still add a constant, and the benchmark counts
-its weights."""
+"""NAS-Bench-201 (Dong & Yang, 2020): cells that keep the channels, and fixed residual blocks for the reductions. A node
+that nothing feeds is zeros, and the operations that read it stay: their batch norms can still add a constant, and the
+benchmark counts their weights."""
 
 
 class Stage(NamedTuple):
-    """Layers of a chain that have one width, which the first of them brings about.
+    """Successive layers of a chain with the same width. Its first layer changes width and resolution.
 
     Attributes:
-        width: channels, in those of the net.
-        stride: of the first layer.
-        layers: how many there are.
+        width: its channels, divided by those of the net.
+        stride: the stride of its first layer.
+        layers: how many layers it has.
     """
 
     width: int
@@ -187,11 +190,11 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Chain(Skeleton):
-    """Residual layers in a row, each a cell of its own: ``x <- shortcut(x) + cell(x)``. ``chain`` makes one.
+    """Residual layers in sequence, each with its own kind of cell: ``x <- shortcut(x) + cell(x)``. ``chain`` makes one.
 
     Attributes:
-        stages: its layers.
-        shortcut: what stands beside the layers that change width or resolution; beside the others it is the identity.
+        stages: the stages of its layers.
+        shortcut: the shortcut of layers that change width or resolution; that of all others is the identity.
         head: channels of a 1x1 convolution before the head, as in MobileNetV2; 0 for none.
     """
 
@@ -201,7 +204,7 @@ class Chain(Skeleton):
 
     @property
     def layers(self) -> tuple[Stage, ...]:
-        """Every layer as a stage of one."""
+        """Every layer, as a stage with one layer."""
         return tuple(
             Stage(stage.width, 1 if layer else stage.stride, 1)
             for stage in self.stages
@@ -209,28 +212,28 @@ class Chain(Skeleton):
         )
 
     def places(self, depth: int) -> tuple[Place, ...]:
-        """The layers, each of a kind of its own.
+        """The places of its layers, each with its own kind of cell.
 
         Raises:
-            ValueError: for another depth than it has layers.
+            ValueError: if ``depth`` is not the number of its layers.
 
         >>> [place.width for place in chain((1, 2, 1)).places(4)]
         [1, 2, 2, 4]
         """
         if depth != len(self.kinds):
             raise ValueError(
-                f"the skeleton {self.name!r} has {len(self.kinds)} layers, and no net of {depth} cells. Leave the "
-                "depth out, or take another chain."
+                f"the skeleton {self.name!r} has {len(self.kinds)} layers, so its net cannot have {depth} cells. Leave "
+                "the depth out, or take another chain."
             )
         return tuple(
             Place(kind, layer.stride > 1, layer.width) for kind, layer in zip(self.kinds, self.layers, strict=True)
         )
 
     def own_depth(self, names: Sequence[str]) -> int:
-        """How many layers it has.
+        """The number of its layers.
 
         Raises:
-            ValueError: if the names are not those of its layers.
+            ValueError: if ``names`` are not the names of its layers.
         """
         if tuple(names) != self.kinds:
             raise ValueError(
@@ -249,16 +252,16 @@ def chain(
     stem: int = 1,
     width: int = 24,
 ) -> Chain:
-    """A chain of residual layers. Its name says all of it, so that a genotype holds it.
+    """A chain of residual layers. Its name has all of its options, so that a genotype needs only the name.
 
     Args:
-        layers: how many layers each stage has, each stage twice as wide as the one before at half the resolution; or
-            the stages.
-        shortcut: what stands beside the layers that change width or resolution.
-        normed_head: whether batch norm and ReLU stand before the head.
+        layers: for each stage, how many layers it has; each stage is twice as wide as the one before, at half the
+            resolution. Or the stages themselves.
+        shortcut: the shortcut of layers that change width or resolution.
+        normed_head: whether the head begins with a batch norm and a ReLU.
         head: channels of a 1x1 convolution before the head; 0 for none.
-        stem: channels of the stem's output, in those of the net.
-        width: channels of the net unless somebody says otherwise.
+        stem: channels of the stem's output, divided by those of the net.
+        width: the default number of channels of the net.
 
     >>> chain().name, chain((3, 3, 3), shortcut="conv", normed_head=False, width=16).name
     ('chain', 'chain:3-3-3:conv:plain:width=16')
@@ -293,7 +296,7 @@ def chain(
 
 
 def _doubled(number: int, layers: int) -> Stage:
-    """The stage of a number, each twice as wide as the one before at half the resolution."""
+    """The stage with this number, if each is twice as wide as the one before, at half the resolution."""
     return Stage(2**number, 2 if number else 1, layers)
 
 
@@ -306,7 +309,7 @@ _MOST_STAGES = 16
 
 @cache
 def skeleton_of(name: str) -> Skeleton:
-    """The skeleton of a name.
+    """The skeleton with this name.
 
     Raises:
         ValueError: if there is none.
@@ -318,7 +321,7 @@ def skeleton_of(name: str) -> Skeleton:
 
 
 def _chain_of(name: str) -> Chain:
-    """The chain of a name that ``chain`` gave."""
+    """The chain with a name that ``chain`` made."""
     stages: list[Stage] = [Stage(1, 1, 2), Stage(2, 2, 3), Stage(4, 2, 3)]
     options: dict[str, Any] = {}
     for word in name.split(":")[1:]:
@@ -334,9 +337,9 @@ def _chain_of(name: str) -> Chain:
             stages = [_stage(number, *part.groups()) for number, part in enumerate(parts) if part]
         else:
             raise ValueError(
-                f"{word[:40]!r} says nothing of a chain. A skeleton is written chain:2-3-3 (layers of each stage) or "
-                "chain:1s1x2-3s2x3 (width, stride, layers), then, each behind a colon, pool, conv, patch or none (the "
-                "shortcut), plain, head=1280, stem=2, width=24."
+                f"{word[:40]!r} is no part of a chain's name. Write chain:2-3-3 (layers of each stage) or "
+                "chain:1s1x2-3s2x3 (width, stride, layers). Options follow, each after a colon: pool, conv, patch or "
+                "none (the shortcut), plain, head=1280, stem=2, width=24."
             )
     return chain(stages, **options)
 

@@ -107,18 +107,18 @@ FRACTION = real(0, 1, above=True, below=True)
 
 @dataclass(frozen=True)
 class Heading:
-    """What options stand under, in their fields' types: ``Annotated[float, real(0, 1), Heading("Rates")]``."""
+    """The heading of an option in lists, given in its field's type: ``Annotated[float, Heading("Rates")]``."""
 
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Help:
-    """What an option is for.
+    """The purpose of an option.
 
     Attributes:
-        text: says it; the first sentence stands alone where there is room for one line only.
-        heading: what it stands under.
+        text: sentences about its purpose; where there is room for one line, only the first is shown.
+        heading: the heading of the option in lists.
     """
 
     text: str
@@ -135,7 +135,10 @@ class Help:
 
 
 def helps(record: type) -> dict[str, Help]:
-    """What the fields of a record that have a heading are for, by name: as its docstring and those above it say."""
+    """The purposes of all fields of a record that have a heading, by name.
+
+    They are read from the docstrings of the record and of the records from which it inherits.
+    """
     texts: dict[str, str] = {}
     for each in reversed(record.__mro__):
         texts |= _attributes(each.__doc__ or "")
@@ -146,7 +149,7 @@ def helps(record: type) -> dict[str, Help]:
 
 
 def explained(record: type[T]) -> type[T]:
-    """The record itself; its docstring tells of the fields that it inherits, too."""
+    """The record itself, after the fields that it inherits were added to its docstring."""
     if record.__doc__:
         own = _attributes(record.__doc__)
         told = [f"        {name}: {each.text}" for name, each in helps(record).items() if name not in own]
@@ -155,7 +158,7 @@ def explained(record: type[T]) -> type[T]:
 
 
 def _attributes(docstring: str) -> dict[str, str]:
-    """What a docstring says of each attribute, on one line.
+    """The text of each attribute in a docstring, on one line, by name.
 
     >>> _attributes("A rate.\\n\\n    Attributes:\\n        lr: Of the weights.\\n            At first.\\n    ")
     {'lr': 'Of the weights. At first.'}
@@ -207,7 +210,8 @@ def checked(name: str, kind: Any, given: Any) -> Any:
 
 
 def plain(kind: Any) -> Any:
-    """What a text for a value of this kind is read as at first: ``int``, ``float``, ``bool``, ``Path`` or ``str``.
+    """The type to which a text for a value of this kind is first converted: ``int``, ``float``, ``bool``, ``Path`` or
+    ``str``.
 
     >>> plain(Annotated[int, whole(1, 9)] | None), plain(Literal["cosine", "line"])
     (<class 'int'>, <class 'str'>)
@@ -217,7 +221,7 @@ def plain(kind: Any) -> Any:
 
 
 def wanted(kind: Any) -> str:
-    """What a value of this kind may be, in words.
+    """The allowed values of this kind, in words.
 
     >>> wanted(Annotated[int, whole(1, 9)] | None), wanted(Literal["cosine", "line"]), wanted(str | None)
     ('a whole number from 1 to 9', "'cosine' or 'line'", 'a text')
@@ -229,7 +233,7 @@ def wanted(kind: Any) -> str:
 
 
 def choices(kind: Any) -> tuple[str, ...]:
-    """The texts that a value of this kind may be; empty where it may be another.
+    """The texts among which a value of this kind is chosen; empty for a kind that is not a choice of texts.
 
     >>> choices(Literal["cosine", "line"])
     ('cosine', 'line')
@@ -258,7 +262,7 @@ def _parts(kind: Any) -> tuple[Number | None, tuple[Any, ...], bool]:
 
 
 def _members(kind: Any) -> Iterator[Any]:
-    """What a kind is made of: the types that a value may have, and what is noted of them."""
+    """The types in a kind, and the notes of ``Annotated``, such as bounds."""
     if get_origin(kind) in (Union, UnionType):
         for member in get_args(kind):
             yield from _members(member)
@@ -284,6 +288,6 @@ def _shown(given: object) -> str:
     """The value's representation in one line, shortened to 60 characters."""
     try:
         text = " ".join(repr(given).split())
-    except ValueError:  # Python refuses to print a number of thousands of digits.
+    except ValueError:  # Python does not convert a number of thousands of digits into text.
         text = "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."

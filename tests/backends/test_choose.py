@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 def test_a_backend_that_cannot_be_used_is_an_error_with_the_reason():
     with pytest.raises(
-        ValueError, match=r"'gpu' cannot be used: the run computes on cpu\. Say --backend auto or plain"
+        ValueError, match=r"'gpu' cannot be used: the run computes on cpu\. Take --backend auto or plain"
     ):
         choose("gpu", CPU, "32-true")
     with pytest.raises(ValueError, match=r"unknown backend 'cuda'\."):

@@ -30,7 +30,7 @@ class Halves:
     """Has a search take every batch in two halves, each with the random numbers of its process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.number = 0
+        self.number, self.measuring = 0, False
         self.draw_noise_from = search_step.draw_noise_from
         self.prepare = RunningSearch.prepare
         self.loss_of_alpha = curvature._loss_of_alpha
@@ -48,6 +48,8 @@ class Halves:
         self.draw_noise_from(net, generator.of[self.number] if isinstance(generator, Pair) else generator)
 
     def prepared(self, running: RunningSearch, batch: Batch, pair: Pair) -> Batch:
+        if self.measuring:
+            return self.prepare(running, batch, pair.of[self.number])
         parts = [self.prepare(running, half, pair.of[number]) for number, half in enumerate(halves(batch))]
         return torch.cat([pictures for pictures, _ in parts]), torch.cat([labels for _, labels in parts])
 
@@ -95,10 +97,18 @@ class Halves:
     def loss(self, running: RunningSearch, batch: Batch) -> Callable[[Tensor], Tensor]:
         """The loss for the curvature: the mean of those of both halves."""
         sizes = [len(labels) for _, labels in halves(batch)]
-        losses = [self.loss_of_alpha(running, half) for half in halves(batch)]
+        losses = []
+        self.measuring = True
+        for self.number, half in enumerate(halves(batch)):
+            losses.append(self.loss_of_alpha(running, half))
+        self.measuring = False
 
         def both(alpha: Tensor) -> Tensor:
-            return sum(size * loss(alpha) for size, loss in zip(sizes, losses, strict=True)) / sum(sizes)
+            total = torch.zeros_like(alpha).sum()
+            for self.number, (size, loss) in enumerate(zip(sizes, losses, strict=True)):
+                total = total + size * loss(alpha)
+            self.number = 0
+            return total / sum(sizes)
 
         return both
 

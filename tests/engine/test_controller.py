@@ -179,7 +179,7 @@ def test_pruning_that_is_held_back_raises_the_multiplier_and_is_said_after_three
         assert kept[:, 0].sum() > 20
         controller.end_epoch()
     assert len(said) == 1
-    assert "pruning ran ahead of the target" in said[0]
+    assert "pruning is too fast for the target" in said[0]
     assert "--prune-warmup" in said[0]
     controller.duals["macs"] = Dual(multiplier=2.0, rate=0.0)
     controller.ascend(at, discretize.winners(at.open, at.keep, s2))

@@ -128,7 +128,7 @@ def test_what_can_never_fit_is_refused_at_once(arguments, tmp_path: Path, monkey
     begun = time.perf_counter()
     assert main(arguments) == 2
     assert time.perf_counter() - begun < 20
-    assert re.search(r"takes .* GiB of memory at the very least.* Ask for less: --channels", capsys.readouterr().err)
+    assert re.search(r"takes at least .* GiB of memory.* Lower --channels", capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -112,7 +112,7 @@ def test_a_target_out_of_reach_is_refused_with_what_can_be_reached(data, text: s
     with pytest.raises(ValueError) as error:
         check(aim, s2, data, METHODS["sparse"])
     assert said in str(error.value)
-    assert "can be reached" in str(error.value)
+    assert "are possible" in str(error.value)
     assert "evaluate.channels=" in str(error.value)
 
 

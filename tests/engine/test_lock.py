@@ -115,4 +115,4 @@ def test_where_the_file_system_knows_no_locks_the_run_goes_on_with_a_word(tmp_pa
     with owning(tmp_path, told.append), owning(tmp_path, told.append):
         assert list(tmp_path.iterdir()) == []
     assert len(told) == 1
-    assert "knows no locks" in told[0]
+    assert "has no locks" in told[0]

@@ -159,7 +159,7 @@ def test_a_run_out_of_memory_keeps_its_checkpoint_and_says_what_needs_less(quick
         quick("sparse", out=tmp_path / "run")
     assert str(full.value) == (
         f"memory ran out. The last checkpoint is untouched; to go on from it: --resume {tmp_path / 'run'}. "
-        "Begun anew, the run needs less with --batch 10, or --channels 2, or --recompute."
+        "A new run needs less with --batch 10, or --channels 2, or --recompute."
     )
     monkeypatch.setattr(SearchStep, "take", real)
     assert len(quick("sparse", out=tmp_path / "run", resume=True).trace) == 2

@@ -117,7 +117,7 @@ def test_other_methods_may_have_these_stages(quick, name: str):
 def test_stages_that_cannot_be_are_refused(data):
     with pytest.raises(ValueError, match="3 stages need 3 epochs or more, not 2"):
         check(nas_bench_201, p_darts, tiny(p_darts, epochs=2), data)
-    with pytest.raises(ValueError, match=r"stage 2 of 3 cannot be: depth must be .* got 440\.$"):
+    with pytest.raises(ValueError, match=r"stage 2 of 3 cannot run: depth must be .* got 440\.$"):
         check(nas_bench_201, p_darts, tiny(p_darts, depth=200), data)
     for deeper in (float("inf"), float("nan"), -1.0):
         with pytest.raises(ValueError, match="deeper must be a number above 0"):

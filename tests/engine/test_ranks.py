@@ -56,7 +56,8 @@ def test_two_processes_find_what_one_finds_that_takes_both_halves_in_turn(
         assert one["keep"] == other["keep"]
         for value in ("alpha", "mix", "train_loss", "held_out_loss", "eigenvalue"):
             if one[value] is not None:
-                torch.testing.assert_close(torch.tensor(one[value]), torch.tensor(other[value]), rtol=0, atol=1e-10)
+                numbers = (torch.tensor(each[value], dtype=torch.float64) for each in (one, other))
+                torch.testing.assert_close(*numbers, rtol=0, atol=1e-10, msg=value)
     one, other = checkpoint_of(together / name), checkpoint_of(tmp_path)
     for weight, value in one["supernet"].items():
         if weight.endswith(("weight", "bias")):

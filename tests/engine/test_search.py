@@ -418,8 +418,12 @@ def near_best(alpha: Tensor, keep: Tensor, moment: Moment, *, within: float) -> 
 
 
 REFUSED = {
-    "a sparse weighting of one's own": (partial(near_best, within=0.005), {}, "removes one at a gap of 0.005 in alpha"),
-    "an order that prunes at the start": (partial(weighting.entmax, order=4.0), {}, "removes one at a gap of 0.0052"),
+    "a sparse weighting of one's own": (partial(near_best, within=0.005), {}, "removes one whose alpha lies 0.005"),
+    "an order that prunes at the start": (
+        partial(weighting.entmax, order=4.0),
+        {},
+        "removes one whose alpha lies 0.0052",
+    ),
     "a start of alpha that prunes": (partial(weighting.entmax, order=3.0), {"alpha_init": 0.1}, "--alpha-init 0.003"),
     "the same with the usual order": (weighting.entmax, {"alpha_init": 0.1}, "entmax over 5 operations removes"),
     "an order below one": (partial(weighting.entmax, order=0.5), {}, "at least 1, got 0.5"),

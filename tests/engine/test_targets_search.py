@@ -168,7 +168,7 @@ def test_pruning_never_puts_the_target_out_of_reach(data):
     aim = share_of(0.3, s2, data, method)
     found = run(data, method, s2, aim=aim, epochs=4, listener=ear)
     assert all(line["cost"]["macs"]["lo"] <= aim.targets[0].value for line in found.trace)
-    assert sum("pruning ran ahead of the target" in said for said in ear.warnings) == 2
+    assert sum("pruning is too fast for the target" in said for said in ear.warnings) == 2
 
 
 def test_a_family_leaves_cells_for_each_target(data, tmp_path):

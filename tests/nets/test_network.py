@@ -368,5 +368,5 @@ def test_a_network_of_cells_of_their_own_has_each_at_its_place():
         older, newer = newer, module((older, newer))
         torch.testing.assert_close(newer, expected)
     assert len(Network(genotype, classes=10, channels=4, depth=3).cells) == 3
-    with pytest.raises(ValueError, match="a cell for each of 3 places, and no network of 20 cells"):
+    with pytest.raises(ValueError, match="one cell for each of 3 places, so its network cannot have 20"):
         Network(genotype, classes=10, channels=4, depth=20)

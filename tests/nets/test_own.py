@@ -70,7 +70,7 @@ WRONG = [
     ("no module", lambda slot: torch.relu, ["torch.nn.Module", "the function relu"]),
     ("a class of modules", lambda slot: nn.ReLU, ["torch.nn.Module", "the class ReLU"]),
     ("no module at all", lambda slot: None, ["torch.nn.Module", "None"]),
-    ("a module", nn.Conv2d(4, 4, 1), ["(slot)", "a module is given"]),
+    ("a module", nn.Conv2d(4, 4, 1), ["(slot)", "not a module"]),
     ("other arguments", lambda slot, more: nn.ReLU(), ["(slot)", "<lambda> cannot be called"]),
     ("three numbers, as before there were slots", lambda c, stride, affine: nn.ReLU(), ["one Slot", "slot.width"]),
     ("a text", "conv", ["(slot)", "'conv'"]),

@@ -147,7 +147,7 @@ def test_shuffling_is_that_of_torch():
 
 
 def test_channels_that_cannot_be_shared_out_are_refused():
-    with pytest.raises(ValueError, match="one in 4 of 6 channels is no whole number; take a multiple of 4"):
+    with pytest.raises(ValueError, match="1 in 4 of 6 channels is not a whole number"):
         Supernet(darts, classes=10, channels=6, depth=3, options=SupernetOptions(one_in=4))
 
 

@@ -150,12 +150,12 @@ def broken(folder, name, change):
         (
             "trace.jsonl",
             lambda text: text.replace("[0.2, 0.2, 0.2, 0.2, 0.2], ", "", 1),
-            r"line 1, .*mix and keep are not two tables of one shape",
+            r"line 1, .*mix and keep are not tables of the same shape",
         ),
         (
             "trace.jsonl",
             lambda text: text.replace("[0.2, 0.2, ", "[0.2, ", 1),
-            r"line 1, .*mix and keep are not two tables of one shape",
+            r"line 1, .*mix and keep are not tables of the same shape",
         ),
         ("trace.jsonl", lambda text: text.replace("diffnas/genotype", "else"), r"line 1, is damaged.*schema"),
         ("genotype.json", lambda text: "[]", r"genotype\.json is damaged"),

@@ -1,4 +1,4 @@
-"""From the text of a target to the aim of a search. The recipe gives the size of the network that is deployed."""
+"""The aim of a search, from the texts of its targets. The recipe gives the size of the network that is deployed."""
 
 from __future__ import annotations
 

@@ -3,4 +3,4 @@
 from typing import Literal
 
 Asked = Literal["auto", "plain", "cpu", "gpu"]
-"""What a user may ask for: the fastest, none, or one by name."""
+"""The names of backends that a user may give: "auto" is the fastest one, "plain" is none."""

@@ -1,4 +1,4 @@
-"""Which backend a run computes with, and why."""
+"""The choice of a run's backend, with the reason."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from diffnas.nets.supernet import Supernet
 
 
 class Choice(NamedTuple):
-    """What a run computes with.
+    """The backend of a run.
 
     Attributes:
-        backend: None calls every module as it is: the plain way.
-        why: the reason for the plain way, if nobody asked for it; else None.
+        backend: the backend; None is the plain way, which calls one module after the other.
+        why: the reason for the plain way if the user did not ask for it; else None.
     """
 
     backend: Backend | None
@@ -31,8 +31,8 @@ def choose(asked: Asked, device: torch.device, precision: str, *, graph: bool = 
 
     Args:
         asked: "auto" for the fastest, "plain" for none, or a backend by name.
-        device: what the run computes on.
-        precision: Fabric's word for it.
+        device: the device of the run.
+        precision: the precision of the run, as Lightning Fabric names it.
         graph: whether passes are replayed from CUDA graphs.
 
     Raises:
@@ -45,7 +45,7 @@ def choose(asked: Asked, device: torch.device, precision: str, *, graph: bool = 
     reason = _why_not(fitting if asked == "auto" else asked, device, precision, graph=graph or asked != "auto")
     if reason is not None:
         if asked != "auto":
-            raise ValueError(f"the backend {asked!r} cannot be used: {reason}. Say --backend auto or plain.")
+            raise ValueError(f"the backend {asked!r} cannot be used: {reason}. Take --backend auto or plain.")
         return Choice(None, reason)
     return Choice(_load(fitting if asked == "auto" else asked), None)
 
@@ -73,7 +73,7 @@ def _load(name: str) -> Backend:
 
 
 def describe(net: Supernet | Network, choice: Choice) -> tuple[str, ...]:
-    """How a net is trained, a sentence each: the backend, then every kind of cell that it could compute faster."""
+    """Sentences on how a net is computed in training: its backend, then the kinds of cell that are slower, and why."""
     drawn = isinstance(net, Supernet) and net.options.drawn
     if choice.backend is None or drawn:
         why = "which operations run is drawn in every step" if choice.backend is not None else choice.why

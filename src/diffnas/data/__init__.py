@@ -154,7 +154,7 @@ def _some(data: DataSet, split: Split, count: int | None, seed: int) -> Split:
 def set_aside(data: DataSet, share: float) -> tuple[DataSet, Split]:
     """The same data set with fewer training pictures, and those that were set aside: the same ones each time.
 
-    They are for choosing among networks that were trained without them, which test pictures must not be used for.
+    The latter choose among networks that were trained without them. Test pictures must not choose.
 
     Args:
         data: what to choose from.

@@ -60,8 +60,8 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 @lru_cache(maxsize=16)
 def _affine(mean: tuple[float, ...], std: tuple[float, ...], W: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The factor and the summand that normalize a row of pixels: ``(W * channels,)`` each."""
-    # One multiplication and one addition a pixel; the constants are computed in float64. They have the shape of
-    # a row of pixels, because PyTorch is slow at broadcasting the last dimension.
+    # Each number needs one multiplication and one addition. The constants are computed in float64, and have the shape
+    # of a row of pixels, because PyTorch is slow at broadcasting the last dimension.
     mean_C, std_C = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
     scale, shift = 1 / (255 * std_C), -mean_C / std_C
     return scale.to(device, torch.float32).repeat(W), shift.to(device, torch.float32).repeat(W)

@@ -225,10 +225,11 @@ class DataSet:
 
         Args:
             pictures: uint8 ``(B, channels, H, W)``.
-            generator: draws how they are varied; None leaves them as a test sees them.
+            generator: draws how they are varied; None leaves them as in a test.
             cutout: the side of the square that is blanked, in pixels, at most half of the shorter side of a picture;
-                None for that of ``augmentation``.
-            flip: whether every second picture, at random, is mirrored left to right; None for ``augmentation``'s word.
+                None takes that of ``augmentation``.
+            flip: whether every second picture, at random, is mirrored left to right; None takes that of
+                ``augmentation``.
         """
         if generator is None:
             return normalize(pictures, self.mean, self.std)
@@ -322,7 +323,7 @@ def fetched(
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """A batch on ``device`` for each of ``chunks``, indices ``(B,)``, as :func:`batches` gives them.
 
-    Of a streamed split, the next batches are read while one is used, and so their indices are asked for by then.
+    For a streamed split, the next batches are read while the caller uses one, so ``chunks`` is read in advance too.
     """
     ahead = _read_ahead(split, chunks) if isinstance(split, Files) else map(split.take, chunks)
     for images, labels in ahead:

@@ -36,7 +36,7 @@ class Format(NamedTuple):
 
 
 def _write_weights(trained: Trained, pictures: Tensor, path: Path) -> Run:
-    """Write ``network.json`` at ``path`` and ``network.safetensors`` beside it; return what runs them."""
+    """Write ``network.json`` at ``path`` and ``network.safetensors`` beside it; return a function that runs them."""
     save_trained(path.parent, trained)
     loaded = load(path.parent)
     return lambda batch: loaded.logits(batch)
@@ -54,7 +54,7 @@ FORMATS: dict[str, Format] = {
 def export(trained: Trained, folder: Path, formats: Sequence[str], pictures: Tensor) -> tuple[Agreement, ...]:
     """Write a trained network in several formats, and return how far each written file is from the network.
 
-    With a format that is used without diffnas comes ``preprocess.py``, which reads pictures as training did.
+    A format that is used without diffnas comes with ``preprocess.py``, which reads pictures as training did.
 
     Args:
         trained: the network.

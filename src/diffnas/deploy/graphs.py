@@ -18,7 +18,7 @@ from diffnas.nets.trained import Trained
 
 
 def write_exported(trained: Trained, pictures: Tensor, path: Path) -> Run:
-    """Write the network as a ``torch.export`` program, which needs only torch; return what runs it.
+    """Write the network as a ``torch.export`` program, which needs only torch; return a function that runs it.
 
     The program takes uint8 pictures in batches of any size, and returns logits and probabilities. Classes,
     normalization and the like are extra files in the archive.
@@ -35,7 +35,7 @@ def write_exported(trained: Trained, pictures: Tensor, path: Path) -> Run:
 
 
 def write_onnx(trained: Trained, pictures: Tensor, path: Path) -> Run:
-    """Write the network as ONNX, and return what runs it.
+    """Write the network as ONNX, and return a function that runs it.
 
     The model's input is ``pictures``, uint8, in batches of any size. Its outputs are ``logits`` and ``probabilities``.
     Classes, normalization and the like are JSON texts in its metadata.

@@ -1,7 +1,7 @@
-"""A trained network in whole numbers of 8 bits: ONNX, quantized after training, with what that costs and saves.
+"""A trained network as ONNX with 8-bit integers, quantized after training, and its comparison with float32.
 
-Onnxruntime quantizes. It chooses the range of every activation from calibration pictures, and that of the weights
-channel by channel.
+Onnxruntime quantizes. It chooses the range of every activation from calibration pictures, and a range of the weights
+for each channel.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from diffnas.task import classification
 
 FILE = "network.int8.onnx"
 CALIBRATION = 256
-"""How many pictures the ranges of activations are chosen from."""
+"""How many pictures decide the ranges of activations."""
 
 _BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantized:
-    """A network of 8 bits beside the one it was made from.
+    """A network in 8 bits, compared with the same network in float32. Pairs are of float32 and of 8 bits.
 
     Attributes:
-        path: the file of 8 bits.
+        path: the file in 8 bits.
         pictures: how many test pictures both classified.
-        accuracy: share of them that are right, of the network in float32 and in 8 bits.
-        bytes: the sizes of both files.
-        milliseconds: for one picture on one thread, as ``timing`` measures it: both networks take turns.
+        accuracy: the shares of these pictures that are right.
+        bytes: the sizes of the files.
+        milliseconds: the time for one picture on one thread. ``timing`` measures both networks in turn.
     """
 
     path: Path
@@ -62,13 +62,13 @@ class Quantized:
 
 
 def write_int8(trained: Trained, calibration: Tensor, path: Path, test: tuple[Tensor, Tensor]) -> Quantized:
-    """Write the network in 8 bits, and return how it compares with float32.
+    """Write the network in 8 bits, and return its comparison with float32.
 
     Args:
         trained: the network.
         calibration: training pictures, uint8 ``(pictures, channels, H, W)``.
-        path: where the file goes.
-        test: pictures and labels to measure both networks with.
+        path: the path of the file.
+        test: pictures and labels, with which both networks are measured.
 
     Raises:
         ImportError: without the extra ``export``.
@@ -104,14 +104,14 @@ def _quantize(whole: Path, prepared: Path, path: Path, calibration: Tensor) -> N
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
         per_channel=True,
-        # Of 7 bits, two products fit into the 16 bits in which processors without VNNI add them up.
+        # Weights of 7 bits: then the sum of two products fits into 16 bits, which processors without VNNI need.
         reduce_range=True,
     )
     _compact(path)
 
 
 class _Reader:
-    """Calibration pictures in batches, as onnxruntime asks for them."""
+    """Calibration pictures in batches, in the form that onnxruntime needs."""
 
     def __init__(self, pictures: Tensor) -> None:
         self.batches = iter(torch.split(pictures, _BATCH))
@@ -123,7 +123,7 @@ class _Reader:
 
 
 def _compact(path: Path) -> None:
-    """Give every value inside the graph a short name: in small networks, long ones are a third of the file."""
+    """Give every value inside the graph a short name, because long names are a third of a small network's file."""
     import onnx
 
     model: Any = onnx.load(str(path))
@@ -156,7 +156,7 @@ def _logits(network: Any, images: NDArray[np.uint8]) -> Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Inside, onnxruntime keeps its advice on quantization to itself."""
+    """A context in which onnxruntime logs no advice on quantization."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

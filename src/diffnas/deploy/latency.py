@@ -1,6 +1,7 @@
-"""Latency on the user's own machine: a table of operations, a line from their sums to networks, and measurements.
+"""The latency of networks on the user's machine.
 
-A table is of one machine, and of one version of the runtime. It is kept in the user's cache, so that it is timed once.
+It is predicted by a table with the seconds of each operation, and by a line from sums of operations to networks. The
+table is for one machine and one version of the runtime. The user's cache keeps it, so each operation is timed once.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from diffnas.untrusted import json_text
 from diffnas.version import VERSION
 
 NETWORKS = 12
-"""Random networks that the line is drawn through."""
+"""How many random networks are measured to fit the line."""
 
 Seconds = Annotated[float, Field(ge=0, lt=1e6)]
 
 
 class Meter(Protocol):
-    """Measures what modules take on one picture."""
+    """Measures the latency of modules on one picture."""
 
     def __call__(self, modules: Mapping[str, tuple[nn.Module, tuple[int, ...]]]) -> dict[str, Timed]:
-        """Seconds of each module on a picture of its shape."""
+        """The latency of each module on a picture of its shape, by the name of the module."""
 
 
 def meter(runtime: str, warn: Callable[[str], None]) -> Meter:
-    """Measures by a runtime, on one thread."""
+    """A meter that measures with a runtime, on one thread. ``warn`` is called if the machine is busy."""
 
     def measure(modules: Mapping[str, tuple[nn.Module, tuple[int, ...]]]) -> dict[str, Timed]:
         before = torch.get_num_threads()
@@ -52,7 +53,7 @@ def meter(runtime: str, warn: Callable[[str], None]) -> Meter:
         finally:
             torch.set_num_threads(before)
         if any(timed.busy for timed in found.values()):
-            warn("the machine is busy: latencies are processor time, not what a clock on the wall shows.")
+            warn("the machine is busy, so latencies are processor time, which leaves out the time of other programs.")
         return found
 
     return measure
@@ -62,11 +63,11 @@ class Table(BaseModel):
     """Seconds of operations on one machine.
 
     Attributes:
-        runtime, version: what ran them.
+        runtime, version: the runtime that ran them, and its version.
         machine: the processor.
-        diffnas: the version whose operations they are.
-        threads: that computed.
-        seconds: by operation and place, such as ``sep_conv_3x3 16 1 32x32``: channels, stride, height and width.
+        diffnas: the version of diffnas that made the operations.
+        threads: how many threads computed.
+        seconds: by operation, channels, stride, height and width, such as ``sep_conv_3x3 16 1 32x32``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -79,20 +80,20 @@ class Table(BaseModel):
     seconds: dict[str, Seconds] = {}
 
     def check_here(self) -> None:
-        """Refuse a table that was measured elsewhere.
+        """Refuse a table that was measured on another machine.
 
         Raises:
-            ValueError: naming both machines.
+            ValueError: with both machines.
         """
         if self.machine != machine():
             raise ValueError(
-                f"the latencies of this run were measured on another machine: {self.machine}, and this one is "
+                f"the latencies of this run were measured on another machine, {self.machine}; this one is "
                 f"{machine()}. Go on there, or start anew with another --out."
             )
 
 
 def cache_folder() -> Path:
-    """Where tables are kept."""
+    """The folder of the cached tables."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diffnas" / "latency"
 
 
@@ -102,19 +103,19 @@ def _cached(table: Table) -> Path:
 
 
 def known_table(runtime: str) -> Table:
-    """The table of this machine, with what is in the cache."""
+    """The cached table of this machine and of the present versions; an empty one if there is none."""
     empty = Table(runtime=runtime, version=version_of(runtime), machine=machine(), diffnas=VERSION)
     try:
         kept = Table.model_validate(json_text.read_object(_cached(empty)))
-    except (OSError, ValueError):  # nothing there, or nothing that can be believed
+    except (OSError, ValueError):  # there is no file, or it is damaged
         return empty
     return kept if kept.model_copy(update={"seconds": {}}) == empty else empty
 
 
 def extended(table: Table, sized: SizedSpace, measure: Meter) -> Table:
-    """The table with all operations of a space's networks, timed now if they are not in it; kept in the cache.
+    """The table with all operations of a space's networks. Those that it lacks are timed now, and the cache gets them.
 
-    A user's own operations are timed anew: nobody knows whether they are what they were.
+    A user's own operations are timed each time, because their code may have changed, and the cache does not get them.
     """
     own = sized.space.factories
     missing = {}
@@ -135,7 +136,7 @@ def extended(table: Table, sized: SizedSpace, measure: Meter) -> Table:
 
 
 def write_table(table: Table) -> None:
-    """Keep a table in the cache; a cache that cannot be written is none."""
+    """Write a table into the cache. If that is not possible, the table is not cached."""
     path = _cached(table)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +146,7 @@ def write_table(table: Table) -> None:
 
 
 def key_of(place: Place) -> str:
-    """How a table calls an operation in its place."""
+    """The key of an operation in its place, in a table."""
     side = "x".join(map(str, place.size))
     return f"{place.op} {place.slot.width} {place.slot.stride} {side}"
 
@@ -155,7 +156,7 @@ def _is_free(place: Place) -> bool:
 
 
 def doubts(table: Table) -> list[str]:
-    """What in a table cannot be, a sentence each: a larger kernel that is faster, above all."""
+    """A sentence about each pair of numbers that contradict each other: a larger kernel that is faster."""
     found = []
     for name, took in table.seconds.items():
         op, _, rest = name.partition(" ")
@@ -170,11 +171,11 @@ class Latency:
     """The latency of networks: a :class:`~diffnas.engine.costing.Costing`.
 
     Attributes:
-        base: the space at the size that the table and the line are of.
+        base: the space at the size for which the table and the line hold.
         table: seconds of operations.
-        measure: measures what the table does not say; None if nothing may be measured any more.
-        drawn: the line from sums to networks.
-        known: networks that were measured, by size and cells.
+        measure: measures networks.
+        drawn: the line from sums of operations to networks.
+        known: the seconds of networks that were measured, by their size and cells.
     """
 
     base: SizedSpace
@@ -185,17 +186,17 @@ class Latency:
     measured: bool = True
 
     def additive(self, sized: SizedSpace) -> Additive:
-        """The sum of operations; at another size than that of the table, multiply-adds stand for them."""
+        """The sum of the operations' seconds; at another size than ``base``, the sum of their multiply-adds."""
         return sums(self.table, sized) if sized.size == self.base.size else Counting("macs").additive(sized)
 
     def of(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """Predicted at the size of the table, measured at others."""
+        """The latency in seconds: predicted at the size of ``base``, measured at other sizes."""
         if sized.size != self.base.size:
             return self.exact(sized, genotype)
         return self.drawn.slope * self.additive(sized).of(sized.space, genotype) + self.drawn.offset
 
     def exact(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """Measured, each network once."""
+        """The latency in seconds, measured. Each network is measured once."""
         key = f"{sized.size} {genotype!r}"
         if key not in self.known:
             with fixed_random(0):
@@ -204,14 +205,14 @@ class Latency:
         return self.known[key]
 
     def line(self, reach: Reach) -> tuple[float, float]:
-        """The line that was drawn; elsewhere a network's time goes with its multiply-adds."""
+        """Slope and offset of the fitted line; at another size than ``base``, latency is proportional to the sum."""
         if reach.sized.size == self.base.size:
             return self.drawn.slope, self.drawn.offset
         (*_, dear) = reach.extremes(torch.tensor(reach.sized.space.offered))
         return self.exact(reach.sized, dear) / reach.additive.of(reach.sized.space, dear), 0.0
 
     def record(self) -> dict[str, Any]:
-        """The table, the line, and the networks that were measured."""
+        """The table, the line and the size, as plain data for the run folder."""
         slope, offset, error = self.drawn
         return {
             "table": self.table.model_dump(),
@@ -221,12 +222,12 @@ class Latency:
 
 
 def sums(table: Table, sized: SizedSpace) -> Additive:
-    """Seconds of every operation, in all cells of its kind together."""
+    """The additive cost whose operations cost their seconds in the table; those that it lacks cost 0."""
     return sized.summed(lambda place: table.seconds.get(key_of(place), 0.0))
 
 
 def random_cells(sized: SizedSpace, count: int = NETWORKS) -> list[Genotype]:
-    """Random cells of a space, each once."""
+    """At most ``count`` different random cells of a space, the same ones each time."""
     from diffnas.components.discretize import strongest_inputs, winners
 
     space, found = sized.space, list[Genotype]()
@@ -243,22 +244,28 @@ def random_cells(sized: SizedSpace, count: int = NETWORKS) -> list[Genotype]:
 
 
 def latency(sized: SizedSpace, *, runtime: str | None, warn: Callable[[str], None], count: int = NETWORKS) -> Latency:
-    """The latency of the networks of a space, timed on this machine where it is not known yet.
+    """The latency of a space's networks on this machine. Operations that no cached table has are timed now.
+
+    Args:
+        sized: the space at the size of its networks.
+        runtime: the name of the runtime; None takes onnxruntime if it is installed, else torch.
+        warn: is told if the machine is busy, or if measured numbers contradict each other.
+        count: how many random networks are measured to fit the line.
 
     Raises:
         ValueError: for an unknown runtime.
-        ImportError: if it is not installed.
+        ImportError: if the runtime is not installed.
     """
     name = runtime_named(runtime)
     if name == "onnxruntime":
-        RUNTIMES[name](nn.Identity(), (1, 1, 1))  # so that what is missing is said before anything is timed
+        RUNTIMES[name](nn.Identity(), (1, 1, 1))  # raises if a package is missing, before anything is timed
     return timed_latency(sized, known_table(name), meter(name, warn), warn, count)
 
 
 def timed_latency(
     sized: SizedSpace, table: Table, measure: Meter, warn: Callable[[str], None], count: int = NETWORKS
 ) -> Latency:
-    """The same with a table to begin with, by any meter."""
+    """``latency`` with a given meter, beginning with a given table."""
     table = extended(table, sized, measure)
     for doubt in doubts(table):
         warn(doubt)
@@ -278,10 +285,10 @@ class _LineRecord(BaseModel):
 
 
 def recorded_latency(record: Any, sized: SizedSpace, warn: Callable[[str], None]) -> Latency:
-    """The latency that a run which goes on began with.
+    """The latency in the record of a run that is resumed.
 
     Raises:
-        ValueError: if it was measured on another machine, or its record is damaged.
+        ValueError: if it was measured on another machine, or if the record is damaged.
     """
     try:
         table = Table.model_validate(record["table"])
@@ -294,7 +301,7 @@ def recorded_latency(record: Any, sized: SizedSpace, warn: Callable[[str], None]
 
 
 def rows(found: Latency) -> Iterable[tuple[str, str]]:
-    """What there is to say of a space's latency, as names and words."""
+    """The facts about a space's latency, for a table of names and texts."""
     yield "machine", found.table.machine
     yield "runtime", f"{found.table.runtime} {found.table.version}, one thread, one picture"
     yield "networks", f"{found.base.size}"
@@ -302,7 +309,7 @@ def rows(found: Latency) -> Iterable[tuple[str, str]]:
         if key_of(place) in found.table.seconds:
             yield key_of(place), f"{found.table.seconds[key_of(place)] * 1e6:,.1f} us"
     slope, offset, error = found.drawn
-    missed = "" if error != error else f"; a network is missed by {error:.0%} on average"
+    missed = "" if error != error else f"; the average error for a network is {error:.0%}"
     yield "whole networks", f"{slope:.3g} times the sum of their operations and {offset * 1e3:+.3g} ms{missed}"
     measured = sorted(found.known.values())
     yield "measured", f"{measured[0] * 1e3:.3g} to {measured[-1] * 1e3:.3g} ms, {len(measured)} random networks"

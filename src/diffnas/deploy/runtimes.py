@@ -1,4 +1,4 @@
-"""What runs a module as it will be deployed: PyTorch, or onnxruntime. One thread, one picture, no gradients."""
+"""Runtimes that run a module as it will be deployed: PyTorch and onnxruntime, for one picture, without gradients."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ Call = Callable[[], object]
 
 
 class Runtime(Protocol):
-    """Makes calls that run a module."""
+    """Makes functions that run a module."""
 
     def __call__(self, module: nn.Module, shape: tuple[int, ...]) -> Call:
-        """What runs a module, in evaluation mode, on one random picture of a shape."""
+        """A function that runs a module, in evaluation mode, on one random picture of this shape."""
 
 
 class _Plain(nn.Module):
-    """A network that gives its logits alone."""
+    """A net whose result is a single tensor: of an ``Output``, only the logits."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
-        """Whatever the net gives, logits if that is an output."""
+        """The logits if the net gives an ``Output``, else its result."""
         found: Any = self.net(x)
         return found.logits if isinstance(found, Output) else found
 
 
 def _picture(shape: tuple[int, ...]) -> Tensor:
-    # Not zeros, which may take short cuts.
+    # Not zeros, with which some computations are faster.
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def with_torch(module: nn.Module, shape: tuple[int, ...]) -> Call:
-    """Runs a module by PyTorch, operation by operation."""
+    """A function that runs a module with PyTorch, operation by operation."""
     net, x = _Plain(module).eval(), _picture(shape)
 
     def call() -> None:
@@ -56,31 +56,31 @@ def with_torch(module: nn.Module, shape: tuple[int, ...]) -> Call:
 
 
 def with_onnxruntime(module: nn.Module, shape: tuple[int, ...]) -> Call:
-    """Runs a module by onnxruntime on a CPU, with all its optimizations of graphs.
+    """A function that runs a module with onnxruntime on one CPU thread, with all its graph optimizations.
 
     Raises:
         ImportError: without the extra ``export``.
     """
     try:
-        import onnx  # noqa: F401  (what torch writes ONNX with)
+        import onnx  # noqa: F401  (torch needs it to write ONNX)
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            'latency by onnxruntime needs: pip install "diffnas[export]"; or take --runtime torch.'
+            'latency with onnxruntime needs: pip install "diffnas[export]"; or take --runtime torch.'
         ) from error
     file, x = io.BytesIO(), _picture(shape)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        # Not by torch.export, which takes seconds for each of dozens of small graphs.
+        # Without torch.export, which takes seconds for each of dozens of small graphs.
         torch.onnx.export(_Plain(module).eval(), (x,), file, dynamo=False, input_names=["x"])  # type: ignore[arg-type]
     session = one_threaded(file.getvalue())
-    # None where the output does not depend on it.
+    # A model whose output does not depend on x has no input.
     given = {each.name: x.numpy() for each in session.get_inputs()}
     return lambda: session.run(None, given)
 
 
 def one_threaded(model: str | bytes) -> Any:
-    """A session of onnxruntime that runs a model, a file or its bytes, on one thread of the CPU."""
+    """A session of onnxruntime that runs a model, given as a path or as bytes, on one CPU thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -93,7 +93,7 @@ RUNTIMES: dict[str, Runtime] = {"onnxruntime": with_onnxruntime, "torch": with_t
 
 
 def runtime_named(name: str | None) -> str:
-    """The name itself if there is such a runtime; for None, onnxruntime where it is installed and torch elsewhere.
+    """``name`` if there is such a runtime; for None, onnxruntime if it is installed, else torch.
 
     Raises:
         ValueError: for an unknown name.
@@ -114,7 +114,7 @@ def version_of(runtime: str) -> str:
 
 
 def machine() -> str:
-    """What computes here: the processor's name."""
+    """The name of this machine's processor."""
     return _processor(Path("/proc/cpuinfo")) or f"{platform.processor() or 'a processor'}, {platform.machine()}"
 
 

@@ -81,7 +81,7 @@ _PARTS = {
 
 
 def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
-    """Write the network as Python at ``path`` and its weights beside it; return what runs them.
+    """Write the network as Python at ``path`` and its weights beside it; return a function that runs them.
 
     Raises:
         ValueError: if the cells have a user's own operation, or one that draws random numbers.

@@ -1,4 +1,4 @@
-"""What the source of a residual chain has in place of classes of cells: its layers, one a line."""
+"""The parts of a residual chain's source code: its layers, one on each line, in place of classes of cells."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def parts(
     outputs: int,
     operation: Callable[..., str],
 ) -> dict[str, Any]:
-    """What the template needs.
+    """The values that the template needs for a chain.
 
     Args:
         skeleton: the chain.
-        genotype: its layers.
-        layers: their channels.
-        stem: what stands before them.
+        genotype: the operations of its layers.
+        layers: the plan of its layers, with their channels.
+        stem: the layers before them.
         inputs: channels of a picture.
-        outputs: how many classes there are.
-        operation: the Python of an operation, from its name, its stride, and channels before and behind it.
+        outputs: number of classes.
+        operation: gives the code of an operation from its name, its stride, and the channels before and after it.
     """
     width = stem_channels(skeleton, stem, layers[0].previous // skeleton.stem_width[stem])
     return {

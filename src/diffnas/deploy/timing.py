@@ -1,7 +1,7 @@
-"""Timing on a machine that may be busy: many calls in turn, the least of several rounds, and processor time beside it.
+"""Timing on a machine that may be busy: several rounds in which calls take turns, and the fastest round of each call.
 
-A mean says what else the machine did. The minimum of rounds says what the code takes, as long as a round has the
-processor to itself; where it has not (wall time far above processor time), processor time is the better number.
+A mean would include what else the machine did. The minimum is the time of the code alone, if in some round no other
+program took the processor. If wall time is far above processor time in all rounds, processor time is taken instead.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ K = TypeVar("K", bound=Hashable)
 
 ROUNDS, ROUND_SECONDS = 7, 0.03
 SETTLED, FEWEST, MOST = 0.05, 3, 30
-"""Warming up ends when two calls in a row differ by less than this share; so many calls at the least and the most."""
+"""Warming up ends if two successive calls differ by less than this share, after at least and at most so many calls."""
 
 BUSY = 1.15
-"""Wall time over processor time above which a machine counts as busy."""
+"""The quotient of wall time and processor time above which a machine counts as busy."""
 
 
 class Clock(NamedTuple):
@@ -32,12 +32,12 @@ class Clock(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """What a call takes.
+    """The time of a call, in seconds.
 
     Attributes:
-        seconds: the least of the rounds.
-        median: of the rounds.
-        busy: whether the machine was, so that both are processor time.
+        seconds: the time in the fastest round.
+        median: the median over rounds.
+        busy: whether the machine was busy, so that both are processor time.
     """
 
     seconds: float
@@ -46,9 +46,9 @@ class Timed:
 
 
 def time_all(calls: Mapping[K, Callable[[], object]], clock: Clock = Clock()) -> dict[K, Timed]:  # noqa: B008
-    """What each call takes, timed in turn, so that a slow minute hits all alike.
+    """The time of each call. Calls take turns, so that a slow minute affects all of them.
 
-    Calls that met a busy machine are timed again, once.
+    If the machine was busy for some calls, these are timed a second time.
     """
     times = {key: max(1, math.ceil(ROUND_SECONDS / max(_warm(call, clock), 1e-9))) for key, call in calls.items()}
     found = _rounds(calls, times, clock)
@@ -57,7 +57,7 @@ def time_all(calls: Mapping[K, Callable[[], object]], clock: Clock = Clock()) ->
 
 
 def _warm(call: Callable[[], object], clock: Clock) -> float:
-    """Call until that takes its usual time; what the last call took. The first ones pack weights and find memory."""
+    """The seconds of a call once it takes its usual time. The first calls are slower: they pack weights, get memory."""
     before = math.inf
     for number in range(1, MOST + 1):
         begun = clock.wall()
@@ -89,11 +89,11 @@ def _timed(walls: Sequence[float], processors: Sequence[float]) -> Timed:
 
 
 class Line(NamedTuple):
-    """A line from sums of operations to whole networks.
+    """A line that predicts the latency of networks from sums of their operations.
 
     Attributes:
-        slope, offset: of the line; the offset in seconds.
-        error: what each network is missed by, on average, if the line is drawn without it: a share of its latency.
+        slope, offset: of the line; the offset is in seconds.
+        error: the mean error for a network, as a share of its latency, of the line that was fitted without it.
     """
 
     slope: float
@@ -102,7 +102,7 @@ class Line(NamedTuple):
 
 
 def fit(sums: Sequence[float], networks: Sequence[float]) -> Line:
-    """The line through pairs of sums and whole networks, by least squares.
+    """The line through pairs of a sum of operations and a network's latency, in seconds, by least squares.
 
     With fewer than three pairs, or if the line would fall, the slope is 1 and the offset the mean difference.
 

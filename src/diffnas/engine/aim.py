@@ -1,4 +1,4 @@
-"""What a search aims at: targets for the networks that will be deployed, and the size that these are meant at."""
+"""The aim of a search: targets for the networks that will be deployed, and the size at which they should be met."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ from diffnas.space import SearchSpace
 Width = Literal["fit", "fixed"]
 
 MARGIN = 0.25
-"""How far the width and the depth of the network may move after the search, as a share: the cells were searched for
-another."""
+"""How far width and depth of the network may change after the search, as a share of those that the search was for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aim:
-    """What a search aims at.
+    """The aim of a search.
 
     Attributes:
-        targets: one for each cost that matters.
-        size: the size at which networks will be deployed, before the width is fitted.
-        width: "fit" if the width, and then the depth, may be moved after the search to land on the targets.
-        costings: what the costs are, by name.
-        family: more targets for one cost: cells for each of them are kept beside the result.
+        targets: the targets, each for another cost.
+        size: the size of the deployed network, before its width is fitted.
+        width: "fit" if the width, and then the depth, may change after the search to meet the targets; or "fixed".
+        costings: the costs, by name.
+        family: more targets for one cost. Cells for each of them are kept beside the result.
     """
 
     targets: tuple[Target, ...]
@@ -53,7 +52,7 @@ class Aim:
 
 
 def sized(space: SearchSpace, data: DataSet, size: Size) -> SizedSpace:
-    """A space as its networks will be deployed on the pictures of a data set."""
+    """A space at the size of its networks, for the pictures of a data set."""
     depth = space.own_depth or size.depth
     return SizedSpace(
         space=space,
@@ -64,23 +63,23 @@ def sized(space: SearchSpace, data: DataSet, size: Size) -> SizedSpace:
 
 
 def reaches(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[str, Reach]:
-    """What the networks of a search can cost, for each target."""
+    """For each target, the values that its cost can have over the networks of a search, by the name of the cost."""
     at = sized(space, data, aim.size)
     return {target.cost: reach(aim, target, at, method) for target in aim.targets}
 
 
 def reach(aim: Aim, target: Target, at: SizedSpace, method: Method) -> Reach:
-    """What networks of a sized space can cost, as a method reads them off."""
+    """The values that the cost of a target can have, over all networks that a method can read off in a sized space."""
     rule: Discretize = method.discretize
     return Reach(aim.costings[target.cost], at, rule, prunes=method.pruning is not None)
 
 
 def check(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[str, Interval]:
-    """Between what each cost can lie at the size of the aim.
+    """The interval of each cost at the size of the aim.
 
     Raises:
-        ValueError: if a target lies outside at every width that is allowed, with the interval and what to change; or
-            if a cost of the user's own operations cannot be counted.
+        ValueError: if a target is outside of the interval at every allowed width, with the interval and what to
+            change; or if the multiply-adds of the user's own operations cannot be counted.
     """
     at = sized(space, data, aim.size)
     if any(target.cost == "macs" for target in aim.targets):
@@ -95,14 +94,14 @@ def check(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[s
 
 
 def refuse_uncountable(at: SizedSpace) -> None:
-    """Refuse a target for multiply-adds where some of them cannot be counted.
+    """Refuse a target for multiply-adds in a space with operations whose multiply-adds cannot be counted.
 
     Raises:
-        ValueError: naming the operation.
+        ValueError: with the name of the operation.
     """
     if at.space.factories and (said := at.uncountable()):
         raise ValueError(
-            f"{said}, where multiply-adds cannot be counted. Build it of Conv2d and Linear layers, or name a target "
+            f"{said}, so its multiply-adds cannot be counted. Build it of Conv2d and Linear layers, or set a target "
             "for params= or latency= instead."
         )
 
@@ -112,7 +111,7 @@ def _offered(space: SearchSpace) -> torch.Tensor:
 
 
 def _with_widths(aim: Aim, target: Target, at: SizedSpace, method: Method, interval: Interval) -> Interval:
-    """The interval that all allowed widths have together."""
+    """The interval over all allowed widths."""
     if aim.width == "fixed":
         return interval
     widths = allowed(at.size.channels)
@@ -124,7 +123,7 @@ def _with_widths(aim: Aim, target: Target, at: SizedSpace, method: Method, inter
 
 
 def allowed(number: int) -> list[int]:
-    """The widths, or depths, that one may be moved to after the search.
+    """The widths, or depths, to which this number may change after the search.
 
     >>> allowed(16)
     [12, 13, 14, 15, 16, 17, 18, 19, 20]
@@ -133,14 +132,14 @@ def allowed(number: int) -> list[int]:
 
 
 def _outside(target: Target, interval: Interval) -> str:
-    """ "smallest" or "largest": the network that keeps a target from being met; "" if none does."""
+    """ "smallest" if even the smallest network is above the target, "largest" if the largest is below, else ""."""
     if target.value < interval.low * (1 if target.ceiling else 1 - TOLERANCE):
         return "smallest"
     return "largest" if not target.ceiling and target.value > (1 + TOLERANCE) * interval.high else ""
 
 
 def _infeasible(aim: Aim, target: Target, at: SizedSpace, interval: Interval, which: str) -> str:
-    """The refusal, in a sentence and an advice."""
+    """The error message: why the target cannot be met, and what to do."""
     low, high = (amount(target.cost, cost) for cost in interval)
     bound, way = (interval.low, "fewer") if which == "smallest" else (interval.high, "more")
     middle = (interval.low + interval.high) / 2
@@ -148,6 +147,6 @@ def _infeasible(aim: Aim, target: Target, at: SizedSpace, interval: Interval, wh
     deeper = "" if at.space.own_depth is not None else f", or {way} cells (evaluate.depth)"
     return (
         f"the target {target} cannot be met: the {which} network of space {at.space.name!r} at {at.size} has "
-        f"{amount(target.cost, bound)} (from {low} to {high} can be reached). Leave the size out, or take "
+        f"{amount(target.cost, bound)} ({low} to {high} are possible). Leave the size out, or take "
         f"evaluate.channels={channels}{deeper}."
     )

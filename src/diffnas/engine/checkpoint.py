@@ -1,4 +1,4 @@
-"""Checkpoints: written so that a crash at any moment loses nothing, read without executing anything."""
+"""Checkpoints. A crash at any moment of writing leaves a whole one, and reading executes nothing of the file."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from diffnas.untrusted import torch_archive
 
 DAMAGED = "damaged.pt"
 
-# A checkpoint is a zip archive, as torch writes it, and the archive's comment is the digest of all before it.
+# A checkpoint is a zip archive, as torch writes it. The archive's comment is the digest of everything before it.
 _MARK = b"sha256:"
 _COMMENT = len(_MARK) + 64
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write ``state`` (tensors and plain data) as the last checkpoint; the one before becomes the previous.
+    """Write ``state``, tensors and plain data, as the last checkpoint. The last one before it becomes the previous one.
 
-    At every moment at least one whole checkpoint is there: the new one is written beside them, synced, and renamed.
+    At every moment ``folder`` has a whole checkpoint: the new one is written under another name, synced, then renamed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = files.write_partial(folder / LAST, lambda file: _write(file, state))
@@ -41,7 +41,7 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
 def _write(file: BinaryIO, state: Mapping[str, Any]) -> None:
     archive = BytesIO()
     torch.save(dict(state), archive)
-    # An archive ends in the length of its comment, two bytes, and the comment.
+    # An archive ends with the length of its comment, in two bytes, and the comment.
     archive.seek(-2, os.SEEK_END)
     archive.write(_COMMENT.to_bytes(2, "little"))
     file.write(archive.getbuffer())
@@ -56,7 +56,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """
     content = path.read_bytes()
     try:
-        torch_archive.check(BytesIO(content))  # first: what comes after unpacks
+        torch_archive.check(BytesIO(content))  # first, because the other two unpack the archive
         _check(content)
         state = torch.load(BytesIO(content), map_location=device, weights_only=True)
     except Exception as error:
@@ -69,17 +69,17 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def _check(content: bytes) -> None:
-    """Compare the digest; checkpoints from before there was one have only the checksums of the archive's parts."""
+    """Compare the digest with the content. Older checkpoints have none, only the checksums of the archive's parts."""
     if content[-_COMMENT:-64] == _MARK:
         if files.digest(memoryview(content)[:-_COMMENT]).encode() != content[-64:]:
-            raise ValueError("its digest is not that of its content")
+            raise ValueError("its digest does not fit its content")
         return
     with zipfile.ZipFile(BytesIO(content)) as archive:
         if archive.testzip() is not None:
-            raise ValueError("a checksum is not that of its content")
+            raise ValueError("a checksum does not fit its content")
 
 
 def set_aside(path: Path) -> None:
-    """Give a damaged checkpoint another name, under which it is in nobody's way."""
+    """Rename a damaged checkpoint to ``damaged.pt``, which no run reads."""
     os.replace(path, path.with_name(DAMAGED))
     files.sync(path.parent)

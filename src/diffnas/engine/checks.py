@@ -1,4 +1,4 @@
-"""What a search is asked to do: refused if it cannot work, and written down."""
+"""Checks of what a search is asked to do, before anything is built, and its record for the run folder."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from diffnas.space import SearchSpace, with_own_cells
 
 
 def with_cells_per_place(space: SearchSpace, settings: SearchSettings) -> SearchSpace:
-    """The space as a search has it: with cells of their own for every place, if the settings ask for that.
+    """The space of a search: if the settings ask for it, each place in the net has a cell of its own.
 
     Raises:
-        ValueError: if it has such cells already, for a net of another depth than is wanted.
+        ValueError: if the space has such cells already, but for a net of another depth than the settings ask for.
     """
     own = space.own_depth is not None
     return with_own_cells(space, settings.depth) if own or settings.alpha_per == "cell" else space
@@ -47,7 +47,10 @@ def describe(
     computed: Sequence[str],
     aim: Aim | None = None,
 ) -> dict[str, Any]:
-    """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
+    """The record of a search, as plain data.
+
+    It holds everything that decides the result, and beside that the notes and how the search is computed.
+    """
     cells = {
         kind: {
             "inputs": graph.inputs,
@@ -71,20 +74,22 @@ def describe(
         "precision": precision,
         "notes": dict(notes),
         "computed": list(computed),
-        # Only where there is one: the records of runs without a target have none.
+        # Without a target there is no entry, so that records from before there were targets still fit.
         **({} if aim is None else {"target": aim.record()}),
     }
 
 
 def check(space: SearchSpace, method: Method, settings: SearchSettings, data: DataSet) -> None:
-    """Refuse what cannot work, before anything is built.
+    """Refuse a search that cannot work, before anything is built.
 
     Raises:
-        ValueError: with what was given, why it cannot work, and what would.
+        ValueError: with what was given, why it cannot work, and what would work.
     """
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
-        raise ValueError(f"{data.name} has {len(data.train)} training pictures; a search needs more.")
+        raise ValueError(
+            f"{data.name} has {len(data.train)} training pictures; this search needs {2 * held_back} or more."
+        )
     _check_changes(space, method)
     _check_stages(space, method, settings)
     own.try_in_space(
@@ -96,15 +101,15 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     for rule in (*method.stopping, method.pick):
         if traits_of(rule).reads_eigenvalue and not settings.eigenvalue_every:
             raise ValueError(
-                f"{name_of(rule)} reads_eigenvalue: stopping by the eigenvalue needs it measured, and "
-                "eigenvalue_every is 0. Add --set eigenvalue_every=2."
+                f"{name_of(rule)} reads the eigenvalue (reads_eigenvalue), and eigenvalue_every is 0, so that no epoch "
+                "measures it. Add --set eigenvalue_every=2."
             )
     gated = not traits_of(method.weighting).competes
     if gated and space.in_degree is None and traits_of(method.discretize).none_wins != "never":
         raise ValueError(
-            f"in space {space.name!r} {name_of(method.discretize)} lets 'none' win an edge (none_wins), and "
-            f"a gate of 'none' says nothing, as {name_of(method.weighting)} declares competes=False. "
-            "Read gates off by strongest-pairs:0.5, under which an edge is absent if all its gates are shut."
+            f"in space {space.name!r} {name_of(method.discretize)} lets 'none' win an edge (none_wins), but "
+            f"{name_of(method.weighting)} declares competes=False, and then the gate of 'none' means nothing. "
+            "Discretize by strongest-pairs:0.5: it leaves out an edge whose gates are all shut."
         )
     _check_start(space, method, settings)
 
@@ -119,8 +124,8 @@ def _check_changes(space: SearchSpace, method: Method) -> None:
     if skeleton_of(space.skeleton).residual and any(beside.values()):
         named = ", ".join(name for name, is_there in beside.items() if is_there)
         raise ValueError(
-            f"method {method.name!r} has {named} in its supernet, and in space {space.name!r} a shortcut stands beside "
-            "every operation already. Take --supernet plain, or another method, such as sparse or darts."
+            f"method {method.name!r} has {named} in its supernet, but in space {space.name!r} a shortcut already "
+            "bypasses every operation. Take --supernet plain, or another method, such as sparse or darts."
         )
 
 
@@ -131,8 +136,8 @@ def _check_stages(space: SearchSpace, method: Method, settings: SearchSettings) 
     deeper = any(stage.deeper != 1 for stage in stages)
     if deeper and space.own_depth is not None:
         raise ValueError(
-            f"in space {space.name!r} every place in the net has a cell of its own, and supernets of later stages "
-            "have other places. Take --set alpha_per=kind, or --stages one."
+            f"in space {space.name!r} each place in the net has a cell of its own, but the supernets of later stages "
+            "are deeper and have other places. Take --set alpha_per=kind, or --stages one."
         )
 
 
@@ -140,28 +145,28 @@ def _check_stage(stage: Stage, space: SearchSpace, settings: SearchSettings) -> 
     try:
         staged(settings, stage, space)
     except ValueError as error:
-        raise ValueError(f"{stage.name} cannot be: {error}") from None
+        raise ValueError(f"{stage.name} cannot run: {error}") from None
 
 
 def _check_start(space: SearchSpace, method: Method, settings: SearchSettings) -> None:
-    """Refuse a start of alpha that is so wide that operations would be removed before any training."""
+    """Refuse a spread of the initial alpha that would remove operations before any training."""
     if method.pruning is None or not traits_of(method.weighting).gives_zeros:
         return
     start, widest = settings.alpha_init, max(sum(row) for row in space.offered)
     gap = _gap(method.weighting, space, 10 * start) if start and widest > 1 else None
     if gap is not None:
         raise ValueError(
-            f"{describe_component(method.weighting)} over {widest} operations removes one at a gap of {gap:.2g} in "
-            f"alpha, and alpha starts with a spread of {start:g}: operations would die before any training. Use a less "
-            "sparse weighting, such as entmax of order 3 with the usual alpha-init of 0.001, or "
+            f"{describe_component(method.weighting)} over {widest} operations removes one whose alpha lies {gap:.2g} "
+            f"below the others, and alpha starts with a spread of {start:g}: operations would be removed before any "
+            "training. Use a less sparse weighting, such as entmax of order 3 with the usual alpha-init of 0.001, or "
             f"--alpha-init {gap / 10:.1g}."
         )
 
 
 def _gap(weighting: Weighting, space: SearchSpace, most: float) -> float | None:
-    """How far below all others, tied, an operation of the widest edge lies in alpha where it just weighs 0.
+    """The smallest gap in alpha at which an operation weighs 0, if all others on the widest edge are tied above it.
 
-    None if that is farther than ``most``.
+    None if the gap is larger than ``most``.
     """
     start, weighting = Moment(epoch=0, step=0, epochs=1, steps=1), copy.deepcopy(weighting)
     keep = torch.tensor(space.offered)

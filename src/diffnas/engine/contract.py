@@ -1,7 +1,7 @@
-"""What components give to a search, checked once, where it enters: see :mod:`diffnas.components.contract`.
+"""Checks of the values that components give to a search: see :mod:`diffnas.components.contract`.
 
-A function calls a component, or takes what a component has handed to a verb. It returns the value as it came, and
-raises a ValueError that names the component and what it must give.
+Each function calls a component, or takes what a component gave to a method of a step or a pause. It returns that value
+unchanged. If the value is wrong, it raises a ValueError that names the component and what it must give.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def penalty(rule: Regularizer, at: Relaxation) -> Tensor:
     found: Any = call(contract.REGULARIZER, rule, at, given=(at.alpha, at.mix, at.open, at.keep))
     scalar = isinstance(found, Tensor) and found.shape == () and found.dtype.is_floating_point
     if not scalar or found.device != at.mix.device:
-        must = f"a scalar made of {told(at.mix)}: a tensor (), summed or averaged"
+        must = f"a scalar computed from {told(at.mix)}: a tensor (), summed or averaged"
         refuse(contract.REGULARIZER, rule, must, found)
     result: Tensor = found
     if may_look(result.device, at.moment.step) and not math.isfinite(number := float(result.detach())):
@@ -45,7 +45,7 @@ def penalty(rule: Regularizer, at: Relaxation) -> Tensor:
 
 
 def kept(rule: Pruning, at: Relaxation) -> Tensor:
-    """What a pruning rule keeps, ``(edges, ops)``, bool."""
+    """The operations that a pruning rule keeps, ``(edges, ops)``, bool."""
     found: Tensor = call(contract.PRUNING, rule, at, given=(at.alpha, at.mix, at.open, at.keep))
     if not is_like(found, at.keep):
         refuse(contract.PRUNING, rule, f"what to keep, {told(at.keep)}", found)
@@ -53,7 +53,7 @@ def kept(rule: Pruning, at: Relaxation) -> Tensor:
 
 
 def read_off(rule: Discretize, scores: Tensor, keep: Tensor, space: SearchSpace) -> Genotype:
-    """The genotype that a rule reads off: the cells of the space, with operations of the space."""
+    """The genotype that a rule reads off. Its cells and operations are those of the space."""
     found = call(contract.DISCRETIZE, rule, scores, keep, space, given=(scores, keep))
     must = f"a Genotype of the cells {', '.join(space.cells)} of space {space.name!r}"
     if not isinstance(found, Genotype):
@@ -69,7 +69,7 @@ def read_off(rule: Discretize, scores: Tensor, keep: Tensor, space: SearchSpace)
 
 
 def reason(rule: Stopping, history: History, space: SearchSpace) -> str | None:
-    """Why a stopping rule would stop, None if it would not."""
+    """Why a stopping rule would stop; None if it would not."""
     found = call(contract.STOPPING, rule, history, space)
     if found is not None and not isinstance(found, str):
         refuse(contract.STOPPING, rule, "a sentence, or None to go on", found)
@@ -108,7 +108,7 @@ def stages(rule: Stages, space: SearchSpace, epochs: int) -> tuple[Stage, ...]:
 
 
 def _complaint(stage: Stage, space: SearchSpace) -> str | None:
-    """What is wrong with a stage beside its numbers, which it checks itself; None if it is sound."""
+    """What is wrong with a stage, None if nothing is. Its numbers are not looked at: a stage checks them itself."""
     for name in ("enter", "before_epoch"):
         act = getattr(stage, name)
         if act is not None and (not callable(act) or isinstance(act, type)):
@@ -119,16 +119,16 @@ def _complaint(stage: Stage, space: SearchSpace) -> str | None:
     try:
         merge_settings(SearchSettings, stage.settings)
     except ValueError as error:
-        return f"has settings that cannot be: {str(error).rstrip('.')}"
+        return f"has impossible settings: {str(error).rstrip('.')}"
     return None
 
 
 def optimizer(update: Update, groups: list[dict[str, Any]], **options: float) -> torch.optim.Optimizer:
-    """The optimizer that an update makes for groups of tensors; ``options`` are bound first."""
+    """The optimizer that an update makes for groups of tensors, with ``options`` of the update."""
     if not contract.takes(contract.UPDATE, update, *options):
         raise ValueError(
-            f"the update {contract.name_of(update)} takes no {', '.join(options)}, and the settings ask for another "
-            "rate of alpha. Leave alpha_lr and alpha_speed out."
+            f"the settings ask for another rate of alpha, but the update {contract.name_of(update)} takes no "
+            f"{', '.join(options)}. Leave alpha_lr and alpha_speed out."
         )
     found = call(contract.UPDATE, partial(update, **options), groups)
     asked = {id(tensor) for group in groups for tensor in group["params"]}
@@ -139,24 +139,24 @@ def optimizer(update: Update, groups: list[dict[str, Any]], **options: float) ->
 
 
 def take_step(level: Level, step: Any) -> None:
-    """Have a level take a step. Its exceptions get no note: most are not its own but come from the verbs."""
+    """Call the step of a level. Its exceptions get no note, because most come from the methods of ``step``."""
     called: Callable[[Any], object] = level.step
     _nothing(contract.LEVEL, called, called(step))
 
 
 def act(name: str, what: Any, pause: Any) -> None:
-    """Have a stage of this name do something in a pause."""
+    """Call ``what``, an act of the stage with this name, in a pause."""
     _nothing(contract.ACT, name, what(pause))
 
 
 def _nothing(role: contract.Role, component: object, found: object) -> None:
-    """A generator above all: it has done nothing yet, and never will."""
+    """Refuse a result other than None, above all a generator: nobody would ever run it."""
     if found is not None:
         refuse(role, component, "nothing", found)
 
 
 def tensors(level: Level, verb: str, came: Any, like: Sequence[Tensor]) -> Sequence[Tensor]:
-    """What a level hands to a verb: a tensor for each of some others, of its shape, dtype and device."""
+    """The tensors that a level gave to the method ``verb`` of a step: one for each of ``like``, and like it."""
     if not isinstance(came, list | tuple) or len(came) != len(like):
         refuse(contract.LEVEL, level.step, f"a list of {len(like)} tensors", came, to=verb)
     for place, (each, other) in enumerate(zip(came, like, strict=True)):
@@ -166,7 +166,7 @@ def tensors(level: Level, verb: str, came: Any, like: Sequence[Tensor]) -> Seque
 
 
 def batch(level: Level, came: Any, like: Batch) -> Batch:
-    """A batch that a level has made itself: pictures as those of ``like`` but of any size and number, and labels."""
+    """A batch that a level made itself: pictures like those of ``like``, but of any size and number, and labels."""
     if not isinstance(came, tuple) or len(came) != 2 or not all(isinstance(each, Tensor) for each in came):
         refuse(contract.LEVEL, level.step, "a batch: (pictures, labels), two tensors", came, to="the loss")
     (pictures, labels), (shown, known) = came, like
@@ -180,7 +180,10 @@ def batch(level: Level, came: Any, like: Batch) -> Batch:
 
 
 def given_keep(stage: str, verb: str, came: Any, space: SearchSpace, *, offered: bool = False) -> Tensor:
-    """What a stage says to keep, ``(edges, ops)``, bool, on the host; only what edges offer, if that is asked."""
+    """The operations that a stage keeps, ``(edges, ops)``, bool, on the host.
+
+    With ``offered``, edges must offer all of them.
+    """
     like = torch.tensor(space.offered)
     if not is_like(came, like):
         refuse(contract.ACT, stage, f"what to keep, {told(like)}", came, to=verb)
@@ -196,7 +199,7 @@ def given_keep(stage: str, verb: str, came: Any, space: SearchSpace, *, offered:
 
 
 def given_mix(stage: str, came: Any, space: SearchSpace) -> Tensor:
-    """The mixing weights that a stage asks to be measured, ``(edges, ops)``."""
+    """The mixing weights under which a stage measures the supernet, ``(edges, ops)``."""
     size = len(space.edges), len(space.ops)
     if not isinstance(came, Tensor) or came.shape != size or not came.dtype.is_floating_point:
         refuse(contract.ACT, stage, f"mixing weights, a tensor {size} of float32 or float64", came, to="measure")
@@ -208,9 +211,9 @@ def given_mix(stage: str, came: Any, space: SearchSpace) -> Tensor:
 def given_parents(
     stage: str, came: Any, keep: Tensor, before: Tensor, space: SearchSpace
 ) -> Mapping[tuple[int, int], int]:
-    """The parents of new operations: places that are to be kept, and columns that were in play on the same edge.
+    """The parents of new operations: from the place of a kept operation to the column of one in play on that edge.
 
-    ``none`` is nobody's parent, as it has no module.
+    ``none`` cannot be a parent, because it has no module.
     """
     places = {(row, column) for row, column in keep.nonzero().tolist()}
     live = {(row, column) for row, column in before.nonzero().tolist() if space.ops[column] != "none"}
@@ -218,7 +221,7 @@ def given_parents(
         place in places and (place[0], parent) in live for place, parent in came.items()
     )
     if not fits:
-        must = "parents: (row, column) of what is kept, to the column of an operation in play there that has a module"
+        must = "parents: from (row, column) of a kept operation to the column of one in play there, other than none"
         refuse(contract.ACT, stage, must, came, to="replace")
     found: Mapping[tuple[int, int], int] = came
     return found

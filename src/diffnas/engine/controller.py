@@ -1,9 +1,9 @@
-"""What steers a search to its targets: a penalty on the expected cost, and a guard on pruning.
+"""The controller that steers a search to its targets, by a penalty on the expected cost and a guard on pruning.
 
-To the loss that moves alpha it adds, for each target T, ``multiplier * (E / T - 1)`` with the expected cost E. Every
-few steps the multiplier moves by ``rate * (signal / T - 1)`` and stays at 0 or above: dual ascent, as in LightNAS (Luo
-et al., 2022). The signal is E at first, and the cost of the cells as they would be read off once the choices are sharp:
-E gives the direction, they give the amount. The rate is halved whenever the signal crosses the target.
+For each target T it adds ``multiplier * (E / T - 1)`` to the loss that moves alpha, with the expected cost E. Every few
+steps the multiplier moves by ``rate * (signal / T - 1)``, and stays at 0 or above. This is dual ascent, as in LightNAS
+(Luo et al., 2022). The signal is E at first. Once the choices are sharp, it is the cost of the cells that would be read
+off. Whenever the signal crosses the target, the rate is halved.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from diffnas.engine.target import Target
 from diffnas.genotype import Genotype
 
 START, RATE = 1.0, 1.0
-"""Multiplier and rate at the start: late penalties find the cheap operations dead already."""
+"""Multiplier and rate at the start. With a smaller multiplier, cheap operations would die before the penalty acts."""
 
 SLOWEST = RATE / 16
 SHARP = 0.5
-"""The mean of the edges' largest weights from which on the cells that would be read off are the signal."""
+"""The mean of the edges' largest weights above which the signal is the cost of the cells that would be read off."""
 
 TOO_STRONG = 20.0
 PATIENCE = 3
-"""Epochs in which pruning may be held back before that is said."""
+"""The number of successive epochs with held-back pruning after which the user is told."""
 
 
 @dataclass(kw_only=True)
@@ -37,8 +37,8 @@ class Dual:
     """The multiplier of one target, and how it moves.
 
     Attributes:
-        multiplier: what the penalty is multiplied by, in nats for 100 % of the target.
-        rate: how far the multiplier moves for a signal of 100 % above the target.
+        multiplier: the factor of the penalty: nats for a cost that is 100 % above the target.
+        rate: how far the multiplier moves if the signal is 100 % above the target.
         side: 1 if the last signal was above the target, -1 if it was below, 0 before the first.
     """
 
@@ -47,7 +47,7 @@ class Dual:
     side: int = 0
 
     def ascend(self, above: float) -> None:
-        """Move by a signal that lies so far above the target, as a share of it.
+        """Move the multiplier. ``above`` is how far the signal is above the target, as a share of the target.
 
         >>> dual = Dual()
         >>> for _ in range(2):
@@ -70,13 +70,14 @@ class Controller:
 
     Args:
         targets: the targets.
-        reaches: what the networks can cost, for the cost of each target.
-        warn: told what the user should know.
+        reaches: for each target, the values that its cost can have, by the name of the cost.
+        warn: called with each warning for the user.
 
     Attributes:
         duals: the multipliers, by the cost of their target.
-        held: in how many epochs in a row pruning was held back.
-        holding, held_now: whether it was since the multipliers last moved, and in the running epoch.
+        held: in how many successive epochs pruning was held back.
+        holding: whether pruning was held back since the multipliers last moved.
+        held_now: whether pruning was held back in the running epoch.
     """
 
     def __init__(self, targets: tuple[Target, ...], reaches: Mapping[str, Reach], warn: Callable[[str], None]) -> None:
@@ -86,18 +87,18 @@ class Controller:
         space = next(iter(reaches.values())).sized.space
         everything = torch.tensor(space.offered)
         whole = {target.cost: reaches[target.cost].interval(everything) for target in targets}
-        # A target a little below the interval is left to the width.
+        # A target below the interval is met by a smaller width after the search.
         self.most = {target.cost: max(target.value, whole[target.cost].low) for target in targets}
         self._read: tuple[Genotype | None, dict[str, float | None]] = (None, {})
         self._intervals: tuple[list[list[bool]], dict[str, Interval]] = ([], {})
 
     def state_dict(self) -> dict[str, Any]:
-        """What changes, as plain data."""
+        """What changes during a search, as plain data."""
         duals = {name: vars(dual).copy() for name, dual in self.duals.items()}
         return {"duals": duals, "held": self.held, "holding": self.holding, "held_now": self.held_now}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to what ``state_dict`` gave."""
+        """Go back to a state that ``state_dict`` gave."""
         self.duals = {name: Dual(**dual) for name, dual in state["duals"].items()}
         self.held, self.holding, self.held_now = state["held"], state["holding"], state["held_now"]
 
@@ -110,7 +111,7 @@ class Controller:
         return torch.stack(parts).sum()
 
     def expected(self, cost: str, at: Relaxation) -> Tensor:
-        """The expected cost of the cells, 0-d: what every network has, and each operation as likely as it is open."""
+        """The expected cost of the cells, 0-d. ``at.open`` has the probability of each operation."""
         reach = self.reaches[cost]
         slope, offset = reach.line
         ops = reach.additive.ops.to(at.open)
@@ -118,7 +119,7 @@ class Controller:
 
     @torch.no_grad()
     def ascend(self, at: Relaxation, found: Genotype) -> None:
-        """Move the multipliers, by the relaxation at rest and the cells that would be read off of it."""
+        """Move the multipliers, from the relaxation at rest and the cells that would be read off from it."""
         largest_E = at.open.masked_fill(~at.keep, 0.0).amax(dim=1)
         sharp = float(largest_E.mean()) > SHARP
         for target in self.targets:
@@ -128,13 +129,13 @@ class Controller:
                 dual.multiplier *= 1.1
             if dual.multiplier > TOO_STRONG:
                 self.warn(
-                    f"the target {target} leaves no choice: its multiplier is above {TOO_STRONG:g}, and accuracy has "
-                    "no say any more. A larger target, or a larger network (evaluate.channels), leaves more."
+                    f"the target {target} leaves no choice: its multiplier is above {TOO_STRONG:g}, so only the cost "
+                    "decides. A larger target, or a larger network (evaluate.channels), leaves more choice."
                 )
         self.holding = False
 
     def read_off(self, cost: str, found: Genotype) -> float | None:
-        """What the network of some cells costs; None if they pass nothing on."""
+        """The cost of the network of the cells ``found``; None if they pass nothing on."""
         if self._read[0] != found:
             self._read = (found, {})
         known = self._read[1]
@@ -147,7 +148,7 @@ class Controller:
         return known[cost]
 
     def intervals(self, keep: Tensor) -> dict[str, Interval]:
-        """Between what each cost can lie with what is kept, ``(edges, ops)``, bool."""
+        """The interval of each cost if the operations in ``keep``, ``(edges, ops)``, bool, are in play."""
         kept = keep.tolist()
         if self._intervals[0] != kept:
             on_host = keep.cpu()
@@ -156,19 +157,19 @@ class Controller:
         return self._intervals[1]
 
     def guarded(self, before: Tensor, after: Tensor, at: Relaxation) -> Tensor:
-        """What may go of what a pruning rule gives up: nothing whose loss puts a target out of reach.
+        """The operations to keep, so that pruning does not put a target out of reach.
 
         Args:
-            before: what was kept, ``(edges, ops)``, bool.
-            after: what the rule keeps of it.
+            before: the operations in play, ``(edges, ops)``, bool.
+            after: those of them that the pruning rule keeps.
             at: the relaxation at rest.
 
         Returns:
-            What to keep, ``(edges, ops)``, bool: ``after``, and what must not go now.
+            ``(edges, ops)``, bool: ``after``, and the operations that must stay for now.
         """
         if self._reachable(after):
             return after
-        # One by one, the least likely first.
+        # They are removed one by one, the least likely first.
         gone = sorted((before & ~after).nonzero().tolist(), key=lambda place: float(at.open[tuple(place)]))
         keep = before.clone()
         for row, column in gone:
@@ -182,17 +183,17 @@ class Controller:
         return all(interval.low <= self.most[cost] * (1 + 1e-9) for cost, interval in self.intervals(keep).items())
 
     def end_epoch(self) -> None:
-        """Count the epoch if pruning was held back in it, and say so if that goes on."""
+        """Count the epoch if pruning was held back in it, and warn after several such epochs."""
         self.held = self.held + 1 if self.held_now else 0
         self.held_now = False
         if self.held >= PATIENCE:
             self.warn(
-                f"pruning ran ahead of the target: for {self.held} epochs operations have been kept that the target "
-                "needs and the search gave up. A later start helps: --prune-warmup with more epochs."
+                f"pruning is too fast for the target: for {self.held} epochs, operations that the search gave up were "
+                "kept, because the target needs them. Let pruning begin later: --prune-warmup with more epochs."
             )
 
     def close(self, at: Relaxation, found: Genotype) -> dict[str, dict[str, float | None]]:
-        """End an epoch; what the trace says of it, for each cost."""
+        """The entry of an epoch in the trace, for each cost. It ends the epoch."""
         self.end_epoch()
         return {
             target.cost: {

@@ -1,7 +1,6 @@
-"""What a search will cost, told before it starts: operations, multiply-adds, memory and time.
+"""The cost of a search before it starts: operations, multiply-adds, memory and time.
 
-Memory is counted, not guessed: two steps with a handful of pictures are watched, and what each moment of them holds is
-carried on to the batch that was asked for.
+Two steps with a handful of pictures are watched, and the memory at each moment is extrapolated to the wanted batch.
 """
 
 from __future__ import annotations
@@ -33,39 +32,40 @@ from diffnas.nets.least import of_space
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 
-# The pictures in the two steps that are watched.
+# The numbers of pictures in the two watched steps.
 SMALL = (2, 4)
 
-# How many times the bytes of its tensors a process takes: measured on Linux with freed memory kept, both spaces, whole
-# and pruned, 1.1 to 1.5 times without recomputation and 2.2 to 3.8 times with it (freed blocks of many sizes leave
-# holes). On a GPU nobody has measured it yet.
+# The memory of a process, divided by the bytes of its tensors. On Linux with freed memory kept, in two spaces, whole
+# and pruned, it was 1.1 to 1.5 without recomputation, and 2.2 to 3.8 with it, because freed blocks of many sizes leave
+# holes. The numbers for a GPU are not measured.
 OVERHEAD = {("cpu", False): 1.3, ("cpu", True): 2.8, ("cuda", False): 1.1, ("cuda", True): 1.2}
 
-# Supernets with half a dozen cells more than this are not built to be watched: a cell takes a tenth of a second.
+# The cells of the shallow supernets that are watched in place of one with six cells more, as a cell takes 0.1 s.
 SHALLOW = 6
 
-# Seconds that the step which is timed may take.
+# The most seconds that the timed step may take.
 PATIENCE = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a search will cost.
+    """The estimated cost of a search.
 
     Attributes:
         edges: edges of all kinds of cells.
-        operations, offered: operations on them that are in play, and that the space offers.
+        operations: operations in play, on all edges.
+        offered: operations that the space offers, on all edges.
         parameters: weights of the supernet.
-        macs: multiply-adds for one picture, forward.
-        batch, steps, epochs: pictures a step, steps an epoch, epochs.
-        memory: the most bytes that a step will hold at once, an estimate.
-        available: the bytes that could be had; None where the system does not say.
-        largest_batch: the largest batch that would fit; None if that is not known.
-        step_seconds: seconds a step.
-        timed_on: the pictures in the step that was timed; its seconds were scaled to ``batch`` if they differ.
-        advice: what would fit; empty if the search does.
-        computed: how the supernet is computed and why not faster, a sentence each.
-        reachable: what can be reached of each target, a sentence each.
+        macs: multiply-adds of a forward pass for one picture.
+        batch, steps, epochs: pictures in a step, steps in an epoch, epochs.
+        memory: estimate of the most bytes that a step holds at once.
+        available: bytes that the process can have; None where the system does not say.
+        largest_batch: the largest batch that fits; None if it is not known.
+        step_seconds: seconds for each step.
+        timed_on: pictures in the step that was timed. Its seconds were scaled if this is not ``batch``.
+        advice: options with which the search would fit; empty if it fits.
+        computed: sentences on how the supernet is computed, and why not faster.
+        reachable: a sentence on the possible values of each cost that has a target.
     """
 
     edges: int
@@ -87,22 +87,22 @@ class Cost:
 
     @property
     def fits(self) -> bool:
-        """Whether there is memory for it, as far as is known."""
+        """Whether the memory suffices, or is not known."""
         return self.available is None or self.memory <= self.available
 
     @property
     def epoch_seconds(self) -> float:
-        """Seconds of the training steps of an epoch, while nothing is pruned."""
+        """Seconds for the steps of an epoch before anything is pruned."""
         return self.steps * self.step_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prospect:
-    """A search that somebody would like to have.
+    """A search whose cost is asked.
 
     Attributes:
-        data, space, method, settings, device, precision, threads: as for a search.
-        keep: which operations are left, ``(edges, ops)``; all if None.
+        data, space, method, settings, device, precision, threads: the arguments of the search.
+        keep: operations in play, ``(edges, ops)``, bool; all if None.
     """
 
     data: DataSet
@@ -116,14 +116,14 @@ class Prospect:
 
     @property
     def place(self) -> torch.device:
-        """The device that would compute it."""
+        """The device of the search."""
         return make_fabric(self.device, self.precision).device
 
     def checked(self) -> Prospect:
-        """The same with the space as it will be laid out, and the batch that a step really has: all pictures at most.
+        """The same search, checked, with its real space, and with a batch of at most all training pictures.
 
         Raises:
-            ValueError: if it cannot work, or its supernet could not fit with a handful of pictures.
+            ValueError: if the search cannot work, or if its supernet cannot fit with a handful of pictures.
         """
         settings = replace(self.settings, batch=min(self.settings.batch, len(self.data.train)))
         space = with_cells_per_place(self.space, settings)
@@ -133,7 +133,7 @@ class Prospect:
         return checked
 
     def _refuse_hopeless(self) -> None:
-        """Refuse a supernet that does not even fit with the pictures that are watched."""
+        """Refuse a supernet that cannot fit even with the few pictures of a watched step."""
         begun, options = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
         own = staged(self.settings, begun, self.space)
         outline = of_space(self.space, **own.sizes, one_in=options.one_in, among=begun.ops)
@@ -142,7 +142,7 @@ class Prospect:
         refuse_hopeless("search", outline, self.data, SMALL[-1], self.place, **kept)
 
     def trial(self, batch: int) -> Trial:
-        """Its beginning with so many pictures a step, nothing frozen and nothing pruned."""
+        """The beginning of the search with ``batch`` pictures in a step, where alpha moves and nothing is pruned."""
         settings = replace(self.settings, batch=batch, alpha_warmup=0, prune_warmup=self.settings.epochs)
         return trial(
             _stand_in(self.data, 2 * batch),
@@ -155,19 +155,19 @@ class Prospect:
         )
 
     def footprint(self, *, recompute: bool | None = None) -> Footprint:
-        """How its memory grows with the batch."""
+        """The memory of a step, as a function of its batch."""
         recompute = self.settings.recompute if recompute is None else recompute
         asked = replace(self, settings=replace(self.settings, recompute=recompute))
         fewer, more = (asked._curve(batch) for batch in SMALL)
         return Footprint.between(fewer, more, SMALL, OVERHEAD[self.place.type, recompute])
 
     def _curve(self, batch: int) -> Sequence[int]:
-        """The bytes of a step; of a deep supernet their peak alone, carried on from two shallow ones."""
+        """The bytes at each moment of a step; for a deep supernet only the peak, extrapolated from two shallow ones."""
         depth = self.space.depth if self.settings.depth is None else self.settings.depth
         more = (depth - SHALLOW) // 3
         if more < 2 or self.space.own_depth is not None:
             return self._watched(batch)
-        # Three more cells are one more before, between and after the reductions: always the same ones.
+        # Three more cells are one more before, one between and one after the reductions, so each three cost the same.
         first, second = (
             max(replace(self, settings=replace(self.settings, depth=depth - 3 * (more - k)))._watched(batch))
             for k in (0, 1)
@@ -175,7 +175,7 @@ class Prospect:
         return [first + more * (second - first)]
 
     def _watched(self, batch: int) -> Sequence[int]:
-        """The bytes of a step, the second: the first one makes what optimizers remember."""
+        """The bytes at each moment of the second step. The first step makes the states of the optimizers."""
         tried = self.trial(batch)
         tried.step()
         gc.collect()
@@ -185,7 +185,10 @@ class Prospect:
         return watch.curve
 
     def seconds(self, most: int) -> tuple[float, int]:
-        """Seconds a step, and on how many pictures they were measured: at most ``most``, and as patience allows."""
+        """Seconds for a step, and the number of pictures in the timed step.
+
+        That number is at most ``most``, and such that the step takes at most ``PATIENCE``.
+        """
         wanted = self.settings.batch
         batch = min(SMALL[-1], wanted)
         took = _time(self.trial(batch))
@@ -196,10 +199,10 @@ class Prospect:
 
 
 def estimate(wanted: Prospect) -> Cost:
-    """What a search will cost. Nothing is trained or written.
+    """The estimated cost of a search. Nothing is trained or written.
 
     Raises:
-        ValueError: for settings that cannot work, or a supernet that could not fit with a handful of pictures.
+        ValueError: for settings that cannot work, or a supernet that cannot fit with a handful of pictures.
     """
     wanted = wanted.checked()
     space, settings = wanted.space, wanted.settings
@@ -231,19 +234,19 @@ def estimate(wanted: Prospect) -> Cost:
 
 
 def footprint(wanted: Prospect) -> Footprint:
-    """How the memory of a search's step grows with its batch."""
+    """The memory of a search's step, as a function of its batch."""
     with computing_on(wanted.threads), fixed_random(wanted.settings.seed):
         return wanted.footprint()
 
 
 def require_memory(wanted: Prospect) -> None:
-    """Refuse a search that there is no memory for, before it starts.
+    """Refuse a search that has too little memory, before it starts.
 
     Raises:
-        ValueError: with the estimate, what is available, and what would fit.
+        ValueError: with the estimate, the available memory, and options with which the search would fit.
     """
     free = memory.available(wanted.place)
-    # Watching a step takes seconds; most searches are so small that none are needed.
+    # Watching steps takes seconds, and most searches are so small that it is not needed.
     if free is None or 4 * _bound(wanted) < free:
         return
     wanted = wanted.checked()
@@ -259,7 +262,7 @@ def require_memory(wanted: Prospect) -> None:
 
 
 def what_fits(wanted: Prospect) -> tuple[str, ...]:
-    """Options with which a search that ran out of memory would fit; empty if measuring does not tell."""
+    """Options with which a search that ran out of memory would fit; empty if the estimate runs out of memory too."""
     try:
         return _advice(wanted, footprint(wanted), memory.available(wanted.place))
     except Exception as error:
@@ -269,7 +272,7 @@ def what_fits(wanted: Prospect) -> tuple[str, ...]:
 
 
 def _steps(wanted: Prospect) -> int:
-    """Steps an epoch: of the pictures that move the weights, half of them where the level wants halves."""
+    """Steps in an epoch, whose pictures are those that move the weights: one half of all if the level needs halves."""
     count, settings = len(wanted.data.train), wanted.settings
     if wanted.method.level.data == "halves":
         count = len(halves(count, settings)[0])
@@ -277,7 +280,7 @@ def _steps(wanted: Prospect) -> int:
 
 
 def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, ...]:
-    """What would fit if this search does not."""
+    """Options with which the search would fit; empty if it fits."""
     settings = wanted.settings
     needed = usual.at(settings.batch)
     if free is None or needed <= free:
@@ -293,7 +296,7 @@ def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, 
             advice.append(f"--recompute (about {in_gigabytes(leaner.at(settings.batch))})")
         elif leaner.largest(free) > max(batch, 1):
             advice.append(f"--recompute with --batch {leaner.largest(free)}")
-    # Nearly all memory is activations, whose size goes with the channels.
+    # Nearly all memory is activations, whose size is proportional to the channels.
     channels = int((settings.channels or wanted.space.channels) * free / needed * 0.95)
     if channels >= 2:
         advice.append(f"--channels {channels}")
@@ -301,7 +304,7 @@ def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, 
 
 
 def _bound(wanted: Prospect) -> int:
-    """More bytes than a step holds, from sizes alone: a dozen maps for every operation."""
+    """An upper bound of the bytes of a step, from sizes alone: a dozen maps for every operation."""
     data, space, settings = wanted.data, wanted.space, wanted.settings
     widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
     cells = plan(
@@ -320,7 +323,7 @@ def _bound(wanted: Prospect) -> int:
 
 
 def _stand_in(data: DataSet, count: int) -> DataSet:
-    """Black pictures in place of the real ones: at least ``count``, and one of each class."""
+    """The data with black pictures in place of the real ones: at least ``count``, and at least one of each class."""
     count = max(count, len(data.classes))
     black = Pictures(
         images=torch.zeros(count, data.channels, *data.size, dtype=torch.uint8),
@@ -330,7 +333,7 @@ def _stand_in(data: DataSet, count: int) -> DataSet:
 
 
 def _time(tried: Trial) -> float:
-    """Seconds of a step, after those that find kernels and memory."""
+    """Seconds for a step, after the warm-up steps."""
     took = 0.0
     for _ in range(tried.warmup_steps + 1):
         begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a target is about: costs of networks, how each follows from the operations, and between what they lie."""
+"""The costs of networks that a target may name: their values, their sums of operations, and the range of each."""
 
 from __future__ import annotations
 
@@ -22,50 +22,50 @@ class Costing(Protocol):
     """A cost of networks."""
 
     def additive(self, sized: SizedSpace) -> Additive:
-        """A sum that follows it, for gradients and for an order of the operations."""
+        """A sum over operations that approximates the cost. It gives gradients, and an order of the operations."""
 
     def of(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """That of a network, counted or predicted: asked often.
+        """The cost of a genotype's network, counted or predicted. It is computed often, so it must be fast.
 
         Raises:
             ValueError: if the cells pass nothing on.
         """
 
     def exact(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """That of a network, counted or measured: what is promised."""
+        """The cost of a genotype's network, counted or measured, as it is reported to the user."""
 
     def line(self, reach: Reach) -> tuple[float, float]:
-        """Slope and offset of the line that leads from the sum to the cost."""
+        """Slope and offset of the line from the sum to the cost."""
 
     @property
     def measured(self) -> bool:
-        """Whether it takes a clock, so that asking for it exactly takes time."""
+        """Whether ``exact`` measures with a clock, which takes time."""
 
     def record(self) -> dict[str, Any]:
-        """What a run folder keeps of it, as plain data."""
+        """What a run folder needs of this cost, as plain data."""
 
 
 @dataclass(frozen=True)
 class Counting:
-    """Multiply-adds or parameters: sums by themselves."""
+    """Multiply-adds or parameters, which are sums over operations."""
 
     count: Count
     measured: bool = False
 
     def additive(self, sized: SizedSpace) -> Additive:
-        """The sum that it is."""
+        """The cost itself, as a sum."""
         return sized.additive(self.count)
 
     def of(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """Counted."""
+        """The cost, counted."""
         return float(sized.cost(genotype, self.count))
 
     def exact(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """Counted too."""
+        """The same as ``of``."""
         return self.of(sized, genotype)
 
     def line(self, reach: Reach) -> tuple[float, float]:
-        """The sum is the cost."""
+        """Slope 1 and offset 0, because the sum is the cost."""
         return 1.0, 0.0
 
     def record(self) -> dict[str, Any]:
@@ -75,19 +75,20 @@ class Counting:
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """The most bytes of activations that are alive at once while a network looks at one picture.
+    """The most bytes of activations that are alive at once while a network classifies one picture.
 
-    It is no sum: what is written and freed early does not count. The bytes that operations write give the direction.
+    It is not a sum, because activations that are freed before the peak do not count. The bytes that operations write
+    are the sum that approximates it.
     """
 
     measured: bool = False
 
     def additive(self, sized: SizedSpace) -> Additive:
-        """The bytes that layers write."""
+        """The bytes that operations write."""
         return sized.additive("written")
 
     def of(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """Watched in one pass forward, on real numbers: without them PyTorch takes batch norms apart."""
+        """The peak in one forward pass. It has real numbers, because on "meta" PyTorch splits up batch norms."""
         with unseen(own=True), torch.no_grad():
             network = sized.network(genotype)
             watch = Watch(held := tensors(network.state_dict()))
@@ -96,18 +97,18 @@ class PeakMemory:
         return float(max(watch.curve) - sum(each.untyped_storage().nbytes() for each in held))
 
     def exact(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """The same."""
+        """The same as ``of``."""
         return self.of(sized, genotype)
 
     def line(self, reach: Reach) -> tuple[float, float]:
-        """Through the cheapest and the dearest cells."""
+        """The line through the cheapest and the dearest cells."""
         ends = [
             (reach.additive.of(reach.sized.space, cells), self.of(reach.sized, cells))
             for cells in reach.extremes(torch.tensor(reach.sized.space.offered))
         ]
         (first, low), (last, high) = ends[0], ends[-1]
         slope = (high - low) / (last - first) if last > first and high > low else 0.0
-        # Where operations do not matter, the sum points the way all the same.
+        # If the operations do not change the peak, the sum still gives a direction.
         return (slope, low - slope * first) if slope else (high / last, 0.0)
 
     def record(self) -> dict[str, Any]:
@@ -120,11 +121,11 @@ COUNTED: Mapping[str, Costing] = {
     "params": Counting("params"),
     "memory": PeakMemory(),
 }
-"""The costs that need no clock."""
+"""The costs that are counted, not measured with a clock."""
 
 
 class Interval(NamedTuple):
-    """Between what the costs of networks lie."""
+    """The range of a cost over networks."""
 
     low: float
     high: float
@@ -135,13 +136,13 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Reach:
-    """What networks of a space can cost, at one size and as a method reads cells off.
+    """The values that one cost can have, over all networks that a method can read off in a space at one size.
 
     Attributes:
         costing: the cost.
         sized: the space and the size.
         rule: how cells are read off.
-        prunes: whether operations leave for good, so that a rule that reads all that is left finds fewer of them.
+        prunes: whether the method removes operations. Then a rule that reads all that are left finds fewer of them.
     """
 
     costing: Costing
@@ -151,14 +152,17 @@ class Reach:
 
     @cached_property
     def additive(self) -> Additive:
-        """What its parts cost."""
+        """The sum that approximates the cost."""
         return self.costing.additive(self.sized)
 
     def interval(self, keep: Tensor) -> Interval:
-        """The least and the most that can be read off of ``keep``, ``(edges, ops)``, bool, on the host.
+        """The lowest and the highest cost of networks that can be read off from ``keep``.
 
-        The rule itself is asked, with scores by which the cheapest operations win, and then the dearest: exact for
-        every rule that looks at the order of scores alone. Cells that pass nothing on are no network.
+        The rule reads off twice: with scores by which the cheapest operations win, then with scores for the dearest.
+        This is exact for every rule that depends only on the order of scores. Cells that pass nothing on do not count.
+
+        Args:
+            keep: operations in play, ``(edges, ops)``, bool, on the host.
         """
         found = [self.costing.of(self.sized, cells) for cells in self.extremes(keep)]
         if not found:
@@ -172,28 +176,28 @@ class Reach:
 
     @cached_property
     def share(self) -> float:
-        """How many operations a network has for each edge, on average: 8 for 14 edges in the cells of DARTS."""
+        """How many operations a network has, divided by the edges of the space: 8 by 14 in the cells of DARTS."""
         found = list(self.extremes(torch.tensor(self.sized.space.offered)))
         read = max((sum(len(cell.connections) for cell in cells.cells.values()) for cells in found), default=1)
         return min(1.0, read / len(self.sized.space.edges))
 
     def extremes(self, keep: Tensor) -> Iterator[Genotype]:
-        """The cheapest and the dearest cells that can be read off of ``keep``; those that are a network."""
-        # Of a rule that reads all that is left, what pruning may leave at the least counts.
+        """The cheapest and the dearest cells that can be read off from ``keep``, as far as they are networks."""
+        # If the rule reads off all operations, the cheapest cells are those after as much pruning as possible.
         least = self._cheapest(keep) if self.prunes and self._reads_all else keep
         cheap, dear = self._read(least, dear=False), self._read(keep, dear=True)
         yield from (cells for cells in (cheap, dear) if cells is not None)
 
     @cached_property
     def _reads_all(self) -> bool:
-        """Whether the rule does not look at scores."""
+        """Whether the rule ignores scores, and so reads off all operations that are left."""
         offered = torch.tensor(self.sized.space.offered)
         chooses = bool((offered.sum(dim=1) > 1).any())
         return chooses and self._read(offered, dear=False) == self._read(offered, dear=True)
 
     def _read(self, keep: Tensor, *, dear: bool) -> Genotype | None:
         """The cells of the cheapest or of the dearest operations; None if they pass nothing on."""
-        # Where several cost the same, "none" is the last, so that nodes stay alive; then it may win if that leaves any.
+        # First "none" loses against operations of equal cost, so that nodes stay alive. Without a network, it wins.
         for last in (1e-9, 2.0):
             scores = self._scores(keep, dear=dear, none=last)
             cells = contract.read_off(self.rule, scores, keep, self.sized.space)
@@ -202,7 +206,7 @@ class Reach:
         return None
 
     def _scores(self, keep: Tensor, *, dear: bool, none: float) -> Tensor:
-        """Probabilities that order the operations, all so high that none is left out for being unlikely."""
+        """Probabilities that order the operations by cost. All are so high that no rule drops one as unlikely."""
         costs = self.additive.ops.clone()
         top = float(costs[keep].max()) if bool(keep.any()) else 0.0
         share = costs / top if top else costs
@@ -213,7 +217,7 @@ class Reach:
         return (0.95 + 0.02 * place).masked_fill(~keep, 0.0)
 
     def _cheapest(self, keep: Tensor) -> Tensor:
-        """One operation for each node, the cheapest that is no ``none``."""
+        """One operation for each node, the cheapest one that is not ``none``, ``(edges, ops)``, bool."""
         space, found = self.sized.space, torch.zeros_like(keep)
         none = space.column("none")
         costs = self.additive.ops.masked_fill(~keep, torch.inf)

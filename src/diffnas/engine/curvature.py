@@ -1,7 +1,7 @@
 """How sharply a loss bends along alpha: the largest eigenvalue of its Hessian, a sign that a search collapses.
 
-RobustDARTS (Zela et al., 2020) found that cells get worse once this eigenvalue has grown. It stands in the trace of
-any method, and ``stopping.eigenvalue_growth`` acts on it.
+RobustDARTS (Zela et al., 2020) found that cells get worse once this eigenvalue has grown. The trace of any method can
+hold it, and ``stopping.eigenvalue_growth`` stops a search by it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ Product = Callable[[Tensor], Tensor]
 
 
 def eigenvalue(running: RunningSearch) -> float:
-    """The largest eigenvalue of the Hessian of the loss for alpha, on one batch: held out if there are such pictures.
+    """The largest eigenvalue of the Hessian of the loss for alpha, on one batch, a held-out one if there are any.
 
-    With alpha's weight decay, over the entries of alpha that can still move, 0 if there are none. Weights are at
-    rest, not sampled; batch statistics are those of training. Nothing of the search moves.
+    The loss includes alpha's weight decay. The Hessian is over the entries of alpha that can still move; without any,
+    the eigenvalue is 0. Mixing weights are not sampled, and batch norms use batch statistics. Nothing of the search
+    changes.
 
     The Hessian is exact, by differentiating twice, which takes several times the memory of a step. Differences of
-    first gradients would not do: over any distance that rounding allows, ReLUs turn over, and that bends a loss more.
+    first gradients would be wrong: a distance that exceeds rounding errors switches ReLUs on and off, and that changes
+    gradients more than the curvature does.
     """
     state, supernet = running.state, running.state.supernet
     live = state.movable
@@ -60,7 +62,7 @@ def eigenvalue(running: RunningSearch) -> float:
 
 
 def _loss_of_alpha(running: RunningSearch, batch: Batch) -> Loss:
-    """The loss of ``batch`` as a function of alpha, which draws the same noise every time."""
+    """The loss of ``batch`` as a function of alpha. Each call draws the same noise."""
     state, loop = running.state, running.loop
     pictures, labels = running.prepare(batch, loop.own_generator("curvature"))
     (group, *_) = state.alpha_optimizer.param_groups
@@ -70,7 +72,7 @@ def _loss_of_alpha(running: RunningSearch, batch: Batch) -> Loss:
         draw_noise_from(state.supernet, loop.own_generator("curvature noise"))
         now = running.quiet()
         mix = running.add_columns(weigh(state.weighting, alpha, state.keep, now), now)
-        # The supernet itself: in full precision, and not from a graph.
+        # The supernet itself, not ``running.net``: in full precision, and without graphs.
         given = state.supernet(pictures, mix)
         logits = given.logits if isinstance(given, Output) else given
         return state.task.loss(logits, labels) + decay / 2 * alpha.square().sum()
@@ -85,12 +87,12 @@ def _draw(running: RunningSearch) -> Batch:
 
 
 def hessian_product(loss: Loss, alpha: Tensor, live: Tensor) -> Product:
-    """Multiplies by the Hessian of ``loss``, restricted to the ``live`` entries of alpha, exactly.
+    """A function that multiplies a vector by the Hessian of ``loss``, exactly.
 
     Args:
         loss: twice differentiable in alpha.
-        alpha: where, ``(edges, ops)``.
-        live: which entries, ``(edges, ops)``, bool.
+        alpha: where the Hessian is taken, ``(edges, ops)``.
+        live: the entries of alpha to which the Hessian is restricted, ``(edges, ops)``, bool.
     """
     at = alpha.detach().clone().requires_grad_()
     (slope,) = torch.autograd.grad(loss(at), at, create_graph=True, materialize_grads=True)
@@ -107,19 +109,19 @@ def hessian_product(loss: Loss, alpha: Tensor, live: Tensor) -> Product:
 
 
 SMALL = 16
-"""Up to this size a matrix is made whole: as many products as Lanczos' method would need."""
+"""Up to this size all entries of a matrix are computed, which takes as many products as Lanczos' method."""
 
 
 def largest(product: Product, size: int, *, like: Tensor, tolerance: float = 1e-3) -> float:
-    """The largest eigenvalue of a symmetric matrix that is known by its products with vectors.
+    """The largest eigenvalue of a symmetric matrix, from its products with vectors.
 
     Args:
         product: multiplies a vector, ``(size,)``, by the matrix.
-        size: of the matrix.
+        size: the number of rows of the matrix.
         like: a tensor with the type and device of the vectors.
-        tolerance: how well the eigenvalue of a matrix that is not small has to be known, relative to its size.
+        tolerance: the relative error that the eigenvalue of a matrix of more than ``SMALL`` rows may have.
 
-    The first vector comes from torch's own random numbers.
+    The first vector is drawn from torch's global random numbers.
 
     >>> matrix = torch.diag(torch.tensor([-5.0, 1.0, 3.0]))
     >>> round(largest(lambda vector: matrix @ vector, 3, like=matrix), 4)

@@ -17,17 +17,17 @@ from diffnas.lookup import lookup
 from diffnas.names import first_line
 from diffnas.nets.backend import Backend
 
-# Half precision would need a loss scaler around alpha's gradients too; true bfloat16 loses steps of the weights. Double
-# precision is slow, and shows what rounding does to a result.
+# Half precision would need a loss scaler around alpha's gradients too, and true bfloat16 rounds small steps of the
+# weights away. Double precision is slow, and shows what rounding does to a result.
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
 def make_fabric(device: str = "auto", precision: str = "32-true", ranks: Ranks = ALONE) -> Fabric:
-    """Lightning Fabric for this process on one device: "cpu", "cuda", or "auto" for the best of the two that is there.
+    """Lightning Fabric for this process on one device: "cpu", "cuda", or "auto" for cuda if there is a GPU, else cpu.
 
-    Of several GPUs, each rank of a machine takes its own, as long as there are enough.
+    If a machine has enough GPUs, each of its ranks takes another one.
 
-    Apple's GPUs are not among them: decisions about alpha are made in float64, which they do not have.
+    Apple's GPUs are left out, because decisions about alpha need float64, which they do not have.
 
     Raises:
         ValueError: for a device or precision that this machine does not have.
@@ -45,14 +45,14 @@ def make_fabric(device: str = "auto", precision: str = "32-true", ranks: Ranks =
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """What alpha, the weights and what follows from them are kept in: float64 in double precision, else float32."""
+    """The dtype of alpha and the weights: float64 in double precision, else float32."""
     return torch.float64 if precision == "64-true" else torch.float32
 
 
 def in_training(fabric: Fabric, net: nn.Module) -> nn.Module:
     """A net as training calls it, under Fabric's precision.
 
-    In double precision that is the net itself: Fabric would round what comes out of it to float32, and so the loss.
+    In double precision this is the net itself, because Fabric would round its outputs, and so the loss, to float32.
     """
     if fabric.strategy.precision.precision == "64-true":
         return net
@@ -64,10 +64,10 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that tensors free, for those of the next step.
+    """Make this process keep the memory of freed tensors, for those of the next step. It cannot be undone.
 
-    By default the C library of Linux hands every freed tensor back to the kernel, which clears every page of the next
-    one: half the time of a supernet's step on a CPU. There is no way back, and elsewhere nothing changes.
+    By default, the C library of Linux gives the memory of a freed tensor back to the system, which clears each page
+    before it gives it out again. That takes half the time of a supernet's step on a CPU. Only Linux is changed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -77,9 +77,9 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def computing_on(threads: int | None, backend: Backend | None = None) -> Iterator[None]:
-    """Inside, so many CPU threads compute, a backend's own if it has some; None changes nothing.
+    """A context in which PyTorch and a backend compute with this many CPU threads; None leaves torch's number.
 
-    Freed memory is kept from here on.
+    From here on, the process keeps freed memory, also after the context.
     """
     keep_freed_memory()
     before = torch.get_num_threads()
@@ -93,7 +93,7 @@ def computing_on(threads: int | None, backend: Backend | None = None) -> Iterato
 
 @contextmanager
 def rounding_products(device: torch.device, *, tf32: bool) -> Iterator[None]:
-    """Inside, a GPU's float32 products and convolutions may use TF32, or may not; on a CPU nothing changes."""
+    """A context in which a GPU computes float32 products and convolutions in TF32, or does not. A CPU never does."""
     if device.type != "cuda":
         yield
         return
@@ -108,7 +108,7 @@ def rounding_products(device: torch.device, *, tf32: bool) -> Iterator[None]:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most memory this process has held so far, in bytes: on the GPU if it computes there."""
+    """The most bytes that this process has held so far: of the GPU's memory if ``device`` is one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

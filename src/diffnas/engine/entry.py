@@ -1,4 +1,4 @@
-"""How a run enters its folder: the first time, or again where its last good checkpoint is."""
+"""How a run opens its folder: a new one, or one whose last good checkpoint it goes on from."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ def open_or_resume(
     listener: Listener,
     ranks: Ranks = ALONE,
 ) -> Iterator[tuple[RunFolder | None, list[dict[str, Any]]]]:
-    """Inside, the run owns its folder; given are the folder and the trace so far.
+    """A context in which the run owns its folder. It gives the folder, if there is one, and the trace so far.
 
-    A run that goes on has ``state`` brought to its last checkpoint, or to the one before if the last is damaged. Of
-    several ranks, the first alone has a folder; the others have the state and the trace from it.
+    If the run is resumed, ``state`` is set to its last checkpoint, or to the one before if the last is damaged. Of
+    several ranks, the first gets the folder, and the others get the state and the trace from it.
 
     Args:
-        path: the run folder, if there is to be one.
+        path: the run folder; None for a run without one.
         record: everything that decides the result, and how it is computed.
-        state: what a checkpoint changes.
-        resume: whether the run goes on.
-        device: where the state lives.
-        listener: hears how the run is computed, and what is damaged and what is done about it.
+        state: the state, which a checkpoint changes.
+        resume: whether the run is resumed.
+        device: where the tensors of the state are.
+        listener: is told how the run is computed, which checkpoint is damaged, and which one takes its place.
         ranks: this process among those of the run.
 
     Raises:
-        ValueError: if the folder does not fit, with nothing touched: another process owns it, there is a run, or there
-            is none, it was begun otherwise, or no checkpoint is good.
+        ValueError: if another process owns the folder; if a new run finds a run there; or if a resumed run finds none,
+            one that was begun with other options, or no good checkpoint. The folder is left as it is.
     """
     if not ranks.first:
         yield None, _follow(state, ranks)
@@ -123,7 +123,7 @@ def _tell(record: Mapping[str, Any], listener: Listener) -> None:
 def _go_on(
     folder: RunFolder, state: Restorable, device: torch.device, warn: Callable[[str], None]
 ) -> dict[str, Any] | None:
-    """The last good checkpoint, to which ``state`` is brought; None if there is none yet."""
+    """The last good checkpoint, to which ``state`` is set; None if none was written yet."""
     paths = saved(folder.path / CHECKPOINTS)
     complaints: list[str] = []
     for path in paths:
@@ -140,7 +140,7 @@ def _go_on(
     if complaints:
         raise ValueError(f"{' '.join(complaints)} No good checkpoint is left; start anew with another --out.")
     written = len(folder.trace())
-    if written > 1:  # of one epoch the checkpoint may not have been written yet
+    if written > 1:  # after one epoch, the run may have died before it wrote the first checkpoint
         raise ValueError(
             f"{folder.path} has {written} epochs in its trace and no checkpoint to go on from; its files are left as "
             "they are. Start anew with another --out."
@@ -149,7 +149,7 @@ def _go_on(
 
 
 def _restore(folder: RunFolder, state: Restorable, loaded: Mapping[str, Any], path: Path) -> None:
-    """Bring ``state`` to what was loaded, if that belongs to the folder."""
+    """Set ``state`` to what was loaded from ``path``, if that belongs to the folder."""
     try:
         folder.check_fits(loaded)
         state.load_state_dict(loaded)

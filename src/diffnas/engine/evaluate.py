@@ -1,4 +1,4 @@
-"""The evaluation: a genotype's network trained from scratch, and tested once at the end."""
+"""The evaluation, which trains a genotype's network from scratch and tests it once, at the end."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class EvaluateState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a state that ``state_dict`` gave, of an evaluation with the same genotype and settings."""
+        """Go back to a state that ``state_dict`` gave in an evaluation with the same genotype and settings."""
         self.network.load_state_dict(renamed(state["network"]))
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
@@ -100,12 +100,12 @@ class EvaluateResult:
 
     Attributes:
         network: the trained network, in evaluation mode.
-        accuracy: share of test pictures that are right after the last epoch, from 0 to 1.
+        accuracy: share of test pictures that the network gets right after the last epoch, from 0 to 1.
         loss: mean test loss after the last epoch.
-        parameters: without the auxiliary head.
+        parameters: number of weights, without the auxiliary head.
         macs: multiply-adds for one picture.
         seconds: time of all training steps.
-        trace: an entry an epoch, as in the run folder.
+        trace: one entry for each epoch, as in the run folder.
         folder: the run folder, if there is one.
     """
 
@@ -133,27 +133,28 @@ def evaluate(
     threads: int | None = None,
     factories: Mapping[str, OpFactory] | None = None,
 ) -> EvaluateResult:
-    """Train the network of ``genotype`` on all training pictures and test it after the last epoch.
+    """The network of ``genotype``, trained on all training pictures and tested after the last epoch.
 
-    Nothing is chosen by test accuracy: the test split is read once, at the end.
+    The test split is read once, at the end, so nothing is chosen by test accuracy.
 
     Args:
-        genotype: what to build.
+        genotype: the cells of the network.
         data: pictures and labels.
         settings: epochs, learning rate, sizes and the seed.
         out: the run folder; None leaves nothing behind.
-        resume: go on from the last checkpoint in ``out``, bit for bit as in ``search``.
-        listener: hears how it goes.
+        resume: go on from the last checkpoint in ``out``; on a CPU with the same number of threads the result is bit
+            for bit that of an evaluation that was never interrupted.
+        listener: is told how the evaluation goes.
         device: "auto", "cpu" or "cuda".
-        precision: Fabric's word for it, such as "32-true", "bf16-mixed" or "64-true".
+        precision: "32-true", "bf16-mixed" or "64-true", as Lightning Fabric names them.
         notes: plain data to keep in ``run.json``.
         threads: how many CPU threads compute; None leaves torch's number as it is.
-        factories: the user's own operations of the genotype.
+        factories: what builds the user's own operations of the genotype, by name.
 
     Raises:
-        ValueError: for a genotype or settings that cannot work, or a folder that holds something else.
+        ValueError: for a genotype or settings that cannot work, or a folder that holds another run.
         Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
-        NotFinite: if the loss leaves the numbers.
+        NotFinite: if the loss becomes infinite or nan.
         OutOfMemory: if memory runs out.
     """
     ranks = here()
@@ -184,10 +185,12 @@ def evaluate(
 def require_later(
     space: SearchSpace, data: DataSet, *, settings: EvaluateSettings, device: str = "auto", precision: str = "32-true"
 ) -> None:
-    """Refuse an evaluation that could not fit whatever cells a search in ``space`` finds, before that search.
+    """Refuse an evaluation that has too little memory for any cells that a search in ``space`` can find.
+
+    It is called before the search.
 
     Raises:
-        ValueError: with the least that it takes, and what is available.
+        ValueError: with the least memory that the evaluation takes, and the memory that is available.
     """
     outline = of_skeleton(space, **{**settings.sizes, "depth": space.own_depth or settings.depth})
     _refuse_hopeless(outline, data, settings, make_fabric(device, precision).device, precision)
@@ -216,7 +219,10 @@ def describe(
     notes: Mapping[str, Any],
     computed: Sequence[str],
 ) -> dict[str, Any]:
-    """Everything that decides the result, and notes and how it is computed, which do not, as plain data."""
+    """The record of an evaluation, as plain data.
+
+    It holds everything that decides the result, and beside that the notes and how the evaluation is computed.
+    """
     return {
         "phase": "evaluate",
         "genotype": json.loads(to_json(genotype)),
@@ -237,7 +243,7 @@ def begin(
     dtype: torch.dtype = torch.float32,
     task: Task = classification,
 ) -> EvaluateState:
-    """The state before the first step; weights come from torch's own random numbers, and are kept in ``dtype``."""
+    """The state before the first step. Weights are drawn from torch's global random numbers and have ``dtype``."""
     network = Network(
         genotype,
         classes=len(data.classes),
@@ -263,7 +269,7 @@ def test(
     device: torch.device,
     ranks: Ranks,
 ) -> Totals:
-    """Loss and metrics of a network, in evaluation mode, on all pictures of a split of ``data``."""
+    """Loss and metrics of a network on all pictures of a split of ``data``. The network is set to evaluation mode."""
     network.eval()
     totals = Totals(task)
     for pictures, labels in batches(split, ranks.part(torch.arange(len(split))), batch, device=device):
@@ -274,7 +280,7 @@ def test(
 
 
 class _Evaluation:
-    """An evaluation under way."""
+    """Runs an evaluation."""
 
     def __init__(
         self,
@@ -296,12 +302,12 @@ class _Evaluation:
         self.loop = TrainingLoop("evaluate", data, indices, settings, state, fabric, folder, listener, trace, ranks)
 
     def run(self, heard: Sequence[int]) -> EvaluateResult:
-        """Train to the last epoch, and test."""
+        """The result, after training to the last epoch and the test."""
         self.loop.run(heard, self.take_step, lambda: {"peak_memory": peak_memory(self.fabric.device)})
         return self.result()
 
     def take_step(self, batch: Batch) -> None:
-        """One step of the weights."""
+        """Take one step of the weights."""
         state, settings, data = self.state, self.settings, self.data
         pictures, labels = batch
         state.network.train()
@@ -326,7 +332,7 @@ class _Evaluation:
         state.weight_optimizer.zero_grad()
 
     def result(self) -> EvaluateResult:
-        """Test the network, and leave it and the numbers in the folder."""
+        """The result of the test. The network and the numbers are written to the folder."""
         data, network = self.data, self.state.network
         device, ranks = self.fabric.device, self.loop.ranks
         tested = test(network, data.test.to(device), data, self.state.task, batch=256, device=device, ranks=ranks)

@@ -1,4 +1,4 @@
-"""Where a search lands: the width, and then the depth, at which the network of its cells is nearest to the targets."""
+"""The landing of a search: the size at which the network of its cells is nearest to the targets."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from diffnas.nets.sized import Size, SizedSpace
 from diffnas.run_files import LANDING
 
 MEASURED = 3
-"""Widths whose networks are measured, beside that of the size aimed at."""
+"""How many widths are measured, beside that of the size aimed at, if a cost takes a clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Landing:
-    """A network's size, and what it costs.
+    """The size of a network, and its costs.
 
     Attributes:
-        size: channels, cells and stem.
-        targets: what was aimed at.
-        costs: what the network costs, for each target.
-        meant: the size at which the cells were searched.
-        fixed: whether the size was not to be moved.
+        size: channels, number of cells, and stem.
+        targets: the targets of the search.
+        costs: the costs of the network, by name, with the cost of each target.
+        meant: the size for which the cells were searched.
+        fixed: whether the size was not allowed to change.
     """
 
     size: Size
@@ -45,11 +45,11 @@ class Landing:
 
     @property
     def distance(self) -> float:
-        """How far the worst cost is from its target."""
+        """The distance from its target of the cost that is farthest away."""
         return max(target.distance(self.costs[target.cost]) for target in self.targets)
 
     def __str__(self) -> str:
-        """A sentence."""
+        """A sentence on the costs and the size, and on what to do if a target is missed."""
         return "; ".join(map(self._said, self.targets)) + f"; {self.size}" + self._why()
 
     def _said(self, target: Target) -> str:
@@ -60,13 +60,13 @@ class Landing:
         return f"{word}: {amount(target.cost, cost)}, target {most}{wanted.strip()} ({target.miss(cost):+.1%})"
 
     def _why(self) -> str:
-        """What keeps the network from its target, and what to do."""
+        """Why a target is missed, and what to do; "" if all are met."""
         if self.met:
             return ""
         missed = next(target for target in self.targets if not target.met(self.costs[target.cost]))
         over = missed.miss(self.costs[missed.cost]) > 0
         if self.fixed:
-            return ". The width was to stay as it is; leave --width fixed out, and it is fitted."
+            return ". The width was fixed. Leave out --width fixed, so that it is fitted."
         less = "fewer" if over else "more"
         return (
             f". Nothing nearer lies within {MARGIN:.0%} of the {self.meant.channels} channels that the cells were "
@@ -74,7 +74,7 @@ class Landing:
         )
 
     def record(self) -> dict[str, Any]:
-        """As plain data."""
+        """The landing as plain data."""
         return {
             "schema": "diffnas/landing",
             "size": self.size._asdict(),
@@ -106,7 +106,7 @@ class _LandingRecord(BaseModel):
 
 
 def read_landing(folder: RunFolder) -> Landing | None:
-    """Where the search of a run folder landed; None if it had no target, or is not over.
+    """The landing in a run folder; None if its search had no target, or is not over.
 
     Raises:
         ValueError: if the file is damaged.
@@ -125,9 +125,9 @@ def read_landing(folder: RunFolder) -> Landing | None:
 
 
 def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
-    """The size near that of the aim at which the network of some cells is nearest to all targets.
+    """The size, near that of the aim, at which the network of the cells ``found`` is nearest to all targets.
 
-    Of several targets the one that is missed worst counts. The depth moves only if no width meets them.
+    Among several targets, the one that is missed worst counts. The depth changes only if no width meets all targets.
 
     Raises:
         ValueError: if the cells pass nothing on.
@@ -153,7 +153,7 @@ def _widths(size: Size) -> list[int]:
 
 
 def _depths(depth: int) -> list[int]:
-    """Other depths, the nearest first: one cell more or less in any case, and what the margin allows."""
+    """Other depths, the nearest first: one cell more or less, and all that the margin allows."""
     near = {depth - 1, depth + 1, *allowed(depth)} - {depth}
     return sorted((each for each in near if each >= 3), key=lambda each: abs(each - depth))
 
@@ -165,14 +165,14 @@ def _at(aim: Aim, at: SizedSpace, found: Genotype, size: Size) -> Landing:
 
 
 def _best(known: list[Landing], aim: Aim, at: SizedSpace, found: Genotype, sizes: Iterable[Size]) -> Landing:
-    """The nearest to the targets; of several, the one that moves the width least."""
+    """The landing nearest to the targets; among equals, the one with the smallest change of width."""
     done = {each.size for each in known}
     tried = [*known, *(_at(aim, at, found, size) for size in sizes if size not in done)]
     return min(tried, key=lambda each: (each.distance, abs(each.size.channels - at.size.channels)))
 
 
 def _likely(meant: Landing, at: SizedSpace, found: Genotype) -> list[Size]:
-    """The widths that are worth measuring: those that come nearest if costs go with multiply-adds."""
+    """The sizes that are worth measuring: those nearest to the targets if latency is proportional to multiply-adds."""
     counting = Counting("macs")
 
     def distance(channels: int) -> float:

@@ -1,4 +1,4 @@
-"""Who hears how a run goes, and how a run hears that it should end."""
+"""Listeners, which are told how a run goes, and the signals and errors that end a run."""
 
 from __future__ import annotations
 
@@ -14,29 +14,36 @@ from diffnas.task import Task
 
 
 class Listener(Protocol):
-    """Hears how a run goes. A command line draws progress bars; a script may ignore it all."""
+    """Is told how a run goes. The command line draws progress bars; a script may ignore everything."""
 
     def begin(self, phase: str, epochs: int, steps: int, done: int, task: Task) -> None:
-        """``phase`` ("search" or "evaluate") begins: ``task`` is learned, ``done`` of ``epochs * steps`` steps over."""
+        """A phase begins.
+
+        Args:
+            phase: its name: "evaluate", "search", or "search, " and the name of a stage.
+            epochs, steps: how many epochs it has, and steps an epoch.
+            done: how many of its ``epochs * steps`` steps are over, after a resume.
+            task: what is learned.
+        """
 
     def step(self, loss: float, metrics: Mapping[str, float]) -> None:
-        """A step is over; the loss and the task's metrics, by name, are the epoch's so far."""
+        """A step is over; ``loss`` and the task's ``metrics``, by name, are the means of the epoch so far."""
 
     def epoch(self, line: Mapping[str, Any]) -> None:
-        """An epoch is over; ``line`` is what stands in the trace."""
+        """An epoch is over; ``line`` is its line of the trace."""
 
     def note(self, message: str) -> None:
-        """How the run goes about its work; comes before the phase begins."""
+        """A sentence on how the run is computed, before the phase begins."""
 
     def warn(self, message: str) -> None:
-        """Something the user should know; each message comes once, and again after a resume."""
+        """Something that the user should know. Each message comes once, and again after a resume."""
 
     def end(self) -> None:
         """The phase is over."""
 
 
 class Silent:
-    """Hears nothing."""
+    """A listener that does nothing."""
 
     def begin(self, phase: str, epochs: int, steps: int, done: int, task: Task) -> None:
         """Nothing."""
@@ -58,11 +65,11 @@ class Silent:
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the run was asked to end, and can go on
-    """The run was asked to end, and has saved where it was.
+    """A signal asked the run to end, and the run saved a checkpoint if it has a folder.
 
     Attributes:
-        signal: the number of the signal that asked.
-        folder: the run folder it can go on from; None if it had none, and is lost.
+        signal: the number of the signal.
+        folder: the run folder, from which the run can be resumed; None if it had none and is lost.
     """
 
     def __init__(self, number: int, folder: Path | None) -> None:
@@ -74,20 +81,20 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the run was asked to
 
 
 class NotFinite(Exception):  # noqa: N818 - named for what it says
-    """The loss is infinite or not a number; a checkpoint that was written before is untouched."""
+    """The loss is infinite or nan. An earlier checkpoint is left as it is."""
 
 
 class OutOfMemory(Exception):  # noqa: N818 - named for what it says
-    """A run needed more memory than there was; a checkpoint that was written before is untouched.
+    """A run needed more memory than there is. An earlier checkpoint is left as it is.
 
     Attributes:
-        left: what is left of the run, a sentence.
-        advice: what needs less memory, as options.
+        left: a sentence that says what is left of the run.
+        advice: options with which the run needs less memory.
     """
 
     def __init__(self, left: str, advice: tuple[str, ...]) -> None:
         less = ", or ".join(advice) or "smaller pictures (--size)"
-        super().__init__(f"memory ran out. {left} Begun anew, the run needs less with {less}.")
+        super().__init__(f"memory ran out. {left} A new run needs less with {less}.")
         self.left, self.advice = left, advice
 
 
@@ -107,9 +114,9 @@ class Diverged(Exception):  # noqa: N818 - named for what it says
 
 @contextmanager
 def interruptions() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in a list instead of dying of them; a second one kills as usual.
+    """A context in which SIGINT and SIGTERM do not kill, but are added to the list that it gives.
 
-    Signals can only be heard in the main thread; elsewhere the list stays empty.
+    A second signal of the same kind kills as usual. Only the main thread gets signals; elsewhere the list stays empty.
     """
     heard: list[int] = []
     if threading.current_thread() is not threading.main_thread():

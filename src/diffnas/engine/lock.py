@@ -1,4 +1,4 @@
-"""Who writes to a run folder: one process at a time."""
+"""The lock of a run folder, to which one process writes at a time."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ LOCK = "lock"
 # The folders that this thread owns.
 _OWNED: ContextVar[frozenset[Path]] = ContextVar("owned", default=frozenset())
 
-# What a file system without locks answers.
+# The errors of a file system without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager
 def owning(folder: Path | None, warn: Callable[[str], None]) -> Iterator[None]:
-    """Inside, nobody else writes to the run in ``folder``, which is made if it is not there.
+    """A context in which no other process writes to the run in ``folder``, which is made if it does not exist.
 
-    The lock is one of the system's, on a file in the folder: it ends with the process, however that ends. Whoever
-    owns a folder may own it again inside. A folder that was made, and is empty at the end, is taken away.
+    The system holds the lock, on a file in the folder, so it ends with the process, however that ends. The owner of a
+    folder may own it again inside. A folder that was made for this, and is empty at the end, is removed.
 
     Args:
-        folder: the run folder; None if there is none, and nothing to own.
-        warn: told if the file system knows no locks; then nobody is kept away.
+        folder: the run folder; None does nothing.
+        warn: gets a warning if the file system has no locks; then other processes are not kept away.
 
     Raises:
-        ValueError: if another process owns it, or it is a file; nothing is touched.
+        ValueError: if another process owns ``folder``, or it is a file. Nothing is changed.
     """
     if folder is None or folder.resolve() in _OWNED.get():
         yield
@@ -48,7 +48,7 @@ def owning(folder: Path | None, warn: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Inside, the folder is there; what had to be made for it and is empty at the end goes away again."""
+    """A context in which the folder exists. The folders that were made for it are removed if empty at the end."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; a run needs a folder of its own.")
@@ -57,17 +57,17 @@ def _made(folder: Path) -> Iterator[None]:
         yield
     finally:
         for path in missing:
-            with suppress(OSError):  # it holds something now
+            with suppress(OSError):  # the folder is not empty
                 path.rmdir()
 
 
 @contextmanager
 def _locked(path: Path, warn: Callable[[str], None]) -> Iterator[None]:
-    """Inside, the file at ``path`` is there, locked, and says by whom."""
+    """A context in which the file at ``path`` exists, is locked, and says which process locked it."""
     file = _take(path)
     if file is None:
         path.unlink(missing_ok=True)
-        warn("the file system of the run folder knows no locks; let no other process write to this run.")
+        warn("the file system of the run folder has no locks; let no other process write to this run.")
         yield
         return
     with file:
@@ -77,15 +77,15 @@ def _locked(path: Path, warn: Callable[[str], None]) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows removes no file that is open: there it stays, unlocked
+            with suppress(OSError):  # Windows does not remove an open file: it stays there, unlocked
                 path.unlink()
 
 
 def _take(path: Path) -> TextIO | None:
-    """The file at ``path``, locked; None if the file system knows no locks.
+    """The file at ``path``, locked; None if the file system has no locks.
 
     Raises:
-        ValueError: if somebody else has locked it.
+        ValueError: if another process has locked it.
     """
     while True:
         file = path.open("a+", encoding="utf-8")
@@ -106,7 +106,7 @@ def _take(path: Path) -> TextIO | None:
 
 
 def _still_at(path: Path, file: TextIO) -> bool:
-    """Whether ``file`` is what lies at ``path``: the owner before may have removed it after it was opened here."""
+    """Whether ``file`` is still at ``path``: its last owner may have removed it after it was opened here."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -117,7 +117,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(file: TextIO) -> None:
-        """Lock a byte far behind the text, which stays readable for others; an OSError if somebody else has."""
+        """Lock a byte far behind the text, so that others can read the text; an OSError if another process has."""
         file.seek(1 << 30)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
@@ -125,5 +125,5 @@ else:
     import fcntl
 
     def _lock(file: TextIO) -> None:
-        """Lock the file; an OSError if somebody else has, or the file system knows no locks."""
+        """Lock the file; an OSError if another process has, or if the file system has no locks."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Looking at gradients elsewhere in the space of weights, and leaving everything as it was."""
+"""Gradients at other values of the weights, which leave the search as it was."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def moved(weights: Sequence[Tensor], away: Sequence[Tensor]) -> Iterator[None]:
-    """Inside, ``weights`` stand ``away`` from where they are; afterwards they are back, bit for bit.
+    """A context in which ``away`` is added to ``weights``; afterwards they are as before, bit for bit.
 
     >>> weight = torch.tensor([0.1])
     >>> with moved([weight], [torch.tensor([1.0])]):
@@ -20,7 +20,7 @@ def moved(weights: Sequence[Tensor], away: Sequence[Tensor]) -> Iterator[None]:
     >>> weight
     tensor([0.1000])
     """
-    # Kept, not computed back: adding and then subtracting would leave the last digits changed.
+    # A copy, because adding and then subtracting would change the last digits.
     before = [weight.detach().clone() for weight in weights]
     try:
         with torch.no_grad():
@@ -33,7 +33,7 @@ def moved(weights: Sequence[Tensor], away: Sequence[Tensor]) -> Iterator[None]:
 
 @contextmanager
 def buffers_kept(net: nn.Module) -> Iterator[None]:
-    """Whatever happens inside, the buffers of ``net``, running statistics among them, are afterwards as before."""
+    """A context after which the buffers of ``net``, such as running statistics, are as before."""
     buffers = list(net.buffers())
     before = [buffer.clone() for buffer in buffers]
     try:
@@ -44,17 +44,17 @@ def buffers_kept(net: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def _set(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    # In place: optimizers and captured graphs know these tensors.
+    # In place, because optimizers and captured graphs refer to these tensors.
     for tensor, value in zip(tensors, values, strict=True):
         tensor.copy_(value)
 
 
 @torch.no_grad()
 def descent(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor]) -> list[Tensor]:
-    """The direction against which SGD would step with these gradients, in the order of its parameters.
+    """The direction whose opposite SGD would take with these gradients, one tensor for each of its parameters.
 
-    The gradient, with weight decay and momentum as they are; nothing is clipped, no Nesterov, and what the optimizer
-    remembers is read only: the look-ahead of DARTS' code (Liu et al., 2019).
+    It is the gradient plus weight decay and the present momentum, without clipping and without Nesterov, as in DARTS'
+    code (Liu et al., 2019). The optimizer's state is only read.
     """
     (group,) = optimizer.param_groups
     directions = []

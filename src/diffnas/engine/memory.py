@@ -1,4 +1,4 @@
-"""Memory: how much there is, and how much a step takes as its batch grows."""
+"""Memory: how much is available, and how much a step takes as its batch grows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from diffnas.nets.least import Outline
 # A function that comes without types.
 _leaves: Callable[[Any], list[Any]] = tree_leaves
 
-# What PyTorch, oneDNN and Python say when there is no memory left.
+# Words in the errors of PyTorch, oneDNN and Python when no memory is left.
 _FULL = (
     "DefaultCPUAllocator",
     "not enough memory",
@@ -42,22 +42,22 @@ _FULL = (
 def available(device: torch.device, root: Path = Path("/")) -> int | None:
     """How many bytes more this process can have on ``device``; None where the system does not say.
 
-    On a CPU that is what the system could hand out, or what the limits of the control groups leave if that is less.
+    On a CPU this is the memory that the system could give, or what the limits of control groups leave, if less.
 
     Args:
-        device: where a run would compute.
-        root: where ``proc`` and ``sys`` are.
+        device: the device of a run.
+        root: the folder that has ``proc`` and ``sys``.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        # What torch holds and does not use is as good as free.
+        # The memory that torch has reserved and does not use can be used by tensors too.
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     known = [*_of_machine(root), *_of_groups(root)]
     return max(0, min(known)) if known else None
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error, or one that led to it, says that there was no memory left."""
+    """Whether an error, or one that led to it, says that no memory was left."""
     chain: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in chain:
@@ -71,16 +71,16 @@ def _is_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    # Python itself raises a SystemError where native code found no memory and did not say so.
+    # Python raises a SystemError if native code found no memory and raised no error itself.
     return isinstance(error, RuntimeError | SystemError) and any(words in str(error) for words in _FULL)
 
 
 @contextmanager
 def within_memory(settings: SearchSettings | EvaluateSettings, out: Path | None) -> Iterator[None]:
-    """Inside, every error that says that memory ran out is an ``OutOfMemory`` of the run in ``out``.
+    """A context in which every error of memory that ran out becomes an ``OutOfMemory`` of the run in ``out``.
 
     Raises:
-        OutOfMemory: with what is left of the run, and options that need less.
+        OutOfMemory: with what is left of the run, and options with which it needs less memory.
     """
     try:
         yield
@@ -91,7 +91,7 @@ def within_memory(settings: SearchSettings | EvaluateSettings, out: Path | None)
 
 
 def _leaner(settings: SearchSettings | EvaluateSettings) -> tuple[str, ...]:
-    """Options that need less memory than ``settings``, found without measuring."""
+    """Options with which a run needs less memory than with ``settings``, found without measuring."""
     halves = {"--batch": settings.batch // 2, "--channels": (settings.channels or 0) // 2}
     recompute = () if settings.recompute else ("--recompute",)
     return *(f"{option} {half}" for option, half in halves.items() if half), *recompute
@@ -108,7 +108,7 @@ def _of_machine(root: Path) -> Iterator[int]:
 
 
 def _of_groups(root: Path) -> Iterator[int]:
-    """What each control group above this process has left: limits of version 2 and of version 1."""
+    """The bytes that each control group above this process has left, by the limits of version 1 or 2."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         base = root / "sys/fs/cgroup"
@@ -118,7 +118,7 @@ def _of_groups(root: Path) -> Iterator[int]:
                 continue
             base = base / "memory"
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        # In a container the path is often one of the machine outside, and the group itself lies at the top.
+        # In a container, the path is often that on the machine outside, and the group itself is at the top.
         parts = [part for part in path.split("/") if part and part != ".."]
         for depth in range(len(parts) + 1):
             yield from _left(base.joinpath(*parts[:depth]), *names)
@@ -141,20 +141,20 @@ def _read(path: Path) -> str:
 
 
 def tensors(nested: Any) -> list[Tensor]:
-    """The tensors in nested lists, tuples and mappings."""
+    """All tensors in nested lists, tuples and mappings."""
     return [leaf for leaf in _leaves(nested) if isinstance(leaf, Tensor)]
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside, counts the bytes of all tensors that are alive, after every operation of PyTorch.
+    """A context that counts the bytes of all live tensors, after every operation of PyTorch.
 
-    What kernels use within one operation is not seen, nor what an allocator wastes.
+    It does not see the scratch memory within an operation, or the memory that an allocator wastes.
 
     Args:
-        held: tensors that exist already and count too.
+        held: tensors that exist before, and are counted too.
 
     Attributes:
-        curve: bytes alive after each operation.
+        curve: the bytes of live tensors after each operation.
 
     >>> held = torch.zeros(4)
     >>> with Watch([held]) as watch:
@@ -175,7 +175,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Do the operation, and count."""
+        """The result of the operation, whose tensors are counted."""
         result = func(*args, **(kwargs or {}))
         for tensor in tensors(result):
             self._see(tensor)
@@ -196,24 +196,24 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def refuse_hopeless(what: str, outline: Outline, data: DataSet, batch: int, place: torch.device, **kept: bool) -> None:
-    """Refuse to train a net that cannot fit whatever is done, before any of it is built.
+    """Refuse to train a net that cannot fit into memory, before any of it is built.
 
     Args:
         what: "search" or "evaluation", for the message.
-        outline: the net.
+        outline: the outline of the net.
         data: the pictures.
-        batch: how many of them a step takes, at the least.
-        place: where it would train.
-        kept: see ``least``.
+        batch: the least number of pictures in a step.
+        place: the device that would train the net.
+        kept: the other arguments of ``least``.
 
     Raises:
-        ValueError: with the least that it takes, and what is available.
+        ValueError: with the least memory that training takes, and the memory that is available.
     """
     free = available(place)
     if free is not None and (needed := least(outline, data.size, batch, **kept)) > free:
         raise ValueError(
-            f"this {what} takes {in_gigabytes(needed)} of memory at the very least, with {batch} pictures a step, and "
-            f"{in_gigabytes(free)} can be had on {place}. Ask for less: --channels, --depth, --batch or --size."
+            f"this {what} takes at least {in_gigabytes(needed)} of memory with {batch} pictures a step, and "
+            f"{in_gigabytes(free)} can be had on {place}. Lower --channels, --depth, --batch or --size."
         )
 
 
@@ -226,14 +226,14 @@ def least(
     inside: bool = True,
     half: bool = False,
 ) -> int:
-    """A number of bytes that training a net takes at the very least: its weights, and what a step keeps of its maps.
+    """A lower bound of the bytes that training a net takes: those of its weights, and of the maps that a step keeps.
 
     Args:
-        outline: the net.
+        outline: the outline of the net.
         size: height and width of a picture.
-        batch: pictures a step.
-        momentum: whether each weight has a momentum beside it.
-        inside: whether a step keeps anything of the inside of cells.
+        batch: pictures in a step.
+        momentum: whether each weight has a momentum.
+        inside: whether a step keeps maps from inside cells for the backward pass.
         half: whether maps are in half precision.
     """
     maps = batch * outline.maps(size, inside=inside)
@@ -241,7 +241,7 @@ def least(
 
 
 def in_gigabytes(count: float) -> str:
-    """Bytes in words.
+    """A number of bytes as text.
 
     >>> in_gigabytes(3 * 2**30), in_gigabytes(5 * 2**20)
     ('3.0 GiB', '5 MiB')
@@ -254,8 +254,8 @@ class Footprint:
     """How much memory a step takes, as a function of its batch.
 
     Attributes:
-        lines: bytes at the moments of a step: what does not depend on the batch, and what comes with each picture.
-        overhead: how many times that an allocator takes from the system.
+        lines: for each moment of a step, the bytes that do not depend on the batch, and the bytes for each picture.
+        overhead: the memory that the allocator takes from the system, divided by the bytes of all tensors.
     """
 
     lines: tuple[tuple[float, float], ...]
@@ -263,7 +263,12 @@ class Footprint:
 
     @classmethod
     def between(cls, fewer: Sequence[int], more: Sequence[int], batches: tuple[int, int], overhead: float) -> Footprint:
-        """From what :class:`Watch` saw of two steps that differ in their batch alone.
+        """The footprint that follows from two steps that differ only in their batch.
+
+        Args:
+            fewer, more: the curves of a :class:`Watch` in a step with fewer and in one with more pictures.
+            batches: how many pictures these steps have.
+            overhead: see the attribute.
 
         >>> step = Footprint.between([20, 14, 8], [30, 24, 8], (2, 4), 1.0)
         >>> step.at(10), step.largest(110)
@@ -279,7 +284,7 @@ class Footprint:
         )
 
     def at(self, batch: int) -> int:
-        """The most bytes that a step with so many pictures holds at once."""
+        """The most bytes that a step with ``batch`` pictures holds at once."""
         return round(self.overhead * max(fixed + batch * each for fixed, each in self.lines))
 
     def largest(self, limit: int) -> int:

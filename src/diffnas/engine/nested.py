@@ -1,4 +1,4 @@
-"""Nested state, which checkpoints hold."""
+"""Functions of nested state, as checkpoints hold it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What moves the weights."""
+"""The optimizer of the weights."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from diffnas.engine.settings import EvaluateSettings, SearchSettings
 def sgd(
     module: nn.Module, settings: SearchSettings | EvaluateSettings, *, decay: Literal["all", "matrices"] = "all"
 ) -> torch.optim.Optimizer:
-    """What moves the weights of a module, as the settings have it: all that ``decay`` alike in one call.
+    """The SGD of a module's weights, with the settings of a run.
 
-    On a CPU that call takes a gradient for one whose strides are the weight's: true of what ``backward`` leaves.
+    It is fused: one call moves all weights of a group. On a CPU the fused call assumes that a gradient has the strides
+    of its weight, and the gradients that ``backward`` leaves have them.
     """
     return torch.optim.SGD(
         module.parameters() if decay == "all" else _groups(module),
@@ -30,7 +31,7 @@ def sgd(
 
 
 def _groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Weights that decay as the optimizer says, then those that do not decay: of norms, and biases."""
+    """Two groups: weights that decay as the optimizer says, then those of norms and biases, which do not decay."""
     parameters = list(module.parameters())
     return [
         {"params": [each for each in parameters if each.ndim > 1]},
@@ -39,10 +40,10 @@ def _groups(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Give every weight that has none yet a momentum of zero, which is what SGD begins with.
+    """Give a momentum of zero, with which SGD begins, to each weight that has none yet.
 
-    For steps in which not all weights have a gradient, or some are new: one call for all of them fails if some of
-    those with a gradient have a momentum and others have not.
+    This is for steps in which some weights are new or have no gradient. The fused call fails if only some of the
+    weights with a gradient have a momentum.
     """
     (group,) = optimizer.param_groups
     if group["momentum"] and len(optimizer.state) < len(group["params"]):
@@ -59,7 +60,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 @contextmanager
 def weights_fixed(net: nn.Module) -> Iterator[None]:
-    """Inside, the parameters of ``net`` get no gradients, which spares the time that these would take."""
+    """A context in which the parameters of ``net`` get no gradients, which saves the time to compute them."""
     weights = [weight for weight in net.parameters() if weight.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)

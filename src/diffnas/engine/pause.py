@@ -1,4 +1,4 @@
-"""A search between two epochs: what a stage works with."""
+"""A search between two epochs, as a stage sees it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from diffnas.space import SearchSpace
 
 
 class SearchPause:
-    """A search before an epoch; see ``components.stages.Pause`` for what a stage may ask of it.
+    """A search before an epoch. ``components.stages.Pause`` says what a stage may ask of it.
 
     Args:
         running: the search.
-        check: called again and again while something long is measured; it may raise to end the search.
+        check: called before each batch of a long measurement; it may raise an error to end the search.
     """
 
     def __init__(self, running: RunningSearch, check: Callable[[], None]) -> None:
@@ -35,31 +35,31 @@ class SearchPause:
 
     @property
     def epoch(self) -> int:
-        """Of the stage, from 0."""
+        """The epoch that is about to begin, counted from 0 within the stage."""
         return self.running.epoch
 
     @property
     def keep(self) -> Tensor:
         """Operations still in play, on the host."""
-        return self.running.state.keep.cpu().clone()  # the caller's own: what is in play changes by the verbs alone
+        return self.running.state.keep.cpu().clone()  # a copy, so that only the methods of the pause change the search
 
     @property
     def space(self) -> SearchSpace:
-        """What the rows and columns mean."""
+        """The space of the rows and columns."""
         return self.running.space
 
     def at_rest(self) -> Relaxation:
-        """The relaxation now, on the host."""
+        """The present relaxation, in float64, on the host and without sampling."""
         at = self.running.at_rest()
         return replace(at, **{name: getattr(at, name).cpu() for name in ("alpha", "mix", "open", "keep", "costs")})
 
     def generator(self, purpose: str) -> torch.Generator:
-        """Random numbers of this pause."""
+        """A generator on the host that only this pause uses, and only for this purpose."""
         return self.running.loop.generator(purpose, "cpu")
 
     @torch.no_grad()
     def measure(self, mix: Tensor) -> HeldOutScore:
-        """On all held-out pictures, under ``mix``."""
+        """Loss and score of the supernet on all held-out pictures, under ``mix``. Changes nothing."""
         running, state, device = self.running, self.running.state, self.running.fabric.device
         loop, size, indices = running.loop, running.settings.batch, running.held_out_indices
         augmentation, noise = loop.own_generator("measured"), loop.own_generator("measured noise")
@@ -79,12 +79,12 @@ class SearchPause:
         return HeldOutScore(totals.loss, totals.score)
 
     def decide(self, keep: Tensor) -> None:
-        """Keep only what ``keep`` says, for good."""
+        """Remove all operations that are not in ``keep``, for good."""
         keep = contract.given_keep(self.running.stage.name, "decide", keep, self.space)
         self.running.remove(keep.to(self.running.fabric.device))
 
     def rebuild(self, keep: Tensor) -> None:
-        """Everything new, with only ``keep``."""
+        """Build a new supernet, alpha and optimizers, with only the operations in ``keep``."""
         keep = contract.given_keep(self.running.stage.name, "rebuild", keep, self.space)
         state = self.running.state
         state.become_(state.build(state.stage))
@@ -92,7 +92,7 @@ class SearchPause:
         self.running.adopt()
 
     def replace(self, keep: Tensor, parents: Mapping[tuple[int, int], int]) -> None:
-        """Exactly what ``keep`` says from now on; new operations inherit from their parents."""
+        """Change the operations in play to those in ``keep``; new operations inherit from their parents."""
         running, state = self.running, self.running.state
         keep = contract.given_keep(running.stage.name, "replace", keep, self.space, offered=True)
         parents = contract.given_parents(running.stage.name, parents, keep, state.keep.cpu(), self.space)
@@ -101,14 +101,14 @@ class SearchPause:
         running.rescan()
 
     def renew_alpha(self) -> None:
-        """Alpha begins anew."""
+        """Begin alpha, and all that moves with it, anew."""
         self.running.state.renew_alpha_()
 
     def renew_weight_optimizer(self) -> None:
-        """The optimizer of the weights forgets everything."""
+        """Begin the optimizer of the weights anew, with the settings of the stage."""
         state = self.running.state
         state.weight_optimizer = sgd(state.supernet, self.running.settings)
 
     def note(self, **event: Any) -> None:
-        """Plain data for the next line of the trace."""
+        """Add plain data to the ``events`` in the next line of the trace."""
         self.running.state.events.append(event)

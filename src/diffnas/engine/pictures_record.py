@@ -1,4 +1,4 @@
-"""What a run folder says of the pictures that a run saw."""
+"""The record of a run's pictures, for its folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from diffnas.data import DataSet
 
 def describe_data(data: DataSet) -> dict[str, Any]:
     """Which pictures a run saw, and how they were read, as plain data."""
-    # Only where there are levels: the records of older runs have none, and these must fit when they go on.
+    # Without levels there is no entry, so that records from before there were levels still fit on a resume.
     levels = {} if data.levels is None else {"levels": list(data.levels)}
     return {
         "name": data.name,

@@ -1,6 +1,7 @@
-"""A rehearsal: every component that can answer before the first step is asked once, and the answer thrown away.
+"""A rehearsal: each component that can be called before the first step is called once, and its result only checked.
 
-So what cannot work is refused before anything is written, and not after an epoch. Nothing of the search moves.
+So a component that cannot work is refused before anything is written, not after an epoch. Nothing of the search
+changes.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from diffnas.space import SearchSpace
 
 
 def rehearse(data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, state: SearchState) -> None:
-    """Ask the components of a method once, as the beginning of a search asks them.
+    """Call the components of a method once, as the first epoch of a search calls them.
 
-    The weighting is asked as a step asks it, then in float64 and without sampling, as decisions are made. Penalties
-    and pruning are asked only if they are from the first epoch on: later they may count on a history.
+    The weighting is called as in a step, then in float64 and without sampling, as for a decision. Penalties and pruning
+    are called only if the first epoch has them: those of later epochs may need a history.
 
     Args:
-        data, space, method, settings: of the search.
-        state: as it is before the first step; nothing of it changes.
+        data, space, method, settings: the arguments of the search.
+        state: the state before the first step, which is only read.
 
     Raises:
         ValueError: for a component that breaks its contract.
@@ -66,11 +67,15 @@ def rehearse(data: DataSet, space: SearchSpace, method: Method, settings: Search
 
 
 def _check_traits(weighting: Weighting, rest: Relaxation) -> None:
-    """Compare what a weighting declares with what it gives."""
+    """Compare the declared traits of a weighting with its result.
+
+    Raises:
+        ValueError: if they contradict each other.
+    """
     traits = traits_of(weighting)
     if traits.competes:
         check_sums(WEIGHTING, weighting, rest.mix, rest.keep)
     if traits.competes and traits.gives_zeros:
-        # Late in a long run, for an order may rise from 1, where nothing is 0.
+        # At the end of a long run: the order of entmax may rise from 1, which gives no zeros.
         end = replace(rest.moment, epoch=999, epochs=1000)
         check_zeros(WEIGHTING, weighting, rest.keep, end)

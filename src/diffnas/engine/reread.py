@@ -1,7 +1,8 @@
-"""A family of cells from one search: its trace is read off again, with what the operations cost against their weights.
+"""A family of cells from one search, whose trace is read off again with the costs of operations.
 
-Nothing is trained: for a multiplier, each weight of an epoch is multiplied by ``exp(-multiplier * cost / target)``, and
-the method reads its cells off of that. Over all multipliers these are the best compromises that the weights know.
+Nothing is trained. For a multiplier, each weight of an epoch is multiplied by ``exp(-multiplier * cost / target)``, and
+the method reads off cells from the result. Over all multipliers, these cells are the best compromises between weights
+and cost.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from diffnas.engine.target import Target
 from diffnas.genotype import Genotype
 from diffnas.nets.sized import Size, is_network
 
-# Both signs, for cells that cost more than those of the search; the least first. From where the weights of a short
-# search are told apart to where nothing but the cost counts.
+# Negative ones give cells that cost more than those of the search. The smallest just reorder the weights of a short
+# search; with the largest, only the cost counts.
 _STRENGTHS = [1e-4 * 1.25**power for power in range(72)]
 MULTIPLIERS = (0.0, *(sign * strength for strength in _STRENGTHS for sign in (1, -1)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reread:
-    """Cells that land on one target of a family.
+    """The cells for one target of a family.
 
     Attributes:
-        epoch: the epoch whose weights they were read off of, from 0.
+        epoch: the epoch from whose weights they were read off, counted from 0.
         genotype: the cells.
-        landing: the size at which they cost what they shall.
+        landing: the size at which they are nearest to the target.
     """
 
     epoch: int
@@ -44,13 +45,13 @@ class Reread:
 def reread(
     trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach, size_for: Callable[[Target], Size]
 ) -> Iterator[Reread]:
-    """Cells for every target of a family, the latest epoch that has some that land; else those that come nearest.
+    """The cells for each target of a family: from the latest epoch with cells that meet it, else the nearest cells.
 
     Args:
-        trace: of the search.
-        aim: of the search, with the family.
-        reach: what networks can cost, at the size of the aim.
-        size_for: the size of the networks that is meant for a target.
+        trace: the trace of the search.
+        aim: the aim of the search, with the family.
+        reach: the values that the cost of the family can have, at the size of the aim.
+        size_for: gives the size of the networks for a target.
     """
     for target in aim.family:
         own = replace(aim, targets=(target,), size=size_for(target), family=())
@@ -78,7 +79,7 @@ def _nearest(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Rere
 
 
 def _readings(line: Mapping[str, Any], target: Target, reach: Reach, tried: set[str]) -> Iterator[Genotype]:
-    """The cells of an epoch under every multiplier, each once in all epochs; only those that are a network."""
+    """The cells of an epoch under all multipliers that are a network and were not ``tried`` in any epoch."""
     mix = torch.tensor(line["mix"], dtype=torch.float64)
     keep = torch.tensor(line["keep"])
     relative = reach.additive.ops * reach.line[0] / target.value

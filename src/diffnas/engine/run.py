@@ -1,4 +1,4 @@
-"""The run folder: everything a run leaves behind, as plain files."""
+"""The run folder, which holds everything that a run leaves behind, as plain files."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from diffnas.untrusted.whole import MEGA, read_text
 _LONGEST_TRACE = 256 * MEGA  # 600 epochs of the largest space have 100 million
 VERSION = 1
 
-# Under this name a checkpoint holds what it knows of its folder.
+# The name under which a checkpoint holds the record of its folder, and the digest of its trace.
 _FOLDER = "folder"
 
 
 _SETTINGS: dict[str, type[SearchSettings | EvaluateSettings]] = {"search": SearchSettings, "evaluate": EvaluateSettings}
 
 BESIDE = ("notes", "computed")
-"""Parts of ``run.json`` that do not decide a result: where the data came from, and what computed it first."""
+"""Parts of ``run.json`` that do not decide a result: where the data came from, and how it was computed at first."""
 
 
 def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a record by their names of now.
+    """The settings of a record, under their present names.
 
     >>> renamed({"epochs": 2, "forward_by": "batched"})
     {'epochs': 2, 'backend': 'auto'}
@@ -45,7 +45,7 @@ def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_new_names(method: Any) -> Any:
-    """The method of a record, whose supernet options have their names of now.
+    """The method of a record, with the present names of its supernet options.
 
     >>> _with_new_names({"name": "pc-darts", "supernet": "Changes(share=4)"})
     {'name': 'pc-darts', 'supernet': 'SupernetOptions(one_in=4)'}
@@ -57,7 +57,7 @@ def _with_new_names(method: Any) -> Any:
 
 
 def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without how the run is computed; a setting that did not exist when it began has its default."""
+    """The parts of a record that decide the result. A setting from after the run began has its default."""
     if "method" in record:
         record = {**record, "method": _with_new_names(record["method"])}
     settings, kind = record.get("settings"), _SETTINGS.get(str(record.get("phase")))
@@ -72,7 +72,7 @@ class Damaged(ValueError):  # noqa: N818 - named for what it says
 
 
 def environment() -> dict[str, Any]:
-    """What besides the settings can move the last digits of a result."""
+    """What besides the settings can change the last digits of a result."""
     import torch
 
     return {
@@ -86,22 +86,22 @@ def environment() -> dict[str, Any]:
 
 
 def as_json(content: Mapping[str, Any]) -> bytes:
-    """What a JSON file of a run folder holds; half a character from the name of a file becomes an escape in it."""
+    """The content of a JSON file in a run folder, ASCII only: names of files may hold halves of characters."""
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def as_line(entry: Mapping[str, Any]) -> str:
-    """An epoch as the trace holds it."""
+    """The line of an epoch in the trace."""
     return json.dumps(entry) + "\n"
 
 
 def saved(folder: Path) -> list[Path]:
-    """The checkpoints in ``folder``, the last one first; a crash between two renames leaves the previous one alone."""
+    """The checkpoints in ``folder``, the last one first. After a crash there may be only the previous one."""
     return [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
 
 
 def standing(path: Path | None) -> str:
-    """What is left of a run that ends early, as a sentence; ``path`` is its folder, if it has one."""
+    """A sentence that says what is left of a run that ends early; ``path`` is its folder, None if it has none."""
     if path is None:
         return "The run has no folder, so nothing is saved."
     if not saved(path / CHECKPOINTS):
@@ -113,19 +113,19 @@ def standing(path: Path | None) -> str:
 class RunFolder:
     """A folder with ``run.json``, ``trace.jsonl`` and ``checkpoint/``.
 
-    ``run.json`` says what the run is and never changes; the trace grows by a line an epoch. A checkpoint knows both as
-    they were, and ``digests.json`` what the finished files were: what has changed since is refused, not believed.
-    Anybody may read; whoever writes owns the folder (``engine/lock.py``).
+    ``run.json`` says what the run is and never changes. The trace grows by one line each epoch. A checkpoint holds the
+    record and the trace's digest, and ``digests.json`` the digests of finished files; a file that was changed since is
+    refused. Anybody may read, but only the owner of the folder may write (``engine/lock.py``).
     """
 
     path: Path
 
     @classmethod
     def create(cls, path: Path, record: Mapping[str, Any]) -> RunFolder:
-        """Begin a run.
+        """The folder of a new run, with its ``run.json``.
 
         Raises:
-            ValueError: if a run is there already; nothing of it is touched.
+            ValueError: if ``path`` holds a run already, which is left as it is.
         """
         if (path / RECORD).exists():
             raise ValueError(f"{path} already holds a run. Resume it with --resume {path}, or choose another --out.")
@@ -139,10 +139,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """A run that has begun.
+        """The folder of a run that has begun.
 
         Raises:
-            ValueError: if there is none, or it was written by another version.
+            ValueError: if ``path`` holds no run, or one of another version.
         """
         folder = cls(path)
         record = folder.record
@@ -152,11 +152,15 @@ class RunFolder:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says."""
+        """The content of ``run.json``."""
         return self.read_json(RECORD)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder; a ValueError that names it if it is missing, broken or not what was written."""
+        """The content of a JSON file in the folder.
+
+        Raises:
+            ValueError: if the file is missing, broken or changed, with its name.
+        """
         path = self.path / name
         try:
             read = json_text.read_object(path)
@@ -166,7 +170,7 @@ class RunFolder:
         return read
 
     def append(self, line: Mapping[str, Any]) -> str:
-        """Add an epoch to the trace; the text that was written comes back."""
+        """The text of an epoch's line, which is added to the trace."""
         text = as_line(line)
         with (self.path / TRACE).open("a", encoding="utf-8") as file:
             file.write(text)
@@ -175,10 +179,10 @@ class RunFolder:
         return text
 
     def trace(self, epochs: int | None = None) -> list[dict[str, Any]]:
-        """The trace, one mapping an epoch: its first ``epochs`` lines, or all.
+        """The first ``epochs`` lines of the trace, or all, as one mapping for each epoch.
 
         Raises:
-            Damaged: if a line that should be there is missing or broken, or the epochs are not 0, 1, 2, ... in order.
+            Damaged: if one of these lines is missing or broken, or if the epochs are not 0, 1, 2, ... in order.
         """
         path = self.path / TRACE
         try:
@@ -197,23 +201,23 @@ class RunFolder:
         return lines
 
     def _lines(self, epochs: int | None) -> list[str]:
-        """The text of the trace's first ``epochs`` lines, or of all; half a line that a killed run wrote is none."""
+        """The text of the trace's first ``epochs`` lines, or of all. Half a line that a killed run left is dropped."""
         path = self.path / TRACE
         text = read_text(path, _LONGEST_TRACE) if path.exists() else ""
         return text.split("\n")[:-1][:epochs]
 
     def rewind(self, epochs: int) -> list[dict[str, Any]]:
-        """Cut the trace back to its first ``epochs`` lines and return them: what a checkpoint knows of."""
+        """The first ``epochs`` lines of the trace. All others are removed from its file."""
         kept = self.trace(epochs)
         files.unseal(self.path / TRACE)
         files.write_atomically(self.path / TRACE, "".join(map(as_line, kept)))
         return kept
 
     def check_same(self, record: Mapping[str, Any]) -> None:
-        """Refuse to go on with a run that was begun otherwise.
+        """Refuse to resume a run that was begun with another record.
 
         Raises:
-            ValueError: naming the part of ``record`` that differs.
+            ValueError: with the part of ``record`` that differs.
         """
         kept, now = _deciding(self.record), _deciding(record)
         other = _difference(kept, now, [part for part in now if part not in BESIDE])
@@ -224,21 +228,24 @@ class RunFolder:
             )
 
     def computed_otherwise(self, record: Mapping[str, Any]) -> str:
-        """What differs in how the run is computed, as text; empty if nothing does."""
+        """The differences in how the run is computed, as text; empty if there are none."""
         kept, now = (renamed(each.get("settings") or {}) for each in (self.record, record))
         names = [name for name in HOW if name in kept and name in now and kept[name] != now[name]]
         return ", ".join(f"{name} was {kept[name]!r} and is {now[name]!r}" for name in names)
 
     def stamped(self, state: Mapping[str, Any], trace: str) -> dict[str, Any]:
-        """A state with the record and the digest of the trace, ``trace``, that it belongs to; see ``check_fits``."""
+        """A checkpoint's ``state`` with the record of this folder, and ``trace``, the digest of its trace.
+
+        ``check_fits`` compares both on a resume.
+        """
         return {**state, _FOLDER: {RECORD: self.record, TRACE: trace}}
 
     def check_fits(self, state: Mapping[str, Any]) -> None:
-        """Compare the folder with what the checkpoint ``state`` knows of it; one from before it did knows nothing.
+        """Compare the folder with the record and the digest in a checkpoint, ``state``. Older checkpoints have none.
 
         Raises:
-            Damaged: if the trace has changed since.
-            ValueError: if the record has.
+            Damaged: if the trace was changed since the checkpoint.
+            ValueError: if the record was.
         """
         known, epochs = state.get(_FOLDER), state["epoch"]
         record, trace = (known[RECORD], known[TRACE]) if known else (self.record, None)
@@ -246,7 +253,7 @@ class RunFolder:
         if other:
             raise ValueError(
                 f"{self.path / RECORD} was changed after the run began and tells of another {other}. "
-                "Put back what was there to go on, or start anew with another --out."
+                "Undo the change to go on, or start anew with another --out."
             )
         self.trace(epochs)
         written = "".join(f"{line}\n" for line in self._lines(epochs)).encode()
@@ -255,14 +262,14 @@ class RunFolder:
 
 
 def _difference(kept: Mapping[str, Any], now: Mapping[str, Any], parts: Iterable[str]) -> str:
-    """The first of ``parts`` that differs between two records, and how; empty if none does."""
+    """The first of ``parts`` that differs between two records, and how it differs; empty if none does."""
     return next((f"{part}: {how}" for part in parts if (how := _change(part, kept.get(part), now.get(part)))), "")
 
 
 def _change(part: str, kept: object, now: object) -> str:
-    """How a part of a record has changed, field by field if it has fields; empty if it has not.
+    """How a part of a record was changed, field by field if it has fields; empty if it was not.
 
-    The name of data is only a name: the same pictures may lie in another folder.
+    A new name of the data is no change, because the same pictures may be in another folder.
     """
     if not (isinstance(kept, Mapping) and isinstance(now, Mapping)):
         return "" if kept == now else f"it was {kept!r} and is {now!r}"

@@ -1,4 +1,4 @@
-"""What the parts of a search under way share."""
+"""A search while it runs: what its steps, its pauses and its trace share."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
 
 STEERED_EVERY = 10
-"""Steps, at the least, from one move of the targets' multipliers to the next."""
+"""The least number of steps from one move of the targets' multipliers to the next."""
 
 
 class RunningSearch:
-    """A search under way: its state, the way through the epochs, and the supernet as it is run.
+    """A search while it runs: its state, its training loop, and its supernet as training calls it.
 
     Attributes:
         stages: the stages of the search; ``state.stage`` says which one runs, and ``settings`` are its settings.
         held_out_indices: the pictures that the weights never see.
-        net: the supernet as it is called in training.
-        macs: multiply-adds of the supernet for one picture; 0 if something has left it since they were counted.
+        live: how many operations the supernet has modules for.
+        net: the supernet as training calls it, under Fabric's precision or replayed from graphs.
+        macs: multiply-adds of the supernet for one picture; 0 if operations have left it since the last count.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class RunningSearch:
 
     @property
     def settings(self) -> SearchSettings:
-        """Those of the running stage."""
+        """The settings of the running stage."""
         settings = self.loop.settings
         assert isinstance(settings, SearchSettings)
         return settings
@@ -76,7 +77,7 @@ class RunningSearch:
 
     @property
     def epoch(self) -> int:
-        """The running epoch of the running stage."""
+        """The running epoch, counted from 0 within the running stage."""
         return self.state.epoch - self.state.first
 
     @property
@@ -90,7 +91,7 @@ class RunningSearch:
         return self.method.level.data == "halves"
 
     def adopt(self) -> None:
-        """Run the supernet of the state from now on: it is another one than before."""
+        """Call the supernet that the state has now; call this after the state got a new one."""
         supernet = self.state.supernet
         self.net: Any = in_training(self.fabric, supernet)
         settings, device = self.settings, self.fabric.device
@@ -104,7 +105,7 @@ class RunningSearch:
         self.rescan()
 
     def rescan(self) -> None:
-        """Recompute what depends on ``keep``; call it after operations came or went."""
+        """Recompute what depends on ``keep``; call this after operations came or went."""
         self.live = int(self.state.keep.sum())
         self.host_copy = HostCopy()
         self.forget()
@@ -117,9 +118,9 @@ class RunningSearch:
         return self._costs
 
     def outputs(self, pictures: Tensor, mix: Tensor, *, flow: bool = False) -> Output:
-        """What the supernet says of pictures in training, under mixing weights ``(edges, columns)``.
+        """The supernet's outputs for pictures in training, under mixing weights ``(edges, columns)``.
 
-        ``flow`` says that ``torch.autograd.grad`` will be asked for the weights' gradients.
+        ``flow`` says whether ``torch.autograd.grad`` will compute the gradients of the weights.
         """
         if isinstance(self.net, Graphed):
             return self.net(pictures, mix, flow=flow)
@@ -127,45 +128,45 @@ class RunningSearch:
         return found if isinstance(found, Output) else Output(found, None)
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """A batch as training has it: augmented and normalized."""
+        """A batch as training needs it: augmented and normalized."""
         settings = self.settings
         return self.data.prepare(batch[0], generator, cutout=settings.cutout, flip=settings.flip), batch[1]
 
     @torch.no_grad()
     def at_rest(self) -> Relaxation:
-        """The relaxation in float64 and without sampling: what decisions are made on."""
+        """The relaxation in float64 and without sampling, from which decisions are made."""
         return self.relaxed(self.state.alpha.double(), self.quiet())
 
     def relaxed(self, alpha: Tensor, now: Moment, mix: Tensor | None = None) -> Relaxation:
-        """The relaxation of alpha at a moment; ``mix`` if a pass has drawn its weights already."""
+        """The relaxation of alpha at a moment. ``mix`` are its mixing weights if a pass has drawn them already."""
         state = self.state
         costs = self.costs.to(alpha.dtype)
         history = self.loop.trace
         return relax(state.weighting, alpha, state.keep, now, self.space, mix=mix, costs=costs, history=history)
 
     def quiet(self) -> Moment:
-        """Where the stage stands, with nothing to sample from."""
+        """Where the stage stands, without a generator, so that nothing is sampled."""
         return replace(self.loop.moment(), generator=None)
 
     def strengths(self, moment: Moment) -> Tensor | None:
-        """Those of the edges, ``(edges,)``; None if the method has none."""
+        """The strengths of the edges, ``(edges,)``; None if the method has none."""
         make, beta = self.method.edges, self.state.beta
         return None if make is None or beta is None else edges.strengths(make, beta, moment, self.space)
 
     def add_columns(self, mix: Tensor, moment: Moment) -> Tensor:
-        """The mixing weights of operations, ``(edges, ops)``, with the other columns that the supernet takes."""
+        """The mixing weights of operations, ``(edges, ops)``, and beside them the other columns of the supernet."""
         return add_columns(mix, self.method.supernet, moment, self.strengths(moment))
 
     @torch.no_grad()
     def read_off(self, at: Relaxation) -> Genotype:
-        """The cells as the method reads them off; where the edges into a node compete, by their strengths too."""
+        """The cells that the method reads off. Where the edges into a node compete, their strengths count too."""
         scores, strengths = at.open, self.strengths(at.moment)
         if strengths is not None and self.space.in_degree is not None:
             scores = scores * strengths.unsqueeze(1)
         return contract.read_off(self.method.discretize, scores.cpu(), at.keep.cpu(), self.space)
 
     def prune(self) -> None:
-        """Remove what the method's pruning rule gives up now."""
+        """Remove the operations that the method's pruning rule gives up now."""
         rule, state = self.method.pruning, self.state
         if rule is None or self.frozen or self.epoch < self.settings.prune_warmup:
             return
@@ -179,15 +180,15 @@ class RunningSearch:
             return
         state.decide_(keep)
         if isinstance(self.net, Graphed) or self.loop.ranks.several:
-            # What left is freed between epochs: a graph of what is left costs as much as many steps, and word of a
-            # decision does not arrive in all ranks at the same step.
+            # Modules are freed between epochs: a new graph takes as long as many steps, and the copy of a decision does
+            # not reach all ranks at the same step.
             return
         arrived = self.host_copy.exchange(state.keep)
         if arrived is not None:
             self.free(arrived)
 
     def steer(self) -> None:
-        """Move the multipliers of the targets, in every tenth of an epoch, or every ten steps if that is longer."""
+        """Move the multipliers of the targets, once in a tenth of an epoch or in ten steps, whichever is longer."""
         controller, steps = self.state.controller, self.loop.steps
         taken = self.epoch * steps + self.state.step + 1
         if controller is None or self.frozen or taken % max(STEERED_EVERY, round(steps / 10)):
@@ -197,18 +198,18 @@ class RunningSearch:
 
     @property
     def frees_later(self) -> bool:
-        """Whether modules are freed when word of a decision has arrived: read at once, a GPU waits in every step."""
+        """Whether modules are freed some steps after a decision, so that a GPU need not wait for the host."""
         free = self.settings.free
         return free == "later" or (free == "auto" and self.fabric.device.type == "cuda")
 
     def remove(self, keep: Tensor) -> None:
-        """Keep only what ``keep`` says, for good and at once."""
+        """Remove all operations that are not in ``keep``, for good and at once."""
         self.state.prune_(keep)
         self.live = int(self.state.keep.sum())
         self.forget()
 
     def free(self, keep: Tensor) -> None:
-        """Free what was decided against; ``keep`` is on the host."""
+        """Free the modules of operations that are not in ``keep``, which is on the host."""
         live = int(keep.sum())
         if live != self.live:
             self.state.free_(keep)
@@ -216,13 +217,13 @@ class RunningSearch:
             self.forget()
 
     def forget(self) -> None:
-        """Forget what was true of the supernet before something left it."""
+        """Forget the count and the graphs of the supernet; call this after operations left it."""
         self.macs = 0
         if isinstance(self.net, Graphed):
             self.net.forget()
 
     def measure_macs(self) -> int:
-        """Multiply-adds of the supernet for one picture; counted again only after something left it."""
+        """Multiply-adds of the supernet for one picture; counted again only after operations left it."""
         if not self.macs:
             mix = torch.zeros(len(self.state.keep), self.state.supernet.columns, device=self.fabric.device)
             net = _Fixed(self.state.supernet, mix)
@@ -242,7 +243,7 @@ def millions(data: DataSet, space: SearchSpace, method: Method, settings: Search
 
 
 class _Fixed(nn.Module):
-    """A supernet with its mixing weights held, so that it maps pictures alone."""
+    """A supernet with fixed mixing weights, so that pictures are its only input."""
 
     def __init__(self, supernet: Supernet, mix: Tensor) -> None:
         super().__init__()

@@ -57,11 +57,11 @@ class Member:
     """Cells that a search kept on the way to its result.
 
     Attributes:
-        epoch: the epoch after which they were read off, from 0.
+        epoch: the epoch after which they were read off, counted from 0.
         genotype: the cells.
-        macs: multiply-adds of the supernet of what was in play then, for one picture.
+        macs: multiply-adds of the supernet after that epoch, for one picture.
         path: the file that holds them, if there is a run folder.
-        landing: the size at which they cost what they shall, if they are meant for a target of their own.
+        landing: the size at which they meet a target, if they were read off for a target of their own.
     """
 
     epoch: int
@@ -78,9 +78,9 @@ class SearchResult:
     Attributes:
         genotype: the cells.
         problems: what is wrong with them, a sentence each; empty for a healthy result.
-        trace: an entry an epoch, as in the run folder.
-        stopped: why the search, or its last stage, ended before the last epoch; None if it did not.
-        discarded: for each edge, the weight that reading off its one winner threw away.
+        trace: one entry for each epoch, as in the run folder.
+        stopped: why the search, or its last stage, ended before its last epoch; None if it did not.
+        discarded: for each edge, the share of its mixing weight that is lost if only the largest one is read off.
         family: other cells that were kept on the way, the earliest first; empty for most methods.
         folder: the run folder, if there is one.
         landing: the size at which the network of the cells is nearest to the targets; None without a target.
@@ -121,19 +121,19 @@ def search(
         out: the run folder; None leaves nothing behind.
         resume: go on from the last checkpoint in ``out``; on a CPU with the same number of threads the result is
             bit for bit that of a search that was never interrupted.
-        listener: hears how it goes.
+        listener: is told how the search goes.
         device: "auto", "cpu" or "cuda".
-        precision: Fabric's word for it, such as "32-true", "bf16-mixed" or "64-true"; alpha is kept in float32 or, in
-            the last, in float64.
-        notes: plain data to keep in ``run.json``: what is needed to load the data again, say.
+        precision: "32-true", "bf16-mixed" or "64-true", as Lightning Fabric names them. Alpha is float64 in "64-true",
+            else float32.
+        notes: plain data to keep in ``run.json``, such as what is needed to load the data again.
         threads: how many CPU threads compute; None leaves torch's number as it is.
-        aim: what the network that will be deployed shall cost; None leaves that open.
+        aim: the wanted cost of the network that will be deployed; None if any cost will do.
 
     Raises:
-        ValueError: for settings that cannot work, targets that cannot be met, or a folder that holds something else;
-            nothing is touched.
+        ValueError: for settings that cannot work, targets that cannot be met, or a folder that holds another run.
+            Nothing is changed.
         Interrupted: on SIGINT or SIGTERM, after a checkpoint was written.
-        NotFinite: if the loss leaves the numbers.
+        NotFinite: if the loss becomes infinite or nan.
         OutOfMemory: if memory runs out.
     """
     ranks = here()
@@ -149,7 +149,7 @@ def search(
         if aim:
             reaches = aims.reaches(aim, space, data, method)
             state.controller = Controller(aim.targets, reaches, listener.warn)
-        # What cannot be is refused here, before anything is written.
+        # Called for its errors, which must come before anything is written.
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         choice = choose.choose(settings.backend, fabric.device, precision)
@@ -179,13 +179,13 @@ def _check_shared(
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """The beginning of a search that leads nowhere, for measuring what a step costs.
+    """The beginning of a search that is never finished, for measuring what a step costs.
 
     Attributes:
         state: what a step changes.
         macs: multiply-adds of the supernet for one picture.
-        step: takes a step on the first pictures.
-        warmup_steps: how many steps run before one takes its usual time.
+        step: takes a step, always on the same pictures.
+        warmup_steps: how many steps to take before one takes its usual time.
     """
 
     state: SearchState
@@ -204,7 +204,10 @@ def trial(
     precision: str = "32-true",
     keep: Tensor | None = None,
 ) -> Trial:
-    """Begin a search that leads nowhere; ``keep``, ``(edges, ops)``, says which operations are left, all if None."""
+    """The beginning of a search that is never finished, for measuring what a step costs.
+
+    The arguments are those of ``search``, and ``keep``, ``(edges, ops)``, bool: the operations in play, all if None.
+    """
     space = with_cells_per_place(space, settings)
     fabric = make_fabric(device, precision)
     state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
@@ -213,7 +216,7 @@ def trial(
     if keep is not None:
         under_way.running.remove(keep.to(fabric.device))
     batch = next(fetched(under_way.loop.split, [torch.arange(settings.batch)], fabric.device))
-    # The first steps find kernels and memory; then a graph is captured, if there is to be one.
+    # The first step chooses kernels and gets memory. With graphs, several such steps come before one that captures.
     net = under_way.running.net
     warmup_steps = net.warmup_steps + 1 if isinstance(net, Graphed) else 1
     step = partial(under_way.take_step, batch)
@@ -221,7 +224,7 @@ def trial(
 
 
 class _StagedSearch:
-    """A search under way, stage by stage."""
+    """Runs a search, stage by stage."""
 
     def __init__(
         self,
@@ -248,7 +251,7 @@ class _StagedSearch:
         self.aim: Aim | None = None
 
     def run(self, heard: Sequence[int]) -> SearchResult:
-        """Run every stage to its end, or to a reason to stop."""
+        """The result, after every stage ran to its last epoch or to a reason to stop."""
         pause = SearchPause(self.running, lambda: self.loop.heed(heard))
         reason = None
         for number in range(self.state.stage, len(self.stages)):
@@ -259,7 +262,7 @@ class _StagedSearch:
         return self.result(reason)
 
     def begin_stage(self, number: int, pause: SearchPause) -> None:
-        """Begin a stage, or go on with it."""
+        """Begin a stage, or go on with it after a resume."""
         state, stage = self.state, self.stages[number]
         begins = number != state.stage or (state.epoch, state.step) == (state.first, 0)
         if begins:
@@ -272,18 +275,19 @@ class _StagedSearch:
             contract.act(stage.name, stage.enter, pause)
 
     def reason_to_stop(self) -> str | None:
-        """The first reason that a stopping rule has to end the running stage, if any has one."""
+        """The first reason of a stopping rule to end the running stage; None if no rule has one."""
         history = self.loop.trace[self.state.first :]
         if not history or not self.running.stage.may_stop:
             return None
-        # With a target, what is decided has landed. Gates and the strengths of edges would still move.
+        # With a target, a search may end once each edge has one operation: its cost is fixed. But gates and the
+        # strengths of edges would still move.
         final = self.aim is not None and self.method.edges is None and traits_of(self.method.weighting).competes
         rules = (*self.method.stopping, stopping.all_decided) if final else self.method.stopping
         reasons = (contract.reason(rule, history, self.space) for rule in rules)
         return next((reason for reason in reasons if reason), None)
 
     def family(self) -> tuple[Member, ...]:
-        """The cells that were kept on the way, in the run folder too."""
+        """The cells that were kept on the way; they are written to the run folder too."""
         trace, folder = self.loop.trace, self.loop.folder
         members = []
         for position in contract.members(self.method.family, trace, self.space):
@@ -296,7 +300,7 @@ class _StagedSearch:
         return (*members, *self.of_targets())
 
     def of_targets(self) -> Iterator[Member]:
-        """Cells for each target of a family, in the run folder too."""
+        """The cells for each target of a family; they are written to the run folder too."""
         if self.aim is None or not self.aim.family:
             return
         aim, trace, folder = self.aim, self.loop.trace, self.loop.folder
@@ -317,7 +321,8 @@ class _StagedSearch:
             yield Member(epoch=found.epoch, genotype=found.genotype, macs=macs, path=path, landing=found.landing)
 
     def result(self, stopped: str | None) -> SearchResult:
-        # From the trace, not read off again: a schedule may have moved on since the last epoch ended.
+        """The result, which is written to the run folder too."""
+        # The cells of the trace, not read off anew: a schedule may have moved on since the last epoch ended.
         chosen = self.loop.trace[contract.picked(self.method.pick, self.loop.trace, self.space)]
         found = _cells(chosen)
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
@@ -338,7 +343,10 @@ class _StagedSearch:
         )
 
     def landing(self, found: Genotype) -> Landing | None:
-        """Where the network of the cells lands, in the run folder too; None without a target, or without a network."""
+        """The size at which the network of the cells is nearest to the targets; written to the run folder too.
+
+        None if there is no target, or if the cells pass nothing on.
+        """
         if self.aim is None or not is_network(found):
             return None
         landed = land(self.aim, aims.sized(self.space, self.running.data, self.aim.size), found)

@@ -27,7 +27,7 @@ from diffnas.nets.trained import renamed
 from diffnas.space import SearchSpace
 from diffnas.task import Task, classification
 
-# What is plain data already, and says where a search is.
+# Attributes that are plain data, and say where a search stands.
 _PLACE = ("built", "stage", "first", "epoch", "step", "seconds", "events")
 
 
@@ -36,21 +36,22 @@ class SearchState:
     """What changes during a search, and exactly what a checkpoint holds.
 
     Attributes:
-        supernet: the network weights.
-        alpha: architecture parameters, ``(edges, ops)``, of the dtype of the weights.
+        supernet: the supernet with its weights.
+        alpha: architecture parameters, ``(edges, ops)``, in the dtype of the weights.
         keep: operations still in play, ``(edges, ops)``, bool.
         weighting: the method's weighting, with its own parameters if it has any.
-        beta: what the strengths of edges are made of, ``(nodes, sources)``; None if edges have none.
-        weight_optimizer, alpha_optimizer: what moves the weights; alpha and the weighting's parameters.
-        build: a state in which everything is as a stage, by its number, has it when it begins anew.
-        draw: the same for alpha and all that moves with it.
-        built: the number of the stage that the supernet was built by.
+        beta: the parameters of the strengths of edges, ``(nodes, sources)``; None if the method has no strengths.
+        weight_optimizer: moves the weights.
+        alpha_optimizer: moves alpha, beta and the weighting's parameters.
+        build: builds the initial state of the stage with a given number.
+        draw: draws the initial alpha of the stage with a given number, and all that moves with alpha.
+        built: the number of the stage that built the supernet.
         stage, first: the number of the running stage, and its first epoch.
-        epoch, step: the next step to take.
-        train, held_out: the running epoch's totals over the batches that move the weights, and alpha.
-        seconds: time spent in the running epoch.
-        events: what the stage has noted for the next line of the trace, as plain data.
-        controller: what steers the search to its targets; None if it has none.
+        epoch, step: the epoch and the number of the next step; both count from 0.
+        train, held_out: the running epoch's totals over the batches that move the weights, and that move alpha.
+        seconds: time that the steps of the running epoch took.
+        events: plain data that the stage has noted for the next line of the trace.
+        controller: steers the search to its targets; None if it has none.
     """
 
     supernet: Supernet
@@ -94,13 +95,16 @@ class SearchState:
         self.train, self.held_out, self.events = Totals(self.task), Totals(self.task), []
 
     def become_(self, other: SearchState) -> None:
-        """Take the supernet, alpha, keep, the weighting and the optimizers of another state; the place stays."""
+        """Take over the supernet, alpha, keep, the weighting and the optimizers of another state.
+
+        Where the search stands, such as its epoch and step, stays.
+        """
         names = ("supernet", "alpha", "keep", "weighting", "beta", "weight_optimizer", "alpha_optimizer", "built")
         for name in names:
             setattr(self, name, getattr(other, name))
 
     def renew_alpha_(self) -> None:
-        """Begin anew, as the running stage draws it, with alpha and all that moves with it."""
+        """Draw alpha, and all that moves with it, anew for the running stage."""
         self.alpha, self.weighting, self.beta, self.alpha_optimizer = self.draw(self.stage)
         update.forget(self.alpha_optimizer, self.alpha, ~self.movable)
 
@@ -115,25 +119,28 @@ class SearchState:
         return update.movable(self.keep, competing=traits_of(self.weighting).competes)
 
     def prune_(self, keep: Tensor) -> None:
-        """Keep only what ``keep`` says, for good: modules, parameters and all that optimisers remember of them."""
+        """Remove all operations that are not in ``keep``, for good, and free their modules at once."""
         self.decide_(keep)
         self.free_(self.keep)
 
     def decide_(self, keep: Tensor) -> None:
-        """Keep only what ``keep`` says, for good; nothing is read back from the device, and modules stay for now."""
+        """Remove all operations that are not in ``keep``, for good, but leave their modules for ``free_``.
+
+        The host reads nothing from the device, and so need not wait for it.
+        """
         self.keep = self.keep & keep
         update.forget(self.alpha_optimizer, self.alpha, ~self.movable)
 
     def free_(self, keep: Tensor) -> None:
-        """Free the modules and parameters of what was decided against, and all that the optimiser remembers of them."""
+        """Free the modules of operations that are not in ``keep``, and all that the optimizer remembers of them."""
         self.supernet.prune_(keep)
         self._move_what_is_there()
 
     def replace_(self, keep: Tensor, parents: Mapping[tuple[int, int], int] | None = None) -> None:
-        """Keep exactly what ``keep`` says, whatever was kept before.
+        """Change the operations in play to those in ``keep``, also if it has operations that were removed.
 
-        What stays has its weights and what the optimizer remembers of them; the rest is new, and inherits the weights
-        of its parent if it has one: see ``Supernet.replace_``.
+        An operation that stays keeps its weights and what the optimizer remembers of them. Others are new, and inherit
+        the weights of their parent if they have one: see ``Supernet.replace_``.
         """
         self.keep = keep
         update.forget(self.alpha_optimizer, self.alpha, ~self.movable)
@@ -141,7 +148,7 @@ class SearchState:
         self._move_what_is_there()
 
     def _move_what_is_there(self) -> None:
-        """Have the optimizer of the weights move those of the supernet as it is, and forget all others."""
+        """Make the optimizer move the weights that the supernet has now, and forget all others."""
         (group,) = self.weight_optimizer.param_groups
         alive = list(self.supernet.parameters())
         for parameter in set(group["params"]) - set(alive):
@@ -149,7 +156,7 @@ class SearchState:
         group["params"] = alive
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as tensors and plain data; what was decided against is freed first."""
+        """The state as tensors and plain data. Modules of removed operations are freed first."""
         self.free_(self.keep)
         return {
             "supernet": self.supernet.state_dict(),
@@ -167,7 +174,7 @@ class SearchState:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a state that ``state_dict`` gave, of a search with the same space, method and settings."""
+        """Go back to a state that ``state_dict`` gave in a search with the same space, method and settings."""
         if state["built"] != self.built:
             self.become_(self.build(state["built"]))
         self.replace_(state["keep"].to(self.keep.device))
@@ -202,7 +209,7 @@ def begin(
     dtype: torch.dtype = torch.float32,
     task: Task = classification,
 ) -> SearchState:
-    """The state before the first step, kept in ``dtype``. All of it follows from the seed."""
+    """The state before the first step. Its tensors have ``dtype``, and the seed decides all of it."""
     beginning = _Beginning(
         data=data, space=space, method=method, settings=settings, device=device, dtype=dtype, task=task
     )
@@ -211,7 +218,7 @@ def begin(
 
 @dataclass(frozen=True, kw_only=True)
 class _Beginning:
-    """All from which the state of a search follows before a step is taken."""
+    """Everything that decides the initial state of each stage."""
 
     data: DataSet
     space: SearchSpace
@@ -222,7 +229,7 @@ class _Beginning:
     task: Task
 
     def state(self, stage: int) -> SearchState:
-        """The state as a stage has it if everything begins anew with it."""
+        """The initial state of a stage, with everything new."""
         begun, own, place = self._staged(stage)
         with fixed_random(seeds.derive(self.settings.seed, "weights", *place)):
             supernet = self._supernet(own, begun.ops)
@@ -244,12 +251,12 @@ class _Beginning:
             draw=self.architecture,
             built=stage,
         )
-        # What is not in play from the start.
+        # Alpha of operations that are not in play from the start must not move.
         update.forget(state.alpha_optimizer, alpha, ~state.movable)
         return state
 
     def architecture(self, stage: int) -> Architecture:
-        """Alpha and all that moves with it, as a stage has it if it begins anew with it."""
+        """Alpha and all that moves with it, drawn anew for a stage."""
         _, own, place = self._staged(stage)
         space, method = self.space, self.method
         shape = len(space.edges), len(space.ops)
@@ -265,12 +272,15 @@ class _Beginning:
         return Architecture(alpha, weigh, beta, optimizer)
 
     def _staged(self, number: int) -> tuple[Stage, SearchSettings, tuple[int, ...]]:
-        """A stage, its settings, and what sets its seeds apart: the first has those of a search without stages."""
+        """A stage, its settings, and the part of its seeds that differs from stage to stage.
+
+        The first stage has the seeds of a search without stages.
+        """
         stage = contract.stages(self.method.stages, self.space, self.settings.epochs)[number]
         return stage, staged(self.settings, stage, self.space), (number,) if number else ()
 
     def _supernet(self, settings: SearchSettings, among: Container[str] | None) -> Supernet:
-        """A new supernet, from torch's own random numbers."""
+        """A new supernet, drawn from torch's global random numbers."""
         supernet = Supernet(
             self.space,
             classes=len(self.data.classes),
@@ -285,7 +295,7 @@ class _Beginning:
 
 
 def _beta(space: SearchSpace, settings: SearchSettings, *, like: Tensor, place: tuple[int, ...]) -> Tensor:
-    """Around 0, as alpha, and of its dtype."""
+    """The initial beta: around 0, with the spread and the dtype of alpha."""
     offered = torch.tensor(edges.inputs(space))
     drawn = torch.randn(offered.shape, generator=seeds.generator(settings.seed, "beta", *place))
     return (settings.alpha_init * drawn * offered).to(like.device, like.dtype).requires_grad_()
@@ -294,7 +304,7 @@ def _beta(space: SearchSpace, settings: SearchSettings, *, like: Tensor, place: 
 def _alpha_optimizer(
     method: Method, settings: SearchSettings, alpha: Tensor, beta: Tensor | None, learned: list[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
-    # What a weighting learns is not decayed: zero means nothing to it.
+    # A weighting's own parameters do not decay: for them, zero is a value like any other.
     also: list[dict[str, Any]] = [{"params": learned, "weight_decay": 0.0}] if learned else []
     also += [] if beta is None else [{"params": [beta]}]
     if settings.alpha_lr is None and settings.alpha_speed == 1:
@@ -304,13 +314,13 @@ def _alpha_optimizer(
 
 
 def staged(settings: SearchSettings, stage: Stage, space: SearchSpace) -> SearchSettings:
-    """The settings of a search as they are in one of its stages."""
+    """The settings of a search in one of its stages."""
     own = replace(settings, **{**stage.settings, "epochs": stage.epochs})
     return own if stage.deeper == 1 else replace(own, depth=round(stage.deeper * (own.depth or space.depth)))
 
 
 def halves(count: int, settings: SearchSettings) -> tuple[Tensor, Tensor]:
-    """The pictures that move the weights and those that move alpha, as indices: disjoint halves."""
+    """Indices of the pictures that move the weights, and of those that move alpha: disjoint halves of ``count``."""
     if settings.split == "ordered":
         order = torch.arange(count)
     else:

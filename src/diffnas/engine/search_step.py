@@ -1,4 +1,4 @@
-"""One step of a search: what a level works with."""
+"""One step of a search, as a level sees it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Mix(NamedTuple):
     """The mixing weights of a pass.
 
     Attributes:
-        ops: those of the operations, ``(edges, ops)``.
-        whole: what the supernet takes, ``(edges, columns)``.
+        ops: the mixing weights of the operations, ``(edges, ops)``.
+        whole: all columns that the supernet takes, ``(edges, columns)``.
     """
 
     ops: Tensor
@@ -39,7 +39,7 @@ class Mix(NamedTuple):
 
 
 class SearchStep:
-    """The steps of a search, one at a time; see ``components.level.Step`` for what a level may ask of them."""
+    """The steps of a search, one at a time. ``components.level.Step`` says what a level may ask of a step."""
 
     def __init__(self, running: RunningSearch) -> None:
         self.running = running
@@ -50,7 +50,7 @@ class SearchStep:
         self._next: tuple[int, int] | None = None
 
     def take(self, batch: Batch) -> None:
-        """One step of alpha and the weights, as the level has it."""
+        """Take one step of alpha and the weights, as the level orders it."""
         running, loop = self.running, self.loop
         self.now = loop.moment()
         self.train = running.prepare(batch, loop.own_generator("train"))
@@ -81,13 +81,13 @@ class SearchStep:
         if self._held_out is None:
             way = 'data="halves"' if not self.running.holds_out else "if not step.frozen: ..., as alpha is warming up"
             raise ValueError(
-                f"the step of the level {name_of(self.method.level.step)} reads held-out pictures, and there are none "
-                f"in this step: say {way}."
+                f"the level {name_of(self.method.level.step)} reads held-out pictures in a step that has none. "
+                f"Write {way}."
             )
         return self._held_out
 
     def alpha_gradient(self, batch: Batch) -> list[Tensor]:
-        """For alpha and what the weighting learns, penalties included."""
+        """The gradients for alpha and for the weighting's own parameters, penalties included."""
         with weights_fixed(self.state.supernet):
             mix = self.mix()
             loss = self._loss(batch, mix, self.state.held_out) + self._penalty(mix)
@@ -97,14 +97,14 @@ class SearchStep:
             return self._mean(torch.autograd.grad(loss, self.state.arch, materialize_grads=True), batch)
 
     def weight_gradient(self, batch: Batch) -> None:
-        """Left in the weights."""
+        """Add the gradients for the weights to their ``grad``."""
         with torch.no_grad():
             mix = self.mix()
         self.running.fabric.backward(self._loss(batch, mix, self.state.train))
         self.ranks.mean_gradients_(self.weights, len(batch[1]))
 
     def both_gradients(self, batch: Batch) -> list[Tensor]:
-        """Both of the above from one pass."""
+        """``alpha_gradient`` of the training loss, and ``weight_gradient``, both from one pass."""
         mix = self.mix()
         self.running.fabric.backward(self._loss(batch, mix, self.state.train) + self._penalty(mix))
         arch = self.state.arch
@@ -126,19 +126,19 @@ class SearchStep:
                 self._blame(gradients)
 
     def _blame(self, gradients: Sequence[Tensor]) -> None:
-        """Say what took alpha, or what the weighting learns, out of the numbers.
+        """Raise the error that says why alpha, or a parameter of the weighting, became infinite or nan.
 
         Raises:
-            NotFinite: if its gradients were not finite, or the loss before them.
-            ValueError: if they were, so that the update did it.
+            NotFinite: if the loss or the gradients were not finite.
+            ValueError: if they were finite, so that the update is to blame.
         """
         where = f"step {self.state.step} of epoch {self.state.epoch}"
         for totals in (self.state.held_out, self.state.train):
             self.loop.check(totals.loss, where)
         if all_finite(list(gradients)):
             raise ValueError(
-                f"the update {name_of(self.method.update)} must leave alpha finite, and from finite gradients it made "
-                f"infinity or nan in {where}. A lower rate (--alpha-lr) may help."
+                f"the update {name_of(self.method.update)} must leave alpha finite; in {where} it made infinity or nan "
+                "of finite gradients. A lower rate (--alpha-lr) may help."
             )
         raise NotFinite(
             f"the gradients of alpha became infinity or nan in {where}, though the loss did not: look for roots and "
@@ -162,12 +162,12 @@ class SearchStep:
 
     @property
     def weights(self) -> list[Tensor]:
-        """What the weights' optimizer moves."""
+        """The weights that their optimizer moves."""
         (group,) = self.state.weight_optimizer.param_groups
         return list(group["params"])
 
     def gradients(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
-        """``alpha_gradient``, and the same for the weights."""
+        """The gradients of ``alpha_gradient``, and those of the same loss for the weights."""
         mix = self.mix()
         loss = self._loss(batch, mix, self.state.held_out, flow=True) + self._penalty(mix)
         arch = self.state.arch
@@ -175,31 +175,31 @@ class SearchStep:
         return found[: len(arch)], found[len(arch) :]
 
     def probe_alpha(self, batch: Batch) -> list[Tensor]:
-        """Gradients without penalties, and without a trace."""
+        """Gradients for alpha, without penalties. Nothing of the search changes."""
         with self._probing(), weights_fixed(self.state.supernet):
             return self._gradients_of(self._loss(batch, self.mix(), Totals(self.state.task)), self.state.arch, batch)
 
     def probe_weights(self, batch: Batch) -> list[Tensor]:
-        """Likewise for the weights."""
+        """Gradients for the weights. Nothing of the search changes."""
         with self._probing():
             with torch.no_grad():
                 mix = self.mix()
             return self._gradients_of(self._loss(batch, mix, Totals(self.state.task), flow=True), self.weights, batch)
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """Against which the weights would move."""
+        """The direction whose opposite the weights would take with these gradients."""
         gradients = contract.tensors(self.method.level, "descent", gradients, self.weights)
         return descent(self.state.weight_optimizer, gradients)
 
     def elsewhere(self, away: Sequence[Tensor]) -> AbstractContextManager[None]:
-        """Inside, the weights stand ``away`` from where they are."""
+        """A context in which ``away`` is added to the weights."""
         return moved(self.weights, contract.tensors(self.method.level, "elsewhere", away, self.weights))
 
     # The parts of a step.
 
     def _gradients_of(self, loss: Tensor, tensors: Sequence[Tensor], batch: Batch) -> list[Tensor]:
         found = torch.autograd.grad(loss, tensors, materialize_grads=True)
-        # The next pass may use the memory again that these lie in: a replayed graph does.
+        # The next pass may overwrite the memory of these gradients: a replayed graph does.
         return self._mean([gradient.clone() for gradient in found], batch)
 
     def _mean(self, gradients: Sequence[Tensor], batch: Batch) -> list[Tensor]:
@@ -208,7 +208,7 @@ class SearchStep:
 
     @contextmanager
     def _probing(self) -> Iterator[None]:
-        """Inside, passes leave no trace, and draw the same random numbers every time in this step."""
+        """A context in which passes change nothing of the search, and draw the same numbers whenever in this step."""
         loop, net, now = self.loop, self.state.supernet, self.now
         self.now = replace(now, generator=loop.generator("probe mix"))
         draw_noise_from(net, loop.own_generator("probe noise"))
@@ -221,11 +221,11 @@ class SearchStep:
             draw_noise_from(net, self.noise)
 
     def _draw_held_out(self) -> Batch:
-        """An independent random batch of the held-out half, as DARTS' code draws it; the next ones are read ahead."""
+        """An independent random batch of the held-out half, as in DARTS' code. The next ones are read ahead."""
         state, loop = self.state, self.loop
         place = state.epoch, state.step
         if place != self._next:
-            # A stream reads ahead within its epoch; after that, and wherever a run goes on, another one begins.
+            # A stream reads ahead within its epoch. Each epoch begins a new one, and so does a resumed run.
             if self._stream is not None:
                 self._stream.close()
             ahead = range(state.step, loop.steps)
@@ -260,7 +260,7 @@ class SearchStep:
 
 
 def _clipped(gradients: Sequence[Tensor], longest: float) -> Sequence[Tensor]:
-    """Gradients scaled down to a common norm of at most ``longest``, as torch does it; 0 leaves them alone."""
+    """Gradients scaled down so that their common norm is at most ``longest``, as in torch; 0 is no limit."""
     if not longest:
         return gradients
     length = torch.stack([gradient.norm() for gradient in gradients]).norm()

@@ -1,6 +1,6 @@
-"""Random numbers that depend on the seed and the place in a run, and on nothing that happened before.
+"""Random numbers that depend only on the seed and the place in a run, not on earlier draws.
 
-So a checkpoint holds no random states, and a run that goes on from one draws what it would have drawn.
+So a checkpoint needs no random states, and a resumed run draws the same numbers as one that was not interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 
 def derive(seed: int, *place: str | int) -> int:
-    """A seed for one place in a run.
+    """A seed for one place in a run, such as ``("order", 3)`` for the order of epoch 3.
 
     >>> derive(0, "order", 3) == derive(0, "order", 3) != derive(0, "order", 4)
     True
@@ -36,7 +36,7 @@ def generator(seed: int, *place: str | int, device: torch.device | str = "cpu") 
 
 @contextmanager
 def fixed_random(seed: int) -> Iterator[None]:
-    """Inside, torch's own random numbers follow from ``seed``; outside, nothing has changed."""
+    """A context in which torch's global random numbers follow from ``seed``; afterwards their state is as before."""
     cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)

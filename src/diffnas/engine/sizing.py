@@ -1,4 +1,4 @@
-"""The size of the networks that a target is meant for, where nobody has said one that can meet it."""
+"""The size of the deployed network, chosen so that the targets can be met, if the user has not set one that can."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace
 
 FEWEST, MOST = 4, 1024
-"""Channels of the first cells."""
+"""The least and the largest number of channels of the first cells."""
 
 SHALLOWEST = 3
-"""Cells; with fewer a net cannot reduce twice."""
+"""The least number of cells, because a net with fewer cannot reduce twice."""
 
 _STEMS: tuple[StemKind, ...] = ("cifar", "cifar-half")
 
@@ -29,19 +29,19 @@ _STEMS: tuple[StemKind, ...] = ("cifar", "cifar-half")
 def fitting_size(
     aim: Aim, space: SearchSpace, data: DataSet, method: Method, *, given: frozenset[str] = frozenset()
 ) -> Size:
-    """The size at which networks can meet the targets: that of the aim if it will do, else one near it.
+    """A size at which networks can meet the targets: that of the aim if possible, else one near it.
 
-    The depth stays as long as the width it asks for lies between half and four times that of the aim; then there are
-    fewer or more cells, and at last a stem of half the resolution. The targets lie well inside what can be reached, so
-    that there is something to choose.
+    First only the width changes, as long as it stays between half and four times that of the aim. Then there are fewer
+    or more cells, and at last a stem of half the resolution. The targets are well inside the interval of each cost, so
+    that the search has a choice.
 
     Args:
         aim: the targets, and the size to begin with.
-        space, data, method: of the search.
-        given: what of "channels", "depth" and "stem" has been said and stays.
+        space, data, method: the arguments of the search.
+        given: those of "channels", "depth" and "stem" that the user has set, and that stay.
 
     Returns:
-        The size; that of the aim if none can meet the targets, for ``aim.check`` to say why.
+        The size; that of the aim if no size can meet the targets, so that ``aim.check`` refuses it with the reason.
     """
     at = sized(space, data, aim.size)
     if any(target.cost == "macs" for target in aim.targets):
@@ -77,7 +77,7 @@ def _remembering(ask: Callable[[Size], list[Interval]]) -> Callable[[Size], list
 
 
 def _shapes(size: Size, given: frozenset[str], *, own: bool) -> Iterator[Size]:
-    """Depths and stems to try, the ones most like the given size first."""
+    """Sizes to try, with other depths and stems, the ones most like the given size first."""
     stems = [size.stem] if "stem" in given else [size.stem, *(stem for stem in _STEMS if stem != size.stem)]
     fewer = sorted({max(SHALLOWEST, round(size.depth * 0.75**power)) for power in range(1, 12)}, reverse=True)
     more = [round(1.5 * size.depth), 2 * size.depth]
@@ -88,9 +88,9 @@ def _shapes(size: Size, given: frozenset[str], *, own: bool) -> Iterator[Size]:
 
 
 def _widened(aim: Aim, size: Size, intervals: Callable[[Size], list[Interval]]) -> Size:
-    """The same with the channels for which the targets lie in the middle of what can be reached."""
+    """The size with the number of channels for which the targets are in the middle of the intervals."""
     channels, tried = size.channels, set[int]()
-    # Ceilings are for the others to stay below.
+    # Beside other targets, a ceiling does not decide the width.
     wanted = [not target.ceiling or all(each.ceiling for each in aim.targets) for target in aim.targets]
     while channels not in tried:
         tried.add(channels)
@@ -106,14 +106,14 @@ def _widened(aim: Aim, size: Size, intervals: Callable[[Size], list[Interval]]) 
 
 
 def _inside(target: Target, interval: Interval) -> bool:
-    """Whether a network can meet a target, give or take what the width makes up for."""
+    """Whether a network can meet a target, within its tolerance."""
     if target.ceiling:
         return interval.low <= target.value
     return interval.low * (1 - TOLERANCE) <= target.value <= interval.high * (1 + TOLERANCE)
 
 
 def _well_inside(target: Target, interval: Interval) -> bool:
-    """Whether a target lies in the middle half of what can be reached; or near it, if hardly anything can be chosen."""
+    """Whether a target is in the middle half of an interval, or close to the middle if the interval is narrow."""
     low, high = interval
     middle, quarter = (low + high) / 2, (high - low) / 4
     if target.ceiling:

@@ -1,6 +1,7 @@
-"""Targets: what the network that will be deployed shall cost, as a user says it.
+"""Targets: the wanted costs of the network that will be deployed, as a user writes them.
 
-``macs=20M`` means within 5 % on either side, ``macs<=20M`` at most; several are joined by commas.
+``macs=20M`` is met by costs within 5 % of 20 million, ``macs<=20M`` by costs of at most 20 million. Commas join several
+targets.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from typing import NamedTuple
 from diffnas.lookup import lookup
 
 TOLERANCE = 0.05
-"""How far from its target a cost may be, as a share of the target."""
+"""The largest difference of a cost from its target, as a share of the target."""
 
 
 class Unit(NamedTuple):
     """How a cost is written.
 
     Attributes:
-        words: what is counted or measured, after a number.
-        suffixes: what may follow a number, and what it is worth; "" is a number alone.
-        example: a target.
+        words: the words that follow a number in a sentence.
+        suffixes: the suffixes that a number may have, each with its factor; "" is a number without one.
+        example: a target for this cost.
     """
 
     words: str
@@ -38,7 +39,7 @@ COSTS = {
     "memory": Unit("of memory", {"GiB": 2.0**30, "MiB": 2.0**20, "KiB": 2.0**10}, "memory=8MiB"),
     "latency": Unit("a picture", {"s": 1.0, "ms": 1e-3, "us": 1e-6}, "latency=5ms"),
 }
-"""What a target may be about: multiply-adds and parameters, peak activation memory in bytes, seconds a picture."""
+"""The costs that a target may name: multiply-adds, parameters, peak activation memory in bytes, seconds a picture."""
 
 _FORM = re.compile(r"\s*(?P<name>[^<>=]*?)\s*(?P<sign><=|=)\s*(?P<amount>.*?)\s*")
 _AMOUNT = re.compile(r"(?P<number>[-+]?(?:[\d_.]+(?:[eE][-+]?\d+)?|nan|inf))\s*(?P<suffix>[^\d\s]*)")
@@ -46,12 +47,12 @@ _AMOUNT = re.compile(r"(?P<number>[-+]?(?:[\d_.]+(?:[eE][-+]?\d+)?|nan|inf))\s*(
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What one cost of the deployed network shall be.
+    """The wanted value of one cost of the deployed network.
 
     Attributes:
         cost: a name in ``COSTS``.
         value: multiply-adds, parameters, bytes or seconds.
-        ceiling: whether that is the most, not what is wanted.
+        ceiling: whether ``value`` is an upper limit.
     """
 
     cost: str
@@ -59,15 +60,15 @@ class Target:
     ceiling: bool = False
 
     def __str__(self) -> str:
-        """As the command line takes it."""
+        """The target as text that ``parse`` reads."""
         return f"{self.cost}{'<=' if self.ceiling else '='}{_short(self.cost, self.value)}"
 
     def miss(self, cost: float) -> float:
-        """By what share of the target a cost is above it; negative below it."""
+        """How far a cost is above the target, as a share of the target; negative if it is below."""
         return cost / self.value - 1
 
     def met(self, cost: float) -> bool:
-        """Whether a cost will do.
+        """Whether a cost meets the target.
 
         >>> [parse("macs=20M")[0].met(each) for each in (18.9e6, 19.1e6, 21e6)]
         [False, True, True]
@@ -78,7 +79,7 @@ class Target:
         return miss <= 0 if self.ceiling else abs(miss) <= TOLERANCE + 1e-9
 
     def distance(self, cost: float) -> float:
-        """How bad a cost is: 0 at the target; a ceiling that is broken counts more than any that is not reached."""
+        """How far a cost is from the target, 0 or more. A broken ceiling counts more than any cost below a target."""
         miss = self.miss(cost)
         return 10 + miss if self.ceiling and miss > 0 else abs(miss)
 
@@ -87,7 +88,7 @@ def parse(text: str) -> tuple[Target, ...]:
     """The targets in a text.
 
     Raises:
-        ValueError: for an unknown cost, one that is named twice, a missing or impossible unit, or no positive number.
+        ValueError: for an unknown cost, a cost that is named twice, a wrong unit, or a number that is not positive.
 
     >>> [str(target) for target in parse("macs=20M, params<=0.5M")]
     ['macs=20M', 'params<=500k']
@@ -101,10 +102,12 @@ def parse(text: str) -> tuple[Target, ...]:
 
 
 def parse_family(text: str) -> tuple[Target, ...]:
-    """Several targets for one cost, such as ``2M,5M,10M``: multiply-adds, or what the first is said to be.
+    """Several targets for one cost, in ascending order, from a text such as ``params=100k,200k``.
+
+    The first amount may name the cost. ``2M,5M,10M`` means multiply-adds.
 
     Raises:
-        ValueError: as ``parse``, and for fewer than two.
+        ValueError: as ``parse``, and for fewer than two amounts.
 
     >>> [str(target) for target in parse_family("params=100k,200k")]
     ['params=100k', 'params=200k']
@@ -113,7 +116,7 @@ def parse_family(text: str) -> tuple[Target, ...]:
     name = first.partition("=")[0].strip() if "=" in first else "macs"
     amounts = [first.partition("=")[2] if "=" in first else first, *rest]
     if len(amounts) < 2 or any("=" in amount for amount in amounts):
-        raise ValueError(f"the targets {text!r} cannot be read; name two or more of one cost, such as macs=2M,5M,10M.")
+        raise ValueError(f"the targets {text!r} cannot be read; write two or more for one cost: macs=2M,5M,10M.")
     return tuple(sorted((_one(f"{name}={amount}") for amount in amounts), key=lambda target: target.value))
 
 
@@ -128,7 +131,7 @@ def _one(text: str) -> Target:
 
 
 def _amount(text: str, name: str, unit: Unit, amount: str) -> float:
-    """The number that an amount stands for."""
+    """The value of an amount such as ``20M``. ``text`` is the whole target, for errors."""
     read = _AMOUNT.fullmatch(amount)
     known = ", ".join(suffix for suffix in unit.suffixes if suffix)
     if read is None or read["suffix"] not in unit.suffixes:
@@ -162,7 +165,7 @@ def _short(cost: str, value: float) -> str:
 
 def _scaled(cost: str, value: float, gap: str, digits: int = 3) -> str:
     suffixes = COSTS[cost].suffixes
-    # By the largest that leaves a number of 1 or more.
+    # The largest unit in which the number is 1 or more.
     suffix = next((name for name, worth in suffixes.items() if abs(value) >= worth), list(suffixes)[-1])
     number = value / suffixes[suffix]
     text = f"{number:,.0f}" if digits == 3 and number >= 1000 else f"{number:.{digits}g}"

@@ -1,4 +1,4 @@
-"""What a run measures, for TensorBoard. Needs the extra ``logging``."""
+"""A listener that writes the numbers of a run for TensorBoard. It needs the extra ``logging``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from diffnas.task import Task
 
 
 class TensorBoard:
-    """A listener that writes every number of every epoch to TensorBoard's event files, and passes on all it hears.
+    """A listener that writes all numbers of each epoch to TensorBoard's event files.
 
     Args:
-        folder: where the event files go; made when the first epoch begins.
-        listener: who else listens.
+        folder: the folder of the event files; it is made when the first epoch begins.
+        listener: another listener, which is told everything too.
 
     Raises:
         ImportError: if ``tensorboard`` is not installed.
@@ -33,17 +33,17 @@ class TensorBoard:
         self.phase, self.writer = "", None
 
     def begin(self, phase: str, epochs: int, steps: int, done: int, task: Task) -> None:
-        """Open the files; what an earlier attempt wrote of epochs that come again is left out of the plots."""
+        """Open the files. After a resume, plots leave out what was written of epochs that are run again."""
         self.phase = phase
         self.writer = self.make_writer(str(self.folder / phase), purge_step=done // max(steps, 1) + 1)
         self.listener.begin(phase, epochs, steps, done, task)
 
     def step(self, loss: float, metrics: Mapping[str, float]) -> None:
-        """Pass it on: the epoch's own numbers come at its end."""
+        """Tell the other listener. Nothing is written before the epoch is over."""
         self.listener.step(loss, metrics)
 
     def epoch(self, line: Mapping[str, Any]) -> None:
-        """Write the epoch's numbers."""
+        """Write the numbers of the epoch."""
         assert self.writer is not None, "an epoch ends in a phase that has begun"
         for name, value in _numbers(line):
             self.writer.add_scalar(name, value, int(line["epoch"]) + 1)
@@ -51,11 +51,11 @@ class TensorBoard:
         self.listener.epoch(line)
 
     def note(self, message: str) -> None:
-        """Pass it on."""
+        """Tell the other listener."""
         self.listener.note(message)
 
     def warn(self, message: str) -> None:
-        """Pass it on."""
+        """Tell the other listener."""
         self.listener.warn(message)
 
     def end(self) -> None:
@@ -67,7 +67,7 @@ class TensorBoard:
 
 
 def _numbers(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a trace's line with their names, those of its groups too; tables of weights are left out."""
+    """The numbers in a line of the trace, by name. Lists, such as alpha, and the genotype are left out."""
     for name, value in line.items():
         if isinstance(value, Mapping) and name != "genotype":
             yield from _numbers(value, f"{prefix}{name}/")

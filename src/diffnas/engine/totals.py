@@ -1,4 +1,4 @@
-"""Running totals of an epoch, and the end of a run whose loss has left the numbers."""
+"""Running totals of an epoch, and the error that ends a run whose loss is infinite or nan."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from diffnas.task import Task
 
 
 class Totals:
-    """Sums over the batches of an epoch, on the device: nothing is read back before somebody looks.
+    """Sums over the batches of an epoch. They stay on the device until somebody reads one.
 
     Attributes:
-        task: what is summed.
-        sums: loss times samples, the sum of every metric, samples; float64, ``(2 + metrics,)``.
+        task: the task, which has the metrics.
+        sums: the loss times the samples, the sum of every metric, the samples; float64, ``(2 + metrics,)``.
     """
 
     def __init__(self, task: Task, sums: Tensor | None = None) -> None:
@@ -43,24 +43,24 @@ class Totals:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The value of every metric by its name."""
+        """The value of every metric, by name."""
         named = enumerate(self.task.metrics.items(), start=1)
         return {name: metric.value(self._mean(place)) for place, (name, metric) in named}
 
     def line(self, split: str) -> dict[str, float | None]:
-        """What the trace says of a split, such as "train": ``train_loss`` and so on; None if nothing was added."""
+        """The entries of a split in the trace, such as ``train_loss`` for "train"; None for each without a batch."""
         values = {"loss": self.loss, **self.metrics}
         seen = self.samples > 0
         return {f"{split}_{name}": value if seen else None for name, value in values.items()}
 
     @property
     def score(self) -> float:
-        """The metric that decides, turned so that higher is better."""
+        """The first metric of the task, with its sign changed if lower is better."""
         return self.task.score(self.metrics)
 
     @property
     def samples(self) -> int:
-        """How many there were."""
+        """How many samples were added."""
         return int(self.sums[-1])
 
     def _mean(self, place: int) -> float:
@@ -68,13 +68,18 @@ class Totals:
 
 
 def check_finite(loss: float, where: str, folder: Path | None) -> None:
-    """Stop a run, whose folder is ``folder`` if it has one, if its loss has left the numbers.
+    """Stop a run if its loss is infinite or nan.
+
+    Args:
+        loss: the loss.
+        where: the step or epoch of the loss, for the error.
+        folder: the run folder; None if there is none.
 
     Raises:
-        NotFinite: with what usually helps.
+        NotFinite: with what is left of the run, and what usually helps.
     """
     if not math.isfinite(loss):
         raise NotFinite(
             f"the loss became {loss} in {where}. {standing(folder)} "
-            "Begun anew, a lower learning rate (--lr), clipping (--set clip=1) or full precision usually helps."
+            "In a new run, a lower learning rate (--lr), clipping (--set clip=1) or full precision usually helps."
         )

@@ -1,4 +1,4 @@
-"""What the trace of a search says of an epoch."""
+"""The lines in the trace of a search, one for each epoch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,21 @@ from diffnas.nets.own import unseen
 
 
 class TraceLines:
-    """Writes the lines of a trace, and tells the listener what is wrong in them."""
+    """Makes the lines of a trace, and warns the listener of what is wrong in them.
+
+    Attributes:
+        told: the warnings so far; each is given once.
+    """
 
     def __init__(self, running: RunningSearch) -> None:
         self.running = running
         self.told: set[str] = set()
 
     def line(self) -> dict[str, Any]:
-        """What the trace says of the epoch that is over, the cells as they would be read off now among it."""
+        """The line of the epoch that is over, with the cells that would be read off now.
+
+        First it removes what is removed between epochs, and frees the modules of what was removed before.
+        """
         running, state = self.running, self.running.state
         if running.settings.prune_every == "epoch":
             running.prune()
@@ -60,15 +67,15 @@ class TraceLines:
         }
 
     def _eigenvalue(self) -> float | None:
-        """That of the Hessian for alpha, in the epochs in which it is to be measured; None if it is no number."""
+        """The largest eigenvalue of the Hessian for alpha; None in other epochs, or if it is not finite."""
         every = self.running.settings.eigenvalue_every
         if not every or self.running.epoch % every:
             return None
         found = eigenvalue(self.running)
-        return found if math.isfinite(found) else None  # JSON has no other numbers
+        return found if math.isfinite(found) else None  # JSON has no infinity and no nan
 
     def _size_of(self, found: Genotype) -> int | None:
-        """Parameters of the network of a genotype at its published size; None if it passes nothing on."""
+        """Parameters of a genotype's network at its published size; None if its cells pass nothing on."""
         data = self.running.data
         classes, channels = len(data.classes), data.channels
         try:
@@ -79,7 +86,7 @@ class TraceLines:
             return None
 
     def _warn(self, warnings: Sequence[str]) -> None:
-        """Tell what was not told before."""
+        """Give the listener those warnings that it has not got yet."""
         for warning in warnings:
             if warning not in self.told:
                 self.told.add(warning)
@@ -87,6 +94,6 @@ class TraceLines:
 
 
 def _share(costs: Tensor, keep: Tensor) -> float:
-    """What the operations that are kept have of the multiply-adds of all, 1 if none costs any."""
+    """The multiply-adds of the kept operations, as a share of those of all operations; 1 if none has any."""
     total = float(costs.sum())
     return float((costs * keep).sum()) / total if total else 1.0

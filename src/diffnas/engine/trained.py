@@ -1,4 +1,4 @@
-"""Leaving a trained network on disk: weights as safetensors, everything else as JSON; ``nets.trained`` reads it."""
+"""Writing a trained network: weights as safetensors, everything else as JSON. ``nets.trained`` reads it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffnas.run_files import NETWORK, WEIGHTS
 
 
 def save_trained(folder: Path, trained: Trained) -> None:
-    """Leave a network in ``folder``, without its auxiliary head, which only training uses."""
+    """Write a network into ``folder``, without its auxiliary head, which only training uses."""
     weights = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in stored(trained.network).items()

@@ -1,4 +1,4 @@
-"""What search and evaluation share: the way through the epochs, with checkpoints and interruptions."""
+"""The training loop that search and evaluation share, with its trace, checkpoints and interruptions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from diffnas.engine.totals import Totals, check_finite
 from diffnas.run_files import CHECKPOINTS
 from diffnas.task import Task
 
-# How the learning rate of the weights falls, by ``settings.lr_fall``.
+# The schedule of the weights' learning rate, by ``settings.lr_fall``.
 FALLS = {"cosine": schedule.cosine, "line": schedule.slowing_line}
 
 
@@ -36,10 +36,10 @@ class State(Protocol):
     """What changes during a run, and exactly what a checkpoint holds.
 
     Attributes:
-        epoch, step: the next step to take.
-        seconds: time spent in the running epoch.
+        epoch, step: the epoch and the number of the next step; both count from 0.
+        seconds: time that the steps of the running epoch took.
         train: totals of the running epoch, over the batches that move the weights.
-        weight_optimizer: what moves the weights.
+        weight_optimizer: the optimizer of the weights.
     """
 
     epoch: int
@@ -68,15 +68,15 @@ class State(Protocol):
 
 
 class TrainingLoop:
-    """A run on its way: takes batches to whoever does the steps, writes down, saves, and ends when asked.
+    """Hands batches to the steps of a run, writes its trace, saves checkpoints, and ends the run on a signal.
 
     Attributes:
         split: the training pictures, on the device if they fit in memory.
         steps: how many steps an epoch has.
-        trace: an entry an epoch, as in the run folder.
-        settings: those of the running stage, its epochs among them.
-        first: the first epoch of the running stage.
-        epochs: of all stages together.
+        trace: one entry for each epoch, as in the run folder.
+        settings: the settings of the running stage, including its number of epochs.
+        first: the first epoch of the running stage, counted through all stages.
+        epochs: how many epochs the stages have up to the last one.
         ranks: this process among those of the run.
     """
 
@@ -95,7 +95,7 @@ class TrainingLoop:
     ) -> None:
         self.indices, self.state, self.ranks = indices, state, ranks
         self.device, self.folder, self.listener, self.trace = fabric.device, folder, listener, trace
-        # What the trace should be, whatever becomes of its file or of the lines that a listener was given.
+        # The digest of the trace as written. A listener may change the lines it was given, and anybody the file.
         self.written = hashlib.sha256("".join(map(as_line, trace)).encode())
         self.split = data.train.to(fabric.device)
         self.begin_stage(settings, phase=phase, first=0, epochs=settings.epochs)
@@ -103,7 +103,15 @@ class TrainingLoop:
     def begin_stage(
         self, settings: SearchSettings | EvaluateSettings, *, phase: str, first: int, epochs: int, number: int = 0
     ) -> None:
-        """Begin or go on with a stage: its settings, name and first epoch, the epochs of all, and its number."""
+        """Begin a stage, or go on with it after a resume.
+
+        Args:
+            settings: the settings of the stage.
+            phase: its name in progress.
+            first: its first epoch, counted through all stages.
+            epochs: how many epochs the run has, counted through all stages.
+            number: the number of the stage, counted from 0.
+        """
         self.settings, self.phase, self.first, self.epochs, self.number = settings, phase, first, epochs, number
         self.steps = len(self.ranks.batches(self._order(0), settings.batch))
 
@@ -115,14 +123,14 @@ class TrainingLoop:
         reason_to_stop: Callable[[], str | None] = lambda: None,
         before_epoch: Callable[[], None] = lambda: None,
     ) -> str | None:
-        """Run to the last epoch of the stage, or to a reason to stop, which is returned.
+        """The reason to stop before the last epoch of the stage; None if the stage ran to its end.
 
         Args:
-            heard: signals that asked the run to end, as they come.
-            take_step: what a step does with pictures, uint8 ``(B, C, H, W)``, and labels, ``(B,)``.
-            line: what is to be written down of the epoch that is over.
-            reason_to_stop: asked before each epoch.
-            before_epoch: called before the first step of each epoch. Cut short, it is called again after a resume.
+            heard: the signals that asked the run to end; the list grows while the run goes on.
+            take_step: takes a step with pictures, uint8 ``(B, C, H, W)``, and labels, ``(B,)``.
+            line: gives the phase's own part of the trace's line, once an epoch is over.
+            reason_to_stop: called before each epoch; gives a reason to stop, or None.
+            before_epoch: called before the first step of each epoch. If it was cut short, a resumed run calls it again.
         """
         state, end = self.state, self.first + self.settings.epochs
         self.listener.begin(self.phase, self.epochs, self.steps, state.epoch * self.steps + state.step, state.task)
@@ -139,7 +147,7 @@ class TrainingLoop:
         return reason
 
     def moment(self) -> Moment:
-        """Where the stage stands, with the random numbers of this step."""
+        """Where the stage stands, with the generator of this step."""
         state = self.state
         return Moment(
             epoch=state.epoch - self.first,
@@ -158,7 +166,10 @@ class TrainingLoop:
     def generator(
         self, purpose: str, device: torch.device | str | None = None, step: int | None = None
     ) -> torch.Generator:
-        """The random numbers of a step, this one if None, for one purpose, on the run's device unless one is named."""
+        """The generator for one purpose in a step: the present one if ``step`` is None.
+
+        It is on ``device``, or on the run's device if that is None.
+        """
         place = (purpose, self.state.epoch, self.state.step if step is None else step)
         return seeds.generator(self.settings.seed, *place, device=device or self.device)
 
@@ -172,16 +183,16 @@ class TrainingLoop:
         return self.indices[order]
 
     def _take_steps(self, heard: Sequence[int], take_step: Callable[[Batch], None]) -> None:
-        """The steps of the running epoch that are still to take."""
+        """Take the steps that are left of the running epoch."""
         state, settings = self.state, self.settings
         set_rate(state.weight_optimizer, self.rate())
         batches = self.ranks.batches(self._order(state.epoch), settings.batch)
         begun = time.perf_counter()
         for batch in fetched(self.split, batches[state.step :], self.device):
-            # For operations of the user's own that draw from torch's own numbers, such as dropout.
+            # For a user's own operations that draw torch's global random numbers, such as dropout.
             torch.manual_seed(seeds.derive(settings.seed, "torch", state.epoch, state.step, *self.ranks.place))
             take_step(batch)
-            # Reading the loss back makes a GPU wait, so there it is looked at now and then only.
+            # Reading the loss makes a GPU wait, so there it is read in few of the steps.
             if may_look(self.device, state.step):
                 self._check(f"step {state.step} of epoch {state.epoch}")
                 self.listener.step(state.train.loss, state.train.metrics)
@@ -189,37 +200,45 @@ class TrainingLoop:
             now = time.perf_counter()
             state.seconds += now - begun
             begun = now
-            asked = self.ranks.agree(max(heard, default=0))
-            if asked:
+            number = self.ranks.agree(max(heard, default=0))
+            if number:
                 self._check(f"step {state.step} of epoch {state.epoch}")
                 self._save()
-                self.end(asked)
+                self.end(number)
 
     def draws(self, indices: Tensor, purpose: str, steps: Iterable[int]) -> Generator[Batch, None, None]:
-        """A random batch of the pictures at ``indices`` for each of some steps of the running epoch, on the device.
+        """A random batch of the pictures at ``indices`` for each of ``steps`` of the running epoch, on the device.
 
-        Of a batch, this rank takes its part.
+        This rank gets its part of each batch.
         """
         orders = (torch.randperm(len(indices), generator=self.generator(purpose, "cpu", step)) for step in steps)
         drawn = (indices[order[: self.settings.batch]] for order in orders)
         return fetched(self.split, map(self.ranks.part, drawn), self.device)
 
     def heed(self, heard: Sequence[int]) -> None:
-        """End the run where the last checkpoint is, if a rank has heard a signal."""
-        asked = self.ranks.agree(max(heard, default=0))
-        if asked:
-            self.end(asked)
-
-    def end(self, asked: int) -> None:
-        """End the run where the last checkpoint is, for a signal.
+        """End the run if a rank has heard a signal.
 
         Raises:
-            Interrupted: in any case.
+            Interrupted: in all ranks.
         """
-        raise Interrupted(asked, self.folder.path if self.folder else None)
+        number = self.ranks.agree(max(heard, default=0))
+        if number:
+            self.end(number)
+
+    def end(self, number: int) -> None:
+        """End the run because of a signal. A resume goes on from the last checkpoint.
+
+        Raises:
+            Interrupted: always.
+        """
+        raise Interrupted(number, self.folder.path if self.folder else None)
 
     def check(self, loss: float, where: str) -> None:
-        """Stop the run if a loss has left the numbers in any rank."""
+        """Stop the run if a loss is infinite or nan in any rank.
+
+        Raises:
+            NotFinite: saying ``where``, such as "step 3 of epoch 0", and what usually helps.
+        """
         check_finite(self.ranks.worst(loss), where, self.folder.path if self.folder else None)
 
     def _check(self, where: str) -> None:
@@ -237,9 +256,9 @@ class TrainingLoop:
         }
 
     def _close(self, line: dict[str, Any]) -> None:
-        """Write the epoch down, and only then say in a checkpoint that it is over."""
+        """Write the epoch's line, and only then a checkpoint that says that the epoch is over."""
         shared.check_same(self.state, self.ranks, f"epoch {self.state.epoch + 1}")
-        # That of the first rank, for it has times of day and of memory.
+        # The first rank's line, because seconds and memory differ.
         line = self.ranks.broadcast(line)
         self.trace.append(line)
         if self.folder:
@@ -254,6 +273,6 @@ class TrainingLoop:
             return
         state = to_cpu({**self.state.state_dict(), **own})
         if not all_finite(state):
-            # The loss was still finite: it is that of before the step.
+            # The loss may still be finite: it was computed before the step changed the weights.
             check_finite(math.nan, f"the weights, in epoch {self.state.epoch}", self.folder.path)
         checkpoint.save(self.folder.path / CHECKPOINTS, self.folder.stamped(state, self.written.hexdigest()))

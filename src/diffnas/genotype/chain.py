@@ -1,4 +1,4 @@
-"""Chains as text: ``chain:1-1-1 | res_3 | none | mb_3_6+next_7``, the skeleton and what stands in each layer."""
+"""Chains as text: ``chain:1-1-1 | res_3 | none | mb_3_6+next_7``, the skeleton and the operations of each layer."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def of_layers(skeleton: str, layers: Sequence[str]) -> Genotype:
         layers: the operation of each layer, ``none`` for an absent one, several with ``+`` between them.
 
     Raises:
-        ValueError: for another number of layers than the chain has, or a skeleton that is none.
+        ValueError: for another number of layers than the chain has, or a skeleton that is not a chain.
 
     >>> of_layers("chain:1-1-1", ["res_3", "none", "next_7"]).cells["cell2"].connections
     (Connection(op='next_7', source=0, target=1),)
     """
     found = skeleton_of(skeleton)
     if not isinstance(found, Chain):
-        raise ValueError(f"{skeleton!r} is no chain; write chain | res_3 | ..., one operation a layer.")
+        raise ValueError(f"{skeleton!r} is not a chain; write chain | res_3 | ..., with an operation for each layer.")
     if len(layers) != len(found.kinds):
-        raise ValueError(f"the skeleton {skeleton!r} has {len(found.kinds)} layers, and {len(layers)} are given.")
+        raise ValueError(f"the skeleton {skeleton!r} has {len(found.kinds)} layers, but {len(layers)} are given.")
     cells = {kind: _layer(text.split("+")) for kind, text in zip(found.kinds, layers, strict=True)}
     return Genotype(skeleton=skeleton, cells=cells)
 
@@ -36,7 +36,7 @@ def _layer(ops: Sequence[str]) -> Cell:
 
 
 def is_chain(genotype: Genotype) -> bool:
-    """Whether it is a chain of layers that are one edge each."""
+    """Whether a genotype is a chain whose layers have one edge each."""
     return isinstance(skeleton_of(genotype.skeleton), Chain) and all(
         cell.nodes == 2 for cell in genotype.cells.values()
     )

@@ -1,9 +1,9 @@
-"""Networks that people made by hand, as residual chains: what a search in the space ``chain`` has to beat.
+"""Networks that people made by hand, as residual chains. A search in the space ``chain`` has to beat them.
 
-ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022). They have the sizes of
-the originals to the unit, and differ from them in three points: no ReLU after the sum, ReLU for ReLU6 and GELU, batch
-norm for layer norm. Blocks of the space's own length (``resnet``, ``mobilenet``, ``convnext``) differ only in their
-operations from what a search finds.
+They are ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022), with exactly the
+sizes of the originals. They differ from these in three points: no ReLU after the sum, ReLU in place of ReLU6 and GELU,
+batch norm in place of layer norm. ``resnet``, ``mobilenet`` and ``convnext`` have the layers of the space ``chain``, so
+they differ from what a search finds only in their operations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Handmade(NamedTuple):
 
     Attributes:
         skeleton: the name of its chain.
-        ops: the operation of each layer, ``none`` where there is a shortcut alone.
+        ops: the operation of each layer; ``none`` for a layer that is only a shortcut.
         source: who published it.
     """
 
@@ -58,7 +58,7 @@ def _mobilenet(strides: Sequence[int], widths: Sequence[int], stem: int) -> Hand
 
 
 def _convnext(layers: Sequence[int], width: int) -> Handmade:
-    """ConvNeXt, whose transitions are shortcuts alone: each is a layer more."""
+    """A ConvNeXt. Between two stages it has a layer that is only a shortcut."""
     first, *rest = layers
     ops = ("next_7",) * first
     for count in rest:

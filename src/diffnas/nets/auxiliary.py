@@ -1,4 +1,4 @@
-"""The auxiliary head, and what a net with one returns."""
+"""The auxiliary head, and the output of a net."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch.nn import functional as F
 
 
 class Output(NamedTuple):
-    """What a network returns: logits ``(B, classes)``, and the auxiliary head's, None where it did not run."""
+    """The output of a network: logits ``(B, classes)``, and those of the auxiliary head, None if it did not run."""
 
     logits: Tensor
     auxiliary: Tensor | None
 
 
 class AuxiliaryHead(nn.Module):
-    """A second classifier on the second reduction cell, which trains the cells before it better.
+    """A second classifier at two thirds of the depth, which helps to train the cells before it.
 
     DARTS (Liu et al., 2019): pooling to 2x2, a 1x1 and a 2x2 convolution, a linear layer. As published, the ImageNet
     head pools with stride 2 and has no second batch norm. The published 5x5 pooling makes 2x2 of maps of 8x8 to
-    10x10 (7x7 and 8x8 on ImageNet); maps of other sizes are pooled to 2x2 adaptively, and lose no pixel.
+    10x10 (7x7 and 8x8 on ImageNet). Maps of other sizes are pooled to 2x2 adaptively, which uses all pixels.
     """
 
     def __init__(self, channels: int, classes: int, *, imagenet: bool = False) -> None:

@@ -1,7 +1,7 @@
-"""The one door between what a network is and how it is computed fast.
+"""The only interface between what a network is and how it is computed fast.
 
-A net is plain PyTorch. In training mode it hands its cells to the backend that it was given, if there is one; nothing
-in ``nets`` knows any by name. The engine chooses one by :func:`diffnas.backends.choose.choose`.
+A net is plain PyTorch. In training mode it gives its cells to its backend, if it has one. Nothing in ``nets`` knows a
+backend by name. The engine chooses one by :func:`diffnas.backends.choose.choose`.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ if TYPE_CHECKING:
     from diffnas.nets.cell import Cell, EdgeWeights
 
 Run = Callable[[Sequence[Tensor], "EdgeWeights"], Tensor]
-"""A compiled cell: from its inputs and the weights of its edges to its output."""
+"""A compiled cell: a function from its inputs and the weights of its edges to its output."""
 
 
 class Backend(Protocol):
     """A way to compute the cells of a net fast, for the same values and gradients up to rounding.
 
-    Its gradients need not be differentiable again. A compiled cell is a value that can be copied with its cell.
+    Its gradients need not be differentiable. A compiled cell can be copied, together with its cell.
     """
 
     @property
     def name(self) -> str:
-        """What a user asks for: ``cpu``, ``gpu``, ..."""
+        """The name by which a user asks for the backend: ``cpu``, ``gpu``, ..."""
 
     def why_not(self, x: Tensor) -> str | None:
-        """The reason why nets cannot be trained on such pictures this way; None if they can."""
+        """The reason why this backend cannot train on pictures like ``x``; None if it can."""
 
     def compile(self, cell: Cell) -> Run:
-        """What computes a cell of a supernet in training mode, with the operations that it has now."""
+        """A function that computes a cell of a supernet in training mode, with the operations that it has now."""
 
     def why_slower(self, cell: Cell) -> str | None:
         """The reason why a cell cannot be computed in this backend's fastest way; None if it can."""
 
     def computing(self, threads: int) -> AbstractContextManager[None]:
-        """Inside, so many CPU threads compute."""
+        """A context in which the backend computes with this many CPU threads."""
 
     def apply(self, op: nn.Module, x: Tensor) -> Tensor:
         """``op(x)`` in training mode, for an operation of a network."""
 
 
 def usable(backend: Backend | None, x: Tensor) -> Backend | None:
-    """The backend, if it can train on such pictures; None if it cannot, or if there is none."""
+    """The backend, if it can train on pictures like ``x``; None if it cannot, or if there is none."""
     return None if backend is None or backend.why_not(x) else backend
 
 
 def applied(op: nn.Module, x: Tensor, backend: Backend | None) -> Tensor:
-    """``op(x)`` in training mode, by the backend if there is one."""
+    """``op(x)``, computed by the backend if there is one."""
     out: Tensor = op(x) if backend is None else backend.apply(op, x)
     return out

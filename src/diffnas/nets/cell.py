@@ -1,4 +1,4 @@
-"""The one cell: of a supernet, whose edges mix operations, and of a network, whose edges have one operation each."""
+"""The cell, the same class in a supernet, whose edges mix operations, and in a network, whose edges have one each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diffnas.nets.slot import Shared, Slot
 from diffnas.nets.wiring import Wiring, nothing
 from diffnas.skeleton import Join
 
-# The value of a node: None is the zeros of a node that nothing feeds, which cost nothing.
+# The value of a node. None stands for the zeros of a node that nothing feeds, and costs nothing.
 Value = Tensor | None
 
 
@@ -23,21 +23,20 @@ Beside = Callable[[Sequence[Tensor]], Tensor]
 
 
 def along_channels(maps: Sequence[Tensor]) -> Tensor:
-    """Maps ``(B, C, H, W)`` beside each other."""
+    """Maps ``(B, C, H, W)`` concatenated along their channels."""
     return torch.cat(list(maps), dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a cell stands, as a frame says it.
+    """Where a cell stands in a net. The frame of the net makes it.
 
     Attributes:
-        kind: its kind, by which a space or a genotype knows its edges.
+        kind: the kind of the cell, under which a space or a genotype has its edges.
         width: channels, or features, of its nodes.
-        prepare: what brings each input of the cell to the width, and to the resolution of the other; as many as the
-            cell has inputs.
-        stride: of the operations that read an input.
-        out: channels behind the operations; left out, the width.
+        prepare: for each input of the cell, the module that brings it to ``width`` and to a common resolution.
+        stride: the stride of the operations that read an input.
+        out: channels of the operations' results; 0 takes ``width``.
     """
 
     kind: str
@@ -50,7 +49,7 @@ class Place:
         object.__setattr__(self, "out", self.out or self.width)
 
     def slots(self, wiring: Wiring, *, affine: bool, pool_norm: bool = False, one_in: int = 1) -> list[Slot]:
-        """Where the operations of each edge stand; ``one_in``: one in so many channels goes through them."""
+        """The slot of each edge's operations. Only 1 of ``one_in`` channels goes through them."""
         shared = [Shared() for _ in range(wiring.nodes)]
         return [
             Slot(
@@ -67,12 +66,12 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeWeights:
-    """The weights of the edges of a cell of a supernet.
+    """The weights of the edges of a supernet's cell.
 
     Attributes:
-        ops: of the operations, and behind them of an auxiliary skip if there is one, ``(edges, columns)``.
-        passing: of the channels that pass by the operations, ``(edges,)``; None if all go through them.
-        runs: for every edge, which of the columns run; None if all do.
+        ops: weights of the operations, and behind them that of an auxiliary skip if there is one, ``(edges, columns)``.
+        passing: weights of the channels that bypass the operations, ``(edges,)``; None if no channels do.
+        runs: for each edge, whether each column runs; None if all do.
     """
 
     ops: Tensor
@@ -80,12 +79,12 @@ class EdgeWeights:
     runs: Sequence[Sequence[bool]] | None = None
 
     def rows(self) -> list[tuple[Tensor, Sequence[bool] | None]]:
-        """The weights of each edge, ``(columns,)``, and which of them run."""
+        """For each edge, its weights, ``(columns,)``, and which of its columns run, None if all do."""
         runs: Sequence[Sequence[bool] | None] = self.runs or [None] * len(self.ops)
         return list(zip(self.ops.unbind(), runs, strict=True))
 
 
-# What each edge of a network is multiplied by, if by anything.
+# For each edge of a network, the factor of its result, or None.
 Factors = Sequence[Tensor | None]
 
 
@@ -94,12 +93,12 @@ class Cell(nn.Module):
 
     Args:
         wiring: which nodes read which.
-        place: where it stands.
-        edges: what stands on each edge: called with the value of a node, a row of the weights, and a backend.
+        place: where the cell stands.
+        edges: the module of each edge, which is called with the value of a node, a row of the weights, and a backend.
         join: how the output joins its nodes: "concat" along channels, or their "mean".
-        fills: whether a node that nothing feeds is zeros for what reads it; if not, that is left out too.
-        partial: what passes by the operations; None if all goes through them.
-        ops: the names of the operations by their column, for what is told of them.
+        fills: whether a node that nothing feeds gives zeros to its operations. If not, they give nothing either.
+        partial: which channels bypass the operations; None if all go through them.
+        ops: the names of the operations by their column, for messages.
     """
 
     def __init__(
@@ -129,9 +128,9 @@ class Cell(nn.Module):
         """The cell's output, ``(B, out, H, W)``.
 
         Args:
-            inputs: the tensors that become its input nodes.
-            weights: those of a supernet's edges; or, of a network, the factor of what each edge gives, if any.
-            backend: what computes it in training mode; None calls one operation after the other.
+            inputs: the tensors from which its input nodes are prepared.
+            weights: in a supernet, the weights of its edges; in a network, the factors of its edges, empty for none.
+            backend: computes the cell in training mode; None calls one operation after the other.
         """
         backend = backend if self.training else None
         if backend is not None and isinstance(weights, EdgeWeights):
@@ -139,13 +138,13 @@ class Cell(nn.Module):
         return self.joined(self.outputs(self._values(inputs, weights, backend)))
 
     def joined(self, outputs: Sequence[Tensor], beside: Beside = along_channels) -> Tensor:
-        """The output, of the values of the nodes that it joins; ``beside`` puts maps beside each other."""
+        """The output, from the values of the nodes that it joins; ``beside`` concatenates maps."""
         if len(outputs) == 1:
             return outputs[0]
         return beside(outputs) if self.join == "concat" else torch.stack(list(outputs)).mean(0)
 
     def changed(self) -> None:
-        """Forget what a backend has made of the operations: they are no longer the same."""
+        """Forget the compiled form of the cell; call this whenever its operations are changed."""
         self.compiled = None
 
     def _compiled_by(self, backend: Backend) -> Run:
@@ -154,7 +153,7 @@ class Cell(nn.Module):
         return self.compiled[1]
 
     def _values(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors, backend: Backend | None) -> list[Value]:
-        """The value of every node, one operation after the other."""
+        """The value of every node, computed one operation after the other."""
         rows: Sequence[Any] = weights.rows() if isinstance(weights, EdgeWeights) else weights
         rows = rows or [None] * len(self.edges)
         passing = self._passing(weights)
@@ -198,6 +197,6 @@ class Cell(nn.Module):
 
 
 def listed(cells: list[Cell], cell: Cell) -> Cell:
-    """The cell, which is now one of the cells."""
+    """``cell``, after it was appended to ``cells``."""
     cells.append(cell)
     return cell

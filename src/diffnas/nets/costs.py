@@ -1,4 +1,4 @@
-"""What operations cost for one picture, each counted by itself, and summed over the places where it stands."""
+"""The cost of each operation for one picture, counted alone and summed over the cells in which it stands."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace
 
 BYTES = 4
-"""Of a number in float32, in which networks are deployed."""
+"""The bytes of a float32, in which networks are deployed."""
 
 
 class Counted(NamedTuple):
-    """What a part of a network costs for one picture.
+    """The cost of a part of a network for one picture.
 
     Attributes:
         macs: multiply-adds.
         params: parameters.
-        written: bytes of the outputs of its layers.
+        written: the bytes that its layers write as outputs.
     """
 
     macs: int
@@ -49,17 +49,17 @@ def operation_macs(
     stem: StemKind = "cifar",
     one_in: int = 1,
 ) -> list[list[int]]:
-    """Multiply-adds of every operation for one picture, in all cells of its kind together, ``(edges, ops)``.
+    """Multiply-adds of every operation for one picture, ``(edges, ops)``, summed over all cells of its kind.
 
     Args:
         space: the space.
         picture: channels, height and width.
-        channels, depth, stem: as the supernet has them.
-        one_in: one in so many channels goes through the operations.
+        channels, depth, stem: the arguments of the supernet.
+        one_in: 1 of ``one_in`` channels goes through the operations.
 
     >>> from diffnas.space import s2
     >>> costs = operation_macs(s2, (3, 8, 8), channels=4, depth=3)
-    >>> costs[0], costs[14]  # none for an identity; a convolution stands beside a skip that halves the resolution
+    >>> costs[0], costs[14]  # skip and convolution: the skip on edge 14 halves the resolution, so it has a cost
     ([0, 6656], [2048, 7552])
     """
     sizes = sizes_of_space(space, 1, picture[0], channels=channels, depth=depth, stem=stem)
@@ -70,7 +70,7 @@ def operation_macs(
 
 
 def by_operation(space: SearchSpace, found: Iterable[Site], cost: Callable[[Site], Any]) -> list[list[Any]]:
-    """The sum of a cost over the sites of each operation of each edge, ``(edges, ops)``; 0 where there is none."""
+    """The sum of a cost over the sites of each operation of each edge, ``(edges, ops)``; 0 where it is not offered."""
     places = {
         kind: [
             (row, space.ops.index(op)) for row, names in enumerate(graph.ops, space.rows[kind].start) for op in names
@@ -85,14 +85,14 @@ def by_operation(space: SearchSpace, found: Iterable[Site], cost: Callable[[Site
 
 
 def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
-    """What a module costs for one input of a shape; it is run once, on its own device."""
+    """The cost of a module for one input of this shape. It is run once, on its own device."""
     written = 0
 
     def add(layer: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal written
         written += BYTES * output[0].numel() if isinstance(output, Tensor) else 0
 
-    # An identity writes nothing, and the convolution within a depthwise one is never called.
+    # An identity writes nothing. A ``Depthwise`` counts itself, because it never calls the convolution inside it.
     layers = [
         layer
         for layer in module.modules()
@@ -109,13 +109,13 @@ def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
 
 @lru_cache(maxsize=100_000)
 def of_op(op: str, slot: Slot, size: tuple[int, ...], own: OpFactory | None) -> Counted:
-    """What an operation costs where it stands; ``own`` makes it if it is the user's own.
+    """The cost of an operation in its slot.
 
     Args:
-        op: its name.
+        op: the name of the operation.
         slot: where it stands.
-        size: of its input: height and width.
-        own: the user's factory of this operation.
+        size: height and width of its input.
+        own: the factory of a user's own operation; None for one of ``OPS``.
     """
     if op == "none":
         return Counted(0, 0, 0)

@@ -1,7 +1,7 @@
-"""Depthwise convolution whose gradient for its input is as fast as its forward pass on a CPU.
+"""Depthwise convolution whose gradient for its input is as fast on a CPU as its forward pass.
 
-The stock gradients of a 5x5 or dilated depthwise convolution take 10 to 40 times as long as its forward pass. Here the
-one for the input is written as a forward convolution; the one for the weight is PyTorch's own.
+PyTorch's gradients of a 5x5 or dilated depthwise convolution take 10 to 40 times as long as its forward pass. Here the
+gradient for the input is a forward convolution; the gradient for the weight is still PyTorch's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _stock_weight_grad: Callable[..., Tensor] = stock.conv2d_weight
 
 
 class _Window(NamedTuple):
-    """How the kernel moves over the picture, and how wide it is."""
+    """How the kernel moves over the picture, and how far apart its taps are."""
 
     stride: int
     padding: int
@@ -31,9 +31,9 @@ def depthwise(x: Tensor, weight: Tensor, *, stride: int, padding: int, dilation:
     """The depthwise convolution of x: each channel with its own kernel, no bias.
 
     The result is ``F.conv2d(x, weight, None, stride, padding, dilation, groups=C)``, in the same memory format.
-    Its gradients are the same too, up to rounding; that for x comes several times faster for float32 on a CPU.
-    Elsewhere (another device or dtype, autocast, ``torch.compile``, a gradient that is itself to be differentiated) the
-    stock operations run.
+    Its gradients are the same up to rounding; for float32 on a CPU, the gradient for x is several times as fast.
+    PyTorch's operations run for other devices or dtypes, under autocast or ``torch.compile``, and for a gradient that
+    will be differentiated.
 
     Args:
         x: pictures, ``(B, C, H, W)``.
@@ -68,9 +68,9 @@ def _applies(x: Tensor, weight: Tensor, window: _Window) -> bool:
     return (
         torch.is_grad_enabled()
         and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (x, weight))
-        # The stock gradients are fast for a dense 3x3, and so far for no other kernel.
+        # PyTorch's gradients are fast for a 3x3 kernel without dilation, and so far for no other.
         and (weight.shape[-1] > 3 or window.dilation > 1)
-        # The input gradient pads by what is left of the kernel, which must not be negative.
+        # The padding of the forward convolution that gives the gradient for x must not be negative.
         and window.padding <= window.dilation * (weight.shape[-1] - 1)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
@@ -78,7 +78,7 @@ def _applies(x: Tensor, weight: Tensor, window: _Window) -> bool:
 
 
 class _Depthwise(torch.autograd.Function):
-    """The stock forward pass with gradients of our own."""
+    """PyTorch's forward pass with gradients of our own."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, window: _Window) -> Tensor:
@@ -95,7 +95,7 @@ class _Depthwise(torch.autograd.Function):
         need_x, need_weight, _ = ctx.needs_input_grad
         how = {**ctx.window._asdict(), "groups": x.shape[1]}
         grad_x = grad_weight = None
-        if need_x and torch.is_grad_enabled():  # this gradient will be differentiated in its turn
+        if need_x and torch.is_grad_enabled():  # this gradient will be differentiated too
             grad_x = _stock_input_grad(x.shape, weight, grad, **how)
         elif need_x:
             grad_x = _input_grad(x, weight, grad.contiguous(memory_format=torch.channels_last), ctx.window)
@@ -105,15 +105,15 @@ class _Depthwise(torch.autograd.Function):
 
 
 def _input_grad(x: Tensor, weight: Tensor, grad: Tensor, window: _Window) -> Tensor:
-    """The gradient for x, ``(B, C, H, W)``: a forward convolution with the kernel turned by half a turn."""
+    """The gradient for x, ``(B, C, H, W)``, as a forward convolution with the kernel rotated by 180 degrees."""
     B, C, H, W = x.shape
     stride, padding, dilation = window
     reach = dilation * (weight.shape[-1] - 1)
-    if stride > 1:  # the pixels that the kernel stepped over got no gradient
+    if stride > 1:  # the results that the kernel skipped have zero gradient
         size = (B, C, H + 2 * padding - reach, W + 2 * padding - reach)
         dense = torch.empty(size, dtype=grad.dtype, memory_format=torch.channels_last).zero_()
         dense[:, :, ::stride, ::stride] = grad
         grad = dense
     result = F.conv2d(grad, weight.flip(2, 3), None, 1, reach - padding, dilation, groups=C)
-    # In the format of x: the operation before this one is slow if its gradient and its result differ in that.
+    # In the memory format of x, because the operation before is slow if its result and its gradient differ in it.
     return result if x.is_contiguous(memory_format=torch.channels_last) else result.contiguous()

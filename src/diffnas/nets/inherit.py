@@ -1,7 +1,7 @@
-"""The first weights of a convolution that was made from another one by a change: those of the other.
+"""The initial weights of a convolution that is a changed copy of another one, its parent, come from the parent.
 
-Laube & Zell (2019), Prune and Replace NAS. What such a convolution computes differs from what its parent did as little
-as the change allows: a larger kernel or a wider layer, not at all; one more layer, by its ReLU and its batch norm.
+Laube & Zell (2019), Prune and Replace NAS. The result differs from the parent's as little as the change allows. With a
+larger kernel or a wider layer it is the same; one more layer adds only its ReLU and its batch norm.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from diffnas.nets.links import Link, links
 
 @torch.no_grad()
 def inherit_(child: nn.Module, parent: nn.Module) -> None:
-    """Give a convolution of a supernet the weights of the one it was made from, batch norms' averages included.
+    """Copy the weights of a parent, and the running averages of its batch norms, into a convolution of a supernet.
 
-    A larger kernel has them in its middle, with zeros around; a smaller one, their middle. New channels between two
-    layers are drawn (Xavier) where they are made and weigh nothing where they are read. A new layer passes on what it
-    is given. A dilation leaves the weights as they are.
+    A larger kernel has the parent's weights in its middle and zeros around them; a smaller one has only their middle.
+    New channels between two layers get drawn weights (Xavier) in the first layer and zeros in the second. A new layer
+    is the identity. A dilation leaves the weights as they are.
 
     Args:
-        child: the new convolution, of one of ``diffnas.convolutions.CONVOLUTIONS``.
-        parent: the other, which has as many layers and channels, or fewer.
+        child: the new convolution, one of ``diffnas.convolutions.CONVOLUTIONS``.
+        parent: the convolution that was changed; it has at most as many layers and channels as ``child``.
 
     >>> from diffnas.nets.ops import build
     >>> from diffnas.nets.slot import Slot
@@ -53,10 +53,10 @@ def _take_over(layer: Link, known: Link) -> None:
 
 
 def _grown(weight: Tensor, like: Tensor) -> Tensor:
-    """A weight in the shape of another with as many channels or more, and a kernel of any size."""
+    """``weight`` in the shape of ``like``, which has at least as many channels, and a kernel of any size."""
     (made, read), margin = weight.shape[:2], (like.shape[2] - weight.shape[2]) // 2
     grown = torch.zeros_like(like)
     if len(like) > made:
         nn.init.xavier_normal_(grown[made:])
-    grown[:made, :read] = F.pad(weight, [margin] * 4)  # a negative margin cuts off
+    grown[:made, :read] = F.pad(weight, [margin] * 4)  # a negative margin crops
     return grown

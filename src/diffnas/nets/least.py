@@ -1,4 +1,4 @@
-"""The least memory that training a net takes, by arithmetic: what can never fit is refused before it is built."""
+"""Lower bounds of the memory that training a net takes, from sizes alone, so that nothing need be built."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from diffnas.nets.slot import Slot
 from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 from diffnas.space import WEIGHTLESS_OPS, SearchSpace
 
-# For each edge of a kind of cell its operations, and whether it leads from an input of the cell.
+# For each edge of a kind of cell: its operations, and whether it starts at an input of the cell.
 Edges = Sequence[tuple[Sequence[str], bool]]
 
 _SHRINKS: dict[StemKind, int] = {"cifar": 1, "cifar-half": 2, "imagenet": 8, "resnet": 4, "patch": 4}
@@ -27,14 +27,14 @@ _SHRINKS: dict[StemKind, int] = {"cifar": 1, "cifar-half": 2, "imagenet": 8, "re
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """What is known of a net before it is built.
+    """The sizes of a net that is not built yet.
 
     Attributes:
-        skeleton, stem: what stands around the cells.
+        skeleton, stem: how the cells are stacked, and the layers before them.
         cells: the cells in order.
         inputs: for each kind of cell, how many inputs it has.
         edges: for each kind of cell, its edges.
-        one_in: one in so many channels goes through the operations.
+        one_in: 1 of ``one_in`` channels goes through the operations.
     """
 
     skeleton: Skeleton
@@ -45,15 +45,15 @@ class Outline:
     one_in: int = 1
 
     def weights(self) -> int:
-        """How many weights the cells have, users' own operations aside."""
+        """How many weights the cells have, without those of users' own operations."""
         return sum(self._weights(cell) for cell in self.cells)
 
     def maps(self, size: tuple[int, int], *, inside: bool) -> int:
-        """How many numbers the cells keep of one picture for the backward pass, at the least.
+        """The least number of activations that the cells keep of one picture for the backward pass.
 
         Args:
             size: height and width of a picture.
-            inside: whether a cell keeps something of each operation that learns, beside its own output.
+            inside: whether a cell keeps a map of each operation that learns, beside its own output.
         """
         total, (height, width) = 0, (-(-side // _SHRINKS[self.stem]) for side in size)
         for cell in self.cells:
@@ -88,7 +88,7 @@ def of_space(
     one_in: int = 1,
     among: Sequence[str] | None = None,
 ) -> Outline:
-    """The outline of a supernet; ``among`` are the operations that it begins with, all if None."""
+    """The outline of a supernet; ``among`` are the operations with which it begins, all if None."""
     widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
     skeleton = skeleton_of(space.skeleton)
     channels, depth = channels or space.channels, depth or space.depth
@@ -130,7 +130,7 @@ def of_genotype(genotype: Genotype, *, channels: int | None, depth: int | None, 
 
 
 def of_skeleton(space: SearchSpace, *, channels: int | None, depth: int | None, stem: StemKind) -> Outline:
-    """The outline of a network of whatever cells are found in a space: each passes on one node or more."""
+    """The smallest outline of a network with any cells of a space: each cell has no operations and one output node."""
     usual_channels, usual_depth = published_shape(space.skeleton, stem)
     skeleton = skeleton_of(space.skeleton)
     cells = plan(skeleton, dict.fromkeys(space.cells, 1), channels or usual_channels, depth or usual_depth, stem)

@@ -1,4 +1,4 @@
-"""The convolutions that an operation consists of, which what made it hands to it."""
+"""Links: the convolutions of an operation, as its factory declares them, so that a backend can compute them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Pattern(NamedTuple):
-    """What a link computes, without its weights.
+    """What a link computes, as plain data without its weights.
 
     Attributes:
-        geometry: the convolutions.
-        modules: how many there are.
-        bias: whether the last has a bias.
-        split: of pairs, how many results come from the even pixels.
-        channels: of the result.
+        geometry: the shape of its convolutions.
+        modules: how many convolutions it has.
+        bias: whether the last convolution has a bias.
+        split: if the geometry is ``PAIRS``, how many channels of the result come from the even pixels; else 0.
+        channels: channels of the result.
     """
 
     geometry: Geometry
@@ -34,7 +34,7 @@ class Pattern(NamedTuple):
 
     @property
     def tensors(self) -> int:
-        """How many tensors the convolutions learn."""
+        """How many weights and biases the convolutions have, as tensors."""
         return self.modules + self.bias
 
 
@@ -42,13 +42,13 @@ class Pattern(NamedTuple):
 class Link:
     """ReLU, one convolution or two, batch norm.
 
-    It refers to parts of an operation, never to the whole: the two would keep each other alive.
+    It refers to submodules of an operation, never to the operation itself: the two would keep each other alive.
 
     Attributes:
         convolve: the ReLU and the convolutions.
         modules: the convolutions.
         norm: the batch norm after them.
-        geometry: the same as numbers.
+        geometry: the shape of the convolutions, as numbers.
     """
 
     convolve: Callable[[Tensor], Tensor]
@@ -58,19 +58,19 @@ class Link:
 
     @property
     def weights(self) -> list[Tensor]:
-        """What the convolutions learn, a bias last."""
+        """The weights of the convolutions, and last the bias if there is one."""
         weights: list[Tensor] = [module.weight for module in self.modules]
         return weights if self.bias is None else [*weights, self.bias]
 
     @cached_property
     def pattern(self) -> Pattern:
-        """What it computes, without its weights."""
+        """What the link computes, as plain data without its weights."""
         split = self.modules[0].out_channels if self.geometry.kind == PAIRS else 0
         return Pattern(self.geometry, len(self.modules), self.bias is not None, split, self.channels)
 
     @property
     def before(self) -> int:
-        """Channels of the map."""
+        """Channels of the map that the link reads."""
         return self.modules[0].in_channels
 
     @property
@@ -81,34 +81,34 @@ class Link:
 
     @property
     def bias(self) -> Tensor | None:
-        """The bias, if there is one: batch norm takes it away again, so its gradient is zero."""
+        """The bias, None if there is none. Its gradient is zero, because batch norm subtracts it again."""
         return self.modules[-1].bias
 
 
 def linked(op: Module, *links: Link) -> Module:
-    """An operation that knows its links: a backend then computes these in place of calling it.
+    """``op``, which now has its links: a backend may compute these in place of calling it.
 
     Args:
-        op: the operation, which computes its links one after the other and nothing else.
-        links: of modules that are parts of it.
+        op: an operation that computes its links in sequence, and nothing else.
+        links: its links, made of its submodules.
     """
     assert links
     assert all(one.channels == next.before for one, next in pairwise(links))
-    assert all(link.norm.num_features == link.channels for link in links)  # a kernel would read past the end
+    assert all(link.norm.num_features == link.channels for link in links)  # else a kernel would read past the end
     vars(op)["made_of"] = links
     return op
 
 
 def in_a_row(*ops: nn.Module) -> nn.Sequential:
-    """Operations one after the other; the links of all, if all have some."""
+    """Operations in sequence, with the links of all of them if each has links."""
     row, found = nn.Sequential(*ops), [vars(op).get("made_of", ()) for op in ops]
     return linked(row, *(link for links in found for link in links)) if all(found) else row
 
 
 def links(op: nn.Module, *, affine: bool = False) -> tuple[Link, ...] | None:
-    """The links of an operation whose batch norms have a weight and a bias or not.
+    """The links of an operation; None if it has none, or if somebody has replaced modules of it since.
 
-    None if it has none, or if somebody has put other modules in their place.
+    It is None too if a batch norm is of another kind. With ``affine`` each must have a weight and a bias, else neither.
     """
     found: tuple[Link, ...] = vars(op).get("made_of", ())
     parts = set(op.modules())
@@ -117,7 +117,7 @@ def links(op: nn.Module, *, affine: bool = False) -> tuple[Link, ...] | None:
 
 
 class ChainKey(NamedTuple):
-    """What chains out of one map have in common if they are computed together: strides, and sizes of results."""
+    """Strides and sizes of a chain. Chains that read the same map are computed together if their keys are equal."""
 
     stride: int
     inner: tuple[int, int, int]  # channels, rows and columns after the first link
@@ -146,7 +146,7 @@ def chain_key(chain: tuple[Link, ...], size: Sequence[int]) -> ChainKey:
 
 
 def is_plain_norm(module: nn.Module, affine: bool = False) -> bool:
-    """Whether it is a batch norm of the usual kind, with a weight and a bias as networks have them or without."""
+    """Whether a module is a batch norm with torch's default options, and with a weight and a bias if ``affine``."""
     return (
         type(module) is nn.BatchNorm2d
         and module.affine == affine

@@ -1,6 +1,6 @@
-"""How much a chain holds at once when it is used: a maximum over layers, so a ceiling holds if each layer keeps it.
+"""The peak memory of a deployed chain. It is a maximum over layers, so a chain meets a ceiling if each layer does.
 
-Counted with batch norms folded into the convolutions, ReLUs and sums in place, and one picture.
+The count is for one picture, with batch norms folded into the convolutions, and ReLUs and sums in place.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ BYTES = 4  # of a float32
 
 
 def peak_floats(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """The most numbers that one operation holds, with its input, which the shortcut reads after it.
+    """The most numbers that are alive at once while an operation runs, with its input, which the shortcut reads later.
 
     Args:
-        module: convolutions one after the other; it is run once, in evaluation mode, on its own device.
+        module: an operation of convolutions in sequence; it is run once, in evaluation mode, on its own device.
         shape: channels, height and width of the input.
 
     >>> from diffnas.nets.slot import Slot
@@ -37,7 +37,7 @@ def peak_floats(module: nn.Module, shape: tuple[int, ...]) -> int:
     peaks = [source]
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-        # The first convolution reads the input itself; a later one what the one before it wrote.
+        # The first convolution reads the input, which is counted already; each later one reads the result before it.
         read = inputs[0][0].numel() if len(peaks) > 1 else 0
         peaks.append(source + read + output[0].numel())
 
@@ -59,16 +59,18 @@ def fitting(
     channels: int | None = None,
     stem: StemKind = "cifar",
 ) -> SearchSpace:
-    """The space without the operations that hold more than ``most`` bytes at once; what is left holds it exactly.
+    """The space without the operations that hold more than ``most`` bytes at once.
+
+    All networks of the new space meet this ceiling, and none is lost that would.
 
     Args:
-        space: a space in which a cell is one edge, such as a chain.
+        space: a space in which a cell has one edge, such as a chain.
         picture: channels, height and width.
-        most: bytes, in float32.
-        channels, stem: as the network will have them.
+        most: the ceiling in bytes, in float32.
+        channels, stem: the arguments of the network.
 
     Raises:
-        ValueError: if a layer is left without any operation; with the bytes of its leanest one.
+        ValueError: if no operation of a layer meets the ceiling, with the bytes of its leanest one.
 
     >>> from diffnas.space import chain
     >>> fitting(chain, (3, 32, 32), 100 * 1024, stem="cifar-half").cells["cell0"].ops

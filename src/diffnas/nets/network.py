@@ -1,4 +1,4 @@
-"""A genotype as a network: its cells stacked, for training from scratch and for use."""
+"""The network of a genotype, whose cells are stacked, for training from scratch and for use."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class FixedEdge(nn.Module):
         self.op = op
 
     def forward(self, x: Tensor, factor: Tensor | None, backend: Backend | None = None) -> Tensor:
-        """What the operation gives, ``(B, ...)``, times a factor for each sample, ``(B,)``, if there is one."""
+        """The result of the operation, ``(B, ...)``, times a factor for each sample, ``(B,)``, if there is one."""
         value = applied(self.op, x, backend)
         return value if factor is None else value * factor.to(value.dtype).view(-1, *(1,) * (value.dim() - 1))
 
 
 def _droppable(edge: nn.Module) -> bool:
-    """Whether drop-path may drop what an edge gives: all but the identities."""
+    """Whether drop-path may drop the result of an edge, which is so unless its operation is the identity."""
     assert isinstance(edge, FixedEdge)
     return not isinstance(edge.op, nn.Identity)
 
 
 def fixed_cell(genotype: Genotype, place: Place, factories: Mapping[str, OpFactory] | None = None) -> Cell:
-    """A cell of a genotype's network; what a node that nothing feeds means is the skeleton's to say."""
+    """A cell of a genotype's network. The skeleton decides whether nodes that nothing feeds are left out."""
     cell, skeleton = genotype.cells[place.kind], skeleton_of(genotype.skeleton)
     dropped = skeleton.drops_dead_nodes
     connections, output = (cell.effective, cell.joined) if dropped else (cell.connections, cell.output)
@@ -57,21 +57,21 @@ class Network(nn.Module):
     """The network of a genotype.
 
     Args:
-        genotype: what to build.
+        genotype: the cells.
         classes: number of logits.
         in_channels: channels of the pictures. They may be of any size from 8x8.
         channels: channels of the first cell's nodes; None for the published number (``published_shape``).
         depth: number of cells; None for the published number, or for as many as the genotype has places.
         stem: "cifar", "cifar-half" (a quarter of the work) or "imagenet".
         auxiliary: whether to add the auxiliary head of DARTS, which runs in training mode only.
-        factories: the user's own operations of the genotype, as the search space had them.
-        recompute: keep nothing of the inside of a cell, and compute it again in the backward pass: the same results
-            for less memory and more time. The attribute of this name may be set at any time.
-        backend: what computes the operations in training mode; None calls every module as it is. The attribute of
-            this name may be set at any time, too.
+        factories: what builds the user's own operations of the genotype, by name, as in the search space.
+        recompute: compute the inside of each cell again in the backward pass in place of keeping it. The results are
+            the same, with less memory and more time. The attribute may be set anytime.
+        backend: computes the operations in training mode; None calls one module after the other. The attribute may be
+            set anytime.
 
     Raises:
-        ValueError: for a genotype that no network can be built from.
+        ValueError: for a genotype or sizes that no network can have.
 
     >>> from diffnas.genotype import published
     >>> net = Network(published("DARTS_V2"), classes=10, channels=4, depth=3).eval()
@@ -99,7 +99,7 @@ class Network(nn.Module):
         sizes = sizes_of_genotype(
             genotype, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary
         )
-        self.cells: list[Cell] = []  # those of the frame, whose parts they are
+        self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, fixed_cell(genotype, place, factories)))
 
     def forward(self, x: Tensor, drop_path: float = 0.0, generator: torch.Generator | None = None) -> Output:
@@ -107,9 +107,9 @@ class Network(nn.Module):
 
         Args:
             x: the pictures.
-            drop_path: in training mode, how likely each picture loses each connection that is not the identity
-                (DARTS; FractalNet, Larsson et al., 2017); what stays is divided by ``1 - drop_path``.
-            generator: where the dropped connections are drawn from, on any device; torch's own if None.
+            drop_path: in training mode, the probability that a picture loses a connection that is not the identity
+                (DARTS; FractalNet, Larsson et al., 2017). The others are divided by ``1 - drop_path``.
+            generator: draws the dropped connections, on any device; None takes torch's global random numbers.
         """
         factors = self._factors(x, drop_path if self.training else 0.0, generator)
         backend = usable(self.backend, as_weights(self, x))
@@ -123,8 +123,8 @@ class Network(nn.Module):
         return found
 
     def _factors(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> dict[nn.Module, Factors]:
-        """For each cell, what each of its edges is multiplied by."""
-        # All at once: one draw and one copy to the device a step, not one a connection.
+        """For each cell, the factors of its edges."""
+        # Each step has one draw and one copy to the device, not one for each connection.
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path is a probability below 1, not {drop_path}.")
         masks = iter(self._masks(x, drop_path, generator) if drop_path else ())
@@ -142,6 +142,6 @@ class Network(nn.Module):
 
 
 def parameters_of(network: nn.Module, *, auxiliary: bool = False) -> int:
-    """Number of parameters, without the auxiliary head unless asked for: papers do not count it."""
+    """Number of parameters. Those of the auxiliary head count only if asked for, because papers leave them out."""
     named = network.named_parameters()
     return sum(weight.numel() for name, weight in named if auxiliary or not name.startswith("frame.auxiliary."))

@@ -1,7 +1,7 @@
-"""A user's own operations: each is tried once where it will stand, before a net of them trains.
+"""Trials of a user's own operations: each is called once in every slot that it will have, before a net trains.
 
-An operation of ours keeps its word on the size of its result, and others are added to that. One that does not would be
-found out deep inside a net, or not at all: a result of one channel is spread over all.
+Results of operations are added, so each must have the promised size. A wrong size would cause an error deep inside a
+net, or none at all, because PyTorch adds a result of one channel to all channels.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from diffnas.nets.slot import OpFactory, Slot
 from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace
 
-# As many as batch statistics need.
+# The least number of pictures that has batch statistics.
 _PICTURES = 2
 
 
 @contextmanager
 def unseen(*, own: bool) -> Iterator[None]:
-    """Inside, modules can be made to be looked at, and no random number is drawn.
+    """A context for making modules only to look at them. Torch's random numbers are afterwards as before.
 
-    Ours have no numbers ("meta"), and so cost nothing. ``own`` ones of a user may need some to be made or run at all.
+    Modules are on the device "meta": they have no numbers, and cost nothing. Those of a user (``own``) are on the usual
+    device, because they may need numbers to be made or run.
     """
     with torch.random.fork_rng(devices=[]) if own else torch.device("meta"):
         yield
@@ -52,7 +53,7 @@ def try_in_space(
     stem: StemKind,
     one_in: int,
 ) -> None:
-    """Try a space's own operations in its supernet; the arguments are those of ``nets.costs.operation_macs``.
+    """Try a user's own operations in the supernet of ``space``. See ``nets.costs.operation_macs`` for the arguments.
 
     Raises:
         ValueError: for an operation that breaks its contract.
@@ -64,7 +65,7 @@ def try_in_space(
 
 
 def offered(space: SearchSpace) -> dict[str, list[tuple[str, bool]]]:
-    """For each kind of cell the operations that its edges offer, and whether each reads an input of the cell."""
+    """For each kind of cell, the operations that its edges offer, and whether each reads an input of the cell."""
     return {
         kind: [
             (op, edge.source < graph.inputs) for edge, names in zip(graph.edges, graph.ops, strict=True) for op in names
@@ -82,13 +83,13 @@ def try_in_network(
     depth: int | None = None,
     stem: StemKind = "cifar",
 ) -> None:
-    """Try a genotype's own operations in its network.
+    """Try a user's own operations in the network of a genotype.
 
     Args:
         genotype: the cells.
         factories: the user's own operations; those that the cells do not have are not tried.
         picture: channels, height and width.
-        channels, depth, stem: as ``Network`` takes them.
+        channels, depth, stem: the arguments of ``Network``.
 
     Raises:
         ValueError: for an operation that breaks its contract.
@@ -104,7 +105,7 @@ def try_in_network(
 
 
 def _try_all(factories: Mapping[str, OpFactory], found: Iterable[Site]) -> None:
-    """Try each operation once for all sites that are alike."""
+    """Try each operation once in each different slot and size."""
     alike = dict.fromkeys((site.op, site.slot, site.size) for site in found)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for op, slot, size in alike:
@@ -117,7 +118,7 @@ def _try_all(factories: Mapping[str, OpFactory], found: Iterable[Site]) -> None:
 
 
 def _try(op: str, factory: OpFactory, module: nn.Module, x: Tensor, slot: Slot) -> None:
-    """Run an operation, and look at all that it promises."""
+    """Call an operation, and check that it leaves its input alone and gives finite numbers of the promised size."""
     mode = "training" if module.training else "evaluation"
     role = Role(f"operation {op!r} of", (f"{told(x)}, stride {slot.stride}, in {mode} mode",))
     before = x.clone()
@@ -125,8 +126,8 @@ def _try(op: str, factory: OpFactory, module: nn.Module, x: Tensor, slot: Slot) 
         found = module(x)
     if not x.equal(before):
         raise ValueError(
-            f"the {role.name} {name_of(factory)} changes its input, which others read too: it must not work in place "
-            "(no inplace=True in its first layer)."
+            f"the {role.name} {name_of(factory)} changes its input, which other operations read too. It must not work "
+            "in place (no inplace=True in its first layer)."
         )
     like = x.new_empty(len(x), slot.out, *(-(-side // slot.stride) for side in x.shape[2:]))
     if not is_like(found, like):

@@ -1,6 +1,6 @@
-"""Partial channels: a part of every node goes through the operations, and the rest passes them by.
+"""Partial channels: some channels of each node go through the operations, and the others bypass them.
 
-Concatenation and shuffling are linear, so they are done once for each node and not for each edge.
+Concatenation and shuffling are linear, so they are done once for each node, not for each edge.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Add = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 
 def weighted_sum(tensors: Sequence[Tensor], weights: Tensor) -> Tensor:
-    """The sum of tensors of one shape, each times its weight; ``weights`` is ``(N,)``."""
+    """The sum of N tensors of one shape, each times its weight; ``weights`` is ``(N,)``."""
     return torch.stack([weight * tensor for weight, tensor in zip(weights, tensors, strict=True)]).sum(0)
 
 
@@ -29,10 +29,10 @@ def as_it_is(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Partial:
-    """How much of a cell's nodes passes by its operations.
+    """Which channels of a cell's nodes bypass its operations.
 
     Attributes:
-        one_in: one in so many channels goes through the operations.
+        one_in: 1 of ``one_in`` channels goes through the operations; the others bypass them.
         halves: whether edges from the cell's inputs halve the resolution.
     """
 
@@ -41,17 +41,17 @@ class Partial:
 
 
 class Passing:
-    """What passes by the operations of a cell in one pass through it.
+    """The channels that bypass the operations in one forward pass of a cell.
 
-    PC-DARTS (Xu et al., 2020), as its code has it: the operations see the first channels, and on edges that halve the
-    resolution the others go through 2x2 max pooling.
+    PC-DARTS (Xu et al., 2020), as in its code: the operations read the first channels. On edges that halve the
+    resolution, the other channels go through 2x2 max pooling.
 
     Args:
         graph: the cell's wiring.
-        partial: how much passes.
-        weights: how much of each edge passes, ``(edges,)``.
-        add: the weighted sum of tensors ``(B, C, H, W)`` by weights ``(N,)``.
-        hold: puts what passes, and what the operations see, into the memory format that ``add`` wants.
+        partial: which channels bypass the operations.
+        weights: the weight of these channels on each edge, ``(edges,)``.
+        add: the weighted sum of N tensors ``(B, C, H, W)`` by weights ``(N,)``.
+        hold: puts both parts of a node into the memory format that ``add`` needs.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Passing:
         self.rests: dict[int, Tensor] = {}
 
     def split(self, node: int, value: Tensor | None) -> Tensor | None:
-        """What the operations see of a node: ``(B, C / one_in, H, W)`` of ``(B, C, H, W)``."""
+        """The channels of a node that the operations read: ``(B, C / one_in, H, W)`` of ``(B, C, H, W)``."""
         if value is None:
             return value
         seen, rest = value.tensor_split((value.shape[1] // self.partial.one_in,), dim=1)
@@ -77,7 +77,7 @@ class Passing:
         return self.hold(seen)
 
     def join(self, node: int, mixed: Tensor | None) -> Tensor:
-        """A node from what its operations give and what passes them by, shuffled."""
+        """The value of a node: the sum of its operations and the channels that bypass them, shuffled."""
         rows = self.graph.incoming(node)
         rests = [self.rests[self.graph.edges[row].source] for row in rows]
         rest = self.add(rests, self.weights[rows])
@@ -87,10 +87,10 @@ class Passing:
 
 
 def shuffled(first: Tensor, rest: Tensor) -> Tensor:
-    """Channels joined, then shuffled so that the first ones are spread over all places.
+    """Two maps joined along channels and shuffled, so that channels of ``first`` are spread over the result.
 
-    Shuffling as ShuffleNet (Zhang et al., 2018) does: of groups of N channels, the first of each group, then the
-    second of each, and so on.
+    As in ShuffleNet (Zhang et al., 2018), the joined channels are groups of N. The result has the first channel of each
+    group, then the second of each, and so on.
 
     Args:
         first: ``(B, N, H, W)``.
@@ -103,7 +103,7 @@ def shuffled(first: Tensor, rest: Tensor) -> Tensor:
     >>> shuffled(first, rest).flatten()
     tensor([0, 2, 4, 1, 3, 5])
     """
-    # One copy with the channels last, several times as fast as torch.cat and F.channel_shuffle on a CPU.
+    # A single copy, with channels last, is several times as fast on a CPU as torch.cat and F.channel_shuffle.
     first, rest = first.permute(0, 2, 3, 1), rest.permute(0, 2, 3, 1)
     groups = [first, *rest.tensor_split(rest.shape[3] // first.shape[3], dim=3)]
     return torch.stack(groups, dim=4).flatten(3).permute(0, 3, 1, 2)

@@ -1,8 +1,8 @@
-"""Time for memory: what a module keeps for its gradients is thrown away and computed again in the backward pass.
+"""Less memory for more time: the inside of a module is not kept for its gradients, but computed again.
 
-Training deep nets with sublinear memory (Chen et al., 2016), with the module as the unit. PyTorch's checkpointing
-does the work. What it does not know of is settled here: buffers, such as the running statistics of batch norms, move
-once and not twice, and operations that draw from a generator of their own draw the same numbers again.
+This is "Training deep nets with sublinear memory cost" (Chen et al., 2016), one module at a time, by PyTorch's
+checkpointing. This file adds what PyTorch leaves out. Buffers, such as running statistics of batch norms, change once,
+not twice. Operations that draw from their own generator draw the same numbers again.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _checkpoint: Callable[..., Tensor] = checkpoint
 
 
 def recomputed(module: nn.Module, *arguments: Any) -> Tensor:
-    """``module(*arguments)``, keeping nothing of its inside: the backward pass computes it again, to the same values.
+    """``module(*arguments)``, whose inside is not kept: the backward pass computes it again, to the same values.
 
     Args:
-        module: anything that gives the same result when it is called twice, apart from its buffers and from random
-            numbers: torch's own, or those of an attribute ``generator`` of any of its parts.
-        arguments: what it is called with.
+        module: a module that gives the same result if it is called twice with the same buffers and random numbers. The
+            numbers may be torch's global ones, or those of an attribute ``generator`` of any of its submodules.
+        arguments: the arguments of the module.
 
     >>> linear, x = nn.Linear(2, 2), torch.ones(1, 2)
     >>> bool(torch.equal(recomputed(linear, x), linear(x)))
@@ -34,20 +34,20 @@ def recomputed(module: nn.Module, *arguments: Any) -> Tensor:
     if not torch.is_grad_enabled():
         result: Tensor = module(*arguments)
         return result
-    # Read before the module runs, which moves them on.
+    # The generators' states are read now, because a run of the module changes them.
     again = _Again(module)
     return _checkpoint(module, *arguments, use_reentrant=False, context_fn=again.contexts)
 
 
 class _Again:
-    """What the second run of a module needs to be as the first: where its generators stood."""
+    """What makes the second run of a module equal to the first: the states of its generators before the first."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.states = [(source, source.get_state()) for source in _generators(module)]
 
     def contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """Around the first run, and around the second."""
+        """The contexts for the first run and for the second."""
         return nullcontext(), self._second()
 
     @contextmanager
@@ -68,7 +68,7 @@ class _Again:
 
 
 def _generators(module: nn.Module) -> list[torch.Generator]:
-    """The generators that the parts of a module draw from, each once."""
+    """The generators of a module and of its submodules, each once."""
     found = {
         id(own): own for part in module.modules() if isinstance(own := vars(part).get("generator"), torch.Generator)
     }

@@ -1,4 +1,4 @@
-"""Where operations stand in a net: what each of them sees, found by building the frame with cells that only look."""
+"""Where operations stand in a net, and the sizes of their inputs. They are found by running a net with empty cells."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Site:
     """An operation in one cell of a net.
 
     Attributes:
-        kind: of the cell.
-        number: of the operation among those of the cell.
-        op: its name.
-        slot: where it stands; it shares nothing.
-        size: of its input, without the batch and the channels: height and width of a map.
+        kind: the kind of the cell.
+        number: the position of the operation among those of the cell.
+        op: the name of the operation.
+        slot: where it stands; it shares no modules.
+        size: the size of its input without batch and channels: height and width of a map.
     """
 
     kind: str
@@ -43,10 +43,10 @@ def sites(
     """Every operation of every cell of a net, cell by cell.
 
     Args:
-        sizes: of the net.
+        sizes: the sizes of the net.
         listed: for each kind of cell, its operations, and whether each reads an input of the cell.
         picture: channels, height and width.
-        one_in: one in so many channels goes through the operations.
+        one_in: 1 of ``one_in`` channels goes through the operations.
 
     >>> from diffnas.space import darts
     >>> from diffnas.nets.sizes import sizes_of_space
@@ -70,11 +70,11 @@ def sites(
 
 
 class EmptyNet(nn.Module):
-    """A net with nothing in its cells but what prepares their inputs.
+    """A net whose cells have no operations, only the layers that prepare their inputs. A cell's output is zeros.
 
     Args:
-        sizes: of the net; an auxiliary head is left out.
-        see: is told where each cell stands, and the size of its inputs, whenever the net is run.
+        sizes: the sizes of the net; an auxiliary head is left out.
+        see: called for each cell whenever the net is run, with its place and the size of its last input.
     """
 
     def __init__(self, sizes: Sizes, see: Callable[[Place, tuple[int, ...]], None] | None = None) -> None:
@@ -83,7 +83,7 @@ class EmptyNet(nn.Module):
         self.frame = build_frame(replace(sizes, auxiliary=False), _Watched)
 
     def forward(self, x: Tensor) -> Output:
-        """What the head says of zeros."""
+        """The output of the head for zeros."""
         found: Output = self.frame(x, self._run)
         return found
 
@@ -101,7 +101,7 @@ class EmptyNet(nn.Module):
 
 
 class _Watched(nn.Module):
-    """What stands in place of a cell: what prepares its inputs, and nothing else."""
+    """A stand-in for a cell, with the layers that prepare its inputs and nothing else."""
 
     def __init__(self, place: Place) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""A space at the size of the networks that will be deployed, and what those cost: counted, nothing is trained.
+"""A space at the size of its deployed networks, and their costs, which are counted: nothing is trained.
 
-A cost is additive if it is that of what every network of the space has (``Additive.base``) and that of each operation.
-This holds to the last digit while all nodes of a cell are fed; a node that nothing feeds makes what stands around it
-smaller, so ``SizedSpace.cost`` counts a genotype as it is.
+A cost is additive if it is a sum: the cost of the parts that all networks of the space share (``Additive.base``), and
+the cost of each operation. Multiply-adds and parameters are exactly additive if all nodes of a cell are fed. A node
+that nothing feeds narrows the cell's output, so ``SizedSpace.cost`` counts the real network of a genotype.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Count = Literal["macs", "params", "written"]
 
 
 class Size(NamedTuple):
-    """The size of a network: channels of its first cells, number of cells, stem."""
+    """The size of a network: channels of its first cells, number of cells, and stem."""
 
     channels: int
     depth: int
@@ -44,7 +44,7 @@ class Size(NamedTuple):
 
 
 class Place(NamedTuple):
-    """An operation where it stands, and the size of its input: height and width."""
+    """An operation, its slot, and the size of its input: height and width."""
 
     op: str
     slot: Slot
@@ -56,9 +56,9 @@ class Additive:
     """A cost that is a sum.
 
     Attributes:
-        base: what every network has, whatever is chosen.
-        ops: what each operation adds, in all cells of its kind together, ``(edges, ops)``, float64; 0 where an edge
-            does not offer it.
+        base: the cost of the parts that all networks share, with any operations.
+        ops: the cost that each operation adds, summed over all cells of its kind, ``(edges, ops)``, float64. It is 0
+            where an edge does not offer the operation.
     """
 
     base: float
@@ -80,9 +80,9 @@ class SizedSpace:
     """A space at the size of its deployed networks.
 
     Attributes:
-        space: what may be found.
+        space: the space.
         picture: channels, height and width of a picture.
-        classes: how many logits there are.
+        classes: number of logits.
         size: the size of the networks.
     """
 
@@ -95,11 +95,11 @@ class SizedSpace:
 
     @property
     def skeleton(self) -> Skeleton:
-        """What the cells are stacked in."""
+        """The skeleton of the networks."""
         return skeleton_of(self.space.skeleton)
 
     def additive(self, count: Count) -> Additive:
-        """A cost of each operation, and of all else in a network whose nodes are all fed.
+        """A cost of each operation, and of all other parts of a network whose nodes are all fed.
 
         >>> from diffnas.space import s2
         >>> small = SizedSpace(space=s2, picture=(3, 8, 8), classes=10, size=Size(4, 3))
@@ -111,18 +111,18 @@ class SizedSpace:
         return self.summed(lambda place: float(getattr(self._counted(place), count)), base=around)
 
     def summed(self, cost: Callable[[Place], float], *, base: float = 0.0) -> Additive:
-        """Any cost of an operation in its place, summed over all cells of a kind."""
+        """The additive cost whose operations cost ``cost(place)`` each, summed over all cells of a kind."""
         found = sites(self._sizes(self._widths), offered(self.space), self.picture)
         summed = by_operation(self.space, found, lambda site: cost(Place(site.op, site.slot, site.size)))
         return Additive(base=base, ops=torch.tensor(summed, dtype=torch.float64))
 
     def places(self) -> list[Place]:
-        """Where operations of the space stand in its networks, each place once."""
+        """The places of the operations in the networks of the space, each different place once."""
         found = sites(self._sizes(self._widths), offered(self.space), self.picture)
         return list(dict.fromkeys(Place(site.op, site.slot, site.size) for site in found))
 
     def cost(self, genotype: Genotype, count: Count) -> int:
-        """What the network of a genotype costs, that of ``Network`` without its auxiliary head.
+        """The cost of a genotype's network without an auxiliary head.
 
         Raises:
             ValueError: if the cells pass nothing on.
@@ -152,14 +152,14 @@ class SizedSpace:
         ).eval()
 
     def uncountable(self) -> str | None:
-        """Why multiply-adds cannot be counted, naming an operation of the user's own; None if they can be."""
+        """Why the multiply-adds of one of the user's own operations cannot be counted; None if all can."""
         own = {(place.op, place.slot.stride): place for place in self.places() if place.op in self.space.factories}
         said = (_hidden(place, self.space.factories) for place in own.values())
         return next((each for each in said if each), None)
 
     @property
     def _widths(self) -> dict[str, int]:
-        """How many nodes each kind of cell joins if all are fed."""
+        """How many nodes the output of each kind of cell joins if all nodes are fed."""
         return {kind: len(graph.output) for kind, graph in self.space.cells.items()}
 
     def _sizes(self, widths: Mapping[str, int]) -> Sizes:
@@ -172,7 +172,7 @@ class SizedSpace:
         return of_op(*place, self.space.factories.get(place.op))
 
     def _counted_around(self, widths: Mapping[str, int]) -> Counted:
-        """The cost of all but the chosen operations: stem, inputs of cells, fixed blocks and head."""
+        """The cost of everything but the operations: stem, inputs of cells, fixed blocks and head."""
         key = tuple(widths.values())
         if key not in self._around:
             with torch.device("meta"):
@@ -181,13 +181,13 @@ class SizedSpace:
 
 
 def is_network(genotype: Genotype) -> bool:
-    """Whether a network can be built of some cells: whether they pass something on."""
+    """Whether a network can be built from the cells, which must pass something on."""
     drops = skeleton_of(genotype.skeleton).drops_dead_nodes
     return not drops or all(cell.joined for cell in genotype.cells.values())
 
 
 def _hidden(place: Place, factories: Mapping[str, OpFactory]) -> str | None:
-    """Why the multiply-adds of an operation of the user's own cannot be counted, None if they can be."""
+    """Why the multiply-adds of a user's own operation cannot be counted; None if they can."""
     op, slot, size = place
     shape = (slot.width, *size)
     with unseen(own=True):
@@ -214,7 +214,7 @@ def _strange(found: Tensor) -> bool:
         if node is None or node in seen:
             continue
         seen.add(node)
-        # Every function's node is of a class of its own, which knows the function.
+        # Each autograd function has its own class of nodes, which refers to the function.
         if isinstance(node, BackwardCFunction) and not _forward_of(node).__module__.startswith("diffnas."):
             return True
         waiting += [each for each, _ in node.next_functions]

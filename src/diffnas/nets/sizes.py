@@ -1,4 +1,4 @@
-"""What the frame of a supernet or of a network must know."""
+"""The sizes from which the frame of a supernet or of a network is built."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def sizes_of_space(
     stem: StemKind = "cifar",
     auxiliary: bool = False,
 ) -> Sizes:
-    """Those of a supernet; None takes the space's."""
+    """The sizes of a supernet; channels or depth of None are those of the space."""
     skeleton = skeleton_of(space.skeleton)
     return Sizes(
         skeleton=skeleton,
@@ -44,18 +44,19 @@ def sizes_of_genotype(
     stem: StemKind = "cifar",
     auxiliary: bool = False,
 ) -> Sizes:
-    """Those of a network; None takes the published numbers, or the depth that the genotype has cells for.
+    """The sizes of a network. Channels or depth of None are the published ones; a genotype with a cell for each place
+    has its own depth.
 
     Raises:
-        ValueError: for another depth than it has cells for, a cell that passes nothing on, or an auxiliary head where
-            there can be none.
+        ValueError: for another depth than that, a cell that passes nothing on, or an auxiliary head in a skeleton that
+            has none.
     """
     skeleton = skeleton_of(genotype.skeleton)
     usual_channels, usual_depth = published_shape(skeleton.name, stem)
     depth = (genotype.depth or usual_depth) if depth is None else depth
     if genotype.depth not in (None, depth):
         raise ValueError(
-            f"this genotype has a cell for each of {genotype.depth} places, and no network of {depth} cells. "
+            f"this genotype has one cell for each of {genotype.depth} places, so its network cannot have {depth}. "
             "Leave the depth out."
         )
     if auxiliary and not skeleton.auxiliary:
@@ -75,7 +76,7 @@ def sizes_of_genotype(
 
 
 def published_shape(skeleton: str, stem: StemKind = "cifar") -> tuple[int, int]:
-    """Channels and depth that published numbers stand for (DARTS, Liu et al., 2019; NAS-Bench-201).
+    """Channels and depth of the networks with published results (DARTS, Liu et al., 2019; NAS-Bench-201).
 
     >>> published_shape("darts"), published_shape("darts", "imagenet"), published_shape("nas-bench-201")
     ((36, 20), (48, 14), (16, 17))

@@ -1,4 +1,4 @@
-"""Where an operation stands in a net."""
+"""The slot of an operation, which says where it stands in a net."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Share = Callable[[str, Callable[[], nn.Module]], nn.Module]
 
 
 def alone(name: str, make: Callable[[], nn.Module]) -> nn.Module:
-    """A module that is shared with nobody."""
+    """A new module, which is not shared."""
     return make()
 
 
@@ -24,12 +24,12 @@ class Slot:
 
     Attributes:
         width: channels of its input map, or features of a token.
-        out: the same of its result; left out, ``width``. They differ where a chain of residual layers widens.
+        out: channels or features of its result; 0 takes ``width``. They differ where a residual chain widens.
         stride: 1, or the number by which it divides the resolution.
-        affine: whether its batch norms have a weight and a bias: in networks yes, in a supernet no.
+        affine: whether its batch norms have a weight and a bias, as in networks, but not in supernets.
         pool_norm: whether batch norm follows a pool, as in DARTS' supernet and nowhere else.
-        share: ``share(name, make)`` is the module that all operations into one node have in common under this name;
-            the first to ask makes it.
+        share: ``share(name, make)`` is the module of this name, which all operations into one node share. The first
+            call makes it.
 
     >>> Slot(width=16, stride=2).out
     16
@@ -47,11 +47,11 @@ class Slot:
 
 
 OpFactory = Callable[[Slot], nn.Module]
-"""What makes an operation for the place where it stands."""
+"""A function that makes an operation for its slot."""
 
 
 class Shared:
-    """The modules that the operations into one node have in common; one lives as long as an operation holds it.
+    """The modules that the operations into one node share. A module lives as long as an operation refers to it.
 
     >>> shared = Shared()
     >>> gate = shared("gate", lambda: nn.Linear(4, 8))
@@ -63,14 +63,14 @@ class Shared:
         self._made: WeakValueDictionary[str, nn.Module] = WeakValueDictionary()
 
     def __call__(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
-        """The module of a name, made now if no operation holds it."""
+        """The module of this name; it is made now if no operation refers to it."""
         found = self._made.get(name)
         if found is None:
             found = self._made[name] = make()
         return found
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Shared:
-        # The copies of the modules, which the copies of the operations hold too.
+        # By ``memo``, these are the same copies of the modules as in the copies of the operations.
         copied = Shared()
         copied._made.update({name: deepcopy(module, memo) for name, module in self._made.items()})
         return copied

@@ -1,4 +1,4 @@
-"""The supernet: every operation still in play on every edge, mixed by weights that come from outside."""
+"""The supernet: each edge has all of its operations in play, mixed by weights that are given to ``forward``."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from diffnas.space import SearchSpace
 
 
 class MixedEdge(nn.Module):
-    """The operations still in play on one edge of one cell, by their column of alpha. ``none`` needs no module.
+    """The operations in play on one edge of one cell, by their column of alpha. ``none`` has no module.
 
-    An auxiliary skip stands behind the last column.
+    An auxiliary skip has a column of its own, after those of alpha.
 
     Args:
-        space: the space the operations come from.
-        offered: the operations that may stand here, in the order in which they are added up.
+        space: the space of the operations.
+        offered: the operations that the edge offers, in the order in which they are summed.
         slot: where the operations stand.
         options: what differs from the supernet of DARTS.
-        among: the operations that stand here at first, if they are offered; None for all.
+        among: the operations that have modules at first, if the edge offers them; None for all.
     """
 
     def __init__(
@@ -63,17 +63,17 @@ class MixedEdge(nn.Module):
         return module
 
     def prune_(self, kept: Sequence[bool]) -> None:
-        """Free what is no longer kept."""
+        """Free the modules of operations that are not kept; ``kept`` has an entry for each column."""
         for column in [name for name in self.ops if int(name) < len(kept) and not kept[int(name)]]:
             del self.ops[column]
 
     def replace_(self, kept: Sequence[bool], parents: Mapping[int, int], like: Tensor) -> None:
-        """Have modules of exactly what is kept, in the order in which the edge offers it.
+        """Make modules for exactly the kept operations, in the order in which the edge offers them.
 
         Args:
-            kept: of every column.
-            parents: the columns of operations that are made anew, and of those whose weights they inherit.
-            like: new weights are of its dtype and on its device.
+            kept: for each column, whether it is kept.
+            parents: from the column of an operation that is made anew to the column whose weights it inherits.
+            like: a tensor with the dtype and the device of new weights.
         """
         before, beside = self.ops, str(len(self.space.ops))
         self.ops = nn.ModuleDict()
@@ -94,8 +94,8 @@ class MixedEdge(nn.Module):
     def forward(self, x: Tensor, row: tuple[Tensor, Sequence[bool] | None], backend: Backend | None = None) -> Value:
         """The weighted sum of the operations, ``(B, C, H, W)``.
 
-        The row holds a weight for each column, ``(columns,)``, and says which operations run, if not all do: the
-        weights of the others are added to the sum.
+        ``row`` has a weight for each column, ``(columns,)``, and which columns run, None if all do. The weights of
+        columns that do not run are added to the sum as numbers, so that they get gradients.
         """
         mix, runs = row[0].unbind(), row[1]
         if runs is not None:
@@ -118,10 +118,10 @@ def mixed_cell(
     """A cell of a supernet.
 
     Args:
-        space: the space the operations come from.
-        place: where it stands.
+        space: the space of the operations.
+        place: where the cell stands.
         options: what differs from the supernet of DARTS.
-        among: the operations that stand on its edges at first, where they are offered; None for all.
+        among: the operations that have modules at first, on edges that offer them; None for all.
     """
     graph, skeleton = space.cells[place.kind], skeleton_of(space.skeleton)
     wiring = Wiring(inputs=graph.inputs, nodes=graph.nodes, edges=graph.edges, output=graph.output)
@@ -135,32 +135,32 @@ class Supernet(nn.Module):
     """All networks of a space at once (DARTS, Liu et al., 2019, section 2.2).
 
     The cells hold no architecture parameters: ``forward`` takes the mixing weights. Batch norms of the operations
-    have no weight and bias of their own, so that a mixing weight cannot be undone by them.
+    have no weight and bias, which could undo a mixing weight.
 
     Args:
-        space: which operations stand on which edges.
+        space: the operations of each edge.
         classes: number of logits.
         in_channels: channels of the pictures.
         channels: channels of the first cell's nodes; None takes the space's.
         depth: number of cells; None takes the space's.
-        stem: what stands before the cells.
-        backend: what computes the cells in training mode, for the same values and gradients up to rounding, but
-            without gradients that can be differentiated again; None calls one operation after the other. The
-            attribute of this name may be set at any time.
-        recompute: keep nothing of the inside of a cell, and compute it again in the backward pass: the same results
-            for less memory and more time. The attribute of this name may be set at any time, too.
+        stem: the layers before the cells.
+        backend: computes the cells in training mode, for the same values and gradients up to rounding. The gradients
+            cannot be differentiated again. None calls one operation after the other. The attribute may be set anytime.
+        recompute: compute the inside of each cell again in the backward pass in place of keeping it. The results are
+            the same, with less memory and more time. The attribute may be set anytime.
         options: what differs from the supernet of DARTS.
         auxiliary: whether to add an auxiliary head at two thirds of the depth, which runs in training mode only.
-        among: the operations that there are at first, where edges offer them; None for all. ``replace_`` makes others.
+        among: the operations that have modules at first, on edges that offer them; None for all. ``replace_`` makes
+            others.
 
     Attributes:
-        edges: how many edges all kinds of cell have.
-        columns: how many mixing weights an edge has: those of its operations, one for an auxiliary skip, and one for
-            the channels that bypass the operations, if there are any. The weights are made by
-            :func:`diffnas.components.supernet_options.add_columns`.
+        edges: how many edges all kinds of cell have together.
+        columns: how many mixing weights an edge has. They are those of its operations, one for an auxiliary skip if
+            there is one, and one for the channels that bypass the operations if any do.
+            :func:`diffnas.components.supernet_options.add_columns` makes these weights.
 
     Raises:
-        ValueError: for an operation, a stem, channels or a number of cells that no net can be built from.
+        ValueError: for an operation, a stem, channels or a depth that no net can have.
 
     >>> from diffnas.space import nas_bench_201
     >>> supernet = Supernet(nas_bench_201, classes=10, channels=4, depth=5)
@@ -190,28 +190,28 @@ class Supernet(nn.Module):
         channels = space.channels if channels is None else channels
         if channels % options.one_in:
             raise ValueError(
-                f"one in {options.one_in} of {channels} channels is no whole number; take a multiple of "
-                f"{options.one_in} as channels, or another number of partial channels (--supernet partial-channels:2)."
+                f"1 in {options.one_in} of {channels} channels is not a whole number. Take channels that are a "
+                f"multiple of {options.one_in}, or another number of partial channels (--supernet partial-channels:2)."
             )
         self.edges = len(space.edges)
         self.columns = len(space.ops) + (options.auxiliary is not None) + (options.one_in > 1)
         sizes = sizes_of_space(
             space, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary
         )
-        self.cells: list[Cell] = []  # those of the frame, whose parts they are
+        self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, options, among)))
 
     def forward(self, x: Tensor, mix: Tensor) -> Tensor | Output:
         """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)``.
 
-        With an auxiliary head, in training mode: its logits too.
+        With an auxiliary head, in training mode, an ``Output`` with its logits too.
 
         Raises:
             ValueError: for mixing weights of another shape.
         """
         if mix.shape != (self.edges, self.columns):
             raise ValueError(f"mixing weights must be {(self.edges, self.columns)}, got {tuple(mix.shape)}.")
-        # Cast last: the weights are made in float32 even where activations are in half precision.
+        # Mixing weights are computed in float32 even if activations are in half precision, so they are cast here.
         mix = mix.to(next(self.parameters()).dtype)
         backend = None if self.options.drawn else usable(self.backend, as_weights(self, x))
         if backend is not None:
@@ -235,23 +235,23 @@ class Supernet(nn.Module):
         return EdgeWeights(ops=own, passing=own[:, -1] if passes else None, runs=None if runs is None else runs[rows])
 
     def prune_(self, keep: Tensor) -> None:
-        """Free the modules of every operation that is no longer kept, in every cell of its kind; all else stays.
+        """Free the modules of all operations that are not in ``keep``, in every cell of their kind.
 
         Args:
-            keep: ``(edges, ops)``, bool. What is gone comes back only by ``replace_``, and anew.
+            keep: ``(edges, ops)``, bool. Only ``replace_`` brings an operation back, with new weights.
         """
         kept = keep.tolist()
         for edge, row in self._edges():
             edge.prune_(kept[row])
 
     def replace_(self, keep: Tensor, parents: Mapping[tuple[int, int], int]) -> None:
-        """Have the modules of exactly what is kept, in every cell of its kind; those that stay are not touched.
+        """Make modules for exactly the operations in ``keep``, in every cell of their kind.
 
         Args:
             keep: ``(edges, ops)``, bool.
-            parents: for the places (row, column) of operations to make anew, even if there is one, the column of the
-                operation on the same edge whose weights they inherit. What is kept, not there and not in here begins
-                with weights of its own.
+            parents: from the place (row, column) of an operation to the column of its parent on the same edge. The
+                operation is made anew, also if it has a module, and inherits the parent's weights. A kept operation
+                without a parent keeps its module, or gets new weights if it has none.
         """
         like, kept = next(self.parameters()), keep.tolist()
         by_row: dict[int, dict[int, int]] = {}
@@ -261,7 +261,7 @@ class Supernet(nn.Module):
             edge.replace_(kept[row], by_row.get(row, {}), like)
 
     def _edges(self) -> Iterator[tuple[MixedEdge, int]]:
-        """The edges of all cells, about to be changed, and their rows."""
+        """The edges of all cells and their rows. Compiled forms of the cells are forgotten, so the edges may change."""
         for cell in self.cells:
             cell.changed()
             for row, edge in enumerate(cell.edges, self.space.rows[cell.kind].start):

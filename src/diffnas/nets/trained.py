@@ -1,4 +1,4 @@
-"""A trained network on disk: weights as safetensors, everything else as JSON. Nothing is executed on loading."""
+"""A trained network on disk: weights as safetensors, everything else as JSON. Loading it executes nothing of it."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _MOST_CHANNELS, _MOST_CELLS, _MOST_OPERATIONS, _LARGEST_SIDE = 100_000, 1000, 50
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A trained network and what it needs to name what is in a picture.
+    """A trained network, and what is needed to classify pictures by it.
 
     Attributes:
-        network: in evaluation mode.
+        network: the network, in evaluation mode.
         genotype: its cells.
-        classes: the name of each logit.
-        channels, size: what pictures must be brought to: channels, and height and width.
+        classes: the name of each class, in the order of the logits.
+        channels, size: the channels, and the height and width, that pictures must have.
         mean, std: the normalization of its training pictures.
-        levels: what is black and what is white in grey files of more than 8 bits, as its training pictures had it.
-        built: ``channels``, ``depth`` and ``stem`` as ``Network`` takes them.
+        levels: the values that become black and white in grey files of more than 8 bits, as in training.
+        built: the arguments ``channels``, ``depth`` and ``stem`` of ``Network``.
     """
 
     network: Network
@@ -59,7 +59,7 @@ class Trained:
 
     @property
     def record(self) -> dict[str, Any]:
-        """All but the weights, as JSON holds it."""
+        """Everything but the weights, as plain data for JSON."""
         return {
             "schema": _SCHEMA,
             "version": _VERSION,
@@ -84,7 +84,11 @@ class Trained:
 
     @torch.no_grad()
     def logits(self, pictures: Tensor) -> Tensor:
-        """The same before the softmax."""
+        """Logits, ``(B, classes)``, for uint8 pictures ``(B, channels, H, W)``.
+
+        Raises:
+            ValueError: for pictures of another type, number of channels or size.
+        """
         expected = (self.channels, *self.size)
         if pictures.dtype != torch.uint8 or tuple(pictures.shape[1:]) != expected:
             raise ValueError(f"pictures must be uint8 (B, {expected}), got {pictures.dtype} {tuple(pictures.shape)}.")
@@ -94,7 +98,7 @@ class Trained:
 
 
 class _Built(BaseModel):
-    """How large a network is, as ``Network`` takes it."""
+    """The sizes of a network: arguments of ``Network``."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -104,7 +108,7 @@ class _Built(BaseModel):
 
 
 class _Record(BaseModel):
-    """What ``network.json`` says. All of it is held against bounds here, for it becomes sizes, and source code."""
+    """The content of ``network.json``. All of it is checked here, because it becomes sizes and source code."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -131,10 +135,15 @@ class _Record(BaseModel):
 def load(
     path: str | Path, device: torch.device | str = "cpu", factories: Mapping[str, OpFactory] | None = None
 ) -> Trained:
-    """The trained network in a run folder, or in the folder itself of its files; ``factories`` make own operations.
+    """The trained network in a folder.
+
+    Args:
+        path: a run folder, or the folder that has the network's files.
+        device: the device of the network.
+        factories: the factories of the user's own operations in the genotype, by name.
 
     Raises:
-        ValueError: if there is none, or its files are damaged, of another version, or do not fit each other.
+        ValueError: if there is no network, or if its files are damaged, of another version, or do not fit each other.
     """
     folder = Path(path)
     if not (folder / NETWORK).exists():
@@ -173,11 +182,11 @@ def _build(
     made = partial(
         Network, genotype, classes=len(record.classes), in_channels=record.channels, factories=factories, **built
     )
-    with torch.device("meta"):  # takes no memory, however large the record says it is
+    with torch.device("meta"):  # which takes no memory, however large the network would be
         _check_backed(made(), path)
     network = made()
     weights = renamed(load_file(path))
-    # Of the dtype that it was trained in: its test was, and predictions are to be the same.
+    # In the dtype of the training, so that predictions are those of the test.
     network.to(next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point()))
     network.load_state_dict(weights)
     return Trained(
@@ -189,12 +198,12 @@ def _build(
         mean=tuple(record.mean),
         std=tuple(record.std),
         built=built,
-        # Networks that were written before there were levels have none.
+        # Records from before there were levels have none.
         levels=None if record.levels is None else Levels(*record.levels),
     )
 
 
-# A name in a net, and the same in a file, which a file of plain PyTorch reads too (``deploy.source``).
+# Patterns of names in a net, and the names in files, which exported source code reads too (``deploy.source``).
 _INSIDE = (
     (r"^(frame\.cells\.\d+)\.inputs\.", r"\1.preprocess."),
     (r"^(frame\.cells\.\d+)\.edges\.(\d+)\.op\.", r"\1.ops.\2."),
@@ -203,7 +212,7 @@ _OUTSIDE = (r"^(cells\.\d+)\.preprocess\.", r"\1.inputs."), (r"^(cells\.\d+)\.op
 
 
 def stored(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of a network, by the names that files know.
+    """The weights of a network, by their names in files.
 
     >>> from diffnas.genotype import published
     >>> net = Network(published("DARTS_V2"), classes=2, channels=2, depth=3)
@@ -215,7 +224,7 @@ def stored(network: nn.Module) -> dict[str, Tensor]:
 
 
 def renamed(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a net by the names that it knows, from a file, or from a checkpoint of before there were frames.
+    """The weights in a file, by their names in a net. They may come from a checkpoint from before there were frames.
 
     >>> list(renamed({"cells.0.ops.3.norm.weight": torch.ones(1), "frame.head.2.bias": torch.ones(1)}))
     ['frame.cells.0.edges.3.op.norm.weight', 'frame.head.2.bias']
@@ -233,7 +242,7 @@ def _rename(name: str, rows: Sequence[tuple[str, str]]) -> str:
 
 
 def _check_backed(network: Network, path: Path) -> None:
-    """Check that a file has every weight of a network, of its shape, and no others."""
+    """Check that a file has exactly the weights of a network, each with its shape."""
     wanted = {name: tuple(tensor.shape) for name, tensor in stored(network).items()}
     with safe_open(path, "pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

@@ -11,12 +11,12 @@ from diffnas.space import Edge
 
 
 def every(x: Tensor, stride: int) -> Tensor:
-    """Of a map ``(B, C, H, W)`` one pixel in so many, ``(B, C, ceil(H / stride), ceil(W / stride))``; 1 takes all."""
+    """Every ``stride``-th pixel of a map ``(B, C, H, W)``: ``(B, C, ceil(H / stride), ceil(W / stride))``."""
     return x if stride == 1 else x[:, :, ::stride, ::stride]
 
 
 def nothing(x: Tensor, stride: int, out: int) -> Tensor:
-    """What an operation with a stride makes of a map if it is absent: zeros, ``(B, out, H', W')``.
+    """The zeros that stand for an absent operation with this stride, ``(B, out, ceil(H / stride), ceil(W / stride))``.
 
     >>> nothing(torch.ones(2, 3, 5, 4), 2, 6).shape
     torch.Size([2, 6, 3, 2])
@@ -30,9 +30,9 @@ class Wiring:
     """Which nodes of a cell read which.
 
     Attributes:
-        inputs: how many input nodes there are; they are nodes ``0 .. inputs-1``.
+        inputs: how many input nodes there are: nodes 0 to ``inputs - 1``.
         nodes: how many nodes there are, inputs included.
-        edges: the edges, sorted by target; several may join the same two nodes.
+        edges: the edges, sorted by target; two nodes may have several edges between them.
         output: the nodes that the output joins.
     """
 

@@ -1,4 +1,7 @@
-"""A contest in a run folder: the networks that were trained beside the found one, and their results. No torch."""
+"""A contest in a run folder: the found network, the networks that were trained to compare with it, and all results.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,7 @@ def read_contest(folder: Path) -> Contest:
 
 
 def places(folder: Path, contest: Contest) -> Iterator[tuple[Entry, int, Path]]:
-    """Each training of a contest with its folder, seed by seed: no network is trained twice before all are trained."""
+    """Each training of a contest with its folder: all networks with the first seed, then all with the next one."""
     for seed in contest.seeds:
         for entry in contest.entries:
             first = entry.kind == "found" and seed == contest.seeds[0]

@@ -87,7 +87,7 @@ def _ops(run: Run) -> list[str]:
 
 
 def drawings(genotype: Genotype, classes: Mapping[str, str]) -> dict[str, Markup]:
-    """The drawing of each kind of cell, by kind; equal cells are drawn once, under all their kinds; a chain as one."""
+    """The drawing of each kind of cell, by kind. Equal cells share one drawing, and so do the layers of a chain."""
     if is_chain(genotype):
         return {"chain": Markup(svg_of(genotype.cells, classes=classes))}
     drawn: dict[Any, list[str]] = {}

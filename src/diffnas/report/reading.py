@@ -1,4 +1,4 @@
-"""Run folders as a report reads them: checked, and complete or not."""
+"""Readers of run folders for reports. They check all files; a run need not be finished."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from diffnas.run_files import EVALUATION, EXPORT, GENOTYPE, INT8, LANDING, RECOR
 
 
 class Kind(NamedTuple):
-    """A kind of cell: its graph, and where its edges stand in the trace."""
+    """A kind of cell: its graph, and the rows and columns of its edges in the trace."""
 
     name: str
     inputs: int
     nodes: int
     edges: tuple[tuple[int, int], ...]
-    offered: tuple[tuple[int, ...], ...]  # columns of the trace
+    offered: tuple[tuple[int, ...], ...]  # for each edge, the columns of its operations in the trace
     output: tuple[int, ...]
-    first: int  # row of the trace
+    first: int  # row of its first edge in the trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,11 @@ class Search:
     """A search, finished or not.
 
     Attributes:
-        record: what ``run.json`` says.
-        lines: an entry an epoch that is over.
-        genotypes: the cells as they would have been read off after each of these epochs.
+        record: the content of ``run.json``.
+        lines: one entry for each finished epoch.
+        genotypes: for each of these epochs, the cells that would have been read off after it.
         genotype: the result; None while there is none.
-        landing: where it landed; None without a target, or before the end.
+        landing: where the search landed; None without a target, or before its end.
     """
 
     record: Record
@@ -49,18 +49,21 @@ class Search:
 
     @property
     def ops(self) -> list[str]:
-        """The columns of the trace."""
+        """The operations, in the order of the columns of the trace."""
         assert self.record.space is not None
         return self.record.space.ops
 
     @property
     def cells(self) -> Genotype | None:
-        """The result, or else the cells so far; None before the first epoch is over."""
+        """The result, or the cells of the last epoch while there is none; None before the first epoch is over."""
         return self.genotype or (self.genotypes[-1] if self.genotypes else None)
 
     @property
     def chosen(self) -> int | None:
-        """The place in ``lines`` of the epoch whose cells are the result; the last such, or the last of all."""
+        """The index in ``lines`` of the last epoch with the cells of the result; the last index if no epoch has them.
+
+        None before the first epoch is over.
+        """
         places = [place for place, cells in enumerate(self.genotypes) if cells == self.genotype]
         return places[-1] if places else (len(self.lines) - 1 if self.lines else None)
 
@@ -91,7 +94,7 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a report is about: a search, the evaluation of what it found, or both; and an export of 8 bits."""
+    """What a report shows: a search, an evaluation of its cells, or both, and an export in 8 bits if there is one."""
 
     path: Path
     search: Search | None
@@ -100,12 +103,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name of its folder, safe to print."""
         return showable(self.path.resolve().name)
 
     @property
     def finished(self) -> bool:
-        """Whether everything that has begun is over."""
+        """Whether all phases that have begun are over."""
         searched = self.search is None or self.search.genotype is not None
         return searched and (self.evaluation is None or self.evaluation.result is not None)
 
@@ -114,13 +117,13 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def read_run(path: str | Path) -> Run:
-    """A run folder, whether it is finished, in progress, or was left halfway.
+    """The run in a folder, finished or not.
 
     Args:
-        path: the folder of a search, with or without that of an evaluation in it, or of an evaluation alone.
+        path: the folder of a search, with or without an evaluation in it, or the folder of an evaluation.
 
     Raises:
-        ValueError: if there is no run, or something in it is damaged; the message names the file.
+        ValueError: if there is no run, or a file is damaged; the message names the file.
     """
     path = Path(path)
     alone = not (path / RECORD).exists() and (path / EVALUATION / RECORD).is_file()
@@ -133,19 +136,19 @@ def read_run(path: str | Path) -> Run:
 
 
 def read_record(folder: RunFolder) -> Record:
-    """What ``run.json`` says; a ValueError that names the file if it is missing or damaged."""
+    """The content of ``run.json``; a ValueError that names the file if it is missing or damaged."""
     return _checked(Record, folder.record, folder.path / RECORD)
 
 
 def read_search_lines(folder: RunFolder, space: SpaceRecord | None) -> list[tuple[SearchLine, Genotype]]:
-    """The trace of a search, with the cells of every epoch.
+    """The lines of a search's trace, each with its cells.
 
     Args:
-        folder: where it is.
-        space: what its rows must fit; None if the folder kept no record.
+        folder: the run folder.
+        space: the space that the lines must fit; None if the folder has no record.
 
     Raises:
-        ValueError: if a line is damaged, or fits neither ``space`` nor the lines before; the message names it.
+        ValueError: if a line is damaged, or does not fit ``space`` or the lines before; the message names the line.
     """
     found: list[tuple[SearchLine, Genotype]] = []
     shape = None if space is None else space.shape
@@ -162,7 +165,7 @@ def read_search_lines(folder: RunFolder, space: SpaceRecord | None) -> list[tupl
 
 
 def read_lines(folder: RunFolder) -> list[Line]:
-    """The trace of an evaluation; a ValueError that names the line if one is damaged."""
+    """The lines of an evaluation's trace; a ValueError that names the line if one is damaged."""
     lines = enumerate(folder.trace(), start=1)
     return [_checked(Line, line, f"{folder.path}/{TRACE}, line {number},") for number, line in lines]
 
@@ -174,7 +177,7 @@ def read_genotype(folder: RunFolder, space: SpaceRecord | None) -> Genotype | No
 
 
 def read_result(folder: RunFolder) -> Result | None:
-    """What an evaluation measured, None while it has not; a ValueError that names the file if it is damaged."""
+    """The result of an evaluation, None while there is none; a ValueError that names the file if it is damaged."""
     path = folder.path / RESULT
     return _checked(Result, folder.read_json(RESULT), path) if path.is_file() else None
 

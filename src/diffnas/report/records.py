@@ -1,4 +1,4 @@
-"""What the files of a run folder hold, checked as they are read: every number finite, every list of its length."""
+"""Models of the files in a run folder. Reading checks that all numbers are finite, and all lists have their length."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from diffnas.genotype.record import NODE_LIMIT
 _MOST_EPOCHS = 1_000_000
 
 Node = Annotated[int, Field(strict=True, ge=0, lt=NODE_LIMIT)]
-# JSON has no tuples.
+# Not strict, because JSON has lists and no tuples.
 Edge = Annotated[tuple[Node, Node], Field(strict=False)]
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
 
 
 class _Read(BaseModel):
-    """What is not named here may be there, and is not read."""
+    """A model that ignores other fields of a file."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -37,7 +37,7 @@ class CellRecord(_Read):
         if not all(source < target for source, target in self.edges):
             raise ValueError("an edge does not lead from a lower node to a higher one")
         if len(self.ops) != len(self.edges):
-            raise ValueError(f"it has operations for {len(self.ops)} edges, and {len(self.edges)} edges")
+            raise ValueError(f"it has operations for {len(self.ops)} edges, but {len(self.edges)} edges")
         inputs = self.inputs or 0
         if any(target < inputs for _, target in self.edges) or any(not inputs <= n <= last for n in self.output or ()):
             raise ValueError("its inputs, edges and output do not fit each other")
@@ -56,7 +56,7 @@ class SpaceRecord(_Read):
     def _check(self) -> SpaceRecord:
         known = set(self.ops)
         if len(known) < len(self.ops):
-            raise ValueError("an operation stands twice in its list")
+            raise ValueError("an operation is in its list twice")
         strange = [op for cell in self.cells.values() for names in cell.ops for op in names if op not in known]
         if strange:
             raise ValueError(f"a cell offers {strange[0][:80]!r}, which is not among the operations")
@@ -80,7 +80,7 @@ class DataRecord(_Read):
 
 
 class Record(_Read):
-    """What ``run.json`` says of a search or an evaluation."""
+    """The ``run.json`` of a search or an evaluation."""
 
     settings: dict[str, Any]
     data: DataRecord
@@ -96,9 +96,9 @@ class Record(_Read):
     def _check(cls, settings: dict[str, Any]) -> dict[str, Any]:
         epochs, seed = settings.get("epochs"), settings.get("seed")
         if type(epochs) is not int or not 0 < epochs <= _MOST_EPOCHS:
-            raise ValueError("they do not say how many epochs were planned")
+            raise ValueError("they do not have the planned number of epochs")
         if seed is not None and type(seed) is not int:
-            raise ValueError("their seed is no integer")
+            raise ValueError("their seed is not an integer")
         if any(isinstance(value, dict | list) for value in settings.values()):
             raise ValueError("one of them is neither a number nor a text")
         return settings
@@ -107,12 +107,12 @@ class Record(_Read):
     @classmethod
     def _check_command(cls, made_with: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(made_with.get("command") or [], list):
-            raise ValueError("the command is no list of words")
+            raise ValueError("the command is not a list of words")
         return made_with
 
     @property
     def epochs(self) -> int:
-        """How many were planned."""
+        """The planned number of epochs."""
         return int(self.settings["epochs"])
 
 
@@ -129,7 +129,7 @@ class Line(_Read):
 
 
 class CostLine(_Read):
-    """What an epoch of a search says of a cost with a target."""
+    """A cost with a target, in an epoch of a search."""
 
     target: Amount
     expected: float
@@ -147,7 +147,7 @@ class LandingRecord(_Read):
 
 
 class SearchLine(Line):
-    """An epoch of a search; what else a line says is kept, for tables by name."""
+    """An epoch of a search. Other fields of its line are kept, for tables by name."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -164,19 +164,19 @@ class SearchLine(Line):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many edges and operations it has weights for."""
+        """The numbers of edges and operations in its weights."""
         return len(self.mix), len(self.mix[0])
 
     @model_validator(mode="after")
     def _check(self) -> SearchLine:
         widths = {len(row) for rows in (self.mix, self.keep) for row in rows}
         if not self.mix or len(self.mix) != len(self.keep) or len(widths) != 1:
-            raise ValueError("mix and keep are not two tables of one shape")
+            raise ValueError("mix and keep are not tables of the same shape")
         return self
 
 
 class Result(_Read):
-    """What an evaluation measured."""
+    """The results of an evaluation."""
 
     test_pictures: Count
     accuracy: float
@@ -187,7 +187,7 @@ class Result(_Read):
 
 
 class Int8(_Read):
-    """What an export of 8 bits was measured at; pairs are of float32 and of 8 bits."""
+    """The measurements of an export in 8 bits. Pairs are of float32 and of 8 bits."""
 
     pictures: Count
     accuracy: Annotated[tuple[Amount, Amount], Field(strict=False)]

@@ -264,7 +264,7 @@ def test_markdown_escapes_what_would_end_a_field(runs):
         ("trace.jsonl", lambda text: text.replace("1.0", "NaN", 1), "line 1, is damaged: NaN is not a number"),
         ("trace.jsonl", lambda text: "null\n" + text, "line 1, is damaged: it does not hold an object"),
         ("trace.jsonl", lambda text: "[" * 9999 + "]" * 9999 + "\n" + text, "line 1, is damaged: it nests deeper"),
-        ("run.json", lambda text: text.replace('"seed": 0', '"seed": [0]'), "settings: their seed is no integer"),
+        ("run.json", lambda text: text.replace('"seed": 0', '"seed": [0]'), "settings: their seed is not an integer"),
         ("run.json", lambda text: text.replace('"sparse"', "7"), "method.name"),
         ("run.json", lambda text: text.replace('"name": "cifar10[100]"', '"name": {}'), "data.name"),
         ("evaluation/result.json", lambda text: text.replace("0.6,", '"good",'), "accuracy"),

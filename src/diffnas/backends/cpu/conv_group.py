@@ -1,7 +1,7 @@
-"""Which convolutions are computed together, and how :mod:`diffnas.backends.cpu.kernels.convolve` sees them.
+"""The convolutions that are computed together, and their form for :mod:`diffnas.backends.cpu.kernels.convolve`.
 
-A *stage* is any number of branches, each a rectified map put through a depthwise convolution, or none, and a 1x1
-convolution, or through one dense convolution. Float32 on a CPU, with Numba.
+A *stage* has any number of branches. Each branch is a ReLU, and then a depthwise and a 1x1 convolution, a 1x1
+convolution alone, or a dense convolution. Float32 on a CPU, with Numba.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from diffnas.nets.geometry import DENSE, DEPTHWISE, Geometry
 from diffnas.nets.links import Pattern
 
 TOGETHER = 4
-"""Pictures that share sums of the weights' gradients, whatever the number of threads."""
+"""The number of pictures whose weight gradients are summed by one thread, for any number of threads."""
 
 _PLACE, _NOTHING = threading.local(), np.empty(0, np.float32)
 
 
 class Layout:
-    """Branches that are computed together, and where in a list their weights stand.
+    """Branches that are computed together, and the places of their weights in a list.
 
     Args:
-        patterns: what each branch computes; all have one stride, and results of one size.
-        starts: where in the list the weights of each begin.
-        joint: whether they have one input, or one each.
+        patterns: what each branch computes; all have the same stride and the same size of results.
+        starts: for each branch, the index of its first weight in the list.
+        joint: whether all branches read one input; if not, each has its own.
     """
 
     def __init__(self, patterns: Sequence[Pattern], starts: Sequence[int], *, joint: bool) -> None:
@@ -46,7 +46,7 @@ class Layout:
         self.reads, self.writes = _places(patterns)
 
     def kernel_sizes(self, size: tuple[int, ...]) -> KernelSizes:
-        """What kernels need to know for inputs of a size, ``(B, C, H, W)``."""
+        """The sizes for kernels whose inputs have this size, ``(B, C, H, W)``."""
         (B, C, H, W), geometries = size, self.geometries
         rows, columns, stride = geometries[0].size(H), geometries[0].size(W), geometries[0].stride
         assert all((each.stride, each.size(H), each.size(W)) == (stride, rows, columns) for each in geometries)
@@ -71,11 +71,11 @@ class Layout:
 
 
 class Chains:
-    """Chains of one link or two out of one map, and the order of their weights.
+    """Chains of one link or two that read one map, and the order of their weights.
 
     Args:
-        patterns: of the links of each; all have one :func:`diffnas.nets.links.chain_key`. Their weights stand one after
-            the other.
+        patterns: for each chain, the patterns of its links. All chains have the same
+            :func:`diffnas.nets.links.chain_key`, and their weights follow each other in the list.
     """
 
     def __init__(self, patterns: Sequence[tuple[Pattern, ...]]) -> None:
@@ -97,14 +97,14 @@ class Chains:
 
 @dataclass(frozen=True, kw_only=True)
 class ChainGroup:
-    """Chains out of one map that are computed together; a *slot* is a number for a tensor.
+    """Chains that read one map and are computed together. A *slot* is the number of a tensor.
 
     Attributes:
         chains: the chains.
-        slots: of their results.
-        inner: of what those of two links have between them.
-        targets: where they lead.
-        weights: which of all weights are theirs.
+        slots: the slots of their results.
+        inner: for the chains of two links, the slots of the first link's result.
+        targets: the target nodes of the chains.
+        weights: the part of the list of all weights that they own.
     """
 
     chains: Chains
@@ -115,7 +115,7 @@ class ChainGroup:
 
 
 def groups_of(pictures: int) -> int:
-    """Into how many groups the pictures of a batch are split for the weights' gradients."""
+    """The number of groups into which a batch is split for the weights' gradients."""
     return (pictures + TOGETHER - 1) // TOGETHER
 
 
@@ -125,21 +125,21 @@ _X, _DEPTH, _Y, _GRAD, _GRAD_X, _GRAD_DEPTH, _SPLIT = (
     branches.Branch._fields.index(name) for name in ("x", "depth", "y", "grad", "grad_x", "grad_depth", "split")
 )
 ADDRESSES = slice(_X, _SPLIT)
-"""Those that have addresses."""
+"""The columns that hold addresses."""
 
 
 class KernelSizes(NamedTuple):
-    """What kernels need to know of a stage of some branches and sizes.
+    """The sizes that kernels need for a stage of given branches and inputs.
 
     Attributes:
-        shape: the sizes.
-        full: channels in buffers.
-        full_out: those of results.
-        table: the kernels' table without addresses.
-        taps: of the largest depthwise kernel.
-        widest: how many matrices ``(C, D)`` the other weights of a branch are at most.
-        learned: how many their gradients are.
-        scratch: numbers that a thread needs to work in.
+        shape: the sizes that all branches share.
+        full: channels of inputs in buffers, with padding.
+        full_out: channels of results in buffers, with padding.
+        table: the table of the kernels, without addresses.
+        taps: taps of the largest depthwise kernel.
+        widest: the most matrices ``(C, D)`` in the other weights of a branch.
+        learned: the most matrices ``(C, D)`` in the gradients of these weights.
+        scratch: how many numbers of scratch memory a thread needs.
     """
 
     shape: Shape
@@ -153,14 +153,17 @@ class KernelSizes(NamedTuple):
 
 
 def _is_tiled(geometry: Geometry, shape: Shape) -> bool:
-    """Whether a convolution is taken by tiles: with fewer channels that is no faster, and rounds more."""
+    """Whether a convolution is computed by tiles, which with fewer channels is not faster and rounds more."""
     even = shape.rows % 2 == shape.columns % 2 == 0
     return geometry == Geometry(DENSE, 3, 1, 1, 1) and even and min(shape.C, shape.D) >= 16
 
 
 def _places(patterns: Sequence[Pattern]) -> tuple[list[int], list[int]]:
-    """Where in the table addresses stand, counted through its rows: those of inputs, results and weights, as the
-    weights are owned; and those of the gradients for results, inputs and weights."""
+    """The places of addresses in the flattened table.
+
+    The first list is for inputs, results and weights, the weights in the order of ``Layout.owned``. The second list is
+    for the gradients of results, inputs and weights.
+    """
     rows = range(0, len(patterns) * COLUMNS, COLUMNS)
     weights: list[int] = []
     for row, pattern in zip(rows, patterns, strict=True):
@@ -172,7 +175,7 @@ def _places(patterns: Sequence[Pattern]) -> tuple[list[int], list[int]]:
 
 
 def workspace(size: int) -> Any:
-    """Numbers to work in, from an address that is a multiple of a vector: this thread's own, which keeps them."""
+    """This thread's scratch memory, ``size`` numbers from an address that is a multiple of a vector."""
     return thread_buffer("workspace", size)
 
 

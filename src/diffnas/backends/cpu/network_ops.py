@@ -1,7 +1,7 @@
-"""A network's operations in training, by :mod:`diffnas.backends.cpu.chain_program` where it knows them.
+"""The operations of a network in training, computed by :mod:`diffnas.backends.cpu.chain_program` if it knows them.
 
-Convolutions come with the statistics of their results, so that a batch norm with weight and bias is one pass over
-memory forward and one backward.
+Its convolutions also give the statistics of their results. So a batch norm with weight and bias is one pass over memory
+forward, and one backward.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The frames, by the name of their skeleton; a frame of your own is one more row."""
+"""The frames, by name. A frame of your own is one more row of ``FRAMES``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from diffnas.skeleton import DARTS, NAS_BENCH_201
 __all__ = ["FRAMES", "Frame", "FrameFactory", "MakeCell", "Run", "Sizes", "build_frame"]
 
 FRAMES: dict[str, FrameFactory] = {DARTS.name: Darts, NAS_BENCH_201.name: NasBench201, "chain": Chain}
-"""What builds the frame around the cells of each skeleton."""
+"""The class of each frame, by the name that a skeleton gives as its ``frame``."""
 
 
 def build_frame(sizes: Sizes, cell: MakeCell) -> Frame:
-    """The frame of a skeleton, with its cells.
+    """The frame of a skeleton, with its cells, which ``cell`` makes.
 
     Raises:
-        ValueError: if no frame is known for it, or for sizes that no net can have.
+        ValueError: if the skeleton's frame is not in ``FRAMES``, or for sizes that no net can have.
     """
     return lookup("frame", sizes.skeleton.frame, FRAMES)(sizes, cell)

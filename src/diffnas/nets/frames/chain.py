@@ -1,7 +1,7 @@
-"""The frame of a residual chain: ``x <- shortcut(x) + cell(x)``, layer by layer, and no ReLU after the sum.
+"""The frame of a residual chain: ``x <- shortcut(x) + cell(x)``, layer by layer, without a ReLU after the sum.
 
-What reaches the next layer is linear (MobileNetV2, Sandler et al., 2018; ConvNeXt, Liu et al., 2022), so a layer that
-is absent is the identity, or a shortcut alone where width or resolution change.
+Without that ReLU (as in MobileNetV2, Sandler et al., 2018, and ConvNeXt, Liu et al., 2022), an absent layer is the
+identity, or only a shortcut where width or resolution change.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from diffnas.skeleton import Shortcut
 
 
 class Chain(Frame):
-    """A stem, layers each beside a shortcut, and a head.
+    """A stem, layers that each have a shortcut, and a head.
 
-    In a supernet, the batch norms of stem and shortcuts have no weight and bias: scaling what the layers add to would
-    scale all of their weights back. Those of the head have them always.
+    In a supernet, the batch norms of stem and shortcuts have no weight and bias. A weight could scale the sum to which
+    layers add, and so undo their mixing weights. Batch norms of the head always have a weight and a bias.
     """
 
     def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
@@ -36,7 +36,7 @@ class Chain(Frame):
         cells = plan(skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
         width = stem_channels(skeleton, sizes.stem, sizes.channels)
         stem = lookup("stem", sizes.stem, _STEMS)(sizes.inputs, width, sizes.affine)
-        self.stem = nn.Sequential(OrderedDict(first=stem))  # so its weights have the names that those of all stems have
+        self.stem = nn.Sequential(OrderedDict(first=stem))  # so that its weights are named as those of other stems
         self.shortcuts = nn.ModuleList(shortcut(skeleton.shortcut, each, affine=sizes.affine) for each in cells)
         self.cells = nn.ModuleList(cell(_place(each)) for each in cells)
         self.head = _head(skeleton, cells[-1].out, sizes.outputs)
@@ -51,11 +51,11 @@ class Chain(Frame):
 
 
 class NoShortcut(nn.Module):
-    """What stands beside a layer that has no shortcut; it is never called."""
+    """A stand-in for the shortcut of a layer that has none; it is never called."""
 
 
 class Patches(nn.Module):
-    """A convolution of patches that do not overlap; an odd size is padded with zeros at its end.
+    """A convolution of patches that do not overlap. The end is padded with zeros to a whole number of patches.
 
     >>> import torch
     >>> Patches(3, 8, 2)(torch.zeros(2, 3, 9, 8)).shape
@@ -68,14 +68,14 @@ class Patches(nn.Module):
         self.conv = nn.Conv2d(before, channels, side, side, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, channels, ceil(H / side), ceil(W / side))``."""
+        """The result for each patch, ``(B, channels, ceil(H / side), ceil(W / side))``."""
         bottom, right = (-size % self.side for size in x.shape[2:])
         patched: Tensor = self.conv(F.pad(x, (0, right, 0, bottom)) if bottom or right else x)
         return patched
 
 
 def shortcut(kind: Shortcut, cell: CellPlan, *, affine: bool) -> nn.Module:
-    """What stands beside a layer: the identity, if that keeps width and resolution."""
+    """The shortcut of a layer: the identity, if the layer keeps width and resolution, else one of this kind."""
     before, out, stride = cell.previous, cell.channels, 2 if cell.reduces else 1
     if (before, stride) == (out, 1):
         return nn.Identity()
@@ -84,7 +84,7 @@ def shortcut(kind: Shortcut, cell: CellPlan, *, affine: bool) -> nn.Module:
     norm = nn.BatchNorm2d(out, affine=affine)
     if kind == "patch":
         return nn.Sequential(Patches(before, out, stride), norm)
-    # Means, or pixels first and then the convolution: see ``relu_conv_norm``.
+    # A mean of pixels, or one pixel of each square; then a convolution without stride, as in ``relu_conv_norm``.
     side = stride if kind == "pool" else 1
     pool = [nn.AvgPool2d(side, stride, ceil_mode=True)] if stride > 1 else []
     return nn.Sequential(*pool, nn.Conv2d(before, out, 1, bias=False), norm)
@@ -122,7 +122,7 @@ def _patch(before: int, out: int, affine: bool) -> nn.Module:
     return nn.Sequential(Patches(before, out, 4), nn.BatchNorm2d(out, affine=affine))
 
 
-# From channels of a picture, channels of the stem, and whether it is affine.
+# Functions of the channels of a picture, the channels of the stem, and whether its batch norms are affine.
 _STEMS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "cifar": _same,
     "cifar-half": _half,

@@ -13,7 +13,10 @@ from diffnas.nets.ops import FactorizedReduce, relu_conv_norm
 
 
 class Darts(Frame):
-    """Reduction cells at a third and at two thirds of the depth, a linear head, and an auxiliary head if asked for."""
+    """A stem, cells of which two reduce, at one third and two thirds of the depth, and a linear head.
+
+    There is an auxiliary head too, if ``sizes`` asks for it.
+    """
 
     def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
         super().__init__()
@@ -41,7 +44,10 @@ def _place(cell: CellPlan, sizes: Sizes) -> Place:
 
 
 def preprocess(cell: CellPlan, inputs: int, *, affine: bool) -> list[nn.Module]:
-    """What brings each input of a cell to the cell's channels and resolution; one input is the previous cell alone."""
+    """The layers that bring each input of a cell to its channels and resolution.
+
+    A cell with a single input reads only the previous cell.
+    """
     newer = relu_conv_norm(cell.previous, cell.channels, 1, affine=affine)
     if inputs == 1:
         return [newer]

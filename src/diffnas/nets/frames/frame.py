@@ -1,4 +1,4 @@
-"""What stands around the cells of a net, and the order in which they are computed."""
+"""The frame of a net: the parts around its cells, and the order in which the cells are computed."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from diffnas.nets.cell import Place
 from diffnas.skeleton import Skeleton, StemKind
 
 MakeCell = Callable[[Place], nn.Module]
-"""What makes the cell for a place: mixed in a supernet, fixed in a network."""
+"""A function that makes the cell of a place: with mixed edges in a supernet, with fixed ones in a network."""
 
 Run = Callable[[nn.Module, Sequence[Tensor]], Tensor]
-"""What computes a cell, or a block that stands in place of one, from its inputs.
+"""A function that computes a cell, or a block in place of a cell, from its inputs.
 
-A net computes it with the weights of its edges, by a backend if there is one, and throws away its inside if that is to
-be computed again. A block is called as ``block(*inputs, backend)``."""
+The net gives it to the frame. It adds the weights of the cell's edges and the backend, and recomputes the inside in the
+backward pass if the net is asked to. A block is called as ``block(*inputs, backend)``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What a frame must know to be built.
+    """The sizes from which a frame is built.
 
     Attributes:
         skeleton: how the cells are stacked.
-        inputs: channels of the pictures, or how many tokens there are.
-        outputs: how many numbers the head gives.
+        inputs: channels of the pictures, or the size of the vocabulary.
+        outputs: number of outputs of the head.
         channels: channels, or features, of the nodes of the first cell.
         depth: number of cells.
-        joined: for every kind of cell, how many times as wide as a node its output is.
+        joined: for every kind of cell, the width of its output divided by that of a node.
         reads: for every kind of cell, how many inputs it has.
-        affine: whether what prepares the inputs of cells has batch norms with a weight and a bias.
-        stem: what stands before the cells.
+        affine: whether the layers that prepare the inputs of cells have batch norms with a weight and a bias.
+        stem: the layers before the cells.
         auxiliary: whether there is an auxiliary head.
     """
 
@@ -56,7 +56,7 @@ class Frame(nn.Module):
 
     @abstractmethod
     def forward(self, x: Tensor, run: Run) -> Output:
-        """What the head says of a batch; ``run`` computes each of the cells, and blocks in place of cells."""
+        """The output of the head for a batch; ``run`` computes the cells, and the blocks in place of cells."""
 
 
 FrameFactory = Callable[[Sizes, MakeCell], Frame]

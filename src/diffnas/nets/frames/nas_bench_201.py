@@ -14,9 +14,10 @@ from diffnas.nets.ops import relu_conv_norm
 
 
 class ResidualBlock(nn.Module):
-    """The reduction of NAS-Bench-201 (Dong & Yang, 2020): two 3x3 convolutions, and average pooling beside them.
+    """The reduction of NAS-Bench-201 (Dong & Yang, 2020): two 3x3 convolutions, and a shortcut with average pooling.
 
-    It is affine in supernets too. At an odd size the last pooling window is smaller, so that the branches agree.
+    Its batch norms have a weight and a bias in supernets too. At an odd size the last pooling window is smaller, so
+    that both branches have the same size.
     """
 
     def __init__(self, before: int, channels: int) -> None:
@@ -40,7 +41,10 @@ class ResidualBlock(nn.Module):
 
 
 class NasBench201(Frame):
-    """A cell reads the one before it, as it is; batch norm (affine, in supernets too) and ReLU before the head."""
+    """A stem, cells that each read the previous one without preparation, residual blocks between them, and a head.
+
+    The head begins with a batch norm, which has a weight and a bias in supernets too, and a ReLU.
+    """
 
     def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What frames for pictures are made of: stems, and the pool before the head."""
+"""Parts of the frames for pictures: the stem, the auxiliary head, and the pool before the head."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def _conv_norm(before: int, channels: int, stride: int) -> nn.Sequential:
 
 
 def as_weights(net: nn.Module, x: Tensor) -> Tensor:
-    """Pictures in the dtype of a net's weights: they come in float32, whatever the net is kept in."""
+    """Pictures in the dtype of a net's weights. They are prepared in float32, also for a net in float64."""
     return x.to(next(net.parameters()).dtype)
 
 
 class Stem(nn.Module):
-    """What stands before the cells. Its batch norms are affine, in supernets too.
+    """The layers before the cells. Their batch norms have a weight and a bias in supernets too.
 
-    "cifar" is a 3x3 convolution and batch norm; "cifar-half" the same with stride 2, for a quarter of the work.
-    "imagenet" is DARTS' for pictures of 224x224 (Liu et al., 2019): a quarter, then an eighth of the size.
+    "cifar" is a 3x3 convolution and batch norm; "cifar-half" is the same with stride 2, for a quarter of the work.
+    "imagenet" is that of DARTS for pictures of 224x224 (Liu et al., 2019). Its first output has a quarter of the height
+    and width of the pictures, its second output an eighth.
     """
 
     def __init__(self, stem: StemKind, in_channels: int, out: int) -> None:
@@ -44,13 +45,13 @@ class Stem(nn.Module):
             self.first = _conv_norm(in_channels, out, stride)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The older and the newer input of the first cell; one and the same tensor but on ImageNet."""
+        """The older and the newer input of the first cell. They are the same tensor unless the stem is "imagenet"."""
         older: Tensor = self.first(x)
         return older, self.second(older)
 
 
 def auxiliary_head(sizes: Sizes, cells: Sequence[CellPlan]) -> tuple[int, AuxiliaryHead | None]:
-    """The number of the cell on which an auxiliary head stands, and the head; None if none is asked for."""
+    """The number of the cell that the auxiliary head reads, and the head, None if ``sizes`` does not ask for it."""
     at = 2 * len(cells) // 3
     made = AuxiliaryHead(cells[at].out, sizes.outputs, imagenet=sizes.stem == "imagenet") if sizes.auxiliary else None
     return at, made
@@ -59,8 +60,8 @@ def auxiliary_head(sizes: Sizes, cells: Sequence[CellPlan]) -> tuple[int, Auxili
 class GlobalAveragePool(nn.Module):
     """The mean of every channel, ``(B, C, 1, 1)``.
 
-    Its gradient is in the memory format of its input, unlike that of ``nn.AdaptiveAvgPool2d``: a gradient in
-    another format than the activations makes the batch norms before it many times slower on a CPU.
+    Its gradient has the memory format of its input, unlike that of ``nn.AdaptiveAvgPool2d``. On a CPU, a gradient in
+    another format than the activations makes the batch norms before it many times slower.
     """
 
     def forward(self, x: Tensor) -> Tensor:

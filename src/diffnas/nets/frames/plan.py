@@ -1,4 +1,4 @@
-"""The plan of the cells of a net that halves the resolution twice."""
+"""The plan of a net's cells: the kind, the resolution and the channels of each."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from diffnas.skeleton import Place, Skeleton, StemKind
 
 @dataclass(frozen=True, kw_only=True)
 class CellPlan:
-    """One cell of a net, and the channels around it.
+    """One cell of a net, and its channels.
 
     Attributes:
-        index: its place in the net, from 0.
+        index: its position in the net, counted from 0.
         kind: its kind; None for a fixed residual block.
         reduces: whether it halves the resolution.
-        after_reduction: whether the cell before it did, so that its older input is twice as large.
+        after_reduction: whether the previous cell did, so that its older input has twice the height and width.
         channels: channels of every node.
         before: channels of its older input, the output of the cell before the previous one.
         previous: channels of its newer input, the output of the previous cell.
@@ -40,7 +40,7 @@ def stem_channels(skeleton: Skeleton, stem: StemKind, channels: int) -> int:
 
 
 def kind_at(kinds: Container[str], index: int, place: Place) -> str | None:
-    """The kind of the cell at ``index``: its own, called ``cell3`` for index 3, if there is one, else its place's.
+    """The kind of the cell at ``index``: ``cell3`` for index 3 if ``kinds`` has it, else the kind of the place.
 
     >>> kind_at({"normal", "reduce", "cell1"}, 1, Place("normal", False))
     'cell1'
@@ -62,7 +62,7 @@ def plan(
         widths: for every kind of cell, how many nodes its output concatenates.
         channels: channels of the nodes of the first cell.
         depth: number of cells, residual blocks included.
-        stem: what stands before the cells.
+        stem: the layers before the cells.
 
     Raises:
         ValueError: for a kind of cell that has no width, too few cells, or a cell without a place in the net.
@@ -76,7 +76,7 @@ def plan(
     """
     cells: list[CellPlan] = []
     before = previous = stem_channels(skeleton, stem, channels)
-    # The two outputs of the ImageNet stem differ in size as if a reduction stood between them.
+    # The two outputs of the ImageNet stem differ in size, as if there were a reduction between them.
     after_reduction = stem == "imagenet"
     unit = channels
     for index, place in enumerate(skeleton.places(depth)):

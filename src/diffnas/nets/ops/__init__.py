@@ -1,6 +1,6 @@
-"""Candidate operations: one table, from a name to what makes the module, and what makes it.
+"""Candidate operations, in a table from their names to their factories, and functions that build and count them.
 
-A file here holds the operations on one kind of data; its table is a part of ``OPS``.
+A file here has the operations for one kind of net; its table is a part of ``OPS``.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ __all__ = [
 ]
 
 OPS: dict[str, OpFactory] = {**PICTURES, **CHAIN}
-"""What makes each operation."""
+"""The factory of each operation, by name."""
 
 _BEFORE = Role("", ("channels", "stride", "affine"))
 
 
 def factory_of(op: str) -> Role:
-    """The role of what makes an operation."""
+    """The role of an operation's factory, for messages."""
     return Role(f"factory of operation {op!r},", ("slot",))
 
 
@@ -60,16 +60,16 @@ def check_factory(op: str, factory: object) -> None:
     """Refuse a user's factory that cannot be called with a slot.
 
     Raises:
-        ValueError: for it; the message of one that takes channels, stride and affine says what to write now.
+        ValueError: with what to write. Factories took channels, stride and affine before; the message says so.
     """
     role = factory_of(op)
     if callable(factory) and takes(_BEFORE, factory) and not takes(role, factory):
         raise ValueError(
-            f"the {role.name} {name_of(factory)} takes (channels, stride, affine), and it is called with one Slot. "
+            f"the {role.name} {name_of(factory)} takes (channels, stride, affine), but it is called with one Slot. "
             "Write def factory(slot), and read slot.width, slot.out, slot.stride and slot.affine."
         )
     if isinstance(factory, nn.Module):  # it can be called with anything
-        raise ValueError(f"a {role.name} is a function of (slot), and a module is given. Write lambda slot: ...")
+        raise ValueError(f"a {role.name} must be a function of (slot), not a module. Write lambda slot: ...")
     check_callable(role, factory, classes=True)
 
 
@@ -79,7 +79,7 @@ def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = No
     Args:
         op: its name, in ``factories`` or else in ``OPS``.
         slot: where it stands.
-        factories: a user's own operations, which come first.
+        factories: the factories of a user's own operations, which take precedence.
 
     Raises:
         ValueError: for an unknown operation, or if a user's own factory takes no slot or makes no module.
@@ -98,11 +98,11 @@ def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = No
 
 
 def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiply-adds of the convolutions and linear layers for one input, as the field counts them.
+    """Multiply-adds of the convolutions and linear layers for one input. Other layers are not counted, as usual.
 
     Args:
-        module: anything that maps one tensor; it is run once, in evaluation mode, on its own device ("meta" will
-            do). Nothing of it changes.
+        module: a module of one tensor. It is run once, in evaluation mode, on its own device, which may be "meta".
+            Nothing of it changes.
         shape: channels, height and width of the input.
 
     >>> count_macs(nn.Conv2d(3, 8, 3, padding=1), (3, 4, 4)) == 8 * 3 * 9 * 16
@@ -130,7 +130,7 @@ def _run_once(module: nn.Module, shape: tuple[int, ...]) -> None:
     modes = [(part, part.training) for part in module.modules()]
     sources = [(part, part.generator) for part in module.modules() if isinstance(part, Noise)]
     module.eval()
-    # A generator of its own, so that counting does not move the noise of the run around it ("meta" draws nothing).
+    # A separate generator, so that counting changes no random numbers of a run. "meta" draws none.
     own = sources and tensor.device.type != "meta"
     draw_noise_from(module, torch.Generator(tensor.device) if own else None)
     try:

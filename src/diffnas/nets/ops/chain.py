@@ -1,7 +1,7 @@
-"""Operations of residual chains: one table, from a name to what makes the module.
+"""Operations of residual chains, in a table from their names to their factories.
 
-The last batch norm is affine where the slot says so. Those inside always are: their scale cannot reach the result,
-which the last one brings to unit variance in a supernet, so an operation contributes by its mixing weight alone.
+The last batch norm has a weight and a bias if the slot is affine; the batch norms before it always have. In a supernet
+the last one brings the result to unit variance, so the scale of an operation is that of its mixing weight alone.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from diffnas.nets.slot import OpFactory, Slot
 
 
 def residual(slot: Slot, *, kernel: int = 3, halved: bool = False) -> nn.Module:
-    """Two convolutions, each behind a ReLU: the block of pre-activation ResNets (He et al., 2016).
+    """Two convolutions, each after a ReLU: the block of pre-activation ResNets (He et al., 2016).
 
-    ``halved`` takes half as many channels between the two.
+    With ``halved``, there are half as many channels between the two.
     """
     between = max(slot.out // 2, 1) if halved else slot.out
     return in_a_row(
@@ -28,9 +28,10 @@ def residual(slot: Slot, *, kernel: int = 3, halved: bool = False) -> nn.Module:
 
 
 def inverted(slot: Slot, *, kernel: int, expansion: int) -> nn.Module:
-    """1x1 to ``expansion`` times the channels, depthwise, 1x1: the inverted bottleneck of MobileNetV2 (Sandler, 2018).
+    """The inverted bottleneck of MobileNetV2 (Sandler et al., 2018).
 
-    An expansion of 1 goes without the first.
+    It is a 1x1 convolution to ``expansion`` times the channels, a depthwise one, and a 1x1 one. With an expansion of 1
+    the first is left out.
     """
     wide = expansion * slot.width
     expand = [_pointwise(slot.width, wide), nn.BatchNorm2d(wide), nn.ReLU()] if expansion > 1 else []

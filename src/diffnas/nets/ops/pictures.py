@@ -1,7 +1,7 @@
-"""Operations on pictures: one table, from a name to what makes the module.
+"""Operations on pictures, in a table from their names to their factories.
 
-Every operation maps ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))``, whatever H and W are, so
-that all of them can be added. No ReLU works in place: the same tensor feeds several operations.
+Every operation maps ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))`` for any H and W, so that results
+can be added. No ReLU works in place, because the same tensor feeds several operations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from diffnas.nets.wiring import every
 
 
 class Zero(nn.Module):
-    """``none``: zeros, made rather than multiplied, so that no NaN or infinity passes."""
+    """``none``: new zeros, not the input times 0, which would pass on nan and infinity."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
@@ -34,9 +34,9 @@ class Zero(nn.Module):
 
 
 class Noise(nn.Module):
-    """Fresh standard normal noise in place of the input; S4 of RobustDARTS (Zela et al., 2020).
+    """``noise``: standard normal noise of the input's shape, drawn in each pass; S4 of RobustDARTS (Zela et al., 2020).
 
-    It draws from ``generator``, torch's own if None; ``draw_noise_from`` sets it for a whole net.
+    It draws from ``generator``, or torch's global one if that is None; ``draw_noise_from`` sets it for a whole net.
     """
 
     def __init__(self, stride: int) -> None:
@@ -50,16 +50,16 @@ class Noise(nn.Module):
 
 
 def draw_noise_from(net: nn.Module, generator: torch.Generator | None) -> None:
-    """Let every ``noise`` operation of a net draw from ``generator``, which must be on the net's device."""
+    """Make every ``noise`` operation of a net draw from ``generator``, which must be on the net's device."""
     for module in net.modules():
         if isinstance(module, Noise):
             module.generator = generator
 
 
 class DroppedSkip(nn.Module):
-    """A skip connection of which, in training, a share is dropped, element by element; P-DARTS (Chen et al., 2019).
+    """A skip connection with dropout in training mode, as in P-DARTS (Chen et al., 2019).
 
-    The share is ``rate``; ``drop_skips`` sets it for a whole net. What is left is scaled up, as in ``nn.Dropout``.
+    It drops a share of its elements, ``rate``, which ``drop_skips`` sets for a whole net, and scales up the others.
     """
 
     def __init__(self) -> None:
@@ -67,12 +67,12 @@ class DroppedSkip(nn.Module):
         self.rate = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of the shape of ``x``."""
+        """``x``, in training mode with dropped elements."""
         return F.dropout(x, self.rate, self.training) if self.rate else x
 
 
 def drop_skips(net: nn.Module, rate: float) -> None:
-    """Let every skip connection with dropout drop this share."""
+    """Make every skip connection with dropout drop this share of its elements."""
     for module in net.modules():
         if isinstance(module, DroppedSkip):
             module.rate = rate
@@ -84,7 +84,7 @@ class Depthwise(nn.Module):
     def __init__(self, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
         self.stride, self.dilation, self.padding = stride, dilation, dilation * (kernel - 1) // 2
-        # Never called: it gives the weight torch's own initialization.
+        # Never called. It holds the weight, and draws it as torch does.
         self.conv = nn.Conv2d(channels, channels, kernel, groups=channels, bias=False)
 
     @property
@@ -93,7 +93,7 @@ class Depthwise(nn.Module):
         return self.conv.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """Every channel with its own kernel, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
+        """Each channel convolved with its own kernel, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
         return depthwise(x, self.conv.weight, stride=self.stride, padding=self.padding, dilation=self.dilation)
 
 
@@ -125,10 +125,10 @@ def _separably(depthwise: Depthwise, pointwise: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 class FactorizedReduce(nn.Module):
-    """Half the resolution: two 1x1 convolutions side by side, one of the even pixels and one of the odd ones.
+    """Halves the resolution: two 1x1 convolutions, of the even and of the odd pixels, concatenated along channels.
 
-    As in DARTS (Liu et al., 2019) for even sizes; an odd size is padded with zeros at its end to the next even
-    one, so that the two halves agree.
+    At even sizes it is that of DARTS (Liu et al., 2019). An odd size is padded at its end with zeros to the next even
+    one, so that both results have the same size.
 
     >>> FactorizedReduce(3, 8, affine=True)(torch.zeros(2, 3, 9, 8)).shape
     torch.Size([2, 8, 5, 4])
@@ -149,7 +149,7 @@ class FactorizedReduce(nn.Module):
 
 
 def _by_halves(even: nn.Conv2d, odd: nn.Conv2d, x: Tensor) -> Tensor:
-    # Taking the pixels first, then convolving, is 1.4 to 2.5 times as fast on a CPU as convolutions of stride 2.
+    # To select the pixels and then convolve is 1.4 to 2.5 times as fast on a CPU as convolutions of stride 2.
     first, second = F.relu(x[:, :, ::2, ::2]), F.relu(x[:, :, 1::2, 1::2])
     height, width = x.shape[2] % 2, x.shape[3] % 2
     if height or width:
@@ -168,14 +168,17 @@ def relu_conv_norm(
     dilation: int = 1,
     bias: bool = False,
 ) -> nn.Sequential:
-    """ReLU, convolution, batch norm; same resolution, or divided by the stride, unless another padding is given."""
+    """ReLU, convolution, batch norm.
+
+    With ``padding`` of None the resolution is kept, or divided by the stride.
+    """
     norm = nn.BatchNorm2d(channels, affine=affine)
     padding = dilation * (kernel - 1) // 2 if padding is None else padding
-    assert padding <= dilation * (kernel - 1)  # more would make results of nothing but padding
+    assert padding <= dilation * (kernel - 1)  # with more, some results would read only padding
     geometry = Geometry(POINTWISE if (kernel, stride) == (1, 1) else DENSE, kernel, stride, padding, dilation)
     if kernel == 1 and stride > 1:
-        # Pixels first, then the convolution: with fewer than eight channels, the gradient of a strided 1x1 convolution
-        # writes past its memory in oneDNN on machines with AVX2 (oneDNN #6035).
+        # First the pixels are selected, then convolved. With fewer than eight channels, the gradient of a strided 1x1
+        # convolution writes past its memory in oneDNN on machines with AVX2 (oneDNN #6035).
         pool, conv = [nn.AvgPool2d(1, stride)], nn.Conv2d(before, channels, 1, bias=bias)
     else:
         pool = []
@@ -191,7 +194,7 @@ def _rectified(conv: nn.Module, x: Tensor) -> Tensor:
 
 
 def _kept(make: Callable[[int], nn.Module]) -> OpFactory:
-    """What makes an operation that needs to know the stride alone."""
+    """The factory of an operation that depends on nothing but the stride."""
     return lambda slot: make(slot.stride)
 
 
@@ -211,7 +214,7 @@ def _convolution(of: Convolution) -> OpFactory:
     def build(slot: Slot) -> nn.Module:
         width, out, stride, affine = slot.width, slot.out, slot.stride, slot.affine
         if of.dense:
-            # The benchmark gives its convolutions a bias exactly where batch norm has none to offer.
+            # NAS-Bench-201 gives a convolution a bias exactly if its batch norm has none.
             return relu_conv_norm(width, out, of.kernel, stride=stride, affine=affine, bias=not affine)
         layer = partial(Separable, kernel=of.kernel, affine=affine, dilation=of.dilation)
         if of.layers == 1:

@@ -1,4 +1,4 @@
-"""Runs side by side: what they found, how far seeds agree, what it cost."""
+"""Comparisons of runs: what they found, how far seeds agree, and what they cost."""
 
 from diffnas.report.compare.columns import Column
 from diffnas.report.compare.found import Benchmark, Found, Group, grouped, read_found

@@ -1,4 +1,4 @@
-"""What a table can say of a run, by name."""
+"""The columns that a table of runs can have, by name."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Column(NamedTuple):
     """A number of a run.
 
     Attributes:
-        title: what heads it.
-        value: the number; None where it is not known. For a table with a row a run it may be anything.
-        say: the number in words.
+        title: the heading.
+        value: gives the number of a run; None if it is unknown. In a table with a row for each run, any value will do.
+        say: gives the number as text.
     """
 
     title: str
@@ -79,7 +79,7 @@ COLUMNS: dict[str, Column] = {
     "macs_last": Column("last", _line(-1, "macs"), _count),
     "training": Column("training", _tested("seconds"), duration),
 }
-"""The numbers by name."""
+"""The columns by name."""
 
 USUAL = (
     "accuracy",
@@ -92,4 +92,4 @@ USUAL = (
     "live",
     "seconds",
 )
-"""What is shown unless other columns are asked for."""
+"""The columns of a table if the user names none."""

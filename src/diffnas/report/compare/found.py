@@ -1,4 +1,4 @@
-"""What runs found, read from their folders, and which of them differ by their seed alone."""
+"""Readers of what runs found, and groups of runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from diffnas.run_files import EVALUATION, GENOTYPE, RECORD
 
 
 class Benchmark(NamedTuple):
-    """What a benchmark's table says of a cell.
+    """The entry of a cell in a benchmark's table.
 
     Attributes:
-        accuracy: in percent.
-        rank: 1 for the best.
-        column: of the table, such as ``cifar10_test_200``.
+        accuracy: the accuracy in percent.
+        rank: the rank of the cell, 1 for the best.
+        column: the column of the table, such as ``cifar10_test_200``.
     """
 
     accuracy: float
@@ -38,21 +38,20 @@ class Benchmark(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A run: what it found, and what was measured of that.
+    """A run: what it found, and the results of an evaluation.
 
     Attributes:
-        name: of its folder.
-        beside: the folder that this one lies in, with the one above it.
-        method, space, data: as its record names them; without a record the method is the folder's name without its
-            number, ``sparse`` for ``sparse-10``, the space is the one that the cells are written in, and the data is
-            not known.
-        seed: of the search; None if nothing says.
-        genotype: the result; of a search in progress, what it would be now.
+        name: the name of its folder.
+        beside: the names of the two folders around it, as one path.
+        method, space, data: the names in its record. Without a record, the method is the folder's name without its
+            number, such as ``sparse`` for ``sparse-10``; the space is the skeleton of the cells, and the data is "".
+        seed: the seed of the search; None if it is unknown.
+        genotype: the result; for a search in progress, the cells that would be read off now.
         finished: whether the search is over.
         lines: the trace of the search; empty for cells that were not searched.
-        tested: what the evaluation measured; empty without one.
-        search, evaluation: what decided the result of either, but for the seed.
-        benchmark: what a benchmark's table says of the cell; None without.
+        tested: the results of the evaluation, by name; empty without one.
+        search, evaluation: what decides the result of each, without the seed, by name.
+        benchmark: the entry of the cell in a benchmark's table; None without one.
     """
 
     name: str
@@ -71,10 +70,10 @@ class Found:
 
 
 def read_found(path: str | Path) -> Found:
-    """A run in a folder: of a search, with or without an evaluation in it, or one that kept its results alone.
+    """The run in a folder: a search, with or without an evaluation, an evaluation, or results without a record.
 
     Raises:
-        ValueError: if nothing was found there yet, or something is damaged; the message names the file.
+        ValueError: if there are no cells yet, or a file is damaged; the message names the file.
     """
     folder = RunFolder(Path(path))
     record = _record(folder)
@@ -90,7 +89,7 @@ def read_found(path: str | Path) -> Found:
     if genotype is None and evaluated is not None:
         genotype = recorded_genotype(inner, evaluated)
     if genotype is None:
-        raise ValueError(f"{folder.path} holds no cell: no {GENOTYPE}, and no epoch of a search that is over.")
+        raise ValueError(f"{folder.path} holds no cell: it has no {GENOTYPE}, and no finished epoch of a search.")
     result = read_result(inner)
     return Found(
         **_named(folder.path.resolve(), record, evaluated, genotype),
@@ -108,7 +107,7 @@ def _record(folder: RunFolder) -> Record | None:
 
 
 def _named(place: Path, record: Record | None, evaluated: Record | None, genotype: Genotype) -> dict[str, Any]:
-    """What a run is called: by its record, or else by its folder."""
+    """The names and the seed of a run, from its record, or else from the name of its folder."""
     stem, number = re.fullmatch(r"(.*?)(?:[-_ ](?:seed)?(\d+))?", place.name, re.DOTALL).groups()  # type: ignore[union-attr]
     described = record or evaluated
     counted = None if number is None else int(number)
@@ -123,7 +122,7 @@ def _named(place: Path, record: Record | None, evaluated: Record | None, genotyp
 
 
 def _decided(record: Record | None) -> dict[str, Any]:
-    """What decides the result of a run, but for its seed, as plain text or numbers by name."""
+    """What decides the result of a run, without the seed, as text or numbers by name."""
     if record is None:
         return {}
     settings = {name: value for name, value in record.settings.items() if name != "seed"}
@@ -133,11 +132,11 @@ def _decided(record: Record | None) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Runs that differ by their seed alone.
+    """Runs that differ only in their seed.
 
     Attributes:
-        label: the method, and what sets it apart from other groups of the same method.
-        runs: by seed.
+        label: the method, and how the group differs from other groups of the same method.
+        runs: the runs, sorted by seed.
     """
 
     label: str
@@ -145,10 +144,10 @@ class Group:
 
 
 def grouped(found: Iterable[Found]) -> list[Group]:
-    """Runs by what decided them, in the order in which they come.
+    """Groups of runs that differ only in their seed, in the order of their first runs.
 
-    A run that has not been evaluated stands with those of the same search that have, if they were all evaluated in
-    one way. A run that kept no record stands with those of its method that lie beside it and kept none either.
+    A run without an evaluation joins the first group of the same search with one. A run without a record joins others
+    without a record that have the same method and are in the same folder.
     """
     searches: dict[str, list[Found]] = {}
     for run in found:
@@ -170,7 +169,7 @@ def grouped(found: Iterable[Found]) -> list[Group]:
 
 
 def _labels(firsts: Sequence[Found]) -> list[str]:
-    """A name for each group: its method, and where that is not enough what differs from the others of the method."""
+    """A label for each group: its method, and the differences from other groups of the method if there are any."""
     return [_label(run, [other for other in firsts if other.method == run.method]) for run in firsts]
 
 
@@ -185,7 +184,7 @@ def _label(run: Found, alike: Sequence[Found]) -> str:
         for other in alike
     ]
     own = about[next(place for place, other in enumerate(alike) if other is run)]
-    # A run that kept no record says nothing of its settings, so none with a record differs from it.
+    # The settings of a run without a record are unknown, so a run with a record does not differ from it.
     told = [other for each, other in zip(alike, about, strict=True) if each.search or not run.search]
     names = [name for name in own if own[name] != "" and any(other.get(name) != own[name] for other in told)]
     differs = ", ".join(f"{name.removeprefix('method.')}={own[name]}" for name in names[:3])

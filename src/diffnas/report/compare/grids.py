@@ -1,4 +1,4 @@
-"""Tables of runs, as text: for a terminal, Markdown, CSV and HTML alike."""
+"""Tables of runs, whose cells are text, for a terminal, Markdown, CSV and HTML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from diffnas.report.compare.likeness import agreement, differing
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A table: what it is, what heads it, its rows, and what to know about it."""
+    """A table: its title, the headings of its columns, its rows, and a note for the reader."""
 
     title: str
     header: tuple[str, ...]
@@ -26,11 +26,11 @@ class Grid:
 
 
 def run_grid(groups: Sequence[Group], names: Sequence[str | Column] = USUAL) -> Grid:
-    """A row a run; columns that say nothing of any run are left out.
+    """A table with a row for each run. Columns without any value are left out.
 
     Args:
         groups: the runs.
-        names: names in ``COLUMNS``, or columns of one's own.
+        names: names in ``COLUMNS``, or columns of your own.
 
     Raises:
         ValueError: for a column that is not in ``COLUMNS``.
@@ -42,7 +42,7 @@ def run_grid(groups: Sequence[Group], names: Sequence[str | Column] = USUAL) -> 
 
 
 def group_grid(groups: Sequence[Group], names: Sequence[str | Column] = USUAL) -> Grid:
-    """A row a group: mean and spread of every number over its runs, and how far their cells agree."""
+    """A table with a row for each group: mean and spread of every number, and how far the cells agree."""
     columns = _known(names, [run for group in groups for run in group.runs])
     header = ("method", "runs", *(column.title for column in columns), "different cells", "similarity", "same edges")
     rows = []
@@ -65,7 +65,7 @@ def group_grid(groups: Sequence[Group], names: Sequence[str | Column] = USUAL) -
 
 
 def differing_grid(groups: Sequence[Group]) -> Grid:
-    """On which edges the runs of a group differ, and how many of them have which operation there."""
+    """A table of the edges on which the runs of a group differ, with the number of runs for each operation."""
     rows = [
         (group.label, f"{kind} {source} → {target}", ", ".join(f"{op} ({many})" for op, many in ops.items()))
         for group in groups
@@ -81,7 +81,7 @@ def cells_grid(groups: Sequence[Group]) -> Grid:
 
 
 def epochs_grid(groups: Sequence[Group], name: str) -> Grid:
-    """A row a run, a column an epoch: a number of the trace, or of its indicators.
+    """A table with a row for each run and a column for each epoch, of one number of the trace or of its indicators.
 
     Raises:
         ValueError: if no run has such a number.
@@ -112,7 +112,7 @@ def to_markdown(grid: Grid) -> str:
 
 
 def to_csv(groups: Sequence[Group]) -> str:
-    """Every number of every run as CSV, a row a run, in full precision."""
+    """All numbers of all runs as CSV, with a row for each run, in full precision."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["run", "group", "method", "space", "data", "seed", "finished", *COLUMNS, "genotype"])

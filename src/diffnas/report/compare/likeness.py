@@ -1,4 +1,4 @@
-"""How alike cells are, and on which edges they differ."""
+"""The similarity of cells, and the edges on which they differ."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Edge = tuple[str, int, int]
 
 
 def similarity(one: Genotype, other: Genotype) -> float:
-    """The Jaccard index of two genotypes' connections: those they share, over those that either has.
+    """The Jaccard index of two genotypes' connections: how many they share, divided by how many either has.
 
-    A connection is its kind of cell, source, target and operation; ``none`` is not one. 1 for the same cells, 0 for
-    cells that share none.
+    A connection is its kind of cell, source, target and operation; ``none`` is not one. The index is 1 for the same
+    cells, and 0 for cells that share no connection.
 
     >>> from diffnas.genotype import parse
     >>> similarity(parse("|skip_connect~0|+|nor_conv_3x3~0|none~1|"), parse("|skip_connect~0|+|none~0|none~1|"))
@@ -29,7 +29,7 @@ def similarity(one: Genotype, other: Genotype) -> float:
 
 
 def same_edges(one: Genotype, other: Genotype) -> float:
-    """The share of all edges a cell can have on which two genotypes have the same operations, ``none`` included.
+    """The share of all possible edges on which two genotypes have the same operations. ``none`` counts as one.
 
     >>> from diffnas.genotype import parse
     >>> round(same_edges(parse("|skip_connect~0|+|nor_conv_3x3~0|none~1|"), parse("|skip_connect~0|+|none~0|")), 2)
@@ -49,7 +49,7 @@ def agreement(cells: Sequence[Genotype]) -> tuple[float, float] | None:
 
 
 def differing(cells: Sequence[Genotype]) -> dict[Edge, dict[str, int]]:
-    """The edges on which genotypes differ: how many have which operations there, the most frequent first."""
+    """The edges on which genotypes differ, each with the number of genotypes by operation, the most frequent first."""
     found = [by_edge(genotype) for genotype in cells]
     edges = dict.fromkeys(edge for genotype in found for edge in genotype)
     counts = {edge: Counter(genotype.get(edge, "none") for genotype in found) for edge in edges}
@@ -57,7 +57,7 @@ def differing(cells: Sequence[Genotype]) -> dict[Edge, dict[str, int]]:
 
 
 def by_edge(genotype: Genotype) -> dict[Edge, str]:
-    """What stands on every edge that a cell can have: an operation, several joined by ``+``, or ``none``."""
+    """The text of each possible edge: its operation, several joined by ``+``, or ``none``."""
     return {
         (kind, source, target): " + ".join(sorted(c.op for c in cell.incoming(target) if c.source == source)) or "none"
         for kind, cell in genotype.cells.items()

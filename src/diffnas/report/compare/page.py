@@ -1,4 +1,4 @@
-"""Runs side by side as one HTML file that needs nothing but a browser."""
+"""The comparison of runs, as one HTML file that needs nothing but a browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from diffnas.report.compare.found import Group
 from diffnas.report.compare.grids import Grid
 from diffnas.report.page import asset, drawings, environment
 
-# Columns that are drawn, and what a drawing is called that no table stands around.
+# The columns that are drawn, and the titles of the drawings.
 _PLOTTED = {
     "accuracy": "Test accuracy",
     "benchmark": "Accuracy in the table",
@@ -27,12 +27,12 @@ _PLOTTED = {
 
 
 def write_page(groups: Sequence[Group], grids: Sequence[Grid], path: Path) -> None:
-    """Write the page of some groups of runs and of tables about them."""
+    """Write the page about groups of runs, with tables about them."""
     write_atomically(path, page(groups, grids))
 
 
 def page(groups: Sequence[Group], grids: Sequence[Grid]) -> str:
-    """The same as text."""
+    """The page about groups of runs, as HTML."""
     runs = [run for group in groups for run in group.runs]
     ops = {c.op for run in runs for cell in run.genotype.cells.values() for c in cell.connections}
     classes = {op: f"o{number}" for number, op in enumerate(sorted(ops))}
@@ -52,7 +52,7 @@ def page(groups: Sequence[Group], grids: Sequence[Grid]) -> str:
 
 
 def _strip(groups: Sequence[Group], name: str, title: str) -> dict[str, Any] | None:
-    """The runs of every group as marks on a line; None unless there are two different numbers."""
+    """The data of a drawing in which the runs of each group are marks on a line; None without two different numbers."""
     column = COLUMNS[name]
     values = {g.label: [v for run in g.runs if (v := column.value(run)) is not None] for g in groups}
     every = [value for listed in values.values() for value in listed]
@@ -77,7 +77,7 @@ def _strip(groups: Sequence[Group], name: str, title: str) -> dict[str, Any] | N
 
 
 def _cells(groups: Sequence[Group], classes: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """The cell that most runs of each group found, drawn; the first of several."""
+    """For each group, the drawing of the cell that most of its runs found; the first one of several."""
     for group in groups:
         found: dict[str, list[str]] = {}
         cells: dict[str, Genotype] = {}

@@ -1,4 +1,4 @@
-"""Table 1 of the sparse-connections paper, with our own numbers beside the published ones."""
+"""Table 1 of the sparse-connections paper, with the printed numbers and our own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diffnas.report.compare.grids import Grid
 _COLUMNS = (("darts", "cifar10"), ("darts", "cifar100"), ("nas-bench-201", "cifar10"), ("nas-bench-201", "cifar100"))
 _HEADER = ("DARTS, CIFAR-10", "DARTS, CIFAR-100", "NAS-Bench-201, CIFAR-10", "NAS-Bench-201, CIFAR-100")
 
-# The rows as printed: test accuracy in percent, None where the paper has a dash; and what we call the method. Two empty
+# The rows as printed: test accuracy in percent, None where the paper has a dash; and our name of the method. Two empty
 # rows, "Single-level DARTS 3" and "4", are left out.
 _PRINTED: dict[str, tuple[tuple[float | None, float | None, float | None, float | None], str | None]] = {
     "DARTS": ((97.24, None, 54.30, 15.61), None),
@@ -36,15 +36,16 @@ _PRINTED: dict[str, tuple[tuple[float | None, float | None, float | None, float 
 _ITS_OWN = tuple(_PRINTED)[11:]
 
 _NOTE = (
-    "Test accuracy in percent. c: as printed in the paper, copied there from other papers; those of NAS-Bench-201 are "
-    "of its own table, in which 54.30 and 15.61 are the cell of skips alone. p: as printed, of the paper's own runs, "
-    "without spread or seeds. r: the same by training anew: no cell of NAS-Bench-201 scores as much in its table, so r "
-    "is not to be compared with c or b. b: ours, looked up in that table. Numbers in brackets: ours, trained anew:"
+    "Test accuracy in percent. c: printed in the paper, which copied it from other papers; on NAS-Bench-201 it comes "
+    "from the table of the benchmark, where 54.30 and 15.61 are the cell of only skips. p: printed, from the paper's "
+    "own runs, without spread or seeds. r: like p, but the cell was trained anew. No cell has as much in the table of "
+    "NAS-Bench-201, so do not compare r with c or b. b: ours, looked up in that table. Numbers in brackets: ours, "
+    "trained anew:"
 )
 
 
 def table1(groups: Sequence[Group]) -> Grid:
-    """The layout of the paper's Table 1: the printed numbers, and beside them ours, each marked for what it is."""
+    """A table with the layout of the paper's Table 1: the printed numbers and ours, each marked with its origin."""
     recipes: dict[str, int] = {}
     rows = []
     for name, (printed, method) in _PRINTED.items():
@@ -72,7 +73,10 @@ def _printed(name: str, space: str, value: float | None) -> str:
 
 
 def _looked_up(mine: Sequence[Found], data: str) -> list[str]:
-    """Ours from the benchmark's table. Its column says on which data, whatever was searched on; or else the search."""
+    """Our number from the benchmark's table, if it is for ``data``.
+
+    The column names the data, also if the search had other data. Only if it does not, the data of the search counts.
+    """
     values = [
         run.benchmark.accuracy
         for run in mine
@@ -82,7 +86,7 @@ def _looked_up(mine: Sequence[Found], data: str) -> list[str]:
 
 
 def _trained(mine: Sequence[Found], data: str, recipes: dict[str, int]) -> list[str]:
-    """Ours trained anew, a text a recipe; the recipes are numbered as they come."""
+    """Our numbers trained anew, one text for each recipe. The recipes are numbered in the order in which they come."""
     trained: dict[str, list[float]] = {}
     for run in mine:
         if "accuracy" in run.tested and _is_on(data, run.data):
@@ -91,15 +95,15 @@ def _trained(mine: Sequence[Found], data: str, recipes: dict[str, int]) -> list[
 
 
 def _is_on(data: str, name: str) -> bool:
-    """Whether a name such as ``cifar10[5000]`` or ``cifar10_test_200`` is of this data set."""
+    """Whether a name such as ``cifar10[5000]`` or ``cifar10_test_200`` belongs to the data set ``data``."""
     return re.match(rf"{data}(?!\d)", name) is not None
 
 
 def _recipe(run: Found) -> str:
-    """How a network was trained, in a line."""
+    """How a network was trained, in one line."""
     about = run.evaluation
     if not about:
-        return f"after a search on {run.data}; how, its folder does not say"
+        return f"after a search on {run.data}; its folder does not say how"
     size = f"{about.get('channels')} channels, {about.get('depth')} cells"
     return f"{about.get('epochs')} epochs on {about.get('data')}, {size}"
 
