@@ -16,7 +16,12 @@ from halves import Halves
 from interrupted import assert_same
 from shared_runs import CASES, IN_DOUBLE
 
+import diffnas
+from diffnas.engine.launch import joined
+from diffnas.engine.ranks import ALONE, Ranks
+
 SCRIPT = Path(shared_runs.__file__)
+TALK = SCRIPT.with_name("talk.py")
 
 
 def in_two(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -86,3 +91,82 @@ def test_a_signal_to_one_process_stops_all_and_as_many_go_on_bit_for_bit(togethe
     # One process goes on as well, and says that its numbers are others.
     result = CASES["fast-0"].run(alone / "fast-0", resume=True)
     assert [line["epoch"] for line in result.trace] == [0, 1]
+
+
+def test_what_processes_tell_one_another_arrives_and_the_failure_of_one_is_told_by_the_first(tmp_path: Path):
+    done = in_two(TALK, tmp_path)
+    assert done.returncode == 1
+    assert sorted(done.stdout.splitlines()) == ["process 0 is content", "process 1 is content"], done.stderr
+    assert "ended: the second process has no pictures. No checkpoint was written yet." in done.stderr
+    assert done.stderr.count("Traceback") == 1, "the second process ends in silence"
+
+
+def test_a_command_of_two_processes_prints_once_and_says_how_it_was_computed(tmp_path: Path):
+    small = ["--space", "nas-bench-201", "--train", "40", "--epochs", "1", "--channels", "2", "--depth", "3", "--json"]
+    command = [sys.executable, "-m", "diffnas", "search", "digits", *small, "--devices", "2", "--batch"]
+    refused, done = (
+        subprocess.Popen(
+            [*command, batch, "--out", str(tmp_path / batch)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for batch in ("3", "20")
+    )
+    out, told = refused.communicate(timeout=300)
+    assert (refused.returncode, out) == (2, "")
+    assert told.startswith("error: batches of 3 cannot be shared by 2 processes")
+    assert told.count("\n") == 1, told
+    assert not (tmp_path / "3").exists()
+    out, told = done.communicate(timeout=300)
+    assert done.returncode == 0, told
+    assert json.loads(out)["folder"] == str(tmp_path / "20")
+    record = json.loads((tmp_path / "20" / "run.json").read_text())
+    assert record["computed"][-1] == "2 processes compute the run"
+    assert (record["notes"]["devices"], record["notes"]["nodes"]) == (2, 1)
+    assert told.count("epoch 1/1") == 1
+
+
+# What needs no second process.
+
+
+def test_one_process_is_all_of_a_run_and_changes_nothing():
+    gradient, sums = torch.ones(2), torch.ones(3)
+    assert ALONE.mean([gradient], 3)[0] is gradient
+    assert ALONE.total(sums) is sums
+    assert (ALONE.agree(15), ALONE.worst(2.0), ALONE.place, ALONE.told) == (15, 2.0, (), ())
+    assert joined(None) is joined(1, 1) is ALONE
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(("pictures", "size"), [(129, 64), (131, 64), (5, 64), (60, 12), (13, 1)])
+def test_parts_of_batches_are_those_of_one_order_and_each_picture_is_taken_once(count: int, pictures: int, size: int):
+    order = torch.randperm(pictures)
+    parts = [Ranks(number=number, count=count).batches(order, size) for number in range(count)]
+    assert len({len(each) for each in parts}) == 1, "all take as many steps"
+    whole = [torch.cat(each) for each in zip(*parts, strict=True)]
+    assert torch.equal(torch.cat(whole), order[: sum(map(len, whole))])
+    left = pictures - sum(map(len, whole))
+    assert left in (0, pictures % size), "at most a last batch is left out"
+    assert left < 2 * count
+    for batch in zip(*parts, strict=True):
+        sizes = [len(part) for part in batch]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_batches_that_are_too_small_for_all_processes_are_refused():
+    with pytest.raises(ValueError, match=r"batches of 5 cannot be shared by 3 processes.* at least 6 are needed"):
+        Ranks(count=3).check_batch(5, 100)
+    with pytest.raises(ValueError, match="5 pictures cannot be shared by 3 processes"):
+        Ranks(count=3).check_batch(64, 5)
+    Ranks(count=3).check_batch(6, 6)
+    ALONE.check_batch(1, 1)
+
+
+def test_a_notebook_is_refused_before_a_process_is_launched(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    with pytest.raises(ValueError, match="a notebook or an interactive session is none"):
+        diffnas.search("digits", devices=2)
+
+
+def test_several_machines_need_an_address(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(ValueError, match="2 machines need to know one another: set MASTER_ADDR and MASTER_PORT"):
+        joined(2, 2)

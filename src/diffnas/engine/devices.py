@@ -38,10 +38,13 @@ def make_fabric(device: str = "auto", precision: str = "32-true", ranks: Ranks =
     )
     own = [ranks.local % max(torch.cuda.device_count(), 1)] if ranks.several and chosen == "cuda" else 1
     try:
-        return Fabric(accelerator=chosen, devices=own, precision=precision)  # type: ignore[arg-type]
+        fabric = Fabric(accelerator=chosen, devices=own, precision=precision)  # type: ignore[arg-type]
     except Exception as error:
         message = first_line(error)
         raise ValueError(f"device {device!r} with precision {precision!r} cannot be used here: {message}") from None
+    if isinstance(own, list):
+        torch.cuda.set_device(fabric.device)  # torch's own random numbers and captured graphs are those of this GPU
+    return fabric
 
 
 def dtype_of(precision: str) -> torch.dtype:

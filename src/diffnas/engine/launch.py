@@ -133,7 +133,7 @@ def together(folder: Path | None) -> Iterator[Ranks]:
         first = party.ranks.first
         _part(party, error)
         if first and isinstance(error, Lost):
-            raise Lost(f"{error} {standing(folder)}") from None
+            raise Lost(f"{str(error).rstrip('.')}. {standing(folder)}") from None
         if first or not isinstance(error, (Interrupted, Lost, *_EXPECTED)):
             raise
         raise SystemExit(128 + error.signal if isinstance(error, Interrupted) else 1) from None

@@ -229,6 +229,8 @@ class Ranks:
         """
         try:
             say()
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise Lost(self.lost() or f"another process of this run cannot be reached ({error})") from error
 
