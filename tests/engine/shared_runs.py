@@ -1,6 +1,7 @@
 """Small searches for the tests of several processes; run as a script, they are computed by two of them.
 
-python shared_runs.py FOLDER CASE...
+``python shared_runs.py FOLDER CASE...``. With --talk, the processes first check what they tell one another, and in the
+end the second one fails.
 """
 
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from talk import check_talk
 
 from diffnas.components.level import Batch
 from diffnas.data import load, subsample
@@ -99,16 +101,23 @@ def main() -> None:
     parser.add_argument("cases", nargs="+")
     parser.add_argument("--devices", type=int, default=2)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--talk", action="store_true")
     parser.add_argument("--stop", type=int, nargs=3, metavar=("RANK", "SIGNAL", "STEP"))
     given = parser.parse_args()
     ranks = joined(given.devices)
     if given.stop and given.stop[0] == ranks.number:
         stop_at(given.stop[2], given.stop[1])
+    if given.talk:
+        check_talk(ranks)
     for name in given.cases:
         with together(given.folder / name):
             found = CASES[name].run(given.folder / name if ranks.first else None, resume=given.resume)
             traces = ranks.gather(found.trace)
             assert all(trace == traces[0] for trace in traces), "all processes have one trace"
+    with together(given.folder):
+        if given.talk and not ranks.first:
+            raise ValueError("the second process has no pictures.")
+        ranks.agree(0)
 
 
 if __name__ == "__main__":

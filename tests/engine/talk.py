@@ -1,15 +1,9 @@
-"""What two processes tell one another, checked in each of them; in the end the second one fails.
-
-python talk.py FOLDER
-"""
-
-import sys
-from pathlib import Path
+"""What two processes tell one another, checked in each of them."""
 
 import pytest
 import torch
 
-from diffnas.engine.launch import here, joined, together
+from diffnas.engine.launch import here, joined
 from diffnas.engine.listen import Diverged
 from diffnas.engine.ranks import Ranks
 
@@ -57,8 +51,8 @@ def difference(ranks: Ranks) -> None:
         ranks.check_same(parts, "epoch 2")
 
 
-if __name__ == "__main__":
-    ranks = joined(2)
+def check_talk(ranks: Ranks) -> None:
+    """All of the above, and that the processes are launched once."""
     assert here() is ranks
     assert joined(None) is ranks
     with pytest.raises(ValueError, match="4 processes are asked for, by devices and nodes, and this run has 2"):
@@ -66,7 +60,3 @@ if __name__ == "__main__":
     for check in (talk, gradients, difference):
         check(ranks)
     print(f"process {ranks.number} is content", flush=True)
-    with together(Path(sys.argv[1])):
-        if not ranks.first:
-            raise ValueError("the second process has no pictures.")
-        ranks.agree(0)
