@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from diffnas.backends.choose import Asked, choose
 from diffnas.backends.gpu.graphs import Graphed
 from diffnas.components import update
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.components.schedule import Moment
 from diffnas.data.augment import normalize
 from diffnas.data.tensors import from_tensors
@@ -45,7 +46,7 @@ class Contender:
     def backward(self) -> Tensor:
         """The loss; its gradients are added to ``.grad`` of the weights and alpha."""
         state = self.state
-        mix = state.weighting(state.alpha, state.keep, NOW)
+        mix = EdgeWeights(state.weighting(state.alpha, state.keep, NOW))
         logits = self.graphed(self.pictures, mix).logits if self.graphed else state.supernet(self.pictures, mix)
         loss = F.cross_entropy(logits, self.labels)
         loss.backward()

@@ -35,12 +35,12 @@ from common import allocate, interleaved, machine, spread
 
 from diffnas.data import DataSet, load, subsample
 from diffnas.engine.listen import Interrupted
-from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult, search, trial
 from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.genotype.text import to_text
 from diffnas.method import METHODS
 from diffnas.recipes import RECIPES
+from diffnas.run_folder import RunFolder
 from diffnas.space import SPACES, SearchSpace
 
 DENSE, PRUNED = "darts", "sparse"
@@ -135,7 +135,7 @@ class Contestant:
 
     def go_on(self, watch: Stopwatch) -> SearchResult:
         folder = self.out / self.name
-        resume = (folder / "run.json").exists()
+        resume = RunFolder(folder).begun
         return search(
             self.data, out=folder, resume=resume, listener=watch, threads=self.threads, **self.arguments()
         )  # fmt: skip

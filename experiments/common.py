@@ -3,7 +3,6 @@
 A script in a folder beside this file imports it after ``sys.path.insert(1, str(Path(__file__).parents[1]))``.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,24 @@ from diffnas.engine.search import search
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.genotype import Genotype, read
 from diffnas.method import Method
+from diffnas.run_folder import RunFolder
 from diffnas.space import NAS_BENCH_201_OPS, SearchSpace, nas_bench_201
 
 
 def searched(data: DataSet, *, space: SearchSpace, method: Method, settings: SearchSettings, out: Path) -> Genotype:
     """The cell that a search finds. An interrupted search continues; the result of a finished search is read."""
-    if not (out / "genotype.json").exists():
-        resume = (out / "run.json").exists()
+    if not RunFolder(out).genotype_file.exists():
+        resume = RunFolder(out).begun
         search(data, space=space, method=method, settings=settings, out=out, resume=resume, device="cpu")
     return read(out / "genotype.json")
 
 
 def trained(genotype: Genotype, data: DataSet, settings: EvaluateSettings, out: Path) -> None:
     """Train a cell's network and test it. An interrupted training continues; a finished one is not run again."""
-    if not (out / "result.json").exists():
-        resume = (out / "run.json").exists()
+    if not RunFolder(out).result_file.exists():
+        resume = RunFolder(out).begun
         result = evaluate(genotype, data, settings=settings, out=out, resume=resume, device="cpu")
-        print(f"{out}: test accuracy {result.accuracy:.4f}", flush=True)
+        print(f"{out}: test accuracy {result.test['accuracy']:.4f}", flush=True)
 
 
 def finished(runs: Path) -> list[Path]:
@@ -39,8 +39,7 @@ def finished(runs: Path) -> list[Path]:
 
 def trace(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's trace, one for each epoch; empty for a cell that was not searched."""
-    path = run / "trace.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return RunFolder(run).trace()
 
 
 def short(genotype: Genotype) -> str:

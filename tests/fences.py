@@ -13,13 +13,12 @@ class Fences:
     """Gives out memory between fences, for the length of a test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from diffnas.backends.cpu import conv_group, pools, program  # these need Numba
+        from diffnas.backends.cpu import conv_group, program  # these need Numba
 
         self.fenced: list[Tensor] = []
         self.unfenced = torch.empty
         for module in (conv_group, program):
             monkeypatch.setattr(module, "thread_buffer", lambda _, size: self.numbers(size).numpy())
-        monkeypatch.setattr(pools, "workspace", lambda size: self.numbers(size).numpy())
         monkeypatch.setattr(torch, "empty", self.empty)
         monkeypatch.setattr(torch, "empty_like", self.like)
 

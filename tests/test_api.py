@@ -90,9 +90,9 @@ def test_a_run_folder_is_evaluated_on_all_training_pictures_of_the_data_it_searc
     result = diffnas.evaluate(found.folder, **TINY_NET)
     assert result.folder == found.folder / "evaluation"
     assert record(result.folder)["data"]["train"] == 1347
-    assert json.loads((result.folder / "result.json").read_text())["accuracy"] == result.accuracy
+    assert json.loads((result.folder / "result.json").read_text())["test"] == result.test
     again = diffnas.evaluate(out=result.folder, resume=True)
-    assert again.accuracy == result.accuracy
+    assert again.test == result.test
     picture = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
     assert diffnas.load(found.folder).predict(picture).shape == (1, 10)
 
@@ -156,7 +156,7 @@ def test_a_whole_run_goes_on_in_the_phase_it_was_in(tmp_path):
     for path in sorted((out / "evaluation").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     second = diffnas.run(out=out, resume=True)
-    assert second.evaluation.accuracy == first.evaluation.accuracy
+    assert second.evaluation.test == first.evaluation.test
     assert record(out / "evaluation")["settings"]["channels"] == 4
 
 
@@ -182,7 +182,7 @@ def test_a_run_without_a_folder_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = {"search_settings": {"epochs": 1, "channels": 4, "depth": 3}, "evaluate_settings": TINY_NET}
     result = diffnas.run(space="nas-bench-201", train=100, **options)
-    assert 0 <= result.evaluation.accuracy <= 1
+    assert 0 <= result.evaluation.test["accuracy"] <= 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -74,7 +74,7 @@ def test_a_whole_run_prints_the_cell_the_test_accuracy_and_where_everything_is(t
     told = capsys.readouterr()
     assert "normal cell" in told.out
     assert re.search(r"live operations +30 -> \d+", told.out)
-    assert re.search(r"test accuracy +\d+\.\d\d% \(\d+ of 450 pictures\)", told.out)
+    assert re.search(r"test accuracy +\d+\.\d\d% on 450 pictures", told.out)
     for name in ("genotype.json", "cell.svg", "cell.png", "evaluation/network.safetensors", "report.html"):
         assert str(out / name) in told.out
         assert (out / name).stat().st_size > 0
@@ -92,7 +92,7 @@ def test_json_is_all_there_is_on_the_standard_output(tmp_path, capsys):
     assert numbers["search"]["offered_ops"] == 30
     assert main(["evaluate", str(out), *TINY_NET, "--json"]) == 0
     numbers = json.loads(capsys.readouterr().out)
-    assert numbers["evaluation"]["accuracy"] == json.loads((out / "evaluation/result.json").read_text())["accuracy"]
+    assert numbers["evaluation"]["test"] == json.loads((out / "evaluation/result.json").read_text())["test"]
 
 
 def test_quiet_prints_one_line(tmp_path, capsys):
@@ -200,10 +200,10 @@ def test_a_process_told_to_end_saves_where_it_was(tmp_path):
 
 
 def test_an_evaluation_is_resumed_by_its_folder_or_by_that_of_its_search(finished, capsys):
-    accuracy = json.loads((finished / "evaluation" / "result.json").read_text())["accuracy"]
+    tested = json.loads((finished / "evaluation" / "result.json").read_text())["test"]
     for folder in (finished, finished / "evaluation"):
         assert main(["evaluate", "--resume", str(folder), "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["evaluation"]["accuracy"] == accuracy
+        assert json.loads(capsys.readouterr().out)["evaluation"]["test"] == tested
 
 
 def test_a_published_cell_is_evaluated_into_a_folder_named_after_it(tmp_path, monkeypatch, capsys):

@@ -84,7 +84,7 @@ def test_nobody_sees_the_pictures_that_choose(held, data: DataSet):
     trained = load_trained(out / "evaluation")
     right = trained.logits(aside.images).argmax(dim=1) == aside.labels
     assert found.held_out[0] == pytest.approx(float(right.float().mean()))
-    assert float(found.right[0].mean()) == pytest.approx(result.evaluation.accuracy)
+    assert float(found.right[0].mean()) == pytest.approx(result.evaluation.test["accuracy"])
 
 
 def test_the_best_on_held_out_pictures_is_what_is_predicted_with_and_exported(held):

@@ -105,8 +105,8 @@ def test_a_cell_that_cannot_be_is_refused(changes, message):
     [
         ("dart", {"normal": SOUND}, "unknown skeleton 'dart'"),
         ("darts", {"normal": SOUND}, "takes cells of the kinds"),
-        ("nas-bench-201", {"normal": SOUND}, "one input, and its last node"),
-        ("nas-bench-201", {"normal": cell(inputs=1, nodes=4, output=(2,))}, "one input, and its last node"),
+        ("nas-bench-201", {"normal": SOUND}, "one input, and only its last node"),
+        ("nas-bench-201", {"normal": cell(inputs=1, nodes=4, output=(2,))}, "one input, and only its last node"),
     ],
 )
 def test_a_genotype_must_fit_its_skeleton(skeleton, cells, message):

@@ -13,8 +13,7 @@ import typer
 
 import diffnas
 from diffnas.cli import app, main
-from diffnas.engine.run import HOW
-from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted
+from diffnas.engine.settings import HOW, EvaluateSettings, Machine, SearchSettings, Source, Wanted
 from diffnas.method import COMPONENTS
 from diffnas.roles import ROLES
 from diffnas.values import helps, kinds

@@ -33,11 +33,6 @@ def test_the_lock_pins_what_diffnas_and_its_extras_ask_for(package: str) -> None
 
 
 LONGEST_FILE, LONGEST_FUNCTION = 400, 40
-# Longer, and known: what is to become shorter.
-LONG_FUNCTIONS = {
-    "nets/network.py:__init__",
-    "nets/supernet.py:__init__",
-}
 
 
 def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -57,4 +52,4 @@ def test_files_and_functions_fit_on_a_screen() -> None:
         nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
         functions |= {f"{name}:{node.name}" for node in nodes if lines_of(node) > LONGEST_FUNCTION}
     assert not files, "make them shorter, or folders"
-    assert functions <= LONG_FUNCTIONS, "make them shorter"
+    assert not functions, "make them shorter"

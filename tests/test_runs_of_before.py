@@ -9,9 +9,10 @@ import pytest
 import diffnas
 from diffnas.cli import main
 from diffnas.engine.listen import Silent
-from diffnas.engine.run import RunFolder
+from diffnas.engine.same import check_same
 from diffnas.method import METHODS, components
 from diffnas.report.reading import read_run
+from diffnas.run_folder import RunFolder
 
 BEFORE = Path(__file__).parent / "runs_of_before" / "0.1.0"
 
@@ -32,7 +33,7 @@ class Told(Silent):
 
 
 def losses(folder: Path) -> list[float]:
-    return [json.loads(line)["train_loss"] for line in (folder / "trace.jsonl").read_text().splitlines()]
+    return [line["train"]["loss"] for line in RunFolder(folder).trace()]
 
 
 def test_it_is_read_reported_compared_and_its_network_predicts(run: Path, capsys: pytest.CaptureFixture[str]):
@@ -59,7 +60,7 @@ def test_an_evaluation_of_before_goes_on_though_it_knows_no_setting_that_came_la
     assert not {"warmup", "decay", "flip"} & set(kept)
     result = json.loads((run / "evaluation" / "result.json").read_text())
     again = diffnas.evaluate(run, resume=True)
-    assert again.accuracy == pytest.approx(result["accuracy"], abs=0.02)
+    assert again.test["accuracy"] == pytest.approx(result["accuracy"], abs=0.02)
 
 
 def test_a_run_may_go_on_computed_another_way_and_that_is_told(run: Path):
@@ -86,6 +87,26 @@ def test_a_run_may_go_on_computed_another_way_and_that_is_told(run: Path):
 def test_supernet_options_of_before_are_those_of_now(tmp_path: Path, method: str, supernet: str):
     now = {"method": components(METHODS[method])}
     folder = RunFolder.create(tmp_path, {"method": {**now["method"], "supernet": supernet}})
-    folder.check_same(now)
+    check_same(folder, now)
     with pytest.raises(ValueError, match="another method: supernet was"):
-        folder.check_same({"method": {**now["method"], "supernet": "SupernetOptions(one_in=2)"}})
+        check_same(folder, {"method": {**now["method"], "supernet": "SupernetOptions(one_in=2)"}})
+
+
+def test_a_trace_that_is_gone_on_with_keeps_its_old_lines_as_they_were_written(run: Path):
+    """A checkpoint of then holds their digest."""
+    folder = RunFolder(run)
+    before = (run / "trace.jsonl").read_bytes()
+    lines = folder.rewind(1)
+    assert (run / "trace.jsonl").read_bytes() == before[: before.index(b"\n") + 1]
+    folder.append({**lines[0], "epoch": 1})
+    assert [line["train"].keys() for line in folder.trace()] == [{"loss", "accuracy"}] * 2
+
+
+def test_a_run_of_before_is_read_as_one_of_classification(run: Path):
+    found = read_run(run)
+    assert found.search is not None
+    assert found.evaluation is not None
+    assert found.evaluation.result is not None
+    assert found.search.record.task.deciding == "accuracy"
+    raw = json.loads((run / "evaluation" / "result.json").read_text())
+    assert found.evaluation.result.test == {"loss": raw["loss"], "accuracy": raw["accuracy"]}

@@ -176,7 +176,7 @@ def test_a_graph_that_cannot_be_is_refused(changes, message):
         ({"ops": ("skip_connect", "sep_conv_3x3", "skip_connect")}, "ops must list each of"),
         ({"cells": {"normal": CELL}}, r"takes cells of the kinds \['normal', 'reduce'\]"),
         ({"skeleton": "nas-bench-201"}, r"takes cells of the kinds \['normal'\]"),
-        ({"skeleton": "nas-bench-201", "cells": {"normal": CELL}}, "one input, and its last node"),
+        ({"skeleton": "nas-bench-201", "cells": {"normal": CELL}}, "one input, and only its last node"),
     ],
 )
 def test_a_space_that_no_net_can_be_built_from_is_refused(changes, message):

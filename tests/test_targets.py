@@ -102,7 +102,7 @@ def test_a_dry_run_tells_what_can_be_reached(wide, capsys):
         (["--target", "macs=0"], "must be a number above 0"),
         (["--target", "macs=1k"], "cannot be met: the smallest network of space 'nas-bench-201'"),
         (["--target", "macs=3M", "--targets", "1M,2M"], "give only one of the two"),
-        (["--targets", "1M"], "name two or more of one cost"),
+        (["--targets", "1M"], "write two or more for one cost"),
         (["--width", "fixed"], "such as --target macs=20M"),
         (["--target", "macs=3M", "--width", "loose"], "unknown width 'loose'"),
         (["--target", "latency=5ms", "--runtime", "tflite"], "unknown runtime 'tflite'"),

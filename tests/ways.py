@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from diffnas.backends.choose import choose
 from diffnas.backends.node_by_node import NodeByNode, in_pytorch
 from diffnas.backends.schedule import schedule, why_unknown
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.backend import Backend
 from diffnas.nets.cell import Cell
+from diffnas.nets.supernet import Supernet
 
 
 class InPyTorch:
@@ -41,3 +43,13 @@ def backend(way: str, dtype: torch.dtype = torch.float32) -> Backend | None:
         return None
     chosen = choose("auto", torch.device("cpu"), "32-true").backend if dtype == torch.float32 else None
     return chosen or InPyTorch()
+
+
+def edge_weights_of(net: Supernet, mix: Tensor) -> EdgeWeights:
+    """The weights of edges from columns: of the operations, of the auxiliary skip and of the passing channels."""
+    ops, options = len(net.space.ops), net.options
+    return EdgeWeights(
+        mix[:, :ops],
+        auxiliary=None if options.auxiliary is None else mix[:, ops],
+        passing=mix[:, -1] if options.one_in > 1 else None,
+    )

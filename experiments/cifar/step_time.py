@@ -6,7 +6,6 @@ The seconds in a trace depend on the machine's other work in that epoch; this ra
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from statistics import median
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from diffnas.nets.supernet import Supernet
+from diffnas.run_folder import RunFolder
 from diffnas.space import SPACES
 
 
@@ -34,9 +34,9 @@ def main() -> None:
     print("| run | live ops | step of the pruned supernet / of the whole one: median (least to most) |")
     print("|---|---|---|")
     for run in options.runs:
-        settings = json.loads((run / "run.json").read_text())
+        settings = RunFolder.open(run).record
         space, sizes = SPACES[settings["space"]["name"]], settings["settings"]
-        last = json.loads((run / "trace.jsonl").read_text().splitlines()[-1])
+        last = RunFolder(run).trace()[-1]
         channels, (H, W) = settings["data"]["channels"], settings["data"]["size"]
         nets = [
             Supernet(

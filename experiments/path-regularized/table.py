@@ -4,7 +4,6 @@ python experiments/path-regularized/table.py --runs runs/path-regularized
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from statistics import median
@@ -17,6 +16,7 @@ from common import finished, trace
 
 from diffnas.components.regularizer import chains
 from diffnas.genotype import Genotype, read, to_text
+from diffnas.run_folder import RunFolder
 from diffnas.space import darts
 
 HEADER = (
@@ -48,11 +48,11 @@ def row(run: Path) -> str:
     live = [line["indicators"]["live_ops"] for line in lines]
     seconds = [line["seconds"] for line in lines]
     text += f"| {live[0]}, {live[-1]} | {median(seconds[:3]):.0f}, {median(seconds[-3:]):.0f} "
-    result = run / "evaluation" / "result.json"
-    if not result.exists():
+    evaluation = RunFolder(run / "evaluation")
+    if not (evaluation.path / "result.json").exists():
         return f"{text}| | |"
-    measured = json.loads(result.read_text())
-    return f"{text}| {measured['parameters'] / 1e3:.0f} k | {measured['accuracy']:.2%} |"
+    measured = evaluation.result()
+    return f"{text}| {measured['parameters'] / 1e3:.0f} k | {measured['test']['accuracy']:.2%} |"
 
 
 def preferences(run: Path) -> str:

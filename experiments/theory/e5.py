@@ -100,7 +100,7 @@ def trained(text: str, data: DataSet, seed: int, epochs: int) -> dict[str, Any]:
         "steps": [EVERY * at + EVERY // 2 for at in range(len(losses))],
         "loss": losses.round(5).tolist(),
         "diverged": False,
-        "test_accuracy": result.accuracy,
+        "test_accuracy": result.test["accuracy"],
         "seconds": round(result.seconds, 2),
     }
 

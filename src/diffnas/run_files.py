@@ -8,6 +8,7 @@ GENOTYPE = "genotype.json"
 LANDING = "landing.json"
 FAMILY = "family"
 EVALUATION = "evaluation"
+LOSS = "loss"  # beside the metrics of a task
 RESULT = "result.json"
 NETWORK, WEIGHTS = "network.json", "network.safetensors"
 REPORT = "report.html"

@@ -300,11 +300,39 @@ def _doubled(number: int, layers: int) -> Stage:
     return Stage(2**number, 2 if number else 1, layers)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Own(Skeleton):
+    """The skeleton of a user's own frame, as far as a genotype needs it. The frame itself has the rest.
+
+    Its name is written ``own:NAME``, or ``own:NAME:mean`` if the output of a cell is the mean of its nodes. The kinds
+    of cell are those of the space or the genotype; the first kind keeps the resolution.
+    """
+
+    def places(self, depth: int) -> tuple[Place, ...]:
+        """Refused, because only the frame knows the places.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"only the frame of {self.name!r} knows the places of its cells, so places cannot have cells of their own. "
+            "Take --set alpha_per=kind."
+        )
+
+    def own_depth(self, names: Sequence[str]) -> None:
+        """None, because all cells are kinds that repeat."""
+
+    def normal_cells(self, names: Sequence[str]) -> list[str]:
+        """The first of the named cells."""
+        return list(names[:1])
+
+
 SKELETONS = {skeleton.name: skeleton for skeleton in (DARTS, NAS_BENCH_201, chain())}
 
 _STAGE = re.compile(r"(?:([1-9]\d{0,2})s([12])x)?([1-9]\d?)")
 _NUMBERED = re.compile(r"(head|stem|width)=([1-9]\d{0,3})")
 _MOST_STAGES = 16
+_OWN = re.compile(r"own:[\w.-]{1,40}(?::(concat|mean))?")
 
 
 @cache
@@ -316,8 +344,22 @@ def skeleton_of(name: str) -> Skeleton:
 
     >>> skeleton_of("chain:1-1-1:conv").own_depth(["cell0", "cell1", "cell2"])
     3
+    >>> skeleton_of("own:unrolled:mean").join
+    'mean'
     """
+    if name.startswith("own:"):
+        return _own_of(name)
     return _chain_of(name) if name.startswith("chain:") else lookup("skeleton", name, SKELETONS)
+
+
+def _own_of(name: str) -> Own:
+    found = _OWN.fullmatch(name)
+    if found is None:
+        raise ValueError(
+            f"{name[:60]!r} is no skeleton: that of a frame of your own is written own:NAME, or own:NAME:mean if the "
+            "output of a cell is the mean of its nodes. A name is made of letters, digits, '_', '.' and '-'."
+        )
+    return Own(name=name, kinds=(), join="mean" if found[1] == "mean" else "concat")
 
 
 def _chain_of(name: str) -> Chain:

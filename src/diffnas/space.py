@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from diffnas import skeleton as skeletons
 from diffnas.convolutions import CONVOLUTIONS, DARTS_LIKE, DEPTH_RESTRICTED, Convolution
-from diffnas.skeleton import DARTS, NAS_BENCH_201, Place, Shortcut, Stage, skeleton_of
+from diffnas.skeleton import DARTS, NAS_BENCH_201, Own, Place, Shortcut, Stage, skeleton_of
 
 DARTS_OPS = (
     "none",
@@ -144,6 +144,8 @@ class SearchSpace:
             stays with its operation (NAS-Bench-201). Only discretize rules that follow it read it.
         factories: the user's operations by name, each a ``diffnas.nets.slot.OpFactory``. All other names must be in
             ``diffnas.nets.ops``.
+        frame: the user's ``diffnas.nets.frames.FrameFactory``, which builds a net around its cells. Its skeleton is
+            written "own:NAME", or "own:NAME:mean" if the output of a cell is the mean of its nodes.
 
     Raises:
         ValueError: if no net can be built from the space; the error says which part is wrong, and why.
@@ -157,6 +159,7 @@ class SearchSpace:
     depth: int = 8
     in_degree: int | None = None
     factories: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    frame: Callable[[Any, Any], Any] | None = None
 
     def __post_init__(self) -> None:
         offered = {op for cell in self.cells.values() for names in cell.ops for op in names}
@@ -165,6 +168,11 @@ class SearchSpace:
         if len(set(self.ops)) != len(self.ops) or offered != set(self.ops):
             raise ValueError(f"space {self.name!r}: ops must list each of {sorted(offered)} once, got {self.ops}.")
         skeleton = skeleton_of(self.skeleton)
+        if isinstance(skeleton, Own) != (self.frame is not None):
+            raise ValueError(
+                f"space {self.name!r} has the skeleton {self.skeleton!r} and {'a' if self.frame else 'no'} frame. Your "
+                "own frame and a skeleton own:NAME go together: SearchSpace(skeleton='own:NAME', frame=...)."
+            )
         skeleton.own_depth(list(self.cells))
         for cell in self.cells.values():
             skeleton.check_cell(cell.inputs, cell.nodes, cell.output)
@@ -189,6 +197,11 @@ class SearchSpace:
     def offered(self) -> list[list[bool]]:
         """Which operations each edge offers, ``(edges, ops)``; the initial ``keep``."""
         return [[op in names for op in self.ops] for cell in self.cells.values() for names in cell.ops]
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The user's operations and frame, as all that builds networks takes them."""
+        return {"factories": self.factories, "frame": self.frame}
 
     def column(self, op: str) -> int | None:
         """The column of an operation; None if the space does not have it."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from diffnas.run_files import LOSS
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs of a network, ``(B, ...)``, and targets, ``(B, ...)``, to the mean loss of a sample, a scalar."""
@@ -50,21 +52,36 @@ class Task:
         metrics: by name; the first one decides which of two networks is better.
         smoothed: the loss with a share, from 0 to below 1, of every target spread over all classes; None if the task
             has no such targets.
+        several: whether a picture can be in several classes. Then its target says 0 or 1 for each class, targets are
+            ``(B, classes)`` of float32, and a prediction is the sigmoid of each logit. Otherwise targets are ``(B,)``
+            of int64, and a prediction is the softmax over the logits.
 
     Raises:
-        ValueError: if there is no metric.
+        ValueError: if there is no metric, or one that is called as the loss.
     """
 
     name: str
     loss: Loss
     metrics: Mapping[str, Metric]
     smoothed: Callable[[Tensor, Tensor, float], Tensor] | None = None
+    several: bool = False
 
     def __post_init__(self) -> None:
         if not self.metrics:
             raise ValueError(
                 f"the task {self.name!r} has no metric. Give it one, such as metrics={{'error': Metric(...)}}."
             )
+        if LOSS in self.metrics:
+            raise ValueError(f"the task {self.name!r} has a metric {LOSS!r}, which is the loss. Name it otherwise.")
+
+    def record(self) -> dict[str, Any]:
+        """What a run folder says of the task: its name, and of every metric which value is better and how it is said.
+
+        >>> classification.record()
+        {'name': 'classification', 'metrics': {'accuracy': {'better': 'higher', 'form': '.2%'}}}
+        """
+        metrics = {name: {"better": metric.better, "form": metric.form} for name, metric in self.metrics.items()}
+        return {"name": self.name, "metrics": metrics}
 
     @property
     def deciding(self) -> str:
@@ -75,7 +92,7 @@ class Task:
         """A loss and the metrics in words.
 
         >>> classification.written(0.25, {"accuracy": 0.5})
-        'loss 0.250, accuracy 50.0%'
+        'loss 0.250, accuracy 50.00%'
         """
         said = [f"{name} {format(metrics[name], metric.form)}" for name, metric in self.metrics.items()]
         return ", ".join([f"loss {loss:.3f}", *said])
@@ -113,6 +130,15 @@ class Task:
         return lambda outputs, targets: smoothed(outputs, targets, label_smoothing)
 
 
+def probabilities(logits: Tensor, *, several: bool) -> Tensor:
+    """The probability of each class, ``(B, classes)``; each by itself if a picture can be in several classes.
+
+    >>> probabilities(torch.zeros(1, 4), several=False), probabilities(torch.zeros(1, 2), several=True)
+    (tensor([[0.2500, 0.2500, 0.2500, 0.2500]]), tensor([[0.5000, 0.5000]]))
+    """
+    return logits.sigmoid() if several else logits.softmax(dim=1)
+
+
 def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
@@ -125,7 +151,7 @@ def _right(logits: Tensor, labels: Tensor) -> Tensor:
 classification = Task(
     name="classification",
     loss=_cross_entropy,
-    metrics={"accuracy": Metric(sum=_right, better="higher", form=".1%")},
+    metrics={"accuracy": Metric(sum=_right, better="higher", form=".2%")},
     smoothed=_cross_entropy,
 )
 """One class of several for every sample: logits ``(B, classes)``, labels ``(B,)``; cross-entropy and accuracy."""

@@ -2,8 +2,7 @@
 
 A field of a record declares its bounds in its type: ``epochs: Annotated[int, whole(1, 1000)] = 50``, a ``Literal``,
 ``bool``, or any of these ``| None``. The record then calls ``check_fields``. A single number is checked by its
-``Number``. A field that is an option has a ``Heading`` in its type, and the docstring of its record says what it is
-for.
+``Number``. A field that is an option has a ``Heading`` in its type, and the docstring of its record has its purpose.
 """
 
 from __future__ import annotations

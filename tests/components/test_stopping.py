@@ -6,6 +6,7 @@ import pytest
 from diffnas.components import pick
 from diffnas.components.stopping import all_decided, skip_count, small_enough, stable_ranks
 from diffnas.space import DARTS_OPS, darts, nas_bench_201, s2
+from diffnas.task import Metric, Task, classification
 
 OPEN, DECIDED = {"keep": [[True, True], [False, True]]}, {"keep": [[True, False], [False, True]]}
 
@@ -52,8 +53,8 @@ def test_where_cells_are_apart_those_that_keep_the_resolution_are_looked_at_one_
 def test_two_skips_end_a_search_and_the_last_cell_with_fewer_is_its_result(skips: list[int], stops: bool, picked: int):
     history = [cells(count) for count in skips]
     assert (skip_count(history, nas_bench_201) is not None) == stops
-    assert pick.fewer_skips(history, nas_bench_201) == picked
-    assert pick.last(history, nas_bench_201) == len(skips) - 1
+    assert pick.fewer_skips(history, nas_bench_201, classification) == picked
+    assert pick.last(history, nas_bench_201, classification) == len(skips) - 1
 
 
 def test_other_numbers_of_skips_may_be_asked_for():
@@ -63,9 +64,9 @@ def test_other_numbers_of_skips_may_be_asked_for():
 
 
 def test_the_best_epoch_is_the_one_with_most_held_out_pictures_right_and_of_two_the_later():
-    history = [{"held_out_accuracy": share} for share in (0.5, 0.8, 0.8, 0.7)]
-    assert pick.best_held_out(history, nas_bench_201) == 2
-    assert pick.best_held_out([{"held_out_accuracy": None}, *history], nas_bench_201) == 3
+    history = [{"held_out": {"loss": 1.0, "accuracy": share}} for share in (0.5, 0.8, 0.8, 0.7)]
+    assert pick.best_held_out(history, nas_bench_201, classification) == 2
+    assert pick.best_held_out([{"held_out": None}, *history], nas_bench_201, classification) == 3
 
 
 def ranked(*firsts: int) -> dict[str, Any]:
@@ -115,3 +116,13 @@ def test_the_full_order_may_be_asked_for():
     history = [line(3.0, 2.0, 1.0), line(3.0, 1.0, 2.0), line(3.0, 2.0, 1.0)]
     assert ALL(history, darts)
     assert stable_ranks(history, darts, epochs=2, ranks="full") is None
+
+
+def test_the_best_held_out_epoch_of_a_task_whose_error_should_be_low_is_the_lowest():
+    task = Task(
+        name="distance",
+        loss=lambda outputs, targets: (outputs - targets).square().mean(),
+        metrics={"error": Metric(sum=lambda outputs, targets: (outputs - targets).abs().sum(), better="lower")},
+    )
+    history = [{"held_out": {"loss": 1.0, "error": error}} for error in (0.5, 0.2, 0.7)]
+    assert pick.best_held_out([{"held_out": None}, *history], nas_bench_201, task) == 2

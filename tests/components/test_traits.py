@@ -92,7 +92,7 @@ def test_a_simplex_of_ones_own_needs_an_update_for_it_and_the_other_way_around()
 
 def test_a_pick_and_a_reading_of_ones_own_say_what_they_need():
     @traits(needs_held_out=True)
-    def best(history, space):
+    def best(history, space, task):
         return 0
 
     @traits(needs_pruning=True)

@@ -52,7 +52,7 @@ def test_a_file_that_is_no_picture_is_not_opened_and_says_what_it_is(content, wo
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
-def test_what_is_no_file_is_never_opened(kind, tmp_path, monkeypatch):
+def test_pipes_sockets_and_devices_are_never_opened(kind, tmp_path, monkeypatch):
     path = Path("/dev/zero" if kind == "device" else "x.png")
     monkeypatch.chdir(tmp_path)  # the name of a socket has to be short
     if kind == "pipe":

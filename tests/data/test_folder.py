@@ -11,7 +11,7 @@ from PIL import Image
 from diffnas.data.decode import fitted, plain
 from diffnas.data.folder import folder
 from diffnas.data.pictures import Files, Pictures
-from diffnas.engine.run import RunFolder
+from diffnas.run_folder import RunFolder
 
 
 def draw(path: Path, size: tuple[int, int] = (12, 12), mode: str = "RGB", value: int = 0) -> Path:
@@ -325,7 +325,7 @@ def test_names_that_are_not_utf_8_are_escaped_everywhere(limit, tmp_path):
     assert len(data.fingerprint) == 64
 
 
-def test_what_a_run_wrote_changes_nothing(tmp_path):
+def test_files_of_a_run_in_the_folder_change_nothing(tmp_path):
     before = folder(classes_of(tmp_path / "set")).fingerprint
     run = tmp_path / "set" / "runs" / "mine"
     RunFolder.create(run, {"phase": "search"})
@@ -335,7 +335,7 @@ def test_what_a_run_wrote_changes_nothing(tmp_path):
     assert data.remarks == (f"{tmp_path / 'set'}: left out: runs/ (written by diffnas)",)
 
 
-def test_what_is_for_validation_is_trained_on_beside_a_test(tmp_path):
+def test_validation_pictures_are_trained_on_if_there_is_a_test(tmp_path):
     for name, count in {"train": 4, "val": 3, "test": 2}.items():
         classes_of(tmp_path / name, count=count)
     data = folder(tmp_path)

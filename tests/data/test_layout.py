@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffnas.data.layout import layout
-from diffnas.engine.run import RunFolder
+from diffnas.run_folder import RunFolder
 
 BOTH = ("a/1.png", "b/1.png")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from diffnas.data import subsample
 from diffnas.data.pictures import Files, Pictures
 from diffnas.data.stratify import stratified_split
 from diffnas.data.tensors import from_dataset, from_tensors
@@ -87,7 +89,7 @@ MENDED = {
 
 
 @pytest.mark.parametrize(("pictures", "labels"), MENDED.values(), ids=MENDED)
-def test_what_is_refused_is_mended_by_the_code_that_the_error_gives(pictures, labels):
+def test_the_code_in_an_error_mends_the_data(pictures, labels):
     with pytest.raises(ValueError) as error:
         from_tensors((pictures, labels), (some(6, 3, 8, 9), LABELS))
     code = re.search(r"(?:[Pp]ass|Renumber them:) ((?:pictures|labels|torch)[.\[].*?)\.?$", str(error.value))[1]
@@ -238,6 +240,37 @@ def test_items_may_be_mappings_as_in_the_hub_and_labels_of_every_kind(label, nam
         ),
     ],
 )
-def test_what_is_no_data_set_is_refused(given, message):
+def test_objects_that_are_no_data_set_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         from_dataset(given)
+
+
+TAGS = torch.tensor([[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]])
+
+
+@pytest.mark.parametrize("given", [TAGS, TAGS.bool(), TAGS.double().numpy(), TAGS.tolist()])
+def test_labels_of_several_classes_a_picture_are_0_or_1_for_each_class(given):
+    data = from_tensors((some(6, 3, 8, 8), given), (some(6, 3, 8, 8), given), classes=("a", "b", "c"))
+    assert data.several
+    assert torch.equal(data.train.take(torch.tensor([3]))[1], torch.tensor([[1.0, 0.0, 1.0]]))
+    assert data.fingerprint != replace(data, train=data.train.subset(torch.tensor([1, 0, 2, 3, 4, 5]))).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        (TAGS * 2, None, r"have shape \(6, 3\); \(pictures,\) works, or \(pictures, classes\) of 0 and 1"),
+        (TAGS, ("a", "b"), "training labels are for 3 classes, and there are 2"),
+        (TAGS * torch.tensor([1, 0, 1]), None, "no training picture for class 1"),
+        (LABELS, None, "pictures of one split have one label each, and those of the other have several"),
+    ],
+)
+def test_labels_of_several_classes_that_cannot_be_used_are_refused(labels, classes, message):
+    with pytest.raises(ValueError, match=message):
+        from_tensors((some(6, 3, 8, 8), labels), (some(6, 3, 8, 8), TAGS), classes=classes)
+
+
+def test_pictures_of_several_classes_are_not_chosen_by_class():
+    data = from_tensors((some(6, 3, 8, 8), TAGS), (some(6, 3, 8, 8), TAGS))
+    with pytest.raises(ValueError, match="cannot be chosen by class"):
+        subsample(data, 4, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from diffnas.data.walk import AGAIN, HIDDEN, OURS, UNREADABLE, files_in, is_ours
-from diffnas.engine.run import RunFolder
+from diffnas.run_folder import RunFolder
 
 
 def touch(path: Path) -> Path:

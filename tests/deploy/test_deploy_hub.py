@@ -55,7 +55,7 @@ def test_a_network_comes_back_from_the_hub_as_it_was(shelf, trained, pictures, t
     assert (shelf / "me/digits/network.py").exists()
 
 
-def test_what_could_not_be_loaded_again_is_not_uploaded(shelf, trained, tmp_path):
+def test_a_folder_that_could_not_be_loaded_is_not_uploaded(shelf, trained, tmp_path):
     with pytest.raises(
         ValueError, match=r"has no network\.json and no network\.safetensors; export the network as torch"
     ):

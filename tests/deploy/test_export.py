@@ -3,17 +3,20 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from diffnas.convolutions import CONVOLUTIONS
 from diffnas.deploy import FORMATS, Disagreement, export
 from diffnas.deploy.check import check
 from diffnas.deploy.source import OPERATIONS, source
 from diffnas.genotype import Cell, Connection, Genotype, published
+from diffnas.nets.frames.darts import Darts
 from diffnas.nets.ops import OPS
 
 NB201 = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
@@ -193,6 +196,22 @@ def test_own_operations_have_no_source(trained):
     own = Cell(inputs=2, nodes=3, connections=(Connection("gelu_conv", 0, 2),), output=(2,))
     object.__setattr__(network, "genotype", Genotype(skeleton="darts", cells={"normal": own, "reduce": own}))
     with pytest.raises(ValueError, match=r"'gelu_conv' is an operation of your own.* Export to onnx"):
+        source(network)
+
+
+def test_an_own_operation_with_the_name_of_another_has_no_source(trained):
+    network = replace(trained(published("DARTS_V2")), factories={"sep_conv_3x3": nn.Identity})
+    with pytest.raises(ValueError, match="'sep_conv_3x3' is an operation of your own"):
+        source(network)
+
+
+def test_an_own_frame_has_no_source(trained):
+    class Other(Darts):
+        pass
+
+    network = trained(published("DARTS_V2"))
+    network.network.frame.__class__ = Other
+    with pytest.raises(ValueError, match=r"'Other' is a frame of your own.* Export to onnx"):
         source(network)
 
 

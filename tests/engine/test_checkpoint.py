@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffnas.engine import checkpoint
-from diffnas.engine.run import Damaged, saved
+from diffnas.run_folder import Damaged, saved
 
 
 def numbered(number: int) -> dict:
@@ -85,7 +85,7 @@ def saved_before_digests(path: Path, state: dict) -> None:
 
 
 @pytest.mark.parametrize("write", [lambda path, state: checkpoint.save(path.parent, state), saved_before_digests])
-def test_no_flipped_bit_is_taken_for_what_was_saved(tmp_path: Path, write):
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(tmp_path: Path, write):
     path = tmp_path / "last.pt"
     write(path, numbered(3))
     whole = path.read_bytes()
@@ -104,7 +104,7 @@ def test_a_checkpoint_is_an_archive_as_torch_writes_it(tmp_path: Path):
     assert torch.load(tmp_path / "last.pt", weights_only=True)["number"] == 3
 
 
-def test_a_damaged_checkpoint_that_is_set_aside_is_kept_and_is_in_nobodys_way(tmp_path: Path):
+def test_a_damaged_checkpoint_is_kept_under_another_name(tmp_path: Path):
     for number in range(2):
         checkpoint.save(tmp_path, numbered(number))
     checkpoint.set_aside(tmp_path / "last.pt")

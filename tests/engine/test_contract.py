@@ -155,10 +155,10 @@ PARTS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("stages by name", {"stages": lambda space, epochs: ("search",)}, ["stages", "Stage", "a tuple of 1"]),
     ("a stop by True", {"stopping": (lambda history, space: True,)}, ["stopping rule", "sentence", "the bool True"]),
     ("a list of stops", {"stopping": [always(None)]}, ["stopping", "tuple", "a list of 1"]),
-    ("a pick from behind", {"pick": lambda history, space: -1}, ["pick", "from 0 to 0", "the int -1"]),
-    ("a pick beyond", {"pick": lambda history, space: 1}, ["pick", "from 0 to 0", "the int 1"]),
-    ("half a pick", {"pick": lambda history, space: 0.0}, ["pick", "an int", "the float 0.0"]),
-    ("no pick", {"pick": lambda history, space: None}, ["pick", "None"]),
+    ("a pick from behind", {"pick": lambda history, space, task: -1}, ["pick", "from 0 to 0", "the int -1"]),
+    ("a pick beyond", {"pick": lambda history, space, task: 1}, ["pick", "from 0 to 0", "the int 1"]),
+    ("half a pick", {"pick": lambda history, space, task: 0.0}, ["pick", "an int", "the float 0.0"]),
+    ("no pick", {"pick": lambda history, space, task: None}, ["pick", "None"]),
     ("one member", {"family": lambda history, space: 0}, ["family", "list of positions", "the int 0"]),
     ("a member beyond", {"family": lambda history, space: [3]}, ["family", "from 0 to 0"]),
     ("supernet options in a dict", {"supernet": {"one_in": 2}}, ["supernet", "SupernetOptions", "dict"]),
@@ -181,7 +181,7 @@ PARTS: list[tuple[str, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("parts", "words"), [case[1:] for case in PARTS], ids=[case[0] for case in PARTS])
-def test_what_a_component_must_not_return_is_refused_by_name(
+def test_a_wrong_result_of_a_component_is_refused_by_name(
     few: DataSet, parts: dict[str, Any], words: list[str]
 ) -> None:
     with pytest.raises(ValueError) as error:
@@ -241,7 +241,7 @@ LEVELS = [
 
 
 @pytest.mark.parametrize(("own", "words"), [case[1:] for case in LEVELS], ids=[case[0] for case in LEVELS])
-def test_what_a_level_hands_to_a_verb_is_checked(few: DataSet, own: level.Level, words: list[str]) -> None:
+def test_the_arguments_of_a_level_to_a_step_are_checked(few: DataSet, own: level.Level, words: list[str]) -> None:
     with pytest.raises(ValueError) as error:
         go(few, level=own)
     text = str(error.value)
@@ -279,7 +279,7 @@ ACTS = [
     ("a rebuild of less", acting(lambda pause: pause.rebuild(pause.keep[1:])), ["rebuild", "(6, 5)", "(5, 5)"]),
     ("no replacement", acting(lambda pause: pause.replace(None, {})), ["replace", "None"]),
     ("strange parents", acting(lambda pause: pause.replace(pause.keep, {(0, 9): 1})), ["replace", "parents", "dict"]),
-    ("none as parent", acting(lambda pause: pause.replace(pause.keep, {(0, 1): 0})), ["replace", "has a module"]),
+    ("none as parent", acting(lambda pause: pause.replace(pause.keep, {(0, 1): 0})), ["replace", "other than none"]),
     ("NumPy to measure", acting(lambda pause: pause.measure(pause.at_rest().mix.numpy())), ["measure", "NumPy"]),
     ("too little to measure", acting(lambda pause: pause.measure(pause.at_rest().mix[1:])), ["measure", "(5, 5)"]),
     ("nan to measure", acting(lambda pause: pause.measure(pause.at_rest().mix * torch.nan)), ["measure", "not finite"]),
@@ -293,7 +293,7 @@ def test_a_stage_that_cannot_be_is_refused_where_it_is_made(own: dict[str, Any])
 
 
 @pytest.mark.parametrize(("own", "words"), [case[1:] for case in ACTS], ids=[case[0] for case in ACTS])
-def test_what_a_stage_says_is_checked(few: DataSet, own: Any, words: list[str]) -> None:
+def test_the_arguments_of_a_stage_to_a_pause_are_checked(few: DataSet, own: Any, words: list[str]) -> None:
     with pytest.raises(ValueError) as error:
         go(few, stages=own)
     text = str(error.value)
@@ -305,7 +305,7 @@ def test_a_stage_cannot_bring_an_operation_where_no_edge_offers_it(few: DataSet)
         go(few, space=s1, stages=acting(lambda pause: pause.replace(torch.ones_like(pause.keep), {})))
 
 
-def test_what_a_stage_does_to_its_own_copy_of_keep_changes_nothing(few: DataSet) -> None:
+def test_a_stage_that_changes_its_copy_of_keep_changes_nothing_else(few: DataSet) -> None:
     seen = []
 
     def tamper(pause: Any) -> None:

@@ -44,7 +44,7 @@ def test_a_cost_says_what_the_search_then_has(data, quick, name: str, steps: int
     assert told.epoch_seconds == told.steps * told.step_seconds > 0
 
 
-def test_what_is_pruned_costs_less(data):
+def test_a_pruned_supernet_costs_less(data):
     keep = torch.zeros(6, 5, dtype=torch.bool)
     keep[:, nas_bench_201.ops.index("skip_connect")] = True
     whole, left = (
@@ -122,7 +122,7 @@ HOPELESS = {
 
 
 @pytest.mark.parametrize("arguments", HOPELESS.values(), ids=HOPELESS)
-def test_what_can_never_fit_is_refused_at_once(arguments, tmp_path: Path, monkeypatch, cramped, capsys):
+def test_a_search_that_can_never_fit_is_refused_at_once(arguments, tmp_path: Path, monkeypatch, cramped, capsys):
     monkeypatch.chdir(tmp_path)
     cramped(2**34)
     begun = time.perf_counter()

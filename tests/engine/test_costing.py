@@ -42,7 +42,9 @@ def everything(space: SearchSpace, rule: discretize.Discretize) -> list[Genotype
     ids=["winners", "strongest-inputs"],
 )
 @pytest.mark.parametrize("cost", ["macs", "params"])
-def test_what_can_be_reached_is_what_brute_force_finds(space: SearchSpace, rule: discretize.Discretize, cost: str):
+def test_the_interval_of_a_cost_is_the_least_and_the_most_over_all_cells(
+    space: SearchSpace, rule: discretize.Discretize, cost: str
+):
     sized = SizedSpace(space=space, picture=(3, 8, 8), classes=3, size=Size(4, 3))
     reach = Reach(COUNTED[cost], sized, rule)
     costs = [reach.costing.of(sized, cells) for cells in everything(space, rule)]
@@ -77,7 +79,7 @@ def test_no_reading_with_all_nodes_alive_lies_outside(space: SearchSpace, rule: 
             assert low <= sized.cost(cells, "macs") <= high
 
 
-def test_what_is_left_can_cost_no_more_than_before():
+def test_pruning_never_widens_the_interval_of_a_cost():
     sized = SizedSpace(space=s2, picture=(3, 8, 8), classes=3, size=Size(4, 3))
     reach = Reach(COUNTED["macs"], sized, discretize.winners)
     keep = torch.tensor(s2.offered)

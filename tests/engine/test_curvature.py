@@ -115,11 +115,11 @@ def test_repeated_and_zero_eigenvalues_are_right_and_no_number_stays_none():
     assert math.isnan(curvature.largest(lambda vector: vector * math.nan, 50, like=torch.zeros(1)))
 
 
-def test_the_eigenvalue_stands_in_the_trace_when_it_was_asked_for_and_moves_nothing(quick):
+def test_the_trace_has_the_eigenvalue_if_asked_for_and_the_search_does_not_change(quick):
     with_it, without = (quick("entmax3", epochs=3, eigenvalue_every=every, alpha_lr=0.1).trace for every in (2, 0))
     assert [line["eigenvalue"] is not None for line in with_it] == [True, False, True]
     assert [line["eigenvalue"] for line in without] == [None] * 3
-    for name in ("alpha", "train_loss", "held_out_loss", "keep"):
+    for name in ("alpha", "train", "held_out", "keep"):
         assert [line[name] for line in with_it] == [line[name] for line in without]
 
 

@@ -43,26 +43,25 @@ def test_an_evaluation_leaves_its_numbers_and_its_network(data: DataSet, tmp_pat
     result = run(data, genotype, out=tmp_path / "run")
     kept = json.loads((tmp_path / "run" / "result.json").read_text())
     assert kept["test_pictures"] == 50
-    assert [kept[name] for name in ("accuracy", "loss", "parameters", "macs")] == [
-        result.accuracy,
-        result.loss,
+    assert [kept[name] for name in ("test", "parameters", "macs")] == [
+        result.test,
         result.parameters,
         result.macs,
     ]
     lines = [json.loads(line) for line in (tmp_path / "run" / "trace.jsonl").read_text().splitlines()]
     assert lines == result.trace
-    assert set(lines[0]) == {"epoch", "train_loss", "train_accuracy", "lr", "steps", "seconds", "peak_memory"}
-    assert result.accuracy * 50 == pytest.approx(round(result.accuracy * 50))
+    assert set(lines[0]) == {"epoch", "train", "lr", "steps", "seconds", "peak_memory"}
+    assert result.test["accuracy"] * 50 == pytest.approx(round(result.test["accuracy"] * 50))
 
 
 def test_one_seed_gives_one_network_and_another_seed_another(data: DataSet):
     first, same, other = (run(data, settings=replace(TINY, seed=seed)) for seed in (0, 0, 1))
     assert without_clock(first.trace) == without_clock(same.trace)
-    assert first.loss == same.loss
-    assert first.loss != other.loss
+    assert first.test["loss"] == same.test["loss"]
+    assert first.test["loss"] != other.test["loss"]
 
 
-def test_the_learning_rate_falls_as_it_is_told(data: DataSet):
+def test_the_learning_rate_follows_its_schedule(data: DataSet):
     rates = {
         fall: [line["lr"] for line in run(data, settings=replace(TINY, epochs=3, lr=0.3, lr_fall=fall)).trace]
         for fall in ("cosine", "line")
@@ -88,7 +87,7 @@ def test_the_learning_rate_rises_step_by_step_before_it_falls(data: DataSet, mon
     assert seen == pytest.approx(rates)
 
 
-def test_only_matrices_decay_if_that_is_asked_for():
+def test_decay_matrices_spares_norms_and_biases():
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
     optimizer = sgd(net, replace(TINY, weight_decay=0.01), decay="matrices")
     decay = {id(each): group["weight_decay"] for group in optimizer.param_groups for each in group["params"]}
@@ -103,8 +102,8 @@ def test_an_evaluation_in_which_only_matrices_decay_goes_on_bit_for_bit(data: Da
         run(data, settings=settings, out=tmp_path, listener=Stops())
     again = run(data, settings=settings, out=tmp_path, resume=True)
     assert without_clock(again.trace) == without_clock(whole.trace)
-    assert again.loss == whole.loss
-    assert again.loss != run(data, settings=replace(settings, decay="all")).loss
+    assert again.test["loss"] == whole.test["loss"]
+    assert again.test["loss"] != run(data, settings=replace(settings, decay="all")).test["loss"]
 
 
 @pytest.mark.parametrize("phase", ["search", "evaluate"])
@@ -135,7 +134,7 @@ def test_training_pictures_are_mirrored_as_the_settings_say_or_else_as_the_data_
 
 def test_it_learns(data: DataSet):
     settings = replace(TINY, epochs=12, batch=20, channels=8, lr=0.1, cutout=0)
-    assert run(data, settings=settings).accuracy > 0.5
+    assert run(data, settings=settings).test["accuracy"] > 0.5
 
 
 @pytest.mark.parametrize("genotype", [RESNET, published("DARTS_V2")], ids=["dense kernels", "depthwise kernels"])
@@ -172,11 +171,11 @@ def test_the_test_split_is_read_only_after_the_last_step(data: DataSet):
     assert [step != step for step in steps] == [False] * 6 + [True]
 
 
-def test_what_is_measured_is_the_share_of_right_test_pictures(data: DataSet, tmp_path: Path):
+def test_the_accuracy_is_the_share_of_right_test_pictures(data: DataSet, tmp_path: Path):
     result = run(data, out=tmp_path / "run")
     images, labels = data.test.take(torch.arange(50))
     predicted = trained.load(tmp_path / "run").predict(images).argmax(dim=1)
-    assert (predicted == labels).double().mean().item() == pytest.approx(result.accuracy)
+    assert (predicted == labels).double().mean().item() == pytest.approx(result.test["accuracy"])
 
 
 def test_the_random_numbers_of_the_user_stay_where_they_were(data: DataSet):
@@ -201,7 +200,7 @@ def test_the_random_numbers_of_the_user_stay_where_they_were(data: DataSet):
 def test_every_setting_reaches_the_training(data: DataSet, change):
     plain = replace(TINY, drop_path=0.2, auxiliary=0.4)
     first, second = (run(data, published("DARTS_V2"), settings) for settings in (plain, replace(plain, **change)))
-    assert first.trace[-1]["train_loss"] != second.trace[-1]["train_loss"]
+    assert first.trace[-1]["train"]["loss"] != second.trace[-1]["train"]["loss"]
 
 
 def test_the_auxiliary_head_is_neither_counted_nor_kept(data: DataSet, tmp_path: Path):

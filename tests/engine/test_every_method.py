@@ -28,6 +28,7 @@ from diffnas.genotype import from_json, load
 from diffnas.method import METHODS, Method
 from diffnas.method.facts import FACTS
 from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201
+from diffnas.task import classification
 
 # An alias is the same value under another name.
 BY_NAME = {method.name: method for method in METHODS.values()}
@@ -109,7 +110,7 @@ def test_every_method_keeps_its_promises(
     result = begin(out=whole, listener=listener, device="cpu")
     assert_lines_hold(result.trace, method, with_cells_per_place(space, tiny(method)))
     assert moves == [] or any(moves), "alpha never moved"
-    chosen = result.trace[method.pick(result.trace, space)]
+    chosen = result.trace[method.pick(result.trace, space, classification)]
     assert from_json(json.dumps(chosen["genotype"])) == result.genotype == load(whole / "genotype.json")
 
     parts, middle = tmp_path / "parts", max(1, min(listener.steps // 2 + 1, listener.steps - 1))
@@ -119,8 +120,8 @@ def test_every_method_keeps_its_promises(
     assert_same(whole, parts)
 
     measured = evaluate(result.genotype, pictures, settings=TRAIN, device="cpu")
-    assert math.isfinite(measured.loss)
-    assert 0 <= measured.accuracy <= 1
+    assert math.isfinite(measured.test["loss"])
+    assert 0 <= measured.test["accuracy"] <= 1
 
 
 def assert_lines_hold(trace: list[dict[str, Any]], method: Method, space: SearchSpace) -> None:
@@ -135,7 +136,7 @@ def assert_lines_hold(trace: list[dict[str, Any]], method: Method, space: Search
         assert (mix[~keep] == 0).all()
         assert ((mix >= 0) & (mix <= 1 + 1e-6)).all()
         assert line["indicators"]["live_ops"] == int(keep.sum())
-        assert line["held_out_loss"] is None or method.level.data == "halves"
+        assert line["held_out"] is None or method.level.data == "halves"
         assert set(from_json(json.dumps(line["genotype"])).cells) == set(space.cells)
     for before, after in itertools.pairwise(trace):
         replaced = any(event.get("what") == "replaced" for event in after["events"])

@@ -48,7 +48,7 @@ def test_the_last_gate_of_an_edge_still_moves(quick):
     assert (before != after).all()
 
 
-def test_the_penalties_do_what_they_are_for(quick):
+def test_the_penalties_lower_skips_and_raise_depth(quick):
     """Scaled up, so that a few steps show it: fewer skips are likely, and convolutions on the chain are likelier."""
     pressed = {
         "none": (),

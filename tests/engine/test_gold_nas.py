@@ -92,7 +92,7 @@ def test_the_family_lies_in_the_run_folder_and_can_be_evaluated(quick, data, tmp
         assert load(path) == member.genotype
         assert member.path == path
         assert json.loads(path.read_text())["schema"] == "diffnas/genotype"
-    assert math.isfinite(evaluate(load(files[0]), data, settings=settings, device="cpu").loss)
+    assert math.isfinite(evaluate(load(files[0]), data, settings=settings, device="cpu").test["loss"])
 
 
 def test_a_search_that_was_killed_goes_on_with_the_same_penalty(quick, tmp_path: Path):
@@ -118,7 +118,7 @@ def test_the_auxiliary_head_speaks_in_training_only_and_its_loss_counts(quick):
     assert all(weight.grad is not None for weight in net.cells[2].parameters()), "it stands on the third cell of three"
     with_head, without = (quick(gold_nas, space=SMALL, **{**QUICK, "epochs": 2, "auxiliary": a}) for a in (0.4, 0.0))
     assert with_head.trace[0]["parameters"] == without.trace[0]["parameters"], "papers do not count it"
-    assert with_head.trace[1]["train_loss"] != without.trace[1]["train_loss"]
+    assert with_head.trace[1]["train"]["loss"] != without.trace[1]["train"]["loss"]
 
 
 def test_a_cost_that_counts_drives_out_what_is_dear(quick):

@@ -7,13 +7,13 @@ import torch
 from diffnas.components import discretize
 from diffnas.engine.aim import Aim, allowed, check, sized
 from diffnas.engine.landing import Landing, land, read_landing
-from diffnas.engine.run import RunFolder
 from diffnas.engine.sizing import fitting_size
 from diffnas.engine.target import parse
 from diffnas.genotype import published
 from diffnas.method import METHODS
 from diffnas.nets.sized import Size, SizedSpace
 from diffnas.run_files import LANDING
+from diffnas.run_folder import RunFolder
 from diffnas.space import SPACES, darts, s2, with_own_cells
 
 PUBLISHED = SizedSpace(space=darts, picture=(3, 32, 32), classes=10, size=Size(36, 20))
@@ -116,7 +116,7 @@ def test_a_target_out_of_reach_is_refused_with_what_can_be_reached(data, text: s
     assert "evaluate.channels=" in str(error.value)
 
 
-def test_what_only_the_width_can_meet_is_not_refused(data):
+def test_a_target_that_only_another_width_meets_is_not_refused(data):
     (interval,) = check(aim_at("macs=2M", Size(16, 3)), s2, data, METHODS["sparse"]).values()
     text = f"macs={1.3 * interval.high:.0f}"
     check(aim_at(text, Size(16, 3)), s2, data, METHODS["sparse"])

@@ -90,7 +90,7 @@ def test_a_file_is_no_run_folder(tmp_path: Path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_lock_whose_file_was_removed_by_the_owner_before_is_taken_again(tmp_path: Path, monkeypatch):
+def test_a_lock_is_taken_again_if_its_last_owner_removed_the_file(tmp_path: Path, monkeypatch):
     """Between opening and locking the owner before may end and take the file away: then the lock is of no file."""
     taken: list[int] = []
 

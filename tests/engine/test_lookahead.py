@@ -28,7 +28,7 @@ SAMPLED = {"batch": 60, "epochs": 1, "channels": 2, "space": s4}
 
 @pytest.mark.parametrize("same", NOTHING_ADDED.values(), ids=NOTHING_ADDED)
 @pytest.mark.parametrize(("method", "options"), [(darts, {}), (gates, SAMPLED)], ids=["darts", "gates and noise"])
-def test_what_adds_nothing_to_the_first_order_is_the_first_order_bit_for_bit(
+def test_a_second_order_term_of_zero_gives_the_first_order_bit_for_bit(
     quick, tmp_path: Path, method: Method, options, same: Level
 ):
     """So the extra passes move no weight, no running statistic, no total and no random number."""
@@ -49,7 +49,7 @@ def test_the_unrolled_gradient_of_a_supernet_is_the_derivative_through_one_step_
     names, weights = zip(*net.named_parameters(), strict=True)
 
     def loss(at: tuple[Tensor, ...], batch) -> Tensor:
-        logits = functional_call(net, dict(zip(names, at, strict=True)), (batch[0], search.mix().whole))
+        logits = functional_call(net, dict(zip(names, at, strict=True)), (batch[0], search.mix().edges))
         return functional.cross_entropy(logits, batch[1])
 
     slopes = torch.autograd.grad(loss(weights, search.train), weights, create_graph=True, materialize_grads=True)

@@ -6,14 +6,16 @@ from torch import nn
 
 from diffnas.engine.cost import Prospect, footprint
 from diffnas.engine.listen import OutOfMemory, Silent
-from diffnas.engine.memory import Footprint, Watch, available, least, ran_out
+from diffnas.engine.memory import Footprint, Watch, available, ran_out
 from diffnas.engine.optimizers import parameter_count
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.settings import SearchSettings
 from diffnas.genotype import read
 from diffnas.method import METHODS
-from diffnas.nets.least import of_genotype, of_space
+from diffnas.nets.least import least
 from diffnas.nets.network import Network
+from diffnas.nets.sites import chosen, offered
+from diffnas.nets.sizes import sizes_of_genotype, sizes_of_space
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SPACES
 
@@ -87,7 +89,7 @@ GROUPS = {
 
 
 @pytest.mark.parametrize(("files", "gigabytes"), GROUPS.values(), ids=GROUPS)
-def test_what_is_available_is_what_the_tightest_limit_leaves(tmp_path: Path, files, gigabytes: float):
+def test_the_available_memory_is_what_the_tightest_limit_leaves(tmp_path: Path, files, gigabytes: float):
     assert available(CPU, machine(tmp_path, files)) == gigabytes * GIGABYTE
 
 
@@ -114,7 +116,7 @@ def test_a_watch_sees_what_the_backward_pass_holds_and_that_it_lets_go():
     assert watch.bytes == weights
 
 
-def test_what_does_not_grow_with_the_batch_is_told_apart():
+def test_memory_that_does_not_grow_with_the_batch_is_separated():
     weights, batches = 1000, (2, 4)
     few, many = ([weights + 10 * b, weights + 500 + 3 * b] for b in batches)
     step = Footprint.between(few, many, batches, 2.0)
@@ -168,11 +170,11 @@ def test_a_run_out_of_memory_keeps_its_checkpoint_and_says_what_needs_less(quick
 @pytest.mark.parametrize(
     "error", [RuntimeError("shapes do not fit"), ValueError("out of memory"), SystemError("bad call")]
 )
-def test_other_errors_are_not_taken_for_want_of_memory(error: Exception):
+def test_other_errors_do_not_count_as_out_of_memory(error: Exception):
     assert not ran_out(error)
 
 
-def test_what_is_said_to_be_left_of_a_run_is_true(quick, tmp_path: Path):
+def test_the_sentence_on_what_is_left_of_a_run_is_true(quick, tmp_path: Path):
     class Full(Silent):
         def step(self, loss: float, accuracy: float) -> None:
             raise MemoryError
@@ -190,23 +192,24 @@ def test_the_least_that_training_takes_is_less_than_a_step_holds(data, space: st
     method, settings = METHODS[name], SearchSettings(channels=8, depth=4, recompute=recompute)
     options = method.supernet
     step = footprint(Prospect(data=data, space=SPACES[space], method=method, settings=settings, device="cpu"))
-    outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar", one_in=options.one_in)
+    sizes = sizes_of_space(SPACES[space], 2, data.channels, channels=8, depth=4)
+    net = least(sizes, offered(SPACES[space]), (data.channels, *data.size), one_in=options.one_in)
     for batch in (1, 1000):
-        needed = least(outline, data.size, batch, inside=not (recompute or options.drawn))
+        needed = net.bytes(batch, inside=not (recompute or options.drawn))
         assert 0 < needed < step.at(batch) / step.overhead
 
 
 @pytest.mark.parametrize("space", ["darts", "nas-bench-201", "s2"])
 def test_weights_are_counted_without_the_net(space):
-    outline = of_space(SPACES[space], channels=8, depth=4, stem="cifar")
     with torch.device("meta"):
         net = Supernet(SPACES[space], classes=2, channels=8, depth=4)
-    assert outline.weights() == parameter_count(net.frame.cells)
+    sizes = sizes_of_space(SPACES[space], 2, 3, channels=8, depth=4)
+    assert least(sizes, offered(SPACES[space]), (3, 8, 8)).weights == parameter_count(net)
 
 
 @pytest.mark.parametrize("name", ["DARTS_V2", "FairDARTS_a"])
-def test_a_network_s_weights_are_counted_without_it_but_for_those_of_its_batch_norms(name):
+def test_a_network_s_weights_are_counted_without_it(name):
     with torch.device("meta"):
         net = Network(read(name), classes=2, channels=8, depth=4)
-    outline = of_genotype(read(name), channels=8, depth=4, stem="cifar")
-    assert outline.weights() == sum(weight.numel() for weight in net.frame.cells.parameters() if weight.ndim > 1)
+    sizes = sizes_of_genotype(read(name), 2, 3, channels=8, depth=4)
+    assert least(sizes, chosen(read(name)), (3, 8, 8)).weights == parameter_count(net)

@@ -27,7 +27,7 @@ def test_any_method_can_search_each_cell_by_itself(quick, data, tmp_path: Path, 
     assert load(out / "genotype.json") == found.genotype
     assert len(set(map(tuple, found.trace[0]["alpha"]))) == 15
     settings = EvaluateSettings(epochs=1, batch=60, channels=2, drop_path=0.0, auxiliary=0.0)
-    assert 0 <= evaluate(found.genotype, data, settings=settings, device="cpu").accuracy <= 1
+    assert 0 <= evaluate(found.genotype, data, settings=settings, device="cpu").test["accuracy"] <= 1
     assert all(f"cell{index}" in svg(found.genotype) for index in range(3))
 
 
@@ -39,7 +39,7 @@ def test_a_space_of_cells_apart_is_searched_as_it_is_and_at_its_depth_only(quick
 
 
 @pytest.mark.parametrize("keep", ["all", "half"])
-def test_cells_of_their_own_go_through_the_fast_supernet_as_through_the_plain_one(keep: str):
+def test_cells_for_each_place_give_the_same_in_the_fast_supernet_as_in_the_plain_one(keep: str):
     space = with_own_cells(SMALL, 3)
     torch.manual_seed(0)
     net = Supernet(space, classes=3, channels=4)

@@ -115,7 +115,7 @@ def test_the_gradient_of_alpha_is_that_of_a_loss_in_double_precision(quick, few:
     def checked(step: SearchStep, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
         found, state = usual(step, batch), step.state
         assert all(weight.dtype == torch.float64 for weight in state.supernet.parameters())
-        logits = state.supernet(batch[0].double(), step.mix().whole)
+        logits = state.supernet(batch[0].double(), step.mix().edges)
         (expected,) = torch.autograd.grad(functional.cross_entropy(logits, batch[1]), state.alpha)
         torch.testing.assert_close(found[0], expected, rtol=1e-11, atol=1e-14)
         compared.append(found)
@@ -134,16 +134,16 @@ def test_an_evaluation_in_double_precision_ends_and_goes_on(
     result = train(out=tmp_path / "whole")
     assert set(losses) == {torch.float64}
     assert floats(remains(tmp_path / "whole")[1]) == {torch.float64}
-    assert math.isfinite(result.loss)
+    assert math.isfinite(result.test["loss"])
     with pytest.raises(Interrupted):
         train(out=tmp_path / "parts", listener=Stop(3))
     train(out=tmp_path / "parts", resume=True)
     assert_same(tmp_path / "whole", tmp_path / "parts")
     # Over again, as after a crash between the last epoch and the test.
-    assert train(out=tmp_path / "whole", resume=True).loss == result.loss
+    assert train(out=tmp_path / "whole", resume=True).test["loss"] == result.test["loss"]
 
 
-def test_what_was_trained_in_double_precision_is_loaded_and_taken_away(few: DataSet, tmp_path: Path) -> None:
+def test_a_network_trained_in_double_precision_can_be_loaded_and_exported(few: DataSet, tmp_path: Path) -> None:
     result = evaluate(
         published("DARTS_V2"), few, settings=TINY, device="cpu", precision="64-true", out=tmp_path / "run"
     )

@@ -54,7 +54,7 @@ def test_each_stage_is_a_new_and_deeper_supernet_with_rates_and_warm_up_of_its_o
     # alpha is drawn anew, stands still for the first epoch of its stage, and then moves.
     spread = [torch.tensor(line["alpha"]).std().item() for line in found]
     assert [value < 0.005 for value in spread] == [True, False] * 3
-    assert [line["held_out_loss"] is None for line in found] == [True, False] * 3
+    assert [line["held_out"] is None for line in found] == [True, False] * 3
 
 
 def test_a_search_that_is_interrupted_in_every_stage_ends_as_one_left_alone(quick, tmp_path: Path):

@@ -84,7 +84,7 @@ def test_each_cycle_has_the_first_rate_again_and_a_new_alpha_that_waits(found):
 def test_alpha_stands_still_in_the_first_third_of_a_cycle(quick):
     trace = quick(prune_and_replace, **{**OPTIONS, "epochs": 30, "batch": 60}).trace
     # Of 30 epochs the first two cycles have 5 and 4, the others 3: alpha waits for one, one and none of them.
-    assert [line["held_out_loss"] is None for line in trace] == [n in (0, 5) for n in range(30)]
+    assert [line["held_out"] is None for line in trace] == [n in (0, 5) for n in range(30)]
 
 
 def test_a_search_that_is_interrupted_in_several_cycles_ends_as_one_left_alone(quick, tmp_path: Path):
@@ -98,7 +98,7 @@ def test_a_search_that_is_interrupted_in_several_cycles_ends_as_one_left_alone(q
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_what_is_kept_goes_on_as_it_was_and_what_comes_in_begins_as_its_parent_left_off(data):
+def test_survivors_keep_their_weights_and_new_operations_inherit_those_of_their_parents(data):
     settings = merge_settings(SearchSettings, {"channels": 2, "depth": 3, "epochs": 9})
     state = begin(data, SMALL, prune_and_replace, settings, torch.device("cpu"))
     for weight in state.supernet.parameters():
@@ -168,7 +168,7 @@ def test_it_searches_its_own_space_unless_one_is_named_or_the_recipe_has_another
     assert space(method="darts") == "darts"
 
 
-def test_what_a_search_will_cost_is_told_of_its_first_pool(data):
+def test_the_cost_of_a_search_is_that_of_its_first_pool(data):
     settings = merge_settings(SearchSettings, {"channels": 2, "depth": 3, "batch": 4, "epochs": 9})
     told = estimate(Prospect(data=data, space=SMALL, method=prune_and_replace, settings=settings, device="cpu"))
     assert (told.operations, told.offered) == (4 * 4, 4 * 15)

@@ -45,5 +45,5 @@ def test_no_batch_of_a_search_is_read_while_a_step_waits_and_all_are_as_in_memor
     )
     assert readers
     assert threading.main_thread() not in readers
-    for name in ("train_loss", "held_out_loss", "eigenvalue", "alpha"):
+    for name in ("train", "held_out", "eigenvalue", "alpha"):
         assert [line[name] for line in one.trace] == [line[name] for line in other.trace]

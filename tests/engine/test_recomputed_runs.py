@@ -24,4 +24,4 @@ def test_an_evaluation_that_recomputes_is_the_same_evaluation(data):
         runs.append(evaluate(published("DARTS_V2"), data, settings=settings, device="cpu"))
     one, other = (run.network.state_dict() for run in runs)
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
-    assert runs[0].loss == runs[1].loss
+    assert runs[0].test["loss"] == runs[1].test["loss"]

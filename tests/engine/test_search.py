@@ -28,10 +28,8 @@ LINE = {
     "epoch",
     "stage",
     "events",
-    "train_loss",
-    "train_accuracy",
-    "held_out_loss",
-    "held_out_accuracy",
+    "train",
+    "held_out",
     "lr",
     "seconds",
     "steps",
@@ -62,7 +60,7 @@ def test_a_trace_is_written_down_as_it_is_returned(quick, tmp_path: Path):
     assert [set(line) for line in lines] == [LINE, LINE]
     assert [line["epoch"] for line in lines] == [0, 1]
     assert 0 < lines[1]["parameters"] <= lines[0]["parameters"]
-    assert all(0 <= line["train_accuracy"] <= 1 for line in lines)
+    assert all(0 <= line["train"]["accuracy"] <= 1 for line in lines)
     assert load(tmp_path / "run" / "genotype.json") == result.genotype
     assert len(result.discarded) == 6
 
@@ -133,7 +131,7 @@ def test_a_search_leaves_the_method_as_it_was(quick):
     assert method.weighting.position.item() == before
 
 
-def test_what_is_written_down_does_not_see_the_auxiliary_skip(quick):
+def test_the_trace_leaves_out_the_auxiliary_skip(quick):
     faded, whole = (
         quick(replace(METHODS["darts-minus"], supernet=SupernetOptions(auxiliary=weight)), epochs=1).trace[0]
         for weight in (0.0, 1.0)
@@ -141,8 +139,8 @@ def test_what_is_written_down_does_not_see_the_auxiliary_skip(quick):
     for line in (faded, whole):
         assert torch.tensor(line["mix"]).shape == (6, 5)
         assert torch.tensor(line["mix"]).sum(1).tolist() == pytest.approx([1.0] * 6)
-    assert faded["train_loss"] != whole["train_loss"]
-    assert faded["train_loss"] == pytest.approx(quick("darts", epochs=1).trace[0]["train_loss"], rel=1e-4)
+    assert faded["train"]["loss"] != whole["train"]["loss"]
+    assert faded["train"]["loss"] == pytest.approx(quick("darts", epochs=1).trace[0]["train"]["loss"], rel=1e-4)
 
 
 EDGES = {
@@ -153,7 +151,7 @@ EDGES = {
 
 @pytest.mark.parametrize("parts", EDGES.values(), ids=EDGES)
 @pytest.mark.parametrize("levels", [level.single, level.bilevel], ids=["single", "bilevel"])
-def test_strengths_of_edges_are_learned_beside_alpha(quick, parts, levels):
+def test_strengths_of_edges_are_learned_with_alpha(quick, parts, levels):
     first, last = quick(replace(darts, **parts, level=levels), alpha_warmup=1, alpha_init=0.0, alpha_lr=0.3).trace
     assert first["strengths"] == pytest.approx([1, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3])
     strengths = torch.tensor(last["strengths"])
@@ -210,7 +208,7 @@ def test_two_searches_with_one_seed_are_the_same_to_the_last_byte(quick, tmp_pat
 def test_another_seed_gives_another_search(quick):
     first, second = (quick("darts", seed=seed, epochs=1).trace[0] for seed in (0, 1))
     assert first["alpha"] != second["alpha"]
-    assert first["train_loss"] != second["train_loss"]
+    assert first["train"]["loss"] != second["train"]["loss"]
 
 
 def test_a_folder_changes_nothing_about_a_search(quick, tmp_path: Path):
@@ -304,7 +302,7 @@ def test_a_rule_can_end_a_search_early(quick):
     assert (result.stopped, len(result.trace)) == ("enough", 2)
 
 
-def test_a_decided_cell_stops_and_is_what_is_read_off(quick):
+def test_a_decided_cell_stops_the_search_and_is_the_result(quick):
     def strongest(at):
         return at.mix == at.mix.amax(dim=1, keepdim=True)
 
@@ -316,7 +314,7 @@ def test_a_decided_cell_stops_and_is_what_is_read_off(quick):
 
 
 @pytest.mark.parametrize("schedule_of", ["step", "epoch"])
-def test_what_is_read_off_at_the_end_is_what_the_last_line_says(quick, schedule_of):
+def test_the_result_is_the_genotype_of_the_last_line(quick, schedule_of):
     falling = partial(schedule.linear, start=1.0, stop=0.001, every=schedule_of)
     result = quick(replace(darts, weighting=partial(weighting.softmax, temperature=falling)))
     assert from_json(json.dumps(result.trace[-1]["genotype"])) == result.genotype
@@ -433,7 +431,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("weigh", "settings", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_work_is_refused_before_anything_is_written(quick, tmp_path: Path, weigh, settings, message: str):
+def test_a_search_that_cannot_work_is_refused_before_anything_is_written(
+    quick, tmp_path: Path, weigh, settings, message: str
+):
     with pytest.raises(ValueError) as error:
         quick(replace(sparse, weighting=weigh), out=tmp_path / "run", **settings)
     assert message in str(error.value)
@@ -452,7 +452,7 @@ def test_a_fixed_seed_still_gives_the_recorded_search(quick):
     result = quick("sparse", epochs=3, alpha_lr=0.01)
     found = {
         "live": [line["indicators"]["live_ops"] for line in result.trace],
-        "loss": [line["train_loss"] for line in result.trace],
+        "loss": [line["train"]["loss"] for line in result.trace],
         "alpha": result.trace[-1]["alpha"],
         "cell": to_nas_bench_201(result.genotype),
     }
@@ -479,7 +479,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("space", [nas_bench_201, s4], ids=lambda space: space.name)
-def test_what_is_removed_leaves_the_weights_and_all_that_optimizers_remember(data: DataSet, space: SearchSpace):
+def test_removed_operations_leave_the_weights_and_the_optimizers(data: DataSet, space: SearchSpace):
     settings = SearchSettings(channels=4, depth=4)
     state = begin(data, space, sparse, settings, torch.device("cpu"))
     start = list(state.supernet.parameters())

@@ -57,7 +57,7 @@ def test_epochs_count_on_and_settings_are_those_of_each_stage(quick):
     assert trace[3]["events"] == []
     # alpha is drawn anew, stands still for the first epoch of its stage, and then moves.
     assert trace[2]["alpha"] != trace[1]["alpha"] != trace[0]["alpha"]
-    assert (trace[2]["held_out_loss"], trace[3]["held_out_loss"] is None) == (None, False)
+    assert (trace[2]["held_out"], trace[3]["held_out"] is None) == (None, False)
     gone = [[row for row, kept in enumerate(line["keep"]) if not any(kept)] for line in trace]
     assert gone[3] == []
     assert set(gone[4]) == {trace[4]["events"][0]["row"]}
@@ -94,7 +94,7 @@ def test_a_search_that_is_interrupted_in_a_pause_makes_it_again(quick, tmp_path:
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_rule_ends_a_stage_and_sees_that_stage_alone(quick):
+def test_a_stopping_rule_ends_a_stage_and_sees_only_its_epochs(quick):
     def enough(history, space):
         return "enough" if len(history) == 1 else None
 
@@ -125,7 +125,7 @@ def test_measuring_in_a_pause_leaves_no_trace(quick):
 
     looking, blind = (quick(replace(darts, stages=stages(act))) for act in (look, None))
     assert [line["alpha"] for line in looking.trace] == [line["alpha"] for line in blind.trace]
-    assert [line["train_loss"] for line in looking.trace] == [line["train_loss"] for line in blind.trace]
+    assert [line["train"]["loss"] for line in looking.trace] == [line["train"]["loss"] for line in blind.trace]
 
 
 def test_the_cost_counts_the_epochs_of_all_stages(data):

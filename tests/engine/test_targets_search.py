@@ -14,7 +14,6 @@ from diffnas.engine import aim as aims
 from diffnas.engine.aim import Aim
 from diffnas.engine.landing import read_landing
 from diffnas.engine.listen import Interrupted, Silent
-from diffnas.engine.run import RunFolder
 from diffnas.engine.search import search
 from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.engine.target import Target, parse
@@ -23,6 +22,7 @@ from diffnas.method import METHODS
 from diffnas.nets.sized import Size
 from diffnas.recipes import RECIPES
 from diffnas.run_files import LANDING
+from diffnas.run_folder import RunFolder
 from diffnas.space import SPACES, nas_bench_201, s2
 
 TINY = {"epochs": 2, "batch": 20, "channels": 4, "depth": 3, "alpha_lr": 0.03}

@@ -11,8 +11,8 @@ from diffnas.task import classification
 
 LINE = {
     "epoch": 0,
-    "train_loss": 0.5,
-    "held_out_loss": None,
+    "train": {"loss": 0.5},
+    "held_out": None,
     "indicators": {"skips": 2},
     "genotype": {"version": 1},
     "mix": [[0.5, 0.5]],
@@ -67,7 +67,7 @@ def test_the_numbers_of_an_epoch_are_written_and_passed_on(written, tmp_path):
     log.warn("a word")
     log.end()
     (writer,) = written
-    assert writer.scalars == [("train_loss", 0.5, 1), ("indicators/skips", 2, 1)]
+    assert writer.scalars == [("train/loss", 0.5, 1), ("indicators/skips", 2, 1)]
     assert (writer.folder, writer.closed) == (str(tmp_path / "search"), True)
     assert other.calls == ["begin", "step", "epoch", "warn", "end"]
 
@@ -98,7 +98,7 @@ def test_another_log_is_refused(tmp_path, capsys):
     assert "Did you mean 'tensorboard'?" in capsys.readouterr().err
 
 
-def test_what_is_written_can_be_read_back(tmp_path):
+def test_written_numbers_can_be_read_back(tmp_path):
     events = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
     )
@@ -107,4 +107,4 @@ def test_what_is_written_can_be_read_back(tmp_path):
     log.epoch(LINE)
     log.end()
     found = events.EventAccumulator(str(tmp_path / "search")).Reload()
-    assert [(event.step, event.value) for event in found.Scalars("train_loss")] == [(1, 0.5)]
+    assert [(event.step, event.value) for event in found.Scalars("train/loss")] == [(1, 0.5)]

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from diffnas.nets.cell import Cell, EdgeWeights, Place
+from diffnas.components.edge_weights import EdgeWeights
+from diffnas.nets.cell import Cell, Place
 from diffnas.nets.wiring import Wiring
 from diffnas.space import Edge
 
@@ -58,7 +59,7 @@ def test_a_row_of_the_weights_goes_to_its_edge() -> None:
         assert edge.row[1] == [runs] * 4
 
 
-def test_what_reads_a_node_that_nothing_feeds_is_left_out_or_reads_zeros() -> None:
+def test_readers_of_a_node_that_nothing_feeds_are_left_out_or_read_zeros() -> None:
     unfed = Wiring(inputs=1, nodes=3, edges=(Edge(1, 2),), output=(2,))
     assert torch.equal(made(Times(2), wiring=unfed)((X,)), torch.zeros_like(X))
     assert torch.equal(made(Times(2), wiring=unfed, fills=True)((X,)), torch.ones_like(X))

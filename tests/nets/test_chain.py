@@ -119,7 +119,7 @@ def test_a_supernet_with_one_operation_a_layer_computes_what_the_network_does(tr
     torch.testing.assert_close(network(x).logits, supernet(x, one_hot(space, ops)), atol=1e-6, rtol=0)
 
 
-def test_what_was_removed_changes_nothing_of_what_is_left() -> None:
+def test_removing_operations_changes_nothing_for_the_others() -> None:
     torch.manual_seed(0)
     supernet, x = Supernet(chain, classes=3, channels=4), torch.randn(4, 3, 8, 8)
     keep = torch.tensor(chain.offered)
@@ -160,7 +160,7 @@ def test_a_chain_of_nothing_and_a_shallow_one_are_told() -> None:
 
 
 @pytest.mark.parametrize("text", ["chain | res_3", "chain:x | res_3", "darts-chain | res_3", "chain:1-1-1|a b|c|d"])
-def test_what_is_no_chain_is_refused_in_one_line(text: str) -> None:
+def test_a_text_that_is_no_chain_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ValueError) as error:
         parse(text)
     assert "\n" not in str(error.value)

@@ -17,7 +17,7 @@ class Held(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x, torch.zeros(len(self.net.space.edges), self.net.columns, device=x.device))
+        return self.net(x, torch.zeros(self.net.edges, len(self.net.space.ops), device=x.device))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from diffnas.genotype import Cell, Connection, Genotype
 from diffnas.nets import own
 from diffnas.nets.costs import operation_macs
 from diffnas.nets.ops import OPS, build
+from diffnas.nets.sites import chosen, offered
+from diffnas.nets.sizes import sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory, Slot
 from diffnas.space import SearchSpace, dense_cell, nas_bench_201
 
@@ -25,7 +27,8 @@ def space_of(factory: Any) -> SearchSpace:
 
 
 def try_out(factory: Any, picture: tuple[int, int, int] = (1, 8, 8)) -> None:
-    own.try_in_space(space_of(factory), picture, channels=4, depth=3, stem="cifar", one_in=1)
+    space = space_of(factory)
+    own.try_parts(sizes_of_space(space, 2, picture[0], channels=4, depth=3), offered(space), space.factories, picture)
 
 
 class Applied(nn.Module):
@@ -147,7 +150,8 @@ def test_search_evaluation_and_loading_all_try_own_operations(tmp_path: Any) -> 
 def test_factories_of_operations_that_cells_do_not_have_are_not_tried() -> None:
     cell = Cell(inputs=2, nodes=3, connections=(Connection("skip_connect", 0, 2),), output=(2,))
     found = Genotype(skeleton="darts", cells={"normal": cell, "reduce": cell})
-    own.try_in_network(found, {"other": widened}, (1, 8, 8), channels=4, depth=3)
+    sizes = sizes_of_genotype(found, 2, 1, channels=4, depth=3)
+    own.try_parts(sizes, chosen(found), {"other": widened}, (1, 8, 8))
 
 
 def test_building_one_operation_says_what_its_factory_must_make() -> None:

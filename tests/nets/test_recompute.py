@@ -73,7 +73,7 @@ class Dropping(nn.Module):
         return self.dropout(self.linear(x))
 
 
-def test_what_draws_from_torchs_own_numbers_draws_the_same_again():
+def test_an_operation_that_draws_torchs_global_numbers_draws_the_same_again():
     part = Dropping()
     gradients = []
     for run in (part, lambda x: recomputed(part, x)):

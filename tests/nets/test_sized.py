@@ -8,7 +8,7 @@ from diffnas.components.discretize import strongest_inputs, survivors, winners
 from diffnas.genotype import Genotype, published
 from diffnas.nets.network import parameters_of
 from diffnas.nets.ops import count_macs
-from diffnas.nets.own import unseen
+from diffnas.nets.sites import unseen
 from diffnas.nets.sized import Size, SizedSpace, is_network
 from diffnas.nets.slot import Slot
 from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201, s2, s4, with_own_cells
@@ -91,7 +91,7 @@ def test_an_empty_cell_costs_what_is_around_it():
     assert sized.cost(nothing, "macs") == sized.additive("macs").base
 
 
-def test_what_cannot_be_counted_is_named():
+def test_an_operation_that_cannot_be_counted_is_named():
     class Hidden(nn.Module):
         def __init__(self, channels: int, stride: int) -> None:
             super().__init__()

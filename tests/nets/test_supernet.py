@@ -381,6 +381,6 @@ def test_mixing_weights_get_their_gradient_in_float32_while_activations_are_bflo
 
 
 @pytest.mark.parametrize(("option", "value"), [("depth", 2), ("stem", "cifr")])
-def test_what_no_net_can_be_built_from_is_refused(option: str, value):
+def test_sizes_that_no_net_can_have_are_refused(option: str, value):
     with pytest.raises(ValueError, match=r"at least 3 cells|Did you mean 'cifar'"):
         Supernet(darts, **{"classes": 10, "channels": 2, option: value})

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnas.backends.gpu.graphs import uses_graph
+from diffnas.components.edge_weights import EdgeWeights, edge_weights
 from diffnas.components.schedule import Moment
-from diffnas.components.supernet_options import SupernetOptions, add_columns
-from diffnas.nets.cell import Cell, EdgeWeights
+from diffnas.components.supernet_options import SupernetOptions
+from diffnas.nets.cell import Cell
 from diffnas.nets.ops import DroppedSkip, FactorizedReduce, drop_skips
 from diffnas.nets.partial_channels import shuffled
 from diffnas.nets.supernet import Supernet
@@ -48,12 +49,16 @@ def cell(options: SupernetOptions, *, reduces: bool) -> tuple[Cell, Tensor, list
     torch.manual_seed(0)
     net = Supernet(darts, classes=2, channels=8, depth=3, options=options).double()
     made = net.cells[1 if reduces else 0]
-    mix = torch.rand(len(made.graph.edges), net.columns, dtype=torch.float64)
+    mix = torch.rand(len(made.graph.edges), 9, dtype=torch.float64)
     older, newer = torch.randn(2, 3, 24, 5, 5, dtype=torch.float64)
     if reduces:
         newer = torch.randn(3, 32, 5, 5, dtype=torch.float64)
     inputs = [prepare(x) for prepare, x in zip(made.inputs, (older, newer), strict=True)]
-    weights = EdgeWeights(ops=mix, passing=mix[:, -1] if options.one_in > 1 else None)
+    weights = EdgeWeights(
+        ops=mix[:, :8],
+        auxiliary=None if options.auxiliary is None else mix[:, 8],
+        passing=mix[:, -1] if options.one_in > 1 else None,
+    )
     return made, mix, inputs, made((older, newer), weights)
 
 
@@ -124,20 +129,29 @@ def test_dropped_skips_lose_their_share_and_keep_their_mean():
     assert torch.equal(skip.eval()(x), x)
 
 
-def test_what_stands_beside_the_operations_is_never_pruned():
+def test_the_auxiliary_skip_is_never_pruned():
     net = Supernet(nas_bench_201, classes=10, channels=4, depth=3, options=SupernetOptions(one_in=2, auxiliary=1.0))
     net.prune_(torch.zeros(6, 5, dtype=torch.bool))
     assert all(list(edge.ops) == ["5"] for made in net.cells for edge in made.edges)
 
 
-def test_woven_weights_leave_the_gradient_of_the_others_alone():
+def test_an_auxiliary_skip_and_bypassing_channels_have_separate_weights():
     mix = torch.rand(6, 5, requires_grad=True)
-    whole = add_columns(mix, SupernetOptions(auxiliary=0.3, one_in=2), START)
-    assert torch.equal(whole[:, :5], mix)
-    assert whole[0, 5:].tolist() == [pytest.approx(0.3), 1.0]
-    whole.sum().backward()
-    assert torch.equal(mix.grad, torch.ones(6, 5))
-    assert add_columns(mix, SupernetOptions(), START) is mix
+    found = edge_weights(mix, SupernetOptions(auxiliary=0.3, one_in=2), START)
+    assert found.ops is mix
+    assert found.auxiliary.tolist() == pytest.approx([0.3] * 6)
+    assert found.passing.tolist() == [1.0] * 6
+    assert edge_weights(mix, SupernetOptions(), START) == EdgeWeights(mix, None, None)
+
+
+@pytest.mark.parametrize(
+    "options", [SupernetOptions(one_in=2), SupernetOptions(auxiliary=1.0)], ids=["partial", "skip"]
+)
+def test_a_supernet_refuses_weights_without_those_of_its_skip_or_bypassing_channels(options: SupernetOptions):
+    net = Supernet(nas_bench_201, classes=3, channels=4, depth=3, options=options)
+    with pytest.raises(ValueError, match=r"weights of (the auxiliary skip|passing channels) must be \(6,\), got None"):
+        net(torch.zeros(2, 3, 8, 8), torch.ones(6, 5))
+    net(torch.zeros(2, 3, 8, 8), edge_weights(torch.ones(6, 5), options, START))
 
 
 def test_shuffling_is_that_of_torch():
@@ -205,7 +219,7 @@ def test_the_weight_of_what_was_not_drawn_gets_the_sum_of_the_gradient_of_the_ma
     assert grad[0].tolist() == pytest.approx([summed, drawn, summed, summed, summed])
 
 
-def test_what_was_not_drawn_is_not_trained_at_all():
+def test_operations_that_were_not_drawn_are_not_trained():
     net = Supernet(darts, classes=3, channels=4, depth=3, options=SupernetOptions(drawn=True))
     mix = torch.cat([one_drawn(14, 4), one_drawn(14, 4)]).float()
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
@@ -224,7 +238,7 @@ def test_what_was_not_drawn_is_not_trained_at_all():
     assert seen
 
 
-def test_drawn_operations_are_not_taken_together():
+def test_drawn_operations_have_no_cuda_graph():
     net = Supernet(darts, classes=10, channels=4, depth=3, options=SupernetOptions(drawn=True))
     with pytest.raises(ValueError, match="cuda_graph cannot be used: which operations run is drawn in every step"):
         uses_graph(True, net, torch.device("cuda"), recompute=False)

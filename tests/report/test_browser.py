@@ -77,7 +77,7 @@ def test_a_whole_run_is_shown_on_every_screen_in_both_themes(chromium, write_sea
     with opened(chromium, report.as_uri(), size=size, theme=theme) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], "it is wider than the screen"
         assert page.locator("#edges .edge svg").count() == 6
-        for name in ("loss", "accuracy", "evaluation-accuracy", "live", "time", "macs", "memory"):
+        for name in ("search-loss", "search-accuracy", "evaluation-accuracy", "live", "time", "macs", "memory"):
             assert page.locator(f"[data-plot={name}] svg path").first.get_attribute("d").startswith("M")
         assert (paper(page) == "rgb(253, 253, 251)") == (theme == "light")
 

@@ -25,7 +25,7 @@ def test_two_reports_do_not_fit_into_one_file(write_search, tmp_path, capsys):
     assert "Give one run at a time" in capsys.readouterr().err
 
 
-def test_what_is_no_run_is_an_error_in_one_line(tmp_path, capsys):
+def test_a_folder_without_a_run_gets_a_one_line_error(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 2
     told = capsys.readouterr().err
     assert told == f"error: {tmp_path} is not a run folder: it has no run.json.\n"

@@ -49,12 +49,12 @@ def told(html):
 def test_a_whole_run_reports_on_itself(real_run):
     html = (real_run / "report.html").read_text()
     result = json.loads((real_run / "evaluation/result.json").read_text())
-    assert f"{result['accuracy']:.2%}" in html
+    assert f"{result['test']['accuracy']:.2%}" in html
     assert "Signs of collapse" in html
     assert "How the evaluation was made" in html
     found = told(html)
     assert found["search"]["epochs"] == [1, 2, 3]
-    assert found["evaluation"]["test"]["accuracy"] == pytest.approx(result["accuracy"], rel=1e-4)
+    assert found["evaluation"]["test"]["accuracy"] == pytest.approx(result["test"]["accuracy"], rel=1e-4)
 
 
 def test_a_page_asks_the_network_for_nothing(real_run):
@@ -169,12 +169,12 @@ def test_a_damaged_folder_is_named_with_what_is_wrong(name, change, words, write
     assert not (folder / "report.html").exists()
 
 
-def test_what_is_no_run_is_refused(tmp_path):
+def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is not a run folder"):
         read_run(tmp_path)
 
 
-def test_cells_of_their_own_are_told_apart(write_search):
+def test_cells_for_each_place_have_their_own_names(write_search):
     from diffnas.space import nas_bench_201, with_own_cells
 
     folder = write_search([(CONV, EVEN)])

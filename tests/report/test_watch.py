@@ -120,7 +120,7 @@ def test_a_port_that_cannot_be_is_refused(port, write_search, capsys):
     assert f"port must be a whole number from 0 to 65,535, got {port}" in capsys.readouterr().err
 
 
-def test_what_is_no_run_is_refused_before_anything_is_served(tmp_path, capsys):
+def test_a_folder_without_a_run_is_refused_before_anything_is_served(tmp_path, capsys):
     assert main(["watch", str(tmp_path)]) == 2
     assert "is not a run folder" in capsys.readouterr().err
 

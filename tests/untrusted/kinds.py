@@ -42,7 +42,7 @@ from diffnas.api.planning import Request, plan_search
 from diffnas.data.cifar import CIFAR10, load_release
 from diffnas.deploy.source import source
 from diffnas.engine import checkpoint
-from diffnas.engine.run import RunFolder
+from diffnas.engine.same import check_same
 from diffnas.engine.settings import EvaluateSettings, Source, merge_settings
 from diffnas.genotype import load as load_genotype
 from diffnas.genotype import to_text
@@ -52,6 +52,7 @@ from diffnas.report.draw import draw
 from diffnas.report.page import page
 from diffnas.report.reading import read_run
 from diffnas.report.watch import Watched
+from diffnas.run_folder import RunFolder
 from diffnas.untrusted.arrays import parse_npy
 
 SECONDS, MEMORY = 5, 1 << 30
@@ -117,7 +118,7 @@ def _compare(place: Path) -> None:
 def _resume(place: Path) -> None:
     _, record = read_notes(place / "run", "search")
     folder = RunFolder.open(place / "run")
-    folder.check_same(record)
+    check_same(folder, record)
     folder.trace(2)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from diffnas import tables
 from diffnas.genotype import is_nas_bench_201
 from diffnas.report.compare import Benchmark, Found, Group, grouped, read_found
-from diffnas.run_files import GENOTYPE, RECORD
+from diffnas.run_folder import RunFolder
 
 
 def compared(
@@ -41,7 +41,8 @@ def _folders(places: Iterable[Path]) -> Iterator[Path]:
 
 
 def _runs(place: Path) -> list[Path]:
-    if any((place / name).is_file() for name in (RECORD, GENOTYPE)):
+    folder = RunFolder(place)
+    if folder.begun or folder.genotype_file.is_file():
         return [place]  # folders inside a run folder belong to the run
     return [run for inner in sorted(place.iterdir()) if inner.is_dir() for run in _runs(inner)]
 

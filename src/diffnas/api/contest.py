@@ -19,20 +19,19 @@ from diffnas.components.chance import drawn
 from diffnas.data import DataSet, Split, batches, set_aside
 from diffnas.engine import seeds
 from diffnas.engine.evaluate import EvaluateResult
-from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.search import SearchResult
 from diffnas.engine.settings import EvaluateSettings, Source, merge_settings
 from diffnas.genotype import Genotype, read, to_json
 from diffnas.lookup import lookup
 from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
-from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained
 from diffnas.nets.trained import load as load_trained
 from diffnas.report.contest import FOUND, Answers, Entry, judged, places, read_contest
 from diffnas.report.reading import read_result
 from diffnas.report.verdict import Verdict
-from diffnas.run_files import ANSWERS, CONTEST, EVALUATION, RECORD, VERDICT
+from diffnas.run_files import ANSWERS, CONTEST, EVALUATION, VERDICT
+from diffnas.run_folder import RunFolder, as_json
 from diffnas.space import SPACES, SearchSpace
 from diffnas.task import classification
 from diffnas.values import whole
@@ -202,7 +201,7 @@ def hold(
     settings = merge_settings(EvaluateSettings, first["settings"])
 
     def made() -> Iterator[Entry]:
-        cost = partial(_cost, data=less, factories=space.factories)
+        cost = partial(_cost, data=less, space=space)
         sized = partial(_sized, like=cost(found, settings.sizes), built=settings.sizes, cost=cost)
         return entries(asked(notes.against or ""), found, settings.sizes, space, record["settings"]["seed"], sized)
 
@@ -216,7 +215,7 @@ def hold(
             call.listener.note(told)
             train(training, started)
         if ranks.first:
-            answered(training, aside, less.test, space.factories)
+            answered(training, aside, less.test, space)
     said = ranks.broadcast(judged(folder) if ranks.first else None)
     assert said is not None, "the first process has judged"
     if ranks.first:
@@ -226,15 +225,14 @@ def hold(
 
 def _how_far(training: Training) -> tuple[bool, bool]:
     """Whether a training has begun, and whether it is over."""
-    started = (training.place / RECORD).exists()
-    return started, started and read_result(RunFolder(training.place)) is not None
+    folder = RunFolder(training.place)
+    return folder.begun, folder.begun and read_result(folder) is not None
 
 
-def _cost(genotype: Genotype, built: Mapping[str, Any], *, data: DataSet, factories: Mapping[str, OpFactory]) -> int:
+def _cost(genotype: Genotype, built: Mapping[str, Any], *, data: DataSet, space: SearchSpace) -> int:
     """The multiply-adds of a network for one picture."""
     with torch.device("meta"):
-        classes = len(data.classes)
-        network = Network(genotype, classes=classes, in_channels=data.channels, factories=factories, **built)
+        network = Network(genotype, classes=len(data.classes), in_channels=data.channels, **space.own, **built)
     return count_macs(network, (data.channels, *data.size))
 
 
@@ -286,12 +284,12 @@ def begun(folder: Path, made: Callable[[], Iterator[Entry]], repeats: Sequence[i
 
 
 @torch.no_grad()
-def answered(training: Training, aside: Split, test: Split, factories: Mapping[str, OpFactory]) -> None:
+def answered(training: Training, aside: Split, test: Split, space: SearchSpace) -> None:
     """Write to the folder of a training which held-out pictures and which test pictures its network has right."""
     place = training.place / ANSWERS
     if place.exists():
         return
-    trained = load_trained(training.place, factories=factories)
+    trained = load_trained(training.place, **space.own)
     answers = {name: _right(trained, split) for name, split in (("held_out", aside), ("test", test))}
     files.write_checked(place, as_json(Answers.of(**answers).as_record()))
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from diffnas import former
 from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors, set_aside
 from diffnas.data import load as load_data
 from diffnas.engine.launch import here
-from diffnas.engine.run import RunFolder, renamed
 from diffnas.engine.settings import Machine, Source
 from diffnas.lookup import lookup
 from diffnas.names import showable
 from diffnas.recipes import RECIPES, Recipe
-from diffnas.run_files import RECORD
+from diffnas.run_folder import RunFolder
+from diffnas.task import Task, classification
 
 Phase = Literal["search", "evaluate"]
 
@@ -106,19 +108,36 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
     Raises:
         ValueError: if the folder has no run or one of another phase, or if its record is damaged.
     """
-    record = RunFolder.open(folder).record
+    opened = RunFolder.open(folder)
+    record = opened.record
     if record.get("phase") != phase:
         found = record.get("phase")
         if found not in get_args(Phase):
-            raise ValueError(f"{folder / RECORD} is damaged: its phase is {str(found)[:80]!r}.")
+            raise ValueError(f"{opened.record_file} is damaged: its phase is {str(found)[:80]!r}.")
         way = f"To go on with it: diffnas {found} --resume {folder}"
         raise ValueError(f"{folder} holds a run of the phase {found!r}, not {phase!r}. {way}")
     try:
         notes = Notes.model_validate(record.get("notes"))
-        TypeAdapter(dict[str, Any]).validate_python(record.get("settings"), strict=True)
+        for part in ("settings", "task"):
+            TypeAdapter(dict[str, Any]).validate_python(record.get(part), strict=True)
     except ValidationError as error:
-        raise ValueError(f"{folder / RECORD} is damaged: {first_complaint(error)}.") from None
-    return notes, {**record, "settings": renamed(record["settings"])}
+        raise ValueError(f"{opened.record_file} is damaged: {first_complaint(error)}.") from None
+    return notes, {**record, "settings": former.settings(record["settings"])}
+
+
+def task_for(given: Task | None, record: Mapping[str, Any]) -> Task:
+    """What is learned: what was given, or classification; ``record`` is that of the run which comes before, if any.
+
+    Raises:
+        ValueError: if that run learned something else: only its owner can make that again; or if this is no task.
+    """
+    if not isinstance(given, Task | None):
+        made = "from diffnas.task import Metric, Task"
+        raise ValueError(f"task must be a Task, not a {type(given).__name__}. Make one: {made}.")
+    name = record.get("task", classification.record()).get("name")
+    if given is None and name != classification.name:
+        raise ValueError(f"the run learns the task {name!r}, which was given as an object. Give it again as task=.")
+    return given or classification
 
 
 def note_data(kept: DataNote | None, data: Data, source: Source) -> DataNote | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named
+from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named, task_for
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.processes import Call, in_processes
@@ -25,16 +24,18 @@ from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.landing import Landing, read_landing
 from diffnas.engine.listen import Listener, OutOfMemory
 from diffnas.engine.lock import owning
-from diffnas.engine.run import RunFolder
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, merge_settings
 from diffnas.genotype import Genotype, from_json, read
 from diffnas.method import Method
+from diffnas.nets.frames import FrameFactory
 from diffnas.nets.slot import OpFactory
 from diffnas.report.contest import handed
-from diffnas.run_files import EVALUATION, RECORD
+from diffnas.run_files import EVALUATION
+from diffnas.run_folder import RunFolder
 from diffnas.space import SearchSpace
+from diffnas.task import Task
 
 
 @takes(Source, Wanted, Machine, SearchSettings)
@@ -48,6 +49,7 @@ def search(
     out: str | Path | None = None,
     resume: bool = False,
     listener: Listener | None = None,
+    task: Task | None = None,
     evaluation: Mapping[str, Any] | None = None,
     contenders: Mapping[str, Any] | None = None,
     check_memory: bool = True,
@@ -67,6 +69,7 @@ def search(
         out: the run folder; None writes no files.
         resume: whether to resume the run in ``out``. Arguments that were objects must then be given again.
         listener: hears how the search goes.
+        task: what is learned from the labels; by default ``classification``, by cross-entropy and accuracy.
         evaluation: settings for the evaluation that will follow; the run folder keeps them.
         contenders: the notes of ``run`` about contenders, which will be trained after the search.
         check_memory: whether to refuse, before it starts, a search that needs more memory than is free.
@@ -97,15 +100,16 @@ def search(
             machine=machine,
             settings=settings,
         )
+        learned = task_for(task, read_notes(call.place, "search")[1] if call.place and resume else {})
         asked = plan_search(request, call.place if resume else None)
         if check_memory and not resume and call.ranks.first:
             require_memory(_prospect(asked, call))
         if check_memory and not resume and evaluation:
             _require_later(asked)
-        return _searched(asked, call, resume=resume)
+        return _searched(asked, call, learned, resume=resume)
 
 
-def _searched(asked: SearchPlan, call: Call, *, resume: bool) -> SearchResult:
+def _searched(asked: SearchPlan, call: Call, task: Task, *, resume: bool) -> SearchResult:
     """The result of a planned search."""
     notes, flip = asked.notes, asked.arguments["settings"].flip
     with (
@@ -120,6 +124,7 @@ def _searched(asked: SearchPlan, call: Call, *, resume: bool) -> SearchResult:
             listener=call.listener,
             notes=notes.model_dump(),
             aim=asked.aim,
+            task=task,
         )
     return replace(found, folder=call.place)
 
@@ -141,6 +146,8 @@ def evaluate(
     resume: bool = False,
     listener: Listener | None = None,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
+    task: Task | None = None,
     **options: Any,
 ) -> EvaluateResult:
     """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
@@ -154,6 +161,8 @@ def evaluate(
         resume: whether to resume the evaluation in ``out``.
         listener: hears how the evaluation goes.
         factories: factories of the user's operations in the genotype, by name.
+        frame: the user's own frame of the genotype, if its space has one.
+        task: what is learned, as in ``search``.
         options: the options below, such as ``epochs=600``, ``channels=36``.
 
     Raises:
@@ -164,6 +173,7 @@ def evaluate(
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
     with in_processes(machine, place, listener, known=place if resume else searched) as call:
         genotype, kept, record, layers = _begun(what, searched, call.place if resume else None, recipe)
+        learned = task_for(task, record)
         note = note_data(kept.data, data, source)
         whole = left(load_noted(note, data, source), kept)
         if searched and not resume:
@@ -186,6 +196,8 @@ def evaluate(
                 notes=notes.model_dump(),
                 threads=notes.threads,
                 factories=factories,
+                frame=frame,
+                task=learned,
             )
         return replace(result, folder=call.place)
 
@@ -219,7 +231,7 @@ def run_folder(what: object) -> Path | None:
     """The run folder that ``what`` is or comes from; None for all else."""
     if isinstance(what, SearchResult):
         return what.folder
-    if isinstance(what, str | Path) and os.path.isfile(os.path.join(what, RECORD)):
+    if isinstance(what, str | Path) and RunFolder(Path(what)).begun:
         return Path(what)
     return None
 
@@ -232,7 +244,8 @@ def evaluation_folder(folder: Path) -> Path:
     best = handed(folder)
     if best is not None:
         return best
-    return folder / EVALUATION if (folder / EVALUATION / RECORD).is_file() else folder
+    inner = RunFolder(folder).evaluation
+    return inner.path if inner.begun else folder
 
 
 def run_path(out: str | Path | None, resume: bool) -> Path | None:

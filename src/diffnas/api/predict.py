@@ -23,6 +23,7 @@ def predict_files(
 ) -> Iterator[tuple[Path, Guesses | str]]:
     """For each picture, the ``top`` likeliest classes with their probabilities, or the reason why it cannot be read.
 
+    If a picture can be in several classes, each probability stands by itself; otherwise those of all classes sum to 1.
     Pictures are resized as the training pictures were: scaled until they cover the network's size, then cropped.
 
     Args:

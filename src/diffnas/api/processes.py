@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from diffnas.engine.launch import here, joined, together
 from diffnas.engine.listen import Listener, Silent
 from diffnas.engine.ranks import Ranks
-from diffnas.engine.run import RunFolder
 from diffnas.engine.settings import Machine
+from diffnas.run_folder import RunFolder
 
 
 class Call(NamedTuple):

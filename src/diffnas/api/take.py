@@ -21,16 +21,16 @@ from diffnas.deploy import export as export_to
 from diffnas.deploy.int8 import CALIBRATION, Quantized, write_int8
 from diffnas.deploy.int8 import FILE as INT8_FILE
 from diffnas.deploy.preprocessing import write_preprocess
-from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.settings import Source
 from diffnas.lookup import lookup
 from diffnas.nets import trained as on_disk
+from diffnas.nets.frames import FrameFactory
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained
 from diffnas.report.reading import read_result
 from diffnas.run_files import EXPORT as FOLDER
 from diffnas.run_files import INT8 as INT8_RECORD
-from diffnas.run_files import RECORD
+from diffnas.run_folder import RunFolder, as_json
 
 SHOWN = 100  # how many pictures check an exported network
 INT8 = "int8"
@@ -52,7 +52,10 @@ class Exported:
 
 
 def load(
-    path: str | Path, device: torch.device | str = "cpu", factories: Mapping[str, OpFactory] | None = None
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
 ) -> Trained:
     """The trained network in a run folder, in a folder of its two files, or on the hub (``"hub:OWNER/NAME"``).
 
@@ -60,6 +63,7 @@ def load(
         path: the folder, or the address on the hub.
         device: the device for the network.
         factories: factories of the user's operations in its cells, by name.
+        frame: the user's own frame of its cells, if the space has one.
 
     Raises:
         ValueError: if there is no network, or its files are damaged or from another version.
@@ -67,7 +71,7 @@ def load(
     """
     if isinstance(path, str) and path.startswith(hub.PREFIX):
         path = hub.download(path.removeprefix(hub.PREFIX))
-    return on_disk.load(evaluation_folder(Path(path)), device, factories)
+    return on_disk.load(evaluation_folder(Path(path)), device, factories, frame)
 
 
 def export(
@@ -78,6 +82,7 @@ def export(
     pictures: Sequence[str | Path] = (),
     private: bool = False,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
 ) -> Exported:
     """Export a trained network in one or more formats; each file is checked against the network on real pictures.
 
@@ -89,6 +94,7 @@ def export(
         pictures: files or folders of pictures for the check; by default, test pictures of the run's own data.
         private: whether only its owner can see a new repository on the hub.
         factories: factories of the user's operations in its cells, by name.
+        frame: the user's own frame of its cells, if the space has one.
 
     Raises:
         ValueError: if there is no network or no picture, or if the network cannot have such a format.
@@ -97,9 +103,13 @@ def export(
     """
     for each in formats:
         lookup("format", each, {**FORMATS, INT8: None})
-    trained = load(what, factories=factories)
+    trained = load(what, factories=factories, frame=frame)
     place = str(out) if out is not None else None
     name = place.removeprefix(hub.PREFIX) if place and place.startswith(hub.PREFIX) else None
+    if trained.several and INT8 in formats:
+        raise ValueError(
+            "int8 is judged by accuracy, which a network of several classes a picture has not. Take --format onnx."
+        )
     own = _own_data(what, trained) if INT8 in formats or not pictures else None
     shown = _given(trained, pictures) if own is None else _spread(own.test, SHOWN)[0]
     exact = [each for each in formats if each != INT8]
@@ -147,7 +157,7 @@ def _own_data(what: str | Path, trained: Trained) -> DataSet:
     """The data with which the network was trained."""
     folder = evaluation_folder(Path(what))
     with _explained(what):
-        if not (folder / RECORD).is_file():
+        if not RunFolder(folder).begun:
             raise ValueError("no run folder tells the data of its training")
         notes, _ = read_notes(folder, "evaluate")
         data = left(load_noted(notes.data, None, Source()), notes)
@@ -178,4 +188,4 @@ def _explained(what: str | Path) -> Iterator[None]:
 def _accuracy(what: str | Path) -> float | None:
     """The test accuracy from the network's evaluation; None if it is unknown."""
     result = read_result(RunFolder(evaluation_folder(Path(what))))
-    return None if result is None else result.accuracy
+    return None if result is None else result.test.get("accuracy")

@@ -10,7 +10,8 @@ from diffnas.api.notes import DataNote
 from diffnas.data import DESCRIPTIONS, DataSet
 from diffnas.engine.listen import Listener
 from diffnas.files import write_atomically
-from diffnas.run_files import RECORD, SKIPPED
+from diffnas.run_files import SKIPPED
+from diffnas.run_folder import RunFolder
 
 _ALOUD = 3
 
@@ -61,5 +62,5 @@ def told(
         yield
     finally:
         # This is also for interrupted runs. A refused run has no folder.
-        if data.skipped and place is not None and (place / RECORD).exists():
+        if data.skipped and place is not None and RunFolder(place).begun:
             write_atomically(place / SKIPPED, "\n".join(data.skipped) + "\n")

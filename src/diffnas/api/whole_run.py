@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api import contest
-from diffnas.api.notes import Data
+from diffnas.api.notes import Data, task_for
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.phases import evaluate, run_path, search
 from diffnas.api.processes import Call, in_processes
@@ -30,8 +30,9 @@ from diffnas.engine.settings import (
 from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.report.verdict import Verdict
-from diffnas.run_files import EVALUATION, RECORD
+from diffnas.run_folder import RunFolder
 from diffnas.space import SearchSpace
+from diffnas.task import Task, classification
 from diffnas.values import helps
 
 DRAWINGS = ("cell.svg", "cell.png")
@@ -75,13 +76,14 @@ def run(
     against: str | None = None,
     repeats: int | None = None,
     listener: Listener | None = None,
+    task: Task | None = None,
     check_memory: bool = True,
     **options: Any,
 ) -> RunResult:
     """Search, evaluate the found network, draw its cells, and write a report.
 
     Args:
-        data, space, method, components, check_memory: as in ``search``.
+        data, space, method, components, task, check_memory: as in ``search``.
         recipe: a name in ``RECIPES``; by default "digits" for the digits and "quick" for all other data.
         out: the run folder; None writes no files.
         resume: whether to resume the run in ``out``, in whichever phase it is.
@@ -107,12 +109,11 @@ def run(
         in_processes(machine, place, listener, known=place if resume else None) as call,
         owning(call.own, call.listener.warn),
     ):
-        notes = contest.noted(call.place, against, repeats, resume=resume)
+        asked: dict[str, Any] = {"space": space, "method": method, "components": components, "task": task}
+        notes = contest.noted(call.place, _contenders(against, task), repeats, resume=resume)
         found = search(
             data,
-            space=space,
-            method=method,
-            components=components,
+            **asked,
             recipe=recipe,
             out=call.place,
             resume=resume,
@@ -122,12 +123,20 @@ def run(
             check_memory=check_memory,
             **{**options, **shared, **(search_settings or {})},
         )
-        return _trained(found, _after_landing(later, found), data, space, recipe, options, call)
+        return _trained(found, _after_landing(later, found), data, space, recipe, options, call, task)
 
 
 def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[str, Any]:
     """The settings of the evaluation, without the size that the user gave if the search has landed at its own size."""
     return settings if found.landing is None else {k: v for k, v in settings.items() if k not in SIZES}
+
+
+def _contenders(against: str | None, task: Task | None) -> str | None:
+    """The contenders that were asked for; a ValueError if the task has no accuracy to judge them."""
+    learned = task_for(task, {})
+    if against and learned is not classification:
+        raise ValueError(f"contenders are judged by accuracy, and the task is {learned.name!r}. Leave against out.")
+    return against
 
 
 def _check_settings(search: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
@@ -144,6 +153,7 @@ def _trained(
     recipe: str | None,
     options: Mapping[str, Any],
     call: Call,
+    task: Task | None,
 ) -> RunResult:
     """The result of a run after its search: evaluation (resumed if it has begun), contenders, drawings and report."""
     train: Callable[..., EvaluateResult] = partial(
@@ -151,11 +161,12 @@ def _trained(
         data=data if data is not None or found.folder else "digits",
         recipe=recipe,
         listener=call.listener,
-        factories=space.factories if isinstance(space, SearchSpace) else None,
+        task=task,
+        **(space.own if isinstance(space, SearchSpace) else {}),
         **{name: options[name] for name in _SHARED if name in options},
     )
     source, *_ = by_record(wanted_of(options)[1])
-    begun = call.ranks.broadcast(found.folder is not None and (found.folder / EVALUATION / RECORD).exists())
+    begun = call.ranks.broadcast(found.folder is not None and RunFolder(found.folder).evaluation.begun)
     try:
         result = train(found, resume=begun, **settings)
         verdict = contest.verdict(found, train, settings, data, source, space, call)

@@ -86,7 +86,7 @@ def describe(net: Supernet | Network, choice: Choice) -> tuple[str, ...]:
         if why:
             kinds.setdefault(why, []).append(repr(kind))
     slower = [
-        f"cells of the kind{'s' * (len(alike) > 1)} {', '.join(alike)} are slower than they could be: {why}"
+        f"PyTorch computes a part of the cells of the kind{'s' * (len(alike) > 1)} {', '.join(alike)}: {why}"
         for why, alike in kinds.items()
     ]
     return (first, *slower)

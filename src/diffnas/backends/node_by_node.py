@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from diffnas.backends import norms
-from diffnas.backends.norms import Measured, Statistics, channels_last, constant, update_running
+from diffnas.backends.norms import Statistics, channels_last, constant, update_running
 from diffnas.backends.schedule import Chain, Place, Pool, schedule
-from diffnas.nets.cell import Cell, EdgeWeights
+from diffnas.components.edge_weights import EdgeWeights
+from diffnas.nets.cell import Cell
 from diffnas.nets.links import Link
 from diffnas.nets.partial_channels import Passing
 
@@ -26,15 +27,9 @@ class MixedSums(Protocol):
     """A function like :func:`diffnas.backends.norms.mixed_sums`, with the steps chosen by a backend."""
 
     def __call__(
-        self,
-        inputs: Sequence[Tensor],
-        mix: Tensor,
-        *,
-        normed: Sequence[bool],
-        added: Sequence[Tensor] = (),
-        measured: Mapping[int, Measured] | None = None,
+        self, inputs: Sequence[Tensor], mix: Tensor, *, normed: Sequence[bool], added: Sequence[Tensor] = ()
     ) -> tuple[tuple[Tensor, ...], Statistics]:
-        """The sums, and the statistics of the inputs; ``measured`` has known statistics by the input's index."""
+        """The sums, and the statistics of the inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,40 +38,19 @@ class Kernels:
 
     Attributes:
         mixed_sums: batch norm, mixing weight and sum of many tensors.
-        convolve: for each chain, its result for a map before the chain's last batch norm, and the result's statistics
-            if they are known.
-        pools: for each module, its pool of a map, and the pool's statistics if they are known.
-        prepare: the value of an input node, from its module, that module's links if it has some, and the cell's input.
-        join: the concatenation of maps along channels.
+        convolve: for each chain, its result for a map before the chain's last batch norm.
     """
 
     mixed_sums: MixedSums
-    convolve: Callable[[Tensor, Sequence[tuple[Link, ...]]], Sequence[tuple[Tensor, Measured | None]]]
-    pools: Callable[[Tensor, Sequence[nn.Module]], Sequence[tuple[Tensor, Measured | None]]]
-    prepare: Callable[[nn.Module, tuple[Link, ...] | None, Tensor], Tensor]
-    join: Callable[[Sequence[Tensor]], Tensor]
+    convolve: Callable[[Tensor, Sequence[tuple[Link, ...]]], Sequence[Tensor]]
 
 
 def in_pytorch(steps: ModuleType) -> Kernels:
     """Kernels that use PyTorch for everything but the mixed sums, whose steps are in the module ``steps``."""
-
-    def mixed_sums(
-        inputs: Sequence[Tensor],
-        mix: Tensor,
-        *,
-        normed: Sequence[bool],
-        added: Sequence[Tensor] = (),
-        measured: Mapping[int, Measured] | None = None,
-    ) -> tuple[tuple[Tensor, ...], Statistics]:
-        assert not measured
-        return norms.mixed_sums(inputs, mix, normed=normed, added=added, steps=steps)
-
     return Kernels(
-        mixed_sums=mixed_sums,
-        convolve=lambda x, chains: [(through(chain, x), None) for chain in chains],
-        pools=lambda x, modules: [(module(x), None) for module in modules],
-        prepare=lambda module, links, x: module(x),
-        join=lambda values: torch.cat(list(values), dim=1),
+        # Functions, which a copied cell shares; a partial would be copied, and a module cannot be.
+        mixed_sums=lambda inputs, mix, **how: norms.mixed_sums(inputs, mix, steps=steps, **how),
+        convolve=lambda x, chains: [through(chain, x) for chain in chains],
     )
 
 
@@ -96,14 +70,13 @@ class NodeByNode:
 
     def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
-        return self.cell.joined(self.cell.outputs(self.values(inputs, weights)), self.kernels.join)
+        return self.cell.joined(self.cell.outputs(self.values(inputs, weights)))
 
     def values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
         """The value of every node of the cell; None for a node that nothing feeds."""
         graph, kernels, planned = self.cell.graph, self.kernels, self.schedule
-        mix, passing = weights.ops, self._passing(weights)
-        prepare = zip(planned.prepare, inputs, strict=True)
-        values: list[Tensor | None] = [kernels.prepare(module, links, x) for (module, links), x in prepare]
+        mix, passing = weights.table, self._passing(weights)
+        values: list[Tensor | None] = [module(x) for (module, _), x in zip(planned.prepare, inputs, strict=True)]
         terms = {target: _Terms(kernels) for target in range(graph.inputs, graph.nodes)}
         seen: list[Tensor | None] = []
         for node in range(graph.nodes):
@@ -144,30 +117,21 @@ class NodeByNode:
             columns[same[0]] = torch.stack([columns[k] for k in same]).sum(0)
             left = [k for k in range(len(kinds)) if k not in same[1:]]
             kinds, weights = [kinds[k] for k in left], torch.stack([columns[k] for k in left], 1)
-        tensors, measured = self._pooled(kinds, x)
-        normed = [bool(kind.norms) for kind in kinds]
-        sums, statistics = self.kernels.mixed_sums(tensors, weights, normed=normed, measured=measured)
+        tensors, normed = (
+            [x if kind.module is None else kind.module(x) for kind in kinds],
+            [bool(k.norms) for k in kinds],
+        )
+        sums, statistics = self.kernels.mixed_sums(tensors, weights, normed=normed)
         for target, tensor in zip(targets, sums, strict=True):
             terms[target].added.append(tensor)
         pairs = [(norm, k) for k, kind in enumerate(kinds) for norm in kind.norms]
         update_running([norm for norm, _ in pairs], statistics, [k for _, k in pairs])
 
-    def _pooled(self, kinds: Sequence[Pool], x: Tensor) -> tuple[list[Tensor], dict[int, Measured]]:
-        """The pool of each kind, or the node itself, and the known statistics of these maps by the kind's index."""
-        modules = {k: kind.module for k, kind in enumerate(kinds) if kind.module is not None}
-        tensors, measured = [x] * len(kinds), {}
-        pooled = self.kernels.pools(x, list(modules.values())) if modules else ()
-        for k, (tensor, known) in zip(modules, pooled, strict=True):
-            tensors[k] = tensor
-            if known is not None and kinds[k].norms:
-                measured[k] = known
-        return tensors, measured
-
     def _convolve(self, chains: Sequence[Chain], x: Tensor, terms: Mapping[int, _Terms]) -> None:
         """Compute all chains of a node together, and add each result to the terms of its target."""
         results = self.kernels.convolve(x, [chain.links for chain in chains]) if chains else ()
-        for chain, (result, known) in zip(chains, results, strict=True):
-            terms[chain.target].append(result, chain.place, chain.links[-1].norm, known)
+        for chain, result in zip(chains, results, strict=True):
+            terms[chain.target].append(result, chain.place, chain.links[-1].norm)
 
 
 class _Terms:
@@ -178,14 +142,9 @@ class _Terms:
         self.tensors: list[Tensor] = []
         self.places: list[Place] = []
         self.norms: list[nn.BatchNorm2d | None] = []
-        self.measured: dict[int, Measured] = {}
         self.added: list[Tensor] = []
 
-    def append(
-        self, tensor: Tensor, place: Place, norm: nn.BatchNorm2d | None = None, measured: Measured | None = None
-    ) -> None:
-        if measured is not None:
-            self.measured[len(self.tensors)] = measured
+    def append(self, tensor: Tensor, place: Place, norm: nn.BatchNorm2d | None = None) -> None:
         self.tensors.append(tensor)
         self.places.append(place)
         self.norms.append(norm)
@@ -197,10 +156,9 @@ class _Terms:
             return torch.stack(self.added).sum(0) if len(self.added) > 2 else self.added[0] + self.added[1]
         weights = _picked(mix, [self.places])
         normed = [norm is not None for norm in self.norms]
-        (total,), statistics = self.kernels.mixed_sums(
-            self.tensors, weights, normed=normed, added=self.added, measured=self.measured
-        )
-        update_measured(self.norms, statistics, self.measured)
+        (total,), statistics = self.kernels.mixed_sums(self.tensors, weights, normed=normed, added=self.added)
+        rows = [k for k, norm in enumerate(self.norms) if norm is not None]
+        update_running([norm for norm in self.norms if norm is not None], statistics, rows)
         return total
 
 
@@ -213,19 +171,3 @@ def _picked(mix: Tensor, places: Sequence[Sequence[Place | None]]) -> Tensor:
         absent = constant(tuple(place is None for place in flat), torch.bool, mix.device)
         weights = weights.masked_fill(absent, 0)
     return weights.view(len(places), -1)
-
-
-def update_measured(
-    norms: Sequence[nn.BatchNorm2d | None], statistics: Statistics, measured: Mapping[int, Measured]
-) -> None:
-    """Update the running averages of the batch norm of each input; None for an input without batch norm.
-
-    A bias that was not added to an input is added to its mean here.
-    """
-    rows = [k for k, norm in enumerate(norms) if norm is not None]
-    biases = {k: known.bias for k, known in measured.items() if known.bias is not None}
-    if biases:
-        statistics = statistics._replace(mean=statistics.mean.clone())
-        for k, bias in biases.items():
-            statistics.mean[k] += bias.detach()
-    update_running([norm for norm in norms if norm is not None], statistics, rows)

@@ -31,34 +31,6 @@ class Statistics(NamedTuple):
     pixels: int
 
 
-class Fold:
-    """Carries the factors of a batch norm's input gradient to the code that computed the input, which applies them.
-
-    The gradient for the input is ``scale * grad + slope * input + shift``. Only ``grad``, which many inputs share, is
-    ever written to memory.
-    """
-
-    def __init__(self) -> None:
-        self.left: tuple[Tensor, Tensor, Tensor] | None = None
-
-    def factors(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scale, slope and shift, with the shape of ``like``; 1, 0 and 0 if no batch norm stored any."""
-        return self.left or (torch.ones_like(like), torch.zeros_like(like), torch.zeros_like(like))
-
-
-class Measured(NamedTuple):
-    """Mean and biased variance of a tensor, ``(C,)`` in float64, and the fold for its gradient's factors.
-
-    A ``bias``, ``(C,)``, was not added to the tensor, because batch norm subtracts it again. Only the running mean
-    contains it.
-    """
-
-    mean: Tensor
-    variance: Tensor
-    fold: Fold | None = None
-    bias: Tensor | None = None
-
-
 def mixed_sums(
     inputs: Sequence[Tensor],
     mix: Tensor,

@@ -71,7 +71,7 @@ def schedule(cell: Cell) -> Schedule:
         for column, op in mixed.ops.items():
             place = (row, int(column))
             pool, norm = _pool(op)
-            links = _even(read_links(op))
+            links = read_links(op)
             if pool is not None:
                 # All edges out of a node share the pool of a column. Pools with one stride give maps of one size.
                 stride = "1" if isinstance(pool, nn.Identity) else str(pool.stride)
@@ -80,7 +80,7 @@ def schedule(cell: Cell) -> Schedule:
                 shared = by_kind.setdefault(column, Pool(module=own))
                 shared.places[edge.target] = place
                 shared.norms.extend([] if norm is None else [norm])
-            elif links is not None:
+            elif links is not None and len(links) <= 2:
                 chains.setdefault(edge.source, []).append(Chain(target=edge.target, place=place, links=links))
             else:
                 others.setdefault(edge.target, []).append((edge.source, place, op))
@@ -91,15 +91,9 @@ def schedule(cell: Cell) -> Schedule:
 
 def why_unknown(cell: Cell, found: Schedule) -> str | None:
     """The reason why kernels cannot compute a whole cell: its first unknown part. None if all parts are known."""
-    edges, ops = cell.graph.edges, cell.ops
     for target, rest in found.others.items():
         for source, (_, column), _ in rest:
-            return f"no kernel knows the operation {ops[column]!r} on edge {source} -> {target}"
-    for source, strides in found.pools.items():
-        for kind in (kind for kinds in strides for kind in kinds):
-            if kind.module is not None and not is_common_pool(kind.module):
-                row, column = next(iter(kind.places.values()))
-                return f"no kernel knows the operation {ops[column]!r} on edge {source} -> {edges[row].target}"
+            return f"no kernel knows the operation {cell.ops[column]!r} on edge {source} -> {target}"
     if any(links is None and not isinstance(module, nn.Identity) for module, links in found.prepare):
         return "no kernel knows what prepares its inputs"
     return None
@@ -116,16 +110,11 @@ def by_key(chains: Iterable[Sequence[Link]], size: Sequence[int]) -> dict[ChainK
     return groups
 
 
-def _even(chain: tuple[Link, ...] | None) -> tuple[Link, ...] | None:
-    """The chain, if all its links have the same number of output channels, which the kernels need; else None."""
-    return chain if chain is not None and len({link.channels for link in chain}) == 1 else None
-
-
 def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:
     """The pool or identity in an operation, and the batch norm after it if any; (None, None) for other operations."""
-    if type(op) in (nn.Identity, nn.MaxPool2d, nn.AvgPool2d):
+    if type(op) is nn.Identity or is_common_pool(op):
         return op, None
-    if type(op) is nn.Sequential and len(op) == 2 and type(op[0]) in (nn.MaxPool2d, nn.AvgPool2d):
+    if type(op) is nn.Sequential and len(op) == 2 and is_common_pool(op[0]):
         norm = op[1]
         if is_plain_norm(norm):
             assert isinstance(norm, nn.BatchNorm2d)
@@ -135,9 +124,10 @@ def _pool(op: nn.Module) -> tuple[nn.Module | None, nn.BatchNorm2d | None]:
 
 def is_common_pool(module: nn.Module) -> bool:
     """Whether a module is a pool of 3x3 pixels in the form that NAS spaces use."""
-    if not isinstance(module, nn.MaxPool2d | nn.AvgPool2d) or module.ceil_mode:
+    if type(module) not in (nn.MaxPool2d, nn.AvgPool2d):
         return False
-    if (module.kernel_size, module.padding) != (3, 1) or module.stride not in (1, 2):
+    assert isinstance(module, nn.MaxPool2d | nn.AvgPool2d)
+    if module.ceil_mode or (module.kernel_size, module.padding) != (3, 1) or module.stride not in (1, 2):
         return False
     if isinstance(module, nn.MaxPool2d):
         return module.dilation == 1 and not module.return_indices

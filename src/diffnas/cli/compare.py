@@ -45,10 +45,9 @@ def compare(
     from diffnas.api.compare import compared
     from diffnas.files import write_atomically
     from diffnas.report import compare as c
-    from diffnas.report.compare.columns import USUAL
 
     groups = compared(runs, table, column)
-    names = columns.split(",") if columns else USUAL
+    names = columns.split(",") if columns else None
     grids = [c.group_grid(groups, names), c.run_grid(groups, names), c.differing_grid(groups)]
     grids += [c.epochs_grid(groups, name) for name in epochs or ()]
     if cells:

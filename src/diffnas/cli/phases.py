@@ -13,7 +13,8 @@ from diffnas.cli import generated, show
 from diffnas.cli import options as o
 from diffnas.cli.progress import Display
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted
-from diffnas.run_files import GENOTYPE, WEIGHTS
+from diffnas.run_files import WEIGHTS
+from diffnas.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from diffnas.engine.evaluate import EvaluateResult
@@ -188,10 +189,10 @@ def _finish(
     if found is not None:
         assert found.folder is not None
         numbers |= {"folder": str(found.folder), "search": show.search_numbers(found)}
-        files += [("genotype", str(found.folder / GENOTYPE)), *(("drawing", str(path)) for path in drawings)]
+        genotype = RunFolder(found.folder).genotype_file
+        files += [("genotype", str(genotype)), *(("drawing", str(path)) for path in drawings)]
     if result is not None:
         assert result.folder is not None
-        from diffnas.engine.run import RunFolder
 
         numbers.setdefault("folder", str(result.folder))
         numbers["evaluation"] = show.evaluation_numbers(result, RunFolder.open(result.folder).record)

@@ -90,8 +90,7 @@ class Display:
             self.bar.update(self.task, completed=self.done * self.steps, epoch=self.epoch_now)
         elif not self.quiet:
             live = f", {line['indicators']['live_ops']} live operations" if "indicators" in line else ""
-            metrics = {name: line[f"train_{name}"] for name in self.learned.metrics}
-            numbers = self.learned.written(line["train_loss"], metrics)
+            numbers = self.learned.written(line["train"]["loss"], line["train"])
             self.console.print(f"{self.phase}: epoch {self.done}/{self.epochs}, {numbers}{live}", highlight=False)
 
     def note(self, message: str) -> None:

@@ -59,7 +59,7 @@ def search_numbers(found: SearchResult) -> dict[str, Any]:
         "epochs": len(found.trace),
         "seconds": sum(line["seconds"] for line in found.trace),
         "stopped": found.stopped,
-        "train_accuracy": last["train_accuracy"],
+        "train": last["train"],
         "connections": indicators["connections"],
         "edges": len(last["keep"]),
         "skips": indicators["skips"],
@@ -106,20 +106,26 @@ def search_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
 
 def evaluation_numbers(result: EvaluateResult, record: dict[str, Any]) -> dict[str, Any]:
     """The result of an evaluation, as plain data; ``record`` is the folder's ``run.json``."""
-    names = ("accuracy", "loss", "parameters", "macs", "seconds")
-    measured = {name: getattr(result, name) for name in names}
-    data = record["data"]
-    return {"data": data["name"], "test_pictures": data["test"], "epochs": len(result.trace), **measured}
+    measured = {name: getattr(result, name) for name in ("test", "parameters", "macs", "seconds")}
+    about = {"task": record["task"], "data": record["data"]["name"], "test_pictures": record["data"]["test"]}
+    return {**about, "epochs": len(result.trace), **measured}
 
 
 def evaluation_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     """The result of an evaluation, as names and words."""
-    right = round(numbers["accuracy"] * numbers["test_pictures"])
+    (first, *others) = _measured(numbers)
     return [
         ("evaluation", _time(numbers)),
         ("network", f"{numbers['parameters']:,} parameters, {numbers['macs'] / 1e6:.1f} M multiply-adds a picture"),
-        ("test accuracy", f"[bold green]{numbers['accuracy']:.2%}[/] ({right} of {numbers['test_pictures']} pictures)"),
+        (escape(first[0]), f"[bold green]{first[1]}[/] on {numbers['test_pictures']} pictures"),
+        *((escape(name), said) for name, said in others),
     ]
+
+
+def _measured(numbers: dict[str, Any]) -> list[tuple[str, str]]:
+    """The metrics on the test pictures, in words; the one that decides comes first."""
+    metrics = numbers["task"]["metrics"]
+    return [(f"test {name}", format(numbers["test"][name], metric["form"])) for name, metric in metrics.items()]
 
 
 def cost(console: Console, told: Cost, *, as_json: bool) -> None:
@@ -236,11 +242,13 @@ def contest(console: Console, said: Verdict) -> None:
 def one_line(numbers: dict[str, Any]) -> str:
     """The result of a run in one line.
 
-    >>> one_line({"folder": "runs/a", "evaluation": {"accuracy": 0.98}})
+    >>> task = {"metrics": {"accuracy": {"better": "higher", "form": ".2%"}}}
+    >>> one_line({"folder": "runs/a", "evaluation": {"task": task, "test": {"accuracy": 0.98}}})
     'runs/a: test accuracy 98.00%'
     """
     if "evaluation" in numbers:
-        return f"{showable(numbers['folder'])}: test accuracy {numbers['evaluation']['accuracy']:.2%}"
+        name, said = _measured(numbers["evaluation"])[0]
+        return f"{showable(numbers['folder'])}: {showable(name)} {said}"
     return f"{showable(numbers['folder'])}: {numbers['search']['text']}"
 
 

@@ -26,7 +26,8 @@ class Step(Protocol):
     """One optimization step of a search, as a level sees it.
 
     Attributes:
-        train: the batch that moves the weights: pictures ``(B, C, H, W)`` and labels ``(B,)``.
+        train: the batch that moves the weights: pictures ``(B, C, H, W)`` and labels as the task has them, ``(B,)`` or
+            ``(B, classes)``.
         held_out: a batch of pictures that never move the weights; only if the level's data is "halves".
     """
 

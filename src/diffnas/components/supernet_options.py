@@ -6,11 +6,8 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from diffnas.components import schedule
-from diffnas.components.schedule import Moment, Schedule, value
+from diffnas.components.schedule import Schedule
 
 FADING = partial(schedule.linear, start=1.0, stop=0.0, every="epoch")
 """The weight of the auxiliary skip in DARTS- (Chu et al., 2021): it falls linearly from 1 towards 0, epoch by epoch."""
@@ -60,27 +57,3 @@ class SupernetOptions:
 
 
 DARTS_SUPERNET = SupernetOptions()
-
-
-def add_columns(mix: Tensor, options: SupernetOptions, moment: Moment, strengths: Tensor | None = None) -> Tensor:
-    """All mixing weights of a supernet: those of its operations, and a column for each thing that stands beside them.
-
-    Args:
-        mix: the mixing weights of the operations, ``(edges, ops)``.
-        options: those of the supernet.
-        moment: where the run stands.
-        strengths: a factor for each edge, which multiplies all of the edge's columns, ``(edges,)``; None for 1.
-
-    Returns:
-        ``(edges, ops + 0 to 2)``. A column for the auxiliary skip comes after the operations, if there is such a skip.
-        The column for channels that bypass the operations is last, if there are such channels.
-
-    >>> start = Moment(epoch=0, step=0, epochs=1, steps=1)
-    >>> add_columns(torch.tensor([[0.4, 0.6]]), SupernetOptions(one_in=4, auxiliary=0.5), start, torch.tensor([0.5]))
-    tensor([[0.2000, 0.3000, 0.2500, 0.5000]])
-    """
-    beside = [] if options.auxiliary is None else [value(options.auxiliary, moment)]
-    beside += [] if options.one_in == 1 else [1.0]
-    columns = [mix.new_full((len(mix), 1), weight) for weight in beside]
-    whole = torch.cat([mix, *columns], dim=1) if columns else mix
-    return whole if strengths is None else whole * strengths.unsqueeze(1)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
+import torch
+
 from diffnas.data.augment import Augmentation
 from diffnas.data.pictures import DataSet, Files, Pictures, Split, batches, fetched
 from diffnas.data.stratify import equal_per_class, stratified_split
@@ -25,6 +27,7 @@ __all__ = [
     "from_tensors",
     "load",
     "set_aside",
+    "stand_in",
     "subsample",
 ]
 
@@ -44,7 +47,7 @@ def load(
         what: ``"digits"``, ``"cifar10"``, ``"cifar100"``, ``"hub:NAME"``, a folder of class folders, or a
             data set, which is returned as it is.
         data_dir: where the files of CIFAR are.
-        size: height and width that pictures are scaled and cropped to; folders and the hub only.
+        size: height and width of the scaled and cropped pictures; folders and the hub only.
         channels: 1 for grey, 3 for color; folders and the hub only.
         seed: decides the test split where the source has none; folders and the hub only.
         download: whether the files of CIFAR may be fetched.
@@ -122,7 +125,7 @@ def subsample(data: DataSet, train: int | None, test: int | None, seed: int = 0)
     """The same data set with fewer pictures, the same number from every class.
 
     Args:
-        data: what to choose from.
+        data: the data set.
         train: training pictures to keep; all if None.
         test: test pictures to keep; all if None.
         seed: decides which. With the same seed, a smaller choice is part of a larger one.
@@ -157,8 +160,9 @@ def set_aside(data: DataSet, share: float) -> tuple[DataSet, Split]:
     The latter choose among networks that were trained without them. Test pictures must not choose.
 
     Args:
-        data: what to choose from.
-        share: of each class, above 0 and below 1; see :func:`diffnas.data.stratify.stratified_split`.
+        data: the data set.
+        share: the share of each class that is set aside, above 0 and below 1; see
+            :func:`diffnas.data.stratify.stratified_split`.
 
     >>> less, aside = set_aside(load("digits"), 0.1)
     >>> less.name, len(less.train), len(aside)
@@ -167,3 +171,13 @@ def set_aside(data: DataSet, share: float) -> tuple[DataSet, Split]:
     kept, taken = stratified_split(data.train.labels, share, seed=0)
     less = replace(data, name=f"{data.name}[{1 - share:.0%}]", train=data.train.subset(kept))
     return less, data.train.subset(taken)
+
+
+def stand_in(data: DataSet, count: int) -> DataSet:
+    """Black pictures in place of the real ones: at least ``count``, in one class each, and one of each class."""
+    count = max(count, len(data.classes))
+    black = Pictures(
+        images=torch.zeros(count, data.channels, *data.size, dtype=torch.uint8),
+        labels=torch.arange(count) % len(data.classes),
+    )
+    return replace(data, train=black, test=black)

@@ -77,10 +77,13 @@ def picture_of(given: Any) -> Tensor:
 
 
 def labels_of(given: Any, what: str) -> Tensor:
-    """Labels as int64, ``(pictures,)``, on the host; from a tensor, an array or a list, a column ``(pictures, 1)`` too.
+    """Labels on the host: int64 ``(pictures,)``, or float32 ``(pictures, classes)`` of 0 and 1.
+
+    They come from a tensor, an array or a list. A column ``(pictures, 1)`` of whole numbers is one label each.
 
     Raises:
-        ValueError: unless there is one whole number for each picture; the message has the code that mends them.
+        ValueError: unless there is one whole number for each picture, or 0 or 1 for each picture and class; the
+            message has the code that mends them.
     """
     listed = np.asarray(given) if isinstance(given, list | tuple) else given
     words = _Words(what=f"{what} labels", code="labels", array=isinstance(listed, np.ndarray))
@@ -89,10 +92,11 @@ def labels_of(given: Any, what: str) -> Tensor:
     labels = _tensor(listed, words)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels.flatten()
+    if labels.ndim == 2 and bool(((labels == 0) | (labels == 1)).all()):
+        return labels.float()
     if labels.ndim != 1:
-        hot = labels.ndim == 2 and bool(((labels != 0).sum(1) == 1).all() and (labels.sum(1) == 1).all())
-        hint = " They look one-hot: pass labels.argmax(1)." if hot else ""
-        raise ValueError(f"{words.what} have shape {tuple(labels.shape)}; (pictures,) works.{hint}")
+        shape = tuple(labels.shape)
+        raise ValueError(f"{words.what} have shape {shape}; (pictures,) works, or (pictures, classes) of 0 and 1.")
     if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"{words.what} must be whole numbers, not {labels.dtype}. Pass {words.to('int64')}.")
     return labels.long()
@@ -127,7 +131,10 @@ def _label(given: Any, what: str) -> int:
     """A label as a whole number; a tensor or array of one number counts as that number."""
     if isinstance(given, Tensor | np.ndarray):
         if np.prod(given.shape) != 1:
-            hint = "If it is one-hot: pass int(label.argmax())."
+            hint = (
+                "If it marks several classes: pass arrays, ((pictures, labels), (pictures, labels)). "
+                "If it is one-hot: pass int(label.argmax())."
+            )
             raise ValueError(f"{what} has a label of shape {tuple(given.shape)}; a whole number works. {hint}")
         given = given.item()
     if isinstance(given, str):
@@ -164,6 +171,22 @@ def classes_of(classes: Any, highest: int, pictures: int) -> tuple[str, ...]:
             "n-1, each with a training picture. Renumber them: torch.as_tensor(labels).unique(return_inverse=True)[1]"
         )
     return tuple(str(label) for label in range(highest + 1))
+
+
+def refuse_one_hot(splits: Mapping[str, Tensor]) -> None:
+    """Refuse labels ``(pictures, classes)`` that put every picture of all splits into exactly one class.
+
+    Raises:
+        ValueError: with the code that mends them, because they are more surely one-hot than labels of several classes.
+    """
+    tables = {what: labels for what, labels in splits.items() if labels.ndim == 2}
+    if tables and all(bool((labels.sum(1) == 1).all()) for labels in tables.values()):
+        what, labels = next(iter(tables.items()))
+        shape = tuple(labels.shape)
+        raise ValueError(
+            f"{what} labels have shape {shape} and put each picture into one class. They look one-hot: pass "
+            "labels.argmax(1)."
+        )
 
 
 def _tensor(given: Any, words: _Words) -> Tensor:

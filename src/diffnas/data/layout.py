@@ -220,7 +220,7 @@ def _refuse_splits_without_training(top: _Place, splits: list[_Place]) -> None:
 
 
 def _refuse_splits_in_classes(top: _Place) -> None:
-    """Refuse splits inside class folders; else the test pictures would be trained on."""
+    """Refuse splits inside class folders; else the test pictures would be training pictures."""
     if len(top.folders) > 1 and all(_holds_splits(place) for place in top.folders):
         names = top.folders[0].names
         raise ValueError(

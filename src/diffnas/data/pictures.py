@@ -35,7 +35,8 @@ class Pictures:
 
     Args:
         images: ``(pictures, channels, H, W)``, uint8; kept with the channels last in memory.
-        labels: ``(pictures,)``, int64.
+        labels: ``(pictures,)``, int64; or, if a picture can be in several classes, ``(pictures, classes)``, float32,
+            1 where a picture is in a class and 0 elsewhere.
 
     Raises:
         ValueError: a wrong type or shape.
@@ -52,9 +53,12 @@ class Pictures:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             found = f"{self.images.dtype} {tuple(self.images.shape)}"
             raise ValueError(f"images must be uint8 (pictures, channels, H, W), not {found}.")
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+        count, ndim = len(self.images), 2 if self.labels.dtype == torch.float32 else 1
+        if self.labels.dtype not in (torch.int64, torch.float32) or self.labels.ndim != ndim or len(self) != count:
             found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
-            raise ValueError(f"labels must be int64 ({len(self.images)},), one for each picture, not {found}.")
+            raise ValueError(
+                f"labels must be int64 ({count},), one for each picture, or float32 ({count}, classes), not {found}."
+            )
         # Networks take channels last, and crops are fastest in this order.
         last = self.images.contiguous(memory_format=torch.channels_last)
         object.__setattr__(self, "images", last)
@@ -73,7 +77,7 @@ class Pictures:
         return self.images.shape[2], self.images.shape[3]
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The pictures at ``indices``, uint8 ``(B, channels, H, W)``, and their labels ``(B,)``."""
+        """The pictures at ``indices``, uint8 ``(B, channels, H, W)``, and their labels ``(B,)`` or ``(B, classes)``."""
         if self.labels.is_cuda and not indices.is_cuda:
             # Only a copy from pinned memory lets the host go on without waiting for the GPU.
             indices = indices.pin_memory()
@@ -169,9 +173,10 @@ class DataSet:
 
     Args:
         name: what reports call it; escaped by :func:`diffnas.names.showable`.
-        train: the pictures that a search and an evaluation learn from.
+        train: the pictures that train a search and an evaluation.
         test: the pictures that only the last measurement of an evaluation uses.
-        classes: the name of each label: label ``k`` is ``classes[k]``; escaped in the same way.
+        classes: the name of each label: label ``k``, or column ``k`` of the labels, is ``classes[k]``; escaped in the
+            same way.
         mean: of each channel, on a scale where white is 1.
         std: of each channel, on the same scale.
         augmentation: how training pictures are varied unless a run says otherwise.
@@ -181,8 +186,8 @@ class DataSet:
         remarks: what the user should know about how the pictures were found and read, in sentences.
 
     Raises:
-        ValueError: fewer than two classes, a class with no training picture, a label out of range, splits
-            that differ in shape, pictures under 8x8, channels that are neither 1 nor 3, a bad mean or std.
+        ValueError: fewer than two classes, a class with no training picture, or a label out of range. Also splits
+            that differ in shape, pictures under 8x8, channels that are neither 1 nor 3, or a bad mean or std.
     """
 
     name: str
@@ -212,6 +217,11 @@ class DataSet:
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.train.size
+
+    @property
+    def several(self) -> bool:
+        """Whether a picture can be in several classes."""
+        return self.train.labels.ndim == 2
 
     def prepare(
         self,
@@ -276,18 +286,35 @@ def _check_labels(data: DataSet) -> None:
         raise ValueError(f"{data.name}: the names of classes must be text, and one is {unnamed[0]!r}. Pass str(name).")
     if len(set(data.classes)) < len(data.classes):
         raise ValueError(f"{data.name}: two classes have the same name: {', '.join(data.classes)}.")
+    if data.test.labels.ndim != data.train.labels.ndim:
+        raise ValueError(
+            f"{data.name}: pictures of one split have one label each, and those of the other have several."
+        )
     for name, labels in (("training", data.train.labels), ("test", data.test.labels)):
         if len(labels) == 0:
             raise ValueError(f"{data.name}: there is no {name} picture.")
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= len(data.classes):
-            last = len(data.classes) - 1
-            raise ValueError(f"{data.name}: {name} labels run from {low} to {high}, classes from 0 to {last}.")
-    counts = torch.bincount(data.train.labels, minlength=len(data.classes))
+        (_check_table if data.several else _check_numbers)(data, name, labels)
+    table = data.train.labels
+    counts = table.sum(0) if data.several else torch.bincount(table, minlength=len(data.classes))
     missing = [name for name, count in zip(data.classes, counts.tolist(), strict=True) if count == 0]
     if missing:
         names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise ValueError(f"{data.name}: no training picture for class {names}. Add some, or number the labels anew.")
+
+
+def _check_numbers(data: DataSet, name: str, labels: Tensor) -> None:
+    low, high, last = int(labels.min()), int(labels.max()), len(data.classes) - 1
+    if low < 0 or high > last:
+        raise ValueError(f"{data.name}: {name} labels run from {low} to {high}, classes from 0 to {last}.")
+
+
+def _check_table(data: DataSet, name: str, labels: Tensor) -> None:
+    if labels.shape[1] != len(data.classes):
+        raise ValueError(
+            f"{data.name}: {name} labels are for {labels.shape[1]} classes, and there are {len(data.classes)}."
+        )
+    if not bool(((labels == 0) | (labels == 1)).all()):
+        raise ValueError(f"{data.name}: {name} labels must be 0 or 1 for each class.")
 
 
 def batches(
@@ -302,10 +329,10 @@ def batches(
         indices: which pictures, in order, ``(pictures,)``.
         batch: pictures in a batch.
         start: how many batches to skip, so that an interrupted epoch continues where it stopped.
-        device: the device that the batches are moved to.
+        device: the device of the batches.
 
     Yields:
-        Pictures, uint8 ``(B, channels, H, W)``, and labels, ``(B,)``.
+        Pictures, uint8 ``(B, channels, H, W)``, and labels, ``(B,)`` or ``(B, classes)``.
 
     >>> split = Pictures(images=torch.zeros(5, 1, 8, 8, dtype=torch.uint8), labels=torch.arange(5))
     >>> [labels.tolist() for _, labels in batches(split, torch.arange(5), 2, start=1, device="cpu")]

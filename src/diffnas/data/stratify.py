@@ -37,7 +37,8 @@ def equal_per_class(labels: Tensor, classes: tuple[str, ...], count: int, seed: 
     of a larger one.
 
     Raises:
-        ValueError: if ``count`` is below the number of classes or above the number of pictures.
+        ValueError: if ``count`` is below the number of classes or above the number of pictures, or if pictures can be
+            in several classes.
 
     >>> equal_per_class(torch.tensor([0, 1, 0, 1, 0, 1]), ("a", "b"), 4, seed=0).tolist()
     [0, 3, 4, 5]
@@ -65,7 +66,11 @@ def _level(sizes: list[int], count: int) -> list[int]:
 
 
 def _members(labels: Tensor, generator: torch.Generator) -> list[Tensor]:
-    """The shuffled indices of each class that has pictures."""
+    """The shuffled indices of each class that has pictures; a ValueError if pictures can be in several classes."""
+    if labels.ndim == 2:
+        raise ValueError(
+            "pictures that can be in several classes cannot be chosen by class. Pass the pictures that you mean."
+        )
     labels = labels.cpu()
     members = []
     for label in sorted(set(labels.tolist())):

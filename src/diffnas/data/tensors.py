@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffnas.data.augment import Augmentation
 from diffnas.data.gather import MEMORY_LIMIT, Source, Wish, gather
-from diffnas.data.given import classes_of, labels_of, pair_of, picture_of, pictures_of
+from diffnas.data.given import classes_of, labels_of, pair_of, picture_of, pictures_of, refuse_one_hot
 from diffnas.data.pictures import DataSet, Pictures
 from diffnas.data.statistics import channel_statistics
 
@@ -31,9 +31,10 @@ def from_tensors(
 
     Args:
         train: pictures and labels, tensors or NumPy arrays. Pictures are ``(pictures, channels, H, W)`` or, if grey,
-            ``(pictures, H, W)``: uint8, or floats from 0 to 1. Labels are whole numbers from 0 on, ``(pictures,)``.
+            ``(pictures, H, W)``: uint8, or floats from 0 to 1. Labels are whole numbers from 0 on, ``(pictures,)``. If
+            a picture can be in several classes, they are 0 or 1 for each class, ``(pictures, classes)``.
         test: the same for the test split.
-        classes: the name of each label; by default the labels themselves, up to the highest.
+        classes: the name of each label; by default the labels themselves, up to the highest, or the columns' numbers.
         name: what reports call the data set.
         augmentation: by default one pixel of padding for every eight of the shorter side, and flips.
 
@@ -46,21 +47,29 @@ def from_tensors(
     ('0', '1')
     """
     first, second = _pictures("training", train), _pictures("test", test)
-    highest = max((int(split.labels.max()) for split in (first, second) if len(split)), default=-1)
+    refuse_one_hot({"training": first.labels, "test": second.labels})
     mean, std = channel_statistics(first) if len(first) else ((0.0,) * first.channels, (1.0,) * first.channels)
     return DataSet(
         name=name,
         train=first,
         test=second,
-        classes=classes_of(classes, highest, len(first)),
+        classes=_classes(classes, first, second),
         mean=mean,
         std=std,
         augmentation=augmentation or Augmentation(pad=min(first.size) // 8, flip=True),
     )
 
 
+def _classes(names: tuple[str, ...] | None, first: Pictures, second: Pictures) -> tuple[str, ...]:
+    """The name of each class: as given, or else its number."""
+    if first.labels.ndim == 2:
+        return names or tuple(map(str, range(first.labels.shape[1])))
+    highest = max((int(split.labels.max()) for split in (first, second) if len(split)), default=-1)
+    return classes_of(names, highest, len(first))
+
+
 def _pictures(what: str, split: Any) -> Pictures:
-    """A split of the user's tensors, checked and converted to uint8 pictures and int64 labels."""
+    """A split of the user's tensors, checked and converted to uint8 pictures and labels as ``Pictures`` takes them."""
     if not isinstance(split, tuple | list) or len(split) != 2:
         raise ValueError(f"{what} data must be a pair (pictures, labels), not a {type(split).__name__}.")
     images, labels = split

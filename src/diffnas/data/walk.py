@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from diffnas.data.decode import FORMATS
-from diffnas.run_files import RECORD, WEIGHTS
+from diffnas.run_files import WEIGHTS
+from diffnas.run_folder import looks_like_run
 
 HIDDEN = "hidden, or the system's own"
 AGAIN = "a link to a folder that was read already"
@@ -20,7 +20,6 @@ OURS = "written by diffnas"
 UNREADABLE = "a folder that cannot be read"
 
 _NETWORK_FILES = ("network.onnx", "network.pt2", WEIGHTS)
-_LONGEST_RECORD = 2**24  # bytes of a run.json; diffnas writes none that is longer
 
 
 class Left(NamedTuple):
@@ -95,11 +94,11 @@ def is_ours(folder: Path) -> bool:
     It did if the folder is a run; also if it holds runs or networks, or lies in a run, and has no picture outside its
     runs.
     """
-    if _is_run(folder):
+    if looks_like_run(folder):
         return True
     inside = list(_listed(folder))
-    runs = [path for path in inside if _is_run(path)]
-    if not (runs or any(path.name in _NETWORK_FILES for path in inside) or _is_run(folder.parent)):
+    runs = [path for path in inside if looks_like_run(path)]
+    if not (runs or any(path.name in _NETWORK_FILES for path in inside) or looks_like_run(folder.parent)):
         return False
     others = (file for path in inside if path not in runs for file in _everything(path))
     return not any(looks_like_picture(file) for file in others)
@@ -108,18 +107,6 @@ def is_ours(folder: Path) -> bool:
 def looks_like_picture(file: Path) -> bool:
     """Whether a file's suffix is that of a picture format that can be read."""
     return Image.registered_extensions().get(file.suffix.lower()) in FORMATS
-
-
-def _is_run(folder: Path) -> bool:
-    """Whether a folder has the record of a run."""
-    record = folder / RECORD
-    try:
-        if not os.path.isfile(record) or record.stat().st_size > _LONGEST_RECORD:
-            return False
-        told = json.loads(record.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(told, dict) and told.get("schema") == "diffnas/run"
 
 
 def _listed(folder: Path) -> Iterator[Path]:

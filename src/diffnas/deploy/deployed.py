@@ -13,6 +13,7 @@ from diffnas.deploy.preprocessing import PREPROCESSING
 from diffnas.genotype import to_text
 from diffnas.nets.ops import Noise
 from diffnas.nets.trained import Trained
+from diffnas.task import probabilities
 
 
 class Deployed(nn.Module):
@@ -31,6 +32,7 @@ class Deployed(nn.Module):
         super().__init__()
         if any(isinstance(part, Noise) for part in trained.network.modules()):
             raise ValueError("its cells have 'noise' operations, which give another output every time.")
+        self.several = trained.several
         self.network = copy.deepcopy(trained.network).cpu().float().eval()
         self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         mean, std = (
@@ -42,7 +44,7 @@ class Deployed(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and probabilities ``(B, classes)`` of uint8 pictures ``(B, channels, H, W)``."""
         logits: Tensor = self.network(pictures.to(torch.float32) * self.scale + self.shift).logits
-        return logits, logits.softmax(dim=1)
+        return logits, probabilities(logits, several=self.several)
 
 
 def about(trained: Trained) -> dict[str, str]:

@@ -38,7 +38,7 @@ class Format(NamedTuple):
 def _write_weights(trained: Trained, pictures: Tensor, path: Path) -> Run:
     """Write ``network.json`` at ``path`` and ``network.safetensors`` beside it; return a function that runs them."""
     save_trained(path.parent, trained)
-    loaded = load(path.parent)
+    loaded = load(path.parent, factories=trained.factories, frame=trained.frame)
     return lambda batch: loaded.logits(batch)
 
 

@@ -24,7 +24,8 @@ from diffnas.engine.seeds import fixed_random
 from diffnas.files import digest, write_bytes_atomically
 from diffnas.genotype import Genotype
 from diffnas.nets import ops
-from diffnas.nets.sized import Additive, Place, SizedSpace, is_network
+from diffnas.nets.sites import Spot
+from diffnas.nets.sized import Additive, SizedSpace, is_network
 from diffnas.untrusted import json_text
 from diffnas.version import VERSION
 
@@ -119,13 +120,13 @@ def extended(table: Table, sized: SizedSpace, measure: Meter) -> Table:
     """
     own = sized.space.factories
     missing = {}
-    for place in sized.places():
-        if place.op != "none" and (place.op in own or key_of(place) not in table.seconds):
-            if _is_free(place) and place.op not in own:
+    for spot in sized.spots():
+        if spot.op != "none" and (spot.op in own or key_of(spot) not in table.seconds):
+            if _is_free(spot) and spot.op not in own:
                 continue
             with fixed_random(0):
-                module = ops.build(place.op, place.slot, factories=own)
-            missing[key_of(place)] = (module, (place.slot.width, *place.size))
+                module = ops.build(spot.op, spot.slot, factories=own)
+            missing[key_of(spot)] = (module, (spot.slot.width, *spot.size))
     if not missing:
         return table
     seconds = {name: timed.seconds for name, timed in measure(missing).items()}
@@ -145,14 +146,14 @@ def write_table(table: Table) -> None:
         return
 
 
-def key_of(place: Place) -> str:
+def key_of(spot: Spot) -> str:
     """The key of an operation in its place, in a table."""
-    side = "x".join(map(str, place.size))
-    return f"{place.op} {place.slot.width} {place.slot.stride} {side}"
+    side = "x".join(map(str, spot.size))
+    return f"{spot.op} {spot.slot.width} {spot.slot.stride} {side}"
 
 
-def _is_free(place: Place) -> bool:
-    return place.op == "skip_connect" and place.slot.stride == 1
+def _is_free(spot: Spot) -> bool:
+    return spot.op == "skip_connect" and spot.slot.stride == 1
 
 
 def doubts(table: Table) -> list[str]:
@@ -223,7 +224,7 @@ class Latency:
 
 def sums(table: Table, sized: SizedSpace) -> Additive:
     """The additive cost whose operations cost their seconds in the table; those that it lacks cost 0."""
-    return sized.summed(lambda place: table.seconds.get(key_of(place), 0.0))
+    return sized.summed(lambda site: table.seconds.get(key_of(site.spot), 0.0))
 
 
 def random_cells(sized: SizedSpace, count: int = NETWORKS) -> list[Genotype]:
@@ -305,9 +306,9 @@ def rows(found: Latency) -> Iterable[tuple[str, str]]:
     yield "machine", found.table.machine
     yield "runtime", f"{found.table.runtime} {found.table.version}, one thread, one picture"
     yield "networks", f"{found.base.size}"
-    for place in found.base.places():
-        if key_of(place) in found.table.seconds:
-            yield key_of(place), f"{found.table.seconds[key_of(place)] * 1e6:,.1f} us"
+    for spot in found.base.spots():
+        if key_of(spot) in found.table.seconds:
+            yield key_of(spot), f"{found.table.seconds[key_of(spot)] * 1e6:,.1f} us"
     slope, offset, error = found.drawn
     missed = "" if error != error else f"; the average error for a network is {error:.0%}"
     yield "whole networks", f"{slope:.3g} times the sum of their operations and {offset * 1e3:+.3g} ms{missed}"

@@ -17,13 +17,16 @@ from torch import Tensor
 from diffnas.convolutions import CONVOLUTIONS, Convolution
 from diffnas.deploy import source_chain
 from diffnas.deploy.check import Run
-from diffnas.genotype import Cell, Genotype
-from diffnas.lookup import lookup
-from diffnas.nets.frames.plan import CellPlan, plan, stem_channels
-from diffnas.nets.sizes import published_shape
+from diffnas.genotype import Genotype
+from diffnas.nets.frames.chain import Chain
+from diffnas.nets.frames.darts import Darts
+from diffnas.nets.frames.nas_bench_201 import NasBench201
+from diffnas.nets.frames.plan import CellPlan
+from diffnas.nets.sites import chosen
 from diffnas.nets.trained import Trained, stored
 from diffnas.run_files import WEIGHTS
-from diffnas.skeleton import Chain, Skeleton, StemKind, skeleton_of
+from diffnas.skeleton import Chain as ChainSkeleton
+from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 
 _WIDTH = 120  # characters in a line
 
@@ -84,7 +87,7 @@ def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
     """Write the network as Python at ``path`` and its weights beside it; return a function that runs them.
 
     Raises:
-        ValueError: if the cells have a user's own operation, or one that draws random numbers.
+        ValueError: as ``source``.
     """
     text = source(trained)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(trained.network).items()}
@@ -112,27 +115,11 @@ def source(trained: Trained) -> str:
     The weights have the same names as in ``network.safetensors``.
 
     Raises:
-        ValueError: if the cells have a user's own operation, or one that draws random numbers.
+        ValueError: if the frame or an operation is the user's own, or if an operation draws random numbers.
     """
     from jinja2 import Environment, StrictUndefined
 
-    genotype, stem = trained.genotype, trained.built["stem"]
-    skeleton = skeleton_of(genotype.skeleton)
-    usual_channels, usual_depth = published_shape(skeleton.name, stem)
-    channels, depth = trained.built["channels"] or usual_channels, trained.built["depth"] or usual_depth
-    widths = {kind: len(_output(cell, skeleton)) for kind, cell in genotype.cells.items()}
-    plans = plan(skeleton, widths, channels, depth, stem)
-    kinds = {place.kind: place.reduces for place in plans if place.kind is not None}
-    parts: dict[str, Any] = {
-        "cells": [_cell(kind, genotype.cells[kind], reduces, skeleton) for kind, reduces in kinds.items()],
-        "places": [_place(place, genotype, skeleton) for place in plans],
-        "shortcuts": [],
-        "stem": _stem(stem, trained.channels, stem_channels(skeleton, stem, channels)),
-        "head": _head(skeleton, plans[-1].out, len(trained.classes)),
-        "steps": _steps(skeleton, stem),
-    }
-    if isinstance(skeleton, Chain):
-        parts |= source_chain.parts(skeleton, genotype, plans, stem, trained.channels, len(trained.classes), _operation)
+    genotype, parts = trained.genotype, _parts(trained)
     with_helpers = " ".join(re.findall(r"\w+", str(parts)))
     used = {name for name in _HELPERS if re.search(rf"\b{name}\b", with_helpers)}
     used = used.union(*(_PARTS.get(name, set()) for name in used))
@@ -146,6 +133,7 @@ def source(trained: Trained) -> str:
         shape=", ".join(f"{int(size)}" for size in (trained.channels, *trained.size)),
         described=list(_described(genotype)),
         classes=[_quoted(name) for name in trained.classes],
+        squashed="sigmoid()" if trained.several else "softmax(dim=1)",
         channels=trained.channels,
         size=tuple(trained.size),
         levels=None if trained.levels is None else _tuple(trained.levels),
@@ -154,10 +142,50 @@ def source(trained: Trained) -> str:
     )
 
 
-def _cell(kind: str, cell: Cell, reduces: bool, skeleton: Skeleton) -> dict[str, Any]:
+def _parts(trained: Trained) -> dict[str, Any]:
+    """What the template needs of the cells and of what stands around them."""
+    _refuse_operations(trained)
+    frame = trained.network.frame
+    if type(frame) is Chain:
+        plans, parts = frame.plan, source_chain.parts(trained, frame.plan, _operation)
+    elif type(frame) is Darts or type(frame) is NasBench201:
+        plans, parts = frame.plan, _stacked(trained, frame.plan)
+    else:
+        raise ValueError(
+            f"{type(frame).__name__!r} is a frame of your own, whose source is not known here. Export to onnx instead."
+        )
+    head = _head(skeleton_of(trained.genotype.skeleton), plans[-1].out, len(trained.classes))
+    return {"cells": [], "shortcuts": [], "head": head, **parts}
+
+
+def _refuse_operations(trained: Trained) -> None:
+    """Refuse a network with an operation whose source is not known here, or that gives another output every time."""
+    own = trained.factories or {}
+    for op in (op for listed in chosen(trained.genotype).values() for op, _ in listed):
+        if op == "noise" and op not in own:
+            raise ValueError("its cells have 'noise' operations, which give another output every time.")
+        if op in own or op not in OPERATIONS:
+            raise ValueError(
+                f"{op!r} is an operation of your own, whose source is not known here. Export to onnx instead."
+            )
+
+
+def _stacked(trained: Trained, plans: Sequence[CellPlan]) -> dict[str, Any]:
+    """What the template needs for cells that are stacked as in DARTS and in NAS-Bench-201."""
+    genotype, stem = trained.genotype, trained.built["stem"]
+    skeleton = skeleton_of(genotype.skeleton)
+    kinds = {place.kind: place.reduces for place in plans if place.kind is not None}
+    return {
+        "cells": [_cell(kind, genotype, reduces, skeleton.single_path) for kind, reduces in kinds.items()],
+        "places": [_place(place, genotype, skeleton) for place in plans],
+        "stem": _stem(stem, trained.channels, plans[0].previous),
+        "steps": _steps(skeleton, stem),
+    }
+
+
+def _cell(kind: str, genotype: Genotype, reduces: bool, alone: bool) -> dict[str, Any]:
     """The values with which the template writes the class of a kind of cell."""
-    connections = cell.effective if skeleton.drops_dead_nodes else cell.connections
-    output, alone = _output(cell, skeleton), skeleton.single_path
+    cell, (connections, output) = genotype.cells[kind], genotype.built(kind)
     ops = [
         f"{_operation(op, 2 if reduces and source < cell.inputs else 1)},  # node {source} -> node {target}"
         for op, source, target in connections
@@ -188,11 +216,7 @@ def _cell(kind: str, cell: Cell, reduces: bool, skeleton: Skeleton) -> dict[str,
 
 
 def _operation(op: str, stride: int, width: str = "channels", out: str = "channels") -> str:
-    if op == "noise":
-        raise ValueError("its cells have 'noise' operations, which give another output every time.")
-    if op not in OPERATIONS:
-        raise ValueError(f"{op!r} is an operation of your own, whose source is not known here. Export to onnx instead.")
-    made = _REDUCING_SKIP if op == "skip_connect" and stride == 2 else lookup("operation", op, OPERATIONS)
+    made = _REDUCING_SKIP if op == "skip_connect" and stride == 2 else OPERATIONS[op]
     return made.format(stride=stride, step=f", {stride}" if stride > 1 else "", width=width, out=out)
 
 
@@ -230,10 +254,6 @@ def _sum(name: str, terms: Sequence[str]) -> list[str]:
     return [f"{name} = (", f"    {terms[0]}", *(f"    + {term}" for term in terms[1:]), ")"]
 
 
-def _output(cell: Cell, skeleton: Skeleton) -> tuple[int, ...]:
-    return cell.joined if skeleton.drops_dead_nodes else cell.output
-
-
 def _place(place: CellPlan, genotype: Genotype, skeleton: Skeleton) -> str:
     if place.kind is None:
         return f"ResidualBlock({place.previous}, {place.channels})"
@@ -257,8 +277,10 @@ def _stem(stem: StemKind, before: int, out: int) -> dict[str, list[str]]:
 
 
 def _head(skeleton: Skeleton, channels: int, classes: int) -> list[str]:
-    first = [f"nn.BatchNorm2d({channels})", "nn.ReLU()"] if skeleton.normed_head else []
-    return [*first, "nn.AdaptiveAvgPool2d(1)", "nn.Flatten()", f"nn.Linear({channels}, {classes})"]
+    wide = skeleton.head if isinstance(skeleton, ChainSkeleton) else 0
+    conv = [f"nn.Conv2d({channels}, {wide}, 1, bias=False)"] if wide else []
+    norm = [f"nn.BatchNorm2d({wide or channels})", "nn.ReLU()"] if skeleton.normed_head else []
+    return [*conv, *norm, "nn.AdaptiveAvgPool2d(1)", "nn.Flatten()", f"nn.Linear({wide or channels}, {classes})"]
 
 
 def _steps(skeleton: Skeleton, stem: StemKind) -> list[str]:

@@ -7,37 +7,25 @@ from typing import Any
 
 from diffnas.genotype import Genotype
 from diffnas.lookup import lookup
-from diffnas.nets.frames.plan import CellPlan, stem_channels
-from diffnas.skeleton import Chain, Shortcut, StemKind
+from diffnas.nets.frames.plan import CellPlan
+from diffnas.nets.trained import Trained
+from diffnas.skeleton import Chain, Shortcut, StemKind, skeleton_of
 
 
-def parts(
-    skeleton: Chain,
-    genotype: Genotype,
-    layers: Sequence[CellPlan],
-    stem: StemKind,
-    inputs: int,
-    outputs: int,
-    operation: Callable[..., str],
-) -> dict[str, Any]:
+def parts(trained: Trained, layers: Sequence[CellPlan], operation: Callable[..., str]) -> dict[str, Any]:
     """The values that the template needs for a chain.
 
     Args:
-        skeleton: the chain.
-        genotype: the operations of its layers.
+        trained: the chain.
         layers: the plan of its layers, with their channels.
-        stem: the layers before them.
-        inputs: channels of a picture.
-        outputs: number of classes.
         operation: gives the code of an operation from its name, its stride, and the channels before and after it.
     """
-    width = stem_channels(skeleton, stem, layers[0].previous // skeleton.stem_width[stem])
+    skeleton = skeleton_of(trained.genotype.skeleton)
+    assert isinstance(skeleton, Chain)
     return {
-        "cells": [],
-        "places": [_branch(genotype, each, operation) for each in layers],
+        "places": [_branch(trained.genotype, each, operation) for each in layers],
         "shortcuts": [_shortcut(skeleton.shortcut, each) for each in layers],
-        "stem": {"first": _stem(stem, inputs, width)},
-        "head": _head(skeleton, layers[-1].out, outputs),
+        "stem": {"first": _stem(trained.built["stem"], trained.channels, layers[0].previous)},
         "steps": [
             'x = self.stem["first"](x)',
             "for shortcut, branch in zip(self.shortcuts, self.cells):",
@@ -80,10 +68,3 @@ def _stem(stem: StemKind, before: int, out: int) -> list[str]:
         "patch": [f"Patches({before}, {out}, 4)", f"nn.BatchNorm2d({out})"],
     }
     return lookup("stem", stem, stems)
-
-
-def _head(skeleton: Chain, width: int, outputs: int) -> list[str]:
-    wide = skeleton.head or width
-    conv = [f"nn.Conv2d({width}, {wide}, 1, bias=False)"] if skeleton.head else []
-    norm = [f"nn.BatchNorm2d({wide})", "nn.ReLU()"] if skeleton.normed_head else []
-    return [*conv, *norm, "nn.AdaptiveAvgPool2d(1)", "nn.Flatten()", f"nn.Linear({wide}, {outputs})"]

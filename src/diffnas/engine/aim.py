@@ -19,7 +19,7 @@ from diffnas.space import SearchSpace
 Width = Literal["fit", "fixed"]
 
 MARGIN = 0.25
-"""How far width and depth of the network may change after the search, as a share of those that the search was for."""
+"""How far the width and the depth of the network may change after the search, as a share of those before it."""
 
 
 @dataclass(frozen=True, kw_only=True)

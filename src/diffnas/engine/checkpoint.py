@@ -13,9 +13,9 @@ import torch
 
 from diffnas import files
 from diffnas.engine.memory import ran_out
-from diffnas.engine.run import Damaged
 from diffnas.names import first_line
 from diffnas.run_files import LAST, PREVIOUS
+from diffnas.run_folder import Damaged
 from diffnas.untrusted import torch_archive
 
 DAMAGED = "damaged.pt"

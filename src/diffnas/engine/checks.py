@@ -23,15 +23,18 @@ from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
 from diffnas.method import describe as describe_component
 from diffnas.nets import own
+from diffnas.nets.sites import offered
+from diffnas.nets.sizes import sizes_of_space
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace, with_own_cells
+from diffnas.task import Task
 
 
 def with_cells_per_place(space: SearchSpace, settings: SearchSettings) -> SearchSpace:
     """The space of a search: if the settings ask for it, each place in the net has a cell of its own.
 
     Raises:
-        ValueError: if the space has such cells already, but for a net of another depth than the settings ask for.
+        ValueError: if the space has such cells already, but for a net whose depth differs from that in the settings.
     """
     own = space.own_depth is not None
     return with_own_cells(space, settings.depth) if own or settings.alpha_per == "cell" else space
@@ -45,6 +48,7 @@ def describe(
     precision: str,
     notes: Mapping[str, Any],
     computed: Sequence[str],
+    task: Task,
     aim: Aim | None = None,
 ) -> dict[str, Any]:
     """The record of a search, as plain data.
@@ -62,10 +66,12 @@ def describe(
     }
     return {
         "phase": "search",
+        "task": task.record(),
         "space": {
             **{name: getattr(space, name) for name in ("name", "skeleton", "channels", "depth", "in_degree")},
             "ops": list(space.ops),
             "factories": list(space.factories),
+            **({} if space.frame is None else {"frame": name_of(space.frame)}),
             "cells": cells,
         },
         "method": {"name": method.name, **components(method)},
@@ -92,12 +98,9 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
         )
     _check_changes(space, method)
     _check_stages(space, method, settings)
-    own.try_in_space(
-        space,
-        (data.channels, *data.size),
-        **settings.sizes,
-        one_in=method.supernet.one_in,
-    )
+    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes)
+    picture = data.channels, *data.size
+    own.try_parts(sizes, offered(space), space.factories, picture, one_in=method.supernet.one_in)
     for rule in (*method.stopping, method.pick):
         if traits_of(rule).reads_eigenvalue and not settings.eigenvalue_every:
             raise ValueError(

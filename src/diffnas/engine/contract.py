@@ -29,6 +29,7 @@ from diffnas.components.update import Update
 from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.genotype import Genotype
 from diffnas.space import SearchSpace
+from diffnas.task import Task
 
 
 def penalty(rule: Regularizer, at: Relaxation) -> Tensor:
@@ -76,9 +77,9 @@ def reason(rule: Stopping, history: History, space: SearchSpace) -> str | None:
     return found
 
 
-def picked(rule: Pick, history: History, space: SearchSpace) -> int:
+def picked(rule: Pick, history: History, space: SearchSpace, task: Task) -> int:
     """The position in the history of the epoch whose cells are the result."""
-    found = call(contract.PICK, rule, history, space)
+    found = call(contract.PICK, rule, history, space, task)
     if not _is_position(found, history):
         refuse(contract.PICK, rule, f"a position in the history, an int from 0 to {len(history) - 1}", found)
     return int(found)
@@ -150,7 +151,7 @@ def act(name: str, what: Any, pause: Any) -> None:
 
 
 def _nothing(role: contract.Role, component: object, found: object) -> None:
-    """Refuse a result other than None, above all a generator: nobody would ever run it."""
+    """Refuse a result other than None, above all a generator, whose code would never run."""
     if found is not None:
         refuse(role, component, "nothing", found)
 
@@ -173,8 +174,9 @@ def batch(level: Level, came: Any, like: Batch) -> Batch:
     if pictures.dim() != 4 or not is_like(pictures[:0, :, :0, :0], shown[:0, :, :0, :0]) or pictures.numel() == 0:
         must = f"pictures (B, {shown.shape[1]}, H, W) of {str(shown.dtype).removeprefix('torch.')} on {shown.device}"
         refuse(contract.LEVEL, level.step, must, pictures, to="the loss")
-    if not is_like(labels, known.new_empty(len(pictures))):
-        must = f"a label for each picture: {told(known.new_empty(len(pictures)))}"
+    wanted = known.new_empty(len(pictures), *known.shape[1:])
+    if not is_like(labels, wanted):
+        must = f"a label for each picture: {told(wanted)}"
         refuse(contract.LEVEL, level.step, must, labels, to="the loss")
     return came
 

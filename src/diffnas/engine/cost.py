@@ -9,13 +9,14 @@ import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import Tensor
 
 from diffnas.backends.choose import choose, describe
 from diffnas.components.stages import epochs_of
-from diffnas.data import DataSet, Pictures
+from diffnas.data import DataSet, stand_in
 from diffnas.engine import contract, memory
 from diffnas.engine.checks import check, with_cells_per_place
 from diffnas.engine.devices import computing_on, make_fabric
@@ -27,9 +28,11 @@ from diffnas.engine.search_state import halves, staged
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
-from diffnas.nets.frames.plan import plan
-from diffnas.nets.least import of_space
-from diffnas.skeleton import skeleton_of
+from diffnas.nets.costs import BYTES, around
+from diffnas.nets.least import least
+from diffnas.nets.ops import OPS
+from diffnas.nets.sites import offered
+from diffnas.nets.sizes import sizes_of_space
 from diffnas.space import SearchSpace
 
 # The numbers of pictures in the two watched steps.
@@ -119,6 +122,11 @@ class Prospect:
         """The device of the search."""
         return make_fabric(self.device, self.precision).device
 
+    @property
+    def picture(self) -> tuple[int, int, int]:
+        """Channels, height and width of a picture."""
+        return self.data.channels, *self.data.size
+
     def checked(self) -> Prospect:
         """The same search, checked, with its real space, and with a batch of at most all training pictures.
 
@@ -136,16 +144,18 @@ class Prospect:
         """Refuse a supernet that cannot fit even with the few pictures of a watched step."""
         begun, options = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
         own = staged(self.settings, begun, self.space)
-        outline = of_space(self.space, **own.sizes, one_in=options.one_in, among=begun.ops)
+        ops = (OPS.keys() & set(begun.ops or self.space.ops)) - self.space.factories.keys()
+        sizes = sizes_of_space(self.space, len(self.data.classes), self.data.channels, **own.sizes)
+        net = least(sizes, offered(self.space), self.picture, ops=ops, one_in=options.one_in)
         inside = not (self.settings.recompute or options.drawn)
         kept = {"momentum": self.settings.momentum > 0, "inside": inside, "half": self.precision == "bf16-mixed"}
-        refuse_hopeless("search", outline, self.data, SMALL[-1], self.place, **kept)
+        refuse_hopeless("search", net, SMALL[-1], self.place, **kept)
 
     def trial(self, batch: int) -> Trial:
         """The beginning of the search with ``batch`` pictures in a step, where alpha moves and nothing is pruned."""
         settings = replace(self.settings, batch=batch, alpha_warmup=0, prune_warmup=self.settings.epochs)
         return trial(
-            _stand_in(self.data, 2 * batch),
+            stand_in(self.data, 2 * batch),
             space=self.space,
             method=self.method,
             settings=settings,
@@ -165,7 +175,7 @@ class Prospect:
         """The bytes at each moment of a step; for a deep supernet only the peak, extrapolated from two shallow ones."""
         depth = self.space.depth if self.settings.depth is None else self.settings.depth
         more = (depth - SHALLOW) // 3
-        if more < 2 or self.space.own_depth is not None:
+        if more < 2 or self.space.own_depth is not None or self.space.frame is not None:
             return self._watched(batch)
         # Three more cells are one more before, one between and one after the reductions, so each three cost the same.
         first, second = (
@@ -304,32 +314,12 @@ def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, 
 
 
 def _bound(wanted: Prospect) -> int:
-    """An upper bound of the bytes of a step, from sizes alone: a dozen maps for every operation."""
-    data, space, settings = wanted.data, wanted.space, wanted.settings
-    widths = {kind: len(graph.output) for kind, graph in space.cells.items()}
-    cells = plan(
-        skeleton_of(space.skeleton),
-        widths,
-        space.channels if settings.channels is None else settings.channels,
-        space.depth if settings.depth is None else settings.depth,
-        settings.stem,
-    )
-    pixels, total = data.size[0] * data.size[1], 0
-    for cell in cells:
-        ops = 1 if cell.kind is None else sum(len(names) for names in space.cells[cell.kind].ops)
-        total += 12 * (ops + 4) * cell.channels * pixels
-        pixels = -(-pixels // 4) if cell.reduces else pixels
-    return 4 * total * min(settings.batch, len(data.train))
-
-
-def _stand_in(data: DataSet, count: int) -> DataSet:
-    """The data with black pictures in place of the real ones: at least ``count``, and at least one of each class."""
-    count = max(count, len(data.classes))
-    black = Pictures(
-        images=torch.zeros(count, data.channels, *data.size, dtype=torch.uint8),
-        labels=torch.arange(count) % len(data.classes),
-    )
-    return replace(data, train=black, test=black)
+    """An upper bound of the bytes of a step, from sizes alone: a dozen maps for each operation and around the cells."""
+    space, settings = with_cells_per_place(wanted.space, wanted.settings), wanted.settings
+    rest, cells = around(sizes_of_space(space, 1, wanted.data.channels, **settings.sizes), wanted.picture)
+    ops = {kind: sum(map(len, graph.ops)) for kind, graph in space.cells.items()}
+    maps = sum((ops[cell.place.kind] + 4) * cell.place.out * prod(cell.size) for cell in cells)
+    return 12 * (BYTES * maps + rest.written) * min(settings.batch, len(wanted.data.train))
 
 
 def _time(tried: Trial) -> float:

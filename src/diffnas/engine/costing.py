@@ -14,7 +14,7 @@ from diffnas.components.discretize import Discretize
 from diffnas.engine import contract
 from diffnas.engine.memory import Watch, tensors
 from diffnas.genotype import Genotype
-from diffnas.nets.own import unseen
+from diffnas.nets.sites import unseen
 from diffnas.nets.sized import Additive, Count, SizedSpace, is_network
 
 
@@ -33,6 +33,7 @@ class Costing(Protocol):
 
     def exact(self, sized: SizedSpace, genotype: Genotype) -> float:
         """The cost of a genotype's network, counted or measured, as it is reported to the user."""
+        return self.of(sized, genotype)
 
     def line(self, reach: Reach) -> tuple[float, float]:
         """Slope and offset of the line from the sum to the cost."""
@@ -40,17 +41,18 @@ class Costing(Protocol):
     @property
     def measured(self) -> bool:
         """Whether ``exact`` measures with a clock, which takes time."""
+        return False
 
     def record(self) -> dict[str, Any]:
         """What a run folder needs of this cost, as plain data."""
+        return {}
 
 
 @dataclass(frozen=True)
-class Counting:
+class Counting(Costing):
     """Multiply-adds or parameters, which are sums over operations."""
 
     count: Count
-    measured: bool = False
 
     def additive(self, sized: SizedSpace) -> Additive:
         """The cost itself, as a sum."""
@@ -60,28 +62,18 @@ class Counting:
         """The cost, counted."""
         return float(sized.cost(genotype, self.count))
 
-    def exact(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """The same as ``of``."""
-        return self.of(sized, genotype)
-
     def line(self, reach: Reach) -> tuple[float, float]:
         """Slope 1 and offset 0, because the sum is the cost."""
         return 1.0, 0.0
 
-    def record(self) -> dict[str, Any]:
-        """Nothing: it follows from the rest."""
-        return {}
-
 
 @dataclass(frozen=True)
-class PeakMemory:
+class PeakMemory(Costing):
     """The most bytes of activations that are alive at once while a network classifies one picture.
 
     It is not a sum, because activations that are freed before the peak do not count. The bytes that operations write
     are the sum that approximates it.
     """
-
-    measured: bool = False
 
     def additive(self, sized: SizedSpace) -> Additive:
         """The bytes that operations write."""
@@ -96,10 +88,6 @@ class PeakMemory:
                 network(torch.zeros(1, *sized.picture))
         return float(max(watch.curve) - sum(each.untyped_storage().nbytes() for each in held))
 
-    def exact(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """The same as ``of``."""
-        return self.of(sized, genotype)
-
     def line(self, reach: Reach) -> tuple[float, float]:
         """The line through the cheapest and the dearest cells."""
         ends = [
@@ -110,10 +98,6 @@ class PeakMemory:
         slope = (high - low) / (last - first) if last > first and high > low else 0.0
         # If the operations do not change the peak, the sum still gives a direction.
         return (slope, low - slope * first) if slope else (high / last, 0.0)
-
-    def record(self) -> dict[str, Any]:
-        """Nothing: it follows from the rest."""
-        return {}
 
 
 COUNTED: Mapping[str, Costing] = {

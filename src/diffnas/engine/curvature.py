@@ -71,9 +71,9 @@ def _loss_of_alpha(running: RunningSearch, batch: Batch) -> Loss:
     def loss(alpha: Tensor) -> Tensor:
         draw_noise_from(state.supernet, loop.own_generator("curvature noise"))
         now = running.quiet()
-        mix = running.add_columns(weigh(state.weighting, alpha, state.keep, now), now)
+        weights = running.edge_weights(weigh(state.weighting, alpha, state.keep, now), now)
         # The supernet itself, not ``running.net``: in full precision, and without graphs.
-        given = state.supernet(pictures, mix)
+        given = state.supernet(pictures, weights)
         logits = given.logits if isinstance(given, Output) else given
         return state.task.loss(logits, labels) + decay / 2 * alpha.square().sum()
 

@@ -1,4 +1,4 @@
-"""How a run opens its folder: a new one, or one whose last good checkpoint it goes on from."""
+"""How a run opens its folder, which is new, or has a good checkpoint that the run resumes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from diffnas.engine.lock import owning
 from diffnas.engine.memory import ran_out
 from diffnas.engine.nested import to_cpu
 from diffnas.engine.ranks import ALONE, Ranks
-from diffnas.engine.run import Damaged, RunFolder, saved
+from diffnas.engine.same import check_same, computed_otherwise
 from diffnas.engine.training_loop import State
 from diffnas.names import first_line
-from diffnas.run_files import CHECKPOINTS
+from diffnas.run_folder import Damaged, RunFolder, saved
 
 
 class Restorable(State, Protocol):
@@ -102,14 +102,14 @@ def _opened(
         return
     with owning(path, listener.warn):
         folder = RunFolder.open(path) if resume else RunFolder.create(path, record)
-        folder.check_same(record)
-        otherwise = folder.computed_otherwise(record)
+        check_same(folder, record)
+        otherwise = computed_otherwise(folder, record)
         if otherwise:
             listener.warn(
                 f"the run goes on computed in another way: {otherwise}. The last digits of its numbers may differ."
             )
         loaded = _go_on(folder, state, device, listener.warn) if resume else None
-        for place in (path, path / CHECKPOINTS):
+        for place in (path, folder.checkpoints):
             files.remove_partials(place)
         _tell(record, listener)
         yield folder, folder.rewind(loaded["epoch"] if loaded else 0), loaded
@@ -124,7 +124,7 @@ def _go_on(
     folder: RunFolder, state: Restorable, device: torch.device, warn: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """The last good checkpoint, to which ``state`` is set; None if none was written yet."""
-    paths = saved(folder.path / CHECKPOINTS)
+    paths = saved(folder.checkpoints)
     complaints: list[str] = []
     for path in paths:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from diffnas.engine import seeds
 from diffnas.engine.devices import computing_on, dtype_of, in_training, make_fabric, peak_memory, rounding_products
 from diffnas.engine.entry import open_or_resume
 from diffnas.engine.launch import here
+from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
 from diffnas.engine.optimizers import set_rate, sgd
 from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.ranks import ALONE, Ranks
-from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.totals import Totals
@@ -34,12 +34,15 @@ from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets import own
 from diffnas.nets.auxiliary import Output
-from diffnas.nets.least import Outline, of_genotype, of_skeleton
+from diffnas.nets.frames import FrameFactory, Sizes
+from diffnas.nets.least import least
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs, draw_noise_from
+from diffnas.nets.sites import Listed, chosen
+from diffnas.nets.sizes import published_shape, sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained, renamed
-from diffnas.run_files import RESULT, TRACE
+from diffnas.run_folder import RunFolder, as_json
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 from diffnas.task import Task, classification
@@ -100,8 +103,7 @@ class EvaluateResult:
 
     Attributes:
         network: the trained network, in evaluation mode.
-        accuracy: share of test pictures that the network gets right after the last epoch, from 0 to 1.
-        loss: mean test loss after the last epoch.
+        test: the loss and the metrics of the task on the test pictures, by name, after the last epoch.
         parameters: number of weights, without the auxiliary head.
         macs: multiply-adds for one picture.
         seconds: time of all training steps.
@@ -110,8 +112,7 @@ class EvaluateResult:
     """
 
     network: Network
-    accuracy: float
-    loss: float
+    test: Mapping[str, float]
     parameters: int
     macs: int
     seconds: float
@@ -132,10 +133,12 @@ def evaluate(
     notes: Mapping[str, Any] | None = None,
     threads: int | None = None,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
+    task: Task = classification,
 ) -> EvaluateResult:
     """The network of ``genotype``, trained on all training pictures and tested after the last epoch.
 
-    The test split is read once, at the end, so nothing is chosen by test accuracy.
+    The test split is read once, at the end, so nothing is chosen by a score on the test pictures.
 
     Args:
         genotype: the cells of the network.
@@ -150,6 +153,8 @@ def evaluate(
         notes: plain data to keep in ``run.json``.
         threads: how many CPU threads compute; None leaves torch's number as it is.
         factories: what builds the user's own operations of the genotype, by name.
+        frame: what builds the user's own frame of the genotype.
+        task: what is learned.
 
     Raises:
         ValueError: for a genotype or settings that cannot work, or a folder that holds another run.
@@ -159,17 +164,19 @@ def evaluate(
     """
     ranks = here()
     listener = listener if listener and ranks.first else Silent()
+    check_task(task, data)
     ranks.check_batch(settings.batch, len(data.train))
     with within_memory(settings, out):
         fabric = make_fabric(device, precision, ranks)
-        _refuse_hopeless(of_genotype(genotype, **settings.sizes), data, settings, fabric.device, precision)
-        own.try_in_network(genotype, factories, (data.channels, *data.size), **settings.sizes)
+        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, frame=frame)
+        _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
+        own.try_parts(sizes, chosen(genotype), factories, (data.channels, *data.size))
         with fixed_random(seeds.derive(settings.seed, "weights")):
-            state = begin(genotype, data, settings, fabric.device, factories, dtype_of(precision))
+            state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
         choice = choose.choose("auto", fabric.device, precision)
         state.network.backend = choice.backend
         computed = (*choose.describe(state.network, choice), *ranks.told)
-        record = describe(genotype, data, settings, precision, notes or {}, computed)
+        record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener, ranks=ranks)
         with (
@@ -192,17 +199,26 @@ def require_later(
     Raises:
         ValueError: with the least memory that the evaluation takes, and the memory that is available.
     """
-    outline = of_skeleton(space, **{**settings.sizes, "depth": space.own_depth or settings.depth})
-    _refuse_hopeless(outline, data, settings, make_fabric(device, precision).device, precision)
+    channels, depth = published_shape(space.skeleton, settings.stem)
+    largest = sizes_of_space(
+        space,
+        len(data.classes),
+        data.channels,
+        channels=settings.channels or channels,
+        depth=space.own_depth or settings.depth or depth,
+        stem=settings.stem,
+    )
+    # Any cells join one node or more, and may have no operation that learns.
+    sizes, nothing = replace(largest, joined=dict.fromkeys(space.cells, 1), affine=True), dict.fromkeys(space.cells, ())
+    _refuse_hopeless(sizes, nothing, data, settings, make_fabric(device, precision).device, precision)
 
 
 def _refuse_hopeless(
-    outline: Outline, data: DataSet, settings: EvaluateSettings, place: torch.device, precision: str
+    sizes: Sizes, listed: Listed, data: DataSet, settings: EvaluateSettings, place: torch.device, precision: str
 ) -> None:
     refuse_hopeless(
         "evaluation",
-        outline,
-        data,
+        least(sizes, listed, (data.channels, *data.size)),
         here().batch_on(min(settings.batch, len(data.train)), place.type),
         place,
         momentum=settings.momentum > 0,
@@ -218,6 +234,7 @@ def describe(
     precision: str,
     notes: Mapping[str, Any],
     computed: Sequence[str],
+    task: Task,
 ) -> dict[str, Any]:
     """The record of an evaluation, as plain data.
 
@@ -225,6 +242,7 @@ def describe(
     """
     return {
         "phase": "evaluate",
+        "task": task.record(),
         "genotype": json.loads(to_json(genotype)),
         "settings": as_dict(settings),
         "data": describe_data(data),
@@ -240,6 +258,7 @@ def begin(
     settings: EvaluateSettings,
     device: torch.device,
     factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
     dtype: torch.dtype = torch.float32,
     task: Task = classification,
 ) -> EvaluateState:
@@ -251,6 +270,7 @@ def begin(
         **settings.sizes,
         auxiliary=settings.auxiliary > 0 and skeleton_of(genotype.skeleton).auxiliary,
         factories=factories,
+        frame=frame,
         recompute=settings.recompute,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(
@@ -338,8 +358,7 @@ class _Evaluation:
         tested = test(network, data.test.to(device), data, self.state.task, batch=256, device=device, ranks=ranks)
         result = EvaluateResult(
             network=network,
-            accuracy=tested.metrics["accuracy"],
-            loss=tested.loss,
+            test=tested.line() or {},
             parameters=parameters_of(network),
             macs=count_macs(network, (data.channels, *data.size)),
             seconds=sum(line["seconds"] for line in self.loop.trace),
@@ -348,9 +367,9 @@ class _Evaluation:
         )
         if self.loop.folder:
             save_trained(self.loop.folder.path, self._trained(network))
-            numbers = {name: getattr(result, name) for name in ("accuracy", "loss", "parameters", "macs", "seconds")}
-            write_checked(self.loop.folder.path / RESULT, as_json({"test_pictures": len(data.test), **numbers}))
-            seal(self.loop.folder.path / TRACE)
+            numbers = {name: getattr(result, name) for name in ("test", "parameters", "macs", "seconds")}
+            write_checked(self.loop.folder.result_file, as_json({"test_pictures": len(data.test), **numbers}))
+            seal(self.loop.folder.trace_file)
         return result
 
     def _trained(self, network: Network) -> Trained:
@@ -359,6 +378,7 @@ class _Evaluation:
             network=network,
             genotype=self.genotype,
             classes=data.classes,
+            several=data.several,
             channels=data.channels,
             size=data.size,
             mean=data.mean,

@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffnas.engine.aim import MARGIN, Aim, allowed
 from diffnas.engine.costing import Counting
-from diffnas.engine.run import RunFolder
 from diffnas.engine.target import Target, amount, parse
 from diffnas.genotype import Genotype
 from diffnas.nets.sized import Size, SizedSpace
-from diffnas.run_files import LANDING
+from diffnas.run_folder import RunFolder
 
 MEASURED = 3
 """How many widths are measured, beside that of the size aimed at, if a cost takes a clock."""
@@ -111,15 +110,14 @@ def read_landing(folder: RunFolder) -> Landing | None:
     Raises:
         ValueError: if the file is damaged.
     """
-    path = folder.path / LANDING
-    if not path.is_file():
+    if not folder.landing_file.is_file():
         return None
     try:
-        read = _LandingRecord.model_validate(folder.read_json(LANDING))
+        read = _LandingRecord.model_validate(folder.landing())
         targets = parse(",".join(read.targets))
         costs = {target.cost: read.costs[target.cost] for target in targets}
     except (ValidationError, KeyError):
-        raise ValueError(f"{path} is damaged: it holds no size and no costs.") from None
+        raise ValueError(f"{folder.landing_file} is damaged: it holds no size and no costs.") from None
     size, meant = (Size(**each.model_dump()) for each in (read.size, read.meant))
     return Landing(size=size, targets=targets, costs=costs, meant=meant, fixed=read.fixed)
 

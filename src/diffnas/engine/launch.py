@@ -28,8 +28,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from diffnas.engine.listen import Diverged, Interrupted, Lost, NotFinite, OutOfMemory
 from diffnas.engine.ranks import ALONE, Ranks
-from diffnas.engine.run import standing
 from diffnas.names import first_line
+from diffnas.run_folder import standing
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for another one that is there, which may be reading data or testing a network."""

@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from diffnas.data import DataSet
 from diffnas.engine.listen import OutOfMemory
-from diffnas.engine.run import standing
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
-from diffnas.nets.least import Outline
+from diffnas.nets.least import Least
+from diffnas.run_folder import standing
 
 # A function that comes without types.
 _leaves: Callable[[Any], list[Any]] = tree_leaves
@@ -195,49 +194,25 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.bytes -= size
 
 
-def refuse_hopeless(what: str, outline: Outline, data: DataSet, batch: int, place: torch.device, **kept: bool) -> None:
-    """Refuse to train a net that cannot fit into memory, before any of it is built.
+def refuse_hopeless(what: str, net: Least, batch: int, place: torch.device, **kept: bool) -> None:
+    """Refuse to train a net that cannot fit into memory, before it is built.
 
     Args:
         what: "search" or "evaluation", for the message.
-        outline: the outline of the net.
-        data: the pictures.
+        net: the least that training it keeps.
         batch: the least number of pictures in a step.
         place: the device that would train the net.
-        kept: the other arguments of ``least``.
+        kept: the other arguments of ``Least.bytes``.
 
     Raises:
         ValueError: with the least memory that training takes, and the memory that is available.
     """
     free = available(place)
-    if free is not None and (needed := least(outline, data.size, batch, **kept)) > free:
+    if free is not None and (needed := net.bytes(batch, **kept)) > free:
         raise ValueError(
             f"this {what} takes at least {in_gigabytes(needed)} of memory with {batch} pictures a step, and "
             f"{in_gigabytes(free)} can be had on {place}. Lower --channels, --depth, --batch or --size."
         )
-
-
-def least(
-    outline: Outline,
-    size: tuple[int, int],
-    batch: int,
-    *,
-    momentum: bool = True,
-    inside: bool = True,
-    half: bool = False,
-) -> int:
-    """A lower bound of the bytes that training a net takes: those of its weights, and of the maps that a step keeps.
-
-    Args:
-        outline: the outline of the net.
-        size: height and width of a picture.
-        batch: pictures in a step.
-        momentum: whether each weight has a momentum.
-        inside: whether a step keeps maps from inside cells for the backward pass.
-        half: whether maps are in half precision.
-    """
-    maps = batch * outline.maps(size, inside=inside)
-    return 4 * outline.weights() * (1 + momentum) + (2 if half else 4) * maps
 
 
 def in_gigabytes(count: float) -> str:

@@ -65,7 +65,7 @@ class SearchPause:
         augmentation, noise = loop.own_generator("measured"), loop.own_generator("measured noise")
         place = seeds.derive(running.settings.seed, "measured", state.epoch, *loop.ranks.place)
         mix = contract.given_mix(running.stage.name, mix, running.space)
-        mix = running.add_columns(mix.to(device=device, dtype=state.alpha.dtype), loop.moment())
+        weights = running.edge_weights(mix.to(device=device, dtype=state.alpha.dtype), loop.moment())
         totals = Totals(state.task)
         draw_noise_from(state.supernet, noise)
         state.supernet.train()
@@ -73,7 +73,7 @@ class SearchPause:
             for batch in fetched(loop.split, loop.ranks.batches(indices, size), device):
                 self.check()
                 pictures, labels = running.prepare(batch, augmentation)
-                logits = running.outputs(pictures, mix).logits
+                logits = running.outputs(pictures, weights).logits
                 totals.add(state.task.loss(logits, labels), logits, labels)
         totals.sums = loop.ranks.total(totals.sums)
         return HeldOutScore(totals.loss, totals.score)

@@ -13,11 +13,11 @@ from diffnas.backends.choose import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
 from diffnas.backends.gpu.host_copy import HostCopy
 from diffnas.components import edges
+from diffnas.components.edge_weights import EdgeWeights, edge_weights
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import Relaxation, relax
 from diffnas.components.schedule import Moment
 from diffnas.components.stages import Stage
-from diffnas.components.supernet_options import add_columns
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.devices import in_training
@@ -42,7 +42,7 @@ class RunningSearch:
     Attributes:
         stages: the stages of the search; ``state.stage`` says which one runs, and ``settings`` are its settings.
         held_out_indices: the pictures that the weights never see.
-        live: how many operations the supernet has modules for.
+        live: how many operations have modules in the supernet.
         net: the supernet as training calls it, under Fabric's precision or replayed from graphs.
         macs: multiply-adds of the supernet for one picture; 0 if operations have left it since the last count.
     """
@@ -117,14 +117,14 @@ class RunningSearch:
             self._costs = millions(self.data, self.space, self.method, self.settings).to(self.fabric.device)
         return self._costs
 
-    def outputs(self, pictures: Tensor, mix: Tensor, *, flow: bool = False) -> Output:
-        """The supernet's outputs for pictures in training, under mixing weights ``(edges, columns)``.
+    def outputs(self, pictures: Tensor, weights: EdgeWeights, *, flow: bool = False) -> Output:
+        """The supernet's outputs for pictures in training, under the weights of its edges.
 
         ``flow`` says whether ``torch.autograd.grad`` will compute the gradients of the weights.
         """
         if isinstance(self.net, Graphed):
-            return self.net(pictures, mix, flow=flow)
-        found = self.net(pictures, mix)
+            return self.net(pictures, weights, flow=flow)
+        found = self.net(pictures, weights)
         return found if isinstance(found, Output) else Output(found, None)
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -153,9 +153,9 @@ class RunningSearch:
         make, beta = self.method.edges, self.state.beta
         return None if make is None or beta is None else edges.strengths(make, beta, moment, self.space)
 
-    def add_columns(self, mix: Tensor, moment: Moment) -> Tensor:
-        """The mixing weights of operations, ``(edges, ops)``, and beside them the other columns of the supernet."""
-        return add_columns(mix, self.method.supernet, moment, self.strengths(moment))
+    def edge_weights(self, mix: Tensor, moment: Moment) -> EdgeWeights:
+        """The weights of the supernet's edges, for the mixing weights of operations, ``(edges, ops)``."""
+        return edge_weights(mix, self.method.supernet, moment, self.strengths(moment))
 
     @torch.no_grad()
     def read_off(self, at: Relaxation) -> Genotype:
@@ -225,8 +225,8 @@ class RunningSearch:
     def measure_macs(self) -> int:
         """Multiply-adds of the supernet for one picture; counted again only after operations left it."""
         if not self.macs:
-            mix = torch.zeros(len(self.state.keep), self.state.supernet.columns, device=self.fabric.device)
-            net = _Fixed(self.state.supernet, mix)
+            nothing = torch.zeros_like(self.state.keep, dtype=torch.float32)
+            net = _Fixed(self.state.supernet, self.edge_weights(nothing, self.quiet()))
             self.macs = count_macs(net, (self.data.channels, *self.data.size))
         return self.macs
 
@@ -243,13 +243,13 @@ def millions(data: DataSet, space: SearchSpace, method: Method, settings: Search
 
 
 class _Fixed(nn.Module):
-    """A supernet with fixed mixing weights, so that pictures are its only input."""
+    """A supernet with fixed weights of its edges, so that pictures are its only input."""
 
-    def __init__(self, supernet: Supernet, mix: Tensor) -> None:
+    def __init__(self, supernet: Supernet, weights: EdgeWeights) -> None:
         super().__init__()
-        self.supernet, self.mix = supernet, mix
+        self.supernet, self.weights = supernet, weights
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, ``(B, classes)``."""
-        logits: Tensor = self.supernet(x, self.mix)
+        logits: Tensor = self.supernet(x, self.weights)
         return logits

@@ -28,13 +28,13 @@ from diffnas.engine.devices import computing_on, dtype_of, make_fabric, rounding
 from diffnas.engine.entry import open_or_resume
 from diffnas.engine.landing import Landing, land
 from diffnas.engine.launch import here
+from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.reread import reread
-from diffnas.engine.run import RunFolder, as_json
 from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.search_state import SearchState, begin, halves, staged
 from diffnas.engine.search_step import SearchStep
@@ -48,8 +48,10 @@ from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, from_json, to_json
 from diffnas.method import Method
 from diffnas.nets.sized import Size, is_network
-from diffnas.run_files import FAMILY, GENOTYPE, LANDING, TRACE
+from diffnas.run_files import FAMILY
+from diffnas.run_folder import RunFolder, as_json
 from diffnas.space import SearchSpace
+from diffnas.task import Task, classification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +112,14 @@ def search(
     notes: Mapping[str, Any] | None = None,
     threads: int | None = None,
     aim: Aim | None = None,
+    task: Task = classification,
 ) -> SearchResult:
     """Search the cells of ``space`` that suit ``data``. The test split is never touched.
 
     Args:
         data: pictures and labels.
-        space: what may be found.
-        method: how it is looked for.
+        space: all cells that can be found.
+        method: how to search.
         settings: epochs, learning rates, sizes and the seed.
         out: the run folder; None leaves nothing behind.
         resume: go on from the last checkpoint in ``out``; on a CPU with the same number of threads the result is
@@ -128,6 +131,7 @@ def search(
         notes: plain data to keep in ``run.json``, such as what is needed to load the data again.
         threads: how many CPU threads compute; None leaves torch's number as it is.
         aim: the wanted cost of the network that will be deployed; None if any cost will do.
+        task: what is learned.
 
     Raises:
         ValueError: for settings that cannot work, targets that cannot be met, or a folder that holds another run.
@@ -139,13 +143,14 @@ def search(
     ranks = here()
     listener = listener if listener and ranks.first else Silent()
     space = with_cells_per_place(space, settings)
+    check_task(task, data)
     check(space, method, settings, data)
     _check_shared(ranks, data, space, method, settings, aim)
     if aim and not resume:
         aims.check(aim, space, data, method)
     with within_memory(settings, out):
         fabric = make_fabric(device, precision, ranks)
-        state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
+        state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task)
         if aim:
             reaches = aims.reaches(aim, space, data, method)
             state.controller = Controller(aim.targets, reaches, listener.warn)
@@ -154,15 +159,16 @@ def search(
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         choice = choose.choose(settings.backend, fabric.device, precision)
         computed = (*choose.describe(state.supernet, choice), *ranks.told)
-        record = describe(data, space, method, settings, precision, notes or {}, computed, aim)
+        record = describe(data, space, method, settings, precision, notes or {}, computed, state.task, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
             begun = open_or_resume(
                 out, record, state, resume=resume, device=fabric.device, listener=listener, ranks=ranks
             )
             with begun as (folder, trace):
-                under_way = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, ranks)
-                under_way.aim = aim
+                under_way = _StagedSearch(
+                    data, space, method, settings, state, fabric, folder, listener, trace, aim, ranks
+                )
                 return under_way.run(heard)
 
 
@@ -237,8 +243,10 @@ class _StagedSearch:
         folder: RunFolder | None,
         listener: Listener,
         trace: list[dict[str, Any]],
+        aim: Aim | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
+        self.aim = aim
         self.space, self.method, self.settings, self.state = space, method, settings, state
         everything = torch.arange(len(data.train)), torch.arange(0)
         in_halves = method.level.data == "halves"
@@ -248,7 +256,6 @@ class _StagedSearch:
         self.running = RunningSearch(data, space, method, self.stages, state, fabric, self.loop, held_out_indices)
         self.take_step = SearchStep(self.running).take
         self.line = TraceLines(self.running).line
-        self.aim: Aim | None = None
 
     def run(self, heard: Sequence[int]) -> SearchResult:
         """The result, after every stage ran to its last epoch or to a reason to stop."""
@@ -323,13 +330,13 @@ class _StagedSearch:
     def result(self, stopped: str | None) -> SearchResult:
         """The result, which is written to the run folder too."""
         # The cells of the trace, not read off anew: a schedule may have moved on since the last epoch ended.
-        chosen = self.loop.trace[contract.picked(self.method.pick, self.loop.trace, self.space)]
+        chosen = self.loop.trace[contract.picked(self.method.pick, self.loop.trace, self.space, self.state.task)]
         found = _cells(chosen)
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
         folder = self.loop.folder
         if folder:
-            _leave(found, folder.path / GENOTYPE)
-            seal(folder.path / TRACE)
+            _leave(found, folder.genotype_file)
+            seal(folder.trace_file)
         landing = self.landing(found)
         return SearchResult(
             genotype=found,
@@ -351,7 +358,7 @@ class _StagedSearch:
             return None
         landed = land(self.aim, aims.sized(self.space, self.running.data, self.aim.size), found)
         if self.loop.folder:
-            write_checked(self.loop.folder.path / LANDING, as_json(landed.record()))
+            write_checked(self.loop.folder.landing_file, as_json(landed.record()))
         return landed
 
 

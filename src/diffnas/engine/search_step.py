@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diffnas.components import schedule, update
 from diffnas.components.contract import UPDATE, may_look, name_of, naming
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import weigh
 from diffnas.components.traits import traits_of
@@ -31,11 +32,11 @@ class Mix(NamedTuple):
 
     Attributes:
         ops: the mixing weights of the operations, ``(edges, ops)``.
-        whole: all columns that the supernet takes, ``(edges, columns)``.
+        edges: the weights of the supernet's edges.
     """
 
     ops: Tensor
-    whole: Tensor
+    edges: EdgeWeights
 
 
 class SearchStep:
@@ -81,8 +82,8 @@ class SearchStep:
         if self._held_out is None:
             way = 'data="halves"' if not self.running.holds_out else "if not step.frozen: ..., as alpha is warming up"
             raise ValueError(
-                f"the level {name_of(self.method.level.step)} reads held-out pictures in a step that has none. "
-                f"Write {way}."
+                f"the step of the level {name_of(self.method.level.step)} reads held-out pictures, but this step has "
+                f"none. Write {way}."
             )
         return self._held_out
 
@@ -237,12 +238,12 @@ class SearchStep:
     def mix(self) -> Mix:
         """The mixing weights of a pass."""
         ops = weigh(self.state.weighting, self.state.alpha, self.state.keep, self.now)
-        return Mix(ops, self.running.add_columns(ops, self.now))
+        return Mix(ops, self.running.edge_weights(ops, self.now))
 
     def _loss(self, batch: Batch, mix: Mix, totals: Totals, *, flow: bool = False) -> Tensor:
         if batch is not self.train and batch is not self._held_out:
             batch = contract.batch(self.method.level, batch, self.train)
-        logits, auxiliary = self.running.outputs(batch[0], mix.whole, flow=flow)
+        logits, auxiliary = self.running.outputs(batch[0], mix.edges, flow=flow)
         measure = self.state.task.loss
         loss = measure(logits, batch[1])
         totals.add(loss.detach(), logits.detach(), batch[1])

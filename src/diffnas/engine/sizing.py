@@ -36,7 +36,7 @@ def fitting_size(
     that the search has a choice.
 
     Args:
-        aim: the targets, and the size to begin with.
+        aim: the targets, and the size from which the search for another size begins.
         space, data, method: the arguments of the search.
         given: those of "channels", "depth" and "stem" that the user has set, and that stay.
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from diffnas.engine.listen import NotFinite
-from diffnas.engine.run import standing
+from diffnas.run_files import LOSS
+from diffnas.run_folder import standing
 from diffnas.task import Task
 
 
@@ -47,11 +48,9 @@ class Totals:
         named = enumerate(self.task.metrics.items(), start=1)
         return {name: metric.value(self._mean(place)) for place, (name, metric) in named}
 
-    def line(self, split: str) -> dict[str, float | None]:
-        """The entries of a split in the trace, such as ``train_loss`` for "train"; None for each without a batch."""
-        values = {"loss": self.loss, **self.metrics}
-        seen = self.samples > 0
-        return {f"{split}_{name}": value if seen else None for name, value in values.items()}
+    def line(self) -> dict[str, float] | None:
+        """The entries of a split in the trace: the loss and every metric by its name; None without a batch."""
+        return {LOSS: self.loss, **self.metrics} if self.samples else None
 
     @property
     def score(self) -> float:

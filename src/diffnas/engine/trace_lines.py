@@ -16,7 +16,7 @@ from diffnas.engine.devices import peak_memory
 from diffnas.engine.running_search import RunningSearch
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, parameters_of
-from diffnas.nets.own import unseen
+from diffnas.nets.sites import unseen
 
 
 class TraceLines:
@@ -50,7 +50,7 @@ class TraceLines:
         return {
             "stage": running.stage.name,
             "events": state.events,
-            **state.held_out.line("held_out"),
+            "held_out": state.held_out.line(),
             "parameters": parameters_of(state.supernet),
             "found_parameters": self._size_of(found),
             "macs": running.measure_macs(),
@@ -79,9 +79,9 @@ class TraceLines:
         data = self.running.data
         classes, channels = len(data.classes), data.channels
         try:
-            factories = self.running.space.factories
-            with unseen(own=bool(factories)):
-                return parameters_of(Network(found, classes=classes, in_channels=channels, factories=factories))
+            own = self.running.space.own
+            with unseen(own=any(own.values())):
+                return parameters_of(Network(found, classes=classes, in_channels=channels, **own))
         except ValueError:
             return None
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from diffnas.engine.run import as_json
 from diffnas.files import write_checked
 from diffnas.nets.trained import Trained, stored
 from diffnas.run_files import NETWORK, WEIGHTS
+from diffnas.run_folder import as_json
 
 
 def save_trained(folder: Path, trained: Trained) -> None:

@@ -22,10 +22,9 @@ from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.nested import all_finite, to_cpu
 from diffnas.engine.optimizers import set_rate
 from diffnas.engine.ranks import ALONE, Ranks
-from diffnas.engine.run import RunFolder, as_line
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.engine.totals import Totals, check_finite
-from diffnas.run_files import CHECKPOINTS
+from diffnas.run_folder import RunFolder
 from diffnas.task import Task
 
 # The schedule of the weights' learning rate, by ``settings.lr_fall``.
@@ -96,7 +95,7 @@ class TrainingLoop:
         self.indices, self.state, self.ranks = indices, state, ranks
         self.device, self.folder, self.listener, self.trace = fabric.device, folder, listener, trace
         # The digest of the trace as written. A listener may change the lines it was given, and anybody the file.
-        self.written = hashlib.sha256("".join(map(as_line, trace)).encode())
+        self.written = hashlib.sha256(folder.raw(len(trace)) if folder else b"")
         self.split = data.train.to(fabric.device)
         self.begin_stage(settings, phase=phase, first=0, epochs=settings.epochs)
 
@@ -249,7 +248,7 @@ class TrainingLoop:
         (group, *_) = state.weight_optimizer.param_groups
         return {
             "epoch": state.epoch,
-            **state.train.line("train"),
+            "train": state.train.line(),
             "lr": group["lr"],
             "steps": self.steps,
             "seconds": state.seconds,
@@ -275,4 +274,4 @@ class TrainingLoop:
         if not all_finite(state):
             # The loss may still be finite: it was computed before the step changed the weights.
             check_finite(math.nan, f"the weights, in epoch {self.state.epoch}", self.folder.path)
-        checkpoint.save(self.folder.path / CHECKPOINTS, self.folder.stamped(state, self.written.hexdigest()))
+        checkpoint.save(self.folder.checkpoints, self.folder.stamped(state, self.written.hexdigest()))

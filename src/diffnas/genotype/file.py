@@ -13,7 +13,7 @@ from diffnas.genotype.published import PUBLISHED, published
 from diffnas.genotype.record import Genotype
 from diffnas.genotype.text import parse
 from diffnas.lookup import lookup
-from diffnas.run_files import GENOTYPE
+from diffnas.run_folder import RunFolder
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import read_text
 
@@ -55,7 +55,7 @@ def read(what: str | Path) -> Genotype:
         return handmade(what)
     path = Path(what)
     if os.path.isdir(path):  # not path.is_dir(), which raises for a name that is too long
-        path = path / GENOTYPE
+        path = RunFolder(path).genotype_file
     if os.path.isfile(path):
         return load(path)
     if isinstance(what, Path) or path.suffix in (".json", ".txt") or len(path.parts) != 1:

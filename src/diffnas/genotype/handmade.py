@@ -1,9 +1,9 @@
 """Networks that people made by hand, as residual chains. A search in the space ``chain`` has to beat them.
 
-They are ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022), with exactly the
-sizes of the originals. They differ from these in three points: no ReLU after the sum, ReLU in place of ReLU6 and GELU,
-batch norm in place of layer norm. ``resnet``, ``mobilenet`` and ``convnext`` have the layers of the space ``chain``, so
-they differ from what a search finds only in their operations.
+They are ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022). ResNets and
+MobileNets have exactly the sizes of the originals; ConvNeXts lack the biases. All differ in three points: no ReLU
+after the sum, ReLU in place of ReLU6 and GELU, batch norm in place of layer norm. ``resnet``, ``mobilenet`` and
+``convnext`` have the layers of the space ``chain``, so they differ from what a search finds only in their operations.
 """
 
 from __future__ import annotations

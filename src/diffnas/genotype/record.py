@@ -184,6 +184,12 @@ class Genotype:
         """The cells that keep the resolution, by name."""
         return {name: self.cells[name] for name in skeleton_of(self.skeleton).normal_cells(list(self.cells))}
 
+    def built(self, kind: str) -> tuple[tuple[Connection, ...], tuple[int, ...]]:
+        """The connections of a cell in the network, and the nodes that the cell's output joins there."""
+        cell = self.cells[kind]
+        drops = skeleton_of(self.skeleton).drops_dead_nodes
+        return (cell.effective, cell.joined) if drops else (cell.connections, cell.output)
+
     def problems(self) -> tuple[str, ...]:
         """A sentence about each way in which the cells are degenerate; empty for sound cells.
 

@@ -59,7 +59,7 @@ def to_text(genotype: Genotype) -> str:
         text = to_nas_bench_201(genotype)
     elif is_chain(genotype):
         text = to_chain(genotype)
-    elif all(cell.inputs == 2 for cell in genotype.cells.values()):
+    elif genotype.skeleton == DARTS.name and all(cell.inputs == 2 for cell in genotype.cells.values()):
         text = _to_darts(genotype)
     else:
         return to_json(genotype)

@@ -62,7 +62,7 @@ def just(component: Any) -> Named:
 
 
 def made(make: Callable[..., Any], **options: Number) -> Named:
-    """A builder of what ``make`` returns for the options."""
+    """A builder that calls ``make`` with the options."""
     return Named(make=make, options=options)
 
 

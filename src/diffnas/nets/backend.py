@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from diffnas.nets.cell import Cell, EdgeWeights
+    from diffnas.components.edge_weights import EdgeWeights
+    from diffnas.nets.cell import Cell
 
 Run = Callable[[Sequence[Tensor], "EdgeWeights"], Tensor]
 """A compiled cell: a function from its inputs and the weights of its edges to its output."""
@@ -36,7 +37,7 @@ class Backend(Protocol):
         """A function that computes a cell of a supernet in training mode, with the operations that it has now."""
 
     def why_slower(self, cell: Cell) -> str | None:
-        """The reason why a cell cannot be computed in this backend's fastest way; None if it can."""
+        """The reason why PyTorch computes a part of a cell; None if this backend's kernels compute all of it."""
 
     def computing(self, threads: int) -> AbstractContextManager[None]:
         """A context in which the backend computes with this many CPU threads."""
@@ -47,7 +48,7 @@ class Backend(Protocol):
 
 def usable(backend: Backend | None, x: Tensor) -> Backend | None:
     """The backend, if it can train on pictures like ``x``; None if it cannot, or if there is none."""
-    return None if backend is None or backend.why_not(x) else backend
+    return None if backend is None or x.dim() != 4 or backend.why_not(x) else backend
 
 
 def applied(op: nn.Module, x: Tensor, backend: Backend | None) -> Tensor:

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.backend import Backend, Run, applied
 from diffnas.nets.partial_channels import Partial, Passing
+from diffnas.nets.recompute import recomputed
 from diffnas.nets.slot import Shared, Slot
 from diffnas.nets.wiring import Wiring, nothing
 from diffnas.skeleton import Join
@@ -64,26 +66,6 @@ class Place:
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class EdgeWeights:
-    """The weights of the edges of a supernet's cell.
-
-    Attributes:
-        ops: weights of the operations, and behind them that of an auxiliary skip if there is one, ``(edges, columns)``.
-        passing: weights of the channels that bypass the operations, ``(edges,)``; None if no channels do.
-        runs: for each edge, whether each column runs; None if all do.
-    """
-
-    ops: Tensor
-    passing: Tensor | None = None
-    runs: Sequence[Sequence[bool]] | None = None
-
-    def rows(self) -> list[tuple[Tensor, Sequence[bool] | None]]:
-        """For each edge, its weights, ``(columns,)``, and which of its columns run, None if all do."""
-        runs: Sequence[Sequence[bool] | None] = self.runs or [None] * len(self.ops)
-        return list(zip(self.ops.unbind(), runs, strict=True))
-
-
 # For each edge of a network, the factor of its result, or None.
 Factors = Sequence[Tensor | None]
 
@@ -133,7 +115,7 @@ class Cell(nn.Module):
             backend: computes the cell in training mode; None calls one operation after the other.
         """
         backend = backend if self.training else None
-        if backend is not None and isinstance(weights, EdgeWeights):
+        if backend is not None and isinstance(weights, EdgeWeights) and inputs[0].dim() == 4:  # kernels know only maps
             return self._compiled_by(backend)(inputs, weights)
         return self.joined(self.outputs(self._values(inputs, weights, backend)))
 
@@ -200,3 +182,22 @@ def listed(cells: list[Cell], cell: Cell) -> Cell:
     """``cell``, after it was appended to ``cells``."""
     cells.append(cell)
     return cell
+
+
+def runner(
+    weights: Callable[[Cell], EdgeWeights | Factors], backend: Backend | None, *, recompute: bool
+) -> Callable[[nn.Module, Sequence[Tensor]], Tensor]:
+    """A function that computes a part of a frame, which is a cell or a block in place of a cell, from its inputs.
+
+    Args:
+        weights: gives the weights of the edges of a cell.
+        backend: computes cells and blocks; None for PyTorch.
+        recompute: whether the inside of a part is computed again in the backward pass in place of keeping it.
+    """
+
+    def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+        arguments = (inputs, weights(part), backend) if isinstance(part, Cell) else (*inputs, backend)
+        out: Tensor = recomputed(part, *arguments) if recompute else part(*arguments)
+        return out
+
+    return run

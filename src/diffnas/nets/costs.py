@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from diffnas.nets import ops
+from diffnas.nets.frames import Sizes
 from diffnas.nets.ops import count_macs
 from diffnas.nets.ops.pictures import Depthwise
-from diffnas.nets.own import offered, unseen
-from diffnas.nets.sites import Site, sites
+from diffnas.nets.sites import EmptyNet, Seen, Site, offered, sites, unseen
 from diffnas.nets.sizes import sizes_of_space
 from diffnas.nets.slot import OpFactory, Slot
 from diffnas.skeleton import StemKind
@@ -64,9 +64,7 @@ def operation_macs(
     """
     sizes = sizes_of_space(space, 1, picture[0], channels=channels, depth=depth, stem=stem)
     found = sites(sizes, offered(space), picture, one_in=one_in)
-    return by_operation(
-        space, found, lambda site: of_op(site.op, site.slot, site.size, space.factories.get(site.op)).macs
-    )
+    return by_operation(space, found, lambda site: of_op(*site.spot, space.factories.get(site.spot.op)).macs)
 
 
 def by_operation(space: SearchSpace, found: Iterable[Site], cost: Callable[[Site], Any]) -> list[list[Any]]:
@@ -107,6 +105,13 @@ def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
     return Counted(macs, sum(weight.numel() for weight in module.parameters()), written)
 
 
+def around(sizes: Sizes, picture: tuple[int, ...]) -> tuple[Counted, list[Seen]]:
+    """The cost of a net without the operations of its cells, and the runs of its cells."""
+    with unseen(own=sizes.frame is not None):
+        net = EmptyNet(sizes)
+        return counted(net, picture), net.seen
+
+
 @lru_cache(maxsize=100_000)
 def of_op(op: str, slot: Slot, size: tuple[int, ...], own: OpFactory | None) -> Counted:
     """The cost of an operation in its slot.
@@ -121,4 +126,4 @@ def of_op(op: str, slot: Slot, size: tuple[int, ...], own: OpFactory | None) -> 
         return Counted(0, 0, 0)
     with unseen(own=own is not None):
         module = ops.build(op, slot, factories={op: own} if own else None)
-        return counted(module if own else module.to("meta"), (slot.width, *size))
+        return counted(module, (slot.width, *size))

@@ -106,7 +106,7 @@ def in_a_row(*ops: nn.Module) -> nn.Sequential:
 
 
 def links(op: nn.Module, *, affine: bool = False) -> tuple[Link, ...] | None:
-    """The links of an operation; None if it has none, or if somebody has replaced modules of it since.
+    """The links of an operation; None if it has none, or if its modules were replaced since.
 
     It is None too if a batch norm is of another kind. With ``affine`` each must have a weight and a bias, else neither.
     """

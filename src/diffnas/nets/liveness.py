@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from diffnas.nets import ops
 from diffnas.nets.ops.pictures import Depthwise
-from diffnas.nets.own import offered, unseen
-from diffnas.nets.sites import Site, sites
+from diffnas.nets.sites import Spot, offered, sites, unseen
 from diffnas.nets.sizes import sizes_of_space
 from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace
@@ -77,7 +76,8 @@ def fitting(
     (('none', 'res_3'),)
     """
     sizes = sizes_of_space(space, 1, picture[0], channels=channels, stem=stem)
-    held = {(site.kind, site.op): _bytes(site, space) for site in sites(sizes, offered(space), picture)}
+    found = sites(sizes, offered(space), picture)
+    held = {(site.kind, site.spot.op): _bytes(site.spot, space) for site in found}
     cells = {}
     for kind, graph in space.cells.items():
         left = tuple(tuple(op for op in names if held[kind, op] <= most) for names in graph.ops)
@@ -92,8 +92,7 @@ def fitting(
     return replace(space, cells=cells, ops=tuple(op for op in space.ops if op in there))
 
 
-def _bytes(site: Site, space: SearchSpace) -> int:
-    own = site.op in space.factories
-    with unseen(own=own):
-        module = ops.build(site.op, site.slot, factories=space.factories)
-        return BYTES * peak_floats(module if own else module.to("meta"), (site.slot.width, *site.size))
+def _bytes(spot: Spot, space: SearchSpace) -> int:
+    with unseen(own=spot.op in space.factories):
+        module = ops.build(spot.op, spot.slot, factories=space.factories)
+        return BYTES * peak_floats(module, (spot.slot.width, *spot.size))

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from diffnas.genotype import Genotype
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, applied, usable
-from diffnas.nets.cell import Cell, Factors, Place, listed
-from diffnas.nets.frames import build_frame
+from diffnas.nets.cell import Cell, Factors, Place, listed, runner
+from diffnas.nets.frames import FrameFactory, build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.ops import build
-from diffnas.nets.recompute import recomputed
 from diffnas.nets.sizes import sizes_of_genotype
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.wiring import Wiring
@@ -44,13 +43,12 @@ def _droppable(edge: nn.Module) -> bool:
 def fixed_cell(genotype: Genotype, place: Place, factories: Mapping[str, OpFactory] | None = None) -> Cell:
     """A cell of a genotype's network. The skeleton decides whether nodes that nothing feeds are left out."""
     cell, skeleton = genotype.cells[place.kind], skeleton_of(genotype.skeleton)
-    dropped = skeleton.drops_dead_nodes
-    connections, output = (cell.effective, cell.joined) if dropped else (cell.connections, cell.output)
+    connections, output = genotype.built(place.kind)
     edges = tuple(Edge(source, target) for _, source, target in connections)
     wiring = Wiring(inputs=cell.inputs, nodes=cell.nodes, edges=edges, output=output)
     slots = place.slots(wiring, affine=True)
     ops = [build(each.op, slot, factories=factories) for each, slot in zip(connections, slots, strict=True)]
-    return Cell(wiring, place, [FixedEdge(op) for op in ops], join=skeleton.join, fills=not dropped)
+    return Cell(wiring, place, [FixedEdge(op) for op in ops], join=skeleton.join, fills=not skeleton.drops_dead_nodes)
 
 
 class Network(nn.Module):
@@ -65,6 +63,7 @@ class Network(nn.Module):
         stem: "cifar", "cifar-half" (a quarter of the work) or "imagenet".
         auxiliary: whether to add the auxiliary head of DARTS, which runs in training mode only.
         factories: what builds the user's own operations of the genotype, by name, as in the search space.
+        frame: what builds the user's own frame, as in the search space.
         recompute: compute the inside of each cell again in the backward pass in place of keeping it. The results are
             the same, with less memory and more time. The attribute may be set anytime.
         backend: computes the operations in training mode; None calls one module after the other. The attribute may be
@@ -90,6 +89,7 @@ class Network(nn.Module):
         stem: StemKind = "cifar",
         auxiliary: bool = False,
         factories: Mapping[str, OpFactory] | None = None,
+        frame: FrameFactory | None = None,
         recompute: bool = False,
         backend: Backend | None = None,
     ) -> None:
@@ -97,7 +97,14 @@ class Network(nn.Module):
         self.recompute = recompute
         self.backend = backend
         sizes = sizes_of_genotype(
-            genotype, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary
+            genotype,
+            classes,
+            in_channels,
+            channels=channels,
+            depth=depth,
+            stem=stem,
+            auxiliary=auxiliary,
+            frame=frame,
         )
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, fixed_cell(genotype, place, factories)))
@@ -114,15 +121,11 @@ class Network(nn.Module):
         factors = self._factors(x, drop_path if self.training else 0.0, generator)
         backend = usable(self.backend, as_weights(self, x))
 
-        def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
-            arguments = (inputs, factors[part], backend) if isinstance(part, Cell) else (*inputs, backend)
-            out: Tensor = recomputed(part, *arguments) if self.recompute else part(*arguments)
-            return out
-
-        found: Output = self.frame(x, run)
+        # Not factors[cell]: where modules are shared, torch.export calls cells by stand-ins.
+        found: Output = self.frame(x, runner(lambda cell: factors.get(cell, ()), backend, recompute=self.recompute))
         return found
 
-    def _factors(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> dict[nn.Module, Factors]:
+    def _factors(self, x: Tensor, drop_path: float, generator: torch.Generator | None) -> dict[Cell, Factors]:
         """For each cell, the factors of its edges."""
         # Each step has one draw and one copy to the device, not one for each connection.
         if not 0 <= drop_path < 1:
@@ -142,6 +145,6 @@ class Network(nn.Module):
 
 
 def parameters_of(network: nn.Module, *, auxiliary: bool = False) -> int:
-    """Number of parameters. Those of the auxiliary head count only if asked for, because papers leave them out."""
+    """Number of parameters; with ``auxiliary``, also those of the auxiliary head, which papers do not count."""
     named = network.named_parameters()
     return sum(weight.numel() for name, weight in named if auxiliary or not name.startswith("frame.auxiliary."))

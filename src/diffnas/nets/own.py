@@ -1,4 +1,4 @@
-"""Trials of a user's own operations: each is called once in every slot that it will have, before a net trains.
+"""Trials of a user's own frame and operations: each is called once in every form that it will have, before training.
 
 Results of operations are added, so each must have the promised size. A wrong size would cause an error deep inside a
 net, or none at all, because PyTorch adds a result of one channel to all channels.
@@ -6,8 +6,7 @@ net, or none at all, because PyTorch adds a result of one channel to all channel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,100 +20,66 @@ from diffnas.components.contract import (
     refuse_numbers,
     told,
 )
-from diffnas.genotype import Genotype
 from diffnas.nets import ops
-from diffnas.nets.sites import Site, sites
-from diffnas.nets.sizes import sizes_of_genotype, sizes_of_space
+from diffnas.nets.auxiliary import Output
+from diffnas.nets.frames import FRAME, FrameFactory, Sizes
+from diffnas.nets.sites import EmptyNet, Listed, unseen
 from diffnas.nets.slot import OpFactory, Slot
-from diffnas.skeleton import StemKind
-from diffnas.space import SearchSpace
 
 # The least number of pictures that has batch statistics.
 _PICTURES = 2
 
 
-@contextmanager
-def unseen(*, own: bool) -> Iterator[None]:
-    """A context for making modules only to look at them. Torch's random numbers are afterwards as before.
-
-    Modules are on the device "meta": they have no numbers, and cost nothing. Those of a user (``own``) are on the usual
-    device, because they may need numbers to be made or run.
-    """
-    with torch.random.fork_rng(devices=[]) if own else torch.device("meta"):
-        yield
-
-
-def try_in_space(
-    space: SearchSpace,
-    picture: tuple[int, int, int],
-    *,
-    channels: int | None,
-    depth: int | None,
-    stem: StemKind,
-    one_in: int,
-) -> None:
-    """Try a user's own operations in the supernet of ``space``. See ``nets.costs.operation_macs`` for the arguments.
-
-    Raises:
-        ValueError: for an operation that breaks its contract.
-    """
-    if not space.factories:
-        return
-    sizes = sizes_of_space(space, 1, picture[0], channels=channels, depth=depth, stem=stem)
-    _try_all(space.factories, sites(sizes, offered(space), picture, one_in=one_in))
-
-
-def offered(space: SearchSpace) -> dict[str, list[tuple[str, bool]]]:
-    """For each kind of cell, the operations that its edges offer, and whether each reads an input of the cell."""
-    return {
-        kind: [
-            (op, edge.source < graph.inputs) for edge, names in zip(graph.edges, graph.ops, strict=True) for op in names
-        ]
-        for kind, graph in space.cells.items()
-    }
-
-
-def try_in_network(
-    genotype: Genotype,
+def try_parts(
+    sizes: Sizes,
+    listed: Listed,
     factories: Mapping[str, OpFactory] | None,
-    picture: tuple[int, int, int],
+    picture: tuple[int, ...],
     *,
-    channels: int | None = None,
-    depth: int | None = None,
-    stem: StemKind = "cifar",
+    one_in: int = 1,
 ) -> None:
-    """Try a user's own operations in the network of a genotype.
+    """Try a user's own frame, and each of a user's own operations once in each different slot and size.
 
     Args:
-        genotype: the cells.
+        sizes: the sizes of the net.
+        listed: its operations.
         factories: the user's own operations; those that the cells do not have are not tried.
         picture: channels, height and width.
-        channels, depth, stem: the arguments of ``Network``.
+        one_in: 1 of ``one_in`` channels goes through the operations.
 
     Raises:
-        ValueError: for an operation that breaks its contract.
+        ValueError: for an operation or a frame that breaks its contract, or a frame that is missing.
     """
-    if not factories:
+    if sizes.frame is None and not factories:
         return
-    listed = {
-        kind: [(op, source < cell.inputs) for op, source, _ in cell.connections]
-        for kind, cell in genotype.cells.items()
-    }
-    sizes = sizes_of_genotype(genotype, 1, picture[0], channels=channels, depth=depth, stem=stem)
-    _try_all(factories, sites(sizes, listed, picture))
-
-
-def _try_all(factories: Mapping[str, OpFactory], found: Iterable[Site]) -> None:
-    """Try each operation once in each different slot and size."""
-    alike = dict.fromkeys((site.op, site.slot, site.size) for site in found)
+    with unseen(own=sizes.frame is not None), torch.no_grad():
+        net = EmptyNet(sizes).eval()
+        found = net(torch.zeros(_PICTURES, *picture))
+    if sizes.frame is not None:
+        _check_frame(sizes.frame, net, found)
+    spots = dict.fromkeys(site.spot for site in net.sites(listed, one_in=one_in))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        for op, slot, size in alike:
-            if op in factories:
+        for op, slot, size in spots:
+            if factories and op in factories:
                 torch.manual_seed(0)
                 module = ops.build(op, slot, factories=factories)
                 x = torch.randn(_PICTURES, slot.width, *size)
                 for training in (True, False):
                     _try(op, factories[op], module.train(training), x, slot)
+
+
+def _check_frame(frame: FrameFactory, net: EmptyNet, found: object) -> None:
+    """Refuse a frame that leaves out a kind of cell, or that returns something other than logits."""
+    kinds = {cell.place.kind for cell in net.seen}
+    if missing := [kind for kind in net.sizes.joined if kind not in kinds]:
+        raise ValueError(
+            f"the {FRAME.name} {name_of(frame)} runs no cell of the kind {missing[0]!r}, which the space has."
+        )
+    if not isinstance(found, Output):
+        refuse(FRAME, frame, "a frame whose forward returns Output(logits, None)", found)
+    expected = (_PICTURES, net.sizes.outputs)
+    if tuple(found.logits.shape) != expected:
+        refuse(FRAME, frame, f"a frame whose logits are {expected} for {_PICTURES} pictures", found.logits)
 
 
 def _try(op: str, factory: OpFactory, module: nn.Module, x: Tensor, slot: Slot) -> None:

@@ -2,49 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from diffnas.genotype import Genotype
+from diffnas.lookup import lookup
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.cell import Place
 from diffnas.nets.frames import Sizes, build_frame
 from diffnas.nets.slot import Slot
+from diffnas.space import SearchSpace
+
+Listed = Mapping[str, Sequence[tuple[str, bool]]]
+"""For each kind of cell, its operations, and whether each reads an input of the cell."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """An operation in one cell of a net.
+@contextmanager
+def unseen(*, own: bool) -> Iterator[None]:
+    """A context for making modules only to look at them. Torch's random numbers are afterwards as before.
+
+    Modules are on the device "meta": they have no numbers, and cost nothing. Those of a user (``own``) are on the usual
+    device, because they may need numbers to be made or run.
+    """
+    with torch.random.fork_rng(devices=[]) if own else torch.device("meta"):
+        yield
+
+
+class Spot(NamedTuple):
+    """An operation, its slot, and the size of its input.
 
     Attributes:
-        kind: the kind of the cell.
-        number: the position of the operation among those of the cell.
         op: the name of the operation.
         slot: where it stands; it shares no modules.
         size: the size of its input without batch and channels: height and width of a map.
     """
 
-    kind: str
-    number: int
     op: str
     slot: Slot
     size: tuple[int, ...]
 
+    @property
+    def result(self) -> tuple[int, ...]:
+        """The size of the result of the operation."""
+        return tuple(-(-side // self.slot.stride) for side in self.size)
 
-def sites(
-    sizes: Sizes,
-    listed: Mapping[str, Sequence[tuple[str, bool]]],
-    picture: tuple[int, ...],
-    *,
-    one_in: int = 1,
-) -> list[Site]:
+
+class Site(NamedTuple):
+    """An operation in one cell of a net.
+
+    Attributes:
+        kind: the kind of the cell.
+        number: the position of the operation among those of the cell.
+        spot: the operation, its slot and the size of its input.
+        again: whether the frame has run the same cell before, with the same weights.
+    """
+
+    kind: str
+    number: int
+    spot: Spot
+    again: bool
+
+
+class Seen(NamedTuple):
+    """One run of a cell by its frame.
+
+    Attributes:
+        place: the place of the cell.
+        size: the size of its last input without batch and channels.
+        again: whether the frame has run the cell before.
+    """
+
+    place: Place
+    size: tuple[int, ...]
+    again: bool
+
+    @property
+    def inner(self) -> tuple[int, ...]:
+        """The size of the computed nodes."""
+        return tuple(-(-side // self.place.stride) for side in self.size)
+
+    def sites(self, ops: Iterable[tuple[str, bool]], *, affine: bool, one_in: int = 1) -> Iterator[Site]:
+        """The operations of the cell."""
+        place = self.place
+        for number, (op, reads_input) in enumerate(ops):
+            stride, size = (place.stride, self.size) if reads_input else (1, self.inner)
+            slot = Slot(width=place.width // one_in, out=place.out // one_in, stride=stride, affine=affine)
+            yield Site(place.kind, number, Spot(op, slot, size), self.again)
+
+
+def offered(space: SearchSpace) -> Listed:
+    """The operations that the edges of a space offer."""
+    return {
+        kind: [
+            (op, edge.source < graph.inputs) for edge, names in zip(graph.edges, graph.ops, strict=True) for op in names
+        ]
+        for kind, graph in space.cells.items()
+    }
+
+
+def chosen(genotype: Genotype) -> Listed:
+    """The operations of a genotype's network."""
+    return {
+        kind: [(op, source < cell.inputs) for op, source, _ in genotype.built(kind)[0]]
+        for kind, cell in genotype.cells.items()
+    }
+
+
+def sites(sizes: Sizes, listed: Listed, picture: tuple[int, ...], *, one_in: int = 1) -> list[Site]:
     """Every operation of every cell of a net, cell by cell.
 
     Args:
         sizes: the sizes of the net.
-        listed: for each kind of cell, its operations, and whether each reads an input of the cell.
+        listed: its operations.
         picture: channels, height and width.
         one_in: 1 of ``one_in`` channels goes through the operations.
 
@@ -52,21 +126,18 @@ def sites(
     >>> from diffnas.nets.sizes import sizes_of_space
     >>> listed = {"normal": [("skip_connect", True)], "reduce": [("skip_connect", True)]}
     >>> found = sites(sizes_of_space(darts, 10, 3, channels=4, depth=3), listed, (3, 9, 9))
-    >>> [(site.slot.width, site.slot.stride, site.size) for site in found]
+    >>> [(site.spot.slot.width, site.spot.slot.stride, site.spot.size) for site in found]
     [(4, 1, (9, 9)), (8, 2, (9, 9)), (16, 2, (5, 5))]
     """
-    found: list[Site] = []
+    return looked_at(sizes, picture).sites(listed, one_in=one_in)
 
-    def see(place: Place, size: tuple[int, ...]) -> None:
-        inner = tuple(-(-side // place.stride) for side in size)
-        for number, (op, reads_input) in enumerate(listed[place.kind]):
-            stride = place.stride if reads_input else 1
-            slot = Slot(width=place.width // one_in, out=place.out // one_in, stride=stride, affine=sizes.affine)
-            found.append(Site(kind=place.kind, number=number, op=op, slot=slot, size=size if reads_input else inner))
 
-    with torch.device("meta"), torch.no_grad():
-        EmptyNet(sizes, see).eval()(torch.zeros(1, *picture))
-    return found
+def looked_at(sizes: Sizes, picture: tuple[int, ...]) -> EmptyNet:
+    """An empty net that was run on a picture: channels, height and width."""
+    with unseen(own=sizes.frame is not None), torch.no_grad():
+        net = EmptyNet(sizes).eval()
+        net(torch.zeros(1, *picture))
+    return net
 
 
 class EmptyNet(nn.Module):
@@ -74,18 +145,40 @@ class EmptyNet(nn.Module):
 
     Args:
         sizes: the sizes of the net; an auxiliary head is left out.
-        see: called for each cell whenever the net is run, with its place and the size of its last input.
+
+    Attributes:
+        seen: the runs of cells when the net was last run, in order.
+
+    Raises:
+        ValueError: for a frame whose cells are not those that ``sizes`` knows.
     """
 
-    def __init__(self, sizes: Sizes, see: Callable[[Place, tuple[int, ...]], None] | None = None) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.joined, self.see = sizes.joined, see
-        self.frame = build_frame(replace(sizes, auxiliary=False), _Watched)
+        self.sizes, self.seen, self._ran = sizes, list[Seen](), set[nn.Module]()
+        self.frame = build_frame(replace(sizes, auxiliary=False), self._watched)
 
     def forward(self, x: Tensor) -> Output:
         """The output of the head for zeros."""
+        self.seen, self._ran = [], set()
         found: Output = self.frame(x, self._run)
         return found
+
+    def sites(self, listed: Listed, *, one_in: int = 1) -> list[Site]:
+        """Every operation of every run of a cell."""
+        affine = self.sizes.affine
+        return [
+            site for cell in self.seen for site in cell.sites(listed[cell.place.kind], affine=affine, one_in=one_in)
+        ]
+
+    def _watched(self, place: Place) -> _Watched:
+        wanted = lookup("kind of cell", place.kind, self.sizes.reads)
+        if len(place.prepare) != wanted:
+            raise ValueError(
+                f"a cell of the kind {place.kind!r} has inputs: {wanted}. Its Place needs as many modules in prepare, "
+                f"and has {len(place.prepare)}."
+            )
+        return _Watched(place)
 
     def _run(self, part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
         if not isinstance(part, _Watched):
@@ -93,11 +186,10 @@ class EmptyNet(nn.Module):
             return out
         place = part.place
         x: Tensor = [prepare(each) for prepare, each in zip(part.inputs, inputs, strict=True)][-1]
-        size: tuple[int, ...] = tuple(x.shape[2:])
-        if self.see is not None:
-            self.see(place, size)
-        inner = (-(-side // place.stride) for side in size)
-        return x.new_zeros(len(x), place.out * self.joined[place.kind], *inner)
+        cell = Seen(place, tuple(x.shape[2:]), part in self._ran)
+        self.seen.append(cell)
+        self._ran.add(part)
+        return x.new_zeros(len(x), place.out * self.sizes.joined[place.kind], *cell.inner)
 
 
 class _Watched(nn.Module):

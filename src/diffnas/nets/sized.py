@@ -18,14 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffnas.genotype import Genotype
 from diffnas.nets import ops
-from diffnas.nets.costs import Counted, by_operation, counted, of_op
+from diffnas.nets.costs import Counted, around, by_operation, of_op
 from diffnas.nets.frames import Sizes
 from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
-from diffnas.nets.own import offered, unseen
-from diffnas.nets.sites import EmptyNet, sites
+from diffnas.nets.sites import Site, Spot, chosen, offered, sites, unseen
 from diffnas.nets.sizes import sizes_of_space, widths_of
-from diffnas.nets.slot import OpFactory, Slot
+from diffnas.nets.slot import OpFactory
 from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 from diffnas.space import SearchSpace
 
@@ -41,14 +40,6 @@ class Size(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.channels} channels and {self.depth} cells" + ("" if self.stem == "cifar" else f" ({self.stem})")
-
-
-class Place(NamedTuple):
-    """An operation, its slot, and the size of its input: height and width."""
-
-    op: str
-    slot: Slot
-    size: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,18 +99,19 @@ class SizedSpace:
         (54144.0, [0.0, 6656.0])
         """
         around = float(getattr(self._counted_around(self._widths), count))
-        return self.summed(lambda place: float(getattr(self._counted(place), count)), base=around)
+        return self.summed(lambda site: float(getattr(self._counted(site), count)), base=around)
 
-    def summed(self, cost: Callable[[Place], float], *, base: float = 0.0) -> Additive:
-        """The additive cost whose operations cost ``cost(place)`` each, summed over all cells of a kind."""
-        found = sites(self._sizes(self._widths), offered(self.space), self.picture)
-        summed = by_operation(self.space, found, lambda site: cost(Place(site.op, site.slot, site.size)))
+    def summed(self, cost: Callable[[Site], float], *, base: float = 0.0) -> Additive:
+        """The additive cost whose operations cost ``cost(site)`` each, summed over all cells of a kind."""
+        summed = by_operation(self.space, self._sites(), cost)
         return Additive(base=base, ops=torch.tensor(summed, dtype=torch.float64))
 
-    def places(self) -> list[Place]:
-        """The places of the operations in the networks of the space, each different place once."""
-        found = sites(self._sizes(self._widths), offered(self.space), self.picture)
-        return list(dict.fromkeys(Place(site.op, site.slot, site.size) for site in found))
+    def spots(self) -> list[Spot]:
+        """The spots of the operations in the networks of the space, each different spot once."""
+        return list(dict.fromkeys(site.spot for site in self._sites()))
+
+    def _sites(self) -> list[Site]:
+        return sites(self._sizes(self._widths), offered(self.space), self.picture)
 
     def cost(self, genotype: Genotype, count: Count) -> int:
         """The cost of a genotype's network without an auxiliary head.
@@ -129,13 +121,8 @@ class SizedSpace:
         """
         widths = widths_of(genotype)
         total = self._counted_around(widths)
-        drops = self.skeleton.drops_dead_nodes
-        listed = {
-            kind: [(op, source < cell.inputs) for op, source, _ in (cell.effective if drops else cell.connections)]
-            for kind, cell in genotype.cells.items()
-        }
-        for site in sites(self._sizes(widths), listed, self.picture):
-            total += self._counted(Place(site.op, site.slot, site.size))
+        for site in sites(self._sizes(widths), chosen(genotype), self.picture):
+            total += self._counted(site)
         return int(getattr(total, count))
 
     def network(self, genotype: Genotype) -> Network:
@@ -148,13 +135,13 @@ class SizedSpace:
             channels=channels,
             depth=depth,
             stem=stem,
-            factories=self.space.factories,
+            **self.space.own,
         ).eval()
 
     def uncountable(self) -> str | None:
         """Why the multiply-adds of one of the user's own operations cannot be counted; None if all can."""
-        own = {(place.op, place.slot.stride): place for place in self.places() if place.op in self.space.factories}
-        said = (_hidden(place, self.space.factories) for place in own.values())
+        own = {(spot.op, spot.slot.stride): spot for spot in self.spots() if spot.op in self.space.factories}
+        said = (_hidden(spot, self.space.factories) for spot in own.values())
         return next((each for each in said if each), None)
 
     @property
@@ -168,27 +155,26 @@ class SizedSpace:
         joined = {kind: self.skeleton.widths(nodes) for kind, nodes in widths.items()}
         return replace(whole, joined=joined, affine=True)
 
-    def _counted(self, place: Place) -> Counted:
-        return of_op(*place, self.space.factories.get(place.op))
+    def _counted(self, site: Site) -> Counted:
+        found = of_op(*site.spot, self.space.factories.get(site.spot.op))
+        return found._replace(params=0) if site.again else found
 
     def _counted_around(self, widths: Mapping[str, int]) -> Counted:
         """The cost of everything but the operations: stem, inputs of cells, fixed blocks and head."""
         key = tuple(widths.values())
         if key not in self._around:
-            with torch.device("meta"):
-                self._around[key] = counted(EmptyNet(self._sizes(widths)), self.picture)
+            self._around[key], _ = around(self._sizes(widths), self.picture)
         return self._around[key]
 
 
 def is_network(genotype: Genotype) -> bool:
     """Whether a network can be built from the cells, which must pass something on."""
-    drops = skeleton_of(genotype.skeleton).drops_dead_nodes
-    return not drops or all(cell.joined for cell in genotype.cells.values())
+    return all(genotype.built(kind)[1] for kind in genotype.cells)
 
 
-def _hidden(place: Place, factories: Mapping[str, OpFactory]) -> str | None:
+def _hidden(spot: Spot, factories: Mapping[str, OpFactory]) -> str | None:
     """Why the multiply-adds of a user's own operation cannot be counted; None if they can."""
-    op, slot, size = place
+    op, slot, size = spot
     shape = (slot.width, *size)
     with unseen(own=True):
         module = ops.build(op, slot, factories=factories).eval()

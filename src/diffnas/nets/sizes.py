@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffnas.genotype import Genotype
-from diffnas.nets.frames.frame import Sizes
+from diffnas.nets.frames.frame import FrameFactory, Sizes
 from diffnas.skeleton import StemKind, skeleton_of
 from diffnas.space import SearchSpace
 
@@ -31,6 +31,7 @@ def sizes_of_space(
         affine=False,
         stem=stem,
         auxiliary=auxiliary,
+        frame=space.frame,
     )
 
 
@@ -43,6 +44,7 @@ def sizes_of_genotype(
     depth: int | None = None,
     stem: StemKind = "cifar",
     auxiliary: bool = False,
+    frame: FrameFactory | None = None,
 ) -> Sizes:
     """The sizes of a network. Channels or depth of None are the published ones; a genotype with a cell for each place
     has its own depth.
@@ -72,6 +74,7 @@ def sizes_of_genotype(
         affine=True,
         stem=stem,
         auxiliary=auxiliary,
+        frame=frame,
     )
 
 
@@ -91,12 +94,12 @@ def widths_of(genotype: Genotype) -> dict[str, int]:
     Raises:
         ValueError: for a cell that passes nothing on.
     """
-    if not skeleton_of(genotype.skeleton).drops_dead_nodes:
-        return {kind: len(cell.output) for kind, cell in genotype.cells.items()}
-    for kind, cell in genotype.cells.items():
-        if not cell.joined:
+    counts = {kind: len(genotype.built(kind)[1]) for kind in genotype.cells}
+    for kind, count in counts.items():
+        if not count:
             raise ValueError(
                 f"the cell {kind!r} passes nothing on: no connections lead from its inputs to its output nodes "
-                f"{', '.join(map(str, cell.output))}. Add a connection, or choose a genotype of another epoch."
+                f"{', '.join(map(str, genotype.cells[kind].output))}. Add a connection, or choose a genotype of "
+                "another epoch."
             )
-    return {kind: len(cell.joined) for kind, cell in genotype.cells.items()}
+    return counts

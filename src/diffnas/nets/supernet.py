@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.nets import ops
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, usable
-from diffnas.nets.cell import Cell, EdgeWeights, Place, Value, listed
+from diffnas.nets.cell import Cell, Place, Value, listed, runner
 from diffnas.nets.frames import build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.inherit import inherit_
 from diffnas.nets.partial_channels import Partial
-from diffnas.nets.recompute import recomputed
 from diffnas.nets.sizes import sizes_of_space
 from diffnas.nets.slot import Slot
 from diffnas.nets.wiring import Wiring, nothing
@@ -155,9 +154,6 @@ class Supernet(nn.Module):
 
     Attributes:
         edges: how many edges all kinds of cell have together.
-        columns: how many mixing weights an edge has. They are those of its operations, one for an auxiliary skip if
-            there is one, and one for the channels that bypass the operations if any do.
-            :func:`diffnas.components.supernet_options.add_columns` makes these weights.
 
     Raises:
         ValueError: for an operation, a stem, channels or a depth that no net can have.
@@ -194,45 +190,53 @@ class Supernet(nn.Module):
                 f"multiple of {options.one_in}, or another number of partial channels (--supernet partial-channels:2)."
             )
         self.edges = len(space.edges)
-        self.columns = len(space.ops) + (options.auxiliary is not None) + (options.one_in > 1)
         sizes = sizes_of_space(
             space, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary
         )
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, options, among)))
 
-    def forward(self, x: Tensor, mix: Tensor) -> Tensor | Output:
-        """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)``.
+    def forward(self, x: Tensor, mix: EdgeWeights | Tensor) -> Tensor | Output:
+        """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)``.
 
         With an auxiliary head, in training mode, an ``Output`` with its logits too.
 
+        Args:
+            x: the pictures.
+            mix: the weights of the edges, made by :func:`diffnas.components.edge_weights.edge_weights`. If nothing
+                stands beside the operations, their mixing weights ``(edges, ops)`` are enough.
+
         Raises:
-            ValueError: for mixing weights of another shape.
+            ValueError: for weights of other shapes.
         """
-        if mix.shape != (self.edges, self.columns):
-            raise ValueError(f"mixing weights must be {(self.edges, self.columns)}, got {tuple(mix.shape)}.")
-        # Mixing weights are computed in float32 even if activations are in half precision, so they are cast here.
-        mix = mix.to(next(self.parameters()).dtype)
+        weights = self._checked(EdgeWeights(mix) if isinstance(mix, Tensor) else mix)
         backend = None if self.options.drawn else usable(self.backend, as_weights(self, x))
         if backend is not None:
             x = x.contiguous(memory_format=torch.channels_last)
-        runs = (mix != 0).tolist() if self.options.drawn else None
+        if self.options.drawn:
+            weights = weights._replace(runs=(weights.table != 0).tolist())
 
-        def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
-            if isinstance(part, Cell):
-                arguments: tuple[Any, ...] = (inputs, self._weights(mix, runs, part.kind), backend)
-            else:
-                arguments = (*inputs, backend)
-            out: Tensor = recomputed(part, *arguments) if self.recompute else part(*arguments)
-            return out
+        def of_cell(cell: Cell) -> EdgeWeights:
+            return weights.of(self.space.rows[cell.kind])
 
-        logits, auxiliary = self.frame(x, run)
+        logits, auxiliary = self.frame(x, runner(of_cell, backend, recompute=self.recompute))
         return logits if auxiliary is None else Output(logits, auxiliary)
 
-    def _weights(self, mix: Tensor, runs: Sequence[Sequence[bool]] | None, kind: str) -> EdgeWeights:
-        rows = self.space.rows[kind]
-        own, passes = mix[rows], self.options.one_in > 1
-        return EdgeWeights(ops=own, passing=own[:, -1] if passes else None, runs=None if runs is None else runs[rows])
+    def _checked(self, weights: EdgeWeights) -> EdgeWeights:
+        """The weights, in the dtype of the net's own."""
+        one, options = (self.edges,), self.options
+        wanted = {
+            "operations": (self.edges, len(self.space.ops)),
+            "the auxiliary skip": None if options.auxiliary is None else one,
+            "passing channels": one if options.one_in > 1 else None,
+        }
+        for (what, shape), tensor in zip(wanted.items(), weights[:3], strict=True):
+            found = None if tensor is None else tuple(tensor.shape)
+            if found != shape:
+                raise ValueError(f"the weights of {what} must be {shape}, got {found}; make them with edge_weights().")
+        # Weights are computed in float32 even if activations are in half precision, so they are cast here.
+        dtype = next(self.parameters()).dtype
+        return weights.map(lambda each: each.to(dtype))
 
     def prune_(self, keep: Tensor) -> None:
         """Free the modules of all operations that are not in ``keep``, in every cell of their kind.

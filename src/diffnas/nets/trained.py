@@ -23,10 +23,14 @@ from diffnas.genotype import Genotype, to_json
 from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
 from diffnas.nets import own
+from diffnas.nets.frames import FrameFactory
 from diffnas.nets.network import Network
+from diffnas.nets.sites import chosen
+from diffnas.nets.sizes import sizes_of_genotype
 from diffnas.nets.slot import OpFactory
 from diffnas.run_files import NETWORK, WEIGHTS
 from diffnas.skeleton import StemKind
+from diffnas.task import probabilities
 from diffnas.untrusted import json_text
 
 _SCHEMA, _VERSION = "diffnas/network", 1
@@ -44,7 +48,9 @@ class Trained:
         channels, size: the channels, and the height and width, that pictures must have.
         mean, std: the normalization of its training pictures.
         levels: the values that become black and white in grey files of more than 8 bits, as in training.
+        several: whether a picture can be in several classes.
         built: the arguments ``channels``, ``depth`` and ``stem`` of ``Network``.
+        factories, frame: the same arguments of ``Network``: what builds the user's own operations and frame.
     """
 
     network: Network
@@ -56,6 +62,9 @@ class Trained:
     std: tuple[float, ...]
     built: Mapping[str, Any]
     levels: Levels | None = None
+    several: bool = False
+    factories: Mapping[str, OpFactory] | None = None
+    frame: FrameFactory | None = None
 
     @property
     def record(self) -> dict[str, Any]:
@@ -71,20 +80,23 @@ class Trained:
             "mean": list(self.mean),
             "std": list(self.std),
             "levels": None if self.levels is None else list(self.levels),
+            "several": self.several,
         }
 
     @torch.no_grad()
     def predict(self, pictures: Tensor) -> Tensor:
         """Probabilities of the classes, ``(B, classes)``, for uint8 pictures ``(B, channels, H, W)``.
 
+        Those of a picture sum to 1, unless it can be in several classes.
+
         Raises:
             ValueError: for pictures of another type, number of channels or size.
         """
-        return self.logits(pictures).softmax(dim=1)
+        return probabilities(self.logits(pictures), several=self.several)
 
     @torch.no_grad()
     def logits(self, pictures: Tensor) -> Tensor:
-        """Logits, ``(B, classes)``, for uint8 pictures ``(B, channels, H, W)``.
+        """Logits, ``(B, classes)``, before the softmax or the sigmoid, for uint8 pictures ``(B, channels, H, W)``.
 
         Raises:
             ValueError: for pictures of another type, number of channels or size.
@@ -122,6 +134,7 @@ class _Record(BaseModel):
     mean: list[float]
     std: list[Annotated[float, Field(gt=0)]]
     levels: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    several: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> _Record:
@@ -133,7 +146,10 @@ class _Record(BaseModel):
 
 
 def load(
-    path: str | Path, device: torch.device | str = "cpu", factories: Mapping[str, OpFactory] | None = None
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    factories: Mapping[str, OpFactory] | None = None,
+    frame: FrameFactory | None = None,
 ) -> Trained:
     """The trained network in a folder.
 
@@ -141,6 +157,7 @@ def load(
         path: a run folder, or the folder that has the network's files.
         device: the device of the network.
         factories: the factories of the user's own operations in the genotype, by name.
+        frame: what builds the user's own frame of the genotype.
 
     Raises:
         ValueError: if there is no network, or if its files are damaged, of another version, or do not fit each other.
@@ -152,7 +169,7 @@ def load(
         raise ValueError(f"{path} holds no trained network. Train one with: diffnas evaluate {path}")
     record = _read(folder / NETWORK)
     try:
-        built = _build(record, folder / WEIGHTS, device, factories)
+        built = _build(record, folder / WEIGHTS, device, factories, frame)
     except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         message = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ValueError(f"the network in {folder} cannot be read ({type(error).__name__}: {message}).") from error
@@ -171,17 +188,21 @@ def _read(path: Path) -> _Record:
 
 
 def _build(
-    record: _Record, path: Path, device: torch.device | str, factories: Mapping[str, OpFactory] | None
+    record: _Record,
+    path: Path,
+    device: torch.device | str,
+    factories: Mapping[str, OpFactory] | None,
+    frame: FrameFactory | None,
 ) -> Trained:
     genotype, built = from_record(record.genotype), record.network.model_dump()
-    sizes = [len(cell.connections) for cell in genotype.cells.values()]
-    operations = sum(sizes) if genotype.depth else max(sizes) * (record.network.depth or 1)
+    counts = [len(cell.connections) for cell in genotype.cells.values()]
+    operations = sum(counts) if genotype.depth else max(counts) * (record.network.depth or 1)
     if operations > _MOST_OPERATIONS:
         raise ValueError(f"{operations:,} operations are more than any network has")
-    own.try_in_network(genotype, factories, (record.channels, record.size[0], record.size[1]), **built)
-    made = partial(
-        Network, genotype, classes=len(record.classes), in_channels=record.channels, factories=factories, **built
-    )
+    sizes = sizes_of_genotype(genotype, len(record.classes), record.channels, **built, frame=frame)
+    own.try_parts(sizes, chosen(genotype), factories, (record.channels, *record.size))
+    parts: dict[str, Any] = {"factories": factories, "frame": frame}
+    made = partial(Network, genotype, classes=len(record.classes), in_channels=record.channels, **parts, **built)
     with torch.device("meta"):  # which takes no memory, however large the network would be
         _check_backed(made(), path)
     network = made()
@@ -200,6 +221,9 @@ def _build(
         built=built,
         # Records from before there were levels have none.
         levels=None if record.levels is None else Levels(*record.levels),
+        several=record.several,
+        factories=factories,
+        frame=frame,
     )
 
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype
 from diffnas.genotype.json_form import from_record
 from diffnas.report.reading import read_result
 from diffnas.report.verdict import Contender, Kind, Verdict, verdict
 from diffnas.run_files import ANSWERS, CONTENDERS, CONTEST, EVALUATION, VERDICT
+from diffnas.run_folder import RunFolder
 
 FOUND = "found"
 

@@ -24,12 +24,13 @@ class Number(NamedTuple):
     note: str
 
 
-class Accuracy(NamedTuple):
-    """An accuracy from 0 to 1: of which net, on which pictures."""
+class Score(NamedTuple):
+    """A value of the metric that decides: of which net, on which pictures, in words, and as a share if it is one."""
 
     whose: str
     on: str
-    value: float
+    said: str
+    share: float | None
 
 
 class Phase(NamedTuple):
@@ -72,7 +73,8 @@ def numbers(run: Run) -> list[Number]:
     if evaluation and evaluation.result:
         result = evaluation.result
         right = f"of {result.test_pictures:,} test pictures, trained from scratch"
-        said.append(Number("Test accuracy", f"{result.accuracy:.2%}", right))
+        name = run.task.deciding
+        said.append(Number(f"Test {name}", run.task.metric.say(result.test[name]), right))
         said.append(Number("Parameters", count(result.parameters), "of the network that was trained"))
         said.append(Number("Multiply-adds", count(result.macs), "of that network, for one picture"))
     elif search and search.chosen is not None and (found := search.lines[search.chosen].found_parameters):
@@ -93,42 +95,43 @@ def numbers(run: Run) -> list[Number]:
     return said
 
 
-def accuracies(run: Run) -> list[Accuracy]:
-    """All known accuracies of the supernet and of the trained network."""
-    said: list[Accuracy] = []
+def scores(run: Run) -> list[Score]:
+    """The metric that decides, of the supernet and of the trained network, on all pictures where it is known."""
+    known: list[tuple[str, str, Mapping[str, float] | None]] = []
     if run.search and run.search.lines:
         last = run.search.lines[-1]
-        said.append(Accuracy("Supernet", "training pictures", last.train_accuracy))
-        if last.held_out_accuracy is not None:
-            said.append(Accuracy("Supernet", "held-out pictures", last.held_out_accuracy))
+        known += [("Supernet", "training pictures", last.train), ("Supernet", "held-out pictures", last.held_out)]
     if run.evaluation and run.evaluation.lines:
-        said.append(Accuracy("Network", "training pictures", run.evaluation.lines[-1].train_accuracy))
+        known.append(("Network", "training pictures", run.evaluation.lines[-1].train))
     if run.evaluation and run.evaluation.result:
-        said.append(Accuracy("Network", "test pictures", run.evaluation.result.accuracy))
-    return said
+        known.append(("Network", "test pictures", run.evaluation.result.test))
+    metric, name = run.task.metric, run.task.deciding
+    values = [(whose, on, numbers[name]) for whose, on, numbers in known if numbers and name in numbers]
+    return [Score(whose, on, metric.say(v), v if metric.is_share else None) for whose, on, v in values]
 
 
 def gap(run: Run) -> str:
-    """The difference between the accuracies of the supernet and of the network, in words."""
+    """The difference between the supernet and the network in the metric that decides, in words."""
     search, evaluation = run.search, run.evaluation
     if search is None or not search.lines:
         return "There is no search in this folder to compare the network with."
     last = search.lines[-1]
-    held_out = last.held_out_accuracy is not None
-    promised = last.held_out_accuracy if last.held_out_accuracy is not None else last.train_accuracy
-    pictures = "held-out" if held_out else "training"
-    text = f"At the end of the search the supernet had {promised:.1%} of its {pictures} pictures right. "
+    metric, name = run.task.metric, run.task.deciding
+    promised = (last.held_out or last.train)[name]
+    pictures = "held-out" if last.held_out else "training"
+    text = f"At the end of the search the supernet had {name} {metric.say(promised)} on its {pictures} pictures. "
     if evaluation is None or evaluation.result is None:
         return text + "Only a network of the cells, trained alone and tested, shows what the cells are worth."
-    tested = evaluation.result.accuracy
-    points = abs(tested - promised) * 100
-    text += f"The network of its cells, trained alone, has {tested:.1%} of the test pictures right: "
-    text += f"{points:.1f} points {'more' if tested >= promised else 'less'}. "
+    tested = evaluation.result.test.get(name)
+    if tested is None:
+        return text + "The network of its cells learned another task."
+    text += f"The network of its cells, trained alone, has {name} {metric.say(tested)} on the test pictures: "
+    text += f"{metric.apart(tested, promised)}. "
     sizes = [f"{_size(phase.record)}" for phase in (search, evaluation)]
     if sizes[0] != sizes[1]:
         text += f"One reason is size: the supernet has {sizes[0]}, and the network has {sizes[1]}. "
     return text + (
-        "A supernet is trained on other pictures, for another time, with all operations at once. Its accuracy does not "
+        "A supernet is trained on other pictures, for another time, with all operations at once. Its numbers do not "
         "rank cells. Compare runs by their trained networks."
     )
 

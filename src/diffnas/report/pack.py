@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from diffnas.genotype import Cell, Connection, Genotype, collapse
@@ -14,6 +14,8 @@ from diffnas.report.draw import curve
 from diffnas.report.findings import findings
 from diffnas.report.layout import Box, plan, short
 from diffnas.report.reading import Evaluation, Kind, Run, Search
+from diffnas.report.records import TaskRecord
+from diffnas.report.words import titled
 
 # Weights are stored as integers from 0 to LEVELS; DEAD stands for an operation that is no longer in play.
 LEVELS = 65534
@@ -24,6 +26,9 @@ def pack(run: Run) -> dict[str, Any]:
     """All data of a run that the browser draws, ready for JSON."""
     return {
         "name": run.name,
+        "task": [
+            {"name": name, "title": titled(name), "share": metric.is_share} for name, metric in run.task.metrics.items()
+        ],
         "search": _search(run.search) if run.search and run.search.lines else None,
         "evaluation": _evaluation(run.evaluation) if run.evaluation else None,
     }
@@ -52,6 +57,8 @@ def _search(search: Search) -> dict[str, Any]:
         "scale": scale,
         "genotypes": listed,
         "genotypeAt": at,
+        "train": _learned([line.train for line in search.lines], search.record.task),
+        "held_out": _learned([line.held_out for line in search.lines], search.record.task),
         "series": {name: _rounded(values) for name, values in _series(search).items()},
         "costs": _costs(search),
         "findings": [
@@ -62,18 +69,14 @@ def _search(search: Search) -> dict[str, Any]:
     }
 
 
+def _learned(lines: Sequence[Mapping[str, float] | None], task: TaskRecord) -> dict[str, list[float | None]]:
+    """The loss and the metrics over the epochs, by name; None in epochs that did not measure them."""
+    return {name: _rounded(line[name] if line else None for line in lines) for name in task.numbers}
+
+
 def _series(search: Search) -> dict[str, Sequence[float | None]]:
     lines = search.lines
-    names = (
-        "train_loss",
-        "train_accuracy",
-        "held_out_loss",
-        "held_out_accuracy",
-        "lr",
-        "seconds",
-        "parameters",
-        "macs",
-    )
+    names = ("lr", "seconds", "parameters", "macs")
     return {
         **{name: [getattr(line, name) for line in lines] for name in names},
         "memory": [line.peak_memory for line in lines],
@@ -112,10 +115,9 @@ def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "epochs": [line.epoch + 1 for line in lines],
         "planned": evaluation.record.epochs,
-        "series": {
-            name: _rounded(getattr(line, name) for line in lines) for name in ("train_loss", "train_accuracy", "lr")
-        },
-        "test": {"accuracy": result.accuracy, "loss": result.loss} if result else None,
+        "train": _learned([line.train for line in lines], evaluation.record.task),
+        "series": {"lr": _rounded(line.lr for line in lines)},
+        "test": result.test if result else None,
     }
 
 
@@ -144,7 +146,7 @@ def _weights(search: Search) -> tuple[str, float]:
 def _kind(search: Search, kind: Kind) -> dict[str, Any]:
     """A kind of cell with all its edges, in a layout that stays the same through all epochs."""
     # Laid out with the widest label, so that every operation fits into every box.
-    widest = max(search.ops, key=lambda op: len(short(op)))
+    widest = max(search.ops, key=lambda op: (op != "none", len(short(op))))
     connections = tuple(Connection(widest, source, target) for source, target in kind.edges)
     planned = plan(Cell(inputs=kind.inputs, nodes=kind.nodes, connections=connections, output=kind.output))
     return {

@@ -143,29 +143,33 @@ def _sample(op: str) -> Any:
 
 
 def learning(run: Run) -> Figure:
-    """Losses and accuracies over the epochs, of the supernet and, if there is an evaluation, of the network."""
+    """The loss and the metrics of the task over the epochs, of the supernet and of the network."""
     phases = [(name, phase) for name, phase in (("supernet", run.search), ("network", run.evaluation)) if phase]
-    figure = _sheet(3.2 * len(phases), 4.2)
-    grid = figure.subplots(2, len(phases), sharey="row", squeeze=False)
+    quantities = run.task.numbers
+    figure = _sheet(3.2 * len(phases), 2.1 * len(quantities))
+    grid = figure.subplots(len(quantities), len(phases), sharey="row", squeeze=False)
     for column, (name, phase) in enumerate(phases):
-        for row, quantity in enumerate(("loss", "accuracy")):
+        for row, quantity in enumerate(quantities):
             axes = grid[row][column]
-            _curve(axes, phase.lines, f"train_{quantity}", "training", _INK)
-            _curve(axes, phase.lines, f"held_out_{quantity}", "held out", _ACCENT)
+            _curve(axes, phase.lines, "train", quantity, "training", _INK)
+            _curve(axes, phase.lines, "held_out", quantity, "held out", _ACCENT)
             axes.set_title(f"{quantity} of the {name}")
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
     if run.evaluation and run.evaluation.result:
-        for row, value in enumerate((run.evaluation.result.loss, run.evaluation.result.accuracy)):
-            grid[row][-1].axhline(value, color=_WARM, linestyle="--", label="test, at the end")
+        tested = run.evaluation.result.test
+        for row, quantity in enumerate(quantities):
+            if quantity in tested:
+                grid[row][-1].axhline(tested[quantity], color=_WARM, linestyle="--", label="test, at the end")
     for axes in grid.flat:
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
     return figure
 
 
-def _curve(axes: Axes, lines: Sequence[Line], name: str, label: str, color: str) -> None:
-    known = [(line.epoch + 1, value) for line in lines if (value := getattr(line, name, None)) is not None]
+def _curve(axes: Axes, lines: Sequence[Line], split: str, quantity: str, label: str, color: str) -> None:
+    measured = [(line.epoch + 1, getattr(line, split, None) or {}) for line in lines]
+    known = [(epoch, numbers[quantity]) for epoch, numbers in measured if quantity in numbers]
     if known:
         axes.plot(*zip(*known, strict=True), color=color, label=label)
 

@@ -9,12 +9,22 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype
 from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
-from diffnas.report.records import Int8, LandingRecord, Line, Record, Result, SearchLine, SpaceRecord
-from diffnas.run_files import EVALUATION, EXPORT, GENOTYPE, INT8, LANDING, RECORD, RESULT, TRACE
+from diffnas.report.records import (
+    Int8,
+    LandingRecord,
+    Line,
+    Record,
+    Result,
+    SearchLine,
+    SpaceRecord,
+    TaskRecord,
+    task_of,
+)
+from diffnas.run_files import EXPORT, INT8
+from diffnas.run_folder import RunFolder
 
 
 class Kind(NamedTuple):
@@ -107,6 +117,13 @@ class Run:
         return showable(self.path.resolve().name)
 
     @property
+    def task(self) -> TaskRecord:
+        """What is learned."""
+        phase = self.search or self.evaluation
+        assert phase is not None
+        return phase.record.task
+
+    @property
     def finished(self) -> bool:
         """Whether all phases that have begun are over."""
         searched = self.search is None or self.search.genotype is not None
@@ -125,36 +142,39 @@ def read_run(path: str | Path) -> Run:
     Raises:
         ValueError: if there is no run, or a file is damaged; the message names the file.
     """
-    path = Path(path)
-    alone = not (path / RECORD).exists() and (path / EVALUATION / RECORD).is_file()
-    folder = RunFolder.open(path / EVALUATION if alone else path)
+    given = RunFolder(Path(path))
+    alone = not given.begun and given.evaluation.begun
+    folder = RunFolder.open((given.evaluation if alone else given).path)
     if folder.record.get("phase") == "evaluate":
-        return Run(path=path, search=None, evaluation=_evaluation(folder), int8=_int8(folder))
-    inner = folder.path / EVALUATION
-    evaluation = _evaluation(RunFolder.open(inner)) if (inner / RECORD).is_file() else None
+        return Run(path=given.path, search=None, evaluation=_evaluation(folder), int8=_int8(folder))
+    inner = folder.evaluation
+    evaluation = _evaluation(RunFolder.open(inner.path)) if inner.begun else None
     return Run(path=folder.path, search=_search(folder), evaluation=evaluation, int8=_int8(folder))
 
 
 def read_record(folder: RunFolder) -> Record:
     """The content of ``run.json``; a ValueError that names the file if it is missing or damaged."""
-    return _checked(Record, folder.record, folder.path / RECORD)
+    return _checked(Record, folder.record, folder.record_file)
 
 
-def read_search_lines(folder: RunFolder, space: SpaceRecord | None) -> list[tuple[SearchLine, Genotype]]:
+def read_search_lines(folder: RunFolder, record: Record | None) -> list[tuple[SearchLine, Genotype]]:
     """The lines of a search's trace, each with its cells.
 
     Args:
         folder: the run folder.
-        space: the space that the lines must fit; None if the folder has no record.
+        record: the record that the lines must fit; None if the folder has none.
 
     Raises:
-        ValueError: if a line is damaged, or does not fit ``space`` or the lines before; the message names the line.
+        ValueError: if a line is damaged, or does not fit ``record`` or the lines before; the message names the line.
     """
     found: list[tuple[SearchLine, Genotype]] = []
+    space, task = record.space if record else None, task_of(record)
     shape = None if space is None else space.shape
     for number, read in enumerate(folder.trace(), start=1):
-        where = f"{folder.path}/{TRACE}, line {number},"
+        where = f"{folder.trace_file}, line {number},"
         line = _checked(SearchLine, read, where)
+        for numbers in (line.train, *([line.held_out] if line.held_out else [])):
+            _check_numbers(numbers, task, where)
         shape = shape or line.shape
         if line.shape != shape:
             raise ValueError(
@@ -164,34 +184,44 @@ def read_search_lines(folder: RunFolder, space: SpaceRecord | None) -> list[tupl
     return found
 
 
-def read_lines(folder: RunFolder) -> list[Line]:
-    """The lines of an evaluation's trace; a ValueError that names the line if one is damaged."""
-    lines = enumerate(folder.trace(), start=1)
-    return [_checked(Line, line, f"{folder.path}/{TRACE}, line {number},") for number, line in lines]
+def read_lines(folder: RunFolder, record: Record) -> list[Line]:
+    """The lines of an evaluation's trace; a ValueError that names one that is damaged or does not fit ``record``."""
+    found = []
+    for number, read in enumerate(folder.trace(), start=1):
+        where = f"{folder.trace_file}, line {number},"
+        line = _checked(Line, read, where)
+        _check_numbers(line.train, record.task, where)
+        found.append(line)
+    return found
 
 
 def read_genotype(folder: RunFolder, space: SpaceRecord | None) -> Genotype | None:
     """The cells that a search found, None while there are none; a ValueError if they do not fit ``space``."""
-    path = folder.path / GENOTYPE
-    return _genotype(folder.read_json(GENOTYPE), path, space) if path.is_file() else None
+    path = folder.genotype_file
+    return _genotype(folder.genotype(), path, space) if path.is_file() else None
 
 
 def read_result(folder: RunFolder) -> Result | None:
     """The result of an evaluation, None while there is none; a ValueError that names the file if it is damaged."""
-    path = folder.path / RESULT
-    return _checked(Result, folder.read_json(RESULT), path) if path.is_file() else None
+    path = folder.result_file
+    if not path.is_file():
+        return None
+    record = read_record(folder) if folder.begun else None
+    result = _checked(Result, folder.result(), path)
+    _check_numbers(result.test, task_of(record), path)
+    return result
 
 
 def recorded_genotype(folder: RunFolder, record: Record) -> Genotype:
     """The cells that an evaluation trains; a ValueError that names its record if that is damaged."""
-    return _genotype(record.genotype or {}, folder.path / RECORD)
+    return _genotype(record.genotype or {}, folder.record_file)
 
 
 def _search(folder: RunFolder) -> Search:
     record = read_record(folder)
     if record.space is None:
-        raise ValueError(f"{folder.path / RECORD} is damaged: it names no space.")
-    read = read_search_lines(folder, record.space)
+        raise ValueError(f"{folder.record_file} is damaged: it names no space.")
+    read = read_search_lines(folder, record)
     return Search(
         record=record,
         lines=[line for line, _ in read],
@@ -202,14 +232,14 @@ def _search(folder: RunFolder) -> Search:
 
 
 def _landing(folder: RunFolder) -> LandingRecord | None:
-    path = folder.path / LANDING
-    return _checked(LandingRecord, folder.read_json(LANDING), path) if path.is_file() else None
+    path = folder.landing_file
+    return _checked(LandingRecord, folder.landing(), path) if path.is_file() else None
 
 
 def _evaluation(folder: RunFolder) -> Evaluation:
     record = read_record(folder)
     genotype = recorded_genotype(folder, record)
-    return Evaluation(record=record, lines=read_lines(folder), genotype=genotype, result=read_result(folder))
+    return Evaluation(record=record, lines=read_lines(folder, record), genotype=genotype, result=read_result(folder))
 
 
 def _int8(folder: RunFolder) -> Int8 | None:
@@ -227,11 +257,17 @@ def _checked(model: type[M], read: Mapping[str, Any], where: str | Path) -> M:
         raise ValueError(f"{where} is damaged or of another version: {f'{place}: ' if place else ''}{said}.") from None
 
 
+def _check_numbers(numbers: Mapping[str, float], task: TaskRecord, where: str | Path) -> None:
+    missing = [name for name in task.numbers if name not in numbers]
+    if missing:
+        raise ValueError(f"{where} is damaged: it has no {missing[0]!r}, which the task {task.name!r} measures.")
+
+
 def _genotype(read: Mapping[str, Any], where: str | Path, space: SpaceRecord | None = None) -> Genotype:
     try:
         found = from_record(read)
     except ValueError as error:
         raise ValueError(f"{where} is damaged: {error}") from None
     if space is not None and found.cells.keys() != space.cells.keys():
-        raise ValueError(f"{where} does not fit {RECORD}: it has the cells {', '.join(found.cells)}.")
+        raise ValueError(f"{where} does not fit the record of its run: it has the cells {', '.join(found.cells)}.")
     return found

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from diffnas import former
 from diffnas.genotype.record import NODE_LIMIT
+from diffnas.run_files import LOSS
 
 _MOST_EPOCHS = 1_000_000
 
@@ -79,9 +81,60 @@ class DataRecord(_Read):
     fingerprint: str = ""
 
 
+class MetricRecord(_Read):
+    """A metric of a task in ``run.json``."""
+
+    better: Literal["higher", "lower"]
+    form: Annotated[str, Field(max_length=20)]
+
+    @field_validator("form")
+    @classmethod
+    def _check(cls, form: str) -> str:
+        format(0.5, form)
+        return form
+
+    @property
+    def is_share(self) -> bool:
+        """Whether a value is written as a percentage."""
+        return self.form.endswith("%")
+
+    def say(self, value: float) -> str:
+        """A value in words."""
+        return format(value, self.form)
+
+    def apart(self, first: float, second: float) -> str:
+        """In words how far the first value is above or below the second."""
+        far = abs(first - second)
+        said = f"{100 * far:.1f} points" if self.is_share else self.say(far)
+        return f"{said} {'higher' if first >= second else 'lower'}"
+
+
+class TaskRecord(_Read):
+    """What is learned, in ``run.json``."""
+
+    name: str
+    metrics: Annotated[dict[str, MetricRecord], Field(min_length=1)]
+
+    @property
+    def deciding(self) -> str:
+        """The name of the metric that decides."""
+        return next(iter(self.metrics))
+
+    @property
+    def metric(self) -> MetricRecord:
+        """The metric that decides."""
+        return self.metrics[self.deciding]
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The names of the numbers that are measured of some pictures."""
+        return (LOSS, *self.metrics)
+
+
 class Record(_Read):
     """The ``run.json`` of a search or an evaluation."""
 
+    task: TaskRecord
     settings: dict[str, Any]
     data: DataRecord
     precision: str = "32-true"
@@ -116,12 +169,16 @@ class Record(_Read):
         return int(self.settings["epochs"])
 
 
+def task_of(record: Record | None) -> TaskRecord:
+    """What is learned, by the record of a run; classification without one."""
+    return TaskRecord.model_validate(former.TASK) if record is None else record.task
+
+
 class Line(_Read):
     """An epoch of a trace."""
 
     epoch: Annotated[int, Field(ge=0, le=_MOST_EPOCHS)]
-    train_loss: float
-    train_accuracy: float
+    train: dict[str, float]
     lr: float
     seconds: Amount
     steps: Count | None = None
@@ -151,8 +208,7 @@ class SearchLine(Line):
 
     model_config = ConfigDict(extra="allow")
 
-    held_out_loss: float | None = None
-    held_out_accuracy: float | None = None
+    held_out: dict[str, float] | None = None
     parameters: Count
     found_parameters: Count | None = None
     macs: Count
@@ -179,8 +235,7 @@ class Result(_Read):
     """The results of an evaluation."""
 
     test_pictures: Count
-    accuracy: float
-    loss: float
+    test: dict[str, float]
     parameters: Count
     macs: Count
     seconds: Amount

@@ -18,7 +18,7 @@ from typing import Any
 
 from diffnas.report.page import page
 from diffnas.report.reading import read_run
-from diffnas.run_files import EVALUATION, GENOTYPE, RECORD, RESULT, TRACE
+from diffnas.run_folder import RunFolder
 from diffnas.values import whole
 
 HOST = "127.0.0.1"
@@ -37,7 +37,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-_FILES = (RECORD, TRACE, GENOTYPE, RESULT)
 
 
 class Watched:
@@ -51,7 +50,8 @@ class Watched:
 
     def version(self) -> str:
         """A text that changes whenever the folder changes."""
-        return "-".join(_stamp(folder / name) for folder in (self.path, self.path / EVALUATION) for name in _FILES)
+        run = RunFolder(self.path)
+        return "-".join(_stamp(path) for path in (*run.shown_files, *run.evaluation.shown_files))
 
     def page(self) -> str:
         """The present page.

@@ -26,3 +26,12 @@ def duration(seconds: float) -> str:
     # Rounded before it is divided: there are no 60 seconds in a minute's rest.
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def titled(name: str) -> str:
+    """A name with a capital at its start, and its other letters as they are.
+
+    >>> titled("test accuracy"), titled("test F1"), titled("mAP")
+    ('Test accuracy', 'Test F1', 'MAP')
+    """
+    return name[:1].upper() + name[1:]

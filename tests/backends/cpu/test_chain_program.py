@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffnas.backends.norms import Measured
+from diffnas.backends.norms import Statistics
 from diffnas.convolutions import CONVOLUTIONS
 from diffnas.nets import depthwise
 from diffnas.nets.links import links
@@ -15,7 +15,7 @@ from diffnas.nets.slot import Slot
 pytest.importorskip("numba")
 
 from diffnas.backends.cpu.chain_program import convolve
-from diffnas.backends.cpu.sums import mixed_sums
+from diffnas.backends.cpu.launches import normalized
 
 
 def separable(kernel: int, stride: int = 1, dilation: int = 1):
@@ -129,10 +129,13 @@ def through_kernels(ops: list[nn.Module], x: Tensor, grads: list[Tensor], normed
     x = x.detach().requires_grad_()
     results, statistics, folds = convolve(x, [links(op) for op in ops])
     if normed:
-        known = [Measured(statistics.mean[k], statistics.variance[k], folds[k]) for k in range(len(ops))]
+        known = [
+            Statistics(mean[None], variance[None], statistics.pixels)
+            for mean, variance in zip(*statistics[:2], strict=True)
+        ]
         results = [
-            mixed_sums([result], torch.ones(1, 1), normed=[True], measured={0: each})[0][0]
-            for result, each in zip(results, known, strict=True)
+            normalized(result, each, fold, torch.ones(len(result[0])), torch.zeros(len(result[0])), eps=1e-5)
+            for result, each, fold in zip(results, known, folds, strict=True)
         ]
     weights = [weight for op in ops for weight in op.parameters()]
     gradients = torch.autograd.grad(results, [x, *weights], grads)

@@ -1,10 +1,20 @@
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 pytest.importorskip("numba")
 
-from diffnas.backends.cpu.pools import pools
+from diffnas.backends.cpu.conv_group import workspace
+from diffnas.backends.cpu.kernels import pool as compiled
+from diffnas.backends.cpu.kernels.buffer import Shape
+from diffnas.backends.cpu.kernels.pool import AVERAGE, MAX
+from diffnas.backends.cpu.kernels.sums import joined
+from diffnas.backends.cpu.launches import addresses
+from diffnas.backends.norms import channels_last
+from diffnas.parallel import in_parallel
 
 SIZES = [(3, 3, 1, 1), (2, 16, 1, 5), (1, 17, 6, 1), (5, 1, 2, 3), (2, 5, 7, 9), (9, 4, 8, 8), (1, 33, 3, 17)]
 
@@ -18,6 +28,44 @@ def both(stride: int) -> list[nn.Module]:
     return [nn.MaxPool2d(3, stride, padding=1), nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)]
 
 
+def kinds(modules: list[nn.Module]) -> Any:
+    return np.array([MAX if isinstance(module, nn.MaxPool2d) else AVERAGE for module in modules])
+
+
+def sizes(x: Tensor, stride: int) -> Shape:
+    B, C, H, W = x.shape
+    return Shape(B, H, W, C, (H - 1) // stride + 1, (W - 1) // stride + 1, C, 0, W)
+
+
+def pools(x: Tensor, modules: list[nn.Module]) -> tuple[list[Tensor], Any, Any]:
+    """The results of pools of a map with its channels last, and of each picture its means and squared distances."""
+    stride, shape = modules[0].stride, sizes(x, modules[0].stride)
+    size = shape.B, shape.C, shape.rows, shape.columns
+    results = [torch.empty(size, memory_format=torch.channels_last) for _ in modules]
+    means, squares = np.empty((2, len(modules), shape.B, shape.C), np.float32)
+
+    def work(first: int, last: int) -> None:
+        scratch = workspace(compiled.scratch_size(shape))
+        places = kinds(modules), x.data_ptr(), addresses(results)
+        compiled.forward(*places, stride, shape, means, squares, scratch, first, last)
+
+    in_parallel(work, shape.B)
+    return results, means, squares
+
+
+def backward(x: Tensor, modules: list[nn.Module], grads: list[Tensor]) -> Tensor:
+    """The gradient for a map from those for the results of its pools, all with their channels last."""
+    stride, shape, out = modules[0].stride, sizes(x, modules[0].stride), torch.empty_like(x)
+
+    def work(first: int, last: int) -> None:
+        scratch = workspace(compiled.scratch_size(shape))
+        places = kinds(modules), x.data_ptr(), addresses(grads), out.data_ptr()
+        compiled.backward(*places, stride, shape, scratch, first, last)
+
+    in_parallel(work, shape.B)
+    return out
+
+
 def by_modules(x: Tensor, modules: list[nn.Module], grads: list[Tensor]) -> list[Tensor]:
     x = x.detach().double().contiguous().requires_grad_()
     results = [module(x) for module in modules]
@@ -26,9 +74,8 @@ def by_modules(x: Tensor, modules: list[nn.Module], grads: list[Tensor]) -> list
 
 
 def by_kernels(x: Tensor, modules: list[nn.Module], grads: list[Tensor]) -> list[Tensor]:
-    x = x.detach().requires_grad_()
-    results, _, _ = pools(x, modules)
-    return [*(result.detach() for result in results), *torch.autograd.grad(results, x, grads)]
+    x, *grads = (channels_last(each) for each in (x, *grads))
+    return [*pools(x, modules)[0], backward(x, modules, grads)]
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -49,7 +96,9 @@ def test_pools_and_their_gradients_are_those_of_the_modules(size, stride, ties, 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", SIZES[1:], ids=str)
 def test_statistics_are_those_of_the_results(size, stride, generator):
-    results, mean, variance = pools(torch.randn(size, generator=generator) + 5, both(stride))
+    results, means, squares = pools(channels_last(torch.randn(size, generator=generator) + 5), both(stride))
+    pixels = results[0].shape[2] * results[0].shape[3]
+    mean, variance = (torch.from_numpy(each) for each in joined(means, squares, pixels))
     for n, result in enumerate(results):
         known = torch.var_mean(result.double(), (0, 2, 3), correction=0)
         torch.testing.assert_close((variance[n], mean[n]), known, rtol=1e-5, atol=1e-6)
@@ -59,7 +108,7 @@ def test_statistics_are_those_of_the_results(size, stride, generator):
 def test_what_is_no_number_passes_as_through_the_modules(value, generator):
     x = torch.randn(2, 3, 6, 6, generator=generator)
     x[0, 1, 2, 3] = x[1, 2, :2] = x[1, :, 0, 0] = value
-    for one, module in zip(pools(x, both(1))[0], both(1), strict=True):
+    for one, module in zip(pools(channels_last(x), both(1))[0], both(1), strict=True):
         torch.testing.assert_close(one, module(x), equal_nan=True)
 
 

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from diffnas.backends.gpu import graphs as graphs_module
 from diffnas.backends.gpu.graphs import Graphed, Passes, uses_graph
+from diffnas.components.edge_weights import EdgeWeights, edge_weights
+from diffnas.components.schedule import Moment
+from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.engine.optimizers import weights_fixed
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.supernet import Supernet
@@ -26,11 +29,12 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of all captures; what stands in for graphs runs the net as it is, in the memory that graphs have."""
     shapes: list[tuple[int, ...]] = []
 
-    def capture(net: nn.Module, run: Callable[..., Output], x: Tensor, mix: Tensor) -> Passes:
+    def capture(net: nn.Module, run: Callable[..., Output], x: Tensor, mix: EdgeWeights) -> Passes:
         shapes.append(tuple(x.shape))
-        inputs = x.detach().clone(), mix.detach().clone().requires_grad_()
+        own = mix.map(lambda each: each.detach().clone().requires_grad_())
+        inputs = x.detach().clone(), own
         weights = [weight for weight in net.parameters() if weight.requires_grad]
-        wanted = [inputs[1], *weights]
+        wanted = [*own.tensors, *weights]
         grads = [torch.zeros_like(tensor) for tensor in wanted]
         live: list[Tensor] = []
 
@@ -60,7 +64,8 @@ def batch(count: int = 4) -> Tensor:
     return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(count))
 
 
-MIX = torch.full((6, 5), 0.2)
+START = Moment(epoch=0, step=0, epochs=1, steps=1)
+MIX = EdgeWeights(torch.full((6, 5), 0.2))
 
 
 def test_a_graph_is_captured_after_its_warmup_steps(net, captured):
@@ -92,14 +97,14 @@ def test_a_graph_is_captured_again_after_the_supernet_changed(net, captured):
 
 
 def test_passes_with_fixed_weights_have_a_graph_of_their_own(net, captured):
-    graphed, mix = Graphed(net, warmup_steps=0), MIX.clone().requires_grad_()
+    graphed, mix = Graphed(net, warmup_steps=0), MIX.map(lambda each: each.clone().requires_grad_())
     for _ in range(2):
         graphed(batch(), mix)
         with weights_fixed(net):
             graphed(batch(), mix).logits.sum().backward()
     assert graphed.captures == 2
     assert all(weight.grad is None for weight in net.parameters())
-    assert mix.grad is not None
+    assert mix.ops.grad is not None
 
 
 def test_evaluation_and_passes_without_gradients_are_never_captured(net, captured):
@@ -113,25 +118,27 @@ def test_evaluation_and_passes_without_gradients_are_never_captured(net, capture
 
 @pytest.mark.parametrize("auxiliary", [False, True], ids=["one head", "two heads"])
 @pytest.mark.parametrize("wanted", [True, False], ids=["with alpha", "weights alone"])
-def test_replays_leave_what_the_net_itself_leaves(captured, wanted: bool, auxiliary: bool):
+@pytest.mark.parametrize("options", [DARTS_SUPERNET, SupernetOptions(one_in=2, auxiliary=1.0)], ids=["ops", "beside"])
+def test_replays_leave_what_the_net_itself_leaves(captured, wanted: bool, auxiliary: bool, options: SupernetOptions):
     results = []
     for warmup_steps in (0, 100):
         torch.manual_seed(0)
-        net = Supernet(darts, classes=5, channels=4, depth=3, auxiliary=auxiliary)
-        mix = torch.full((len(darts.edges), 8), 0.2).requires_grad_(wanted)
+        net = Supernet(darts, classes=5, channels=4, depth=3, auxiliary=auxiliary, options=options)
+        alpha = torch.full((28, 8), 0.2, requires_grad=wanted)
+        strengths = torch.full((28,), 0.5, requires_grad=wanted)
         graphed = Graphed(net, warmup_steps=warmup_steps)
         for sign in (1, -3):  # gradients add up, of batches that differ
-            outputs = graphed(sign * batch() + sign, mix)
+            outputs = graphed(sign * batch() + sign, edge_weights(alpha, options, START, strengths))
             sum(output.square().sum() for output in outputs if output is not None).backward()
         gradients = [p.grad for p in net.parameters() if p.grad is not None]
-        results.append([*gradients, *net.buffers(), *([mix.grad] if wanted else [])])
+        results.append([*gradients, *net.buffers(), *([alpha.grad, strengths.grad] if wanted else [])])
     assert len(captured) == 1
     torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
 
 
 def test_returned_gradients_are_not_added_to_the_weights(net, captured):
-    mix = MIX.clone().requires_grad_()
-    wanted = [mix, *net.parameters()]
+    mix = MIX.map(lambda each: each.clone().requires_grad_())
+    wanted = [mix.ops, *net.parameters()]
     found = []
     for warmup_steps in (0, 100):
         logits = Graphed(net, warmup_steps=warmup_steps)(batch(), mix, flow=True).logits
@@ -175,12 +182,12 @@ def test_replayed_steps_are_the_steps_of_the_supernet():
         net = Supernet(nas_bench_201, classes=5, channels=4, depth=3).cuda()
         graphed = Graphed(net, warmup_steps=warmup_steps)
         optimizer = torch.optim.SGD(net.parameters(), 0.01)
-        mix = MIX.cuda().requires_grad_()
+        mix = MIX.map(lambda each: each.cuda().requires_grad_())
         for _ in range(4):
             graphed(batch().cuda(), mix).logits.square().sum().backward()
             optimizer.step()
             optimizer.zero_grad()
-        results.append([*net.parameters(), *net.buffers(), mix.grad])
+        results.append([*net.parameters(), *net.buffers(), mix.ops.grad])
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
 
 
@@ -189,7 +196,7 @@ def test_a_pruned_search_is_the_same_with_and_without_graphs(quick):
     alike = {"epochs": 3, "device": "cuda", "backend": "plain", "tf32": False}
     usual, replayed = (quick("sparse", cuda_graph=graph, **alike) for graph in (False, True))
     for one, other in zip(usual.trace, replayed.trace, strict=True):
-        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-2)
+        assert other["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=1e-2)
 
 
 # One level with pruning; two, with passes for alpha alone; gradients of weights that are asked for.
@@ -203,5 +210,5 @@ def test_a_search_by_graphs_is_the_same_search(quick, captured, monkeypatch: pyt
     assert replayed.genotype == usual.genotype
     for one, other in zip(usual.trace, replayed.trace, strict=True):
         assert other["keep"] == one["keep"]
-        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-9)
+        assert other["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=1e-9)
         torch.testing.assert_close(torch.tensor(other["alpha"]), torch.tensor(one["alpha"]))

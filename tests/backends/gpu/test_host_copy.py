@@ -48,4 +48,4 @@ def test_freeing_later_gives_the_same_search(quick, monkeypatch: pytest.MonkeyPa
     assert later.genotype == now.genotype
     for one, other in zip(now.trace, later.trace, strict=True):
         assert (one["keep"], one["parameters"], one["macs"]) == (other["keep"], other["parameters"], other["macs"])
-        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4)
+        assert other["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=1e-4)

@@ -3,7 +3,7 @@ import torch
 
 from diffnas import skeleton
 from diffnas.nets.frames.parts import Stem
-from diffnas.nets.frames.plan import stem_channels
+from diffnas.nets.frames.plan import plan
 
 
 def parameters(module):
@@ -23,7 +23,7 @@ def parameters(module):
 )
 @pytest.mark.parametrize("in_channels", [1, 3])
 def test_stems_give_both_inputs_of_the_first_cell(name, stem, channels, size, older, newer, in_channels):
-    out = stem_channels(skeleton.skeleton_of(name), stem, channels)
+    out = plan(skeleton.skeleton_of(name), {"normal": 1, "reduce": 1}, channels, 3, stem)[0].previous
     first, second = Stem(stem, in_channels, out)(torch.randn(2, in_channels, *size))
     assert (first.shape, second.shape) == ((2, *older), (2, *newer))
     assert (first is second) == (stem != "imagenet")

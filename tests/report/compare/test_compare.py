@@ -164,7 +164,7 @@ def test_results_that_were_kept_without_their_record_are_named_after_their_folde
     for name in ("run.json", "evaluation/run.json"):
         (run / name).unlink()
     found = read_found(run)
-    assert (found.method, found.seed, found.tested["accuracy"]) == ("single-level", 11, 0.6)
+    assert (found.method, found.seed, found.tested["test"]["accuracy"]) == ("single-level", 11, 0.6)
 
 
 def test_cells_that_were_only_trained_are_read_too(tmp_path):
@@ -173,7 +173,7 @@ def test_cells_that_were_only_trained_are_read_too(tmp_path):
     (folder / "trace.jsonl").unlink()
     for place in (folder, folder / "evaluation"):
         found = read_found(place)
-        assert found.tested["accuracy"] == 0.4
+        assert found.tested["test"]["accuracy"] == 0.4
         assert found.lines == []
         assert found.genotype == parse(MIXED)
 
@@ -220,7 +220,7 @@ def test_results_without_a_record_are_a_group_with_those_beside_them_alone(tmp_p
     groups = grouped(read_found(path.parent) for path in sorted(tmp_path.glob("*/*/genotype.json")))
     above = tmp_path.name
     assert [group.label for group in groups] == [f"darts (folder={above}/{name})" for name in ("cifar10", "cifar100")]
-    assert [{run.tested["accuracy"] for run in group.runs} for group in groups] == [{0.6}, {0.2}]
+    assert [{run.tested["test"]["accuracy"] for run in group.runs} for group in groups] == [{0.6}, {0.2}]
 
 
 def test_folders_of_folders_stand_for_the_runs_in_them(runs, tmp_path_factory, capsys):
@@ -238,7 +238,7 @@ def test_without_runs_table_1_is_the_papers():
     assert rows["GAEA"] == ("97.50 c", "-", "94.10 c", "72.60 c")
 
 
-def test_what_cannot_be_compared_is_named(tmp_path, runs, capsys):
+def test_a_run_that_cannot_be_compared_is_named(tmp_path, runs, capsys):
     assert main(["compare", str(tmp_path / "nowhere")]) == 2
     assert "there is no run folder" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
@@ -280,7 +280,7 @@ def test_a_damaged_run_is_not_compared_but_named_with_the_place(file, change, wo
     assert re.search(rf"{re.escape(file)}.*{words}", line)
 
 
-def test_what_is_no_number_has_no_column_an_epoch(runs, capsys):
+def test_only_numbers_can_be_tabled_by_epoch(runs, capsys):
     assert main(["compare", str(runs), "--epochs", "stage"]) == 2
     assert "no run has 'stage'" in capsys.readouterr().err
 

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from diffnas.backends.cpu import cell_function, sums
+from diffnas.backends.cpu import cell_function, launches
 from diffnas.backends.cpu.network_ops import chained
-from diffnas.backends.cpu.node_kernels import KERNELS
 from diffnas.backends.cpu.plan import Plan, plan
-from diffnas.backends.node_by_node import NodeByNode
 from diffnas.backends.reasons import why_not_on
-from diffnas.backends.schedule import Schedule, schedule, why_unknown
-from diffnas.nets.cell import Cell, EdgeWeights
+from diffnas.backends.schedule import schedule, why_unknown
+from diffnas.components.edge_weights import EdgeWeights
+from diffnas.nets.cell import Cell
 from diffnas.parallel import alone
 
 
 class CPU:
-    """Kernels that Numba compiles: a whole cell is one call where they know all of it, else node by node."""
+    """Computes cells with kernels in Numba, and with PyTorch only the operations that have no kernel."""
 
     name = "cpu"
 
@@ -33,8 +33,8 @@ class CPU:
         return CompiledCell(cell)
 
     def why_slower(self, cell: Cell) -> str | None:
-        """The reason why a cell is computed node by node; None if it is one call."""
-        return _why_nodes(cell, schedule(cell))
+        """The reason why PyTorch computes a part of the cell; None if our kernels compute all of it."""
+        return why_unknown(cell, schedule(cell))
 
     def computing(self, threads: int) -> AbstractContextManager[None]:
         """Inside, so many threads are the kernels', and PyTorch has one."""
@@ -45,30 +45,32 @@ class CPU:
         return chained(op, x)
 
 
-def _why_nodes(cell: Cell, scheduled: Schedule) -> str | None:
-    return "its channels pass by in part" if cell.partial is not None else why_unknown(cell, scheduled)
-
-
 class CompiledCell:
     """A cell in training mode, with the operations that it had when this was made."""
 
     def __init__(self, cell: Cell) -> None:
-        self.cell, self.nodes = cell, NodeByNode(cell, KERNELS)
-        self.whole = _why_nodes(cell, self.nodes.schedule) is None
+        self.cell, self.schedule = cell, schedule(cell)
         self.plans: dict[Any, Plan] = {}
 
     def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
-        planned = self._plan(inputs) if self.whole else None
-        if planned is None:
-            return self.nodes(inputs, weights)
-        outputs = self.cell.outputs(cell_function.values(planned, self.cell.graph, inputs, weights.ops))
-        return self.cell.joined(outputs, sums.joined)
+        prepare = self.schedule.prepare
+        inputs = [module(x) if links is None else x for (module, links), x in zip(prepare, inputs, strict=True)]
+        return self.cell.joined(self.cell.outputs(self._values(inputs, weights)), launches.joined)
 
-    def _plan(self, inputs: Sequence[Tensor]) -> Plan | None:
-        """The plan for inputs of these sizes; None if the cell cannot be one call."""
-        graph, sizes = self.cell.graph, tuple(tuple(x.shape[1:]) for x in inputs)
+    def _values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
+        graph, planned = self.cell.graph, self._plan(inputs)
+        if not any(planned.fed(node) for node in graph.output):
+            pairs = zip(self.schedule.prepare, inputs, strict=True)
+            known = [x if links is None else module(x) for (module, links), x in pairs]
+            return [*known, *[None] * (graph.nodes - graph.inputs)]
+        passing = [] if weights.passing is None else [weights.passing.unsqueeze(1)]
+        mix = torch.cat([weights.table, *passing], dim=1) if passing else weights.table
+        return cell_function.values(planned, graph.output, inputs, mix)
+
+    def _plan(self, inputs: Sequence[Tensor]) -> Plan:
+        """The plan for inputs of these sizes."""
+        sizes = tuple(tuple(x.shape[1:]) for x in inputs)
         if sizes not in self.plans:
-            self.plans[sizes] = plan(graph, sizes, self.nodes.schedule)
-        found = self.plans[sizes]
-        return found if found.is_even and any(found.fed[node] for node in graph.output) else None
+            self.plans[sizes] = plan(self.cell, sizes, self.schedule)
+        return self.plans[sizes]

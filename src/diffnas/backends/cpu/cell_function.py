@@ -1,9 +1,13 @@
-"""A mixed cell as one step of autograd, forward and backward, by :mod:`diffnas.backends.cpu.kernels`.
+"""A mixed cell as functions of autograd, one for each range of nodes, by :mod:`diffnas.backends.cpu.kernels`.
 
-What :mod:`diffnas.backends.node_by_node` does node by node, in the same order, with the same numbers. Autograd sees one
-function with the cell's inputs and weights, so a gradient that comes from several places is added up in one pass; and
-the steps follow one another without Python between them (:mod:`diffnas.backends.cpu.program`). Float32 on a CPU;
-import this module only where it is used, for it needs Numba.
+A cell is one range if all of its operations have kernels. PyTorch computes the other operations between ranges
+(:mod:`diffnas.backends.cpu.plan`). The steps of a range follow one another without Python between them
+(:mod:`diffnas.backends.cpu.program`).
+
+All ranges work on one memory, so autograd does not see what one range reads of another. It only sees the *order*, an
+empty tensor that each range takes from the range before, so that their backward passes run from the last to the first.
+
+Float32 on a CPU; import this module only where it is used, for it needs Numba.
 """
 
 from __future__ import annotations
@@ -17,45 +21,73 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from diffnas.backends.cpu.kernels.memory import MEAN, VARIANCE
+from diffnas.backends.cpu.kernels.memory import MEAN, VARIANCE, Memory
+from diffnas.backends.cpu.launches import move
 from diffnas.backends.cpu.lower import write
-from diffnas.backends.cpu.plan import Plan
-from diffnas.backends.cpu.program import Program
-from diffnas.backends.cpu.sums import move
+from diffnas.backends.cpu.plan import Other, Plan
+from diffnas.backends.cpu.program import GRAD_INPUTS, GRAD_OTHERS, GRAD_WEIGHTS, RESULTS, Held, Program
 from diffnas.backends.norms import channels_last
-from diffnas.nets.wiring import Wiring
 
 
-def values(plan: Plan, graph: Wiring, inputs: Sequence[Tensor], mix: Tensor) -> list[Tensor | None]:
+def values(plan: Plan, output: Sequence[int], inputs: Sequence[Tensor], mix: Tensor) -> list[Tensor | None]:
     """The value of every output node of a cell, in training mode; None for the others, and for what nothing feeds.
 
     At least one output node must be fed.
 
     Args:
         plan: what :func:`plan` made for inputs of these sizes.
-        graph: the cell's graph.
+        output: the numbers of the output nodes.
         inputs: what its input nodes are made of, ``(B, C', H', W')``.
-        mix: the mixing weights of its edges, ``(edges, ops)``.
+        mix: the mixing weights of its edges, ``(edges, ops)``, then one column for the channels that bypass the
+            operations, if there are any.
     """
-    call = _Call(plan, graph, inputs, mix)
-    apply: Callable[..., tuple[Tensor, ...]] = _Cell.apply
-    results = dict(zip(call.outputs, apply(call, mix, *inputs, *plan.weights), strict=True))
+    call, order = _Call(plan, output, inputs, mix), torch.empty(0)
+    apply: Callable[..., tuple[Tensor, ...]] = _Range.apply
+    known = {node: x for node, x in enumerate(inputs) if plan.is_given(node)}
+    shown: Sequence[Tensor] = ()
+    for number, each in enumerate(plan.ranges):
+        others = [call.checked(other, other.op(known[other.source])) for other in each.others]
+        given = inputs if number == 0 else ()
+        order, *shown = apply(call, number, order, mix, *others, *given, *plan.weights[each.weights])
+        known |= zip(each.read, shown, strict=False)
+    results = dict(zip(call.outputs, shown, strict=True))
     call.update_running()
-    return [results.get(node) for node in range(graph.nodes)]
+    return [results.get(node) for node in range(len(plan.nodes))]
 
 
 class _Call:
-    """One use of a plan."""
+    """One use of a plan.
 
-    def __init__(self, plan: Plan, graph: Wiring, inputs: Sequence[Tensor], mix: Tensor) -> None:
-        self.plan, self.inputs, self.ops = plan, len(inputs), mix.shape[1]
-        self.outputs = [node for node in sorted(set(graph.output)) if plan.fed[node]]
+    Attributes:
+        held: the tensors of a pass, while it runs.
+        again: the memory of the backward pass, while it runs.
+    """
+
+    def __init__(self, plan: Plan, output: Sequence[int], inputs: Sequence[Tensor], mix: Tensor) -> None:
+        self.plan, self.ops = plan, mix.shape[1]
+        self.outputs = [node for node in sorted(set(output)) if plan.fed(node)]
         key = inputs[0].shape[0], self.ops
         if key not in plan.programs:
             sizes = [tuple(x.shape[1:]) for x in inputs]
             plan.programs[key] = write(plan, sizes, key[0], self.outputs, self.ops)
         self.program: Program = plan.programs[key]
         self.memory = self.program.memory(mix.detach().numpy().astype(np.float64))
+        self.held: Held = {}
+        self.again: Memory | None = None
+
+    def checked(self, other: Other, result: Tensor) -> Tensor:
+        """The result of an operation that has no kernel.
+
+        Raises:
+            ValueError: if the result has another shape or dtype than its place in the sum.
+        """
+        size = self.program.batch, *self.plan.size(other.slot)
+        if tuple(result.shape) != size or result.dtype != torch.float32:
+            raise ValueError(
+                f"what is added up must have one shape and dtype: the operation {other.name!r} gives "
+                f"{tuple(result.shape)} in {result.dtype}, where {size} in torch.float32 is due."
+            )
+        return result
 
     def update_running(self) -> None:
         """Do to the buffers of every batch norm what its own forward pass would."""
@@ -75,34 +107,58 @@ class _Call:
             torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
 
 
-class _Cell(torch.autograd.Function):
-    """The values of the output nodes."""
+class _Range(torch.autograd.Function):
+    """The order, then the nodes of a range that PyTorch reads; of the last range, the output nodes.
+
+    The tensors that it takes are the results of PyTorch's operations before the range, the inputs of the cell if this
+    is the first range, and the weights of the range.
+    """
 
     @staticmethod
-    def forward(ctx: Any, call: _Call, mix: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        inputs = [channels_last(x) for x in tensors[: call.inputs]]
-        weights = [weight.contiguous() for weight in tensors[call.inputs :]]
-        kept, results = call.program.forward(call.memory, inputs, weights)
-        ctx.save_for_backward(*inputs, *weights, *results, *kept)
-        ctx.call = call
-        return tuple(results)
+    def forward(ctx: Any, call: _Call, number: int, order: Tensor, mix: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        plan, program, own = call.plan, call.program, call.plan.ranges[number]
+        others = [channels_last(x.detach()) for x in tensors[: len(own.others)]]
+        if number == 0:
+            inputs = [channels_last(x.detach()) for x in tensors[len(others) : len(others) + len(plan.prepare)]]
+            call.held = program.hold(call.memory, inputs, [weight.contiguous() for weight in plan.weights])
+        program.forward(call.memory, call.held, others, number)
+        shown, last = own.read, number == len(plan.ranges) - 1
+        if last:
+            shown = [plan.whole(node) for node in call.outputs]
+        # Views: a result that is saved here and has this function as its ``grad_fn`` would never be freed.
+        results = [call.held[RESULTS][program.shown[slot]].detach() for slot in shown]
+        ctx.call, ctx.number = call, number
+        if last:
+            ctx.save_for_backward(*program.saved(call.held))
+            call.held = {}
+        return (torch.empty(0), *results)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        call, saved, needs = ctx.call, ctx.saved_tensors, ctx.needs_input_grad
-        first, last = call.inputs, call.inputs + len(call.plan.weights)
-        end = last + len(grads)
-        tensors = saved[end:], saved[:first], saved[first:last], saved[last:end]
-        mixed, learn = needs[1], any(needs[2 + first :])
-        prepared = learn or any(needs[2 : 2 + first])
-        memory = call.program.again(call.memory)
-        grad_inputs, grad_weights = call.program.backward(
-            memory, tensors, grads, learn=learn, mixed=mixed, prepared=prepared
-        )
+    def backward(ctx: Any, _: Tensor, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        call, number, needs = ctx.call, ctx.number, ctx.needs_input_grad
+        plan, program, own = call.plan, call.program, call.plan.ranges[number]
+        if number == len(plan.ranges) - 1:
+            call.again = program.again(call.memory)
+            call.held, grads = program.recall(call.again, ctx.saved_tensors, grads), ()
+        memory, held, count = call.again, call.held, len(needs)
+        first = 4 + len(own.others)
+        last = count - len(plan.weights[own.weights])
+        mixed, learn = needs[3], any(needs[last:])
+        prepared = learn or any(needs[first:last])
+        read = {node: channels_last(grad) for node, grad in zip(own.read, grads, strict=False)}
+        program.backward(memory, read, number, learn=learn, mixed=mixed, prepared=prepared)
+        grad_mix = torch.from_numpy(memory.grad_mix.astype(np.float32)).view(-1, call.ops) if mixed else None
+        memory.grad_mix[:] = 0
+        others = sum(len(each.others) for each in plan.ranges[:number])
+        if number == 0:
+            call.held, call.again = {}, None
         return (
             None,
-            torch.from_numpy(memory.grad_mix.astype(np.float32)).view(-1, call.ops) if mixed else None,
-            *(grad_inputs if prepared else [None] * first),
-            *(grad_weights if learn else [None] * len(grad_weights)),
+            None,
+            None,
+            grad_mix,
+            *held[GRAD_OTHERS][others : others + len(own.others)],
+            *(held[GRAD_INPUTS] if prepared else [None] * (last - first))[: last - first],
+            *(held[GRAD_WEIGHTS][own.weights] if learn else [None] * (count - last)),
         )

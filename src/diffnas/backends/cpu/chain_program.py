@@ -1,6 +1,6 @@
-"""Chains of ReLU, convolutions and batch norm out of one node, all of them in one step forward and one backward.
+"""Chains of ReLU, convolutions and batch norm that read one map, as one function of autograd.
 
-This is where a supernet of DARTS spends its time: four of its eight operations are such chains. Float32 on a CPU;
+Networks use it for one link at a time. In a supernet, such chains are a part of a cell's program. Float32 on a CPU;
 import this module only where it is used, for it needs Numba.
 """
 
@@ -17,9 +17,10 @@ from torch.autograd.function import once_differentiable
 
 from diffnas.backends.cpu.conv_group import ChainGroup, Chains
 from diffnas.backends.cpu.kernels.memory import MEAN, SHIFT, SLOPE, VARIANCE
-from diffnas.backends.cpu.program import GRADS, ONE, Program
+from diffnas.backends.cpu.launches import Fold
+from diffnas.backends.cpu.program import GRAD_INPUTS, GRAD_WEIGHTS, GRADS, ONE, RESULTS, Program
 from diffnas.backends.cpu.writer import Writer
-from diffnas.backends.norms import Fold, Statistics, channels_last, update_running
+from diffnas.backends.norms import Statistics, channels_last, update_running
 from diffnas.nets.links import Link, Pattern, chain_key
 
 
@@ -91,9 +92,7 @@ def _made(patterns: tuple[tuple[Pattern, ...], ...], sizes: tuple[tuple[int, ...
     forward_pass = writer.direction()
     writer.convolve_backward(chained, writer.grad_inputs[0])
     backward_pass = writer.direction()
-    return _Made(
-        chains, writer.program(forward_pass, backward_pass, len(backward_pass.steps), result[0]), inner, result
-    )
+    return _Made(chains, writer.program(forward_pass, backward_pass, len(backward_pass.steps)), inner, result)
 
 
 class _Convolve(torch.autograd.Function):
@@ -103,8 +102,9 @@ class _Convolve(torch.autograd.Function):
     def forward(ctx: Any, made: _Made, folds: Sequence[Fold], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         x, weights = channels_last(x), tuple(weight.contiguous() for weight in weights)
         program, K, memory = made.program, len(made.chains), made.program.memory(np.empty(0))
-        kept, results = program.forward(memory, [x], weights)
-        ctx.save_for_backward(x, *weights, *results, *kept)
+        held = program.hold(memory, [x], weights)
+        program.forward(memory, held)
+        ctx.save_for_backward(*program.saved(held))
         ctx.made, ctx.folds, ctx.memory = made, folds, memory
         parts = (slice(K), made.result[0]), (slice(K, None), made.inner[0])
         statistics = [
@@ -113,19 +113,19 @@ class _Convolve(torch.autograd.Function):
             for which in (MEAN, VARIANCE)
         ]
         ctx.mark_non_differentiable(*statistics)
-        return (*results, *statistics)
+        return (*held[RESULTS], *statistics)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        made, (x, *saved) = ctx.made, ctx.saved_tensors
-        last, end = made.chains.count, made.chains.count + len(made.chains)
-        tensors = saved[end:], [x], saved[:last], saved[last:end]
+        made = ctx.made
         memory, like = made.program.again(ctx.memory), torch.empty(made.result[0], dtype=torch.float64)
+        held = made.program.recall(memory, ctx.saved_tensors, grads[: len(made.chains)])
         for k, fold in enumerate(ctx.folds):
             scale, slope, shift = fold.factors(like)
-            memory.scales[ONE + 1 + k] = scale.numpy()
+            memory.scales[ONE + 1 + k, : len(like)] = scale.numpy()
             memory.known[SLOPE, k, : len(like)], memory.known[SHIFT, k, : len(like)] = slope.numpy(), shift.numpy()
         learn = any(ctx.needs_input_grad[3:])
-        (grad_x,), grad_weights = made.program.backward(memory, tensors, grads[: len(made.chains)], learn=learn)
-        return (None, None, grad_x, *(grad_weights if learn else [None] * len(grad_weights)))
+        made.program.backward(memory, learn=learn)
+        grad_weights = held[GRAD_WEIGHTS] if learn else [None] * made.chains.count
+        return (None, None, *held[GRAD_INPUTS], *grad_weights)

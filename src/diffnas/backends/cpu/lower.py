@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from math import prod
 
+from diffnas.backends.cpu.conv_group import ChainGroup
 from diffnas.backends.cpu.kernels import interpreter as compiled
 from diffnas.backends.cpu.kernels import pool as compiled_pool
-from diffnas.backends.cpu.kernels.buffer import Shape
-from diffnas.backends.cpu.plan import Node, Plan, PoolGroup
-from diffnas.backends.cpu.program import GRADS, KEPT, NONE, ONE, TEMPORARY, ZERO, Program
+from diffnas.backends.cpu.plan import Bypass, Node, Plan, PoolGroup
+from diffnas.backends.cpu.program import GRAD_READ, GRADS, KEPT, NONE, ONE, TEMPORARY, ZERO, Program
 from diffnas.backends.cpu.writer import ChainStages, PendingStatistics, Writer
 from diffnas.backends.norms import check_pixels
 
@@ -22,7 +22,7 @@ def write(plan: Plan, inputs: Sequence[tuple[int, ...]], batch: int, outputs: Se
         inputs: channels, rows and columns of the cell's inputs.
         batch: how many pictures there are.
         outputs: the computed nodes whose values are asked for, in their order; all are fed.
-        ops: how many operations an edge of it has, in play or not.
+        ops: the number of mixing weights of an edge, of operations in play or not and of channels that bypass them.
 
     Raises:
         ValueError: if there is one value for each channel where batch norm needs several.
@@ -31,7 +31,7 @@ def write(plan: Plan, inputs: Sequence[tuple[int, ...]], batch: int, outputs: Se
     cell.forward(outputs)
     forward_pass = cell.to.direction()
     inputs_from = cell.backward(outputs)
-    return cell.to.program(forward_pass, cell.to.direction(), inputs_from, plan.channels)
+    return cell.to.program(forward_pass, cell.to.direction(), inputs_from)
 
 
 class _Cell:
@@ -43,47 +43,61 @@ class _Cell:
         self.prepared: dict[int, ChainStages] = {}
         self.groups: dict[int, list[ChainStages]] = {}
         self.pools: dict[int, list[int]] = {}  # their stages
+        self.splits: dict[int, int] = {}  # the stages of nodes of which a part bypasses the operations
+        self.firsts = {each.first for each in plan.ranges[1:]}
+        self.read = {node for each in plan.ranges for node in each.read}
 
     # Forward.
 
     def forward(self, outputs: Sequence[int]) -> None:
         """The steps to the values of nodes."""
+        for each in self.plan.ranges:
+            for other in each.others:
+                self.to.other(other.slot)
         for node, group in enumerate(self.plan.prepare):
-            self.to.next_sum = 0
-            if group is None:
-                self.to.slots[node] = self.to.given[node]
-                continue
-            self.check(group.slots[0])
-            chained = self.prepared[node] = self.to.made(group, self.to.given[node], self.to.inputs[node])
-            self.to.pack([chained])
-            self.to.measure(self.to.first_links([chained]))
-            self.to.measure(self.to.second_links([chained]))
-            shift, row = self.to.row(), self.to.row()
-            self.to.step(compiled.WEIGH, self.to.note([group.slots[0], -1, row]), 1, shift)
-            self.to.slots[node] = self.to.inside(KEPT, node)
-            self.mix(node, [(self.to.slots[group.slots[0]], row)], shift)
+            self.input(node, group)
         for node, steps in enumerate(self.plan.nodes):
-            if self.plan.fed[node]:
-                self.to.next_sum = 0
+            if node in self.firsts:
+                self.to.end_range()
+            if self.plan.fed(node):
+                self.to.next_sum = self.to.used = 0
                 self.value(node, steps, outputs)
+
+    def input(self, node: int, group: ChainGroup | None) -> None:
+        """The whole of an input node."""
+        self.to.next_sum, whole = 0, self.plan.whole(node)
+        if group is None:
+            self.to.slots[whole] = self.to.given[node]
+            return
+        self.check(group.slots[0])
+        chained = self.prepared[node] = self.to.made(group, self.to.given[node], self.to.inputs[node])
+        self.to.pack([chained])
+        self.to.measure(self.to.first_links([chained]))
+        self.to.measure(self.to.second_links([chained]))
+        self.to.slots[whole] = self.home(whole, self.read)
+        self.weigh(whole, group.slots, [-1], self.to.slots[whole])
+
+    def home(self, slot: int, shown: Container[int]) -> int:
+        """The tensor of a slot: a result if PyTorch reads it."""
+        return self.to.result(slot) if slot in shown else self.to.inside(KEPT, slot)
 
     def value(self, node: int, steps: Node, outputs: Sequence[int]) -> None:
         """The value of a node, and what is computed from it."""
-        enters = node >= len(self.plan.prepare)
-        if enters:
-            if any(steps.normed):
-                self.check(node)
-            self.to.slots[node] = self.to.result(node) if node in outputs else self.to.inside(KEPT, node)
+        enters, bypass = node >= len(self.plan.prepare), self.plan.bypass[node]
+        if enters and any(steps.normed):
+            self.check(node)
+        if bypass is not None and bypass.sum.skips:
+            self.to.slots[node] = self.home(node, self.read)
+        elif bypass is None and enters:
+            self.to.slots[node] = self.home(node, {*outputs, *self.read})
         groups = self.groups[node] = [
             self.to.made(group, self.to.slots[node], self.to.size(node)) for group in steps.chains
         ]
         self.to.pack(groups)
-        if enters:
-            rows, shift = [self.to.row() for _ in steps.slots], self.to.row()
-            places = (self.place(place) for place in steps.places)
-            terms = [number for term in zip(steps.slots, places, rows, strict=True) for number in term]
-            self.to.step(compiled.WEIGH, self.to.note(terms), len(rows), shift)
-            self.mix(node, [(self.to.slots[slot], row) for slot, row in zip(steps.slots, rows, strict=True)], shift)
+        if bypass is not None:
+            self.split(node, bypass, outputs)
+        elif enters:
+            self.mixed(node, steps, self.to.slots[node])
         self.pools[node] = [self.pooling(node, pools) for pools in steps.pools]
         measured = self.to.first_links(groups)
         for pools, stage in zip(steps.pools, self.pools[node], strict=True):
@@ -91,16 +105,43 @@ class _Cell:
         self.to.measure(measured)
         self.to.measure(self.to.second_links(groups))
 
+    def split(self, node: int, bypass: Bypass, outputs: Sequence[int]) -> None:
+        """The whole of a node, the channels that operations read, and those that bypass them."""
+        whole, (_, *pixels) = self.to.size(bypass.whole), self.to.size(bypass.slot)
+        stage = self.splits[node] = self.to.places(self.plan.one_in, bypass.stride, whole, pixels)
+        if node >= len(self.plan.prepare):
+            mixed, rest = self.to.inside(TEMPORARY, node), self.to.inside(TEMPORARY, bypass.slot)
+            self.mixed(node, self.plan.nodes[node], mixed)
+            self.mixed(bypass.slot, bypass.sum, rest)
+            is_output = node in outputs
+            out = self.to.result(bypass.whole) if is_output else self.to.inside(TEMPORARY, bypass.whole)
+            self.to.slots[bypass.whole] = out
+            self.to.step(compiled.JOIN, stage, mixed, rest, out)
+        if not bypass.sum.skips:
+            return
+        self.to.slots[bypass.slot] = self.to.inside(KEPT, bypass.slot)
+        tensors = (self.to.slots[slot] for slot in (bypass.whole, node, bypass.slot))
+        self.to.step(compiled.SPLIT, stage, *tensors)
+
+    def mixed(self, slot: int, steps: Node, out: int) -> None:
+        """Write the sum of a target's terms to a tensor."""
+        self.weigh(slot, steps.slots, [self.place(place) for place in steps.places], out)
+
+    def weigh(self, slot: int, slots: Sequence[int], places: Sequence[int], out: int) -> None:
+        """Write the sum of slots, each times the mixing weight at its place, to a tensor of the size of ``slot``."""
+        rows, shift = [self.to.row() for _ in slots], self.to.row()
+        terms = [number for term in zip(slots, places, rows, strict=True) for number in term]
+        self.to.step(compiled.WEIGH, self.to.note(terms), len(rows), shift)
+        pairs = [(self.to.slots[each], row) for each, row in zip(slots, rows, strict=True)]
+        self.mix(slot, pairs or [(NONE, ZERO)], shift, out)
+
     def pooling(self, node: int, group: PoolGroup) -> int:
-        """The stage of pools of a node; all that it has are sizes."""
+        """The stage of pools of a node."""
         for slot in group.slots:
             self.to.slots[slot] = self.to.inside(KEPT, slot)
-        (C, H, W), (_, rows, columns) = self.to.size(node), self.to.size(group.slots[0])
-        shape = Shape(self.to.batch, H, W, C, rows, columns, C, 0, W)
-        self.to.scratch = max(self.to.scratch, compiled_pool.scratch_size(shape))
-        own = 0, len(group.slots), group.stride, 0, 0, 0, 0, 0
-        self.to.stages.append([*own, *shape])
-        return len(self.to.stages) - 1
+        stage = self.to.places(len(group.slots), group.stride, self.to.size(node), self.to.size(group.slots[0])[1:])
+        self.to.scratch = max(self.to.scratch, compiled_pool.scratch_size(self.to.shape(stage)))
+        return stage
 
     def pool(self, node: int, group: PoolGroup, stage: int) -> PendingStatistics:
         """The results of pools, and what there is to be measured of them."""
@@ -116,16 +157,16 @@ class _Cell:
         return target.normed[target.slots.index(slot)]
 
     def place(self, place: tuple[int, int]) -> int:
-        return place[0] * self.ops + place[1]
+        """The index of a mixing weight; a negative column counts from the last."""
+        return place[0] * self.ops + place[1] % self.ops
 
     def check(self, slot: int) -> None:
         check_pixels((self.to.batch, *self.to.size(slot)))
 
-    def mix(self, slot: int, terms: Sequence[tuple[int, int]], shift: int, out: int | None = None) -> None:
-        """Mix tensors, each with a row, into what has the size of a slot; the slot's own if no other is named."""
-        numbers = [number for term in terms for number in term]
-        out = self.to.slots[slot] if out is None else out
-        self.to.step(compiled.MIX, out, prod(self.to.size(slot)), self.to.note(numbers), len(terms), shift)
+    def mix(self, slot: int, terms: Sequence[tuple[int, int]], shift: int, out: int) -> None:
+        """Write the sum of tensors, each times a row of scales, to a tensor of the size of ``slot``."""
+        numbers, size = [number for term in terms for number in term], self.to.size(slot)
+        self.to.step(compiled.MIX, out, prod(size), self.to.note(numbers), len(terms), shift, size[0])
 
     # Backward.
 
@@ -133,68 +174,127 @@ class _Cell:
         """The steps to the gradients; where those of what prepares the inputs begin."""
         inputs = len(self.plan.prepare)
         for node in outputs:
-            self.to.grads[node] = self.to.tensor(GRADS)
+            self.to.grads[self.plan.whole(node)] = self.to.tensor(GRADS)
+        for each in self.plan.ranges:
+            for node in each.read:
+                self.to.read[node] = self.to.tensor(GRAD_READ)
         for node in reversed(range(len(self.plan.nodes))):
-            if self.plan.fed[node]:
+            if self.plan.fed(node):
                 self.to.next_sum = 0
                 self.node_gradient(node)
                 if node >= inputs:
-                    steps = self.plan.nodes[node]
-                    places = [self.place(place) for place in steps.places]
-                    self.norm_backward(node, steps.slots, places, steps.normed)
+                    self.sum_backward(node)
                 else:
                     self.to.step(compiled.BARRIER)
+            if node in self.firsts:
+                self.to.end_range()
         first = len(self.to.steps)
         for node in reversed(range(inputs)):
             group = self.plan.prepare[node]
             if group is not None:
                 self.to.next_sum = 0
                 mark = self.to.used
-                self.norm_backward(node, group.slots, [-1], [True])
+                self.norm_backward(self.plan.whole(node), group.slots, [-1], [True])
                 self.to.convolve_backward(self.prepared[node], self.to.grad_inputs[node])
                 self.to.used = mark
                 self.to.step(compiled.BARRIER)
         return first
 
     def node_gradient(self, node: int) -> None:
-        """Add up the gradient of a node from all that was computed from it."""
+        """Compute the gradient for the sum that leads into a node, from all that reads the node."""
+        bypass = self.plan.bypass[node]
+        if bypass is None:
+            own = self.to.grad_inputs[node] if self.plan.is_given(node) else None
+            self.to.grads[node] = self.gradient(node, self.to.grads.get(node), own)
+        elif node < len(self.plan.prepare):
+            given = self.plan.prepare[node] is None
+            out = self.to.grad_inputs[node] if given else self.to.inside(TEMPORARY, bypass.whole)
+            mark = self.to.used
+            self.to.grads[bypass.whole] = self.whole_gradient(node, bypass, out)
+            self.to.used = mark
+        else:
+            for slot in (node, bypass.slot):
+                self.to.grads[slot] = self.to.inside(TEMPORARY, slot)
+            mark = self.to.used
+            whole = self.whole_gradient(node, bypass, self.to.inside(TEMPORARY, bypass.whole))
+            self.to.step(
+                compiled.JOIN_BACKWARD, self.splits[node], whole, self.to.grads[node], self.to.grads[bypass.slot]
+            )
+            self.to.used = mark
+
+    def whole_gradient(self, node: int, bypass: Bypass, out: int) -> int:
+        """The tensor of the gradient for the whole of a node: ``out``, or the only gradient that is given."""
+        given = self.to.grads.get(bypass.whole)
+        if not bypass.sum.skips:
+            if given is None:
+                self.mix(bypass.whole, [(NONE, ZERO)], ZERO, out)
+            return out if given is None else given
+        # Allocated before ``gradient`` frees its scratch tensors, which other threads may still read.
+        seen, rest = (self.to.inside(TEMPORARY, slot) for slot in (node, bypass.slot))
+        both = out if given is None else self.to.inside(TEMPORARY, bypass.whole)
+        self.gradient(node, own=seen)
+        self.mix(bypass.slot, self.skipped(bypass.slot, bypass.sum), ZERO, rest)
+        self.to.step(compiled.SPLIT_BACKWARD, self.splits[node], self.to.slots[bypass.whole], seen, rest, both)
+        if given is not None:
+            self.mix(bypass.whole, [(given, ONE), (both, ONE)], ZERO, out)
+        return out
+
+    def skipped(self, slot: int, steps: Node) -> list[tuple[int, int]]:
+        """The terms of a slot's gradient from the targets whose sums contain the slot itself."""
+        return [(self.to.grads[target], self.to.pairs[slot, target]) for target in sorted(steps.skips)]
+
+    def gradient(self, node: int, given: int | None = None, own: int | None = None) -> int:
+        """The tensor of the gradient for a node, from all that reads it: ``own``, or ``given`` if that is all."""
         steps, numbers = self.plan.nodes[node], self.to.batch * prod(self.to.size(node))
-        is_input = node < len(self.plan.prepare) and self.plan.prepare[node] is None
-        given = self.to.grads.get(node)
-        pieces = len(steps.pools) + len(steps.chains) + len(steps.skips) + (given is not None)
+        terms = [(tensor, ONE) for tensor in (given, self.to.read.get(node)) if tensor is not None]
+        pieces = len(steps.pools) + len(steps.chains) + len(steps.skips) + len(terms)
         if pieces == 1 and given is not None:
-            return
-        own = self.to.grad_inputs[node] if is_input else self.to.tensor(TEMPORARY, numbers)
+            return given
+        own = self.to.tensor(TEMPORARY, numbers) if own is None else own
         mark = self.to.used
-        alone = pieces == 1 and not steps.skips and given is None
-        terms = [] if given is None else [(given, ONE)]
+        alone = pieces == 1 and not steps.skips and not terms
         for group, stage in zip(steps.pools, self.pools[node], strict=True):
             terms.append((own if alone else self.to.tensor(TEMPORARY, numbers), ONE))
             self.pool_backward(node, group, stage, terms[-1][0])
         for chained in reversed(self.groups[node]):
             terms.append((own if alone else self.to.tensor(TEMPORARY, numbers), ONE))
             self.to.convolve_backward(chained, terms[-1][0])
-        terms += [(self.to.grads[target], self.to.pairs[node, target]) for target in sorted(steps.skips)]
+        terms += self.skipped(node, steps)
         if not alone:
             self.mix(node, terms or [(NONE, ZERO)], ZERO, own)
-        self.to.grads[node] = own
         self.to.used = mark
+        return own
 
-    def norm_backward(self, node: int, slots: Sequence[int], places: Sequence[int], normed: Sequence[bool]) -> None:
-        """Computes the coefficients that turn a node's gradient into that of each term summed into it."""
-        C, H, W = self.to.size(node)
+    def sum_backward(self, node: int) -> None:
+        """Compute the coefficients of a node's terms, and the gradients for those that PyTorch computed."""
+        steps, bypass = self.plan.nodes[node], self.plan.bypass[node]
+        places = [self.place(place) for place in steps.places]
+        self.norm_backward(node, steps.slots, places, steps.normed)
+        if bypass is not None:
+            places = [self.place(place) for place in bypass.sum.places]
+            self.norm_backward(bypass.slot, bypass.sum.slots, places, bypass.sum.normed)
+        for slot in steps.slots:
+            if slot in self.to.others:
+                self.mix(slot, [(self.to.grads[node], self.to.pairs[slot, node])], ZERO, self.to.others[slot])
+
+    def norm_backward(self, target: int, slots: Sequence[int], places: Sequence[int], normed: Sequence[bool]) -> None:
+        """Computes the coefficients that turn a target's gradient into that of each term summed into it."""
+        if not slots:
+            return
+        C, H, W = self.to.size(target)
         rows = []
         for slot in slots:
-            if (slot, node) not in self.to.pairs:
-                self.to.pairs[slot, node] = self.to.row()
-            rows.append(self.to.pairs[slot, node])
+            if (slot, target) not in self.to.pairs:
+                self.to.pairs[slot, target] = self.to.row()
+            rows.append(self.to.pairs[slot, target])
         columns = [self.to.slots[slot] for slot in slots], slots, places, map(int, normed), rows
         terms = self.to.note([number for term in zip(*columns, strict=True) for number in term])
         sums = self.to.summed((1 + len(slots)) * C)
-        self.to.step(compiled.REDUCE, self.to.grads[node], C * H * W, terms, len(slots), sums)
-        self.to.step(compiled.NORM_BACKWARD, self.to.batch * H * W, terms, len(slots), sums)
+        self.to.step(compiled.REDUCE, self.to.grads[target], C * H * W, terms, len(slots), sums, C)
+        self.to.step(compiled.NORM_BACKWARD, self.to.batch * H * W, terms, len(slots), sums, C)
 
     def pool_backward(self, node: int, group: PoolGroup, stage: int, out: int) -> None:
+        """The gradient of pools for a node, written to a tensor."""
         grads = []
         for slot, targets in zip(group.slots, group.targets, strict=True):
             terms = [(self.to.slots[slot], -1 - slot)] if self.normed(slot, targets) else []

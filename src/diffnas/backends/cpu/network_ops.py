@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from diffnas.backends.norms import Measured, check_pixels, update_running
+from diffnas.backends.norms import check_pixels, update_running
 from diffnas.nets.links import links
 
 
@@ -27,13 +27,12 @@ def chained(op: nn.Module, x: Tensor) -> Tensor:
         out: Tensor = op(x)
         return out
     from diffnas.backends.cpu.chain_program import convolve  # needs Numba
-    from diffnas.backends.cpu.sums import normalized
+    from diffnas.backends.cpu.launches import normalized
 
     for link in chain:
         (result,), statistics, (fold,) = convolve(x, [(link,)])
         check_pixels(result.shape)
-        known = Measured(statistics.mean[0], statistics.variance[0], fold)
-        x = normalized(result, known, link.norm.weight, link.norm.bias, link.norm.eps)
+        x = normalized(result, statistics, fold, link.norm.weight, link.norm.bias, eps=link.norm.eps)
         if link.bias is not None:
             statistics = statistics._replace(mean=statistics.mean + link.bias.detach())
         update_running([link.norm], statistics, [0])

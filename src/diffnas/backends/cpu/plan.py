@@ -1,7 +1,8 @@
-"""The steps of a mixed cell that is computed as a whole by :mod:`diffnas.backends.cpu.cell_function`.
+"""The steps of a mixed cell that :mod:`diffnas.backends.cpu.cell_function` computes.
 
-A *slot* is a tensor inside the cell that mixes read: the value of a node, then the results of pools and of chains of
-convolutions, and the tensors that make up input nodes.
+A *slot* is a tensor inside the cell that mixes read: the value of a node, the result of a pool, of a chain of
+convolutions or of an operation that has no kernel, and the tensors that make up input nodes. PyTorch computes the
+operations that have no kernel, between *ranges* of nodes.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from diffnas.backends.cpu.conv_group import ChainGroup, Chains
-from diffnas.backends.cpu.pools import kinds_of
+from diffnas.backends.cpu.kernels.pool import AVERAGE, MAX
 from diffnas.backends.schedule import Chain, Place, Pool, Schedule, by_key
+from diffnas.nets.cell import Cell
 from diffnas.nets.links import ChainKey, Link, chain_key
-from diffnas.nets.wiring import Wiring
+from diffnas.nets.supernet import MixedEdge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,34 +67,96 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bypass:
+    """The channels of a node that bypass the operations which read it.
+
+    The node's own slot has the channels that these operations read. As a target, it is the sum of operations.
+
+    Attributes:
+        whole: the slot with all channels.
+        slot: the slot of the channels that bypass; as a target, it is their sum.
+        stride: 2 if these channels go through max pooling, else 1.
+        sum: the terms of their sum, and the targets of this slot.
+    """
+
+    whole: int
+    slot: int
+    stride: int
+    sum: Node
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other:
+    """An operation that has no kernel.
+
+    Attributes:
+        name: its name in the space.
+        op: the operation.
+        source: the node that it reads.
+        slot: the slot of its result.
+    """
+
+    name: str
+    op: nn.Module
+    source: int
+    slot: int
+
+
+@dataclass(kw_only=True)
+class Range:
+    """Nodes that are computed without PyTorch between them, up to the first node of the next range.
+
+    Attributes:
+        first: the first node.
+        weights: the place of their weights among those of the cell.
+        others: the operations that PyTorch computes before this range.
+        read: the nodes that PyTorch reads after this range.
+    """
+
+    first: int
+    weights: slice
+    others: list[Other] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The steps of a cell for inputs of certain sizes.
 
     Attributes:
-        prepare: how input nodes are made; None takes the input. The target is the node.
+        prepare: how input nodes are made; None takes the input. The target is the whole node.
         nodes: all nodes.
-        fed: which of them have a value.
+        bypass: the channels of each node that bypass the operations; None if all go through them.
+        one_in: one in so many channels goes through the operations.
+        ranges: the ranges of nodes, in their order.
         sizes: of every slot, channels, rows and columns; None for a node that nothing feeds.
-        channels: of every node.
         weights: of all convolutions.
         norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
-        programs: what was made of it, by size of batch and number of operations on an edge.
+        programs: the programs of this plan, by size of batch and number of mixing weights of an edge.
     """
 
     prepare: list[ChainGroup | None]
     nodes: list[Node]
-    fed: list[bool]
+    bypass: list[Bypass | None]
+    one_in: int
+    ranges: list[Range]
     sizes: list[tuple[int, ...] | None]
-    channels: int
     weights: list[Tensor]
     norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]]
     programs: dict[Any, Any] = field(default_factory=dict)
 
-    @property
-    def is_even(self) -> bool:
-        """Whether all nodes that have a value have the same channels, as programs take it for granted."""
-        nodes = self.sizes[: len(self.nodes)]
-        return all(size is None or size[0] == self.channels for size in nodes)
+    def fed(self, node: int) -> bool:
+        """Whether a node has a value."""
+        return self.sizes[node] is not None
+
+    def whole(self, node: int) -> int:
+        """The slot of all channels of a node."""
+        bypass = self.bypass[node]
+        return node if bypass is None else bypass.whole
+
+    def is_given(self, node: int) -> bool:
+        """Whether the node is an input of the cell that operations read as it is."""
+        return _is_given(node, self.prepare, self.bypass)
 
     def size(self, slot: int) -> tuple[int, ...]:
         """Channels, rows and columns of a slot that is fed."""
@@ -100,19 +165,36 @@ class Plan:
         return size
 
 
+def _kinds_of(modules: Sequence[nn.Module]) -> Any:
+    """What the kernels call these pools."""
+    return np.array([MAX if isinstance(module, nn.MaxPool2d) else AVERAGE for module in modules])
+
+
+def _is_given(node: int, prepare: Sequence[ChainGroup | None], bypass: Sequence[Bypass | None]) -> bool:
+    return node < len(prepare) and prepare[node] is None and bypass[node] is None
+
+
 class _Planner:
     """Builds a plan, node by node."""
 
-    def __init__(self, graph: Wiring, sizes: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, cell: Cell, sizes: Sequence[tuple[int, ...]]) -> None:
+        self.cell, graph = cell, cell.graph
         self.nodes = [Node() for _ in range(graph.nodes)]
         self.sizes: list[tuple[int, ...] | None] = [*sizes, *[None] * (graph.nodes - len(sizes))]
         self.prepare: list[ChainGroup | None] = []
+        self.bypass: list[Bypass | None] = [None] * graph.nodes
+        self.ranges = [Range(first=0, weights=slice(0, 0))]
         self.weights: list[Tensor] = []
         self.norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]] = []
 
     def slot(self, size: tuple[int, ...]) -> int:
         self.sizes.append(size)
         return len(self.sizes) - 1
+
+    def size(self, slot: int) -> tuple[int, ...]:
+        size = self.sizes[slot]
+        assert size is not None
+        return size
 
     def group(self, chains: Sequence[tuple[Link, ...]], targets: list[int], common: ChainKey) -> ChainGroup:
         """Chains that are computed together."""
@@ -126,25 +208,71 @@ class _Planner:
         weights = slice(first, len(self.weights))
         return ChainGroup(chains=made, slots=slots, inner=inner, targets=targets, weights=weights)
 
-    def input(self, node: int, links: tuple[Link, ...] | None, size: tuple[int, ...]) -> None:
-        if links is None:
-            self.prepare.append(None)
-            return
-        common = chain_key(links, size)
-        self.sizes[node] = common.result
-        self.prepare.append(self.group([links], [node], common))
+    def input(self, node: int, links: tuple[Link, ...] | None) -> None:
+        """Add an input node; until then, the size of the cell's input is in place of the node's."""
+        common = None if links is None else chain_key(links, self.size(node))
+        size = self.size(node) if common is None else common.result
+        self.sizes[node], target = size, node
+        if self.cell.partial is not None:
+            target = self.split(node, size, 2 if self.cell.partial.halves else 1).whole
+        self.prepare.append(None if links is None or common is None else self.group([links], [target], common))
 
-    def value(self, node: int) -> None:
+    def split(self, node: int, size: tuple[int, ...], stride: int) -> Bypass:
+        """Split a node of this size into the channels that operations read and those that bypass them."""
+        assert self.cell.partial is not None
+        C, H, W = size
+        read, rows, columns = C // self.cell.partial.one_in, (H - 1) // stride + 1, (W - 1) // stride + 1
+        rest = self.slot((C - read, rows, columns))
+        self.sizes[node] = read, H, W
+        found = self.bypass[node] = Bypass(whole=self.slot(size), slot=rest, stride=stride, sum=Node())
+        return found
+
+    def value(self, node: int, others: Sequence[tuple[int, Place, nn.Module]]) -> None:
         """Settle the size of a node from what leads into it."""
-        sizes = [self.sizes[slot] for slot in self.nodes[node].slots]
+        fed = [each for each in others if self.sizes[each[0]] is not None]
+        if any(self.is_made_now(source) for source, _, _ in fed):
+            self.ranges.append(Range(first=node, weights=slice(len(self.weights), len(self.weights))))
+        for source, place, op in fed:
+            self.other(source, node, place, op)
+        sizes = [self.size(slot) for slot in self.nodes[node].slots]
+        if self.cell.partial is not None:
+            sizes.append(self.bypassed(node))
         if any(size != sizes[0] for size in sizes):
             raise ValueError(f"what is added up must have one shape and dtype, got maps of {sizes}.")
         self.sizes[node] = sizes[0] if sizes else None
 
+    def is_made_now(self, node: int) -> bool:
+        """Whether the last range computes a node."""
+        return node >= self.ranges[-1].first and not _is_given(node, self.prepare, self.bypass)
+
+    def other(self, source: int, target: int, place: Place, op: nn.Module) -> None:
+        """Add an operation that has no kernel, between two nodes."""
+        edge = self.cell.edges[place[0]]
+        assert isinstance(edge, MixedEdge)
+        stride, (_, H, W) = edge.slot.stride, self.size(source)
+        slot = self.slot((edge.slot.out, (H - 1) // stride + 1, (W - 1) // stride + 1))
+        self.ranges[-1].others.append(Other(name=self.cell.ops[place[1]], op=op, source=source, slot=slot))
+        self.nodes[target].feed(slot, place, False)
+        if not _is_given(source, self.prepare, self.bypass):
+            read = next(each for each in reversed(self.ranges) if each.first <= source).read
+            if source not in read:
+                read.append(source)
+
+    def bypassed(self, node: int) -> tuple[int, ...]:
+        """Sum up the channels that bypass the operations into a node; the size that the operations must give."""
+        edges, partial = self.cell.graph.edges, self.cell.partial
+        terms = [(row, self.bypass[edges[row].source]) for row in self.cell.graph.incoming(node)]
+        fed = [(row, source) for row, source in terms if source is not None]
+        assert partial is not None
+        C, H, W = self.size(fed[0][1].slot)
+        own = self.split(node, (C + C // (partial.one_in - 1), H, W), 1)
+        for row, source in fed:
+            own.sum.feed(source.slot, (row, -1), False)
+            source.sum.skips.add(own.slot)
+        return self.size(node)
+
     def pool(self, node: int, kinds: Sequence[Pool]) -> None:
-        size = self.sizes[node]
-        assert size is not None
-        modules, pools = [], []
+        size, modules, pools = self.size(node), [], []
         for kind in kinds:
             if kind.module is None:
                 for target, place in kind.places.items():
@@ -159,7 +287,7 @@ class _Planner:
         result = size[0], (size[1] - 1) // stride + 1, (size[2] - 1) // stride + 1
         slots = [self.slot(result) for _ in pools]
         targets = [list(pool.places) for pool in pools]
-        group = PoolGroup(kinds=kinds_of(modules), stride=stride, slots=slots, targets=targets)
+        group = PoolGroup(kinds=_kinds_of(modules), stride=stride, slots=slots, targets=targets)
         self.nodes[node].pools.append(group)
         for slot, pool in zip(slots, pools, strict=True):
             for target, place in pool.places.items():
@@ -167,8 +295,7 @@ class _Planner:
             self.norms += [(norm, slot, None) for norm in pool.norms]
 
     def convolve(self, node: int, chains: Sequence[Chain]) -> None:
-        size = self.sizes[node]
-        assert size is not None
+        size = self.size(node)
         for common, places in by_key([chain.links for chain in chains], size).items():
             group = [chains[place] for place in places]
             made = self.group([chain.links for chain in group], [chain.target for chain in group], common)
@@ -177,39 +304,36 @@ class _Planner:
                 self.nodes[chain.target].feed(slot, chain.place, True)
 
 
-def plan(
-    graph: Wiring,
-    sizes: Sequence[tuple[int, ...]],
-    scheduled: Schedule,
-) -> Plan:
+def plan(cell: Cell, sizes: Sequence[tuple[int, ...]], scheduled: Schedule) -> Plan:
     """The steps of a cell.
 
     Args:
-        graph: the cell's graph.
-        sizes: channels, rows and columns of the cell's inputs.
-        scheduled: its operations, all of known make. An input without links is taken as it is.
+        cell: the cell.
+        sizes: channels, rows and columns of its inputs, prepared if no kernel knows what prepares them.
+        scheduled: its operations.
 
     Raises:
         ValueError: if operations that lead into one node have results of several shapes.
     """
-    planner = _Planner(graph, sizes)
+    planner, graph = _Planner(cell, sizes), cell.graph
     for node, (_, links) in enumerate(scheduled.prepare):
-        planner.input(node, links, sizes[node])
+        planner.input(node, links)
     for node in range(graph.nodes):
         if node >= graph.inputs:
-            planner.value(node)
+            planner.value(node, scheduled.others.get(node, ()))
         if planner.sizes[node] is not None:
             for kinds in scheduled.pools.get(node, ()):
                 planner.pool(node, kinds)
             planner.convolve(node, scheduled.chains.get(node, ()))
-    size = planner.sizes[0]
-    assert size is not None
+        own = planner.ranges[-1]
+        own.weights = slice(own.weights.start, len(planner.weights))
     return Plan(
         prepare=planner.prepare,
         nodes=planner.nodes,
-        fed=[size is not None for size in planner.sizes[: graph.nodes]],
+        bypass=planner.bypass,
+        one_in=1 if cell.partial is None else cell.partial.one_in,
+        ranges=planner.ranges,
         sizes=planner.sizes,
-        channels=size[0],
         weights=planner.weights,
         norms=planner.norms,
     )

@@ -7,7 +7,7 @@ given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,12 +20,17 @@ from torch import Tensor
 from diffnas.backends.cpu.conv_group import ADDRESSES, groups_of, thread_buffer, workspace
 from diffnas.backends.cpu.kernels import interpreter as compiled
 from diffnas.backends.cpu.kernels.memory import RATE, Memory
-from diffnas.backends.cpu.sums import addresses
+from diffnas.backends.cpu.launches import addresses
 from diffnas.backends.norms import channels_last
 from diffnas.parallel import in_parallel, threads
 
-GIVEN, WEIGHTS, RESULTS, KEPT, GRADS, GRAD_INPUTS, GRAD_WEIGHTS, TEMPORARY = range(8)
-"""The kinds of tensors that a program addresses; the last are scratch of the backward pass."""
+SAVED = GIVEN, WEIGHTS, OTHERS, RESULTS, KEPT = range(5)
+"""The kinds of tensors that both passes read: the inputs of a call, weights, results of PyTorch's operations between
+ranges, results of the program that PyTorch reads, and results that only the program reads."""
+
+GRADS, GRAD_READ, GRAD_INPUTS, GRAD_WEIGHTS, GRAD_OTHERS, TEMPORARY = range(5, 11)
+"""The other kinds: gradients for results from outside, and from PyTorch's operations between ranges; gradients for
+inputs, weights and the results of these operations; and scratch tensors of one pass."""
 
 NONE = 0
 """The tensor that is none."""
@@ -38,6 +43,11 @@ GAP = 144
 
 Numbers = NDArray[np.int64]
 
+Held = dict[int, list[Tensor]]
+"""The tensors of each kind; one tensor contains all temporary ones."""
+
+NO_TENSORS: Mapping[int, Tensor] = {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Direction:
@@ -45,12 +55,16 @@ class Direction:
 
     Attributes:
         steps: a row each.
-        parts: ranges of steps without a barrier between them, and how threads share each: None by pictures, n by n
-            branches, 0 not at all.
+        parts: steps without a barrier between them, and how threads share each: None by pictures, n by n branches, 0
+            not at all.
+        ends: one past the last step of each range of nodes, in the order of the steps.
+        temporary: the size of all scratch tensors together.
     """
 
     steps: Numbers
     parts: list[tuple[int, int, int | None]]
+    ends: list[int]
+    temporary: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +81,8 @@ class Program:
         tensors: the tensors whose addresses it then has.
         homes: the numbers of the tensors of each kind, and where the temporary ones stand in one memory.
         kept: how many numbers each tensor has that is kept for the backward pass.
-        temporary: numbers in the scratch tensors of the backward pass, all together.
         slots: how many there are, and the channels of the widest.
-        scales: how many rows of scales there are, and of how many channels.
+        scales: how many rows of scales there are.
         factors: what the stages need by channel, as it is at first.
         packed: numbers in packed weights.
         sums: in the sums of pictures.
@@ -77,6 +90,8 @@ class Program:
         scratch: that a thread needs to work in.
         biases: which weights are added before a batch norm.
         results: channels, rows and columns of each.
+        shown: for each slot that is a result, its place among the results.
+        read: the slots that PyTorch reads, in the order of the tensors of ``GRAD_READ``.
         batch: how many pictures there are.
     """
 
@@ -89,9 +104,8 @@ class Program:
     tensors: Numbers
     homes: dict[int, tuple[Numbers, Numbers]]
     kept: list[int]
-    temporary: int
     slots: tuple[int, int]
-    scales: tuple[int, int]
+    scales: int
     factors: Any
     packed: int
     sums: int
@@ -99,6 +113,8 @@ class Program:
     scratch: int
     biases: list[int]
     results: list[tuple[int, ...]]
+    shown: dict[int, int]
+    read: list[int]
     batch: int
 
     def memory(self, mix: Any) -> Memory:
@@ -110,7 +126,7 @@ class Program:
         slots, channels = self.slots
         known = np.zeros((5, slots, channels))
         known[RATE] = 1
-        scales = np.zeros(self.scales)
+        scales = np.zeros((self.scales, channels))
         scales[ONE] = 1
         tensors = 1 + sum(len(numbers) for numbers, _ in self.homes.values())
         return Memory(
@@ -126,26 +142,41 @@ class Program:
             grad_mix=_NO_GRADIENTS,
         )
 
-    def forward(
-        self, memory: Memory, inputs: Sequence[Tensor], weights: Sequence[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Take the steps to the results.
+    def hold(self, memory: Memory, inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Held:
+        """The tensors of a forward pass; ``forward`` writes to some of them.
 
         Args:
             memory: new, from ``memory``.
-            inputs: what is given, ``(B, C', H', W')`` each, channels last, as all maps.
+            inputs: the inputs of the cell, ``(B, C', H', W')`` each, channels last, as all maps.
             weights: in the order of the plan, without gaps.
-
-        Returns:
-            What the backward pass needs besides, and the results.
         """
         # One by one: what cells of different sizes free in one piece leaves holes where the next one's does not fit.
         kept = [torch.empty(numbers + GAP, dtype=torch.float32) for numbers in self.kept]
         sizes = ((self.batch, *size) for size in self.results)
         results = [torch.empty(size, dtype=torch.float32, memory_format=torch.channels_last) for size in sizes]
-        self._place(memory, {GIVEN: inputs, WEIGHTS: weights, RESULTS: results, KEPT: kept})
-        self._take(self.forward_pass, len(self.forward_pass.steps), memory, 0, self.batch, learn=False, mixed=False)
-        return kept, results
+        temporary = [torch.empty(self.forward_pass.temporary, dtype=torch.float32)]
+        held = {GIVEN: [*inputs], WEIGHTS: [*weights], RESULTS: results, KEPT: kept, TEMPORARY: temporary}
+        self._place(memory, held)
+        return {**held, OTHERS: []}
+
+    def forward(self, memory: Memory, held: Held, others: Sequence[Tensor] = (), number: int = 0) -> None:
+        """Take the steps of a range of nodes, after those of the ranges before.
+
+        Args:
+            memory: what ``hold`` was given.
+            held: from ``hold``.
+            others: the results of PyTorch's operations before this range, channels last.
+            number: the number of the range.
+        """
+        first = len(held[OTHERS])
+        held[OTHERS] += others
+        memory.at[self.homes[OTHERS][0][first : len(held[OTHERS])]] = addresses(others)
+        begin, end = [0, *self.forward_pass.ends][number : number + 2]
+        self._take(self.forward_pass, begin, end, memory, 0, self.batch, learn=False, mixed=False)
+
+    def saved(self, held: Held) -> list[Tensor]:
+        """The tensors of a forward pass that the backward pass needs."""
+        return [tensor for home in SAVED for tensor in held[home]]
 
     def again(self, memory: Memory) -> Memory:
         """What ``backward`` works on: a copy of what ``forward`` left."""
@@ -160,38 +191,52 @@ class Program:
             grad_mix=np.zeros(len(memory.mix)),
         )
 
+    def recall(self, memory: Memory, saved: Sequence[Tensor], grads: Sequence[Tensor]) -> Held:
+        """The tensors of a backward pass; ``backward`` writes gradients to some of them.
+
+        Args:
+            memory: from ``again``.
+            saved: the result of ``saved``.
+            grads: the gradients for the results from outside.
+        """
+        rest = iter(saved)
+        held = {home: [next(rest) for _ in self.homes[home][0]] for home in SAVED}
+        temporary = torch.empty(self.backward_pass.temporary, dtype=torch.float32)
+        held |= {GRADS: [channels_last(grad) for grad in grads], TEMPORARY: [temporary]}
+        for home, own in ((GRAD_INPUTS, GIVEN), (GRAD_WEIGHTS, WEIGHTS), (GRAD_OTHERS, OTHERS)):
+            held[home] = [torch.empty_like(tensor) for tensor in held[own]]
+        for n in self.biases:
+            held[GRAD_WEIGHTS][n].zero_()  # batch norm takes them away again
+        self._place(memory, held)
+        return held
+
     def backward(
         self,
         memory: Memory,
-        tensors: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
-        grads: Sequence[Tensor],
+        read: Mapping[int, Tensor] = NO_TENSORS,
+        number: int = 0,
         *,
         learn: bool,
         mixed: bool = False,
         prepared: bool = True,
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Take the steps to the gradients; those for the inputs, and those for the weights.
+    ) -> None:
+        """Take the backward steps of a range of nodes, after those of all later ranges.
 
         Args:
-            memory: from ``again``; in the end it has the gradients for the mixing weights.
-            tensors: what ``forward`` returned, and was given, wherever it is now.
-            grads: those for the results.
+            memory: what ``recall`` was given; afterwards it has the gradients for the mixing weights.
+            read: gradients for slots, from the operations of PyTorch that read them, channels last.
+            number: the number of the range.
             learn: whether the gradients for the weights are wanted; without, they are not written.
             mixed: whether those for the mixing weights are.
             prepared: whether those for the inputs are, which those for weights that prepare them need too.
         """
-        kept, inputs, weights, results = tensors
-        temporary, sent = torch.empty(self.temporary, dtype=torch.float32), [channels_last(grad) for grad in grads]
-        grad_inputs, grad_weights = [torch.empty_like(x) for x in inputs], [torch.empty_like(w) for w in weights]
-        self._place(memory, {GIVEN: inputs, WEIGHTS: weights, RESULTS: results, KEPT: kept, GRADS: sent})
-        self._place(memory, {GRAD_INPUTS: grad_inputs, GRAD_WEIGHTS: grad_weights, TEMPORARY: [temporary]})
-        groups, end = groups_of(self.batch), len(self.backward_pass.steps) if prepared else self.inputs_from
-        self._take(self.backward_pass, end, memory, groups, groups, learn=learn, mixed=mixed)
-        for n in self.biases:
-            grad_weights[n].zero_()  # batch norm takes them away again
-        return grad_inputs, grad_weights
+        for slot, at in zip(self.read, self.homes[GRAD_READ][0], strict=True):
+            memory.at[at] = read[slot].data_ptr() if slot in read else 0
+        groups, ends = groups_of(self.batch), [0, *self.backward_pass.ends]
+        begin, end = ends[-2 - number], ends[-1 - number] if prepared or number else self.inputs_from
+        self._take(self.backward_pass, begin, end, memory, groups, groups, learn=learn, mixed=mixed)
 
-    def _place(self, memory: Memory, tensors: dict[int, Sequence[Tensor]]) -> None:
+    def _place(self, memory: Memory, tensors: Held) -> None:
         """Say where the tensors of some kinds are: these, or inside this one all that are temporary."""
         for home, own in tensors.items():
             numbers, offsets = self.homes[home]
@@ -200,22 +245,33 @@ class Program:
         memory.table[:, ADDRESSES] = memory.at[self.tensors]
 
     def _take(
-        self, direction: Direction, end: int, memory: Memory, groups: int, units: int, *, learn: bool, mixed: bool
+        self,
+        direction: Direction,
+        first: int,
+        end: int,
+        memory: Memory,
+        groups: int,
+        units: int,
+        *,
+        learn: bool,
+        mixed: bool,
     ) -> None:
-        def run(begin: int, stop: int, first: int, last: int) -> None:
+        def run(begin: int, stop: int, one: int, other: int) -> None:
             scratch = workspace(self.scratch)
             compiled.run(
                 direction.steps, self.lists, self.stages, memory, self.batch, groups, learn, mixed, scratch, begin,
-                stop, first, last,
+                stop, one, other,
             )  # fmt: skip
 
         if threads() == 1:
-            run(0, end, 0, -1)
+            run(first, end, 0, -1)
             return
         for begin, stop, branches in direction.parts:
-            if begin < end and branches == 0:
+            if not first <= begin < end:
+                continue
+            if branches == 0:
                 run(begin, stop, 0, -1)
-            elif begin < end:
+            else:
                 in_parallel(partial(run, begin, stop), units if branches is None else branches)
 
 

@@ -18,10 +18,12 @@ from diffnas.backends.cpu.program import (
     GAP,
     GIVEN,
     GRAD_INPUTS,
+    GRAD_OTHERS,
     GRAD_WEIGHTS,
     KEPT,
     NONE,
     ONE,
+    OTHERS,
     RESULTS,
     TEMPORARY,
     WEIGHTS,
@@ -81,6 +83,10 @@ class Writer:
         )
         self.biases: list[int] = []
         self.results: list[tuple[int, ...]] = []
+        self.ends: list[int] = []
+        self.shown: dict[int, int] = {}  # the place of each slot that is a result, among the results
+        self.read: dict[int, int] = {}  # the gradients of nodes from the operations of PyTorch that read them
+        self.others: dict[int, int] = {}  # the gradients for the results of these operations
         self.slots: dict[int, int] = {}  # their tensors
         self.grads: dict[int, int] = {}  # the tensors of the gradients for targets
         self.pairs: dict[tuple[int, int], int] = {}  # the rows of what these are multiplied by, by slot and target
@@ -112,8 +118,13 @@ class Writer:
 
     def result(self, slot: int) -> int:
         """A result of the size of a slot's."""
+        self.shown[slot] = len(self.results)
         self.results.append(self.size(slot))
         return self.tensor(RESULTS)
+
+    def other(self, slot: int) -> None:
+        """Add a slot that PyTorch computes."""
+        self.slots[slot], self.others[slot] = self.tensor(OTHERS), self.tensor(GRAD_OTHERS)
 
     def note(self, numbers: Sequence[int]) -> int:
         """Where a list begins."""
@@ -161,6 +172,13 @@ class Writer:
         self.packed += K * (2 * deep + wide)
         self.learned = max(self.learned, K * (deep + form.learned * form.full * form.full_out))
         self.scratch = max(self.scratch, form.scratch)
+        return len(self.stages) - 1
+
+    def places(self, count: int, stride: int, size: Sequence[int], pixels: Sequence[int]) -> int:
+        """A stage without weights: ``count`` pools, or a split into one in ``count`` channels and the rest."""
+        (C, H, W), (rows, columns) = size, pixels
+        own = 0, count, stride, 0, 0, 0, 0, 0
+        self.stages.append([*own, *Shape(self.batch, H, W, C, rows, columns, C, 0, W)])
         return len(self.stages) - 1
 
     def shape(self, stage: int) -> Shape:
@@ -267,22 +285,30 @@ class Writer:
         self.step(compiled.COLLECT, stage)
         return sums
 
+    def end_range(self) -> None:
+        """End a range of nodes: the next steps are those of the next range."""
+        self.ends.append(len(self.steps))
+
     def direction(self) -> Direction:
-        """The steps written since the last direction."""
+        """The steps written since the last direction; the last range ends here."""
+        self.end_range()
         steps, self.steps = np.array(self.steps, np.int64).reshape(-1, compiled.WIDTH), []
-        units: list[int | None] = []
-        for kind, stage in steps[:, :2].tolist():
-            count = self.stages[stage][1] if kind == compiled.COLLECT else None
-            units.append(0 if kind in _SERIAL else count)
+        kinds: list[tuple[int, int, int | None]] = []
+        for n, (kind, stage) in enumerate(steps[:, :2].tolist()):
+            number = sum(end <= n for end in self.ends)
+            branches = self.stages[stage][1] if kind == compiled.COLLECT else 0 if kind in _SERIAL else None
+            kinds.append((number, n if branches else 0, branches))
         parts, begin = [], 0
-        for (branches, _), group in groupby(enumerate(units), lambda each: (each[1], each[0] if each[1] else 0)):
+        for (_, _, branches), group in groupby(kinds):
             count = len(list(group))
             parts.append((begin, begin + count, branches))
             begin += count
-        return Direction(steps=steps, parts=parts)
+        made = Direction(steps=steps, parts=parts, ends=self.ends, temporary=self.temporary)
+        self.ends, self.used, self.temporary = [], 0, 0
+        return made
 
-    def program(self, forward_pass: Direction, backward_pass: Direction, inputs_from: int, channels: int) -> Program:
-        """All of it, ``channels`` being those of what is mixed."""
+    def program(self, forward_pass: Direction, backward_pass: Direction, inputs_from: int) -> Program:
+        """All of it."""
         none = np.zeros((0, COLUMNS), np.int64)
         tensors = np.concatenate([none, *self.tensors])[:, ADDRESSES]
         return Program(
@@ -295,9 +321,8 @@ class Writer:
             tensors=np.ascontiguousarray(tensors),
             homes={home: (np.array(ids, np.int64), np.array(at, np.int64)) for home, (ids, at) in self.homes.items()},
             kept=self.kept,
-            temporary=self.temporary,
             slots=(len(self.sizes), max(size[0] for size in self.sizes if size is not None)),
-            scales=(self.scales, channels),
+            scales=self.scales,
             factors=np.concatenate([np.empty(0, np.float32), *self.factors]),
             packed=self.packed,
             sums=self.sums,
@@ -305,5 +330,7 @@ class Writer:
             scratch=self.scratch,
             biases=self.biases,
             results=self.results,
+            shown=self.shown,
+            read=list(self.read),
             batch=self.batch,
         )

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from diffnas.backends.gpu import chains as gpu_chains
 from diffnas.backends.gpu import launches
 from diffnas.backends.node_by_node import NodeByNode, in_pytorch, through
-from diffnas.backends.norms import Measured
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import schedule, why_unknown
 from diffnas.nets.cell import Cell
@@ -46,7 +45,7 @@ class GPU:
         return out
 
 
-def _convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> list[tuple[Tensor, Measured | None]]:
+def _convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> list[Tensor]:
     """The results of chains before their last batch norms.
 
     Chains with one key are computed together, and chains without a key by PyTorch.
@@ -57,7 +56,7 @@ def _convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> list[tuple[Tenso
     found = {place: through(chains[place], x) for place in by_key.pop(None, [])}
     for places in by_key.values():
         found |= zip(places, gpu_chains.convolve(x, [chains[place] for place in places]), strict=True)
-    return [(found[place], None) for place in range(len(chains))]
+    return [found[place] for place in range(len(chains))]
 
 
 KERNELS = replace(in_pytorch(launches), convolve=_convolve)

@@ -32,8 +32,9 @@ class ChainKey(NamedTuple):
 
 
 def chain_key(chain: Sequence[Link]) -> ChainKey | None:
-    """The key of a chain; None if a link is no separable convolution, or has a bias."""
-    if any(link.geometry.kind != DEPTHWISE or link.bias is not None for link in chain):
+    """The key of a chain; None if a link is no separable convolution or has a bias, or if their channels differ."""
+    uneven = len({link.channels for link in chain}) > 1
+    if uneven or any(link.geometry.kind != DEPTHWISE or link.bias is not None for link in chain):
         return None
     return ChainKey(tuple(link.geometry for link in chain), tuple((link.before, link.channels) for link in chain))
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.ops import DroppedSkip, Noise
@@ -66,7 +67,7 @@ class Graphed:
     are fixed.
 
     Args:
-        net: maps pictures ``(B, C, H, W)`` and mixing weights ``(edges, columns)`` to logits.
+        net: maps pictures ``(B, C, H, W)`` and the weights of edges to logits.
         warmup_steps: steps that run without graphs before a capture, at the start and after every ``forget``.
             Operations are often removed in consecutive steps, and a capture costs as much as a few steps.
         autocast: the dtype in which the passes compute, if it is not that of the weights.
@@ -81,12 +82,12 @@ class Graphed:
         self.passes: dict[bool, Passes] = {}
         self.steps = self.captures = 0
 
-    def __call__(self, x: Tensor, mix: Tensor, *, flow: bool = False) -> Output:
+    def __call__(self, x: Tensor, mix: EdgeWeights, *, flow: bool = False) -> Output:
         """Logits, ``(B, classes)``; the next call may overwrite their memory.
 
         Args:
             x: pictures.
-            mix: mixing weights.
+            mix: the weights of the edges.
             flow: whether the caller gets the weights' gradients from ``torch.autograd.grad``. If not, ``backward``
                 writes them into ``.grad`` itself, which saves a copy of each.
         """
@@ -107,7 +108,7 @@ class Graphed:
         """Drop the graphs, because the supernet has changed since they were captured."""
         self.passes, self.steps = {}, 0
 
-    def _usual(self, x: Tensor, mix: Tensor) -> Output:
+    def _usual(self, x: Tensor, mix: EdgeWeights) -> Output:
         with self._casting(x.device):
             found = self.net(x, mix)
         logits, auxiliary = found if isinstance(found, Output) else (found, None)
@@ -128,10 +129,10 @@ class Passes:
 
     Args:
         forward, backward: run the passes, which read and write the tensors below.
-        inputs: pictures and mixing weights.
+        inputs: pictures, and the weights of the edges.
         outputs: logits, and the auxiliary head's logits if there is one.
         sent: gradients for the outputs.
-        grads: gradients for the mixing weights, and for every weight.
+        grads: gradients for the weights of the edges, and for every weight.
         weights: the weights that learn.
     """
 
@@ -139,23 +140,26 @@ class Passes:
         self,
         forward: Callable[[], None],
         backward: Callable[[], None],
-        inputs: tuple[Tensor, Tensor],
+        inputs: tuple[Tensor, EdgeWeights],
         outputs: Sequence[Tensor],
         sent: Sequence[Tensor],
         grads: Sequence[Tensor | None],
         weights: Sequence[Tensor],
     ) -> None:
         self.forward, self.backward = forward, backward
-        self.inputs, self.outputs, self.sent = inputs, tuple(outputs), tuple(sent)
+        x, mix = inputs
+        self.inputs, self.outputs, self.sent = (x, *mix.tensors), tuple(outputs), tuple(sent)
         self.weights = tuple(weights)
-        self.mix_grad, *self.grads = grads
+        edges = len(mix.tensors)
+        self.mix_grads, self.grads = grads[:edges], grads[edges:]
 
-    def replay(self, x: Tensor, mix: Tensor, *, flow: bool) -> Output:
-        """The output of the supernet for other pictures of the same size and other mixing weights."""
+    def replay(self, x: Tensor, mix: EdgeWeights, *, flow: bool) -> Output:
+        """The output of the supernet for other pictures of the same size and other weights of its edges."""
         # Autograd calls the backward pass only if some input requires a gradient.
-        mix = mix if mix.requires_grad else mix.detach().requires_grad_()
+        first, *others = mix.tensors
+        first = first if first.requires_grad else first.detach().requires_grad_()
         apply: Callable[..., tuple[Tensor, ...]] = _Replayed.apply
-        logits, *auxiliary = apply(self, x, mix, *(self.weights if flow else ()))
+        logits, *auxiliary = apply(self, flow, x, first, *others, *(self.weights if flow else ()))
         return Output(logits, auxiliary[0] if auxiliary else None)
 
     def accumulate(self) -> None:
@@ -171,11 +175,11 @@ class Passes:
 
 class _Replayed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, passes: Passes, x: Tensor, mix: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        for into, given in zip(passes.inputs, (x, mix), strict=True):
+    def forward(ctx: Any, passes: Passes, flow: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
+        for into, given in zip(passes.inputs, tensors, strict=False):  # the weights that learn come after them
             into.copy_(given)
         passes.forward()
-        ctx.passes, ctx.flow = passes, bool(weights)
+        ctx.passes, ctx.flow = passes, flow
         return tuple(output.detach() for output in passes.outputs)
 
     @staticmethod
@@ -188,14 +192,15 @@ class _Replayed(torch.autograd.Function):
             passes.backward()
         else:
             passes.accumulate()
-        mix_grad = None if passes.mix_grad is None else passes.mix_grad.clone()
-        return (None, None, mix_grad, *(passes.grads if ctx.flow else ()))
+        mix_grads = [None if grad is None else grad.clone() for grad in passes.mix_grads]
+        return (None, None, None, *mix_grads, *(passes.grads if ctx.flow else ()))
 
 
-def capture(net: nn.Module, run: Callable[[Tensor, Tensor], Output], x: Tensor, mix: Tensor) -> Passes:
-    """The passes of ``run``, captured as CUDA graphs; ``run`` calls ``net`` with pictures and mixing weights."""
+def capture(net: nn.Module, run: Callable[[Tensor, EdgeWeights], Output], x: Tensor, mix: EdgeWeights) -> Passes:
+    """The passes of ``run``, captured as CUDA graphs; ``run`` calls ``net`` with pictures and weights of edges."""
     kept = [(buffer, buffer.clone()) for buffer in net.buffers()]
-    inputs = x.detach().clone(memory_format=torch.preserve_format), mix.detach().clone().requires_grad_()
+    own = mix.map(lambda each: each.detach().clone().requires_grad_())
+    inputs = x.detach().clone(memory_format=torch.preserve_format), own
     weights = [weight for weight in net.parameters() if weight.requires_grad]
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
@@ -203,7 +208,7 @@ def capture(net: nn.Module, run: Callable[[Tensor, Tensor], Output], x: Tensor, 
         for _ in range(WARM_UP):
             outputs = [output for output in run(*inputs) if output is not None]
             sent = [torch.zeros_like(output) for output in outputs]
-            torch.autograd.grad(outputs, [inputs[1], *weights], sent, allow_unused=True)
+            torch.autograd.grad(outputs, [*own.tensors, *weights], sent, allow_unused=True)
         del outputs
     torch.cuda.current_stream().wait_stream(side)
     # Undo the changes that the warm-up made to running statistics.
@@ -214,5 +219,5 @@ def capture(net: nn.Module, run: Callable[[Tensor, Tensor], Output], x: Tensor, 
     with torch.cuda.graph(forward):
         outputs = [output for output in run(*inputs) if output is not None]
     with torch.cuda.graph(backward, pool=forward.pool()):
-        grads = torch.autograd.grad(outputs, [inputs[1], *weights], sent, allow_unused=True)
+        grads = torch.autograd.grad(outputs, [*own.tensors, *weights], sent, allow_unused=True)
     return Passes(forward.replay, backward.replay, inputs, outputs, sent, grads, weights)

@@ -1,24 +1,36 @@
-"""The frames, by name. A frame of your own is one more row of ``FRAMES``."""
+"""The frames, by name. A space may have a frame of its own."""
 
 from __future__ import annotations
 
-from diffnas.lookup import lookup
+from diffnas.components.contract import Role, call, check_callable, refuse
 from diffnas.nets.frames.chain import Chain
 from diffnas.nets.frames.darts import Darts
 from diffnas.nets.frames.frame import Frame, FrameFactory, MakeCell, Run, Sizes
 from diffnas.nets.frames.nas_bench_201 import NasBench201
-from diffnas.skeleton import DARTS, NAS_BENCH_201
+from diffnas.skeleton import DARTS, NAS_BENCH_201, Own
 
-__all__ = ["FRAMES", "Frame", "FrameFactory", "MakeCell", "Run", "Sizes", "build_frame"]
+__all__ = ["FRAME", "FRAMES", "Frame", "FrameFactory", "MakeCell", "Run", "Sizes", "build_frame"]
 
 FRAMES: dict[str, FrameFactory] = {DARTS.name: Darts, NAS_BENCH_201.name: NasBench201, "chain": Chain}
 """The class of each frame, by the name that a skeleton gives as its ``frame``."""
 
+FRAME = Role("frame", ("sizes", "cell"))
+
 
 def build_frame(sizes: Sizes, cell: MakeCell) -> Frame:
-    """The frame of a skeleton, with its cells, which ``cell`` makes.
+    """The frame of a net, with its cells, which ``cell`` makes.
 
     Raises:
-        ValueError: if the skeleton's frame is not in ``FRAMES``, or for sizes that no net can have.
+        ValueError: if a frame of the user's own is missing or makes no ``Frame``, or for sizes that no net can have.
     """
-    return lookup("frame", sizes.skeleton.frame, FRAMES)(sizes, cell)
+    if sizes.frame is None:
+        if isinstance(sizes.skeleton, Own):
+            raise ValueError(
+                f"the cells stand in a frame of your own, {sizes.skeleton.name!r}: give it as frame=, in Python."
+            )
+        return FRAMES[sizes.skeleton.frame](sizes, cell)
+    check_callable(FRAME, sizes.frame, classes=True)
+    made: Frame = call(FRAME, sizes.frame, sizes, cell)
+    if not isinstance(made, Frame):
+        refuse(FRAME, sizes.frame, "a diffnas.nets.frames.Frame", made)
+    return made

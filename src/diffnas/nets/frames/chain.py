@@ -1,7 +1,7 @@
 """The frame of a residual chain: ``x <- shortcut(x) + cell(x)``, layer by layer, without a ReLU after the sum.
 
-Without that ReLU (as in MobileNetV2, Sandler et al., 2018, and ConvNeXt, Liu et al., 2022), an absent layer is the
-identity, or only a shortcut where width or resolution change.
+MobileNetV2 (Sandler et al., 2018) and ConvNeXt (Liu et al., 2022) have none either. So an absent layer is the identity,
+or only a shortcut where width or resolution change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from diffnas.nets.auxiliary import Output
 from diffnas.nets.cell import Place
 from diffnas.nets.frames.frame import Frame, MakeCell, Run, Sizes
 from diffnas.nets.frames.parts import GlobalAveragePool, as_weights
-from diffnas.nets.frames.plan import CellPlan, plan, stem_channels
+from diffnas.nets.frames.plan import CellPlan, plan
 from diffnas.skeleton import Chain as ChainSkeleton
 from diffnas.skeleton import Shortcut
 
@@ -33,9 +33,8 @@ class Chain(Frame):
         super().__init__()
         skeleton = sizes.skeleton
         assert isinstance(skeleton, ChainSkeleton)
-        cells = plan(skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
-        width = stem_channels(skeleton, sizes.stem, sizes.channels)
-        stem = lookup("stem", sizes.stem, _STEMS)(sizes.inputs, width, sizes.affine)
+        cells = self.plan = plan(skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
+        stem = lookup("stem", sizes.stem, _STEMS)(sizes.inputs, cells[0].previous, sizes.affine)
         self.stem = nn.Sequential(OrderedDict(first=stem))  # so that its weights are named as those of other stems
         self.shortcuts = nn.ModuleList(shortcut(skeleton.shortcut, each, affine=sizes.affine) for each in cells)
         self.cells = nn.ModuleList(cell(_place(each)) for each in cells)

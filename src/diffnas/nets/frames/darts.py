@@ -8,7 +8,7 @@ from diffnas.nets.auxiliary import Output
 from diffnas.nets.cell import Place
 from diffnas.nets.frames.frame import Frame, MakeCell, Run, Sizes
 from diffnas.nets.frames.parts import GlobalAveragePool, Stem, as_weights, auxiliary_head
-from diffnas.nets.frames.plan import CellPlan, plan, stem_channels
+from diffnas.nets.frames.plan import CellPlan, plan
 from diffnas.nets.ops import FactorizedReduce, relu_conv_norm
 
 
@@ -20,8 +20,8 @@ class Darts(Frame):
 
     def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
         super().__init__()
-        cells = plan(sizes.skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
-        self.stem = Stem(sizes.stem, sizes.inputs, stem_channels(sizes.skeleton, sizes.stem, sizes.channels))
+        cells = self.plan = plan(sizes.skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
+        self.stem = Stem(sizes.stem, sizes.inputs, cells[0].previous)
         self.cells = nn.ModuleList(cell(_place(each, sizes)) for each in cells)
         self.head = nn.Sequential(GlobalAveragePool(), nn.Flatten(), nn.Linear(cells[-1].out, sizes.outputs))
         self.auxiliary_at, self.auxiliary = auxiliary_head(sizes, cells)

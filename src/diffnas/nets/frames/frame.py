@@ -18,8 +18,8 @@ MakeCell = Callable[[Place], nn.Module]
 Run = Callable[[nn.Module, Sequence[Tensor]], Tensor]
 """A function that computes a cell, or a block in place of a cell, from its inputs.
 
-The net gives it to the frame. It adds the weights of the cell's edges and the backend, and recomputes the inside in the
-backward pass if the net is asked to. A block is called as ``block(*inputs, backend)``."""
+The net gives it to the frame. It adds the weights of the cell's edges and the backend. If the net recomputes cells, it
+arranges that too. A block is called as ``block(*inputs, backend)``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class Sizes:
         affine: whether the layers that prepare the inputs of cells have batch norms with a weight and a bias.
         stem: the layers before the cells.
         auxiliary: whether there is an auxiliary head.
+        frame: the user's own frame; None for the skeleton's.
     """
 
     skeleton: Skeleton
@@ -49,6 +50,7 @@ class Sizes:
     affine: bool
     stem: StemKind = "cifar"
     auxiliary: bool = False
+    frame: FrameFactory | None = None
 
 
 class Frame(nn.Module):
@@ -60,3 +62,4 @@ class Frame(nn.Module):
 
 
 FrameFactory = Callable[[Sizes, MakeCell], Frame]
+"""A function that builds the frame of a net, with its cells."""

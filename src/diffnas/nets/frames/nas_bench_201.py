@@ -9,7 +9,7 @@ from diffnas.nets.backend import Backend, applied
 from diffnas.nets.cell import Place
 from diffnas.nets.frames.frame import Frame, MakeCell, Run, Sizes
 from diffnas.nets.frames.parts import GlobalAveragePool, Stem, as_weights, auxiliary_head
-from diffnas.nets.frames.plan import plan, stem_channels
+from diffnas.nets.frames.plan import plan
 from diffnas.nets.ops import relu_conv_norm
 
 
@@ -48,8 +48,8 @@ class NasBench201(Frame):
 
     def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
         super().__init__()
-        cells = plan(sizes.skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
-        self.stem = Stem(sizes.stem, sizes.inputs, stem_channels(sizes.skeleton, sizes.stem, sizes.channels))
+        cells = self.plan = plan(sizes.skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
+        self.stem = Stem(sizes.stem, sizes.inputs, cells[0].previous)
         self.cells = nn.ModuleList(
             ResidualBlock(each.previous, each.channels)
             if each.kind is None

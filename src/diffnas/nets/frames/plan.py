@@ -34,11 +34,6 @@ class CellPlan:
     out: int
 
 
-def stem_channels(skeleton: Skeleton, stem: StemKind, channels: int) -> int:
-    """Channels of a stem's output."""
-    return skeleton.stem_width.get(stem, 1) * channels
-
-
 def kind_at(kinds: Container[str], index: int, place: Place) -> str | None:
     """The kind of the cell at ``index``: ``cell3`` for index 3 if ``kinds`` has it, else the kind of the place.
 
@@ -75,7 +70,7 @@ def plan(
     reduce 64 128 64 256
     """
     cells: list[CellPlan] = []
-    before = previous = stem_channels(skeleton, stem, channels)
+    before = previous = skeleton.stem_width.get(stem, 1) * channels
     # The two outputs of the ImageNet stem differ in size, as if there were a reduction between them.
     after_reduction = stem == "imagenet"
     unit = channels

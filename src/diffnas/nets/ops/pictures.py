@@ -244,5 +244,6 @@ PICTURES: dict[str, OpFactory] = {
     "noise": _kept(Noise),
     **{name: _convolution(of) for name, of in CONVOLUTIONS.items()},
 }
-"""The operations on pictures: those of DARTS (Liu et al., 2019), section 3.1, of the NASNet and AmoebaNet cells and of
-NAS-Bench-201 (Dong & Yang, 2020), and the family of convolutions of Prune and Replace NAS (Laube & Zell, 2019)."""
+"""The operations on pictures. They are those of DARTS (Liu et al., 2019), section 3.1, of the NASNet and AmoebaNet
+cells, and of NAS-Bench-201 (Dong & Yang, 2020). The convolutions of Prune and Replace NAS (Laube & Zell, 2019) are
+here too."""

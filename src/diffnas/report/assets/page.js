@@ -3,15 +3,21 @@
 function drawPlots() {
   const search = data.search;
   const evaluation = data.evaluation;
-  const accuracies = [search?.series.train_accuracy, search?.series.held_out_accuracy, evaluation?.series.train_accuracy, [evaluation?.test?.accuracy]];
-  // One scale for the accuracies of search and evaluation, so that their gap can be seen.
-  const top = Math.min(1, ceiling(Math.max(...accuracies.flat().filter((v) => v !== null && v !== undefined))));
+  // One scale for a share in search and evaluation, so that their gap can be seen.
+  const top = ({ name, share }) => {
+    if (!share) return undefined;
+    const values = [search?.train[name], search?.held_out[name], evaluation?.train[name], [evaluation?.test?.[name]]];
+    return Math.min(1, ceiling(Math.max(...values.flat().filter((v) => v !== null && v !== undefined))));
+  };
+  const learned = [{ name: "loss", title: "Loss", say: words.loss }, ...data.task.map((metric) => ({ ...metric, say: metric.share ? words.percent : words.plain, top: top(metric) }))];
   const plots = {};
   if (search) {
     const s = search.series;
     const common = { epochs: search.epochs, linked: true };
-    plots.loss = { ...common, title: "Loss of the supernet", say: words.loss, lines: [{ name: "training", values: s.train_loss, look: "a" }, { name: "held out", values: s.held_out_loss, look: "b" }] };
-    plots.accuracy = { ...common, title: "Accuracy of the supernet", say: words.percent, top, lines: [{ name: "training", values: s.train_accuracy, look: "a" }, { name: "held out", values: s.held_out_accuracy, look: "b" }] };
+    for (const { name, title, say, top } of learned) {
+      const lines = [{ name: "training", values: search.train[name], look: "a" }, { name: "held out", values: search.held_out[name], look: "b" }];
+      plots[`search-${name}`] = { ...common, title: `${title} of the supernet`, say, top, lines };
+    }
     plots.live = { ...common, title: "Operations alive", say: words.plain, lines: [{ name: "all", values: s.live_ops, look: "a" }, { name: "learning", values: s.live_learning, look: "b" }] };
     const steps = s.step_seconds.some((v) => v !== null);
     plots.time = { ...common, title: steps ? "Time of a step" : "Time of an epoch", say: words.seconds, lines: [{ name: "", values: steps ? s.step_seconds : s.seconds, look: "a" }] };
@@ -26,10 +32,12 @@ function drawPlots() {
     plots[`multiplier-${cost.name}`] = { ...common, title: "Multiplier", say: words.plain, lines: [{ name: "", values: cost.multiplier, look: "a" }] };
   }
   if (evaluation) {
-    const s = evaluation.series;
     const test = evaluation.test;
-    plots["evaluation-loss"] = { epochs: evaluation.epochs, title: "Loss of the network", say: words.loss, lines: [{ name: "training", values: s.train_loss, look: "a" }], mark: test && { value: test.loss, name: "test, at the end" } };
-    plots["evaluation-accuracy"] = { epochs: evaluation.epochs, title: "Accuracy of the network", say: words.percent, top, lines: [{ name: "training", values: s.train_accuracy, look: "a" }], mark: test && { value: test.accuracy, name: "test, at the end" } };
+    for (const { name, title, say, top } of learned) {
+      const lines = [{ name: "training", values: evaluation.train[name] ?? [], look: "a" }];
+      const mark = test?.[name] === undefined ? null : { value: test[name], name: "test, at the end" };
+      plots[`evaluation-${name}`] = { epochs: evaluation.epochs, title: `${title} of the network`, say, top, lines, mark };
+    }
   }
   drawAll([...document.querySelectorAll("[data-plot], [data-finding]")], (host, width) => {
     if (plots[host.dataset.plot]) chart(host, width, plots[host.dataset.plot]);

@@ -51,6 +51,10 @@ def _tested(name: str) -> Callable[[Found], Value]:
     return lambda run: run.tested.get(name)
 
 
+def _metric(name: str) -> Callable[[Found], Value]:
+    return lambda run: run.tested.get("test", {}).get(name)
+
+
 def _sum(lines: Sequence[Any], name: str) -> Value:
     return sum(line[name] for line in lines) if lines else None
 
@@ -60,7 +64,6 @@ def _depth(genotype: Genotype) -> float:
 
 
 COLUMNS: dict[str, Column] = {
-    "accuracy": Column("test accuracy", _tested("accuracy"), "{:.2%}".format),
     "benchmark": Column("in the table", lambda run: run.benchmark and run.benchmark.accuracy, "{:.2f}".format),
     "rank": Column("rank", lambda run: run.benchmark and run.benchmark.rank, _plain),
     "parameters": Column("parameters", _tested("parameters"), _count),
@@ -79,10 +82,9 @@ COLUMNS: dict[str, Column] = {
     "macs_last": Column("last", _line(-1, "macs"), _count),
     "training": Column("training", _tested("seconds"), duration),
 }
-"""The columns by name."""
+"""The columns that every run may have, by name."""
 
 USUAL = (
-    "accuracy",
     "benchmark",
     "rank",
     "parameters",
@@ -92,4 +94,20 @@ USUAL = (
     "live",
     "seconds",
 )
-"""The columns of a table if the user names none."""
+"""The columns of a table beside the metrics, if the user names none."""
+
+
+def metric_columns(runs: Sequence[Found]) -> dict[str, Column]:
+    """A column for every metric of the tasks of some runs, by its name: its value on the test pictures."""
+    metrics = {name: metric for run in runs for name, metric in run.task.metrics.items()}
+    return {name: Column(f"test {name}", _metric(name), metric.say) for name, metric in metrics.items()}
+
+
+def columns_of(runs: Sequence[Found]) -> dict[str, Column]:
+    """All columns of some runs, by name; those of every run hide a metric of the same name."""
+    return {**metric_columns(runs), **COLUMNS}
+
+
+def usual(runs: Sequence[Found]) -> tuple[str, ...]:
+    """The names of the columns of a table, if the user names none."""
+    return (*metric_columns(runs), *USUAL)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffnas.engine.run import RunFolder
 from diffnas.genotype import Genotype
 from diffnas.report.reading import (
     read_genotype,
@@ -18,8 +17,8 @@ from diffnas.report.reading import (
     read_search_lines,
     recorded_genotype,
 )
-from diffnas.report.records import Record
-from diffnas.run_files import EVALUATION, GENOTYPE, RECORD
+from diffnas.report.records import Record, TaskRecord, task_of
+from diffnas.run_folder import RunFolder
 
 
 class Benchmark(NamedTuple):
@@ -48,6 +47,7 @@ class Found:
         seed: the seed of the search; None if it is unknown.
         genotype: the result; for a search in progress, the cells that would be read off now.
         finished: whether the search is over.
+        task: what is learned.
         lines: the trace of the search; empty for cells that were not searched.
         tested: the results of the evaluation, by name; empty without one.
         search, evaluation: what decides the result of each, without the seed, by name.
@@ -62,6 +62,7 @@ class Found:
     seed: int | None
     genotype: Genotype
     finished: bool
+    task: TaskRecord
     lines: Sequence[Mapping[str, Any]] = field(repr=False)
     tested: Mapping[str, Any] = field(repr=False)
     search: Mapping[str, Any] = field(repr=False)
@@ -78,10 +79,10 @@ def read_found(path: str | Path) -> Found:
     folder = RunFolder(Path(path))
     record = _record(folder)
     alone = record is not None and folder.record.get("phase") == "evaluate"
-    inner = folder if alone else RunFolder(folder.path / EVALUATION)
+    inner = folder if alone else folder.evaluation
     evaluated = record if alone else _record(inner)
     searched = None if alone else record
-    lines = [] if alone else read_search_lines(folder, searched.space if searched else None)
+    lines = [] if alone else read_search_lines(folder, searched)
     genotype = read_genotype(folder, searched.space if searched else None)
     finished = genotype is not None or not lines
     if genotype is None and lines:
@@ -89,12 +90,14 @@ def read_found(path: str | Path) -> Found:
     if genotype is None and evaluated is not None:
         genotype = recorded_genotype(inner, evaluated)
     if genotype is None:
-        raise ValueError(f"{folder.path} holds no cell: it has no {GENOTYPE}, and no finished epoch of a search.")
+        named = folder.genotype_file.name
+        raise ValueError(f"{folder.path} holds no cell: it has no {named}, and no finished epoch of a search.")
     result = read_result(inner)
     return Found(
         **_named(folder.path.resolve(), record, evaluated, genotype),
         genotype=genotype,
         finished=finished,
+        task=task_of(record or evaluated),
         lines=[line.model_dump() for line, _ in lines],
         tested=result.model_dump() if result else {},
         search=_decided(searched),
@@ -103,7 +106,7 @@ def read_found(path: str | Path) -> Found:
 
 
 def _record(folder: RunFolder) -> Record | None:
-    return read_record(folder) if (folder.path / RECORD).exists() else None
+    return read_record(folder) if folder.begun else None
 
 
 def _named(place: Path, record: Record | None, evaluated: Record | None, genotype: Genotype) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import Any
 
 from diffnas.genotype import to_text
 from diffnas.lookup import lookup
-from diffnas.report.compare.columns import COLUMNS, USUAL, Column
+from diffnas.report.compare.columns import Column, columns_of, usual
 from diffnas.report.compare.found import Found, Group
 from diffnas.report.compare.likeness import agreement, differing
 
@@ -25,15 +26,15 @@ class Grid:
     note: str = ""
 
 
-def run_grid(groups: Sequence[Group], names: Sequence[str | Column] = USUAL) -> Grid:
+def run_grid(groups: Sequence[Group], names: Sequence[str | Column] | None = None) -> Grid:
     """A table with a row for each run. Columns without any value are left out.
 
     Args:
         groups: the runs.
-        names: names in ``COLUMNS``, or columns of your own.
+        names: names of columns, or columns of your own; None for the usual ones.
 
     Raises:
-        ValueError: for a column that is not in ``COLUMNS``.
+        ValueError: for the name of a column that the runs do not have.
     """
     runs = [run for group in groups for run in group.runs]
     columns = _known(names, runs)
@@ -41,7 +42,7 @@ def run_grid(groups: Sequence[Group], names: Sequence[str | Column] = USUAL) -> 
     return Grid(title="Runs", header=("run", *(column.title for column in columns)), rows=rows)
 
 
-def group_grid(groups: Sequence[Group], names: Sequence[str | Column] = USUAL) -> Grid:
+def group_grid(groups: Sequence[Group], names: Sequence[str | Column] | None = None) -> Grid:
     """A table with a row for each group: mean and spread of every number, and how far the cells agree."""
     columns = _known(names, [run for group in groups for run in group.runs])
     header = ("method", "runs", *(column.title for column in columns), "different cells", "similarity", "same edges")
@@ -83,11 +84,13 @@ def cells_grid(groups: Sequence[Group]) -> Grid:
 def epochs_grid(groups: Sequence[Group], name: str) -> Grid:
     """A table with a row for each run and a column for each epoch, of one number of the trace or of its indicators.
 
+    A number in a group is named with it: ``train/loss``, ``held_out/accuracy``.
+
     Raises:
         ValueError: if no run has such a number.
     """
     runs = [run for group in groups for run in group.runs if run.lines]
-    values = {run.name: [line.get(name, line["indicators"].get(name)) for line in run.lines] for run in runs}
+    values = {run.name: [_number(line, name) for line in run.lines] for run in runs}
     if not any(isinstance(value, int | float) for listed in values.values() for value in listed):
         raise ValueError(f"no run has {name!r} in its trace.")
     epochs = max(len(listed) for listed in values.values())
@@ -96,6 +99,14 @@ def epochs_grid(groups: Sequence[Group], name: str) -> Grid:
         for run, listed in values.items()
     )
     return Grid(title=f"{name}, after each epoch", header=("run", *map(str, range(1, epochs + 1))), rows=rows)
+
+
+def _number(line: Mapping[str, Any], name: str) -> object:
+    group, _, number = name.rpartition("/")
+    if group:
+        numbers = line.get(group)
+        return numbers.get(number) if isinstance(numbers, Mapping) else None
+    return line.get(name, line["indicators"].get(name))
 
 
 def to_markdown(grid: Grid) -> str:
@@ -115,17 +126,20 @@ def to_csv(groups: Sequence[Group]) -> str:
     """All numbers of all runs as CSV, with a row for each run, in full precision."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["run", "group", "method", "space", "data", "seed", "finished", *COLUMNS, "genotype"])
+    columns = columns_of([run for group in groups for run in group.runs])
+    writer.writerow(["run", "group", "method", "space", "data", "seed", "finished", *columns, "genotype"])
     for group in groups:
         for run in group.runs:
             about = [run.name, group.label, run.method, run.space, run.data, run.seed, run.finished]
-            numbers = [column.value(run) for column in COLUMNS.values()]
+            numbers = [column.value(run) for column in columns.values()]
             writer.writerow([*about, *("" if n is None else n for n in numbers), to_text(run.genotype)])
     return file.getvalue()
 
 
-def _known(names: Iterable[str | Column], runs: Sequence[Found]) -> list[Column]:
-    columns = [name if isinstance(name, Column) else lookup("column", name, COLUMNS) for name in names]
+def _known(names: Iterable[str | Column] | None, runs: Sequence[Found]) -> list[Column]:
+    known = columns_of(runs)
+    given = usual(runs) if names is None else names
+    columns = [name if isinstance(name, Column) else lookup("column", name, known) for name in given]
     return [column for column in columns if any(column.value(run) is not None for run in runs)]
 
 

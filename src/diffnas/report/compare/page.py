@@ -12,14 +12,14 @@ from markupsafe import Markup
 from diffnas.files import write_atomically
 from diffnas.genotype import Genotype, to_text
 from diffnas.report import palette
-from diffnas.report.compare.columns import COLUMNS
-from diffnas.report.compare.found import Group
+from diffnas.report.compare.columns import COLUMNS, Column, metric_columns
+from diffnas.report.compare.found import Found, Group
 from diffnas.report.compare.grids import Grid
 from diffnas.report.page import asset, drawings, environment
+from diffnas.report.words import titled
 
 # The columns that are drawn, and the titles of the drawings.
 _PLOTTED = {
-    "accuracy": "Test accuracy",
     "benchmark": "Accuracy in the table",
     "parameters": "Parameters",
     "seconds": "Time of the search",
@@ -45,15 +45,21 @@ def page(groups: Sequence[Group], grids: Sequence[Grid]) -> str:
         style=Markup(asset("style.css")),
         script=Markup(asset("theme.js")),
         tones={name: palette.tone(op) for op, name in classes.items()},
-        strips=[strip for name, title in _PLOTTED.items() if (strip := _strip(groups, name, title))],
+        strips=[strip for column, title in _plotted(runs) if (strip := _strip(groups, column, title))],
         grids=[grid for grid in grids if grid.rows],
         cells=list(_cells(groups, classes)),
     )
 
 
-def _strip(groups: Sequence[Group], name: str, title: str) -> dict[str, Any] | None:
+def _plotted(runs: Sequence[Found]) -> Iterator[tuple[Column, str]]:
+    for column in metric_columns(runs).values():
+        yield column, titled(column.title)
+    for name, title in _PLOTTED.items():
+        yield COLUMNS[name], title
+
+
+def _strip(groups: Sequence[Group], column: Column, title: str) -> dict[str, Any] | None:
     """The data of a drawing in which the runs of each group are marks on a line; None without two different numbers."""
-    column = COLUMNS[name]
     values = {g.label: [v for run in g.runs if (v := column.value(run)) is not None] for g in groups}
     every = [value for listed in values.values() for value in listed]
     if len(set(every)) < 2:

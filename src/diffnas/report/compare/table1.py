@@ -89,8 +89,8 @@ def _trained(mine: Sequence[Found], data: str, recipes: dict[str, int]) -> list[
     """Our numbers trained anew, one text for each recipe. The recipes are numbered in the order in which they come."""
     trained: dict[str, list[float]] = {}
     for run in mine:
-        if "accuracy" in run.tested and _is_on(data, run.data):
-            trained.setdefault(_recipe(run), []).append(100 * run.tested["accuracy"])
+        if "accuracy" in run.tested.get("test", {}) and _is_on(data, run.data):
+            trained.setdefault(_recipe(run), []).append(100 * run.tested["test"]["accuracy"])
     return [f"{_spread(values)} [{recipes.setdefault(recipe, len(recipes) + 1)}]" for recipe, values in trained.items()]
 
 

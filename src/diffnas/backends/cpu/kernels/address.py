@@ -1,4 +1,4 @@
-"""Numbers in memory by their address, for Numba.
+"""Functions of numbers at an address in memory, for Numba.
 
 Many tensors are passed as one array of their addresses, so that one compiled function serves any number of them.
 """
@@ -33,7 +33,7 @@ _as_pointer: Any = intrinsic(_pointer)
 
 
 def _address(typing_context: Any, array: Any) -> Any:
-    """Where an array begins; signed, as all addresses are: Python's own ``ctypes.data`` is not."""
+    """The address of an array, signed as all addresses here; ``ctypes.data`` is unsigned."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         begin = context.make_array(array)(context, builder, arguments[0]).data

@@ -1,4 +1,4 @@
-"""The branches of a stage: where their tensors are, and their weights as the inner loops read them, for Numba."""
+"""The branches of a stage: the addresses of their tensors, and their weights packed for the inner loops, for Numba."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from diffnas.backends.cpu.kernels.winograd import MATRICES, tile_weights
 from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS
 
 TILED = 4
-"""One more kind of branch: a dense convolution of 3x3 taps, taken by tiles."""
+"""One more kind of branch: a dense 3x3 convolution that is computed by tiles."""
 
 
 class Branch(NamedTuple):
-    """A row of the table: one branch and where its tensors are."""
+    """A row of the table: one branch, and the addresses of its tensors."""
 
     kind: int
     kernel: int
@@ -27,28 +27,30 @@ class Branch(NamedTuple):
     fresh: int  # whether its input differs from that of the branch before
     x: int
     depth: int  # weights (C, 1, k, k)
-    point: int  # weights (D, C) or (D, C, k, k); of pairs, those of the even pixels
-    odd: int  # of pairs: weights of the odd pixels
+    point: int  # weights (D, C) or (D, C, k, k); for PAIRS those of the even pixels
+    odd: int  # for PAIRS the weights of the odd pixels
     y: int
     grad: int
     grad_x: int
     grad_depth: int
     grad_point: int
     grad_odd: int
-    split: int  # of pairs: how many results come from the even pixels
+    split: int  # for PAIRS how many channels of the result come from the even pixels
 
 
 class Operands(NamedTuple):
-    """Where the operands of K branches stand, each a row a branch, and how long the rows are that vary.
+    """The addresses of the operands of K branches, with one row for each branch, and the lengths of some rows.
+
+    An input is normalized as ``(input - center) * rate``.
 
     Attributes:
-        center: what is taken from each input, ``(K, full)``.
-        rate: what it is then multiplied by, ``(K, full)``.
+        center: ``(K, full)``.
+        rate: ``(K, full)``.
         depth: packed depthwise weights, ``(K, deep)``.
-        turned: the same turned by half a turn, for the backward pass.
-        point: packed other weights, ``(K, wide)``; in the backward pass turned, and in and out changed over.
+        turned: depthwise weights rotated by 180 degrees, for the backward pass, ``(K, deep)``.
+        point: packed other weights, ``(K, wide)``; in the backward pass rotated, with inputs and results exchanged.
         deep: numbers in a row of depthwise weights, and of their gradients.
-        wide: numbers in a row of the others.
+        wide: numbers in a row of the other weights.
     """
 
     center: int
@@ -61,20 +63,20 @@ class Operands(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Where the gradients of K branches stand, and their terms.
+    """The addresses of the gradients of K branches, and of their coefficients.
 
-    The gradient for a result is ``shift + slope * result + scale * what the table has``.
+    The gradient for a result is ``scale * grad + slope * result + shift``, with the ``grad`` of the table.
 
     Attributes:
         scale: ``(K, full_out)``.
-        slope: likewise.
-        shift: likewise.
-        depth: those for depthwise weights, ``(groups, K, deep)``, written: the pictures are split evenly over the
+        slope: ``(K, full_out)``.
+        shift: ``(K, full_out)``.
+        depth: gradients for depthwise weights, ``(groups, K, deep)``, written. The pictures are split evenly over the
             groups.
-        point: those for the others, ``(groups, K, learned)``, written.
-        learned: how long a row of those is.
-        totals: ``(K, B, C)``: each picture's sums of the gradients for the input.
-        products: ``(K, B, C)``: those of their products with the input less its center.
+        point: gradients for the other weights, ``(groups, K, learned)``, written.
+        learned: numbers in a row of ``point``.
+        totals: each picture's sums of the gradient for the input, ``(K, B, C)``.
+        products: each picture's sums of that gradient times ``input - center``, ``(K, B, C)``.
     """
 
     scale: int
@@ -98,19 +100,19 @@ def branch_at(table: Table, k: int) -> Branch:
 
 @part
 def depth_size(branch: Branch, shape: Shape) -> int:
-    """How many numbers the packed weights of a branch's depthwise convolution are."""
+    """How many numbers the packed depthwise weights of a branch have."""
     return branch.kernel**2 * filled(shape.C) if branch.kind == DEPTHWISE else 0
 
 
 @part
 def point_size(branch: Branch, shape: Shape) -> int:
-    """How many numbers the gradients of the others are."""
+    """How many numbers the gradients of a branch's other weights have."""
     return matrices_of(branch.kind, branch.kernel, True) * filled(shape.C) * filled(shape.D)
 
 
 @part
 def matrices_of(kind: int, kernel: int, backward: bool) -> int:
-    """How many matrices, channels by results, the weights of a branch are, or in the backward pass their gradients."""
+    """How many matrices ``(C, D)`` the weights of a branch have; with ``backward``, how many their gradients have."""
     if kind == TILED and not backward:
         return MATRICES
     return kernel**2 if kind in (TILED, DENSE) else 2 if kind == PAIRS else 1
@@ -118,13 +120,13 @@ def matrices_of(kind: int, kernel: int, backward: bool) -> int:
 
 @part
 def pack(table: Table, shape: Shape, operands: Operands, backward: bool) -> None:
-    """Lay the weights of all branches out as the inner loops read them.
+    """Pack the weights of all branches for the inner loops.
 
     Args:
-        table: a :class:`Branch` a row.
+        table: a :class:`Branch` in each row.
         shape: the sizes.
-        operands: what is written: ``depth`` and ``point``, in the backward pass ``turned`` too; of tiled convolutions
-            what their products take.
+        operands: ``depth`` and ``point`` are written, and ``turned`` in the backward pass. For tiled convolutions,
+            ``point`` gets the transformed weights.
         backward: whether this is for the backward pass.
     """
     C, D, full, full_out, K = shape.C, shape.D, filled(shape.C), filled(shape.D), len(table)
@@ -153,7 +155,7 @@ def pack(table: Table, shape: Shape, operands: Operands, backward: bool) -> None
 
 @part
 def _pack_depthwise(weight: int, out: int, C: int, taps: int, turned: bool) -> None:
-    """``(C, taps)`` to ``(taps, full)``, by half a turn if asked."""
+    """Pack depthwise weights from ``(C, taps)`` to ``(taps, full)``; with ``turned``, rotate them by 180 degrees."""
     full, w, packed = filled(C), floats(weight, C * taps), floats(out, taps * filled(C))
     for t in range(taps):
         to = (taps - 1 - t if turned else t) * full
@@ -165,9 +167,9 @@ def _pack_depthwise(weight: int, out: int, C: int, taps: int, turned: bool) -> N
 def _pack_dense(
     weight: int, out: int, C: int, first: int, D: int, full: int, full_out: int, at: int, taps: int, backward: bool
 ) -> None:
-    """``(D, C, taps)`` to ``(taps, full, full_out)`` from row ``at`` and column ``first`` on.
+    """Pack weights from ``(D, C, taps)`` to ``(taps, full, full_out)``, from row ``at`` and column ``first`` on.
 
-    For the backward pass they are turned by half a turn, and in and out change places.
+    For the backward pass they are rotated by 180 degrees, and inputs and results are exchanged.
     """
     w, packed = floats(weight, D * C * taps), floats(out, taps * full * full_out)
     for d in range(D):
@@ -182,10 +184,10 @@ def _pack_dense(
 
 @part
 def collect(table: Table, shape: Shape, deep: int, grads: Gradients, groups: int, first: int, last: int) -> None:
-    """Write the weights' gradients: the sums over the groups, in one order, laid out as the weights.
+    """Write the gradients of the weights: the sums over the groups, in a fixed order, with the layout of the weights.
 
     Args:
-        table: a :class:`Branch` a row.
+        table: a :class:`Branch` in each row.
         shape: the sizes.
         deep: numbers in a row of depthwise gradients.
         grads: ``depth`` and ``point``; changed.
@@ -211,7 +213,7 @@ def collect(table: Table, shape: Shape, deep: int, grads: Gradients, groups: int
 
 @part
 def _add_groups(first: int, apart: int, groups: int, count: int) -> None:
-    """Add to the numbers of the first group those of the others, ``apart`` from one to the next."""
+    """Add the numbers of all other groups to those of the first; groups begin ``apart`` numbers from each other."""
     total = floats(first, count)
     for g in range(1, groups):
         other = floats(first + 4 * g * apart, count)

@@ -1,8 +1,7 @@
-"""Pictures in memory that stays in the cache, for Numba.
+"""Pictures in buffers, which are memory that stays in the cache, for Numba.
 
-In a buffer the channels are filled up with zeros to a multiple of ``FILL``. A *margin* of zeros surrounds a picture
-that a kernel slides over, and a row is longer than its pixels by a block, so that the last block of a row may reach
-past it.
+In a buffer the channels are padded with zeros to a multiple of ``FILL``. A picture over which a kernel slides has a
+*margin* of zeros around it. Each row ends with a block of spare pixels, into which the last block of pixels may reach.
 """
 
 from __future__ import annotations
@@ -48,22 +47,22 @@ class Shape(NamedTuple):
 
 @part
 def filled(channels: int) -> int:
-    """So many channels, filled up to a multiple of ``FILL``."""
+    """The number of channels in a buffer: ``channels`` rounded up to a multiple of ``FILL``."""
     return (channels + FILL - 1) // FILL * FILL
 
 
 @part
 def clear(address: int, count: int) -> None:
-    """Write zeros, a multiple of ``LANES`` of them."""
+    """Write ``count`` zeros, rounded up to a multiple of ``LANES``."""
     for at in range(0, count, LANES):
         store(zeros(), address + 4 * at)
 
 
 @part
 def rectify(x: int, center: int, rate: int, out: int, shape: Shape) -> None:
-    """Write the positive part of a normalized picture into the middle of a buffer."""
+    """Write the ReLU of a normalized picture into the middle of a buffer."""
     C, full = shape.C, filled(shape.C)
-    for h in range(shape.H):  # row by row, so that memory is read once, from the first pixel to the last
+    for h in range(shape.H):  # row by row, so that memory is read once, in order
         for c in range(0, C, LANES):
             middle, factor = load(center + 4 * c), load(rate + 4 * c)
             start = x + 4 * (h * shape.W * C + c)
@@ -75,9 +74,9 @@ def rectify(x: int, center: int, rate: int, out: int, shape: Shape) -> None:
 
 @part
 def rectify_rows(x: int, center: int, rate: int, out: int, pixels: int, C: int) -> None:
-    """Write the positive part of normalized pixels that lie in a row."""
+    """Write the ReLU of normalized pixels that follow each other without gaps."""
     full = filled(C)
-    for p in range(pixels):  # so that memory is read from the first number to the last
+    for p in range(pixels):  # pixel by pixel, so that memory is read in order
         for c in range(0, C, LANES):
             value = (load_part(x + 4 * (p * C + c), C - c) - load(center + 4 * c)) * load(rate + 4 * c)
             store(positive_part(value), out + 4 * (p * full + c))
@@ -85,7 +84,7 @@ def rectify_rows(x: int, center: int, rate: int, out: int, pixels: int, C: int) 
 
 @part
 def rectify_pairs(x: int, center: int, rate: int, out: int, shape: Shape, top: int, rows: int) -> None:
-    """The even pixels of a normalized picture beside its odd ones, positive parts, for some rows of the result."""
+    """Write, for some rows of the result, the ReLU of a normalized picture's even pixels, each beside its odd pixel."""
     C, full = shape.C, filled(shape.C)
     for c in range(0, C, LANES):
         middle, factor = load(center + 4 * c), load(rate + 4 * c)
@@ -103,7 +102,7 @@ def rectify_pairs(x: int, center: int, rate: int, out: int, shape: Shape, top: i
 
 @part
 def widen(x: int, out: int, rows: int, columns: int, C: int, pitch: int, margin: int) -> None:
-    """Write a picture into the middle of a buffer."""
+    """Write a picture into the middle of a buffer, with padded channels."""
     full = filled(C)
     for h in range(rows):
         for w in range(columns):
@@ -114,7 +113,7 @@ def widen(x: int, out: int, rows: int, columns: int, C: int, pitch: int, margin:
 
 @part
 def gather_pairs(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
-    """The even pixels of a buffered picture beside its odd ones, for some rows of the result."""
+    """Write, for some rows of the result, the even pixels of a buffered picture, each beside its odd pixel."""
     full = filled(shape.C)
     for h in range(rows):
         for w in range(shape.columns):
@@ -127,7 +126,7 @@ def gather_pairs(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
 
 @part
 def spread_pairs(grad: int, out: int, shape: Shape, top: int, rows: int) -> None:
-    """Add the gradients of even and odd pixels to those of a picture."""
+    """Add the gradients of even and odd pixels to the gradient of a picture."""
     full = filled(shape.C)
     for h in range(rows):
         for w in range(shape.columns):
@@ -142,7 +141,7 @@ def spread_pairs(grad: int, out: int, shape: Shape, top: int, rows: int) -> None
 
 @part
 def gather(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
-    """Some rows of a buffered picture without its margin."""
+    """Write some rows of a buffered picture without its margin."""
     full = filled(shape.C)
     for h in range(rows):
         row = x + 4 * ((top + h + shape.margin) * shape.pitch + shape.margin) * full
@@ -154,7 +153,7 @@ def gather(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
 def scatter(
     grad: int, out: int, top: int, rows: int, columns: int, pitch: int, margin: int, stride: int, full: int
 ) -> None:
-    """Put some rows of a picture into a cleared buffer, its pixels ``stride`` apart."""
+    """Write some rows of a picture into a cleared buffer, in which its pixels are ``stride`` apart."""
     for h in range(rows):
         for w in range(columns):
             pixel = ((top + h) * stride + margin) * pitch + w * stride + margin
@@ -164,7 +163,7 @@ def scatter(
 
 @part
 def measure(y: int, pixels: int, seen: int, full: int, D: int, mean: int, squares: int) -> None:
-    """Make the means and squared distances of ``seen`` pixels those of ``pixels`` more (Chan et al., 1979)."""
+    """Update the means and sums of squared deviations of ``seen`` pixels by ``pixels`` more (Chan et al., 1979)."""
     for c in range(0, D, LANES):
         sums = (zeros(), zeros())
         for p in range(0, pixels - 1, 2):
@@ -193,7 +192,7 @@ def measure(y: int, pixels: int, seen: int, full: int, D: int, mean: int, square
 
 @part
 def narrow(y: int, out: int, pixels: int, full: int, D: int) -> None:
-    """Write pixels without what fills their channels up."""
+    """Write pixels without the padding of their channels."""
     for p in range(pixels):
         for c in range(0, D, LANES):
             store_part(load(y + 4 * (p * full + c)), out + 4 * (p * D + c), D - c)

@@ -1,8 +1,9 @@
 """Compiling kernels at their first call on a machine, each function once, and keeping the result.
 
-Numba compiles every function by itself, with a copy of all that it calls: a function at the end of a row of calls is
-optimized as often as the row is long. Here an *entry*, which Python calls, and its *parts*, all that it calls, are
-one module, as the functions of a file are for a C compiler: LLVM sees each once, and inlines what it deems worth it.
+Numba compiles every function by itself, with a copy of all functions that it calls. So a function at the end of a chain
+of calls is optimized once for each function in the chain. Here an *entry*, which Python calls, and its *parts*, all
+functions that it calls, are one module, like a file for a C compiler. LLVM compiles each once, and decides what to
+inline.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SOURCES = sha256(
 ).digest()
 """A hash of the source text of all compiled functions."""
 
-# "contract" allows a fused multiply-add, and nothing that would change the order of a sum.
+# "contract" allows a fused multiply-add, but does not change the order of a sum.
 _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
 # Functions of Numba that come without types.
@@ -40,12 +41,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def part(function: Function) -> Function:
-    """A function for entries and other parts to call. Python, which compiles nothing for it, runs it as it stands."""
+    """A function that entries and other parts may call. If Python calls it, it runs as plain Python."""
     return cast(Function, _Part(function))
 
 
 def compiled(function: Function) -> Function:
-    """An entry: compiled when Python calls it, and kept for the next process where a cache can be written."""
+    """An entry. It is compiled when Python calls it first, and kept for other processes if a cache can be written."""
     return cast(Function, _Entry(function))
 
 
@@ -73,23 +74,23 @@ class _Entry(_Part):
 
 
 def _dispatcher(function: Callable[..., Any]) -> Any:
-    """What Numba compiles, keeps and calls."""
+    """Numba's dispatcher for an entry, which compiles, keeps and calls it."""
     try:
         made = njit(cache=True, pipeline_class=_Module, **_OPTIONS)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written to
         return njit(pipeline_class=_Module, **_OPTIONS)(function)
-    # Numba looks at a function's own file alone, but what it keeps has the code of all that the function calls.
+    # Numba's cache depends only on the function's own file, but it holds the code of all functions that are called.
     kept = made._cache._cache_file
     kept._source_stamp = kept._source_stamp, SOURCES
     return made
 
 
 class _Made(NamedTuple):
-    """An entry in the making.
+    """An entry that is being compiled.
 
     Attributes:
-        library: the module.
-        parts: what was compiled into it, by function and types of arguments.
+        library: its module.
+        parts: the parts that were compiled into the module, by function and types of arguments.
     """
 
     library: Any
@@ -117,7 +118,7 @@ class _Module(compiler.Compiler):
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without garbage collection, which looks through all that a compiler has made so far, again and again."""
+    """A context without garbage collection, which would look through all objects of the compiler again and again."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -128,18 +129,18 @@ def _uncollected() -> Iterator[None]:
 
 
 def _added(function: _Part, arguments: Any) -> Any:
-    """A part, compiled into the module of the entry that is being compiled."""
+    """The compiled part, after it was added to the module of the entry that is being compiled."""
     library, parts = _making[-1]
     if (function, arguments) not in parts:
         flags = _flags()
         unwrapped = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         _read_options(flags, {**_OPTIONS, **unwrapped, "nopython": True})
-        flags.no_compile = True  # the entry is compiled when all are there
+        flags.no_compile = True  # the module is compiled after all parts were added
         context = cpu_target.target_context
         made = _compile(
             cpu_target.typing_context, context, function.function, arguments, None, flags, {}, library=library
         )
-        # LLVM may leave out what it has inlined everywhere.
+        # LLVM may drop a function that it has inlined everywhere.
         library.get_function(made.fndesc.llvm_func_name).linkage = "linkonce_odr"
         context.insert_user_function(made.fndesc, made.fndesc)
         parts[function, arguments] = made
@@ -153,7 +154,7 @@ def _typed(template: Any, arguments: Any, keywords: Any) -> Any:
 
 
 def _emitted(template: Any, types_of_call: Any) -> Any:
-    """What Numba finds the code of a call by."""
+    """The descriptor by which Numba finds the code of a call."""
     return _added(template.key, types_of_call.args).fndesc
 
 

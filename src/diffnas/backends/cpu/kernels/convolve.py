@@ -1,12 +1,12 @@
-"""ReLU, convolutions and batch statistics of several branches out of one map, picture by picture, for Numba.
+"""ReLU, convolutions and batch statistics of several branches that read one map, picture by picture, for Numba.
 
-A picture is read once into a buffer with zeros around it, normalized and rectified; from there its branches are
-computed and nothing leaves the cache but their results. Nothing else is kept for the backward pass
-(:mod:`diffnas.backends.cpu.kernels.convolve_backward`), which computes the buffer and the results of the depthwise
-convolutions again: that takes less time than reading them would.
+A picture is read once, normalized, put through the ReLU and written into a buffer with zeros around it. Its branches
+read this buffer, and only their results leave the cache. Only these are kept for the backward pass
+(:mod:`diffnas.backends.cpu.kernels.convolve_backward`). It computes the buffer and the results of depthwise
+convolutions again, which is faster than reading them.
 
-In buffers the channels are filled up with zeros (``buffer.filled``). Tensors are passed by their addresses,
-channels last and without gaps; a *group* is a range of pictures that one thread handles.
+In buffers the channels are padded with zeros (``buffer.filled``). Tensors are given by their addresses, with the
+channels last and without gaps. A *group* is a range of pictures that one thread handles.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from diffnas.backends.cpu.kernels.vectors import prepare
 from diffnas.backends.cpu.kernels.winograd import MATRICES, tile_rows, tiled, tiles_size
 from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE
 
-ZEROS = 2 * LANES  # what sums start from, for two vectors side by side
+ZEROS = 2 * LANES  # zeros from which the sums of two adjacent vectors start
 
 STRIP = 2048
-"""Numbers in the rows that are handled at once."""
+"""Numbers in one strip, which is a range of rows that are computed at once."""
 
 
 class Places(NamedTuple):
-    """Where the parts of the memory to work in are."""
+    """The addresses of the parts of a thread's scratch memory."""
 
     nothing: int  # zeros
-    r: int  # a rectified picture
-    spread: int  # a gradient that kernels slide over; a dense kernel's has its pixels a stride apart
-    d: int  # what a 1x1 convolution reads
+    r: int  # a picture after its ReLU
+    spread: int  # a gradient over which kernels slide; for a dense kernel its pixels are a stride apart
+    d: int  # the input of a 1x1 convolution
     grad_d: int
-    y: int  # results with filled channels, or their gradients
+    y: int  # results with padded channels, or their gradients
     grad_r: int
     tiles: int
     grad_tiled: int  # the gradients for the weights of tiled convolutions
@@ -57,25 +57,25 @@ class Places(NamedTuple):
 
 @part
 def strip_rows(shape: Shape) -> int:
-    """How many rows are handled at once: what is made of them stays in the first cache."""
+    """How many rows a strip has, so few that their results stay in the first cache."""
     return max(1, STRIP // (shape.columns * max(filled(shape.C), filled(shape.D))))
 
 
 @part
 def buffered_pixels(shape: Shape) -> int:
-    """How many pixels a buffered picture has, or a gradient that kernels slide over."""
+    """How many pixels a buffered picture has, or a gradient over which kernels slide."""
     return (max(shape.H, shape.rows) + 2 * shape.margin) * shape.pitch + BLOCK
 
 
 @part
 def _tile_rows(shape: Shape) -> int:
-    """How many rows of tiles are handled at once."""
+    """How many rows of tiles a strip has."""
     return tile_rows(shape.columns, max(filled(shape.C), filled(shape.D)))
 
 
 @part
 def places_in(scratch: int, shape: Shape) -> Places:
-    """The parts of a thread's memory, which begins at an address that is a multiple of a vector."""
+    """The parts of a thread's scratch memory, which begins at an address that is a multiple of a vector."""
     full, full_out = filled(shape.C), filled(shape.D)
     buffered, widest = buffered_pixels(shape), max(full, full_out)
     d_size = (strip_rows(shape) * shape.columns + BLOCK) * 2 * full
@@ -92,13 +92,13 @@ def places_in(scratch: int, shape: Shape) -> Places:
 
 @part
 def scratch_size(shape: Shape, tiled: int) -> int:
-    """How many numbers a thread needs to work in, for so many tiled branches."""
+    """How many numbers of scratch memory a thread needs for ``tiled`` tiled branches."""
     return places_in(0, shape).grad_tiled // 4 + tiled * MATRICES * filled(shape.C) * filled(shape.D)
 
 
 @part
 def gathered(branch: Branch, shape: Shape, at: Places, depth: int, top: int, rows: int) -> None:
-    """What the 1x1 convolution of a branch reads, for some rows of the result."""
+    """Write the input of a branch's 1x1 convolution, for some rows of the result."""
     full = filled(shape.C)
     if branch.kind == DEPTHWISE:
         before = shape.margin - branch.padding
@@ -117,7 +117,7 @@ def gathered(branch: Branch, shape: Shape, at: Places, depth: int, top: int, row
 def _convolve(
     branch: Branch, shape: Shape, y: int, at: Places, depth: int, point: int, top: int, rows: int
 ) -> None:  # fmt: skip
-    """Some rows of a branch's result, from a buffered picture."""
+    """Write some rows of a branch's result, from a buffered picture."""
     full, full_out = filled(shape.C), filled(shape.D)
     before = shape.margin - branch.padding
     x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
@@ -136,23 +136,23 @@ def _convolve(
 
 @part
 def _project(branch: Branch, shape: Shape, y: int, d: int, nothing: int, point: int, rows: int) -> None:
-    """The 1x1 convolution of some rows."""
+    """Write the 1x1 convolution of some rows."""
     full = filled(shape.C)
-    # What fills the channels up need not be multiplied; between even and odd pixels it cannot be left out.
+    # The padding of channels need not be multiplied. With PAIRS it must be, because it is between even and odd pixels.
     step, before = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
     pointwise(y, False, nothing, d, step, 0, point, rows * shape.columns, before, 1, filled(shape.D))
 
 
 @part
 def is_alone(table: Table, k: int) -> bool:
-    """Whether a branch slides no kernel and shares its input with no other: it then needs no buffered picture."""
+    """Whether a branch needs no buffered picture: it has no kernel that slides, and shares its input with no other."""
     last = k + 1 == len(table) or table[k + 1, 5]
     return bool(table[k, 5]) and bool(last) and (table[k, 0] == POINTWISE or table[k, 0] == PAIRS)
 
 
 @part
 def rectified(branch: Branch, shape: Shape, x: int, center: int, rate: int, d: int, top: int, rows: int) -> None:
-    """What the 1x1 convolution of a branch that is alone reads, for some rows of the result."""
+    """Write the input of the 1x1 convolution of a branch that is alone, for some rows of the result."""
     if branch.kind == PAIRS:
         rectify_pairs(x, center, rate, d, shape, top, rows)
     else:
@@ -167,12 +167,12 @@ def forward(
     """Write the results of all branches for the pictures from ``first`` up to ``last``.
 
     Args:
-        table: a :class:`Branch` a row.
+        table: a :class:`Branch` in each row.
         shape: the sizes.
         operands: the weights, and the statistics of the inputs.
-        means: ``(K, B, D)``: each picture's means.
-        squares: ``(K, B, D)``: its sums of squared distances to them.
-        scratch: numbers to work in, ``scratch_size`` of them from an address that is a multiple of a vector.
+        means: each picture's means, ``(K, B, D)``.
+        squares: each picture's sums of squared deviations from its means, ``(K, B, D)``.
+        scratch: scratch memory, ``scratch_size`` numbers from an address that is a multiple of a vector.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """

@@ -42,14 +42,14 @@ from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE
 
 
 class Weights(NamedTuple):
-    """Where a branch's packed weights and their gradients are."""
+    """The addresses of a branch's packed weights and of their gradients."""
 
     depth: int
     turned: int
     point: int
     grad_depth: int
     grad_point: int
-    grad_tiled: int  # of a tiled convolution
+    grad_tiled: int  # for the transformed weights of a tiled convolution
 
 
 @part
@@ -57,16 +57,16 @@ def backward(
     table: Table, shape: Shape, operands: Operands, grads: Gradients, groups: int, learn: bool, scratch: int,
     first: int, last: int,
 ) -> None:  # fmt: skip
-    """Write the gradients for the inputs, and each group's for the weights.
+    """Write the gradients for the inputs, and each group's gradients for the weights.
 
     Args:
-        table: a :class:`Branch` a row; branches that share an input stand together, the first of them fresh.
+        table: a :class:`Branch` in each row. Branches with the same input follow each other; the first is ``fresh``.
         shape: the sizes.
-        operands: as forward; the gradients for the inputs are those of the *normalized* ones.
-        grads: what else is read and written.
+        operands: as in ``convolve.forward``. The gradients are for the *normalized* inputs.
+        grads: the gradients and their coefficients, which are read and written.
         groups: how many groups there are.
-        learn: whether the gradients for the weights are wanted; without, they are zeros.
-        scratch: as forward.
+        learn: whether to compute the gradients for the weights; if not, they are zeros.
+        scratch: as in ``convolve.forward``.
         first: the first group to handle.
         last: one past the last group to handle.
     """
@@ -90,7 +90,7 @@ def backward(
 
 @part
 def _weights(table: Table, k: int, g: int, shape: Shape, operands: Operands, grads: Gradients, at: Places) -> Weights:
-    """The weights of the branch in row k, and where a group's gradients for them go."""
+    """The addresses of the weights of the branch in row k, and of group g's gradients for them."""
     row, deep = g * len(table) + k, operands.deep
     before = _tiled_before(table, k) * MATRICES * filled(shape.C) * filled(shape.D)
     return Weights(
@@ -104,7 +104,7 @@ def _branch_backward(
     table: Table, k: int, b: int, shape: Shape, operands: Operands, grads: Gradients, at: Places, weights: Weights,
     learn: bool,
 ) -> None:  # fmt: skip
-    """The gradients of a branch for a picture, strip by strip."""
+    """Write or add the gradients of a branch for one picture, strip by strip."""
     full, full_out = filled(shape.C), filled(shape.D)
     branch, alone = branch_at(table, k), is_alone(table, k)
     picture, sums = 4 * b * shape.H * shape.W * shape.C, 4 * (k * shape.B + b) * shape.C
@@ -113,7 +113,7 @@ def _branch_backward(
     if branch.fresh and not alone:
         rectify(x, center, rate, at.r, shape)
         clear(at.grad_r, shape.H * shape.W * full)
-    # Where the zeros are depends on the kind. Row -1 is the last branch, of the picture before.
+    # Each kind has its zeros in other places. Row -1 is the last branch, which handled the picture before.
     if (branch.stride > 1 or full != full_out) and table[k - 1, 0] != branch.kind:
         clear(at.spread, buffered_pixels(shape) * max(full, full_out))
     strip = strip_rows(shape)
@@ -154,9 +154,9 @@ def _result_gradient(
 
 @part
 def _unrectify(x: int, center: int, grad: int, out: int, shape: Shape, total: int, product: int) -> None:
-    """Write the input gradient through the ReLU, and add up it and its product with the centered input."""
+    """Write the gradient for the input of the ReLU. Add its sum, and the sum of its product with ``input - center``."""
     C, full = shape.C, filled(shape.C)
-    for h in range(shape.H):  # row by row, so that memory is read once, from the first pixel to the last
+    for h in range(shape.H):  # row by row, so that memory is read once, in order
         for c in range(0, C, LANES):
             middle = load(center + 4 * c)
             sums, products = load_part(total + 4 * c, C - c), load_part(product + 4 * c, C - c)
@@ -174,7 +174,10 @@ def _unrectified(
     branch: Branch, shape: Shape, x: int, center: int, grad: int, out: int, top: int, rows: int, total: int,
     product: int,
 ) -> None:  # fmt: skip
-    """The same for a branch that is alone, some rows of the result, from the gradient for what ``rectified`` wrote."""
+    """Do the same as ``_unrectify`` for a branch that is alone, from the gradient of what ``rectified`` wrote.
+
+    It handles some rows of the result.
+    """
     C, full, pairs = shape.C, filled(shape.C), branch.kind == PAIRS
     first, last = (2 * top, min(shape.H, 2 * (top + rows))) if pairs else (top, top + rows)
     prepare(out + 4 * last * shape.W * C, (last - first) * shape.W * C, True)
@@ -212,7 +215,7 @@ def _tiled_before(table: Table, k: int) -> int:
 def _strip_backward(
     branch: Branch, shape: Shape, at: Places, weights: Weights, top: int, rows: int, learn: bool
 ) -> None:
-    """The gradients of some rows for the weights, and for what the 1x1 convolution reads."""
+    """Compute the gradients of some rows for the weights, and for the input of the 1x1 convolution."""
     full, full_out, margin = filled(shape.C), filled(shape.D), shape.margin
     before = margin - branch.padding
     x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
@@ -228,7 +231,7 @@ def _strip_backward(
     if branch.kind == POINTWISE:
         _project_backward(branch, shape, at, weights, at.grad_r + 4 * top * pitch * full, True, 0, rows * pitch)
     elif branch.kind == DEPTHWISE and shape.columns % BLOCK == 0:
-        # Row by row straight to where the kernel slides over it.
+        # Row by row, directly into the buffer over which the kernel slides.
         grad, pitch = at.spread + 4 * ((top + margin) * shape.pitch + margin) * full, shape.pitch
         for h in range(rows):
             place = grad + 4 * h * pitch * full
@@ -251,7 +254,7 @@ def _strip_backward(
 def _project_weights(branch: Branch, shape: Shape, at: Places, weights: Weights, rows: int) -> None:
     """Add the gradient of some rows for the weights of a 1x1 convolution."""
     full, pixels = filled(shape.C), rows * shape.columns
-    # What fills the channels up has no gradient that matters; between even and odd pixels it cannot be left out.
+    # The padding of channels needs no gradient. With PAIRS it gets one, because it is between even and odd pixels.
     wide, read = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
     pointwise_weights(weights.grad_point, at.d, wide, 0, at.y, 0, pixels, 1, read, filled(shape.D))
 
@@ -260,7 +263,7 @@ def _project_weights(branch: Branch, shape: Shape, at: Places, weights: Weights,
 def _project_backward(
     branch: Branch, shape: Shape, at: Places, weights: Weights, into: int, add: bool, first: int, pixels: int
 ) -> None:
-    """The gradient of what a 1x1 convolution reads, for some pixels of its result from ``first`` on."""
+    """Write or add the gradient for the input of a 1x1 convolution, from ``pixels`` pixels of its result."""
     wide, full_out = filled(shape.C) * (2 if branch.kind == PAIRS else 1), filled(shape.D)
     grad = at.y + 4 * first * full_out
     pointwise(into, add, at.nothing, grad, full_out, 0, weights.point, pixels, shape.D, 1, wide)
@@ -280,8 +283,10 @@ def _dense_weights(branch: Branch, shape: Shape, x: int, grad: int, out: int, ro
 
 @part
 def _picture_backward(branch: Branch, shape: Shape, at: Places, weights: Weights, learn: bool) -> None:
-    """Add the gradient for the input to those of the other branches, from that of what the kernels slid over it; of
-    tiled convolutions also that for the weights."""
+    """Add the gradient of a branch's sliding kernel for the picture to that of other branches with the same input.
+
+    For a tiled convolution, add the gradient for the weights too.
+    """
     full, full_out = filled(shape.C), filled(shape.D)
     before = shape.margin - (branch.dilation * (branch.kernel - 1) - branch.padding)
     start = before * shape.pitch + before

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffnas.backends.cpu.kernels import branches, convolve, convolve_backward, norms, pool
+from diffnas.backends.cpu.kernels import branches, bypass, convolve, convolve_backward, norms, pool
 from diffnas.backends.cpu.kernels.address import address_of
 from diffnas.backends.cpu.kernels.buffer import Floats, Table, filled
 from diffnas.backends.cpu.kernels.compiler import compiled, part
@@ -25,16 +25,20 @@ CONVOLVE = 2  # stage, sums
 POOL = 3  # stage, pools, x, results, sums
 MEASURE = 4  # sums, pixels, channels, branches, count
 WEIGH = 5  # terms, count, shift
-MIX = 6  # out, numbers, terms, count, shift
-REDUCE = 7  # grad, numbers, terms, count, sums
-NORM_BACKWARD = 8  # pixels, terms, count, sums
+MIX = 6  # out, numbers, terms, count, shift, channels
+REDUCE = 7  # grad, numbers, terms, count, sums, channels
+NORM_BACKWARD = 8  # pixels, terms, count, sums, channels
 GRADIENT_TERMS = 9  # stage, terms
 CONVOLVE_BACKWARD = 10  # stage, sums
 COLLECT = 11  # stage
 INNER_BACKWARD = 12  # stage, first, terms, sums
 POOL_BACKWARD = 13  # stage, pools, x, grads, out
+SPLIT = 14  # stage, x, seen, rest
+SPLIT_BACKWARD = 15  # stage, x, seen, rest, out
+JOIN = 16  # stage, mixed, rest, out
+JOIN_BACKWARD = 17  # stage, grad, mixed, rest
 
-WIDTH = 6
+WIDTH = 7
 """Numbers of a step."""
 
 
@@ -93,6 +97,8 @@ def run(
             norms.inner_backward(step, lists, stages, memory)
         elif kind == POOL_BACKWARD:
             _pool_backward(step, lists, stages, memory, scratch, begun, ended)
+        elif SPLIT <= kind <= JOIN_BACKWARD:
+            _bypass(step, stages, memory, begun, ended)
 
 
 @part
@@ -158,6 +164,21 @@ def _pool_backward(
         lists[step[2] : step[2] + K], memory.at[step[3]], _addresses(memory, lists, step[4], K), memory.at[step[5]],
         stage.taps, shape, scratch, first, last,
     )  # fmt: skip
+
+
+@part
+def _bypass(step: Table, stages: Table, memory: Memory, first: int, last: int) -> None:
+    stage, shape = stage_at(stages, step[1])
+    one_in, stride, at = stage.branches, stage.taps, memory.at
+    if step[0] == SPLIT:
+        bypass.split(at[step[2]], at[step[3]], at[step[4]], one_in, stride, shape, first, last)
+    elif step[0] == SPLIT_BACKWARD:
+        tensors = at[step[2]], at[step[3]], at[step[4]], at[step[5]]
+        bypass.split_backward(*tensors, one_in, stride, shape, first, last)
+    elif step[0] == JOIN:
+        bypass.join(at[step[2]], at[step[3]], at[step[4]], one_in, shape, first, last)
+    else:
+        bypass.join_backward(at[step[2]], at[step[3]], at[step[4]], one_in, shape, first, last)
 
 
 @part

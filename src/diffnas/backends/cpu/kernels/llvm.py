@@ -1,4 +1,4 @@
-"""Pieces of LLVM code that vectors and inner loops are made of; ``b`` is the builder.
+"""Pieces of LLVM code for vectors and inner loops; ``b`` is the builder.
 
 Addresses are integers, in bytes; everything else counts numbers.
 """
@@ -28,32 +28,32 @@ _LANE = ir.VectorType(ir.IntType(32), LANES)
 
 
 def instruction(function: Callable[..., Any]) -> Any:
-    """An instruction that kernels may call; ``function`` gives its types, and what emits it."""
+    """An instruction that kernels may call; ``function`` gives its types, and the function that emits its code."""
     return intrinsic(prefer_literal=True)(function)
 
 
 def integer(number: int) -> Any:
-    """A constant."""
+    """An integer constant."""
     return ir.Constant(INT, number)
 
 
 def at(b: Any, address: Any, offset: Any, kind: Any) -> Any:
-    """A pointer to what is so many numbers after an address."""
+    """A pointer of this kind to the number ``offset`` after an address."""
     return b.inttoptr(b.add(address, b.mul(offset, integer(4))), kind.as_pointer())
 
 
 def read(b: Any, address: Any, offset: Any) -> Any:
-    """The vector there."""
+    """The vector that begins ``offset`` numbers after an address."""
     return b.load(at(b, address, offset, VECTOR), align=4)
 
 
 def write(b: Any, value: Any, address: Any, offset: Any) -> None:
-    """Write a vector there."""
+    """Write a vector to ``offset`` numbers after an address."""
     b.store(value, at(b, address, offset, VECTOR), align=4)
 
 
 def splat(b: Any, number: Any) -> Any:
-    """One number in every lane."""
+    """A vector with the same number in every lane."""
     kind = ir.VectorType(number.type, LANES)
     first = b.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
     return b.shuffle_vector(first, ir.Constant(kind, ir.Undefined), ir.Constant(_LANE, [0] * LANES))
@@ -66,11 +66,11 @@ def multiply_add(b: Any, x: Any, y: Any, z: Any) -> Any:
 
 
 def first_lanes(b: Any, count: Any) -> Any:
-    """Which lanes are the first ``count``."""
+    """A mask of the first ``count`` lanes."""
     numbers = ir.Constant(ir.VectorType(INT, LANES), list(range(LANES)))
     return b.icmp_signed("<", numbers, splat(b, count))
 
 
 def is_whole(b: Any, count: Any) -> Any:
-    """Whether all lanes count: some machines take twenty times as long for a masked store as for a plain one."""
+    """Whether ``count`` covers all lanes. A masked store may take twenty times as long as a plain one."""
     return b.icmp_signed(">=", count, integer(LANES))

@@ -1,8 +1,7 @@
 """The inner loops of convolutions over vectors, for Numba.
 
-Numba's loops are vectorized if LLVM finds out how; the inner loop of a convolution is fast only with its sums in
-registers, which it does not find out. So these are written as LLVM instructions, unrolled in Python as far as the
-machine has registers.
+LLVM vectorizes loops of Numba, but does not keep the sums of a convolution in registers, without which it is slow. So
+these loops are written as LLVM instructions, and unrolled in Python as far as the machine has registers.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from numba import types
 from diffnas.backends.cpu.kernels import llvm
 from diffnas.backends.cpu.kernels.llvm import LANES, MANY
 
-BLOCK = 8  # pixels whose sums are in registers at once: two multiply-adds a cycle, each four cycles long
-TALL = 8 if MANY else 6  # pixels whose sums are, two vectors side by side: half the loads
-HALF = 4  # the same for what is left
-TAPS_DOWN = 5 if MANY else 2  # rows of five taps whose sums are; the last of the five is then by itself
+BLOCK = 8  # pixels whose sums are in registers at once: a machine does two multiply-adds a cycle, each 4 cycles long
+TALL = 8 if MANY else 6  # pixels whose sums of two adjacent vectors are in registers at once, for half the loads
+HALF = 4  # the same for the pixels that are left after tall blocks
+TAPS_DOWN = 5 if MANY else 2  # rows of five taps whose sums are in registers at once; with 2, the fifth row is alone
 
 
 @llvm.instruction
@@ -27,9 +26,10 @@ def multiply(
 ) -> Any:  # fmt: skip
     """A block of a matrix product.
 
-    ``out[p] = start[p] + sum over r < rows, n < count of a[p, r, n] * w[r, n]`` for p up to ``pixels`` numbers of a
-    and ``vectors`` vectors of w side by side, known when it is compiled; each of a is spread over the lanes. A step
-    leads from one p to the next, ``next`` to the next n and ``row`` to the next r.
+    ``out[p] = start[p] + sum over r < rows, n < count of a[p, r, n] * w[r, n]`` for each p below ``pixels``. Each
+    ``w[r, n]`` is ``vectors`` adjacent vectors, and a number of ``a`` is repeated in all lanes. ``pixels`` and
+    ``vectors`` must be constants. A ``step`` is the distance from one p to the next, ``next`` from one n, ``row`` from
+    one r.
     """
     P, V = pixels.literal_value, vectors.literal_value
 
@@ -63,10 +63,10 @@ def slide(
     typing_context: Any, out: Any, out_step: Any, start: Any, start_step: Any, x: Any, x_step: Any, x_row: Any,
     w: Any, w_step: Any, kernel: Any, dilation: Any, stride: Any,
 ) -> Any:  # fmt: skip
-    """Eight neighboring pixels of a depthwise convolution, a vector of channels of each.
+    """Eight adjacent pixels of a depthwise convolution, for one vector of channels.
 
-    ``out[p] = start[p] + sum over i, j < kernel of w[i, j] * x[i * dilation, p * stride + j * dilation]``; kernel,
-    dilation and stride are known when it is compiled, and a pixel of x is read once for each row of the kernel.
+    ``out[p] = start[p] + sum over i, j < kernel of w[i, j] * x[i * dilation, p * stride + j * dilation]``. Kernel,
+    dilation and stride must be constants. A pixel of x is read once for each row of the kernel.
     """
     K, D, S = kernel.literal_value, dilation.literal_value, stride.literal_value
 
@@ -92,10 +92,11 @@ def sweep(
     typing_context: Any, out: Any, out_step: Any, start: Any, start_step: Any, x: Any, x_step: Any, x_tap: Any,
     x_tap_row: Any, w: Any, w_tap: Any, w_tap_row: Any, taps: Any, taps_down: Any, pixels: Any,
 ) -> Any:  # fmt: skip
-    """What ``slide`` does for any kernel, dilation and stride: pixels of a depthwise convolution, one vector of each.
+    """Pixels of a depthwise convolution, for one vector of channels and any kernel, dilation and stride.
 
-    ``out[p] = start[p] + sum over i < taps_down, j < taps of w[i, j] * x[p, tap i, j]`` for p up to ``pixels``, known
-    when it is compiled. A step leads from one p to the next, ``tap`` to the next j and ``tap_row`` to the next i.
+    ``out[p] = start[p] + sum over i < taps_down, j < taps of w[i, j] * x[p, tap i, j]`` for each p below ``pixels``,
+    which must be a constant. A ``step`` is the distance from one p to the next, ``tap`` from one j, ``tap_row`` from
+    one i.
     """
     P = pixels.literal_value
 
@@ -123,10 +124,10 @@ def correlate(
     typing_context: Any, out: Any, out_step: Any, x: Any, x_step: Any, x_row: Any, x_tap: Any, x_tap_row: Any,
     grad: Any, grad_step: Any, grad_row: Any, columns: Any, rows: Any, taps_down: Any, taps: Any,
 ) -> Any:  # fmt: skip
-    """The weight gradient of a depthwise convolution, a vector of channels of it, added to what is in ``out``.
+    """Add the weight gradient of a depthwise convolution to ``out``, for one vector of channels.
 
     ``out[i, j] += sum over r < rows, c < columns of x[r, c, tap i, j] * grad[r, c]`` for ``taps_down`` rows of
-    ``taps`` taps, known when it is compiled.
+    ``taps`` taps, which must be constants.
     """
     across, down = taps.literal_value, taps_down.literal_value
 

@@ -20,10 +20,13 @@ EPS = 1e-5
 class Stage(NamedTuple):
     """Convolutions out of one map, or each out of its own, that are computed together; or pools of one.
 
+    Or the split of a map into the channels that operations read and the rest: ``branches`` then says that they read one
+    in so many.
+
     Attributes:
         row: of its first branch in the table.
         branches: how many there are.
-        taps: of the largest depthwise kernel; of pools, their stride.
+        taps: of the largest depthwise kernel; of pools and of the rest, the stride.
         widest: how many matrices ``(C, D)`` the other weights of a branch are at most.
         learned: how many their gradients are.
         before: where the factors of the batch norm before the ReLU stand: center, then rate.
@@ -51,7 +54,8 @@ class Memory(NamedTuple):
         at: the address of each tensor.
         table: the branches of all stages, with addresses.
         known: ``(5, slots, channels)``: see ``MEAN``.
-        scales: ``(N, C)``: what tensors are multiplied by when they are mixed, and what is added; the first are 0.
+        scales: ``(N, channels)``: what tensors are multiplied by when they are mixed, and what is added; the first are
+            0.
         factors: what the kernels of stages need by channel.
         packed: weights.
         sums: of each picture.

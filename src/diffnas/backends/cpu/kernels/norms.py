@@ -64,8 +64,7 @@ def _read(memory: Memory, row: int, which: int, out: Floats) -> None:
 @part
 def mix(step: Table, lists: Table, memory: Memory, first: int, last: int) -> None:
     """Mix tensors. A term: its tensor, and a row of scales or a slot's slope."""
-    out, numbers, terms, count, shift = term(step, 1)
-    C = memory.scales.shape[1]
+    (out, numbers, terms, count, shift), C = term(step, 1), step[6]
     inputs, added = np.empty((1, count), np.int64), np.empty((1, C), np.float32)
     scale = np.empty((1, count, C), np.float32)
     for k in range(count):
@@ -86,8 +85,7 @@ def forget(sums: Floats, first: int, last: int) -> None:
 @part
 def reduce(step: Table, lists: Table, memory: Memory, mixed: bool, B: int, first: int, last: int) -> None:
     """The sums of a node's gradient, and of its products with what was mixed. Terms are those of ``norm_backward``."""
-    grad, numbers, terms, count, sums = term(step, 1)
-    C = memory.scales.shape[1]
+    (grad, numbers, terms, count, sums), C = term(step, 1), step[6]
     inputs, means, wanted = np.empty(count, np.int64), np.empty((count, C), np.float32), np.empty((1, count), np.bool_)
     for k in range(count):
         x, slot, _, normed, _ = term(lists, terms + 5 * k)
@@ -112,8 +110,7 @@ def _node_sums(memory: Memory, at: int, count: int, B: int, C: int) -> tuple[Flo
 def norm_backward(step: Table, lists: Table, memory: Memory, B: int) -> None:
     """How the gradients of what was mixed are made of a node's. A term: its tensor, its slot, its place among the
     mixing weights or -1, whether it is normalized, and the row for what the node's gradient is multiplied by."""
-    pixels, terms, count, sums, _ = term(step, 1)
-    C = memory.scales.shape[1]
+    pixels, terms, count, sums, C = term(step, 1)
     weights, normed = np.ones(count), np.empty(count, np.bool_)
     mean, rate = np.empty((count, C)), np.empty((count, C))
     for k in range(count):

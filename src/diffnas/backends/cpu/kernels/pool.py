@@ -1,8 +1,7 @@
 """Max and average pools of 3x3 pixels, and the batch statistics of their results, for Numba.
 
-The pixels of a window that lie outside the picture do not count. A window is taken first down, then across: what
-columns have in common is computed once. The backward pass finds the largest pixel again, which takes less time than
-reading where it was.
+Pixels of a window outside the picture do not count. Windows are pooled first down, then across, so that each column is
+pooled once. The backward pass searches the largest pixel again, which is faster than to store and read its place.
 """
 
 from __future__ import annotations
@@ -22,32 +21,32 @@ AVERAGE, MAX = 0, 1
 
 @part
 def _ends(at: int, stride: int, length: int) -> tuple[int, int]:
-    """The first pixel of a window inside the picture, and one past its last."""
+    """In one direction, the first pixel of a window inside the picture, and one past the last."""
     return max(0, at * stride - 1), min(length, at * stride + 2)
 
 
 @part
 def _share(at: int, stride: int, length: int) -> Any:
-    """What each of the pixels of a window, in one direction, is of their average."""
+    """In one direction, the weight of each pixel in the average of its window."""
     first, last = _ends(at, stride, length)
     return splat(np.float32(1 / (last - first)))
 
 
 @part
 def scratch_size(shape: Shape) -> int:
-    """How many numbers a thread needs to work in: three pictures, and two rows with a pixel on either side."""
+    """How many numbers of scratch memory a thread needs: three pictures, and two rows with a pixel on either side."""
     return (3 * shape.H * shape.W + 2 * (shape.W + 2)) * filled(shape.C)
 
 
 @part
 def _larger(x: Any, y: Any) -> Any:
-    """The larger number; what is no number is larger."""
+    """The larger number; nan is larger than all others."""
     return where_larger(x, y, x, y)
 
 
 @part
 def _pooled_row(kind: int, x: int, out: int, columns: int, stride: int, shape: Shape, h: int, line: int) -> None:
-    """A row of one pool's results, from a picture with filled channels; ``line`` is a row to work in."""
+    """A row of one pool's results, from a picture with padded channels; ``line`` is scratch memory for one row."""
     full = filled(shape.C)
     top, bottom = _ends(h, stride, shape.H)
     height = _share(h, stride, shape.H)
@@ -80,7 +79,7 @@ def _pooled_row(kind: int, x: int, out: int, columns: int, stride: int, shape: S
 
 @part
 def _wide(x: int, scratch: int, rows: int, columns: int, C: int) -> int:
-    """Where a picture is with filled channels: where it was, if that is so, or in the scratch."""
+    """The address of a picture with padded channels: ``x`` if it needs no padding, else its padded copy in scratch."""
     if filled(C) == C:
         return x
     widen(x, scratch, rows, columns, C, columns, 0)
@@ -92,7 +91,7 @@ def forward(
     kinds: Table, x: int, results: Table, stride: int, shape: Shape, means: Floats, squares: Floats, scratch: Floats,
     first: int, last: int,
 ) -> None:  # fmt: skip
-    """Write every pool of each picture from ``first`` up to ``last``, its means, and the squared distances to them.
+    """Write every pool of each picture from ``first`` up to ``last``, its means, and its sums of squared deviations.
 
     Args:
         kinds: ``(K,)``, AVERAGE or MAX.
@@ -102,7 +101,7 @@ def forward(
         shape: the sizes.
         means: ``(K, B, C)``.
         squares: ``(K, B, C)``.
-        scratch: numbers to work in, ``scratch_size`` of them.
+        scratch: scratch memory, ``scratch_size`` numbers.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
@@ -139,7 +138,7 @@ def backward(
         out: ``(B, H, W, C)``.
         stride: 1 or 2.
         shape: the sizes.
-        scratch: as forward.
+        scratch: scratch memory, ``scratch_size`` numbers.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
@@ -164,12 +163,12 @@ def backward(
 
 @part
 def _to_all(total: int, grad: int, stride: int, shape: Shape, line: int) -> None:
-    """Add the gradient of an average pool for a picture with filled channels; ``line`` is a row to work in."""
+    """Add the gradient of an average pool for a picture with padded channels; ``line`` is scratch for one row."""
     full, rows, columns = filled(shape.C), shape.rows, shape.columns
     clear(line, full)
     clear(line + 4 * (columns + 1) * full, full)
     for h in range(shape.H):
-        # The windows that a pixel is in are those of results from ``first`` up to ``last``.
+        # The windows with this row are those of the results from ``first`` up to ``last``.
         first, last = h // stride if stride > 1 else max(0, h - 1), min(rows, (h + 1) // stride + 1)
         count, row, pitch = last - first, grad + 4 * first * columns * full, 4 * columns * full
         one = _share(first, stride, shape.H)
@@ -198,7 +197,7 @@ def _to_all(total: int, grad: int, stride: int, shape: Shape, line: int) -> None
 
 @part
 def _to_largest(total: int, x: int, grad: int, stride: int, shape: Shape, line: int) -> None:
-    """Add the gradient of a max pool: of the pixels of a window that are the largest, the first gets it."""
+    """Add the gradient of a max pool: in each window, the first of the largest pixels gets it."""
     full, columns = filled(shape.C), shape.columns
     most = line + 4 * (shape.W + 2) * full
     pitch = 4 * shape.W * full
@@ -224,7 +223,7 @@ def _to_largest(total: int, x: int, grad: int, stride: int, shape: Shape, line: 
 
 @part
 def _given(total: int, x: int, best: Any, rest: Any) -> Any:
-    """Add what is left of a gradient where a pixel is the best; what is left then."""
+    """What is left of ``rest`` after it was added to the gradient of a pixel wherever that pixel is the best."""
     passed = where_equal(load(x), best, rest)
     store(load(total) + passed, total)
     return rest - passed

@@ -1,6 +1,6 @@
-"""Convolutions of pictures in buffers and their weight gradients, out of the inner loops, for Numba.
+"""Convolutions of pictures in buffers, and their weight gradients, built from the inner loops, for Numba.
 
-Weights are packed: the channels of the results stand last. All channels are filled up (``buffer.filled``).
+Weights are packed: the channels of the results are the last dimension. All channels are padded (``buffer.filled``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def sweep_row(
     out: int, out_step: int, start: int, start_step: int, x: int, x_step: int, x_tap: int, x_tap_row: int, w: int,
     w_tap: int, w_tap_row: int, taps: int, taps_down: int, columns: int,
 ) -> None:  # fmt: skip
-    """A row of a depthwise convolution by ``sweep``, whose arguments these are."""
+    """A row of a depthwise convolution, by ``sweep``, which has the same arguments."""
     p = 0
     while p < columns:
         o, s, a = out + 4 * p * out_step, start + 4 * p * start_step, x + 4 * p * x_step
@@ -34,9 +34,9 @@ def depthwise(
     out: int, add: bool, nothing: int, x: int, pitch: int, w: int, rows: int, columns: int, full: int, kernel: int,
     dilation: int, stride: int,
 ) -> None:  # fmt: skip
-    """A depthwise convolution of a buffered picture; ``x`` is where the kernel's first tap starts.
+    """A depthwise convolution of a buffered picture; ``x`` is the address that the kernel's first tap reads first.
 
-    A row's last block may reach past its end: the next row, or the buffer's slack, lies there.
+    The last block of a row may write past its end, into the next row, which is written later, or into spare memory.
     """
     step = full if add else 0
     for h in range(rows):
@@ -69,10 +69,11 @@ def depthwise_back(
     out: int, grad: int, pitch: int, w: int, rows: int, columns: int, full: int, kernel: int, dilation: int,
     stride: int, padding: int,
 ) -> None:  # fmt: skip
-    """Add the gradient for a picture ``(rows, columns, full)`` from that of its depthwise convolution with a stride.
+    """Add the gradient for a picture ``(rows, columns, full)`` that a depthwise convolution with a stride has read.
 
-    Of all pixels with one remainder by the stride, down and across, the same taps have read: a convolution of the
-    gradient with every so many of the turned weights ``w``. ``grad`` is its first pixel; there are zeros around it.
+    All pixels with the same row and column modulo the stride were read by the same taps. So their gradient is a
+    convolution of ``grad`` with a part of the rotated weights ``w``. ``grad`` is the address of its first pixel; it has
+    zeros around it.
     """
     for top in range(stride):
         down, first_down, at_down = _taps(top, kernel, dilation, stride, padding)
@@ -95,8 +96,10 @@ def depthwise_back(
 
 @part
 def _taps(at: int, kernel: int, dilation: int, stride: int, padding: int) -> tuple[int, int, int]:
-    """How many taps have read pixels like the one in this place, in one direction; the first of them, turned; and the
-    result for which it did."""
+    """In one direction, the taps that have read the pixel at ``at`` modulo the stride.
+
+    Returns how many they are, the first of them in rotated weights, and the result for which it read the pixel.
+    """
     every = stride // math.gcd(dilation, stride)
     tap = 0
     while tap < every and (at + padding - tap * dilation) % stride:
@@ -143,9 +146,9 @@ def pointwise(
     out: int, add: bool, nothing: int, a: int, a_step: int, a_row: int, w: int, pixels: int, before: int, rows: int,
     after: int,
 ) -> None:  # fmt: skip
-    """The sum over rows r of ``a[r] (pixels, before) times w[r] (before, after)``.
+    """The sum over rows r of the matrix products of ``a[r]``, ``(pixels, before)``, and ``w[r]``, ``(before, after)``.
 
-    Pixels of a lie ``a_step`` apart, and its rows ``a_row``.
+    From one pixel of a to the next are ``a_step`` numbers, and from one row to the next ``a_row``.
     """
     step, v, w_row = after if add else 0, 0, before * after
     while v < after:
@@ -154,7 +157,7 @@ def pointwise(
         start, p = place if add else nothing, 0
         while p < pixels:
             o, x, s, left = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step, pixels - p
-            # What is left after a block should be none, or enough for another.
+            # After a tall block, either no pixels should be left, or enough for another block.
             if two and (left == TALL or left >= TALL + HALF):
                 multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, TALL, 2)
                 p += TALL
@@ -180,8 +183,8 @@ def pointwise(
 def pointwise_weights(
     out: int, a: int, a_step: int, a_row: int, g: int, g_row: int, columns: int, rows: int, before: int, after: int
 ) -> None:
-    """Add the gradient of a 1x1 convolution's weights, ``(before, after)``, and of up to seven rows more."""
-    before = (before + HALF - 1) // HALF * HALF  # then tall blocks and others end where the rows do
+    """Add the gradient of a 1x1 convolution's weights, ``(before, after)``; up to seven rows more are written."""
+    before = (before + HALF - 1) // HALF * HALF  # so that the blocks cover the rows exactly
     pairs, c = after // (2 * LANES) * (2 * LANES), 0
     while c < before and pairs:
         left = before - c
@@ -208,7 +211,7 @@ def dense(
     down = dilation * pitch * before
     for h in range(rows):
         row, place = x + 4 * h * stride * pitch * before, out + 4 * h * columns * after
-        if dilation == 1:  # what the taps of a row read lies without gaps
+        if dilation == 1:  # the taps of a row read numbers without gaps
             pointwise(
                 place, add, nothing, row, stride * before, down, w, columns, kernel * before, kernel, after
             )  # fmt: skip

@@ -1,9 +1,9 @@
 """Batch norm, mixing and summing of many operations in few passes over memory on a CPU, compiled by Numba.
 
-Import this module only where it is used: it needs Numba. Pictures have their channels last and lie without gaps, so a
-picture is one row of numbers, and what is known by channel is repeated along it with a *period*: the least common
-multiple of the channels and the lanes of a vector. Every picture has its own sums, added up elsewhere in one
-order: the number of threads leaves no trace.
+Import this module only where it is used, because it needs Numba. Pictures have their channels last and no gaps, so a
+picture is one row of numbers. Values for each channel are repeated along it with a *period*, the least common multiple
+of the channels and the lanes of a vector. Every picture has its own sums, which are added up elsewhere in a fixed
+order, so that results do not depend on the number of threads.
 
 Many tensors are passed as one array of their addresses, so that one compiled function serves any number of them.
 """
@@ -28,19 +28,19 @@ Flags = NDArray[np.bool_]
 
 RUN = 64  # vectors summed before their sum joins the others
 
-# What a sum may be of besides products with numbers at an address, which are above.
-ONE, ITSELF = 0, 1
+# What a sum may be of besides products with numbers at an address, which is above.
+ONE = 0
 
 
 @part
 def period(channels: int) -> int:
-    """After how many numbers lanes and channels meet again."""
+    """The least common multiple of the channels and the lanes of a vector."""
     return channels // math.gcd(channels, LANES) * LANES
 
 
 @part
 def repeated(narrow: Array) -> Array:
-    """``(..., C)`` along a period."""
+    """Each row of ``(..., C)``, repeated along a period."""
     size = period(narrow.shape[-1])
     flat = narrow.reshape(-1, narrow.shape[-1])
     wide = np.empty((len(flat), size), np.float32)
@@ -52,26 +52,26 @@ def repeated(narrow: Array) -> Array:
 
 @part
 def _plus(part: Any, x: int, middles: Any, y: int, at: int) -> Any:
-    """A sum, with one more of the terms of ``_total`` added."""
+    """``part`` plus one more term of ``_total``."""
     value = load(x) - middles
     if y == ONE:
         return part + value
-    return multiply_add(value, value if y == ITSELF else load(y + at), part)
+    return multiply_add(value, load(y + at), part)
 
 
 @part
 def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
-    """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times ``y``: ONE, ITSELF or an address.
+    """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times ``y``: ONE or an address.
 
     What lies past ``count`` numbers is not part of the picture.
     """
     total, middles = zeros(), load(middle)
     whole = max(0, (count - LANES) // size + 1)
-    # In two levels, so that little is rounded.
+    # In two levels, for small rounding errors.
     step = 4 * size
     for begin in range(0, whole, RUN):
         at, end = begin * step, min(whole, begin + RUN) * step
-        first, second = zeros(), zeros()  # two, so that one addition need not wait for the other
+        first, second = zeros(), zeros()  # two sums, so that successive additions need not wait for each other
         while at + step < end:
             first = _plus(first, x + at, middles, y, at)
             second = _plus(second, x + at + step, middles, y, at + step)
@@ -83,65 +83,28 @@ def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
     if rest > 0:
         at = 4 * whole * size
         value = load_part(x + at, rest) - load_part(middle, rest)
-        factor = splat(np.float32(1))
-        if y == ITSELF:
-            factor = value
-        elif y != ONE:
-            factor = load_part(y + at, rest)
+        factor = splat(np.float32(1)) if y == ONE else load_part(y + at, rest)
         total = multiply_add(value, factor, total)
     return total
 
 
 @part
-def _totals(x: int, middle: Array, y: int, numbers: int, sums: Array, out: Array) -> None:
-    """The same by channel."""
-    size = len(sums)
-    for v in range(0, size, LANES):
-        apart = 4 * v
-        total = _total(x + apart, address_of(middle) + apart, y if y in (ONE, ITSELF) else y + apart, size, numbers - v)
-        store(total, address_of(sums) + apart)
-    _folded(sums, out)
-
-
-@part
 def _folded(sums: Array, out: Array) -> None:
-    """Write the sums of what belongs to each channel, from sums along a period."""
+    """Write the sum of each channel, from sums along a period."""
     C = len(out)
     out[:] = 0
     for at in range(len(sums)):
         out[at % C] += sums[at]
 
 
-@compiled
-def moments(inputs: Addresses, means: Array, squares: Array, numbers: int, first: int, last: int) -> None:
-    """Write each picture's channel means, and the sums of squared distances to them.
-
-    Args:
-        inputs: K tensors ``(B, H, W, C)``.
-        means: ``(K, B, C)``, written for the pictures from ``first`` up to ``last``.
-        squares: ``(K, B, C)``, likewise.
-        numbers: how many a picture has, ``H * W * C``.
-        first: the first picture to handle.
-        last: one past the last picture to handle.
-    """
-    C = means.shape[2]
-    sums, nothing = np.empty(period(C), np.float32), np.zeros(period(C), np.float32)
-    for k in range(len(inputs)):
-        for b in range(first, last):
-            x = inputs[k] + 4 * b * numbers
-            _totals(x, nothing, ONE, numbers, sums, means[k, b])
-            means[k, b] *= np.float32(C / numbers)
-            _totals(x, repeated(means[k, b : b + 1])[0], ITSELF, numbers, sums, squares[k, b])
-
-
-@compiled
+@part
 def joined(means: Array, squares: Array, pixels: int) -> tuple[Doubles, Doubles]:
     """Mean and (biased) variance over a batch, ``(K, C)``.
 
     Args:
-        means: those of each picture, ``(K, B, C)``.
-        squares: each picture's sums of squared distances to them, ``(K, B, C)``.
-        pixels: how many a picture has.
+        means: the means of each picture, ``(K, B, C)``.
+        squares: each picture's sums of squared deviations from its means, ``(K, B, C)``.
+        pixels: how many pixels a picture has.
     """
     K, B, C = means.shape
     mean, variance = np.zeros((K, C)), np.zeros((K, C))
@@ -158,7 +121,7 @@ def joined(means: Array, squares: Array, pixels: int) -> tuple[Doubles, Doubles]
 
 @part
 def _add_four(out: int, start: int, x: Addresses, factors: Addresses, size: int, numbers: int, onto: bool) -> None:
-    """Write four pictures times their factors, added to a start by channel or onto what is there."""
+    """Write the sum of four pictures times their factors, plus ``start`` for each channel, or plus ``out`` itself."""
     for base in range(0, 4 * numbers, 4 * size):
         for v in range(base, min(4 * numbers, base + 4 * size), 4 * LANES):
             at, count = v - base, numbers - v // 4
@@ -179,20 +142,20 @@ def _add_four(out: int, start: int, x: Addresses, factors: Addresses, size: int,
 def combine(
     outputs: Addresses, inputs: Addresses, scale: Array, shift: Array, numbers: int, first: int, last: int
 ) -> None:
-    """Write output t = shift t + the sum over k of scale tk times input tk, by channel.
+    """Write ``outputs[t] = shift[t] + sum_k scale[t, k] * inputs[t, k]``, by channel.
 
     Args:
         outputs: T tensors ``(B, H, W, C)``, written for the pictures from ``first`` up to ``last``.
         inputs: ``(T, K)`` tensors ``(B, H, W, C)``; 0 for none.
         scale: ``(T, K, C)``.
         shift: ``(T, C)``.
-        numbers: how many a picture has, ``H * W * C``.
+        numbers: how many numbers a picture has, ``H * W * C``.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
     T, K, C = scale.shape
     size = period(C)
-    run = RUN * size  # what is added up of an output stays in the first cache until all inputs were
+    run = RUN * size  # so few numbers that they stay in the first cache until all inputs are added
     wide_shift, wide_scale = repeated(shift), repeated(scale.reshape(T * K, C))
     nothing = np.zeros(size, np.float32)
     x, factors = np.empty(4, np.int64), np.empty(4, np.int64)
@@ -207,7 +170,7 @@ def combine(
                         x[taken], factors[taken] = inputs[t, k] + at, address_of(wide_scale[t * K + k])
                         taken += 1
                     if taken == 4 or (k == K - 1 and (taken or not onto)):
-                        for i in range(taken, 4):  # what is there once more, times zero
+                        for i in range(taken, 4):  # fewer than four are left: fill up with factors of zero
                             x[i], factors[i] = x[0] if taken else out, address_of(nothing)
                         if not taken:
                             _fill(out, start, size, count)
@@ -227,7 +190,7 @@ def reduce(
     grads: Addresses, inputs: Addresses, means: Array, wanted: Flags, totals: Array, products: Array, numbers: int,
     first: int, last: int,
 ) -> None:  # fmt: skip
-    """Write each picture's sums of every grad, and of grad t times input k less its mean.
+    """Write each picture's ``sum(grads[t])`` and ``sum(grads[t] * (inputs[k] - means[k]))``, by channel.
 
     Args:
         grads: T tensors ``(B, H, W, C)``.
@@ -236,14 +199,14 @@ def reduce(
         wanted: ``(T, K)``; where False, the product is left as it is.
         totals: ``(T, B, C)``, written for the pictures from ``first`` up to ``last``.
         products: ``(T, K, B, C)``, likewise.
-        numbers: how many a picture has, ``H * W * C``.
+        numbers: how many numbers a picture has, ``H * W * C``.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
     K, size = len(inputs), period(totals.shape[2])
     centers = repeated(means)
     sums, nothing = np.empty((K + 1, size), np.float32), np.zeros(size, np.float32)
-    run = RUN * size  # what is read of a gradient stays in the first cache until all inputs were
+    run = RUN * size  # so few numbers of a gradient that they stay in the first cache until all inputs were read
     for b in range(first, last):
         for t in range(len(grads)):
             sums[:] = 0
@@ -274,20 +237,22 @@ def reduce(
 def norm_backward(
     totals: Array, products: Array, mean: Doubles, rate: Doubles, weights: Doubles, normed: Flags, pixels: int
 ) -> tuple[Doubles, Doubles, Doubles, Doubles]:
-    """How the gradients of what is mixed into one node are made of its own.
+    """The coefficients that turn a node's gradient into those of the K tensors that were summed into it.
+
+    Each tensor was mixed as ``weights * rate * (tensor - mean)``.
 
     Args:
         totals: each picture's sums of the node's gradient, ``(B, C)``.
-        products: and of its products with each tensor mixed in, less its mean, ``(K, B, C)``.
-        mean: what is taken from each tensor, ``(K, C)``.
-        rate: what it is then multiplied by, ``(K, C)``.
-        weights: and then, ``(K,)``.
-        normed: which of them are normalized by their own statistics, ``(K,)``.
-        pixels: how many values there are of a channel.
+        products: each picture's sums of the gradient times ``tensor - mean``, ``(K, B, C)``.
+        mean: the mean of each tensor, ``(K, C)``.
+        rate: the factor of each tensor, such as one over its standard deviation, ``(K, C)``.
+        weights: the mixing weights, ``(K,)``.
+        normed: which tensors are normalized by their own statistics, ``(K,)``.
+        pixels: how many values a channel has.
 
     Returns:
-        Scale, slope and shift, ``(K, C)``: the gradient for a tensor is scale times the node's, and slope times the
-        tensor, and shift. And the sums of the products with what was mixed, ``(K,)``.
+        Scale, slope and shift, ``(K, C)``: the gradient for a tensor is ``scale * grad + slope * tensor + shift``, with
+        the node's ``grad``. And the gradients of the mixing weights, ``(K,)``.
     """
     K, B, C = products.shape
     scale, slope, shift, mixed = np.empty((K, C)), np.empty((K, C)), np.empty((K, C)), np.zeros(K)
@@ -312,7 +277,7 @@ def norm_backward(
 
 @compiled
 def join(parts: Addresses, out: int, pixels: int, C: int, first: int, last: int) -> None:
-    """Write maps of C channels beside each other, for the pictures from ``first`` up to ``last``."""
+    """Concatenate maps of C channels along their channels, for the pictures from ``first`` up to ``last``."""
     K = len(parts)
     for p in range(first * pixels, last * pixels):
         for k in range(K):
@@ -334,7 +299,7 @@ def divide(joined: int, parts: Addresses, pixels: int, C: int, first: int, last:
 
 @compiled
 def move(running: Addresses, values: Doubles, rate: float) -> None:
-    """Move running averages, each ``(C,)`` at its address, towards values ``(N, C)`` by a rate."""
+    """Move N running averages, each ``(C,)`` at its address, towards ``values``, ``(N, C)``, by a rate."""
     by = np.float32(rate)
     for n in range(len(running)):
         average = floats(running[n], values.shape[1])

@@ -1,4 +1,4 @@
-"""The transforms of Winograd's convolutions by tiles, of vectors, for Numba."""
+"""The transforms of Winograd's convolutions by tiles, for vectors, in Numba."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from diffnas.backends.cpu.kernels import llvm
 from diffnas.backends.cpu.kernels.llvm import LANES
 
 TILE, RESULTS, SPREAD, TAPS, FOLDED = range(5)
-"""Transforms of Winograd's convolutions by tiles, names for the rows of ``_TRANSFORMS``."""
+"""The names of the transforms; each is the index of its matrix in ``_TRANSFORMS``."""
 
-_RESULTS = (1, 1, 1, 0), (0, 1, -1, -1)  # back to 2x2 pixels
-_TAPS = (1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)  # of 3x3 weights
+_RESULTS = (1, 1, 1, 0), (0, 1, -1, -1)  # from products to 2x2 pixels
+_TAPS = (1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)  # for 3x3 weights
 _TRANSFORMS: tuple[tuple[tuple[float, ...], ...], ...] = (
-    ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),  # of 4x4 pixels
+    ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),  # for 4x4 pixels
     _RESULTS,
     tuple(zip(*_RESULTS, strict=True)),
     _TAPS,
@@ -29,10 +29,10 @@ _TRANSFORMS: tuple[tuple[tuple[float, ...], ...], ...] = (
 def transform(
     typing_context: Any, out: Any, out_step: Any, out_row: Any, x: Any, x_step: Any, x_row: Any, which: Any, add: Any
 ) -> Any:  # fmt: skip
-    """A square of vectors with a transform's matrix M on both sides: ``out = M x M^T``, or that added to ``out``.
+    """Transform a square of vectors by a matrix M: ``out = M x M^T``, or ``out += M x M^T`` with ``add``.
 
-    A step leads from one column to the next, and ``row`` to the next row; which transform (TILE, RESULTS, SPREAD, TAPS
-    or FOLDED) and whether to add are known when it is compiled.
+    A ``step`` is the distance from one column to the next, a ``row`` from one row to the next, in numbers. ``which``
+    (TILE, RESULTS, SPREAD, TAPS or FOLDED) and ``add`` must be constants.
     """
     matrix, adds = _TRANSFORMS[which.literal_value], add.literal_value
     before = len(matrix[0])
@@ -55,9 +55,9 @@ def transform(
 
 
 def _weighed(b: Any, factors: Sequence[float], values: Sequence[Any]) -> Any:
-    """A sum of vectors, each times 1, -1, 1/2, -1/2 or nothing."""
+    """The sum of vectors, each times its factor: 1, -1, 1/2, -1/2 or 0."""
     half = ir.Constant(llvm.VECTOR, [0.5] * LANES)
-    inner = set(map(abs, factors)) <= {0, 0.5}  # then all of the sum is halved at once
+    inner = set(map(abs, factors)) <= {0, 0.5}  # then the whole sum is halved at the end
     total = None
     for factor, value in sorted(zip(factors, values, strict=True), key=lambda pair: -pair[0]):
         if factor == 0:

@@ -22,7 +22,7 @@ CACHE_LINE = 64  # bytes
 
 
 class Vector(types.Type):
-    """As many float32 numbers as a register has."""
+    """A register full of float32 numbers."""
 
     def __init__(self) -> None:
         super().__init__(name="Vector")
@@ -39,19 +39,19 @@ class _VectorModel(models.PrimitiveModel):
 
 @llvm.instruction
 def zeros(typing_context: Any) -> Any:
-    """Zeros."""
+    """A vector of zeros."""
     return _vector(), lambda context, b, signature, arguments: ir.Constant(llvm.VECTOR, None)
 
 
 @llvm.instruction
 def load(typing_context: Any, address: Any) -> Any:
-    """The numbers at an address."""
+    """The vector at an address."""
     return _vector(types.int64), lambda context, b, signature, arguments: llvm.read(b, arguments[0], llvm.integer(0))
 
 
 @llvm.instruction
 def _touch(typing_context: Any, address: Any, write: Any) -> Any:
-    """Begin to bring what is at an address into the second cache."""
+    """Begin to load the cache line at an address into the second cache."""
     writes = int(write.literal_value)
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
@@ -67,9 +67,9 @@ def _touch(typing_context: Any, address: Any, write: Any) -> Any:
 
 @part
 def prepare(address: int, count: int, write: bool) -> None:
-    """Begin to bring so many numbers into the second cache, from the first to the last, to be read or written.
+    """Begin to load ``count`` numbers into the second cache, from the first to the last, for reading or for writing.
 
-    Memory is fastest in that order; loops over channels take it in another.
+    Memory is fastest in this order, and loops over channels read it in another order.
     """
     for at in range(0, 4 * count, CACHE_LINE):
         if write:
@@ -80,7 +80,10 @@ def prepare(address: int, count: int, write: bool) -> None:
 
 @llvm.instruction
 def load_part(typing_context: Any, address: Any, count: Any) -> Any:
-    """The ``count`` numbers at an address, all lanes if it is larger; zeros after them, and nothing read there."""
+    """A vector of the ``count`` numbers at an address, then zeros; all lanes if ``count`` is larger.
+
+    Memory after the ``count`` numbers is not read.
+    """
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         address, count = arguments
@@ -106,7 +109,7 @@ def load_part(typing_context: Any, address: Any, count: Any) -> Any:
 
 @llvm.instruction
 def store(typing_context: Any, value: Any, address: Any) -> Any:
-    """Write a vector."""
+    """Write a vector to an address."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         llvm.write(b, arguments[0], arguments[1], llvm.integer(0))
@@ -117,7 +120,7 @@ def store(typing_context: Any, value: Any, address: Any) -> Any:
 
 @llvm.instruction
 def store_part(typing_context: Any, value: Any, address: Any, count: Any) -> Any:
-    """Write the first ``count`` numbers of a vector, all of it if it is larger."""
+    """Write the first ``count`` numbers of a vector to an address; the whole vector if ``count`` is larger."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         value, address, count = arguments
@@ -139,7 +142,7 @@ def store_part(typing_context: Any, value: Any, address: Any, count: Any) -> Any
 
 @llvm.instruction
 def splat(typing_context: Any, number: Any) -> Any:
-    """One number in every lane."""
+    """A vector with the same number in every lane."""
     return _vector(types.float32), lambda context, b, signature, arguments: llvm.splat(b, arguments[0])
 
 
@@ -162,7 +165,7 @@ def where_positive(typing_context: Any, x: Any, value: Any) -> Any:
 
 @llvm.instruction
 def positive_part(typing_context: Any, x: Any) -> Any:
-    """x where it is above zero, or not a number: a run that diverges must show it; else zero."""
+    """x where it is above zero or nan, else zero. A nan must pass, so that a run that diverges shows it."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         zero = ir.Constant(llvm.VECTOR, None)
@@ -173,7 +176,7 @@ def positive_part(typing_context: Any, x: Any) -> Any:
 
 @llvm.instruction
 def where_larger(typing_context: Any, x: Any, y: Any, value: Any, other: Any) -> Any:
-    """``value`` where x is above y, or not a number; else ``other``."""
+    """``value`` where x is above y or nan, else ``other``."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         x, y, value, other = arguments
@@ -184,7 +187,7 @@ def where_larger(typing_context: Any, x: Any, y: Any, value: Any, other: Any) ->
 
 @llvm.instruction
 def where_equal(typing_context: Any, x: Any, y: Any, value: Any) -> Any:
-    """``value`` where x and y are equal, or one of them is not a number; else zero."""
+    """``value`` where x and y are equal or one of them is nan, else zero."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         x, y, value = arguments
@@ -197,7 +200,7 @@ def where_equal(typing_context: Any, x: Any, y: Any, value: Any) -> Any:
 
 
 def _operator(symbol: Callable[..., Any], name: str) -> None:
-    """Make an operator of Python that of vectors, by the name of LLVM's instruction."""
+    """Define a Python operator, such as ``+``, for vectors, as the LLVM instruction of this name."""
 
     def typed(context: Any) -> Any:
         return lambda x, y: _vector if isinstance(x, Vector) and isinstance(y, Vector) else None

@@ -1,12 +1,13 @@
-"""Dense 3x3 convolutions by tiles, with four multiplications where the taps alone would need nine, for Numba.
+"""Dense 3x3 convolutions by tiles, with four multiplications in place of nine, for Numba.
 
-Winograd's F(2x2, 3x3) (Lavin and Gray, 2016, section 4.1). Of every 4x4 pixels, two apart, a transform makes sixteen
-numbers a channel; each of the sixteen is a matrix product of its own with what another transform makes of the weights,
-and a third makes 2x2 results of the products. All three only add and halve. In float32 it rounds no more than adding up
-tap by tap: its sums have a ninth of the terms.
+This is Winograd's F(2x2, 3x3) (Lavin and Gray, 2016, section 4.1). Tiles of 4x4 pixels begin at every second pixel. A
+transform turns each tile into sixteen numbers for each channel, and another transform turns the weights into sixteen
+matrices. Each of the sixteen is one matrix product. A third transform turns the products into 2x2 results. All three
+only add and halve. In float32, rounding is no worse than with a direct convolution, whose sums have nine times the
+terms.
 
-The gradient for the picture is such a convolution of the gradient, with turned weights. That for the weights has the
-same products the other way round, out of the same tiles of the gradient.
+The gradient for the picture is the same kind of convolution, of the gradient with rotated weights. The gradient for the
+weights has the transposed products, and reads the same tiles of the gradient.
 """
 
 from __future__ import annotations
@@ -17,30 +18,30 @@ from diffnas.backends.cpu.kernels.products import pointwise, pointwise_weights
 from diffnas.backends.cpu.kernels.transforms import FOLDED, RESULTS, SPREAD, TAPS, TILE, transform
 
 MATRICES = 16
-"""How many matrices stand for the nine of a 3x3 convolution."""
+"""How many matrices replace the nine of a 3x3 convolution."""
 
 STRIP = 1024
-"""Numbers in the tiles that are handled at once, for one matrix: what is made of them stays in the second cache."""
+"""Numbers of one matrix in the tiles of one strip, so few that products and results stay in the second cache."""
 
 GAP = 48
-"""Numbers between the tiles for one matrix and for the next: a power of two would put all into one place of a cache."""
+"""Numbers between the tiles of two matrices: at distances of a power of two, all would compete for one cache set."""
 
 
 @part
 def tile_rows(columns: int, full: int) -> int:
-    """How many rows of tiles are handled at once, for so many columns of results and channels at most."""
+    """How many rows of tiles one strip has, for results with this many columns and at most ``full`` channels."""
     return max(1, STRIP // (max(1, columns // 2) * full))
 
 
 @part
 def tiles_size(columns: int, full: int) -> int:
-    """How many numbers the tiles are that are handled at once, for all matrices."""
+    """How many numbers the tiles of one strip have, for all matrices."""
     return MATRICES * (tile_rows(columns, full) * (columns // 2) * full + GAP)
 
 
 @part
 def tile_weights(w: int, out: int, before: int, after: int) -> None:
-    """``(3, 3, before, after)`` to ``(16, before, after)``."""
+    """Transform weights from ``(3, 3, before, after)`` to ``(16, before, after)``."""
     size = before * after
     for at in range(0, size, LANES):
         transform(out + 4 * at, size, 4 * size, w + 4 * at, size, 3 * size, TAPS, False)
@@ -48,16 +49,19 @@ def tile_weights(w: int, out: int, before: int, after: int) -> None:
 
 @part
 def fold_weights(grad: int, out: int, before: int, after: int) -> None:
-    """The gradient for weights ``(3, 3, before, after)`` from what ``tiled_back`` adds up, ``(16, before, after)``."""
+    """Transform the sums of ``tiled_back``, ``(16, before, after)``, to the gradient for ``(3, 3, before, after)``."""
     size = before * after
     for at in range(0, size, LANES):
-        # It was made of turned weights.
+        # From the last to the first number, because these weights were rotated.
         transform(out + 4 * (8 * size + at), -size, -3 * size, grad + 4 * at, size, 4 * size, FOLDED, False)
 
 
 @part
 def _tiles(x: int, pitch: int, out: int, apart: int, spread: bool, rows: int, columns: int, full: int) -> None:
-    """Transform 4x4 pixels, two apart, ``rows`` by ``columns`` times; to spread, 2x2, as ``_results`` transposed."""
+    """Transform ``rows`` by ``columns`` tiles of 4x4 pixels, which begin at every second pixel.
+
+    With ``spread``, transform tiles of 2x2 pixels by the transpose of what ``_results`` does.
+    """
     for i in range(rows):
         for j in range(columns):
             for c in range(0, full, LANES):
@@ -70,7 +74,7 @@ def _tiles(x: int, pitch: int, out: int, apart: int, spread: bool, rows: int, co
 
 @part
 def _results(tiles: int, apart: int, out: int, add: bool, rows: int, columns: int, full: int) -> None:
-    """Write or add 2x2 results of every tile; they lie without gaps."""
+    """Write or add the 2x2 results of every tile, without gaps between rows."""
     width = 2 * columns * full
     for i in range(rows):
         for j in range(columns):
@@ -88,8 +92,8 @@ def tiled(
 ) -> None:
     """A 3x3 convolution of some rows of a buffered picture, with weights ``(16, before, after)``.
 
-    ``x`` is where the first tap starts; rows and columns are even, the former at most twice ``tile_rows``. The memory
-    is twice ``tiles_size``.
+    ``x`` is the address that the first tap reads first. Rows and columns are even, and there are at most twice
+    ``tile_rows`` rows. ``memory`` has twice ``tiles_size`` numbers.
     """
     high, wide = rows // 2, columns // 2
     apart, apart_after = high * wide * before + GAP, high * wide * after + GAP
@@ -112,18 +116,19 @@ def tiled_back(
 
     Args:
         grad_x: the gradient for the picture.
-        grad_w: that for the weights, ``(16, before, after)``, to be folded.
+        grad_w: the gradient for the weights, ``(16, before, after)``, which ``fold_weights`` transforms back.
         x: the picture, with gaps between rows.
-        grad: the gradient for the result, in a buffer with zeros around it, from one row and pixel before its first.
+        grad: the gradient for the result, in a buffer with zeros around it. The address is one row and one pixel before
+            its first pixel.
         pitch: pixels from one row of x or grad to the next.
-        w: turned weights, ``(16, after, before)``.
-        rows: even.
-        columns: even.
+        w: rotated weights, ``(16, after, before)``.
+        rows: an even number.
+        columns: an even number.
         before: channels of the picture.
         after: channels of the result.
-        learn: whether the gradient for the weights is wanted.
+        learn: whether to compute the gradient for the weights.
         nothing: zeros.
-        memory: three times ``tiles_size``.
+        memory: three times ``tiles_size`` numbers of scratch memory.
     """
     wide, most = columns // 2, tile_rows(columns, max(before, after))
     for top in range(0, rows // 2, most):

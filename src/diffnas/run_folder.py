@@ -1,4 +1,4 @@
-"""The run folder, which holds everything that a run leaves behind, as plain files."""
+"""The run folder, which holds everything that a run leaves behind, as plain files. Only this module opens them."""
 
 from __future__ import annotations
 
@@ -12,59 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diffnas import files, version
-from diffnas.engine.settings import HOW, EvaluateSettings, SearchSettings, as_dict
-from diffnas.run_files import CHECKPOINTS, GENOTYPE, LAST, PREVIOUS, RECORD, TRACE
+from diffnas import files, former, version
+from diffnas.run_files import CHECKPOINTS, EVALUATION, GENOTYPE, LANDING, LAST, PREVIOUS, RECORD, RESULT, TRACE
 from diffnas.untrusted import json_text
 from diffnas.untrusted.whole import MEGA, read_text
 
 _LONGEST_TRACE = 256 * MEGA  # 600 epochs of the largest space have 100 million
-VERSION = 1
+_SCHEMA = "diffnas/run"
+VERSION = 2
+_READABLE = (1, 2)  # diffnas/former.py reads version 1 as if this version had written it
 
 # The name under which a checkpoint holds the record of its folder, and the digest of its trace.
 _FOLDER = "folder"
-
-
-_SETTINGS: dict[str, type[SearchSettings | EvaluateSettings]] = {"search": SearchSettings, "evaluate": EvaluateSettings}
-
-BESIDE = ("notes", "computed")
-"""Parts of ``run.json`` that do not decide a result: where the data came from, and how it was computed at first."""
-
-
-def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a record, under their present names.
-
-    >>> renamed({"epochs": 2, "forward_by": "batched"})
-    {'epochs': 2, 'backend': 'auto'}
-    """
-    names = {"forward_by": "backend"}
-    values = {"batched": "auto"}
-    return {
-        names.get(name, name): values.get(value, value) if name in names else value for name, value in settings.items()
-    }
-
-
-def _with_new_names(method: Any) -> Any:
-    """The method of a record, with the present names of its supernet options.
-
-    >>> _with_new_names({"name": "pc-darts", "supernet": "Changes(share=4)"})
-    {'name': 'pc-darts', 'supernet': 'SupernetOptions(one_in=4)'}
-    """
-    if not isinstance(method, Mapping) or not isinstance(method.get("supernet"), str):
-        return method
-    now = method["supernet"].replace("Changes(share=", "Changes(one_in=").replace("Changes(", "SupernetOptions(")
-    return {**method, "supernet": now}
-
-
-def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a record that decide the result. A setting from after the run began has its default."""
-    if "method" in record:
-        record = {**record, "method": _with_new_names(record["method"])}
-    settings, kind = record.get("settings"), _SETTINGS.get(str(record.get("phase")))
-    if not isinstance(settings, Mapping) or kind is None:
-        return dict(record)
-    whole = {**as_dict(kind()), **renamed(settings)}
-    return {**record, "settings": {name: value for name, value in whole.items() if name not in HOW}}
 
 
 class Damaged(ValueError):  # noqa: N818 - named for what it says
@@ -104,9 +63,17 @@ def standing(path: Path | None) -> str:
     """A sentence that says what is left of a run that ends early; ``path`` is its folder, None if it has none."""
     if path is None:
         return "The run has no folder, so nothing is saved."
-    if not saved(path / CHECKPOINTS):
+    if not saved(RunFolder(path).checkpoints):
         return "No checkpoint was written yet."
     return f"The last checkpoint is untouched; to go on from it: --resume {path}."
+
+
+def looks_like_run(folder: Path) -> bool:
+    """Whether a folder has a record that calls itself that of a run, whatever else is wrong with it."""
+    try:
+        return json_text.read_object(folder / RECORD).get("schema") == _SCHEMA
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -127,14 +94,14 @@ class RunFolder:
         Raises:
             ValueError: if ``path`` holds a run already, which is left as it is.
         """
-        if (path / RECORD).exists():
+        folder = cls(path)
+        if folder.begun:
             raise ValueError(f"{path} already holds a run. Resume it with --resume {path}, or choose another --out.")
         left = [name for name in (TRACE, CHECKPOINTS, GENOTYPE) if (path / name).exists()]
         if left:
             raise ValueError(f"{path} holds {', '.join(left)} of a run without its {RECORD}. Choose another --out.")
-        folder = cls(path)
-        made = {"schema": "diffnas/run", "version": VERSION, **record, "made_with": environment()}
-        files.write_bytes_atomically(path / RECORD, as_json(made))
+        made = {"schema": _SCHEMA, "version": VERSION, **record, "made_with": environment()}
+        files.write_bytes_atomically(folder.record_file, as_json(made))
         return folder
 
     @classmethod
@@ -146,14 +113,59 @@ class RunFolder:
         """
         folder = cls(path)
         record = folder.record
-        if record.get("schema") != "diffnas/run" or record.get("version") != VERSION:
-            raise ValueError(f"{path / RECORD} is not a run of this version of diffnas (version {VERSION}).")
+        if record.get("schema") != _SCHEMA or record.get("version") not in _READABLE:
+            raise ValueError(f"{folder.record_file} is not a run of this version of diffnas (version {VERSION}).")
         return folder
+
+    @property
+    def record_file(self) -> Path:
+        """Where ``run.json`` is."""
+        return self.path / RECORD
+
+    @property
+    def trace_file(self) -> Path:
+        """Where the trace is."""
+        return self.path / TRACE
+
+    @property
+    def genotype_file(self) -> Path:
+        """Where the genotype of a finished search is."""
+        return self.path / GENOTYPE
+
+    @property
+    def landing_file(self) -> Path:
+        """Where the size is at which a finished search with targets landed."""
+        return self.path / LANDING
+
+    @property
+    def result_file(self) -> Path:
+        """Where the result of a finished evaluation is."""
+        return self.path / RESULT
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def shown_files(self) -> tuple[Path, ...]:
+        """Where the files are that a report shows, whether they are there yet or not."""
+        return self.record_file, self.trace_file, self.genotype_file, self.result_file
+
+    @property
+    def evaluation(self) -> RunFolder:
+        """The folder of the evaluation of what this search found, whether it has begun or not."""
+        return RunFolder(self.path / EVALUATION)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run has begun here."""
+        return os.path.isfile(self.record_file)  # not is_file(), which raises for a name that is too long
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """The content of ``run.json``."""
-        return self.read_json(RECORD)
+        """The content of ``run.json``; that of a former version as this version would have written it."""
+        return former.record(self.read_json(RECORD))
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The content of a JSON file in the folder.
@@ -169,25 +181,37 @@ class RunFolder:
         files.check(path)
         return read
 
+    def result(self) -> dict[str, Any]:
+        """The content of ``result.json``; that of a former version as this version would have written it."""
+        return former.result(self.read_json(RESULT))
+
+    def genotype(self) -> dict[str, Any]:
+        """The content of ``genotype.json``."""
+        return self.read_json(GENOTYPE)
+
+    def landing(self) -> dict[str, Any]:
+        """The content of ``landing.json``."""
+        return self.read_json(LANDING)
+
     def append(self, line: Mapping[str, Any]) -> str:
         """The text of an epoch's line, which is added to the trace."""
         text = as_line(line)
-        with (self.path / TRACE).open("a", encoding="utf-8") as file:
+        with self.trace_file.open("a", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         return text
 
     def trace(self, epochs: int | None = None) -> list[dict[str, Any]]:
-        """The first ``epochs`` lines of the trace, or all, as one mapping for each epoch.
+        """The first ``epochs`` lines of the trace, or all, as one mapping for each epoch, as this version writes it.
 
         Raises:
             Damaged: if one of these lines is missing or broken, or if the epochs are not 0, 1, 2, ... in order.
         """
-        path = self.path / TRACE
+        path = self.trace_file
         try:
             read = enumerate(self._lines(epochs), start=1)
-            lines = [json_text.parse_object(line, f"{path}, line {number},") for number, line in read]
+            lines = [former.line(json_text.parse_object(line, f"{path}, line {number},")) for number, line in read]
         except ValueError as error:
             raise Damaged(str(error)) from None
         for number, line in enumerate(lines):
@@ -202,36 +226,23 @@ class RunFolder:
 
     def _lines(self, epochs: int | None) -> list[str]:
         """The text of the trace's first ``epochs`` lines, or of all. Half a line that a killed run left is dropped."""
-        path = self.path / TRACE
+        path = self.trace_file
         text = read_text(path, _LONGEST_TRACE) if path.exists() else ""
         return text.split("\n")[:-1][:epochs]
 
     def rewind(self, epochs: int) -> list[dict[str, Any]]:
-        """The first ``epochs`` lines of the trace. All others are removed from its file."""
-        kept = self.trace(epochs)
-        files.unseal(self.path / TRACE)
-        files.write_atomically(self.path / TRACE, "".join(map(as_line, kept)))
+        """The first ``epochs`` lines of the trace. All others are removed from its file.
+
+        The lines of a former version stay as they were written, because a checkpoint holds their digest.
+        """
+        kept, text = self.trace(epochs), self.raw(epochs)
+        files.unseal(self.trace_file)
+        files.write_bytes_atomically(self.trace_file, text)
         return kept
 
-    def check_same(self, record: Mapping[str, Any]) -> None:
-        """Refuse to resume a run that was begun with another record.
-
-        Raises:
-            ValueError: with the part of ``record`` that differs.
-        """
-        kept, now = _deciding(self.record), _deciding(record)
-        other = _difference(kept, now, [part for part in now if part not in BESIDE])
-        if other:
-            raise ValueError(
-                f"{self.path} holds a run with another {other}. "
-                "Resume it as it was begun, or start anew with another --out."
-            )
-
-    def computed_otherwise(self, record: Mapping[str, Any]) -> str:
-        """The differences in how the run is computed, as text; empty if there are none."""
-        kept, now = (renamed(each.get("settings") or {}) for each in (self.record, record))
-        names = [name for name in HOW if name in kept and name in now and kept[name] != now[name]]
-        return ", ".join(f"{name} was {kept[name]!r} and is {now[name]!r}" for name in names)
+    def raw(self, epochs: int) -> bytes:
+        """The first ``epochs`` lines of the trace as they were written."""
+        return "".join(f"{line}\n" for line in self._lines(epochs)).encode()
 
     def stamped(self, state: Mapping[str, Any], trace: str) -> dict[str, Any]:
         """A checkpoint's ``state`` with the record of this folder, and ``trace``, the digest of its trace.
@@ -248,20 +259,19 @@ class RunFolder:
             ValueError: if the record was.
         """
         known, epochs = state.get(_FOLDER), state["epoch"]
-        record, trace = (known[RECORD], known[TRACE]) if known else (self.record, None)
-        other = _difference(record, self.record, {**record, **self.record})
+        record, trace = (former.record(known[RECORD]), known[TRACE]) if known else (self.record, None)
+        other = difference(record, self.record, {**record, **self.record})
         if other:
             raise ValueError(
-                f"{self.path / RECORD} was changed after the run began and tells of another {other}. "
+                f"{self.record_file} was changed after the run began and tells of another {other}. "
                 "Undo the change to go on, or start anew with another --out."
             )
         self.trace(epochs)
-        written = "".join(f"{line}\n" for line in self._lines(epochs)).encode()
-        if trace not in (None, files.digest(written)):
-            raise Damaged(f"{self.path / TRACE} is damaged or was changed: it is not what the run wrote.")
+        if trace not in (None, files.digest(self.raw(epochs))):
+            raise Damaged(f"{self.trace_file} is damaged or was changed: it is not what the run wrote.")
 
 
-def _difference(kept: Mapping[str, Any], now: Mapping[str, Any], parts: Iterable[str]) -> str:
+def difference(kept: Mapping[str, Any], now: Mapping[str, Any], parts: Iterable[str]) -> str:
     """The first of ``parts`` that differs between two records, and how it differs; empty if none does."""
     return next((f"{part}: {how}" for part in parts if (how := _change(part, kept.get(part), now.get(part)))), "")
 
