@@ -54,7 +54,7 @@ class Life:
     def end(self) -> tuple[int, str]:
         """The exit code, once all processes are over, and what was said."""
         others = self.others()
-        _, told = self.first.communicate(timeout=300)
+        _, told = self.first.communicate(timeout=3000)
         deadline = time.monotonic() + 60
         while any(Path(f"/proc/{pid}").exists() for pid in others):
             assert time.monotonic() < deadline, "a process outlives its run"

@@ -77,6 +77,11 @@ class Notes(BaseModel):
     width: str | None = None
     runtime: str | None = None
 
+    @property
+    def computing(self) -> dict[str, Any]:
+        """The arguments of the engine that say what computes."""
+        return {"device": self.device, "precision": self.precision, "threads": self.threads}
+
     def but(self, **given: Any) -> Notes:
         """The notes with other values for all fields in ``given`` that are not None."""
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})

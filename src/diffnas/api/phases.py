@@ -85,7 +85,7 @@ def search(
     place = run_path(out, resume)
     wanted, rest = wanted_of(options)
     source, machine, settings = by_record(rest)
-    with in_processes(machine, place, listener, known=place if resume else None) as call:
+    with in_processes(machine, place, listener, place if resume else None) as call:
         request = Request(
             data=data,
             space=space,
@@ -103,10 +103,15 @@ def search(
         learned = task_for(task, read_notes(call.place, "search")[1] if call.place and resume else {})
         asked = plan_search(request, call.place if resume else None)
         if check_memory and not resume and call.ranks.first:
-            require_memory(_prospect(asked, call))
-        if check_memory and not resume and evaluation:
-            _require_later(asked)
+            _require_memory(asked, call)
         return _searched(asked, call, learned, resume=resume)
+
+
+def _require_memory(asked: SearchPlan, call: Call) -> None:
+    """Raise an error if a search, or the evaluation that will follow it, needs more memory than there is."""
+    require_memory(_prospect(asked, call))
+    if asked.notes.evaluation:
+        _require_later(asked)
 
 
 def _searched(asked: SearchPlan, call: Call, task: Task, *, resume: bool) -> SearchResult:
@@ -171,7 +176,7 @@ def evaluate(
     source, machine, settings = by_record(options, but=("train",))
     searched = run_folder(what)
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
-    with in_processes(machine, place, listener, known=place if resume else searched) as call:
+    with in_processes(machine, place, listener, place if resume else searched) as call:
         genotype, kept, record, layers = _begun(what, searched, call.place if resume else None, recipe)
         learned = task_for(task, record)
         note = note_data(kept.data, data, source)
@@ -180,10 +185,7 @@ def evaluate(
             _warn_of_other_pictures(record.get("data"), kept.train, whole, call.listener)
         notes = kept.but(recipe=recipe).on(machine).model_copy(update={"data": note})
         chosen = merge_settings(EvaluateSettings, *layers, settings)
-        with (
-            owning(call.own, call.listener.warn),
-            told(whole, call.own, call.listener, note=note, flip=chosen.flip),
-        ):
+        with owning(call.own, call.listener.warn), told(whole, call.own, call.listener, note=note, flip=chosen.flip):
             result = run_evaluation(
                 genotype,
                 whole,
@@ -191,10 +193,8 @@ def evaluate(
                 out=call.own,
                 resume=resume,
                 listener=call.listener,
-                device=notes.device,
-                precision=notes.precision,
                 notes=notes.model_dump(),
-                threads=notes.threads,
+                **notes.computing,
                 factories=factories,
                 frame=frame,
                 task=learned,

@@ -89,9 +89,7 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
         "space": space,
         "method": method,
         "settings": merge_settings(SearchSettings, *layers),
-        "device": notes.device,
-        "precision": notes.precision,
-        "threads": notes.threads,
+        **notes.computing,
     }
     laid, heard = with_cells_per_place(space, arguments["settings"]), request.listener or Silent()
     named = recipe_named(notes.recipe).without_depth(space.own_depth)

@@ -31,9 +31,7 @@ class Call(NamedTuple):
 
 
 @contextmanager
-def in_processes(
-    machine: Machine, place: Path | None, listener: Listener | None, *, known: Path | None
-) -> Iterator[Call]:
+def in_processes(machine: Machine, place: Path | None, listener: Listener | None, known: Path | None) -> Iterator[Call]:
     """A context in which the processes that ``machine`` asks for share a call; in each of them, the script runs.
 
     Args:

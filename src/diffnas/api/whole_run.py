@@ -101,12 +101,11 @@ def run(
     """
     recipe = recipe if recipe or resume else recipe_for(data)
     shared = {name: given for name, given in (("seed", seed), ("flip", flip)) if given is not None}
-    later = {**shared, **(evaluate_settings or {})}
-    _check_settings(search_settings or {}, later)
+    later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     place = run_path(out, resume)
     _, machine, _ = by_record(wanted_of(options)[1])
     with (
-        in_processes(machine, place, listener, known=place if resume else None) as call,
+        in_processes(machine, place, listener, place if resume else None) as call,
         owning(call.own, call.listener.warn),
     ):
         asked: dict[str, Any] = {"space": space, "method": method, "components": components, "task": task}
@@ -139,10 +138,11 @@ def _contenders(against: str | None, task: Task | None) -> str | None:
     return against
 
 
-def _check_settings(search: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
-    """Raise an error for wrong settings of either phase, before the long search and not after it."""
+def _checked(search: Mapping[str, Any], evaluate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of the evaluation; an error for wrong ones of either phase comes before the long search."""
     check_names(SearchSettings, search)
     merge_settings(EvaluateSettings, evaluate)
+    return evaluate
 
 
 def _trained(

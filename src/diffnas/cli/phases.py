@@ -70,7 +70,8 @@ def run(
             **{**names, **options},
         )
     outcome = result.search, result.evaluation, result.drawings, result.report, result.verdict
-    _finish(*outcome, as_json=as_json, quiet=quiet)
+    if api.first():
+        _finish(*outcome, as_json=as_json, quiet=quiet)
 
 
 @generated.takes(
@@ -117,8 +118,8 @@ def search(
             **choices,
         )
     assert found.folder is not None
-    drawings = api.draw_into(found.folder, found.genotype) if api.first() else ()
-    _finish(found, None, drawings, as_json=as_json, quiet=quiet)
+    if api.first():
+        _finish(found, None, api.draw_into(found.folder, found.genotype), as_json=as_json, quiet=quiet)
 
 
 @generated.takes(
@@ -157,7 +158,8 @@ def evaluate(
             listener=o.heard(display, log, resume or out or Path(what or ".")),
             **{**o.settings_of(EvaluateSettings, settings), **options},
         )
-    _finish(None, result, (), as_json=as_json, quiet=quiet)
+    if api.first():
+        _finish(None, result, (), as_json=as_json, quiet=quiet)
 
 
 def _resuming(resume: Path | None, out: Path | None) -> bool:
@@ -178,12 +180,8 @@ def _finish(
 ) -> None:
     """Print the results: as JSON, in one line, or as a summary. Exits with ``MISSED`` if a target was missed.
 
-    Of several processes, the first one prints.
+    Of several processes, only the first one calls this.
     """
-    from diffnas import api
-
-    if not api.first():
-        return
     numbers: dict[str, Any] = {}
     files: list[tuple[str, str]] = []
     if found is not None:
@@ -193,10 +191,11 @@ def _finish(
         files += [("genotype", str(genotype)), *(("drawing", str(path)) for path in drawings)]
     if result is not None:
         assert result.folder is not None
+        from diffnas.api import evaluation_folder
 
         numbers.setdefault("folder", str(result.folder))
         numbers["evaluation"] = show.evaluation_numbers(result, RunFolder.open(result.folder).record)
-        place = result.folder if found is None else api.evaluation_folder(Path(numbers["folder"]))
+        place = result.folder if found is None else evaluation_folder(Path(numbers["folder"]))
         files.append(("network", str(place / WEIGHTS)))
     if verdict is not None:
         numbers["verdict"] = verdict.as_record()

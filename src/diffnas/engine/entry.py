@@ -11,11 +11,12 @@ import torch
 
 from diffnas import files
 from diffnas.engine import checkpoint, shared
+from diffnas.engine.launch import here
 from diffnas.engine.listen import Listener
 from diffnas.engine.lock import owning
 from diffnas.engine.memory import ran_out
 from diffnas.engine.nested import to_cpu
-from diffnas.engine.ranks import ALONE, Ranks
+from diffnas.engine.ranks import Ranks
 from diffnas.engine.same import check_same, computed_otherwise
 from diffnas.engine.training_loop import State
 from diffnas.names import first_line
@@ -38,7 +39,6 @@ def open_or_resume(
     resume: bool,
     device: torch.device,
     listener: Listener,
-    ranks: Ranks = ALONE,
 ) -> Iterator[tuple[RunFolder | None, list[dict[str, Any]]]]:
     """A context in which the run owns its folder. It gives the folder, if there is one, and the trace so far.
 
@@ -52,12 +52,12 @@ def open_or_resume(
         resume: whether the run is resumed.
         device: where the tensors of the state are.
         listener: is told how the run is computed, which checkpoint is damaged, and which one takes its place.
-        ranks: this process among those of the run.
 
     Raises:
         ValueError: if another process owns the folder; if a new run finds a run there; or if a resumed run finds none,
             one that was begun with other options, or no good checkpoint. The folder is left as it is.
     """
+    ranks = here()
     if not ranks.first:
         yield None, _follow(state, ranks)
         return

@@ -177,11 +177,10 @@ def evaluate(
         state.network.backend = choice.backend
         computed = (*choose.describe(state.network, choice), *ranks.told)
         record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
-        rounding = rounding_products(fabric.device, tf32=settings.tf32)
-        begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener, ranks=ranks)
+        begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
         with (
             computing_on(threads),
-            rounding,
+            rounding_products(fabric.device, tf32=settings.tf32),
             interruptions() as heard,
             fixed_random(settings.seed),
             begun as (folder, trace),

@@ -151,9 +151,7 @@ def search(
     with within_memory(settings, out):
         fabric = make_fabric(device, precision, ranks)
         state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task)
-        if aim:
-            reaches = aims.reaches(aim, space, data, method)
-            state.controller = Controller(aim.targets, reaches, listener.warn)
+        state.controller = _controller(aim, space, data, method, listener) if aim else None
         # Called for its errors, which must come before anything is written.
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
@@ -162,14 +160,14 @@ def search(
         record = describe(data, space, method, settings, precision, notes or {}, computed, state.task, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
-            begun = open_or_resume(
-                out, record, state, resume=resume, device=fabric.device, listener=listener, ranks=ranks
-            )
+            begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
             with begun as (folder, trace):
-                under_way = _StagedSearch(
-                    data, space, method, settings, state, fabric, folder, listener, trace, aim, ranks
-                )
-                return under_way.run(heard)
+                run = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, aim, ranks)
+                return run.run(heard)
+
+
+def _controller(aim: Aim, space: SearchSpace, data: DataSet, method: Method, listener: Listener) -> Controller:
+    return Controller(aim.targets, aims.reaches(aim, space, data, method), listener.warn)
 
 
 def _check_shared(

@@ -59,7 +59,7 @@ class Machine:
         precision: 32-true, bf16-mixed or 64-true. Alpha is float64 in 64-true, else float32.
         threads: Number of CPU threads that compute. The default is the recipe's number, else torch's. A resumed run
             keeps its number, because the last digits depend on it. With devices, it is the number of each process.
-        devices: Number of processes on each machine, which compute the run together. The default is 1, or those that
+        devices: Number of processes on each machine. They compute the run together. The default is 1, or those that
             torchrun or SLURM has started. A GPU run has one process for each GPU. In Python, the script is run again
             for each of them.
         nodes: Number of machines. The command is started once on each, where MASTER_ADDR, MASTER_PORT and NODE_RANK
