@@ -104,10 +104,8 @@ def run(
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     place = run_path(out, resume)
     _, machine, _ = by_record(wanted_of(options)[1])
-    with (
-        in_processes(machine, place, listener, place if resume else None) as call,
-        owning(call.own, call.listener.warn),
-    ):
+    known = place if resume else None
+    with in_processes(machine, place, listener, known) as call, owning(call.own, call.listener.warn):
         asked: dict[str, Any] = {"space": space, "method": method, "components": components, "task": task}
         notes = contest.noted(call.place, _contenders(against, task), repeats, resume=resume)
         found = search(
