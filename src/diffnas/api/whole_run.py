@@ -103,11 +103,9 @@ def run(
     shared = {name: given for name, given in (("seed", seed), ("flip", flip)) if given is not None}
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     place = run_path(out, resume)
-    _, machine, _ = by_record(wanted_of(options)[1])
-    known = place if resume else None
+    machine, known = by_record(wanted_of(options)[1])[1], place if resume else None
     with in_processes(machine, place, listener, known) as call, owning(call.own, call.listener.warn):
         asked: dict[str, Any] = {"space": space, "method": method, "components": components, "task": task}
-        notes = contest.noted(call.place, _contenders(against, task), repeats, resume=resume)
         found = search(
             data,
             **asked,
@@ -116,7 +114,7 @@ def run(
             resume=resume,
             listener=call.listener,
             evaluation=later or None,
-            contenders=notes,
+            contenders=contest.noted(call.place, _contenders(against, task), repeats, resume=resume),
             check_memory=check_memory,
             **{**options, **shared, **(search_settings or {})},
         )
