@@ -77,17 +77,17 @@ class Contender:
         return loss, copies
 
 
-def contender(way: str, genotype: str, settings: EvaluateSettings) -> Contender:
+def contender(way: str, genotype: str, settings: EvaluateSettings, device: str = "cpu") -> Contender:
     """The contender of one way; all ways start with the same weights and pictures."""
-    generator = torch.Generator().manual_seed(0)
+    on, generator = torch.device(device), torch.Generator().manual_seed(0)
     images = torch.randint(256, (settings.batch, 3, 32, 32), generator=generator, dtype=torch.uint8)
     labels = torch.randint(10, (settings.batch,), generator=generator)
     one_each = torch.zeros(10, 3, 32, 32, dtype=torch.uint8), torch.arange(10)
     data = from_tensors(one_each, one_each)
     with fixed_random(0):
-        state = begin(published(genotype), data, settings, torch.device("cpu"))
+        state = begin(published(genotype), data, settings, on)
     if way == "ours":
-        state.network.backend = choose("auto", torch.device("cpu"), "32-true").backend
+        state.network.backend = choose("auto", on, "32-true").backend
     else:
         make_stock_(state.network)
         state.weight_optimizer = torch.optim.SGD(
@@ -98,7 +98,13 @@ def contender(way: str, genotype: str, settings: EvaluateSettings) -> Contender:
     state.network.train()
     images = images.contiguous(memory_format=torch.channels_last)
     return Contender(
-        way=way, state=state, settings=settings, data=data, images=images, labels=labels, generator=generator
+        way=way,
+        state=state,
+        settings=settings,
+        data=data,
+        images=images.to(on),
+        labels=labels.to(on),
+        generator=torch.Generator(on).manual_seed(0),
     )
 
 

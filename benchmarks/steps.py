@@ -104,7 +104,7 @@ def contender(
     if way == "plain NCHW":
         x = x.contiguous()
         state.supernet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    graphed = Graphed(state.supernet) if cuda_graph else None
+    graphed = Graphed(state.supernet, batch=settings.batch) if cuda_graph else None
     return Contender(state=state, pictures=x.to(device), labels=labels.to(device), graphed=graphed)
 
 

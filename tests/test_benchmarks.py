@@ -1,7 +1,10 @@
 """The benchmarks run, at sizes that measure nothing: they verify what they compare, and print their tables."""
 
+import importlib
+import json
 import subprocess
 import sys
+import time
 from itertools import groupby
 from pathlib import Path
 
@@ -28,7 +31,42 @@ IN_MANY_PROCESSES = {"ranks.py", "startup.py", "memory.py", "supernet_as_run.py"
 
 def test_every_benchmark_is_run_here():
     scripts = {path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
-    assert scripts == set(SMALL)
+    assert scripts == {*SMALL, "gpu.py"}
+
+
+def test_a_visit_to_a_gpu_is_rehearsed_part_by_part():
+    pytest.importorskip("numba")
+    command = [sys.executable, BENCHMARKS / "gpu.py", "--rehearse"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    parts = ["machine", "correct", "steps", "pruned", "kernels", "epoch", "depthwise", "evaluate", "alone"]
+    assert [part for part, _ in groupby(row["part"] for row in rows)] == parts
+    assert not [row for row in rows if "failed" in row or "cut" in row]
+    assert all(row["ok"] for row in rows if row["part"] == "correct")
+
+
+def test_a_part_that_hangs_or_fails_ends_alone_and_keeps_its_lines(monkeypatch, tmp_path: Path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    gpu = importlib.import_module("gpu")
+
+    def hangs(visit):
+        yield {"first": visit.device}
+        time.sleep(60)
+
+    def fails(visit):
+        yield {"first": visit.device}
+        raise RuntimeError("an illegal memory access")
+
+    monkeypatch.setattr(gpu, "PARTS", {"hangs": (hangs, 2), "fails": (fails, 60)})
+    for part in gpu.PARTS:
+        gpu.run(part, gpu.REHEARSAL, tmp_path / "visit.jsonl")
+    assert [json.loads(line) for line in (tmp_path / "visit.jsonl").read_text().splitlines()] == [
+        {"part": "hangs", "first": "cpu"},
+        {"part": "hangs", "cut": "the part's time is over"},
+        {"part": "fails", "first": "cpu"},
+        {"part": "fails", "failed": "RuntimeError: an illegal memory access"},
+    ]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ LAYERS = (
     ("engine",),
     ("report", "tables", "deploy"),
     ("api",),
+    ("sweeps",),
     ("cli",),
     ("__main__",),
 )

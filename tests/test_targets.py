@@ -1,12 +1,14 @@
 """Targets from the command line and from Python: what is asked, what is left, and how a run ends."""
 
 import json
+from functools import partial
 
 import pytest
 
 import diffnas
 from diffnas.cli import main
 from diffnas.cli.phases import MISSED
+from diffnas.nets.frames.chain import Chain
 
 BENCH = ["--space", "nas-bench-201", "--train", "100"]
 TINY = [*BENCH, "--channels", "4", "--depth", "3", "--epochs", "1", "--method", "darts", "--recipe", "digits"]
@@ -106,6 +108,11 @@ def test_a_dry_run_tells_what_can_be_reached(wide, capsys):
         (["--width", "fixed"], "such as --target macs=20M"),
         (["--target", "macs=3M", "--width", "loose"], "unknown width 'loose'"),
         (["--target", "latency=5ms", "--runtime", "tflite"], "unknown runtime 'tflite'"),
+        (["--multiplier", "balance"], "--multiplier says how a target is met, but there is none"),
+        (["--target", "macs=3M", "--multiplier", "strong"], "multiplier (or balance) must be a number"),
+        (["--target", "macs=3M", "--multiplier", "-1"], "multiplier (or balance) must be a number"),
+        (["--target", "macs=3M", "--targets-by", "tighten"], "Add --targets macs=2M,5M,10M"),
+        (["--targets", "1M,2M", "--targets-by", "tightening"], "Did you mean 'tighten'?"),
     ],
 )
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["search", "dry-run"])
@@ -154,10 +161,83 @@ def test_a_run_that_goes_on_needs_nothing_repeated(landed, tmp_path):
     assert read(tmp_path / "run" / "landing.json") == read(landed / "landing.json")
 
 
-def test_a_family_is_listed_with_its_files(tmp_path, capsys):
+@pytest.mark.parametrize("how", [[], ["--targets-by", "tighten", "--multiplier", "balance"]], ids=["reread", "tighten"])
+def test_a_family_is_listed_with_its_files(how, tmp_path, capsys):
     out = tmp_path / "run"
-    assert main(["search", "digits", *TINY, "--targets", "500k,2M", "--out", str(out), "--json"]) in (0, MISSED)
+    assert main(["search", "digits", *TINY, "--targets", "500k,2M", *how, "--out", str(out), "--json"]) in (0, MISSED)
     members = json.loads(capsys.readouterr().out)["search"]["family"]
     family = out / "family"
     assert [member["file"] for member in members] == [str(family / "macs-500k.json"), str(family / "macs-2M.json")]
     assert all(member["landing"]["met"] for member in members)
+
+
+@pytest.mark.parametrize("verb", [diffnas.search, diffnas.cost, diffnas.run, partial(diffnas.evaluate, "resnet")])
+def test_a_target_is_a_text(verb):
+    with pytest.raises(ValueError, match=r"target takes a text, .* such as target='macs=20M'; got"):
+        verb("digits", target=5e6)
+
+
+ALONE = ["--recipe", "chain-short", "--epochs", "1", "--seed", "2"]
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet", "convnext", "random"])
+def test_a_network_by_name_is_trained_alone_at_the_width_that_meets_the_target(name, tmp_path, capsys):
+    out = tmp_path / "alone"
+    assert main(["evaluate", name, "digits", *ALONE, "--target", "macs=390k", "--out", str(out), "--json"]) == 0
+    evaluation = json.loads(capsys.readouterr().out)["evaluation"]
+    assert abs(evaluation["macs"] / 390e3 - 1) <= 0.05
+    record = read(out / "run.json")
+    assert (record["settings"]["depth"], record["settings"]["stem"]) == (8, "cifar-half")
+    assert record["notes"]["target"] == "macs=390k"
+    # It goes on with nothing repeated, and not with another target.
+    assert main(["evaluate", "--resume", str(out), "--quiet"]) == 0
+    assert main(["evaluate", "--resume", str(out), "--target", "macs=1M"]) == 2
+    assert "begun with --target macs=390k" in capsys.readouterr().err
+
+
+def test_a_random_network_is_of_the_recipes_space_and_follows_from_the_seed():
+    few = {"epochs": 1, "channels": 4, "batch": 1000}
+    first, again, other = (
+        diffnas.evaluate("random", "digits", recipe="chain-short", seed=seed, **few) for seed in (0, 0, 1)
+    )
+    assert first.macs == again.macs != other.macs
+    assert isinstance(first.network.frame, Chain)
+
+
+def test_cells_that_a_search_found_are_scaled_to_another_target_too(landed, tmp_path):
+    result = diffnas.evaluate(landed, out=tmp_path / "run", epochs=1, target="params<=9k")
+    assert 7e3 < result.parameters <= 9e3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--target", "macs=1k"], "cannot be met: the network has from 1.21 k multiply-adds at 1 channel to"),
+        (["--target", "mac=3M"], "unknown cost 'mac'. Did you mean 'macs'?"),
+        (["--target", "macs=1M", "--channels", "16"], "leave --channels out, or --target"),
+        (["--runtime", "torch"], "Add --target latency=5ms"),
+        (["--target", "latency=5ms", "--runtime", "tflite"], "unknown runtime 'tflite'"),
+    ],
+)
+def test_a_target_that_no_width_meets_is_refused_before_anything_is_trained(options, said, tmp_path, capsys):
+    out = tmp_path / "alone"
+    assert main(["evaluate", "resnet", "digits", *ALONE, *options, "--out", str(out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert not out.exists()
+
+
+def test_the_latency_of_a_network_by_name_is_measured_whole(monkeypatch):
+    from diffnas.deploy import latency
+    from diffnas.deploy.timing import Timed
+    from diffnas.nets.ops import count_macs
+
+    def timed(modules):
+        took = {name: 1e-9 * count_macs(net, shape) for name, (net, shape) in modules.items()}
+        return {name: Timed(seconds=seconds, median=seconds, busy=False) for name, seconds in took.items()}
+
+    monkeypatch.setattr(latency, "meter", lambda runtime, warn: timed)
+    few = {"recipe": "chain-short", "epochs": 1, "batch": 1000}
+    result = diffnas.evaluate("resnet", "digits", target="latency=390us", runtime="torch", **few)
+    assert abs(result.macs / 390e3 - 1) <= 0.05

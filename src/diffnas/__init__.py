@@ -14,6 +14,7 @@ from diffnas.version import VERSION
 
 if TYPE_CHECKING:
     from diffnas.api import Exported, RunResult, cost, evaluate, export, load, run, search
+    from diffnas.api.vote import Vote, vote
     from diffnas.data import DataSet, from_dataset, from_tensors
     from diffnas.data import load as load_data
     from diffnas.engine.evaluate import EvaluateResult
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from diffnas.recipes import RECIPES, Recipe
     from diffnas.report.draw import draw
     from diffnas.space import SPACES, SearchSpace, dense_cell
+    from diffnas.sweeps.sweep import SweepResult, sweep
 
 __version__ = VERSION
 
@@ -48,7 +50,9 @@ __all__ = [
     "SearchResult",
     "SearchSettings",
     "SearchSpace",
+    "SweepResult",
     "Trained",
+    "Vote",
     "compose",
     "cost",
     "dense_cell",
@@ -62,11 +66,14 @@ __all__ = [
     "read",
     "run",
     "search",
+    "sweep",
+    "vote",
 ]
 
 # Where each name lives. They are imported when first used, so that `import diffnas` does not wait for torch.
 _HOMES = {
     "diffnas.api": ("Exported", "RunResult", "cost", "evaluate", "export", "load", "run", "search"),
+    "diffnas.api.vote": ("Vote", "vote"),
     "diffnas.data": ("DataSet", "from_dataset", "from_tensors"),
     "diffnas.engine.evaluate": ("EvaluateResult",),
     "diffnas.engine.listen": ("Interrupted", "Listener", "NotFinite"),
@@ -78,6 +85,7 @@ _HOMES = {
     "diffnas.recipes": ("RECIPES", "Recipe"),
     "diffnas.report.draw": ("draw",),
     "diffnas.space": ("SPACES", "SearchSpace", "dense_cell"),
+    "diffnas.sweeps.sweep": ("SweepResult", "sweep"),
 }
 _PLACES = {name: (home, name) for home, names in _HOMES.items() for name in names}
 _PLACES["load_data"] = ("diffnas.data", "load")

@@ -15,3 +15,5 @@ REPORT = "report.html"
 SKIPPED = "skipped.txt"
 EXPORT, INT8 = "export", "int8.json"
 CONTEST, CONTENDERS, ANSWERS, VERDICT = "contest.json", "contenders", "answers.json", "verdict.json"
+LOCK = "lock"
+SWEEP, ENDED, LOGS, VOTES = "sweep.json", "ended", "logs", "votes"  # in the folder of a sweep

@@ -56,3 +56,34 @@ def test_a_cell_that_could_be_faster_is_told_with_the_operation_and_its_edge():
     drawn = Supernet(nas_bench_201, classes=3, channels=4, depth=3, options=SupernetOptions(drawn=True))
     (told,) = describe(drawn, choose("auto", CPU, "32-true"))
     assert told.endswith("which operations run is drawn in every step")
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, *, capability: tuple[int, int], compilers: set[str]) -> None:
+    """Stand in for a machine with Triton, one GPU and these C compilers."""
+    monkeypatch.setattr("diffnas.backends.choose.find_spec", lambda name: object())
+    monkeypatch.setattr("diffnas.backends.choose.shutil.which", lambda name: name if name in compilers else None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.delenv("CC", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("capability", "compilers", "reason"),
+    [
+        ((7, 5), {"gcc"}, "Triton needs a GPU of compute capability 8.0, and this one has 7.5"),
+        ((9, 0), set(), "Triton needs a C compiler, and there is none: install gcc, or name one in the variable CC"),
+    ],
+)
+def test_a_gpu_that_triton_cannot_compile_for_is_used_the_plain_way(monkeypatch, capability, compilers, reason):
+    machine(monkeypatch, capability=capability, compilers=compilers)
+    assert choose("auto", torch.device("cuda"), "32-true", graph=True) == Choice(None, reason)
+    with pytest.raises(ValueError, match=reason.partition(":")[0]):
+        choose("gpu", torch.device("cuda"), "32-true", graph=True)
+
+
+@pytest.mark.parametrize("given", ["clang", "CC"])
+def test_triton_takes_any_c_compiler(monkeypatch, given: str):
+    machine(monkeypatch, capability=(8, 0), compilers={given})
+    monkeypatch.setattr("diffnas.backends.choose._load", lambda name: name)
+    if given == "CC":
+        monkeypatch.setenv("CC", "/opt/cc")
+    assert choose("auto", torch.device("cuda"), "32-true", graph=True).backend == "gpu"

@@ -212,3 +212,30 @@ def test_the_command_prints_a_table(monkeypatch, capsys):
     assert main(["latency", "nas-bench-201", "--runtime", "tflite"]) == 2
     assert main(["latency", "nas-bench-201", "--side", "0"]) == 2
     assert main(["latency", "nowhere"]) == 2
+
+
+def test_a_network_that_was_measured_late_draws_the_line_nearer_and_counts_twice():
+    found, _ = told_latency()
+    cells = module.random_cells(SMALL, 40)[-1]
+    key = f"{SMALL.size} {cells!r}"
+    assert key not in found.known
+    # A network that the line does not foresee: it takes a tenth longer.
+    found.measure = lambda modules: {"network": Timed(seconds=1.1 * found.of(SMALL, cells), median=1.0, busy=False)}
+    again = found.learned(SMALL, cells)
+    assert len(again.points) == len(found.points) + 2
+    before, after = (abs(each.of(SMALL, cells) / again.exact(SMALL, cells) - 1) for each in (found, again))
+    assert after < before
+    assert again.learned(SMALL, cells) is again
+    # It comes back from a record, as plain data.
+    recalled = found.recalled(json.loads(json.dumps(again.record())))
+    assert recalled.points == again.points
+    assert recalled.drawn[:2] == again.drawn[:2]
+    assert recorded_latency(json.loads(json.dumps(again.record())), SMALL, print).record() == again.record()
+
+
+def test_latencies_of_runs_of_before_know_no_networks_and_learn_none():
+    record = told_latency()[0].record()
+    del record["points"]
+    found = recorded_latency(record, SMALL, print)
+    assert found.record() == record
+    assert found.learned(SMALL, module.random_cells(SMALL, 40)[-1]) is found

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffnas.components.level import Batch
-from diffnas.engine import curvature, pause, search_step, seeds
+from diffnas.engine import curvature, seeds
 from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.training_loop import TrainingLoop
@@ -31,11 +31,10 @@ class Halves:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.number, self.measuring = 0, False
-        self.draw_noise_from = search_step.draw_noise_from
+        self.draw_noise_from = RunningSearch.draw_noise_from
         self.prepare = RunningSearch.prepare
         self.loss_of_alpha = curvature._loss_of_alpha
-        for module in (search_step, pause, curvature):
-            monkeypatch.setattr(module, "draw_noise_from", self.draw)
+        monkeypatch.setattr(RunningSearch, "draw_noise_from", lambda running, pair: self.draw(running, pair))
         monkeypatch.setattr(TrainingLoop, "own_generator", lambda loop, purpose: Pair(loop, purpose))
         monkeypatch.setattr(RunningSearch, "prepare", lambda running, batch, pair: self.prepared(running, batch, pair))
         for name in VERBS:
@@ -44,8 +43,8 @@ class Halves:
             monkeypatch.setattr(SearchStep, name, self.collected(getattr(SearchStep, name)))
         monkeypatch.setattr(curvature, "_loss_of_alpha", self.loss)
 
-    def draw(self, net: Any, generator: Pair | torch.Generator) -> None:
-        self.draw_noise_from(net, generator.of[self.number] if isinstance(generator, Pair) else generator)
+    def draw(self, running: RunningSearch, pair: Pair) -> None:
+        self.draw_noise_from(running, pair.of[self.number])
 
     def prepared(self, running: RunningSearch, batch: Batch, pair: Pair) -> Batch:
         if self.measuring:
@@ -58,7 +57,7 @@ class Halves:
         before, found = step.now.generator.get_state(), []
         for self.number, half in enumerate(halves(batch)):
             step.now.generator.set_state(before)
-            self.draw(step.state.supernet, step.noise)
+            self.draw(step.running, step.noise)
             found.append(verb(step, half))
         self.number = 0
         return found

@@ -33,10 +33,19 @@ class Listed(Counting):
         return Additive(base=0.0, ops=torch.tensor([COSTS], dtype=torch.float64))
 
 
-def controller_of(space: SearchSpace, target: Target, rule=discretize.winners, costing=None, said=None) -> Controller:
+class Flat(Counting):
+    """Operations that cost the same."""
+
+    def additive(self, sized: SizedSpace) -> Additive:
+        return Additive(base=0.0, ops=torch.ones(1, 8, dtype=torch.float64))
+
+
+def controller_of(
+    space: SearchSpace, target: Target, rule=discretize.winners, costing=None, said=None, **more
+) -> Controller:
     sized = SizedSpace(space=space, picture=(3, 8, 8), classes=3, size=Size(4, 3))
     reach = Reach(costing or COUNTED[target.cost], sized, rule)
-    return Controller((target,), {target.cost: reach}, (said if said is not None else []).append)
+    return Controller((target,), {target.cost: reach}, (said if said is not None else []).append, **more)
 
 
 def relaxed(weigh: weighting.Weighting, alpha: Tensor, space: SearchSpace, keep: Tensor | None = None) -> Relaxation:
@@ -75,6 +84,13 @@ def test_the_expected_cost_and_its_gradient_are_known(z, weigh, expected: float,
     assert found[0].tolist() == pytest.approx(gradient, abs=6e-5)
     # What is dead is not brought back.
     assert bool((found[at.open == 0] == 0).all())
+
+
+@pytest.mark.parametrize("weigh", [weighting.softmax, entmax(1.5), Sigmoid()], ids=["softmax", "entmax", "gates"])
+def test_the_gradient_of_the_expected_cost_is_that_of_finite_differences(weigh):
+    controller = controller_of(EDGE, Target(cost="macs", value=1.0), costing=Listed("macs"))
+    alpha = torch.tensor([Z1], dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(lambda alpha: controller.expected("macs", relaxed(weigh, alpha, EDGE)), (alpha,))
 
 
 def test_the_penalty_is_the_multiplier_times_how_far_the_expected_cost_lies_above_the_target():
@@ -204,6 +220,11 @@ def test_a_controller_goes_back_to_where_it_was():
     second.load_state_dict(first.state_dict())
     assert second.state_dict() == first.state_dict()
     assert second.close(at, cells) == first.close(at, cells)
+    before = {
+        name: value for name, value in first.state_dict().items() if name in ("duals", "held", "holding", "held_now")
+    }
+    second.load_state_dict(before)  # of a checkpoint of before
+    assert second.state_dict() == first.state_dict()
 
 
 def test_cells_that_are_no_network_have_no_cost():
@@ -213,3 +234,68 @@ def test_cells_that_are_no_network_have_no_cost():
     line = controller.close(at, nothing)["macs"]
     assert line["read_off"] is None
     assert line["lo"] < line["hi"]
+
+
+def test_a_target_that_tightens_falls_from_the_most_to_its_value_by_the_same_share_in_every_step():
+    controller = controller_of(EDGE, Target(cost="macs", value=2e4), tightens=True)
+    (target,) = controller.targets
+    high = controller.reaches["macs"].interval(torch.tensor(EDGE.offered)).high
+    wanted = []
+    for controller.progress in (0.0, 0.4, 0.6, 0.8, 1.0):
+        wanted.append(controller.wanted(target).value)
+    assert wanted[:2] == [high, high]
+    assert wanted[-1] == pytest.approx(2e4)
+    assert wanted[2] / wanted[1] == pytest.approx(wanted[3] / wanted[2]) == pytest.approx((2e4 / high) ** (1 / 3))
+    # Both the penalty and the multiplier see the target as it is now.
+    controller.progress = 0.0
+    at = relaxed(weighting.softmax, torch.zeros(1, 8, dtype=torch.float64), EDGE)
+    assert float(controller.penalty(at)) == pytest.approx(float(controller.expected("macs", at)) / high - 1)
+    controller.ascend(at, discretize.winners(at.open, at.keep, EDGE))
+    assert controller.duals["macs"].multiplier == pytest.approx(float(controller.expected("macs", at)) / high)
+
+
+def test_by_balance_a_multiplier_begins_where_the_penalty_pulls_as_hard_as_the_loss():
+    controller = controller_of(EDGE, Target(cost="macs", value=2.0), costing=Listed("macs"), start=None)
+    alpha = torch.tensor([Z1], dtype=torch.float64, requires_grad=True)
+    at = relaxed(weighting.softmax, alpha, EDGE)
+    (pull,) = torch.autograd.grad(controller.penalty(at), at.open)
+    # A gradient of 3 and of 5 times the penalty's, whatever is added to all of an edge.
+    for times in (3.0, 5.0):
+        controller.weigh(at, times * pull + 17.0)
+    controller.balance()
+    dual = controller.duals["macs"]
+    assert (dual.multiplier, dual.rate) == pytest.approx((4.0, 1.0))
+    assert controller.ratios is None
+    for k in range(20):
+        dual.ascend(0.1 * (-1) ** k)
+    assert dual.rate == pytest.approx(1.0 / 16)
+
+
+def test_a_multiplier_by_balance_can_move_even_if_nothing_was_there_to_be_weighed():
+    for costing, gradient in ((Listed("macs"), torch.zeros(1, 8)), (Flat("macs"), torch.ones(1, 8))):
+        controller = controller_of(EDGE, Target(cost="macs", value=2.0), costing=costing, start=None)
+        at = relaxed(weighting.softmax, torch.zeros(1, 8, dtype=torch.float64), EDGE)
+        controller.weigh(at, gradient)
+        controller.balance()
+        assert 0 < controller.duals["macs"].multiplier <= 1
+
+
+def test_late_in_a_search_costs_that_are_measured_learn_from_the_cells():
+    told: list[str] = []
+
+    class Learning(Listed):
+        def learned(self, sized, genotype):
+            told.append("learned")
+            return Learning("params")
+
+    controller = controller_of(EDGE, Target(cost="macs", value=2e4), costing=Learning("macs"))
+    at = relaxed(weighting.softmax, torch.tensor([Z1], dtype=torch.float64), EDGE)
+    cells = discretize.winners(torch.eye(8, dtype=torch.float64)[[4]], at.keep, EDGE)
+    controller.progress = 0.5
+    before = controller.close(at, cells)["macs"]
+    assert told == []
+    controller.progress = 0.7
+    after = controller.close(at, cells)["macs"]
+    assert told == ["learned"]
+    assert after["read_off"] != before["read_off"]
+    assert after["lo"] != before["lo"]

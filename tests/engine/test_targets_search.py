@@ -17,7 +17,7 @@ from diffnas.engine.listen import Interrupted, Silent
 from diffnas.engine.search import search
 from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.engine.target import Target, parse
-from diffnas.genotype import read
+from diffnas.genotype import from_json, read, to_json
 from diffnas.method import METHODS
 from diffnas.nets.sized import Size
 from diffnas.recipes import RECIPES
@@ -183,6 +183,52 @@ def test_a_family_leaves_cells_for_each_target(data, tmp_path):
     for member in found.family:
         assert read(member.path) == member.genotype
         assert member.path.with_suffix(".landing.json").exists()
+
+
+def test_a_target_that_tightens_keeps_cells_of_each_target_on_the_way(data, tmp_path):
+    method = METHODS["darts"]
+    targets = tuple(share_of(share, nas_bench_201, data, method).targets[0] for share in (0.2, 0.6))
+    aim = Aim(targets=targets[:1], size=SIZE, family=targets, tightens=True)
+    found = run(data, method, aim=aim, out=tmp_path / "run", epochs=8, alpha_lr=0.3)
+    first = {
+        target: next((line["epoch"] for line in found.trace if target.met(line["cost"]["macs"]["read_off"])), None)
+        for target in targets
+    }
+    assert set(first.values()) != {None}
+    for member in found.family:
+        (target,) = member.landing.targets
+        assert member.landing.met
+        if first[target] is not None:
+            assert member.epoch == first[target]
+            assert to_json(member.genotype) == to_json(from_json(json.dumps(found.trace[member.epoch]["genotype"])))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["target"]["tightens"]
+
+
+@pytest.mark.parametrize("name", ["sparse", "darts", "fair-darts"])
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_a_multiplier_by_balance_is_weighed_before_alpha_moves(data, name: str, warmup: int):
+    method = METHODS[name]
+    aim = replace(share_of(0.3, s2, data, method), start=None)
+    options = {"batch": 10, "alpha_warmup": warmup, "epochs": 2}
+    balanced, usual = (run(data, method, s2, aim=each, **options) for each in (aim, replace(aim, start=1.0)))
+    multipliers, others = ([line["cost"]["macs"]["multiplier"] for line in each.trace] for each in (balanced, usual))
+    assert multipliers[warmup] != others[warmup]
+    if warmup:
+        # Weighing leaves no trace: until alpha moves the searches are one.
+        assert balanced.trace[0]["alpha"] == usual.trace[0]["alpha"]
+        assert balanced.trace[0]["train"] == usual.trace[0]["train"]
+
+
+@pytest.mark.parametrize("number", [2, 14])
+def test_an_interrupted_search_that_weighs_and_tightens_goes_on_bit_for_bit(data, tmp_path, number: int):
+    target = share_of(0.4, s2, data, METHODS["sparse"]).targets[0]
+    aim = Aim(targets=(target,), size=SIZE, family=(target, replace(target, value=1.5 * target.value)))
+    again = partial(run, data, "sparse", s2, aim=replace(aim, start=None, tightens=True), batch=10, alpha_warmup=1)
+    again(out=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        again(out=tmp_path / "parts", listener=Stop(number))
+    again(out=tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
 def end_to_end(share: float, seed: int):

@@ -6,10 +6,14 @@ from torch import Tensor, nn
 
 from diffnas.genotype import HANDMADE, Genotype, handmade, parse, read, to_text
 from diffnas.genotype.chain import of_layers
+from diffnas.nets.frames.chain import shortcut
+from diffnas.nets.frames.plan import CellPlan
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import build, count_macs
+from diffnas.nets.sized import Size, SizedSpace
 from diffnas.nets.slot import Slot
 from diffnas.nets.supernet import Supernet
+from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace, chain, chain_space
 
 
@@ -50,6 +54,34 @@ def test_a_hand_made_network_has_the_size_that_was_published(
 )
 def test_a_chain_of_one_operation_costs_what_arithmetic_says(op: str, macs: int, parameters: int) -> None:
     assert size(of_layers("chain", [op] * 8), 32, stem="cifar-half") == (parameters, macs)
+
+
+@pytest.mark.parametrize(
+    ("stem", "width", "low", "high", "even", "parameters", "supernet"),
+    [
+        ("cifar-half", 4, 0.03, 0.65, 0.40, 10, 1.9),
+        ("cifar-half", 10, 0.10, 3.55, 2.01, 54, 9.7),
+        ("cifar-half", 16, 0.18, 9.02, 4.84, 132, 23.5),
+        ("cifar-half", 24, 0.31, 20.2, 10.5, 289, 51.2),
+        ("cifar", 12, 0.48, 20.4, 11.3, 76, 54.4),
+        ("cifar", 16, 0.71, 36.1, 19.3, 132, 93.9),
+    ],
+)
+def test_a_width_costs_what_the_table_of_targets_says(
+    stem: StemKind, width: int, low: float, high: float, even: float, parameters: int, supernet: float
+) -> None:
+    space = chain_space(none_at_transitions=True)
+    sized = SizedSpace(space=space, picture=(3, 32, 32), classes=10, size=Size(width, 8, stem))
+    macs, params = sized.additive("macs"), sized.additive("params")
+    found = (
+        macs.base + float(macs.ops.amin(dim=1).sum()),
+        macs.base + float(macs.ops.amax(dim=1).sum()),
+        macs.base + float(macs.ops.mean(dim=1).sum()),
+        macs.base + float(macs.ops.sum()),
+    )
+    assert [each / 1e6 for each in found[:3]] == pytest.approx([low, high, even], rel=5e-3, abs=6e-3)
+    assert round(found[3] / 1e6, 1) == supernet
+    assert (params.base + float(params.ops.mean(dim=1).sum())) / 1e3 == pytest.approx(parameters, abs=0.6)
 
 
 @pytest.mark.parametrize("width", [4, 16, 24])
@@ -95,6 +127,10 @@ def test_the_operations_give_the_golden_numbers() -> None:
     wider = _with_weights(build("res_3", Slot(width=2, out=4, stride=2)), 1, 2)
     column = torch.tensor((1.2968835, -0.2831551, -1.3932911, 0.5780693), dtype=torch.float64)
     torch.testing.assert_close(wider(x)[0, :, 0, 0], column, atol=1e-6, rtol=0)
+    plan = CellPlan(index=1, kind="cell1", reduces=True, after_reduction=False, channels=4, before=2, previous=2, out=4)
+    beside = _with_weights(shortcut("pool", plan, affine=False), 9)
+    column = torch.tensor((-1.1391467, 1.5337074, 0.1940871, -1.2472967), dtype=torch.float64)
+    torch.testing.assert_close(beside(x)[0, :, 0, 0], column, atol=1e-6, rtol=0)
 
 
 def one_hot(space: SearchSpace, ops: list[str]) -> Tensor:
@@ -102,9 +138,9 @@ def one_hot(space: SearchSpace, ops: list[str]) -> Tensor:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_supernet_with_one_operation_a_layer_computes_what_the_network_does(training: bool) -> None:
-    space = chain_space((1, 2, 1))
-    ops = ["none", "mb_3_3", "next_7", "res_3"]
+@pytest.mark.parametrize("ops", [["none", "mb_3_3", "next_7", "res_3"], ["none"] * 4], ids=["some", "none"])
+def test_a_supernet_with_one_operation_a_layer_computes_what_the_network_does(ops: list[str], training: bool) -> None:
+    space = chain_space((1, 2, 1), none_at_transitions=True)
     torch.manual_seed(0)
     supernet = Supernet(space, classes=3, channels=4).double().train(training)
     network = Network(of_layers(space.skeleton, ops), classes=3, channels=4).double().train(training)
@@ -141,10 +177,10 @@ def test_the_last_batch_norm_takes_away_how_large_an_operation_is() -> None:
     torch.testing.assert_close(supernet(x, mix), before, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("shortcut", ["pool", "conv", "patch"])
+@pytest.mark.parametrize("beside", ["pool", "conv", "patch"])
 @pytest.mark.parametrize("side", [1, 7])
-def test_odd_pictures_and_a_single_one_go_through(shortcut: str, side: int) -> None:
-    genotype = of_layers(f"chain:1-1-1:{shortcut}", ["res_3", "none", "mb_3_3"])
+def test_odd_pictures_and_a_single_one_go_through(beside: str, side: int) -> None:
+    genotype = of_layers(f"chain:1-1-1:{beside}", ["res_3", "none", "mb_3_3"])
     assert Network(genotype, classes=2, channels=4).eval()(torch.zeros(1, 3, side, side)).logits.isfinite().all()
 
 

@@ -11,7 +11,7 @@ from diffnas.nets.ops import count_macs
 from diffnas.nets.sites import unseen
 from diffnas.nets.sized import Size, SizedSpace, is_network
 from diffnas.nets.slot import Slot
-from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201, s2, s4, with_own_cells
+from diffnas.space import SearchSpace, chain, darts, dense_cell, nas_bench_201, s2, s4, with_own_cells
 
 PUBLISHED = SizedSpace(space=darts, picture=(3, 32, 32), classes=10, size=Size(36, 20))
 
@@ -46,9 +46,10 @@ def random_genotypes(space: SearchSpace, count: int) -> list[Genotype]:
         (s4, Size(4, 5, "imagenet"), (3, 32, 32)),
         (with_own_cells(s2, 3), Size(4, 3), (3, 8, 8)),
         (nas_bench_201, Size(4, 5), (3, 8, 8)),
+        (chain, Size(4, 8, "cifar-half"), (3, 9, 9)),
         (own_space(strided), Size(4, 3), (3, 8, 8)),
     ],
-    ids=["darts", "s2", "s4", "apart", "nas-bench-201", "own"],
+    ids=["darts", "s2", "s4", "apart", "nas-bench-201", "chain", "own"],
 )
 def test_costs_are_those_of_the_network_exactly(space: SearchSpace, size: Size, picture: tuple[int, int, int]):
     sized = SizedSpace(space=space, picture=picture, classes=7, size=size)

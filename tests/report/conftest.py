@@ -7,6 +7,7 @@ import pytest
 
 import diffnas
 from diffnas.genotype import parse, to_json
+from diffnas.report.sweep.record import CellRecord, EndRecord, SweepRecord, write_end, write_sweep
 from diffnas.space import nas_bench_201
 
 TINY = {"epochs": 3, "channels": 4, "depth": 3}
@@ -120,3 +121,19 @@ def _write_evaluation(folder: Path, text: str, search: dict[str, Any]) -> None:
     (folder / "trace.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     result = {"test_pictures": 5, "accuracy": 0.8, "loss": 0.7, "parameters": 1234, "macs": 56789, "seconds": 4.0}
     (folder / "result.json").write_text(json.dumps(result))
+
+
+@pytest.fixture
+def sweep_folder(write_search: Callable[..., Path], tmp_path: Path) -> Path:
+    """The folder of a sweep of five runs, each of which is in another state and has its name."""
+    place, names = tmp_path / "s", ("done", "running", "stopped", "waiting", "failed")
+    cells = {name: CellRecord(values={"seed": str(k)}, options={}, memory=0) for k, name in enumerate(names)}
+    write_sweep(place, SweepRecord(cells=cells))
+    epoch, live = ("|skip_connect~0|+|none~0|nor_conv_3x3~1|", [[0.2] * 5] * 6), {"live_ops": 27}
+    for name in ("running", "stopped", "failed"):
+        write_search([epoch], planned=4, finished=False, indicators=live, name=f"s/{name}")
+    write_search([epoch] * 4, evaluated=True, indicators=live, name="s/done")
+    (place / "running" / "lock").write_text("process 1 on host")
+    write_end(place, "done", EndRecord(done=True))
+    write_end(place, "failed", EndRecord(done=False, reason="the loss became <b>infinite</b>."))
+    return place

@@ -13,6 +13,7 @@ import pytest
 from diffnas.api.compare import compared
 from diffnas.report.compare import differing_grid, group_grid, run_grid, write_page
 from diffnas.report.page import write_report
+from diffnas.report.sweep.record import EndRecord, write_end
 from diffnas.report.watch import serving
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[browser]'")
@@ -227,6 +228,25 @@ def test_a_watched_run_keeps_itself_up_to_date_and_keeps_the_place(chromium, wri
                 assert page.locator("#at").inner_text() == "epoch 1 of 9", "moved back by hand, it stays"
                 assert page.evaluate("document.activeElement.id") == "epoch"
                 assert page.locator("#edges .edge svg").count() == 6
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_page_of_a_sweep_follows_its_runs(chromium, sweep_folder, size):
+    with serving(sweep_folder) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            with opened(chromium, f"http://127.0.0.1:{server.server_port}/", size=size) as page:
+                assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], "wider than the screen"
+                assert page.locator(".runs tbody tr:not(.reason)").count() == 5
+                assert page.locator(".runs .reason").inner_text() == "the loss became <b>infinite</b>."
+                write_end(sweep_folder, "waiting", EndRecord(done=False, reason="no disk was left."))
+                expect(page.locator(".kicker")).to_contain_text("2 failed", timeout=WAIT)
+                assert page.locator(".runs .reason").count() == 2
+                expect(page.locator("#live")).to_have_text("live")
         finally:
             server.shutdown()
             thread.join()

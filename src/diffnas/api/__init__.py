@@ -6,7 +6,7 @@ from diffnas.api.planning import cost
 from diffnas.api.predict import predict_files
 from diffnas.api.processes import first
 from diffnas.api.take import Exported, export, load
-from diffnas.api.whole_run import RunResult, draw_into, run
+from diffnas.api.whole_run import RunResult, draw_into, plan_run, run
 
 __all__ = [
     "Exported",
@@ -19,6 +19,7 @@ __all__ = [
     "first",
     "latency",
     "load",
+    "plan_run",
     "predict_files",
     "run",
     "run_folder",

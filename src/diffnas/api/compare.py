@@ -9,6 +9,8 @@ from pathlib import Path
 from diffnas import tables
 from diffnas.genotype import is_nas_bench_201
 from diffnas.report.compare import Benchmark, Found, Group, grouped, read_found
+from diffnas.report.sweep.record import is_sweep
+from diffnas.report.sweep.status import SweepView
 from diffnas.run_folder import RunFolder
 
 
@@ -25,19 +27,33 @@ def compared(
     Raises:
         ValueError: if a folder does not exist, contains no run, or is damaged.
     """
-    found = [read_found(folder) for folder in _folders(map(Path, runs))]
+    found = [read_found(folder) for folder in run_folders(runs)]
     if table is None:
         return grouped(found)
     loaded = table if isinstance(table, tables.Table) else tables.load(table)
     return grouped(_looked_up(run, loaded, column) for run in found)
 
 
-def _folders(places: Iterable[Path]) -> Iterator[Path]:
-    """The run folders among ``places``, and all run folders inside the other places, at any depth."""
-    for place in places:
+def run_folders(places: Iterable[str | Path]) -> Iterator[Path]:
+    """The run folders among ``places``, and all run folders inside the other places, at any depth.
+
+    Of a sweep, these are the runs that are done.
+
+    Raises:
+        ValueError: if a folder does not exist, or no run of a sweep is done.
+    """
+    for place in map(Path, places):
         if not place.is_dir():
             raise ValueError(f"there is no run folder {str(place)!r}.")
-        yield from _runs(place) or [place]
+        yield from _done(place) if is_sweep(place) else _runs(place) or [place]
+
+
+def _done(sweep: Path) -> list[Path]:
+    """The runs of a sweep that are done."""
+    done = [sweep / each.name for each in SweepView(sweep).statuses() if each.state == "done"]
+    if not done:
+        raise ValueError(f"no run of the sweep in {sweep} is done yet. Go on with it: diffnas sweep --resume {sweep}")
+    return done
 
 
 def _runs(place: Path) -> list[Path]:

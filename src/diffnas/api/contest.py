@@ -15,16 +15,19 @@ import torch
 from diffnas import files
 from diffnas.api.notes import Data, Notes, load_noted, read_notes
 from diffnas.api.processes import Call
+from diffnas.api.targets import usual_size
 from diffnas.components.chance import drawn
 from diffnas.data import DataSet, Split, batches, set_aside
 from diffnas.engine import seeds
+from diffnas.engine.aim import Aim, sized
 from diffnas.engine.evaluate import EvaluateResult
+from diffnas.engine.scaling import nearest
 from diffnas.engine.search import SearchResult
 from diffnas.engine.settings import EvaluateSettings, Source, merge_settings
+from diffnas.engine.target import Target
 from diffnas.genotype import Genotype, read, to_json
+from diffnas.genotype.own_space import own_space
 from diffnas.lookup import lookup
-from diffnas.nets.network import Network
-from diffnas.nets.ops import count_macs
 from diffnas.nets.trained import Trained
 from diffnas.nets.trained import load as load_trained
 from diffnas.report.contest import FOUND, Answers, Entry, judged, places, read_contest
@@ -39,8 +42,7 @@ from diffnas.values import whole
 ASIDE = 0.1
 """The share of the training pictures that is set aside: no network learns from it, and it chooses among networks."""
 
-_RANDOM = "random"
-_NARROWEST, _WIDEST = 4, 1024
+RANDOM = "random"
 _COUNT, REPEATS = whole(1, 100), whole(1, 100)
 
 Sized: TypeAlias = Callable[[Genotype], Mapping[str, Any]]
@@ -77,7 +79,7 @@ def asked(text: str) -> tuple[Asked, ...]:
 
 def _asked(part: str) -> Asked:
     name, colon, count = part.partition(":")
-    if name == _RANDOM:
+    if name == RANDOM:
         return Asked(name, int(_COUNT.check("the number after random:", _COUNT.read(count) if colon else 1)))
     if not part:
         raise ValueError("a contender has no name. Write names as in --against random:3,resnet,mobilenet.")
@@ -99,15 +101,22 @@ def entries(
         sized: the settings with which another network has the cost of the found one.
     """
     yield Entry(name=FOUND, kind="found", genotype=found, built=dict(built))
-    generator = seeds.generator(seed, "contenders")
+    unchosen = randoms(space, seed)
     for each in contenders:
-        if each.what == _RANDOM:
+        if each.what == RANDOM:
             for number in range(1, each.times + 1):
-                cells = drawn(space, generator)
-                yield Entry(name=f"{_RANDOM}-{number}", kind="random", genotype=cells, built=dict(sized(cells)))
+                cells = next(unchosen)
+                yield Entry(name=f"{RANDOM}-{number}", kind="random", genotype=cells, built=dict(sized(cells)))
         else:
             cells = read(each.what)
             yield Entry(name=each.name, kind="hand", genotype=cells, built=dict(sized(cells)))
+
+
+def randoms(space: SearchSpace, seed: int) -> Iterator[Genotype]:
+    """Networks of a space that nobody chose, without end; the seed decides them."""
+    generator = seeds.generator(seed, "contenders")
+    while True:
+        yield drawn(space, generator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,9 +210,11 @@ def hold(
     settings = merge_settings(EvaluateSettings, first["settings"])
 
     def made() -> Iterator[Entry]:
-        cost = partial(_cost, data=less, space=space)
-        sized = partial(_sized, like=cost(found, settings.sizes), built=settings.sizes, cost=cost)
-        return entries(asked(notes.against or ""), found, settings.sizes, space, record["settings"]["seed"], sized)
+        own = own_space(found, **space.own)
+        at = sized(own, less, usual_size(own, settings))
+        macs = Target(cost="macs", value=at.cost(found, "macs"))
+        scaled = partial(_sized, like=Aim(targets=(macs,), size=at.size), data=less, space=space)
+        return entries(asked(notes.against or ""), found, settings.sizes, space, record["settings"]["seed"], scaled)
 
     ranks, repeats = call.ranks, range(settings.seed, settings.seed + notes.repeats)
     # The first process reads and writes; the others take part in the trainings.
@@ -229,30 +240,13 @@ def _how_far(training: Training) -> tuple[bool, bool]:
     return folder.begun, folder.begun and read_result(folder) is not None
 
 
-def _cost(genotype: Genotype, built: Mapping[str, Any], *, data: DataSet, space: SearchSpace) -> int:
-    """The multiply-adds of a network for one picture."""
-    with torch.device("meta"):
-        network = Network(genotype, classes=len(data.classes), in_channels=data.channels, **space.own, **built)
-    return count_macs(network, (data.channels, *data.size))
-
-
-def _sized(
-    genotype: Genotype, *, like: int, built: Mapping[str, Any], cost: Callable[[Genotype, Mapping[str, Any]], int]
-) -> dict[str, Any]:
-    """The settings with the number of channels at which a network's cost is nearest to ``like``.
+def _sized(genotype: Genotype, like: Aim, data: DataSet, space: SearchSpace) -> dict[str, Any]:
+    """The settings with the number of channels at which a network's cost is nearest to that of an aim.
 
     Cells that have their own places keep their own depth.
     """
-    own = {**built, "depth": genotype.depth or built["depth"]}
-
-    def distance(width: int) -> int:
-        return cost(genotype, {**own, "channels": width}) - like
-
-    low, high = _NARROWEST, _WIDEST
-    while high - low > 1:  # more channels cost more
-        middle = (low + high) // 2
-        low, high = (middle, high) if distance(middle) <= 0 else (low, middle)
-    return {**own, "channels": min((low, high), key=lambda width: abs(distance(width)))}
+    at = sized(own_space(genotype, **space.own), data, like.size)
+    return nearest(like, at, genotype).size._asdict()
 
 
 def begun(folder: Path, made: Callable[[], Iterator[Entry]], repeats: Sequence[int]) -> list[Training]:

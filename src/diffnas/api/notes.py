@@ -53,6 +53,8 @@ class Notes(BaseModel):
         target, targets: the cost that the deployed network should have, or the costs of a family of networks.
         width: whether the width of the network is fitted to the target.
         runtime: the runtime that measures latencies.
+        multiplier: how strong the penalty of the target is at first.
+        targets_by: how the cells for a family are found.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -76,6 +78,8 @@ class Notes(BaseModel):
     targets: str | None = None
     width: str | None = None
     runtime: str | None = None
+    multiplier: str | None = None
+    targets_by: str | None = None
 
     @property
     def computing(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from diffnas.components.contract import told
 from diffnas.engine.settings import Machine, Source, Wanted
 from diffnas.values import helps, kinds, plain
 
@@ -29,14 +30,24 @@ def by_record(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple
     return _taken(Source, rest, but), _taken(Machine, rest, but), rest
 
 
-def wanted_of(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def wanted_of(options: Mapping[str, Any], *, but: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options about the cost of the network that were given (not None), and all other options.
+
+    Those called in ``but`` are among the others.
+
+    Raises:
+        ValueError: if a value is not a text.
 
     >>> wanted_of({"target": "macs=20M", "width": None, "epochs": 3})
     ({'target': 'macs=20M'}, {'epochs': 3})
     """
-    names = helps(Wanted)
+    names = helps(Wanted).keys() - set(but)
     said = {name: value for name, value in options.items() if name in names and value is not None}
+    for name, value in said.items():
+        if not isinstance(value, str):
+            raise ValueError(
+                f"{name} takes a text, as on the command line, such as target='macs=20M'; got {told(value)}."
+            )
     return said, {name: value for name, value in options.items() if name not in names}
 
 
@@ -53,7 +64,7 @@ def takes(*records: type, but: Collection[str] = ()) -> Callable[[F], F]:
         but: the names of fields that are not options of this function.
     """
 
-    def told(function: F) -> F:
+    def taking(function: F) -> F:
         signature = inspect.signature(function)
         own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
         named = [each for record in records for each in _parameters(record) if each.name not in but]
@@ -63,7 +74,7 @@ def takes(*records: type, but: Collection[str] = ()) -> Callable[[F], F]:
         function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *lines, ""])
         return function
 
-    return told
+    return taking
 
 
 def _parameters(record: type) -> Iterator[inspect.Parameter]:

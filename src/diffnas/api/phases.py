@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from diffnas.api.contest import RANDOM, randoms
 from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named, task_for
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.processes import Call, in_processes
-from diffnas.api.targets import landed
+from diffnas.api.targets import landed, scaled
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.checks import with_cells_per_place
@@ -28,13 +29,15 @@ from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
 from diffnas.engine.settings import EvaluateSettings, Machine, SearchSettings, Source, Wanted, merge_settings
 from diffnas.genotype import Genotype, from_json, read
+from diffnas.lookup import lookup
 from diffnas.method import Method
 from diffnas.nets.frames import FrameFactory
 from diffnas.nets.slot import OpFactory
+from diffnas.recipes import Recipe
 from diffnas.report.contest import handed
 from diffnas.run_files import EVALUATION
 from diffnas.run_folder import RunFolder
-from diffnas.space import SearchSpace
+from diffnas.space import SPACES, SearchSpace
 from diffnas.task import Task
 
 
@@ -141,7 +144,11 @@ def _prospect(asked: SearchPlan, call: Call) -> Prospect:
     return Prospect(**{**asked.arguments, "settings": part})
 
 
-@takes(Source, Machine, EvaluateSettings, but=("train",))
+_SEARCHED = ("train", "targets", "width", "multiplier", "targets_by")
+"""Options of searches alone."""
+
+
+@takes(Source, Wanted, Machine, EvaluateSettings, but=_SEARCHED)
 def evaluate(
     what: Genotype | SearchResult | str | Path | None = None,
     data: Data = None,
@@ -158,8 +165,9 @@ def evaluate(
     """Train the network of a genotype from scratch on all training pictures, and test it once at the end.
 
     Args:
-        what: a genotype, a result of ``search``, a run folder, a genotype file, a genotype as text, or the name of a
-            published cell. It may be left out if an evaluation is resumed.
+        what: a genotype, a result of ``search``, a run folder, a genotype file, a genotype as text, the name of a
+            published cell or of a hand-made network, or "random" for a network of the recipe's space that follows from
+            the seed. It may be left out if an evaluation is resumed.
         data: as in ``search``; for a run folder, the data of its search by default.
         recipe: a name in ``RECIPES``; by default that of the run folder's search, or "published".
         out: the folder for the network; by default ``evaluation`` in the folder of the search, if there is one.
@@ -168,42 +176,41 @@ def evaluate(
         factories: factories of the user's operations in the genotype, by name.
         frame: the user's own frame of the genotype, if its space has one.
         task: what is learned, as in ``search``.
-        options: the options below, such as ``epochs=600``, ``channels=36``.
+        options: the options below, such as ``epochs=600``, ``channels=36``. A ``target`` takes the place of
+            ``channels``: the network gets the width at which it costs that. Its depth and its stem stay.
 
     Raises:
         ValueError: if an argument cannot work; the error says what would work, and no file is changed.
     """
-    source, machine, settings = by_record(options, but=("train",))
+    said, rest = wanted_of(options, but=_SEARCHED)
+    source, machine, settings = by_record(rest, but=_SEARCHED)
+    own: dict[str, Any] = {"factories": factories, "frame": frame}
     searched = run_folder(what)
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
     with in_processes(machine, place, listener, place if resume else searched) as call:
-        genotype, kept, record, layers = _begun(what, searched, call.place if resume else None, recipe)
-        learned = task_for(task, record)
+        genotype, kept, record, layers = _begun(what, searched, call.place if resume else None, recipe, settings)
         note = note_data(kept.data, data, source)
         whole = left(load_noted(note, data, source), kept)
         if searched and not resume:
             _warn_of_other_pictures(record.get("data"), kept.train, whole, call.listener)
-        notes = kept.but(recipe=recipe).on(machine).model_copy(update={"data": note})
+        notes = kept.but(recipe=recipe, **said).on(machine).model_copy(update={"data": note})
         chosen = merge_settings(EvaluateSettings, *layers, settings)
+        if _scales(said, settings, kept if resume else None):
+            # That of the first process, because a clock may measure the network.
+            chosen = call.ranks.broadcast(scaled(Wanted(**said), chosen, genotype, whole, own, call.listener))
         with owning(call.own, call.listener.warn), told(whole, call.own, call.listener, note=note, flip=chosen.flip):
-            result = run_evaluation(
-                genotype,
-                whole,
-                settings=chosen,
-                out=call.own,
-                resume=resume,
-                listener=call.listener,
-                notes=notes.model_dump(),
-                **notes.computing,
-                factories=factories,
-                frame=frame,
-                task=learned,
-            )
+            own |= {"out": call.own, "resume": resume, "listener": call.listener, "notes": notes.model_dump()}
+            learned = task_for(task, record)
+            result = run_evaluation(genotype, whole, settings=chosen, task=learned, **notes.computing, **own)
         return replace(result, folder=call.place)
 
 
 def _begun(
-    what: Genotype | SearchResult | str | Path | None, searched: Path | None, resumed: Path | None, recipe: str | None
+    what: Genotype | SearchResult | str | Path | None,
+    searched: Path | None,
+    resumed: Path | None,
+    recipe: str | None,
+    settings: Mapping[str, Any],
 ) -> tuple[Genotype, Notes, dict[str, Any], list[Mapping[str, Any]]]:
     """The genotype, the notes, the record and the layers of settings of an evaluation.
 
@@ -211,13 +218,42 @@ def _begun(
     """
     if resumed:
         kept, record = read_notes(resumed, "evaluate")
-        named = what is not None and searched != resumed
+        named = what not in (None, RANDOM) and searched != resumed
         genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
         return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
     kept, record = read_notes(searched, "search") if searched else (Notes(), {})
-    genotype = _genotype(what)
-    sizes = recipe_named(recipe or kept.recipe).without_depth(genotype.depth).evaluate
+    named_recipe = recipe_named(recipe or kept.recipe)
+    genotype = _random(named_recipe, settings) if what == RANDOM else _genotype(what)
+    sizes = named_recipe.without_depth(genotype.depth).evaluate
     return genotype, kept, record, [sizes, kept.evaluation, landed(_landing(what, searched))]
+
+
+def _random(recipe: Recipe, settings: Mapping[str, Any]) -> Genotype:
+    """A network of the recipe's space, the first that contenders of the same seed have."""
+    seed = merge_settings(EvaluateSettings, recipe.evaluate, settings).seed
+    return next(randoms(lookup("space", recipe.space, SPACES), seed))
+
+
+def _scales(said: Mapping[str, str], settings: Mapping[str, Any], begun: Notes | None) -> bool:
+    """Whether the width of the network is to be scaled to a target; an evaluation that has ``begun`` keeps its own.
+
+    Raises:
+        ValueError: for a target beside channels, for another one than was begun with, or for a runtime without any.
+    """
+    if begun is not None:
+        if said.get("target") not in (None, begun.target):
+            with_target = f"--target {begun.target}" if begun.target else "no target"
+            raise ValueError(
+                f"the evaluation was begun with {with_target}. Go on with it as it was begun, or start anew with "
+                "another --out."
+            )
+    elif "target" in said and settings.get("channels") is not None:
+        raise ValueError("a target decides the channels of the network: leave --channels out, or --target.")
+    elif "runtime" in said and "latency" not in said.get("target", ""):
+        raise ValueError(
+            "--runtime says what measures a latency, and there is none to meet. Add --target latency=5ms, say."
+        )
+    return "target" in said and begun is None
 
 
 def _landing(what: object, searched: Path | None) -> Landing | None:

@@ -14,6 +14,7 @@ from diffnas.api.telling import tell
 from diffnas.components.contract import told
 from diffnas.data import DataSet, subsample
 from diffnas.engine.aim import Aim
+from diffnas.engine.ceiling import under_ceiling
 from diffnas.engine.checks import with_cells_per_place
 from diffnas.engine.cost import Cost, Prospect, estimate
 from diffnas.engine.listen import Listener, Silent
@@ -94,6 +95,8 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
     laid, heard = with_cells_per_place(space, arguments["settings"]), request.listener or Silent()
     named = recipe_named(notes.recipe).without_depth(space.own_depth)
     aim = aim_of(notes, named, record, arguments["data"], laid, method, heard.warn)
+    if aim is not None:
+        arguments["space"] = under_ceiling(aim, space, arguments["data"], method)
     return SearchPlan(arguments=arguments, notes=notes.model_copy(update={"data": note}), whole=whole, aim=aim)
 
 

@@ -9,23 +9,30 @@ from typing import Any
 
 from diffnas.api.notes import Notes
 from diffnas.data import DataSet
-from diffnas.deploy.latency import latency, recorded_latency
+from diffnas.deploy.latency import latency, recorded_latency, stopwatch
 from diffnas.engine import aim as aims
 from diffnas.engine.aim import Aim
 from diffnas.engine.costing import Costing
 from diffnas.engine.landing import Landing
-from diffnas.engine.settings import EvaluateSettings, merge_settings
+from diffnas.engine.listen import Listener
+from diffnas.engine.scaling import fitted
+from diffnas.engine.settings import EvaluateSettings, Wanted, merge_settings
 from diffnas.engine.sizing import fitting_size
 from diffnas.engine.target import Target, amount, parse, parse_family
+from diffnas.genotype import Genotype
+from diffnas.genotype.own_space import own_space
 from diffnas.lookup import lookup
 from diffnas.method import Method
 from diffnas.nets.sized import Size
 from diffnas.nets.sizes import published_shape
 from diffnas.recipes import Recipe
 from diffnas.space import SearchSpace
+from diffnas.values import real
 
 SIZES = frozenset(Size._fields)
 """The settings of an evaluation that a landing decides."""
+
+MULTIPLIER = real(0, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +77,7 @@ def aim_of(
         ValueError: if a target cannot be read or cannot be met.
     """
     if notes.target is None and notes.targets is None:
-        if notes.width is not None or notes.runtime is not None:
-            raise ValueError(
-                "--width and --runtime say how a target is met, but there is none. Add one, such as --target macs=20M."
-            )
+        _refuse_aimless(notes)
         return None
     if notes.target is not None and notes.targets is not None:
         raise ValueError("--target is for one network and --targets is for a family; give only one of the two.")
@@ -81,11 +85,18 @@ def aim_of(
     family = () if notes.targets is None else parse_family(notes.targets)
     targets = (_middle(family),) if family else parse(notes.target or "")
     wanted = merge_settings(EvaluateSettings, recipe.evaluate, notes.evaluation)
-    aim = Aim(targets=targets, size=usual_size(space, wanted), width=width, family=family)  # type: ignore[arg-type]
+    aim = Aim(
+        targets=targets,
+        size=usual_size(space, wanted),
+        width=width,  # type: ignore[arg-type]
+        family=family,
+        start=_start(notes.multiplier),
+        tightens=_tightens(notes),
+    )
     timed = any(target.cost == "latency" for target in targets)
     begun = (record or {}).get("target")
     if begun is not None:
-        aim = replace(aim, size=Size(**begun["size"]))
+        aim = _tightened(replace(aim, size=Size(**begun["size"])))
         again = recorded_latency(begun.get("latency"), aims.sized(space, data, aim.size), warn) if timed else None
         return _timed(aim, again)
     if timed:
@@ -93,7 +104,39 @@ def aim_of(
     size = fitting_size(aim, space, data, method, given=SIZES & notes.evaluation.keys())
     if timed and size != aim.size:
         aim = _timed(aim, latency(aims.sized(space, data, size), runtime=notes.runtime, warn=warn))
-    return replace(aim, size=size)
+    return _tightened(replace(aim, size=size))
+
+
+def _refuse_aimless(notes: Notes) -> None:
+    """Refuse options that say how a target is met where there is none."""
+    for name in ("width", "runtime", "multiplier", "targets_by"):
+        if getattr(notes, name) is not None:
+            option = name.replace("_", "-")
+            raise ValueError(
+                f"--{option} says how a target is met, but there is none. Add one, such as --target macs=20M."
+            )
+
+
+def _start(multiplier: str | None) -> float | None:
+    """The multiplier at the start; None is by balance."""
+    if multiplier == "balance":
+        return None
+    given = 1.0 if multiplier is None else MULTIPLIER.read(multiplier)
+    return float(MULTIPLIER.check("multiplier (or balance)", given))
+
+
+def _tightens(notes: Notes) -> bool:
+    """Whether the target of a family tightens."""
+    if notes.targets_by is not None and notes.targets is None:
+        raise ValueError(
+            "--targets-by says how cells for several targets are found. Add --targets macs=2M,5M,10M, say."
+        )
+    return lookup("targets-by", notes.targets_by or "reread", {"reread": False, "tighten": True})
+
+
+def _tightened(aim: Aim) -> Aim:
+    """The aim with the least of its family for the target if it tightens: its size is meant for the middle."""
+    return replace(aim, targets=aim.family[:1]) if aim.tightens else aim
 
 
 def _timed(aim: Aim, costing: Costing | None) -> Aim:
@@ -123,6 +166,39 @@ def reachable(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> tu
         Reachable(target=str(target), size=str(aim.size), low=found[target.cost].low, high=found[target.cost].high)
         for target in aim.targets
     )
+
+
+def scaled(
+    wanted: Wanted,
+    settings: EvaluateSettings,
+    genotype: Genotype,
+    data: DataSet,
+    own: Mapping[str, Any],
+    listener: Listener,
+) -> EvaluateSettings:
+    """The settings with the width at which the network of given cells costs what it shall; depth and stem stay.
+
+    Args:
+        wanted: with targets as text.
+        settings: of its evaluation.
+        genotype: the cells.
+        data: the pictures.
+        own: the user's own operations and frame, as ``SearchSpace.own``.
+        listener: hears where that lands, and what is doubtful about a latency.
+
+    Raises:
+        ValueError: for targets that cannot be read, or that no width meets, with what the nearest ones cost.
+    """
+    targets, space = parse(wanted.target or ""), own_space(genotype, **own)
+    aim = Aim(targets=targets, size=usual_size(space, settings))
+    at = aims.sized(space, data, aim.size)
+    if any(target.cost == "macs" for target in targets):
+        aims.refuse_uncountable(at)
+    if any(target.cost == "latency" for target in targets):
+        aim = _timed(aim, stopwatch(at, runtime=wanted.runtime, warn=listener.warn))
+    landing = fitted(aim, at, genotype)
+    listener.note(str(landing))
+    return replace(settings, **landed(landing))
 
 
 def landed(landing: Landing | None) -> dict[str, Any]:

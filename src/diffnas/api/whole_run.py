@@ -12,6 +12,7 @@ from diffnas.api import contest
 from diffnas.api.notes import Data, task_for
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.phases import evaluate, run_path, search
+from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.processes import Call, in_processes
 from diffnas.api.targets import SIZES
 from diffnas.engine.evaluate import EvaluateResult
@@ -100,7 +101,7 @@ def run(
         ValueError: if an argument cannot work; the error says what would work, and no file is changed.
     """
     recipe = recipe if recipe or resume else recipe_for(data)
-    shared = {name: given for name, given in (("seed", seed), ("flip", flip)) if given is not None}
+    shared = _given(seed=seed, flip=flip)
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     place = run_path(out, resume)
     machine, known = by_record(wanted_of(options)[1])[1], place if resume else None
@@ -119,6 +120,49 @@ def run(
             **{**options, **shared, **(search_settings or {})},
         )
         return _trained(found, _after_landing(later, found), data, space, recipe, options, call, task)
+
+
+def plan_run(
+    data: Data = None,
+    *,
+    seed: int | None = None,
+    flip: bool | None = None,
+    search_settings: Mapping[str, Any] | None = None,
+    evaluate_settings: Mapping[str, Any] | None = None,
+    against: str | None = None,
+    repeats: int | None = None,
+    check_memory: bool = True,
+    **options: Any,
+) -> SearchPlan:
+    """The plan of the search with which ``run`` begins, given the same arguments. Nothing is trained or written.
+
+    Args:
+        data, seed, flip, search_settings, evaluate_settings, against, repeats, check_memory, options: as in ``run``.
+
+    Raises:
+        ValueError: if an argument cannot work, as in ``run``; too little memory is no error.
+    """
+    shared = _given(seed=seed, flip=flip)
+    later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
+    wanted, rest = wanted_of(options)
+    source, machine, settings = by_record(rest)
+    names = {name: settings.pop(name, None) for name in ("space", "method", "components", "recipe")}
+    check_names(SearchSettings, settings)
+    request = Request(
+        **{**names, "recipe": names["recipe"] or recipe_for(data)},
+        data=data,
+        evaluation=later or None,
+        contenders=contest.noted(Path(), against, repeats, resume=False),
+        wanted=wanted,
+        source=source,
+        machine=machine,
+        settings={**settings, **shared, **(search_settings or {})},
+    )
+    return plan_search(request)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[str, Any]:

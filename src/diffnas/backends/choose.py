@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -12,6 +14,9 @@ from diffnas.lookup import lookup
 from diffnas.nets.backend import Backend
 from diffnas.nets.network import Network
 from diffnas.nets.supernet import Supernet
+
+TRITON_NEEDS = (8, 0)
+"""The compute capability from which Triton compiles for a GPU."""
 
 
 class Choice(NamedTuple):
@@ -59,7 +64,18 @@ def _why_not(name: str, device: torch.device, precision: str, *, graph: bool) ->
         f"{package} is not installed": find_spec(package) is None,
         "without a CUDA graph its kernels take longer to launch than PyTorch takes for all": launched,
     }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    return why_triton_cannot_compile(device) if reason is None and name == "gpu" else reason
+
+
+def why_triton_cannot_compile(device: torch.device) -> str | None:
+    """The reason why Triton compiles no kernels for a GPU of this machine; None if it does."""
+    major, minor = torch.cuda.get_device_capability(device)
+    if (major, minor) < TRITON_NEEDS:
+        return f"Triton needs a GPU of compute capability 8.0, and this one has {major}.{minor}"
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "Triton needs a C compiler, and there is none: install gcc, or name one in the variable CC"
+    return None
 
 
 def _load(name: str) -> Backend:

@@ -1,4 +1,4 @@
-"""A mixed cell's forward pass, node by node: operations of one node together, the same values, several times faster.
+"""A mixed cell on a GPU, node by node: operations of one node together, the same values, several times faster.
 
 The cell's modules stay as they are; this code computes with their weights. The operations into one target node are
 normalized, weighed and summed in one step (:mod:`diffnas.backends.norms`).
@@ -39,10 +39,12 @@ class Kernels:
     Attributes:
         mixed_sums: batch norm, mixing weight and sum of many tensors.
         convolve: for each chain, its result for a map before the chain's last batch norm.
+        track: updates the running averages of batch norms, as :func:`diffnas.backends.norms.update_running` does.
     """
 
     mixed_sums: MixedSums
     convolve: Callable[[Tensor, Sequence[tuple[Link, ...]]], Sequence[Tensor]]
+    track: Callable[[Sequence[nn.BatchNorm2d], Statistics, Sequence[int]], None] = update_running
 
 
 def in_pytorch(steps: ModuleType) -> Kernels:
@@ -67,6 +69,7 @@ class NodeByNode:
     def __init__(self, cell: Cell, kernels: Kernels) -> None:
         self.cell, self.kernels = cell, kernels
         self.schedule = schedule(cell)
+        self.places = self._places()
 
     def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
@@ -75,7 +78,7 @@ class NodeByNode:
     def values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
         """The value of every node of the cell; None for a node that nothing feeds."""
         graph, kernels, planned = self.cell.graph, self.kernels, self.schedule
-        mix, passing = weights.table, self._passing(weights)
+        mix, passing = Mix(weights.table, self.places), self._passing(weights)
         values: list[Tensor | None] = [module(x) for (module, _), x in zip(planned.prepare, inputs, strict=True)]
         terms = {target: _Terms(kernels) for target in range(graph.inputs, graph.nodes)}
         seen: list[Tensor | None] = []
@@ -95,6 +98,18 @@ class NodeByNode:
                 self._convolve(planned.chains.get(node, []), value, terms)
         return values
 
+    def _places(self) -> list[Places]:
+        """The places of the mixing weights of each mixed sum, if something feeds every node."""
+        found: list[Places] = []
+        terms: dict[int, list[Place]] = {}
+        for node in range(self.cell.graph.nodes):
+            for _, place, _ in self.schedule.others.get(node, []):
+                terms.setdefault(node, []).append(place)
+            found += [_places_of(kinds) for kinds in self.schedule.pools.get(node, [])]
+            for chain in self.schedule.chains.get(node, []):
+                terms.setdefault(chain.target, []).append(chain.place)
+        return found + [(tuple(places),) for places in terms.values()]
+
     def _passing(self, given: EdgeWeights) -> Passing | None:
         if self.cell.partial is None:
             return None
@@ -106,11 +121,10 @@ class NodeByNode:
 
         return Passing(self.cell.graph, self.cell.partial, weights=given.passing, add=add, hold=channels_last)
 
-    def _share(self, kinds: Sequence[Pool], x: Tensor, mix: Tensor, terms: Mapping[int, _Terms]) -> None:
+    def _share(self, kinds: Sequence[Pool], x: Tensor, mix: Mix, terms: Mapping[int, _Terms]) -> None:
         """Add the weighted sum of a node and its pools to the terms of each target that has any of them."""
-        targets = sorted({target for kind in kinds for target in kind.places})
-        places = [[kind.places.get(target) for kind in kinds] for target in targets]
-        weights = _picked(mix, places)
+        targets = _targets(kinds)
+        weights = mix.rows(_places_of(kinds))
         same = [k for k, kind in enumerate(kinds) if kind.module is None]
         if len(same) > 1:  # a skip and an auxiliary skip: add their weights, and read the node once
             columns = list(weights.unbind(1))
@@ -125,7 +139,7 @@ class NodeByNode:
         for target, tensor in zip(targets, sums, strict=True):
             terms[target].added.append(tensor)
         pairs = [(norm, k) for k, kind in enumerate(kinds) for norm in kind.norms]
-        update_running([norm for norm, _ in pairs], statistics, [k for _, k in pairs])
+        self.kernels.track([norm for norm, _ in pairs], statistics, [k for _, k in pairs])
 
     def _convolve(self, chains: Sequence[Chain], x: Tensor, terms: Mapping[int, _Terms]) -> None:
         """Compute all chains of a node together, and add each result to the terms of its target."""
@@ -149,25 +163,60 @@ class _Terms:
         self.places.append(place)
         self.norms.append(norm)
 
-    def total(self, mix: Tensor) -> Tensor | None:
+    def total(self, mix: Mix) -> Tensor | None:
         if not self.tensors and len(self.added) < 2:
             return self.added[0] if self.added else None
         if not self.tensors:
             return torch.stack(self.added).sum(0) if len(self.added) > 2 else self.added[0] + self.added[1]
-        weights = _picked(mix, [self.places])
+        weights = mix.rows((tuple(self.places),))
         normed = [norm is not None for norm in self.norms]
         (total,), statistics = self.kernels.mixed_sums(self.tensors, weights, normed=normed, added=self.added)
         rows = [k for k, norm in enumerate(self.norms) if norm is not None]
-        update_running([norm for norm in self.norms if norm is not None], statistics, rows)
+        self.kernels.track([norm for norm in self.norms if norm is not None], statistics, rows)
         return total
 
 
-def _picked(mix: Tensor, places: Sequence[Sequence[Place | None]]) -> Tensor:
-    """The mixing weights at the places, with one row for each row of places; 0 where a place is None."""
-    flat = [place for row in places for place in row]
-    which = tuple(0 if place is None else place[0] * mix.shape[1] + place[1] for place in flat)
-    weights = mix.flatten().index_select(0, constant(which, torch.int64, mix.device))
-    if None in flat:
-        absent = constant(tuple(place is None for place in flat), torch.bool, mix.device)
-        weights = weights.masked_fill(absent, 0)
-    return weights.view(len(places), -1)
+Places = tuple[tuple[Place | None, ...], ...]
+"""The places of the mixing weights of a mixed sum, a row for each of its sums; None for a weight of 0."""
+
+
+class Mix:
+    """The mixing weights of a cell, in the order in which its mixed sums take them.
+
+    They are gathered once for all sums, because on a GPU each gathering is three launches.
+
+    Args:
+        weights: of the edges' operations, ``(edges, columns)``.
+        known: the places that will be asked for.
+    """
+
+    def __init__(self, weights: Tensor, known: Sequence[Places]) -> None:
+        self.weights = weights
+        sizes = [sum(map(len, places)) for places in known]
+        every = self._gathered([place for places in known for row in places for place in row])
+        parts = every.split_with_sizes(sizes)
+        self.known = dict(zip(known, parts, strict=True))
+
+    def rows(self, places: Places) -> Tensor:
+        """The mixing weights at the places, with one row for each row of places; 0 where a place is None."""
+        found = self.known.get(places)
+        if found is None:
+            found = self._gathered([place for row in places for place in row])
+        return found.view(len(places), -1)
+
+    def _gathered(self, flat: Sequence[Place | None]) -> Tensor:
+        device, columns = self.weights.device, self.weights.shape[1]
+        which = tuple(0 if place is None else place[0] * columns + place[1] for place in flat)
+        weights = self.weights.flatten().index_select(0, constant(which, torch.int64, device))
+        if None in flat:
+            weights = weights.masked_fill(constant(tuple(place is None for place in flat), torch.bool, device), 0)
+        return weights
+
+
+def _targets(kinds: Sequence[Pool]) -> list[int]:
+    return sorted({target for kind in kinds for target in kind.places})
+
+
+def _places_of(kinds: Sequence[Pool]) -> Places:
+    """The places of the pools of a node, a row for each target."""
+    return tuple(tuple(kind.places.get(target) for kind in kinds) for target in _targets(kinds))

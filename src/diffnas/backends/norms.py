@@ -3,8 +3,8 @@
 Between its convolutions a supernet normalizes, weighs and sums; with one module after the other, that takes about ten
 passes over memory for each operation. Here the batch norm's scale and the mixing weight become one coefficient, every
 term is added directly into its target, and the gradients take two passes. The statistics are those of the batch
-(training mode). A backend implements the steps: :mod:`diffnas.backends.gpu.launches` does so for a GPU. On a CPU,
-:mod:`diffnas.backends.cpu.sums` does the whole computation.
+(training mode). A backend implements the steps: :mod:`diffnas.backends.gpu.launches` does so for a GPU. On a CPU the
+program of a cell has steps of its own (:mod:`diffnas.backends.cpu.lower`).
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ from diffnas.cli.methods import methods as methods_command
 from diffnas.cli.phases import evaluate, run, search
 from diffnas.cli.reporting import report as report_command
 from diffnas.cli.reporting import watch as watch_command
+from diffnas.cli.sweep import sweep
+from diffnas.cli.vote import vote
 from diffnas.names import showable
 from diffnas.version import VERSION
 
@@ -47,6 +49,7 @@ def begin(
 app.command()(run)
 app.command()(search)
 app.command()(evaluate)
+app.command()(sweep)
 
 
 @app.command()
@@ -100,6 +103,7 @@ def predict(
 
 
 app.command()(compare)
+app.command()(vote)
 app.command()(export)
 app.command()(latency)
 app.command("lookup")(lookup_command)

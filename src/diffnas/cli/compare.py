@@ -41,7 +41,7 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: o.Json = False,
 ) -> None:
-    """Compare runs: mean and spread over seeds, how far cells agree, which settings differ, and costs."""
+    """Compare runs: mean and spread over seeds, paired tests between methods, how far cells agree, and costs."""
     from diffnas.api.compare import compared
     from diffnas.files import write_atomically
     from diffnas.report import compare as c
@@ -49,7 +49,7 @@ def compare(
     groups = compared(runs, table, column)
     names = columns.split(",") if columns else None
     grids = [c.group_grid(groups, names), c.run_grid(groups, names), c.differing_grid(groups)]
-    grids += [c.epochs_grid(groups, name) for name in epochs or ()]
+    grids += [c.paired_grid(groups), *(c.epochs_grid(groups, name) for name in epochs or ())]
     if cells:
         grids.append(c.cells_grid(groups))
     if published:
@@ -69,10 +69,11 @@ def _print(grids: Sequence[Grid], *, as_json: bool, markdown: bool) -> None:
     elif markdown:
         print("\n\n".join(f"{to_markdown(grid)}\n\n{grid.note}".rstrip() for grid in grids if grid.rows))
     else:
-        _show(Console(), grids)
+        show_grids(Console(), grids)
 
 
-def _show(console: Console, grids: Sequence[Grid]) -> None:
+def show_grids(console: Console, grids: Sequence[Grid]) -> None:
+    """Print tables, without those that have no rows."""
     for grid in grids:
         if not grid.rows:
             continue

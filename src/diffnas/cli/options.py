@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from diffnas.engine.listen import Listener
 
 OUTPUT = "Output"
+SWEEP = "The sweep"
 
 
 def place(text: str) -> Path:
@@ -126,9 +127,13 @@ def heard(listener: Listener, log: str | None, folder: Path) -> Listener:
 def new_folder(data: str, method: str, seed: int, place: Path = Path("runs")) -> Path:
     """The path of a new folder in ``place``, named after the run's data, method and seed."""
     words = [re.sub(r"[^\w.-]+", "-", word).strip("-.") for word in (Path(data).name or data, method)]
-    name = "-".join([*filter(None, words), f"seed{seed}"])
-    count, path = 1, place / name
-    while path.exists():
+    return unused(place / "-".join([*filter(None, words), f"seed{seed}"]))
+
+
+def unused(path: Path) -> Path:
+    """The path, with a number if there is something already."""
+    count, free = 1, path
+    while free.exists():
         count += 1
-        path = place / f"{name}-{count}"
-    return path
+        free = path.with_name(f"{path.name}-{count}")
+    return free

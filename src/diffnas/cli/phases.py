@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,26 +53,45 @@ def run(
     """Search, evaluate, draw and report: the whole job. Without DATA, it takes the embedded digits."""
     from diffnas import api
 
-    components, options = o.split_components(given)
-    names = {"method": method, "space": space, "components": components, "recipe": recipe}
-    searching, evaluating = o.by_phase(o.pairs(settings))
-    folder = resume or out or o.new_folder(data or "digits", method or "sparse", options.get("seed", 0))
+    arguments = run_arguments(
+        data=data,
+        method=method,
+        space=space,
+        recipe=recipe,
+        evaluate_epochs=evaluate_epochs,
+        settings=settings,
+        against=against,
+        repeats=repeats,
+        check_memory=check_memory,
+        **given,
+    )
+    folder = resume or out or o.new_folder(data or "digits", method or "sparse", given.get("seed") or 0)
     with Display(Console(stderr=True), quiet=quiet) as display:
-        result = api.run(
-            data,
-            out=folder,
-            resume=_resuming(resume, out),
-            search_settings={**searching, **o.given(epochs=options.pop("epochs", None))},
-            evaluate_settings={**evaluating, **o.given(epochs=evaluate_epochs)},
-            against=against,
-            repeats=repeats,
-            listener=o.heard(display, log, folder),
-            check_memory=check_memory,
-            **{**names, **options},
-        )
+        result = api.run(out=folder, resume=_resuming(resume, out), listener=o.heard(display, log, folder), **arguments)
     outcome = result.search, result.evaluation, result.drawings, result.report, result.verdict
     if api.first():
         _finish(*outcome, as_json=as_json, quiet=quiet)
+
+
+def run_arguments(
+    *,
+    data: str | None = None,
+    evaluate_epochs: int | None = None,
+    settings: Sequence[str] | None = None,
+    check_memory: bool = True,
+    **given: Any,
+) -> dict[str, Any]:
+    """The arguments of ``api.run`` from the options of ``diffnas run``, except where it writes and who listens."""
+    components, options = o.split_components(given)
+    searching, evaluating = o.by_phase(o.pairs(settings))
+    return {
+        "data": data,
+        "components": components,
+        "search_settings": {**searching, **o.given(epochs=options.pop("epochs", None))},
+        "evaluate_settings": {**evaluating, **o.given(epochs=evaluate_epochs)},
+        "check_memory": check_memory,
+        **options,
+    }
 
 
 @generated.takes(
@@ -124,12 +144,14 @@ def search(
 
 @generated.takes(
     *generated.fields(Source, but=("train",)),
+    *generated.fields(Wanted, only=("target", "runtime")),
     *generated.fields(EvaluateSettings),
     *generated.fields(Machine),
 )
 def evaluate(
     what: Annotated[
-        str | None, typer.Argument(metavar="WHAT", help="A run folder, a genotype's file or text, or a published cell.")
+        str | None,
+        typer.Argument(metavar="WHAT", help="A run folder, a genotype's file or text, a network by name, or random."),
     ] = None,
     data: o.DataArgument = None,
     recipe: o.RecipeName = None,

@@ -34,11 +34,11 @@ def report(
 
 
 def watch(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, in progress or not.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run or of a sweep, in progress or not.")],
     port: Annotated[int, typer.Option(help="The port on this machine; 0 for any free port.")] = 8470,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Show a run in a browser while it goes on. Ctrl-C ends the display, not the run."""
+    """Show a run or a sweep in a browser while it goes on. Ctrl-C ends the display, not the run."""
     import webbrowser
 
     from diffnas.report.watch import serving

@@ -53,6 +53,8 @@ def search_numbers(found: SearchResult) -> dict[str, Any]:
 
     first, last = found.trace[0], found.trace[-1]
     indicators = last["indicators"]
+    # Of the result, which may be of another epoch or read off under a target.
+    connections = [connection for cell in found.genotype.cells.values() for connection in cell.connections]
     return {
         "genotype": json.loads(to_json(found.genotype)),
         "text": to_text(found.genotype),
@@ -60,9 +62,9 @@ def search_numbers(found: SearchResult) -> dict[str, Any]:
         "seconds": sum(line["seconds"] for line in found.trace),
         "stopped": found.stopped,
         "train": last["train"],
-        "connections": indicators["connections"],
+        "connections": len(connections),
         "edges": len(last["keep"]),
-        "skips": indicators["skips"],
+        "skips": sum(connection.op == "skip_connect" for connection in connections),
         "none_share": indicators["none_share"],
         "discarded": sum(found.discarded) / len(found.discarded),
         "live_ops": indicators["live_ops"],

@@ -7,14 +7,15 @@ table is for one machine and one version of the runtime. The user's cache keeps 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn
 
 from diffnas.deploy.runtimes import RUNTIMES, machine, runtime_named, version_of
@@ -33,6 +34,8 @@ NETWORKS = 12
 """How many random networks are measured to fit the line."""
 
 Seconds = Annotated[float, Field(ge=0, lt=1e6)]
+Point: TypeAlias = tuple[Seconds, Seconds]
+"""The sum of a network's operations, and its latency."""
 
 
 class Meter(Protocol):
@@ -176,6 +179,7 @@ class Latency:
         table: seconds of operations.
         measure: measures networks.
         drawn: the line from sums of operations to networks.
+        points: sums and latencies of the networks to which the line is fitted; one that counts twice is there twice.
         known: the seconds of networks that were measured, by their size and cells.
     """
 
@@ -183,8 +187,10 @@ class Latency:
     table: Table
     measure: Meter
     drawn: Line
+    points: tuple[Point, ...] = ()
     known: dict[str, float] = field(default_factory=dict)
     measured: bool = True
+    adds_up: bool = False
 
     def additive(self, sized: SizedSpace) -> Additive:
         """The sum of the operations' seconds; at another size than ``base``, the sum of their multiply-adds."""
@@ -198,7 +204,7 @@ class Latency:
 
     def exact(self, sized: SizedSpace, genotype: Genotype) -> float:
         """The latency in seconds, measured. Each network is measured once."""
-        key = f"{sized.size} {genotype!r}"
+        key = _key(sized, genotype)
         if key not in self.known:
             with fixed_random(0):
                 network = sized.network(genotype)
@@ -212,14 +218,38 @@ class Latency:
         (*_, dear) = reach.extremes(torch.tensor(reach.sized.space.offered))
         return self.exact(reach.sized, dear) / reach.additive.of(reach.sized.space, dear), 0.0
 
+    def learned(self, sized: SizedSpace, genotype: Genotype) -> Latency:
+        """The same with a line that was drawn anew, in which this network counts twice: the fit is best near it."""
+        if sized.size != self.base.size or not self.points or _key(sized, genotype) in self.known:
+            return self
+        point = self.additive(sized).of(sized.space, genotype), self.exact(sized, genotype)
+        points = (*self.points, point, point)
+        return replace(self, points=points, drawn=_line(points)._replace(error=self.drawn.error))
+
+    def recalled(self, record: Mapping[str, Any]) -> Latency:
+        """The same with the line and the points of a record."""
+        points = tuple((float(sum_), float(seconds)) for sum_, seconds in record.get("points", ()))
+        line = record["line"]
+        return replace(self, points=points, drawn=Line(line["slope"], line["offset"], self.drawn.error))
+
     def record(self) -> dict[str, Any]:
-        """The table, the line and the size, as plain data for the run folder."""
+        """The table, the line with its points, and the size, as plain data for the run folder."""
         slope, offset, error = self.drawn
         return {
             "table": self.table.model_dump(),
             "line": {"slope": slope, "offset": offset, "error": None if error != error else error},
             "size": self.base.size._asdict(),
+            # Only where they are known: the records of earlier runs have none.
+            **({"points": [list(point) for point in self.points]} if self.points else {}),
         }
+
+
+def _key(sized: SizedSpace, genotype: Genotype) -> str:
+    return f"{sized.size} {genotype!r}"
+
+
+def _line(points: Sequence[Point]) -> Line:
+    return fit([sum_ for sum_, _ in points], [seconds for _, seconds in points])
 
 
 def sums(table: Table, sized: SizedSpace) -> Additive:
@@ -257,10 +287,24 @@ def latency(sized: SizedSpace, *, runtime: str | None, warn: Callable[[str], Non
         ValueError: for an unknown runtime.
         ImportError: if the runtime is not installed.
     """
+    return timed_latency(sized, *_begun(runtime, warn), warn, count)
+
+
+def stopwatch(sized: SizedSpace, *, runtime: str | None, warn: Callable[[str], None]) -> Latency:
+    """The latency of networks that are each measured: no operation is timed, and nothing is predicted.
+
+    Raises:
+        ValueError, ImportError: as ``latency``.
+    """
+    return Latency(sized, *_begun(runtime, warn), Line(1.0, 0.0, math.nan))
+
+
+def _begun(runtime: str | None, warn: Callable[[str], None]) -> tuple[Table, Meter]:
+    """What is known of the latencies by a runtime on this machine, and what measures more."""
     name = runtime_named(runtime)
     if name == "onnxruntime":
         RUNTIMES[name](nn.Identity(), (1, 1, 1))  # raises if a package is missing, before anything is timed
-    return timed_latency(sized, known_table(name), meter(name, warn), warn, count)
+    return known_table(name), meter(name, warn)
 
 
 def timed_latency(
@@ -273,7 +317,8 @@ def timed_latency(
     found = Latency(sized, table, measure, Line(1.0, 0.0, 0.0))
     cells = random_cells(sized, count)
     additive = sums(table, sized)
-    found.drawn = fit([additive.of(sized.space, each) for each in cells], [found.exact(sized, each) for each in cells])
+    found.points = tuple((additive.of(sized.space, each), found.exact(sized, each)) for each in cells)
+    found.drawn = _line(found.points)
     return found
 
 
@@ -285,6 +330,9 @@ class _LineRecord(BaseModel):
     error: float | None
 
 
+_POINTS = TypeAdapter(list[Point])
+
+
 def recorded_latency(record: Any, sized: SizedSpace, warn: Callable[[str], None]) -> Latency:
     """The latency in the record of a run that is resumed.
 
@@ -294,11 +342,12 @@ def recorded_latency(record: Any, sized: SizedSpace, warn: Callable[[str], None]
     try:
         table = Table.model_validate(record["table"])
         line = _LineRecord.model_validate(record["line"])
+        points = _POINTS.validate_python(record.get("points", []))
     except (ValidationError, KeyError, TypeError):
         raise ValueError("the record of the run is damaged: its latencies cannot be read.") from None
     table.check_here()
     error = float("nan") if line.error is None else line.error
-    return Latency(sized, table, meter(table.runtime, warn), Line(line.slope, line.offset, error))
+    return Latency(sized, table, meter(table.runtime, warn), Line(line.slope, line.offset, error), tuple(points))
 
 
 def rows(found: Latency) -> Iterable[tuple[str, str]]:

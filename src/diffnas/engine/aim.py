@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from diffnas.components.discretize import Discretize
+from diffnas.components.traits import traits_of
 from diffnas.data import DataSet
 from diffnas.engine.costing import COUNTED, Costing, Interval, Reach
 from diffnas.engine.target import TOLERANCE, Target, amount
@@ -32,6 +33,9 @@ class Aim:
         width: "fit" if the width, and then the depth, may change after the search to meet the targets; or "fixed".
         costings: the costs, by name.
         family: more targets for one cost. Cells for each of them are kept beside the result.
+        start: the multiplier of the penalty at the start; None is by balance.
+        tightens: whether the target falls to its value during the search. Then cells that pass a target of the family
+            are kept for it.
     """
 
     targets: tuple[Target, ...]
@@ -39,6 +43,8 @@ class Aim:
     width: Width = "fit"
     costings: Mapping[str, Costing] = field(default_factory=lambda: dict(COUNTED))
     family: tuple[Target, ...] = ()
+    start: float | None = 1.0
+    tightens: bool = False
 
     def record(self) -> dict[str, Any]:
         """What decides the result, as plain data."""
@@ -47,6 +53,9 @@ class Aim:
             "family": [str(target) for target in self.family],
             "size": self.size._asdict(),
             "width": self.width,
+            # Only where they are not as in the records of earlier runs.
+            **({} if self.start == 1.0 else {"start": self.start}),
+            **({"tightens": True} if self.tightens else {}),
             **{target.cost: found for target in self.targets if (found := self.costings[target.cost].record())},
         }
 
@@ -71,7 +80,15 @@ def reaches(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict
 def reach(aim: Aim, target: Target, at: SizedSpace, method: Method) -> Reach:
     """The values that the cost of a target can have, over all networks that a method can read off in a sized space."""
     rule: Discretize = method.discretize
-    return Reach(aim.costings[target.cost], at, rule, prunes=method.pruning is not None)
+    # Gates of an edge may all be open; a chain that reads all that pruning left may have several operations in a layer.
+    one_each = traits_of(method.weighting).competes and not traits_of(rule).needs_pruning
+    return Reach(
+        aim.costings[target.cost],
+        at,
+        rule,
+        prunes=method.pruning is not None,
+        separate=at.skeleton.residual and one_each,
+    )
 
 
 def check(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[str, Interval]:

@@ -4,26 +4,40 @@ For each target T it adds ``multiplier * (E / T - 1)`` to the loss that moves al
 steps the multiplier moves by ``rate * (signal / T - 1)``, and stays at 0 or above. This is dual ascent, as in LightNAS
 (Luo et al., 2022). The signal is E at first. Once the choices are sharp, it is the cost of the cells that would be read
 off. Whenever the signal crosses the target, the rate is halved.
+
+A multiplier begins at 1, at another number, or by balance: where the penalty pulls at the mixing weights as hard as the
+loss does while alpha warms up. A target that tightens falls from the highest possible cost to its value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffnas.components.relaxation import Relaxation
-from diffnas.engine.costing import Interval, Reach
+from diffnas.engine.costing import Costing, Interval, Reach
 from diffnas.engine.target import Target
 from diffnas.genotype import Genotype
+from diffnas.nets.sized import is_network
 
 START, RATE = 1.0, 1.0
 """Multiplier and rate at the start. With a smaller multiplier, cheap operations would die before the penalty acts."""
 
 SLOWEST = RATE / 16
+BALANCED_RATE = 1 / 4
+"""The rate of a multiplier that begins by balance, in that multiplier; with 1, the first epoch went far too low."""
+
+FAINTEST = 1e-3
+"""The least multiplier by balance, so that it can move."""
+
+EASY, LATE = 0.4, 2 / 3
+"""The shares of a search from which on targets tighten, and networks that are read off are measured."""
+
 SHARP = 0.5
 """The mean of the edges' largest weights above which the signal is the cost of the cells that would be read off."""
 
@@ -40,11 +54,13 @@ class Dual:
         multiplier: the factor of the penalty: nats for a cost that is 100 % above the target.
         rate: how far the multiplier moves if the signal is 100 % above the target.
         side: 1 if the last signal was above the target, -1 if it was below, 0 before the first.
+        slowest: the least rate.
     """
 
     multiplier: float = START
     rate: float = RATE
     side: int = 0
+    slowest: float = SLOWEST
 
     def ascend(self, above: float) -> None:
         """Move the multiplier. ``above`` is how far the signal is above the target, as a share of the target.
@@ -60,9 +76,12 @@ class Dual:
         """
         side = (above > 0) - (above < 0)
         if side * self.side < 0:
-            self.rate = max(self.rate / 2, SLOWEST)
+            self.rate = max(self.rate / 2, self.slowest)
         self.side = side or self.side
         self.multiplier = max(0.0, self.multiplier + self.rate * above)
+
+
+_PLAIN = ("held", "holding", "held_now", "progress")
 
 
 class Controller:
@@ -72,21 +91,46 @@ class Controller:
         targets: the targets.
         reaches: for each target, the values that its cost can have, by the name of the cost.
         warn: called with each warning for the user.
+        start: the multipliers at the start; None is by balance.
+        tightens: whether the targets fall from the highest possible cost to their values.
 
     Attributes:
         duals: the multipliers, by the cost of their target.
+        progress: how much of the search is over, from 0 to 1.
+        ratios: by the cost of each target, how hard the loss pulled against a penalty of multiplier 1; None if that is
+            not, or no longer, to be found.
         held: in how many successive epochs pruning was held back.
         holding: whether pruning was held back since the multipliers last moved.
         held_now: whether pruning was held back in the running epoch.
     """
 
-    def __init__(self, targets: tuple[Target, ...], reaches: Mapping[str, Reach], warn: Callable[[str], None]) -> None:
-        self.targets, self.reaches, self.warn = targets, reaches, warn
-        self.duals = {target.cost: Dual() for target in targets}
+    def __init__(
+        self,
+        targets: tuple[Target, ...],
+        reaches: Mapping[str, Reach],
+        warn: Callable[[str], None],
+        *,
+        start: float | None = START,
+        tightens: bool = False,
+    ) -> None:
+        self.targets, self.reaches, self.warn, self.tightens = targets, dict(reaches), warn, tightens
+        self.duals = {target.cost: Dual(multiplier=START if start is None else start) for target in targets}
+        self.ratios: dict[str, list[float]] | None = {cost: [] for cost in self.duals} if start is None else None
+        self.progress = 0.0
         self.held, self.holding, self.held_now = 0, False, False
         space = next(iter(reaches.values())).sized.space
         everything = torch.tensor(space.offered)
         whole = {target.cost: reaches[target.cost].interval(everything) for target in targets}
+        # Where the operations alone meet a target, something that costs as much must be left.
+        self.least = {
+            target.cost: min(target.value, whole[target.cost].high)
+            for target in targets
+            if reaches[target.cost].separate and not target.ceiling
+        }
+        for target in targets:
+            if target.ceiling and whole[target.cost].high <= target.value:
+                self.duals[target.cost].multiplier = 0.0  # every network keeps it
+        self._highest = {cost: interval.high for cost, interval in whole.items()}
         # A target below the interval is met by a smaller width after the search.
         self.most = {target.cost: max(target.value, whole[target.cost].low) for target in targets}
         self._read: tuple[Genotype | None, dict[str, float | None]] = (None, {})
@@ -94,18 +138,38 @@ class Controller:
 
     def state_dict(self) -> dict[str, Any]:
         """What changes during a search, as plain data."""
-        duals = {name: vars(dual).copy() for name, dual in self.duals.items()}
-        return {"duals": duals, "held": self.held, "holding": self.holding, "held_now": self.held_now}
+        return {
+            "duals": {name: vars(dual).copy() for name, dual in self.duals.items()},
+            **{name: getattr(self, name) for name in _PLAIN},
+            "ratios": None if self.ratios is None else {name: [*found] for name, found in self.ratios.items()},
+            "costings": {cost: reach.costing.record() for cost, reach in self.reaches.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state that ``state_dict`` gave."""
         self.duals = {name: Dual(**dual) for name, dual in state["duals"].items()}
-        self.held, self.holding, self.held_now = state["held"], state["holding"], state["held_now"]
+        self.ratios = state.get("ratios")
+        # Earlier checkpoints have not all of them.
+        for name in _PLAIN:
+            setattr(self, name, state.get(name, getattr(self, name)))
+        for cost, record in state.get("costings", {}).items():
+            self._take(cost, self.reaches[cost].costing.recalled(record))
+
+    def wanted(self, target: Target) -> Target:
+        """A target as it is now, which may have to tighten yet.
+
+        From the most that can be reached to its value it falls by the same share in every step.
+        """
+        if not self.tightens:
+            return target
+        done = min(1.0, max(0.0, (self.progress - EASY) / (1 - EASY)))
+        easy = max(target.value, self._highest[target.cost])
+        return replace(target, value=easy ** (1 - done) * target.value**done)
 
     def penalty(self, at: Relaxation) -> Tensor:
         """The penalties of all targets together, 0-d; their gradient is that of the expected costs."""
         parts = [
-            self.duals[target.cost].multiplier * (self.expected(target.cost, at) / target.value - 1)
+            self.duals[target.cost].multiplier * (self.expected(target.cost, at) / self.wanted(target).value - 1)
             for target in self.targets
         ]
         return torch.stack(parts).sum()
@@ -118,13 +182,37 @@ class Controller:
         return slope * (reach.additive.base + reach.share * (at.open * ops).sum()) + offset
 
     @torch.no_grad()
+    def weigh(self, at: Relaxation, gradient: Tensor) -> None:
+        """Note how hard the loss pulls at the mixing weights against the penalty, by its gradient, ``(edges, ops)``.
+
+        Both pull within an edge, so that of each edge's gradients the mean is taken away.
+        """
+        assert self.ratios is not None
+        for target in self.targets:
+            reach = self.reaches[target.cost]
+            penalty = reach.line[0] * reach.share * reach.additive.ops.to(gradient) / self.wanted(target).value
+            pull = _spread(penalty, at.keep)
+            self.ratios[target.cost].append(_spread(gradient, at.keep) / pull if pull else START)
+
+    def balance(self) -> None:
+        """Begin with the multipliers that were weighed."""
+        assert self.ratios is not None
+        for cost, ratios in self.ratios.items():
+            if not self.duals[cost].multiplier:
+                continue  # nothing is to be pushed
+            start = max(FAINTEST, fmean(ratios))
+            rate = BALANCED_RATE * start
+            self.duals[cost] = Dual(multiplier=start, rate=rate, slowest=rate * SLOWEST / RATE)
+        self.ratios = None
+
+    @torch.no_grad()
     def ascend(self, at: Relaxation, found: Genotype) -> None:
         """Move the multipliers, from the relaxation at rest and the cells that would be read off from it."""
         largest_E = at.open.masked_fill(~at.keep, 0.0).amax(dim=1)
         sharp = float(largest_E.mean()) > SHARP
         for target in self.targets:
             dual, read = self.duals[target.cost], self.read_off(target.cost, found) if sharp else None
-            dual.ascend(target.miss(float(self.expected(target.cost, at)) if read is None else read))
+            dual.ascend(self.wanted(target).miss(float(self.expected(target.cost, at)) if read is None else read))
             if self.holding:
                 dual.multiplier *= 1.1
             if dual.multiplier > TOO_STRONG:
@@ -147,6 +235,25 @@ class Controller:
                 known[cost] = None
         return known[cost]
 
+    def learn(self, found: Genotype, keep: Tensor) -> None:
+        """Have costs that are measured learn from the network of some cells, with what is kept, ``(edges, ops)``."""
+        if not is_network(found):
+            return
+        for cost, reach in self.reaches.items():
+            self._take(cost, reach.costing.learned(reach.sized, found))
+        # The guard must ask for nothing that is not left.
+        for target in self.targets:
+            low, high = self.intervals(keep)[target.cost]
+            self.most[target.cost] = max(target.value, low)
+            if target.cost in self.least:
+                self.least[target.cost] = min(target.value, high)
+
+    def _take(self, cost: str, costing: Costing) -> None:
+        """Go on with this as what a cost is."""
+        if costing is not self.reaches[cost].costing:
+            self.reaches[cost] = replace(self.reaches[cost], costing=costing)
+            self._read, self._intervals = (None, {}), ([], {})
+
     def intervals(self, keep: Tensor) -> dict[str, Interval]:
         """The interval of each cost if the operations in ``keep``, ``(edges, ops)``, bool, are in play."""
         kept = keep.tolist()
@@ -158,6 +265,9 @@ class Controller:
 
     def guarded(self, before: Tensor, after: Tensor, at: Relaxation) -> Tensor:
         """The operations to keep, so that pruning does not put a target out of reach.
+
+        Cells that can only cost too much never meet it. Those that can only cost too little are left to the width, but
+        where edges are chosen one by one the operations shall meet the target, so that something as dear must stay.
 
         Args:
             before: the operations in play, ``(edges, ops)``, bool.
@@ -176,11 +286,18 @@ class Controller:
             keep[row, column] = False
             if not self._reachable(keep):
                 keep[row, column] = True
-        self.holding = self.held_now = True
+        if not self._cheap_enough(after):
+            self.holding = self.held_now = True
         return keep
 
     def _reachable(self, keep: Tensor) -> bool:
+        return self._cheap_enough(keep) and self._dear_enough(keep)
+
+    def _cheap_enough(self, keep: Tensor) -> bool:
         return all(interval.low <= self.most[cost] * (1 + 1e-9) for cost, interval in self.intervals(keep).items())
+
+    def _dear_enough(self, keep: Tensor) -> bool:
+        return all(self.intervals(keep)[cost].high >= least * (1 - 1e-9) for cost, least in self.least.items())
 
     def end_epoch(self) -> None:
         """Count the epoch if pruning was held back in it, and warn after several such epochs."""
@@ -195,6 +312,8 @@ class Controller:
     def close(self, at: Relaxation, found: Genotype) -> dict[str, dict[str, float | None]]:
         """The entry of an epoch in the trace, for each cost. It ends the epoch."""
         self.end_epoch()
+        if self.progress > LATE:
+            self.learn(found, at.keep)
         return {
             target.cost: {
                 "target": target.value,
@@ -206,3 +325,10 @@ class Controller:
             }
             for target in self.targets
         }
+
+
+def _spread(values: Tensor, keep: Tensor) -> float:
+    """The root mean square of what is kept, ``(edges, ops)``, around the mean of its edge."""
+    kept = keep.to(values)
+    mean = (values * kept).sum(dim=1, keepdim=True) / kept.sum(dim=1, keepdim=True).clamp_min(1)
+    return float((((values - mean) * kept).square().sum() / kept.sum().clamp_min(1)).sqrt())

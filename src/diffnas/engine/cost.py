@@ -49,6 +49,9 @@ SHALLOW = 6
 # The most seconds that the timed step may take.
 PATIENCE = 20.0
 
+# Bytes that are too few to be worth the seconds in which a step is watched.
+UNWATCHED = 512 << 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
@@ -247,6 +250,17 @@ def footprint(wanted: Prospect) -> Footprint:
     """The memory of a search's step, as a function of its batch."""
     with computing_on(wanted.threads), fixed_random(wanted.settings.seed):
         return wanted.footprint()
+
+
+def memory_of(wanted: Prospect) -> int:
+    """The most bytes that a step of a search holds: an estimate, or for a small search a bound from its sizes.
+
+    Raises:
+        ValueError: for settings that cannot work, or a supernet that could not fit with a handful of pictures.
+    """
+    wanted = wanted.checked()
+    bound = _bound(wanted)
+    return bound if bound < UNWATCHED else footprint(wanted).at(wanted.settings.batch)
 
 
 def require_memory(wanted: Prospect) -> None:

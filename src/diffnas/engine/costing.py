@@ -43,9 +43,22 @@ class Costing(Protocol):
         """Whether ``exact`` measures with a clock, which takes time."""
         return False
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the sum is the cost, where every node is fed."""
+        return False
+
+    def learned(self, sized: SizedSpace, genotype: Genotype) -> Costing:
+        """The cost after a genotype's network was measured, if it predicts better then; else the same."""
+        return self
+
     def record(self) -> dict[str, Any]:
         """What a run folder needs of this cost, as plain data."""
         return {}
+
+    def recalled(self, record: Mapping[str, Any]) -> Costing:
+        """The cost as it was when it gave a record."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,11 @@ class Counting(Costing):
     """Multiply-adds or parameters, which are sums over operations."""
 
     count: Count
+
+    @property
+    def adds_up(self) -> bool:
+        """Yes."""
+        return True
 
     def additive(self, sized: SizedSpace) -> Additive:
         """The cost itself, as a sum."""
@@ -127,12 +145,14 @@ class Reach:
         sized: the space and the size.
         rule: how cells are read off.
         prunes: whether the method removes operations. Then a rule that reads all that are left finds fewer of them.
+        separate: whether each edge has one operation, whatever the others have: then every choice is a network.
     """
 
     costing: Costing
     sized: SizedSpace
     rule: Discretize
     prunes: bool = True
+    separate: bool = False
 
     @cached_property
     def additive(self) -> Additive:
@@ -148,6 +168,11 @@ class Reach:
         Args:
             keep: operations in play, ``(edges, ops)``, bool, on the host.
         """
+        if self.separate and self.costing.adds_up and bool(keep.any(dim=1).all()):
+            base, costs = self.additive.base, self.additive.ops
+            low = costs.masked_fill(~keep, torch.inf).amin(dim=1)
+            high = costs.masked_fill(~keep, -torch.inf).amax(dim=1)
+            return Interval(base + float(low.sum()), base + float(high.sum()))
         found = [self.costing.of(self.sized, cells) for cells in self.extremes(keep)]
         if not found:
             return Interval(self.additive.base, self.additive.base)

@@ -21,7 +21,6 @@ from diffnas.engine.lookahead import buffers_kept
 from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.seeds import fixed_random
 from diffnas.nets.auxiliary import Output
-from diffnas.nets.ops import draw_noise_from
 
 Loss = Callable[[Tensor], Tensor]
 Product = Callable[[Tensor], Tensor]
@@ -69,7 +68,7 @@ def _loss_of_alpha(running: RunningSearch, batch: Batch) -> Loss:
     decay = float(group.get("weight_decay", 0.0))
 
     def loss(alpha: Tensor) -> Tensor:
-        draw_noise_from(state.supernet, loop.own_generator("curvature noise"))
+        running.draw_noise_from(loop.own_generator("curvature noise"))
         now = running.quiet()
         weights = running.edge_weights(weigh(state.weighting, alpha, state.keep, now), now)
         # The supernet itself, not ``running.net``: in full precision, and without graphs.

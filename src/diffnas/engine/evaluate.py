@@ -329,7 +329,8 @@ class _Evaluation:
         """Take one step of the weights."""
         state, settings, data = self.state, self.settings, self.data
         pictures, labels = batch
-        state.network.train()
+        if not state.network.training:
+            state.network.train()
         if settings.warmup:
             step = state.epoch * self.loop.steps + state.step
             set_rate(state.weight_optimizer, self.loop.rate() * settings.warmed(step, self.loop.steps))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffnas.engine.aim import MARGIN, Aim, allowed
 from diffnas.engine.costing import Counting
-from diffnas.engine.target import Target, amount, parse
+from diffnas.engine.target import COSTS, Target, amount, parse
 from diffnas.genotype import Genotype
 from diffnas.nets.sized import Size, SizedSpace
 from diffnas.run_folder import RunFolder
+from diffnas.skeleton import StemKind
 
 MEASURED = 3
 """How many widths are measured, beside that of the size aimed at, if a cost takes a clock."""
@@ -54,7 +55,7 @@ class Landing:
     def _said(self, target: Target) -> str:
         cost = self.costs[target.cost]
         word = "landed" if target.met(cost) else "missed"
-        wanted = amount(target.cost, target.value).removesuffix(amount(target.cost, 0).removeprefix("0"))
+        wanted = amount(target.cost, target.value).removesuffix(COSTS[target.cost].words)
         most = "at most " if target.ceiling else ""
         return f"{word}: {amount(target.cost, cost)}, target {most}{wanted.strip()} ({target.miss(cost):+.1%})"
 
@@ -91,7 +92,7 @@ class _SizeRecord(BaseModel):
 
     channels: int = Field(ge=1, le=10_000)
     depth: int = Field(ge=1, le=200)
-    stem: Literal["cifar", "cifar-half", "imagenet"]
+    stem: StemKind
 
 
 class _LandingRecord(BaseModel):
@@ -130,8 +131,9 @@ def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
     Raises:
         ValueError: if the cells pass nothing on.
     """
-    meant = _at(aim, at, found, at.size)
-    if aim.width == "fixed":
+    meant = landing_at(aim, at, found, at.size)
+    # A chain meets its targets by its operations: it stays at the width that it was searched for.
+    if aim.width == "fixed" or (at.skeleton.residual and meant.met):
         return meant
     measured = any(aim.costings[target.cost].measured for target in aim.targets)
     widths = _likely(meant, at, found) if measured else [at.size._replace(channels=c) for c in _widths(at.size)]
@@ -156,7 +158,8 @@ def _depths(depth: int) -> list[int]:
     return sorted((each for each in near if each >= 3), key=lambda each: abs(each - depth))
 
 
-def _at(aim: Aim, at: SizedSpace, found: Genotype, size: Size) -> Landing:
+def landing_at(aim: Aim, at: SizedSpace, found: Genotype, size: Size) -> Landing:
+    """What the network of some cells costs at a size."""
     there = replace(at, size=size)
     costs = {target.cost: aim.costings[target.cost].exact(there, found) for target in aim.targets}
     return Landing(size=size, targets=aim.targets, costs=costs, meant=at.size, fixed=aim.width == "fixed")
@@ -165,7 +168,7 @@ def _at(aim: Aim, at: SizedSpace, found: Genotype, size: Size) -> Landing:
 def _best(known: list[Landing], aim: Aim, at: SizedSpace, found: Genotype, sizes: Iterable[Size]) -> Landing:
     """The landing nearest to the targets; among equals, the one with the smallest change of width."""
     done = {each.size for each in known}
-    tried = [*known, *(_at(aim, at, found, size) for size in sizes if size not in done)]
+    tried = [*known, *(landing_at(aim, at, found, size) for size in sizes if size not in done)]
     return min(tried, key=lambda each: (each.distance, abs(each.size.channels - at.size.channels)))
 
 

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TextIO
 
-LOCK = "lock"
+from diffnas.run_files import LOCK
 
 # The folders that this thread owns.
 _OWNED: ContextVar[frozenset[Path]] = ContextVar("owned", default=frozenset())
@@ -44,6 +44,19 @@ def owning(folder: Path | None, warn: Callable[[str], None]) -> Iterator[None]:
             yield
         finally:
             _OWNED.reset(before)
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process owns ``folder``; False where the file system knows no locks."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        file = _take(folder / LOCK)
+    except ValueError:
+        return True
+    if file is not None:
+        file.close()
+    return False
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 
@@ -59,9 +59,9 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 @contextmanager
-def weights_fixed(net: nn.Module) -> Iterator[None]:
-    """A context in which the parameters of ``net`` get no gradients, which saves the time to compute them."""
-    weights = [weight for weight in net.parameters() if weight.requires_grad]
+def weights_fixed(weights: Iterable[Tensor]) -> Iterator[None]:
+    """A context in which the weights get no gradients, which saves the time to compute them."""
+    weights = [weight for weight in weights if weight.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)
     try:

@@ -18,7 +18,6 @@ from diffnas.engine.optimizers import sgd
 from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.totals import Totals
-from diffnas.nets.ops import draw_noise_from
 from diffnas.space import SearchSpace
 
 
@@ -67,7 +66,7 @@ class SearchPause:
         mix = contract.given_mix(running.stage.name, mix, running.space)
         weights = running.edge_weights(mix.to(device=device, dtype=state.alpha.dtype), loop.moment())
         totals = Totals(state.task)
-        draw_noise_from(state.supernet, noise)
+        running.draw_noise_from(noise)
         state.supernet.train()
         with buffers_kept(state.supernet), fixed_random(place):
             for batch in fetched(loop.split, loop.ranks.batches(indices, size), device):

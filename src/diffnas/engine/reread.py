@@ -7,6 +7,7 @@ and cost.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,8 +18,9 @@ from diffnas.engine import contract
 from diffnas.engine.aim import Aim
 from diffnas.engine.costing import Reach
 from diffnas.engine.landing import Landing, land
+from diffnas.engine.projection import projected
 from diffnas.engine.target import Target
-from diffnas.genotype import Genotype
+from diffnas.genotype import Genotype, from_json
 from diffnas.nets.sized import Size, is_network
 
 # Negative ones give cells that cost more than those of the search. The smallest just reorder the weights of a short
@@ -47,6 +49,9 @@ def reread(
 ) -> Iterator[Reread]:
     """The cells for each target of a family: from the latest epoch with cells that meet it, else the nearest cells.
 
+    Of a search whose target tightens: the cells that passed a target first, if any did. In a chain: the likeliest of
+    that cost, at the width of the search.
+
     Args:
         trace: the trace of the search.
         aim: the aim of the search, with the family.
@@ -56,7 +61,28 @@ def reread(
     for target in aim.family:
         own = replace(aim, targets=(target,), size=size_for(target), family=())
         there = replace(reach, sized=replace(reach.sized, size=own.size))
-        yield _nearest(trace, own, there)
+        here = replace(own, size=aim.size)
+        yield _passed(trace, here, reach) or _projected(trace, here, reach) or _nearest(trace, own, there)
+
+
+def _passed(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Reread | None:
+    """The first cells of a search, as they were read off, that met a target while it tightened."""
+    (target,) = aim.targets
+    for line in trace if aim.tightens else ():
+        cost = line["cost"][target.cost]["read_off"]
+        if cost is not None and target.met(cost):
+            cells = from_json(json.dumps(line["genotype"]))
+            return Reread(epoch=line["epoch"], genotype=cells, landing=land(aim, reach.sized, cells))
+    return None
+
+
+def _projected(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Reread | None:
+    """The likeliest cells of a given cost by the last weights, where edges are chosen one by one."""
+    (target,), line = aim.targets, trace[-1]
+    cells = projected(torch.tensor(line["mix"], dtype=torch.float64), torch.tensor(line["keep"]), target, reach)
+    if cells is None:
+        return None
+    return Reread(epoch=line["epoch"], genotype=cells, landing=land(aim, reach.sized, cells))
 
 
 def _nearest(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Reread:

@@ -28,7 +28,7 @@ from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.costs import operation_macs
-from diffnas.nets.ops import count_macs
+from diffnas.nets.ops import Noise, count_macs
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
 
@@ -100,8 +100,14 @@ class RunningSearch:
         self.choice = choose(settings.backend, device, precision, graph=graph)
         supernet.backend = self.choice.backend
         if graph:
-            self.net = Graphed(supernet, autocast=torch.bfloat16 if precision == "bf16-mixed" else None)
+            self.net = Graphed(
+                supernet,
+                batch=len(self.loop.ranks.part(self.loop.indices[: settings.batch])),
+                warmup_steps=0 if self.frees_later else 3,
+                autocast=torch.bfloat16 if precision == "bf16-mixed" else None,
+            )
         self._costs: Tensor | None = None
+        self._noises: list[Noise] | None = None
         self.rescan()
 
     def rescan(self) -> None:
@@ -187,11 +193,19 @@ class RunningSearch:
         if arrived is not None:
             self.free(arrived)
 
+    @property
+    def steers(self) -> bool:
+        """Whether multipliers move now: in every tenth of an epoch, or every ten steps if that is longer."""
+        steps = self.loop.steps
+        return (self.epoch * steps + self.state.step + 1) % max(STEERED_EVERY, round(steps / 10)) == 0
+
     def steer(self) -> None:
-        """Move the multipliers of the targets, once in a tenth of an epoch or in ten steps, whichever is longer."""
-        controller, steps = self.state.controller, self.loop.steps
-        taken = self.epoch * steps + self.state.step + 1
-        if controller is None or self.frozen or taken % max(STEERED_EVERY, round(steps / 10)):
+        """Move the multipliers of the targets, if it is time for that."""
+        controller = self.state.controller
+        if controller is None:
+            return
+        controller.progress = (self.state.epoch + (self.state.step + 1) / self.loop.steps) / self.loop.epochs
+        if self.frozen or not self.steers:
             return
         at = self.at_rest()
         controller.ascend(at, self.read_off(at))
@@ -219,8 +233,19 @@ class RunningSearch:
     def forget(self) -> None:
         """Forget the count and the graphs of the supernet; call this after operations left it."""
         self.macs = 0
+        self._noises = None
         if isinstance(self.net, Graphed):
             self.net.forget()
+
+    def draw_noise_from(self, generator: torch.Generator) -> None:
+        """Let every ``noise`` operation of the supernet draw from ``generator``.
+
+        They are listed once, because a walk over the modules of a supernet takes as long as a step on a fast GPU.
+        """
+        if self._noises is None:
+            self._noises = [part for part in self.state.supernet.modules() if isinstance(part, Noise)]
+        for noise in self._noises:
+            noise.generator = generator
 
     def measure_macs(self) -> int:
         """Multiply-adds of the supernet for one picture; counted again only after operations left it."""

@@ -32,6 +32,7 @@ from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
+from diffnas.engine.projection import onto
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.reread import reread
@@ -167,7 +168,8 @@ def search(
 
 
 def _controller(aim: Aim, space: SearchSpace, data: DataSet, method: Method, listener: Listener) -> Controller:
-    return Controller(aim.targets, aims.reaches(aim, space, data, method), listener.warn)
+    reaches = aims.reaches(aim, space, data, method)
+    return Controller(aim.targets, reaches, listener.warn, start=aim.start, tightens=aim.tightens)
 
 
 def _check_shared(
@@ -329,8 +331,8 @@ class _StagedSearch:
         """The result, which is written to the run folder too."""
         # The cells of the trace, not read off anew: a schedule may have moved on since the last epoch ended.
         chosen = self.loop.trace[contract.picked(self.method.pick, self.loop.trace, self.space, self.state.task)]
-        found = _cells(chosen)
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
+        found = self.on_target(_cells(chosen), mix, keep)
         folder = self.loop.folder
         if folder:
             _leave(found, folder.genotype_file)
@@ -346,6 +348,20 @@ class _StagedSearch:
             folder=folder.path if folder else None,
             landing=landing,
         )
+
+    def on_target(self, found: Genotype, mix: Tensor, keep: Tensor) -> Genotype:
+        """The cells, or the likeliest that meet all targets if these miss one and edges are chosen one by one."""
+        controller = self.state.controller
+        if controller is None:
+            return found
+        cells = onto(found, mix, keep, controller.targets, controller.reaches)
+        changed = sum(cells.cells[kind] != found.cells[kind] for kind in found.cells)
+        if changed:
+            self.loop.listener.note(
+                f"read off under the target: {changed} of {len(found.cells)} layers have another operation than the "
+                "one with the largest weight."
+            )
+        return cells
 
     def landing(self, found: Genotype) -> Landing | None:
         """The size at which the network of the cells is nearest to the targets; written to the run folder too.

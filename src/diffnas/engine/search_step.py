@@ -24,7 +24,7 @@ from diffnas.engine.optimizers import begin_momentum, weights_fixed
 from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.totals import Totals
-from diffnas.nets.ops import draw_noise_from, drop_skips
+from diffnas.nets.ops import drop_skips
 
 
 class Mix(NamedTuple):
@@ -58,14 +58,27 @@ class SearchStep:
         drawn = running.holds_out and not self.frozen
         self._held_out = running.prepare(self._draw_held_out(), loop.own_generator("held-out")) if drawn else None
         self.noise = loop.own_generator("noise")
-        draw_noise_from(self.state.supernet, self.noise)
+        running.draw_noise_from(self.noise)
         if self.method.supernet.dropout is not None:
             drop_skips(self.state.supernet, schedule.value(self.method.supernet.dropout, self.now))
-        self.state.supernet.train()
+        if not self.state.supernet.training:
+            self.state.supernet.train()
+        self._balance()
         contract.take_step(self.method.level, self)
         if running.settings.prune_every == "step":
             running.prune()
         running.steer()
+
+    def _balance(self) -> None:
+        """Weigh the loss against the penalties of targets while alpha warms up, if they begin by balance."""
+        controller = self.state.controller
+        if controller is None or controller.ratios is None:
+            return
+        if self.running.steers if self.frozen else not all(controller.ratios.values()):
+            at = self.running.relaxed(self.state.alpha.detach(), self.now)
+            controller.weigh(at, self._probe_mix())
+        if not self.frozen:
+            controller.balance()
 
     @property
     def frozen(self) -> bool:
@@ -89,7 +102,7 @@ class SearchStep:
 
     def alpha_gradient(self, batch: Batch) -> list[Tensor]:
         """The gradients for alpha and for the weighting's own parameters, penalties included."""
-        with weights_fixed(self.state.supernet):
+        with weights_fixed(self.weights):
             mix = self.mix()
             loss = self._loss(batch, mix, self.state.held_out) + self._penalty(mix)
             # Zeros where nothing depends on alpha: weights that ignore it, or cells that are all ``none``.
@@ -177,7 +190,7 @@ class SearchStep:
 
     def probe_alpha(self, batch: Batch) -> list[Tensor]:
         """Gradients for alpha, without penalties. Nothing of the search changes."""
-        with self._probing(), weights_fixed(self.state.supernet):
+        with self._probing(), weights_fixed(self.weights):
             return self._gradients_of(self._loss(batch, self.mix(), Totals(self.state.task)), self.state.arch, batch)
 
     def probe_weights(self, batch: Batch) -> list[Tensor]:
@@ -186,6 +199,13 @@ class SearchStep:
             with torch.no_grad():
                 mix = self.mix()
             return self._gradients_of(self._loss(batch, mix, Totals(self.state.task), flow=True), self.weights, batch)
+
+    def _probe_mix(self) -> Tensor:
+        """The gradient of the loss on the training batch for the mixing weights, ``(edges, ops)``, without a trace."""
+        with self._probing(), weights_fixed(self.weights):
+            ops = self.mix().ops.detach().requires_grad_()
+            mix = Mix(ops, self.running.edge_weights(ops, self.now))
+            return self._gradients_of(self._loss(self.train, mix, Totals(self.state.task)), [ops], self.train)[0]
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """The direction whose opposite the weights would take with these gradients."""
@@ -212,14 +232,14 @@ class SearchStep:
         """A context in which passes change nothing of the search, and draw the same numbers whenever in this step."""
         loop, net, now = self.loop, self.state.supernet, self.now
         self.now = replace(now, generator=loop.generator("probe mix"))
-        draw_noise_from(net, loop.own_generator("probe noise"))
+        self.running.draw_noise_from(loop.own_generator("probe noise"))
         place = seeds.derive(self.running.settings.seed, "probe", self.state.epoch, self.state.step, *self.ranks.place)
         try:
             with buffers_kept(net), fixed_random(place):
                 yield
         finally:
             self.now = now
-            draw_noise_from(net, self.noise)
+            self.running.draw_noise_from(self.noise)
 
     def _draw_held_out(self) -> Batch:
         """An independent random batch of the held-out half, as in DARTS' code. The next ones are read ahead."""

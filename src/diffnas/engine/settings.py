@@ -83,18 +83,24 @@ class Wanted:
     Attributes:
         target: Cost of the network, such as macs=20M. Also params<=500k, memory=8MiB and latency=5ms; several are
             joined by commas. = is met within 5 %, and <= is an upper limit. The network has the size of the
-            evaluation, or another size if no cells could cost that.
+            evaluation, or another size if no cells could cost that. In an evaluation, the channels follow from it.
         targets: A family of costs, such as 2M,5M,10M or params=100k,200k. Cells for each cost are kept beside the
             result.
         width: Whether the width is fitted: fit or fixed. fit, the default, changes the width of the network after the
             search to meet the target.
         runtime: Runtime that measures latencies. onnxruntime, the default where it is installed, or torch.
+        multiplier: How strong the penalty is at first. A number, 1 by default, or balance: as strong as the loss while
+            alpha warms up.
+        targets_by: How cells for --targets are found. reread, the default, steers to the middle and reads the trace
+            again after the search; tighten lowers the target during the search and keeps cells on the way.
     """
 
     target: Annotated[str | None, SIZES] = None
     targets: Annotated[str | None, SIZES] = None
     width: Annotated[str | None, SIZES] = None
     runtime: Annotated[str | None, SIZES] = None
+    multiplier: Annotated[str | None, SIZES] = None
+    targets_by: Annotated[str | None, SIZES] = None
 
 
 @dataclass(frozen=True, kw_only=True)

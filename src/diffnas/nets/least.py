@@ -60,7 +60,7 @@ def least(
     >>> from diffnas.nets.sizes import sizes_of_space
     >>> from diffnas.space import s2
     >>> least(sizes_of_space(s2, 10, 3, channels=4, depth=3), offered(s2), (3, 8, 8))
-    Least(weights=17358, outputs=2560, inside=11008)
+    Least(weights=21110, outputs=1792, inside=6272)
     """
     net = looked_at(sizes, picture)
     found = [site for site in net.sites(listed, one_in=one_in) if site.spot.op in ops]

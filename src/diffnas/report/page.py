@@ -22,7 +22,7 @@ from diffnas.report.pack import pack
 from diffnas.report.reading import Run, read_run
 from diffnas.run_files import REPORT
 
-_SCRIPTS = ("theme.js", "base.js", "chart.js", "weights.js", "forming.js", "page.js")
+_SCRIPTS = ("theme.js", "base.js", "chart.js", "weights.js", "forming.js", "live.js", "page.js")
 
 
 def write_report(path: str | Path, out: str | Path | None = None) -> Path:

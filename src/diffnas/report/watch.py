@@ -1,4 +1,4 @@
-"""A server that shows a run in a browser. It makes the page again whenever the run folder has changed.
+"""A server that shows a run or a sweep in a browser. It makes the page again whenever the folder has changed.
 
 The server only reads the folder, so it cannot disturb the run.
 """
@@ -18,6 +18,9 @@ from typing import Any
 
 from diffnas.report.page import page
 from diffnas.report.reading import read_run
+from diffnas.report.sweep.page import SweepPage
+from diffnas.report.sweep.record import is_sweep
+from diffnas.report.sweep.status import stamp
 from diffnas.run_folder import RunFolder
 from diffnas.values import whole
 
@@ -39,19 +42,34 @@ _HEADERS = {
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-class Watched:
-    """The newest page of a run. It is made on request, and only if the run folder has changed."""
+class RunPage:
+    """Makes the page of a run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = Lock()
-        self._made: tuple[str, str] | None = None
-        self.page()  # a folder that cannot be read is refused here, not in the browser
 
     def version(self) -> str:
         """A text that changes whenever the folder changes."""
         run = RunFolder(self.path)
-        return "-".join(_stamp(path) for path in (*run.shown_files, *run.evaluation.shown_files))
+        return "-".join(map(stamp, (*run.shown_files, *run.evaluation.shown_files)))
+
+    def html(self, version: str) -> str:
+        """The present page, which asks its server for versions newer than ``version``."""
+        return page(read_run(self.path), live=version)
+
+
+class Watched:
+    """The newest page of a run or a sweep. It is made on request, and only if the folder has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = Lock()
+        self._made: tuple[str, str] | None = None
+        self.source = SweepPage(path) if is_sweep(path) else RunPage(path)
+        self.page()  # a folder that cannot be read is refused here, not in the browser
+
+    def version(self) -> str:
+        """A text that changes whenever the folder changes."""
+        return self.source.version()
 
     def page(self) -> str:
         """The present page.
@@ -62,16 +80,8 @@ class Watched:
         with self._lock:
             version = self.version()
             if self._made is None or self._made[0] != version:
-                self._made = version, page(read_run(self.path), live=version)
+                self._made = version, self.source.html(version)
             return self._made[1]
-
-
-def _stamp(path: Path) -> str:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return "0"
-    return f"{found.st_mtime_ns:x}.{found.st_size:x}"
 
 
 class _Server(ThreadingHTTPServer):
@@ -166,7 +176,7 @@ def serving(path: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
     """A context with a server of a run's page, only for this machine; ``serve_forever`` starts it.
 
     Args:
-        path: the run folder.
+        path: the folder of a run or of a sweep.
         port: the port; 0 for any free port.
 
     Raises:

@@ -6,12 +6,15 @@ The interpreter takes minutes for what a GPU does in seconds, and that of Triton
 
 import copy
 import os
-from collections.abc import Callable
+from functools import partial
 
 import pytest
+import sums_reference
 import torch
 from torch import Tensor, nn
 
+from diffnas.backends import norms
+from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.ops import Separable
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, darts, nas_bench_201
@@ -23,6 +26,7 @@ pytest.importorskip("triton")
 
 from diffnas.backends.gpu import chains, launches  # noqa: E402
 from diffnas.backends.gpu.backend import GPU  # noqa: E402
+from diffnas.backends.gpu.sums import mixed_sums  # noqa: E402
 from diffnas.nets.links import in_a_row, links  # noqa: E402
 
 
@@ -51,27 +55,40 @@ every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 @every_shape
 @pytest.mark.parametrize("offset", [0, 30])
-def test_moments_round_as_little_as_batch_norm(shape, offset, generator):
+def test_batch_norms_round_as_little_as_those_of_pytorch(shape, offset, generator):
     x = [drawn(generator, *shape) + offset for _ in range(3)]
-    mean, variance = launches.moments(x)
+    norms = launches.normalize(launches.table(x), [True, False, True], x[0])
     for k, one in enumerate(x):
-        exact = torch.var_mean(one.double(), (0, 2, 3), correction=0)
-        torch.testing.assert_close((variance[k], mean[k]), exact, rtol=1e-6, atol=1e-6)
+        variance, mean = torch.var_mean(one.double(), (0, 2, 3), correction=0)
+        if k == 1:
+            variance, mean = torch.ones_like(mean), torch.zeros_like(mean)
+        rate = (variance + (1e-5 if k != 1 else 0)).rsqrt()
+        expected = [each.float() for each in (mean, variance, rate, -mean * rate)]
+        torch.testing.assert_close([table[k] for table in norms], expected, rtol=1e-6, atol=1e-6)
 
 
 @every_shape
-def test_sums_and_reductions_are_those_of_pytorch(shape, generator):
-    x = [drawn(generator, *shape) for _ in range(3)]
-    scale, shift = drawn(generator, 2, 3, shape[1]), drawn(generator, 2, shape[1])
-    found = launches.weighted(x[0], [[a.data_ptr() for a in x], [x[0].data_ptr(), 0, x[2].data_ptr()]], scale, shift)
-    scale[1, 1] = 0
-    expected = torch.einsum("kbchw,tkc->tbchw", torch.stack(x), scale) + shift[:, None, :, None, None]
-    torch.testing.assert_close(found, expected)
-    totals, products = launches.paired(x[:2], x[1:], scale[0, :2])
-    torch.testing.assert_close(totals.float(), torch.stack([a.sum((0, 2, 3)) for a in x[:2]]), atol=1e-4, rtol=1e-4)
-    centered = [a - m.view(1, -1, 1, 1) for a, m in zip(x[1:], scale[0, :2], strict=True)]
-    expected = torch.stack([(a * b).sum((0, 2, 3)) for a, b in zip(x[:2], centered, strict=True)])
-    torch.testing.assert_close(products.float(), expected, atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize("added", [0, 2])
+def test_mixed_sums_are_those_of_pytorch_with_their_gradients(shape, added, generator):
+    rows, normed = (1 if added else 2), (True, False, True)
+    tensors = [drawn(generator, *shape) + 3 for _ in range(3 + added)]
+    mix = drawn(generator, rows, 3)
+    sent = [drawn(generator, *shape) for _ in range(rows)]
+    results = []
+    for dtype, by in ((torch.float32, mixed_sums), (torch.float64, partial(norms.mixed_sums, steps=sums_reference))):
+        own = [tensor.to(dtype).detach().requires_grad_() for tensor in (mix, *tensors)]
+        totals, statistics = by(own[1:4], own[0], normed=normed, added=own[4:])
+        gradients = torch.autograd.grad(totals, own, [grad.to(dtype) for grad in sent])
+        results.append([each.float() for each in (*totals, statistics.mean, statistics.variance, *gradients)])
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
+
+
+def test_nan_stays_nan(generator):
+    x = drawn(generator, 2, 4, 5, 5)
+    x[0, 0, 2, 2] = torch.nan
+    chain = links(separable(3, 1, channels=4, layers=1).to(DEVICE))
+    (y,) = chains.convolve(x, [chain])
+    assert y.isnan().any()
 
 
 def separable(kernel: int, stride: int, dilation: int = 1, *, channels: int, layers: int, width: int = 1) -> nn.Module:
@@ -86,24 +103,38 @@ def separable(kernel: int, stride: int, dilation: int = 1, *, channels: int, lay
 
 MAKES = {
     "sep 3": lambda c: separable(3, 1, channels=c, layers=2),
+    "sep 5": lambda c: separable(5, 1, channels=c, layers=2),
     "sep 5, halving": lambda c: separable(5, 2, channels=c, layers=2),
     "dil 3": lambda c: separable(3, 1, 2, channels=c, layers=1),
+    "dil 5": lambda c: separable(5, 1, 2, channels=c, layers=1),
     "dil 5, halving": lambda c: separable(5, 2, 2, channels=c, layers=1),
     "wide": lambda c: separable(3, 2, channels=c, layers=2, width=3),
     "1x1": lambda c: separable(1, 1, channels=c, layers=2),
 }
 
 
+# Chains that are computed together, longer ones first.
+TOGETHER = {
+    "sep 3 twice": ["sep 3"] * 2,
+    "sep 5, halving": ["sep 5, halving"] * 2,
+    "wide": ["wide"] * 2,
+    "1x1": ["1x1"],
+    "a node's": ["sep 3", "sep 5", "dil 3", "dil 5"],
+    "a node's, halving": ["sep 5, halving", "dil 5, halving"],
+}
+
+
 @pytest.mark.parametrize("shape", [(3, 5, 7, 6), (2, 16, 9, 8)], ids=str)
-@pytest.mark.parametrize("made", MAKES.values(), ids=MAKES)
-def test_chains_are_their_modules(made: Callable[[int], nn.Module], shape, generator):
+@pytest.mark.parametrize("made", TOGETHER.values(), ids=TOGETHER)
+def test_chains_are_their_modules(made: list[str], shape, generator):
     torch.manual_seed(0)
-    ops = [made(shape[1]).to(DEVICE) for _ in range(3)]
+    ops = [MAKES[name](shape[1]).to(DEVICE) for name in made]
     twins = copy.deepcopy(ops)
     x = drawn(generator, *shape).requires_grad_()
     known = [links(op) for op in ops]
     assert all(chain is not None for chain in known)
-    results = chains.convolve(x, [chain for chain in known if chain is not None])
+    assert chains.groups(known) == ([list(range(len(ops)))], [])
+    results = chains.convolve(x, known)
     y = x.detach().clone().requires_grad_()
     expected = []
     for twin in twins:
@@ -140,7 +171,7 @@ def test_a_supernet_rounds_like_the_plain_one(space: SearchSpace, share: float, 
         own = copy.deepcopy(net).to(dtype)
         own.backend = GPU() if how == "gpu" else None
         weights = mix.to(dtype, copy=True).requires_grad_()
-        logits = own(x.to(dtype), weights)
+        logits = own(x.to(dtype), EdgeWeights(weights))
         (logits * torch.linspace(-1, 1, logits.numel(), device=DEVICE).view_as(logits)).sum().backward()
         gradients = [p.grad for p in own.parameters() if p.grad is not None]
         numbers = [logits, weights.grad, *gradients, *own.buffers()]

@@ -1,6 +1,7 @@
 """What a GPU is needed for is skipped without one; when a graph is captured is tested everywhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from diffnas.components.edge_weights import EdgeWeights, edge_weights
 from diffnas.components.schedule import Moment
 from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.engine.optimizers import weights_fixed
+from diffnas.engine.search_step import SearchStep
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.supernet import Supernet
 from diffnas.space import darts, nas_bench_201, s4
@@ -69,7 +71,7 @@ MIX = EdgeWeights(torch.full((6, 5), 0.2))
 
 
 def test_a_graph_is_captured_after_its_warmup_steps(net, captured):
-    graphed = Graphed(net, warmup_steps=2)
+    graphed = Graphed(net, batch=4, warmup_steps=2)
     counts = []
     for _ in range(5):
         graphed(batch(), MIX)
@@ -78,14 +80,33 @@ def test_a_graph_is_captured_after_its_warmup_steps(net, captured):
 
 
 def test_a_short_batch_runs_without_a_graph_and_costs_none(net, captured):
-    graphed = Graphed(net, warmup_steps=0)
+    graphed = Graphed(net, batch=4, warmup_steps=0)
     for count in (4, 3, 4, 3):
         graphed(batch(count), MIX)
     assert captured == [(4, 3, 8, 8)]
 
 
+def test_a_first_batch_that_is_short_does_not_decide_what_is_captured(net, captured):
+    graphed = Graphed(net, batch=4, warmup_steps=0)
+    for count in (3, 4, 4):
+        graphed(batch(count), MIX)
+    assert captured == [(4, 3, 8, 8)]
+
+
+@pytest.mark.parametrize("second", ["forward", "backward"])
+def test_a_backward_pass_after_another_pass_is_an_error(net, captured, second: str):
+    graphed, mix = Graphed(net, batch=4, warmup_steps=0), MIX.map(lambda each: each.clone().requires_grad_())
+    loss = graphed(batch(), mix).logits.sum()
+    if second == "forward":
+        graphed(batch(), mix)
+    else:
+        loss.backward(retain_graph=True)
+    with pytest.raises(ValueError, match="CUDA graphs keep only what the last forward pass computed"):
+        loss.backward()
+
+
 def test_a_graph_is_captured_again_after_the_supernet_changed(net, captured):
-    graphed = Graphed(net, warmup_steps=1)
+    graphed = Graphed(net, batch=4, warmup_steps=1)
     for step in range(6):
         if step == 3:
             keep = torch.ones(6, 5, dtype=torch.bool)
@@ -97,10 +118,10 @@ def test_a_graph_is_captured_again_after_the_supernet_changed(net, captured):
 
 
 def test_passes_with_fixed_weights_have_a_graph_of_their_own(net, captured):
-    graphed, mix = Graphed(net, warmup_steps=0), MIX.map(lambda each: each.clone().requires_grad_())
+    graphed, mix = Graphed(net, batch=4, warmup_steps=0), MIX.map(lambda each: each.clone().requires_grad_())
     for _ in range(2):
         graphed(batch(), mix)
-        with weights_fixed(net):
+        with weights_fixed(net.parameters()):
             graphed(batch(), mix).logits.sum().backward()
     assert graphed.captures == 2
     assert all(weight.grad is None for weight in net.parameters())
@@ -108,7 +129,7 @@ def test_passes_with_fixed_weights_have_a_graph_of_their_own(net, captured):
 
 
 def test_evaluation_and_passes_without_gradients_are_never_captured(net, captured):
-    graphed = Graphed(net, warmup_steps=0)
+    graphed = Graphed(net, batch=4, warmup_steps=0)
     with torch.no_grad():
         graphed(batch(), MIX)
     net.eval()
@@ -126,7 +147,7 @@ def test_replays_leave_what_the_net_itself_leaves(captured, wanted: bool, auxili
         net = Supernet(darts, classes=5, channels=4, depth=3, auxiliary=auxiliary, options=options)
         alpha = torch.full((28, 8), 0.2, requires_grad=wanted)
         strengths = torch.full((28,), 0.5, requires_grad=wanted)
-        graphed = Graphed(net, warmup_steps=warmup_steps)
+        graphed = Graphed(net, batch=4, warmup_steps=warmup_steps)
         for sign in (1, -3):  # gradients add up, of batches that differ
             outputs = graphed(sign * batch() + sign, edge_weights(alpha, options, START, strengths))
             sum(output.square().sum() for output in outputs if output is not None).backward()
@@ -141,7 +162,7 @@ def test_returned_gradients_are_not_added_to_the_weights(net, captured):
     wanted = [mix.ops, *net.parameters()]
     found = []
     for warmup_steps in (0, 100):
-        logits = Graphed(net, warmup_steps=warmup_steps)(batch(), mix, flow=True).logits
+        logits = Graphed(net, batch=4, warmup_steps=warmup_steps)(batch(), mix, flow=True).logits
         found.append(torch.autograd.grad(logits.square().sum(), wanted))
     assert len(captured) == 1
     assert all(tensor.grad is None for tensor in wanted)
@@ -180,7 +201,7 @@ def test_replayed_steps_are_the_steps_of_the_supernet():
     for warmup_steps in (0, 100):
         torch.manual_seed(0)
         net = Supernet(nas_bench_201, classes=5, channels=4, depth=3).cuda()
-        graphed = Graphed(net, warmup_steps=warmup_steps)
+        graphed = Graphed(net, batch=4, warmup_steps=warmup_steps)
         optimizer = torch.optim.SGD(net.parameters(), 0.01)
         mix = MIX.map(lambda each: each.cuda().requires_grad_())
         for _ in range(4):
@@ -199,6 +220,13 @@ def test_a_pruned_search_is_the_same_with_and_without_graphs(quick):
         assert other["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=1e-2)
 
 
+@pytest.mark.parametrize("batch", [20, 100, 1000])
+def test_a_search_captures_its_whole_batches(quick, captured, monkeypatch: pytest.MonkeyPatch, batch: int):
+    monkeypatch.setattr("diffnas.engine.running_search.uses_graph", lambda *_, **__: True)
+    quick("single-level", epochs=2, batch=batch, precision="64-true", free="later")
+    assert captured == [(min(batch, 120), 1, 8, 8)]
+
+
 # One level with pruning; two, with passes for alpha alone; gradients of weights that are asked for.
 @pytest.mark.parametrize("method", ["sparse", "darts", "darts-2nd"])
 def test_a_search_by_graphs_is_the_same_search(quick, captured, monkeypatch: pytest.MonkeyPatch, method: str):
@@ -212,3 +240,31 @@ def test_a_search_by_graphs_is_the_same_search(quick, captured, monkeypatch: pyt
         assert other["keep"] == one["keep"]
         assert other["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=1e-9)
         torch.testing.assert_close(torch.tensor(other["alpha"]), torch.tensor(one["alpha"]))
+
+
+@pytest.mark.parametrize("method", ["sparse", "darts"])
+def test_a_step_walks_over_no_modules_which_would_take_longer_than_the_gpu(quick, captured, monkeypatch, method: str):
+    monkeypatch.setattr("diffnas.engine.running_search.uses_graph", lambda *_, **__: True)
+    visited, visits = [0], list[int]()
+    take, walk, train = SearchStep.take, nn.Module.named_modules, nn.Module.train
+
+    def watched(self: SearchStep, batch: object) -> None:
+        before = visited[0]
+        take(self, batch)
+        visits.append(visited[0] - before)
+
+    def counted(self: nn.Module, *arguments: Any, **options: Any) -> Iterator[Any]:
+        for each in walk(self, *arguments, **options):
+            visited[0] += 1
+            yield each
+
+    def counted_mode(self: nn.Module, mode: bool = True) -> nn.Module:
+        visited[0] += 1
+        return train(self, mode)
+
+    monkeypatch.setattr(SearchStep, "take", watched)
+    monkeypatch.setattr(nn.Module, "named_modules", counted)
+    monkeypatch.setattr(nn.Module, "train", counted_mode)
+    quick(method, epochs=2, free="later", precision="64-true", prune_warmup=2)
+    # The first step lists them. A look at the first weight visits the few modules before it.
+    assert visits[-1] < 200 < visits[0]

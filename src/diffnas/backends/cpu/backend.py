@@ -61,11 +61,13 @@ class CompiledCell:
     def _values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
         graph, planned = self.cell.graph, self._plan(inputs)
         if not any(planned.fed(node) for node in graph.output):
+            # All outputs are zeros; only the inputs are computed, for the statistics of their batch norms.
             pairs = zip(self.schedule.prepare, inputs, strict=True)
             known = [x if links is None else module(x) for (module, links), x in pairs]
             return [*known, *[None] * (graph.nodes - graph.inputs)]
-        passing = [] if weights.passing is None else [weights.passing.unsqueeze(1)]
-        mix = torch.cat([weights.table, *passing], dim=1) if passing else weights.table
+        mix = weights.table
+        if weights.passing is not None:
+            mix = torch.cat([mix, weights.passing.unsqueeze(1)], dim=1)
         return cell_function.values(planned, graph.output, inputs, mix)
 
     def _plan(self, inputs: Sequence[Tensor]) -> Plan:

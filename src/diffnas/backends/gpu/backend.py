@@ -4,18 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from diffnas.backends.gpu import chains as gpu_chains
 from diffnas.backends.gpu import launches
-from diffnas.backends.node_by_node import NodeByNode, in_pytorch, through
+from diffnas.backends.gpu.sums import mixed_sums
+from diffnas.backends.node_by_node import Kernels, NodeByNode, through
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import schedule, why_unknown
+from diffnas.components.edge_weights import EdgeWeights
+from diffnas.nets.backend import Run
 from diffnas.nets.cell import Cell
 from diffnas.nets.links import Link
+
+
+@dataclass(frozen=True)
+class OnItsDevice:
+    """Computes a cell on the device of its inputs; Triton launches kernels on the current device, whatever they read.
+
+    Backward passes need no such care, because autograd runs them on the device of the gradient.
+    """
+
+    run: Run
+
+    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
+        """The cell's output, ``(B, out, H, W)``."""
+        device = inputs[0].device
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            return self.run(inputs, weights)
 
 
 class GPU:
@@ -27,9 +46,9 @@ class GPU:
         """The reason why this backend cannot train nets on such pictures; None if it can."""
         return why_not_on("cuda", x)
 
-    def compile(self, cell: Cell) -> NodeByNode:
+    def compile(self, cell: Cell) -> OnItsDevice:
         """A function that computes the cell with its present operations."""
-        return NodeByNode(cell, KERNELS)
+        return OnItsDevice(NodeByNode(cell, KERNELS))
 
     def why_slower(self, cell: Cell) -> str | None:
         """The reason why PyTorch computes a part of the cell; None if our kernels compute all of it."""
@@ -46,18 +65,13 @@ class GPU:
 
 
 def _convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> list[Tensor]:
-    """The results of chains before their last batch norms.
-
-    Chains with one key are computed together, and chains without a key by PyTorch.
-    """
-    by_key: dict[Any, list[int]] = {}
-    for place, chain in enumerate(chains):
-        by_key.setdefault(gpu_chains.chain_key(chain), []).append(place)
-    found = {place: through(chains[place], x) for place in by_key.pop(None, [])}
-    for places in by_key.values():
+    """The results of chains before their last batch norms; PyTorch computes what no kernel knows."""
+    known, unknown = gpu_chains.groups(chains)
+    found = {place: through(chains[place], x) for place in unknown}
+    for places in known:
         found |= zip(places, gpu_chains.convolve(x, [chains[place] for place in places]), strict=True)
     return [found[place] for place in range(len(chains))]
 
 
-KERNELS = replace(in_pytorch(launches), convolve=_convolve)
+KERNELS = Kernels(mixed_sums=mixed_sums, convolve=_convolve, track=launches.track)
 """The kernels for float32 on a GPU."""

@@ -62,24 +62,30 @@ def uses_graph(wanted: bool | None, net: nn.Module, device: torch.device, *, rec
 class Graphed:
     """A supernet in training whose forward and backward passes are replayed from CUDA graphs.
 
-    Graphs serve batches of the size of the first batch. Other batches, such as the short last one of an epoch, run
-    without graphs. There is one pair of graphs for passes in which the weights learn, and one for passes in which they
-    are fixed.
+    Graphs serve whole batches. Other batches, such as the short last one of an epoch, run without graphs. There is one
+    pair of graphs for passes in which the weights learn, and one for passes in which they are fixed.
+
+    A backward pass must follow its forward pass before the next one, and only once, because it reuses the memory of
+    what that kept. A gradient that it leaves in ``.grad`` is the graph's memory, which the next step overwrites: clone
+    what you keep longer.
 
     Args:
         net: maps pictures ``(B, C, H, W)`` and the weights of edges to logits.
-        warmup_steps: steps that run without graphs before a capture, at the start and after every ``forget``.
-            Operations are often removed in consecutive steps, and a capture costs as much as a few steps.
+        batch: pictures in a whole batch.
+        warmup_steps: steps that run without graphs before a capture, at the start and after every ``forget``. If
+            operations are removed in consecutive steps, a capture after each would cost as much as a few steps.
         autocast: the dtype in which the passes compute, if it is not that of the weights.
 
     Attributes:
         captures: how many pairs of graphs have been captured.
     """
 
-    def __init__(self, net: nn.Module, *, warmup_steps: int = 3, autocast: torch.dtype | None = None) -> None:
-        self.net, self.warmup_steps, self.autocast = net, warmup_steps, autocast
-        self.shape: torch.Size | None = None
+    def __init__(
+        self, net: nn.Module, *, batch: int, warmup_steps: int = 0, autocast: torch.dtype | None = None
+    ) -> None:
+        self.net, self.batch, self.warmup_steps, self.autocast = net, batch, warmup_steps, autocast
         self.passes: dict[bool, Passes] = {}
+        self.weights: list[nn.Parameter] = []
         self.steps = self.captures = 0
 
     def __call__(self, x: Tensor, mix: EdgeWeights, *, flow: bool = False) -> Output:
@@ -92,13 +98,13 @@ class Graphed:
                 writes them into ``.grad`` itself, which saves a copy of each.
         """
         x = as_weights(self.net, x)
-        self.shape = x.shape if self.shape is None else self.shape
-        if x.shape != self.shape or not (self.net.training and torch.is_grad_enabled()):
+        if len(x) != self.batch or not (self.net.training and torch.is_grad_enabled()):
             return self._usual(x, mix)
         self.steps += 1
         if self.steps <= self.warmup_steps:
             return self._usual(x, mix)
-        learning = any(weight.requires_grad for weight in self.net.parameters())
+        self.weights = self.weights or list(self.net.parameters())
+        learning = any(weight.requires_grad for weight in self.weights)
         if learning not in self.passes:
             self.captures += 1
             self.passes[learning] = capture(self.net, self._usual, x, mix)
@@ -106,7 +112,7 @@ class Graphed:
 
     def forget(self) -> None:
         """Drop the graphs, because the supernet has changed since they were captured."""
-        self.passes, self.steps = {}, 0
+        self.passes, self.weights, self.steps = {}, [], 0
 
     def _usual(self, x: Tensor, mix: EdgeWeights) -> Output:
         with self._casting(x.device):
@@ -128,7 +134,8 @@ class Passes:
     """A captured forward and backward pass.
 
     Args:
-        forward, backward: run the passes, which read and write the tensors below.
+        forward, backward: run the passes, which read and write the tensors below. A backward pass destroys what its
+            forward pass kept.
         inputs: pictures, and the weights of the edges.
         outputs: logits, and the auxiliary head's logits if there is one.
         sent: gradients for the outputs.
@@ -152,6 +159,7 @@ class Passes:
         self.weights = tuple(weights)
         edges = len(mix.tensors)
         self.mix_grads, self.grads = grads[:edges], grads[edges:]
+        self.turn = 0  # differs for each forward pass that may still be followed by its backward pass
 
     def replay(self, x: Tensor, mix: EdgeWeights, *, flow: bool) -> Output:
         """The output of the supernet for other pictures of the same size and other weights of its edges."""
@@ -179,13 +187,20 @@ class _Replayed(torch.autograd.Function):
         for into, given in zip(passes.inputs, tensors, strict=False):  # the weights that learn come after them
             into.copy_(given)
         passes.forward()
-        ctx.passes, ctx.flow = passes, flow
+        passes.turn += 1
+        ctx.passes, ctx.turn, ctx.flow = passes, passes.turn, flow
         return tuple(output.detach() for output in passes.outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         passes: Passes = ctx.passes
+        if ctx.turn != passes.turn:
+            raise ValueError(
+                "CUDA graphs keep only what the last forward pass computed, and only for one backward pass: run each "
+                "backward pass right after its forward pass and once, or search without graphs (--no-cuda-graph)."
+            )
+        passes.turn += 1
         for into, given in zip(passes.sent, grads, strict=True):
             into.copy_(given)
         if ctx.flow:

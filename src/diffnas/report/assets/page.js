@@ -121,25 +121,7 @@ function start(at) {
   });
 }
 
-// Asks where the page came from whether the run has moved on, and takes over what is new without losing the place.
-async function watch(version) {
-  try {
-    const now = await (await fetch("version", { cache: "no-store" })).text();
-    if (now !== version) await takeOver();
-    version = now;
-    tellLive("live");
-  } catch {
-    tellLive("no longer watched");
-  }
-  setTimeout(watch, 1500, version);
-}
-
-function tellLive(word) {
-  const live = document.getElementById("live");
-  live.textContent = word;
-  live.classList.toggle("lost", word !== "live");
-}
-
+// Takes over a newer page without losing the place.
 async function takeOver() {
   const answer = await fetch("./", { cache: "no-store" });
   if (!answer.ok) throw new Error(await answer.text());

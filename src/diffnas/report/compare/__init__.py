@@ -13,6 +13,7 @@ from diffnas.report.compare.grids import (
     to_markdown,
 )
 from diffnas.report.compare.page import write_page
+from diffnas.report.compare.paired import Paired, paired, paired_grid
 from diffnas.report.compare.table1 import table1
 
 __all__ = [
@@ -21,11 +22,14 @@ __all__ = [
     "Found",
     "Grid",
     "Group",
+    "Paired",
     "cells_grid",
     "differing_grid",
     "epochs_grid",
     "group_grid",
     "grouped",
+    "paired",
+    "paired_grid",
     "read_found",
     "run_grid",
     "table1",

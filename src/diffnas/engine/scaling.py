@@ -1,0 +1,105 @@
+"""Given cells scaled to a cost: the width at which their network has it, however far that is from the usual one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+from diffnas.engine.aim import Aim
+from diffnas.engine.costing import Counting
+from diffnas.engine.landing import Landing, landing_at
+from diffnas.engine.target import Target, amount
+from diffnas.genotype import Genotype
+from diffnas.nets.sized import SizedSpace
+
+NARROWEST, WIDEST = 1, 1024
+"""Channels of the first cells."""
+
+LARGEST = 200_000_000
+"""Parameters of the widest network that is looked at: some costs are measured, for which it is built."""
+
+
+def nearest(aim: Aim, at: SizedSpace, cells: Genotype) -> Landing:
+    """The width at which the network of some cells comes nearest to all targets, and what it costs there.
+
+    Args:
+        aim: the targets, and what their costs are.
+        at: a space that holds the cells, at the size from which the width is moved; cells and stem stay.
+        cells: the network.
+    """
+    return min(_around(aim, at, cells), key=lambda landing: landing.distance)
+
+
+def fitted(aim: Aim, at: SizedSpace, cells: Genotype) -> Landing:
+    """The same, where the targets are met.
+
+    Raises:
+        ValueError: if no width meets them, with what the nearest ones cost; or between what all lie.
+    """
+    around = _around(aim, at, cells)
+    best = min(around, key=lambda landing: landing.distance)
+    if best.met:
+        return best
+    missed = next(target for target in aim.targets if not target.met(best.costs[target.cost]))
+    if len(around) > 1:
+        narrow, wide = (_told(missed, each) for each in around)
+        ceiling = "" if missed.ceiling else f", or a ceiling: {replace(missed, ceiling=True)}"
+        raise ValueError(
+            f"the target {missed} cannot be met: the network has {narrow} and {wide}, and nothing between. Take one of "
+            f"these for the target{ceiling}."
+        )
+    least, most = (_told(missed, _landing(aim, at, cells)(width)) for width in (NARROWEST, _widest(at, cells)))
+    raise ValueError(
+        f"the target {missed} cannot be met: the network has from {least} to {most}. Take a target between the two, or "
+        "other cells."
+    )
+
+
+def _told(target: Target, landing: Landing) -> str:
+    channels = landing.size.channels
+    return f"{amount(target.cost, landing.costs[target.cost])} at {channels} channel{'s' * (channels != 1)}"
+
+
+def _around(aim: Aim, at: SizedSpace, cells: Genotype) -> list[Landing]:
+    """The widest network that exceeds no target, and the next one; a single one where there is no other."""
+    landing, widest = _landing(aim, at, cells), _widest(at, cells)
+
+    def below(width: int) -> bool:
+        return all(target.miss(landing(width).costs[target.cost]) <= 0 for target in aim.targets)
+
+    last = _last(below, at.size.channels, widest)
+    return [landing(width) for width in (last, last + 1) if NARROWEST <= width <= widest]
+
+
+def _landing(aim: Aim, at: SizedSpace, cells: Genotype) -> Callable[[int], Landing]:
+    """From a width to what the network costs there, found once."""
+    return cache(lambda width: landing_at(aim, at, cells, at.size._replace(channels=width)))
+
+
+def _widest(at: SizedSpace, cells: Genotype) -> int:
+    """The widest network that is looked at."""
+
+    def small(width: int) -> bool:
+        there = replace(at, size=at.size._replace(channels=width))
+        return Counting("params").of(there, cells) <= LARGEST
+
+    return max(NARROWEST, _last(small, at.size.channels, WIDEST))
+
+
+def _last(holds: Callable[[int], bool], first: int, most: int) -> int:
+    """The largest width, up to ``most``, for which something holds that holds for all narrower ones; 0 if none.
+
+    It looks around ``first``, and never at more than twice the width that it finds.
+
+    >>> _last(lambda width: width <= 37, 16, 1024), _last(lambda width: True, 16, 20), _last(lambda width: False, 3, 9)
+    (37, 20, 0)
+    """
+    low, high = 0, min(first, most)
+    while high < most and holds(high):
+        low, high = high, min(2 * high, most)
+    high += holds(high)  # now it holds for ``low``, and not for ``high``
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

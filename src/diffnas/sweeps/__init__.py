@@ -1,0 +1,1 @@
+"""Sweeps: many runs, on this machine or on a cluster."""

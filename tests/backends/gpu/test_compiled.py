@@ -1,0 +1,95 @@
+"""The kernels as an H100 runs them: compiled for it, which needs Triton and no GPU."""
+
+import importlib
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+triton = pytest.importorskip("triton")
+if os.environ.get("TRITON_INTERPRET") == "1":
+    pytest.skip("Triton compiles nothing while it interprets", allow_module_level=True)
+
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+
+from diffnas.backends.gpu import depthwise_kernels, kernels, launches  # noqa: E402
+
+H100 = GPUTarget("cuda", 90, 32)
+ALIGNED = [["tt.divisibility", 16]]
+
+
+class Compiled(NamedTuple):
+    """A kernel's code in NVIDIA's assembler for abstract machines, and what its registers could not hold, in bytes."""
+
+    ptx: str
+    spilled: int
+
+
+# Arguments that are neither pointers to float32 nor constants. A table of convolutions is not a table of addresses.
+TYPES = {
+    **dict.fromkeys(("pictures", "map_stride", "pixels", "chunk", "chunks", "members", "weights"), "i32"),
+    **dict.fromkeys(("grads", "K", "T", "added"), "i32"),
+    **dict.fromkeys(("which", "rows", "normed"), "*i32"),
+    "table": "*i64",
+    **dict.fromkeys(("eps", "unbiased"), "fp32"),
+}
+
+
+def compiled(kernel: Any, constants: dict[str, Any], tmp_path: Path, **types: str) -> Compiled:
+    """A kernel, compiled for an H100 with these constants; ``types`` are those that differ from the usual ones."""
+    names = kernel.arg_names
+    signature = {name: "constexpr" if name in constants else (TYPES | types).get(name, "*fp32") for name in names}
+    aligned = {(at,): ALIGNED for at, name in enumerate(names) if signature[name] not in ("constexpr", "fp32")}
+    source = ASTSource(kernel, signature, {(names.index(name),): value for name, value in constants.items()}, aligned)
+    ptx = triton.compile(source, target=H100).asm["ptx"]
+    file = tmp_path / "kernel.ptx"
+    file.write_text(ptx)
+    ptxas = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+    command = [ptxas, "-v", "--gpu-name", "sm_90a", file, "-o", tmp_path / "kernel.cubin"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return Compiled(ptx, sum(int(size) for size in re.findall(r"(\d+) bytes spill", told)))
+
+
+@pytest.mark.parametrize("geometry", [(3, 1), (5, 2), (5, 1)], ids=str)
+@pytest.mark.parametrize("name", ["depthwise", "depthwise_input", "depthwise_weight"])
+def test_a_depthwise_kernel_loads_four_channels_at_once_and_keeps_nan(name: str, geometry, tmp_path: Path):
+    kernel, stride = geometry
+    share = {"depthwise": 1, "depthwise_input": 2, "depthwise_weight": launches.width(kernel)}[name]
+    after = 32 // stride
+    sizes = {"rows": after, "columns": after, "H": 32, "W": 32, "C": 16, "kernel": kernel, "stride": stride}
+    own = {"depthwise": {}, "depthwise_input": {"ADD": True}, "depthwise_weight": {"TAPS": launches.width(kernel)}}
+    constants = sizes | own[name] | launches.tile(16, launches.TILE // share)
+    made = compiled(getattr(depthwise_kernels, name), constants, tmp_path, table="*i32")
+    assert "ld.global.v4.b32" in made.ptx
+    assert "max.NaN.f32" in made.ptx
+    assert "max.f32" not in made.ptx
+    assert made.spilled == 0
+
+
+@pytest.mark.parametrize("name", ["moments", "join", "track", "mixed", "reduce", "settle", "spread"])
+def test_a_kernel_of_mixed_sums_keeps_all_in_registers(name: str, tmp_path: Path):
+    kernel = getattr(kernels, name)
+    constants = {"C": 16, "PAIRED": False, **launches.tile(16)}
+    made = compiled(kernel, {name: constants[name] for name in kernel.arg_names if name in constants}, tmp_path)
+    assert made.spilled == 0
+    if name in ("moments", "mixed", "reduce", "spread"):
+        assert "ld.global.v4.b32" in made.ptx
+
+
+@pytest.mark.parametrize("case", [(3, 1, 32, 16), (5, 1, 32, 16), (5, 2, 32, 16), (1, 1, 8, 64)], ids=str)
+@pytest.mark.parametrize("name", ["forward", "input_grad", "weight_grad"])
+def test_a_banded_kernel_runs_on_tensor_cores(name: str, case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    rows, stride, size, channels = case
+    after, whole = size // stride, size <= 8
+    constants = {
+        "K": rows, "STRIDE": stride, "C": channels, "H": size, "W": size, "HO": after, "WO": after, "WHOLE": whole,
+        "BEFORE": size**2 if whole else size, "AFTER": after**2 if whole else after, "ROWS": 128, "PRECISION": "tf32",
+    }  # fmt: skip
+    made = compiled(getattr(importlib.import_module("banded"), name), constants, tmp_path, table="*i32")
+    assert "mma.sync" in made.ptx or "wgmma" in made.ptx
+    assert made.spilled == 0
