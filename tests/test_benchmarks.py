@@ -19,13 +19,14 @@ SMALL = {
     "evaluation_step.py": "--channels 4 --cells 3 --batch 4 --rounds 1",
     "augmentation.py": "--batch 4 --size 16 --rounds 1 --repeats 1",
     "same_search.py": "--pictures 40 --channels 2 --batch 20 --epochs 1 --seeds 0",
+    "ranks.py": "--channels 2 --depth 3 --batch 20 --pictures 40 --epochs 1 --rounds 1",
     "startup.py": "--rounds 1 --warm-up 0",
     "whole_search.py": "--data digits --recipe nas-bench-201-small --pictures 20 --channels 2 --cells 5 --batch 10 "
     "--epochs 1 --times 2 --rounds 1",
 }
 
 # Processes that all import torch take a while.
-IN_MANY_PROCESSES = {"startup.py", "memory.py", "supernet_as_run.py"}
+IN_MANY_PROCESSES = {"ranks.py", "startup.py", "memory.py", "supernet_as_run.py"}
 
 
 def test_every_benchmark_is_run_here():

@@ -94,6 +94,9 @@ SEED = whole(0, 2**63 - 1)
 THREADS = whole(1, 1024)
 """A number of computing threads; far more of them would crash the process."""
 
+PROCESSES = whole(1, 1024)
+"""A number of processes that compute a run together, or of machines."""
+
 PICTURES = whole(1, 10**12)
 """A number of pictures."""
 

@@ -39,8 +39,8 @@ def full_hessian(running, monkeypatch) -> torch.Tensor:
     monkeypatch.setattr(curvature, "largest", lambda product, size, like: kept.setdefault("size", size))
     loss_of_alpha = curvature._loss_of_alpha
 
-    def keeping(running):
-        loss = loss_of_alpha(running)
+    def keeping(running, batch):
+        loss = loss_of_alpha(running, batch)
         kept["hessian"] = torch.autograd.functional.hessian(loss, running.state.alpha.detach())
         return loss
 

@@ -4,6 +4,7 @@ from diffnas.api.latency import latency
 from diffnas.api.phases import evaluate, evaluation_folder, run_folder, search
 from diffnas.api.planning import cost
 from diffnas.api.predict import predict_files
+from diffnas.api.processes import first
 from diffnas.api.take import Exported, export, load
 from diffnas.api.whole_run import RunResult, draw_into, plan_run, run
 
@@ -15,6 +16,7 @@ __all__ = [
     "evaluate",
     "evaluation_folder",
     "export",
+    "first",
     "latency",
     "load",
     "plan_run",

@@ -14,13 +14,13 @@ import torch
 
 from diffnas import files
 from diffnas.api.notes import Data, Notes, load_noted, read_notes
+from diffnas.api.processes import Call
 from diffnas.api.targets import usual_size
 from diffnas.components.chance import drawn
 from diffnas.data import DataSet, Split, batches, set_aside
 from diffnas.engine import seeds
 from diffnas.engine.aim import Aim, sized
 from diffnas.engine.evaluate import EvaluateResult
-from diffnas.engine.listen import Listener
 from diffnas.engine.scaling import nearest
 from diffnas.engine.search import SearchResult
 from diffnas.engine.settings import EvaluateSettings, Source, merge_settings
@@ -160,7 +160,7 @@ def verdict(
     data: Data,
     source: Source,
     space: str | SearchSpace | None,
-    listener: Listener,
+    call: Call,
 ) -> Verdict | None:
     """The verdict on the found network, after the run's contenders are trained; None if the run has no contenders.
 
@@ -169,7 +169,7 @@ def verdict(
         train: ``evaluate``, with all arguments except the network, its folder and its settings.
         settings: the settings of the evaluation that the user gave.
         data, source, space: as the user gave them to the run.
-        listener: hears which network is trained.
+        call: the call of the run: its listener hears which network is trained.
     """
     folder = found.folder
     notes = Notes() if folder is None else read_notes(folder, "search")[0]
@@ -183,7 +183,7 @@ def verdict(
         built = {**settings, **training.entry.built, "seed": training.seed}
         train(replace(found, genotype=training.entry.genotype), out=training.place, resume=started, **built)
 
-    return hold(folder, found.genotype, load_noted(notes.data, data, source), own, train_entry, listener)
+    return hold(folder, found.genotype, load_noted(notes.data, data, source), own, train_entry, call)
 
 
 def hold(
@@ -192,7 +192,7 @@ def hold(
     whole: DataSet,
     space: SearchSpace,
     train: Callable[[Training, bool], object],
-    listener: Listener,
+    call: Call,
 ) -> Verdict:
     """The verdict of a contest, after all networks that are not trained yet are trained.
 
@@ -202,7 +202,7 @@ def hold(
         whole: the data, before a part of it is set aside.
         space: the space of the random networks.
         train: trains a network into its folder; its second argument says whether to resume that training.
-        listener: hears which network is trained.
+        call: the call of the run: its listener hears which network is trained.
     """
     notes, record = read_notes(folder, "search")
     _, first = read_notes(folder / EVALUATION, "evaluate")
@@ -216,17 +216,28 @@ def hold(
         scaled = partial(_sized, like=Aim(targets=(macs,), size=at.size), data=less, space=space)
         return entries(asked(notes.against or ""), found, settings.sizes, space, record["settings"]["seed"], scaled)
 
-    trainings = begun(folder, made, range(settings.seed, settings.seed + notes.repeats))
+    ranks, repeats = call.ranks, range(settings.seed, settings.seed + notes.repeats)
+    # The first process reads and writes; the others take part in the trainings.
+    trainings = ranks.broadcast(begun(folder, made, repeats) if ranks.first else [])
     for number, training in enumerate(trainings, start=1):
-        started = RunFolder(training.place).begun
-        if not started or read_result(RunFolder(training.place)) is None:
+        started, over = ranks.broadcast(_how_far(training) if ranks.first else (False, False))
+        if not over:
             told = f"training {number} of {len(trainings)}: {training.entry.name}, seed {training.seed}"
-            listener.note(told)
+            call.listener.note(told)
             train(training, started)
-        answered(training, aside, less.test, space)
-    said = judged(folder)
-    files.write_checked(folder / VERDICT, as_json(said.as_record()))
+        if ranks.first:
+            answered(training, aside, less.test, space)
+    said = ranks.broadcast(judged(folder) if ranks.first else None)
+    assert said is not None, "the first process has judged"
+    if ranks.first:
+        files.write_checked(folder / VERDICT, as_json(said.as_record()))
     return said
+
+
+def _how_far(training: Training) -> tuple[bool, bool]:
+    """Whether a training has begun, and whether it is over."""
+    folder = RunFolder(training.place)
+    return folder.begun, folder.begun and read_result(folder) is not None
 
 
 def _sized(genotype: Genotype, like: Aim, data: DataSet, space: SearchSpace) -> dict[str, Any]:

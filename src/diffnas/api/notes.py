@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from diffnas import former
 from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors, set_aside
 from diffnas.data import load as load_data
+from diffnas.engine.launch import here
 from diffnas.engine.settings import Machine, Source
 from diffnas.lookup import lookup
 from diffnas.names import showable
@@ -48,6 +49,7 @@ class Notes(BaseModel):
         aside: the share of the training pictures that is set aside to choose among networks.
         device, precision: as the user gave them.
         threads: how many CPU threads compute; always known once a run has begun.
+        devices, nodes: how many processes compute on each machine, and on how many; None for a single one.
         target, targets: the cost that the deployed network should have, or the costs of a family of networks.
         width: whether the width of the network is fitted to the target.
         runtime: the runtime that measures latencies.
@@ -70,6 +72,8 @@ class Notes(BaseModel):
     device: str = "auto"
     precision: str = "32-true"
     threads: int | None = None
+    devices: int | None = None
+    nodes: int | None = None
     target: str | None = None
     targets: str | None = None
     width: str | None = None
@@ -79,7 +83,7 @@ class Notes(BaseModel):
 
     @property
     def computing(self) -> dict[str, Any]:
-        """What computes the run, by the names of the engine's arguments."""
+        """The arguments of the engine that say what computes."""
         return {"device": self.device, "precision": self.precision, "threads": self.threads}
 
     def but(self, **given: Any) -> Notes:
@@ -87,13 +91,19 @@ class Notes(BaseModel):
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
     def on(self, machine: Machine) -> Notes:
-        """The notes with this device and precision, and a known number of threads.
+        """The notes with this device and precision, and known numbers of processes and threads.
 
-        The number is the machine's, if it is given; else that of the run that is resumed; else the recipe's; else
-        torch's.
+        The number of threads is the machine's, if it is given; else that of the run that is resumed; else the
+        recipe's; else torch's. The processes of a machine share torch's.
         """
-        threads = machine.threads or self.threads or recipe_named(self.recipe).threads or torch.get_num_threads()
-        return self.but(device=machine.device, precision=machine.precision, threads=threads)
+        ranks = here()
+        share = max(1, torch.get_num_threads() // ranks.here)
+        kept = self.threads if (self.devices or 1) == ranks.here else None
+        usual = min(recipe_named(self.recipe).threads or share, share) if ranks.several else None
+        threads = machine.threads or kept or usual or recipe_named(self.recipe).threads or share
+        processes = (ranks.here, ranks.count // ranks.here) if ranks.several else (None, None)
+        notes = self.but(device=machine.device, precision=machine.precision, threads=threads)
+        return notes.model_copy(update=dict(zip(("devices", "nodes"), processes, strict=True)))
 
 
 def recipe_named(name: str) -> Recipe:

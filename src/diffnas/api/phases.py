@@ -6,6 +6,7 @@ import json
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from diffnas.api.contest import RANDOM, randoms
 from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named, task_for
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.planning import Request, SearchPlan, plan_search
+from diffnas.api.processes import Call, in_processes
 from diffnas.api.targets import landed, scaled
 from diffnas.api.telling import told
 from diffnas.data import DataSet, subsample
@@ -21,7 +23,7 @@ from diffnas.engine.cost import Prospect, require_memory, what_fits
 from diffnas.engine.evaluate import EvaluateResult, require_later
 from diffnas.engine.evaluate import evaluate as run_evaluation
 from diffnas.engine.landing import Landing, read_landing
-from diffnas.engine.listen import Listener, OutOfMemory, Silent
+from diffnas.engine.listen import Listener, OutOfMemory
 from diffnas.engine.lock import owning
 from diffnas.engine.search import SearchResult
 from diffnas.engine.search import search as run_search
@@ -83,49 +85,63 @@ def search(
     >>> found.genotype.skeleton
     'nas-bench-201'
     """
-    place, listener = run_path(out, resume), listener or Silent()
+    place = run_path(out, resume)
     wanted, rest = wanted_of(options)
     source, machine, settings = by_record(rest)
-    request = Request(
-        data=data,
-        space=space,
-        method=method,
-        components=components,
-        recipe=recipe,
-        evaluation=evaluation,
-        contenders=contenders,
-        wanted=wanted,
-        listener=listener,
-        source=source,
-        machine=machine,
-        settings=settings,
-    )
-    learned = task_for(task, read_notes(place, "search")[1] if place and resume else {})
-    asked = plan_search(request, place if resume else None)
-    if check_memory and not resume:
-        require_memory(Prospect(**asked.arguments))
-        if evaluation:
-            _require_later(asked)
-    return _searched(asked, place, listener, learned, resume=resume)
+    with in_processes(machine, place, listener, place if resume else None) as call:
+        request = Request(
+            data=data,
+            space=space,
+            method=method,
+            components=components,
+            recipe=recipe,
+            evaluation=evaluation,
+            contenders=contenders,
+            wanted=wanted,
+            listener=call.listener,
+            source=source,
+            machine=machine,
+            settings=settings,
+        )
+        learned = task_for(task, read_notes(call.place, "search")[1] if call.place and resume else {})
+        asked = plan_search(request, call.place if resume else None)
+        if check_memory and not resume and call.ranks.first:
+            _require_memory(asked, call)
+        return _searched(asked, call, learned, resume=resume)
 
 
-def _searched(asked: SearchPlan, place: Path | None, listener: Listener, task: Task, *, resume: bool) -> SearchResult:
-    """The result of a planned search; ``place`` is its folder."""
+def _require_memory(asked: SearchPlan, call: Call) -> None:
+    """Raise an error if a search, or the evaluation that will follow it, needs more memory than there is."""
+    require_memory(_prospect(asked, call))
+    if asked.notes.evaluation:
+        _require_later(asked)
+
+
+def _searched(asked: SearchPlan, call: Call, task: Task, *, resume: bool) -> SearchResult:
+    """The result of a planned search."""
     notes, flip = asked.notes, asked.arguments["settings"].flip
     with (
-        owning(place, listener.warn),
-        told(asked.whole, place, listener, note=notes.data, flip=flip),
-        _advised(Prospect(**asked.arguments)),
+        owning(call.own, call.listener.warn),
+        told(asked.whole, call.own, call.listener, note=notes.data, flip=flip),
+        _advised(_prospect(asked, call)),
     ):
-        return run_search(
+        found = run_search(
             **asked.arguments,
-            out=place,
+            out=call.own,
             resume=resume,
-            listener=listener,
+            listener=call.listener,
             notes=notes.model_dump(),
             aim=asked.aim,
             task=task,
         )
+    return replace(found, folder=call.place)
+
+
+def _prospect(asked: SearchPlan, call: Call) -> Prospect:
+    """The search as the memory of this machine will see it: with the part of each batch that is computed here."""
+    settings = asked.arguments["settings"]
+    part = replace(settings, batch=call.ranks.batch_on(settings.batch, asked.notes.device))
+    return Prospect(**{**asked.arguments, "settings": part})
 
 
 _SEARCHED = ("train", "targets", "width", "multiplier", "targets_by")
@@ -168,31 +184,25 @@ def evaluate(
     """
     said, rest = wanted_of(options, but=_SEARCHED)
     source, machine, settings = by_record(rest, but=_SEARCHED)
-    searched, listener = run_folder(what), listener or Silent()
-    place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
-    genotype, kept, record, layers = _begun(what, searched, place if resume else None, recipe, settings)
     own: dict[str, Any] = {"factories": factories, "frame": frame}
-    note = note_data(kept.data, data, source)
-    whole = left(load_noted(note, data, source), kept)
-    if searched and not resume:
-        _warn_of_other_pictures(record.get("data"), kept.train, whole, listener)
-    notes = kept.but(recipe=recipe, **said).on(machine).model_copy(update={"data": note})
-    chosen = merge_settings(EvaluateSettings, *layers, settings)
-    if _scales(said, settings, kept if resume else None):
-        chosen = scaled(Wanted(**said), chosen, genotype, whole, own, listener)
-    with owning(place, listener.warn), told(whole, place, listener, note=note, flip=chosen.flip):
-        return run_evaluation(
-            genotype,
-            whole,
-            settings=chosen,
-            out=place,
-            resume=resume,
-            listener=listener,
-            notes=notes.model_dump(),
-            task=task_for(task, record),
-            **notes.computing,
-            **own,
-        )
+    searched = run_folder(what)
+    place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
+    with in_processes(machine, place, listener, place if resume else searched) as call:
+        genotype, kept, record, layers = _begun(what, searched, call.place if resume else None, recipe, settings)
+        note = note_data(kept.data, data, source)
+        whole = left(load_noted(note, data, source), kept)
+        if searched and not resume:
+            _warn_of_other_pictures(record.get("data"), kept.train, whole, call.listener)
+        notes = kept.but(recipe=recipe, **said).on(machine).model_copy(update={"data": note})
+        chosen = merge_settings(EvaluateSettings, *layers, settings)
+        if _scales(said, settings, kept if resume else None):
+            # That of the first process, because a clock may measure the network.
+            chosen = call.ranks.broadcast(scaled(Wanted(**said), chosen, genotype, whole, own, call.listener))
+        with owning(call.own, call.listener.warn), told(whole, call.own, call.listener, note=note, flip=chosen.flip):
+            own |= {"out": call.own, "resume": resume, "listener": call.listener, "notes": notes.model_dump()}
+            learned = task_for(task, record)
+            result = run_evaluation(genotype, whole, settings=chosen, task=learned, **notes.computing, **own)
+        return replace(result, folder=call.place)
 
 
 def _begun(

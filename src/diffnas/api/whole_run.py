@@ -13,9 +13,10 @@ from diffnas.api.notes import Data, task_for
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.phases import evaluate, run_path, search
 from diffnas.api.planning import Request, SearchPlan, plan_search
+from diffnas.api.processes import Call, in_processes
 from diffnas.api.targets import SIZES
 from diffnas.engine.evaluate import EvaluateResult
-from diffnas.engine.listen import Interrupted, Listener, Silent
+from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.lock import owning
 from diffnas.engine.search import SearchResult
 from diffnas.engine.settings import (
@@ -101,24 +102,24 @@ def run(
     """
     recipe = recipe if recipe or resume else recipe_for(data)
     shared = _given(seed=seed, flip=flip)
-    later = {**shared, **(evaluate_settings or {})}
-    _check_settings(search_settings or {}, later)
+    later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     place = run_path(out, resume)
-    asked: dict[str, Any] = {"space": space, "method": method, "components": components, "task": task, "out": out}
-    notes = contest.noted(place, _contenders(against, task), repeats, resume=resume)
-    with owning(place, (listener or Silent()).warn):
+    machine, known = by_record(wanted_of(options)[1])[1], place if resume else None
+    with in_processes(machine, place, listener, known) as call, owning(call.own, call.listener.warn):
+        asked: dict[str, Any] = {"space": space, "method": method, "components": components, "task": task}
         found = search(
             data,
             **asked,
             recipe=recipe,
+            out=call.place,
             resume=resume,
-            listener=listener,
+            listener=call.listener,
             evaluation=later or None,
-            contenders=notes,
+            contenders=contest.noted(call.place, _contenders(against, task), repeats, resume=resume),
             check_memory=check_memory,
             **{**options, **shared, **(search_settings or {})},
         )
-        return _trained(found, _after_landing(later, found), data, space, recipe, options, listener, task)
+        return _trained(found, _after_landing(later, found), data, space, recipe, options, call, task)
 
 
 def plan_run(
@@ -142,8 +143,7 @@ def plan_run(
         ValueError: if an argument cannot work, as in ``run``; too little memory is no error.
     """
     shared = _given(seed=seed, flip=flip)
-    later = {**shared, **(evaluate_settings or {})}
-    _check_settings(search_settings or {}, later)
+    later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     wanted, rest = wanted_of(options)
     source, machine, settings = by_record(rest)
     names = {name: settings.pop(name, None) for name in ("space", "method", "components", "recipe")}
@@ -178,10 +178,11 @@ def _contenders(against: str | None, task: Task | None) -> str | None:
     return against
 
 
-def _check_settings(search: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
-    """Raise an error for wrong settings of either phase, before the long search and not after it."""
+def _checked(search: Mapping[str, Any], evaluate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of the evaluation; an error for wrong ones of either phase comes before the long search."""
     check_names(SearchSettings, search)
     merge_settings(EvaluateSettings, evaluate)
+    return evaluate
 
 
 def _trained(
@@ -191,7 +192,7 @@ def _trained(
     space: str | SearchSpace | None,
     recipe: str | None,
     options: Mapping[str, Any],
-    listener: Listener | None,
+    call: Call,
     task: Task | None,
 ) -> RunResult:
     """The result of a run after its search: evaluation (resumed if it has begun), contenders, drawings and report."""
@@ -199,21 +200,21 @@ def _trained(
         evaluate,
         data=data if data is not None or found.folder else "digits",
         recipe=recipe,
-        listener=listener,
+        listener=call.listener,
         task=task,
         **(space.own if isinstance(space, SearchSpace) else {}),
         **{name: options[name] for name in _SHARED if name in options},
     )
     source, *_ = by_record(wanted_of(options)[1])
-    begun = found.folder is not None and RunFolder(found.folder).evaluation.begun
+    begun = call.ranks.broadcast(found.folder is not None and RunFolder(found.folder).evaluation.begun)
     try:
         result = train(found, resume=begun, **settings)
-        verdict = contest.verdict(found, train, settings, data, source, space, listener or Silent())
+        verdict = contest.verdict(found, train, settings, data, source, space, call)
     except Interrupted as stop:
         # The user must resume the whole run, not only its second phase.
         raise Interrupted(stop.signal, found.folder) from None
-    if found.folder is None:
-        return RunResult(search=found, evaluation=result, drawings=(), report=None)
+    if found.folder is None or not call.ranks.first:
+        return RunResult(search=found, evaluation=result, drawings=(), report=None, verdict=verdict)
     drawings = draw_into(found.folder, found.genotype)
     page = report_on(found.folder)
     return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)

@@ -65,13 +65,13 @@ def _explain(error: Exception) -> int:
     if isinstance(error, _WRONG_INPUT):
         return _complain(_text(error), 2)
     from diffnas.deploy import Disagreement
-    from diffnas.engine.listen import Interrupted, NotFinite, OutOfMemory
+    from diffnas.engine.listen import Diverged, Interrupted, Lost, NotFinite, OutOfMemory
     from diffnas.engine.memory import ran_out
 
     if isinstance(error, Interrupted):
         print(showable(str(error)), file=sys.stderr)
         return 128 + error.signal
-    if isinstance(error, NotFinite | OutOfMemory | Disagreement):
+    if isinstance(error, NotFinite | OutOfMemory | Disagreement | Lost | Diverged):
         return _complain(_text(error), 1)
     if ran_out(error):
         return _complain("memory ran out. Free some, or ask for less: a smaller --batch, --channels or --size.", 1)

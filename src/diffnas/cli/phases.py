@@ -69,7 +69,8 @@ def run(
     with Display(Console(stderr=True), quiet=quiet) as display:
         result = api.run(out=folder, resume=_resuming(resume, out), listener=o.heard(display, log, folder), **arguments)
     outcome = result.search, result.evaluation, result.drawings, result.report, result.verdict
-    _finish(*outcome, as_json=as_json, quiet=quiet)
+    if api.first():
+        _finish(*outcome, as_json=as_json, quiet=quiet)
 
 
 def run_arguments(
@@ -137,7 +138,8 @@ def search(
             **choices,
         )
     assert found.folder is not None
-    _finish(found, None, api.draw_into(found.folder, found.genotype), as_json=as_json, quiet=quiet)
+    if api.first():
+        _finish(found, None, api.draw_into(found.folder, found.genotype), as_json=as_json, quiet=quiet)
 
 
 @generated.takes(
@@ -178,7 +180,8 @@ def evaluate(
             listener=o.heard(display, log, resume or out or Path(what or ".")),
             **{**o.settings_of(EvaluateSettings, settings), **options},
         )
-    _finish(None, result, (), as_json=as_json, quiet=quiet)
+    if api.first():
+        _finish(None, result, (), as_json=as_json, quiet=quiet)
 
 
 def _resuming(resume: Path | None, out: Path | None) -> bool:
@@ -197,7 +200,10 @@ def _finish(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Print the results: as JSON, in one line, or as a summary. Exits with ``MISSED`` if a target was missed."""
+    """Print the results: as JSON, in one line, or as a summary. Exits with ``MISSED`` if a target was missed.
+
+    Of several processes, only the first one calls this.
+    """
     numbers: dict[str, Any] = {}
     files: list[tuple[str, str]] = []
     if found is not None:

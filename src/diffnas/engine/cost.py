@@ -22,9 +22,10 @@ from diffnas.engine.checks import check, with_cells_per_place
 from diffnas.engine.devices import computing_on, make_fabric
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.optimizers import parameter_count
+from diffnas.engine.ranks import ALONE
 from diffnas.engine.search import Trial, trial
 from diffnas.engine.search_state import halves, staged
-from diffnas.engine.seeds import epoch_order, fixed_random
+from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
 from diffnas.nets.costs import BYTES, around
@@ -299,7 +300,7 @@ def _steps(wanted: Prospect) -> int:
     count, settings = len(wanted.data.train), wanted.settings
     if wanted.method.level.data == "halves":
         count = len(halves(count, settings)[0])
-    return -(-len(epoch_order(count, settings.batch, settings.seed, 0)) // settings.batch)
+    return len(ALONE.batches(torch.arange(count), settings.batch))
 
 
 def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, ...]:

@@ -41,7 +41,8 @@ def eigenvalue(running: RunningSearch) -> float:
     live = state.movable
     if not bool(live.any()):
         return 0.0
-    loss = _loss_of_alpha(running)
+    batch, ranks = _draw(running), running.loop.ranks
+    loss = _loss_of_alpha(running, batch)
     place = seeds.derive(running.settings.seed, "curvature", state.epoch)
     before = supernet.backend, supernet.recompute
     # Only the plain way can be differentiated twice.
@@ -49,20 +50,25 @@ def eigenvalue(running: RunningSearch) -> float:
     supernet.train()
     try:
         with buffers_kept(supernet), fixed_random(place):
-            return largest(hessian_product(loss, state.alpha, live), int(live.sum()), like=state.alpha)
+            product = hessian_product(loss, state.alpha, live)
+
+            def averaged(vector: Tensor) -> Tensor:
+                return ranks.mean([product(vector)], len(batch[1]))[0]
+
+            return largest(averaged, int(live.sum()), like=state.alpha)
     finally:
         supernet.backend, supernet.recompute = before
 
 
-def _loss_of_alpha(running: RunningSearch) -> Loss:
-    """The loss of one batch as a function of alpha. Each call draws the same noise."""
+def _loss_of_alpha(running: RunningSearch, batch: Batch) -> Loss:
+    """The loss of ``batch`` as a function of alpha. Each call draws the same noise."""
     state, loop = running.state, running.loop
-    pictures, labels = running.prepare(_draw(running), loop.generator("curvature"))
+    pictures, labels = running.prepare(batch, loop.own_generator("curvature"))
     (group, *_) = state.alpha_optimizer.param_groups
     decay = float(group.get("weight_decay", 0.0))
 
     def loss(alpha: Tensor) -> Tensor:
-        running.draw_noise_from(loop.generator("curvature noise"))
+        running.draw_noise_from(loop.own_generator("curvature noise"))
         now = running.quiet()
         weights = running.edge_weights(weigh(state.weighting, alpha, state.keep, now), now)
         # The supernet itself, not ``running.net``: in full precision, and without graphs.

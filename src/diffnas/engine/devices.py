@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.lookup import lookup
 from diffnas.names import first_line
 from diffnas.nets.backend import Backend
@@ -21,8 +22,10 @@ from diffnas.nets.backend import Backend
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
-def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
-    """Lightning Fabric for one process on one device: "cpu", "cuda", or "auto" for cuda if there is a GPU, else cpu.
+def make_fabric(device: str = "auto", precision: str = "32-true", ranks: Ranks = ALONE) -> Fabric:
+    """Lightning Fabric for this process on one device: "cpu", "cuda", or "auto" for cuda if there is a GPU, else cpu.
+
+    If a machine has enough GPUs, each of its ranks takes another one.
 
     Apple's GPUs are left out, because decisions about alpha need float64, which they do not have.
 
@@ -33,11 +36,15 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     chosen = lookup(
         "device", device, {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cpu": "cpu", "cuda": "cuda"}
     )
+    own = [ranks.local % max(torch.cuda.device_count(), 1)] if ranks.several and chosen == "cuda" else 1
     try:
-        return Fabric(accelerator=chosen, devices=1, precision=precision)  # type: ignore[arg-type]
+        fabric = Fabric(accelerator=chosen, devices=own, precision=precision)  # type: ignore[arg-type]
     except Exception as error:
         message = first_line(error)
         raise ValueError(f"device {device!r} with precision {precision!r} cannot be used here: {message}") from None
+    if isinstance(own, list):
+        torch.cuda.set_device(fabric.device)  # torch's own random numbers and captured graphs are those of this GPU
+    return fabric
 
 
 def dtype_of(precision: str) -> torch.dtype:

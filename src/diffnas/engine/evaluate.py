@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from diffnas.backends import choose
 from diffnas.components.level import Batch
@@ -17,11 +18,13 @@ from diffnas.data import DataSet, Split, batches
 from diffnas.engine import seeds
 from diffnas.engine.devices import computing_on, dtype_of, in_training, make_fabric, peak_memory, rounding_products
 from diffnas.engine.entry import open_or_resume
+from diffnas.engine.launch import here
 from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
 from diffnas.engine.optimizers import set_rate, sgd
 from diffnas.engine.pictures_record import describe_data
+from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings, as_dict
 from diffnas.engine.totals import Totals
@@ -60,6 +63,16 @@ class EvaluateState:
     def task(self) -> Task:
         """What is learned."""
         return self.train.task
+
+    @property
+    def net(self) -> nn.Module:
+        """The net that has the weights."""
+        return self.network
+
+    @property
+    def totals(self) -> tuple[Totals, ...]:
+        """All totals of the running epoch."""
+        return (self.train,)
 
     def advance(self) -> None:
         """Begin the next epoch."""
@@ -149,10 +162,12 @@ def evaluate(
         NotFinite: if the loss becomes infinite or nan.
         OutOfMemory: if memory runs out.
     """
-    listener = listener or Silent()
+    ranks = here()
+    listener = listener if listener and ranks.first else Silent()
     check_task(task, data)
+    ranks.check_batch(settings.batch, len(data.train))
     with within_memory(settings, out):
-        fabric = make_fabric(device, precision)
+        fabric = make_fabric(device, precision, ranks)
         sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, frame=frame)
         _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
         own.try_parts(sizes, chosen(genotype), factories, (data.channels, *data.size))
@@ -160,18 +175,17 @@ def evaluate(
             state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
         choice = choose.choose("auto", fabric.device, precision)
         state.network.backend = choice.backend
-        computed = choose.describe(state.network, choice)
+        computed = (*choose.describe(state.network, choice), *ranks.told)
         record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
-        rounding = rounding_products(fabric.device, tf32=settings.tf32)
         begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
         with (
             computing_on(threads),
-            rounding,
+            rounding_products(fabric.device, tf32=settings.tf32),
             interruptions() as heard,
             fixed_random(settings.seed),
             begun as (folder, trace),
         ):
-            return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace).run(heard)
+            return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace, ranks).run(heard)
 
 
 def require_later(
@@ -204,7 +218,7 @@ def _refuse_hopeless(
     refuse_hopeless(
         "evaluation",
         least(sizes, listed, (data.channels, *data.size)),
-        min(settings.batch, len(data.train)),
+        here().batch_on(min(settings.batch, len(data.train)), place.type),
         place,
         momentum=settings.momentum > 0,
         inside=not settings.recompute,
@@ -264,13 +278,23 @@ def begin(
 
 
 @torch.no_grad()
-def test(network: Network, split: Split, data: DataSet, task: Task, *, batch: int, device: torch.device) -> Totals:
+def test(
+    network: Network,
+    split: Split,
+    data: DataSet,
+    task: Task,
+    *,
+    batch: int,
+    device: torch.device,
+    ranks: Ranks,
+) -> Totals:
     """Loss and metrics of a network on all pictures of a split of ``data``. The network is set to evaluation mode."""
     network.eval()
     totals = Totals(task)
-    for pictures, labels in batches(split, torch.arange(len(split)), batch, device=device):
+    for pictures, labels in batches(split, ranks.part(torch.arange(len(split))), batch, device=device):
         logits = network(data.prepare(pictures)).logits
         totals.add(task.loss(logits, labels), logits, labels)
+    totals.sums = ranks.total(totals.sums)
     return totals
 
 
@@ -287,13 +311,14 @@ class _Evaluation:
         folder: RunFolder | None,
         listener: Listener,
         trace: list[dict[str, Any]],
+        ranks: Ranks = ALONE,
     ) -> None:
         self.genotype, self.data, self.settings = genotype, data, settings
         self.state, self.fabric = state, fabric
         self.net = in_training(fabric, state.network)
         self.loss = state.task.training_loss(settings.label_smoothing)
         indices = torch.arange(len(data.train))
-        self.loop = TrainingLoop("evaluate", data, indices, settings, state, fabric, folder, listener, trace)
+        self.loop = TrainingLoop("evaluate", data, indices, settings, state, fabric, folder, listener, trace, ranks)
 
     def run(self, heard: Sequence[int]) -> EvaluateResult:
         """The result, after training to the last epoch and the test."""
@@ -309,27 +334,28 @@ class _Evaluation:
         if settings.warmup:
             step = state.epoch * self.loop.steps + state.step
             set_rate(state.weight_optimizer, self.loop.rate() * settings.warmed(step, self.loop.steps))
-        x = data.prepare(pictures, self.loop.generator("train"), cutout=settings.cutout, flip=settings.flip)
-        draw_noise_from(state.network, self.loop.generator("noise"))
+        x = data.prepare(pictures, self.loop.own_generator("train"), cutout=settings.cutout, flip=settings.flip)
+        draw_noise_from(state.network, self.loop.own_generator("noise"))
         # DARTS: the probability of dropping a path rises linearly with the epoch.
         drop_path = settings.drop_path * state.epoch / settings.epochs
-        output: Output = self.net(x, drop_path, self.loop.generator("drop-path"))
+        output: Output = self.net(x, drop_path, self.loop.own_generator("drop-path"))
         loss = self.loss(output.logits, labels)
         state.train.add(loss.detach(), output.logits.detach(), labels)
         if output.auxiliary is not None:
             loss = loss + settings.auxiliary * self.loss(output.auxiliary, labels)
         self.fabric.backward(loss)
+        weights = list(state.network.parameters())
+        self.loop.ranks.mean_gradients_(weights, len(labels))
         if settings.clip:
-            torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
+            torch.nn.utils.clip_grad_norm_(weights, settings.clip)
         state.weight_optimizer.step()
         state.weight_optimizer.zero_grad()
 
     def result(self) -> EvaluateResult:
         """The result of the test. The network and the numbers are written to the folder."""
         data, network = self.data, self.state.network
-        tested = test(
-            network, data.test.to(self.fabric.device), data, self.state.task, batch=256, device=self.fabric.device
-        )
+        device, ranks = self.fabric.device, self.loop.ranks
+        tested = test(network, data.test.to(device), data, self.state.task, batch=256, device=device, ranks=ranks)
         result = EvaluateResult(
             network=network,
             test=tested.line() or {},

@@ -98,6 +98,20 @@ class OutOfMemory(Exception):  # noqa: N818 - named for what it says
         self.left, self.advice = left, advice
 
 
+class Lost(Exception):  # noqa: N818 - named for what it says
+    """Another process of the same run is gone; a checkpoint that was written before is untouched."""
+
+
+class Diverged(Exception):  # noqa: N818 - named for what it says
+    """The processes of a run hold different states; a checkpoint that was written before is untouched."""
+
+    def __init__(self, name: str, number: int, when: str) -> None:
+        super().__init__(
+            f"after {when} {name} is not the same in the processes 0 and {number}, and nothing was saved of it. A "
+            "component that draws without the generator that it is given, or that reads the clock or a file, does that."
+        )
+
+
 @contextmanager
 def interruptions() -> Iterator[list[int]]:
     """A context in which SIGINT and SIGTERM do not kill, but are added to the list that it gives.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.stages import HeldOutScore
-from diffnas.data import batches
+from diffnas.data import fetched
 from diffnas.engine import contract, seeds
 from diffnas.engine.lookahead import buffers_kept
 from diffnas.engine.optimizers import sgd
@@ -61,21 +61,20 @@ class SearchPause:
         """Loss and score of the supernet on all held-out pictures, under ``mix``. Changes nothing."""
         running, state, device = self.running, self.running.state, self.running.fabric.device
         loop, size, indices = running.loop, running.settings.batch, running.held_out_indices
-        if len(indices) > size and len(indices) % size == 1:
-            indices = indices[:-1]  # a single picture has no batch statistics
-        augmentation, noise = loop.generator("measured"), loop.generator("measured noise")
-        place = seeds.derive(running.settings.seed, "measured", state.epoch)
+        augmentation, noise = loop.own_generator("measured"), loop.own_generator("measured noise")
+        place = seeds.derive(running.settings.seed, "measured", state.epoch, *loop.ranks.place)
         mix = contract.given_mix(running.stage.name, mix, running.space)
         weights = running.edge_weights(mix.to(device=device, dtype=state.alpha.dtype), loop.moment())
         totals = Totals(state.task)
         running.draw_noise_from(noise)
         state.supernet.train()
         with buffers_kept(state.supernet), fixed_random(place):
-            for batch in batches(loop.split, indices, size, start=0, device=device):
+            for batch in fetched(loop.split, loop.ranks.batches(indices, size), device):
                 self.check()
                 pictures, labels = running.prepare(batch, augmentation)
                 logits = running.outputs(pictures, weights).logits
                 totals.add(state.task.loss(logits, labels), logits, labels)
+        totals.sums = loop.ranks.total(totals.sums)
         return HeldOutScore(totals.loss, totals.score)
 
     def decide(self, keep: Tensor) -> None:

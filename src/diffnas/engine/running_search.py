@@ -102,7 +102,7 @@ class RunningSearch:
         if graph:
             self.net = Graphed(
                 supernet,
-                batch=min(settings.batch, len(self.loop.indices)),
+                batch=len(self.loop.ranks.part(self.loop.indices[: settings.batch])),
                 warmup_steps=0 if self.frees_later else 3,
                 autocast=torch.bfloat16 if precision == "bf16-mixed" else None,
             )
@@ -185,8 +185,10 @@ class RunningSearch:
                 self.remove(keep)
             return
         state.decide_(keep)
-        if isinstance(self.net, Graphed):
-            return  # modules are freed between epochs, because a new graph takes as long as many steps
+        if isinstance(self.net, Graphed) or self.loop.ranks.several:
+            # Modules are freed between epochs: a new graph takes as long as many steps, and the copy of a decision does
+            # not reach all ranks at the same step.
+            return
         arrived = self.host_copy.exchange(state.keep)
         if arrived is not None:
             self.free(arrived)

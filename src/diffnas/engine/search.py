@@ -27,11 +27,13 @@ from diffnas.engine.controller import Controller
 from diffnas.engine.devices import computing_on, dtype_of, make_fabric, rounding_products
 from diffnas.engine.entry import open_or_resume
 from diffnas.engine.landing import Landing, land
+from diffnas.engine.launch import here
 from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.projection import onto
+from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.reread import reread
 from diffnas.engine.running_search import RunningSearch
@@ -139,30 +141,46 @@ def search(
         NotFinite: if the loss becomes infinite or nan.
         OutOfMemory: if memory runs out.
     """
-    listener = listener or Silent()
+    ranks = here()
+    listener = listener if listener and ranks.first else Silent()
     space = with_cells_per_place(space, settings)
     check_task(task, data)
     check(space, method, settings, data)
+    _check_shared(ranks, data, space, method, settings, aim)
     if aim and not resume:
         aims.check(aim, space, data, method)
     with within_memory(settings, out):
-        fabric = make_fabric(device, precision)
+        fabric = make_fabric(device, precision, ranks)
         state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task)
-        if aim:
-            reaches = aims.reaches(aim, space, data, method)
-            state.controller = Controller(aim.targets, reaches, listener.warn, start=aim.start, tightens=aim.tightens)
+        state.controller = _controller(aim, space, data, method, listener) if aim else None
         # Called for its errors, which must come before anything is written.
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         choice = choose.choose(settings.backend, fabric.device, precision)
-        computed = choose.describe(state.supernet, choice)
+        computed = (*choose.describe(state.supernet, choice), *ranks.told)
         record = describe(data, space, method, settings, precision, notes or {}, computed, state.task, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
             begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
             with begun as (folder, trace):
-                under_way = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, aim)
-                return under_way.run(heard)
+                run = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, aim, ranks)
+                return run.run(heard)
+
+
+def _controller(aim: Aim, space: SearchSpace, data: DataSet, method: Method, listener: Listener) -> Controller:
+    reaches = aims.reaches(aim, space, data, method)
+    return Controller(aim.targets, reaches, listener.warn, start=aim.start, tightens=aim.tightens)
+
+
+def _check_shared(
+    ranks: Ranks, data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, aim: Aim | None
+) -> None:
+    """Refuse what several ranks cannot share: small batches, in any stage, and a clock."""
+    if ranks.several and aim and any(aim.costings[target.cost].measured for target in (*aim.targets, *aim.family)):
+        raise ValueError("a target of latency is measured while it is searched, in one process: leave --devices out.")
+    pictures = len(data.train) // 2 if method.level.data == "halves" else len(data.train)
+    for stage in contract.stages(method.stages, space, settings.epochs):
+        ranks.check_batch(staged(settings, stage, space).batch, pictures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +244,7 @@ class _StagedSearch:
         listener: Listener,
         trace: list[dict[str, Any]],
         aim: Aim | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.aim = aim
         self.space, self.method, self.settings, self.state = space, method, settings, state
@@ -233,14 +252,14 @@ class _StagedSearch:
         in_halves = method.level.data == "halves"
         train_indices, held_out_indices = halves(len(data.train), settings) if in_halves else everything
         self.stages = contract.stages(method.stages, space, settings.epochs)
-        self.loop = TrainingLoop("search", data, train_indices, settings, state, fabric, folder, listener, trace)
+        self.loop = TrainingLoop("search", data, train_indices, settings, state, fabric, folder, listener, trace, ranks)
         self.running = RunningSearch(data, space, method, self.stages, state, fabric, self.loop, held_out_indices)
         self.take_step = SearchStep(self.running).take
         self.line = TraceLines(self.running).line
 
     def run(self, heard: Sequence[int]) -> SearchResult:
         """The result, after every stage ran to its last epoch or to a reason to stop."""
-        pause = SearchPause(self.running, lambda: self.loop.end(heard) if heard else None)
+        pause = SearchPause(self.running, lambda: self.loop.heed(heard))
         reason = None
         for number in range(self.state.stage, len(self.stages)):
             self.begin_stage(number, pause)

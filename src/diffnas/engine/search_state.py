@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffnas.components import edges, update, weighting
 from diffnas.components.stages import Stage
@@ -78,6 +78,16 @@ class SearchState:
     def task(self) -> Task:
         """What is learned."""
         return self.train.task
+
+    @property
+    def net(self) -> nn.Module:
+        """The net that has the weights."""
+        return self.supernet
+
+    @property
+    def totals(self) -> tuple[Totals, ...]:
+        """All totals of the running epoch."""
+        return self.train, self.held_out
 
     def advance(self) -> None:
         """Begin the next epoch."""

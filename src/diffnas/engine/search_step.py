@@ -45,6 +45,7 @@ class SearchStep:
     def __init__(self, running: RunningSearch) -> None:
         self.running = running
         self.state, self.loop, self.method = running.state, running.loop, running.method
+        self.ranks = running.loop.ranks
         self._held_out: Batch | None = None
         self._stream: Generator[Batch, None, None] | None = None
         self._next: tuple[int, int] | None = None
@@ -53,10 +54,10 @@ class SearchStep:
         """Take one step of alpha and the weights, as the level orders it."""
         running, loop = self.running, self.loop
         self.now = loop.moment()
-        self.train = running.prepare(batch, loop.generator("train"))
+        self.train = running.prepare(batch, loop.own_generator("train"))
         drawn = running.holds_out and not self.frozen
-        self._held_out = running.prepare(self._draw_held_out(), loop.generator("held-out")) if drawn else None
-        self.noise = loop.generator("noise")
+        self._held_out = running.prepare(self._draw_held_out(), loop.own_generator("held-out")) if drawn else None
+        self.noise = loop.own_generator("noise")
         running.draw_noise_from(self.noise)
         if self.method.supernet.dropout is not None:
             drop_skips(self.state.supernet, schedule.value(self.method.supernet.dropout, self.now))
@@ -107,13 +108,14 @@ class SearchStep:
             # Zeros where nothing depends on alpha: weights that ignore it, or cells that are all ``none``.
             if not loss.requires_grad:
                 return [torch.zeros_like(tensor) for tensor in self.state.arch]
-            return list(torch.autograd.grad(loss, self.state.arch, materialize_grads=True))
+            return self._mean(torch.autograd.grad(loss, self.state.arch, materialize_grads=True), batch)
 
     def weight_gradient(self, batch: Batch) -> None:
         """Add the gradients for the weights to their ``grad``."""
         with torch.no_grad():
             mix = self.mix()
         self.running.fabric.backward(self._loss(batch, mix, self.state.train))
+        self.ranks.mean_gradients_(self.weights, len(batch[1]))
 
     def both_gradients(self, batch: Batch) -> list[Tensor]:
         """``alpha_gradient`` of the training loss, and ``weight_gradient``, both from one pass."""
@@ -123,7 +125,7 @@ class SearchStep:
         gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in arch]
         for tensor in arch:
             tensor.grad = None
-        return gradients
+        return self.ranks.mean_gradients_(self.weights, len(batch[1]), also=gradients)
 
     def move_alpha(self, gradients: Sequence[Tensor]) -> None:
         """Step alpha, unless it is frozen."""
@@ -183,27 +185,27 @@ class SearchStep:
         mix = self.mix()
         loss = self._loss(batch, mix, self.state.held_out, flow=True) + self._penalty(mix)
         arch = self.state.arch
-        found = self._gradients_of(loss, [*arch, *self.weights])
+        found = self._gradients_of(loss, [*arch, *self.weights], batch)
         return found[: len(arch)], found[len(arch) :]
 
     def probe_alpha(self, batch: Batch) -> list[Tensor]:
         """Gradients for alpha, without penalties. Nothing of the search changes."""
         with self._probing(), weights_fixed(self.weights):
-            return self._gradients_of(self._loss(batch, self.mix(), Totals(self.state.task)), self.state.arch)
+            return self._gradients_of(self._loss(batch, self.mix(), Totals(self.state.task)), self.state.arch, batch)
 
     def probe_weights(self, batch: Batch) -> list[Tensor]:
         """Gradients for the weights. Nothing of the search changes."""
         with self._probing():
             with torch.no_grad():
                 mix = self.mix()
-            return self._gradients_of(self._loss(batch, mix, Totals(self.state.task), flow=True), self.weights)
+            return self._gradients_of(self._loss(batch, mix, Totals(self.state.task), flow=True), self.weights, batch)
 
     def _probe_mix(self) -> Tensor:
         """The gradient of the loss on the training batch for the mixing weights, ``(edges, ops)``, without a trace."""
         with self._probing(), weights_fixed(self.weights):
             ops = self.mix().ops.detach().requires_grad_()
             mix = Mix(ops, self.running.edge_weights(ops, self.now))
-            return self._gradients_of(self._loss(self.train, mix, Totals(self.state.task)), [ops])[0]
+            return self._gradients_of(self._loss(self.train, mix, Totals(self.state.task)), [ops], self.train)[0]
 
     def descent(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """The direction whose opposite the weights would take with these gradients."""
@@ -216,19 +218,22 @@ class SearchStep:
 
     # The parts of a step.
 
-    @staticmethod
-    def _gradients_of(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def _gradients_of(self, loss: Tensor, tensors: Sequence[Tensor], batch: Batch) -> list[Tensor]:
         found = torch.autograd.grad(loss, tensors, materialize_grads=True)
         # The next pass may overwrite the memory of these gradients: a replayed graph does.
-        return [gradient.clone() for gradient in found]
+        return self._mean([gradient.clone() for gradient in found], batch)
+
+    def _mean(self, gradients: Sequence[Tensor], batch: Batch) -> list[Tensor]:
+        """Gradients of the mean loss on a batch, averaged over the ranks, each of which has a part of it."""
+        return self.ranks.mean(gradients, len(batch[1]))
 
     @contextmanager
     def _probing(self) -> Iterator[None]:
         """A context in which passes change nothing of the search, and draw the same numbers whenever in this step."""
         loop, net, now = self.loop, self.state.supernet, self.now
         self.now = replace(now, generator=loop.generator("probe mix"))
-        self.running.draw_noise_from(loop.generator("probe noise"))
-        place = seeds.derive(self.running.settings.seed, "probe", self.state.epoch, self.state.step)
+        self.running.draw_noise_from(loop.own_generator("probe noise"))
+        place = seeds.derive(self.running.settings.seed, "probe", self.state.epoch, self.state.step, *self.ranks.place)
         try:
             with buffers_kept(net), fixed_random(place):
                 yield

@@ -22,16 +22,9 @@ def derive(seed: int, *place: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def epoch_order(count: int, batch: int, seed: int, epoch: int) -> torch.Tensor:
-    """The order in which an epoch takes ``count`` pictures, ``(pictures,)``.
-
-    A single picture that is left for a last batch is not taken in this epoch, because it has no batch statistics.
-
-    >>> [len(epoch_order(count, 64, seed=0, epoch=3)) for count in (129, 130, 1)]
-    [128, 130, 1]
-    """
-    order = torch.randperm(count, generator=generator(seed, "order", epoch))
-    return order[:-1] if count > batch > 1 and count % batch == 1 else order
+def epoch_order(count: int, seed: int, epoch: int) -> torch.Tensor:
+    """The order in which an epoch takes ``count`` pictures, ``(pictures,)``."""
+    return torch.randperm(count, generator=generator(seed, "order", epoch))
 
 
 def generator(seed: int, *place: str | int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from diffnas.backends import Asked
 from diffnas.skeleton import StemKind
-from diffnas.values import SEED, THREADS, Heading, check_fields, explained, helps, kinds, read, real, whole
+from diffnas.values import PROCESSES, SEED, THREADS, Heading, check_fields, explained, helps, kinds, read, real, whole
 
 DATA, SIZES, WEIGHTS = Heading("Data"), Heading("How long, how large"), Heading("Weights")
 ALPHA, MACHINE = Heading("Alpha and pruning"), Heading("Machine")
@@ -58,12 +58,19 @@ class Machine:
         device: auto, cpu or cuda. auto is cuda if there is a GPU, else cpu.
         precision: 32-true, bf16-mixed or 64-true. Alpha is float64 in 64-true, else float32.
         threads: Number of CPU threads that compute. The default is the recipe's number, else torch's. A resumed run
-            keeps its number, because the last digits depend on it.
+            keeps its number, because the last digits depend on it. With devices, it is the number of each process.
+        devices: Number of processes on each machine. They compute the run together. The default is 1, or those that
+            torchrun or SLURM has started. A GPU run has one process for each GPU. In Python, the script is run again
+            for each of them.
+        nodes: Number of machines. The command is started once on each, where MASTER_ADDR, MASTER_PORT and NODE_RANK
+            say where the first is, and which one it is itself.
     """
 
     device: Annotated[str | None, MACHINE] = None
     precision: Annotated[str | None, MACHINE] = None
     threads: Annotated[int | None, THREADS, MACHINE] = None
+    devices: Annotated[int | None, PROCESSES, MACHINE] = None
+    nodes: Annotated[int | None, PROCESSES, MACHINE] = None
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -10,17 +10,18 @@ from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffnas.components import schedule
 from diffnas.components.contract import may_look
 from diffnas.components.level import Batch
 from diffnas.components.schedule import Moment
-from diffnas.data import DataSet, batches, fetched
-from diffnas.engine import checkpoint, seeds
+from diffnas.data import DataSet, fetched
+from diffnas.engine import checkpoint, seeds, shared
 from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.nested import all_finite, to_cpu
 from diffnas.engine.optimizers import set_rate
+from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.engine.totals import Totals, check_finite
 from diffnas.run_folder import RunFolder
@@ -36,7 +37,7 @@ class State(Protocol):
     Attributes:
         epoch, step: the epoch and the number of the next step; both count from 0.
         seconds: time that the steps of the running epoch took.
-        train: totals of the running epoch.
+        train: totals of the running epoch, over the batches that move the weights.
         weight_optimizer: the optimizer of the weights.
     """
 
@@ -49,6 +50,14 @@ class State(Protocol):
     @property
     def task(self) -> Task:
         """What is learned."""
+
+    @property
+    def net(self) -> nn.Module:
+        """The net that has the weights."""
+
+    @property
+    def totals(self) -> tuple[Totals, ...]:
+        """All totals of the running epoch."""
 
     def advance(self) -> None:
         """Begin the next epoch."""
@@ -67,6 +76,7 @@ class TrainingLoop:
         settings: the settings of the running stage, including its number of epochs.
         first: the first epoch of the running stage, counted through all stages.
         epochs: how many epochs the stages have up to the last one.
+        ranks: this process among those of the run.
     """
 
     def __init__(
@@ -80,8 +90,9 @@ class TrainingLoop:
         folder: RunFolder | None,
         listener: Listener,
         trace: list[dict[str, Any]],
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.indices, self.state = indices, state
+        self.indices, self.state, self.ranks = indices, state, ranks
         self.device, self.folder, self.listener, self.trace = fabric.device, folder, listener, trace
         # The digest of the trace as written. A listener may change the lines it was given, and anybody the file.
         self.written = hashlib.sha256(folder.raw(len(trace)) if folder else b"")
@@ -101,7 +112,7 @@ class TrainingLoop:
             number: the number of the stage, counted from 0.
         """
         self.settings, self.phase, self.first, self.epochs, self.number = settings, phase, first, epochs, number
-        self.steps = -(-len(self._order(0)) // settings.batch)
+        self.steps = len(self.ranks.batches(self._order(0), settings.batch))
 
     def run(
         self,
@@ -128,6 +139,7 @@ class TrainingLoop:
                 before_epoch()
             self._take_steps(heard, take_step)
             self._check(f"epoch {state.epoch}")
+            shared.bring_together(state, self.ranks)
             self._close({**self._common(), **line()})
             reason = reason_to_stop()
         self.listener.end()
@@ -160,19 +172,24 @@ class TrainingLoop:
         place = (purpose, self.state.epoch, self.state.step if step is None else step)
         return seeds.generator(self.settings.seed, *place, device=device or self.device)
 
+    def own_generator(self, purpose: str) -> torch.Generator:
+        """The random numbers of this step for what differs from picture to picture, and so from rank to rank."""
+        place = (purpose, self.state.epoch, self.state.step, *self.ranks.place)
+        return seeds.generator(self.settings.seed, *place, device=self.device)
+
     def _order(self, epoch: int) -> Tensor:
-        order = seeds.epoch_order(len(self.indices), self.settings.batch, self.settings.seed, epoch)
+        order = seeds.epoch_order(len(self.indices), self.settings.seed, epoch)
         return self.indices[order]
 
     def _take_steps(self, heard: Sequence[int], take_step: Callable[[Batch], None]) -> None:
         """Take the steps that are left of the running epoch."""
         state, settings = self.state, self.settings
         set_rate(state.weight_optimizer, self.rate())
-        order = self._order(state.epoch)
+        batches = self.ranks.batches(self._order(state.epoch), settings.batch)
         begun = time.perf_counter()
-        for batch in batches(self.split, order, settings.batch, start=state.step, device=self.device):
+        for batch in fetched(self.split, batches[state.step :], self.device):
             # For a user's own operations that draw torch's global random numbers, such as dropout.
-            torch.manual_seed(seeds.derive(settings.seed, "torch", state.epoch, state.step))
+            torch.manual_seed(seeds.derive(settings.seed, "torch", state.epoch, state.step, *self.ranks.place))
             take_step(batch)
             # Reading the loss makes a GPU wait, so there it is read in few of the steps.
             if may_look(self.device, state.step):
@@ -182,31 +199,46 @@ class TrainingLoop:
             now = time.perf_counter()
             state.seconds += now - begun
             begun = now
-            if heard:
+            number = self.ranks.agree(max(heard, default=0))
+            if number:
                 self._check(f"step {state.step} of epoch {state.epoch}")
                 self._save()
-                self.end(heard)
+                self.end(number)
 
     def draws(self, indices: Tensor, purpose: str, steps: Iterable[int]) -> Generator[Batch, None, None]:
-        """A random batch of the pictures at ``indices`` for each of ``steps`` of the running epoch, on the device."""
-        orders = (torch.randperm(len(indices), generator=self.generator(purpose, "cpu", step)) for step in steps)
-        return fetched(self.split, (indices[order[: self.settings.batch]] for order in orders), self.device)
+        """A random batch of the pictures at ``indices`` for each of ``steps`` of the running epoch, on the device.
 
-    def end(self, heard: Sequence[int]) -> None:
-        """End the run because of the first signal in ``heard``. A resume goes on from the last checkpoint.
+        This rank gets its part of each batch.
+        """
+        orders = (torch.randperm(len(indices), generator=self.generator(purpose, "cpu", step)) for step in steps)
+        drawn = (indices[order[: self.settings.batch]] for order in orders)
+        return fetched(self.split, map(self.ranks.part, drawn), self.device)
+
+    def heed(self, heard: Sequence[int]) -> None:
+        """End the run if a rank has heard a signal.
+
+        Raises:
+            Interrupted: in all ranks.
+        """
+        number = self.ranks.agree(max(heard, default=0))
+        if number:
+            self.end(number)
+
+    def end(self, number: int) -> None:
+        """End the run because of a signal. A resume goes on from the last checkpoint.
 
         Raises:
             Interrupted: always.
         """
-        raise Interrupted(heard[0], self.folder.path if self.folder else None)
+        raise Interrupted(number, self.folder.path if self.folder else None)
 
     def check(self, loss: float, where: str) -> None:
-        """Stop the run if a loss is infinite or nan.
+        """Stop the run if a loss is infinite or nan in any rank.
 
         Raises:
             NotFinite: saying ``where``, such as "step 3 of epoch 0", and what usually helps.
         """
-        check_finite(loss, where, self.folder.path if self.folder else None)
+        check_finite(self.ranks.worst(loss), where, self.folder.path if self.folder else None)
 
     def _check(self, where: str) -> None:
         self.check(self.state.train.loss, where)
@@ -224,6 +256,9 @@ class TrainingLoop:
 
     def _close(self, line: dict[str, Any]) -> None:
         """Write the epoch's line, and only then a checkpoint that says that the epoch is over."""
+        shared.check_same(self.state, self.ranks, f"epoch {self.state.epoch + 1}")
+        # The first rank's line, because seconds and memory differ.
+        line = self.ranks.broadcast(line)
         self.trace.append(line)
         if self.folder:
             self.written.update(self.folder.append(line).encode())
@@ -232,9 +267,10 @@ class TrainingLoop:
         self.listener.epoch(line)
 
     def _save(self) -> None:
+        own = shared.set_apart(self.state, self.ranks)
         if self.folder is None:
             return
-        state = to_cpu(self.state.state_dict())
+        state = to_cpu({**self.state.state_dict(), **own})
         if not all_finite(state):
             # The loss may still be finite: it was computed before the step changed the weights.
             check_finite(math.nan, f"the weights, in epoch {self.state.epoch}", self.folder.path)
