@@ -77,7 +77,7 @@ def test_two_processes_find_what_one_finds_that_takes_both_halves_in_turn(
 
 def stopped(folder: Path, rank: int, number: int, step: int) -> subprocess.CompletedProcess[str]:
     """A search of two processes, one of which gets a signal in a step."""
-    done = in_two(SCRIPT, folder, "fast-0", "--stop", rank, number, step)
+    done = in_two(SCRIPT, folder, "fast-0", "--stop", rank, int(number), step)
     assert done.returncode != 0
     return done
 

@@ -152,14 +152,14 @@ class EndWhenMeasured(Silent):
     """Asks the run to end in the middle of a measurement of the selection."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
-        self.left, measure = Stop(batches), pause.batches
+        self.left, measure = Stop(batches), pause.fetched
 
         def counted(*arguments, **options):
             for batch in measure(*arguments, **options):
                 self.left.step(0.0, 0.0)
                 yield batch
 
-        monkeypatch.setattr(pause, "batches", counted)
+        monkeypatch.setattr(pause, "fetched", counted)
 
 
 def test_a_selection_that_is_interrupted_while_it_measures_decides_the_same(quick, tmp_path: Path, monkeypatch):

@@ -202,7 +202,9 @@ def test_a_run_waits_until_a_process_of_a_dead_driver_lets_go(tmp_path, monkeypa
 
 def test_a_process_ends_with_its_driver_even_if_that_is_killed():
     code = (
-        "import time, diffnas.sweeps.one as one\nwith one.tied():\n    print('ready', flush=True)\n    time.sleep(60)"
+        "import signal, time, diffnas.sweeps.one as one\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "with one.tied():\n    print('ready', flush=True)\n    time.sleep(60)"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:

@@ -254,7 +254,7 @@ def digest(state: Any) -> str:
 def _bytes(state: Any) -> Iterable[bytes]:
     if isinstance(state, Tensor):
         yield repr((state.dtype, tuple(state.shape))).encode()
-        yield state.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        yield state.detach().cpu().contiguous().numpy().tobytes()
     elif isinstance(state, Mapping):
         for name, part in state.items():
             yield repr(name).encode()

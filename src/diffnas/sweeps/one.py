@@ -85,6 +85,9 @@ def tied() -> Iterator[None]:
         if not over.is_set():
             os.kill(os.getpid(), signal.SIGINT)
 
+    # A driver in the background of a shell ignores SIGINT, and its runs inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     over = threading.Event()
     threading.Thread(target=wait, daemon=True).start()
     try:
