@@ -90,6 +90,7 @@ def test_processes_that_are_killed_at_any_moment_leave_what_goes_on(tmp_path: Pa
                 done_to(life, deed)
                 code, told = life.end()
                 rows.append((runs, devices, deed, code, " ".join(told.split())))
+                print(*rows[-1], sep=" | ", flush=True)
                 killed += code != 0
             else:
                 code, told = life.end()
@@ -102,5 +103,3 @@ def test_processes_that_are_killed_at_any_moment_leave_what_goes_on(tmp_path: Pa
         assert load(folder / "genotype.json").problems() is not None
         assert not list(folder.rglob("*.partial"))
         runs += 1
-    for row in rows:
-        print(*row, sep=" | ")

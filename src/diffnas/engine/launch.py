@@ -193,7 +193,9 @@ def _launch(devices: int, nodes: int) -> _Party:
     launched = {}
     for number in range(seat.number + 1, seat.number + devices):
         place = f"{address} {getattr(store, 'port', port)} {number} {seat.count}"
-        launched[number] = subprocess.Popen(command, env={**os.environ, _SEAT: place})
+        # Torch's own warnings of a lost connection would say less than we do, and several times.
+        quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ, _SEAT: place}
+        launched[number] = subprocess.Popen(command, env=quiet)
     atexit.register(_end, launched)
     return _met(seat, store, launched)
 
