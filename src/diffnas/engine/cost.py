@@ -147,7 +147,7 @@ class Prospect:
         """Refuse a supernet that cannot fit even with the few pictures of a watched step."""
         begun, options = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
         own = staged(self.settings, begun, self.space)
-        ops = (OPS.keys() & set(begun.ops or self.space.ops)) - self.space.factories.keys()
+        ops = OPS.keys() & set(begun.ops or self.space.ops)
         sizes = sizes_of_space(self.space, len(self.data.classes), self.data.channels, **own.sizes)
         net = least(sizes, offered(self.space), self.picture, ops=ops, one_in=options.one_in)
         inside = not (self.settings.recompute or options.drawn)

@@ -57,11 +57,15 @@ def factory_of(op: str) -> Role:
 
 
 def check_factory(op: str, factory: object) -> None:
-    """Refuse a user's factory that cannot be called with a slot.
+    """Refuse a user's factory that has the name of an operation of diffnas, or that cannot be called with a slot.
+
+    What reads a genotype without the factory would take such a name for the operation of diffnas.
 
     Raises:
         ValueError: with what to write. Factories took channels, stride and affine before; the message says so.
     """
+    if op in OPS:
+        raise ValueError(f"{op!r} is the name of an operation of diffnas; choose another name in factories.")
     role = factory_of(op)
     if callable(factory) and takes(_BEFORE, factory) and not takes(role, factory):
         raise ValueError(
@@ -79,10 +83,11 @@ def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = No
     Args:
         op: its name, in ``factories`` or else in ``OPS``.
         slot: where it stands.
-        factories: the factories of a user's own operations, which take precedence.
+        factories: the factories of a user's own operations.
 
     Raises:
-        ValueError: for an unknown operation, or if a user's own factory takes no slot or makes no module.
+        ValueError: for an unknown operation, or if a user's own factory has the name of an operation of diffnas, takes
+            no slot or makes no module.
 
     >>> build("max_pool_3x3", Slot(width=4, stride=2))(torch.zeros(1, 4, 9, 9)).shape
     torch.Size([1, 4, 5, 5])
