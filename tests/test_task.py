@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,29 @@ def test_a_task_without_smoothing_refuses_it_in_one_line():
 def test_a_task_needs_a_metric():
     with pytest.raises(ValueError, match="has no metric"):
         Task(name="nothing", loss=torch.nn.functional.mse_loss, metrics={})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"better": "less"}, "'higher' or 'lower', not 'less'."),
+        ({"form": "%.2f"}, "such as '.3f' or '.1%', not '%.2f'."),
+        ({"form": 2}, "not 2."),
+    ],
+)
+def test_a_metric_that_could_not_be_written_is_refused_where_it_is_made(wrong, said):
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        Metric(**{"sum": torch.nn.functional.l1_loss, "better": "lower", **wrong})
+    assert "\n" not in str(error.value)
+
+
+def test_a_function_is_no_metric():
+    with pytest.raises(ValueError) as error:
+        Task(name="distance", loss=torch.nn.functional.l1_loss, metrics={"MAE": torch.nn.functional.l1_loss})
+    assert str(error.value) == (
+        "the task 'distance' has a function as its metric 'MAE', not a Metric. Write metrics={'MAE': Metric(sum=..., "
+        "better='lower')}."
+    )
 
 
 def second_best() -> Task:
@@ -213,6 +237,7 @@ def test_labels_that_a_task_does_not_take_are_refused_in_one_line(tmp_path: Path
     ("task", "said"),
     [
         ("marks", "task must be a Task, not a str"),
+        (replace(MARKS, name="classification"), "'classification' is the name of the task of diffnas"),
         (replace(MARKS, loss=lambda outputs, targets: outputs - targets), r"the loss <lambda> must return the mean"),
         (replace(MARKS, loss=lambda outputs, targets: targets.mean()), "which follows the outputs"),
         (replace(MARKS, metrics={"n": Metric(sum=lambda o, t: 1, better="lower")}), "the sum of the metric <lambda>"),
