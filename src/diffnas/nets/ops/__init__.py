@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffnas.components.contract import Role, call, check_callable, name_of, refuse, takes
-from diffnas.lookup import lookup
+from diffnas.lookup import nearest
 from diffnas.nets.ops.chain import CHAIN
 from diffnas.nets.ops.pictures import (
     PICTURES,
@@ -93,7 +93,13 @@ def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = No
     torch.Size([1, 4, 5, 5])
     """
     own = factories or {}
-    factory = lookup("operation", op, {**OPS, **own})
+    known = {**OPS, **own}
+    if op not in known:
+        raise ValueError(
+            f"the operation {op!r} is none of diffnas.{nearest(op, known)} If it is your own, give it in Python: "
+            f"factories={{{op!r}: ...}}."
+        )
+    factory = known[op]
     if op in own:
         check_factory(op, factory)
     module: nn.Module = call(factory_of(op), factory, slot)
