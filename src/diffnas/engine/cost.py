@@ -19,7 +19,7 @@ from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet, stand_in
 from diffnas.engine import contract, memory
 from diffnas.engine.checks import check, with_cells_per_place
-from diffnas.engine.devices import computing_on, make_fabric
+from diffnas.engine.devices import computing_on, make_fabric, picture_on
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.optimizers import parameter_count
 from diffnas.engine.ranks import ALONE
@@ -242,7 +242,7 @@ def estimate(wanted: Prospect) -> Cost:
         step_seconds=seconds,
         timed_on=timed_on,
         advice=advice,
-        computed=describe(smallest.state.supernet, choice),
+        computed=describe(smallest.state.supernet, choice, picture_on(wanted.place, wanted.precision, wanted.data)),
     )
 
 
