@@ -224,7 +224,10 @@ def test_the_auxiliary_skip_fades_as_published(name: str, expected: list[float])
 
 
 def test_an_unknown_component_or_role_gets_a_suggestion():
-    with pytest.raises(ValueError, match=r"unknown weighting 'sofmax'. Did you mean 'softmax'"):
+    with pytest.raises(
+        ValueError,
+        match=r"unknown weighting 'sofmax'. Did you mean 'softmax'.*Your own: in Python, replace\(method, weighting=",
+    ):
         component("weighting", "sofmax")
     with pytest.raises(ValueError, match=r"unknown component 'weightings'. Did you mean 'weighting'"):
         component("weightings", "softmax")
