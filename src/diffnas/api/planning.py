@@ -158,7 +158,9 @@ def _space(given: str | SearchSpace | None, notes: Notes) -> tuple[SearchSpace, 
         return given, notes.model_copy(update={"space": None})
     name = given or notes.space
     if name is None:
-        raise ValueError("the run was begun with a space made in Python; pass it again to resume.")
+        raise ValueError(
+            "the run was begun with a space made in Python. Go on there: diffnas.search(out=..., resume=True, space=...)."
+        )
     return lookup("space", name, SPACES), notes.but(space=name)
 
 
@@ -178,7 +180,9 @@ def _method(given: str | Method | None, notes: Notes) -> tuple[Method, Notes]:
         return given, notes.model_copy(update={"method": None})
     name = given or notes.method
     if name is None:
-        raise ValueError("the run was begun with a method made in Python; pass it again to resume.")
+        raise ValueError(
+            "the run was begun with a method made in Python. Go on there: diffnas.search(out=..., resume=True, method=...)."
+        )
     return compose(name, notes.components), notes.but(method=name)
 
 
