@@ -1,9 +1,11 @@
 """What a step launches on a GPU, counted without one."""
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
+from counted_launches import Record, recording
 from torch._subclasses import FakeTensorMode
 
 from diffnas.components.edge_weights import EdgeWeights
@@ -13,7 +15,20 @@ from diffnas.space import SearchSpace, darts, nas_bench_201
 MOST_PROGRAMS = 65_535  # on the second axis of a grid
 
 
-def step(record, space: SearchSpace, *, batch: int, **sizes: int) -> None:
+@pytest.fixture
+def record(monkeypatch: pytest.MonkeyPatch) -> Record:
+    """A GPU's launches, written down."""
+    return recording(monkeypatch)
+
+
+@pytest.fixture
+def meta() -> Iterator[None]:
+    """Tensors have a shape and no numbers."""
+    with torch.device("meta"):
+        yield
+
+
+def step(record: Record, space: SearchSpace, *, batch: int, **sizes: int) -> None:
     """Record the forward and the backward pass of a supernet for 32x32 pictures."""
     net = Supernet(space, classes=10, **sizes).to(memory_format=torch.channels_last)
     net.backend = record.backend

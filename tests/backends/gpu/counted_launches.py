@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import diffnas.backends.gpu
@@ -81,8 +80,7 @@ def _stand_in(launches: list[Launch]) -> ModuleType:
     return triton
 
 
-@pytest.fixture
-def record(monkeypatch: pytest.MonkeyPatch) -> Record:
+def recording(monkeypatch: pytest.MonkeyPatch) -> Record:
     """The GPU backend with kernels that compute nothing; its tensors are on PyTorch's ``meta`` device."""
     found = Record(backend=None)
     importlib.import_module("torch._dynamo")  # it looks into Triton, and must not find the stand-in
@@ -100,10 +98,3 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Record:
     monkeypatch.setattr(type(backend), "why_not", lambda self, x: None)
     found.backend = backend
     return found
-
-
-@pytest.fixture
-def meta() -> Iterator[None]:
-    """Tensors have a shape and no numbers."""
-    with torch.device("meta"):
-        yield
