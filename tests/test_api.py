@@ -12,6 +12,7 @@ import torch
 import diffnas
 from diffnas.components import weighting
 from diffnas.engine.listen import Silent
+from diffnas.genotype import Cell, Connection
 from diffnas.space import without
 
 TINY = {"space": "nas-bench-201", "train": 100, "epochs": 1, "channels": 4, "depth": 3}
@@ -246,3 +247,16 @@ def test_a_run_in_a_space_with_own_operations_is_evaluated_and_loaded_too(tmp_pa
     net = {**TINY_NET, "auxiliary": 0.0}
     diffnas.run("digits", space=mine, out=tmp_path / "run", train=100, search_settings=sizes, evaluate_settings=net)
     assert diffnas.load(tmp_path / "run", factories=factories).classes[3] == "3"
+    blurred = Cell(inputs=2, nodes=3, connections=(Connection("blur", 0, 2),), output=(2,))
+    found = diffnas.Genotype(skeleton="darts", cells=dict.fromkeys(("normal", "reduce"), blurred))
+    with pytest.raises(ValueError, match=r"'blur' is none of diffnas.*in Python: factories=\{'blur': \.\.\.\}"):
+        diffnas.evaluate(found, "digits", out=tmp_path / "other", **TINY_NET)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_search_refuses_an_own_operation_with_the_name_of_one_of_diffnas(tmp_path):
+    factories = {"skip_connect": lambda slot: torch.nn.AvgPool2d(3, slot.stride, padding=1)}
+    space = replace(diffnas.SPACES["nas-bench-201"], factories=factories)
+    with pytest.raises(ValueError, match="'skip_connect' is the name of an operation of diffnas"):
+        diffnas.search("digits", out=tmp_path / "run", **{**TINY, "space": space})
+    assert not (tmp_path / "run").exists()

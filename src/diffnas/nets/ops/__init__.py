@@ -96,8 +96,8 @@ def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = No
     known = {**OPS, **own}
     if op not in known:
         raise ValueError(
-            f"the operation {op!r} is none of diffnas.{nearest(op, known)} If it is your own, give it in Python: "
-            f"factories={{{op!r}: ...}}."
+            f"the operation {op[:80]!r} is none of diffnas.{nearest(op, known)} If it is your own, give it in Python: "
+            f"factories={{{op[:80]!r}: ...}}."
         )
     factory = known[op]
     if op in own:
