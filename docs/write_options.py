@@ -28,7 +28,8 @@ HEAD = """# All options
 
 These are the options of `diffnas search` and `diffnas evaluate`, and of `diffnas.search` and `diffnas.evaluate` in
 Python, where `--alpha-lr` is called `alpha_lr`. `diffnas run` takes the settings of its phases as
-`--set search.KEY=VALUE` and `--set evaluate.KEY=VALUE`. `--no-FLAG` turns a flag off.
+`--set search.KEY=VALUE` and `--set evaluate.KEY=VALUE`, and `diffnas.run` as `search_settings={"KEY": VALUE}` and
+`evaluate_settings={"KEY": VALUE}`. `--no-FLAG` turns a flag off.
 
 A value that you give counts first. Else it comes from the run that is resumed, else from the recipe, else from the
 method, else from the papers. The last two columns are the papers' values, for a search and for an evaluation. A dash

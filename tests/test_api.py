@@ -12,6 +12,7 @@ import torch
 import diffnas
 from diffnas.components import weighting
 from diffnas.engine.listen import Silent
+from diffnas.genotype import Cell, Connection
 from diffnas.space import without
 
 TINY = {"space": "nas-bench-201", "train": 100, "epochs": 1, "channels": 4, "depth": 3}
@@ -125,7 +126,11 @@ def test_objects_made_in_python_must_be_given_again_to_resume(tmp_path):
     small = {"epochs": 1, "channels": 4, "depth": 3, "batch": 8}
     first = diffnas.search(data, space=space, method=method, out=tmp_path, **small)
     given = {"data": data, "space": space, "method": method}
-    for missing, complaint in (("data", "no data"), ("space", "a space made in"), ("method", "a method made in")):
+    for missing, complaint in (
+        ("data", "no data"),
+        ("space", r"resume=True, space=\.\.\."),
+        ("method", r"resume=True, method=\.\.\."),
+    ):
         rest = {name: value for name, value in given.items() if name != missing}
         with pytest.raises(ValueError, match=complaint):
             diffnas.search(out=tmp_path, resume=True, **rest)
@@ -242,3 +247,16 @@ def test_a_run_in_a_space_with_own_operations_is_evaluated_and_loaded_too(tmp_pa
     net = {**TINY_NET, "auxiliary": 0.0}
     diffnas.run("digits", space=mine, out=tmp_path / "run", train=100, search_settings=sizes, evaluate_settings=net)
     assert diffnas.load(tmp_path / "run", factories=factories).classes[3] == "3"
+    blurred = Cell(inputs=2, nodes=3, connections=(Connection("blur", 0, 2),), output=(2,))
+    found = diffnas.Genotype(skeleton="darts", cells=dict.fromkeys(("normal", "reduce"), blurred))
+    with pytest.raises(ValueError, match=r"'blur' is none of diffnas.*in Python: factories=\{'blur': \.\.\.\}"):
+        diffnas.evaluate(found, "digits", out=tmp_path / "other", **TINY_NET)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_search_refuses_an_own_operation_with_the_name_of_one_of_diffnas(tmp_path):
+    factories = {"skip_connect": lambda slot: torch.nn.AvgPool2d(3, slot.stride, padding=1)}
+    space = replace(diffnas.SPACES["nas-bench-201"], factories=factories)
+    with pytest.raises(ValueError, match="'skip_connect' is the name of an operation of diffnas"):
+        diffnas.search("digits", out=tmp_path / "run", **{**TINY, "space": space})
+    assert not (tmp_path / "run").exists()

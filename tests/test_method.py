@@ -7,7 +7,7 @@ import pytest
 
 import diffnas.method
 from diffnas.catalog import CATALOG
-from diffnas.components import level, pruning, schedule, weighting
+from diffnas.components import level, pick, pruning, schedule, weighting
 from diffnas.components.supernet_options import FADING
 from diffnas.components.weighting import LearnedEntmax
 from diffnas.engine.settings import SearchSettings, merge_settings
@@ -224,10 +224,24 @@ def test_the_auxiliary_skip_fades_as_published(name: str, expected: list[float])
 
 
 def test_an_unknown_component_or_role_gets_a_suggestion():
-    with pytest.raises(ValueError, match=r"unknown weighting 'sofmax'. Did you mean 'softmax'"):
+    with pytest.raises(
+        ValueError,
+        match=r"unknown weighting 'sofmax'. Did you mean 'softmax'.*Your own: in Python, replace\(method, weighting=",
+    ):
         component("weighting", "sofmax")
     with pytest.raises(ValueError, match=r"unknown component 'weightings'. Did you mean 'weighting'"):
         component("weightings", "softmax")
+
+
+def test_an_option_that_a_component_does_not_have_is_refused_where_the_method_is_made():
+    def powered(alpha, keep, moment, power=2.0): ...
+
+    for part in (partial(powered, pwr=3), partial(partial(powered, power=2), pwr=3)):
+        with pytest.raises(ValueError) as error:
+            replace(darts, weighting=part)
+        assert str(error.value) == "the weighting powered has no option 'pwr'. Its options: power."
+    with pytest.raises(ValueError, match=r"the pick last has no option 'epoch'\. Its options: none\."):
+        replace(darts, pick=partial(pick.last, epoch=3))
 
 
 @pytest.mark.parametrize("weigh", [weighting.softmax, weighting.uniform, partial(weighting.softmax, temperature=0.1)])

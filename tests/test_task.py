@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,7 @@ ELSEWHERE = {
     ("components", "pruning.py"): {"argmax"},
     ("deploy", "int8.py"): {"uint8"},  # as in nets/trained.py
     ("report", "contest.py"): {"uint8"},  # eight answers a byte
+    ("engine", "ranks.py"): {"uint8"},  # the bytes of a tensor
 }
 
 
@@ -94,6 +96,29 @@ def test_a_task_needs_a_metric():
         Task(name="nothing", loss=torch.nn.functional.mse_loss, metrics={})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"better": "less"}, "'higher' or 'lower', not 'less'."),
+        ({"form": "%.2f"}, "such as '.3f' or '.1%', not '%.2f'."),
+        ({"form": 2}, "not 2."),
+    ],
+)
+def test_a_metric_that_could_not_be_written_is_refused_where_it_is_made(wrong, said):
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        Metric(**{"sum": torch.nn.functional.l1_loss, "better": "lower", **wrong})
+    assert "\n" not in str(error.value)
+
+
+def test_a_function_is_no_metric():
+    with pytest.raises(ValueError) as error:
+        Task(name="distance", loss=torch.nn.functional.l1_loss, metrics={"MAE": torch.nn.functional.l1_loss})
+    assert str(error.value) == (
+        "the task 'distance' has a function as its metric 'MAE', not a Metric. Write metrics={'MAE': Metric(sum=..., "
+        "better='lower')}."
+    )
+
+
 def second_best() -> Task:
     """The classes told apart, judged by the share of labels that are among the two highest logits."""
 
@@ -119,7 +144,7 @@ def test_a_run_learns_a_task_of_ones_own_and_says_so_in_its_folder(tmp_path):
 def test_a_run_goes_on_with_its_own_task_alone(tmp_path):
     out = tmp_path / "run"
     diffnas.search("digits", space="nas-bench-201", out=out, task=second_best(), **SMALL)
-    with pytest.raises(ValueError, match=r"learns the task 'second best'.*Give it again as task="):
+    with pytest.raises(ValueError, match=r"learns the task 'second best'.*Give it again as task=\.\.\., in Python"):
         diffnas.search(out=out, resume=True)
     with pytest.raises(ValueError, match="another task: name was 'second best' and is 'classification'"):
         diffnas.search(out=out, resume=True, task=classification)
@@ -213,6 +238,7 @@ def test_labels_that_a_task_does_not_take_are_refused_in_one_line(tmp_path: Path
     ("task", "said"),
     [
         ("marks", "task must be a Task, not a str"),
+        (replace(MARKS, name="classification"), "'classification' is the name of the task of diffnas"),
         (replace(MARKS, loss=lambda outputs, targets: outputs - targets), r"the loss <lambda> must return the mean"),
         (replace(MARKS, loss=lambda outputs, targets: targets.mean()), "which follows the outputs"),
         (replace(MARKS, metrics={"n": Metric(sum=lambda o, t: 1, better="lower")}), "the sum of the metric <lambda>"),

@@ -25,7 +25,15 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
     """
     if isinstance(name, str) and name in table:
         return table[name]
-    close = get_close_matches(name, table, n=1) if isinstance(name, str) else []
     shown = repr(name[:80] if isinstance(name, str) else name)[:84]
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown {kind} {shown}.{hint} Known: {', '.join(sorted(table))}.")
+    raise ValueError(f"unknown {kind} {shown}.{nearest(name, table)} Known: {', '.join(sorted(table))}.")
+
+
+def nearest(name: str, table: Mapping[str, object]) -> str:
+    """A question after the nearest name in a table, with a space before it; empty if none is near.
+
+    >>> nearest("tow", {"one": 1, "two": 2}), nearest("three", {"one": 1, "two": 2})
+    (" Did you mean 'two'?", '')
+    """
+    close = get_close_matches(name, table, n=1) if isinstance(name, str) else []
+    return f" Did you mean {close[0]!r}?" if close else ""

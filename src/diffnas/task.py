@@ -30,6 +30,9 @@ class Metric:
         value: the mean of what was summed over all samples to the value of the metric.
         form: how a value is written, as :func:`format` takes it.
 
+    Raises:
+        ValueError: for another ``better``, or a form in which no number can be written.
+
     >>> import math
     >>> error = Metric(sum=lambda outputs, targets: (outputs - targets).square().sum(), better="lower", value=math.sqrt)
     >>> error.value(4.0)
@@ -40,6 +43,16 @@ class Metric:
     better: Literal["higher", "lower"]
     value: Callable[[float], float] = _as_it_is
     form: str = ".3f"
+
+    def __post_init__(self) -> None:
+        if self.better not in ("higher", "lower"):
+            raise ValueError(f"better says which of two values wins, 'higher' or 'lower', not {self.better!r}.")
+        try:
+            format(0.5, self.form)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"form says how a number is written, as format() takes it, such as '.3f' or '.1%', not {self.form!r}."
+            ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +70,7 @@ class Task:
             of int64, and a prediction is the softmax over the logits.
 
     Raises:
-        ValueError: if there is no metric, or one that is called as the loss.
+        ValueError: if there is no metric, one that is called as the loss, or something else in the place of one.
     """
 
     name: str
@@ -73,6 +86,11 @@ class Task:
             )
         if LOSS in self.metrics:
             raise ValueError(f"the task {self.name!r} has a metric {LOSS!r}, which is the loss. Name it otherwise.")
+        if bare := [name for name, metric in self.metrics.items() if not isinstance(metric, Metric)]:
+            raise ValueError(
+                f"the task {self.name!r} has a {type(self.metrics[bare[0]]).__name__} as its metric {bare[0]!r}, not a "
+                f"Metric. Write metrics={{{bare[0]!r}: Metric(sum=..., better='lower')}}."
+            )
 
     def record(self) -> dict[str, Any]:
         """What a run folder says of the task: its name, and of every metric which value is better and how it is said.

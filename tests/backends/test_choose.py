@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from ways import InPyTorch
 
 from diffnas.backends.choose import Choice, choose, describe
 from diffnas.components.supernet_options import SupernetOptions
@@ -11,6 +12,7 @@ from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, dense_cell, nas_bench_201
 
 CPU = torch.device("cpu")
+PICTURE = torch.zeros(1, 3, 8, 8)
 
 
 def test_a_backend_that_cannot_be_used_is_an_error_with_the_reason():
@@ -28,7 +30,7 @@ def test_by_itself_the_plain_way_is_taken_where_no_kernel_computes_and_says_why(
     )
     assert choose("plain", CPU, "32-true") == Choice(None, None)
     net = Supernet(nas_bench_201, classes=3, channels=4, depth=3)
-    assert list(describe(net, choose("auto", CPU, "64-true"))) == [
+    assert list(describe(net, choose("auto", CPU, "64-true"), PICTURE)) == [
         "cells run operation by operation, in PyTorch: its kernels compute in float32 (32-true), and the run in 64-true"
     ]
 
@@ -47,15 +49,26 @@ def test_a_cell_that_could_be_faster_is_told_with_the_operation_and_its_edge():
         factories={"own": own},
     )
     net = Supernet(space, classes=3, channels=4, depth=4)
-    assert list(describe(net, choose("auto", CPU, "32-true"))) == [
+    assert list(describe(net, choose("auto", CPU, "32-true"), PICTURE)) == [
         "cells run by the cpu backend",
         "PyTorch computes a part of the cells of the kind 'normal': no kernel knows the operation 'own' on edge 0 -> 2",
     ]
     partial = Supernet(nas_bench_201, classes=3, channels=4, depth=3, options=SupernetOptions(one_in=2))
-    assert describe(partial, choose("auto", CPU, "32-true")) == ("cells run by the cpu backend",)
+    assert describe(partial, choose("auto", CPU, "32-true"), PICTURE) == ("cells run by the cpu backend",)
     drawn = Supernet(nas_bench_201, classes=3, channels=4, depth=3, options=SupernetOptions(drawn=True))
-    (told,) = describe(drawn, choose("auto", CPU, "32-true"))
+    (told,) = describe(drawn, choose("auto", CPU, "32-true"), PICTURE)
     assert told.endswith("which operations run is drawn in every step")
+
+
+def test_a_backend_that_cannot_train_on_the_pictures_is_told_with_its_reason():
+    net = Supernet(nas_bench_201, classes=3, channels=4, depth=3)
+    choice = Choice(InPyTorch(), None)
+    assert describe(net, choice, PICTURE)[0] == "cells run by the torch backend"
+    with torch.autocast("cpu", torch.bfloat16):
+        assert describe(net, choice, PICTURE) == (
+            "cells run operation by operation, in PyTorch: the torch backend cannot train on these pictures, because "
+            "autocast mixes precisions",
+        )
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, *, capability: tuple[int, int], compilers: set[str]) -> None:

@@ -57,6 +57,7 @@ def test_grey_pictures_may_leave_the_channel_out():
         (some(6, 3, 8, 8), LABELS + 2**62, "and there are 6 training pictures. .* Renumber them"),
         (some(6, 3, 8, 8), LABELS - 2**62, "training labels run from -4611686018427387904 to"),
         (some(6, 3, 8, 8), LABELS.float(), "labels must be whole numbers, not torch.float32"),
+        (some(6, 3, 8, 8), LABELS.float(), "real numbers cannot be learned yet"),
         (some(6, 3, 8, 8), LABELS[:5], "one for each picture"),
         (some(6, 2, 8, 8), LABELS, "2 channels"),
         (some(6, 3, 8, 8), LABELS * 2, r"no training picture for class 1, 3\. Add some"),

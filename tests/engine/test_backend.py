@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from html import unescape
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from diffnas.engine.listen import Silent
 from diffnas.engine.search import SearchResult
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype.text import parse
+from diffnas.report.page import page
+from diffnas.report.reading import read_run
 from diffnas.space import darts, nas_bench_201
 
 # alpha moves fast enough for operations to be removed.
@@ -95,6 +98,17 @@ def test_a_search_says_what_computes_its_cells_and_why_not_faster(quick, tmp_pat
     assert told[1][0] == told[0][0]
     assert "no kernel knows the operation 'mine' on edge 2 -> 3" in told[1][1]
     assert told[2] == ["cells run operation by operation, in PyTorch"]
+
+
+def test_a_search_says_why_a_backend_leaves_its_pictures_to_pytorch(quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(InPyTorch, "why_not", lambda self, x: f"it computes maps of 9 rows, not {tuple(x.shape)}")
+    monkeypatch.setattr("diffnas.backends.choose.choose", lambda *_, **__: Choice(InPyTorch(), None))
+    ear, out = Ear(), tmp_path / "run"
+    quick(space=nas_bench_201, epochs=1, out=out, listener=ear)
+    (told,) = json.loads((out / "run.json").read_text())["computed"]
+    assert ear.notes == [told]
+    assert "the torch backend cannot train on these pictures, because it computes maps of 9 rows, not (1, " in told
+    assert told in unescape(page(read_run(out)))
 
 
 def test_an_evaluation_says_what_computes_its_cells(data):

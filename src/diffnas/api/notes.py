@@ -145,7 +145,9 @@ def task_for(given: Task | None, record: Mapping[str, Any]) -> Task:
         raise ValueError(f"task must be a Task, not a {type(given).__name__}. Make one: {made}.")
     name = record.get("task", classification.record()).get("name")
     if given is None and name != classification.name:
-        raise ValueError(f"the run learns the task {name!r}, which was given as an object. Give it again as task=.")
+        raise ValueError(
+            f"the run learns the task {name!r}, which was made in Python. Give it again as task=..., in Python."
+        )
     return given or classification
 
 

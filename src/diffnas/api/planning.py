@@ -152,13 +152,16 @@ def _fresh(recipe: str | None) -> Notes:
     return Notes(data=DataNote(what="digits"), recipe=name, space=recipe_named(name).space)
 
 
+_GO_ON = "the run was begun with a {0} made in Python. Go on there: diffnas.search(out=..., resume=True, {0}=...)."
+
+
 def _space(given: str | SearchSpace | None, notes: Notes) -> tuple[SearchSpace, Notes]:
     """The space, and notes with its name; the name is None for a space that was given as an object."""
     if isinstance(given, SearchSpace):
         return given, notes.model_copy(update={"space": None})
     name = given or notes.space
     if name is None:
-        raise ValueError("the run was begun with a space made in Python; pass it again to resume.")
+        raise ValueError(_GO_ON.format("space"))
     return lookup("space", name, SPACES), notes.but(space=name)
 
 
@@ -178,7 +181,7 @@ def _method(given: str | Method | None, notes: Notes) -> tuple[Method, Notes]:
         return given, notes.model_copy(update={"method": None})
     name = given or notes.method
     if name is None:
-        raise ValueError("the run was begun with a method made in Python; pass it again to resume.")
+        raise ValueError(_GO_ON.format("method"))
     return compose(name, notes.components), notes.but(method=name)
 
 

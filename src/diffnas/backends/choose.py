@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from diffnas.backends import Asked
 from diffnas.lookup import lookup
@@ -88,11 +89,16 @@ def _load(name: str) -> Backend:
     return GPU()
 
 
-def describe(net: Supernet | Network, choice: Choice) -> tuple[str, ...]:
-    """Sentences on how a net is computed in training: its backend, then the kinds of cell that are slower, and why."""
-    drawn = isinstance(net, Supernet) and net.options.drawn
-    if choice.backend is None or drawn:
-        why = "which operations run is drawn in every step" if choice.backend is not None else choice.why
+def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, ...]:
+    """Sentences on how a net is computed in training: its backend, then the kinds of cell that are slower, and why.
+
+    Args:
+        net: the net.
+        choice: its backend.
+        x: pictures like those of the run, on its device and of its dtype. Only what they are is read, not their values.
+    """
+    why = _why_plain(net, choice, x)
+    if choice.backend is None or why:
         return ("cells run operation by operation, in PyTorch" + (f": {why}" if why else ""),)
     first = f"cells run by the {choice.backend.name} backend"
     if isinstance(net, Network):
@@ -106,3 +112,13 @@ def describe(net: Supernet | Network, choice: Choice) -> tuple[str, ...]:
         for why, alike in kinds.items()
     ]
     return (first, *slower)
+
+
+def _why_plain(net: Supernet | Network, choice: Choice, x: Tensor) -> str | None:
+    """The reason why PyTorch computes the cells; None if the user asked for that, or if a backend computes them."""
+    if choice.backend is None:
+        return choice.why
+    if isinstance(net, Supernet) and net.options.drawn:
+        return "which operations run is drawn in every step"
+    reason = choice.backend.why_not(x)
+    return reason and f"the {choice.backend.name} backend cannot train on these pictures, because {reason}"

@@ -201,7 +201,8 @@ def check_callable(role: Role, component: Any, *, classes: bool = False) -> None
         classes: whether a class is accepted, because a call of the class makes what the role returns.
 
     Raises:
-        ValueError: if the component is a text, a class in place of an instance, or a function of other arguments.
+        ValueError: if the component is a text, a class in place of an instance, a function of other arguments, or a
+            partial that binds an option which its function does not have.
     """
     asked = f"a {role.name} is a function of ({', '.join(role.takes)})"
     if isinstance(component, str):
@@ -211,8 +212,26 @@ def check_callable(role: Role, component: Any, *, classes: bool = False) -> None
         )
     if not callable(component) or (isinstance(component, type) and not classes):
         raise ValueError(f"{asked}, and this is {told(component)}.")
+    _check_options(role, component)
     if not takes(role, component):
         raise ValueError(f"{asked}, and {name_of(component)} cannot be called with these. Bind its options: partial().")
+
+
+def _check_options(role: Role, component: Callable[..., Any]) -> None:
+    """Refuse a partial that binds an option which its function does not have."""
+    if not isinstance(component, partial):
+        return
+    try:
+        found = inspect.signature(component.func).parameters
+    except ValueError:  # not written in Python
+        return
+    unknown = [name for name in component.keywords if name not in found]
+    if unknown and all(each.kind is not each.VAR_KEYWORD for each in found.values()):
+        options = list(found)[len(component.args) + len(role.takes) :]
+        raise ValueError(
+            f"the {role.name} {name_of(component)} has no option {unknown[0]!r}. "
+            f"Its options: {', '.join(options) or 'none'}."
+        )
 
 
 def takes(role: Role, component: Callable[..., Any], *options: str) -> bool:

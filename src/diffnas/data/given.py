@@ -98,7 +98,10 @@ def labels_of(given: Any, what: str) -> Tensor:
         shape = tuple(labels.shape)
         raise ValueError(f"{words.what} have shape {shape}; (pictures,) works, or (pictures, classes) of 0 and 1.")
     if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f"{words.what} must be whole numbers, not {labels.dtype}. Pass {words.to('int64')}.")
+        raise ValueError(
+            f"{words.what} must be whole numbers, not {labels.dtype}: each is a class, and real numbers cannot be "
+            f"learned yet. Pass {words.to('int64')}."
+        )
     return labels.long()
 
 

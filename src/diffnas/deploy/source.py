@@ -160,11 +160,10 @@ def _parts(trained: Trained) -> dict[str, Any]:
 
 def _refuse_operations(trained: Trained) -> None:
     """Refuse a network with an operation whose source is not known here, or that gives another output every time."""
-    own = trained.factories or {}
     for op in (op for listed in chosen(trained.genotype).values() for op, _ in listed):
-        if op == "noise" and op not in own:
+        if op == "noise":
             raise ValueError("its cells have 'noise' operations, which give another output every time.")
-        if op in own or op not in OPERATIONS:
+        if op not in OPERATIONS:
             raise ValueError(
                 f"{op!r} is an operation of your own, whose source is not known here. Export to onnx instead."
             )

@@ -19,7 +19,7 @@ from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet, stand_in
 from diffnas.engine import contract, memory
 from diffnas.engine.checks import check, with_cells_per_place
-from diffnas.engine.devices import computing_on, make_fabric
+from diffnas.engine.devices import computing_on, make_fabric, picture_on
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.optimizers import parameter_count
 from diffnas.engine.ranks import ALONE
@@ -147,7 +147,7 @@ class Prospect:
         """Refuse a supernet that cannot fit even with the few pictures of a watched step."""
         begun, options = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
         own = staged(self.settings, begun, self.space)
-        ops = (OPS.keys() & set(begun.ops or self.space.ops)) - self.space.factories.keys()
+        ops = OPS.keys() & set(begun.ops or self.space.ops)
         sizes = sizes_of_space(self.space, len(self.data.classes), self.data.channels, **own.sizes)
         net = least(sizes, offered(self.space), self.picture, ops=ops, one_in=options.one_in)
         inside = not (self.settings.recompute or options.drawn)
@@ -242,7 +242,7 @@ def estimate(wanted: Prospect) -> Cost:
         step_seconds=seconds,
         timed_on=timed_on,
         advice=advice,
-        computed=describe(smallest.state.supernet, choice),
+        computed=describe(smallest.state.supernet, choice, picture_on(wanted.place, wanted.precision, wanted.data)),
     )
 
 

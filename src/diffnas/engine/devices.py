@@ -10,8 +10,9 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
+from diffnas.data import DataSet
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.lookup import lookup
 from diffnas.names import first_line
@@ -50,6 +51,11 @@ def make_fabric(device: str = "auto", precision: str = "32-true", ranks: Ranks =
 def dtype_of(precision: str) -> torch.dtype:
     """The dtype of alpha and the weights: float64 in double precision, else float32."""
     return torch.float64 if precision == "64-true" else torch.float32
+
+
+def picture_on(device: torch.device, precision: str, data: DataSet) -> Tensor:
+    """A picture as a run's first batch has them, ``(1, C, H, W)``, of any values."""
+    return torch.empty(1, data.channels, *data.size, device=device, dtype=dtype_of(precision))
 
 
 def in_training(fabric: Fabric, net: nn.Module) -> nn.Module:

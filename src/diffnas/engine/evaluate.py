@@ -16,7 +16,15 @@ from diffnas.backends import choose
 from diffnas.components.level import Batch
 from diffnas.data import DataSet, Split, batches
 from diffnas.engine import seeds
-from diffnas.engine.devices import computing_on, dtype_of, in_training, make_fabric, peak_memory, rounding_products
+from diffnas.engine.devices import (
+    computing_on,
+    dtype_of,
+    in_training,
+    make_fabric,
+    peak_memory,
+    picture_on,
+    rounding_products,
+)
 from diffnas.engine.entry import open_or_resume
 from diffnas.engine.launch import here
 from diffnas.engine.learned import check_task
@@ -175,7 +183,7 @@ def evaluate(
             state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
         choice = choose.choose("auto", fabric.device, precision)
         state.network.backend = choice.backend
-        computed = (*choose.describe(state.network, choice), *ranks.told)
+        computed = (*choose.describe(state.network, choice, picture_on(fabric.device, precision, data)), *ranks.told)
         record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
         begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
         with (

@@ -20,7 +20,8 @@ _TRIED = 2  # pictures
 def check_task(task: Task, data: DataSet) -> None:
     """Refuse a task that does not fit the labels, or whose loss or metrics do not return a number of a batch.
 
-    They are tried on outputs of 0 and on the labels of the first pictures. Random numbers are restored.
+    It may not have the name of our task either, which a later run on its folder would take in its place. Losses and
+    metrics are tried on outputs of 0 and on the labels of the first pictures. Random numbers are restored.
 
     Raises:
         ValueError: with what was given, and what would work.
@@ -29,6 +30,11 @@ def check_task(task: Task, data: DataSet) -> None:
         raise ValueError(_mismatch(task, data))
     if task == classification:
         return
+    if task.name == classification.name:
+        raise ValueError(
+            f"{task.name!r} is the name of the task of diffnas, and this is another one. Give it a name of its own: "
+            "Task(name=...)."
+        )
     targets = data.train.labels[:_TRIED].cpu()
     outputs = torch.zeros(len(targets), len(data.classes), requires_grad=True)
     with fixed_random(0):

@@ -24,7 +24,7 @@ from diffnas.engine import contract
 from diffnas.engine.aim import Aim
 from diffnas.engine.checks import check, describe, with_cells_per_place
 from diffnas.engine.controller import Controller
-from diffnas.engine.devices import computing_on, dtype_of, make_fabric, rounding_products
+from diffnas.engine.devices import computing_on, dtype_of, make_fabric, picture_on, rounding_products
 from diffnas.engine.entry import open_or_resume
 from diffnas.engine.landing import Landing, land
 from diffnas.engine.launch import here
@@ -157,7 +157,7 @@ def search(
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         choice = choose.choose(settings.backend, fabric.device, precision)
-        computed = (*choose.describe(state.supernet, choice), *ranks.told)
+        computed = (*choose.describe(state.supernet, choice, picture_on(fabric.device, precision, data)), *ranks.told)
         record = describe(data, space, method, settings, precision, notes or {}, computed, state.task, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)

@@ -231,7 +231,10 @@ def _supernet_options(text: str, table: Mapping[str, Named]) -> SupernetOptions:
 
 def _build(role: str, text: str, table: Mapping[str, Named]) -> Any:
     name, *options = text.strip().split(":")
-    build = lookup(role, name, table)
+    try:
+        build = lookup(role, name, table)
+    except ValueError as error:
+        raise ValueError(f"{error} Your own: in Python, replace(method, {role}=...).") from None
     try:
         return build(*options)
     except ValueError as error:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from diffnas.components.contract import Role, naming
 from diffnas.genotype import Genotype
 from diffnas.lookup import lookup
 from diffnas.nets.auxiliary import Output
@@ -20,6 +21,8 @@ from diffnas.space import SearchSpace
 
 Listed = Mapping[str, Sequence[tuple[str, bool]]]
 """For each kind of cell, its operations, and whether each reads an input of the cell."""
+
+_FORWARD = Role("forward of the frame", ("x", "run"))
 
 
 @contextmanager
@@ -161,7 +164,8 @@ class EmptyNet(nn.Module):
     def forward(self, x: Tensor) -> Output:
         """The output of the head for zeros."""
         self.seen, self._ran = [], set()
-        found: Output = self.frame(x, self._run)
+        with naming(_FORWARD, self.frame):
+            found: Output = self.frame(x, self._run)
         return found
 
     def sites(self, listed: Listed, *, one_in: int = 1) -> list[Site]:

@@ -1,6 +1,7 @@
 """A frame of the user's own, from the space to the network that is used."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,25 @@ def test_a_frame_that_breaks_its_contract_is_refused_before_the_first_step(said:
     with pytest.raises(ValueError) as error:
         diffnas.search("digits", space=replace(SPACE, frame=WRONG[said]), out=tmp_path / "run", **TINY)
     assert said in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+class NarrowHead(Unrolled):
+    def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
+        super().__init__(sizes, cell)
+        self.head = nn.Linear(sizes.channels + 1, sizes.outputs)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have notes from Python 3.11 on")
+@pytest.mark.parametrize("options", [{}, {"target": "params=1k"}])
+def test_an_error_in_its_forward_names_the_frame(options: dict[str, Any], tmp_path: Path) -> None:
+    space = replace(SPACE, frame=NarrowHead)
+    with pytest.raises(RuntimeError) as error:
+        diffnas.search("digits", space=space, out=tmp_path / "run", **TINY, **options)
+    assert error.value.__notes__ == ["(in the forward of the frame NarrowHead, called with x, run)"]
+    with pytest.raises(RuntimeError) as error:
+        diffnas.evaluate(GENOTYPE, "digits", out=tmp_path / "run", **NET, **space.own)
+    assert error.value.__notes__ == ["(in the forward of the frame NarrowHead, called with x, run)"]
     assert not (tmp_path / "run").exists()
 
 

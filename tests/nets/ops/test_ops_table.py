@@ -164,20 +164,33 @@ def test_batch_norm_follows_the_pools_only_where_asked_for():
     assert not any(isinstance(m, nn.Sequential) for m in build("skip_connect", Slot(width=3, affine=True)).modules())
 
 
-def test_a_users_own_operation_comes_first_and_is_taken_as_it_is():
-    own = {"avg_pool_3x3": lambda slot: nn.AvgPool2d(slot.stride), "twice": OPS["sep_conv_3x3"]}
-    assert isinstance(build("avg_pool_3x3", Slot(width=3, stride=2, pool_norm=True), factories=own), nn.AvgPool2d)
+def test_a_users_own_operation_is_taken_as_it_is():
+    own = {"pool": lambda slot: nn.AvgPool2d(slot.stride), "twice": OPS["sep_conv_3x3"]}
+    assert isinstance(build("pool", Slot(width=3, stride=2, pool_norm=True), factories=own), nn.AvgPool2d)
     assert isinstance(build("twice", Slot(width=3, stride=2), factories=own), nn.Sequential)
     assert isinstance(build("max_pool_3x3", Slot(width=3, stride=2), factories=own), nn.MaxPool2d)
 
 
+def test_a_users_own_operation_cannot_have_the_name_of_one_of_diffnas():
+    with pytest.raises(ValueError) as error:
+        build("skip_connect", Slot(width=3), factories={"skip_connect": lambda slot: nn.Identity()})
+    assert str(error.value) == (
+        "'skip_connect' is the name of an operation of diffnas; choose another name in factories."
+    )
+
+
 def test_an_unknown_operation_gets_a_suggestion_that_counts_the_users_own():
     with pytest.raises(
-        ValueError, match=r"unknown operation 'sep_conv_3'\. Did you mean 'sep_conv_3x3'\? Known: .*skip"
+        ValueError, match=r"'sep_conv_3' is none of diffnas\. Did you mean 'sep_conv_3x3'\? If it is your own"
     ):
         build("sep_conv_3", Slot(width=4, affine=True))
     with pytest.raises(ValueError, match=r"Did you mean 'my_conv'\?"):
         build("my_con", Slot(width=4, affine=True), factories={"my_conv": OPS["none"]})
+    with pytest.raises(ValueError) as error:
+        build("shift", Slot(width=4))
+    assert str(error.value) == (
+        "the operation 'shift' is none of diffnas. If it is your own, give it in Python: factories={'shift': ...}."
+    )
 
 
 @pytest.mark.parametrize(

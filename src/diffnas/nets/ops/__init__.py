@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffnas.components.contract import Role, call, check_callable, name_of, refuse, takes
-from diffnas.lookup import lookup
+from diffnas.lookup import nearest
 from diffnas.nets.ops.chain import CHAIN
 from diffnas.nets.ops.pictures import (
     PICTURES,
@@ -57,11 +57,15 @@ def factory_of(op: str) -> Role:
 
 
 def check_factory(op: str, factory: object) -> None:
-    """Refuse a user's factory that cannot be called with a slot.
+    """Refuse a user's factory that has the name of an operation of diffnas, or that cannot be called with a slot.
+
+    What reads a genotype without the factory would take such a name for the operation of diffnas.
 
     Raises:
         ValueError: with what to write. Factories took channels, stride and affine before; the message says so.
     """
+    if op in OPS:
+        raise ValueError(f"{op!r} is the name of an operation of diffnas; choose another name in factories.")
     role = factory_of(op)
     if callable(factory) and takes(_BEFORE, factory) and not takes(role, factory):
         raise ValueError(
@@ -79,16 +83,23 @@ def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = No
     Args:
         op: its name, in ``factories`` or else in ``OPS``.
         slot: where it stands.
-        factories: the factories of a user's own operations, which take precedence.
+        factories: the factories of a user's own operations.
 
     Raises:
-        ValueError: for an unknown operation, or if a user's own factory takes no slot or makes no module.
+        ValueError: for an unknown operation, or if a user's own factory has the name of an operation of diffnas, takes
+            no slot or makes no module.
 
     >>> build("max_pool_3x3", Slot(width=4, stride=2))(torch.zeros(1, 4, 9, 9)).shape
     torch.Size([1, 4, 5, 5])
     """
     own = factories or {}
-    factory = lookup("operation", op, {**OPS, **own})
+    known = {**OPS, **own}
+    if op not in known:
+        raise ValueError(
+            f"the operation {op[:80]!r} is none of diffnas.{nearest(op, known)} If it is your own, give it in Python: "
+            f"factories={{{op[:80]!r}: ...}}."
+        )
+    factory = known[op]
     if op in own:
         check_factory(op, factory)
     module: nn.Module = call(factory_of(op), factory, slot)
