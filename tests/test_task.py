@@ -43,7 +43,6 @@ ELSEWHERE = {
     ("components", "pruning.py"): {"argmax"},
     ("deploy", "int8.py"): {"uint8"},  # as in nets/trained.py
     ("report", "contest.py"): {"uint8"},  # eight answers a byte
-    ("engine", "ranks.py"): {"uint8"},  # the bytes of a tensor
 }
 
 
