@@ -25,8 +25,16 @@ SMALL = {
     "--epochs 1 --times 2 --rounds 1",
 }
 
-# Processes that all import torch take a while.
-IN_MANY_PROCESSES = {"ranks.py", "startup.py", "memory.py", "supernet_as_run.py"}
+# Searches as long as these, and processes that all import torch, take a while.
+LONG = {
+    "augmentation.py",
+    "memory.py",
+    "ranks.py",
+    "same_search.py",
+    "startup.py",
+    "supernet_as_run.py",
+    "whole_search.py",
+}
 
 
 def test_every_benchmark_is_run_here():
@@ -34,6 +42,7 @@ def test_every_benchmark_is_run_here():
     assert scripts == {*SMALL, "gpu.py"}
 
 
+@pytest.mark.slow
 def test_a_visit_to_a_gpu_is_rehearsed_part_by_part():
     pytest.importorskip("numba")
     command = [sys.executable, BENCHMARKS / "gpu.py", "--rehearse"]
@@ -70,7 +79,7 @@ def test_a_part_that_hangs_or_fails_ends_alone_and_keeps_its_lines(monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    "script", [pytest.param(name, marks=pytest.mark.slow) if name in IN_MANY_PROCESSES else name for name in SMALL]
+    "script", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in SMALL]
 )
 def test_a_benchmark_prints_the_machine_and_a_table_of_ratios(script, tmp_path):
     pytest.importorskip("numba")
