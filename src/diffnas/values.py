@@ -11,6 +11,7 @@ import numbers
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from inspect import cleandoc
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -151,8 +152,8 @@ def explained(record: type[T]) -> type[T]:
     """The record itself, after the fields that it inherits were added to its docstring."""
     if record.__doc__:
         own = _attributes(record.__doc__)
-        told = [f"        {name}: {each.text}" for name, each in helps(record).items() if name not in own]
-        record.__doc__ = "\n".join([record.__doc__.rstrip(), *told, "    "])
+        told = [f"    {name}: {each.text}" for name, each in helps(record).items() if name not in own]
+        record.__doc__ = "\n".join([cleandoc(record.__doc__), *told, ""])
     return record
 
 
@@ -162,8 +163,9 @@ def _attributes(docstring: str) -> dict[str, str]:
     >>> _attributes("A rate.\\n\\n    Attributes:\\n        lr: Of the weights.\\n            At first.\\n    ")
     {'lr': 'Of the weights. At first.'}
     """
-    section = docstring.partition("Attributes:\n")[2].split("\n\n")[0]
-    found = re.findall(r"^ {8}(\w+): ((?:.|\n {12})*)", section, re.MULTILINE)
+    # From Python 3.13 on, docstrings lose their common indent when they are compiled.
+    section = cleandoc(docstring).partition("Attributes:\n")[2].split("\n\n")[0]
+    found = re.findall(r"^ {4}(\w+): ((?:.|\n {8})*)", section, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
 
 
