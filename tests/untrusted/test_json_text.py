@@ -17,7 +17,7 @@ from diffnas.untrusted.json_text import parse, read_object
         ("[" * 40 + "]" * 40, "nests deeper than 32"),
         ('{"a":' * 40 + "1" + "}" * 40, "nests deeper than 32"),
         ('{"a": "\\ud800"}', "half a character"),
-        ('{"a": 1,\n}', "not JSON.*line 2"),
+        ('{"a": 1\n"b"}', "not JSON.*line 2"),
     ],
 )
 def test_json_beyond_the_limits_of_our_files_is_refused(text, reason):
