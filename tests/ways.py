@@ -8,12 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from diffnas.backends.choose import choose
-from diffnas.backends.node_by_node import NodeByNode, in_pytorch
+from diffnas.backends.node_by_node import Kernels, NodeByNode, through
 from diffnas.backends.schedule import schedule, why_unknown
 from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.backend import Backend
 from diffnas.nets.cell import Cell
 from diffnas.nets.supernet import Supernet
+
+# A function for the chains, because a copied cell shares it.
+KERNELS = Kernels(
+    mixed_sums=sums_reference.mixed_sums, convolve=lambda x, chains: [through(chain, x) for chain in chains]
+)
 
 
 class InPyTorch:
@@ -25,7 +30,7 @@ class InPyTorch:
         return "autocast mixes precisions" if torch.is_autocast_enabled(x.device.type) else None
 
     def compile(self, cell: Cell) -> NodeByNode:
-        return NodeByNode(cell, in_pytorch(sums_reference))
+        return NodeByNode(cell, KERNELS)
 
     def why_slower(self, cell: Cell) -> str | None:
         return why_unknown(cell, schedule(cell))

@@ -1,20 +1,18 @@
 """A mixed cell on a GPU, node by node: operations of one node together, the same values, several times faster.
 
 The cell's modules stay as they are; this code computes with their weights. The operations into one target node are
-normalized, weighed and summed in one step (:mod:`diffnas.backends.norms`).
+normalized, weighed and summed in one step (:class:`MixedSums`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from diffnas.backends import norms
 from diffnas.backends.norms import Statistics, channels_last, constant, update_running
 from diffnas.backends.schedule import Chain, Place, Pool, schedule
 from diffnas.components.edge_weights import EdgeWeights
@@ -24,12 +22,29 @@ from diffnas.nets.partial_channels import Passing
 
 
 class MixedSums(Protocol):
-    """A function like :func:`diffnas.backends.norms.mixed_sums`, with the steps chosen by a backend."""
+    """Batch norm, mixing weight and sum of many operations as one step.
+
+    With one module after the other, that takes about ten passes over memory for each operation. In one step, the batch
+    norm's scale and the mixing weight are one coefficient, and every term is added directly into its target.
+    """
 
     def __call__(
         self, inputs: Sequence[Tensor], mix: Tensor, *, normed: Sequence[bool], added: Sequence[Tensor] = ()
     ) -> tuple[tuple[Tensor, ...], Statistics]:
-        """The sums, and the statistics of the inputs."""
+        """Weighted sums of tensors, after a batch norm without weight and bias for each tensor that is ``normed``.
+
+        Args:
+            inputs: K tensors ``(B, C, H, W)``.
+            mix: the weights of each sum, ``(T, K)``.
+            normed: for each input, whether it goes through batch norm (training mode) first.
+            added: tensors that are terms of every sum, with weight 1 and without batch norm.
+
+        Raises:
+            ValueError: for tensors of several shapes, and for a batch norm of one pixel, which PyTorch refuses too.
+
+        Returns:
+            T sums, ``(B, C, H, W)``, and the statistics of the inputs (0 and 1 where not normed).
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +60,6 @@ class Kernels:
     mixed_sums: MixedSums
     convolve: Callable[[Tensor, Sequence[tuple[Link, ...]]], Sequence[Tensor]]
     track: Callable[[Sequence[nn.BatchNorm2d], Statistics, Sequence[int]], None] = update_running
-
-
-def in_pytorch(steps: ModuleType) -> Kernels:
-    """Kernels that use PyTorch for everything but the mixed sums, whose steps are in the module ``steps``."""
-    return Kernels(
-        # Functions, which a copied cell shares; a partial would be copied, and a module cannot be.
-        mixed_sums=lambda inputs, mix, **how: norms.mixed_sums(inputs, mix, steps=steps, **how),
-        convolve=lambda x, chains: [through(chain, x) for chain in chains],
-    )
 
 
 def through(links: Sequence[Link], x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from diffnas.backends.norms import Statistics, channels_last, check_alike, check
 def mixed_sums(
     inputs: Sequence[Tensor], mix: Tensor, *, normed: Sequence[bool], added: Sequence[Tensor] = ()
 ) -> tuple[tuple[Tensor, ...], Statistics]:
-    """As :func:`diffnas.backends.norms.mixed_sums`, in four launches forward and four backward.
+    """As :class:`diffnas.backends.node_by_node.MixedSums`, in four launches forward and four backward.
 
     The statistics are in float32.
     """
