@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, NamedTuple
 
 from diffnas.genotype import Genotype
 from diffnas.genotype.json_form import from_record
@@ -21,6 +19,7 @@ from diffnas.report.records import (
     SearchLine,
     SpaceRecord,
     TaskRecord,
+    checked,
     task_of,
 )
 from diffnas.run_files import EXPORT, INT8
@@ -130,9 +129,6 @@ class Run:
         return searched and (self.evaluation is None or self.evaluation.result is not None)
 
 
-M = TypeVar("M", bound=BaseModel)
-
-
 def read_run(path: str | Path) -> Run:
     """The run in a folder, finished or not.
 
@@ -154,7 +150,7 @@ def read_run(path: str | Path) -> Run:
 
 def read_record(folder: RunFolder) -> Record:
     """The content of ``run.json``; a ValueError that names the file if it is missing or damaged."""
-    return _checked(Record, folder.record, folder.record_file)
+    return checked(Record, folder.record, folder.record_file)
 
 
 def read_search_lines(folder: RunFolder, record: Record | None) -> list[tuple[SearchLine, Genotype]]:
@@ -172,7 +168,7 @@ def read_search_lines(folder: RunFolder, record: Record | None) -> list[tuple[Se
     shape = None if space is None else space.shape
     for number, read in enumerate(folder.trace(), start=1):
         where = f"{folder.trace_file}, line {number},"
-        line = _checked(SearchLine, read, where)
+        line = checked(SearchLine, read, where)
         for numbers in (line.train, *([line.held_out] if line.held_out else [])):
             _check_numbers(numbers, task, where)
         shape = shape or line.shape
@@ -189,7 +185,7 @@ def read_lines(folder: RunFolder, record: Record) -> list[Line]:
     found = []
     for number, read in enumerate(folder.trace(), start=1):
         where = f"{folder.trace_file}, line {number},"
-        line = _checked(Line, read, where)
+        line = checked(Line, read, where)
         _check_numbers(line.train, record.task, where)
         found.append(line)
     return found
@@ -207,7 +203,7 @@ def read_result(folder: RunFolder) -> Result | None:
     if not path.is_file():
         return None
     record = read_record(folder) if folder.begun else None
-    result = _checked(Result, folder.result(), path)
+    result = checked(Result, folder.result(), path)
     _check_numbers(result.test, task_of(record), path)
     return result
 
@@ -233,7 +229,7 @@ def _search(folder: RunFolder) -> Search:
 
 def _landing(folder: RunFolder) -> LandingRecord | None:
     path = folder.landing_file
-    return _checked(LandingRecord, folder.landing(), path) if path.is_file() else None
+    return checked(LandingRecord, folder.landing(), path) if path.is_file() else None
 
 
 def _evaluation(folder: RunFolder) -> Evaluation:
@@ -244,17 +240,7 @@ def _evaluation(folder: RunFolder) -> Evaluation:
 
 def _int8(folder: RunFolder) -> Int8 | None:
     path = folder.path / EXPORT / INT8
-    return _checked(Int8, RunFolder(path.parent).read_json(INT8), path) if path.is_file() else None
-
-
-def _checked(model: type[M], read: Mapping[str, Any], where: str | Path) -> M:
-    try:
-        return model.model_validate(read)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part)[:80] for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{where} is damaged or of another version: {f'{place}: ' if place else ''}{said}.") from None
+    return checked(Int8, RunFolder(path.parent).read_json(INT8), path) if path.is_file() else None
 
 
 def _check_numbers(numbers: Mapping[str, float], task: TaskRecord, where: str | Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from diffnas import former
 from diffnas.genotype.record import NODE_LIMIT
 from diffnas.run_files import LOSS
+
+M = TypeVar("M", bound=BaseModel)
 
 _MOST_EPOCHS = 1_000_000
 
@@ -17,6 +21,17 @@ Node = Annotated[int, Field(strict=True, ge=0, lt=NODE_LIMIT)]
 Edge = Annotated[tuple[Node, Node], Field(strict=False)]
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
+
+
+def checked(model: type[M], read: Mapping[str, Any], where: str | Path) -> M:
+    """The content of a file as a model of it; a ValueError that says ``where`` it was read, if it does not fit."""
+    try:
+        return model.model_validate(read)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part)[:80] for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where} is damaged or of another version: {f'{place}: ' if place else ''}{said}.") from None
 
 
 class _Read(BaseModel):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from diffnas import files
+from diffnas.report.records import M, checked
 from diffnas.run_files import ENDED, SWEEP
 from diffnas.untrusted import json_text
-
-M = TypeVar("M", bound=BaseModel)
 
 _NAME = r"[\w.-]{1,128}"
 
@@ -107,9 +106,4 @@ def _end(path: Path, name: str) -> Path:
 def _read(model: type[M], path: Path) -> M:
     read = json_text.read_object(path)
     files.check(path)
-    try:
-        return model.model_validate(read)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part)[:80] for part in first["loc"])
-        raise ValueError(f"{path} is damaged or of another version: {place}: {first['msg']}.") from None
+    return checked(model, read, path)

@@ -56,22 +56,23 @@ class SweepView:
 
     def version(self) -> str:
         """A text that changes whenever a run of the sweep changes."""
-        return str(hash(tuple(map(self._stamp, self.record.cells))))
+        return str(hash(tuple(self._stamp(name, _state(self.path, name)) for name in self.record.cells)))
 
     def statuses(self) -> list[Status]:
         """How far each run has come, in the order of the grid."""
         return [self._status(name) for name in self.record.cells]
 
     def _status(self, name: str) -> Status:
-        stamp = self._stamp(name)
+        state = _state(self.path, name)
+        stamp = self._stamp(name, state)
         if name not in self._known or self._known[name][0] != stamp:
-            self._known[name] = stamp, _read(self.path, name, self.record.cells[name].values)
+            self._known[name] = stamp, _read(self.path / name, self.record.cells[name].values, *state)
         return self._known[name][1]
 
-    def _stamp(self, name: str) -> str:
+    def _stamp(self, name: str, state: tuple[State, str]) -> str:
         run = RunFolder(self.path / name)
         stamps = map(stamp, (*run.shown_files, *run.evaluation.shown_files))
-        return "-".join([*stamps, str(_state(self.path, name))])
+        return "-".join([*stamps, str(state)])
 
 
 def stamp(path: Path) -> str:
@@ -96,16 +97,15 @@ def _state(path: Path, name: str) -> tuple[State, str]:
     return ("stopped" if RunFolder(path / name).begun else "waiting"), ""
 
 
-def _read(path: Path, name: str, values: Mapping[str, str]) -> Status:
-    state, reason = _state(path, name)
-    if not RunFolder(path / name).begun:
-        return Status(name=name, values=values, state=state, reason=reason)
+def _read(folder: Path, values: Mapping[str, str], state: State, reason: str) -> Status:
+    if not RunFolder(folder).begun:
+        return Status(name=folder.name, values=values, state=state, reason=reason)
     try:
-        run = read_run(path / name)
+        run = read_run(folder)
     except (ValueError, OSError) as error:
         # The files of a run change while they are read. If the run itself cannot go on, it will say so.
-        return Status(name=name, values=values, state=state, reason=reason or f"{error}" * (state == "done"))
-    return _of_run(run, name, values, state, reason)
+        return Status(name=folder.name, values=values, state=state, reason=reason or f"{error}" * (state == "done"))
+    return _of_run(run, folder.name, values, state, reason)
 
 
 def _of_run(run: Run, name: str, values: Mapping[str, str], state: State, reason: str) -> Status:
