@@ -86,25 +86,11 @@ def search(
     'nas-bench-201'
     """
     place = run_path(out, resume)
-    wanted, rest = wanted_of(options)
-    source, machine, settings = by_record(rest)
-    with in_processes(machine, place, listener, place if resume else None) as call:
-        request = Request(
-            data=data,
-            space=space,
-            method=method,
-            components=components,
-            recipe=recipe,
-            evaluation=evaluation,
-            contenders=contenders,
-            wanted=wanted,
-            listener=call.listener,
-            source=source,
-            machine=machine,
-            settings=settings,
-        )
+    named = {"space": space, "method": method, "components": components, "recipe": recipe}
+    request = Request.of(options, data=data, evaluation=evaluation, contenders=contenders, **named)
+    with in_processes(request.machine, place, listener, place if resume else None) as call:
         learned = task_for(task, read_notes(call.place, "search")[1] if call.place and resume else {})
-        asked = plan_search(request, call.place if resume else None)
+        asked = plan_search(replace(request, listener=call.listener), call.place if resume else None)
         if check_memory and not resume and call.ranks.first:
             _require_memory(asked, call)
         return _searched(asked, call, learned, resume=resume)

@@ -48,6 +48,13 @@ class Request:
     machine: Machine = field(default_factory=Machine)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any], **named: Any) -> Request:
+        """The request of a call's ``**options`` and of its named arguments; a ValueError if a value is refused."""
+        wanted, rest = wanted_of(options)
+        source, machine, settings = by_record(rest)
+        return cls(**named, wanted=wanted, source=source, machine=machine, settings=settings)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan:
@@ -122,21 +129,8 @@ def cost(
     >>> told.edges, told.operations, told.fits
     (6, 30, True)
     """
-    wanted, rest = wanted_of(options)
-    source, machine, settings = by_record(rest)
-    request = Request(
-        data=data,
-        space=space,
-        method=method,
-        components=components,
-        recipe=recipe,
-        wanted=wanted,
-        listener=listener,
-        source=source,
-        machine=machine,
-        settings=settings,
-    )
-    asked = plan_search(request)
+    named = {"space": space, "method": method, "components": components, "recipe": recipe, "listener": listener}
+    asked = plan_search(Request.of(options, data=data, **named))
     tell(asked.whole, listener)
     found = estimate(Prospect(**asked.arguments))
     if asked.aim is None:

@@ -144,20 +144,16 @@ def plan_run(
     """
     shared = _given(seed=seed, flip=flip)
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
-    wanted, rest = wanted_of(options)
-    source, machine, settings = by_record(rest)
-    names = {name: settings.pop(name, None) for name in ("space", "method", "components", "recipe")}
-    check_names(SearchSettings, settings)
-    request = Request(
-        **{**names, "recipe": names["recipe"] or recipe_for(data)},
+    named = {name: options.pop(name, None) for name in ("space", "method", "components", "recipe")}
+    named["recipe"] = named["recipe"] or recipe_for(data)
+    request = Request.of(
+        {**options, **shared, **(search_settings or {})},
         data=data,
         evaluation=later or None,
         contenders=contest.noted(Path(), against, repeats, resume=False),
-        wanted=wanted,
-        source=source,
-        machine=machine,
-        settings={**settings, **shared, **(search_settings or {})},
+        **named,
     )
+    check_names(SearchSettings, request.settings)
     return plan_search(request)
 
 

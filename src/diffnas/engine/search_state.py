@@ -320,7 +320,7 @@ def staged(settings: SearchSettings, stage: Stage, space: SearchSpace) -> Search
 
 
 def halves(count: int, settings: SearchSettings) -> tuple[Tensor, Tensor]:
-    """Indices of the pictures that move the weights, and of those that move alpha: disjoint halves of ``count``."""
+    """The indices of the pictures that move the weights, and of those that move alpha: each half of ``count``."""
     if settings.split == "ordered":
         order = torch.arange(count)
     else:

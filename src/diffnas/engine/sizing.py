@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 
 import torch
 
@@ -47,7 +48,7 @@ def fitting_size(
     if any(target.cost == "macs" for target in aim.targets):
         refuse_uncountable(at)
 
-    @_remembering
+    @cache
     def intervals(size: Size) -> list[Interval]:
         there = replace(at, size=size)
         offered = torch.tensor(space.offered)
@@ -63,17 +64,6 @@ def fitting_size(
                 return found
             possible.append(found)
     return min(possible, key=lambda size: abs(math.log(size.channels / at.size.channels)), default=at.size)
-
-
-def _remembering(ask: Callable[[Size], list[Interval]]) -> Callable[[Size], list[Interval]]:
-    known: dict[Size, list[Interval]] = {}
-
-    def asked(size: Size) -> list[Interval]:
-        if size not in known:
-            known[size] = ask(size)
-        return known[size]
-
-    return asked
 
 
 def _shapes(size: Size, given: frozenset[str], *, own: bool) -> Iterator[Size]:

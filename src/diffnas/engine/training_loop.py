@@ -112,7 +112,7 @@ class TrainingLoop:
             number: the number of the stage, counted from 0.
         """
         self.settings, self.phase, self.first, self.epochs, self.number = settings, phase, first, epochs, number
-        self.steps = len(self.ranks.batches(self._order(0), settings.batch))
+        self.steps = len(self.ranks.batches(self.indices, settings.batch))
 
     def run(
         self,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from diffnas.api import plan_run
+from diffnas.api.whole_run import recipe_for
 from diffnas.data import DESCRIPTIONS
 from diffnas.engine.cost import Prospect, memory_of
 from diffnas.engine.memory import available
@@ -58,7 +59,8 @@ def planned(cells: Mapping[str, Cell], at_once: int | None, cpus: int | None = N
         alike = json.dumps({key: value for key, value in options.items() if key != "seed"}, sort_keys=True)
         if alike not in needed:
             needed[alike] = _memory(name, options)
-        threads = options.get("threads") or _recipe_threads(options) or share
+        recipe = options.get("recipe") or recipe_for(options.get("data"))
+        threads = options.get("threads") or RECIPES[recipe].threads or share
         values = {key: str(value) for key, value in cell.values.items()}
         records[name] = CellRecord(values=values, options={**options, "threads": threads}, **needed[alike])
     return records
@@ -83,11 +85,6 @@ def _memory(name: str, options: Mapping[str, Any]) -> dict[str, int]:
         raise type(error)(f"the run {name} of the sweep cannot work: {error}") from None
     on_gpu = wanted.place.type != "cpu"
     return {"memory": PROCESS, "gpu_memory": PROCESS + step} if on_gpu else {"memory": PROCESS + step, "gpu_memory": 0}
-
-
-def _recipe_threads(options: Mapping[str, Any]) -> int | None:
-    name = options.get("recipe") or ("digits" if options.get("data") in (None, "digits") else "quick")
-    return RECIPES[name].threads
 
 
 def _storable(name: str, value: Any) -> Any:
