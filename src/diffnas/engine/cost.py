@@ -151,7 +151,7 @@ class Prospect:
         sizes = sizes_of_space(self.space, len(self.data.classes), self.data.channels, **own.sizes)
         net = least(sizes, offered(self.space), self.picture, ops=ops, one_in=options.one_in)
         inside = not (self.settings.recompute or options.drawn)
-        kept = {"momentum": self.settings.momentum > 0, "inside": inside, "half": self.precision == "bf16-mixed"}
+        kept = {"remembered": self.settings.remembered, "inside": inside, "half": self.precision == "bf16-mixed"}
         refuse_hopeless("search", net, SMALL[-1], self.place, **kept)
 
     def trial(self, batch: int) -> Trial:

@@ -30,7 +30,7 @@ from diffnas.engine.launch import here
 from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
-from diffnas.engine.optimizers import set_rate, sgd
+from diffnas.engine.optimizers import optimizer_of, set_rate
 from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.seeds import fixed_random
@@ -228,7 +228,7 @@ def _refuse_hopeless(
         least(sizes, listed, (data.channels, *data.size)),
         here().batch_on(min(settings.batch, len(data.train)), place.type),
         place,
-        momentum=settings.momentum > 0,
+        remembered=settings.remembered,
         inside=not settings.recompute,
         half=precision == "bf16-mixed",
     )
@@ -280,9 +280,7 @@ def begin(
         frame=frame,
         recompute=settings.recompute,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return EvaluateState(
-        network=network, weight_optimizer=sgd(network, settings, decay=settings.decay), train=Totals(task)
-    )
+    return EvaluateState(network=network, weight_optimizer=optimizer_of(network, settings), train=Totals(task))
 
 
 @torch.no_grad()
