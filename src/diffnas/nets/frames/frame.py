@@ -37,6 +37,7 @@ class Sizes:
         affine: whether the layers that prepare the inputs of cells have batch norms with a weight and a bias.
         stem: the layers before the cells.
         auxiliary: whether there is an auxiliary head.
+        tokens: whether inputs are ids of tokens, which are embedded; the outputs are then those of each next token.
         frame: the user's own frame; None for the skeleton's.
     """
 
@@ -50,6 +51,7 @@ class Sizes:
     affine: bool
     stem: StemKind = "cifar"
     auxiliary: bool = False
+    tokens: bool = False
     frame: FrameFactory | None = None
 
 
