@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -51,6 +51,9 @@ class Skeleton:
         stem_width: by stem, channels of its output divided by those of the first cell; 1 for stems that are not named.
         join: how the output of a cell joins its nodes.
         residual: whether every cell has a shortcut, so that an absent cell does not interrupt the net.
+        gated: whether a gate carries values past every operation, so that no operation is a skip connection.
+        averages: whether a node of a network is the mean of what its connections give, not their sum.
+        normed_nodes: whether a supernet normalizes each node over the batch, with the statistics of the batch alone.
         published: by stem, channels and depth of the networks with published results; other stems have those of
             "cifar".
     """
@@ -66,6 +69,9 @@ class Skeleton:
     stem_width: Mapping[str, int] = field(default_factory=dict)
     join: Join = "concat"
     residual: bool = False
+    gated: bool = False
+    averages: bool = False
+    normed_nodes: bool = False
     published: Mapping[str, tuple[int, int]] = field(default_factory=lambda: {"cifar": (16, 8)})
 
     @property
@@ -327,7 +333,72 @@ class Own(Skeleton):
         return list(names[:1])
 
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (DARTS, NAS_BENCH_201, chain())}
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recurrent(Skeleton):
+    """A recurrent net for sequences: one cell that is computed at each step, or a layer of PyTorch in its place.
+
+    Attributes:
+        layer: what is computed at each step.
+    """
+
+    layer: Literal["cell", "lstm", "gru"] = "cell"
+
+    def places(self, depth: int) -> tuple[Place, ...]:
+        """The place of the cell.
+
+        Raises:
+            ValueError: for another depth than 1.
+
+        >>> RECURRENT.places(1)
+        (Place(kind='recurrent', reduces=False, width=1),)
+        """
+        if depth != 1:
+            raise ValueError(f"a recurrent net has one cell, not {depth}. Leave the depth out.")
+        return tuple(Place(kind, False) for kind in self.kinds)
+
+    def own_depth(self, names: Sequence[str]) -> int:
+        """1, the depth of every recurrent net.
+
+        Raises:
+            ValueError: for other kinds of cell.
+        """
+        if tuple(names) != self.kinds:
+            wanted = f"one cell, 'recurrent', in the skeleton {self.name!r}" if self.kinds else "no cells of its own"
+            raise ValueError(f"a {self.name} net has {wanted}; got {', '.join(names)[:80] or 'none'}.")
+        return 1
+
+    def normal_cells(self, names: Sequence[str]) -> list[str]:
+        """All of the named cells."""
+        return list(names)
+
+    def check_cell(self, inputs: int, nodes: int, output: tuple[int, ...]) -> None:
+        """Refuse a cell that does not fit the skeleton.
+
+        Raises:
+            ValueError: for a cell with two inputs.
+        """
+        if inputs != 1:
+            raise ValueError(f"a recurrent cell has one input, made of the step and the state, not {inputs}.")
+
+
+RECURRENT = Recurrent(
+    name="recurrent",
+    kinds=("recurrent",),
+    join="mean",
+    gated=True,
+    averages=True,
+    normed_nodes=True,
+    published={"cifar": (850, 1)},
+)
+"""The recurrent cell of DARTS (Liu et al., 2019), appendix A.1.2: its output is the mean of its nodes."""
+
+LSTM = replace(RECURRENT, name="lstm", kinds=(), layer="lstm")
+"""A long short-term memory (Hochreiter & Schmidhuber, 1997) in place of the cell."""
+
+GRU = replace(RECURRENT, name="gru", kinds=(), layer="gru")
+"""Gated recurrent units (Cho et al., 2014) in place of the cell."""
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (DARTS, NAS_BENCH_201, chain(), RECURRENT, LSTM, GRU)}
 
 _STAGE = re.compile(r"(?:([1-9]\d{0,2})s([12])x)?([1-9]\d?)")
 _NUMBERED = re.compile(r"(head|stem|width)=([1-9]\d{0,3})")

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from diffnas import skeleton as skeletons
 from diffnas.convolutions import CONVOLUTIONS, DARTS_LIKE, DEPTH_RESTRICTED, Convolution
-from diffnas.skeleton import DARTS, NAS_BENCH_201, Own, Place, Shortcut, Stage, skeleton_of
+from diffnas.skeleton import DARTS, NAS_BENCH_201, RECURRENT, Own, Place, Shortcut, Stage, skeleton_of
 
 DARTS_OPS = (
     "none",
@@ -28,6 +28,7 @@ DARTS_OPS = (
     "dil_conv_5x5",
 )
 CHAIN_OPS = ("none", "res_3", "mb_3_3", "mb_3_6", "next_7")
+RECURRENT_OPS = ("none", "tanh", "relu", "sigmoid", "identity")
 NAS_BENCH_201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 # Operations without network weights. All others, users' operations included, count as operations that learn.
@@ -163,7 +164,7 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         offered = {op for cell in self.cells.values() for names in cell.ops for op in names}
-        if not self.cells:
+        if not self.cells and skeleton_of(self.skeleton).kinds:
             raise ValueError(f"space {self.name!r} has no cells.")
         if len(set(self.ops)) != len(self.ops) or offered != set(self.ops):
             raise ValueError(f"space {self.name!r}: ops must list each of {sorted(offered)} once, got {self.ops}.")
@@ -367,9 +368,48 @@ def chain_space(
 chain = chain_space()
 """A residual chain of eight layers in three stages (2, 3, 3): none, and blocks of ResNets, MobileNets, ConvNeXts."""
 
+
+def recurrent_space(
+    *,
+    nodes: int = 8,
+    ops: Sequence[str] = RECURRENT_OPS,
+    channels: int = 300,
+    factories: Mapping[str, Callable[[Any], Any]] | None = None,
+    name: str = "recurrent",
+) -> SearchSpace:
+    """A space of recurrent cells: a search chooses the input of each node, and its activation.
+
+    Args:
+        nodes: how many searched nodes a cell has.
+        ops: the activations that each edge offers; ``none`` means that there is no edge.
+        channels: features of every node.
+        factories: the user's own activations by name; ``diffnas.nets.ops.gated`` makes each.
+        name: the name of the space.
+
+    >>> [tuple(edge) for _, edge in recurrent_space(nodes=2).edges]
+    [(0, 1), (0, 2), (1, 2)]
+    """
+    return SearchSpace(
+        name=name,
+        cells={"recurrent": dense_cell(inputs=1, nodes=nodes, ops=ops)},
+        ops=tuple(ops),
+        skeleton=RECURRENT.name,
+        channels=channels,
+        depth=1,
+        in_degree=1,
+        factories=factories or {},
+    )
+
+
+recurrent = recurrent_space()
+"""The recurrent space of DARTS (Liu et al., 2019): one kind of cell, 36 edges, 5 activations, 2,642,411,520 cells."""
+
 SPACES: dict[str, SearchSpace] = {
     space.name: space
-    for space in (darts, nas_bench_201, s1, s2, s3, s4, gold_nas, prune_and_replace_dl, prune_and_replace_dr, chain)
+    for space in (
+        *(darts, nas_bench_201, s1, s2, s3, s4, gold_nas, prune_and_replace_dl, prune_and_replace_dr, chain),
+        recurrent,
+    )
 }
 
 

@@ -1,9 +1,10 @@
-"""Networks that people made by hand, as residual chains. A search in the space ``chain`` has to beat them.
+"""Networks that people made by hand. A search in the space ``chain`` or ``recurrent`` has to beat them.
 
-They are ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022). ResNets and
-MobileNets have exactly the sizes of the originals; ConvNeXts lack the biases. All differ in three points: no ReLU
-after the sum, ReLU in place of ReLU6 and GELU, batch norm in place of layer norm. ``resnet``, ``mobilenet`` and
+The residual chains are ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022).
+ResNets and MobileNets have exactly the sizes of the originals; ConvNeXts lack the biases. All differ in three points:
+no ReLU after the sum, ReLU in place of ReLU6 and GELU, batch norm in place of layer norm. ``resnet``, ``mobilenet`` and
 ``convnext`` have the layers of the space ``chain``, so they differ from what a search finds only in their operations.
+``lstm`` and ``gru`` are for sequences.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import NamedTuple
 from diffnas.genotype.chain import of_layers
 from diffnas.genotype.record import Genotype
 from diffnas.lookup import lookup
-from diffnas.skeleton import Stage, chain
+from diffnas.skeleton import GRU, LSTM, Stage, chain
 
 
 class Handmade(NamedTuple):
     """A hand-made network.
 
     Attributes:
-        skeleton: the name of its chain.
-        ops: the operation of each layer; ``none`` for a layer that is only a shortcut.
+        skeleton: the name of its chain, or of a recurrent layer.
+        ops: the operation of each layer; ``none`` for a layer that is only a shortcut. A recurrent layer has none.
         source: who published it.
     """
 
@@ -38,7 +39,7 @@ def handmade(name: str) -> Genotype:
         ValueError: for another name.
     """
     found = lookup("hand-made network", name, HANDMADE)
-    return of_layers(found.skeleton, found.ops)
+    return of_layers(found.skeleton, found.ops) if found.ops else Genotype(skeleton=found.skeleton, cells={})
 
 
 _RESNET = "He et al., 2016, Deep Residual Learning for Image Recognition"
@@ -85,5 +86,7 @@ HANDMADE: dict[str, Handmade] = {
     "MOBILENET_V2_CIFAR_HALF": _mobilenet((1, 1, 2, 2, 1, 2, 1), _NARROW, 2),
     "CONVNEXT_ATTO": _convnext((2, 2, 6, 2), 40),
     "CONVNEXT_FEMTO": _convnext((2, 2, 6, 2), 48),
+    "lstm": Handmade(LSTM.name, (), "Hochreiter & Schmidhuber, 1997, Long Short-Term Memory"),
+    "gru": Handmade(GRU.name, (), "Cho et al., 2014, Learning Phrase Representations using RNN Encoder-Decoder"),
 }
 """The hand-made networks by name; ``resnet``, ``mobilenet`` and ``convnext`` have the layers of the space ``chain``."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from diffnas.genotype import Genotype
-from diffnas.nets.frames.frame import FrameFactory, Sizes
+from diffnas.nets.frames.frame import FrameFactory, Reading, Sizes
 from diffnas.skeleton import StemKind, skeleton_of
 from diffnas.space import SearchSpace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def sizes_of_space(
@@ -17,6 +22,7 @@ def sizes_of_space(
     depth: int | None = None,
     stem: StemKind = "cifar",
     auxiliary: bool = False,
+    **sequences: Unpack[Reading],
 ) -> Sizes:
     """The sizes of a supernet; channels or depth of None are those of the space."""
     skeleton = skeleton_of(space.skeleton)
@@ -32,6 +38,7 @@ def sizes_of_space(
         stem=stem,
         auxiliary=auxiliary,
         frame=space.frame,
+        **sequences,
     )
 
 
@@ -45,6 +52,7 @@ def sizes_of_genotype(
     stem: StemKind = "cifar",
     auxiliary: bool = False,
     frame: FrameFactory | None = None,
+    **sequences: Unpack[Reading],
 ) -> Sizes:
     """The sizes of a network. Channels or depth of None are the published ones; a genotype with a cell for each place
     has its own depth.
@@ -75,6 +83,7 @@ def sizes_of_genotype(
         stem=stem,
         auxiliary=auxiliary,
         frame=frame,
+        **sequences,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +14,19 @@ from diffnas.nets import ops
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, usable
 from diffnas.nets.cell import Cell, Place, Value, listed, runner
-from diffnas.nets.frames import build_frame
+from diffnas.nets.frames import Reading, build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.inherit import inherit_
+from diffnas.nets.ops.recurrent import OverBatch
 from diffnas.nets.partial_channels import Partial
 from diffnas.nets.sizes import sizes_of_space
 from diffnas.nets.slot import Slot
 from diffnas.nets.wiring import Wiring, nothing
 from diffnas.skeleton import StemKind, skeleton_of
 from diffnas.space import SearchSpace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class MixedEdge(nn.Module):
@@ -126,8 +131,18 @@ def mixed_cell(
     wiring = Wiring(inputs=graph.inputs, nodes=graph.nodes, edges=graph.edges, output=graph.output)
     slots = place.slots(wiring, affine=False, pool_norm=skeleton.normed_pools, one_in=options.one_in)
     edges = [MixedEdge(space, offered, slot, options, among) for offered, slot in zip(graph.ops, slots, strict=True)]
+    norm = OverBatch() if skeleton.normed_nodes else None
     partial = Partial(one_in=options.one_in, halves=place.stride > 1) if options.one_in > 1 else None
-    return Cell(wiring, place, edges, join=skeleton.join, partial=partial, ops=space.ops)
+    return Cell(
+        wiring,
+        place,
+        edges,
+        join=skeleton.join,
+        partial=partial,
+        norm=norm,
+        stacks=skeleton.gated,
+        ops=space.ops,
+    )
 
 
 class Supernet(nn.Module):
@@ -139,7 +154,7 @@ class Supernet(nn.Module):
     Args:
         space: the operations of each edge.
         classes: number of logits.
-        in_channels: channels of the pictures.
+        in_channels: channels of the pictures, features of vectors, or the size of the vocabulary.
         channels: channels of the first cell's nodes; None takes the space's.
         depth: number of cells; None takes the space's.
         stem: the layers before the cells.
@@ -151,6 +166,8 @@ class Supernet(nn.Module):
         auxiliary: whether to add an auxiliary head at two thirds of the depth, which runs in training mode only.
         among: the operations that have modules at first, on edges that offer them; None for all. ``replace_`` makes
             others.
+        sequences: how a recurrent net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
+            :class:`diffnas.nets.frames.Sizes`.
 
     Attributes:
         edges: how many edges all kinds of cell have together.
@@ -178,6 +195,7 @@ class Supernet(nn.Module):
         options: SupernetOptions = DARTS_SUPERNET,
         auxiliary: bool = False,
         among: Container[str] | None = None,
+        **sequences: Unpack[Reading],
     ) -> None:
         super().__init__()
         self.backend = backend
@@ -191,7 +209,7 @@ class Supernet(nn.Module):
             )
         self.edges = len(space.edges)
         sizes = sizes_of_space(
-            space, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary
+            space, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary, **sequences
         )
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, options, among)))

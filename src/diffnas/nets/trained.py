@@ -115,7 +115,7 @@ class _Built(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     channels: Annotated[int, Field(ge=1, le=_MOST_CHANNELS)] | None
-    depth: Annotated[int, Field(ge=3, le=_MOST_CELLS)] | None
+    depth: Annotated[int, Field(ge=1, le=_MOST_CELLS)] | None
     stem: StemKind
 
 

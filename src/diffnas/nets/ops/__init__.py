@@ -26,6 +26,7 @@ from diffnas.nets.ops.pictures import (
     drop_skips,
     relu_conv_norm,
 )
+from diffnas.nets.ops.recurrent import RECURRENT, gated
 from diffnas.nets.slot import OpFactory, Slot
 
 __all__ = [
@@ -42,10 +43,11 @@ __all__ = [
     "draw_noise_from",
     "drop_skips",
     "factory_of",
+    "gated",
     "relu_conv_norm",
 ]
 
-OPS: dict[str, OpFactory] = {**PICTURES, **CHAIN}
+OPS: dict[str, OpFactory] = {**PICTURES, **CHAIN, **RECURRENT}
 """The factory of each operation, by name."""
 
 _BEFORE = Role("", ("channels", "stride", "affine"))
@@ -109,7 +111,7 @@ def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = No
 
 
 def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiply-adds of the convolutions and linear layers for one input. Other layers are not counted, as usual.
+    """Multiply-adds of convolutions, linear and recurrent layers for one input. Others are not counted, as usual.
 
     Args:
         module: a module of one tensor. It is run once, in evaluation mode, on its own device, which may be "meta".
@@ -121,12 +123,15 @@ def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
     """
     total = 0
 
-    def add(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+    def add(layer: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal total
+        if isinstance(layer, nn.RNNBase):  # at each step it multiplies by all of its matrices
+            total += sum(weight.numel() for weight in layer.parameters() if weight.dim() == 2) * output[0].shape[1]
+            return
         assert isinstance(layer.weight, Tensor)
         total += layer.weight.numel() * output[0, 0].numel()
 
-    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear, Depthwise))]
+    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear, nn.RNNBase, Depthwise))]
     handles = [layer.register_forward_hook(add) for layer in layers]
     try:
         _run_once(module, shape)
