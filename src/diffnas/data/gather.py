@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from diffnas.data.augment import Augmentation
-from diffnas.data.levels import Levels, levels_of
 from diffnas.data.data_set import DataSet
+from diffnas.data.levels import Levels, levels_of
 from diffnas.data.pictures import SMALLEST, Files, Pictures, PictureSplit
 from diffnas.data.statistics import channel_statistics
 from diffnas.data.stratify import stratified_split

@@ -19,7 +19,7 @@ Kind = Literal["characters", "words", "split"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
 
-MOST_WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\n|\S")
+MOST_WORDS = 20_000
 """The most words that a vocabulary of a user's text has."""
 
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\n|\S")
