@@ -56,7 +56,8 @@ def _layer(beside: nn.Module, cell: nn.Module, x: Tensor, run: Run) -> Tensor:
         shortcut: Tensor = beside(x)
         return shortcut
     branch = run(cell, (x,))
-    return beside(x) + branch
+    out: Tensor = beside(x) + branch
+    return out
 
 
 class NoShortcut(nn.Module):
