@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api import contest
-from diffnas.api.notes import Data, task_for
+from diffnas.api.notes import Data, recipe_on
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.phases import evaluate, run_path, search
 from diffnas.api.planning import Request, SearchPlan, plan_search
@@ -100,7 +100,7 @@ def run(
     Raises:
         ValueError: if an argument cannot work; the error says what would work, and no file is changed.
     """
-    recipe = recipe if recipe or resume else recipe_for(data)
+    recipe = recipe if recipe or resume else recipe_for(data, by_record(wanted_of(options)[1])[0])
     shared = _given(seed=seed, flip=flip)
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     place = run_path(out, resume)
@@ -145,7 +145,7 @@ def plan_run(
     shared = _given(seed=seed, flip=flip)
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     named = {name: options.pop(name, None) for name in ("space", "method", "components", "recipe")}
-    named["recipe"] = named["recipe"] or recipe_for(data)
+    named["recipe"] = named["recipe"] or recipe_for(data, by_record(wanted_of(options)[1])[0])
     request = Request.of(
         {**options, **shared, **(search_settings or {})},
         data=data,
@@ -168,9 +168,9 @@ def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[
 
 def _contenders(against: str | None, task: Task | None) -> str | None:
     """The contenders that were asked for; a ValueError if the task has no accuracy to judge them."""
-    learned = task_for(task, {})
-    if against and learned is not classification:
-        raise ValueError(f"contenders are judged by accuracy, and the task is {learned.name!r}. Leave against out.")
+    if against and task not in (None, classification):
+        assert task is not None
+        raise ValueError(f"contenders are judged by accuracy, and the task is {task.name!r}. Leave against out.")
     return against
 
 
@@ -216,8 +216,10 @@ def _trained(
     return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
 
 
-def recipe_for(data: Data) -> str:
+def recipe_for(data: Data, source: Source) -> str:
     """The default recipe of a whole run on ``data``."""
+    if found := recipe_on(data, source):
+        return found
     return "digits" if data is None or (isinstance(data, str) and data == "digits") else "quick"
 
 

@@ -12,7 +12,7 @@ import torch
 
 from diffnas.data.augment import Augmentation
 from diffnas.data.batches import Split, batches, fetched
-from diffnas.data.data_set import DataSet
+from diffnas.data.data_set import DataKind, DataSet
 from diffnas.data.pictures import Files, Pictures
 from diffnas.data.sequences import Columns, Series, Stream
 from diffnas.data.stratify import equal_per_class, stratified_split
@@ -36,6 +36,7 @@ __all__ = [
     "from_dataset",
     "from_sequences",
     "from_tensors",
+    "kind_of",
     "load",
     "set_aside",
     "stand_in",
@@ -104,6 +105,19 @@ def load(
     return (
         _not_the_folder(str(what), data_dir, download) if Path(what).is_dir() else _named(str(what), data_dir, download)
     )
+
+
+def kind_of(what: object) -> DataKind:
+    """What the data called ``what`` are, before they are read."""
+    if isinstance(what, DataSet):
+        return what.kind
+    if not isinstance(what, str | Path) or str(what).startswith("hub:") or what == "":
+        return "pictures"
+    if _is_text(what):
+        return "text"
+    if what in DESCRIPTIONS or not is_table(Path(what)):
+        return "pictures"
+    return "labelled" if Path(what).is_dir() else "forecast"
 
 
 def _is_text(what: str | Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from diffnas.data.sequences import Series, Stream
 from diffnas.data.tokens import Tokens
 from diffnas.names import showable
 from diffnas.values import real
+
+DataKind = Literal["pictures", "text", "forecast", "labelled"]
+"""What data are: pictures, a text, a stream of vectors, or sequences with a label each."""
 
 _PLAIN = Augmentation()
 
@@ -79,6 +83,25 @@ class DataSet:
     def size(self) -> tuple[int, ...]:
         """Height and width in pixels; ``(1,)``, one step, for sequences."""
         return self.train.size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample as a network takes it; of sequences, one step: ``(1,)``, or ``(1, d)`` for vectors."""
+        if not self.in_steps:
+            return (self.channels, *self.size)
+        return self.size if self.tokens else (*self.size, self.channels)
+
+    @property
+    def kind(self) -> DataKind:
+        """What the data are."""
+        if not self.in_steps:
+            return "pictures"
+        return "text" if self.tokens else "forecast" if self.in_order else "labelled"
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether the next vector of a stream is to be predicted."""
+        return self.in_order and self.tokens is None
 
     @property
     def several(self) -> bool:
