@@ -74,11 +74,10 @@ def load(
 
     >>> load("digits").size
     (8, 8)
-    >>> load("cifar")
+    >>> load("cifar")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: unknown data set 'cifar'. Did you mean 'cifar10'? Known: digits, cifar10, cifar100, text, python-docs, hub:NAME, FOLDER,
-    FILE.
+    ValueError: unknown data set 'cifar'. Did you mean 'cifar10'? Known: digits, cifar10, ..., FILE.
     """
     if isinstance(what, DataSet):
         return what

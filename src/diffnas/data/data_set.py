@@ -86,7 +86,7 @@ class DataSet:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one sample as a network takes it; of sequences, one step: ``(1,)``, or ``(1, d)`` for vectors."""
+        """The shape of one sample as a network takes it; one step of sequences, ``(1,)`` or ``(1, d)``."""
         if not self.in_steps:
             return (self.channels, *self.size)
         return self.size if self.tokens else (*self.size, self.channels)

@@ -63,8 +63,8 @@ def table_in(place: str | Path) -> DataSet:
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
         remarks=(
-            f"{name}: the naive forecast, that the next row is the last one, has a mean squared error of {naive:.4f} on "
-            "the test rows, in standardized numbers. A network must have less to be of use.",
+            f"{name}: the naive forecast, that the next row is the last one, has a mean squared error of {naive:.4f} "
+            "on the test rows, in standardized numbers. A network must have less to be of use.",
         ),
     )
 

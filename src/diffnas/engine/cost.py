@@ -20,9 +20,9 @@ from diffnas.data import DataSet, stand_in
 from diffnas.engine import contract, memory
 from diffnas.engine.checks import check, with_cells_per_place
 from diffnas.engine.devices import computing_on, make_fabric, picture_on
-from diffnas.engine.passes import epoch_batches, reading_of
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.optimizers import parameter_count
+from diffnas.engine.passes import epoch_batches, reading_of
 from diffnas.engine.ranks import ALONE
 from diffnas.engine.search import Trial, trial
 from diffnas.engine.search_state import halves, staged
@@ -149,7 +149,9 @@ class Prospect:
         begun, options = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
         own = staged(self.settings, begun, self.space)
         ops = OPS.keys() & set(begun.ops or self.space.ops)
-        sizes = sizes_of_space(self.space, len(self.data.classes), self.data.channels, **own.sizes, **reading_of(self.data, own))
+        sizes = sizes_of_space(
+            self.space, len(self.data.classes), self.data.channels, **own.sizes, **reading_of(self.data, own)
+        )
         net = least(sizes, offered(self.space), self.picture, ops=ops, one_in=options.one_in)
         inside = not (self.settings.recompute or options.drawn)
         kept = {"remembered": self.settings.remembered, "inside": inside, "half": self.precision == "bf16-mixed"}

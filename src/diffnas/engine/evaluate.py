@@ -368,7 +368,7 @@ class _Evaluation:
         return self.result()
 
     def line(self) -> dict[str, Any]:
-        """The evaluation's own part of a line of the trace: on a stream, how the network does on the validation part."""
+        """The evaluation's own part of a line of the trace, with the validation of a stream."""
         valid, averaging = self.data.valid, self.state.averaging
         line = {"peak_memory": peak_memory(self.fabric.device)}
         if valid is None:
@@ -383,9 +383,7 @@ class _Evaluation:
     def measured(self, split: Split) -> Totals:
         """Loss and metrics of the network on a split."""
         data, device = self.data, self.fabric.device
-        return test(
-            self.state.network, split, data, self.state.task, batch=256, device=device, ranks=self.loop.ranks
-        )
+        return test(self.state.network, split, data, self.state.task, batch=256, device=device, ranks=self.loop.ranks)
 
     def take_step(self, batch: Batch) -> None:
         """Take one step of the weights."""

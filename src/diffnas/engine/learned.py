@@ -84,11 +84,12 @@ def _check_loss(found: Any, task: Task) -> None:
 def _unlike(task: Task, data: DataSet) -> str:
     if data.in_order:
         return (
-            f"{data.name}: each step is predicted from those before, and the task {task.name!r} has one target a sample. "
-            "Give a task with every_step=True, or leave task out."
+            f"{data.name}: each step is predicted from those before, and the task {task.name!r} has one target a "
+            "sample. Give a task with every_step=True, or leave task out."
         )
     return (
-        f"{data.name}: each sample has one label, and the task {task.name!r} has a target for each step. Leave task out."
+        f"{data.name}: each sample has one label, and the task {task.name!r} has a target for each step. Leave task "
+        "out."
     )
 
 

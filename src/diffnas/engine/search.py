@@ -251,7 +251,9 @@ class _StagedSearch:
         self.space, self.method, self.settings, self.state = space, method, settings, state
         everything = torch.arange(len(data.train)), torch.arange(0)
         in_halves = method.level.data == "halves"
-        train_indices, held_out_indices = halves(len(data.train), settings, in_order=data.in_order) if in_halves else everything
+        train_indices, held_out_indices = (
+            halves(len(data.train), settings, in_order=data.in_order) if in_halves else everything
+        )
         self.stages = contract.stages(method.stages, space, settings.epochs)
         self.loop = TrainingLoop("search", data, train_indices, settings, state, fabric, folder, listener, trace, ranks)
         self.running = RunningSearch(data, space, method, self.stages, state, fabric, self.loop, held_out_indices)

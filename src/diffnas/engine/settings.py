@@ -14,7 +14,20 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from diffnas.backends import Asked
 from diffnas.skeleton import StemKind
-from diffnas.values import PROCESSES, SEED, THREADS, Heading, check_fields, checked, explained, helps, kinds, read, real, whole
+from diffnas.values import (
+    PROCESSES,
+    SEED,
+    THREADS,
+    Heading,
+    check_fields,
+    checked,
+    explained,
+    helps,
+    kinds,
+    read,
+    real,
+    whole,
+)
 
 DATA, SIZES, WEIGHTS = Heading("Data"), Heading("How long, how large"), Heading("Weights")
 SEQUENCES, ALPHA, MACHINE = Heading("Texts and sequences"), Heading("Alpha and pruning"), Heading("Machine")

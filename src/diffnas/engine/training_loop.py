@@ -23,7 +23,7 @@ from diffnas.engine.nested import all_finite, to_cpu
 from diffnas.engine.optimizers import set_rate
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
-from diffnas.engine.totals import Totals, check_finite, check_falls
+from diffnas.engine.totals import Totals, check_falls, check_finite
 from diffnas.nets.carried import forget
 from diffnas.run_folder import RunFolder
 from diffnas.task import Task

@@ -110,7 +110,9 @@ class Trained:
             ValueError: for pictures of another type, number of channels or size.
         """
         if self.kind != "pictures":
-            raise ValueError(f"this network reads a {self.kind}, not pictures. Call its network: trained.network(steps).")
+            raise ValueError(
+                f"this network reads a {self.kind}, not pictures. Call its network: trained.network(steps)."
+            )
         expected = (self.channels, *self.size)
         if pictures.dtype != torch.uint8 or tuple(pictures.shape[1:]) != expected:
             raise ValueError(f"pictures must be uint8 (B, {expected}), got {pictures.dtype} {tuple(pictures.shape)}.")
@@ -233,7 +235,9 @@ def _build(
     reads = Reading(tokens=record.kind == "text", forecast=record.kind == "forecast") if steps else Reading()
     sizes = sizes_of_genotype(genotype, len(record.classes), record.channels, **built, frame=frame, **reads)
     vectors = () if record.kind == "text" else (record.channels,)
-    own.try_parts(sizes, chosen(genotype), factories, (*record.size, *vectors) if steps else (record.channels, *record.size))
+    own.try_parts(
+        sizes, chosen(genotype), factories, (*record.size, *vectors) if steps else (record.channels, *record.size)
+    )
     parts: dict[str, Any] = {"factories": factories, "frame": frame, **reads}
     made = partial(Network, genotype, classes=len(record.classes), in_channels=record.channels, **parts, **built)
     with torch.device("meta"):  # which takes no memory, however large the network would be
@@ -242,7 +246,7 @@ def _build(
     weights = renamed(load_file(path))
     # In the dtype of the training, so that predictions are those of the test.
     network.to(next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point()))
-    network.load_state_dict(weights)
+    network.load_state_dict(weights, strict=False)  # ``_check_backed`` has compared the names; shared ones come once
     return Trained(
         network=network.eval().to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
         genotype=genotype,
@@ -277,7 +281,7 @@ _OUTSIDE = (r"^(cells\.\d+)\.preprocess\.", r"\1.inputs."), (r"^(cells\.\d+)\.op
 
 
 def stored(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of a network, by their names in files.
+    """The weights of a network, by their names in files. A weight that several modules share has the first name.
 
     >>> from diffnas.genotype import published
     >>> net = Network(published("DARTS_V2"), classes=2, channels=2, depth=3)
@@ -285,7 +289,13 @@ def stored(network: nn.Module) -> dict[str, Tensor]:
     >>> names[0], [name for name in names if name.startswith("cells.0.ops.0")][0], names[-1]
     ('stem.first.0.weight', 'cells.0.ops.0.0.depthwise.conv.weight', 'head.2.bias')
     """
-    return {_rename(name, _INSIDE).removeprefix("frame."): tensor for name, tensor in network.state_dict().items()}
+    whole = network.state_dict(keep_vars=True)
+    first = {tensor: name for name, tensor in reversed(whole.items())}
+    return {
+        _rename(name, _INSIDE).removeprefix("frame."): tensor.detach()
+        for name, tensor in whole.items()
+        if first[tensor] == name
+    }
 
 
 def renamed(named: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from diffnas.api.whole_run import recipe_for
 from diffnas.data import DESCRIPTIONS
 from diffnas.engine.cost import Prospect, memory_of
 from diffnas.engine.memory import available
+from diffnas.engine.settings import Source
 from diffnas.recipes import RECIPES
 from diffnas.report.sweep.record import CellRecord
 
