@@ -98,7 +98,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
         )
     _check_changes(space, method)
     _check_stages(space, method, settings)
-    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes)
+    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes, picture=data.size)
     picture = data.channels, *data.size
     own.try_parts(sizes, offered(space), space.factories, picture, one_in=method.supernet.one_in)
     for rule in (*method.stopping, method.pick):

@@ -176,7 +176,8 @@ def evaluate(
     ranks.check_batch(settings.batch, len(data.train))
     with within_memory(settings, out):
         fabric = make_fabric(device, precision, ranks)
-        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, frame=frame)
+        parts = {**settings.sizes, "frame": frame, "picture": data.size}
+        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **parts)
         _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
         own.try_parts(sizes, chosen(genotype), factories, (data.channels, *data.size))
         with fixed_random(seeds.derive(settings.seed, "weights")):
@@ -214,6 +215,7 @@ def require_later(
         channels=settings.channels or channels,
         depth=space.own_depth or settings.depth or depth,
         stem=settings.stem,
+        picture=data.size,
     )
     # Any cells join one node or more, and may have no operation that learns.
     sizes, nothing = replace(largest, joined=dict.fromkeys(space.cells, 1), affine=True), dict.fromkeys(space.cells, ())
@@ -279,6 +281,7 @@ def begin(
         factories=factories,
         frame=frame,
         recompute=settings.recompute,
+        picture=data.size,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(network=network, weight_optimizer=optimizer_of(network, settings), train=Totals(task))
 

@@ -282,6 +282,7 @@ class _Beginning:
             options=self.method.supernet,
             auxiliary=settings.auxiliary > 0,
             among=among,
+            picture=self.data.size,
         )
         return supernet.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

@@ -26,7 +26,8 @@ def parse(text: str) -> Genotype:
     * the same with triples (operation, target, source), any number for each node (FairDARTS; Chu et al., 2020);
       and with ``cell0``, ``cell1``, ... in place of normal and reduce if each cell was searched by itself;
     * ``|op~0|+|op~0|op~1|+...`` (NAS-Bench-201; Dong & Yang, 2020), in which edges may be left out;
-    * ``chain:1-1-1 | res_3 | none | mb_3_6``, a skeleton and the operation of each of its layers;
+    * ``chain:1-1-1 | res_3 | none | mb_3_6``, a skeleton and the operation of each of its layers; a transformer has
+      those of each branch, or of both branches of all layers, as in ``transformer | attn_4 | mlp_4``;
     * the JSON of ``to_json``.
 
     ``none`` is dropped, because it means that there is no connection.
@@ -42,7 +43,7 @@ def parse(text: str) -> Genotype:
         return from_json(text)
     if text.startswith("|"):
         return parse_nas_bench_201(text)
-    if text.startswith("chain"):
+    if text.startswith(("chain", "transformer")):
         return parse_chain(text)
     return _parse_darts(text)
 

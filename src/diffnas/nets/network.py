@@ -68,6 +68,7 @@ class Network(nn.Module):
             the same, with less memory and more time. The attribute may be set anytime.
         backend: computes the operations in training mode; None calls one module after the other. The attribute may be
             set anytime.
+        picture: height and width of the pictures, for frames with tables of positions. Other pictures are possible.
 
     Raises:
         ValueError: for a genotype or sizes that no network can have.
@@ -92,6 +93,7 @@ class Network(nn.Module):
         frame: FrameFactory | None = None,
         recompute: bool = False,
         backend: Backend | None = None,
+        picture: tuple[int, ...] = (32, 32),
     ) -> None:
         super().__init__()
         self.recompute = recompute
@@ -105,6 +107,7 @@ class Network(nn.Module):
             stem=stem,
             auxiliary=auxiliary,
             frame=frame,
+            picture=picture,
         )
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, fixed_cell(genotype, place, factories)))

@@ -135,6 +135,7 @@ class SizedSpace:
             channels=channels,
             depth=depth,
             stem=stem,
+            picture=self.picture[1:],
             **self.space.own,
         ).eval()
 
@@ -151,7 +152,15 @@ class SizedSpace:
 
     def _sizes(self, widths: Mapping[str, int]) -> Sizes:
         channels, depth, stem = self.size
-        whole = sizes_of_space(self.space, self.classes, self.picture[0], channels=channels, depth=depth, stem=stem)
+        whole = sizes_of_space(
+            self.space,
+            self.classes,
+            self.picture[0],
+            channels=channels,
+            depth=depth,
+            stem=stem,
+            picture=self.picture[1:],
+        )
         joined = {kind: self.skeleton.widths(nodes) for kind, nodes in widths.items()}
         return replace(whole, joined=joined, affine=True)
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from diffnas.components.contract import Role, call, check_callable, refuse
-from diffnas.nets.frames.chain import Chain
+from diffnas.nets.frames.chain import chain
 from diffnas.nets.frames.darts import Darts
 from diffnas.nets.frames.frame import Frame, FrameFactory, MakeCell, Run, Sizes
 from diffnas.nets.frames.nas_bench_201 import NasBench201
-from diffnas.skeleton import DARTS, NAS_BENCH_201, Own
+from diffnas.nets.frames.transformer import transformer
+from diffnas.skeleton import DARTS, NAS_BENCH_201, TRANSFORMER, TRANSFORMER_GRAPH, Own
 
 __all__ = ["FRAME", "FRAMES", "Frame", "FrameFactory", "MakeCell", "Run", "Sizes", "build_frame"]
 
-FRAMES: dict[str, FrameFactory] = {DARTS.name: Darts, NAS_BENCH_201.name: NasBench201, "chain": Chain}
-"""The class of each frame, by the name that a skeleton gives as its ``frame``."""
+FRAMES: dict[str, FrameFactory] = {
+    DARTS.name: Darts,
+    NAS_BENCH_201.name: NasBench201,
+    "chain": chain,
+    TRANSFORMER.name: transformer,
+    TRANSFORMER_GRAPH.name: transformer,
+}
+"""What makes each frame, by the name that a skeleton gives as its ``frame``."""
 
 FRAME = Role("frame", ("sizes", "cell"))
 

@@ -38,6 +38,7 @@ class Sizes:
         stem: the layers before the cells.
         auxiliary: whether there is an auxiliary head.
         frame: the user's own frame; None for the skeleton's.
+        picture: height and width of the pictures, for frames with tables of positions.
     """
 
     skeleton: Skeleton
@@ -51,6 +52,7 @@ class Sizes:
     stem: StemKind = "cifar"
     auxiliary: bool = False
     frame: FrameFactory | None = None
+    picture: tuple[int, ...] = (32, 32)
 
 
 class Frame(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diffnas.components.contract import Role, call, check_callable, name_of, refuse, takes
 from diffnas.lookup import nearest
+from diffnas.nets.ops.attention import Attention
 from diffnas.nets.ops.chain import CHAIN
 from diffnas.nets.ops.pictures import (
     PICTURES,
@@ -26,6 +27,7 @@ from diffnas.nets.ops.pictures import (
     drop_skips,
     relu_conv_norm,
 )
+from diffnas.nets.ops.transformer import TRANSFORMER, on_stream
 from diffnas.nets.slot import OpFactory, Slot
 
 __all__ = [
@@ -45,7 +47,7 @@ __all__ = [
     "relu_conv_norm",
 ]
 
-OPS: dict[str, OpFactory] = {**PICTURES, **CHAIN}
+OPS: dict[str, OpFactory] = {**PICTURES, **CHAIN, **TRANSFORMER}
 """The factory of each operation, by name."""
 
 _BEFORE = Role("", ("channels", "stride", "affine"))
@@ -78,7 +80,7 @@ def check_factory(op: str, factory: object) -> None:
 
 
 def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = None) -> nn.Module:
-    """The module of one operation.
+    """The module of one operation, in a transformer with the norms around it.
 
     Args:
         op: its name, in ``factories`` or else in ``OPS``.
@@ -105,11 +107,11 @@ def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = No
     module: nn.Module = call(factory_of(op), factory, slot)
     if not isinstance(module, nn.Module):
         refuse(factory_of(op), factory, "a torch.nn.Module", module)
-    return module
+    return on_stream(module, slot)
 
 
 def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiply-adds of the convolutions and linear layers for one input. Other layers are not counted, as usual.
+    """Multiply-adds of convolutions, linear layers and attention for one input. Others are not counted, as usual.
 
     Args:
         module: a module of one tensor. It is run once, in evaluation mode, on its own device, which may be "meta".
@@ -123,10 +125,10 @@ def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
 
     def add(layer: nn.Module, inputs: Any, output: Tensor) -> None:
         nonlocal total
-        assert isinstance(layer.weight, Tensor)
-        total += layer.weight.numel() * output[0, 0].numel()
+        total += _macs(layer, output[0])
 
-    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear, Depthwise))]
+    counts = (nn.Conv2d, nn.Linear, Depthwise, Attention)
+    layers = [layer for layer in module.modules() if isinstance(layer, counts)]
     handles = [layer.register_forward_hook(add) for layer in layers]
     try:
         _run_once(module, shape)
@@ -134,6 +136,15 @@ def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
         for handle in handles:
             handle.remove()
     return total
+
+
+def _macs(layer: nn.Module, result: Tensor) -> int:
+    """Multiply-adds of a layer, without those of layers inside it, for its result for one input."""
+    if isinstance(layer, Attention):
+        return layer.products((result.shape[1], result.shape[2]))
+    assert isinstance(layer.weight, Tensor)
+    # Each number of the result has one row of weights, by channels in a linear layer and in a map.
+    return layer.weight.numel() * result.numel() // len(layer.weight)
 
 
 def _run_once(module: nn.Module, shape: tuple[int, ...]) -> None:
