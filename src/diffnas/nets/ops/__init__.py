@@ -102,6 +102,8 @@ def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = No
             f"factories={{{op[:80]!r}: ...}}."
         )
     factory = known[op]
+    if op in TRANSFORMER and op not in own and slot.stream is None:
+        raise ValueError(f"the operation {op!r} reads tokens, which only transformers have: see transformer_space().")
     if op in own:
         check_factory(op, factory)
     module: nn.Module = call(factory_of(op), factory, slot)

@@ -155,8 +155,7 @@ def _shrink(slot: Slot) -> float:
 
 def attention(slot: Slot, *, heads: int, halved: bool = False, window: int = 0) -> nn.Module:
     """Attention over all tokens of the grid, or within windows."""
-    if slot.stream is None:
-        raise ValueError(f"attention needs tokens. Use it in a space of transformers; {slot} is of another space.")
+    assert slot.stream is not None, "only a transformer has tokens"
     inner = slot.width // 2 if halved else slot.width
     return Attention(slot.width, inner, heads, slot.stream.grid, window=window, shrink=_shrink(slot))
 
