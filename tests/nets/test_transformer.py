@@ -86,7 +86,7 @@ def test_branches_that_are_all_none_leave_stem_positions_and_head_exactly() -> N
 @torch.no_grad()
 def test_the_scale_of_an_operation_cannot_undo_its_mixing_weight_in_a_supernet_and_counts_in_a_network() -> None:
     net, x, mix = supernet().eval(), pictures(), evenly()
-    _grow(net)  # so far that the constant under the root of the norm does not show
+    _grow(_grow(net))  # so far that the constant under the root of the norm does not show
     before = net(x, mix)
     _grow(net)
     assert float((net(x, mix) - before).norm() / before.norm()) < 1e-4
@@ -97,10 +97,11 @@ def test_the_scale_of_an_operation_cannot_undo_its_mixing_weight_in_a_supernet_a
 
 
 @torch.no_grad()
-def _grow(net: nn.Module) -> None:
+def _grow(net: nn.Module) -> nn.Module:
     for name, weight in net.named_parameters():
         if name.endswith("op.last.weight"):
             weight.mul_(100)
+    return net
 
 
 def test_a_supernet_computes_the_same_in_training_and_in_evaluation_beyond_the_stem() -> None:
