@@ -41,6 +41,7 @@ class Traits:
         takes_last: a pick that always takes the last epoch.
         none_wins: when a discretize rule compares ``none`` with the other operations of an edge.
         reads_eigenvalue: a component that reads the measured eigenvalue.
+        steps_as_sgd: the step of a level that looks ahead by a step of SGD.
         stops_by: the quantity by which a stopping rule ends a search.
         undoes: the ``stops_by`` of a stopping rule that acts late; the pick then takes an earlier epoch.
         complaint: what is wrong with the bound options, as a sentence; None if nothing is wrong.
@@ -62,6 +63,7 @@ class Traits:
     takes_last: bool = False
     none_wins: Literal["never", "always", "without an in-degree"] = "never"
     reads_eigenvalue: bool = False
+    steps_as_sgd: bool = False
     stops_by: str | None = None
     undoes: str | None = None
     complaint: str | None = None

@@ -98,7 +98,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
         )
     _check_changes(space, method)
     _check_stages(space, method, settings)
-    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes)
+    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes, picture=data.size)
     picture = data.channels, *data.size
     own.try_parts(sizes, offered(space), space.factories, picture, one_in=method.supernet.one_in)
     for rule in (*method.stopping, method.pick):
@@ -107,6 +107,11 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
                 f"{name_of(rule)} reads the eigenvalue (reads_eigenvalue), and eigenvalue_every is 0, so that no epoch "
                 "measures it. Add --set eigenvalue_every=2."
             )
+    if traits_of(method.level.step).steps_as_sgd and settings.optimizer != "sgd":
+        raise ValueError(
+            f"the level {name_of(method.level.step)} looks ahead by a step of SGD (steps_as_sgd), and the optimizer is "
+            f"{settings.optimizer}. Take --optimizer sgd, or a level without this look-ahead, such as bilevel."
+        )
     gated = not traits_of(method.weighting).competes
     if gated and space.in_degree is None and traits_of(method.discretize).none_wins != "never":
         raise ValueError(

@@ -30,7 +30,7 @@ from diffnas.engine.launch import here
 from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
-from diffnas.engine.optimizers import set_rate, sgd
+from diffnas.engine.optimizers import optimizer_of, set_rate
 from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.seeds import fixed_random
@@ -176,7 +176,8 @@ def evaluate(
     ranks.check_batch(settings.batch, len(data.train))
     with within_memory(settings, out):
         fabric = make_fabric(device, precision, ranks)
-        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, frame=frame)
+        parts = {**settings.sizes, "frame": frame, "picture": data.size}
+        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **parts)
         _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
         own.try_parts(sizes, chosen(genotype), factories, (data.channels, *data.size))
         with fixed_random(seeds.derive(settings.seed, "weights")):
@@ -214,6 +215,7 @@ def require_later(
         channels=settings.channels or channels,
         depth=space.own_depth or settings.depth or depth,
         stem=settings.stem,
+        picture=data.size,
     )
     # Any cells join one node or more, and may have no operation that learns.
     sizes, nothing = replace(largest, joined=dict.fromkeys(space.cells, 1), affine=True), dict.fromkeys(space.cells, ())
@@ -228,7 +230,7 @@ def _refuse_hopeless(
         least(sizes, listed, (data.channels, *data.size)),
         here().batch_on(min(settings.batch, len(data.train)), place.type),
         place,
-        momentum=settings.momentum > 0,
+        remembered=settings.remembered,
         inside=not settings.recompute,
         half=precision == "bf16-mixed",
     )
@@ -279,10 +281,9 @@ def begin(
         factories=factories,
         frame=frame,
         recompute=settings.recompute,
+        picture=data.size,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return EvaluateState(
-        network=network, weight_optimizer=sgd(network, settings, decay=settings.decay), train=Totals(task)
-    )
+    return EvaluateState(network=network, weight_optimizer=optimizer_of(network, settings), train=Totals(task))
 
 
 @torch.no_grad()

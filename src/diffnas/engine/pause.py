@@ -14,7 +14,7 @@ from diffnas.components.stages import HeldOutScore
 from diffnas.data import fetched
 from diffnas.engine import contract, seeds
 from diffnas.engine.lookahead import buffers_kept
-from diffnas.engine.optimizers import sgd
+from diffnas.engine.optimizers import optimizer_of
 from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.totals import Totals
@@ -106,7 +106,7 @@ class SearchPause:
     def renew_weight_optimizer(self) -> None:
         """Begin the optimizer of the weights anew, with the settings of the stage."""
         state = self.running.state
-        state.weight_optimizer = sgd(state.supernet, self.running.settings)
+        state.weight_optimizer = optimizer_of(state.supernet, self.running.settings)
 
     def note(self, **event: Any) -> None:
         """Add plain data to the ``events`` in the next line of the trace."""

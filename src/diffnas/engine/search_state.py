@@ -17,7 +17,7 @@ from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract, seeds
 from diffnas.engine.controller import Controller
-from diffnas.engine.optimizers import sgd
+from diffnas.engine.optimizers import follow_, optimizer_of
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.totals import Totals
@@ -134,7 +134,7 @@ class SearchState:
     def free_(self, keep: Tensor) -> None:
         """Free the modules of operations that are not in ``keep``, and all that the optimizer remembers of them."""
         self.supernet.prune_(keep)
-        self._move_what_is_there()
+        follow_(self.weight_optimizer, self.supernet)
 
     def replace_(self, keep: Tensor, parents: Mapping[tuple[int, int], int] | None = None) -> None:
         """Change the operations in play to those in ``keep``, also if it has operations that were removed.
@@ -145,15 +145,7 @@ class SearchState:
         self.keep = keep
         update.forget(self.alpha_optimizer, self.alpha, ~self.movable)
         self.supernet.replace_(keep, parents or {})
-        self._move_what_is_there()
-
-    def _move_what_is_there(self) -> None:
-        """Make the optimizer move the weights that the supernet has now, and forget all others."""
-        (group,) = self.weight_optimizer.param_groups
-        alive = list(self.supernet.parameters())
-        for parameter in set(group["params"]) - set(alive):
-            self.weight_optimizer.state.pop(parameter, None)
-        group["params"] = alive
+        follow_(self.weight_optimizer, self.supernet)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors and plain data. Modules of removed operations are freed first."""
@@ -243,7 +235,7 @@ class _Beginning:
             keep=keep,
             weighting=weigh,
             beta=beta,
-            weight_optimizer=sgd(supernet, own),
+            weight_optimizer=optimizer_of(supernet, own),
             alpha_optimizer=alpha_optimizer,
             train=Totals(self.task),
             held_out=Totals(self.task),
@@ -290,6 +282,7 @@ class _Beginning:
             options=self.method.supernet,
             auxiliary=settings.auxiliary > 0,
             among=among,
+            picture=self.data.size,
         )
         return supernet.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

@@ -20,7 +20,7 @@ from diffnas.engine import contract, seeds
 from diffnas.engine.listen import NotFinite
 from diffnas.engine.lookahead import buffers_kept, descent, moved
 from diffnas.engine.nested import all_finite
-from diffnas.engine.optimizers import begin_momentum, weights_fixed
+from diffnas.engine.optimizers import begin_momentum, weights_fixed, weights_of
 from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.totals import Totals
@@ -162,8 +162,7 @@ class SearchStep:
     def move_weights(self) -> None:
         """Clip the weights' gradients and step the weights."""
         if self.running.settings.clip:
-            (group,) = self.state.weight_optimizer.param_groups
-            torch.nn.utils.clip_grad_norm_(group["params"], self.running.settings.clip)
+            torch.nn.utils.clip_grad_norm_(self.weights, self.running.settings.clip)
         begin_momentum(self.state.weight_optimizer)
         self.state.weight_optimizer.step()
         self.state.weight_optimizer.zero_grad()
@@ -171,14 +170,13 @@ class SearchStep:
     @property
     def rate(self) -> float:
         """The learning rate of the weights."""
-        (group,) = self.state.weight_optimizer.param_groups
+        (group, *_) = self.state.weight_optimizer.param_groups
         return float(group["lr"])
 
     @property
     def weights(self) -> list[Tensor]:
         """The weights that their optimizer moves."""
-        (group,) = self.state.weight_optimizer.param_groups
-        return list(group["params"])
+        return weights_of(self.state.weight_optimizer)
 
     def gradients(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
         """The gradients of ``alpha_gradient``, and those of the same loss for the weights."""

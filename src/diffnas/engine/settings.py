@@ -118,9 +118,13 @@ class Training:
         lr: Learning rate of the weights.
         lr_min: Learning rate of the weights at the end.
         lr_fall: How the learning rate falls. "line" slows down in the last five epochs, as on ImageNet.
-        momentum: Momentum of the weights' SGD.
-        nesterov: Nesterov's momentum.
-        weight_decay: Weight decay of the weights' SGD.
+        optimizer: What moves the weights. Weight decay adds to the gradients of "sgd" and "adam". "adamw" makes each
+            weight smaller by the learning rate times the decay (Loshchilov & Hutter, 2019).
+        momentum: Momentum of the weights' SGD. Also Adam's first beta; its second is 0.999.
+        nesterov: Nesterov's momentum, for sgd only.
+        weight_decay: Weight decay of the weights.
+        decay: Which weights decay. "matrices" are those of convolutions and linear layers, not norms, biases and
+            tables of positions.
         clip: Largest norm of the weights' gradient; 0 for no limit. Alpha is never clipped with them.
         auxiliary: Weight of an auxiliary head's loss. 0 for no such head.
         cutout: Side of the square blanked in training pictures. At most half the picture; None takes the data set's.
@@ -141,9 +145,11 @@ class Training:
     lr: Annotated[Rate, WEIGHTS] = 0.025
     lr_min: Annotated[Scale, WEIGHTS]
     lr_fall: Annotated[Literal["cosine", "line"], WEIGHTS] = "cosine"
+    optimizer: Annotated[Literal["sgd", "adam", "adamw"], WEIGHTS] = "sgd"
     momentum: Annotated[Below1, WEIGHTS] = 0.9
     nesterov: Annotated[bool, WEIGHTS] = False
     weight_decay: Annotated[Scale, WEIGHTS] = 3e-4
+    decay: Annotated[Literal["all", "matrices"], WEIGHTS] = "all"
     clip: Annotated[Scale, WEIGHTS] = 5.0
     auxiliary: Annotated[Scale, WEIGHTS]
     cutout: Side | None
@@ -154,6 +160,13 @@ class Training:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.nesterov and self.optimizer != "sgd":
+            raise ValueError(f"nesterov is for sgd, and the optimizer is {self.optimizer}. Leave one of them out.")
+
+    @property
+    def remembered(self) -> int:
+        """How many numbers the optimizer remembers for each weight."""
+        return int(self.momentum > 0) if self.optimizer == "sgd" else 2
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -230,7 +243,6 @@ class EvaluateSettings(Training):
         label_smoothing: Share of the target that is spread over all classes.
         warmup: Epochs in which the learning rate rises to lr. It rises linearly from 0, step by step. A number below 1
             is a share of all epochs.
-        decay: Which weights decay. "matrices" are those of convolutions and of the classifier, not norms and biases.
     """
 
     epochs: Epochs = 600
@@ -241,7 +253,6 @@ class EvaluateSettings(Training):
     drop_path: Annotated[Below1, WEIGHTS] = 0.2
     label_smoothing: Annotated[Below1, WEIGHTS] = 0.0
     warmup: Annotated[Scale, WEIGHTS] = 0
-    decay: Annotated[Literal["all", "matrices"], WEIGHTS] = "all"
 
     def warmed(self, step: int, steps: int) -> float:
         """The factor of the learning rate in a step, which is counted from 0; an epoch has ``steps`` steps.

@@ -81,7 +81,7 @@ class TraceLines:
         try:
             own = self.running.space.own
             with unseen(own=any(own.values())):
-                return parameters_of(Network(found, classes=classes, in_channels=channels, **own))
+                return parameters_of(Network(found, classes=classes, in_channels=channels, picture=data.size, **own))
         except ValueError:
             return None
 

@@ -75,7 +75,7 @@ def fitting(
     >>> fitting(chain, (3, 32, 32), 100 * 1024, stem="cifar-half").cells["cell0"].ops
     (('none', 'res_3'),)
     """
-    sizes = sizes_of_space(space, 1, picture[0], channels=channels, stem=stem)
+    sizes = sizes_of_space(space, 1, picture[0], channels=channels, stem=stem, picture=picture[1:])
     found = sites(sizes, offered(space), picture)
     held = {(site.kind, site.spot.op): _bytes(site.spot, space) for site in found}
     cells = {}

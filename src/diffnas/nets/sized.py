@@ -145,6 +145,7 @@ class SizedSpace:
             channels=channels,
             depth=depth,
             stem=stem,
+            picture=self.picture[1:],
             **self.space.own,
             **self.sequences,
         ).eval()
@@ -170,7 +171,14 @@ class SizedSpace:
     def _sizes(self, widths: Mapping[str, int]) -> Sizes:
         channels, depth, stem = self.size
         whole = sizes_of_space(
-            self.space, self.classes, self._inputs, channels=channels, depth=depth, stem=stem, **self.sequences
+            self.space,
+            self.classes,
+            self._inputs,
+            channels=channels,
+            depth=depth,
+            stem=stem,
+            picture=self.picture[1:],
+            **self.sequences,
         )
         joined = {kind: self.skeleton.widths(nodes) for kind, nodes in widths.items()}
         return replace(whole, joined=joined, affine=True)

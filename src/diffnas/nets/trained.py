@@ -199,6 +199,7 @@ def _build(
     operations = sum(counts) if genotype.depth else max(counts) * (record.network.depth or 1)
     if operations > _MOST_OPERATIONS:
         raise ValueError(f"{operations:,} operations are more than any network has")
+    built, kept = {**built, "picture": (record.size[0], record.size[1])}, built
     sizes = sizes_of_genotype(genotype, len(record.classes), record.channels, **built, frame=frame)
     own.try_parts(sizes, chosen(genotype), factories, (record.channels, *record.size))
     parts: dict[str, Any] = {"factories": factories, "frame": frame}
@@ -218,7 +219,7 @@ def _build(
         size=(record.size[0], record.size[1]),
         mean=tuple(record.mean),
         std=tuple(record.std),
-        built=built,
+        built=kept,
         # Records from before there were levels have none.
         levels=None if record.levels is None else Levels(*record.levels),
         several=record.several,
