@@ -68,9 +68,11 @@ def test_a_layer_of_the_supernet_has_the_parameters_and_multiply_adds_of_the_tab
     space = with_own_cells(transformer, 1)
     with torch.device("meta"):
         net = Supernet(space, classes=10, channels=width, depth=1)
-    assert sum(each.numel() for each in net.cells[0].parameters()) + sum(
-        each.numel() for each in net.cells[1].parameters()
-    ) == params
+    assert (
+        sum(each.numel() for each in net.cells[0].parameters())
+        + sum(each.numel() for each in net.cells[1].parameters())
+        == params
+    )
     counted = sum(count_macs(op, (width, 8, 8)) for cell in net.cells for op in cell.edges[0].ops.values())
     assert counted == pytest.approx(macs, rel=2e-3)
 

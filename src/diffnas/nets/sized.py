@@ -92,6 +92,11 @@ class SizedSpace:
         """The skeleton of the networks."""
         return skeleton_of(self.space.skeleton)
 
+    @property
+    def step(self) -> int:
+        """The number that must divide the channels, so that all operations of the space can have them."""
+        return self.skeleton.width_step(self.space.ops)
+
     def additive(self, count: Count) -> Additive:
         """A cost of each operation, and of all other parts of a network whose nodes are all fed.
 
