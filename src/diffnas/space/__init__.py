@@ -363,10 +363,8 @@ def recurrent_space(
     [(0, 1), (0, 2), (1, 2)]
     """
     cells = {"recurrent": dense_cell(inputs=1, nodes=nodes, ops=ops)}
-    sizes = {"channels": channels, "depth": 1, "in_degree": 1}
-    return SearchSpace(
-        name="recurrent", cells=cells, ops=tuple(ops), skeleton=RECURRENT.name, factories=factories or {}, **sizes
-    )
+    named: dict[str, Any] = {"name": "recurrent", "skeleton": RECURRENT.name, "factories": factories or {}}
+    return SearchSpace(cells=cells, ops=tuple(ops), channels=channels, depth=1, in_degree=1, **named)
 
 
 recurrent = recurrent_space()
