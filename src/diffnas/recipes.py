@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from diffnas.skeleton import TRANSFORMER, TRANSFORMER_GRAPH, skeleton_of
+from diffnas.space import SPACES, SearchSpace
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -57,6 +60,16 @@ _PTB = {
     "dropoutx": 0.75,
     "dropouth": 0.25,
     "dropout": 0.75,
+}
+
+_ADAMW = {
+    "optimizer": "adamw",
+    "weight_decay": 0.02,
+    "decay": "matrices",
+    "lr_min": 1e-5,
+    "clip": 1.0,
+    "auxiliary": 0.0,
+    "cutout": 0,
 }
 
 RECIPES: dict[str, Recipe] = {
@@ -268,6 +281,67 @@ RECIPES: dict[str, Recipe] = {
         search={**_TEXT, "batch": 8, "epochs": 10, "channels": 32, "weight_decay": 0.0, "alpha_warmup": 1},
         evaluate={**_TEXT, **_PLAIN_TRAINING, "batch": 8, "epochs": 20, "channels": 64},
     ),
+    "vit-small": Recipe(
+        about=(
+            "A transformer on small pictures, in minutes on a CPU: width 48, 4 layers, at most 5,000 pictures in the "
+            "search, 20 epochs of search and 80 of training with AdamW. Each branch has its own alpha."
+        ),
+        space="transformer",
+        search={
+            **_ADAMW,
+            "epochs": 20,
+            "batch": 64,
+            "channels": 48,
+            "depth": 4,
+            "lr": 2e-3,
+            "alpha_per": "cell",
+            "alpha_speed": 10 / 3,
+            "alpha_warmup": 0.1,
+        },
+        evaluate={
+            **_ADAMW,
+            "epochs": 80,
+            "batch": 64,
+            "channels": 48,
+            "depth": 4,
+            "lr": 1e-2,
+            "warmup": 0.05,
+            "drop_path": 0.0,
+            "label_smoothing": 0.1,
+        },
+        train=5_000,
+    ),
+    "vit-cifar": Recipe(
+        about=(
+            "A transformer on CIFAR: width 128, 8 layers, 30 epochs of search, then 300 of training with AdamW and "
+            "drop path. The literature also uses RandAugment, mixup and CutMix, which are not here. GPU-hours."
+        ),
+        space="transformer",
+        search={
+            **_ADAMW,
+            "epochs": 30,
+            "batch": 64,
+            "channels": 128,
+            "depth": 8,
+            "lr": 1e-3,
+            "weight_decay": 0.06,
+            "alpha_per": "cell",
+            "alpha_speed": 10 / 3,
+            "alpha_warmup": 0.1,
+        },
+        evaluate={
+            **_ADAMW,
+            "epochs": 300,
+            "batch": 128,
+            "channels": 128,
+            "depth": 8,
+            "lr": 1e-3,
+            "weight_decay": 0.06,
+            "warmup": 10,
+            "drop_path": 0.1,
+            "label_smoothing": 0.1,
+        },
+    ),
     "nas-bench-201-small": Recipe(
         about="NAS-Bench-201 in minutes on a core: 10,000 pictures, 8 channels, one cell per stage, half resolution.",
         space="nas-bench-201",
@@ -289,3 +363,20 @@ RECIPES: dict[str, Recipe] = {
         threads=1,
     ),
 }
+
+_OF_FRAMES = {TRANSFORMER.name: "vit-small", TRANSFORMER_GRAPH.name: "vit-small"}
+
+
+def recipe_of(space: str | SearchSpace | None) -> str | None:
+    """The recipe that a space has by default; None for a space that has none, or that is unknown.
+
+    >>> recipe_of("transformer"), recipe_of("darts")
+    ('vit-small', None)
+    """
+    known = SPACES.get(space) if isinstance(space, str) else space
+    return None if known is None else recipe_of_skeleton(known.skeleton)
+
+
+def recipe_of_skeleton(skeleton: str) -> str | None:
+    """The recipe that the spaces with a skeleton have by default; None if they have none."""
+    return _OF_FRAMES.get(skeleton_of(skeleton).frame)

@@ -33,7 +33,7 @@ from diffnas.lookup import lookup
 from diffnas.method import Method
 from diffnas.nets.frames import FrameFactory
 from diffnas.nets.slot import OpFactory
-from diffnas.recipes import Recipe
+from diffnas.recipes import Recipe, recipe_of_skeleton
 from diffnas.report.contest import handed
 from diffnas.run_files import EVALUATION
 from diffnas.run_folder import RunFolder
@@ -68,7 +68,7 @@ def search(
         space: a space or the name of one; by default the recipe's, which is "darts" for most recipes.
         method: a method or the name of one; by default "sparse".
         components: components that replace the method's own, as text: ``{"weighting": "entmax:2"}``.
-        recipe: a name in ``RECIPES``; by default "published", the sizes of the papers.
+        recipe: a name in ``RECIPES``; by default that of the space, if it has one, else "published".
         out: the run folder; None writes no files.
         resume: whether to resume the run in ``out``. Arguments that were objects must then be given again.
         listener: hears how the search goes.
@@ -155,7 +155,8 @@ def evaluate(
             published cell or of a hand-made network, or "random" for a network of the recipe's space that follows from
             the seed. It may be left out if an evaluation is resumed.
         data: as in ``search``; for a run folder, the data of its search by default.
-        recipe: a name in ``RECIPES``; by default that of the run folder's search, or "published".
+        recipe: a name in ``RECIPES``; by default that of the run folder's search, or of the network's space,
+            or "published".
         out: the folder for the network; by default ``evaluation`` in the folder of the search, if there is one.
         resume: whether to resume the evaluation in ``out``.
         listener: hears how the evaluation goes.
@@ -209,11 +210,17 @@ def _begun(
         named = what not in (None, RANDOM) and searched != resumed
         genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
         return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
-    kept, record = read_notes(searched, "search") if searched else (Notes(), {})
+    kept, record = read_notes(searched, "search") if searched else (_unsearched(what), {})
     named_recipe = recipe_named(recipe or kept.recipe)
     genotype = _random(named_recipe, settings) if what == RANDOM else _genotype(what)
     sizes = named_recipe.without_depth(genotype.depth).evaluate
     return genotype, kept, record, [sizes, kept.evaluation, landed(_landing(what, searched))]
+
+
+def _unsearched(what: Genotype | SearchResult | str | Path | None) -> Notes:
+    """The notes of an evaluation without a run folder. Its recipe is that of the network's skeleton, if it has one."""
+    own = None if what == RANDOM else recipe_of_skeleton(_genotype(what).skeleton)
+    return Notes().but(recipe=own)
 
 
 def _random(recipe: Recipe, settings: Mapping[str, Any]) -> Genotype:

@@ -30,6 +30,7 @@ from diffnas.engine.settings import (
 )
 from diffnas.genotype import Genotype
 from diffnas.method import Method
+from diffnas.recipes import recipe_of
 from diffnas.report.verdict import Verdict
 from diffnas.run_folder import RunFolder
 from diffnas.space import SearchSpace
@@ -85,7 +86,8 @@ def run(
 
     Args:
         data, space, method, components, task, check_memory: as in ``search``.
-        recipe: a name in ``RECIPES``; by default "digits" for the digits and "quick" for all other data.
+        recipe: a name in ``RECIPES``; by default that of the space, if it has one; else "digits" for the digits and
+            "quick" for all other data.
         out: the run folder; None writes no files.
         resume: whether to resume the run in ``out``, in whichever phase it is.
         seed, flip: the settings of these names, for both phases.
@@ -100,7 +102,7 @@ def run(
     Raises:
         ValueError: if an argument cannot work; the error says what would work, and no file is changed.
     """
-    recipe = recipe if recipe or resume else recipe_for(data, by_record(wanted_of(options)[1])[0])
+    recipe = recipe if recipe or resume else recipe_for(data, space, by_record(wanted_of(options)[1])[0])
     shared = _given(seed=seed, flip=flip)
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     place = run_path(out, resume)
@@ -145,7 +147,7 @@ def plan_run(
     shared = _given(seed=seed, flip=flip)
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     named = {name: options.pop(name, None) for name in ("space", "method", "components", "recipe")}
-    named["recipe"] = named["recipe"] or recipe_for(data, by_record(wanted_of(options)[1])[0])
+    named["recipe"] = named["recipe"] or recipe_for(data, named["space"], by_record(wanted_of(options)[1])[0])
     request = Request.of(
         {**options, **shared, **(search_settings or {})},
         data=data,
@@ -216,9 +218,10 @@ def _trained(
     return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
 
 
-def recipe_for(data: Data, source: Source) -> str:
-    """The default recipe of a whole run on ``data``."""
-    if found := recipe_on(data, source):
+def recipe_for(data: Data, space: str | SearchSpace | None = None, source: Source | None = None) -> str:
+    """The default recipe of a whole run on ``data``: that of sequences, or of the space, if there is one."""
+    found = recipe_on(data, source or Source()) or recipe_of(space)
+    if found is not None:
         return found
     return "digits" if data is None or (isinstance(data, str) and data == "digits") else "quick"
 

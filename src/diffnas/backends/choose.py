@@ -120,5 +120,7 @@ def _why_plain(net: Supernet | Network, choice: Choice, x: Tensor) -> str | None
         return choice.why
     if isinstance(net, Supernet) and net.options.drawn:
         return "which operations run is drawn in every step"
+    if any(cell.stream is not None for cell in net.cells):
+        return "there are no kernels for the branches of transformers"
     reason = choice.backend.why_not(x)
     return reason and f"the {choice.backend.name} backend cannot train on these pictures, because {reason}"

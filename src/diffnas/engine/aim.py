@@ -133,7 +133,7 @@ def _with_widths(aim: Aim, target: Target, at: SizedSpace, method: Method, inter
     """The interval over all allowed widths."""
     if aim.width == "fixed":
         return interval
-    widths = allowed(at.size.channels)
+    widths = [each for each in allowed(at.size.channels) if each % at.step == 0]
     ends = [
         reach(aim, target, replace(at, size=at.size._replace(channels=channels)), method).interval(_offered(at.space))
         for channels in (widths[0], widths[-1])
@@ -162,7 +162,7 @@ def _infeasible(aim: Aim, target: Target, at: SizedSpace, interval: Interval, wh
     low, high = (amount(target.cost, cost) for cost in interval)
     bound, way = (interval.low, "fewer") if which == "smallest" else (interval.high, "more")
     middle = (interval.low + interval.high) / 2
-    channels = max(1, round(at.size.channels * (target.value / middle) ** 0.5))
+    channels = at.step * max(1, round(at.size.channels * (target.value / middle) ** 0.5 / at.step))
     deeper = "" if at.space.own_depth is not None else f", or {way} cells (evaluate.depth)"
     return (
         f"the target {target} cannot be met: the {which} network of space {at.space.name!r} at {at.size} has "

@@ -102,7 +102,8 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     check_stream(data.train, torch.arange(len(data.train) // held_back), settings, data.name)
     _check_changes(space, method)
     _check_stages(space, method, settings)
-    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes, **reading_of(data, settings))
+    reads = reading_of(data, settings)
+    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes, picture=data.size, **reads)
     own.try_parts(sizes, offered(space), space.factories, data.shape, one_in=method.supernet.one_in)
     for rule in (*method.stopping, method.pick):
         if traits_of(rule).reads_eigenvalue and not settings.eigenvalue_every:
@@ -137,11 +138,25 @@ def _check_changes(space: SearchSpace, method: Method) -> None:
         "an auxiliary skip": options.auxiliary is not None,
         "dropped skips": options.dropout is not None,
     }
-    if skeleton_of(space.skeleton).residual and any(beside.values()):
-        named = ", ".join(name for name, is_there in beside.items() if is_there)
+    named = ", ".join(name for name, is_there in beside.items() if is_there)
+    if skeleton_of(space.skeleton).gated:
+        _refuse_skips(space, method, named)
+    elif skeleton_of(space.skeleton).residual and named:
         raise ValueError(
             f"method {method.name!r} has {named} in its supernet, but in space {space.name!r} a shortcut already "
             "bypasses every operation. Take --supernet plain, or another method, such as sparse or darts."
+        )
+
+
+def _refuse_skips(space: SearchSpace, method: Method, changes: str) -> None:
+    """Refuse what a method does about skip connections in a space that can have none."""
+    rules = [*method.stopping, method.pick, method.discretize, *method.regularizers]
+    needing = [describe_component(rule) for rule in rules if traits_of(rule).needs_skips]
+    if changes or needing:
+        raise ValueError(
+            f"method {method.name!r} has {', '.join(filter(None, [changes, *needing]))}, and space {space.name!r} has "
+            "no skip connection: the gate of every edge passes values on, whatever its activation, so a search cannot "
+            "collapse to skips. Take another method, such as sparse or darts, or leave this component out."
         )
 
 

@@ -149,9 +149,8 @@ class Prospect:
         begun, options = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
         own = staged(self.settings, begun, self.space)
         ops = OPS.keys() & set(begun.ops or self.space.ops)
-        sizes = sizes_of_space(
-            self.space, len(self.data.classes), self.data.channels, **own.sizes, **reading_of(self.data, own)
-        )
+        data, parts = self.data, {**own.sizes, **reading_of(self.data, own), "picture": self.data.size}
+        sizes = sizes_of_space(self.space, len(data.classes), data.channels, **parts)
         net = least(sizes, offered(self.space), self.picture, ops=ops, one_in=options.one_in)
         inside = not (self.settings.recompute or options.drawn)
         kept = {"remembered": self.settings.remembered, "inside": inside, "half": self.precision == "bf16-mixed"}
@@ -334,8 +333,8 @@ def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, 
 def _bound(wanted: Prospect) -> int:
     """An upper bound of the bytes of a step, from sizes alone: a dozen maps for each operation and around the cells."""
     space, settings = with_cells_per_place(wanted.space, wanted.settings), wanted.settings
-    reads = reading_of(wanted.data, settings)
-    rest, cells = around(sizes_of_space(space, 1, wanted.data.channels, **settings.sizes, **reads), wanted.picture)
+    data, parts = wanted.data, {**settings.sizes, **reading_of(wanted.data, settings), "picture": wanted.data.size}
+    rest, cells = around(sizes_of_space(space, 1, data.channels, **parts), wanted.picture)
     ops = {kind: sum(map(len, graph.ops)) for kind, graph in space.cells.items()}
     maps = sum((ops[cell.place.kind] + 4) * cell.place.out * prod(cell.size) for cell in cells)
     steps = settings.window if wanted.data.in_order else 1

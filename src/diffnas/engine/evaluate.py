@@ -187,10 +187,9 @@ def evaluate(
     with within_memory(settings, out):
         fabric = make_fabric(device, precision, ranks)
         check_kind(skeleton_of(genotype.skeleton), data, "this network", "a recurrent one, such as lstm", "another")
-        indices = torch.arange(len(data.train))
-        passes.check_stream(data.train, indices, settings, data.name)
-        reads = passes.reading_of(data, settings)
-        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, frame=frame, **reads)
+        passes.check_stream(data.train, torch.arange(len(data.train)), settings, data.name)
+        parts = {**settings.sizes, "frame": frame, "picture": data.size, **passes.reading_of(data, settings)}
+        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **parts)
         _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
         own.try_parts(sizes, chosen(genotype), factories, data.shape)
         with fixed_random(seeds.derive(settings.seed, "weights")):
@@ -229,6 +228,7 @@ def require_later(
         depth=space.own_depth or settings.depth or depth,
         stem=settings.stem,
         **passes.reading_of(data, settings),
+        picture=data.size,
     )
     # Any cells join one node or more, and may have no operation that learns.
     sizes, nothing = replace(largest, joined=dict.fromkeys(space.cells, 1), affine=True), dict.fromkeys(space.cells, ())
@@ -295,6 +295,7 @@ def begin(
         frame=frame,
         recompute=settings.recompute,
         **passes.reading_of(data, settings),
+        picture=data.size,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(
         network=network,

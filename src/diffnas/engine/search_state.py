@@ -287,6 +287,7 @@ class _Beginning:
             auxiliary=settings.auxiliary > 0,
             among=among,
             **reading_of(self.data, settings),
+            picture=self.data.size,
         )
         return supernet.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

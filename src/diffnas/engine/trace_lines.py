@@ -82,8 +82,8 @@ class TraceLines:
         try:
             own = self.running.space.own
             with unseen(own=any(own.values())):
-                reads = reading_of(data, self.running.settings)
-                return parameters_of(Network(found, classes=classes, in_channels=channels, **own, **reads))
+                parts = {**own, "picture": data.size, **reading_of(data, self.running.settings)}
+                return parameters_of(Network(found, classes=classes, in_channels=channels, **parts))
         except ValueError:
             return None
 

@@ -28,7 +28,8 @@ def parse(text: str) -> Genotype:
     * ``Genotype(recurrent=[('relu', 0), ...], concat=range(1, 9))`` with pairs (operation, source), entry k for node
       k+1 (the recurrent cell of DARTS), or with triples as above;
     * ``|op~0|+|op~0|op~1|+...`` (NAS-Bench-201; Dong & Yang, 2020), in which edges may be left out;
-    * ``chain:1-1-1 | res_3 | none | mb_3_6``, a skeleton and the operation of each of its layers;
+    * ``chain:1-1-1 | res_3 | none | mb_3_6``, a skeleton and the operation of each of its layers; a transformer has
+      those of each branch, or of both branches of all layers, as in ``transformer | attn_4 | mlp_4``;
     * the JSON of ``to_json``.
 
     ``none`` is dropped, because it means that there is no connection.
@@ -44,7 +45,7 @@ def parse(text: str) -> Genotype:
         return from_json(text)
     if text.startswith("|"):
         return parse_nas_bench_201(text)
-    if text.startswith("chain"):
+    if text.startswith(("chain", "transformer")):
         return parse_chain(text)
     return _parse_darts(text)
 

@@ -113,6 +113,7 @@ COMPONENTS: dict[str, dict[str, Named]] = {
         "groups": one(bound(regularizer.group_sparsity, skip=SCALE, rest=SCALE)),
         "path": one(bound(regularizer.path_depth, weight=SCALE)),
         "path-sum": one(bound(partial(regularizer.path_depth, joined="sum"), weight=SCALE)),
+        "path-log": one(bound(partial(regularizer.path_depth, joined="log"), weight=SCALE)),
         "path-any": one(bound(partial(regularizer.path_depth, joined="any"), weight=SCALE)),
         "hinged-groups": one(bound(regularizer.hinged_groups, skip=SCALE, rest=SCALE)),
         "zero-one": one(bound(regularizer.zero_one, weight=SCALE)),

@@ -13,7 +13,7 @@ from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.backend import Backend, Run, applied
 from diffnas.nets.partial_channels import Partial, Passing
 from diffnas.nets.recompute import recomputed
-from diffnas.nets.slot import Shared, Slot
+from diffnas.nets.slot import Shared, Slot, Stream
 from diffnas.nets.stacked import Stacked, stackable
 from diffnas.nets.wiring import Wiring, nothing
 from diffnas.skeleton import Join
@@ -40,6 +40,8 @@ class Place:
         prepare: for each input of the cell, the module that brings it to ``width`` and to a common resolution.
         stride: the stride of the operations that read an input.
         out: channels of the operations' results; 0 takes ``width``.
+        stream: the stream of tokens that it reads, in transformers; None elsewhere.
+        gated: whether its operations are activations behind gates, in recurrent nets.
     """
 
     kind: str
@@ -47,6 +49,8 @@ class Place:
     prepare: Sequence[nn.Module]
     stride: int = 1
     out: int = 0
+    stream: Stream | None = None
+    gated: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", self.out or self.width)
@@ -62,6 +66,8 @@ class Place:
                 affine=affine,
                 pool_norm=pool_norm,
                 share=shared[edge.target],
+                stream=self.stream,
+                gated=self.gated,
             )
             for edge in wiring.edges
         ]
@@ -105,7 +111,7 @@ class Cell(nn.Module):
         assert len(place.prepare) == wiring.inputs
         assert len(edges) == len(wiring.edges)
         self.graph, self.kind, self.width, self.stride = wiring, place.kind, place.width, place.stride
-        self.out = place.out
+        self.out, self.stream = place.out, place.stream
         self.join, self.fills, self.partial, self.ops = join, fills, partial, tuple(ops)
         self.averages, self.stacks = averages, stacks
         self.compiled: tuple[Backend, Run] | None = None
@@ -125,7 +131,8 @@ class Cell(nn.Module):
             backend: computes the cell in training mode; None calls one operation after the other.
         """
         backend = backend if self.training else None
-        if backend is not None and isinstance(weights, EdgeWeights) and inputs[0].dim() == 4:  # kernels know only maps
+        maps = inputs[0].dim() == 4 and self.stream is None  # kernels know only these
+        if backend is not None and isinstance(weights, EdgeWeights) and maps:
             return self._compiled_by(backend)(inputs, weights)
         program = self._program(weights) if self.stacks and isinstance(weights, EdgeWeights) else None
         if program is not None:

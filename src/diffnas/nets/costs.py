@@ -68,7 +68,16 @@ def operation_macs(
     >>> costs[0], costs[14]  # skip and convolution: the skip on edge 14 halves the resolution, so it has a cost
     ([0, 6656], [2048, 7552])
     """
-    sizes = sizes_of_space(space, 1, inputs or picture[0], channels=channels, depth=depth, stem=stem, **sequences)
+    sizes = sizes_of_space(
+        space,
+        1,
+        inputs or picture[0],
+        channels=channels,
+        depth=depth,
+        stem=stem,
+        picture=picture[1:],
+        **sequences,
+    )
     found = sites(sizes, offered(space), picture, one_in=one_in)
     return by_operation(space, found, lambda site: of_op(*site.spot, space.factories.get(site.spot.op)).macs)
 

@@ -79,6 +79,7 @@ class Network(nn.Module):
             the same, with less memory and more time. The attribute may be set anytime.
         backend: computes the operations in training mode; None calls one module after the other. The attribute may be
             set anytime.
+        picture: height and width of the pictures, for frames with tables of positions. Other pictures are possible.
         sequences: how a recurrent net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
             :class:`diffnas.nets.frames.Sizes`.
 
@@ -105,6 +106,7 @@ class Network(nn.Module):
         frame: FrameFactory | None = None,
         recompute: bool = False,
         backend: Backend | None = None,
+        picture: tuple[int, ...] = (32, 32),
         **sequences: Unpack[Reading],
     ) -> None:
         super().__init__()
@@ -119,6 +121,7 @@ class Network(nn.Module):
             stem=stem,
             auxiliary=auxiliary,
             frame=frame,
+            picture=picture,
             **sequences,
         )
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules

@@ -92,6 +92,11 @@ class SizedSpace:
         """The skeleton of the networks."""
         return skeleton_of(self.space.skeleton)
 
+    @property
+    def step(self) -> int:
+        """The number that must divide the channels, so that all operations of the space can have them."""
+        return self.skeleton.width_step(self.space.ops)
+
     def additive(self, count: Count) -> Additive:
         """A cost of each operation, and of all other parts of a network whose nodes are all fed.
 
@@ -145,6 +150,7 @@ class SizedSpace:
             channels=channels,
             depth=depth,
             stem=stem,
+            picture=self.picture[1:],
             **self.space.own,
             **self.sequences,
         ).eval()
@@ -170,7 +176,14 @@ class SizedSpace:
     def _sizes(self, widths: Mapping[str, int]) -> Sizes:
         channels, depth, stem = self.size
         whole = sizes_of_space(
-            self.space, self.classes, self._inputs, channels=channels, depth=depth, stem=stem, **self.sequences
+            self.space,
+            self.classes,
+            self._inputs,
+            channels=channels,
+            depth=depth,
+            stem=stem,
+            picture=self.picture[1:],
+            **self.sequences,
         )
         joined = {kind: self.skeleton.widths(nodes) for kind, nodes in widths.items()}
         return replace(whole, joined=joined, affine=True)

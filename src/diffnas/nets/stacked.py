@@ -115,15 +115,19 @@ def _alone(value: Tensor | None) -> Tensor:
 
 def stackable(cell: Cell) -> bool:
     """Whether all operations of a supernet's cell are activations behind the gate of their node."""
-    ops = [op for edge in cell.edges for op in edge.ops.values()]
-    return all(type(op) is Gated for op in ops)
+    return all(type(op) is Gated for row in range(len(cell.edges)) for op in _ops(cell, row).values())
+
+
+def _ops(cell: Cell, row: int) -> nn.ModuleDict:
+    found = cell.edges[row].ops
+    assert isinstance(found, nn.ModuleDict)
+    return found
 
 
 def _terms(cell: Cell, row: int, runs: Sequence[Sequence[bool]] | None) -> list[Term]:
-    ops: nn.ModuleDict = cell.edges[row].ops  # type: ignore[assignment]
     return [
         Term(row, int(column), op)
-        for column, op in ops.items()
+        for column, op in _ops(cell, row).items()
         if isinstance(op, Gated) and (runs is None or runs[row][int(column)])
     ]
 

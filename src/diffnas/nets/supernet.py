@@ -18,6 +18,7 @@ from diffnas.nets.frames import Reading, build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.inherit import inherit_
 from diffnas.nets.ops.recurrent import OverBatch
+from diffnas.nets.ops.transformer import Leveled, TokenNorm
 from diffnas.nets.partial_channels import Partial
 from diffnas.nets.sizes import sizes_of_space
 from diffnas.nets.slot import Slot
@@ -53,6 +54,8 @@ class MixedEdge(nn.Module):
         super().__init__()
         self.space, self.slot, self.options = space, slot, options
         self.offered = {op: str(space.ops.index(op)) for op in offered if op != "none"}
+        stream = slot.stream
+        self.before = None if stream is None else TokenNorm(slot.width, stream.norm, affine=slot.affine)
         self.ops = nn.ModuleDict()
         for op, column in self.offered.items():
             if among is None or op in among:
@@ -102,17 +105,17 @@ class MixedEdge(nn.Module):
         columns that do not run are added to the sum as numbers, so that they get gradients.
         """
         mix, runs = row[0].unbind(), row[1]
-        if runs is not None:
-            return self._drawn(x, mix, runs)
+        columns = [column for column in self.ops if runs is None or runs[int(column)]]
+        normed = self.before(x) if columns and self.before is not None else x
         out: Value = None
-        for column, op in self.ops.items():
-            term = op(x) * mix[int(column)]
+        for column in columns:
+            op = self.ops[column]
+            term = op(normed if isinstance(op, Leveled) else x) * mix[int(column)]
             out = term if out is None else out + term
-        return out
+        return out if runs is None else self._with_idle(out, x, mix, runs)
 
-    def _drawn(self, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool]) -> Tensor:
-        ran = [op(x) * mix[int(column)] for column, op in self.ops.items() if runs[int(column)]]
-        out = sum(ran[1:], ran[0]) if ran else nothing(x, self.slot.stride, self.slot.out)
+    def _with_idle(self, out: Value, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool]) -> Tensor:
+        out = nothing(x, self.slot.stride, self.slot.out) if out is None else out
         return out + sum(weight for weight, does in zip(mix, runs, strict=True) if not does)
 
 
@@ -166,6 +169,7 @@ class Supernet(nn.Module):
         auxiliary: whether to add an auxiliary head at two thirds of the depth, which runs in training mode only.
         among: the operations that have modules at first, on edges that offer them; None for all. ``replace_`` makes
             others.
+        picture: height and width of the pictures, for frames with tables of positions.
         sequences: how a recurrent net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
             :class:`diffnas.nets.frames.Sizes`.
 
@@ -195,6 +199,7 @@ class Supernet(nn.Module):
         options: SupernetOptions = DARTS_SUPERNET,
         auxiliary: bool = False,
         among: Container[str] | None = None,
+        picture: tuple[int, ...] = (32, 32),
         **sequences: Unpack[Reading],
     ) -> None:
         super().__init__()
@@ -209,7 +214,15 @@ class Supernet(nn.Module):
             )
         self.edges = len(space.edges)
         sizes = sizes_of_space(
-            space, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary, **sequences
+            space,
+            classes,
+            in_channels,
+            channels=channels,
+            depth=depth,
+            stem=stem,
+            auxiliary=auxiliary,
+            picture=picture,
+            **sequences,
         )
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, options, among)))

@@ -233,12 +233,12 @@ def _build(
         raise ValueError(f"{operations:,} operations are more than any network has")
     steps = record.kind != "pictures"
     reads = Reading(tokens=record.kind == "text", forecast=record.kind == "forecast") if steps else Reading()
-    sizes = sizes_of_genotype(genotype, len(record.classes), record.channels, **built, frame=frame, **reads)
+    built, kept = {**built, **({} if steps else {"picture": tuple(record.size)}), **reads}, built
+    sizes = sizes_of_genotype(genotype, len(record.classes), record.channels, **built, frame=frame)
     vectors = () if record.kind == "text" else (record.channels,)
-    own.try_parts(
-        sizes, chosen(genotype), factories, (*record.size, *vectors) if steps else (record.channels, *record.size)
-    )
-    parts: dict[str, Any] = {"factories": factories, "frame": frame, **reads}
+    shape = (*record.size, *vectors) if steps else (record.channels, *record.size)
+    own.try_parts(sizes, chosen(genotype), factories, shape)
+    parts: dict[str, Any] = {"factories": factories, "frame": frame}
     made = partial(Network, genotype, classes=len(record.classes), in_channels=record.channels, **parts, **built)
     with torch.device("meta"):  # which takes no memory, however large the network would be
         _check_backed(made(), path)
@@ -255,7 +255,7 @@ def _build(
         size=tuple(record.size),
         mean=tuple(record.mean),
         std=tuple(record.std),
-        built=built,
+        built=kept,
         # Records from before there were levels have none.
         levels=None if record.levels is None else Levels(*record.levels),
         several=record.several,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from diffnas.components.contract import Role, call, check_callable, refuse
-from diffnas.nets.frames.chain import Chain
+from diffnas.nets.frames.chain import chain
 from diffnas.nets.frames.darts import Darts
 from diffnas.nets.frames.frame import Dropouts, Frame, FrameFactory, MakeCell, Reading, Run, Sizes
 from diffnas.nets.frames.nas_bench_201 import NasBench201
 from diffnas.nets.frames.recurrent import Layer, Recurrent
-from diffnas.skeleton import DARTS, GRU, LSTM, NAS_BENCH_201, RECURRENT, Own
+from diffnas.nets.frames.transformer import transformer
+from diffnas.skeleton import DARTS, GRU, LSTM, NAS_BENCH_201, RECURRENT, TRANSFORMER, TRANSFORMER_GRAPH, Own
 
 __all__ = [
     "FRAME",
@@ -26,11 +27,13 @@ __all__ = [
 FRAMES: dict[str, FrameFactory] = {
     DARTS.name: Darts,
     NAS_BENCH_201.name: NasBench201,
-    "chain": Chain,
+    "chain": chain,
+    TRANSFORMER.name: transformer,
+    TRANSFORMER_GRAPH.name: transformer,
     RECURRENT.name: Recurrent,
     **dict.fromkeys((LSTM.name, GRU.name), Layer),
 }
-"""The class of each frame, by the name that a skeleton gives as its ``frame``."""
+"""What makes each frame, by the name that a skeleton gives as its ``frame``."""
 
 FRAME = Role("frame", ("sizes", "cell"))
 

@@ -74,6 +74,7 @@ class Sizes:
         start: the initial weights of a recurrent net are drawn evenly from ``-start`` to ``start``; None for
             ``1 / sqrt(channels)``.
         frame: the user's own frame; None for the skeleton's.
+        picture: height and width of the pictures, for frames with tables of positions.
     """
 
     skeleton: Skeleton
@@ -91,6 +92,7 @@ class Sizes:
     dropouts: Dropouts = NO_DROPOUTS
     start: float | None = None
     frame: FrameFactory | None = None
+    picture: tuple[int, ...] = (32, 32)
 
 
 class Frame(nn.Module):

@@ -133,7 +133,7 @@ class Recurrent(Sequences):
         n, normed = self.width, not sizes.affine and sizes.skeleton.normed_nodes
         self.from_input, self.from_state = (nn.Linear(n, 2 * n, bias=False) for _ in range(2))
         kind = sizes.skeleton.kinds[0]
-        place = Place(kind=kind, width=n, prepare=[OverBatch() if normed else nn.Identity()])
+        place = Place(kind=kind, width=n, gated=True, prepare=[OverBatch() if normed else nn.Identity()])
         self.cells = nn.ModuleList([cell(place)])
         products = [module.product for module in self.cells.modules() if isinstance(module, Gate)]
         matrices = [self.from_input, self.from_state, *products]
@@ -165,9 +165,9 @@ class Layer(Sequences):
         super().__init__(sizes)
         skeleton = sizes.skeleton
         assert isinstance(skeleton, RecurrentSkeleton)
-        made = nn.LSTM if skeleton.layer == "lstm" else nn.GRU
+        made = {"lstm": nn.LSTM, "gru": nn.GRU}[skeleton.layer]
         self.layer = made(self.width, self.width, batch_first=True)
-        self.parts = 2 if skeleton.layer == "lstm" else 1
+        self.parts = 2 if made is nn.LSTM else 1
         _start(self, [self.embedding] if sizes.tokens else [], sizes.start)
 
     def states(self, x: Tensor, run: Run) -> Tensor:
