@@ -33,9 +33,8 @@ def continue_text(trained: Trained, prompt: str, *, length: int = 400, temperatu
         ValueError: for a network of other data, or for a value out of its bounds.
     """
     if trained.tokens is None:
-        raise ValueError(
-            f"a prompt is for a network of a text, and this one reads {_said(trained)}. Leave --prompt out."
-        )
+        read = {"labelled": "sequences", "forecast": "tables"}.get(trained.kind, trained.kind)
+        raise ValueError(f"a prompt is for a network of a text, and this one reads {read}. Leave --prompt out.")
     length, temperature = _LENGTH.check("length", length), _TEMPERATURE.check("temperature", temperature)
     generator = torch.Generator().manual_seed(SEED.check("seed", seed))
     numbers = trained.tokens.encode(prompt or "\n").unsqueeze(0)
@@ -86,7 +85,3 @@ def predict_sequences(
             continue
         best = sorted(zip(trained.classes, found, strict=True), key=lambda each: -each[1])
         yield path, best[: TOP.check("top", top)]
-
-
-def _said(trained: Trained) -> str:
-    return {"labelled": "sequences of numbers", "forecast": "rows of numbers"}.get(trained.kind, trained.kind)

@@ -136,15 +136,12 @@ def _forecast(network: Trained, files: list[Path], *, as_json: bool) -> None:
     """Print the row that follows each table."""
     from diffnas.api import judge_table
 
-    rows = [
-        {"file": str(path), "next": dict(zip(network.classes, judge_table(network, path), strict=True))}
-        for path in files
-    ]
+    rows = {str(path): dict(zip(network.classes, judge_table(network, path), strict=True)) for path in files}
     if as_json:
-        print(json.dumps({"predictions": rows}))
+        print(json.dumps({"predictions": [{"file": path, "next": row} for path, row in rows.items()]}))
         return
-    for path, row in zip(files, rows, strict=True):
-        print(f"{showable(str(path))}: " + ", ".join(f"{name} {value:.6g}" for name, value in row["next"].items()))
+    for path, row in rows.items():
+        print(f"{showable(path)}: " + ", ".join(f"{name} {value:.6g}" for name, value in row.items()))
 
 
 app.command()(compare)
