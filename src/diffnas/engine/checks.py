@@ -93,7 +93,7 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     Raises:
         ValueError: with what was given, why it cannot work, and what would work.
     """
-    _check_data(space, data)
+    check_data(space, data)
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(
@@ -126,8 +126,12 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     _check_start(space, method, settings)
 
 
-def _check_data(space: SearchSpace, data: DataSet) -> None:
-    """Refuse a space for other data."""
+def check_data(space: SearchSpace, data: DataSet) -> None:
+    """Refuse a space for other data.
+
+    Raises:
+        ValueError: if its nets cannot read the data.
+    """
     check_kind(skeleton_of(space.skeleton), data, f"space {space.name!r}", "--space recurrent", "--space darts")
 
 

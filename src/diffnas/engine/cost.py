@@ -18,7 +18,7 @@ from diffnas.backends.choose import choose, describe
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet, stand_in
 from diffnas.engine import contract, memory
-from diffnas.engine.checks import check, with_cells_per_place
+from diffnas.engine.checks import check, check_data, with_cells_per_place
 from diffnas.engine.devices import computing_on, make_fabric, picture_on
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.optimizers import parameter_count
@@ -271,6 +271,7 @@ def require_memory(wanted: Prospect) -> None:
     Raises:
         ValueError: with the estimate, the available memory, and options with which the search would fit.
     """
+    check_data(wanted.space, wanted.data)
     free = memory.available(wanted.place)
     # Watching steps takes seconds, and most searches are so small that it is not needed.
     if free is None or 4 * _bound(wanted) < free:

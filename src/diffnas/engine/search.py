@@ -28,7 +28,7 @@ from diffnas.engine.devices import computing_on, dtype_of, make_fabric, picture_
 from diffnas.engine.entry import open_or_resume
 from diffnas.engine.landing import Landing, land
 from diffnas.engine.launch import here
-from diffnas.engine.learned import check_task
+from diffnas.engine.learned import check_task, task_of
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
@@ -216,7 +216,7 @@ def trial(
     """
     space = with_cells_per_place(space, settings)
     fabric = make_fabric(device, precision)
-    state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
+    state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task_of(data))
     under_way = _StagedSearch(data, space, method, settings, state, fabric, None, Silent(), [])
     under_way.begin_stage(0, SearchPause(under_way.running, _nothing))
     if keep is not None:
