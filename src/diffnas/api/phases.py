@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api.contest import RANDOM, randoms
-from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named, task_for
+from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named, recipe_on, task_for
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.processes import Call, in_processes
@@ -89,8 +89,8 @@ def search(
     named = {"space": space, "method": method, "components": components, "recipe": recipe}
     request = Request.of(options, data=data, evaluation=evaluation, contenders=contenders, **named)
     with in_processes(request.machine, place, listener, place if resume else None) as call:
-        learned = task_for(task, read_notes(call.place, "search")[1] if call.place and resume else {})
         asked = plan_search(replace(request, listener=call.listener), call.place if resume else None)
+        learned = task_for(task, read_notes(call.place, "search")[1] if call.place and resume else {}, asked.whole)
         if check_memory and not resume and call.ranks.first:
             _require_memory(asked, call)
         return _searched(asked, call, learned, resume=resume)
@@ -173,6 +173,8 @@ def evaluate(
     source, machine, settings = by_record(rest, but=_SEARCHED)
     own: dict[str, Any] = {"factories": factories, "frame": frame}
     searched = run_folder(what)
+    if recipe is None and searched is None and not resume:
+        recipe = recipe_on(data, source)
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
     with in_processes(machine, place, listener, place if resume else searched) as call:
         genotype, kept, record, layers = _begun(what, searched, call.place if resume else None, recipe, settings)
@@ -187,7 +189,7 @@ def evaluate(
             chosen = call.ranks.broadcast(scaled(Wanted(**said), chosen, genotype, whole, own, call.listener))
         with owning(call.own, call.listener.warn), told(whole, call.own, call.listener, note=note, flip=chosen.flip):
             own |= {"out": call.own, "resume": resume, "listener": call.listener, "notes": notes.model_dump()}
-            learned = task_for(task, record)
+            learned = task_for(task, record, whole)
             result = run_evaluation(genotype, whole, settings=chosen, task=learned, **notes.computing, **own)
         return replace(result, folder=call.place)
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from diffnas.data.augment import Augmentation
+from diffnas.data.data_set import DataSet
 from diffnas.data.levels import Levels, levels_of
-from diffnas.data.pictures import SMALLEST, DataSet, Files, Pictures, Split
+from diffnas.data.pictures import SMALLEST, Files, Pictures, PictureSplit
 from diffnas.data.statistics import channel_statistics
 from diffnas.data.stratify import stratified_split
 from diffnas.names import showable
@@ -125,7 +126,7 @@ def gather(name: str, classes: tuple[str, ...], train: Source, test: Source | No
     return replace(data, levels=levels, skipped=skipped, remarks=tuple(_remarks(data, levels)))
 
 
-def _data_set(name: str, classes: tuple[str, ...], train: Split, test: Split) -> DataSet:
+def _data_set(name: str, classes: tuple[str, ...], train: PictureSplit, test: PictureSplit) -> DataSet:
     """The data set of two splits; its statistics and augmentation follow from the training split."""
     mean, std = channel_statistics(train)
     return DataSet(

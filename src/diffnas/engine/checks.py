@@ -17,6 +17,8 @@ from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
+from diffnas.engine.learned import check_kind
+from diffnas.engine.passes import check_stream, reading_of
 from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
@@ -91,16 +93,18 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     Raises:
         ValueError: with what was given, why it cannot work, and what would work.
     """
+    _check_data(space, data)
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(
             f"{data.name} has {len(data.train)} training pictures; this search needs {2 * held_back} or more."
         )
+    check_stream(data.train, torch.arange(len(data.train) // held_back), settings, data.name)
     _check_changes(space, method)
     _check_stages(space, method, settings)
-    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes, picture=data.size)
-    picture = data.channels, *data.size
-    own.try_parts(sizes, offered(space), space.factories, picture, one_in=method.supernet.one_in)
+    reads = reading_of(data, settings)
+    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes, picture=data.size, **reads)
+    own.try_parts(sizes, offered(space), space.factories, data.shape, one_in=method.supernet.one_in)
     for rule in (*method.stopping, method.pick):
         if traits_of(rule).reads_eigenvalue and not settings.eigenvalue_every:
             raise ValueError(
@@ -120,6 +124,11 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
             "Discretize by strongest-pairs:0.5: it leaves out an edge whose gates are all shut."
         )
     _check_start(space, method, settings)
+
+
+def _check_data(space: SearchSpace, data: DataSet) -> None:
+    """Refuse a space for other data."""
+    check_kind(skeleton_of(space.skeleton), data, f"space {space.name!r}", "--space recurrent", "--space darts")
 
 
 def _check_changes(space: SearchSpace, method: Method) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from torch import nn
 
 from diffnas.backends import choose
 from diffnas.components.level import Batch
-from diffnas.data import DataSet, Split, batches
-from diffnas.engine import seeds
+from diffnas.data import DataSet, Split, Stream, fetched
+from diffnas.engine import passes, seeds
+from diffnas.engine.averaging import Averaging
 from diffnas.engine.devices import (
     computing_on,
     dtype_of,
@@ -27,10 +29,11 @@ from diffnas.engine.devices import (
 )
 from diffnas.engine.entry import open_or_resume
 from diffnas.engine.launch import here
-from diffnas.engine.learned import check_task
+from diffnas.engine.learned import check_kind, check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
 from diffnas.engine.optimizers import optimizer_of, set_rate
+from diffnas.engine.penalties import output_penalty
 from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.seeds import fixed_random
@@ -42,6 +45,7 @@ from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets import own
 from diffnas.nets.auxiliary import Output
+from diffnas.nets.carried import carried, forget, reading, restore
 from diffnas.nets.frames import FrameFactory, Sizes
 from diffnas.nets.least import least
 from diffnas.nets.network import Network, parameters_of
@@ -66,6 +70,7 @@ class EvaluateState:
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
+    averaging: Averaging | None = None
 
     @property
     def task(self) -> Task:
@@ -95,6 +100,8 @@ class EvaluateState:
             "step": self.step,
             "train": self.train.sums,
             "seconds": self.seconds,
+            "carried": carried(self.network),
+            "averaging": self.averaging.state_dict() if self.averaging else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -103,6 +110,9 @@ class EvaluateState:
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.train = Totals(self.task, state["train"].clone())
+        restore(self.network, state.get("carried", {}))  # checkpoints from before there were texts have none
+        if self.averaging:
+            self.averaging.load_state_dict(state["averaging"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,10 +186,12 @@ def evaluate(
     ranks.check_batch(settings.batch, len(data.train))
     with within_memory(settings, out):
         fabric = make_fabric(device, precision, ranks)
-        parts = {**settings.sizes, "frame": frame, "picture": data.size}
+        check_kind(skeleton_of(genotype.skeleton), data, "this network", "a recurrent one, such as lstm", "another")
+        passes.check_stream(data.train, torch.arange(len(data.train)), settings, data.name)
+        parts = {**settings.sizes, "frame": frame, "picture": data.size, **passes.reading_of(data, settings)}
         sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **parts)
         _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
-        own.try_parts(sizes, chosen(genotype), factories, (data.channels, *data.size))
+        own.try_parts(sizes, chosen(genotype), factories, data.shape)
         with fixed_random(seeds.derive(settings.seed, "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
         choice = choose.choose("auto", fabric.device, precision)
@@ -215,6 +227,7 @@ def require_later(
         channels=settings.channels or channels,
         depth=space.own_depth or settings.depth or depth,
         stem=settings.stem,
+        **passes.reading_of(data, settings),
         picture=data.size,
     )
     # Any cells join one node or more, and may have no operation that learns.
@@ -227,7 +240,7 @@ def _refuse_hopeless(
 ) -> None:
     refuse_hopeless(
         "evaluation",
-        least(sizes, listed, (data.channels, *data.size)),
+        least(sizes, listed, data.shape),
         here().batch_on(min(settings.batch, len(data.train)), place.type),
         place,
         remembered=settings.remembered,
@@ -281,9 +294,19 @@ def begin(
         factories=factories,
         frame=frame,
         recompute=settings.recompute,
+        **passes.reading_of(data, settings),
         picture=data.size,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return EvaluateState(network=network, weight_optimizer=optimizer_of(network, settings), train=Totals(task))
+    return EvaluateState(
+        network=network,
+        weight_optimizer=optimizer_of(network, settings),
+        train=Totals(task),
+        averaging=Averaging() if settings.averaging and data.valid is not None else None,
+    )
+
+
+_COLUMNS, _WINDOW = 10, 100
+"""The columns in which a stream judges a network, and the steps that are read at once."""
 
 
 @torch.no_grad()
@@ -297,12 +320,23 @@ def test(
     device: torch.device,
     ranks: Ranks,
 ) -> Totals:
-    """Loss and metrics of a network on all pictures of a split of ``data``. The network is set to evaluation mode."""
+    """Loss and metrics of a network on all pictures of a split of ``data``. The network is set to evaluation mode.
+
+    A stream is read in few columns, because each begins without a state.
+    """
     network.eval()
     totals = Totals(task)
-    for pictures, labels in batches(split, ranks.part(torch.arange(len(split))), batch, device=device):
-        logits = network(data.prepare(pictures)).logits
-        totals.add(task.loss(logits, labels), logits, labels)
+    if isinstance(split, Stream):
+        columns = max(ranks.count, min(_COLUMNS, len(split) // 2))
+        chunks = passes.in_turn(split, torch.arange(len(split)), columns, _WINDOW, ranks)
+    else:
+        chunks = list(torch.split(ranks.part(torch.arange(len(split))), batch))
+    forget(network, passes.JUDGED)
+    with reading(network, passes.JUDGED):
+        for pictures, labels in fetched(split, chunks, device):
+            logits = network(data.prepare(pictures)).logits
+            totals.add(task.loss(logits, labels), logits, labels)
+    forget(network, passes.JUDGED)
     totals.sums = ranks.total(totals.sums)
     return totals
 
@@ -331,8 +365,26 @@ class _Evaluation:
 
     def run(self, heard: Sequence[int]) -> EvaluateResult:
         """The result, after training to the last epoch and the test."""
-        self.loop.run(heard, self.take_step, lambda: {"peak_memory": peak_memory(self.fabric.device)})
+        self.loop.run(heard, self.take_step, self.line)
         return self.result()
+
+    def line(self) -> dict[str, Any]:
+        """The evaluation's own part of a line of the trace, with the validation of a stream."""
+        valid, averaging = self.data.valid, self.state.averaging
+        line = {"peak_memory": peak_memory(self.fabric.device)}
+        if valid is None:
+            return line
+        network = self.state.network
+        with averaging.taken(network) if averaging else nullcontext():
+            found = self.measured(valid.to(self.fabric.device))
+        if averaging:
+            averaging.judge(found.loss, network)
+        return {**line, "held_out": found.line()}
+
+    def measured(self, split: Split) -> Totals:
+        """Loss and metrics of the network on a split."""
+        data, device = self.data, self.fabric.device
+        return test(self.state.network, split, data, self.state.task, batch=256, device=device, ranks=self.loop.ranks)
 
     def take_step(self, batch: Batch) -> None:
         """Take one step of the weights."""
@@ -347,11 +399,13 @@ class _Evaluation:
         draw_noise_from(state.network, self.loop.own_generator("noise"))
         # DARTS: the probability of dropping a path rises linearly with the epoch.
         drop_path = settings.drop_path * state.epoch / settings.epochs
-        output: Output = self.net(x, drop_path, self.loop.own_generator("drop-path"))
+        with reading(state.network, passes.TRAIN) if data.in_order else nullcontext():
+            output: Output = self.net(x, drop_path, self.loop.own_generator("drop-path"))
         loss = self.loss(output.logits, labels)
         state.train.add(loss.detach(), output.logits.detach(), labels)
         if output.auxiliary is not None:
             loss = loss + settings.auxiliary * self.loss(output.auxiliary, labels)
+        loss = loss + output_penalty(state.network.frame, settings)
         self.fabric.backward(loss)
         weights = list(state.network.parameters())
         self.loop.ranks.mean_gradients_(weights, len(labels))
@@ -359,17 +413,20 @@ class _Evaluation:
             torch.nn.utils.clip_grad_norm_(weights, settings.clip)
         state.weight_optimizer.step()
         state.weight_optimizer.zero_grad()
+        if state.averaging:
+            state.averaging.add(state.network)
 
     def result(self) -> EvaluateResult:
         """The result of the test. The network and the numbers are written to the folder."""
         data, network = self.data, self.state.network
-        device, ranks = self.fabric.device, self.loop.ranks
-        tested = test(network, data.test.to(device), data, self.state.task, batch=256, device=device, ranks=ranks)
+        if self.state.averaging:
+            self.state.averaging.take(network)
+        tested = self.measured(data.test.to(self.fabric.device))
         result = EvaluateResult(
             network=network,
             test=tested.line() or {},
             parameters=parameters_of(network),
-            macs=count_macs(network, (data.channels, *data.size)),
+            macs=count_macs(network, data.shape),
             seconds=sum(line["seconds"] for line in self.loop.trace),
             trace=self.loop.trace,
             folder=self.loop.folder.path if self.loop.folder else None,
@@ -394,4 +451,6 @@ class _Evaluation:
             std=data.std,
             levels=data.levels,
             built=settings.sizes,
+            tokens=data.tokens,
+            kind=data.kind,
         )

@@ -21,6 +21,7 @@ from diffnas.components.stages import Stage
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.devices import in_training
+from diffnas.engine.passes import reading_of
 from diffnas.engine.search_state import SearchState
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.training_loop import TrainingLoop
@@ -253,7 +254,7 @@ class RunningSearch:
         if not self.macs:
             nothing = torch.zeros_like(self.state.keep, dtype=torch.float32)
             net = _Fixed(self.state.supernet, self.edge_weights(nothing, self.quiet()))
-            self.macs = count_macs(net, (self.data.channels, *self.data.size))
+            self.macs = count_macs(net, self.data.shape)
         return self.macs
 
 
@@ -261,9 +262,11 @@ def millions(data: DataSet, space: SearchSpace, method: Method, settings: Search
     """Millions of multiply-adds of every operation on offer, for one picture, ``(edges, ops)``, float64."""
     counted = operation_macs(
         space,
-        (data.channels, *data.size),
+        data.shape,
+        inputs=data.channels,
         **settings.sizes,
         one_in=method.supernet.one_in,
+        **reading_of(data, settings),
     )
     return torch.tensor(counted, dtype=torch.float64) / 1e6
 
