@@ -86,10 +86,10 @@ class Sequences(Frame):
         """
         there = None if isinstance(self.embedding, nn.Embedding) else ~x.isnan().any(dim=2, keepdim=True)
         embedded = self.embedded(x)
-        before = self.carried.read(embedded.new_zeros(self.parts, len(x), self.width))
+        before = self.carried.read(embedded.new_zeros(self.parts, x.shape[0], self.width))
         whole, after = self.states(embedded, before, run)
         self.carried.write(after)
-        mask = self.masks.draw((len(x), 1, self.width), self.dropouts.dropout, whole)
+        mask = self.masks.draw((x.shape[0], 1, self.width), self.dropouts.dropout, whole)
         dropped = whole if mask is None else whole * mask
         self.hidden = Hidden(dropped, whole)
         return Output(self.read(dropped, there), None)
@@ -104,7 +104,7 @@ class Sequences(Frame):
             embedded = F.embedding(x.long(), weight if mask is None else weight * mask)
         else:
             embedded = self.embedding(x.nan_to_num().to(weight.dtype).flatten(0, 1)).unflatten(0, x.shape[:2])
-        mask = self.masks.draw((len(x), 1, self.width), dropouts.dropouti, weight)
+        mask = self.masks.draw((x.shape[0], 1, self.width), dropouts.dropouti, weight)
         return embedded if mask is None else embedded * mask
 
     def read(self, states: Tensor, there: Tensor | None = None) -> Tensor:
@@ -154,7 +154,8 @@ class Recurrent(Sequences):
 
     def states(self, x: Tensor, before: Tensor, run: Run) -> tuple[Tensor, Tensor]:
         """The output of the cell at each step; it is the state too."""
-        shape, dropouts = (len(x), self.width), self.dropouts
+        # Not len(x), which torch.export takes for a constant; the same everywhere in this file.
+        shape, dropouts = (x.shape[0], self.width), self.dropouts
         mask_x, mask_h = (self.masks.draw(shape, share, x) for share in (dropouts.dropoutx, dropouts.dropouth))
         for gate in self.cells.modules():
             if isinstance(gate, Gate):
@@ -183,7 +184,7 @@ class Layer(Sequences):
 
     def states(self, x: Tensor, before: Tensor, run: Run) -> tuple[Tensor, Tensor]:
         """The output of the layer at each step, and its state."""
-        mask = self.masks.draw((len(x), 1, self.width), self.dropouts.dropoutx, x)
+        mask = self.masks.draw((x.shape[0], 1, self.width), self.dropouts.dropoutx, x)
         begun = before if self.parts == 1 else before.chunk(2)
         states, after = self.layer(x if mask is None else x * mask, begun)
         return states, after if self.parts == 1 else torch.cat(after)
