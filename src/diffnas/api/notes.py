@@ -216,8 +216,15 @@ def load_noted(note: DataNote | None, data: Data, source: Source) -> DataSet:
             "folder as DATA: diffnas run DATA ..., diffnas search DATA ..., or diffnas evaluate RUN DATA ..."
         )
     if note is not None:
-        told = {"size": note.size, "tokens": note.tokens, "encoding": note.encoding, "lower": note.lower}
-        return load_data(note.what, data_dir=note.data_dir, download=source.download, **told)
+        return load_data(
+            note.what,
+            data_dir=note.data_dir,
+            size=note.size,
+            download=source.download,
+            tokens=note.tokens,
+            encoding=note.encoding,
+            lower=note.lower,
+        )
     if data is None:
         raise ValueError("no data was given, and no run folder notes any. Name some: digits, cifar10, a folder, ...")
     if isinstance(data, DataSet):

@@ -240,9 +240,7 @@ def set_aside(data: DataSet, share: float) -> tuple[DataSet, Split]:
     ('digits[90%]', 1211, 136)
     """
     if isinstance(data.train, Stream):
-        kept, taken = torch.arange(len(data.train)).split(
-            [count := round((1 - share) * len(data.train)), len(data.train) - count]
-        )
+        kept, taken = torch.arange(len(data.train)).tensor_split([round((1 - share) * len(data.train))])
     else:
         kept, taken = stratified_split(data.train.labels, share, seed=0)
     less = replace(data, name=f"{data.name}[{1 - share:.0%}]", train=data.train.subset(kept))

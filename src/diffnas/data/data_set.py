@@ -183,6 +183,8 @@ def _check_labels(data: DataSet) -> None:
         raise ValueError(f"{data.name}: the names of classes must be text, and one is {unnamed[0]!r}. Pass str(name).")
     if len(set(data.classes)) < len(data.classes):
         raise ValueError(f"{data.name}: two classes have the same name: {', '.join(data.classes)}.")
+    assert not isinstance(data.train, Stream)
+    assert not isinstance(data.test, Stream)
     if data.test.labels.ndim != data.train.labels.ndim:
         raise ValueError(
             f"{data.name}: pictures of one split have one label each, and those of the other have several."

@@ -147,6 +147,7 @@ def _remarks(data: DataSet, levels: Levels | None) -> Iterator[str]:
             f"{data.name}: grey files of more than 8 bits are scaled so that {levels.low:g} is black and "
             f"{levels.high:g} is white, the lowest and the highest value of the training pictures."
         )
+    assert isinstance(data.test, Pictures | Files)
     tested = set(data.test.labels.tolist())
     untested = [name for label, name in enumerate(data.classes) if label not in tested]
     if untested:

@@ -45,7 +45,7 @@ def table_in(place: str | Path) -> DataSet:
     path = Path(place)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {showable(str(path))}. Name a CSV file, or a folder CLASS/*.csv.")
-    names, rows = _read(path)
+    names, rows = read_table(path)
     name = showable(path.name)
     cuts = [round(share * len(rows)) for share in _SHARES]
     parts = rows.tensor_split(cuts)
@@ -84,7 +84,7 @@ def labelled_in(place: str | Path, *, seed: int = 0) -> DataSet:
             f"each class: {showable(root.name)}/CLASS/*.csv."
         )
     files = [(label, path) for label, folder in enumerate(folders) for path in files_in(folder).files]
-    sequences = [_read(path)[1] for _, path in files]
+    sequences = [read_table(path)[1] for _, path in files]
     for (_, path), found in zip(files, sequences, strict=True):
         if found.shape[1] != sequences[0].shape[1]:
             raise ValueError(
@@ -182,7 +182,7 @@ def _vectors(given: Any, what: str) -> Tensor:
     return found
 
 
-def _read(path: Path) -> tuple[tuple[str, ...], Tensor]:
+def read_table(path: Path) -> tuple[tuple[str, ...], Tensor]:
     """The names of the columns of a CSV file, and its rows, float64 ``(rows, columns)``.
 
     The first line has the names, unless it has numbers only.

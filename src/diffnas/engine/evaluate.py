@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 from diffnas.backends import choose
 from diffnas.components.level import Batch
-from diffnas.data import DataSet, Split, Stream, fetched
+from diffnas.data import DataSet, Split
 from diffnas.engine import passes, seeds
 from diffnas.engine.averaging import Averaging
 from diffnas.engine.devices import (
@@ -28,6 +27,7 @@ from diffnas.engine.devices import (
     rounding_products,
 )
 from diffnas.engine.entry import open_or_resume
+from diffnas.engine.evaluate_state import EvaluateState
 from diffnas.engine.launch import here
 from diffnas.engine.learned import check_kind, check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
@@ -38,6 +38,7 @@ from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings, as_dict
+from diffnas.engine.tested import test
 from diffnas.engine.totals import Totals
 from diffnas.engine.trained import save_trained
 from diffnas.engine.training_loop import TrainingLoop
@@ -45,7 +46,7 @@ from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets import own
 from diffnas.nets.auxiliary import Output
-from diffnas.nets.carried import carried, forget, reading, restore
+from diffnas.nets.carried import reading
 from diffnas.nets.frames import FrameFactory, Sizes
 from diffnas.nets.least import least
 from diffnas.nets.network import Network, parameters_of
@@ -53,66 +54,11 @@ from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.sites import Listed, chosen
 from diffnas.nets.sizes import published_shape, sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory
-from diffnas.nets.trained import Trained, renamed
+from diffnas.nets.trained import Trained
 from diffnas.run_folder import RunFolder, as_json
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 from diffnas.task import Task, classification
-
-
-@dataclass(kw_only=True)
-class EvaluateState:
-    """What changes during an evaluation, and exactly what a checkpoint holds."""
-
-    network: Network
-    weight_optimizer: torch.optim.Optimizer
-    train: Totals
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    averaging: Averaging | None = None
-
-    @property
-    def task(self) -> Task:
-        """What is learned."""
-        return self.train.task
-
-    @property
-    def net(self) -> nn.Module:
-        """The net that has the weights."""
-        return self.network
-
-    @property
-    def totals(self) -> tuple[Totals, ...]:
-        """All totals of the running epoch."""
-        return (self.train,)
-
-    def advance(self) -> None:
-        """Begin the next epoch."""
-        self.epoch, self.step, self.seconds, self.train = self.epoch + 1, 0, 0.0, Totals(self.task)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state as tensors and plain data."""
-        return {
-            "network": self.network.state_dict(),
-            "weight_optimizer": self.weight_optimizer.state_dict(),
-            "epoch": self.epoch,
-            "step": self.step,
-            "train": self.train.sums,
-            "seconds": self.seconds,
-            "carried": carried(self.network),
-            "averaging": self.averaging.state_dict() if self.averaging else None,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a state that ``state_dict`` gave in an evaluation with the same genotype and settings."""
-        self.network.load_state_dict(renamed(state["network"]))
-        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
-        self.train = Totals(self.task, state["train"].clone())
-        restore(self.network, state.get("carried", {}))  # checkpoints from before there were texts have none
-        if self.averaging:
-            self.averaging.load_state_dict(state["averaging"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,42 +249,6 @@ def begin(
         train=Totals(task),
         averaging=Averaging() if settings.averaging and data.valid is not None else None,
     )
-
-
-_COLUMNS, _WINDOW = 10, 100
-"""The columns in which a stream judges a network, and the steps that are read at once."""
-
-
-@torch.no_grad()
-def test(
-    network: Network,
-    split: Split,
-    data: DataSet,
-    task: Task,
-    *,
-    batch: int,
-    device: torch.device,
-    ranks: Ranks,
-) -> Totals:
-    """Loss and metrics of a network on all pictures of a split of ``data``. The network is set to evaluation mode.
-
-    A stream is read in few columns, because each begins without a state.
-    """
-    network.eval()
-    totals = Totals(task)
-    if isinstance(split, Stream):
-        columns = max(ranks.count, min(_COLUMNS, len(split) // 2))
-        chunks = passes.in_turn(split, torch.arange(len(split)), columns, _WINDOW, ranks)
-    else:
-        chunks = list(torch.split(ranks.part(torch.arange(len(split))), batch))
-    forget(network, passes.JUDGED)
-    with reading(network, passes.JUDGED):
-        for pictures, labels in fetched(split, chunks, device):
-            logits = network(data.prepare(pictures)).logits
-            totals.add(task.loss(logits, labels), logits, labels)
-    forget(network, passes.JUDGED)
-    totals.sums = ranks.total(totals.sums)
-    return totals
 
 
 class _Evaluation:

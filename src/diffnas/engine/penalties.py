@@ -16,8 +16,8 @@ def output_penalty(frame: nn.Module, settings: Training) -> Tensor | float:
     """
     if not (settings.activation or settings.temporal) or not isinstance(frame, Sequences) or frame.hidden is None:
         return 0.0
-    dropped, whole = frame.hidden
-    penalty = settings.activation * dropped.square().mean()
-    if whole.shape[1] > 1:
-        penalty = penalty + settings.temporal * (whole[:, 1:] - whole[:, :-1]).square().mean()
-    return penalty
+    whole: Tensor = frame.hidden.whole
+    large = settings.activation * frame.hidden.dropped.square().mean()
+    if whole.shape[1] == 1:
+        return large
+    return large + settings.temporal * (whole[:, 1:] - whole[:, :-1]).square().mean()

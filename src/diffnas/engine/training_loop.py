@@ -225,6 +225,7 @@ class TrainingLoop:
             for stream in (passes.TRAIN, passes.HELD_OUT):
                 forget(self.state.net, stream)
             self.stretch = 1.0
+            set_rate(self.state.weight_optimizer, self.rate())
 
     def draws(self, indices: Tensor, purpose: str, steps: Iterable[int]) -> Generator[Batch, None, None]:
         """A random batch of the pictures at ``indices`` for each of ``steps`` of the running epoch, on the device.

@@ -63,8 +63,8 @@ def _part(folder: Path, name: str) -> list[Path]:
 
 def _known(encoding: str | None) -> str:
     try:
-        b"".decode(encoding or _ENCODING)
-    except (LookupError, ValueError):
+        bytes(4).decode(encoding or _ENCODING)  # Python looks for no encoding if there is nothing to decode
+    except LookupError:
         raise ValueError(
             f"unknown encoding {encoding!r}. Known are those of Python, such as utf-8, latin-1 and cp1252."
         ) from None
