@@ -225,7 +225,7 @@ RECIPES: dict[str, Recipe] = {
             "depth": 4,
             "lr": 2e-3,
             "alpha_per": "cell",
-            "alpha_speed": 10 / 3,
+            "alpha_speed": 10,
             "alpha_warmup": 0.1,
         },
         evaluate={
