@@ -99,6 +99,8 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
         x: pictures like those of the run, on its device and of its dtype. Only what they are is read, not their values.
     """
     if isinstance(net.frame, Sequences):
+        if not net.cells:
+            return ("a layer of PyTorch runs",)
         products = "the inputs of a node are multiplied at once" if isinstance(net, Supernet) else "node by node"
         return (f"the cell runs step by step, {products}, in PyTorch",)
     why = _why_plain(net, choice, x)
