@@ -1,4 +1,4 @@
-"""Recurrent nets: golden steps, sizes, masks, the carried state, and stacked products beside one module after another."""
+"""Recurrent nets: golden steps, sizes, masks, the carried state, and stacked products beside single modules."""
 
 import copy
 
@@ -351,7 +351,7 @@ def test_a_forecast_has_a_vector_after_each_step():
 
 def test_a_batch_of_one_is_refused_in_the_training_of_a_supernet():
     net, mix = Supernet(recurrent, classes=9, in_channels=9, channels=4, tokens=True), torch.full((36, 5), 0.2)
-    with pytest.raises(ValueError, match="a batch of 1 has no variance. Take --batch 2 or more"):
+    with pytest.raises(ValueError, match=r"a batch of 1 has no variance\. Take --batch 2 or more"):
         net(torch.zeros(1, 3, dtype=torch.long), mix)
 
 

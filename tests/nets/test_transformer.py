@@ -174,7 +174,8 @@ def test_positions_matter_unless_they_are_zero_and_only_attention_without_bias_m
     net, x = network("transformer | attn_4 | mlp_4"), pictures(height=8, width=8)
     frame = net.frame
     assert isinstance(frame, Chain)
-    table = frame.stem.positions.table.values
+    *first, positions = frame.stem.get_submodule("first").children()
+    table = positions.table.values
     before = net(x).logits
     order = torch.randperm(16, generator=torch.Generator().manual_seed(1))
     table.copy_(table.flatten(1)[:, order].view_as(table))
@@ -182,7 +183,7 @@ def test_positions_matter_unless_they_are_zero_and_only_attention_without_bias_m
     for each in net.modules():
         if isinstance(each, Table):
             each.values.zero_()
-    grid, head = frame.stem.first(x), frame.head
+    grid, head = nn.Sequential(*first)(x), frame.head
     permuted = grid.flatten(2)[:, :, order].view_as(grid)
     outs = []
     for tokens in (grid, permuted):
@@ -254,7 +255,7 @@ def test_the_side_of_a_patch_follows_from_the_size_of_the_pictures(side: int, gr
         net = network(handmade("poolformer-like"), (side, side), stem=stem)
     frame = net.frame
     assert isinstance(frame, Chain)
-    assert frame.stem.positions.table.values.shape == (8, grid, grid)
+    assert frame.stem.get_submodule("first")[-1].table.values.shape == (8, grid, grid)
     assert frame.stem(torch.zeros(1, 1, side, side, device="meta")).shape == (1, 8, grid, grid)
 
 

@@ -37,6 +37,7 @@ from diffnas.recipes import Recipe, recipe_of_skeleton
 from diffnas.report.contest import handed
 from diffnas.run_files import EVALUATION
 from diffnas.run_folder import RunFolder
+from diffnas.skeleton import skeleton_of
 from diffnas.space import SPACES, SearchSpace
 from diffnas.task import Task
 
@@ -208,18 +209,18 @@ def _begun(
     if resumed:
         kept, record = read_notes(resumed, "evaluate")
         named = what not in (None, RANDOM) and searched != resumed
-        genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
+        genotype = _genotype(what, recipe) if named else from_json(json.dumps(record.get("genotype")))
         return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
-    kept, record = read_notes(searched, "search") if searched else (_unsearched(what), {})
+    kept, record = read_notes(searched, "search") if searched else (_unsearched(what, recipe), {})
     named_recipe = recipe_named(recipe or kept.recipe)
-    genotype = _random(named_recipe, settings) if what == RANDOM else _genotype(what)
+    genotype = _random(named_recipe, settings) if what == RANDOM else _genotype(what, recipe)
     sizes = named_recipe.without_depth(genotype.depth).evaluate
     return genotype, kept, record, [sizes, kept.evaluation, landed(_landing(what, searched))]
 
 
-def _unsearched(what: Genotype | SearchResult | str | Path | None) -> Notes:
+def _unsearched(what: Genotype | SearchResult | str | Path | None, recipe: str | None) -> Notes:
     """The notes of an evaluation without a run folder. Its recipe is that of the network's skeleton, if it has one."""
-    own = None if what == RANDOM else recipe_of_skeleton(_genotype(what).skeleton)
+    own = None if what == RANDOM else recipe_of_skeleton(_genotype(what, recipe).skeleton)
     return Notes().but(recipe=own)
 
 
@@ -292,12 +293,16 @@ def run_path(out: str | Path | None, resume: bool) -> Path | None:
     return None if out is None else Path(out)
 
 
-def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:
+def _genotype(what: Genotype | SearchResult | str | Path | None, recipe: str | None) -> Genotype:
+    """The genotype that is evaluated; with a recipe for sequences, a published name is that of a recurrent cell."""
     if what is None:
         raise ValueError("name what to evaluate: a run folder, a genotype file or text, or a published cell.")
     if isinstance(what, SearchResult):
         return what.genotype
-    return what if isinstance(what, Genotype) else read(what)
+    if isinstance(what, Genotype):
+        return what
+    space = SPACES.get(recipe_named(recipe).space) if recipe else None
+    return read(what, sequences=space is not None and skeleton_of(space.skeleton).gated)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.costs import operation_macs
+from diffnas.nets.masks import Masks
 from diffnas.nets.ops import Noise, count_macs
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
@@ -108,7 +109,7 @@ class RunningSearch:
                 autocast=torch.bfloat16 if precision == "bf16-mixed" else None,
             )
         self._costs: Tensor | None = None
-        self._noises: list[Noise] | None = None
+        self._noises: list[Noise | Masks] | None = None
         self.rescan()
 
     def rescan(self) -> None:
@@ -244,7 +245,7 @@ class RunningSearch:
         They are listed once, because a walk over the modules of a supernet takes as long as a step on a fast GPU.
         """
         if self._noises is None:
-            self._noises = [part for part in self.state.supernet.modules() if isinstance(part, Noise)]
+            self._noises = [part for part in self.state.supernet.modules() if isinstance(part, Noise | Masks)]
         for noise in self._noises:
             noise.generator = generator
 

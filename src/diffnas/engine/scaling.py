@@ -109,7 +109,7 @@ def _last(holds: Callable[[int], bool], first: int, most: int) -> int:
     >>> _last(lambda width: width <= 37, 16, 1024), _last(lambda width: True, 16, 20), _last(lambda width: False, 3, 9)
     (37, 20, 0)
     """
-    low, high = 0, min(first, most)
+    low, high = 0, min(max(first, 1), most)
     while high < most and holds(high):
         low, high = high, min(2 * high, most)
     high += holds(high)  # now it holds for ``low``, and not for ``high``

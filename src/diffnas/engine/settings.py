@@ -286,7 +286,8 @@ class EvaluateSettings(Training):
     """Settings of an evaluation; the defaults are those of DARTS on CIFAR (Liu et al., 2019), appendix A.2.1.
 
     Attributes:
-        drop_path: Probability that a path is dropped in the last epoch. It rises linearly from 0.
+        drop_path: Probability that a path is dropped in the last epoch. It rises linearly from 0. In transformers it
+            also rises from 0 in the first branch to this in the last.
         label_smoothing: Share of the target that is spread over all classes.
         warmup: Epochs in which the learning rate rises to lr. It rises linearly from 0, step by step. A number below 1
             is a share of all epochs.

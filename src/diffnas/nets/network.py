@@ -133,7 +133,8 @@ class Network(nn.Module):
         Args:
             x: the pictures.
             drop_path: in training mode, the probability that a picture loses a connection that is not the identity
-                (DARTS; FractalNet, Larsson et al., 2017). The others are divided by ``1 - drop_path``.
+                (DARTS; FractalNet, Larsson et al., 2017). The others are divided by ``1 - drop_path``. In a transformer
+                it is that of the last branch, and rises linearly from 0 (Huang et al., 2016, stochastic depth).
             generator: draws the dropped connections, on any device; None takes torch's global random numbers.
         """
         factors = self._factors(x, drop_path if self.training else 0.0, generator)
@@ -158,8 +159,19 @@ class Network(nn.Module):
         connections = sum(_droppable(edge) for cell in self.cells for edge in cell.edges)
         device = x.device if generator is None else generator.device
         kept = torch.empty(connections, len(x), device=device, dtype=next(self.parameters()).dtype)
-        kept.bernoulli_(1 - drop_path, generator=generator)
-        return (kept / (1 - drop_path)).to(x.device).unbind()
+        stay: Tensor | float = 1 - drop_path
+        if self.cells and self.cells[0].stream is not None:
+            stay = 1 - drop_path * self._depths().to(kept)
+            kept.bernoulli_(stay.expand_as(kept), generator=generator)
+        else:
+            kept.bernoulli_(stay, generator=generator)
+        return (kept / stay).to(x.device).unbind()
+
+    def _depths(self) -> Tensor:
+        """The depth of each connection that may be dropped: 0 in the first branch of a transformer, 1 in the last."""
+        last = max(len(self.cells) - 1, 1)
+        found = [index / last for index, cell in enumerate(self.cells) for edge in cell.edges if _droppable(edge)]
+        return torch.tensor(found).unsqueeze(1)
 
 
 def parameters_of(network: nn.Module, *, auxiliary: bool = False) -> int:

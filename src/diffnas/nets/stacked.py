@@ -1,13 +1,13 @@
 """A recurrent cell of a supernet in one product for each node: the inputs of a node are stacked, then multiplied once.
 
-Each activation is applied once to all inputs that offer it. The values and gradients are those of one operation after
+Each activation is applied once, to all inputs. The values and gradients are those of one operation after
 the other, up to rounding, and they can be differentiated again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -27,25 +27,23 @@ class Term(NamedTuple):
     op: Gated
 
 
-class Activated(NamedTuple):
-    """An activation, and the positions of its inputs among those of the node; None for all of them."""
-
-    activation: nn.Module
-    at: Tensor | None
-
-
 class Node(NamedTuple):
     """How a node is computed.
 
     Attributes:
         gate: the product that its inputs share.
         sources: the nodes that it reads, which are stacked in this order.
-        activated: its activations. Their results are stacked in this order, each for its inputs.
+        activations: its activations, each applied to all inputs.
     """
 
     gate: Gate
     sources: tuple[int, ...]
-    activated: tuple[Activated, ...]
+    activations: tuple[nn.Module, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Its weights: inputs and activations."""
+        return len(self.sources), len(self.activations)
 
 
 class Stacked:
@@ -53,37 +51,34 @@ class Stacked:
 
     Attributes:
         nodes: by number, the nodes that something feeds.
-        weights: the places of the weights in the flat table, node by node, in the order of their results.
-        counts: how many of them each node has.
-        idle: for each node of ``nodes``, the places of weights whose operations do not run; they are added as numbers.
+        places: the places of their weights in the flat table, node by node; the place after its end means 0.
+        idle: for each of these nodes, the places of weights whose operations do not run; they are added as numbers.
     """
 
     def __init__(self, cell: Cell, runs: Sequence[Sequence[bool]] | None, columns: int, device: torch.device) -> None:
         self.nodes: dict[int, Node] = {}
-        places: list[int] = []
-        self.counts: list[int] = []
         self.idle: list[Tensor] = []
+        self.drawn = runs is not None
+        places: list[int] = []
         live = set(range(cell.graph.inputs))
         for target in range(cell.graph.inputs, cell.graph.nodes):
             rows = [row for row in cell.graph.incoming(target) if cell.graph.edges[row].source in live]
             terms = [term for row in rows for term in _terms(cell, row, runs)]
-            if not terms:
-                continue
-            live.add(target)
-            self.nodes[target], ordered = _node(cell, terms, device)
-            places += [term.row * columns + term.column for term in ordered]
-            self.counts.append(len(ordered))
-            self.idle.append(torch.tensor(_idle(rows, runs, columns), dtype=torch.long, device=device))
-        self.weights = torch.tensor(places, dtype=torch.long, device=device)
-        self.drawn = runs is not None
+            if terms:
+                live.add(target)
+                self.nodes[target], weights = _node(cell, terms)
+                zero = columns * len(cell.edges)
+                places += [zero if term is None else term.row * columns + term.column for term in weights]
+                self.idle.append(torch.tensor(_idle(rows, runs, columns), dtype=torch.long, device=device))
+        self.places = torch.tensor(places, dtype=torch.long, device=device)
 
     def values(self, cell: Cell, first: Tensor, table: Tensor) -> list[Tensor | None]:
         """The value of each node; None if nothing feeds it."""
         values: list[Tensor | None] = [first] + [None] * (cell.graph.nodes - cell.graph.inputs)
-        flat = table.reshape(-1)
-        shares = torch.split(flat[self.weights], self.counts)
-        for (target, node), share, idle in zip(self.nodes.items(), shares, self.idle, strict=True):
-            total = node_value(node, values, share)
+        flat = torch.cat([table.reshape(-1), table.new_zeros(1)])
+        weights = torch.split(flat[self.places], [prod(node.shape) for node in self.nodes.values()])
+        for (target, node), own, idle in zip(self.nodes.items(), weights, self.idle, strict=True):
+            total = node_value(node, values, own.view(node.shape))
             if self.drawn:
                 total = total + flat[idle].sum()
             values[target] = total if cell.norm is None else cell.norm(total)
@@ -91,26 +86,21 @@ class Stacked:
 
 
 def node_value(node: Node, values: Sequence[Tensor | None], weights: Tensor) -> Tensor:
-    """The weighted sum of what the operations into a node give, ``(B, n)``."""
-    read = [values[source] for source in node.sources]
-    # (inputs, B, n); one input is not copied.
-    carry = torch.stack([each for each in read if each is not None]) if len(read) > 1 else _alone(read[0])
-    masked = carry if node.gate.mask is None else carry * node.gate.mask
-    closed, value = split(node.gate.product(masked.flatten(0, 1)).view(*carry.shape[:2], -1))
-    opened = closed.sigmoid()
-    results = []
-    for activation, at in node.activated:
-        through, x, open_ = (each if at is None else each[at] for each in (value, carry, opened))
-        # An activation reads (B, n), here (inputs * B, n).
-        activated = activation(through.flatten(0, 1)).view_as(x)
-        results.append(torch.lerp(x, activated, open_))
-    stacked = torch.cat(results) if len(results) > 1 else results[0]
-    return (weights @ stacked.flatten(1)).view_as(carry[0])
+    """The weighted sum of what the operations into a node give, ``(B, n)``.
 
-
-def _alone(value: Tensor | None) -> Tensor:
-    assert value is not None
-    return value.unsqueeze(0)
+    Activations are mixed before the gate, which carries as much of an input as all of its weights together.
+    """
+    read = [each for each in (values[source] for source in node.sources) if each is not None]
+    x = torch.stack(read) if len(read) > 1 else read[0].unsqueeze(0)  # (inputs, B, n); one input is not copied
+    masked = x if node.gate.mask is None else x * node.gate.mask
+    closed, value = split(node.gate.product(masked.flatten(0, 1)))
+    opened, results = closed.sigmoid().view_as(x), [activation(value) for activation in node.activations]
+    if len(results) == 1:
+        return (weights[:, 0] @ torch.lerp(x, results[0].view_as(x), opened).flatten(1)).view_as(x[0])
+    # (inputs, 1, activations) times (inputs, activations, B n); an input without an activation weighs it by 0.
+    beside = torch.stack([result.view_as(x) for result in results], dim=1).flatten(2)
+    mixed = torch.bmm(weights.unsqueeze(1), beside).view_as(x)
+    return torch.lerp(x * weights.sum(1)[:, None, None], mixed, opened).sum(0)
 
 
 def stackable(cell: Cell) -> bool:
@@ -138,20 +128,14 @@ def _idle(rows: Sequence[int], runs: Sequence[Sequence[bool]] | None, columns: i
     return [row * columns + column for row in rows for column in range(columns) if not runs[row][column]]
 
 
-def _shared(term: Term) -> tuple[int, int]:
-    """What the terms have in common that one activation computes; one with state of its own computes only its term."""
-    own = [*term.op.activation.parameters(), *term.op.activation.buffers()]
-    return term.column, term.row if own else -1
-
-
-def _node(cell: Cell, terms: Sequence[Term], device: torch.device) -> tuple[Node, list[Term]]:
-    """A node, and its terms in the order of its results."""
+def _node(cell: Cell, terms: Sequence[Term]) -> tuple[Node, list[Term | None]]:
+    """A node, and the term of each of its weights, None where an input does not have an activation."""
     rows = list(dict.fromkeys(term.row for term in terms))
-    ordered = sorted(terms, key=lambda term: (term.column, term.row))
-    activated = []
-    for _, group in groupby(ordered, key=_shared):
-        alike = list(group)
-        at = torch.tensor([rows.index(term.row) for term in alike], device=device)
-        activated.append(Activated(alike[0].op.activation, None if len(alike) == len(rows) else at))
+    alike: dict[tuple[int, int], dict[int, Term]] = {}
+    for term in terms:
+        # An activation with a state of its own is that of one input alone.
+        own = [*term.op.activation.parameters(), *term.op.activation.buffers()]
+        alike.setdefault((term.column, term.row if own else -1), {})[term.row] = term
+    activations = tuple(next(iter(group.values())).op.activation for group in alike.values())
     sources = tuple(cell.graph.edges[row].source for row in rows)
-    return Node(terms[0].op.gate, sources, tuple(activated)), ordered
+    return Node(terms[0].op.gate, sources, activations), [group.get(row) for row in rows for group in alike.values()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -148,6 +148,15 @@ def mixed_cell(
     )
 
 
+def _check_partial(channels: int, one_in: int) -> None:
+    """Refuse channels of which no whole number can go through the operations."""
+    if channels % one_in:
+        raise ValueError(
+            f"1 in {one_in} of {channels} channels is not a whole number. Take channels that are a multiple of "
+            f"{one_in}, or another number of partial channels (--supernet partial-channels:2)."
+        )
+
+
 class Supernet(nn.Module):
     """All networks of a space at once (DARTS, Liu et al., 2019, section 2.2).
 
@@ -206,24 +215,10 @@ class Supernet(nn.Module):
         self.backend = backend
         self.recompute = recompute
         self.space, self.options = space, options
-        channels = space.channels if channels is None else channels
-        if channels % options.one_in:
-            raise ValueError(
-                f"1 in {options.one_in} of {channels} channels is not a whole number. Take channels that are a "
-                f"multiple of {options.one_in}, or another number of partial channels (--supernet partial-channels:2)."
-            )
         self.edges = len(space.edges)
-        sizes = sizes_of_space(
-            space,
-            classes,
-            in_channels,
-            channels=channels,
-            depth=depth,
-            stem=stem,
-            auxiliary=auxiliary,
-            picture=picture,
-            **sequences,
-        )
+        wanted: dict[str, Any] = {"channels": channels, "depth": depth, "stem": stem, "picture": picture, **sequences}
+        sizes = sizes_of_space(space, classes, in_channels, auxiliary=auxiliary, **wanted)
+        _check_partial(sizes.channels, options.one_in)
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, options, among)))
 

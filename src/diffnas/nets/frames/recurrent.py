@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,7 @@ from diffnas.nets.ops.recurrent import Gate, OverBatch, split
 from diffnas.skeleton import Recurrent as RecurrentSkeleton
 
 
-@dataclass(frozen=True)
-class Hidden:
+class Hidden(NamedTuple):
     """What the head of a recurrent net read in its last window, which penalties read too. A copied net has none.
 
     Attributes:
@@ -46,10 +45,13 @@ class Sequences(Frame):
     reads the mean of the states, or each state for a forecast.
 
     Attributes:
+        parts: how many tensors ``(B, n)`` a state has.
         dropouts: what is dropped in training; it may be set anytime.
         carried: the state that goes from window to window.
         hidden: what the head read last; None before the first window.
     """
+
+    parts = 1
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -61,8 +63,14 @@ class Sequences(Frame):
         self.hidden: Hidden | None = None
 
     @abstractmethod
-    def states(self, x: Tensor, run: Run) -> Tensor:
-        """The state after each step, ``(B, T, n)``, for embedded inputs ``(B, T, n)``. They keep the last one."""
+    def states(self, x: Tensor, before: Tensor, run: Run) -> tuple[Tensor, Tensor]:
+        """The output of each step, ``(B, T, n)``, and the state after the last one, ``(parts, B, n)``.
+
+        Args:
+            x: embedded inputs, ``(B, T, n)``.
+            before: the state before the first step, ``(parts, B, n)``.
+            run: computes the cell.
+        """
 
     def forward(self, x: Tensor, run: Run) -> Output:
         """The outputs for a window.
@@ -77,13 +85,17 @@ class Sequences(Frame):
             a forecast after each step, ``(B, T, d)``.
         """
         there = None if isinstance(self.embedding, nn.Embedding) else ~x.isnan().any(dim=2, keepdim=True)
-        whole = self.states(self._embedded(x), run)
-        mask = self.masks.draw((len(x), 1, self.width), self.dropouts.dropout, whole)
+        embedded = self.embedded(x)
+        before = self.carried.read(embedded.new_zeros(self.parts, x.shape[0], self.width))
+        whole, after = self.states(embedded, before, run)
+        self.carried.write(after)
+        mask = self.masks.draw((x.shape[0], 1, self.width), self.dropouts.dropout, whole)
         dropped = whole if mask is None else whole * mask
         self.hidden = Hidden(dropped, whole)
-        return Output(self._read(dropped, there), None)
+        return Output(self.read(dropped, there), None)
 
-    def _embedded(self, x: Tensor) -> Tensor:
+    def embedded(self, x: Tensor) -> Tensor:
+        """The features of tokens ``(B, T)`` or vectors ``(B, T, d)``: ``(B, T, n)``."""
         weight, dropouts = self.embedding.weight, self.dropouts
         assert isinstance(weight, Tensor)
         if isinstance(self.embedding, nn.Embedding):
@@ -92,18 +104,19 @@ class Sequences(Frame):
             embedded = F.embedding(x.long(), weight if mask is None else weight * mask)
         else:
             embedded = self.embedding(x.nan_to_num().to(weight.dtype).flatten(0, 1)).unflatten(0, x.shape[:2])
-        mask = self.masks.draw((len(x), 1, self.width), dropouts.dropouti, weight)
+        mask = self.masks.draw((x.shape[0], 1, self.width), dropouts.dropouti, weight)
         return embedded if mask is None else embedded * mask
 
-    def _read(self, states: Tensor, there: Tensor | None) -> Tensor:
+    def read(self, states: Tensor, there: Tensor | None = None) -> Tensor:
+        """What the head makes of the outputs ``(B, T, n)``; ``there`` says which steps count, ``(B, T, 1)``, bool."""
         if isinstance(self.head, Tied):
             assert isinstance(self.embedding, nn.Embedding)
             logits: Tensor = self.head(states, self.embedding.weight)
             return logits
-        assert there is not None
         if self.forecast:
             each: Tensor = self.head(states.flatten(0, 1)).unflatten(0, states.shape[:2])
             return each
+        assert there is not None
         share = there.to(states.dtype)
         read: Tensor = self.head((states * share).sum(1) / share.sum(1).clamp_min(1))
         return read
@@ -139,23 +152,22 @@ class Recurrent(Sequences):
         matrices = [self.from_input, self.from_state, *products]
         _start(self, [*matrices, *([self.embedding] if sizes.tokens else [])], sizes.start)
 
-    def states(self, x: Tensor, run: Run) -> Tensor:
-        """The output of the cell at each step."""
-        shape, dropouts = (len(x), self.width), self.dropouts
+    def states(self, x: Tensor, before: Tensor, run: Run) -> tuple[Tensor, Tensor]:
+        """The output of the cell at each step; it is the state too."""
+        # Not len(x), which torch.export takes for a constant; the same everywhere in this file.
+        shape, dropouts = (x.shape[0], self.width), self.dropouts
         mask_x, mask_h = (self.masks.draw(shape, share, x) for share in (dropouts.dropoutx, dropouts.dropouth))
         for gate in self.cells.modules():
             if isinstance(gate, Gate):
                 gate.mask = mask_h
         # The input's part of the first product, for all steps at once.
         read = self.from_input((x if mask_x is None else x * mask_x.unsqueeze(1)).flatten(0, 1))
-        state = self.carried.read(x.new_zeros(1, *shape))[0]
-        states = []
+        state, states = before[0], []
         for step in read.unflatten(0, x.shape[:2]).unbind(1):
             closed, value = split(step + self.from_state(state if mask_h is None else state * mask_h))
             state = run(self.cells[0], (torch.lerp(state, value.tanh(), closed.sigmoid()),))
             states.append(state)
-        self.carried.write(state.unsqueeze(0))
-        return torch.stack(states, dim=1)
+        return torch.stack(states, dim=1), state.unsqueeze(0)
 
 
 class Layer(Sequences):
@@ -170,15 +182,12 @@ class Layer(Sequences):
         self.parts = 2 if made is nn.LSTM else 1
         _start(self, [self.embedding] if sizes.tokens else [], sizes.start)
 
-    def states(self, x: Tensor, run: Run) -> Tensor:
-        """The output of the layer at each step."""
-        mask = self.masks.draw((len(x), 1, self.width), self.dropouts.dropoutx, x)
-        before = self.carried.read(x.new_zeros(self.parts, len(x), self.width))
+    def states(self, x: Tensor, before: Tensor, run: Run) -> tuple[Tensor, Tensor]:
+        """The output of the layer at each step, and its state."""
+        mask = self.masks.draw((x.shape[0], 1, self.width), self.dropouts.dropoutx, x)
         begun = before if self.parts == 1 else before.chunk(2)
         states, after = self.layer(x if mask is None else x * mask, begun)
-        self.carried.write(after if self.parts == 1 else torch.cat(after))
-        found: Tensor = states
-        return found
+        return states, after if self.parts == 1 else torch.cat(after)
 
 
 def _start(frame: Sequences, modules: Sequence[nn.Module], start: float | None) -> None:

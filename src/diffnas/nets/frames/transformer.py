@@ -31,13 +31,13 @@ def transformer(sizes: Sizes, cell: MakeCell) -> Chain:
     assert isinstance(skeleton, Transformer)
     kinds = skeleton.kinds_at(sizes.depth, sizes.joined)
     side = patch_side(sizes)
-    height, width_of_grid = (-(-each // side) for each in sizes.picture)
-    stream = Stream((height, width_of_grid), len(kinds), skeleton.norm)
-    first = _patches if sizes.stem == "patch" else _convolutions
-    stem = OrderedDict(first=first(sizes.inputs, width, side, sizes.affine), positions=Positions(width, stream.grid))
+    rows, columns = (-(-each // side) for each in sizes.picture)
+    stream = Stream((rows, columns), len(kinds), skeleton.norm)
+    patches = [Patches(sizes.inputs, width, side, bias=True)]
+    layers = patches if sizes.stem == "patch" else _convolutions(sizes.inputs, width, side, affine=sizes.affine)
     pool = GlobalAveragePool() if skeleton.pool == "mean" else AttentionPool(width)
     return Chain(
-        nn.Sequential(stem),
+        nn.Sequential(OrderedDict(first=nn.Sequential(*layers, Positions(width, stream.grid)))),
         [nn.Identity() for _ in kinds],
         [cell(Place(kind=kind, width=width, prepare=[nn.Identity()], stream=stream)) for kind in kinds],
         nn.Sequential(TokenNorm(width, skeleton.norm, affine=True), pool, nn.Flatten(), linear(width, sizes.outputs)),
@@ -56,11 +56,7 @@ def patch_side(sizes: Sizes) -> int:
     return lookup("stem", sizes.stem, {"cifar": usual, "cifar-half": 2 * usual, "imagenet": 16, "patch": usual})
 
 
-def _patches(before: int, width: int, side: int, affine: bool) -> nn.Module:
-    return Patches(before, width, side, bias=True)
-
-
-def _convolutions(before: int, width: int, side: int, affine: bool) -> nn.Module:
+def _convolutions(before: int, width: int, side: int, *, affine: bool) -> list[nn.Module]:
     """Convolutions of stride 2, each with twice the channels of the one before."""
     layers: list[nn.Module] = []
     for halvings in reversed(range(side.bit_length() - 1)):
@@ -68,7 +64,7 @@ def _convolutions(before: int, width: int, side: int, affine: bool) -> nn.Module
         layers += [nn.GELU()] if layers else []
         layers += [nn.Conv2d(before, out, 3, 2, 1, bias=False), nn.BatchNorm2d(out, affine=affine)]
         before = out
-    return nn.Sequential(*layers)
+    return layers
 
 
 class Positions(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diffnas.components.contract import Role, call, check_callable, name_of, refuse, takes
 from diffnas.lookup import nearest
+from diffnas.nets.masks import Masks
 from diffnas.nets.ops.attention import Attention
 from diffnas.nets.ops.chain import CHAIN
 from diffnas.nets.ops.pictures import (
@@ -129,7 +130,7 @@ def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
 
     def add(layer: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal total
-        total += _macs(layer, output[0])
+        total += _macs(layer, output[0] if isinstance(output, tuple) else output)
 
     counts = (nn.Conv2d, nn.Linear, nn.RNNBase, Depthwise, Attention)
     layers = [layer for layer in module.modules() if isinstance(layer, counts)]
@@ -143,9 +144,9 @@ def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def _macs(layer: nn.Module, result: Tensor) -> int:
-    """Multiply-adds of a layer, without those of layers inside it, for its result for one input."""
+    """Multiply-adds of a layer, without those of layers inside it, for its result for a batch of one input."""
     if isinstance(layer, Attention):
-        return layer.products((result.shape[1], result.shape[2]))
+        return layer.products((result.shape[2], result.shape[3]))
     if isinstance(layer, nn.RNNBase):  # at each step it multiplies by all of its matrices
         return sum(weight.numel() for weight in layer.parameters() if weight.dim() == 2) * result.shape[-2]
     assert isinstance(layer.weight, Tensor)
@@ -156,7 +157,7 @@ def _macs(layer: nn.Module, result: Tensor) -> int:
 def _run_once(module: nn.Module, shape: tuple[int, ...]) -> None:
     tensor = next(module.parameters(), torch.empty(0))
     modes = [(part, part.training) for part in module.modules()]
-    sources = [(part, part.generator) for part in module.modules() if isinstance(part, Noise)]
+    sources = [(part, part.generator) for part in module.modules() if isinstance(part, Noise | Masks)]
     module.eval()
     # A separate generator, so that counting changes no random numbers of a run. "meta" draws none.
     own = sources and tensor.device.type != "meta"

@@ -87,8 +87,11 @@ class Attention(nn.Module):
         """The result, ``(B, d, H, W)``, for tokens ``(B, d, H, W)``."""
         height, width = x.shape[2:]
         qkv = self.qkv(x.permute(0, 2, 3, 1))
-        out = self._windowed(qkv) if self.window else self._mixed(qkv.flatten(1, 2), self.bias((height, width)))
-        return self.last(out.reshape(len(x), height, width, -1)).permute(0, 3, 1, 2)
+        if self.window:
+            out = self._windowed(qkv)
+        else:
+            out = self._mixed(qkv.flatten(1, 2), self.bias((height, width))).unflatten(1, (height, width))
+        return self.last(out).permute(0, 3, 1, 2)
 
     def products(self, grid: Grid) -> int:
         """Multiply-adds of queries with keys and of weights with values, for one picture."""
@@ -99,7 +102,7 @@ class Attention(nn.Module):
         return 2 * windows * tokens**2 * self.last.in_features
 
     def _mixed(self, qkv: Tensor, bias: Tensor) -> Tensor:
-        """Attention over all tokens, ``(..., tokens, inner)``, for queries, keys and values side by side."""
+        """Attention over all tokens, ``(B, tokens, inner)``, for queries, keys and values side by side."""
         query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).movedim(-3, 0).transpose(-2, -3)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
         return mixed.transpose(-2, -3).flatten(-2)
@@ -113,8 +116,10 @@ class Attention(nn.Module):
             qkv = F.pad(qkv, (0, 0, 0, right, 0, down))
             real = F.pad(bias.new_zeros(1, height, width, 1), (0, 0, 0, right, 0, down), value=-torch.inf)
             bias = bias + _split(real, side).view(-1, 1, 1, side**2)
-        out = self._mixed(_split(qkv, side), bias)
-        return _joined(out, side, qkv.shape[1] // side, qkv.shape[2] // side)[:, :height, :width]
+            bias = bias.expand(qkv.shape[0], *bias.shape).flatten(0, 1)  # one for each window of each picture
+        rows, columns = qkv.shape[1] // side, qkv.shape[2] // side
+        out = self._mixed(_split(qkv, side).flatten(0, 1), bias).unflatten(0, (-1, rows * columns))
+        return _joined(out, side, rows, columns)[:, :height, :width]
 
 
 def _split(x: Tensor, side: int) -> Tensor:
