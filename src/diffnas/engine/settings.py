@@ -41,12 +41,15 @@ class Source:
         data_dir: Folder with the files of CIFAR.
         download: Download CIFAR if the folder does not have it.
         size: Height and width of the resized pictures. Only for folders and the hub.
+        stream: Read pictures each time they are needed, and keep none in memory. The default streams data whose
+            pixels need more than 2 GiB. Only for folders and the hub.
         train: Number of training pictures in the search. The default is the recipe's number, or all.
     """
 
     data_dir: Annotated[str | Path | None, DATA] = None
     download: Annotated[bool, DATA] = False
     size: Annotated[int | None, DATA] = None
+    stream: Annotated[bool | None, DATA] = None
     train: Annotated[int | None, DATA] = None
 
 
