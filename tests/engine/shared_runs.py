@@ -40,11 +40,14 @@ class Case:
     epochs: int = 2
     seed: int = 0
     eigenvalue_every: int = 0
+    sync_norm: bool = False
 
     def run(self, out: Path | None, *, resume: bool = False) -> SearchResult:
         method = METHODS[self.method]
         epochs = max(self.epochs, len(method.stages(darts, 100)))
-        own = {name: getattr(self, name) for name in ("backend", "seed", "eigenvalue_every")} | {"epochs": epochs}
+        own = {name: getattr(self, name) for name in ("backend", "seed", "eigenvalue_every", "sync_norm")} | {
+            "epochs": epochs
+        }
         settings = merge_settings(SearchSettings, method.settings, TINY, own)
         # A subsample has as many pictures of each class.
         data = subsample(load("digits"), 30, 10)
@@ -79,7 +82,13 @@ FAST = {
     "measuring": Case(method="darts-pt", space="nas-bench-201", precision="32-true", backend="auto"),
 }
 
-CASES = IN_DOUBLE | FAST
+# Batch norm over both processes, which makes them one process that takes whole batches.
+SYNCHRONIZED = {
+    "sparse-synchronized": Case(method="sparse", space="nas-bench-201", eigenvalue_every=2, sync_norm=True),
+    **{f"{name}-synchronized": Case(method=name, sync_norm=True) for name in ("darts", "darts-2nd")},
+}
+
+CASES = IN_DOUBLE | SYNCHRONIZED | FAST
 
 
 def stop_at(step: int, number: int) -> None:

@@ -134,6 +134,8 @@ class Training:
             so that it need not be kept.
         tf32: Let a GPU round the factors of float32 products to 10 bits. This is TF32, for several times the speed.
             The arithmetic of alpha itself has no such products.
+        sync_norm: Let batch norm take the pictures of all processes of a run. Otherwise it takes those of one process.
+            PyTorch then computes the cells, operation by operation.
     """
 
     epochs: Epochs
@@ -154,6 +156,7 @@ class Training:
     seed: Annotated[int, SEED, SIZES] = 0
     recompute: Annotated[bool, MACHINE] = False
     tf32: Annotated[bool, MACHINE] = True
+    sync_norm: Annotated[bool, WEIGHTS] = False
 
     def __post_init__(self) -> None:
         check_fields(self)
