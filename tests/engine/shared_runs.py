@@ -4,8 +4,10 @@
 end the second one fails.
 """
 
+import errno
 import os
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from talk import check_talk
 
 from diffnas.components.level import Batch
 from diffnas.data import load, subsample
+from diffnas.engine import checkpoint
 from diffnas.engine.launch import joined, together
 from diffnas.engine.search import SearchResult, search
 from diffnas.engine.search_step import SearchStep
@@ -104,6 +107,19 @@ def stop_at(step: int, number: int) -> None:
     SearchStep.take = counted  # type: ignore[method-assign]
 
 
+def fill_the_disk_after(epochs: int) -> None:
+    """Have the disk of this process be full once so many checkpoints are written."""
+    save, saved = checkpoint.save, []
+
+    def saving(folder: Path, state: Mapping[str, Any]) -> None:
+        if len(saved) == epochs:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(folder, state)
+        saved.append(folder)
+
+    checkpoint.save = saving
+
+
 def main() -> None:
     parser = ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -111,11 +127,14 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=2)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--talk", action="store_true")
+    parser.add_argument("--full", type=int, metavar="EPOCHS")
     parser.add_argument("--stop", type=int, nargs=3, metavar=("RANK", "SIGNAL", "STEP"))
     given = parser.parse_args()
     ranks = joined(given.devices)
     if given.stop and given.stop[0] == ranks.number:
         stop_at(given.stop[2], given.stop[1])
+    if given.full is not None:
+        fill_the_disk_after(given.full)
     if given.talk:
         check_talk(ranks)
     for name in given.cases:

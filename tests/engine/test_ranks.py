@@ -114,6 +114,19 @@ def test_a_signal_to_one_process_stops_all_and_as_many_go_on_bit_for_bit(togethe
     assert [line["epoch"] for line in result.trace] == [0, 1]
 
 
+def test_a_full_disk_stops_all_processes_with_one_message_and_as_many_go_on_bit_for_bit(together: Path, tmp_path: Path):
+    done = in_two(SCRIPT, tmp_path, "fast-0", "--full", 1)
+    folder = tmp_path / "fast-0"
+    told = (
+        f"No space left on device for {folder}. Make room. The last checkpoint is untouched; to go on from it: --resume"
+    )
+    assert done.returncode == 1
+    assert done.stderr.count(told) == 1
+    assert checkpoint_of(folder)["epoch"] == 1
+    resumed(tmp_path, 2)
+    assert_same(together / "fast-0", folder)
+
+
 def test_what_processes_tell_one_another_arrives(done: subprocess.CompletedProcess[str]):
     for number in range(2):
         assert done.stdout.count(f"process {number} is content") == 1, done.stderr
