@@ -3,7 +3,8 @@
     python benchmarks/streaming.py --pictures 200000
 
 The pictures are 32x32 noise in PNG, which is written first. "PIL alone" opens the same files in the same order, with as
-many threads, and does nothing else. Memory is that of the process (resident), at ten places of the second epoch.
+many threads, and does nothing else. Memory is that of the process (resident), at ten places of the second epoch. CPU time
+is that of all threads; other work on the machine changes it least.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import resource
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def main() -> None:
     print(machine())
     print(f"{given.pictures:,} pictures of {SIDE}x{SIDE} pixels, of which four fifths are one epoch")
     print()
-    print("| from | seconds to begin | pictures/s | PIL alone | memory in MiB, along an epoch |")
+    print("| from | seconds to begin | pictures/s, CPU time of each | PIL alone | memory in MiB, along an epoch |")
     print("|---|---|---|---|---|")
     for write in (write_files, write_shards):
         with tempfile.TemporaryDirectory() as folder:
@@ -79,22 +80,30 @@ def row(folder: Path, kind: str) -> str:
     data = load(folder, stream=True)
     loaded = time.perf_counter() - begun
     read_epoch(data, 0)  # files are in the system's cache from now on
-    speed, memory = read_epoch(data, 1)
-    alone = f"{pil_alone(folder):,.0f}" if kind == "files" else "-"
-    return f"| {kind} | {loaded:.0f} | {speed:,.0f} | {alone} | {', '.join(map(str, memory))} |"
+    memory: list[int] = []
+    speed = timed(lambda: memory.extend(read_epoch(data, 1)), len(data.train))
+    alone = timed(lambda: pil_alone(folder), len(data.train)) if kind == "files" else "-"
+    return f"| {kind} | {loaded:.0f} | {speed} | {alone} | {', '.join(map(str, memory))} |"
 
 
-def read_epoch(data: DataSet, seed: int) -> tuple[float, list[int]]:
-    """Pictures a second over an epoch of batches, and the memory along it."""
+def timed(read: Callable[[], None], count: int) -> str:
+    """How fast ``count`` pictures are read."""
+    begun, computed = time.perf_counter(), time.process_time()
+    read()
+    wall, cpu = time.perf_counter() - begun, time.process_time() - computed
+    return f"{count / wall:,.0f}, {1e6 * cpu / count:.0f} us"
+
+
+def read_epoch(data: DataSet, seed: int) -> list[int]:
+    """The memory along an epoch of batches."""
     assert isinstance(data.train, Files)
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
     chunks = torch.split(order, BATCH)
     often, memory = max(1, len(chunks) // 10), []
-    begun = time.perf_counter()
     for step, _ in enumerate(fetched(data.train, chunks, "cpu")):
         if step % often == often - 1:
             memory.append(resident())
-    return len(order) / (time.perf_counter() - begun), memory
+    return memory
 
 
 def resident() -> int:
@@ -105,8 +114,8 @@ def resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
 
 
-def pil_alone(folder: Path) -> float:
-    """Pictures a second if Pillow alone opens four fifths of the files, in random order and in eight threads."""
+def pil_alone(folder: Path) -> None:
+    """Have Pillow alone open four fifths of the files, in random order and in eight threads."""
     paths = sorted(folder.rglob("*.png"))
     order = np.random.default_rng(0).permutation(len(paths))[: len(paths) * 4 // 5]
 
@@ -114,11 +123,9 @@ def pil_alone(folder: Path) -> float:
         with Image.open(paths[number]) as image:
             np.array(image.convert("RGB"))
 
-    begun = time.perf_counter()
     with ThreadPoolExecutor(8) as pool:
         for _ in pool.map(read, order.tolist()):
             pass
-    return len(order) / (time.perf_counter() - begun)
 
 
 if __name__ == "__main__":
