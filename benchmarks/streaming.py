@@ -3,8 +3,8 @@
     python benchmarks/streaming.py --pictures 200000
 
 The pictures are 32x32 noise in PNG, which is written first. "PIL alone" opens the same files in the same order, with as
-many threads, and does nothing else. Memory is that of the process (resident), at ten places of the second epoch. CPU time
-is that of all threads; other work on the machine changes it least.
+many threads, and does nothing else. Memory is that of the process (resident), at ten places of the second epoch. CPU
+time is that of all threads; other work on the machine changes it least.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from PIL import Image
 
 from diffnas.data import DataSet, Files, fetched, load
 
-SIDE, CLASSES, BATCH, SHARD = 32, 10, 64, 10_000
+SIDE, CLASSES, BATCH, SHARD, THREADS = 32, 10, 64, 10_000, 8
 
 
 def main() -> None:
@@ -115,17 +115,17 @@ def resident() -> int:
 
 
 def pil_alone(folder: Path) -> None:
-    """Have Pillow alone open four fifths of the files, in random order and in eight threads."""
+    """Have Pillow alone open four fifths of the files, in random order and in as many threads."""
     paths = sorted(folder.rglob("*.png"))
     order = np.random.default_rng(0).permutation(len(paths))[: len(paths) * 4 // 5]
 
-    def read(number: int) -> None:
-        with Image.open(paths[number]) as image:
-            np.array(image.convert("RGB"))
+    def read(first: int) -> None:
+        for number in order[first::THREADS]:
+            with Image.open(paths[number]) as image:
+                np.array(image.convert("RGB"))
 
-    with ThreadPoolExecutor(8) as pool:
-        for _ in pool.map(read, order.tolist()):
-            pass
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(read, range(THREADS)))
 
 
 if __name__ == "__main__":
