@@ -7,8 +7,8 @@ DESCRIPTIONS = {
     "text": "eight plays of Shakespeare, 1 million characters, embedded; needs no download",
     "python-docs": "the help texts of Python, half a million characters, which differ between its versions",
     "hub:NAME": "a picture data set of the Hugging Face hub, hub:NAME or hub:NAME:CONFIG (extra: hub)",
-    "FOLDER": "your own pictures: FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, or FOLDER/CLASS/*; or texts; or a "
-    "sequence in each FOLDER/CLASS/*.csv",
+    "FOLDER": "your own pictures: FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, FOLDER/CLASS/*, or FOLDER/*.tar; or "
+    "texts; or a sequence in each FOLDER/CLASS/*.csv",
     "FILE": "your own text, FILE.txt or FILE.md, to predict its next tokens; or FILE.csv, to predict its next row",
 }
 """The names that :func:`diffnas.data.load` takes, each with one line about it."""
