@@ -47,7 +47,7 @@ def read(what: str | Path) -> Genotype:
     Raises:
         ValueError: if ``what`` is none of these; a misspelt name gets a suggestion.
     """
-    if isinstance(what, str) and re.match(r"\s*(\||\{|chain\S*\s*\||(\w+\s*=\s*)?Genotype\s*\()", what):
+    if isinstance(what, str) and re.match(r"\s*(\||\{|(chain|transformer)\S*\s*\||(\w+\s*=\s*)?Genotype\s*\()", what):
         return parse(what)
     if isinstance(what, str) and what in PUBLISHED:
         return published(what)
