@@ -5,6 +5,6 @@ DESCRIPTIONS = {
     "cifar10": "60,000 color 32x32 pictures in 10 classes; --data-dir or --download",
     "cifar100": "60,000 color 32x32 pictures in 100 classes; --data-dir or --download",
     "hub:NAME": "a picture data set of the Hugging Face hub, hub:NAME or hub:NAME:CONFIG (extra: hub)",
-    "FOLDER": "your own pictures: FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, or FOLDER/CLASS/*",
+    "FOLDER": "your own pictures: FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, FOLDER/CLASS/*, or FOLDER/*.tar",
 }
 """The names that :func:`diffnas.data.load` takes, each with one line about it."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from diffnas import former
 from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors, set_aside
 from diffnas.data import load as load_data
+from diffnas.data.gather import limit_for
 from diffnas.engine.launch import here
 from diffnas.engine.settings import Machine, Source
 from diffnas.lookup import lookup
@@ -34,6 +35,7 @@ class DataNote(BaseModel):
     what: str
     data_dir: str | None = None
     size: int | None = None
+    stream: bool | None = None
 
 
 class Notes(BaseModel):
@@ -154,19 +156,20 @@ def task_for(given: Task | None, record: Mapping[str, Any]) -> Task:
 def note_data(kept: DataNote | None, data: Data, source: Source) -> DataNote | None:
     """How to load the data again; None if the data was given as an object, which only the user can make again.
 
-    Data that is named again on resume may just have moved. So its noted size and folder stay, unless they are given.
+    Data that is named again on resume may just have moved. So what is noted of it stays, unless it is given.
     """
     if data is not None and not isinstance(data, str | Path):
         return None
     note = kept if data is None else _named_anew(kept or DataNote(what=""), _whereabouts(data))
     place = None if source.data_dir is None else _storable(str(Path(source.data_dir).resolve()))
-    given = {name: value for name, value in (("data_dir", place), ("size", source.size)) if value is not None}
-    return note.model_copy(update=given) if note else None
+    given = {"data_dir": place, "size": source.size, "stream": source.stream}
+    update = {name: value for name, value in given.items() if value is not None}
+    return note.model_copy(update=update) if note else None
 
 
 def _named_anew(kept: DataNote, what: str) -> DataNote:
-    size = None if what in DESCRIPTIONS else kept.size  # data sets with a name have only one size
-    return kept.model_copy(update={"what": what, "size": size})
+    own = {"size": None, "stream": None} if what in DESCRIPTIONS else {}  # these are no options of data with a name
+    return kept.model_copy(update={"what": what, **own})
 
 
 def _whereabouts(data: str | Path) -> str:
@@ -197,13 +200,14 @@ def load_noted(note: DataNote | None, data: Data, source: Source) -> DataSet:
             "folder as DATA: diffnas run DATA ..., diffnas search DATA ..., or diffnas evaluate RUN DATA ..."
         )
     if note is not None:
-        return load_data(note.what, data_dir=note.data_dir, size=note.size, download=source.download)
+        how = note.model_dump(exclude={"what"})
+        return load_data(note.what, **how, download=source.download, crew=here())
     if data is None:
         raise ValueError("no data was given, and no run folder notes any. Name some: digits, cifar10, a folder, ...")
     if isinstance(data, DataSet):
         return data
     if not isinstance(data, tuple):
-        return from_dataset(data, size=source.size)
+        return from_dataset(data, size=source.size, memory_limit=limit_for(source.stream))
     if len(data) != 2 or not all(isinstance(split, tuple) and len(split) == 2 for split in data):
         raise ValueError("tensors must come as ((pictures, labels), (pictures, labels)): training, then test.")
     return from_tensors(*data)

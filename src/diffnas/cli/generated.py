@@ -58,8 +58,9 @@ def _option(name: str, kind: Any, told: Help) -> inspect.Parameter:
     """An option of the command line, whose value is None if it is not given."""
     read = plain(kind)
     words = [f"--{each.replace('_', '-')}" for each in (name, *_ALIASES.get(name, ()))]
-    # A recipe or the run that is resumed may have turned the flag on, so it can also be turned off.
-    if read is bool and told.heading != DATA:
+    # A recipe or the run that is resumed may have turned the flag on, so it can also be turned off. No run notes a
+    # download.
+    if read is bool and (kind is not bool or told.heading != DATA):
         words = [f"{words[0]}/--no-{words[0].removeprefix('--')}"]
     info = typer.Option(
         *words,

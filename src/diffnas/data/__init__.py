@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from diffnas.data.augment import Augmentation
+from diffnas.data.crew import ALONE, Crew
+from diffnas.data.gather import limit_for
 from diffnas.data.pictures import DataSet, Files, Pictures, Split, batches, fetched
 from diffnas.data.stratify import equal_per_class, stratified_split
 from diffnas.data.tensors import from_dataset, from_tensors
@@ -39,7 +43,9 @@ def load(
     size: int | None = None,
     channels: int | None = None,
     seed: int = 0,
+    stream: bool | None = None,
     download: bool = False,
+    crew: Crew = ALONE,
 ) -> DataSet:
     """The data set called ``what``.
 
@@ -50,7 +56,10 @@ def load(
         size: height and width of the scaled and cropped pictures; folders and the hub only.
         channels: 1 for grey, 3 for color; folders and the hub only.
         seed: decides the test split where the source has none; folders and the hub only.
+        stream: whether pictures are read each time they are needed, and none is kept in memory; by default, if their
+            pixels need more than 2 GiB. Folders and the hub only.
         download: whether the files of CIFAR may be fetched.
+        crew: the processes that load the same data at the same time, and share the work.
 
     Raises:
         ValueError: an unknown name, an argument that does not apply, or pictures that cannot be used.
@@ -72,14 +81,18 @@ def load(
             f"a data set is named by a text or a path, not by a {type(what).__name__}. diffnas.from_tensors makes one "
             "of tensors, and diffnas.from_dataset of a torch Dataset."
         )
+    how: dict[str, Any] = {"size": size, "channels": channels, "seed": seed, "memory_limit": limit_for(stream)}
+    how["crew"] = crew
     if isinstance(what, str) and what.startswith("hub:"):
         from diffnas.data.hub import hub
 
-        return hub(what.removeprefix("hub:"), size=size, channels=channels, seed=seed)
+        return hub(what.removeprefix("hub:"), **how)
     if what not in DESCRIPTIONS:
-        return _folder(what, size, channels, seed)
+        return _folder(what, how)
     if size is not None or channels is not None:
         raise ValueError(f"{what} has one size and one number of channels; leave size and channels out.")
+    if stream is not None:
+        raise ValueError(f"{what} is small, and always kept in memory; leave stream out.")
     return (
         _not_the_folder(str(what), data_dir, download) if Path(what).is_dir() else _named(str(what), data_dir, download)
     )
@@ -106,8 +119,8 @@ def _named(name: str, data_dir: str | Path | None, download: bool) -> DataSet:
     return {"cifar10": cifar10, "cifar100": cifar100}[name](data_dir, download=download)
 
 
-def _folder(what: str | Path, size: int | None, channels: int | None, seed: int) -> DataSet:
-    """The data set in the folder ``what``.
+def _folder(what: str | Path, how: Mapping[str, Any]) -> DataSet:
+    """The data set in the folder ``what``, read with the options ``how``.
 
     Raises:
         ValueError: if there is no such folder and ``what`` looks like a misspelt name.
@@ -118,7 +131,7 @@ def _folder(what: str | Path, size: int | None, channels: int | None, seed: int)
         raise ValueError(f"unknown data set {what!r}.{hint} Known: {', '.join(DESCRIPTIONS)}.")
     from diffnas.data.folder import folder
 
-    return folder(what, size=size, channels=channels, seed=seed)
+    return folder(what, **how)
 
 
 def subsample(data: DataSet, train: int | None, test: int | None, seed: int = 0) -> DataSet:

@@ -35,6 +35,7 @@ from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings, as_dict
+from diffnas.engine.sync_norm import choose_in, synchronized
 from diffnas.engine.totals import Totals
 from diffnas.engine.trained import save_trained
 from diffnas.engine.training_loop import TrainingLoop
@@ -182,7 +183,7 @@ def evaluate(
         own.try_parts(sizes, chosen(genotype), factories, (data.channels, *data.size))
         with fixed_random(seeds.derive(settings.seed, "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
-        choice = choose.choose("auto", fabric.device, precision)
+        choice = choose_in(ranks, settings, "auto", fabric.device, precision)
         state.network.backend = choice.backend
         computed = (*choose.describe(state.network, choice, picture_on(fabric.device, precision, data)), *ranks.told)
         record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
@@ -193,6 +194,7 @@ def evaluate(
             interruptions() as heard,
             fixed_random(settings.seed),
             begun as (folder, trace),
+            synchronized(ranks, settings),
         ):
             return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace, ranks).run(heard)
 

@@ -9,7 +9,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from diffnas.backends.choose import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
 from diffnas.backends.gpu.host_copy import HostCopy
 from diffnas.components import edges
@@ -23,6 +22,7 @@ from diffnas.engine import contract
 from diffnas.engine.devices import in_training
 from diffnas.engine.search_state import SearchState
 from diffnas.engine.settings import SearchSettings
+from diffnas.engine.sync_norm import choose_in
 from diffnas.engine.training_loop import TrainingLoop
 from diffnas.genotype import Genotype
 from diffnas.method import Method
@@ -97,7 +97,8 @@ class RunningSearch:
         settings, device = self.settings, self.fabric.device
         precision = self.fabric.strategy.precision.precision
         graph = uses_graph(settings.cuda_graph, supernet, device, recompute=settings.recompute)
-        self.choice = choose(settings.backend, device, precision, graph=graph)
+        ranks, backend = self.loop.ranks, settings.backend
+        self.choice = choose_in(ranks, settings, backend, device, precision, graph=graph)
         supernet.backend = self.choice.backend
         if graph:
             self.net = Graphed(

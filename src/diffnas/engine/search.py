@@ -42,6 +42,7 @@ from diffnas.engine.search_step import SearchStep
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.sizing import fitting_size
+from diffnas.engine.sync_norm import choose_in, synchronized
 from diffnas.engine.target import Target
 from diffnas.engine.trace_lines import TraceLines
 from diffnas.engine.training_loop import TrainingLoop
@@ -156,13 +157,13 @@ def search(
         # Called for its errors, which must come before anything is written.
         uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
-        choice = choose.choose(settings.backend, fabric.device, precision)
+        choice = choose_in(ranks, settings, settings.backend, fabric.device, precision)
         computed = (*choose.describe(state.supernet, choice, picture_on(fabric.device, precision, data)), *ranks.told)
         record = describe(data, space, method, settings, precision, notes or {}, computed, state.task, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
             begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
-            with begun as (folder, trace):
+            with begun as (folder, trace), synchronized(ranks, settings):
                 run = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, aim, ranks)
                 return run.run(heard)
 

@@ -41,12 +41,15 @@ class Source:
         data_dir: Folder with the files of CIFAR.
         download: Download CIFAR if the folder does not have it.
         size: Height and width of the resized pictures. Only for folders and the hub.
+        stream: Read pictures each time they are needed, and keep none in memory. The default streams data whose
+            pixels need more than 2 GiB. Only for folders and the hub.
         train: Number of training pictures in the search. The default is the recipe's number, or all.
     """
 
     data_dir: Annotated[str | Path | None, DATA] = None
     download: Annotated[bool, DATA] = False
     size: Annotated[int | None, DATA] = None
+    stream: Annotated[bool | None, DATA] = None
     train: Annotated[int | None, DATA] = None
 
 
@@ -135,6 +138,8 @@ class Training:
             so that it need not be kept.
         tf32: Let a GPU round the factors of float32 products to 10 bits. This is TF32, for several times the speed.
             The arithmetic of alpha itself has no such products.
+        sync_norm: Let batch norm take the pictures of all processes of a run. Otherwise it takes those of one process.
+            PyTorch then computes the cells, operation by operation.
     """
 
     epochs: Epochs
@@ -157,6 +162,7 @@ class Training:
     seed: Annotated[int, SEED, SIZES] = 0
     recompute: Annotated[bool, MACHINE] = False
     tf32: Annotated[bool, MACHINE] = True
+    sync_norm: Annotated[bool, WEIGHTS] = False
 
     def __post_init__(self) -> None:
         check_fields(self)
