@@ -41,8 +41,8 @@ class Source:
         data_dir: Folder with the files of CIFAR.
         download: Download CIFAR if the folder does not have it.
         size: Height and width of the resized pictures. Only for folders and the hub.
-        stream: Read pictures each time they are needed, and keep none in memory. The default streams data whose
-            pixels need more than 2 GiB. Only for folders and the hub.
+        stream: Read pictures from disk in each epoch. None is kept in memory. The default streams data whose pixels
+            need more than 2 GiB. Only for folders and the hub.
         train: Number of training pictures in the search. The default is the recipe's number, or all.
     """
 
