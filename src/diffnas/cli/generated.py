@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 
 from diffnas.cli.options import OUTPUT, SWEEP, place
-from diffnas.engine.settings import ALPHA, DATA, MACHINE, SIZES, WEIGHTS
+from diffnas.engine.settings import ALPHA, DATA, MACHINE, SEQUENCES, SIZES, WEIGHTS
 from diffnas.roles import ROLES
 from diffnas.values import Heading, Help, choices, helps, kinds, plain
 
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _PARTS = Heading("Components, in place of the method's own")
 # The order in which help shows the headings. Options without a heading come first.
-_HEADINGS = (None, SWEEP, *(each.text for each in (DATA, SIZES, WEIGHTS, ALPHA, _PARTS, MACHINE)), OUTPUT)
+_HEADINGS = (None, SWEEP, *(each.text for each in (DATA, SIZES, WEIGHTS, SEQUENCES, ALPHA, _PARTS, MACHINE)), OUTPUT)
 
 # The options that --help shows.
 _COMMON = {"data_dir", "download", "epochs", "batch", "channels", "depth", "seed", "backend", "device"}

@@ -17,6 +17,8 @@ from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
+from diffnas.engine.learned import check_kind
+from diffnas.engine.passes import check_stream, reading_of
 from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
@@ -91,16 +93,18 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     Raises:
         ValueError: with what was given, why it cannot work, and what would work.
     """
+    check_data(space, data)
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(
             f"{data.name} has {len(data.train)} training pictures; this search needs {2 * held_back} or more."
         )
+    check_stream(data.train, torch.arange(len(data.train) // held_back), settings, data.name)
     _check_changes(space, method)
     _check_stages(space, method, settings)
-    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes, picture=data.size)
-    picture = data.channels, *data.size
-    own.try_parts(sizes, offered(space), space.factories, picture, one_in=method.supernet.one_in)
+    reads = reading_of(data, settings)
+    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes, picture=data.size, **reads)
+    own.try_parts(sizes, offered(space), space.factories, data.shape, one_in=method.supernet.one_in)
     for rule in (*method.stopping, method.pick):
         if traits_of(rule).reads_eigenvalue and not settings.eigenvalue_every:
             raise ValueError(
@@ -122,6 +126,15 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     _check_start(space, method, settings)
 
 
+def check_data(space: SearchSpace, data: DataSet) -> None:
+    """Refuse a space for other data.
+
+    Raises:
+        ValueError: if its nets cannot read the data.
+    """
+    check_kind(skeleton_of(space.skeleton), data, f"space {space.name!r}", "--space recurrent", "--space darts")
+
+
 def _check_changes(space: SearchSpace, method: Method) -> None:
     options = method.supernet
     beside = {
@@ -129,11 +142,25 @@ def _check_changes(space: SearchSpace, method: Method) -> None:
         "an auxiliary skip": options.auxiliary is not None,
         "dropped skips": options.dropout is not None,
     }
-    if skeleton_of(space.skeleton).residual and any(beside.values()):
-        named = ", ".join(name for name, is_there in beside.items() if is_there)
+    named = ", ".join(name for name, is_there in beside.items() if is_there)
+    if skeleton_of(space.skeleton).gated:
+        _refuse_skips(space, method, named)
+    elif skeleton_of(space.skeleton).residual and named:
         raise ValueError(
             f"method {method.name!r} has {named} in its supernet, but in space {space.name!r} a shortcut already "
             "bypasses every operation. Take --supernet plain, or another method, such as sparse or darts."
+        )
+
+
+def _refuse_skips(space: SearchSpace, method: Method, changes: str) -> None:
+    """Refuse what a method does about skip connections in a space that can have none."""
+    rules = [*method.stopping, method.pick, method.discretize, *method.regularizers]
+    needing = [describe_component(rule) for rule in rules if traits_of(rule).needs_skips]
+    if changes or needing:
+        raise ValueError(
+            f"method {method.name!r} has {', '.join(filter(None, [changes, *needing]))}, and space {space.name!r} has "
+            "no skip connection: the gate of every edge passes values on, whatever its activation, so a search cannot "
+            "collapse to skips. Take another method, such as sparse or darts, or leave this component out."
         )
 
 

@@ -20,7 +20,7 @@ from diffnas.components.stages import epochs_of
 from diffnas.components.traits import traits_of
 from diffnas.data import DataSet, fetched
 from diffnas.engine import aim as aims
-from diffnas.engine import contract
+from diffnas.engine import contract, passes
 from diffnas.engine.aim import Aim
 from diffnas.engine.checks import check, describe, with_cells_per_place
 from diffnas.engine.controller import Controller
@@ -28,7 +28,7 @@ from diffnas.engine.devices import computing_on, dtype_of, make_fabric, picture_
 from diffnas.engine.entry import open_or_resume
 from diffnas.engine.landing import Landing, land
 from diffnas.engine.launch import here
-from diffnas.engine.learned import check_task
+from diffnas.engine.learned import check_task, task_of
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
@@ -217,12 +217,13 @@ def trial(
     """
     space = with_cells_per_place(space, settings)
     fabric = make_fabric(device, precision)
-    state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
+    state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task_of(data))
     under_way = _StagedSearch(data, space, method, settings, state, fabric, None, Silent(), [])
     under_way.begin_stage(0, SearchPause(under_way.running, _nothing))
     if keep is not None:
         under_way.running.remove(keep.to(fabric.device))
-    batch = next(fetched(under_way.loop.split, [torch.arange(settings.batch)], fabric.device))
+    first = passes.in_turn(data.train, torch.arange(len(data.train)), settings.batch, settings.window, ALONE)[:1]
+    batch = next(fetched(under_way.loop.split, first, fabric.device))
     # The first step chooses kernels and gets memory. With graphs, several such steps come before one that captures.
     net = under_way.running.net
     warmup_steps = net.warmup_steps + 1 if isinstance(net, Graphed) else 1
@@ -251,7 +252,9 @@ class _StagedSearch:
         self.space, self.method, self.settings, self.state = space, method, settings, state
         everything = torch.arange(len(data.train)), torch.arange(0)
         in_halves = method.level.data == "halves"
-        train_indices, held_out_indices = halves(len(data.train), settings) if in_halves else everything
+        train_indices, held_out_indices = (
+            halves(len(data.train), settings, in_order=data.in_order) if in_halves else everything
+        )
         self.stages = contract.stages(method.stages, space, settings.epochs)
         self.loop = TrainingLoop("search", data, train_indices, settings, state, fabric, folder, listener, trace, ranks)
         self.running = RunningSearch(data, space, method, self.stages, state, fabric, self.loop, held_out_indices)

@@ -18,10 +18,12 @@ from diffnas.data import DataSet
 from diffnas.engine import contract, seeds
 from diffnas.engine.controller import Controller
 from diffnas.engine.optimizers import follow_, optimizer_of
+from diffnas.engine.passes import reading_of
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.totals import Totals
 from diffnas.method import Method
+from diffnas.nets.carried import carried, restore
 from diffnas.nets.supernet import Supernet
 from diffnas.nets.trained import renamed
 from diffnas.space import SearchSpace
@@ -161,6 +163,7 @@ class SearchState:
             **{name: getattr(self, name) for name in _PLACE},
             "train": self.train.sums,
             "held_out": self.held_out.sums,
+            "carried": carried(self.supernet),
             "controller": self.controller.state_dict() if self.controller else None,
         }
 
@@ -176,6 +179,7 @@ class SearchState:
             tensor.copy_(saved)
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        restore(self.supernet, state.get("carried", {}))  # checkpoints from before there were texts have none
         for name in _PLACE:
             setattr(self, name, state[name])
         self.train, self.held_out = (Totals(self.task, state[name].clone()) for name in ("train", "held_out"))
@@ -282,6 +286,7 @@ class _Beginning:
             options=self.method.supernet,
             auxiliary=settings.auxiliary > 0,
             among=among,
+            **reading_of(self.data, settings),
             picture=self.data.size,
         )
         return supernet.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -312,9 +317,12 @@ def staged(settings: SearchSettings, stage: Stage, space: SearchSpace) -> Search
     return own if stage.deeper == 1 else replace(own, depth=round(stage.deeper * (own.depth or space.depth)))
 
 
-def halves(count: int, settings: SearchSettings) -> tuple[Tensor, Tensor]:
-    """The indices of the pictures that move the weights, and of those that move alpha: each half of ``count``."""
-    if settings.split == "ordered":
+def halves(count: int, settings: SearchSettings, *, in_order: bool = False) -> tuple[Tensor, Tensor]:
+    """The indices of the pictures that move the weights, and of those that move alpha: each half of ``count``.
+
+    Streams are ``in_order``: each half is a contiguous part.
+    """
+    if in_order or settings.split == "ordered":
         order = torch.arange(count)
     else:
         order = torch.randperm(count, generator=seeds.generator(settings.seed, "halves"))

@@ -14,10 +14,23 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from diffnas.backends import Asked
 from diffnas.skeleton import StemKind
-from diffnas.values import PROCESSES, SEED, THREADS, Heading, check_fields, explained, helps, kinds, read, real, whole
+from diffnas.values import (
+    PROCESSES,
+    SEED,
+    THREADS,
+    Heading,
+    check_fields,
+    checked,
+    explained,
+    helps,
+    kinds,
+    read,
+    real,
+    whole,
+)
 
 DATA, SIZES, WEIGHTS = Heading("Data"), Heading("How long, how large"), Heading("Weights")
-ALPHA, MACHINE = Heading("Alpha and pruning"), Heading("Machine")
+SEQUENCES, ALPHA, MACHINE = Heading("Texts and sequences"), Heading("Alpha and pruning"), Heading("Machine")
 
 # The bounds are far wider than anybody needs, and narrow enough for all computations with these numbers.
 Epochs: TypeAlias = Annotated[int, whole(1, 1_000_000), SIZES]
@@ -29,6 +42,9 @@ Side: TypeAlias = Annotated[int, whole(0, 10_000), WEIGHTS]
 Rate: TypeAlias = Annotated[float, real(0, 1e30, above=True)]
 Scale: TypeAlias = Annotated[float, real(0, 1e6)]
 Below1: TypeAlias = Annotated[float, real(0, 1, below=True)]
+
+Share: TypeAlias = Annotated[float, real(0, 1, below=True), SEQUENCES]
+Steps: TypeAlias = Annotated[int, whole(1, 100_000), SEQUENCES]
 
 S = TypeVar("S", bound="SearchSettings | EvaluateSettings")
 
@@ -44,6 +60,10 @@ class Source:
         stream: Read pictures from disk in each epoch. None is kept in memory. The default streams data whose pixels
             need more than 2 GiB. Only for folders and the hub.
         train: Number of training pictures in the search. The default is the recipe's number, or all.
+        tokens: What a network reads of a text: characters or words. The default is characters, or words for a large
+            text of many different characters.
+        encoding: How the files of a text are encoded, such as latin-1. The default is utf-8.
+        lower: Read words in lower case. The default is yes for words, and no for characters.
     """
 
     data_dir: Annotated[str | Path | None, DATA] = None
@@ -51,6 +71,12 @@ class Source:
     size: Annotated[int | None, DATA] = None
     stream: Annotated[bool | None, DATA] = None
     train: Annotated[int | None, DATA] = None
+    tokens: Annotated[Literal["characters", "words"] | None, DATA] = None
+    encoding: Annotated[str | None, DATA] = None
+    lower: Annotated[bool | None, DATA] = None
+
+    def __post_init__(self) -> None:
+        checked("tokens", Literal["characters", "words"] | None, self.tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +159,17 @@ class Training:
         cutout: Side of the square blanked in training pictures. At most half the picture; None takes the data set's.
         flip: Mirror every second training picture. It is chosen at random and mirrored left to right, which is wrong
             for digits and text. None leaves this to the data set; a user's own pictures are mirrored.
+        window: Steps of a sequence that are read at once. Gradients do not go further back.
+        windows: How the lengths of windows are drawn. "fixed" takes them all alike, "halved" halves one of twenty, and
+            "varied" draws around that with a deviation of 5. The learning rate of a step follows its length.
+        dropout: Share of the features that the head of a recurrent net does not see in training.
+        dropoute: Share of the tokens that a recurrent net does not see in training.
+        dropouti: Share of the features of tokens that a recurrent net does not see in training.
+        dropoutx: Share of its input that a recurrent cell does not see in training.
+        dropouth: Share of its state and nodes that a recurrent cell does not see in training.
+        activation: Weight of the mean square of a recurrent net's outputs, which is added to its training loss.
+        temporal: Weight of the mean square of their change from step to step, which is added to the training loss.
+        start: Largest initial weight of a recurrent net. None takes one over the root of its channels.
         seed: Seed of all random numbers.
         recompute: Less memory, more time, the same result. The backward pass computes the inside of each cell again,
             so that it need not be kept.
@@ -159,6 +196,16 @@ class Training:
     auxiliary: Annotated[Scale, WEIGHTS]
     cutout: Side | None
     flip: Annotated[bool | None, WEIGHTS] = None
+    window: Steps = 35
+    windows: Annotated[Literal["fixed", "halved", "varied"], SEQUENCES] = "fixed"
+    dropout: Share = 0.0
+    dropoute: Share = 0.0
+    dropouti: Share = 0.0
+    dropoutx: Share = 0.0
+    dropouth: Share = 0.0
+    activation: Annotated[Scale, SEQUENCES] = 0.0
+    temporal: Annotated[Scale, SEQUENCES] = 0.0
+    start: Annotated[Rate | None, SEQUENCES] = None
     seed: Annotated[int, SEED, SIZES] = 0
     recompute: Annotated[bool, MACHINE] = False
     tf32: Annotated[bool, MACHINE] = True
@@ -250,6 +297,8 @@ class EvaluateSettings(Training):
         label_smoothing: Share of the target that is spread over all classes.
         warmup: Epochs in which the learning rate rises to lr. It rises linearly from 0, step by step. A number below 1
             is a share of all epochs.
+        averaging: Average the weights of a network for a text, once its validation loss stops falling. This is NT-ASGD
+            of AWD-LSTM. The averages are judged and kept.
     """
 
     epochs: Epochs = 600
@@ -260,6 +309,7 @@ class EvaluateSettings(Training):
     drop_path: Annotated[Below1, WEIGHTS] = 0.2
     label_smoothing: Annotated[Below1, WEIGHTS] = 0.0
     warmup: Annotated[Scale, WEIGHTS] = 0
+    averaging: Annotated[bool, SEQUENCES] = False
 
     def warmed(self, step: int, steps: int) -> float:
         """The factor of the learning rate in a step, which is counted from 0; an epoch has ``steps`` steps.

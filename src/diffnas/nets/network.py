@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from diffnas.genotype import Genotype
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, applied, usable
 from diffnas.nets.cell import Cell, Factors, Place, listed, runner
-from diffnas.nets.frames import FrameFactory, build_frame
+from diffnas.nets.frames import FrameFactory, Reading, build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.ops import build
 from diffnas.nets.sizes import sizes_of_genotype
@@ -19,6 +20,9 @@ from diffnas.nets.slot import OpFactory
 from diffnas.nets.wiring import Wiring
 from diffnas.skeleton import StemKind, skeleton_of
 from diffnas.space import Edge
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class FixedEdge(nn.Module):
@@ -48,7 +52,14 @@ def fixed_cell(genotype: Genotype, place: Place, factories: Mapping[str, OpFacto
     wiring = Wiring(inputs=cell.inputs, nodes=cell.nodes, edges=edges, output=output)
     slots = place.slots(wiring, affine=True)
     ops = [build(each.op, slot, factories=factories) for each, slot in zip(connections, slots, strict=True)]
-    return Cell(wiring, place, [FixedEdge(op) for op in ops], join=skeleton.join, fills=not skeleton.drops_dead_nodes)
+    return Cell(
+        wiring,
+        place,
+        [FixedEdge(op) for op in ops],
+        join=skeleton.join,
+        fills=not skeleton.drops_dead_nodes,
+        averages=skeleton.averages,
+    )
 
 
 class Network(nn.Module):
@@ -69,6 +80,8 @@ class Network(nn.Module):
         backend: computes the operations in training mode; None calls one module after the other. The attribute may be
             set anytime.
         picture: height and width of the pictures, for frames with tables of positions. Other pictures are possible.
+        sequences: how a recurrent net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
+            :class:`diffnas.nets.frames.Sizes`.
 
     Raises:
         ValueError: for a genotype or sizes that no network can have.
@@ -94,6 +107,7 @@ class Network(nn.Module):
         recompute: bool = False,
         backend: Backend | None = None,
         picture: tuple[int, ...] = (32, 32),
+        **sequences: Unpack[Reading],
     ) -> None:
         super().__init__()
         self.recompute = recompute
@@ -108,6 +122,7 @@ class Network(nn.Module):
             auxiliary=auxiliary,
             frame=frame,
             picture=picture,
+            **sequences,
         )
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, fixed_cell(genotype, place, factories)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,10 @@ from diffnas.nets import ops
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, usable
 from diffnas.nets.cell import Cell, Place, Value, listed, runner
-from diffnas.nets.frames import build_frame
+from diffnas.nets.frames import Reading, build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.inherit import inherit_
+from diffnas.nets.ops.recurrent import OverBatch
 from diffnas.nets.ops.transformer import Leveled, TokenNorm
 from diffnas.nets.partial_channels import Partial
 from diffnas.nets.sizes import sizes_of_space
@@ -23,6 +25,9 @@ from diffnas.nets.slot import Slot
 from diffnas.nets.wiring import Wiring, nothing
 from diffnas.skeleton import StemKind, skeleton_of
 from diffnas.space import SearchSpace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class MixedEdge(nn.Module):
@@ -129,8 +134,27 @@ def mixed_cell(
     wiring = Wiring(inputs=graph.inputs, nodes=graph.nodes, edges=graph.edges, output=graph.output)
     slots = place.slots(wiring, affine=False, pool_norm=skeleton.normed_pools, one_in=options.one_in)
     edges = [MixedEdge(space, offered, slot, options, among) for offered, slot in zip(graph.ops, slots, strict=True)]
+    norm = OverBatch() if skeleton.normed_nodes else None
     partial = Partial(one_in=options.one_in, halves=place.stride > 1) if options.one_in > 1 else None
-    return Cell(wiring, place, edges, join=skeleton.join, partial=partial, ops=space.ops)
+    return Cell(
+        wiring,
+        place,
+        edges,
+        join=skeleton.join,
+        partial=partial,
+        norm=norm,
+        stacks=skeleton.gated,
+        ops=space.ops,
+    )
+
+
+def _check_partial(channels: int, one_in: int) -> None:
+    """Refuse channels of which no whole number can go through the operations."""
+    if channels % one_in:
+        raise ValueError(
+            f"1 in {one_in} of {channels} channels is not a whole number. Take channels that are a multiple of "
+            f"{one_in}, or another number of partial channels (--supernet partial-channels:2)."
+        )
 
 
 class Supernet(nn.Module):
@@ -142,7 +166,7 @@ class Supernet(nn.Module):
     Args:
         space: the operations of each edge.
         classes: number of logits.
-        in_channels: channels of the pictures.
+        in_channels: channels of the pictures, features of vectors, or the size of the vocabulary.
         channels: channels of the first cell's nodes; None takes the space's.
         depth: number of cells; None takes the space's.
         stem: the layers before the cells.
@@ -155,6 +179,8 @@ class Supernet(nn.Module):
         among: the operations that have modules at first, on edges that offer them; None for all. ``replace_`` makes
             others.
         picture: height and width of the pictures, for frames with tables of positions.
+        sequences: how a recurrent net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
+            :class:`diffnas.nets.frames.Sizes`.
 
     Attributes:
         edges: how many edges all kinds of cell have together.
@@ -183,28 +209,16 @@ class Supernet(nn.Module):
         auxiliary: bool = False,
         among: Container[str] | None = None,
         picture: tuple[int, ...] = (32, 32),
+        **sequences: Unpack[Reading],
     ) -> None:
         super().__init__()
         self.backend = backend
         self.recompute = recompute
         self.space, self.options = space, options
-        channels = space.channels if channels is None else channels
-        if channels % options.one_in:
-            raise ValueError(
-                f"1 in {options.one_in} of {channels} channels is not a whole number. Take channels that are a "
-                f"multiple of {options.one_in}, or another number of partial channels (--supernet partial-channels:2)."
-            )
         self.edges = len(space.edges)
-        sizes = sizes_of_space(
-            space,
-            classes,
-            in_channels,
-            channels=channels,
-            depth=depth,
-            stem=stem,
-            auxiliary=auxiliary,
-            picture=picture,
-        )
+        wanted: dict[str, Any] = {"channels": channels, "depth": depth, "stem": stem, "picture": picture, **sequences}
+        sizes = sizes_of_space(space, classes, in_channels, auxiliary=auxiliary, **wanted)
+        _check_partial(sizes.channels, options.one_in)
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, options, among)))
 
