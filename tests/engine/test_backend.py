@@ -116,4 +116,4 @@ def test_an_evaluation_says_what_computes_its_cells(data):
     settings = EvaluateSettings(epochs=1, channels=4, depth=3, auxiliary=0.0, batch=40)
     cells = parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|")
     evaluate(cells, data, settings=settings, listener=ear)
-    assert ear.notes == ["cells run by the cpu backend, one operation after the other"]
+    assert ear.notes == ["cells run by the cpu backend"]

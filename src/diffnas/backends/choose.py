@@ -101,8 +101,6 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
     if choice.backend is None or why:
         return ("cells run operation by operation, in PyTorch" + (f": {why}" if why else ""),)
     first = f"cells run by the {choice.backend.name} backend"
-    if isinstance(net, Network):
-        return (f"{first}, one operation after the other",)
     kinds: dict[str, list[str]] = {}
     for kind, why in {cell.kind: choice.backend.why_slower(cell) for cell in net.cells}.items():
         if why:

@@ -100,7 +100,7 @@ class Cell(nn.Module):
         self.graph, self.kind, self.width, self.stride = wiring, place.kind, place.width, place.stride
         self.out = place.out
         self.join, self.fills, self.partial, self.ops = join, fills, partial, tuple(ops)
-        self.compiled: tuple[Backend, Run] | None = None
+        self.compiled: tuple[Backend, Run | None] | None = None
         self.inputs = nn.ModuleList(place.prepare)
         self.edges = nn.ModuleList(edges)
 
@@ -115,8 +115,10 @@ class Cell(nn.Module):
             backend: computes the cell in training mode; None calls one operation after the other.
         """
         backend = backend if self.training else None
-        if backend is not None and isinstance(weights, EdgeWeights) and inputs[0].dim() == 4:  # kernels know only maps
-            return self._compiled_by(backend)(inputs, weights)
+        if backend is not None and inputs[0].dim() == 4:  # kernels know only maps
+            run = self._compiled_by(backend)
+            if run is not None:
+                return run(inputs, weights or [None] * len(self.edges))
         return self.joined(self.outputs(self._values(inputs, weights, backend)))
 
     def joined(self, outputs: Sequence[Tensor], beside: Beside = along_channels) -> Tensor:
@@ -129,7 +131,7 @@ class Cell(nn.Module):
         """Forget the compiled form of the cell; call this whenever its operations are changed."""
         self.compiled = None
 
-    def _compiled_by(self, backend: Backend) -> Run:
+    def _compiled_by(self, backend: Backend) -> Run | None:
         if self.compiled is None or self.compiled[0] is not backend:
             self.compiled = backend, backend.compile(self)
         return self.compiled[1]
