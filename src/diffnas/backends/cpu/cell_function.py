@@ -1,4 +1,4 @@
-"""A mixed cell as functions of autograd, one for each range of nodes, by :mod:`diffnas.backends.cpu.kernels`.
+"""A cell as functions of autograd, one for each range of nodes, by :mod:`diffnas.backends.cpu.kernels`.
 
 A cell is one range if all of its operations have kernels. PyTorch computes the other operations between ranges
 (:mod:`diffnas.backends.cpu.plan`). The steps of a range follow one another without Python between them
@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from diffnas.backends.cpu.kernels.memory import MEAN, VARIANCE, Memory
 from diffnas.backends.cpu.launches import move
 from diffnas.backends.cpu.lower import write
+from diffnas.backends.cpu.network_ops import chained
 from diffnas.backends.cpu.plan import Other, Plan
 from diffnas.backends.cpu.program import GRAD_INPUTS, GRAD_OTHERS, GRAD_WEIGHTS, RESULTS, Held, Program
 from diffnas.backends.norms import channels_last
@@ -49,7 +50,7 @@ def values(
     known = {node: x for node, x in enumerate(inputs) if plan.is_given(node)}
     shown: Sequence[Tensor] = ()
     for number, each in enumerate(plan.ranges):
-        others = [call.checked(other, other.op(known[other.source])) for other in each.others]
+        others = [call.checked(other, chained(other.op, known[other.source])) for other in each.others]
         given = inputs if number == 0 else ()
         order, *shown = apply(call, number, order, mix, *others, *given, *plan.weights[each.weights])
         known |= zip(each.read, shown, strict=False)
