@@ -112,6 +112,12 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
     return (first, *slower)
 
 
+def wholly_by(net: Network) -> Backend | None:
+    """The backend of a network, if its kernels compute all cells; None if PyTorch computes a part of one."""
+    backend = net.backend
+    return None if backend is None or any(backend.why_slower(cell) for cell in net.cells) else backend
+
+
 def _why_plain(net: Supernet | Network, choice: Choice, x: Tensor) -> str | None:
     """The reason why PyTorch computes the cells; None if the user asked for that, or if a backend computes them."""
     if choice.backend is None:

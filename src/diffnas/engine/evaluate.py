@@ -50,6 +50,7 @@ from diffnas.nets.sites import Listed, chosen
 from diffnas.nets.sizes import published_shape, sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained, renamed
+from diffnas.parallel import for_pytorch
 from diffnas.run_folder import RunFolder, as_json
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
@@ -187,7 +188,7 @@ def evaluate(
         record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
         begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
         with (
-            computing_on(threads),
+            computing_on(threads, choose.wholly_by(state.network)),
             rounding_products(fabric.device, tf32=settings.tf32),
             interruptions() as heard,
             fixed_random(settings.seed),
@@ -363,7 +364,8 @@ class _Evaluation:
         """The result of the test. The network and the numbers are written to the folder."""
         data, network = self.data, self.state.network
         device, ranks = self.fabric.device, self.loop.ranks
-        tested = test(network, data.test.to(device), data, self.state.task, batch=256, device=device, ranks=ranks)
+        with for_pytorch():
+            tested = test(network, data.test.to(device), data, self.state.task, batch=256, device=device, ranks=ranks)
         result = EvaluateResult(
             network=network,
             test=tested.line() or {},
