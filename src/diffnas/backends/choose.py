@@ -107,8 +107,6 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
     if choice.backend is None or why:
         return ("cells run operation by operation, in PyTorch" + (f": {why}" if why else ""),)
     first = f"cells run by the {choice.backend.name} backend"
-    if isinstance(net, Network):
-        return (f"{first}, one operation after the other",)
     kinds: dict[str, list[str]] = {}
     for kind, why in {cell.kind: choice.backend.why_slower(cell) for cell in net.cells}.items():
         if why:
@@ -118,6 +116,12 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
         for why, alike in kinds.items()
     ]
     return (first, *slower)
+
+
+def wholly_by(net: Network) -> Backend | None:
+    """The backend of a network, if its kernels compute all cells; None if PyTorch computes a part of one."""
+    backend = net.backend
+    return None if backend is None or any(backend.why_slower(cell) for cell in net.cells) else backend
 
 
 def _why_plain(net: Supernet | Network, choice: Choice, x: Tensor) -> str | None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diffnas.backends.norms import Statistics, channels_last, constant, update_running
 from diffnas.backends.schedule import Chain, Place, Pool, schedule
 from diffnas.components.edge_weights import EdgeWeights
-from diffnas.nets.cell import Cell
+from diffnas.nets.cell import Cell, Factors
 from diffnas.nets.links import Link
 from diffnas.nets.partial_channels import Passing
 
@@ -77,8 +77,9 @@ class NodeByNode:
         self.schedule = schedule(cell)
         self.places = self._places()
 
-    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
+    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
+        assert isinstance(weights, EdgeWeights)
         return self.cell.joined(self.cell.outputs(self.values(inputs, weights)))
 
     def values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:

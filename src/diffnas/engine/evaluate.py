@@ -55,7 +55,8 @@ from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.sites import Listed, chosen
 from diffnas.nets.sizes import published_shape, sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory
-from diffnas.nets.trained import Trained
+from diffnas.nets.trained import Trained, renamed
+from diffnas.parallel import for_pytorch
 from diffnas.run_folder import RunFolder, as_json
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
@@ -147,7 +148,7 @@ def evaluate(
         record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
         begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
         with (
-            computing_on(threads),
+            computing_on(threads, choose.wholly_by(state.network)),
             rounding_products(fabric.device, tf32=settings.tf32),
             interruptions() as heard,
             fixed_random(settings.seed),
@@ -295,8 +296,9 @@ class _Evaluation:
 
     def measured(self, split: Split) -> Totals:
         """Loss and metrics of the network on a split."""
-        data, device = self.data, self.fabric.device
-        return test(self.state.network, split, data, self.state.task, batch=256, device=device, ranks=self.loop.ranks)
+        device, ranks = self.fabric.device, self.loop.ranks
+        with for_pytorch():
+            return test(self.state.network, split, self.data, self.state.task, batch=256, device=device, ranks=ranks)
 
     def take_step(self, batch: Batch) -> None:
         """Take one step of the weights."""

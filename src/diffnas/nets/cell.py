@@ -114,7 +114,7 @@ class Cell(nn.Module):
         self.out, self.stream = place.out, place.stream
         self.join, self.fills, self.partial, self.ops = join, fills, partial, tuple(ops)
         self.averages, self.stacks = averages, stacks
-        self.compiled: tuple[Backend, Run] | None = None
+        self.compiled: tuple[Backend, Run | None] | None = None
         self.stacked: tuple[Any, Stacked | None] | None = None
         self.norm = norm
         self.inputs = nn.ModuleList(place.prepare)
@@ -131,9 +131,10 @@ class Cell(nn.Module):
             backend: computes the cell in training mode; None calls one operation after the other.
         """
         backend = backend if self.training else None
-        maps = inputs[0].dim() == 4 and self.stream is None  # kernels know only these
-        if backend is not None and isinstance(weights, EdgeWeights) and maps:
-            return self._compiled_by(backend)(inputs, weights)
+        if backend is not None and inputs[0].dim() == 4 and self.stream is None:  # kernels know only maps
+            run = self._compiled_by(backend)
+            if run is not None:
+                return run(inputs, weights or [None] * len(self.edges))
         program = self._program(weights) if self.stacks and isinstance(weights, EdgeWeights) else None
         if program is not None:
             first = self.inputs[0](inputs[0])
@@ -158,7 +159,7 @@ class Cell(nn.Module):
             self.stacked = key, made
         return self.stacked[1]
 
-    def _compiled_by(self, backend: Backend) -> Run:
+    def _compiled_by(self, backend: Backend) -> Run | None:
         if self.compiled is None or self.compiled[0] is not backend:
             self.compiled = backend, backend.compile(self)
         return self.compiled[1]
