@@ -133,7 +133,7 @@ def _check_changes(space: SearchSpace, method: Method) -> None:
 
 
 def _check_stages(space: SearchSpace, method: Method, settings: SearchSettings) -> None:
-    stages = contract.stages(method.stages, space, settings.epochs)
+    stages = contract.stages_of(method, space, settings)
     for stage in stages:
         _check_stage(stage, space, settings)
     deeper = any(stage.deeper != 1 for stage in stages)

@@ -235,7 +235,7 @@ def estimate(wanted: Prospect) -> Cost:
         macs=smallest.macs,
         batch=settings.batch,
         steps=_steps(wanted),
-        epochs=epochs_of(contract.stages(wanted.method.stages, space, settings.epochs)),
+        epochs=epochs_of(contract.stages_of(wanted.method, space, settings)),
         memory=needed.at(settings.batch),
         available=free,
         largest_batch=largest,

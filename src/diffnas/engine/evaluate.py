@@ -179,7 +179,7 @@ def evaluate(
         sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, frame=frame)
         _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
         own.try_parts(sizes, chosen(genotype), factories, (data.channels, *data.size))
-        with fixed_random(seeds.derive(settings.seed, "weights")):
+        with fixed_random(seeds.derive(settings.seed_for("weights"), "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
         choice = choose.choose("auto", fabric.device, precision)
         state.network.backend = choice.backend

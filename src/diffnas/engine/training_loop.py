@@ -170,15 +170,15 @@ class TrainingLoop:
         It is on ``device``, or on the run's device if that is None.
         """
         place = (purpose, self.state.epoch, self.state.step if step is None else step)
-        return seeds.generator(self.settings.seed, *place, device=device or self.device)
+        return seeds.generator(self.settings.seed_for(purpose), *place, device=device or self.device)
 
     def own_generator(self, purpose: str) -> torch.Generator:
         """The random numbers of this step for what differs from picture to picture, and so from rank to rank."""
         place = (purpose, self.state.epoch, self.state.step, *self.ranks.place)
-        return seeds.generator(self.settings.seed, *place, device=self.device)
+        return seeds.generator(self.settings.seed_for(purpose), *place, device=self.device)
 
     def _order(self, epoch: int) -> Tensor:
-        order = seeds.epoch_order(len(self.indices), self.settings.seed, epoch)
+        order = seeds.epoch_order(len(self.indices), self.settings.seed_for("order"), epoch)
         return self.indices[order]
 
     def _take_steps(self, heard: Sequence[int], take_step: Callable[[Batch], None]) -> None:

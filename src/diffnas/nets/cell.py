@@ -117,7 +117,7 @@ class Cell(nn.Module):
         backend = backend if self.training else None
         if backend is not None and isinstance(weights, EdgeWeights) and inputs[0].dim() == 4:  # kernels know only maps
             return self._compiled_by(backend)(inputs, weights)
-        return self.joined(self.outputs(self._values(inputs, weights, backend)))
+        return self.joined(self.outputs(self.values(inputs, weights, backend)))
 
     def joined(self, outputs: Sequence[Tensor], beside: Beside = along_channels) -> Tensor:
         """The output, from the values of the nodes that it joins; ``beside`` concatenates maps."""
@@ -134,7 +134,7 @@ class Cell(nn.Module):
             self.compiled = backend, backend.compile(self)
         return self.compiled[1]
 
-    def _values(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors, backend: Backend | None) -> list[Value]:
+    def values(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors, backend: Backend | None) -> list[Value]:
         """The value of every node, computed one operation after the other."""
         rows: Sequence[Any] = weights.rows() if isinstance(weights, EdgeWeights) else weights
         rows = rows or [None] * len(self.edges)
