@@ -65,13 +65,16 @@ def turned(pictures: Tensor, generator: torch.Generator, *, turns: int = 1) -> B
     """Turned pictures and the number of their quarter turns, counter-clockwise: 0 to 3.
 
     Args:
-        pictures: ``(B, C, S, S)``.
+        pictures: ``(B, C, H, W)``; of others than squares, the middle is taken.
         generator: draws the turn of each picture, if it gets one.
         turns: 1 for a random turn of each picture, or 4 for all turns of each, ``(4 B, C, S, S)``.
 
     >>> turned(torch.arange(4.0).view(1, 1, 2, 2), torch.Generator(), turns=4)[0].flatten(1).int().tolist()
     [[0, 1, 2, 3], [1, 3, 0, 2], [3, 2, 1, 0], [2, 0, 3, 1]]
     """
+    side = min(pictures.shape[2:])
+    top, left = ((size - side) // 2 for size in pictures.shape[2:])
+    pictures = pictures[:, :, top : top + side, left : left + side]
     every = torch.stack([pictures.rot90(turn, (2, 3)) for turn in range(4)])
     if turns == 4:
         labels = torch.arange(4, device=pictures.device).repeat_interleave(len(pictures))

@@ -115,6 +115,42 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
             "Discretize by strongest-pairs:0.5: it leaves out an edge whose gates are all shut."
         )
     _check_start(space, method, settings)
+    _check_beginning(method, settings, data)
+
+
+def _check_beginning(method: Method, settings: SearchSettings, data: DataSet) -> None:
+    """Refuse settings of the beginning that have no effect, and a pretext that cannot learn."""
+    if settings.pretext_epochs and method.pretext is None:
+        raise ValueError(
+            f"there are {settings.pretext_epochs} epochs of a pretext, and no pretext. Add --pretext rotation, or leave "
+            "--pretext-epochs out."
+        )
+    if settings.alpha_keep and settings.alpha_from is None:
+        raise ValueError("alpha_keep keeps the operations of another run: name it, --alpha-from RUN.")
+    pretext, batch = method.pretext, min(settings.batch, len(data.train))
+    if pretext is not None and settings.pretext_epochs and batch < pretext.least:
+        raise ValueError(
+            f"the pretext {pretext.name} needs batches of {pretext.least} pictures or more, not {batch}. Take --batch "
+            f"{pretext.advised}, or --pretext rotation."
+        )
+
+
+def pretext_doubts(method: Method, settings: SearchSettings, data: DataSet) -> list[str]:
+    """What is doubtful about the pretext of a search, a sentence each."""
+    pretext, (height, width) = method.pretext, data.size
+    if pretext is None:
+        return []
+    if not settings.pretext_epochs:
+        return [f"the pretext {pretext.name} has no epochs, so nothing is learned by it. Add --pretext-epochs 5."]
+    found = []
+    if settings.batch < pretext.advised:
+        found.append(
+            f"the pretext {pretext.name} compares the pictures of a batch, and {settings.batch} are few; "
+            f"{pretext.advised} or more are better."
+        )
+    if pretext.square and height != width:
+        found.append(f"the pretext {pretext.name} sees the middle square of each picture of {height}x{width}.")
+    return found
 
 
 def _check_changes(space: SearchSpace, method: Method) -> None:

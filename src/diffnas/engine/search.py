@@ -22,7 +22,7 @@ from diffnas.data import DataSet, fetched
 from diffnas.engine import aim as aims
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
-from diffnas.engine.checks import check, describe, with_cells_per_place
+from diffnas.engine.checks import check, describe, pretext_doubts, with_cells_per_place
 from diffnas.engine.controller import Controller
 from diffnas.engine.devices import computing_on, dtype_of, make_fabric, picture_on, rounding_products
 from diffnas.engine.entry import open_or_resume
@@ -147,6 +147,8 @@ def search(
     space = with_cells_per_place(space, settings)
     check_task(task, data)
     check(space, method, settings, data)
+    for doubt in pretext_doubts(method, settings, data):
+        listener.warn(doubt)
     _check_shared(ranks, data, space, method, settings, aim)
     if aim and not resume:
         aims.check(aim, space, data, method)
@@ -159,7 +161,7 @@ def search(
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         choice = choose.choose(settings.backend, fabric.device, precision)
         computed = (*choose.describe(state.supernet, choice, picture_on(fabric.device, precision, data)), *ranks.told)
-        record = describe(data, space, method, settings, precision, notes or {}, computed, state.task, aim)
+        record = describe(data, space, method, settings, precision, notes or {}, computed, task, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
             if not resume:
@@ -226,7 +228,7 @@ def trial(
     fabric = make_fabric(device, precision)
     state = begin(data, space, method, settings, fabric.device, dtype_of(precision))
     under_way = _StagedSearch(data, space, method, settings, state, fabric, None, Silent(), [])
-    under_way.begin_stage(0, SearchPause(under_way.running, _nothing))
+    under_way.begin_stage(pretexts_in(under_way.stages), SearchPause(under_way.running, _nothing))
     if keep is not None:
         under_way.running.remove(keep.to(fabric.device))
     batch = next(fetched(under_way.loop.split, [torch.arange(settings.batch)], fabric.device))
@@ -284,8 +286,7 @@ class _StagedSearch:
         if begins:
             state.stage, state.first = number, state.epoch
             if stage.pretext is None and state.pretraining is not None:
-                state.end_pretext_()
-                self.running.adopt()
+                self._end_pretext()
         pretexts = pretexts_in(self.stages)
         all_pictures = stage.pretext is not None and not self.settings.pretext_half
         self.loop.indices = torch.arange(len(self.running.data.train)) if all_pictures else self.own_indices
@@ -295,6 +296,16 @@ class _StagedSearch:
         self.loop.begin_stage(own, phase=name, number=number - pretexts, first=state.first, epochs=last)
         if begins and stage.enter:
             contract.act(stage.name, stage.enter, pause)
+
+    def _end_pretext(self) -> None:
+        """Begin the search with the weights of the pretext, and tell what was learned."""
+        learned = self.state.task
+        self.state.end_pretext_()
+        self.running.adopt()
+        if self.loop.trace:
+            line = self.loop.trace[-1]
+            numbers = learned.written(line["train"]["loss"], line["train"])
+            self.loop.listener.note(f"the pretext {line['pretext']} is over: {numbers}. Now the search begins.")
 
     def reason_to_stop(self) -> str | None:
         """The first reason of a stopping rule to end the running stage; None if no rule has one."""

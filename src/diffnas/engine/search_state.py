@@ -25,7 +25,7 @@ from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.totals import Totals
 from diffnas.method import Method
-from diffnas.nets.pretext_head import classifier_of
+from diffnas.nets.pretext_head import classifier_of, has_classifier
 from diffnas.nets.supernet import Supernet
 from diffnas.nets.trained import renamed
 from diffnas.space import SearchSpace
@@ -320,6 +320,11 @@ class _Beginning:
 
     def _begin_pretext(self, state: SearchState, pretext: Pretext, settings: SearchSettings) -> None:
         """Give a new state the head of a pretext, and make its optimizer and its totals those of the pretext."""
+        if not has_classifier(state.supernet):
+            raise ValueError(
+                f"a pretext takes the place of a linear classifier behind a pool, and the frame of space "
+                f"{self.space.name!r} has none at the end of its head. Search without --pretext."
+            )
         features = classifier_of(state.supernet).in_features
         with fixed_random(seeds.derive(settings.seed_for("weights"), "pretext")):
             head = pretext.head(features, self.data.channels).to(self.device, self.dtype)
