@@ -65,7 +65,7 @@ def trunc(net: nn.Module, batch: Batch, generator: torch.Generator) -> None:
 
 
 def constant_sign(net: nn.Module, batch: Batch, generator: torch.Generator) -> None:
-    """The weights of ``he`` with their signs, all of one magnitude in a layer: a control for the noise of magnitudes."""
+    """The weights of ``he`` with their signs, of one magnitude in each layer: a control for magnitudes."""
 
     def drawn(layer: Layer) -> Tensor:
         std = math.sqrt(2 / fan_in(layer))
@@ -88,8 +88,8 @@ def delta_orthogonal(net: nn.Module, batch: Batch, generator: torch.Generator) -
 
     def drawn(layer: Layer) -> Tensor:
         weight = torch.zeros(layer.weight.shape)
-        middle = (..., *(size // 2 for size in weight.shape[2:]))
-        weight[middle] = _blocks(weight[middle].shape, groups(layer), _gain(layer), generator)
+        places = weight.flatten(2) if weight.dim() > 2 else weight.unsqueeze(2)
+        places[:, :, places.shape[2] // 2] = _blocks(weight.shape[:2], groups(layer), _gain(layer), generator)
         return weight
 
     _each(net, drawn)
@@ -134,21 +134,26 @@ def lsuv(
                 dead.append(layer)
             if std < DEAD or abs(std - 1) < tolerance:
                 break
-            layer.weight.div_(std)  # type: ignore[union-attr, operator]
+            layer.weight.div_(std)  # type: ignore[operator]
             out = layer.forward(*given)
         return out
 
-    hooks = [layer.register_forward_hook(scale) for layer in layers(net)]
+    _run_hooked(net, batch[0], scale)
+    return f"lsuv left {len(dead)} layer(s) alone, whose outputs are constant on the batch." if dead else None
+
+
+@torch.no_grad()
+def _run_hooked(net: nn.Module, pictures: Tensor, hook: Callable[..., Tensor]) -> None:
+    """Run a net once in training mode, with a hook behind each layer. Its running statistics stay as they were."""
+    hooks = [layer.register_forward_hook(hook) for layer in layers(net)]
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     try:
-        with torch.no_grad():
-            net.train()(batch[0])
+        net.train()(pictures)
     finally:
-        for hook in hooks:
-            hook.remove()
-        for buffer, before in buffers:  # running statistics begin with the training
+        for each in hooks:
+            each.remove()
+        for buffer, before in buffers:
             buffer.copy_(before)
-    return f"lsuv left {len(dead)} layer(s) alone, whose outputs are constant on the batch." if dead else None
 
 
 def layers(net: nn.Module) -> Iterator[Layer]:
@@ -210,4 +215,5 @@ def _blocks(shape: torch.Size, count: int, gain: float, generator: torch.Generat
     q, r = torch.linalg.qr(blocks.mT if wide else blocks)
     # The sign of R's diagonal is fixed, so that the matrices are uniformly distributed.
     q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
-    return gain * (q.mT if wide else q).reshape(shape)
+    found: Tensor = gain * (q.mT if wide else q).reshape(shape)
+    return found

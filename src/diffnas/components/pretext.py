@@ -134,7 +134,7 @@ def _blank(pictures: Tensor, generator: torch.Generator) -> Batch:
 
 def _far(outputs: Tensor, pictures: Tensor) -> Tensor:
     """The mean squared error of each output, ``(B,)``, against the pictures at the size of the outputs."""
-    small = functional.adaptive_avg_pool2d(pictures, outputs.shape[2:])
+    small = functional.adaptive_avg_pool2d(pictures, (outputs.shape[2], outputs.shape[3]))
     return (outputs - small).square().mean(dim=(1, 2, 3))
 
 

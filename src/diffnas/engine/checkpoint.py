@@ -19,6 +19,7 @@ from diffnas.untrusted import torch_archive
 
 DAMAGED = "damaged.pt"
 
+
 def save(folder: Path, state: Mapping[str, Any]) -> None:
     """Write ``state``, tensors and plain data, as the last checkpoint. The last one before it becomes the previous one.
 

@@ -17,7 +17,9 @@ from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
+from diffnas.engine.listen import Listener
 from diffnas.engine.pictures_record import describe_data
+from diffnas.engine.ranks import Ranks
 from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
@@ -122,8 +124,8 @@ def _check_beginning(method: Method, settings: SearchSettings, data: DataSet) ->
     """Refuse settings of the beginning that have no effect, and a pretext that cannot learn."""
     if settings.pretext_epochs and method.pretext is None:
         raise ValueError(
-            f"there are {settings.pretext_epochs} epochs of a pretext, and no pretext. Add --pretext rotation, or leave "
-            "--pretext-epochs out."
+            f"there are {settings.pretext_epochs} epochs of a pretext, and no pretext. Add --pretext rotation, or "
+            "leave --pretext-epochs out."
         )
     if settings.alpha_keep and settings.alpha_from is None:
         raise ValueError("alpha_keep keeps the operations of another run: name it, --alpha-from RUN.")
@@ -135,22 +137,21 @@ def _check_beginning(method: Method, settings: SearchSettings, data: DataSet) ->
         )
 
 
-def pretext_doubts(method: Method, settings: SearchSettings, data: DataSet) -> list[str]:
-    """What is doubtful about the pretext of a search, a sentence each."""
+def tell_doubts(method: Method, settings: SearchSettings, data: DataSet, listener: Listener) -> None:
+    """Tell what is doubtful about the pretext of a search."""
     pretext, (height, width) = method.pretext, data.size
     if pretext is None:
-        return []
+        return
     if not settings.pretext_epochs:
-        return [f"the pretext {pretext.name} has no epochs, so nothing is learned by it. Add --pretext-epochs 5."]
-    found = []
+        listener.warn(f"the pretext {pretext.name} has no epochs, so nothing is learned. Add --pretext-epochs 5.")
+        return
     if settings.batch < pretext.advised:
-        found.append(
+        listener.warn(
             f"the pretext {pretext.name} compares the pictures of a batch, and {settings.batch} are few; "
             f"{pretext.advised} or more are better."
         )
     if pretext.square and height != width:
-        found.append(f"the pretext {pretext.name} sees the middle square of each picture of {height}x{width}.")
-    return found
+        listener.note(f"the pretext {pretext.name} sees the middle square of each picture of {height}x{width}.")
 
 
 def _check_changes(space: SearchSpace, method: Method) -> None:
@@ -225,3 +226,14 @@ def _gap(weighting: Weighting, space: SearchSpace, most: float) -> float | None:
         middle = (low + high) / 2
         low, high = (low, middle) if removed(middle) else (middle, high)
     return high
+
+
+def check_shared(
+    ranks: Ranks, data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, aim: Aim | None
+) -> None:
+    """Refuse what several ranks cannot share: small batches, in any stage, and a clock."""
+    if ranks.several and aim and any(aim.costings[target.cost].measured for target in (*aim.targets, *aim.family)):
+        raise ValueError("a target of latency is measured while it is searched, in one process: leave --devices out.")
+    pictures = len(data.train) // 2 if method.level.data == "halves" else len(data.train)
+    for stage in contract.stages_of(method, space, settings):
+        ranks.check_batch(staged(settings, stage, space).batch, pictures)

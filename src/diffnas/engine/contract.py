@@ -112,9 +112,7 @@ def stages(rule: Stages, space: SearchSpace, epochs: int) -> tuple[Stage, ...]:
     return found
 
 
-def stages_of(
-    method: Method, space: SearchSpace, settings: SearchSettings
-) -> tuple[Stage, ...]:
+def stages_of(method: Method, space: SearchSpace, settings: SearchSettings) -> tuple[Stage, ...]:
     """The stages of a search: those of its method, after that of the pretext if there is one."""
     found = stages(method.stages, space, settings.epochs)
     if method.pretext is None or not settings.pretext_epochs:

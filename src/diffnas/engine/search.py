@@ -22,7 +22,7 @@ from diffnas.data import DataSet, fetched
 from diffnas.engine import aim as aims
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
-from diffnas.engine.checks import check, describe, pretext_doubts, with_cells_per_place
+from diffnas.engine.checks import check, check_shared, describe, tell_doubts, with_cells_per_place
 from diffnas.engine.controller import Controller
 from diffnas.engine.devices import computing_on, dtype_of, make_fabric, picture_on, rounding_products
 from diffnas.engine.entry import open_or_resume
@@ -147,9 +147,8 @@ def search(
     space = with_cells_per_place(space, settings)
     check_task(task, data)
     check(space, method, settings, data)
-    for doubt in pretext_doubts(method, settings, data):
-        listener.warn(doubt)
-    _check_shared(ranks, data, space, method, settings, aim)
+    tell_doubts(method, settings, data, listener)
+    check_shared(ranks, data, space, method, settings, aim)
     if aim and not resume:
         aims.check(aim, space, data, method)
     with within_memory(settings, out):
@@ -170,9 +169,7 @@ def search(
             with begun as (folder, trace):
                 if resume and (state.epoch, state.step) == (0, 0):  # it ended before its first checkpoint
                     state.initialize(state)
-                for said in (state.start.get("initial"), state.start.get("alpha")):
-                    if said:
-                        listener.note(said)
+                state.tell_start(listener.note)
                 run = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, aim, ranks)
                 return run.run(heard)
 
@@ -180,17 +177,6 @@ def search(
 def _controller(aim: Aim, space: SearchSpace, data: DataSet, method: Method, listener: Listener) -> Controller:
     reaches = aims.reaches(aim, space, data, method)
     return Controller(aim.targets, reaches, listener.warn, start=aim.start, tightens=aim.tightens)
-
-
-def _check_shared(
-    ranks: Ranks, data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, aim: Aim | None
-) -> None:
-    """Refuse what several ranks cannot share: small batches, in any stage, and a clock."""
-    if ranks.several and aim and any(aim.costings[target.cost].measured for target in (*aim.targets, *aim.family)):
-        raise ValueError("a target of latency is measured while it is searched, in one process: leave --devices out.")
-    pictures = len(data.train) // 2 if method.level.data == "halves" else len(data.train)
-    for stage in contract.stages_of(method, space, settings):
-        ranks.check_batch(staged(settings, stage, space).batch, pictures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,10 +244,9 @@ class _StagedSearch:
     ) -> None:
         self.aim = aim
         self.space, self.method, self.settings, self.state = space, method, settings, state
-        train_indices, held_out_indices = parts(data, method, settings)
-        self.own_indices = train_indices
+        self.own_indices, held_out_indices = parts(data, method, settings)
         self.stages = contract.stages_of(method, space, settings)
-        self.loop = TrainingLoop("search", data, train_indices, settings, state, fabric, folder, listener, trace, ranks)
+        self.loop = TrainingLoop("search", data, self.own_indices, settings, state, fabric, folder, listener, trace, ranks)
         self.running = RunningSearch(data, space, method, self.stages, state, fabric, self.loop, held_out_indices)
         step = SearchStep(self.running)
         self.take_step, self.take_pretext_step = step.take, PretextStep(step).take
@@ -287,13 +272,12 @@ class _StagedSearch:
             state.stage, state.first = number, state.epoch
             if stage.pretext is None and state.pretraining is not None:
                 self._end_pretext()
-        pretexts = pretexts_in(self.stages)
         all_pictures = stage.pretext is not None and not self.settings.pretext_half
         self.loop.indices = torch.arange(len(self.running.data.train)) if all_pictures else self.own_indices
         name = "search" if len(self.stages) == 1 else f"search, {stage.name}"
         last = state.first + epochs_of(self.stages[number:])
         own = staged(self.settings, stage, self.space)
-        self.loop.begin_stage(own, phase=name, number=number - pretexts, first=state.first, epochs=last)
+        self.loop.begin_stage(own, phase=name, number=number - pretexts_in(self.stages), first=state.first, epochs=last)
         if begins and stage.enter:
             contract.act(stage.name, stage.enter, pause)
 

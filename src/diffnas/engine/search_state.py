@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from diffnas.components import edges, update, weighting
-from diffnas.components.pretext import Pretext
 from diffnas.components.stages import Stage
 from diffnas.components.traits import traits_of
 from diffnas.components.weighting import Weighting
@@ -21,11 +20,11 @@ from diffnas.engine import contract, seeds
 from diffnas.engine.controller import Controller
 from diffnas.engine.initialization import initialize
 from diffnas.engine.optimizers import sgd
+from diffnas.engine.pretraining import Pretraining, pretraining
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.totals import Totals
 from diffnas.method import Method
-from diffnas.nets.pretext_head import classifier_of, has_classifier
 from diffnas.nets.supernet import Supernet
 from diffnas.nets.trained import renamed
 from diffnas.space import SearchSpace
@@ -33,23 +32,6 @@ from diffnas.task import Task, classification
 
 # Attributes that are plain data, and say where a search stands.
 _PLACE = ("built", "stage", "first", "epoch", "step", "seconds", "events")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pretraining:
-    """What a search has only while its supernet learns a pretext.
-
-    Attributes:
-        pretext: what is learned.
-        head: the module in place of the supernet's classifier, which stays as it was drawn.
-        task: what the search will learn.
-        settings: the settings of the stage.
-    """
-
-    pretext: Pretext
-    head: nn.Module
-    task: Task
-    settings: SearchSettings
 
 
 @dataclass(kw_only=True)
@@ -114,11 +96,9 @@ class SearchState:
     @property
     def trained(self) -> list[nn.Parameter]:
         """The weights that their optimizer moves: those of the pretext's head, not the classifier's, in a pretext."""
-        if self.pretraining is None:
-            return list(self.supernet.parameters())
-        unused = {id(each) for each in classifier_of(self.supernet).parameters()}
-        own = [each for each in self.supernet.parameters() if id(each) not in unused]
-        return [*own, *self.pretraining.head.parameters()]
+        if self.pretraining is not None:
+            return self.pretraining.trained(self.supernet)
+        return list(self.supernet.parameters())
 
     @property
     def totals(self) -> tuple[Totals, ...]:
@@ -129,6 +109,19 @@ class SearchState:
         """Begin the next epoch."""
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
         self.train, self.held_out, self.events, self.start = Totals(self.task), Totals(self.task), [], {}
+
+    def tell_start(self, tell: Callable[[str], None]) -> None:
+        """Tell the sentences about the initial weights and the initial alpha, if there are any."""
+        for said in (self.start.get("initial"), self.start.get("alpha")):
+            if said:
+                tell(said)
+
+    def begin_pretext_(self, pretraining: Pretraining) -> None:
+        """Make the optimizer and the totals those of a pretext."""
+        self.pretraining = pretraining
+        self.weight_optimizer = sgd(self.net, pretraining.settings)
+        self.move_what_is_there_()
+        self.train, self.held_out = Totals(pretraining.pretext.task), Totals(pretraining.pretext.task)
 
     def end_pretext_(self) -> None:
         """Throw the pretext's head away: the search begins, with the classifier and a new optimizer."""
@@ -143,9 +136,8 @@ class SearchState:
 
         Where the search stands, such as its epoch and step, stays.
         """
-        names = ("supernet", "alpha", "keep", "weighting", "beta", "weight_optimizer", "alpha_optimizer", "built")
-        names += ("initialize",)
-        for name in names:
+        owned = ("supernet", "alpha", "keep", "weighting", "beta", "weight_optimizer", "alpha_optimizer")
+        for name in (*owned, "built", "initialize"):
             setattr(self, name, getattr(other, name))
 
     def renew_alpha_(self) -> None:
@@ -222,11 +214,9 @@ class SearchState:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state that ``state_dict`` gave in a search with the same space, method and settings."""
-        head = state.get("pretext")
-        if self.pretraining is not None and head is None:
-            self.end_pretext_()
         if self.pretraining is not None:
-            self.pretraining.head.load_state_dict(head)
+            head = state["pretext"]
+            self.end_pretext_() if head is None else self.pretraining.head.load_state_dict(head)
         if state["built"] != self.built:
             self.become_(self.build(state["built"]))
         self.replace_(state["keep"].to(self.keep.device))
@@ -313,25 +303,11 @@ class _Beginning:
             ),
         )
         if begun.pretext is not None:
-            self._begin_pretext(state, begun.pretext, own)
+            channels = self.data.channels
+            state.begin_pretext_(pretraining(supernet, begun.pretext, channels=channels, task=self.task, settings=own))
         # Alpha of operations that are not in play from the start must not move.
         update.forget(state.alpha_optimizer, alpha, ~state.movable)
         return state
-
-    def _begin_pretext(self, state: SearchState, pretext: Pretext, settings: SearchSettings) -> None:
-        """Give a new state the head of a pretext, and make its optimizer and its totals those of the pretext."""
-        if not has_classifier(state.supernet):
-            raise ValueError(
-                f"a pretext takes the place of a linear classifier behind a pool, and the frame of space "
-                f"{self.space.name!r} has none at the end of its head. Search without --pretext."
-            )
-        features = classifier_of(state.supernet).in_features
-        with fixed_random(seeds.derive(settings.seed_for("weights"), "pretext")):
-            head = pretext.head(features, self.data.channels).to(self.device, self.dtype)
-        state.pretraining = Pretraining(pretext=pretext, head=head, task=self.task, settings=settings)
-        state.weight_optimizer = sgd(head, settings)
-        state.move_what_is_there_()
-        state.train, state.held_out = Totals(pretext.task), Totals(pretext.task)
 
     def architecture(self, stage: int) -> Architecture:
         """Alpha and all that moves with it, drawn anew for a stage."""

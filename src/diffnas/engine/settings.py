@@ -135,7 +135,8 @@ class Training:
             for digits and text. None leaves this to the data set; a user's own pictures are mirrored.
         seed: Seed of all random numbers. The next seeds each replace it for one purpose.
         weights_seed: Seed of the initial weights. None takes the seed.
-        order_seed: Seed of the order, the halves and the variation of the pictures. None takes the seed.
+        order_seed: Seed of the order and variation of the pictures. None takes the seed. It also halves
+            them, if the level needs halves.
         recompute: Less memory, more time, the same result. The backward pass computes the inside of each cell again,
             so that it need not be kept.
         tf32: Let a GPU round the factors of float32 products to 10 bits. This is TF32, for several times the speed.
@@ -207,8 +208,8 @@ class SearchSettings(Training):
         alpha_keep: Keep only the operations that are left in that run.
         pretext_epochs: Epochs of the pretext, before those of the search. Alpha stands still in them.
         pretext_lr: Learning rate of the weights in the pretext. None takes lr.
-        pretext_half: The pretext sees only the half of the pictures that moves the weights. It has no labels, so by
-            default it sees all.
+        pretext_half: No pictures for the pretext but those of the weights. It needs no labels, so by default it
+            sees the half of alpha too.
         split: How pictures are halved for a level that needs halves. "shuffled" by the seed; or "ordered", the first
             and the second half, as in DARTS' code.
         backend: What computes the cells. "cpu" and "gpu" are our own kernels, in float32. "plain" is PyTorch,

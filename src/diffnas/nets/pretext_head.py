@@ -35,7 +35,7 @@ def headed(supernet: Supernet, head: nn.Module, *, of_map: bool) -> Iterator[Non
     """
     assert has_classifier(supernet)
     own: nn.Sequential = supernet.frame.head  # type: ignore[assignment]
-    supernet.frame.head = nn.Sequential(*own[: -3 if of_map else -1], head)
+    supernet.frame.head = nn.Sequential(*list(own)[: -3 if of_map else -1], head)
     try:
         yield
     finally:

@@ -127,7 +127,7 @@ def _take(tensor: Tensor, other: Tensor | None, blocks: int, fixed: bool) -> int
         return 0
     if any(size % blocks for size in (other.shape[1], tensor.shape[1])):
         return 0
-    into, read = (each.unflatten(1, (blocks, -1)) for each in (tensor, other))
+    into, read = (each.view(len(each), blocks, -1, *each.shape[2:]) for each in (tensor, other.contiguous()))
     if read.shape[0] > into.shape[0] or read.shape[2] > into.shape[2]:
         return 0
     into[: read.shape[0], :, : read.shape[2]].copy_(read)

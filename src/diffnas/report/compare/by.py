@@ -70,7 +70,16 @@ def by_grid(runs: Sequence[Found], names: Sequence[str]) -> Grid:
         base = next(iter(family.groups.values()))
         rows += [_row(family, text, group, base) for text, group in family.groups.items()]
         notes += _note(family)
-    header = ("group", "runs", "kappa within", "kappa to the first", "same winners", "decided after", "accuracy", "time")
+    header = (
+        "group",
+        "runs",
+        "kappa within",
+        "kappa to the first",
+        "same winners",
+        "decided after",
+        "accuracy",
+        "time",
+    )
     about = (
         "Kappa: how alike the cells of two runs are; 0 as much as random cells of the space, 1 the same (the mean over "
         "pairs). Same winners: the share of edges with the same largest weight; in brackets, where both lead by 0.1. "

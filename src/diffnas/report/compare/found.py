@@ -20,7 +20,6 @@ from diffnas.report.reading import (
 from diffnas.report.records import Record, SpaceRecord, TaskRecord, task_of
 from diffnas.run_folder import RunFolder
 
-
 SEEDS = ("seed", "weights_seed", "alpha_seed", "order_seed")
 """The settings that are seeds. Runs that differ in them alone belong together."""
 
