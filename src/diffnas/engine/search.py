@@ -246,7 +246,9 @@ class _StagedSearch:
         self.space, self.method, self.settings, self.state = space, method, settings, state
         self.own_indices, held_out_indices = parts(data, method, settings)
         self.stages = contract.stages_of(method, space, settings)
-        self.loop = TrainingLoop("search", data, self.own_indices, settings, state, fabric, folder, listener, trace, ranks)
+        self.loop = TrainingLoop(
+            "search", data, self.own_indices, settings, state, fabric, folder, listener, trace, ranks
+        )
         self.running = RunningSearch(data, space, method, self.stages, state, fabric, self.loop, held_out_indices)
         step = SearchStep(self.running)
         self.take_step, self.take_pretext_step = step.take, PretextStep(step).take

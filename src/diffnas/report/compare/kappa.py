@@ -121,7 +121,8 @@ def split(groups: Sequence[Sequence[Found]], *, permutations: int = 1000) -> Spl
     """
     runs = [run for group in groups for run in group]
     labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    values = [[0.0 if one is other else kappa(one, other) for other in runs] for one in runs]
+    places = range(len(runs))
+    values = [[1.0 if row == column else kappa(runs[row], runs[column]) for column in places] for row in places]
     if any(value is None for row in values for value in row):
         return Split(None, None, None)
     alike: Matrix = np.array(values, dtype=np.float64).reshape(len(runs), len(runs))
