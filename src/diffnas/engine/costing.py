@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffnas.components.discretize import Discretize
 from diffnas.engine import contract
@@ -89,8 +90,9 @@ class Counting(Costing):
 class PeakMemory(Costing):
     """The most bytes of activations that are alive at once while a network classifies one picture.
 
-    It is not a sum, because activations that are freed before the peak do not count. The bytes that operations write
-    are the sum that approximates it.
+    Batch norms are folded into the convolutions before them, and ReLUs behind those work in place, as runtimes deploy a
+    network. It is not a sum, because activations that are freed before the peak do not count. The bytes that operations
+    write are the sum that approximates it.
     """
 
     def additive(self, sized: SizedSpace) -> Additive:
@@ -101,6 +103,7 @@ class PeakMemory(Costing):
         """The peak in one forward pass. It has real numbers, because on "meta" PyTorch splits up batch norms."""
         with unseen(own=True), torch.no_grad():
             network = sized.network(genotype)
+            _fold(network)
             watch = Watch(held := tensors(network.state_dict()))
             with watch:
                 network(torch.zeros(1, *sized.picture))
@@ -116,6 +119,33 @@ class PeakMemory(Costing):
         slope = (high - low) / (last - first) if last > first and high > low else 0.0
         # If the operations do not change the peak, the sum still gives a direction.
         return (slope, low - slope * first) if slope else (high / last, 0.0)
+
+
+def _fold(network: nn.Module) -> None:
+    """Leave out the batch norms that a runtime folds into convolutions, and let the ReLUs behind these work in place.
+
+    Numbers change, tensors do not: the network is only good for counting them.
+    """
+    for parent in network.modules():
+        for (before, _, _), (layer, owner, name) in pairwise(_in_a_row(parent)):
+            if isinstance(before, _NOT_FOLDED):
+                continue
+            if isinstance(layer, nn.BatchNorm2d):
+                setattr(owner, name, nn.Identity())
+            elif isinstance(layer, nn.ReLU):
+                layer.inplace = True
+
+
+_NOT_FOLDED = nn.MaxPool2d | nn.AvgPool2d | nn.Sequential | nn.ModuleList
+
+
+def _in_a_row(parent: nn.Module) -> Iterator[tuple[nn.Module, nn.Module, str]]:
+    """The layers of a module in order, each with its owner and its name. Sequences in a sequence are one row."""
+    for name, layer in list(parent.named_children()):
+        if isinstance(parent, nn.Sequential) and isinstance(layer, nn.Sequential):
+            yield from _in_a_row(layer)
+        else:
+            yield layer, parent, name
 
 
 COUNTED: Mapping[str, Costing] = {

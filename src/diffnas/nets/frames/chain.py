@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from diffnas.lookup import lookup
 from diffnas.nets.auxiliary import Output
-from diffnas.nets.cell import Place
+from diffnas.nets.cell import Cell, Place
 from diffnas.nets.frames.frame import Frame, MakeCell, Run, Sizes
 from diffnas.nets.frames.parts import GlobalAveragePool, as_weights
 from diffnas.nets.frames.plan import CellPlan, plan
@@ -44,9 +44,20 @@ class Chain(Frame):
         """Logits of pictures ``(B, C, H, W)``."""
         x = self.stem(as_weights(self, x))
         for beside, cell in zip(self.shortcuts, self.cells, strict=True):
-            branch = run(cell, (x,))
-            x = branch if isinstance(beside, NoShortcut) else beside(x) + branch
+            x = _layer(beside, cell, x, run)
         return Output(self.head(x), None)
+
+
+def _layer(beside: nn.Module, cell: nn.Module, x: Tensor, run: Run) -> Tensor:
+    """A layer's shortcut of ``x``, with the result of its cell added unless the cell has no operation."""
+    if isinstance(beside, NoShortcut):
+        return run(cell, (x,))
+    if isinstance(cell, Cell) and not len(cell.edges):
+        shortcut: Tensor = beside(x)
+        return shortcut
+    branch = run(cell, (x,))
+    out: Tensor = beside(x) + branch
+    return out
 
 
 class NoShortcut(nn.Module):
