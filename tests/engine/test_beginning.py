@@ -16,10 +16,8 @@ from diffnas.engine import search_state
 from diffnas.engine.listen import Interrupted, Silent
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import compose, darts, sparse
-from diffnas.nets.frames.chain import Chain
-from diffnas.nets.supernet import Supernet
 from diffnas.report.reading import read_run
-from diffnas.space import CellGraph, Edge, SearchSpace, nas_bench_201, s2
+from diffnas.space import nas_bench_201, s2
 
 ROTATED = replace(darts, name="rotated", pretext=rotation)
 TINY = SearchSettings(epochs=2, batch=20, channels=4, depth=3)
@@ -274,7 +272,7 @@ def test_a_small_batch_of_a_contrastive_pretext_is_told(quick):
 
 def test_a_frame_without_a_classifier_has_no_pretext(data, monkeypatch):
     monkeypatch.setattr("diffnas.engine.pretraining.has_classifier", lambda supernet: False)
-    with pytest.raises(ValueError, match="has none at the end of its head. Search without --pretext"):
+    with pytest.raises(ValueError, match=r"has none at the end of its head\. Search without --pretext"):
         begun(data, ROTATED, pretext_epochs=1)
 
 
