@@ -55,7 +55,7 @@ from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.sites import Listed, chosen
 from diffnas.nets.sizes import published_shape, sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory
-from diffnas.nets.trained import Trained, renamed
+from diffnas.nets.trained import Trained
 from diffnas.parallel import for_pytorch
 from diffnas.run_folder import RunFolder, as_json
 from diffnas.skeleton import skeleton_of
@@ -140,7 +140,7 @@ def evaluate(
         sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **parts)
         _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
         own.try_parts(sizes, chosen(genotype), factories, data.shape)
-        with fixed_random(seeds.derive(settings.seed, "weights")):
+        with fixed_random(seeds.derive(settings.seed_for("weights"), "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
         choice = choose_in(ranks, settings, "auto", fabric.device, precision)
         state.network.backend = choice.backend
@@ -248,7 +248,7 @@ def begin(
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(
         network=network,
-        weight_optimizer=optimizer_of(network, settings),
+        weight_optimizer=optimizer_of(network.parameters(), settings),
         train=Totals(task),
         averaging=Averaging() if settings.averaging and data.valid is not None else None,
     )

@@ -12,23 +12,23 @@ from torch import Tensor, nn
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 
 
-def optimizer_of(module: nn.Module, settings: SearchSettings | EvaluateSettings) -> torch.optim.Optimizer:
-    """The optimizer of a module's weights, with the settings of a run.
+def optimizer_of(weights: Iterable[nn.Parameter], settings: SearchSettings | EvaluateSettings) -> torch.optim.Optimizer:
+    """The optimizer of some weights, with the settings of a run.
 
     It is fused: one call moves all weights of a group. On a CPU the fused call assumes that a gradient has the strides
     of its weight, and the gradients that ``backward`` leaves have them.
     """
     common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": True}
-    groups = _groups(module, settings.decay)
+    groups = _groups(weights, settings.decay)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, **common)
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, betas=(settings.momentum, 0.999), **common)
 
 
-def _groups(module: nn.Module, decay: Literal["all", "matrices"]) -> list[dict[str, Any]]:
+def _groups(weights: Iterable[nn.Parameter], decay: Literal["all", "matrices"]) -> list[dict[str, Any]]:
     """All weights in one group; or two, of which the second has the weights of norms and biases, which do not decay."""
-    parameters = list(module.parameters())
+    parameters = list(weights)
     if decay == "all":
         return [{"params": parameters}]
     return [
@@ -42,10 +42,10 @@ def weights_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [weight for group in optimizer.param_groups for weight in group["params"]]
 
 
-def follow_(optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
-    """Make an optimizer of ``optimizer_of`` move the weights that its module has now, and forget all others."""
+def follow_(optimizer: torch.optim.Optimizer, weights: Iterable[nn.Parameter]) -> None:
+    """Make an optimizer of ``optimizer_of`` move these weights, and forget all others."""
     groups = optimizer.param_groups
-    now = _groups(module, "all" if len(groups) == 1 else "matrices")
+    now = _groups(weights, "all" if len(groups) == 1 else "matrices")
     alive = {weight for group in now for weight in group["params"]}
     for weight in set(weights_of(optimizer)) - alive:
         optimizer.state.pop(weight, None)

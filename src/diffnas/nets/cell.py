@@ -139,7 +139,7 @@ class Cell(nn.Module):
         if program is not None:
             first = self.inputs[0](inputs[0])
             return self.joined(self.outputs(program.values(self, first, weights.table)))  # type: ignore[union-attr]
-        return self.joined(self.outputs(self._values(inputs, weights, backend)))
+        return self.joined(self.outputs(self.values(inputs, weights, backend)))
 
     def joined(self, outputs: Sequence[Tensor], beside: Beside = along_channels) -> Tensor:
         """The output, from the values of the nodes that it joins; ``beside`` concatenates maps."""
@@ -164,7 +164,7 @@ class Cell(nn.Module):
             self.compiled = backend, backend.compile(self)
         return self.compiled[1]
 
-    def _values(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors, backend: Backend | None) -> list[Value]:
+    def values(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors, backend: Backend | None) -> list[Value]:
         """The value of every node, computed one operation after the other."""
         rows: Sequence[Any] = weights.rows() if isinstance(weights, EdgeWeights) else weights
         rows = rows or [None] * len(self.edges)
