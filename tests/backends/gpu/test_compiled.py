@@ -31,7 +31,7 @@ class Compiled(NamedTuple):
 
 # Arguments that are neither pointers to float32 nor constants. A table of convolutions is not a table of addresses.
 TYPES = {
-    **dict.fromkeys(("pictures", "map_stride", "pixels", "chunk", "chunks", "members", "weights"), "i32"),
+    **dict.fromkeys(("pictures", "map_stride", "pixels", "chunk", "chunks", "members", "weights", "most"), "i32"),
     **dict.fromkeys(("grads", "K", "T", "added"), "i32"),
     **dict.fromkeys(("which", "rows", "normed"), "*i32"),
     "table": "*i64",
@@ -54,16 +54,18 @@ def compiled(kernel: Any, constants: dict[str, Any], tmp_path: Path, **types: st
     return Compiled(ptx, sum(int(size) for size in re.findall(r"(\d+) bytes spill", told)))
 
 
-@pytest.mark.parametrize("geometry", [(3, 1), (5, 2), (5, 1)], ids=str)
+@pytest.mark.parametrize("case", [(3, 1), (5, 2), (5, 1), (3, 5, 1)], ids=str)
 @pytest.mark.parametrize("name", ["depthwise", "depthwise_input", "depthwise_weight"])
-def test_a_depthwise_kernel_loads_four_channels_at_once_and_keeps_nan(name: str, geometry, tmp_path: Path):
-    kernel, stride = geometry
-    share = {"depthwise": 1, "depthwise_input": 2, "depthwise_weight": launches.width(kernel)}[name]
-    after = 32 // stride
-    sizes = {"rows": after, "columns": after, "H": 32, "W": 32, "C": 16, "kernel": kernel, "stride": stride}
-    own = {"depthwise": {}, "depthwise_input": {"ADD": True}, "depthwise_weight": {"TAPS": launches.width(kernel)}}
-    constants = sizes | own[name] | launches.tile(16, launches.TILE // share)
-    made = compiled(getattr(depthwise_kernels, name), constants, tmp_path, table="*i32")
+def test_a_depthwise_kernel_loads_four_channels_at_once_and_keeps_nan(name: str, case, tmp_path: Path):
+    *sizes, stride = case
+    after, bits = 32 // stride, {"KERNELS": sum(1 << size for size in sizes)}
+    shape = {"rows": after, "columns": after, "H": 32, "W": 32, "C": 16, "stride": stride}
+    own = {
+        "depthwise": bits | launches.tile(16),
+        "depthwise_input": bits | launches.tile(16, launches.TILE // 2),
+        "depthwise_weight": {"WIDTHS": sum(map(launches.width, sizes)), "NUMBERS": launches.TILE, "CHANNELS": 16},
+    }
+    made = compiled(getattr(depthwise_kernels, name), shape | own[name], tmp_path, table="*i32")
     assert "ld.global.v4.b32" in made.ptx
     assert "max.NaN.f32" in made.ptx
     assert "max.f32" not in made.ptx

@@ -63,55 +63,59 @@ class Stage(NamedTuple):
         """Memory for maps of the size of the results, ``(N, pixels after, channels)``."""
         return like.new_empty(self.members, self.pixels_after, channels)
 
-    def tables(self, device: torch.device) -> list[tuple[int, int, Tensor]]:
-        """For each kernel size: that size, the number of convolutions, and the table that the kernels read."""
-        begin, rows = 0, dict[int, list[tuple[int, ...]]]()
-        for row, geometry in enumerate(self.geometries):
-            which = 0 if self.shared else row
-            fields = (row, which, begin, geometry.padding, geometry.dilation)
-            rows.setdefault(geometry.kernel, []).append(fields)
-            begin += self.channels * geometry.kernel**2
-        return [
-            (kernel, len(found), constant(tuple(field for row in found for field in row), torch.int32, device))
-            for kernel, found in rows.items()
-        ]
+    @property
+    def kernels(self) -> frozenset[int]:
+        """The sizes of the kernels."""
+        return frozenset(geometry.kernel for geometry in self.geometries)
 
-    def sizes(self, kernel: int) -> tuple[int, ...]:
+    def table(self, device: torch.device) -> Tensor:
+        """The table of the convolutions that the kernels read."""
+        begin, fields = 0, list[int]()
+        for row, (_, kernel, _, padding, dilation) in enumerate(self.geometries):
+            fields += [0 if self.shared else row, begin, padding, dilation, kernel]
+            begin += self.channels * kernel**2
+        return constant(tuple(fields), torch.int32, device)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
         """The constants of the kernels that differ from stage to stage, in order."""
-        return *self.after, *self.size, self.channels, kernel, self.geometries[0].stride
+        return *self.after, *self.size, self.channels, self.geometries[0].stride
 
     def forward(self, x: Tensor, weight: Tensor, norms: Norms) -> Tensor:
         """The results of the depthwise convolutions, ``(N, pixels after, C)``."""
         out, tile = self.memory_after(x, self.channels), launches.tile(self.channels)
         apart, pixels = self.pixels * self.channels, self.pixels_after
-        for kernel, count, table in self.tables(x.device):
-            grid = launches.tiles(pixels, tile), count
-            arguments = (x, weight, out, norms.rate, norms.shift, table, apart, pixels)
-            kernels.depthwise[grid](*arguments, *self.sizes(kernel), **tile)
+        arguments = (x, weight, out, norms.rate, norms.shift, self.table(x.device), apart, pixels)
+        grid = launches.tiles(pixels, tile), self.members
+        kernels.depthwise[grid](*arguments, *self.sizes, _bits(self.kernels), **tile)
         return out
 
     def input_grad(self, x: Tensor, weight: Tensor, grad: Tensor, norms: Norms) -> Tensor:
         """The gradients for the maps, ``(maps, pixels, C)``; for a shared map the sum over all chains."""
         out = x.new_empty(self.maps, self.pixels, self.channels)
         tile = launches.tile(self.channels, launches.TILE // 2)
-        apart, tiles = self.pixels * self.channels, launches.tiles(self.pixels, tile)
-        for n, (kernel, count, table) in enumerate(self.tables(x.device)):
-            members = count if self.shared else 1
-            arguments = (x, weight, grad, out, norms.rate, norms.shift, table, apart, members, self.pixels)
-            add = self.shared and n > 0
-            kernels.depthwise_input[tiles, count // members](*arguments, *self.sizes(kernel), add, **tile)
+        apart, members = self.pixels * self.channels, self.members // self.maps
+        where = self.table(x.device)
+        arguments = (x, weight, grad, out, norms.rate, norms.shift, where, apart, members, self.pixels)
+        grid = launches.tiles(self.pixels, tile), self.maps
+        kernels.depthwise_input[grid](*arguments, *self.sizes, _bits(self.kernels), **tile)
         return out
 
     def weight_grad(self, x: Tensor, weight: Tensor, grad: Tensor, norms: Norms) -> Tensor:
         """The gradients for the depthwise weights, with the shape of ``weight``."""
-        largest = max(geometry.kernel for geometry in self.geometries)
-        # A program keeps a row of taps for each number of its tile.
-        tile = launches.tile(self.channels, launches.TILE // launches.width(largest))
-        chunk, chunks = launches.split(self.pixels_after, self.members * largest, tile["PIXELS"])
+        largest, channels = max(self.kernels), launches.width(self.channels)
+        widths = sum({launches.width(kernel) for kernel in self.kernels})
+        # A program keeps a row of taps for each number of its tile, one pixel at least.
+        numbers = max(launches.TILE, launches.width(largest) * channels)
+        chunk, chunks = launches.split(self.pixels_after, self.members * largest, numbers // channels)
         out = x.new_empty(chunks, len(weight))
         apart, pixels = self.pixels * self.channels, self.pixels_after
-        for kernel, count, table in self.tables(x.device):
-            arguments = (x, grad, out, norms.rate, norms.shift, table, apart, pixels, chunk, len(weight))
-            taps = launches.width(kernel)
-            kernels.depthwise_weight[count * kernel, chunks](*arguments, *self.sizes(kernel), taps, **tile)
+        where = self.table(x.device)
+        arguments = (x, grad, out, norms.rate, norms.shift, where, apart, pixels, chunk, len(weight), largest)
+        kernels.depthwise_weight[self.members * largest, chunks](*arguments, *self.sizes, widths, numbers, channels)
         return out.sum(0)
+
+
+def _bits(sizes: frozenset[int]) -> int:
+    """The sizes as bits of a number."""
+    return sum(1 << size for size in sizes)
