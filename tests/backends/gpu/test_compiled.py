@@ -16,7 +16,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from diffnas.backends.gpu import depthwise_kernels, kernels, launches  # noqa: E402
+from diffnas.backends.gpu import depthwise_kernels, kernels, launches, pool_kernels  # noqa: E402
 
 H100 = GPUTarget("cuda", 90, 32)
 ALIGNED = [["tt.divisibility", 16]]
@@ -30,11 +30,12 @@ class Compiled(NamedTuple):
 
 
 # Arguments that are neither pointers to float32 nor constants. A table of convolutions is not a table of addresses.
-TYPES = {
+TYPES: dict[str, str | tuple[str, ...]] = {
     **dict.fromkeys(("pictures", "map_stride", "pixels", "chunk", "chunks", "members", "weights", "most"), "i32"),
     **dict.fromkeys(("grads", "K", "T", "added"), "i32"),
-    **dict.fromkeys(("which", "rows", "normed"), "*i32"),
-    "table": "*i64",
+    **dict.fromkeys(("which", "rows", "normed", "ends"), "*i32"),
+    "table": ("i64",) * 8,
+    "buffers": "*i64",
     **dict.fromkeys(("eps", "unbiased"), "fp32"),
 }
 
@@ -43,7 +44,12 @@ def compiled(kernel: Any, constants: dict[str, Any], tmp_path: Path, **types: st
     """A kernel, compiled for an H100 with these constants; ``types`` are those that differ from the usual ones."""
     names = kernel.arg_names
     signature = {name: "constexpr" if name in constants else (TYPES | types).get(name, "*fp32") for name in names}
-    aligned = {(at,): ALIGNED for at, name in enumerate(names) if signature[name] not in ("constexpr", "fp32")}
+    aligned = {
+        path: ALIGNED
+        for at, name in enumerate(names)
+        if signature[name] not in ("constexpr", "fp32")
+        for path in ([(at, n) for n in range(8)] if isinstance(signature[name], tuple) else [(at,)])
+    }
     source = ASTSource(kernel, signature, {(names.index(name),): value for name, value in constants.items()}, aligned)
     ptx = triton.compile(source, target=H100).asm["ptx"]
     file = tmp_path / "kernel.ptx"
@@ -72,7 +78,7 @@ def test_a_depthwise_kernel_loads_four_channels_at_once_and_keeps_nan(name: str,
     assert made.spilled == 0
 
 
-@pytest.mark.parametrize("name", ["moments", "join", "track", "mixed", "reduce", "settle", "spread"])
+@pytest.mark.parametrize("name", ["moments", "join", "mixed", "reduce", "settle", "spread"])
 def test_a_kernel_of_mixed_sums_keeps_all_in_registers(name: str, tmp_path: Path):
     kernel = getattr(kernels, name)
     constants = {"C": 16, "PAIRED": False, **launches.tile(16)}
@@ -80,6 +86,20 @@ def test_a_kernel_of_mixed_sums_keeps_all_in_registers(name: str, tmp_path: Path
     assert made.spilled == 0
     if name in ("moments", "mixed", "reduce", "spread"):
         assert "ld.global.v4.b32" in made.ptx
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", ["pool", "pool_backward"])
+def test_a_kernel_of_pools_loads_four_channels_at_once(name: str, stride: int, tmp_path: Path):
+    kernel, after = getattr(pool_kernels, name), 32 // stride
+    constants = {
+        "rows": after, "columns": after, "H": 32, "W": 32, "C": 16, "stride": stride, "SAME": stride == 1,
+        "MAX": True, "AVERAGE": True, **launches.tile(16),
+    }  # fmt: skip
+    constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
+    made = compiled(kernel, constants, tmp_path, where="*i8")
+    assert "ld.global.v4.b32" in made.ptx
+    assert made.spilled == 0
 
 
 @pytest.mark.parametrize("case", [(3, 1, 32, 16), (5, 1, 32, 16), (5, 2, 32, 16), (1, 1, 8, 64)], ids=str)

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diffnas.backends.gpu import launches
+from diffnas.backends.gpu.depthwise_kernels import LARGEST
 from diffnas.backends.gpu.launches import Norms
 from diffnas.backends.gpu.stage import Stage
-from diffnas.backends.norms import Statistics, constant
-from diffnas.nets.geometry import DEPTHWISE, Geometry
+from diffnas.backends.norms import constant
+from diffnas.nets.geometry import DEPTHWISE
 from diffnas.nets.links import Link
 
 Chain = Sequence[Link]
@@ -34,13 +35,13 @@ class _Outline(NamedTuple):
 def groups(chains: Sequence[Chain]) -> tuple[list[list[int]], list[int]]:
     """The indices of chains that are computed together, longer chains first, and those of chains that no kernel knows.
 
-    A chain is known if all its links are separable convolutions without a bias. Chains of one link are computed with
-    the first links of longer ones.
+    A chain is known if all its links are separable convolutions without a bias, and no kernel is too large. Chains of
+    one link are computed with the first links of longer ones.
     """
     by_first: dict[_Outline, dict[tuple[_Outline, ...], list[int]]] = {}
     unknown = []
     for index, chain in enumerate(chains):
-        if any(link.geometry.kind != DEPTHWISE or link.bias is not None for link in chain):
+        if not all(map(_is_known, chain)):
             unknown.append(index)
             continue
         first, *rest = map(_outline, chain)
@@ -52,6 +53,10 @@ def groups(chains: Sequence[Chain]) -> tuple[list[list[int]], list[int]]:
         several[0] = several[0] + single
         known += several
     return known, unknown
+
+
+def _is_known(link: Link) -> bool:
+    return link.geometry.kind == DEPTHWISE and link.geometry.kernel <= LARGEST and link.bias is None
 
 
 def _outline(link: Link) -> _Outline:
@@ -74,13 +79,8 @@ def convolve(x: Tensor, chains: Sequence[Chain]) -> tuple[Tensor, ...]:
     longest = len(chains[0])
     by_place = [[chain[place] for chain in chains if place < len(chain)] for place in range(longest)]
     weights = [link.modules[half].weight for links in by_place for half in (0, 1) for link in links]
-    found: list[Statistics] = []
     apply: Callable[..., tuple[Tensor, ...]] = _Convolve.apply
-    geometries = tuple(tuple(link.geometry for link in links) for links in by_place)
-    results = apply(geometries, found, x, *weights)
-    for links, later, statistics in zip(by_place, by_place[1:], found, strict=False):
-        launches.track([link.norm for link in links[: len(later)]], statistics, range(len(later)))
-    return results
+    return apply(tuple(map(tuple, by_place)), x, *weights)
 
 
 class _Convolve(torch.autograd.Function):
@@ -88,17 +88,16 @@ class _Convolve(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, geometries: tuple[tuple[Geometry, ...], ...], found: list[Statistics], x: Tensor, *weights: Tensor
+        ctx: Any, by_place: tuple[tuple[Link, ...], ...], x: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
         flat, first, size = torch.cat([weight.flatten() for weight in weights]), 0, (x.shape[2], x.shape[3])
-        value, norms = x.contiguous(memory_format=torch.channels_last), _no_norm(x)
+        value, norms = x.contiguous(memory_format=torch.channels_last), launches.unchanged(1, x.shape[1], x.device)
         stages, saved, results = [], [], list[Tensor]()
-        for place, own in enumerate(geometries):
-            stage = Stage(own, place == 0, len(x), size, value.shape[-3])
+        for place, own in enumerate(by_place):
+            stage = Stage(tuple(link.geometry for link in own), place == 0, len(x), size, value.shape[-3])
             if place:
-                maps = value.unbind()
-                norms = launches.normalize(launches.table(maps), [True] * len(maps), maps[0])
-                found.append(Statistics(norms.mean, norms.variance, stage.pixels))
+                maps, before = value.unbind(), by_place[place - 1][: len(value)]
+                norms = launches.normalize(launches.table(maps), [[link.norm] for link in before], maps[0])
             halves = weights[first : first + len(own)], weights[first + len(own) : first + 2 * len(own)]
             sizes = [*map(_numbers, halves)]
             depthwise, pointwise, flat = flat.split_with_sizes([*sizes, len(flat) - sum(sizes)])
@@ -109,7 +108,7 @@ class _Convolve(torch.autograd.Function):
             stages.append(stage)
             size = stage.after
             value = _maps(torch.bmm(between, pointwise.transpose(1, 2)), len(x), size)
-            longer = len(geometries[place + 1]) if place + 1 < len(geometries) else 0
+            longer = len(by_place[place + 1]) if place + 1 < len(by_place) else 0
             results, value = [*value[longer:].unbind(), *results], value[:longer]
         ctx.save_for_backward(*saved)
         ctx.stages, ctx.shapes = stages, [weight.shape for weight in weights]
@@ -119,7 +118,7 @@ class _Convolve(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         learned: list[Tensor] = []
-        learn, longer = any(ctx.needs_input_grad[3:]), 0
+        learn, longer = any(ctx.needs_input_grad[2:]), 0
         grad: Tensor | None = None
         for place in reversed(range(len(ctx.stages))):
             stage: Stage = ctx.stages[place]
@@ -137,13 +136,7 @@ class _Convolve(torch.autograd.Function):
                 grad = _norm_backward(grad, value, norms, ctx.stages[place - 1])
         assert grad is not None
         (grad_x,) = _maps(grad, ctx.stages[0].pictures, ctx.stages[0].size).unbind()
-        return (None, None, grad_x, *(_split(learned, ctx.shapes) if learn else [None] * len(ctx.shapes)))
-
-
-def _no_norm(x: Tensor) -> Norms:
-    """The linear map that leaves one map as it is."""
-    zeros, ones = (constant((value,) * x.shape[1], x.dtype, x.device).unsqueeze(0) for value in (0.0, 1.0))
-    return Norms(mean=zeros, variance=ones, rate=ones, shift=zeros)
+        return (None, grad_x, *(_split(learned, ctx.shapes) if learn else [None] * len(ctx.shapes)))
 
 
 def _norm_backward(grad: Tensor, value: Tensor, norms: Norms, before: Stage) -> Tensor:

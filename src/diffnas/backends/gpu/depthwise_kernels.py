@@ -26,7 +26,7 @@ def _rectified(x, place, mask, rate, shift):
 
 # A row of a table of convolutions: its map, the place of its weights, padding, dilation, size of its kernel.
 FIELDS = tl.constexpr(5)
-# The largest kernel.
+# The largest kernel that has a branch.
 LARGEST = tl.constexpr(16)
 
 

@@ -1,7 +1,7 @@
 """Triton kernels of mixed sums, for maps that lie in memory as ``(B, H, W, C)``.
 
-A kernel for several maps takes a table of their addresses, int64 on the device, so that one launch serves all of them.
-A program computes a tile of pixels with all channels; ``CHANNELS`` is their number rounded up to a power of two. Tiles
+A kernel for several maps takes a table of their addresses, a tuple of int64, so that one launch serves all of them. A
+tuple is part of the launch: no memory has to be written before it, and a CUDA graph keeps it. A program computes a tile of pixels with all channels; ``CHANNELS`` is their number rounded up to a power of two. Tiles
 are on the first axis of a grid, because the others have at most 65,535 programs.
 
 Sizes are constants of a kernel, which is compiled for each of them: so the compiler can prove that 4 channels lie
@@ -17,40 +17,15 @@ import triton
 import triton.language as tl
 
 
-@triton.jit(do_not_specialize=["start", "count", *(f"a{n}" for n in range(16))])
-def write(
-    table, start, count,
-    a0: tl.int64, a1: tl.int64, a2: tl.int64, a3: tl.int64, a4: tl.int64, a5: tl.int64, a6: tl.int64, a7: tl.int64,
-    a8: tl.int64, a9: tl.int64, a10: tl.int64, a11: tl.int64,
-    a12: tl.int64, a13: tl.int64, a14: tl.int64, a15: tl.int64,
-):  # fmt: skip
-    """Write up to 16 addresses into ``table``, from ``start`` on. As arguments they need no copy from the host."""
-    first = table + start
-    tl.store(first, a0, mask=count > 0)
-    tl.store(first + 1, a1, mask=count > 1)
-    tl.store(first + 2, a2, mask=count > 2)
-    tl.store(first + 3, a3, mask=count > 3)
-    tl.store(first + 4, a4, mask=count > 4)
-    tl.store(first + 5, a5, mask=count > 5)
-    tl.store(first + 6, a6, mask=count > 6)
-    tl.store(first + 7, a7, mask=count > 7)
-    tl.store(first + 8, a8, mask=count > 8)
-    tl.store(first + 9, a9, mask=count > 9)
-    tl.store(first + 10, a10, mask=count > 10)
-    tl.store(first + 11, a11, mask=count > 11)
-    tl.store(first + 12, a12, mask=count > 12)
-    tl.store(first + 13, a13, mask=count > 13)
-    tl.store(first + 14, a14, mask=count > 14)
-    tl.store(first + 15, a15, mask=count > 15)
-
-
 @triton.jit
 def _map(table, k, C: tl.constexpr):
     """The map at a place of a table of addresses."""
-    x = tl.load(table + k).to(tl.pointer_type(tl.float32))
+    address = table[0]
+    for place in tl.static_range(1, len(table)):
+        address = tl.where(k == place, table[place], address)
+    x = address.to(tl.pointer_type(tl.float32))
     if C % 4 == 0:
-        # True of memory as PyTorch gives it, and of each map in it. The compiler cannot know it of a number that is
-        # loaded, and without it loads 4 bytes at a time.
+        # True of memory as PyTorch gives it, and of each map in it. Without it, a kernel loads 4 bytes at a time.
         x = tl.multiple_of(x, 16)
     return x
 
@@ -88,15 +63,27 @@ def moments(table, which, means, squares, pixels, chunk, C: tl.constexpr, PIXELS
     tl.store(squares + place, square, mask=inside)
 
 
+@triton.jit
+def _follow(buffer, value, rate, channel, inside):
+    """Move a running average towards a value."""
+    running = tl.load(buffer).to(tl.pointer_type(tl.float32)) + channel
+    before = tl.load(running, mask=inside, other=0.0)
+    tl.store(running, before + rate * (value - before), mask=inside)
+
+
 @triton.jit(do_not_specialize=["pixels", "chunk", "chunks"])
 def join(
-    means, squares, rows, mean, variance, rate, shift, pixels, chunk, chunks, eps,
+    means, squares, rows, ends, buffers, momentum, mean, variance, rate, shift, pixels, chunk, chunks, eps, unbiased,
     C: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The batch norm of each of K maps, from the moments of its chunks: four tables, ``(K, C)``.
 
     They are the mean, the biased variance, and the batch norm as a linear map: ``rate`` times a number, plus ``shift``.
     ``rows`` has the row of each map in ``means``; a map with -1 has no batch norm, and its linear map changes nothing.
+
+    The buffers of the batch norms are updated as their own forward passes would. ``buffers`` has three addresses for
+    each batch norm: of its mean, its variance and its number of batches; ``momentum`` has its rate. The batch norms of
+    map k are those from ``ends[k]`` to ``ends[k + 1]``. ``unbiased`` times a variance is the unbiased one.
     """
     k = tl.program_id(0)
     row = tl.load(rows + k)
@@ -122,29 +109,12 @@ def join(
     tl.store(variance + own, spread.to(tl.float32), mask=inside)
     tl.store(rate + own, factor.to(tl.float32), mask=inside)
     tl.store(shift + own, (-total * factor).to(tl.float32), mask=inside)
-
-
-@triton.jit
-def track(table, rows, mean, variance, momentum, unbiased, C: tl.constexpr, CHANNELS: tl.constexpr):
-    """Update the buffers of batch norms as their own forward passes would.
-
-    The table has three addresses for each batch norm: of its mean, its variance and its number of batches. ``rows`` has
-    its row in ``mean`` and ``variance``, ``momentum`` its rate; ``unbiased`` times a variance is the unbiased one.
-    """
-    n = tl.program_id(0)
-    row, rate = tl.load(rows + n), tl.load(momentum + n)
-    channel = tl.arange(0, CHANNELS)
-    inside = channel < C
-    running = tl.load(table + 3 * n).to(tl.pointer_type(tl.float32)) + channel
-    before = tl.load(running, mask=inside, other=0.0)
-    now = tl.load(mean + row * C + channel, mask=inside, other=0.0)
-    tl.store(running, before + rate * (now - before), mask=inside)
-    running = tl.load(table + 3 * n + 1).to(tl.pointer_type(tl.float32)) + channel
-    before = tl.load(running, mask=inside, other=0.0)
-    now = tl.load(variance + row * C + channel, mask=inside, other=0.0) * unbiased
-    tl.store(running, before + rate * (now - before), mask=inside)
-    batches = tl.load(table + 3 * n + 2).to(tl.pointer_type(tl.int64))
-    tl.store(batches, tl.load(batches) + 1)
+    for n in range(tl.load(ends + k), tl.load(ends + k + 1)):
+        speed = tl.load(momentum + n)
+        _follow(buffers + 3 * n, total.to(tl.float32), speed, channel, inside)
+        _follow(buffers + 3 * n + 1, (spread * unbiased).to(tl.float32), speed, channel, inside)
+        batches = tl.load(buffers + 3 * n + 2).to(tl.pointer_type(tl.int64))
+        tl.store(batches, tl.load(batches) + 1)
 
 
 @triton.jit(do_not_specialize=["K", "added"])

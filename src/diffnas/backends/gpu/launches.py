@@ -6,13 +6,14 @@ Maps are ``(B, C, H, W)`` in float32, with the channels last in memory.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from diffnas.backends.gpu import kernels
-from diffnas.backends.norms import Statistics, constant
+from diffnas.backends.norms import constant
 
 TILE = 2048
 """How many numbers a program computes at once."""
@@ -23,8 +24,11 @@ PROGRAMS = 528
 EPS = 1e-5
 """The term that batch norms add to the variance."""
 
-ADDRESSES = 16
-"""How many addresses one launch writes into a table."""
+Table = tuple[int, ...]
+"""Addresses of maps, an argument of a kernel."""
+
+ADDRESSES = 8
+"""The length of a table is a multiple of this, so that few kernels are compiled."""
 
 
 class Norms(NamedTuple):
@@ -72,55 +76,58 @@ def split(pixels: int, of: int, step: int) -> tuple[int, int]:
     return chunk, -(-pixels // chunk)
 
 
-def table(*tensors: Sequence[Tensor]) -> Tensor:
-    """The address of each tensor's first number, as an int64 tensor on their device.
-
-    They are arguments of a kernel, so the GPU does not wait for a copy from the host, and a CUDA graph keeps them.
-    """
+def table(*tensors: Sequence[Tensor]) -> Table:
+    """The address of each tensor's first number; the table is filled up with the first one."""
     addresses = [x.data_ptr() for several in tensors for x in several]
-    found = torch.empty(len(addresses), dtype=torch.int64, device=tensors[0][0].device)
-    for start in range(0, len(addresses), ADDRESSES):
-        part = addresses[start : start + ADDRESSES]
-        kernels.write[(1,)](found, start, len(part), *part, *[0] * (ADDRESSES - len(part)))
-    return found
+    return (*addresses, *addresses[:1] * (-len(addresses) % ADDRESSES))
 
 
-def normalize(where: Tensor, normed: Sequence[bool], like: Tensor) -> Norms:
-    """The batch norms of the K maps that are normed, and linear maps that change nothing for the others.
+def normalize(where: Table, norms: Sequence[Sequence[nn.BatchNorm2d]], like: Tensor) -> Norms:
+    """The batch norms of K maps; a map without batch norms gets a linear map that changes nothing.
+
+    Updates the buffers of all batch norms.
 
     Args:
         where: a table that begins with the K maps.
-        normed: for each map, whether it has a batch norm.
+        norms: for each map, the batch norms that normalize it.
         like: a map with the shape of all of them.
     """
-    K, C, pixels, device = len(normed), like.shape[1], pixels_of(like), like.device
-    which = tuple(k for k in range(K) if normed[k])
+    K, C, pixels, device = len(norms), like.shape[1], pixels_of(like), like.device
+    which = tuple(k for k in range(K) if norms[k])
+    if not which:
+        return unchanged(K, C, device)
     sizes = tile(C)
-    chunk, chunks = split(pixels, max(1, len(which)), sizes["PIXELS"])
+    chunk, chunks = split(pixels, len(which), sizes["PIXELS"])
     means, squares = torch.empty(2, len(which), chunks, C, device=device)
-    if which:
-        places = constant(which, torch.int32, device)
-        kernels.moments[(len(which), chunks)](where, places, means, squares, pixels, chunk, C, **sizes)
+    places = constant(which, torch.int32, device)
+    kernels.moments[(len(which), chunks)](where, places, means, squares, pixels, chunk, C, **sizes)
     found = Norms(*torch.empty(4, K, C, device=device))
-    rows = constant(tuple(which.index(k) if normed[k] else -1 for k in range(K)), torch.int32, device)
-    kernels.join[(K,)](means, squares, rows, *found, pixels, chunk, chunks, EPS, C, CHANNELS=sizes["CHANNELS"])
+    rows = constant(tuple(which.index(k) if norms[k] else -1 for k in range(K)), torch.int32, device)
+    arguments = means, squares, rows, *_buffers(norms, device), *found, pixels, chunk, chunks, EPS
+    kernels.join[(K,)](*arguments, pixels / max(pixels - 1, 1), C, CHANNELS=sizes["CHANNELS"])
     return found
 
 
-def track(norms: Sequence[nn.BatchNorm2d], statistics: Statistics, rows: Sequence[int]) -> None:
-    """As :func:`diffnas.backends.norms.update_running`, in one launch."""
-    if not norms:
-        return
-    mean, variance, pixels = statistics
-    C, device = mean.shape[1], mean.device
-    buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var, norm.num_batches_tracked)]
+def unchanged(maps: int, channels: int, device: torch.device) -> Norms:
+    """The linear maps that leave maps as they are."""
+    zeros, ones = (
+        constant((value,) * maps * channels, torch.float32, device).view(maps, channels) for value in (0.0, 1.0)
+    )
+    return Norms(mean=zeros, variance=ones, rate=ones, shift=zeros)
+
+
+def _buffers(norms: Sequence[Sequence[nn.BatchNorm2d]], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """What a kernel needs to update the buffers of each map's batch norms.
+
+    That is where the batch norms of each map end, three addresses for each batch norm, and its rate.
+    """
+    every = [norm for own in norms for norm in own]
+    ends = tuple(accumulate(map(len, norms), initial=0))
+    buffers = [buffer for norm in every for buffer in (norm.running_mean, norm.running_var, norm.num_batches_tracked)]
     # Buffers stay where they are, so the warm-up before a capture has copied their addresses to the GPU.
-    where = constant(tuple(_address(buffer) for buffer in buffers), torch.int64, device)
-    rates = constant(tuple(norm.momentum for norm in norms), torch.float32, device)
-    kernels.track[(len(norms),)](
-        where, constant(tuple(rows), torch.int32, device), mean, variance, rates, pixels / max(pixels - 1, 1), C,
-        CHANNELS=width(C),
-    )  # fmt: skip
+    where = constant(tuple(map(_address, buffers)), torch.int64, device)
+    rates = constant(tuple(norm.momentum for norm in every), torch.float32, device)
+    return constant(ends, torch.int32, device), where, rates
 
 
 def _address(buffer: Tensor | None) -> int:
@@ -128,7 +135,7 @@ def _address(buffer: Tensor | None) -> int:
     return buffer.data_ptr()
 
 
-def mix_maps(where: Tensor, mix: Tensor, norms: Norms, like: Tensor, added: int) -> None:
+def mix_maps(where: Table, mix: Tensor, norms: Norms, like: Tensor, added: int) -> None:
     """Compute T weighted sums of K normed maps, ``mix`` is ``(T, K)``; the table ``where`` is that of the kernel."""
     T, K, C, pixels = *mix.shape, like.shape[1], pixels_of(like)
     sizes = tile(C)
@@ -137,7 +144,7 @@ def mix_maps(where: Tensor, mix: Tensor, norms: Norms, like: Tensor, added: int)
 
 
 def mix_backward(
-    where: Tensor, mix: Tensor, norms: Norms, normed: Sequence[bool], like: Tensor, *, paired: bool = False
+    where: Table, mix: Tensor, norms: Norms, normed: Sequence[bool], like: Tensor, *, paired: bool = False
 ) -> Tensor:
     """The gradient for ``mix``, ``(T, K)``; computes the gradients for the K maps.
 
@@ -165,10 +172,10 @@ def mix_backward(
     return grad_mix
 
 
-def empty_maps(count: int, like: Tensor) -> Tensor:
-    """Memory for maps of the shape of ``like``, ``(count, B, C, H, W)``, with the channels last."""
-    B, C, H, W = like.shape
-    return torch.empty(count, B, H, W, C, device=like.device).permute(0, 1, 4, 2, 3)
+def empty_maps(count: int, like: Tensor, size: Sequence[int] = ()) -> Tensor:
+    """Memory for maps like ``like``, ``(count, B, C, H, W)``, with the channels last; ``size`` replaces H and W."""
+    B, C, *before = like.shape
+    return torch.empty(count, B, *(size or before), C, device=like.device).permute(0, 1, 4, 2, 3)
 
 
 def pixels_of(x: Tensor) -> int:
