@@ -91,7 +91,8 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Record:
     for name in [name for name in sys.modules if name.startswith(f"{package.__name__}.")]:
         monkeypatch.delitem(sys.modules, name)
         monkeypatch.setattr(package, name.rpartition(".")[2], None, raising=False)
-    for name in ("kernels", "depthwise_kernels", "pool_kernels", "launches", "stage", "chains", "sums", "pools", "backend"):
+    kernels = "kernels", "depthwise_kernels", "pointwise_kernels", "pool_kernels"
+    for name in (*kernels, "launches", "stage", "chains", "sums", "pools", "backend"):
         monkeypatch.setattr(package, name, None, raising=False)
         importlib.import_module(f"{package.__name__}.{name}")
     backend = importlib.import_module(f"{package.__name__}.backend").GPU()

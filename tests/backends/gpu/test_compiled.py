@@ -16,7 +16,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from diffnas.backends.gpu import depthwise_kernels, kernels, launches, pool_kernels  # noqa: E402
+from diffnas.backends.gpu import depthwise_kernels, kernels, launches, pointwise_kernels, pool_kernels  # noqa: E402
 
 H100 = GPUTarget("cuda", 90, 32)
 ALIGNED = [["tt.divisibility", 16]]
@@ -31,7 +31,7 @@ class Compiled(NamedTuple):
 
 # Arguments that are neither pointers to float32 nor constants. A table of convolutions is not a table of addresses.
 TYPES: dict[str, str | tuple[str, ...]] = {
-    **dict.fromkeys(("pictures", "map_stride", "pixels", "chunk", "chunks", "members", "weights", "most"), "i32"),
+    **dict.fromkeys(("pictures", "map_stride", "pixels", "chunk", "chunks", "members", "weights", "most", "longer", "measured"), "i32"),
     **dict.fromkeys(("grads", "K", "T", "added"), "i32"),
     **dict.fromkeys(("which", "rows", "normed", "ends"), "*i32"),
     "table": ("i64",) * 8,
@@ -86,6 +86,19 @@ def test_a_kernel_of_mixed_sums_keeps_all_in_registers(name: str, tmp_path: Path
     assert made.spilled == 0
     if name in ("moments", "mixed", "reduce", "spread"):
         assert "ld.global.v4.b32" in made.ptx
+
+
+@pytest.mark.parametrize("precision", ["tf32", "tf32x3"])
+@pytest.mark.parametrize("channels", [16, 64])
+def test_the_backward_pass_of_1x1_convolutions_runs_on_tensor_cores(channels: int, precision: str, tmp_path: Path):
+    constants = {
+        "C": channels, "D": channels, "LEARN": True, "PRECISION": precision,
+        "PIXELS": launches.TILE // channels, "INNER": channels, "OUTER": channels,
+    }  # fmt: skip
+    made = compiled(pointwise_kernels.through, constants, tmp_path)
+    assert "mma.sync" in made.ptx or "wgmma" in made.ptx
+    assert "ld.global.v4.b32" in made.ptx
+    assert made.spilled == 0
 
 
 @pytest.mark.parametrize("stride", [1, 2])

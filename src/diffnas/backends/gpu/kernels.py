@@ -18,7 +18,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _map(table, k, C: tl.constexpr):
+def map_of(table, k, C: tl.constexpr):
     """The map at a place of a table of addresses."""
     address = table[0]
     for place in tl.static_range(1, len(table)):
@@ -37,7 +37,7 @@ def moments(table, which, means, squares, pixels, chunk, C: tl.constexpr, PIXELS
     ``which`` has the places of these maps in the table.
     """
     k, s = tl.program_id(0), tl.program_id(1)
-    x = _map(table, tl.load(which + k), C)
+    x = map_of(table, tl.load(which + k), C)
     channel = tl.arange(0, CHANNELS)
     inside = channel < C
     mean = tl.zeros((CHANNELS,), tl.float32)
@@ -134,12 +134,12 @@ def mixed(table, mix, rate, shift, pixels, K, added, C: tl.constexpr, PIXELS: tl
         weight = tl.load(mix + t * K + k)
         factor = weight * tl.load(rate + k * C + channel, mask=inside, other=0.0)
         begin = weight * tl.load(shift + k * C + channel, mask=inside, other=0.0)
-        x = _map(table, k, C)
+        x = map_of(table, k, C)
         total += factor[None, :] * tl.load(x + place, mask=mask, other=0.0) + begin[None, :]
     for k in range(added):
-        x = _map(table, K + k, C)
+        x = map_of(table, K + k, C)
         total += tl.load(x + place, mask=mask, other=0.0)
-    out = _map(table, K + added + t, C)
+    out = map_of(table, K + added + t, C)
     tl.store(out + place, total, mask=mask)
 
 
@@ -155,8 +155,8 @@ def reduce(
     """
     p, s = tl.program_id(0), tl.program_id(1)
     k = p % K
-    grad = _map(table, p if PAIRED else p // K, C)
-    x = _map(table, grads + k, C)
+    grad = map_of(table, p if PAIRED else p // K, C)
+    x = map_of(table, grads + k, C)
     channel = tl.arange(0, CHANNELS)
     inside = channel < C
     middle = tl.load(mean + k * C + channel, mask=inside, other=0.0)
@@ -214,14 +214,13 @@ def settle(
     tl.store(shift + k * C + channel, begin.to(tl.float32), mask=inside)
 
 
-@triton.jit(do_not_specialize=["grads", "K", "T"])
+@triton.jit(do_not_specialize=["K", "T"])
 def spread(
-    table, normed, factors, shift, pixels, grads, K, T,
-    PAIRED: tl.constexpr, C: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+    table, normed, factors, shift, pixels, K, T, C: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr
 ):  # fmt: skip
     """The gradient for each input, as ``settle`` defines it.
 
-    The table has the gradients, the K inputs and the K results. ``PAIRED`` is that of ``reduce``.
+    The table has the T gradients, the K inputs and the K results.
     """
     tile, k = tl.program_id(0), tl.program_id(1)
     pixel = tile * PIXELS + tl.arange(0, PIXELS)
@@ -230,15 +229,15 @@ def spread(
     mask = (pixel < pixels)[:, None] & inside[None, :]
     place = pixel[:, None] * C + channel[None, :]
     own = factors + k * (1 + T) * C + channel
-    x = _map(table, grads + k, C)
+    x = map_of(table, T + k, C)
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     if tl.load(normed + k) != 0:
         slope = tl.load(own, mask=inside, other=0.0)
         begin = tl.load(shift + k * C + channel, mask=inside, other=0.0)
         total += slope[None, :] * tl.load(x + place, mask=mask, other=0.0) + begin[None, :]
     for t in range(T):
-        grad = _map(table, k if PAIRED else t, C)
+        grad = map_of(table, t, C)
         factor = tl.load(own + (1 + t) * C, mask=inside, other=0.0)
         total += factor[None, :] * tl.load(grad + place, mask=mask, other=0.0)
-    out = _map(table, grads + K + k, C)
+    out = map_of(table, T + K + k, C)
     tl.store(out + place, total, mask=mask)

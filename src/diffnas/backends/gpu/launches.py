@@ -60,12 +60,6 @@ def tiles(pixels: int, sizes: Mapping[str, int]) -> int:
     return -(-pixels // sizes["PIXELS"])
 
 
-def parts(pixels: int, of: int) -> int:
-    """Into how many equal parts of at least 256 pixels each of ``of`` maps is split, so that the GPU is busy."""
-    most = max(1, min(PROGRAMS // (2 * of), pixels // 256))
-    return max(count for count in range(1, most + 1) if pixels % count == 0)
-
-
 def split(pixels: int, of: int, step: int) -> tuple[int, int]:
     """The pixels of a chunk, a multiple of ``step``, and the number of chunks.
 
@@ -143,13 +137,25 @@ def mix_maps(where: Table, mix: Tensor, norms: Norms, like: Tensor, added: int) 
     kernels.mixed[grid](where, mix, norms.rate, norms.shift, pixels, K, added, C, **sizes)
 
 
-def mix_backward(
+class Slopes(NamedTuple):
+    """The gradient for each of K maps, as numbers by channel: shift + factors[0] * map + sum of factors[1 + t] * grads[t].
+
+    Attributes:
+        factors: ``(K, 1 + T, C)``.
+        shift: ``(K, C)``.
+    """
+
+    factors: Tensor
+    shift: Tensor
+
+
+def settle(
     where: Table, mix: Tensor, norms: Norms, normed: Sequence[bool], like: Tensor, *, paired: bool = False
-) -> Tensor:
-    """The gradient for ``mix``, ``(T, K)``; computes the gradients for the K maps.
+) -> tuple[Tensor, Slopes]:
+    """The gradient for ``mix``, ``(T, K)``, and those for the K maps, of which no map is written.
 
     Args:
-        where: a table of the gradients for the sums, of the K maps and of the K results.
+        where: a table of the gradients for the sums, and of the K maps.
         mix: the weights, ``(T, K)``.
         norms: the batch norms of the maps.
         normed: for each map, whether it has a batch norm.
@@ -157,19 +163,25 @@ def mix_backward(
         paired: there are K sums of one map each, and ``mix`` is ``(1, K)``.
     """
     T, K, C, pixels, device = *mix.shape, like.shape[1], pixels_of(like), like.device
-    grads = K if paired else T
     sizes = tile(C)
     chunk, chunks = split(pixels, T * K, sizes["PIXELS"])
     sums = torch.empty(T * K, chunks, 2, C, device=device)
+    grads = K if paired else T
     kernels.reduce[(T * K, chunks)](where, norms.mean, sums, pixels, chunk, grads, K, paired, C, **sizes)
     flags = constant(tuple(map(int, normed)), torch.int32, device)
-    factors, shift = torch.empty(K, 1 + T, C, device=device), torch.empty(K, C, device=device)
+    slopes = Slopes(torch.empty(K, 1 + T, C, device=device), torch.empty(K, C, device=device))
     grad_mix = torch.empty(T, K, device=device)
-    arguments = (mix, norms.mean, norms.rate, flags, factors, shift, grad_mix, pixels, chunks, T, K, C)
+    arguments = (mix, norms.mean, norms.rate, flags, *slopes, grad_mix, pixels, chunks, T, K, C)
     kernels.settle[(K,)](sums, *arguments, CHANNELS=sizes["CHANNELS"])
-    grid = tiles(pixels, sizes), K
-    kernels.spread[grid](where, flags, factors, shift, pixels, grads, K, T, paired, C, **sizes)
-    return grad_mix
+    return grad_mix, slopes
+
+
+def spread(where: Table, slopes: Slopes, normed: Sequence[bool], like: Tensor) -> None:
+    """Compute the gradients for the K maps; the table ``where`` is that of the kernel."""
+    factors, shift = slopes
+    (K, C), T, pixels, sizes = shift.shape, factors.shape[1] - 1, pixels_of(like), tile(like.shape[1])
+    flags = constant(tuple(map(int, normed)), torch.int32, like.device)
+    kernels.spread[tiles(pixels, sizes), K](where, flags, factors, shift, pixels, K, T, C, **sizes)
 
 
 def empty_maps(count: int, like: Tensor, size: Sequence[int] = ()) -> Tensor:

@@ -1,17 +1,21 @@
-"""The depthwise convolutions at one place of chains that are computed together, forward and backward."""
+"""The convolutions at one place of chains that are computed together, forward and backward."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from diffnas.backends.gpu import depthwise_kernels as kernels
-from diffnas.backends.gpu import launches
-from diffnas.backends.gpu.launches import Norms
+from diffnas.backends.gpu import launches, pointwise_kernels
+from diffnas.backends.gpu.launches import Norms, Slopes
 from diffnas.backends.norms import constant
 from diffnas.nets.geometry import Geometry
+
+CHUNK = 256
+"""The fewest pixels for whose gradient a copy of all weights is worth writing."""
 
 
 class Stage(NamedTuple):
@@ -101,19 +105,51 @@ class Stage(NamedTuple):
         kernels.depthwise_input[grid](*arguments, *self.sizes, _bits(self.kernels), **tile)
         return out
 
-    def weight_grad(self, x: Tensor, weight: Tensor, grad: Tensor, norms: Norms) -> Tensor:
-        """The gradients for the depthwise weights, with the shape of ``weight``."""
+    def weight_grad(self, x: Tensor, grad: Tensor, norms: Norms, learned: Tensor) -> None:
+        """Compute the gradient for the depthwise weights, for each chunk of pixels.
+
+        Args:
+            x, grad, norms: the maps, the gradients for the results, and the batch norms of the maps.
+            learned: the result, whose rows begin with these weights, ``(chunks, at least all weights)``.
+        """
         largest, channels = max(self.kernels), launches.width(self.channels)
         widths = sum({launches.width(kernel) for kernel in self.kernels})
         # A program keeps a row of taps for each number of its tile, one pixel at least.
         numbers = max(launches.TILE, launches.width(largest) * channels)
-        chunk, chunks = launches.split(self.pixels_after, self.members * largest, numbers // channels)
-        out = x.new_empty(chunks, len(weight))
-        apart, pixels = self.pixels * self.channels, self.pixels_after
-        where = self.table(x.device)
-        arguments = (x, grad, out, norms.rate, norms.shift, where, apart, pixels, chunk, len(weight), largest)
-        kernels.depthwise_weight[self.members * largest, chunks](*arguments, *self.sizes, widths, numbers, channels)
-        return out.sum(0)
+        apart, pixels, chunks = self.pixels * self.channels, self.pixels_after, len(learned)
+        arguments = x, grad, learned, norms.rate, norms.shift, self.table(x.device), apart, pixels
+        constants = *self.sizes, widths, numbers, channels
+        grid = self.members * largest, chunks
+        kernels.depthwise_weight[grid](*arguments, -(-pixels // chunks), learned.stride(0), largest, *constants)
+
+    def through(
+        self, grads: Sequence[Tensor], y: Tensor, slopes: Slopes, weight: Tensor, between: Tensor, learned: Tensor | None
+    ) -> Tensor:
+        """The gradients for the results of the depthwise convolutions, ``(N, pixels after, C)``.
+
+        Args:
+            grads: for each chain the gradient for the link's result, before or after its batch norm.
+            y: the results of the links whose gradients are those after a batch norm; they come first.
+            slopes: of these batch norms.
+            weight: of the 1x1 convolutions, ``(N, D, C)``.
+            between: the results of the depthwise convolutions.
+            learned: rows that begin with the gradient for ``weight``, for each chunk of pixels; None if it is fixed.
+        """
+        (N, D, C), pixels, sent = weight.shape, self.pixels_after, torch.empty_like(between)
+        chunks = launches.split(pixels, N, CHUNK)[1] if learned is None else len(learned)
+        inner, outer = min(64, max(16, launches.width(C))), max(16, launches.width(D))
+        arguments = launches.table(grads), y, *slopes, between, weight, sent, sent if learned is None else learned
+        numbers = pixels, -(-pixels // chunks), len(slopes.shift), 0 if learned is None else learned.stride(0)
+        precision = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+        sizes = max(16, launches.TILE // max(inner, outer)), inner, outer
+        grid = N, chunks, -(-C // inner)
+        pointwise_kernels.through[grid](*arguments, *numbers, C, D, learned is not None, precision, *sizes)
+        return sent
+
+    @property
+    def chunks(self) -> int:
+        """The number of chunks of pixels, for each of which gradients for weights are computed."""
+        return launches.split(self.pixels_after, self.members, CHUNK)[1]
 
 
 def _bits(sizes: frozenset[int]) -> int:

@@ -52,5 +52,6 @@ class _MixedSums(torch.autograd.Function):
         assert len(sent) == 1 or not ctx.added
         results = launches.empty_maps(len(inputs), like)
         where = launches.table(sent, inputs, results.unbind())
-        grad_mix = launches.mix_backward(where, mix, norms, ctx.normed, like)
+        grad_mix, slopes = launches.settle(where, mix, norms, ctx.normed, like)
+        launches.spread(where, slopes, ctx.normed, like)
         return (grad_mix, None, *results.unbind(), *(sent[0] for _ in range(ctx.added)))
