@@ -91,7 +91,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Record:
     for name in [name for name in sys.modules if name.startswith(f"{package.__name__}.")]:
         monkeypatch.delitem(sys.modules, name)
         monkeypatch.setattr(package, name.rpartition(".")[2], None, raising=False)
-    kernels = "kernels", "depthwise_kernels", "pointwise_kernels", "pool_kernels"
+    kernels = "kernels", "pointwise_kernels", "depthwise_kernels", "pool_kernels"
     for name in (*kernels, "launches", "stage", "chains", "sums", "pools", "backend"):
         monkeypatch.setattr(package, name, None, raising=False)
         importlib.import_module(f"{package.__name__}.{name}")

@@ -61,13 +61,13 @@ def compiled(kernel: Any, constants: dict[str, Any], tmp_path: Path, **types: st
 
 
 @pytest.mark.parametrize("case", [(3, 1), (5, 2), (5, 1), (3, 5, 1)], ids=str)
-@pytest.mark.parametrize("name", ["depthwise", "depthwise_input", "depthwise_weight"])
+@pytest.mark.parametrize("name", ["separable", "depthwise_input", "depthwise_weight"])
 def test_a_depthwise_kernel_loads_four_channels_at_once_and_keeps_nan(name: str, case, tmp_path: Path):
     *sizes, stride = case
     after, bits = 32 // stride, {"KERNELS": sum(1 << size for size in sizes)}
     shape = {"rows": after, "columns": after, "H": 32, "W": 32, "C": 16, "stride": stride}
     own = {
-        "depthwise": bits | launches.tile(16),
+        "separable": bits | launches.tile(16) | {"OUTER": 16, "D": 16, "PRECISION": "tf32"},
         "depthwise_input": bits | launches.tile(16, launches.TILE // 2),
         "depthwise_weight": {"WIDTHS": sum(map(launches.width, sizes)), "NUMBERS": launches.TILE, "CHANNELS": 16},
     }
@@ -93,12 +93,21 @@ def test_a_kernel_of_mixed_sums_keeps_all_in_registers(name: str, tmp_path: Path
 def test_the_backward_pass_of_1x1_convolutions_runs_on_tensor_cores(channels: int, precision: str, tmp_path: Path):
     constants = {
         "C": channels, "D": channels, "LEARN": True, "PRECISION": precision,
-        "PIXELS": launches.TILE // channels, "INNER": channels, "OUTER": channels,
+        "PIXELS": launches.TILE // (2 * channels), "INNER": channels, "OUTER": channels,
     }  # fmt: skip
     made = compiled(pointwise_kernels.through, constants, tmp_path)
     assert "mma.sync" in made.ptx or "wgmma" in made.ptx
     assert "ld.global.v4.b32" in made.ptx
     assert made.spilled == 0
+
+
+@pytest.mark.parametrize("channels", [16, 64])
+def test_separable_convolutions_in_float32_keep_all_in_registers(channels: int, tmp_path: Path):
+    constants = {
+        "rows": 8, "columns": 8, "H": 8, "W": 8, "C": channels, "stride": 1, "KERNELS": 1 << 3, "D": channels,
+        "PRECISION": "tf32x3", "OUTER": channels, **launches.tile(channels),
+    }  # fmt: skip
+    assert compiled(depthwise_kernels.separable, constants, tmp_path, table="*i32").spilled == 0
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -95,21 +95,18 @@ class _Convolve(torch.autograd.Function):
         stages, saved, results = [], [], list[Tensor]()
         for place, own in enumerate(by_place):
             stage = Stage(tuple(link.geometry for link in own), place == 0, len(x), size, value.shape[-3])
-            if place:
-                maps, before = value.unbind(), by_place[place - 1][: len(value)]
-                norms = launches.normalize(launches.table(maps), [[link.norm] for link in before], maps[0])
-            halves = weights[first : first + len(own)], weights[first + len(own) : first + 2 * len(own)]
-            sizes = [*map(_numbers, halves)]
+            sizes = [*map(_numbers, (weights[first : first + len(own)], weights[first + len(own) : first + 2 * len(own)]))]
             depthwise, pointwise, flat = flat.split_with_sizes([*sizes, len(flat) - sum(sizes)])
             pointwise = pointwise.view(len(own), -1, stage.channels)
             first += 2 * len(own)
-            between = stage.forward(value, depthwise, norms)
+            longer = len(by_place[place + 1]) if place + 1 < len(by_place) else 0
+            between, out, moments = stage.forward(value, depthwise, pointwise, norms, longer)
             saved += [value, depthwise, pointwise, between, *norms]
             stages.append(stage)
             size = stage.after
-            value = _maps(torch.bmm(between, pointwise.transpose(1, 2)), len(x), size)
-            longer = len(by_place[place + 1]) if place + 1 < len(by_place) else 0
-            results, value = [*value[longer:].unbind(), *results], value[:longer]
+            out = _maps(out, len(x), size)
+            results, value = [*out[longer:].unbind(), *results], out[:longer]
+            norms = launches.join(moments, [[link.norm] for link in own[:longer]]) if longer else norms
         ctx.save_for_backward(*saved)
         ctx.stages, ctx.shapes = stages, [weight.shape for weight in weights]
         return tuple(results)

@@ -1,4 +1,4 @@
-"""Triton kernels of depthwise convolutions, for maps that lie in memory as ``(B, H, W, C)``.
+"""Triton kernels of depthwise convolutions and the 1x1 convolutions after them, for maps that lie in memory as ``(B, H, W, C)``.
 
 One launch computes all convolutions of a table. Tiles of pixels are on the first axis of a grid, as in
 :mod:`diffnas.backends.gpu.kernels`. Sizes of maps are constants, so that divisions are cheap. The bits of ``KERNELS``
@@ -14,6 +14,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from diffnas.backends.gpu.kernels import with_moments
+from diffnas.backends.gpu.pointwise_kernels import operand
 
 @triton.jit
 def _rectified(x, place, mask, rate, shift):
@@ -49,39 +51,58 @@ def _convolved(
 
 
 @triton.jit
-def depthwise(
-    x, weight, out, rate, shift, table, map_stride, pixels,
+def separable(
+    x, weight, matrix, between, out, means, squares, rate, shift, table, map_stride, pixels, chunk, measured,
     rows: tl.constexpr, columns: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
-    stride: tl.constexpr, KERNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+    stride: tl.constexpr, KERNELS: tl.constexpr, D: tl.constexpr, PRECISION: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, OUTER: tl.constexpr,
 ):  # fmt: skip
-    """Batch norm, ReLU and depthwise convolution, for all convolutions of a table.
+    """Batch norm, ReLU, depthwise and 1x1 convolution, for all N convolutions of a table.
 
     From one map to the next are ``map_stride`` numbers. The batch norms of the maps are ``rate`` and ``shift``,
-    ``(maps, C)``; a convolution's weights are ``(C, kernel, kernel)``, and ``out`` is ``(rows, B, rows, columns, C)``.
+    ``(maps, C)``; a convolution's weights are ``(C, kernel, kernel)`` and ``matrix``, ``(N, D, C)``. ``between`` are the
+    results of the depthwise convolutions, ``(N, B, rows, columns, C)``, ``out`` those of the 1x1, with D channels.
     ``pixels`` is the number of pixels in one result.
+
+    The first ``measured`` results get ``means`` and ``squares`` of S chunks of pixels, as in ``moments``. A program
+    computes a chunk and a block of ``OUTER`` channels of one result.
     """
-    tile, n = tl.program_id(0), tl.program_id(1)
+    n, s = tl.program_id(0), tl.program_id(1)
     own = table + n * FIELDS
     which, begin_of = tl.load(own), tl.load(own + 1)
     padding, dilation, size = tl.load(own + 2), tl.load(own + 3), tl.load(own + 4)
-    pixel = tile * PIXELS + tl.arange(0, PIXELS)
-    channel = tl.arange(0, CHANNELS)
-    inside, within = channel < C, pixel < pixels
+    channel, outer = tl.arange(0, CHANNELS), tl.program_id(2) * OUTER + tl.arange(0, OUTER)
+    inside, real = channel < C, outer < D
     factor = tl.load(rate + which * C + channel, mask=inside, other=0.0)[None, :]
     begin = tl.load(shift + which * C + channel, mask=inside, other=0.0)[None, :]
-    column, row, picture = pixel % columns, (pixel // columns) % rows, pixel // (columns * rows)
-    source = x + which.to(tl.int64) * map_stride
-    top, left = row * stride - padding, column * stride - padding
-    total = tl.zeros((PIXELS, CHANNELS), tl.float32)
-    for kernel in tl.static_range(1, LARGEST + 1):
-        if KERNELS >> kernel & 1:
-            if size == kernel:
-                total = _convolved(
-                    source, weight + begin_of, picture, top, left, within, inside, channel, dilation, factor, begin,
-                    H, W, C, kernel, PIXELS, CHANNELS,
-                )  # fmt: skip
-    mask = within[:, None] & inside[None, :]
-    tl.store(out + n.to(tl.int64) * pixels * C + pixel[:, None] * C + channel[None, :], total, mask=mask)
+    place = n * D * C + outer[None, :] * C + channel[:, None]
+    turn = operand(tl.load(matrix + place, mask=inside[:, None] & real[None, :], other=0.0), PRECISION)
+    source, first = x + which.to(tl.int64) * map_stride, n.to(tl.int64) * pixels
+    mean, square = tl.zeros((OUTER,), tl.float32), tl.zeros((OUTER,), tl.float32)
+    before, end = 0.0, tl.minimum((s + 1) * chunk, pixels)
+    for start in range(s * chunk, end, PIXELS):
+        pixel = start + tl.arange(0, PIXELS)
+        within = pixel < end
+        column, row, picture = pixel % columns, (pixel // columns) % rows, pixel // (columns * rows)
+        top, left = row * stride - padding, column * stride - padding
+        total = tl.zeros((PIXELS, CHANNELS), tl.float32)
+        for kernel in tl.static_range(1, LARGEST + 1):
+            if KERNELS >> kernel & 1:
+                if size == kernel:
+                    total = _convolved(
+                        source, weight + begin_of, picture, top, left, within, inside, channel, dilation, factor, begin,
+                        H, W, C, kernel, PIXELS, CHANNELS,
+                    )  # fmt: skip
+        if tl.program_id(2) == 0:
+            mask = within[:, None] & inside[None, :]
+            tl.store(between + first * C + pixel[:, None] * C + channel[None, :], total, mask=mask)
+        y = tl.dot(operand(total, PRECISION), turn, input_precision=PRECISION)
+        mask = within[:, None] & real[None, :]
+        tl.store(out + first * D + pixel[:, None] * D + outer[None, :], y, mask=mask)
+        mean, square, before = with_moments(y, mask, tl.minimum(PIXELS, end - start), mean, square, before)
+    place = (n * tl.num_programs(1) + s) * D + outer
+    tl.store(means + place, mean, mask=real & (n < measured))
+    tl.store(squares + place, square, mask=real & (n < measured))
 
 
 @triton.jit
@@ -111,7 +132,7 @@ def depthwise_input(
     rows: tl.constexpr, columns: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
     stride: tl.constexpr, KERNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """The gradient for the batch norm's result in ``depthwise``: the sum over the convolutions that read the map.
+    """The gradient for the batch norm's result in ``separable``: the sum over the convolutions that read the map.
 
     A program computes a tile of one map. ``members`` convolutions, one after the other in the table, read this map, and
     ``pixels`` is the number of pixels in one map.
@@ -172,7 +193,7 @@ def depthwise_weight(
     rows: tl.constexpr, columns: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
     stride: tl.constexpr, WIDTHS: tl.constexpr, NUMBERS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """The gradient for the weights of ``depthwise``, for each of S chunks of pixels: ``(S, weights)``.
+    """The gradient for the depthwise weights of ``separable``, for each of S chunks of pixels: ``(S, weights)``.
 
     A program computes one row of a kernel's taps, so it reads ``grad`` once for the whole row. Each convolution has
     ``most`` programs, the rows of the largest kernel. A program keeps ``NUMBERS`` products. ``WIDTHS`` is the sum of the

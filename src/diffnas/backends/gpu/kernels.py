@@ -31,6 +31,18 @@ def map_of(table, k, C: tl.constexpr):
 
 
 @triton.jit
+def with_moments(values, mask, count, mean, square, before):
+    """The moments of ``before`` pixels and of ``count`` more; ``values`` is 0 where ``mask`` is false."""
+    count = count.to(tl.float32)
+    own = tl.sum(values, 0) / count
+    off = tl.where(mask, values - own[None, :], 0.0)
+    # Chan, Golub & LeVeque (1979): join the moments of two parts without cancellation.
+    away, total = own - mean, before + count
+    square += tl.sum(off * off, 0) + away * away * (before * count / total)
+    return mean + away * (count / total), square, total
+
+
+@triton.jit
 def moments(table, which, means, squares, pixels, chunk, C: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
     """For some maps and S chunks of pixels: the mean, and the sum of squared deviations from it, ``(maps, S, C)``.
 
@@ -49,15 +61,7 @@ def moments(table, which, means, squares, pixels, chunk, C: tl.constexpr, PIXELS
         pixel = start + tl.arange(0, PIXELS)
         mask = (pixel < end)[:, None] & inside[None, :]
         values = tl.load(x + pixel[:, None] * C + channel[None, :], mask=mask, other=0.0)
-        count = tl.minimum(PIXELS, end - start).to(tl.float32)
-        own = tl.sum(values, 0) / count
-        off = tl.where(mask, values - own[None, :], 0.0)
-        # Chan, Golub & LeVeque (1979): join the moments of two parts without cancellation.
-        away = own - mean
-        total = before + count
-        square += tl.sum(off * off, 0) + away * away * (before * count / total)
-        mean += away * (count / total)
-        before = total
+        mean, square, before = with_moments(values, mask, tl.minimum(PIXELS, end - start), mean, square, before)
     place = (k * tl.num_programs(1) + s) * C + channel
     tl.store(means + place, mean, mask=inside)
     tl.store(squares + place, square, mask=inside)

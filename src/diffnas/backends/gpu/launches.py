@@ -86,19 +86,40 @@ def normalize(where: Table, norms: Sequence[Sequence[nn.BatchNorm2d]], like: Ten
         norms: for each map, the batch norms that normalize it.
         like: a map with the shape of all of them.
     """
-    K, C, pixels, device = len(norms), like.shape[1], pixels_of(like), like.device
-    which = tuple(k for k in range(K) if norms[k])
+    which = tuple(k for k in range(len(norms)) if norms[k])
+    C, pixels, device, sizes = like.shape[1], pixels_of(like), like.device, tile(like.shape[1])
     if not which:
-        return unchanged(K, C, device)
-    sizes = tile(C)
+        return unchanged(len(norms), C, device)
     chunk, chunks = split(pixels, len(which), sizes["PIXELS"])
-    means, squares = torch.empty(2, len(which), chunks, C, device=device)
+    found = Moments(*torch.empty(2, len(which), chunks, C, device=device), pixels, chunk)
     places = constant(which, torch.int32, device)
-    kernels.moments[(len(which), chunks)](where, places, means, squares, pixels, chunk, C, **sizes)
+    kernels.moments[(len(which), chunks)](where, places, *found, C, **sizes)
+    return join(found, norms)
+
+
+class Moments(NamedTuple):
+    """The moments of maps, for each of S chunks of pixels.
+
+    Attributes:
+        mean: of each channel, ``(maps, S, C)``.
+        square: the sum of squared deviations from it, ``(maps, S, C)``.
+        pixels, chunk: of a map, and of a chunk; the last one may be smaller.
+    """
+
+    mean: Tensor
+    square: Tensor
+    pixels: int
+    chunk: int
+
+
+def join(moments: Moments, norms: Sequence[Sequence[nn.BatchNorm2d]]) -> Norms:
+    """The batch norms of K maps; ``moments`` has those of the maps that have a batch norm. Updates their buffers."""
+    K, (_, chunks, C), pixels, device = len(norms), moments.mean.shape, moments.pixels, moments.mean.device
+    rows = tuple(sum(map(bool, norms[:k])) if norms[k] else -1 for k in range(K))
     found = Norms(*torch.empty(4, K, C, device=device))
-    rows = constant(tuple(which.index(k) if norms[k] else -1 for k in range(K)), torch.int32, device)
-    arguments = means, squares, rows, *_buffers(norms, device), *found, pixels, chunk, chunks, EPS
-    kernels.join[(K,)](*arguments, pixels / max(pixels - 1, 1), C, CHANNELS=sizes["CHANNELS"])
+    tables = constant(rows, torch.int32, device), *_buffers(norms, device), *found
+    numbers = pixels, moments.chunk, chunks, EPS, pixels / max(pixels - 1, 1)
+    kernels.join[(K,)](moments.mean, moments.square, *tables, *numbers, C, CHANNELS=width(C))
     return found
 
 

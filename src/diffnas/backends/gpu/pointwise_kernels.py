@@ -15,7 +15,7 @@ from diffnas.backends.gpu.kernels import map_of
 
 
 @triton.jit
-def _operand(x, PRECISION: tl.constexpr):
+def operand(x, PRECISION: tl.constexpr):
     """A factor of a product: tensor cores cut float32 down to TF32, so it is rounded before."""
     if PRECISION == "tf32":
         # Half of the last bit that is kept. The bits of NaN could become those of a number.
@@ -46,7 +46,7 @@ def through(
     inner, outer = tl.program_id(2) * INNER + tl.arange(0, INNER), tl.arange(0, OUTER)
     real = (outer < D)[:, None] & (inner < C)[None, :]
     own = outer[:, None] * C + inner[None, :]
-    matrix = _operand(tl.load(weight + n * D * C + own, mask=real, other=0.0), PRECISION)
+    matrix = operand(tl.load(weight + n * D * C + own, mask=real, other=0.0), PRECISION)
     has_norm = (outer < D) & (n < longer)
     slope = tl.load(factors + 2 * n * D + outer, mask=has_norm, other=0.0)[None, :]
     scale = tl.load(factors + (2 * n + 1) * D + outer, mask=has_norm, other=1.0)[None, :]
@@ -60,11 +60,11 @@ def through(
         place = pixel[:, None] * D + outer[None, :]
         result = tl.load(y + first * D + place, mask=row & (n < longer), other=0.0)
         g = scale * tl.load(grad + place, mask=row, other=0.0) + slope * result + begin
-        g = _operand(tl.where(row, g, 0.0), PRECISION)
+        g = operand(tl.where(row, g, 0.0), PRECISION)
         place = first * C + pixel[:, None] * C + inner[None, :]
         tl.store(sent + place, tl.dot(g, matrix, input_precision=PRECISION), mask=column)
         if LEARN:
-            read = _operand(tl.load(between + place, mask=column, other=0.0), PRECISION)
+            read = operand(tl.load(between + place, mask=column, other=0.0), PRECISION)
             total = tl.dot(tl.trans(g), read, total, input_precision=PRECISION)
     if LEARN:
         tl.store(learned + s * weights + n * D * C + own, total, mask=real)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffnas.backends.gpu import depthwise_kernels as kernels
 from diffnas.backends.gpu import launches, pointwise_kernels
-from diffnas.backends.gpu.launches import Norms, Slopes
+from diffnas.backends.gpu.launches import Moments, Norms, Slopes
 from diffnas.backends.norms import constant
 from diffnas.nets.geometry import Geometry
 
@@ -63,10 +63,6 @@ class Stage(NamedTuple):
         """The number of pixels in all pictures of a result."""
         return self.pictures * self.after[0] * self.after[1]
 
-    def memory_after(self, like: Tensor, channels: int) -> Tensor:
-        """Memory for maps of the size of the results, ``(N, pixels after, channels)``."""
-        return like.new_empty(self.members, self.pixels_after, channels)
-
     @property
     def kernels(self) -> frozenset[int]:
         """The sizes of the kernels."""
@@ -85,14 +81,33 @@ class Stage(NamedTuple):
         """The constants of the kernels that differ from stage to stage, in order."""
         return *self.after, *self.size, self.channels, self.geometries[0].stride
 
-    def forward(self, x: Tensor, weight: Tensor, norms: Norms) -> Tensor:
-        """The results of the depthwise convolutions, ``(N, pixels after, C)``."""
-        out, tile = self.memory_after(x, self.channels), launches.tile(self.channels)
-        apart, pixels = self.pixels * self.channels, self.pixels_after
-        arguments = (x, weight, out, norms.rate, norms.shift, self.table(x.device), apart, pixels)
-        grid = launches.tiles(pixels, tile), self.members
-        kernels.depthwise[grid](*arguments, *self.sizes, _bits(self.kernels), **tile)
-        return out
+    def forward(
+        self, x: Tensor, depthwise: Tensor, pointwise: Tensor, norms: Norms, measured: int
+    ) -> tuple[Tensor, Tensor, Moments]:
+        """The results of the depthwise and of the 1x1 convolutions, and the moments of the first of these.
+
+        Args:
+            x: the maps.
+            depthwise: the weights of the depthwise convolutions, one after the other.
+            pointwise: those of the 1x1 convolutions, ``(N, D, C)``.
+            norms: the batch norms of the maps.
+            measured: how many results have their moments measured.
+
+        Returns:
+            ``(N, pixels after, C)``, ``(N, pixels after, D)`` and the moments.
+        """
+        (N, D, C), pixels = pointwise.shape, self.pixels_after
+        inner, outer = max(16, launches.width(C)), min(64, max(16, launches.width(D)))
+        tile = max(16, launches.TILE // max(inner, outer))
+        chunk, chunks = launches.split(pixels, N, tile)
+        between, out = x.new_empty(N, pixels, C), x.new_empty(N, pixels, D)
+        moments = Moments(*x.new_empty(2, measured, chunks, D), pixels, chunk)
+        maps = x, depthwise, pointwise, between, out, moments.mean, moments.square, norms.rate, norms.shift
+        numbers = self.pixels * C, pixels, chunk, measured
+        constants = *self.sizes, _bits(self.kernels), D, _precision(), tile, inner, outer
+        grid = N, chunks, -(-D // outer)
+        kernels.separable[grid](*maps, self.table(x.device), *numbers, *constants)
+        return between, out, moments
 
     def input_grad(self, x: Tensor, weight: Tensor, grad: Tensor, norms: Norms) -> Tensor:
         """The gradients for the maps, ``(maps, pixels, C)``; for a shared map the sum over all chains."""
@@ -140,16 +155,21 @@ class Stage(NamedTuple):
         inner, outer = min(64, max(16, launches.width(C))), max(16, launches.width(D))
         arguments = launches.table(grads), y, *slopes, between, weight, sent, sent if learned is None else learned
         numbers = pixels, -(-pixels // chunks), len(slopes.shift), 0 if learned is None else learned.stride(0)
-        precision = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
-        sizes = max(16, launches.TILE // max(inner, outer)), inner, outer
+        # Half a tile, because a program keeps three maps, a weight and its gradient.
+        sizes = max(16, launches.TILE // (2 * max(inner, outer))), inner, outer
         grid = N, chunks, -(-C // inner)
-        pointwise_kernels.through[grid](*arguments, *numbers, C, D, learned is not None, precision, *sizes)
+        pointwise_kernels.through[grid](*arguments, *numbers, C, D, learned is not None, _precision(), *sizes)
         return sent
 
     @property
     def chunks(self) -> int:
         """The number of chunks of pixels, for each of which gradients for weights are computed."""
         return launches.split(self.pixels_after, self.members, CHUNK)[1]
+
+
+def _precision() -> str:
+    """How tensor cores multiply: as PyTorch's products of matrices do, or in three products that give float32."""
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
 
 
 def _bits(sizes: frozenset[int]) -> int:
