@@ -61,7 +61,7 @@ class Kernels:
     Attributes:
         mixed_sums: batch norm, mixing weight and sum of many tensors.
         convolve: for each chain, its result for a map before the chain's last batch norm.
-        pools: the result of each pool for a map; None stands for the map itself.
+        pools: the result of each pool for a map; None stands for the map itself, once for each of its readers.
     """
 
     mixed_sums: MixedSums
@@ -107,7 +107,8 @@ class NodeByNode:
             seen.append(value)
             if value is not None:
                 for kinds in planned.pools.get(node, []):
-                    self._share(kinds, value, mix, terms)
+                    value, kept = self._share(kinds, value, mix, terms)
+                    values[node] = kept if passing is None else values[node]
                 self._convolve(planned.chains.get(node, []), value, terms)
         return values
 
@@ -134,8 +135,13 @@ class NodeByNode:
 
         return Passing(self.cell.graph, self.cell.partial, weights=given.passing, add=add, hold=channels_last)
 
-    def _share(self, kinds: Sequence[Pool], x: Tensor, mix: Mix, terms: Mapping[int, _Terms]) -> None:
-        """Add the weighted sum of a node and its pools to the terms of each target that has any of them."""
+    def _share(
+        self, kinds: Sequence[Pool], x: Tensor, mix: Mix, terms: Mapping[int, _Terms]
+    ) -> tuple[Tensor, Tensor]:
+        """Add the weighted sum of a node and its pools to the terms of each target that has any of them.
+
+        Returns ``x`` twice, for its other readers, so that a kernel can add the gradients of all.
+        """
         targets = _targets(kinds)
         weights = mix.rows(_places_of(kinds))
         same = [k for k, kind in enumerate(kinds) if kind.module is None]
@@ -144,10 +150,11 @@ class NodeByNode:
             columns[same[0]] = torch.stack([columns[k] for k in same]).sum(0)
             left = [k for k in range(len(kinds)) if k not in same[1:]]
             kinds, weights = [kinds[k] for k in left], torch.stack([columns[k] for k in left], 1)
-        tensors = self.kernels.pools(x, [kind.module for kind in kinds])
+        first, second, *tensors = self.kernels.pools(x, [None, None, *(kind.module for kind in kinds)])
         sums = self.kernels.mixed_sums(tensors, weights, norms=[kind.norms for kind in kinds])
         for target, tensor in zip(targets, sums, strict=True):
             terms[target].added.append(tensor)
+        return first, second
 
     def _convolve(self, chains: Sequence[Chain], x: Tensor, terms: Mapping[int, _Terms]) -> None:
         """Compute all chains of a node together, and add each result to the terms of its target."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from diffnas.backends.gpu.kernels import map_of
+
 OUTSIDE = tl.constexpr(float("-inf"))
 
 
@@ -62,12 +64,16 @@ def pool(
 
 @triton.jit
 def pool_backward(
-    same, largest, where, average, out, pixels,
+    table, largest, where, average, out, pixels,
     rows: tl.constexpr, columns: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
     stride: tl.constexpr, SAME: tl.constexpr, MAX: tl.constexpr, AVERAGE: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """The gradient for a map of ``pixels`` pixels, from those for itself and for the results of ``pool``."""
+    """The gradient for a map of ``pixels`` pixels: the sum of those of its readers, and through ``pool``.
+
+    The table has ``SAME`` gradients for the map itself. ``largest`` and ``average`` are those for the results of
+    ``pool``; each place of a map belongs to up to 9 windows.
+    """
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     channel = tl.arange(0, CHANNELS)
     inside, within = channel < C, pixel < pixels
@@ -75,8 +81,8 @@ def pool_backward(
     own = pixel[:, None] * C + channel[None, :]
     all_of = within[:, None] & inside[None, :]
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
-    if SAME:
-        total += tl.load(same + own, mask=all_of, other=0.0)
+    for k in tl.static_range(SAME):
+        total += tl.load(map_of(table, k, C) + own, mask=all_of, other=0.0)
     for tap in tl.static_range(9):
         up, left = h + 1 - tap // 3, w + 1 - tap % 3
         row, column = up // stride, left // stride
