@@ -6,6 +6,7 @@ these loops are written as LLVM instructions, and unrolled in Python as far as t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from numba import types
@@ -130,46 +131,49 @@ def correlate(
     ``taps`` taps, which must be constants. ``apart`` must be a constant too: if it is not 0, ``x_tap`` is so many times
     ``x_step``, and each pixel of x is read once for several columns.
     """
-    across, down, step = taps.literal_value, taps_down.literal_value, apart.literal_value
-    together = (4 if across == 3 else 2 * step) if step else 1  # columns
+    down, across, step = taps_down.literal_value, taps.literal_value, apart.literal_value
+    together = (4 if across == 3 else 2 * step) if step else 1  # columns whose products are added at once
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         out, out_step, x, x_step, x_row, x_tap, x_tap_row, grad, grad_step, grad_row, columns, rows, *_ = arguments
         places = [b.mul(out_step, llvm.integer(t)) for t in range(down * across)]
         sums = [llvm.in_register(b, llvm.read(b, out, place)) for place in places]
-
-        def shift(column: int, tap: int) -> tuple[int, int]:
-            """By how many columns and taps a pixel of x is away from the first."""
-            return (column + tap * step, 0) if step else (column, tap)
-
-        def add(x_at: Any, grad_at: Any, count: int) -> None:
-            """Add the products of so many columns."""
-            factors = [llvm.read(b, grad, b.add(grad_at, b.mul(grad_step, llvm.integer(u)))) for u in range(count)]
-            for i in range(down):
-                row = b.add(x_at, b.mul(x_tap_row, llvm.integer(i)))
-                pixels = {
-                    (c, t): llvm.read(
-                        b, x, b.add(row, b.add(b.mul(x_step, llvm.integer(c)), b.mul(x_tap, llvm.integer(t))))
-                    )
-                    for c, t in sorted({shift(u, j) for u in range(count) for j in range(across)})
-                }
-                for j in range(across):
-                    total = b.load(sums[i * across + j])
-                    for u, factor in enumerate(factors):
-                        total = llvm.multiply_add(b, factor, pixels[shift(u, j)], total)
-                    b.store(total, sums[i * across + j])
-
         whole = b.sdiv(columns, llvm.integer(together))
         done = b.mul(whole, llvm.integer(together))
+        parts = (llvm.integer(0), whole, together), (done, b.sub(columns, done), 1)
         with llvm.loop(b, rows) as outer:
             x_start, grad_start = b.mul(outer.index, x_row), b.mul(outer.index, grad_row)
-            for first, number, count in ((0, whole, together), (done, b.sub(columns, done), 1))[: 2 if step else 1]:
+            for first, number, count in parts if together > 1 else parts[:1]:
                 with llvm.loop(b, number) as inner:
-                    column = b.mul(inner.index, llvm.integer(count))
-                    column = b.add(column, first) if count < together else column
-                    add(b.add(x_start, b.mul(column, x_step)), b.add(grad_start, b.mul(column, grad_step)), count)
+                    column = b.add(b.mul(inner.index, llvm.integer(count)), first)
+                    at = b.add(grad_start, b.mul(column, grad_step))
+                    factors = [llvm.read(b, grad, b.add(at, b.mul(grad_step, llvm.integer(u)))) for u in range(count)]
+                    at = b.add(x_start, b.mul(column, x_step))
+                    for i in range(down):
+                        row = b.add(at, b.mul(x_tap_row, llvm.integer(i)))
+                        _correlated(b, sums[i * across : (i + 1) * across], factors, x, row, x_step, x_tap, step)
         for place, total in zip(places, sums, strict=True):
             llvm.write(b, b.load(total), out, place)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 12, taps_down, taps, apart), emit
+
+
+def _correlated(
+    b: Any, sums: Sequence[Any], factors: Sequence[Any], x: Any, row: Any, x_step: Any, x_tap: Any, step: int
+) -> None:
+    """Add the products of a row of taps and some columns, whose gradients are ``factors``; see ``correlate``."""
+
+    def place(column: int, tap: int) -> tuple[int, int]:
+        """By how many columns and taps a pixel of x is away from the first."""
+        return (column + tap * step, 0) if step else (column, tap)
+
+    pixels = {
+        (c, t): llvm.read(b, x, b.add(row, b.add(b.mul(x_step, llvm.integer(c)), b.mul(x_tap, llvm.integer(t)))))
+        for c, t in sorted({place(u, j) for u in range(len(factors)) for j in range(len(sums))})
+    }
+    for j, register in enumerate(sums):
+        total = b.load(register)
+        for u, factor in enumerate(factors):
+            total = llvm.multiply_add(b, factor, pixels[place(u, j)], total)
+        b.store(total, register)
