@@ -46,6 +46,22 @@ class Recipe:
 
 _CHAIN_SEARCH = {"batch": 64, "lr": 0.05, "lr_min": 0.0, "clip": 0.0, "alpha_warmup": 1, "prune_warmup": 3}
 
+_PLAIN_TRAINING = {"weight_decay": 0.0, "drop_path": 0.0, "auxiliary": 0.0, "cutout": 0}
+_TEXT = {"optimizer": "adam", "lr": 5e-3, "lr_min": 2e-4, "clip": 1.0, "batch": 32}
+
+_PTB = {
+    "lr": 20.0,
+    "lr_min": 20.0,
+    "momentum": 0.0,
+    "clip": 0.25,
+    "start": 0.04,
+    "temporal": 1e-3,
+    "dropouti": 0.2,
+    "dropoutx": 0.75,
+    "dropouth": 0.25,
+    "dropout": 0.75,
+}
+
 _ADAMW = {
     "optimizer": "adamw",
     "weight_decay": 0.02,
@@ -235,6 +251,56 @@ RECIPES: dict[str, Recipe] = {
             "auxiliary": 0.0,
             "cutout": 16,
         },
+    ),
+    "text-small": Recipe(
+        about=(
+            "A text as characters, searched and evaluated in a few minutes on a laptop's CPU. Published sizes take "
+            "GPU-days: see ptb."
+        ),
+        space="recurrent",
+        search={**_TEXT, "epochs": 3, "channels": 48, "weight_decay": 0.0, "alpha_warmup": 1},
+        # We compared rates by validation bits on the plays, DARTS_V2 after one epoch: 2e-3 has 2.74, 5e-3 2.51.
+        evaluate={**_TEXT, **_PLAIN_TRAINING, "epochs": 2, "channels": 128, "window": 50},
+        train=150_000,
+        threads=1,
+    ),
+    "text-words": Recipe(
+        about="A text as words, in minutes on a laptop's CPU, with dropout because the vocabulary is large.",
+        space="recurrent",
+        search={**_TEXT, "epochs": 4, "channels": 64, "weight_decay": 0.0, "alpha_warmup": 1, "dropout": 0.4},
+        evaluate={**_TEXT, **_PLAIN_TRAINING, "epochs": 8, "channels": 128, "dropout": 0.4, "dropouth": 0.1},
+        threads=1,
+    ),
+    "ptb": Recipe(
+        about=(
+            "The Penn Treebank as DARTS searches and trains on it (Liu et al., 2019), appendices A.1.2 and A.2.2. "
+            "The search takes a GPU-day, and the training of the network three."
+        ),
+        space="recurrent",
+        search={**_PTB, "epochs": 50, "batch": 256, "channels": 300, "weight_decay": 5e-7, "windows": "halved"},
+        evaluate={
+            **_PTB,
+            **_PLAIN_TRAINING,
+            "epochs": 3600,
+            "batch": 64,
+            "channels": 850,
+            "weight_decay": 8e-7,
+            "windows": "varied",
+            "dropoute": 0.1,
+            "averaging": True,
+        },
+    ),
+    "sequences-small": Recipe(
+        about="Sequences with a label each, in minutes on a laptop's CPU.",
+        space="recurrent",
+        search={**_TEXT, "epochs": 10, "channels": 32, "weight_decay": 0.0, "alpha_warmup": 1, "alpha_speed": 3},
+        evaluate={**_TEXT, **_PLAIN_TRAINING, "epochs": 20, "channels": 64},
+    ),
+    "forecast-small": Recipe(
+        about="The next row of a table, in minutes on a laptop's CPU.",
+        space="recurrent",
+        search={**_TEXT, "batch": 8, "epochs": 10, "channels": 32, "weight_decay": 0.0, "alpha_warmup": 1},
+        evaluate={**_TEXT, **_PLAIN_TRAINING, "batch": 8, "epochs": 20, "channels": 64},
     ),
     "vit-small": Recipe(
         about=(

@@ -116,7 +116,7 @@ def test_training_pictures_are_mirrored_as_the_settings_say_or_else_as_the_data_
         seen.add(augmentation.flip)
         return augment(images, augmentation, *rest)
 
-    monkeypatch.setattr("diffnas.data.pictures.augment", watched)
+    monkeypatch.setattr("diffnas.data.data_set.augment", watched)
     mirrored = replace(data, augmentation=replace(data.augmentation, flip=True))
     for given, flip, expected in [
         (data, None, False),

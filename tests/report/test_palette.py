@@ -6,7 +6,7 @@ from math import dist
 import pytest
 
 from diffnas.report.palette import DARK_PAPER, PAPER, tint, tone
-from diffnas.space import DARTS_OPS, NAS_BENCH_201_OPS, transformer
+from diffnas.space import DARTS_OPS, NAS_BENCH_201_OPS, RECURRENT_OPS, transformer
 
 # Machado, Oliveira and Fernandes (2009), whole loss of one kind of cone; linear RGB to linear RGB.
 SIGHT = {
@@ -34,7 +34,9 @@ def seen(color, sight):
 @pytest.mark.parametrize("sight", SIGHT)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize(
-    "ops", [DARTS_OPS, NAS_BENCH_201_OPS, transformer.ops], ids=["darts", "nas-bench-201", "transformer"]
+    "ops",
+    [DARTS_OPS, NAS_BENCH_201_OPS, transformer.ops, RECURRENT_OPS],
+    ids=["darts", "nas-bench-201", "transformer", "recurrent"],
 )
 def test_no_two_operations_of_a_space_look_alike(ops, theme, sight):
     colors = [getattr(tone(op), theme) for op in ops]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffnas.api.notes import Data, DataNote, Notes, left, load_noted, note_data, read_notes, recipe_named
+from diffnas.api.notes import Data, DataNote, Notes, left, load_noted, note_data, read_notes, recipe_named, recipe_on
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.targets import aim_of, reachable
 from diffnas.api.telling import tell
@@ -78,9 +78,11 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
     """The plan for a request; ``resumed`` is the folder of a run that is resumed."""
     _check_texts(request.components)
     source, recipe = request.source, request.recipe
+    if resumed is None and recipe is None:
+        recipe = recipe_on(request.data, source)
     kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe, request.space), None)
     recipes = [recipe_named(kept.recipe)] if record is None else [recipe_named(recipe)] if recipe else []
-    names = {"recipe": recipe, "components": request.components, "evaluation": request.evaluation}
+    names = {"recipe": request.recipe or recipe, "components": request.components, "evaluation": request.evaluation}
     notes = kept.but(train=source.train, **names, **request.wanted, **(request.contenders or {}))
     notes = notes.on(request.machine)
     method, notes = _method(request.method, notes)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api import contest
-from diffnas.api.notes import Data, task_for
+from diffnas.api.notes import Data, recipe_on
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.phases import evaluate, run_path, search
 from diffnas.api.planning import Request, SearchPlan, plan_search
@@ -102,7 +102,7 @@ def run(
     Raises:
         ValueError: if an argument cannot work; the error says what would work, and no file is changed.
     """
-    recipe = recipe if recipe or resume else recipe_for(data, space)
+    recipe = recipe if recipe or resume else recipe_for(data, space, by_record(wanted_of(options)[1])[0])
     shared = _given(seed=seed, flip=flip)
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     place = run_path(out, resume)
@@ -147,7 +147,7 @@ def plan_run(
     shared = _given(seed=seed, flip=flip)
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     named = {name: options.pop(name, None) for name in ("space", "method", "components", "recipe")}
-    named["recipe"] = named["recipe"] or recipe_for(data, named["space"])
+    named["recipe"] = named["recipe"] or recipe_for(data, named["space"], by_record(wanted_of(options)[1])[0])
     request = Request.of(
         {**options, **shared, **(search_settings or {})},
         data=data,
@@ -170,9 +170,9 @@ def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[
 
 def _contenders(against: str | None, task: Task | None) -> str | None:
     """The contenders that were asked for; a ValueError if the task has no accuracy to judge them."""
-    learned = task_for(task, {})
-    if against and learned is not classification:
-        raise ValueError(f"contenders are judged by accuracy, and the task is {learned.name!r}. Leave against out.")
+    if against and task not in (None, classification):
+        assert task is not None
+        raise ValueError(f"contenders are judged by accuracy, and the task is {task.name!r}. Leave against out.")
     return against
 
 
@@ -218,10 +218,11 @@ def _trained(
     return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
 
 
-def recipe_for(data: Data, space: str | SearchSpace | None = None) -> str:
-    """The default recipe of a whole run on ``data``: that of the space, if it has one."""
-    if (own := recipe_of(space)) is not None:
-        return own
+def recipe_for(data: Data, space: str | SearchSpace | None = None, source: Source | None = None) -> str:
+    """The default recipe of a whole run on ``data``: that of sequences, or of the space, if there is one."""
+    found = recipe_on(data, source or Source()) or recipe_of(space)
+    if found is not None:
+        return found
     return "digits" if data is None or (isinstance(data, str) and data == "digits") else "quick"
 
 

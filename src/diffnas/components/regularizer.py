@@ -18,6 +18,7 @@ from diffnas.components.control import Control, growing
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.schedule import Schedule, value
 from diffnas.components.shares import of_nodes, shares
+from diffnas.components.traits import traits
 from diffnas.skeleton import Transformer, skeleton_of
 from diffnas.space import WEIGHTLESS_OPS, CellGraph, SearchSpace
 
@@ -35,7 +36,8 @@ def group_sparsity(at: Relaxation, *, skip: float | Schedule = 0.01, rest: float
     rest, as in the paper; its gate gets no other gradient. The means run over all operations on offer, and pruned ones
     count as shut. So a removal does not change the gradients of the other operations.
 
-    In a transformer the stream bypasses every branch, so there ``none`` is the skip.
+    In a transformer the stream bypasses every branch, so there ``none`` is the skip. In a recurrent cell ``identity``
+    is, which is the only operation without a bend.
 
     Args:
         at: the relaxation of this forward pass.
@@ -50,6 +52,8 @@ def group_sparsity(at: Relaxation, *, skip: float | Schedule = 0.01, rest: float
 
 
 def _skips(space: SearchSpace) -> list[str]:
+    if skeleton_of(space.skeleton).gated:
+        return ["identity"]
     bypassed = isinstance(skeleton_of(space.skeleton), Transformer) and SKIP not in space.ops
     return ["none"] if bypassed else [SKIP]
 
@@ -145,6 +149,7 @@ def path_of_chosen(at: Relaxation, *, weight: float | Schedule = 0.005) -> Tenso
     return -value(weight, at.moment) * torch.stack(paths).mean()
 
 
+@traits(needs_skips=True)
 def zero_one(at: Relaxation, *, weight: float | Schedule = 10.0, power: int = 2) -> Tensor:
     """``-weight`` times the mean of ``|open - 1/2| ** power``, which drives each probability to 0 or 1.
 

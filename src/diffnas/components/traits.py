@@ -36,6 +36,7 @@ class Traits:
         needs_alpha: a rule that does nothing unless the weights follow alpha.
         needs_pruning: a discretize rule that takes all operations that pruning left.
         needs_probabilities: a discretize rule that takes scores for probabilities.
+        needs_skips: a rule for skip connections, which makes no sense in a space that can have none.
         needs_held_out: a component that reads results on held-out pictures.
         needs_last: stages that decide the cells in the last epoch.
         takes_last: a pick that always takes the last epoch.
@@ -58,6 +59,7 @@ class Traits:
     needs_alpha: bool = False
     needs_pruning: bool = False
     needs_probabilities: bool = False
+    needs_skips: bool = False
     needs_held_out: bool = False
     needs_last: bool = False
     takes_last: bool = False

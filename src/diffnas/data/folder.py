@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffnas.data.crew import ALONE, Crew
+from diffnas.data.data_set import DataSet
 from diffnas.data.gather import MEMORY_LIMIT, Source, Wish, gather
-from diffnas.data.pictures import DataSet
 from diffnas.names import showable
 
 if TYPE_CHECKING:

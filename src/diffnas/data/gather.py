@@ -14,8 +14,9 @@ from torch import Tensor
 
 from diffnas.data.augment import Augmentation
 from diffnas.data.crew import ALONE, Crew
+from diffnas.data.data_set import DataSet
 from diffnas.data.levels import Levels, levels_of
-from diffnas.data.pictures import SMALLEST, DataSet, Files, Pictures, Split
+from diffnas.data.pictures import SMALLEST, Files, Pictures, PictureSplit
 from diffnas.data.statistics import channel_statistics
 from diffnas.data.stratify import stratified_split
 from diffnas.names import showable
@@ -136,7 +137,7 @@ def gather(
     return replace(data, levels=levels, skipped=skipped, remarks=tuple(_remarks(data, levels, pixels)))
 
 
-def _data_set(name: str, classes: tuple[str, ...], train: Split, test: Split) -> DataSet:
+def _data_set(name: str, classes: tuple[str, ...], train: PictureSplit, test: PictureSplit) -> DataSet:
     """The data set of two splits; its statistics and augmentation follow from the training split."""
     mean, std = channel_statistics(train)
     return DataSet(
@@ -157,6 +158,7 @@ def _remarks(data: DataSet, levels: Levels | None, pixels: int) -> Iterator[str]
             f"{data.name}: grey files of more than 8 bits are scaled so that {levels.low:g} is black and "
             f"{levels.high:g} is white, the lowest and the highest value of the training pictures."
         )
+    assert isinstance(data.test, Pictures | Files)
     tested = set(data.test.labels.tolist())
     untested = [name for label, name in enumerate(data.classes) if label not in tested]
     if untested:

@@ -8,8 +8,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from diffnas.data.crew import ALONE, Crew
+from diffnas.data.data_set import DataSet
 from diffnas.data.gather import MEMORY_LIMIT, Source, Wish, gather
-from diffnas.data.pictures import DataSet
 
 if TYPE_CHECKING:
     from PIL import Image

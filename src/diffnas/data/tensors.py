@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from diffnas.data.augment import Augmentation
+from diffnas.data.data_set import DataSet
 from diffnas.data.gather import MEMORY_LIMIT, Source, Wish, gather
 from diffnas.data.given import classes_of, labels_of, pair_of, picture_of, pictures_of, refuse_one_hot
-from diffnas.data.pictures import DataSet, Pictures
+from diffnas.data.pictures import Pictures
 from diffnas.data.spool import Spool
 from diffnas.data.statistics import channel_statistics
 from diffnas.names import first_line

@@ -144,7 +144,7 @@ def source(trained: Trained) -> str:
         used=used,
         shape=", ".join(f"{int(size)}" for size in (trained.channels, *trained.size)),
         described=list(_described(genotype)),
-        classes=[_quoted(name) for name in trained.classes],
+        classes=[quoted(name) for name in trained.classes],
         squashed="sigmoid()" if trained.several else "softmax(dim=1)",
         channels=trained.channels,
         size=tuple(trained.size),
@@ -321,10 +321,10 @@ def _described(genotype: Genotype) -> Iterator[str]:
             yield from wrap(line, _WIDTH - 4, subsequent_indent="    ")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A text as a Python literal, in double quotes where formatters prefer them.
 
-    >>> print(_quoted("cat"), _quoted("cat's"), _quoted('a "cat"'))
+    >>> print(quoted("cat"), quoted("cat's"), quoted('a "cat"'))
     "cat" "cat's" 'a "cat"'
     """
     plain = repr(text)

@@ -14,6 +14,7 @@ from diffnas.data import DataSet
 from diffnas.engine.costing import COUNTED, Costing, Interval, Reach
 from diffnas.engine.target import TOLERANCE, Target, amount
 from diffnas.method import Method
+from diffnas.nets.frames import Reading
 from diffnas.nets.sized import Size, SizedSpace
 from diffnas.space import SearchSpace
 
@@ -65,9 +66,10 @@ def sized(space: SearchSpace, data: DataSet, size: Size) -> SizedSpace:
     depth = space.own_depth or size.depth
     return SizedSpace(
         space=space,
-        picture=(data.channels, *data.size),
+        picture=data.shape,
         classes=len(data.classes),
         size=size._replace(depth=depth),
+        sequences=Reading(tokens=data.tokens is not None, forecast=data.forecasts) if data.in_steps else Reading(),
     )
 
 

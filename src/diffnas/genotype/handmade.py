@@ -1,9 +1,10 @@
-"""Networks that people made by hand, as residual chains and transformers. A search in these spaces has to beat them.
+"""Networks that people made by hand. A search in a space with the same parts has to beat them.
 
-They are ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022). ResNets and
-MobileNets have exactly the sizes of the originals; ConvNeXts lack the biases. All differ in three points: no ReLU
-after the sum, ReLU in place of ReLU6 and GELU, batch norm in place of layer norm. ``resnet``, ``mobilenet`` and
+The residual chains are ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022).
+ResNets and MobileNets have exactly the sizes of the originals; ConvNeXts lack the biases. All differ in three points:
+no ReLU after the sum, ReLU in place of ReLU6 and GELU, batch norm in place of layer norm. ``resnet``, ``mobilenet`` and
 ``convnext`` have the layers of the space ``chain``, so they differ from what a search finds only in their operations.
+``lstm`` and ``gru`` are for sequences.
 
 Transformers have the same two branches in each layer, and as many layers as they are built with.
 """
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from diffnas.genotype.chain import of_layers
 from diffnas.genotype.record import Genotype
 from diffnas.lookup import lookup
-from diffnas.skeleton import Stage, chain
+from diffnas.skeleton import GRU, LSTM, Stage, chain
 
 
 class Handmade(NamedTuple):
@@ -25,7 +26,7 @@ class Handmade(NamedTuple):
     Attributes:
         skeleton: the name of its skeleton.
         ops: the operation of each layer; ``none`` for a layer that is only a shortcut. In a transformer, those of both
-            branches of a layer.
+            branches of a layer. A recurrent layer has none.
         source: who published it.
     """
 
@@ -41,7 +42,7 @@ def handmade(name: str) -> Genotype:
         ValueError: for another name.
     """
     found = lookup("hand-made network", name, HANDMADE)
-    return of_layers(found.skeleton, found.ops)
+    return of_layers(found.skeleton, found.ops) if found.ops else Genotype(skeleton=found.skeleton, cells={})
 
 
 _RESNET = "He et al., 2016, Deep Residual Learning for Image Recognition"
@@ -95,5 +96,7 @@ HANDMADE: dict[str, Handmade] = {
     "deit-like": Handmade("transformer", ("attn_4", "mlp_4"), f"layers of {_DEIT}"),
     "poolformer-like": Handmade("transformer", ("pool_3", "mlp_4"), f"layers of {_METAFORMER}"),
     "convformer-like": Handmade("transformer", ("sepconv_7", "mlp_4"), f"layers of {_CONVFORMER}"),
+    "lstm": Handmade(LSTM.name, (), "Hochreiter & Schmidhuber, 1997, Long Short-Term Memory"),
+    "gru": Handmade(GRU.name, (), "Cho et al., 2014, Learning Phrase Representations using RNN Encoder-Decoder"),
 }
 """The hand-made networks by name; ``resnet``, ``mobilenet`` and ``convnext`` have the layers of the space ``chain``."""

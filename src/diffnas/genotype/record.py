@@ -211,7 +211,7 @@ class Genotype:
         if self.depth is None:
             return (*found, *self._idle_kinds())
         idle = all(collapse.cannot_learn([each.op for each in cell.used]) for cell in self.normal_cells.values())
-        return (*found, "no cell that keeps the resolution can learn.") if idle else tuple(found)
+        return (*found, "no cell that keeps the resolution can learn.") if idle and self.cells else tuple(found)
 
     def _shallow(self) -> Iterator[str]:
         """What is wrong with a chain in which absent cells are no gaps."""

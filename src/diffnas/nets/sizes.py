@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from diffnas.genotype import Genotype
-from diffnas.nets.frames.frame import FrameFactory, Sizes
+from diffnas.nets.frames.frame import FrameFactory, Reading, Sizes
 from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 from diffnas.space import SearchSpace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def sizes_of_space(
@@ -20,6 +24,7 @@ def sizes_of_space(
     stem: StemKind = "cifar",
     auxiliary: bool = False,
     picture: tuple[int, ...] = (32, 32),
+    **sequences: Unpack[Reading],
 ) -> Sizes:
     """The sizes of a supernet; channels or depth of None are those of the space.
 
@@ -42,6 +47,7 @@ def sizes_of_space(
         auxiliary=auxiliary,
         frame=space.frame,
         picture=picture,
+        **sequences,
     )
 
 
@@ -56,6 +62,7 @@ def sizes_of_genotype(
     auxiliary: bool = False,
     frame: FrameFactory | None = None,
     picture: tuple[int, ...] = (32, 32),
+    **sequences: Unpack[Reading],
 ) -> Sizes:
     """The sizes of a network. Channels or depth of None are the published ones; a genotype with a cell for each place
     has its own depth.
@@ -89,6 +96,7 @@ def sizes_of_genotype(
         auxiliary=auxiliary,
         frame=frame,
         picture=picture,
+        **sequences,
     )
 
 

@@ -47,6 +47,7 @@ class Slot:
         share: ``share(name, make)`` is the module of this name, which all operations into one node share. The first
             call makes it.
         stream: the stream of tokens on which it stands, in transformers; None elsewhere.
+        gated: whether it stands in a recurrent cell, where operations are activations behind the gate of their node.
 
     >>> Slot(width=16, stride=2).out
     16
@@ -59,6 +60,7 @@ class Slot:
     pool_norm: bool = False
     share: Share = alone
     stream: Stream | None = None
+    gated: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", self.out or self.width)

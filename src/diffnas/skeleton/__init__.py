@@ -7,11 +7,15 @@ from functools import cache
 from diffnas.lookup import lookup
 from diffnas.skeleton.chain import Chain, Shortcut, Stage, chain, chain_of
 from diffnas.skeleton.record import DARTS, NAS_BENCH_201, Join, Own, Place, Skeleton, StemKind, own_of
+from diffnas.skeleton.recurrent import GRU, LSTM, RECURRENT, Recurrent
 from diffnas.skeleton.transformer import TRANSFORMER, TRANSFORMER_GRAPH, Transformer, transformer, transformer_of
 
 __all__ = [
     "DARTS",
+    "GRU",
+    "LSTM",
     "NAS_BENCH_201",
+    "RECURRENT",
     "SKELETONS",
     "TRANSFORMER",
     "TRANSFORMER_GRAPH",
@@ -19,6 +23,7 @@ __all__ = [
     "Join",
     "Own",
     "Place",
+    "Recurrent",
     "Shortcut",
     "Skeleton",
     "Stage",
@@ -29,7 +34,10 @@ __all__ = [
     "transformer",
 ]
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (DARTS, NAS_BENCH_201, chain(), TRANSFORMER, TRANSFORMER_GRAPH)}
+SKELETONS = {
+    skeleton.name: skeleton
+    for skeleton in (DARTS, NAS_BENCH_201, chain(), TRANSFORMER, TRANSFORMER_GRAPH, RECURRENT, LSTM, GRU)
+}
 
 _MADE = {"own": own_of, "chain": chain_of, "transformer": transformer_of, "transformer-graph": transformer_of}
 

@@ -15,7 +15,17 @@ from typing import Any
 
 from diffnas import skeleton as skeletons
 from diffnas.convolutions import CONVOLUTIONS, DARTS_LIKE, DEPTH_RESTRICTED, Convolution
-from diffnas.skeleton import DARTS, NAS_BENCH_201, TRANSFORMER_GRAPH, Own, Place, Shortcut, Stage, skeleton_of
+from diffnas.skeleton import (
+    DARTS,
+    NAS_BENCH_201,
+    RECURRENT,
+    TRANSFORMER_GRAPH,
+    Own,
+    Place,
+    Shortcut,
+    Stage,
+    skeleton_of,
+)
 from diffnas.skeleton.transformer import Norm, Pool
 from diffnas.space.graph import CellGraph, Edge, dense_cell
 
@@ -62,6 +72,7 @@ DARTS_OPS = (
 CHAIN_OPS = ("none", "res_3", "mb_3_3", "mb_3_6", "next_7")
 MIXER_OPS = ("none", "attn_2", "attn_4", "attn_half", "window_4", "sepconv_3", "sepconv_7", "pool_3")
 CHANNEL_OPS = ("none", "mlp_1", "mlp_4", "glu_2")
+RECURRENT_OPS = ("none", "tanh", "relu", "sigmoid", "identity")
 NAS_BENCH_201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 # Operations without network weights. All others, users' operations included, count as operations that learn.
@@ -109,7 +120,7 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         offered = {op for cell in self.cells.values() for names in cell.ops for op in names}
-        if not self.cells:
+        if not self.cells and skeleton_of(self.skeleton).kinds:
             raise ValueError(f"space {self.name!r} has no cells.")
         if len(set(self.ops)) != len(self.ops) or offered != set(self.ops):
             raise ValueError(f"space {self.name!r}: ops must list each of {sorted(offered)} once, got {self.ops}.")
@@ -362,11 +373,38 @@ transformer_graph = SearchSpace(
 )
 """Layers that are graphs of three nodes, as in DARTS for translation (Zhao et al., 2021): 6 edges, 12 operations."""
 
+
+def recurrent_space(
+    *,
+    nodes: int = 8,
+    ops: Sequence[str] = RECURRENT_OPS,
+    channels: int = 300,
+    factories: Mapping[str, Callable[[Any], Any]] | None = None,
+) -> SearchSpace:
+    """A space of recurrent cells: a search chooses the input of each node, and its activation.
+
+    Args:
+        nodes: how many searched nodes a cell has.
+        ops: the activations that each edge offers; ``none`` means that there is no edge.
+        channels: features of every node.
+        factories: the user's own activations by name; ``diffnas.nets.ops.gated`` makes each.
+
+    >>> [tuple(edge) for _, edge in recurrent_space(nodes=2).edges]
+    [(0, 1), (0, 2), (1, 2)]
+    """
+    cells = {"recurrent": dense_cell(inputs=1, nodes=nodes, ops=ops)}
+    named: dict[str, Any] = {"name": "recurrent", "skeleton": RECURRENT.name, "factories": factories or {}}
+    return SearchSpace(cells=cells, ops=tuple(ops), channels=channels, depth=1, in_degree=1, **named)
+
+
+recurrent = recurrent_space()
+"""The recurrent space of DARTS (Liu et al., 2019): one kind of cell, 36 edges, 5 activations, 2,642,411,520 cells."""
+
 SPACES: dict[str, SearchSpace] = {
     space.name: space
     for space in (
         darts, nas_bench_201, s1, s2, s3, s4, gold_nas, prune_and_replace_dl, prune_and_replace_dr, chain,
-        transformer, transformer_graph,
+        transformer, transformer_graph, recurrent,
     )
 }  # fmt: skip
 
