@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diffnas.components.discretize import Discretize
 from diffnas.engine import contract
-from diffnas.engine.memory import Watch, tensors
+from diffnas.engine.memory import Watch
 from diffnas.genotype import Genotype
 from diffnas.nets.sites import unseen
 from diffnas.nets.sized import Additive, Count, SizedSpace, is_network
@@ -82,8 +82,8 @@ class Counting(Costing):
         return float(sized.cost(genotype, self.count))
 
     def line(self, reach: Reach) -> tuple[float, float]:
-        """Slope 1 and offset 0, because the sum is the cost."""
-        return 1.0, 0.0
+        """Slope 1 and offset 0, because the sum is the cost; where operations share parameters, as ``through_ends``."""
+        return through_ends(self, reach) if self.count == "params" and reach.sized.skeleton.gated else (1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -104,21 +104,27 @@ class PeakMemory(Costing):
         with unseen(own=True), torch.no_grad():
             network = sized.network(genotype)
             _fold(network)
-            watch = Watch(held := tensors(network.state_dict()))
+            # Not the state, in which a weight that operations share has several names.
+            watch = Watch(held := [*network.parameters(), *network.buffers()])
             with watch:
                 network(torch.zeros(1, *sized.picture))
         return float(max(watch.curve) - sum(each.untyped_storage().nbytes() for each in held))
 
     def line(self, reach: Reach) -> tuple[float, float]:
         """The line through the cheapest and the dearest cells."""
-        ends = [
-            (reach.additive.of(reach.sized.space, cells), self.of(reach.sized, cells))
-            for cells in reach.extremes(torch.tensor(reach.sized.space.offered))
-        ]
-        (first, low), (last, high) = ends[0], ends[-1]
-        slope = (high - low) / (last - first) if last > first and high > low else 0.0
-        # If the operations do not change the peak, the sum still gives a direction.
-        return (slope, low - slope * first) if slope else (high / last, 0.0)
+        return through_ends(self, reach)
+
+
+def through_ends(costing: Costing, reach: Reach) -> tuple[float, float]:
+    """The line from the sum to the cost through the cheapest and the dearest cells."""
+    ends = [
+        (reach.additive.of(reach.sized.space, cells), costing.of(reach.sized, cells))
+        for cells in reach.extremes(torch.tensor(reach.sized.space.offered))
+    ]
+    (first, low), (last, high) = ends[0], ends[-1]
+    slope = (high - low) / (last - first) if last > first and high > low else 0.0
+    # If the operations do not change the cost, the sum still gives a direction.
+    return (slope, low - slope * first) if slope else (high / last, 0.0)
 
 
 def _fold(network: nn.Module) -> None:
@@ -236,9 +242,14 @@ class Reach:
 
     def _read(self, keep: Tensor, *, dear: bool) -> Genotype | None:
         """The cells of the cheapest or of the dearest operations; None if they pass nothing on."""
-        # First "none" loses against operations of equal cost, so that nodes stay alive. Without a network, it wins.
-        for last in (1e-9, 2.0):
+        # First "none" loses against operations of equal cost, so that nodes stay alive. If it wins everywhere all the
+        # same, one edge has an operation; and at last all edges.
+        rows: list[int | None] = [] if dear else list(range(len(keep)))
+        column = self.sized.space.column("none")
+        for last, row in [(1e-9, None), *((1e-9, row) for row in rows), (2.0, None)]:
             scores = self._scores(keep, dear=dear, none=last)
+            if row is not None and column is not None:
+                scores[row, column] = 0.0
             cells = contract.read_off(self.rule, scores, keep, self.sized.space)
             if is_network(cells):
                 return cells

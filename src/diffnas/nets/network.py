@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from diffnas.genotype import Genotype
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, applied, usable
 from diffnas.nets.cell import Cell, Factors, Place, listed, runner
-from diffnas.nets.frames import FrameFactory, build_frame
+from diffnas.nets.frames import FrameFactory, Reading, build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.ops import build
 from diffnas.nets.sizes import sizes_of_genotype
@@ -19,6 +20,9 @@ from diffnas.nets.slot import OpFactory
 from diffnas.nets.wiring import Wiring
 from diffnas.skeleton import StemKind, skeleton_of
 from diffnas.space import Edge
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class FixedEdge(nn.Module):
@@ -59,8 +63,15 @@ def fixed_cell(genotype: Genotype, place: Place, factories: Mapping[str, OpFacto
     slots = place.slots(wiring, affine=True)
     ops = [build(each.op, slot, factories=factories) for each, slot in zip(connections, slots, strict=True)]
     names = sorted({each.op for each in connections})
-    edges = [FixedEdge(op, names.index(each.op)) for op, each in zip(ops, connections, strict=True)]
-    return Cell(wiring, place, edges, join=skeleton.join, fills=not skeleton.drops_dead_nodes, ops=names)
+    return Cell(
+        wiring,
+        place,
+        [FixedEdge(op, names.index(each.op)) for op, each in zip(ops, connections, strict=True)],
+        join=skeleton.join,
+        fills=not skeleton.drops_dead_nodes,
+        averages=skeleton.averages,
+        ops=names,
+    )
 
 
 class Network(nn.Module):
@@ -80,6 +91,9 @@ class Network(nn.Module):
             the same, with less memory and more time. The attribute may be set anytime.
         backend: computes the cells in training mode; None calls one module after the other. The attribute may be
             set anytime.
+        picture: height and width of the pictures, for frames with tables of positions. Other pictures are possible.
+        sequences: how a recurrent net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
+            :class:`diffnas.nets.frames.Sizes`.
 
     Raises:
         ValueError: for a genotype or sizes that no network can have.
@@ -104,6 +118,8 @@ class Network(nn.Module):
         frame: FrameFactory | None = None,
         recompute: bool = False,
         backend: Backend | None = None,
+        picture: tuple[int, ...] = (32, 32),
+        **sequences: Unpack[Reading],
     ) -> None:
         super().__init__()
         self.recompute = recompute
@@ -117,6 +133,8 @@ class Network(nn.Module):
             stem=stem,
             auxiliary=auxiliary,
             frame=frame,
+            picture=picture,
+            **sequences,
         )
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, fixed_cell(genotype, place, factories)))
@@ -127,7 +145,8 @@ class Network(nn.Module):
         Args:
             x: the pictures.
             drop_path: in training mode, the probability that a picture loses a connection that is not the identity
-                (DARTS; FractalNet, Larsson et al., 2017). The others are divided by ``1 - drop_path``.
+                (DARTS; FractalNet, Larsson et al., 2017). The others are divided by ``1 - drop_path``. In a transformer
+                it is that of the last branch, and rises linearly from 0 (Huang et al., 2016, stochastic depth).
             generator: draws the dropped connections, on any device; None takes torch's global random numbers.
         """
         factors = self._factors(x, drop_path if self.training else 0.0, generator)
@@ -152,8 +171,19 @@ class Network(nn.Module):
         connections = sum(_droppable(edge) for cell in self.cells for edge in cell.edges)
         device = x.device if generator is None else generator.device
         kept = torch.empty(connections, len(x), device=device, dtype=next(self.parameters()).dtype)
-        kept.bernoulli_(1 - drop_path, generator=generator)
-        return (kept / (1 - drop_path)).to(x.device).unbind()
+        stay: Tensor | float = 1 - drop_path
+        if self.cells and self.cells[0].stream is not None:
+            stay = 1 - drop_path * self._depths().to(kept)
+            kept.bernoulli_(stay.expand_as(kept), generator=generator)
+        else:
+            kept.bernoulli_(stay, generator=generator)
+        return (kept / stay).to(x.device).unbind()
+
+    def _depths(self) -> Tensor:
+        """The depth of each connection that may be dropped: 0 in the first branch of a transformer, 1 in the last."""
+        last = max(len(self.cells) - 1, 1)
+        found = [index / last for index, cell in enumerate(self.cells) for edge in cell.edges if _droppable(edge)]
+        return torch.tensor(found).unsqueeze(1)
 
 
 def parameters_of(network: nn.Module, *, auxiliary: bool = False) -> int:

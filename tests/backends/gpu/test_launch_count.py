@@ -50,13 +50,6 @@ def test_a_step_of_the_published_size_takes_few_launches(record, meta, space: Se
     assert record.count < most
 
 
-@pytest.mark.parametrize("pixels", [64 * 32 * 32, 63 * 15 * 15, 49, 127])
-def test_products_of_any_number_of_pixels_are_split_for_a_whole_gpu(record, pixels: int):
-    split = sys.modules["diffnas.backends.gpu.launches"].parts
-    assert pixels % split(pixels, 4) == 0
-    assert split(pixels, 4) >= min(pixels // 256, 40)
-
-
 def test_a_cell_is_computed_on_the_device_of_its_inputs(record, monkeypatch: pytest.MonkeyPatch):
     current: list[torch.device] = []
 
