@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnas.backends.choose import choose, wholly_by
-from diffnas.data.augment import Augmentation, augment
 from diffnas.data import DataSet
+from diffnas.data.augment import Augmentation, augment
 from diffnas.data.tensors import from_tensors
 from diffnas.engine.evaluate import EvaluateState, begin
 from diffnas.engine.seeds import fixed_random
