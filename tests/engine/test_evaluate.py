@@ -89,7 +89,7 @@ def test_the_learning_rate_rises_step_by_step_before_it_falls(data: DataSet, mon
 
 def test_decay_matrices_spares_norms_and_biases():
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
-    optimizer = optimizer_of(net.parameters(), replace(TINY, weight_decay=0.01, decay="matrices"))
+    optimizer = optimizer_of(net, replace(TINY, weight_decay=0.01, decay="matrices"))
     decay = {id(each): group["weight_decay"] for group in optimizer.param_groups for each in group["params"]}
     told = {name: decay[id(each)] for name, each in net.named_parameters()}
     assert told == {"0.weight": 0.01, "0.bias": 0, "1.weight": 0, "1.bias": 0, "3.weight": 0.01, "3.bias": 0}
@@ -142,8 +142,8 @@ def test_moving_all_weights_in_one_call_gives_the_same_network(data: DataSet, mo
     settings = replace(TINY, epochs=1, drop_path=0.0)
     fused = dict(run(data, genotype, settings).network.state_dict())
 
-    def one_by_one(weights, settings: EvaluateSettings, **options) -> torch.optim.Optimizer:
-        optimizer = optimizer_of(weights, settings, **options)
+    def one_by_one(module: torch.nn.Module, settings: EvaluateSettings, **options) -> torch.optim.Optimizer:
+        optimizer = optimizer_of(module, settings, **options)
         optimizer.param_groups[0].update(fused=False, foreach=False)
         return optimizer
 

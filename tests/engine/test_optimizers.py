@@ -28,7 +28,7 @@ def test_an_optimizer_steps_as_that_of_torch_with_the_same_numbers(name: str, de
     settings = SearchSettings(optimizer=name, lr=0.1, momentum=0.8, weight_decay=0.5, decay=decay)
     own, plain = net(), net()
     plain.load_state_dict(own.state_dict())
-    ours = optimizer_of(own.parameters(), settings)
+    ours = optimizer_of(own, settings)
     spared = [] if decay == "all" else [each for each in plain.parameters() if each.ndim == 1]
     decaying = [each for each in plain.parameters() if decay == "all" or each.ndim > 1]
     groups = [{"params": decaying}, {"params": spared, "weight_decay": 0.0}]
@@ -47,12 +47,12 @@ def test_an_optimizer_steps_as_that_of_torch_with_the_same_numbers(name: str, de
 @pytest.mark.parametrize("decay", ["all", "matrices"])
 def test_an_optimizer_forgets_what_left_the_module_and_keeps_the_rest(name: str, decay: str):
     module = net()
-    optimizer = optimizer_of(module.parameters(), SearchSettings(optimizer=name, decay=decay))
+    optimizer = optimizer_of(module, SearchSettings(optimizer=name, decay=decay))
     module(torch.ones(2, 3)).sum().backward()
     optimizer.step()
     kept = optimizer.state[module[0].weight]
     module[2] = nn.Identity()
-    follow_(optimizer, module.parameters())
+    follow_(optimizer, module)
     assert set(weights_of(optimizer)) == set(module.parameters()) == set(optimizer.state)
     assert optimizer.state[module[0].weight] is kept
 

@@ -248,7 +248,7 @@ def begin(
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(
         network=network,
-        weight_optimizer=optimizer_of(network.parameters(), settings),
+        weight_optimizer=optimizer_of(network, settings),
         train=Totals(task),
         averaging=Averaging() if settings.averaging and data.valid is not None else None,
     )

@@ -10,30 +10,36 @@ import torch
 from torch import Tensor, nn
 
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.nets.ops.attention import Table
 
 
-def optimizer_of(weights: Iterable[nn.Parameter], settings: SearchSettings | EvaluateSettings) -> torch.optim.Optimizer:
-    """The optimizer of some weights, with the settings of a run.
+def optimizer_of(module: nn.Module, settings: SearchSettings | EvaluateSettings) -> torch.optim.Optimizer:
+    """The optimizer of a module's weights, with the settings of a run.
 
     It is fused: one call moves all weights of a group. On a CPU the fused call assumes that a gradient has the strides
     of its weight, and the gradients that ``backward`` leaves have them.
     """
     common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": True}
-    groups = _groups(weights, settings.decay)
+    groups = _groups(module, settings.decay)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, **common)
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, betas=(settings.momentum, 0.999), **common)
 
 
-def _groups(weights: Iterable[nn.Parameter], decay: Literal["all", "matrices"]) -> list[dict[str, Any]]:
-    """All weights in one group; or two, of which the second has the weights of norms and biases, which do not decay."""
-    parameters = list(weights)
+def _groups(module: nn.Module, decay: Literal["all", "matrices"]) -> list[dict[str, Any]]:
+    """All weights in one group; or two, of which the second has those that do not decay.
+
+    These are the weights of norms, biases and tables of positions.
+    """
+    parameters = list(module.parameters())
     if decay == "all":
         return [{"params": parameters}]
+    tables = {weight for part in module.modules() if isinstance(part, Table) for weight in part.parameters()}
+    decays = [each.ndim > 1 and each not in tables for each in parameters]
     return [
-        {"params": [each for each in parameters if each.ndim > 1]},
-        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
+        {"params": [each for each, does in zip(parameters, decays, strict=True) if does]},
+        {"params": [each for each, does in zip(parameters, decays, strict=True) if not does], "weight_decay": 0.0},
     ]
 
 
@@ -42,10 +48,10 @@ def weights_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [weight for group in optimizer.param_groups for weight in group["params"]]
 
 
-def follow_(optimizer: torch.optim.Optimizer, weights: Iterable[nn.Parameter]) -> None:
-    """Make an optimizer of ``optimizer_of`` move these weights, and forget all others."""
+def follow_(optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
+    """Make an optimizer of ``optimizer_of`` move the weights that its module has now, and forget all others."""
     groups = optimizer.param_groups
-    now = _groups(weights, "all" if len(groups) == 1 else "matrices")
+    now = _groups(module, "all" if len(groups) == 1 else "matrices")
     alive = {weight for group in now for weight in group["params"]}
     for weight in set(weights_of(optimizer)) - alive:
         optimizer.state.pop(weight, None)

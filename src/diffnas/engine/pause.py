@@ -111,7 +111,7 @@ class SearchPause:
     def renew_weight_optimizer(self) -> None:
         """Begin the optimizer of the weights anew, with the settings of the stage."""
         state = self.running.state
-        state.weight_optimizer = optimizer_of(state.supernet.parameters(), self.running.settings)
+        state.weight_optimizer = optimizer_of(state.supernet, self.running.settings)
 
     def note(self, **event: Any) -> None:
         """Add plain data to the ``events`` in the next line of the trace."""

@@ -32,12 +32,6 @@ class Pretraining:
     task: Task
     settings: SearchSettings
 
-    def trained(self, supernet: Supernet) -> list[nn.Parameter]:
-        """The weights that learn: those of the supernet without its classifier, and of the head."""
-        unused = {id(each) for each in classifier_of(supernet).parameters()}
-        own = [each for each in supernet.parameters() if id(each) not in unused]
-        return [*own, *self.head.parameters()]
-
 
 def pretraining(
     supernet: Supernet, pretext: Pretext, *, channels: int, task: Task, settings: SearchSettings

@@ -96,13 +96,6 @@ class SearchState:
         return self.supernet if self.pretraining is None else nn.ModuleList([self.supernet, self.pretraining.head])
 
     @property
-    def trained(self) -> list[nn.Parameter]:
-        """The weights that their optimizer moves: those of the pretext's head, not the classifier's, in a pretext."""
-        if self.pretraining is not None:
-            return self.pretraining.trained(self.supernet)
-        return list(self.supernet.parameters())
-
-    @property
     def totals(self) -> tuple[Totals, ...]:
         """All totals of the running epoch."""
         return self.train, self.held_out
@@ -121,7 +114,7 @@ class SearchState:
     def begin_pretext_(self, pretraining: Pretraining) -> None:
         """Make the optimizer and the totals those of a pretext."""
         self.pretraining = pretraining
-        self.weight_optimizer = optimizer_of(self.trained, pretraining.settings)
+        self.weight_optimizer = optimizer_of(self.net, pretraining.settings)
         self.train, self.held_out = Totals(pretraining.pretext.task), Totals(pretraining.pretext.task)
 
     def end_pretext_(self) -> None:
@@ -129,7 +122,7 @@ class SearchState:
         assert self.pretraining is not None
         task, settings = self.pretraining.task, self.pretraining.settings
         self.pretraining = None
-        self.weight_optimizer = optimizer_of(self.trained, settings)
+        self.weight_optimizer = optimizer_of(self.net, settings)
         self.train, self.held_out = Totals(task), Totals(task)
 
     def become_(self, other: SearchState) -> None:
@@ -172,7 +165,7 @@ class SearchState:
     def free_(self, keep: Tensor) -> None:
         """Free the modules of operations that are not in ``keep``, and all that the optimizer remembers of them."""
         self.supernet.prune_(keep)
-        self.move_what_is_there_()
+        follow_(self.weight_optimizer, self.net)
 
     def replace_(self, keep: Tensor, parents: Mapping[tuple[int, int], int] | None = None) -> None:
         """Change the operations in play to those in ``keep``, also if it has operations that were removed.
@@ -183,11 +176,7 @@ class SearchState:
         self.keep = keep
         update.forget(self.alpha_optimizer, self.alpha, ~self.movable)
         self.supernet.replace_(keep, parents or {})
-        self.move_what_is_there_()
-
-    def move_what_is_there_(self) -> None:
-        """Make the optimizer move the weights that there are now, and forget all others."""
-        follow_(self.weight_optimizer, self.trained)
+        follow_(self.weight_optimizer, self.net)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors and plain data. Modules of removed operations are freed first."""
@@ -285,7 +274,7 @@ class _Beginning:
             keep=keep,
             weighting=weigh,
             beta=beta,
-            weight_optimizer=optimizer_of(supernet.parameters(), own),
+            weight_optimizer=optimizer_of(supernet, own),
             alpha_optimizer=alpha_optimizer,
             train=Totals(self.task),
             held_out=Totals(self.task),
