@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diffnas.backends.norms import channels_last, constant
 from diffnas.backends.schedule import Chain, Place, Pool, schedule
 from diffnas.components.edge_weights import EdgeWeights
-from diffnas.nets.cell import Cell
+from diffnas.nets.cell import Cell, along_channels
 from diffnas.nets.links import Link
 from diffnas.nets.partial_channels import Passing
 
@@ -62,11 +62,13 @@ class Kernels:
         mixed_sums: batch norm, mixing weight and sum of many tensors.
         convolve: for each chain, its result for a map before the chain's last batch norm.
         pools: the result of each pool for a map; None stands for the map itself, once for each of its readers.
+        beside: concatenates maps along their channels.
     """
 
     mixed_sums: MixedSums
     convolve: Callable[[Tensor, Sequence[tuple[Link, ...]]], Sequence[Tensor]]
     pools: Callable[[Tensor, Sequence[nn.Module | None]], Sequence[Tensor]]
+    beside: Callable[[Sequence[Tensor]], Tensor] = along_channels
 
 
 def through(links: Sequence[Link], x: Tensor) -> Tensor:
@@ -86,7 +88,7 @@ class NodeByNode:
 
     def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
-        return self.cell.joined(self.cell.outputs(self.values(inputs, weights)))
+        return self.cell.joined(self.cell.outputs(self.values(inputs, weights)), self.kernels.beside)
 
     def values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
         """The value of every node of the cell; None for a node that nothing feeds."""

@@ -84,6 +84,8 @@ class _Pools(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         (where,), shape = ctx.saved_tensors, ctx.shape
         sent = [(kind, channels_last(grad)) for kind, grad in zip(shape.kinds, grads, strict=True) if grad is not None]
+        if [kind for kind, _ in sent] == [SAME]:
+            return None, sent[0][1]
         same, pooled = [grad for kind, grad in sent if kind == SAME], dict(sent)
         (out,) = launches.empty_maps(1, sent[0][1], shape.before[2:])
         pixels, sizes = launches.pixels_of(out), launches.tile(out.shape[1])
