@@ -12,6 +12,7 @@ from diffnas.engine.settings import (
     ALPHA,
     DATA,
     MACHINE,
+    SEQUENCES,
     SIZES,
     WEIGHTS,
     EvaluateSettings,
@@ -48,7 +49,7 @@ wrong name of a component lists all names.
 
 def written() -> str:
     """The page."""
-    parts = [_section(heading) for heading in (DATA, SIZES, WEIGHTS, ALPHA, MACHINE)]
+    parts = [_section(heading) for heading in (DATA, SIZES, WEIGHTS, SEQUENCES, ALPHA, MACHINE)]
     roles = [f"| `--{role}` | {text} |" for role, text in ROLES.items()]
     return "\n".join([HEAD, *parts]) + ROLES_HEAD + "\n".join(roles) + "\n"
 

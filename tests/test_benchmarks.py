@@ -16,10 +16,13 @@ SMALL = {
     "supernet_step.py": "--space nas-bench-201 --channels 2 --cells 5 --size 8 --batch 4 --rounds 1 --survivors 5 late",
     "supernet_as_run.py": "--space nas-bench-201 --channels 2 --cells 5 --size 8 --batch 4 --rounds 1 --survivors 2",
     "memory.py": "--space nas-bench-201 --channels 4 --cells 5 --batch 8 --steps 1",
-    "evaluation_step.py": "--channels 4 --cells 3 --batch 4 --rounds 1",
+    "recurrent_step.py": "--channels 4 --batch 3 --window 2 --rounds 1",
+    "evaluation_step.py": "--channels 4 --cells 3 --batch 4 --rounds 1 --genotype PDARTS FOUND",
     "augmentation.py": "--batch 4 --size 16 --rounds 1 --repeats 1",
     "same_search.py": "--pictures 40 --channels 2 --batch 20 --epochs 1 --seeds 0",
     "ranks.py": "--channels 2 --depth 3 --batch 20 --pictures 40 --epochs 1 --rounds 1",
+    "streaming.py": "--pictures 60",
+    "communication.py": "--cases 3",
     "startup.py": "--rounds 1 --warm-up 0",
     "whole_search.py": "--data digits --recipe nas-bench-201-small --pictures 20 --channels 2 --cells 5 --batch 10 "
     "--epochs 1 --times 2 --rounds 1",
@@ -28,6 +31,7 @@ SMALL = {
 # Searches as long as these, and processes that all import torch, take a while.
 LONG = {
     "augmentation.py",
+    "communication.py",
     "memory.py",
     "ranks.py",
     "same_search.py",

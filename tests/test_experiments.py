@@ -15,6 +15,7 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 TABLES = {
     "all-methods": ("all-methods", "traces", True),
     "nas-bench-201": ("nas-bench-201", "traces", True),
+    "vote": ("vote", "../nas-bench-201/traces", True),
     "collapse": ("collapse", "traces", True),
     "cifar10": ("cifar", "traces/cifar10", False),
     "cifar100": ("cifar", "traces/cifar100", False),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from diffnas.backends.choose import choose
 from diffnas.backends.node_by_node import Kernels, NodeByNode, through
 from diffnas.backends.norms import update_running
-from diffnas.backends.schedule import schedule, why_unknown
+from diffnas.backends.schedule import is_fixed, schedule, why_unknown
 from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.backend import Backend
 from diffnas.nets.cell import Cell
@@ -44,8 +44,8 @@ class InPyTorch:
     def why_not(self, x: Tensor) -> str | None:
         return "autocast mixes precisions" if torch.is_autocast_enabled(x.device.type) else None
 
-    def compile(self, cell: Cell) -> NodeByNode:
-        return NodeByNode(cell, KERNELS)
+    def compile(self, cell: Cell) -> NodeByNode | None:
+        return None if is_fixed(cell) else NodeByNode(cell, KERNELS)
 
     def why_slower(self, cell: Cell) -> str | None:
         return why_unknown(cell, schedule(cell))

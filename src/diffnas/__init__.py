@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from diffnas.version import VERSION
 
 if TYPE_CHECKING:
-    from diffnas.api import Exported, RunResult, cost, evaluate, export, load, run, search
+    from diffnas.api import Exported, RunResult, continue_text, cost, evaluate, export, load, run, search
     from diffnas.api.vote import Vote, vote
-    from diffnas.data import DataSet, from_dataset, from_tensors
+    from diffnas.data import DataSet, from_dataset, from_sequences, from_tensors
     from diffnas.data import load as load_data
     from diffnas.engine.evaluate import EvaluateResult
     from diffnas.engine.listen import Interrupted, Listener, NotFinite
@@ -54,12 +54,14 @@ __all__ = [
     "Trained",
     "Vote",
     "compose",
+    "continue_text",
     "cost",
     "dense_cell",
     "draw",
     "evaluate",
     "export",
     "from_dataset",
+    "from_sequences",
     "from_tensors",
     "load",
     "load_data",
@@ -72,9 +74,9 @@ __all__ = [
 
 # Where each name lives. They are imported when first used, so that `import diffnas` does not wait for torch.
 _HOMES = {
-    "diffnas.api": ("Exported", "RunResult", "cost", "evaluate", "export", "load", "run", "search"),
+    "diffnas.api": ("Exported", "RunResult", "continue_text", "cost", "evaluate", "export", "load", "run", "search"),
     "diffnas.api.vote": ("Vote", "vote"),
-    "diffnas.data": ("DataSet", "from_dataset", "from_tensors"),
+    "diffnas.data": ("DataSet", "from_dataset", "from_sequences", "from_tensors"),
     "diffnas.engine.evaluate": ("EvaluateResult",),
     "diffnas.engine.listen": ("Interrupted", "Listener", "NotFinite"),
     "diffnas.engine.search": ("SearchResult",),

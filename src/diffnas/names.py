@@ -31,6 +31,15 @@ def _showable(letter: str) -> str:
     return letter.encode("unicode_escape", "backslashreplace").decode()
 
 
+def showable_text(text: str) -> str:
+    """The same with its line breaks and tabs.
+
+    >>> showable_text("to be\nor \x1b not")
+    'to be\nor \\x1b not'
+    """
+    return "".join(letter if letter in "\n\t" else _showable(letter) for letter in text)
+
+
 def first_line(error: Exception) -> str:
     """What an error says first, or what it is called if it says nothing."""
     return (str(error) or type(error).__name__).splitlines()[0]

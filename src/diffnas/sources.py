@@ -4,7 +4,11 @@ DESCRIPTIONS = {
     "digits": "1,797 grey 8x8 digits in 10 classes, embedded (scikit-learn); needs no download",
     "cifar10": "60,000 color 32x32 pictures in 10 classes; --data-dir or --download",
     "cifar100": "60,000 color 32x32 pictures in 100 classes; --data-dir or --download",
+    "text": "eight plays of Shakespeare, 1 million characters, embedded; needs no download",
+    "python-docs": "the help texts of Python, half a million characters, which differ between its versions",
     "hub:NAME": "a picture data set of the Hugging Face hub, hub:NAME or hub:NAME:CONFIG (extra: hub)",
-    "FOLDER": "your own pictures: FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, or FOLDER/CLASS/*",
+    "FOLDER": "your own pictures: FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, FOLDER/CLASS/*, or FOLDER/*.tar; or "
+    "texts; or a sequence in each FOLDER/CLASS/*.csv",
+    "FILE": "your own text, FILE.txt or FILE.md, to predict its next tokens; or FILE.csv, to predict its next row",
 }
 """The names that :func:`diffnas.data.load` takes, each with one line about it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,7 +26,8 @@ class Metric:
     """A number that says how good the outputs of a network are.
 
     Attributes:
-        sum: outputs, ``(B, ...)``, and targets, ``(B, ...)``, to a sum over the samples of a batch, a scalar.
+        sum: outputs, ``(B, ...)``, and targets, ``(B, ...)``, to a sum over the samples of a batch, a scalar; None for
+            the sum of the loss.
         better: whether the higher or the lower of two values is the better one.
         value: the mean of what was summed over all samples to the value of the metric.
         form: how a value is written, as :func:`format` takes it.
@@ -39,7 +41,7 @@ class Metric:
     2.0
     """
 
-    sum: Callable[[Tensor, Tensor], Tensor]
+    sum: Callable[[Tensor, Tensor], Tensor] | None
     better: Literal["higher", "lower"]
     value: Callable[[float], float] = _as_it_is
     form: str = ".3f"
@@ -68,6 +70,7 @@ class Task:
         several: whether a picture can be in several classes. Then its target says 0 or 1 for each class, targets are
             ``(B, classes)`` of float32, and a prediction is the sigmoid of each logit. Otherwise targets are ``(B,)``
             of int64, and a prediction is the softmax over the logits.
+        every_step: whether each step of a sequence is a sample. Then targets are ``(B, T, ...)``.
 
     Raises:
         ValueError: if there is no metric, one that is called as the loss, or something else in the place of one.
@@ -78,6 +81,7 @@ class Task:
     metrics: Mapping[str, Metric]
     smoothed: Callable[[Tensor, Tensor, float], Tensor] | None = None
     several: bool = False
+    every_step: bool = False
 
     def __post_init__(self) -> None:
         if not self.metrics:
@@ -129,7 +133,11 @@ class Task:
         """
         metric = self.metrics[self.deciding]
         samples = zip(torch.split(outputs, 1), torch.split(targets, 1), strict=True)
-        return torch.stack([metric.sum(*sample) for sample in samples])
+        return torch.stack([(metric.sum or self.loss)(*sample) for sample in samples])
+
+    def count(self, targets: Tensor) -> int:
+        """How many samples a batch of targets has."""
+        return targets.shape[0] * targets.shape[1] if self.every_step else len(targets)
 
     def training_loss(self, label_smoothing: float) -> Loss:
         """The loss that trains a network.
@@ -166,6 +174,25 @@ def _right(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(dim=1) == labels).sum()
 
 
+def _next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
+    return functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+
+
+def _next_tokens_right(logits: Tensor, tokens: Tensor) -> Tensor:
+    return _right(logits.flatten(0, 1), tokens.flatten())
+
+
+def _in_bits(nats: float) -> float:
+    return nats / math.log(2)
+
+
+def _perplexity(nats: float) -> float:
+    return math.exp(min(nats, _MOST_NATS))
+
+
+_MOST_NATS = 700.0  # above it, the exponential is infinite
+
+
 classification = Task(
     name="classification",
     loss=_cross_entropy,
@@ -173,3 +200,28 @@ classification = Task(
     smoothed=_cross_entropy,
 )
 """One class of several for every sample: logits ``(B, classes)``, labels ``(B,)``; cross-entropy and accuracy."""
+
+language = Task(
+    name="language",
+    loss=_next_token_loss,
+    metrics={
+        "perplexity": Metric(sum=None, better="lower", value=_perplexity, form=".2f"),
+        "bits": Metric(sum=None, better="lower", value=_in_bits, form=".3f"),
+        "accuracy": Metric(sum=_next_tokens_right, better="higher", form=".2%"),
+    },
+    every_step=True,
+)
+"""The next token of a text after each one: logits ``(B, T, vocabulary)``, tokens ``(B, T)``; cross-entropy.
+
+Its metrics are the perplexity, the bits a token, and the share of tokens that have the highest logit."""
+
+forecast = Task(
+    name="forecast",
+    loss=functional.mse_loss,
+    metrics={"error": Metric(sum=None, better="lower", form=".4f")},
+    every_step=True,
+)
+"""The next vector of a sequence after each one, ``(B, T, d)``; the mean squared error of standardized numbers."""
+
+TASKS = {task.name: task for task in (classification, language, forecast)}
+"""The tasks of diffnas by name."""

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffnas.data.pictures import DataSet, Files, Pictures, batches
+from diffnas.data.batches import batches
+from diffnas.data.data_set import DataSet
+from diffnas.data.pictures import Files, Pictures
 from diffnas.data.statistics import channel_statistics
 
 

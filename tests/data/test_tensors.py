@@ -233,7 +233,7 @@ def test_items_may_be_mappings_as_in_the_hub_and_labels_of_every_kind(label, nam
             {"train": [], "test": []},
             "training data are a mapping with the keys 'train', 'test'; pass from_dataset",
         ),
-        (iter([1]), "training data, a list_iterator, have no length and no items"),
+        (iter([1]), "training item 0 is a int; a pair"),
         (5, "training data, a int, have no length and no items"),
         (
             [(torch.rand(3, 8, 8), label) for label in range(3)],

@@ -10,13 +10,15 @@ from diffnas.nets.network import Network
 from diffnas.nets.trained import Trained
 
 
-def make(genotype: Genotype | str, *, size: int = 8, channels: int = 1, stem: str = "cifar", depth: int = 3) -> Trained:
+def make(
+    genotype: Genotype | str, *, size: int = 8, channels: int = 1, stem: str = "cifar", depth: int | None = 3
+) -> Trained:
     """A network with weights and batch statistics at random, as if it had been trained."""
     cells = parse(genotype) if isinstance(genotype, str) else genotype
     with torch.random.fork_rng():
         torch.manual_seed(0)
         built = {"channels": 4, "depth": depth, "stem": stem}
-        network = Network(cells, classes=10, in_channels=channels, **built)
+        network = Network(cells, classes=10, in_channels=channels, picture=(size, size), **built)
         for part in network.modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.running_mean.normal_()

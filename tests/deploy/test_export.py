@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from diffnas.convolutions import CONVOLUTIONS
-from diffnas.deploy import FORMATS, Disagreement, export
+from diffnas.deploy import FORMATS, Disagreement, export, source_transformer
 from diffnas.deploy.check import check
 from diffnas.deploy.source import OPERATIONS, source
 from diffnas.genotype import Cell, Connection, Genotype, published
@@ -18,6 +18,8 @@ from diffnas.nets.frames.darts import Darts
 from diffnas.nets.ops import OPS
 
 NB201 = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
+
+TRANSFORMER = "transformer | attn_4+window_4+pool_3+dwconv_5 | mlp_4+glu_2 | sepconv_3+attn_half | none"
 
 
 def every_op() -> Genotype:
@@ -59,8 +61,11 @@ SHAPES = {
     "nothing but zeros": {"genotype": "|none~0|+|none~0|none~1|"},
     "one input": {"genotype": one_input()},
     "unread nodes": {"genotype": unread()},
+    "transformer": {"genotype": TRANSFORMER, "size": 13, "channels": 3, "depth": None},
+    "transformer of patches": {"genotype": "transformer:rms:attend | attn_2 | glu_1", "size": 32, "stem": "patch"},
+    "transformer of one kind": {"genotype": "transformer | pool_3 | mlp_1"},
 }
-FEW = ("small", "nas-bench-201")
+FEW = ("small", "nas-bench-201", "transformer", "transformer of patches")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -140,7 +145,7 @@ def test_the_source_is_formatted_and_free_of_lint(trained, tmp_path):
 
 
 def test_the_source_knows_every_operation_that_is_not_random():
-    assert set(OPERATIONS) == set(OPS) - {"none", "noise"}
+    assert {*OPERATIONS, *source_transformer.OPERATIONS} == set(OPS) - {"none", "noise"}
 
 
 def test_weights_and_json_load_in_three_lines_and_without_the_engine(trained, pictures, tmp_path):

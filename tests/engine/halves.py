@@ -27,9 +27,12 @@ class Pair:
 
 
 class Halves:
-    """Has a search take every batch in two halves, each with the random numbers of its process."""
+    """Has a search take every batch in two halves, each with the random numbers of its process.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    With ``whole``, the halves are only prepared one after the other, and computed together.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, whole: bool = False) -> None:
         self.number, self.measuring = 0, False
         self.draw_noise_from = RunningSearch.draw_noise_from
         self.prepare = RunningSearch.prepare
@@ -37,6 +40,8 @@ class Halves:
         monkeypatch.setattr(RunningSearch, "draw_noise_from", lambda running, pair: self.draw(running, pair))
         monkeypatch.setattr(TrainingLoop, "own_generator", lambda loop, purpose: Pair(loop, purpose))
         monkeypatch.setattr(RunningSearch, "prepare", lambda running, batch, pair: self.prepared(running, batch, pair))
+        if whole:
+            return
         for name in VERBS:
             monkeypatch.setattr(SearchStep, name, self.averaged(getattr(SearchStep, name)))
         for name in ("weight_gradient", "both_gradients"):

@@ -4,8 +4,10 @@
 end the second one fails.
 """
 
+import errno
 import os
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from talk import check_talk
 
 from diffnas.components.level import Batch
 from diffnas.data import load, subsample
+from diffnas.engine import checkpoint
 from diffnas.engine.launch import joined, together
 from diffnas.engine.search import SearchResult, search
 from diffnas.engine.search_step import SearchStep
@@ -40,11 +43,14 @@ class Case:
     epochs: int = 2
     seed: int = 0
     eigenvalue_every: int = 0
+    sync_norm: bool = False
 
     def run(self, out: Path | None, *, resume: bool = False) -> SearchResult:
         method = METHODS[self.method]
         epochs = max(self.epochs, len(method.stages(darts, 100)))
-        own = {name: getattr(self, name) for name in ("backend", "seed", "eigenvalue_every")} | {"epochs": epochs}
+        own = {name: getattr(self, name) for name in ("backend", "seed", "eigenvalue_every", "sync_norm")} | {
+            "epochs": epochs
+        }
         settings = merge_settings(SearchSettings, method.settings, TINY, own)
         # A subsample has as many pictures of each class.
         data = subsample(load("digits"), 30, 10)
@@ -79,7 +85,13 @@ FAST = {
     "measuring": Case(method="darts-pt", space="nas-bench-201", precision="32-true", backend="auto"),
 }
 
-CASES = IN_DOUBLE | FAST
+# Batch norm over both processes, which makes them one process that takes whole batches.
+SYNCHRONIZED = {
+    "sparse-synchronized": Case(method="sparse", space="nas-bench-201", eigenvalue_every=2, sync_norm=True),
+    **{f"{name}-synchronized": Case(method=name, sync_norm=True) for name in ("darts", "darts-2nd")},
+}
+
+CASES = IN_DOUBLE | SYNCHRONIZED | FAST
 
 
 def stop_at(step: int, number: int) -> None:
@@ -95,6 +107,19 @@ def stop_at(step: int, number: int) -> None:
     SearchStep.take = counted  # type: ignore[method-assign]
 
 
+def fill_the_disk_after(epochs: int) -> None:
+    """Have the disk of this process be full once so many checkpoints are written."""
+    save, saved = checkpoint.save, []
+
+    def saving(folder: Path, state: Mapping[str, Any]) -> None:
+        if len(saved) == epochs:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(folder, state)
+        saved.append(folder)
+
+    checkpoint.save = saving
+
+
 def main() -> None:
     parser = ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -102,11 +127,14 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=2)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--talk", action="store_true")
+    parser.add_argument("--full", type=int, metavar="EPOCHS")
     parser.add_argument("--stop", type=int, nargs=3, metavar=("RANK", "SIGNAL", "STEP"))
     given = parser.parse_args()
     ranks = joined(given.devices)
     if given.stop and given.stop[0] == ranks.number:
         stop_at(given.stop[2], given.stop[1])
+    if given.full is not None:
+        fill_the_disk_after(given.full)
     if given.talk:
         check_talk(ranks)
     for name in given.cases:

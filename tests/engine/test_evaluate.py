@@ -12,7 +12,7 @@ from diffnas.data import DataSet
 from diffnas.data.augment import augment
 from diffnas.engine.evaluate import EvaluateResult, evaluate
 from diffnas.engine.listen import Interrupted, NotFinite, Silent
-from diffnas.engine.optimizers import sgd
+from diffnas.engine.optimizers import optimizer_of
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import parse, published
 from diffnas.nets import trained
@@ -78,18 +78,18 @@ def test_the_learning_rate_rises_step_by_step_before_it_falls(data: DataSet, mon
     seen: list[float] = []
 
     def watched(*arguments, **options) -> torch.optim.Optimizer:
-        optimizer = sgd(*arguments, **options)
+        optimizer = optimizer_of(*arguments, **options)
         optimizer.register_step_pre_hook(lambda *_: seen.append(optimizer.param_groups[0]["lr"]))
         return optimizer
 
-    monkeypatch.setattr("diffnas.engine.evaluate.sgd", watched)
+    monkeypatch.setattr("diffnas.engine.evaluate.optimizer_of", watched)
     run(data, settings=replace(TINY, lr=0.3, lr_min=0.3, warmup=warmup))
     assert seen == pytest.approx(rates)
 
 
 def test_decay_matrices_spares_norms_and_biases():
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
-    optimizer = sgd(net, replace(TINY, weight_decay=0.01), decay="matrices")
+    optimizer = optimizer_of(net.parameters(), replace(TINY, weight_decay=0.01, decay="matrices"))
     decay = {id(each): group["weight_decay"] for group in optimizer.param_groups for each in group["params"]}
     told = {name: decay[id(each)] for name, each in net.named_parameters()}
     assert told == {"0.weight": 0.01, "0.bias": 0, "1.weight": 0, "1.bias": 0, "3.weight": 0.01, "3.bias": 0}
@@ -116,7 +116,7 @@ def test_training_pictures_are_mirrored_as_the_settings_say_or_else_as_the_data_
         seen.add(augmentation.flip)
         return augment(images, augmentation, *rest)
 
-    monkeypatch.setattr("diffnas.data.pictures.augment", watched)
+    monkeypatch.setattr("diffnas.data.data_set.augment", watched)
     mirrored = replace(data, augmentation=replace(data.augmentation, flip=True))
     for given, flip, expected in [
         (data, None, False),
@@ -142,12 +142,12 @@ def test_moving_all_weights_in_one_call_gives_the_same_network(data: DataSet, mo
     settings = replace(TINY, epochs=1, drop_path=0.0)
     fused = dict(run(data, genotype, settings).network.state_dict())
 
-    def one_by_one(module: torch.nn.Module, settings: EvaluateSettings, **options) -> torch.optim.Optimizer:
-        optimizer = sgd(module, settings, **options)
+    def one_by_one(weights, settings: EvaluateSettings, **options) -> torch.optim.Optimizer:
+        optimizer = optimizer_of(weights, settings, **options)
         optimizer.param_groups[0].update(fused=False, foreach=False)
         return optimizer
 
-    monkeypatch.setattr("diffnas.engine.evaluate.sgd", one_by_one)
+    monkeypatch.setattr("diffnas.engine.evaluate.optimizer_of", one_by_one)
     torch.testing.assert_close(fused, dict(run(data, genotype, settings).network.state_dict()), rtol=1e-4, atol=1e-5)
 
 

@@ -96,7 +96,8 @@ def test_processes_that_are_killed_at_any_moment_leave_what_goes_on(tmp_path: Pa
                 code, told = life.end()
                 assert code == 0, told
             assert "Traceback" not in told
-            assert code != 1 or f"--resume {folder}" in told
+            # The first epoch's line is written before its checkpoint.
+            assert code != 1 or f"--resume {folder}" in told or "No checkpoint was written yet" in told
             ended = code == 0
         if set(counts) == {2}:
             assert_same(tmp_path / "whole", folder)

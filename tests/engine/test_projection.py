@@ -17,11 +17,12 @@ from diffnas.components.weighting import softmax
 from diffnas.engine.aim import Aim, reaches
 from diffnas.engine.ceiling import peaks, under_ceiling
 from diffnas.engine.controller import Controller
+from diffnas.engine.costing import COUNTED, Reach
 from diffnas.engine.listen import Silent
 from diffnas.engine.projection import onto, projected
 from diffnas.engine.target import Target, parse
 from diffnas.method import METHODS
-from diffnas.nets.sized import Size
+from diffnas.nets.sized import Size, SizedSpace
 from diffnas.space import chain, chain_space, nas_bench_201
 
 NOW = Moment(epoch=0, step=0, epochs=1, steps=1)
@@ -118,6 +119,14 @@ def test_a_network_of_a_chain_takes_the_most_memory_that_any_of_its_layers_takes
         assert reach.costing.of(reach.sized, cells) == max(own)
 
 
+def test_with_100_kib_the_first_stage_of_a_chain_offers_only_nothing_and_residual_blocks():
+    sized = SizedSpace(space=chain, picture=(3, 32, 32), classes=10, size=Size(24, 8, "cifar-half"))
+    fit = peaks(Reach(COUNTED["memory"], sized, winners, prunes=True, separate=True)) <= 100 * 1024
+    offered = [[op for op, fits in zip(chain.ops, row, strict=True) if fits] for row in fit.tolist()]
+    assert offered[0] == offered[1] == ["none", "res_3"]
+    assert offered[7] == list(chain.ops)
+
+
 def test_what_would_break_a_ceiling_of_memory_leaves_the_space_and_nothing_else_does(data):
     _, reach = reach_of(data, "memory<=1MiB", chain)
     table = peaks(reach)
@@ -125,7 +134,7 @@ def test_what_would_break_a_ceiling_of_memory_leaves_the_space_and_nothing_else_
     aim = Aim(targets=(Target(cost="memory", value=most, ceiling=True),), size=Size(16, 8))
     left = under_ceiling(aim, chain, data, METHODS["sparse"])
     assert torch.equal(torch.tensor(left.offered), table <= most)
-    assert left.cells["cell0"].ops[0] == ("none", "res_3", "mb_3_3")
+    assert left.cells["cell0"].ops[0] == ("none", "res_3", "mb_3_3", "next_7")
     # A target is no ceiling; a ceiling that a layer cannot keep is for ``check`` to refuse; cells have no layers.
     for target, space in ((parse("memory=100KiB"), chain), (parse("memory<=1KiB"), chain)):
         assert under_ceiling(replace(aim, targets=target), space, data, METHODS["sparse"]) is space

@@ -14,7 +14,7 @@ import shared_runs
 import torch
 from halves import Halves
 from interrupted import assert_same
-from shared_runs import CASES, FAST, IN_DOUBLE
+from shared_runs import CASES, FAST, IN_DOUBLE, SYNCHRONIZED, Case
 
 import diffnas
 from diffnas.engine.launch import joined
@@ -57,8 +57,23 @@ def test_two_processes_find_what_one_finds_that_takes_both_halves_in_turn(
     together: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ):
     Halves(monkeypatch)
-    CASES[name].run(tmp_path)
-    mine, twins = trace_of(together / name), trace_of(tmp_path)
+    check_alike(together / name, CASES[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", SYNCHRONIZED)
+def test_two_processes_with_batch_norm_over_both_find_what_one_finds_with_whole_batches(
+    together: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+):
+    Halves(monkeypatch, whole=True)
+    check_alike(together / name, CASES[name], tmp_path)
+    computed = json.loads((together / name / "run.json").read_text())["computed"]
+    assert computed[0].endswith("in PyTorch: batch norm takes the pictures of all processes")
+
+
+def check_alike(shared: Path, case: Case, alone: Path) -> None:
+    """Compare a search of two processes with the same one of this process, in the folder ``alone``."""
+    case.run(alone)
+    mine, twins = trace_of(shared), trace_of(alone)
     assert len(mine) == len(twins)
     for one, other in zip(mine, twins, strict=True):
         assert one["genotype"] == other["genotype"]
@@ -69,7 +84,7 @@ def test_two_processes_find_what_one_finds_that_takes_both_halves_in_turn(
         for place in ("alpha", "mix"):
             numbers = (torch.tensor(each[place], dtype=torch.float64) for each in (one, other))
             torch.testing.assert_close(*numbers, rtol=0, atol=1e-10)
-    one, other = checkpoint_of(together / name), checkpoint_of(tmp_path)
+    one, other = checkpoint_of(shared), checkpoint_of(alone)
     for weight, value in one["supernet"].items():
         if weight.endswith(("weight", "bias")):
             torch.testing.assert_close(value, other["supernet"][weight], rtol=0, atol=1e-10, msg=weight)
@@ -97,6 +112,19 @@ def test_a_signal_to_one_process_stops_all_and_as_many_go_on_bit_for_bit(togethe
     # One process goes on as well, and says that its numbers are others.
     result = CASES["fast-0"].run(alone / "fast-0", resume=True)
     assert [line["epoch"] for line in result.trace] == [0, 1]
+
+
+def test_a_full_disk_stops_all_processes_with_one_message_and_as_many_go_on_bit_for_bit(together: Path, tmp_path: Path):
+    done = in_two(SCRIPT, tmp_path, "fast-0", "--full", 1)
+    folder = tmp_path / "fast-0"
+    told = (
+        f"No space left on device for {folder}. Make room. The last checkpoint is untouched; to go on from it: --resume"
+    )
+    assert done.returncode == 1
+    assert done.stderr.count(told) == 1
+    assert checkpoint_of(folder)["epoch"] == 1
+    resumed(tmp_path, 2)
+    assert_same(together / "fast-0", folder)
 
 
 def test_what_processes_tell_one_another_arrives(done: subprocess.CompletedProcess[str]):

@@ -6,7 +6,7 @@ from math import dist
 import pytest
 
 from diffnas.report.palette import DARK_PAPER, PAPER, tint, tone
-from diffnas.space import DARTS_OPS, NAS_BENCH_201_OPS
+from diffnas.space import DARTS_OPS, NAS_BENCH_201_OPS, RECURRENT_OPS, transformer
 
 # Machado, Oliveira and Fernandes (2009), whole loss of one kind of cone; linear RGB to linear RGB.
 SIGHT = {
@@ -33,14 +33,20 @@ def seen(color, sight):
 
 @pytest.mark.parametrize("sight", SIGHT)
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("ops", [DARTS_OPS, NAS_BENCH_201_OPS], ids=["darts", "nas-bench-201"])
+@pytest.mark.parametrize(
+    "ops",
+    [DARTS_OPS, NAS_BENCH_201_OPS, transformer.ops, RECURRENT_OPS],
+    ids=["darts", "nas-bench-201", "transformer", "recurrent"],
+)
 def test_no_two_operations_of_a_space_look_alike(ops, theme, sight):
     colors = [getattr(tone(op), theme) for op in ops]
     # 0.02 is about what can just be told apart side by side.
     assert min(dist(seen(a, sight), seen(b, sight)) for a, b in combinations(colors, 2)) > 0.06
 
 
-@pytest.mark.parametrize("op", [*DARTS_OPS, *NAS_BENCH_201_OPS, *(f"mine_{number}" for number in range(20))])
+@pytest.mark.parametrize(
+    "op", [*DARTS_OPS, *NAS_BENCH_201_OPS, *transformer.ops, *(f"mine_{number}" for number in range(20))]
+)
 def test_a_line_stands_out_from_the_paper(op, contrast):
     assert contrast(tone(op).light, PAPER) >= 3
     assert contrast(tone(op).dark, DARK_PAPER) >= 3

@@ -2,6 +2,7 @@
 
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from matplotlib import rcParams
 from PIL import Image
@@ -9,6 +10,7 @@ from PIL import Image
 from diffnas.cli import main
 from diffnas.report import palette, plots
 from diffnas.report.reading import read_run
+from diffnas.report.verdict import Contender
 
 CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 
@@ -67,3 +69,20 @@ def test_drawing_leaves_no_setting_of_matplotlib_behind(run, tmp_path):
     before = dict(rcParams)
     plots.write_figures(run, tmp_path)
     assert dict(rcParams) == before
+
+
+def test_a_contest_is_drawn_with_the_best_network_on_top_and_the_interval_of_each():
+    def contender(name: str, kind: str, *right: int) -> Contender:
+        answers = np.array([[place < count for place in range(100)] for count in right])
+        return Contender(
+            name=name, kind=kind, macs=3_000_000, parameters=5, held_out=(0.5,), right=answers, seconds=1.0
+        )
+
+    with plots.drawing():
+        (axes,) = plots.contest([contender("found", "found", 70, 80), contender("resnet", "hand", 90)]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["found, 3 M", "resnet, 3 M"]
+    found, dot, hand, _ = axes.lines
+    assert list(found.get_xdata()) == [70, 80]
+    assert list(dot.get_xdata()) == [75]
+    low, high = hand.get_xdata()
+    assert low < 90 < high

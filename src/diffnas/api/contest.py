@@ -28,6 +28,7 @@ from diffnas.engine.target import Target
 from diffnas.genotype import Genotype, read, to_json
 from diffnas.genotype.own_space import own_space
 from diffnas.lookup import lookup
+from diffnas.nets.sized import Count
 from diffnas.nets.trained import Trained
 from diffnas.nets.trained import load as load_trained
 from diffnas.report.contest import FOUND, Answers, Entry, judged, places, read_contest
@@ -35,6 +36,7 @@ from diffnas.report.reading import read_result
 from diffnas.report.verdict import Verdict
 from diffnas.run_files import ANSWERS, CONTEST, EVALUATION, VERDICT
 from diffnas.run_folder import RunFolder, as_json
+from diffnas.skeleton import skeleton_of
 from diffnas.space import SPACES, SearchSpace
 from diffnas.task import classification
 from diffnas.values import whole
@@ -83,7 +85,7 @@ def _asked(part: str) -> Asked:
         return Asked(name, int(_COUNT.check("the number after random:", _COUNT.read(count) if colon else 1)))
     if not part:
         raise ValueError("a contender has no name. Write names as in --against random:3,resnet,mobilenet.")
-    read(part)
+    read(part, sequences=True)
     return Asked(part)
 
 
@@ -108,7 +110,7 @@ def entries(
                 cells = next(unchosen)
                 yield Entry(name=f"{RANDOM}-{number}", kind="random", genotype=cells, built=dict(sized(cells)))
         else:
-            cells = read(each.what)
+            cells = read(each.what, sequences=skeleton_of(space.skeleton).gated)
             yield Entry(name=each.name, kind="hand", genotype=cells, built=dict(sized(cells)))
 
 
@@ -212,8 +214,10 @@ def hold(
     def made() -> Iterator[Entry]:
         own = own_space(found, **space.own)
         at = sized(own, less, usual_size(own, settings))
-        macs = Target(cost="macs", value=at.cost(found, "macs"))
-        scaled = partial(_sized, like=Aim(targets=(macs,), size=at.size), data=less, space=space)
+        # The decoder of a recurrent net, which counts no multiply-adds, is a large part of it.
+        cost: Count = "params" if at.skeleton.gated else "macs"
+        same = Target(cost=cost, value=at.cost(found, cost))
+        scaled = partial(_sized, like=Aim(targets=(same,), size=at.size), data=less, space=space)
         return entries(asked(notes.against or ""), found, settings.sizes, space, record["settings"]["seed"], scaled)
 
     ranks, repeats = call.ranks, range(settings.seed, settings.seed + notes.repeats)

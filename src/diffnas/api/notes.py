@@ -10,15 +10,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from diffnas import former
-from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors, set_aside
+from diffnas.data import DESCRIPTIONS, DataSet, from_dataset, from_tensors, kind_of, set_aside
 from diffnas.data import load as load_data
+from diffnas.data.gather import limit_for
 from diffnas.engine.launch import here
+from diffnas.engine.learned import task_of
 from diffnas.engine.settings import Machine, Source
 from diffnas.lookup import lookup
 from diffnas.names import showable
 from diffnas.recipes import RECIPES, Recipe
 from diffnas.run_folder import RunFolder
-from diffnas.task import Task, classification
+from diffnas.task import TASKS, Task, classification
 
 Phase = Literal["search", "evaluate"]
 
@@ -34,6 +36,10 @@ class DataNote(BaseModel):
     what: str
     data_dir: str | None = None
     size: int | None = None
+    tokens: str | None = None
+    encoding: str | None = None
+    lower: bool | None = None
+    stream: bool | None = None
 
 
 class Notes(BaseModel):
@@ -134,8 +140,22 @@ def read_notes(folder: Path, phase: Phase) -> tuple[Notes, dict[str, Any]]:
     return notes, {**record, "settings": former.settings(record["settings"])}
 
 
-def task_for(given: Task | None, record: Mapping[str, Any]) -> Task:
-    """What is learned: what was given, or classification; ``record`` is that of the run which comes before, if any.
+def recipe_on(data: Data, source: Source) -> str | None:
+    """The default recipe on sequences; None for pictures."""
+    kind = kind_of(data)
+    if kind != "text":
+        return {"labelled": "sequences-small", "forecast": "forecast-small"}.get(kind)
+    whole = data if isinstance(data, DataSet) else None
+    if whole is None and source.tokens is None and data not in DESCRIPTIONS:
+        whole = load_data(data, encoding=source.encoding)
+    words = whole.tokens.kind != "characters" if whole is not None and whole.tokens else source.tokens == "words"
+    return "text-words" if words else "text-small"
+
+
+def task_for(given: Task | None, record: Mapping[str, Any], data: DataSet) -> Task:
+    """What is learned of the data: what was given, or the task of the data.
+
+    ``record`` is that of the run which comes before, if any.
 
     Raises:
         ValueError: if that run learned something else: only its owner can make that again; or if this is no task.
@@ -144,34 +164,35 @@ def task_for(given: Task | None, record: Mapping[str, Any]) -> Task:
         made = "from diffnas.task import Metric, Task"
         raise ValueError(f"task must be a Task, not a {type(given).__name__}. Make one: {made}.")
     name = record.get("task", classification.record()).get("name")
-    if given is None and name != classification.name:
+    if given is None and name not in TASKS:
         raise ValueError(
             f"the run learns the task {name!r}, which was made in Python. Give it again as task=..., in Python."
         )
-    return given or classification
+    return given or task_of(data)
 
 
 def note_data(kept: DataNote | None, data: Data, source: Source) -> DataNote | None:
     """How to load the data again; None if the data was given as an object, which only the user can make again.
 
-    Data that is named again on resume may just have moved. So its noted size and folder stay, unless they are given.
+    Data that is named again on resume may just have moved. So what is noted of it stays, unless it is given.
     """
     if data is not None and not isinstance(data, str | Path):
         return None
     note = kept if data is None else _named_anew(kept or DataNote(what=""), _whereabouts(data))
     place = None if source.data_dir is None else _storable(str(Path(source.data_dir).resolve()))
-    given = {name: value for name, value in (("data_dir", place), ("size", source.size)) if value is not None}
+    told = {name: getattr(source, name) for name in ("size", "stream", "tokens", "encoding", "lower")}
+    given = {name: value for name, value in {"data_dir": place, **told}.items() if value is not None}
     return note.model_copy(update=given) if note else None
 
 
 def _named_anew(kept: DataNote, what: str) -> DataNote:
-    size = None if what in DESCRIPTIONS else kept.size  # data sets with a name have only one size
-    return kept.model_copy(update={"what": what, "size": size})
+    own = {"size": None, "stream": None} if what in DESCRIPTIONS else {}  # these are no options of data with a name
+    return kept.model_copy(update={"what": what, **own})
 
 
 def _whereabouts(data: str | Path) -> str:
     """The name of data, or the absolute path of its folder, so that a run can be resumed from any working folder."""
-    named = isinstance(data, str) and (data in DESCRIPTIONS or not Path(data).is_dir())
+    named = isinstance(data, str) and (data in DESCRIPTIONS or not Path(data).exists())
     return _storable(str(data) if named or data == "" else str(Path(data).resolve()))
 
 
@@ -191,19 +212,20 @@ def load_noted(note: DataNote | None, data: Data, source: Source) -> DataSet:
         ValueError: if there is neither, or if the object cannot be a data set.
         FileNotFoundError: if the noted folder no longer exists.
     """
-    if note is not None and data is None and Path(note.what).is_absolute() and not Path(note.what).is_dir():
+    if note is not None and data is None and Path(note.what).is_absolute() and not Path(note.what).exists():
         raise FileNotFoundError(
-            f"the pictures are no longer in {note.what}. If they have moved, give the same command with their new "
+            f"the data are no longer in {note.what}. If they have moved, give the same command with their new "
             "folder as DATA: diffnas run DATA ..., diffnas search DATA ..., or diffnas evaluate RUN DATA ..."
         )
     if note is not None:
-        return load_data(note.what, data_dir=note.data_dir, size=note.size, download=source.download)
+        how = note.model_dump(exclude={"what"})
+        return load_data(note.what, **how, download=source.download, crew=here())
     if data is None:
         raise ValueError("no data was given, and no run folder notes any. Name some: digits, cifar10, a folder, ...")
     if isinstance(data, DataSet):
         return data
     if not isinstance(data, tuple):
-        return from_dataset(data, size=source.size)
+        return from_dataset(data, size=source.size, memory_limit=limit_for(source.stream))
     if len(data) != 2 or not all(isinstance(split, tuple) and len(split) == 2 for split in data):
         raise ValueError("tensors must come as ((pictures, labels), (pictures, labels)): training, then test.")
     return from_tensors(*data)

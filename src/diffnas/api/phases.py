@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api.contest import RANDOM, randoms
-from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named, task_for
+from diffnas.api.notes import Data, Notes, left, load_noted, note_data, read_notes, recipe_named, recipe_on, task_for
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.planning import Request, SearchPlan, plan_search
 from diffnas.api.processes import Call, in_processes
@@ -33,10 +33,11 @@ from diffnas.lookup import lookup
 from diffnas.method import Method
 from diffnas.nets.frames import FrameFactory
 from diffnas.nets.slot import OpFactory
-from diffnas.recipes import Recipe
+from diffnas.recipes import Recipe, recipe_of_skeleton
 from diffnas.report.contest import handed
 from diffnas.run_files import EVALUATION
 from diffnas.run_folder import RunFolder
+from diffnas.skeleton import skeleton_of
 from diffnas.space import SPACES, SearchSpace
 from diffnas.task import Task
 
@@ -68,7 +69,7 @@ def search(
         space: a space or the name of one; by default the recipe's, which is "darts" for most recipes.
         method: a method or the name of one; by default "sparse".
         components: components that replace the method's own, as text: ``{"weighting": "entmax:2"}``.
-        recipe: a name in ``RECIPES``; by default "published", the sizes of the papers.
+        recipe: a name in ``RECIPES``; by default that of the space, if it has one, else "published".
         out: the run folder; None writes no files.
         resume: whether to resume the run in ``out``. Arguments that were objects must then be given again.
         listener: hears how the search goes.
@@ -89,8 +90,8 @@ def search(
     named = {"space": space, "method": method, "components": components, "recipe": recipe}
     request = Request.of(options, data=data, evaluation=evaluation, contenders=contenders, **named)
     with in_processes(request.machine, place, listener, place if resume else None) as call:
-        learned = task_for(task, read_notes(call.place, "search")[1] if call.place and resume else {})
         asked = plan_search(replace(request, listener=call.listener), call.place if resume else None)
+        learned = task_for(task, read_notes(call.place, "search")[1] if call.place and resume else {}, asked.whole)
         if check_memory and not resume and call.ranks.first:
             _require_memory(asked, call)
         return _searched(asked, call, learned, resume=resume)
@@ -155,7 +156,8 @@ def evaluate(
             published cell or of a hand-made network, or "random" for a network of the recipe's space that follows from
             the seed. It may be left out if an evaluation is resumed.
         data: as in ``search``; for a run folder, the data of its search by default.
-        recipe: a name in ``RECIPES``; by default that of the run folder's search, or "published".
+        recipe: a name in ``RECIPES``; by default that of the run folder's search, or of the network's space,
+            or "published".
         out: the folder for the network; by default ``evaluation`` in the folder of the search, if there is one.
         resume: whether to resume the evaluation in ``out``.
         listener: hears how the evaluation goes.
@@ -172,6 +174,8 @@ def evaluate(
     source, machine, settings = by_record(rest, but=_SEARCHED)
     own: dict[str, Any] = {"factories": factories, "frame": frame}
     searched = run_folder(what)
+    if recipe is None and searched is None and not resume:
+        recipe = recipe_on(data, source)
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
     with in_processes(machine, place, listener, place if resume else searched) as call:
         genotype, kept, record, layers = _begun(what, searched, call.place if resume else None, recipe, settings)
@@ -186,7 +190,7 @@ def evaluate(
             chosen = call.ranks.broadcast(scaled(Wanted(**said), chosen, genotype, whole, own, call.listener))
         with owning(call.own, call.listener.warn), told(whole, call.own, call.listener, note=note, flip=chosen.flip):
             own |= {"out": call.own, "resume": resume, "listener": call.listener, "notes": notes.model_dump()}
-            learned = task_for(task, record)
+            learned = task_for(task, record, whole)
             result = run_evaluation(genotype, whole, settings=chosen, task=learned, **notes.computing, **own)
         return replace(result, folder=call.place)
 
@@ -205,13 +209,19 @@ def _begun(
     if resumed:
         kept, record = read_notes(resumed, "evaluate")
         named = what not in (None, RANDOM) and searched != resumed
-        genotype = _genotype(what) if named else from_json(json.dumps(record.get("genotype")))
+        genotype = _genotype(what, recipe) if named else from_json(json.dumps(record.get("genotype")))
         return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
-    kept, record = read_notes(searched, "search") if searched else (Notes(), {})
+    kept, record = read_notes(searched, "search") if searched else (_unsearched(what, recipe), {})
     named_recipe = recipe_named(recipe or kept.recipe)
-    genotype = _random(named_recipe, settings) if what == RANDOM else _genotype(what)
+    genotype = _random(named_recipe, settings) if what == RANDOM else _genotype(what, recipe)
     sizes = named_recipe.without_depth(genotype.depth).evaluate
     return genotype, kept, record, [sizes, kept.evaluation, landed(_landing(what, searched))]
+
+
+def _unsearched(what: Genotype | SearchResult | str | Path | None, recipe: str | None) -> Notes:
+    """The notes of an evaluation without a run folder. Its recipe is that of the network's skeleton, if it has one."""
+    own = None if what == RANDOM else recipe_of_skeleton(_genotype(what, recipe).skeleton)
+    return Notes().but(recipe=own)
 
 
 def _random(recipe: Recipe, settings: Mapping[str, Any]) -> Genotype:
@@ -283,12 +293,16 @@ def run_path(out: str | Path | None, resume: bool) -> Path | None:
     return None if out is None else Path(out)
 
 
-def _genotype(what: Genotype | SearchResult | str | Path | None) -> Genotype:
+def _genotype(what: Genotype | SearchResult | str | Path | None, recipe: str | None) -> Genotype:
+    """The genotype that is evaluated; with a recipe for sequences, a published name is that of a recurrent cell."""
     if what is None:
         raise ValueError("name what to evaluate: a run folder, a genotype file or text, or a published cell.")
     if isinstance(what, SearchResult):
         return what.genotype
-    return what if isinstance(what, Genotype) else read(what)
+    if isinstance(what, Genotype):
+        return what
+    space = SPACES.get(recipe_named(recipe).space) if recipe else None
+    return read(what, sequences=space is not None and skeleton_of(space.skeleton).gated)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffnas.api.notes import Data, DataNote, Notes, left, load_noted, note_data, read_notes, recipe_named
+from diffnas.api.notes import Data, DataNote, Notes, left, load_noted, note_data, read_notes, recipe_named, recipe_on
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.targets import aim_of, reachable
 from diffnas.api.telling import tell
@@ -21,6 +21,7 @@ from diffnas.engine.listen import Listener, Silent
 from diffnas.engine.settings import Machine, SearchSettings, Source, Wanted, merge_settings
 from diffnas.lookup import lookup
 from diffnas.method import Method, compose
+from diffnas.recipes import recipe_of
 from diffnas.space import SPACES, SearchSpace
 
 
@@ -77,9 +78,11 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
     """The plan for a request; ``resumed`` is the folder of a run that is resumed."""
     _check_texts(request.components)
     source, recipe = request.source, request.recipe
-    kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe), None)
+    if resumed is None and recipe is None:
+        recipe = recipe_on(request.data, source)
+    kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe, request.space), None)
     recipes = [recipe_named(kept.recipe)] if record is None else [recipe_named(recipe)] if recipe else []
-    names = {"recipe": recipe, "components": request.components, "evaluation": request.evaluation}
+    names = {"recipe": request.recipe or recipe, "components": request.components, "evaluation": request.evaluation}
     notes = kept.but(train=source.train, **names, **request.wanted, **(request.contenders or {}))
     notes = notes.on(request.machine)
     method, notes = _method(request.method, notes)
@@ -140,9 +143,9 @@ def cost(
     return replace(found, reachable=tuple(map(str, reachable(asked.aim, laid, parts["data"], parts["method"]))))
 
 
-def _fresh(recipe: str | None) -> Notes:
-    """The notes of a search for which only the recipe is given."""
-    name = recipe or "published"
+def _fresh(recipe: str | None, space: str | SearchSpace | None) -> Notes:
+    """The notes of a search for which only the recipe is given; without one, it is that of the space, if it has one."""
+    name = recipe or recipe_of(space) or "published"
     return Notes(data=DataNote(what="digits"), recipe=name, space=recipe_named(name).space)
 
 

@@ -15,7 +15,7 @@ from diffnas.values import whole
 
 Guesses: TypeAlias = list[tuple[str, float]]
 _AT_ONCE = 64
-_TOP = whole(1, 1_000_000)
+TOP = whole(1, 1_000_000)
 
 
 def predict_files(
@@ -35,7 +35,7 @@ def predict_files(
     Raises:
         ValueError: if ``top`` is not a whole number of 1 or more.
     """
-    top = _TOP.check("top", top)
+    top = TOP.check("top", top)
     paths = picture_files(pictures)
     while batch := list(islice(paths, _AT_ONCE)):
         read = {path: read_picture(trained, path) for path in batch}
@@ -66,8 +66,9 @@ def read_picture(trained: Trained, path: Path) -> Tensor | str:
     """A picture in the network's size and channels, uint8 ``(channels, H, W)``, or the reason why it cannot be read."""
     from diffnas.data.decode import read, reason
 
+    height, width = trained.size
     try:
-        return torch.from_numpy(read(path, trained.channels, trained.size, trained.levels))
+        return torch.from_numpy(read(path, trained.channels, (height, width), trained.levels))
     except Exception as error:  # Pillow's errors for damaged files have no common type.
         return f"{reason(error)}."
 

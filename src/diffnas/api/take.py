@@ -16,6 +16,7 @@ from diffnas.api.notes import left, load_noted, read_notes
 from diffnas.api.phases import evaluation_folder
 from diffnas.api.predict import picture_files, read_picture
 from diffnas.data import DataSet, Split
+from diffnas.data.sequences import Stream
 from diffnas.deploy import FORMATS, Agreement, hub
 from diffnas.deploy import export as export_to
 from diffnas.deploy.int8 import CALIBRATION, Quantized, write_int8
@@ -32,7 +33,8 @@ from diffnas.run_files import EXPORT as FOLDER
 from diffnas.run_files import INT8 as INT8_RECORD
 from diffnas.run_folder import RunFolder, as_json
 
-SHOWN = 100  # how many pictures check an exported network
+SHOWN = 100  # how many pictures, or steps of a stream, check an exported network
+_COLUMNS = 4  # of the windows of a stream
 INT8 = "int8"
 
 
@@ -110,8 +112,13 @@ def export(
         raise ValueError(
             "int8 is judged by accuracy, which a network of several classes a picture has not. Take --format onnx."
         )
+    if trained.kind != "pictures" and (pictures or INT8 in formats):
+        raise ValueError(
+            f"this network reads a {trained.kind}, not pictures: leave the pictures and the format int8 out. Formats "
+            f"of it are {', '.join(FORMATS)}."
+        )
     own = _own_data(what, trained) if INT8 in formats or not pictures else None
-    shown = _given(trained, pictures) if own is None else _spread(own.test, SHOWN)[0]
+    shown = _given(trained, pictures) if own is None else _shown(own.test)
     exact = [each for each in formats if each != INT8]
 
     def write(folder: Path, also: Sequence[str] = ()) -> tuple[tuple[Agreement, ...], Quantized | None]:
@@ -164,6 +171,15 @@ def _own_data(what: str | Path, trained: Trained) -> DataSet:
         if (data.channels, data.size) != (trained.channels, trained.size):
             raise ValueError("its data has another size now")
     return data
+
+
+def _shown(split: Split) -> Tensor:
+    """Samples that check an exported network: at most ``SHOWN`` pictures or sequences, or windows of a stream."""
+    if not isinstance(split, Stream):
+        return _spread(split, SHOWN)[0]
+    columns = min(_COLUMNS, len(split) // 2)
+    rows = min(SHOWN, len(split) // columns)
+    return split.steps[: columns * rows].view(columns, rows, *split.steps.shape[1:])
 
 
 def _spread(split: Split, most: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffnas.api import contest
-from diffnas.api.notes import Data, task_for
+from diffnas.api.notes import Data, recipe_on
 from diffnas.api.options import by_record, takes, wanted_of
 from diffnas.api.phases import evaluate, run_path, search
 from diffnas.api.planning import Request, SearchPlan, plan_search
@@ -30,6 +30,7 @@ from diffnas.engine.settings import (
 )
 from diffnas.genotype import Genotype
 from diffnas.method import Method
+from diffnas.recipes import recipe_of
 from diffnas.report.verdict import Verdict
 from diffnas.run_folder import RunFolder
 from diffnas.space import SearchSpace
@@ -85,7 +86,8 @@ def run(
 
     Args:
         data, space, method, components, task, check_memory: as in ``search``.
-        recipe: a name in ``RECIPES``; by default "digits" for the digits and "quick" for all other data.
+        recipe: a name in ``RECIPES``; by default that of the space, if it has one; else "digits" for the digits and
+            "quick" for all other data.
         out: the run folder; None writes no files.
         resume: whether to resume the run in ``out``, in whichever phase it is.
         seed, flip: the settings of these names, for both phases.
@@ -100,7 +102,7 @@ def run(
     Raises:
         ValueError: if an argument cannot work; the error says what would work, and no file is changed.
     """
-    recipe = recipe if recipe or resume else recipe_for(data)
+    recipe = recipe if recipe or resume else recipe_for(data, space, by_record(wanted_of(options)[1])[0])
     shared = _given(seed=seed, flip=flip)
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     place = run_path(out, resume)
@@ -145,7 +147,7 @@ def plan_run(
     shared = _given(seed=seed, flip=flip)
     later = _checked(search_settings or {}, {**shared, **(evaluate_settings or {})})
     named = {name: options.pop(name, None) for name in ("space", "method", "components", "recipe")}
-    named["recipe"] = named["recipe"] or recipe_for(data)
+    named["recipe"] = named["recipe"] or recipe_for(data, named["space"], by_record(wanted_of(options)[1])[0])
     request = Request.of(
         {**options, **shared, **(search_settings or {})},
         data=data,
@@ -168,9 +170,9 @@ def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[
 
 def _contenders(against: str | None, task: Task | None) -> str | None:
     """The contenders that were asked for; a ValueError if the task has no accuracy to judge them."""
-    learned = task_for(task, {})
-    if against and learned is not classification:
-        raise ValueError(f"contenders are judged by accuracy, and the task is {learned.name!r}. Leave against out.")
+    if against and task not in (None, classification):
+        assert task is not None
+        raise ValueError(f"contenders are judged by accuracy, and the task is {task.name!r}. Leave against out.")
     return against
 
 
@@ -216,8 +218,11 @@ def _trained(
     return RunResult(search=found, evaluation=result, drawings=drawings, report=page, verdict=verdict)
 
 
-def recipe_for(data: Data) -> str:
-    """The default recipe of a whole run on ``data``."""
+def recipe_for(data: Data, space: str | SearchSpace | None = None, source: Source | None = None) -> str:
+    """The default recipe of a whole run on ``data``: that of sequences, or of the space, if there is one."""
+    found = recipe_on(data, source or Source()) or recipe_of(space)
+    if found is not None:
+        return found
     return "digits" if data is None or (isinstance(data, str) and data == "digits") else "quick"
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from diffnas.backends import Asked
 from diffnas.lookup import lookup
 from diffnas.nets.backend import Backend
+from diffnas.nets.frames.recurrent import Sequences
 from diffnas.nets.network import Network
 from diffnas.nets.supernet import Supernet
 
@@ -97,12 +98,15 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
         choice: its backend.
         x: pictures like those of the run, on its device and of its dtype. Only what they are is read, not their values.
     """
+    if isinstance(net.frame, Sequences):
+        if not net.cells:
+            return ("a layer of PyTorch runs",)
+        products = "the inputs of a node are multiplied at once" if isinstance(net, Supernet) else "node by node"
+        return (f"the cell runs step by step, {products}, in PyTorch",)
     why = _why_plain(net, choice, x)
     if choice.backend is None or why:
         return ("cells run operation by operation, in PyTorch" + (f": {why}" if why else ""),)
     first = f"cells run by the {choice.backend.name} backend"
-    if isinstance(net, Network):
-        return (f"{first}, one operation after the other",)
     kinds: dict[str, list[str]] = {}
     for kind, why in {cell.kind: choice.backend.why_slower(cell) for cell in net.cells}.items():
         if why:
@@ -114,11 +118,19 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
     return (first, *slower)
 
 
+def wholly_by(net: Network) -> Backend | None:
+    """The backend of a network, if its kernels compute all cells; None if PyTorch computes a part of one."""
+    backend = net.backend
+    return None if backend is None or any(backend.why_slower(cell) for cell in net.cells) else backend
+
+
 def _why_plain(net: Supernet | Network, choice: Choice, x: Tensor) -> str | None:
     """The reason why PyTorch computes the cells; None if the user asked for that, or if a backend computes them."""
     if choice.backend is None:
         return choice.why
     if isinstance(net, Supernet) and net.options.drawn:
         return "which operations run is drawn in every step"
+    if any(cell.stream is not None for cell in net.cells):
+        return "there are no kernels for the branches of transformers"
     reason = choice.backend.why_not(x)
     return reason and f"the {choice.backend.name} backend cannot train on these pictures, because {reason}"

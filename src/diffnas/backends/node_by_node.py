@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diffnas.backends.norms import channels_last, constant
 from diffnas.backends.schedule import Chain, Place, Pool, schedule
 from diffnas.components.edge_weights import EdgeWeights
-from diffnas.nets.cell import Cell, along_channels
+from diffnas.nets.cell import Cell, Factors, along_channels
 from diffnas.nets.links import Link
 from diffnas.nets.partial_channels import Passing
 
@@ -86,8 +86,9 @@ class NodeByNode:
         self.schedule = schedule(cell)
         self.places = self._places()
 
-    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
+    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
+        assert isinstance(weights, EdgeWeights)
         return self.cell.joined(self.cell.outputs(self.values(inputs, weights)), self.kernels.beside)
 
     def values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
@@ -137,9 +138,7 @@ class NodeByNode:
 
         return Passing(self.cell.graph, self.cell.partial, weights=given.passing, add=add, hold=channels_last)
 
-    def _share(
-        self, kinds: Sequence[Pool], x: Tensor, mix: Mix, terms: Mapping[int, _Terms]
-    ) -> tuple[Tensor, Tensor]:
+    def _share(self, kinds: Sequence[Pool], x: Tensor, mix: Mix, terms: Mapping[int, _Terms]) -> tuple[Tensor, Tensor]:
         """Add the weighted sum of a node and its pools to the terms of each target that has any of them.
 
         Returns ``x`` twice, for its other readers, so that a kernel can add the gradients of all.

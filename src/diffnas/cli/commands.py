@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,8 +22,11 @@ from diffnas.cli.reporting import report as report_command
 from diffnas.cli.reporting import watch as watch_command
 from diffnas.cli.sweep import sweep
 from diffnas.cli.vote import vote
-from diffnas.names import showable
+from diffnas.names import showable, showable_text
 from diffnas.version import VERSION
+
+if TYPE_CHECKING:
+    from diffnas.nets.trained import Trained
 
 app = typer.Typer(
     name="diffnas",
@@ -78,16 +81,33 @@ def predict(
     trained: Annotated[
         str, typer.Argument(metavar="RUN", help="A run folder with an evaluation, the evaluation, or hub:OWNER/NAME.")
     ],
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Files or folders of pictures.")],
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE...", help="Files or folders of pictures; CSV files for a network of sequences."),
+    ] = None,
     top: Annotated[int, typer.Option(help="How many classes to name.")] = 1,
+    prompt: Annotated[str | None, typer.Option(help="For a network of a text: how the text begins.")] = None,
+    length: Annotated[int, typer.Option(help="How many tokens follow the prompt.")] = 400,
+    temperature: Annotated[float, typer.Option(help="Below 1, likelier tokens are drawn more often.")] = 0.8,
+    seed: Annotated[int, typer.Option(help="What decides the drawn tokens.")] = 0,
     as_json: o.Json = False,
 ) -> None:
-    """Name the class of each picture, with its probability."""
-    from diffnas.api import load, predict_files
+    """Name the class of each picture, with its probability; or continue a text."""
+    from diffnas.api import load, predict_files, predict_sequences
 
+    network = load(trained)
+    if network.kind == "text" or prompt is not None:
+        _continue(network, prompt, pictures, as_json=as_json, length=length, temperature=temperature, seed=seed)
+        return
+    if not pictures:
+        raise ValueError("name what to judge: diffnas predict RUN FILE..., such as a picture or a folder of pictures.")
+    if network.kind == "forecast":
+        _forecast(network, pictures, as_json=as_json)
+        return
     failed = False
     named: list[dict[str, Any]] = []
-    for path, guesses in predict_files(load(trained), pictures, top):
+    predict_each = predict_sequences if network.kind == "labelled" else predict_files
+    for path, guesses in predict_each(network, pictures, top):
         if isinstance(guesses, str):
             failed = True
             told = f"error: {showable(str(path))}: {showable(guesses)}"
@@ -100,6 +120,28 @@ def predict(
         print(json.dumps({"predictions": named}))
     if failed:
         raise typer.Exit(2)
+
+
+def _continue(network: Trained, prompt: str | None, files: list[Path] | None, *, as_json: bool, **how: Any) -> None:
+    """Print how a text goes on after a prompt."""
+    from diffnas.api import continue_text
+
+    if files:
+        raise ValueError("a network of a text takes a prompt and no files: diffnas predict RUN --prompt TEXT.")
+    found = continue_text(network, prompt or "", **how)
+    print(json.dumps({"prompt": prompt or "", "text": found}) if as_json else showable_text((prompt or "") + found))
+
+
+def _forecast(network: Trained, files: list[Path], *, as_json: bool) -> None:
+    """Print the row that follows each table."""
+    from diffnas.api import judge_table
+
+    rows = {str(path): dict(zip(network.classes, judge_table(network, path), strict=True)) for path in files}
+    if as_json:
+        print(json.dumps({"predictions": [{"file": path, "next": row} for path, row in rows.items()]}))
+        return
+    for path, row in rows.items():
+        print(f"{showable(path)}: " + ", ".join(f"{name} {value:.6g}" for name, value in row.items()))
 
 
 app.command()(compare)

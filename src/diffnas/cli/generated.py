@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 
 from diffnas.cli.options import OUTPUT, SWEEP, place
-from diffnas.engine.settings import ALPHA, DATA, MACHINE, SIZES, WEIGHTS
+from diffnas.engine.settings import ALPHA, DATA, MACHINE, SEQUENCES, SIZES, WEIGHTS
 from diffnas.roles import ROLES
 from diffnas.values import Heading, Help, choices, helps, kinds, plain
 
@@ -18,12 +18,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _PARTS = Heading("Components, in place of the method's own")
 # The order in which help shows the headings. Options without a heading come first.
-_HEADINGS = (None, SWEEP, *(each.text for each in (DATA, SIZES, WEIGHTS, ALPHA, _PARTS, MACHINE)), OUTPUT)
+_HEADINGS = (None, SWEEP, *(each.text for each in (DATA, SIZES, WEIGHTS, SEQUENCES, ALPHA, _PARTS, MACHINE)), OUTPUT)
 
 # The options that --help shows.
 _COMMON = {"data_dir", "download", "epochs", "batch", "channels", "depth", "seed", "backend", "device"}
 _COMMON |= {"weighting", "level", "pruning", "target"}
 _ALIASES = {"depth": ("cells",)}
+
+# Flags that neither a recipe nor a run folder holds.
+_NEVER_NOTED = {"download"}
 
 
 def fields(record: type, *, only: Collection[str] = (), but: Collection[str] = ()) -> Iterator[inspect.Parameter]:
@@ -59,7 +62,7 @@ def _option(name: str, kind: Any, told: Help) -> inspect.Parameter:
     read = plain(kind)
     words = [f"--{each.replace('_', '-')}" for each in (name, *_ALIASES.get(name, ()))]
     # A recipe or the run that is resumed may have turned the flag on, so it can also be turned off.
-    if read is bool and told.heading != DATA:
+    if read is bool and name not in _NEVER_NOTED:
         words = [f"{words[0]}/--no-{words[0].removeprefix('--')}"]
     info = typer.Option(
         *words,

@@ -91,7 +91,7 @@ def sure_inputs(scores: Tensor, keep: Tensor, space: SearchSpace, *, at_least: f
     return strongest_inputs(scores, keep & (scores >= at_least), space, absent_below=at_least)
 
 
-@traits(none_wins="without an in-degree")
+@traits(none_wins="without an in-degree", needs_skips=True)
 def few_skips(scores: Tensor, keep: Tensor, space: SearchSpace, *, most: int = 2) -> Genotype:
     """As ``strongest_inputs``, but with at most ``most`` skip connections in each normal cell.
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from diffnas.components import contract
+from diffnas.components.traits import traits
 
 Batch = tuple[Tensor, Tensor]
 
@@ -133,6 +134,7 @@ def weights_only_step(step: Step) -> None:
     step.move_weights()
 
 
+@traits(steps_as_sgd=True)
 def unrolled_step(step: Step, *, rate: float | None = None, train_share: float = 0.0, radius: float = 0.01) -> None:
     """alpha follows the losses that the weights will have after their next step, then the weights move.
 

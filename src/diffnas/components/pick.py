@@ -21,6 +21,7 @@ def last(history: History, space: SearchSpace, task: Task) -> int:
     return len(history) - 1
 
 
+@traits(needs_skips=True)
 def fewer_skips(history: History, space: SearchSpace, task: Task, *, count: int = 2) -> int:
     """The last epoch whose normal cell has fewer than ``count`` skip connections; the first epoch if there is none.
 

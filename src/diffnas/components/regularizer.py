@@ -7,7 +7,7 @@ the space. Options are bound with ``functools.partial``, and any scale may be a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
@@ -18,7 +18,8 @@ from diffnas.components.control import Control, growing
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.schedule import Schedule, value
 from diffnas.components.shares import of_nodes, shares
-from diffnas.skeleton import skeleton_of
+from diffnas.components.traits import traits
+from diffnas.skeleton import Transformer, skeleton_of
 from diffnas.space import WEIGHTLESS_OPS, CellGraph, SearchSpace
 
 Regularizer = Callable[[Relaxation], Tensor]
@@ -35,6 +36,9 @@ def group_sparsity(at: Relaxation, *, skip: float | Schedule = 0.01, rest: float
     rest, as in the paper; its gate gets no other gradient. The means run over all operations on offer, and pruned ones
     count as shut. So a removal does not change the gradients of the other operations.
 
+    In a transformer the stream bypasses every branch, so there ``none`` is the skip. In a recurrent cell ``identity``
+    is, which is the only operation without a bend.
+
     Args:
         at: the relaxation of this forward pass.
         skip, rest: the scales of the two groups, lambda 1 and 2 in the paper.
@@ -42,9 +46,16 @@ def group_sparsity(at: Relaxation, *, skip: float | Schedule = 0.01, rest: float
     Returns:
         A scalar.
     """
-    others = [op for op in at.space.ops if op != SKIP]
-    moment = at.moment
-    return value(skip, moment) * _mean(at, [SKIP]) + value(rest, moment) * _mean(at, others)
+    skips, moment = _skips(at.space), at.moment
+    others = [op for op in at.space.ops if op not in skips]
+    return value(skip, moment) * _mean(at, skips) + value(rest, moment) * _mean(at, others)
+
+
+def _skips(space: SearchSpace) -> list[str]:
+    if skeleton_of(space.skeleton).gated:
+        return ["identity"]
+    bypassed = isinstance(skeleton_of(space.skeleton), Transformer) and SKIP not in space.ops
+    return ["none"] if bypassed else [SKIP]
 
 
 def hinged_groups(
@@ -71,7 +82,7 @@ def hinged_groups(
 
 
 def path_depth(
-    at: Relaxation, *, weight: float | Schedule = 0.005, joined: Literal["mean", "sum", "any"] = "mean"
+    at: Relaxation, *, weight: float | Schedule = 0.005, joined: Literal["mean", "sum", "any", "log"] = "mean"
 ) -> Tensor:
     """``-weight`` times the probability that a cell's longest chain consists of operations with network weights.
 
@@ -87,7 +98,9 @@ def path_depth(
             "mean" is their mean, where pruned operations count as shut. With gates, the product is then the probability
             that a chain of randomly chosen operations, one for each edge, is open. "sum" is their sum, as in the paper.
             It may be up to 4 on an edge of the DARTS space; for weights that compete and sum to one, it is exact. "any"
-            is the probability that at least one is open, which is exact for gates.
+            is the probability that at least one is open, which is exact for gates. "log" is for chains of more than
+            eight edges, whose product is tiny: the mean of the logarithms replaces it. There the factor of an edge is
+            the sum over all operations but ``none``, because those without weights join the nodes too; at most 1.
 
     Returns:
         A scalar.
@@ -95,11 +108,16 @@ def path_depth(
     Raises:
         ValueError: if the space has no operation with weights on any chain.
     """
-    columns = torch.tensor([op not in WEIGHTLESS_OPS for op in at.space.ops], device=at.open.device)
+    counts = [op != "none" if joined == "log" else op not in WEIGHTLESS_OPS for op in at.space.ops]
+    columns = torch.tensor(counts, device=at.open.device)
     offered = torch.tensor(at.space.offered, device=at.open.device) & columns
     paths = []
     for rows in chains(at.space).values():
         open_EO = at.open[rows] * offered[rows]
+        if joined == "log":
+            # Not below a millionth, so that an edge whose branch is gone has a finite logarithm, and no gradient.
+            paths.append(open_EO.sum(dim=1).clamp(1e-6, 1.0).log().mean())
+            continue
         if joined == "any":
             likely = 1 - (1 - open_EO).prod(dim=1)
         else:
@@ -131,6 +149,7 @@ def path_of_chosen(at: Relaxation, *, weight: float | Schedule = 0.005) -> Tenso
     return -value(weight, at.moment) * torch.stack(paths).mean()
 
 
+@traits(needs_skips=True)
 def zero_one(at: Relaxation, *, weight: float | Schedule = 10.0, power: int = 2) -> Tensor:
     """``-weight`` times the mean of ``|open - 1/2| ** power``, which drives each probability to 0 or 1.
 
@@ -206,20 +225,16 @@ def chains(space: SearchSpace) -> dict[str, list[int]]:
     Raises:
         ValueError: if a kind of cell has no chain, because none of its operations has network weights.
     """
+    found = {kind: longest_chain(graph) for kind, graph in space.cells.items()}
     if skeleton_of(space.skeleton).residual:
-        learning = [row for row, ops in enumerate(space.offered) if _learns(ops, space)]
+        learning = [space.rows[kind].start + row for kind, rows in found.items() for row in rows]
         if not learning:
             raise ValueError(f"no operation in space {space.name!r} has weights: paths have no depth.")
         return {"net": learning}
-    found = {kind: longest_chain(graph) for kind, graph in space.cells.items()}
     for kind, rows in found.items():
         if not rows:
             raise ValueError(f"no operation of {kind} cells in space {space.name!r} has weights: paths have no depth.")
     return {kind: [space.rows[kind].start + row for row in rows] for kind, rows in found.items()}
-
-
-def _learns(offered: Sequence[bool], space: SearchSpace) -> bool:
-    return any(does and op not in WEIGHTLESS_OPS for op, does in zip(space.ops, offered, strict=True))
 
 
 def longest_chain(graph: CellGraph) -> list[int]:

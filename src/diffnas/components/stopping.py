@@ -85,6 +85,7 @@ def small_enough(history: History, space: SearchSpace, *, parameters: float = 1e
     return f"the network of the cells has {size:,} parameters, at most {parameters:,.0f} were wanted"
 
 
+@traits(needs_skips=True)
 def skip_count(history: History, space: SearchSpace, *, count: int = 2) -> str | None:
     """Stop once the normal cell that would be read off has ``count`` or more skip connections.
 

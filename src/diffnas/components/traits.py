@@ -36,11 +36,13 @@ class Traits:
         needs_alpha: a rule that does nothing unless the weights follow alpha.
         needs_pruning: a discretize rule that takes all operations that pruning left.
         needs_probabilities: a discretize rule that takes scores for probabilities.
+        needs_skips: a rule for skip connections, which makes no sense in a space that can have none.
         needs_held_out: a component that reads results on held-out pictures.
         needs_last: stages that decide the cells in the last epoch.
         takes_last: a pick that always takes the last epoch.
         none_wins: when a discretize rule compares ``none`` with the other operations of an edge.
         reads_eigenvalue: a component that reads the measured eigenvalue.
+        steps_as_sgd: the step of a level that looks ahead by a step of SGD.
         stops_by: the quantity by which a stopping rule ends a search.
         undoes: the ``stops_by`` of a stopping rule that acts late; the pick then takes an earlier epoch.
         complaint: what is wrong with the bound options, as a sentence; None if nothing is wrong.
@@ -57,11 +59,13 @@ class Traits:
     needs_alpha: bool = False
     needs_pruning: bool = False
     needs_probabilities: bool = False
+    needs_skips: bool = False
     needs_held_out: bool = False
     needs_last: bool = False
     takes_last: bool = False
     none_wins: Literal["never", "always", "without an in-degree"] = "never"
     reads_eigenvalue: bool = False
+    steps_as_sgd: bool = False
     stops_by: str | None = None
     undoes: str | None = None
     complaint: str | None = None

@@ -17,7 +17,8 @@ import torch
 
 from diffnas.data.archive import fetch, read_folder, read_tar
 from diffnas.data.augment import Augmentation
-from diffnas.data.pictures import DataSet, Pictures
+from diffnas.data.data_set import DataSet
+from diffnas.data.pictures import Pictures
 from diffnas.data.unpickle import read_arrays
 
 _PIXELS = 3 * 32 * 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor
 
 from diffnas.data.augment import Augmentation
+from diffnas.data.crew import ALONE, Crew
+from diffnas.data.data_set import DataSet
 from diffnas.data.levels import Levels, levels_of
-from diffnas.data.pictures import SMALLEST, DataSet, Files, Pictures, Split
+from diffnas.data.pictures import SMALLEST, Files, Pictures, PictureSplit
 from diffnas.data.statistics import channel_statistics
 from diffnas.data.stratify import stratified_split
 from diffnas.names import showable
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = 2 * 1024**3
 """Bytes of pixels, training and test together, above which pictures are streamed."""
 
+_MOST = 10**18
 _LARGEST = 224
 """The largest side that is chosen if the user names no size."""
 
@@ -61,7 +65,7 @@ class Wish:
     channels: int | None = None
     test_fraction: Annotated[float, FRACTION] = 0.2
     seed: Annotated[int, SEED] = 0
-    memory_limit: Annotated[int, whole(0, 10**18)] = MEMORY_LIMIT
+    memory_limit: Annotated[int, whole(0, _MOST)] = MEMORY_LIMIT
     workers: Annotated[int, THREADS] = 8
 
     def __post_init__(self) -> None:
@@ -91,7 +95,14 @@ Readable: TypeAlias = tuple[Source, Tensor, list[_Seen]]
 """A source, the rows that can be read, ``(rows,)``, and the properties of every row."""
 
 
-def gather(name: str, classes: tuple[str, ...], train: Source, test: Source | None, wish: Wish) -> DataSet:
+def limit_for(stream: bool | None) -> int:
+    """Bytes of pixels above which pictures are streamed, if the user wants that, does not, or does not say."""
+    return MEMORY_LIMIT if stream is None else 0 if stream else _MOST
+
+
+def gather(
+    name: str, classes: tuple[str, ...], train: Source, test: Source | None, wish: Wish, crew: Crew = ALONE
+) -> DataSet:
     """A data set of the readable pictures of one or two sources.
 
     Every picture is opened and decoded once, to find those that cannot be read. If all training pictures have one
@@ -106,12 +117,13 @@ def gather(name: str, classes: tuple[str, ...], train: Source, test: Source | No
         train: the training pictures, or all pictures if ``test`` is None.
         test: the test pictures; None to split ``train``, the same share of each class.
         wish: the user's options.
+        crew: the processes that gather the same data; each decodes its share of the pictures.
 
     Raises:
         ValueError: if no picture of some class can be read, if no class has a second picture for the test, or if
             :class:`DataSet` refuses the result.
     """
-    sources = [_look(source, wish.workers) for source in ([train] if test is None else [train, test])]
+    sources = [_look(name, source, wish.workers, crew) for source in ([train] if test is None else [train, test])]
     for readable in sources:
         _check_classes(name, classes, readable)
     skipped = tuple(line for source in sources for line in _complaints(source))
@@ -122,10 +134,10 @@ def gather(name: str, classes: tuple[str, ...], train: Source, test: Source | No
     splits = [_files(part, channels, size, levels, wish.workers) for part in parts]
     first, second = map(_in_memory, splits) if pixels <= wish.memory_limit else splits
     data = _data_set(name, classes, first, second)
-    return replace(data, levels=levels, skipped=skipped, remarks=tuple(_remarks(data, levels)))
+    return replace(data, levels=levels, skipped=skipped, remarks=tuple(_remarks(data, levels, pixels)))
 
 
-def _data_set(name: str, classes: tuple[str, ...], train: Split, test: Split) -> DataSet:
+def _data_set(name: str, classes: tuple[str, ...], train: PictureSplit, test: PictureSplit) -> DataSet:
     """The data set of two splits; its statistics and augmentation follow from the training split."""
     mean, std = channel_statistics(train)
     return DataSet(
@@ -139,21 +151,31 @@ def _data_set(name: str, classes: tuple[str, ...], train: Split, test: Split) ->
     )
 
 
-def _remarks(data: DataSet, levels: Levels | None) -> Iterator[str]:
-    """What the user should know about how the pictures were read, in sentences."""
+def _remarks(data: DataSet, levels: Levels | None, pixels: int) -> Iterator[str]:
+    """What the user should know about how the pictures were read, in sentences; ``pixels`` are bytes."""
     if levels is not None:
         yield (
             f"{data.name}: grey files of more than 8 bits are scaled so that {levels.low:g} is black and "
             f"{levels.high:g} is white, the lowest and the highest value of the training pictures."
         )
+    assert isinstance(data.test, Pictures | Files)
     tested = set(data.test.labels.tolist())
     untested = [name for label, name in enumerate(data.classes) if label not in tested]
     if untested:
         yield f"{data.name}: the test has no picture of class {', '.join(untested)}."
+    if isinstance(data.train, Files):
+        yield (
+            f"{data.name}: {len(data.train) + len(data.test):,} pictures are streamed: each epoch reads them anew. "
+            f"--no-stream (stream=False in Python) keeps them in memory, which takes {-(-pixels // 2**20):,} MiB."
+        )
 
 
-def _look(source: Source, workers: int) -> Readable:
-    """The rows of a source that can be read, after opening and decoding every picture once."""
+def _look(name: str, source: Source, workers: int, crew: Crew) -> Readable:
+    """The rows of a source that can be read, after opening and decoding every picture once.
+
+    Raises:
+        ValueError: if another process has found other pictures.
+    """
     from diffnas.data.decode import plain, reason, span_of
 
     def see(row: int) -> _Seen:
@@ -167,7 +189,12 @@ def _look(source: Source, workers: int) -> Readable:
         return _Seen(size=(image.height, image.width), grey=image.mode == "L", span=span, floats=floats)
 
     with ThreadPoolExecutor(workers) as pool:
-        seen = list(pool.map(see, range(len(source.names))))
+        own = list(pool.map(see, crew.part(torch.arange(len(source.names))).tolist()))
+    listed = hashlib.sha256("\0".join(source.names).encode()).digest()
+    found = crew.gather((listed, own))
+    if any(other != listed for other, _ in found):
+        raise ValueError(f"{name}: the processes of this run find other files there. Give all machines the same ones.")
+    seen = [what for _, part in found for what in part]
     rows = [row for row, what in enumerate(seen) if not what.reason]
     return source, torch.tensor(rows, dtype=torch.int64), seen
 

@@ -7,8 +7,9 @@ from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from diffnas.data.crew import ALONE, Crew
+from diffnas.data.data_set import DataSet
 from diffnas.data.gather import MEMORY_LIMIT, Source, Wish, gather
-from diffnas.data.pictures import DataSet
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +25,7 @@ def hub(
     test_fraction: float = 0.2,
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
+    crew: Crew = ALONE,
 ) -> DataSet:
     """A data set of the hub, called ``NAME`` or ``NAME:CONFIG``.
 
@@ -58,7 +60,7 @@ def hub(
     if "train" not in sources:
         raise ValueError(f"hub:{name} has a split 'train' with no labels.")
     test = next((split for split in _TESTS if split in sources), None)
-    data = gather(f"hub:{name}", classes, sources["train"], sources[test] if test else None, wish)
+    data = gather(f"hub:{name}", classes, sources["train"], sources[test] if test else None, wish, crew)
     unread = [split for split in splits if split not in ("train", test)]
     left_out = (
         (f"hub:{name}: the test is {test or 'a part of train'}; left out: {', '.join(unread)}.",) if unread else ()

@@ -15,9 +15,9 @@ from diffnas.names import showable
 EXPECTED = "Expected PATH/train/CLASS/* with PATH/test/CLASS/* (or val, valid, ...), or PATH/CLASS/*."
 BESIDE = "beside the class folders, so in no class"
 
-_TRAIN = ("train", "training", "tr")
+TRAIN = ("train", "training", "tr")
 # Names of a held-out folder. The first name in this list that exists is the test.
-_HELD_OUT = (
+HELD_OUT = (
     "test", "testing", "te", "holdout", "heldout", "eval", "evaluation", "val", "valid", "validation", "dev",
 )  # fmt: skip
 _WORDS = "(?:data|images?|imgs?|pictures?|pics|photos|samples|split|set)"
@@ -69,10 +69,10 @@ class _Place:
 
     @cached_property
     def part(self) -> str | None:
-        """The name of a split in the folder's name, as ``_TRAIN`` or ``_HELD_OUT`` spells it; None without one."""
+        """The name of a split in the folder's name, as ``TRAIN`` or ``HELD_OUT`` spells it; None without one."""
         letters = "".join(re.findall("[a-z0-9]+", self.path.name.lower()))
         name = re.sub(f"^{_WORDS}+|{_WORDS}+$", "", letters)
-        return name if name in (*_TRAIN, *_HELD_OUT) else None
+        return name if name in (*TRAIN, *HELD_OUT) else None
 
     @property
     def left(self) -> list[Left]:
@@ -95,7 +95,7 @@ def layout(root: Path) -> Layout:
     """
     top = _Place(root)
     splits = [place for place in top.folders if _is_split(place, top)]
-    if any(place.part in _TRAIN for place in splits):
+    if any(place.part in TRAIN for place in splits):
         return _in_splits(top, splits)
     _refuse_splits_without_training(top, splits)
     _refuse_splits_in_classes(top)
@@ -115,7 +115,7 @@ def _is_split(place: _Place, top: _Place) -> bool:
 
 def _in_splits(top: _Place, splits: list[_Place]) -> Layout:
     """The layout of a folder with a training split."""
-    train = _only([place for place in splits if place.part in _TRAIN], top)
+    train = _only([place for place in splits if place.part in TRAIN], top)
     held_out = sorted((place for place in splits if place is not train), key=_rank)
     # Contests publish unlabeled test pictures in a single folder, whose name is no class.
     unlabeled = [place for place in held_out if len(place.folders) == 1 and not set(place.names) & set(train.names)]
@@ -173,9 +173,9 @@ def _only(places: Sequence[_Place], top: _Place) -> _Place:
 
 
 def _rank(place: _Place) -> int:
-    """The place of a held-out folder's name in ``_HELD_OUT``; the lowest becomes the test."""
+    """The place of a held-out folder's name in ``HELD_OUT``; the lowest becomes the test."""
     assert place.part is not None
-    return _HELD_OUT.index(place.part)
+    return HELD_OUT.index(place.part)
 
 
 def _require_classes(path: Path, place: _Place) -> None:
@@ -231,7 +231,7 @@ def _refuse_splits_in_classes(top: _Place) -> None:
 
 def _holds_splits(place: _Place) -> bool:
     parts = [inner.part for inner in place.folders]
-    return len(parts) > 1 and all(parts) and any(part in _TRAIN for part in parts) and not place.pictures
+    return len(parts) > 1 and all(parts) and any(part in TRAIN for part in parts) and not place.pictures
 
 
 def _taken(training: list[_Place], test: _Place | None) -> str:

@@ -1,32 +1,17 @@
-"""Pictures and labels: a split in memory, a split that is streamed, and the data set they make."""
+"""Pictures and labels: a split in memory, and a split that is streamed."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from diffnas.data.augment import Augmentation, augment, normalize
-from diffnas.data.levels import Levels
-from diffnas.names import showable
-from diffnas.values import real
-
 SMALLEST = 8
 """The smallest height and width of a picture, in pixels."""
-
-_AHEAD = 2
-"""How many batches of a streamed split are read in advance."""
-
-_PLAIN = Augmentation()
-
-_BOUNDS = {"mean": real(-1e6, 1e6), "std": real(0, 1e6, above=True)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,9 +120,15 @@ class Files:
         """The pictures at ``indices``, uint8 ``(B, channels, H, W)`` on the CPU, and their labels ``(B,)``."""
         indices = indices.cpu()
         images = torch.empty(len(indices), self.channels, *self.size, dtype=torch.uint8)
+        rows = self.rows[indices].tolist()
+
+        def fill(first: int) -> None:
+            # Each thread has a share: to hand out small pictures one by one takes longer than to read them.
+            for place in range(first, len(rows), self.workers):
+                images[place] = self.read(rows[place])
+
         with ThreadPoolExecutor(self.workers) as pool:
-            for image, picture in zip(images, pool.map(self.read, self.rows[indices].tolist()), strict=True):
-                image.copy_(picture)
+            list(pool.map(fill, range(self.workers)))
         return images, self.labels[indices]
 
     def subset(self, indices: Tensor) -> Files:
@@ -164,210 +155,4 @@ class Files:
             yield f"{self.names[row]}\0{label}\0".encode()
 
 
-Split: TypeAlias = Pictures | Files
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DataSet:
-    """A training split and a test split of pictures in the same classes.
-
-    Args:
-        name: what reports call it; escaped by :func:`diffnas.names.showable`.
-        train: the pictures that train a search and an evaluation.
-        test: the pictures that only the last measurement of an evaluation uses.
-        classes: the name of each label: label ``k``, or column ``k`` of the labels, is ``classes[k]``; escaped in the
-            same way.
-        mean: of each channel, on a scale where white is 1.
-        std: of each channel, on the same scale.
-        augmentation: how training pictures are varied unless a run says otherwise.
-        levels: the values of black and white in grey files of more than 8 bits; None if no training picture is such
-            a file.
-        skipped: one line for each file that was not read, with the reason.
-        remarks: what the user should know about how the pictures were found and read, in sentences.
-
-    Raises:
-        ValueError: fewer than two classes, a class with no training picture, or a label out of range. Also splits
-            that differ in shape, pictures under 8x8, channels that are neither 1 nor 3, or a bad mean or std.
-    """
-
-    name: str
-    train: Split
-    test: Split
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    augmentation: Augmentation = _PLAIN
-    levels: Levels | None = None
-    skipped: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        # These names are printed, and written into files of many kinds.
-        object.__setattr__(self, "name", showable(self.name))
-        object.__setattr__(self, "classes", tuple(showable(str(name)) for name in self.classes))
-        _check_shapes(self)
-        _check_labels(self)
-
-    @property
-    def channels(self) -> int:
-        """1 for grey pictures, 3 for color."""
-        return self.train.channels
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.train.size
-
-    @property
-    def several(self) -> bool:
-        """Whether a picture can be in several classes."""
-        return self.train.labels.ndim == 2
-
-    def prepare(
-        self,
-        pictures: Tensor,
-        generator: torch.Generator | None = None,
-        *,
-        cutout: int | None = None,
-        flip: bool | None = None,
-    ) -> Tensor:
-        """Pictures as a network takes them: normalized, and varied as in training if ``generator`` draws how.
-
-        Args:
-            pictures: uint8 ``(B, channels, H, W)``.
-            generator: draws how they are varied; None leaves them as in a test.
-            cutout: the side of the square that is blanked, in pixels, at most half of the shorter side of a picture;
-                None takes that of ``augmentation``.
-            flip: whether every second picture, at random, is mirrored left to right; None takes that of
-                ``augmentation``.
-        """
-        if generator is None:
-            return normalize(pictures, self.mean, self.std)
-        varied = self.augmentation
-        if cutout is not None:
-            varied = replace(varied, cutout=min(cutout, min(self.size) // 2))
-        if flip is not None:
-            varied = replace(varied, flip=flip)
-        return augment(pictures, varied, self.mean, self.std, generator)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of both splits: of pixels and labels in memory, of names, sizes and labels when streamed."""
-        digest = hashlib.sha256()
-        for split in (self.train, self.test):
-            for part in split.parts():
-                digest.update(part)
-        return digest.hexdigest()
-
-
-def _check_shapes(data: DataSet) -> None:
-    """Check that both splits have one shape, that it is usable, and that mean and std fit it."""
-    if (data.train.channels, data.train.size) != (data.test.channels, data.test.size):
-        train, test = ((split.channels, *split.size) for split in (data.train, data.test))
-        raise ValueError(f"{data.name}: training pictures are {train}, test pictures {test}; they must agree.")
-    if data.channels not in (1, 3):
-        raise ValueError(f"{data.name}: pictures have {data.channels} channels; 1 (grey) and 3 (color) work.")
-    if min(data.size) < SMALLEST:
-        raise ValueError(
-            f"{data.name}: pictures are {data.size[0]}x{data.size[1]}; at least {SMALLEST}x{SMALLEST} works."
-        )
-    for name, values in (("mean", data.mean), ("std", data.std)):
-        if len(values) != data.channels:
-            raise ValueError(f"{data.name}: {name} has {len(values)} values for {data.channels} channels.")
-        for value in values:
-            _BOUNDS[name].check(f"{data.name}: {name}", value)
-
-
-def _check_labels(data: DataSet) -> None:
-    """Check that every label has a class, every class a training picture, and that there are test pictures."""
-    if len(data.classes) < 2:
-        raise ValueError(f"{data.name}: {len(data.classes)} class(es) given; at least 2 are needed.")
-    if unnamed := [name for name in data.classes if not isinstance(name, str)]:
-        raise ValueError(f"{data.name}: the names of classes must be text, and one is {unnamed[0]!r}. Pass str(name).")
-    if len(set(data.classes)) < len(data.classes):
-        raise ValueError(f"{data.name}: two classes have the same name: {', '.join(data.classes)}.")
-    if data.test.labels.ndim != data.train.labels.ndim:
-        raise ValueError(
-            f"{data.name}: pictures of one split have one label each, and those of the other have several."
-        )
-    for name, labels in (("training", data.train.labels), ("test", data.test.labels)):
-        if len(labels) == 0:
-            raise ValueError(f"{data.name}: there is no {name} picture.")
-        (_check_table if data.several else _check_numbers)(data, name, labels)
-    table = data.train.labels
-    counts = table.sum(0) if data.several else torch.bincount(table, minlength=len(data.classes))
-    missing = [name for name, count in zip(data.classes, counts.tolist(), strict=True) if count == 0]
-    if missing:
-        names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise ValueError(f"{data.name}: no training picture for class {names}. Add some, or number the labels anew.")
-
-
-def _check_numbers(data: DataSet, name: str, labels: Tensor) -> None:
-    low, high, last = int(labels.min()), int(labels.max()), len(data.classes) - 1
-    if low < 0 or high > last:
-        raise ValueError(f"{data.name}: {name} labels run from {low} to {high}, classes from 0 to {last}.")
-
-
-def _check_table(data: DataSet, name: str, labels: Tensor) -> None:
-    if labels.shape[1] != len(data.classes):
-        raise ValueError(
-            f"{data.name}: {name} labels are for {labels.shape[1]} classes, and there are {len(data.classes)}."
-        )
-    if not bool(((labels == 0) | (labels == 1)).all()):
-        raise ValueError(f"{data.name}: {name} labels must be 0 or 1 for each class.")
-
-
-def batches(
-    split: Split, indices: Tensor, batch: int, *, start: int = 0, device: torch.device | str
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Consecutive batches of the pictures at ``indices``, from batch number ``start`` on.
-
-    The last batch may be short. A streamed split reads the next batches while the caller uses one.
-
-    Args:
-        split: where the pictures are.
-        indices: which pictures, in order, ``(pictures,)``.
-        batch: pictures in a batch.
-        start: how many batches to skip, so that an interrupted epoch continues where it stopped.
-        device: the device of the batches.
-
-    Yields:
-        Pictures, uint8 ``(B, channels, H, W)``, and labels, ``(B,)`` or ``(B, classes)``.
-
-    >>> split = Pictures(images=torch.zeros(5, 1, 8, 8, dtype=torch.uint8), labels=torch.arange(5))
-    >>> [labels.tolist() for _, labels in batches(split, torch.arange(5), 2, start=1, device="cpu")]
-    [[2, 3], [4]]
-    """
-    if batch < 1 or start < 0:
-        raise ValueError(f"batch must be at least 1 and start at least 0, not {batch} and {start}.")
-    rest = indices[start * batch :]
-    chunks = torch.split(rest, batch) if len(rest) else ()
-    yield from fetched(split, chunks, device)
-
-
-def fetched(
-    split: Split, chunks: Iterable[Tensor], device: torch.device | str
-) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """A batch on ``device`` for each of ``chunks``, indices ``(B,)``, as :func:`batches` gives them.
-
-    For a streamed split, the next batches are read while the caller uses one, so ``chunks`` is read in advance too.
-    """
-    ahead = _read_ahead(split, chunks) if isinstance(split, Files) else map(split.take, chunks)
-    for images, labels in ahead:
-        yield images.to(device), labels.to(device)
-
-
-def _read_ahead(split: Files, chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """``split.take`` of each chunk, in order, with the next chunks read in the background."""
-    waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
-    pool = ThreadPoolExecutor(1)
-    try:
-        for chunk in chunks:
-            waiting.append(pool.submit(split.take, chunk))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        # A caller that stops early must not wait for batches that nobody will use.
-        pool.shutdown(wait=True, cancel_futures=True)
+PictureSplit: TypeAlias = Pictures | Files

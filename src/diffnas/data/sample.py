@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from diffnas.data.augment import Augmentation
-from diffnas.data.pictures import DataSet, Pictures
+from diffnas.data.data_set import DataSet
+from diffnas.data.pictures import Pictures
 from diffnas.data.statistics import channel_statistics
 from diffnas.data.stratify import stratified_split
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from diffnas.data.pictures import Pictures, Split
+from diffnas.data.pictures import Pictures, PictureSplit
 
 
-def channel_statistics(split: Split, *, most: int = 10_000) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(split: PictureSplit, *, most: int = 10_000) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, on a scale where white is 1.
 
     A split in memory is read whole; of a streamed one, ``most`` pictures are read, evenly spread.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from diffnas.data.augment import Augmentation
+from diffnas.data.data_set import DataSet
 from diffnas.data.gather import MEMORY_LIMIT, Source, Wish, gather
 from diffnas.data.given import classes_of, labels_of, pair_of, picture_of, pictures_of, refuse_one_hot
-from diffnas.data.pictures import DataSet, Pictures
+from diffnas.data.pictures import Pictures
+from diffnas.data.spool import Spool
 from diffnas.data.statistics import channel_statistics
+from diffnas.names import first_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -90,13 +94,18 @@ def from_dataset(
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
 ) -> DataSet:
-    """A data set of a torch ``Dataset`` that has a length and whose items are a picture and its label.
+    """A data set of a torch ``Dataset`` whose items are a picture and its label.
+
+    Items without a length come one after the other: those of an ``IterableDataset``, of a data set of the Hugging Face
+    hub that is loaded with ``streaming=True``, or of shards that WebDataset reads. They are fetched once, and kept in a
+    file in the folder ``TMPDIR``, with the given size if there is one. They must end, and a run that goes on must get
+    them in the same order.
 
     An item is a pair, or a mapping with ``"image"`` and ``"label"`` as in the Hugging Face hub. A label is a whole
     number from 0 on.
 
-    One thread reads each item more than once, and the item must be the same each time. So leave random transforms
-    out; they belong in ``augmentation``. Size and channels are chosen as for a folder.
+    One thread reads each item of a data set with a length more than once, and the item must be the same each time. So
+    leave random transforms out; they belong in ``augmentation``. Size and channels are chosen as for a folder.
 
     Args:
         train: pictures are PIL images, or tensors or arrays as :func:`from_tensors` takes them, ``(channels, H, W)``.
@@ -120,7 +129,8 @@ def from_dataset(
         memory_limit=memory_limit,
         workers=1,
     )
-    sources = [_source(what, part) for what, part in (("training", train), ("test", test)) if part is not None]
+    splits = {what: part for what, part in (("training", train), ("test", test)) if part is not None}
+    sources = [_source(what, part, wish) for what, part in splits.items()]
     highest = max(label for source in sources for label in source.labels)
     names = classes_of(classes or getattr(train, "classes", None) or None, highest, len(sources[0].labels))
     data = gather(name, names, sources[0], sources[1] if len(sources) > 1 else None, wish)
@@ -129,23 +139,45 @@ def from_dataset(
     return data
 
 
-def _source(what: str, items: Any) -> Source:
-    """The pictures of a torch ``Dataset``, not yet read."""
+def _source(what: str, items: Any, wish: Wish) -> Source:
+    """The pictures of a torch ``Dataset``, not yet read, or kept in a file if they come one after the other."""
     if isinstance(items, Mapping):
         keys = ", ".join(repr(key) for key in items)
         raise ValueError(f"{what} data are a mapping with the keys {keys}; pass from_dataset(data['train'], ...).")
+    if hasattr(items, "__iter__") and (isinstance(items, IterableDataset) or not hasattr(items, "__len__")):
+        return _spooled(what, items, wish)
     if not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
         raise ValueError(
             f"{what} data, a {type(items).__name__}, have no length and no items. Pass a Dataset or a list."
         )
     labels = tuple(pair_of(items[row], f"{what} item {row}")[1] for row in range(len(items)))
-    if not labels:
-        raise ValueError(f"there is no {what} picture.")
+    _check_any(what, labels)
 
     def read(row: int) -> Image.Image:
         return _as_image(pair_of(items[row], f"{what} item {row}")[0])
 
     return Source(read=read, names=tuple(f"{what} item {row}" for row in range(len(labels))), labels=labels)
+
+
+def _spooled(what: str, items: Iterable[Any], wish: Wish) -> Source:
+    """The pictures that come one after the other, kept in a file."""
+    spool, names, labels = Spool(wish.size, wish.channels), [], []
+    for row, item in enumerate(items):
+        picture, label = pair_of(item, f"{what} item {row}")
+        try:
+            names.append(f"{what} item {row} ({spool.add(_as_image(picture))})")
+        except (ValueError, SyntaxError, OSError) as error:
+            if isinstance(error, OSError) and error.errno:  # the disk's; that of a damaged picture has no number
+                raise
+            raise ValueError(f"{what} item {row} cannot be used: {first_line(error)}") from None
+        labels.append(label)
+    _check_any(what, labels)
+    return Source(read=spool.read, names=tuple(names), labels=tuple(labels))
+
+
+def _check_any(what: str, labels: Sequence[int]) -> None:
+    if not labels:
+        raise ValueError(f"there is no {what} picture.")
 
 
 def _as_image(picture: Any) -> Image.Image:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
 from diffnas.nets.trained import Trained
@@ -14,7 +15,8 @@ from diffnas.nets.trained import Trained
 TOLERANCE = 1e-5
 
 Run: TypeAlias = Callable[[Tensor], Tensor]
-"""A function that runs an exported network: uint8 pictures ``(B, channels, H, W)`` -> logits ``(B, classes)``."""
+"""A function that runs an exported network: uint8 pictures ``(B, channels, H, W)`` -> logits ``(B, classes)``, or
+windows ``(B, T, ...)`` of sequences -> outputs ``(B, T, ...)``."""
 
 
 class Disagreement(Exception):  # noqa: N818 - named for what it says
@@ -27,7 +29,7 @@ class Agreement:
 
     Attributes:
         path: the exported file.
-        pictures: the number of pictures that both networks classified.
+        pictures: the number of pictures that both networks classified, or of windows that both read.
         difference: the largest absolute difference of two logits.
         largest: the largest absolute logit, the scale for the difference.
     """
@@ -40,6 +42,15 @@ class Agreement:
     def __str__(self) -> str:
         much = f"{self.difference:.1e}, of logits up to {self.largest:.1f}" if self.difference else "none"
         return f"largest difference on {self.pictures} pictures: {much}"
+
+
+@torch.no_grad()
+def outputs(trained: Trained, samples: Tensor) -> Tensor:
+    """What a network says of pictures ``(B, channels, H, W)`` or of windows of sequences, on the CPU."""
+    if trained.kind == "pictures":
+        return trained.logits(samples).cpu()
+    found: Tensor = trained.network(samples.to(next(trained.network.parameters()).device)).logits
+    return found.cpu()
 
 
 def check(path: Path, run: Run, trained: Trained, pictures: Tensor) -> Agreement:
@@ -56,7 +67,7 @@ def check(path: Path, run: Run, trained: Trained, pictures: Tensor) -> Agreement
     Raises:
         Disagreement: if a logit differs by more than 1e-5 times the largest absolute logit or 1, whichever is larger.
     """
-    expected = trained.logits(pictures).cpu()
+    expected = outputs(trained, pictures)
     largest = float(expected.abs().max())
     differences = (run(pictures) - expected).abs().max(), (run(pictures[:1]) - expected[:1]).abs().max()
     agreement = Agreement(path=path, pictures=len(pictures), difference=float(max(differences)), largest=largest)

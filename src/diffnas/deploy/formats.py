@@ -9,10 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffnas.deploy.check import Agreement, Run, check
+from diffnas.deploy import steps
+from diffnas.deploy.check import Agreement, Run, check, outputs
 from diffnas.deploy.graphs import write_exported, write_onnx
 from diffnas.deploy.preprocessing import write_preprocess
 from diffnas.deploy.source import write_source
+from diffnas.deploy.source_steps import write_step_source
 from diffnas.engine.trained import save_trained
 from diffnas.lookup import lookup
 from diffnas.nets.trained import Trained, load
@@ -39,7 +41,7 @@ def _write_weights(trained: Trained, pictures: Tensor, path: Path) -> Run:
     """Write ``network.json`` at ``path`` and ``network.safetensors`` beside it; return a function that runs them."""
     save_trained(path.parent, trained)
     loaded = load(path.parent, factories=trained.factories, frame=trained.frame)
-    return lambda batch: loaded.logits(batch)
+    return lambda batch: outputs(loaded, batch)
 
 
 FORMATS: dict[str, Format] = {
@@ -49,6 +51,14 @@ FORMATS: dict[str, Format] = {
     "torch": Format(NETWORK, _write_weights, "network.safetensors with network.json, for diffnas.load", alone=False),
 }
 """The formats by name."""
+
+STEPS: dict[str, Format] = {
+    "onnx": Format("network.onnx", steps.write_onnx, "ONNX of one step", alone=False),
+    "exported": Format("network.pt2", steps.write_exported, "a torch.export program of one step", alone=False),
+    "source": Format("network.py", write_step_source, "one file of plain PyTorch, with its weights", alone=False),
+    "torch": FORMATS["torch"],
+}
+"""The same formats of a recurrent network; the first two take one step, and their caller carries the state."""
 
 
 def export(trained: Trained, folder: Path, formats: Sequence[str], pictures: Tensor) -> tuple[Agreement, ...]:
@@ -60,7 +70,7 @@ def export(trained: Trained, folder: Path, formats: Sequence[str], pictures: Ten
         trained: the network.
         folder: where the files go; it is made if it does not exist.
         formats: names in ``FORMATS``.
-        pictures: real pictures, to compare both networks: uint8, ``(B, channels, H, W)``.
+        pictures: real pictures, to compare both networks: uint8, ``(B, channels, H, W)``; or windows of sequences.
 
     Returns:
         An agreement for each format, in order; a format that is named twice is written once.
@@ -70,7 +80,8 @@ def export(trained: Trained, folder: Path, formats: Sequence[str], pictures: Ten
         ValueError: for an unknown format, or a network that cannot be written in it.
         ImportError: for ONNX without the extra ``export``.
     """
-    chosen = [lookup("format", name, FORMATS) for name in dict.fromkeys(formats)]
+    known = FORMATS if trained.kind == "pictures" else STEPS
+    chosen = [lookup("format", name, known) for name in dict.fromkeys(formats)]
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for form in chosen:

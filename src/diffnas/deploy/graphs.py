@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffnas.deploy.check import Run
 from diffnas.deploy.deployed import Deployed, about
@@ -43,40 +43,65 @@ def write_onnx(trained: Trained, pictures: Tensor, path: Path) -> Run:
     Raises:
         ImportError: without the extra ``export``.
     """
+    session = save_onnx(
+        _program(trained, pictures), {"pictures": pictures[:2]}, ["logits", "probabilities"], about(trained), path
+    )
+    return lambda batch: torch.from_numpy(session.run(["logits"], {"pictures": batch.contiguous().numpy()})[0])
+
+
+def save_onnx(
+    program: torch.export.ExportedProgram,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    told: Mapping[str, str],
+    path: Path,
+) -> Any:
+    """Write a program as ONNX, and return a session of onnxruntime that runs it.
+
+    Args:
+        program: the program.
+        inputs: an example of each input, by name; batches may have any size.
+        outputs: the names of its outputs.
+        told: the metadata of the model.
+        path: the file.
+
+    Raises:
+        ImportError: without the extra ``export``.
+    """
     try:
         import onnxruntime
         import onnxscript  # noqa: F401  (torch needs it to write ONNX)
     except ImportError as error:
         raise ImportError('ONNX needs: pip install ".[export]", in the checkout of diffnas') from error
-    program = _program(trained, pictures)
     with _quiet():
         made: Any = torch.onnx.export(
             program,
-            (pictures[:2],),
-            input_names=["pictures"],
-            output_names=["logits", "probabilities"],
-            dynamic_shapes={"pictures": {0: "batch"}},
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes={name: {0: "batch"} for name in inputs},
             dynamo=True,
             verbose=False,
         )
-    made.model.metadata_props.update(about(trained))
+    made.model.metadata_props.update(told)
     # The metadata of nodes holds source lines and the paths of this machine's folders, which are of no use elsewhere.
     for node in made.model.graph.all_nodes():
         node.metadata_props.clear()
     made.save(path)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda batch: torch.from_numpy(session.run(["logits"], {"pictures": batch.contiguous().numpy()})[0])
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
 def _program(trained: Trained, pictures: Tensor) -> torch.export.ExportedProgram:
-    """The graph of a network, for batches of any size."""
-    # Two pictures, because torch treats a batch size of one as a constant.
-    example = pictures[:2] if len(pictures) > 1 else pictures.repeat(2, 1, 1, 1)
+    return program_of(Deployed(trained), {"pictures": pictures})
+
+
+def program_of(net: nn.Module, inputs: Mapping[str, Tensor]) -> torch.export.ExportedProgram:
+    """The graph of a module, for batches of any size; ``inputs`` are examples, by the names of its arguments."""
+    # Two samples, because torch treats a batch size of one as a constant.
+    examples = [(each if len(each) > 1 else torch.cat([each, each]))[:2].contiguous() for each in inputs.values()]
     batch = torch.export.Dim("batch")
     with torch.no_grad(), _quiet():
-        program = torch.export.export(
-            Deployed(trained), (example.contiguous(),), dynamic_shapes={"pictures": {0: batch}}
-        )
+        program = torch.export.export(net, tuple(examples), dynamic_shapes={name: {0: batch} for name in inputs})
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program

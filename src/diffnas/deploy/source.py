@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffnas.convolutions import CONVOLUTIONS, Convolution
-from diffnas.deploy import source_chain
+from diffnas.deploy import source_chain, source_transformer
 from diffnas.deploy.check import Run
 from diffnas.genotype import Genotype
 from diffnas.nets.frames.chain import Chain
@@ -26,7 +26,7 @@ from diffnas.nets.sites import chosen
 from diffnas.nets.trained import Trained, stored
 from diffnas.run_files import WEIGHTS
 from diffnas.skeleton import Chain as ChainSkeleton
-from diffnas.skeleton import Skeleton, StemKind, skeleton_of
+from diffnas.skeleton import Skeleton, StemKind, Transformer, skeleton_of
 
 _WIDTH = 120  # characters in a line
 
@@ -71,6 +71,15 @@ _HELPERS = (
     "Patches",
     "Branch",
     "Nothing",
+    "TokenNorm",
+    "Scaled",
+    "Positions",
+    "AttentionPool",
+    "Attention",
+    "Mlp",
+    "Gated",
+    "Around",
+    "Pooled",
 )
 # The parts that a helper needs.
 _PARTS = {
@@ -80,6 +89,9 @@ _PARTS = {
     "residual": {"relu_conv_norm"},
     "inverted": {"depthwise"},
     "spread": {"depthwise"},
+    "Positions": {"Table"},
+    "Attention": {"Table"},
+    "Around": {"depthwise"},
 }
 
 
@@ -132,7 +144,7 @@ def source(trained: Trained) -> str:
         used=used,
         shape=", ".join(f"{int(size)}" for size in (trained.channels, *trained.size)),
         described=list(_described(genotype)),
-        classes=[_quoted(name) for name in trained.classes],
+        classes=[quoted(name) for name in trained.classes],
         squashed="sigmoid()" if trained.several else "softmax(dim=1)",
         channels=trained.channels,
         size=tuple(trained.size),
@@ -145,7 +157,9 @@ def source(trained: Trained) -> str:
 def _parts(trained: Trained) -> dict[str, Any]:
     """What the template needs of the cells and of what stands around them."""
     _refuse_operations(trained)
-    frame = trained.network.frame
+    frame, skeleton = trained.network.frame, skeleton_of(trained.genotype.skeleton)
+    if type(frame) is Chain and isinstance(skeleton, Transformer):
+        return {"cells": [], "shortcuts": [], **source_transformer.parts(trained, frame, skeleton)}
     if type(frame) is Chain:
         plans, parts = frame.plan, source_chain.parts(trained, frame.plan, _operation)
     elif type(frame) is Darts or type(frame) is NasBench201:
@@ -154,7 +168,7 @@ def _parts(trained: Trained) -> dict[str, Any]:
         raise ValueError(
             f"{type(frame).__name__!r} is a frame of your own, whose source is not known here. Export to onnx instead."
         )
-    head = _head(skeleton_of(trained.genotype.skeleton), plans[-1].out, len(trained.classes))
+    head = _head(skeleton, plans[-1].out, len(trained.classes))
     return {"cells": [], "shortcuts": [], "head": head, **parts}
 
 
@@ -163,7 +177,7 @@ def _refuse_operations(trained: Trained) -> None:
     for op in (op for listed in chosen(trained.genotype).values() for op, _ in listed):
         if op == "noise":
             raise ValueError("its cells have 'noise' operations, which give another output every time.")
-        if op not in OPERATIONS:
+        if op not in OPERATIONS and op not in source_transformer.OPERATIONS:
             raise ValueError(
                 f"{op!r} is an operation of your own, whose source is not known here. Export to onnx instead."
             )
@@ -307,10 +321,10 @@ def _described(genotype: Genotype) -> Iterator[str]:
             yield from wrap(line, _WIDTH - 4, subsequent_indent="    ")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A text as a Python literal, in double quotes where formatters prefer them.
 
-    >>> print(_quoted("cat"), _quoted("cat's"), _quoted('a "cat"'))
+    >>> print(quoted("cat"), quoted("cat's"), quoted('a "cat"'))
     "cat" "cat's" 'a "cat"'
     """
     plain = repr(text)

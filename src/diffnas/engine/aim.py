@@ -14,6 +14,7 @@ from diffnas.data import DataSet
 from diffnas.engine.costing import COUNTED, Costing, Interval, Reach
 from diffnas.engine.target import TOLERANCE, Target, amount
 from diffnas.method import Method
+from diffnas.nets.frames import Reading
 from diffnas.nets.sized import Size, SizedSpace
 from diffnas.space import SearchSpace
 
@@ -65,9 +66,10 @@ def sized(space: SearchSpace, data: DataSet, size: Size) -> SizedSpace:
     depth = space.own_depth or size.depth
     return SizedSpace(
         space=space,
-        picture=(data.channels, *data.size),
+        picture=data.shape,
         classes=len(data.classes),
         size=size._replace(depth=depth),
+        sequences=Reading(tokens=data.tokens is not None, forecast=data.forecasts) if data.in_steps else Reading(),
     )
 
 
@@ -131,7 +133,7 @@ def _with_widths(aim: Aim, target: Target, at: SizedSpace, method: Method, inter
     """The interval over all allowed widths."""
     if aim.width == "fixed":
         return interval
-    widths = allowed(at.size.channels)
+    widths = [each for each in allowed(at.size.channels) if each % at.step == 0]
     ends = [
         reach(aim, target, replace(at, size=at.size._replace(channels=channels)), method).interval(_offered(at.space))
         for channels in (widths[0], widths[-1])
@@ -160,7 +162,7 @@ def _infeasible(aim: Aim, target: Target, at: SizedSpace, interval: Interval, wh
     low, high = (amount(target.cost, cost) for cost in interval)
     bound, way = (interval.low, "fewer") if which == "smallest" else (interval.high, "more")
     middle = (interval.low + interval.high) / 2
-    channels = max(1, round(at.size.channels * (target.value / middle) ** 0.5))
+    channels = at.step * max(1, round(at.size.channels * (target.value / middle) ** 0.5 / at.step))
     deeper = "" if at.space.own_depth is not None else f", or {way} cells (evaluate.depth)"
     return (
         f"the target {target} cannot be met: the {which} network of space {at.space.name!r} at {at.size} has "

@@ -17,7 +17,11 @@ from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
+from diffnas.engine.learned import check_kind
+from diffnas.engine.listen import Listener
+from diffnas.engine.passes import check_stream, reading_of
 from diffnas.engine.pictures_record import describe_data
+from diffnas.engine.ranks import Ranks
 from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
@@ -91,22 +95,29 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     Raises:
         ValueError: with what was given, why it cannot work, and what would work.
     """
+    check_data(space, data)
     held_back = 2 if method.level.data == "halves" else 1
     if len(data.train) < 2 * held_back:
         raise ValueError(
             f"{data.name} has {len(data.train)} training pictures; this search needs {2 * held_back} or more."
         )
+    check_stream(data.train, torch.arange(len(data.train) // held_back), settings, data.name)
     _check_changes(space, method)
     _check_stages(space, method, settings)
-    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes)
-    picture = data.channels, *data.size
-    own.try_parts(sizes, offered(space), space.factories, picture, one_in=method.supernet.one_in)
+    reads = reading_of(data, settings)
+    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes, picture=data.size, **reads)
+    own.try_parts(sizes, offered(space), space.factories, data.shape, one_in=method.supernet.one_in)
     for rule in (*method.stopping, method.pick):
         if traits_of(rule).reads_eigenvalue and not settings.eigenvalue_every:
             raise ValueError(
                 f"{name_of(rule)} reads the eigenvalue (reads_eigenvalue), and eigenvalue_every is 0, so that no epoch "
                 "measures it. Add --set eigenvalue_every=2."
             )
+    if traits_of(method.level.step).steps_as_sgd and settings.optimizer != "sgd":
+        raise ValueError(
+            f"the level {name_of(method.level.step)} looks ahead by a step of SGD (steps_as_sgd), and the optimizer is "
+            f"{settings.optimizer}. Take --optimizer sgd, or a level without this look-ahead, such as bilevel."
+        )
     gated = not traits_of(method.weighting).competes
     if gated and space.in_degree is None and traits_of(method.discretize).none_wins != "never":
         raise ValueError(
@@ -115,6 +126,50 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
             "Discretize by strongest-pairs:0.5: it leaves out an edge whose gates are all shut."
         )
     _check_start(space, method, settings)
+    _check_beginning(method, settings, data)
+
+
+def _check_beginning(method: Method, settings: SearchSettings, data: DataSet) -> None:
+    """Refuse settings of the beginning that have no effect, and a pretext that cannot learn."""
+    if settings.pretext_epochs and method.pretext is None:
+        raise ValueError(
+            f"there are {settings.pretext_epochs} epochs of a pretext, and no pretext. Add --pretext rotation, or "
+            "leave --pretext-epochs out."
+        )
+    if settings.alpha_keep and settings.alpha_from is None:
+        raise ValueError("alpha_keep keeps the operations of another run: name it, --alpha-from RUN.")
+    pretext, batch = method.pretext, min(settings.batch, len(data.train))
+    if pretext is not None and settings.pretext_epochs and batch < pretext.least:
+        raise ValueError(
+            f"the pretext {pretext.name} needs batches of {pretext.least} pictures or more, not {batch}. Take --batch "
+            f"{pretext.advised}, or --pretext rotation."
+        )
+
+
+def tell_doubts(method: Method, settings: SearchSettings, data: DataSet, listener: Listener) -> None:
+    """Tell what is doubtful about the pretext of a search."""
+    pretext, (height, width) = method.pretext, data.size
+    if pretext is None:
+        return
+    if not settings.pretext_epochs:
+        listener.warn(f"the pretext {pretext.name} has no epochs, so nothing is learned. Add --pretext-epochs 5.")
+        return
+    if settings.batch < pretext.advised:
+        listener.warn(
+            f"the pretext {pretext.name} compares the pictures of a batch, and {settings.batch} are few; "
+            f"{pretext.advised} or more are better."
+        )
+    if pretext.square and height != width:
+        listener.note(f"the pretext {pretext.name} sees the middle square of each picture of {height}x{width}.")
+
+
+def check_data(space: SearchSpace, data: DataSet) -> None:
+    """Refuse a space for other data.
+
+    Raises:
+        ValueError: if its nets cannot read the data.
+    """
+    check_kind(skeleton_of(space.skeleton), data, f"space {space.name!r}", "--space recurrent", "--space darts")
 
 
 def _check_changes(space: SearchSpace, method: Method) -> None:
@@ -124,16 +179,30 @@ def _check_changes(space: SearchSpace, method: Method) -> None:
         "an auxiliary skip": options.auxiliary is not None,
         "dropped skips": options.dropout is not None,
     }
-    if skeleton_of(space.skeleton).residual and any(beside.values()):
-        named = ", ".join(name for name, is_there in beside.items() if is_there)
+    named = ", ".join(name for name, is_there in beside.items() if is_there)
+    if skeleton_of(space.skeleton).gated:
+        _refuse_skips(space, method, named)
+    elif skeleton_of(space.skeleton).residual and named:
         raise ValueError(
             f"method {method.name!r} has {named} in its supernet, but in space {space.name!r} a shortcut already "
             "bypasses every operation. Take --supernet plain, or another method, such as sparse or darts."
         )
 
 
+def _refuse_skips(space: SearchSpace, method: Method, changes: str) -> None:
+    """Refuse what a method does about skip connections in a space that can have none."""
+    rules = [*method.stopping, method.pick, method.discretize, *method.regularizers]
+    needing = [describe_component(rule) for rule in rules if traits_of(rule).needs_skips]
+    if changes or needing:
+        raise ValueError(
+            f"method {method.name!r} has {', '.join(filter(None, [changes, *needing]))}, and space {space.name!r} has "
+            "no skip connection: the gate of every edge passes values on, whatever its activation, so a search cannot "
+            "collapse to skips. Take another method, such as sparse or darts, or leave this component out."
+        )
+
+
 def _check_stages(space: SearchSpace, method: Method, settings: SearchSettings) -> None:
-    stages = contract.stages(method.stages, space, settings.epochs)
+    stages = contract.stages_of(method, space, settings)
     for stage in stages:
         _check_stage(stage, space, settings)
     deeper = any(stage.deeper != 1 for stage in stages)
@@ -189,3 +258,14 @@ def _gap(weighting: Weighting, space: SearchSpace, most: float) -> float | None:
         middle = (low + high) / 2
         low, high = (low, middle) if removed(middle) else (middle, high)
     return high
+
+
+def check_shared(
+    ranks: Ranks, data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, aim: Aim | None
+) -> None:
+    """Refuse what several ranks cannot share: small batches, in any stage, and a clock."""
+    if ranks.several and aim and any(aim.costings[target.cost].measured for target in (*aim.targets, *aim.family)):
+        raise ValueError("a target of latency is measured while it is searched, in one process: leave --devices out.")
+    pictures = len(data.train) // 2 if method.level.data == "halves" else len(data.train)
+    for stage in contract.stages_of(method, space, settings):
+        ranks.check_batch(staged(settings, stage, space).batch, pictures)

@@ -18,10 +18,11 @@ from diffnas.backends.choose import choose, describe
 from diffnas.components.stages import epochs_of
 from diffnas.data import DataSet, stand_in
 from diffnas.engine import contract, memory
-from diffnas.engine.checks import check, with_cells_per_place
+from diffnas.engine.checks import check, check_data, with_cells_per_place
 from diffnas.engine.devices import computing_on, make_fabric, picture_on
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.optimizers import parameter_count
+from diffnas.engine.passes import epoch_batches, reading_of
 from diffnas.engine.ranks import ALONE
 from diffnas.engine.search import Trial, trial
 from diffnas.engine.search_state import halves, staged
@@ -63,7 +64,8 @@ class Cost:
         offered: operations that the space offers, on all edges.
         parameters: weights of the supernet.
         macs: multiply-adds of a forward pass for one picture.
-        batch, steps, epochs: pictures in a step, steps in an epoch, epochs.
+        batch, steps, epochs: pictures in a step, steps in an epoch, epochs, those of a pretext among them.
+        pretext_epochs: epochs of a pretext, which are taken to cost as much as those of the search.
         memory: estimate of the most bytes that a step holds at once.
         available: bytes that the process can have; None where the system does not say.
         largest_batch: the largest batch that fits; None if it is not known.
@@ -90,6 +92,7 @@ class Cost:
     advice: tuple[str, ...]
     computed: tuple[str, ...]
     reachable: tuple[str, ...] = ()
+    pretext_epochs: int = 0
 
     @property
     def fits(self) -> bool:
@@ -126,9 +129,9 @@ class Prospect:
         return make_fabric(self.device, self.precision).device
 
     @property
-    def picture(self) -> tuple[int, int, int]:
-        """Channels, height and width of a picture."""
-        return self.data.channels, *self.data.size
+    def picture(self) -> tuple[int, ...]:
+        """Channels, height and width of a picture; or one step of a sequence."""
+        return self.data.shape
 
     def checked(self) -> Prospect:
         """The same search, checked, with its real space, and with a batch of at most all training pictures.
@@ -148,10 +151,11 @@ class Prospect:
         begun, options = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
         own = staged(self.settings, begun, self.space)
         ops = OPS.keys() & set(begun.ops or self.space.ops)
-        sizes = sizes_of_space(self.space, len(self.data.classes), self.data.channels, **own.sizes)
+        data, parts = self.data, {**own.sizes, **reading_of(self.data, own), "picture": self.data.size}
+        sizes = sizes_of_space(self.space, len(data.classes), data.channels, **parts)
         net = least(sizes, offered(self.space), self.picture, ops=ops, one_in=options.one_in)
         inside = not (self.settings.recompute or options.drawn)
-        kept = {"momentum": self.settings.momentum > 0, "inside": inside, "half": self.precision == "bf16-mixed"}
+        kept = {"remembered": self.settings.remembered, "inside": inside, "half": self.precision == "bf16-mixed"}
         refuse_hopeless("search", net, SMALL[-1], self.place, **kept)
 
     def trial(self, batch: int) -> Trial:
@@ -235,7 +239,8 @@ def estimate(wanted: Prospect) -> Cost:
         macs=smallest.macs,
         batch=settings.batch,
         steps=_steps(wanted),
-        epochs=epochs_of(contract.stages(wanted.method.stages, space, settings.epochs)),
+        epochs=epochs_of(contract.stages_of(wanted.method, space, settings)),
+        pretext_epochs=settings.pretext_epochs if wanted.method.pretext else 0,
         memory=needed.at(settings.batch),
         available=free,
         largest_batch=largest,
@@ -269,6 +274,7 @@ def require_memory(wanted: Prospect) -> None:
     Raises:
         ValueError: with the estimate, the available memory, and options with which the search would fit.
     """
+    check_data(wanted.space, wanted.data)
     free = memory.available(wanted.place)
     # Watching steps takes seconds, and most searches are so small that it is not needed.
     if free is None or 4 * _bound(wanted) < free:
@@ -297,10 +303,11 @@ def what_fits(wanted: Prospect) -> tuple[str, ...]:
 
 def _steps(wanted: Prospect) -> int:
     """Steps in an epoch, whose pictures are those that move the weights: one half of all if the level needs halves."""
-    count, settings = len(wanted.data.train), wanted.settings
+    data, settings = wanted.data, wanted.settings
+    indices = torch.arange(len(data.train))
     if wanted.method.level.data == "halves":
-        count = len(halves(count, settings)[0])
-    return len(ALONE.batches(torch.arange(count), settings.batch))
+        indices = halves(len(indices), settings, in_order=data.in_order)[0]
+    return len(epoch_batches(data.train, indices, settings, 0, ALONE))
 
 
 def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, ...]:
@@ -330,10 +337,12 @@ def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, 
 def _bound(wanted: Prospect) -> int:
     """An upper bound of the bytes of a step, from sizes alone: a dozen maps for each operation and around the cells."""
     space, settings = with_cells_per_place(wanted.space, wanted.settings), wanted.settings
-    rest, cells = around(sizes_of_space(space, 1, wanted.data.channels, **settings.sizes), wanted.picture)
+    data, parts = wanted.data, {**settings.sizes, **reading_of(wanted.data, settings), "picture": wanted.data.size}
+    rest, cells = around(sizes_of_space(space, 1, data.channels, **parts), wanted.picture)
     ops = {kind: sum(map(len, graph.ops)) for kind, graph in space.cells.items()}
     maps = sum((ops[cell.place.kind] + 4) * cell.place.out * prod(cell.size) for cell in cells)
-    return 12 * (BYTES * maps + rest.written) * min(settings.batch, len(wanted.data.train))
+    steps = settings.window if wanted.data.in_order else 1
+    return 12 * (BYTES * maps + rest.written) * min(settings.batch, len(wanted.data.train)) * steps
 
 
 def _time(tried: Trial) -> float:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffnas.components.discretize import Discretize
 from diffnas.engine import contract
-from diffnas.engine.memory import Watch, tensors
+from diffnas.engine.memory import Watch
 from diffnas.genotype import Genotype
 from diffnas.nets.sites import unseen
 from diffnas.nets.sized import Additive, Count, SizedSpace, is_network
@@ -81,16 +82,17 @@ class Counting(Costing):
         return float(sized.cost(genotype, self.count))
 
     def line(self, reach: Reach) -> tuple[float, float]:
-        """Slope 1 and offset 0, because the sum is the cost."""
-        return 1.0, 0.0
+        """Slope 1 and offset 0, because the sum is the cost; where operations share parameters, as ``through_ends``."""
+        return through_ends(self, reach) if self.count == "params" and reach.sized.skeleton.gated else (1.0, 0.0)
 
 
 @dataclass(frozen=True)
 class PeakMemory(Costing):
     """The most bytes of activations that are alive at once while a network classifies one picture.
 
-    It is not a sum, because activations that are freed before the peak do not count. The bytes that operations write
-    are the sum that approximates it.
+    Batch norms are folded into the convolutions before them, and ReLUs behind those work in place, as runtimes deploy a
+    network. It is not a sum, because activations that are freed before the peak do not count. The bytes that operations
+    write are the sum that approximates it.
     """
 
     def additive(self, sized: SizedSpace) -> Additive:
@@ -101,21 +103,55 @@ class PeakMemory(Costing):
         """The peak in one forward pass. It has real numbers, because on "meta" PyTorch splits up batch norms."""
         with unseen(own=True), torch.no_grad():
             network = sized.network(genotype)
-            watch = Watch(held := tensors(network.state_dict()))
+            _fold(network)
+            # Not the state, in which a weight that operations share has several names.
+            watch = Watch(held := [*network.parameters(), *network.buffers()])
             with watch:
                 network(torch.zeros(1, *sized.picture))
         return float(max(watch.curve) - sum(each.untyped_storage().nbytes() for each in held))
 
     def line(self, reach: Reach) -> tuple[float, float]:
         """The line through the cheapest and the dearest cells."""
-        ends = [
-            (reach.additive.of(reach.sized.space, cells), self.of(reach.sized, cells))
-            for cells in reach.extremes(torch.tensor(reach.sized.space.offered))
-        ]
-        (first, low), (last, high) = ends[0], ends[-1]
-        slope = (high - low) / (last - first) if last > first and high > low else 0.0
-        # If the operations do not change the peak, the sum still gives a direction.
-        return (slope, low - slope * first) if slope else (high / last, 0.0)
+        return through_ends(self, reach)
+
+
+def through_ends(costing: Costing, reach: Reach) -> tuple[float, float]:
+    """The line from the sum to the cost through the cheapest and the dearest cells."""
+    ends = [
+        (reach.additive.of(reach.sized.space, cells), costing.of(reach.sized, cells))
+        for cells in reach.extremes(torch.tensor(reach.sized.space.offered))
+    ]
+    (first, low), (last, high) = ends[0], ends[-1]
+    slope = (high - low) / (last - first) if last > first and high > low else 0.0
+    # If the operations do not change the cost, the sum still gives a direction.
+    return (slope, low - slope * first) if slope else (high / last, 0.0)
+
+
+def _fold(network: nn.Module) -> None:
+    """Leave out the batch norms that a runtime folds into convolutions, and let the ReLUs behind these work in place.
+
+    Numbers change, tensors do not: the network is only good for counting them.
+    """
+    for parent in network.modules():
+        for (before, _, _), (layer, owner, name) in pairwise(_in_a_row(parent)):
+            if isinstance(before, _NOT_FOLDED):
+                continue
+            if isinstance(layer, nn.BatchNorm2d):
+                setattr(owner, name, nn.Identity())
+            elif isinstance(layer, nn.ReLU):
+                layer.inplace = True
+
+
+_NOT_FOLDED = nn.MaxPool2d | nn.AvgPool2d | nn.Sequential | nn.ModuleList
+
+
+def _in_a_row(parent: nn.Module) -> Iterator[tuple[nn.Module, nn.Module, str]]:
+    """The layers of a module in order, each with its owner and its name. Sequences in a sequence are one row."""
+    for name, layer in list(parent.named_children()):
+        if isinstance(parent, nn.Sequential) and isinstance(layer, nn.Sequential):
+            yield from _in_a_row(layer)
+        else:
+            yield layer, parent, name
 
 
 COUNTED: Mapping[str, Costing] = {
@@ -206,9 +242,14 @@ class Reach:
 
     def _read(self, keep: Tensor, *, dear: bool) -> Genotype | None:
         """The cells of the cheapest or of the dearest operations; None if they pass nothing on."""
-        # First "none" loses against operations of equal cost, so that nodes stay alive. Without a network, it wins.
-        for last in (1e-9, 2.0):
+        # First "none" loses against operations of equal cost, so that nodes stay alive. If it wins everywhere all the
+        # same, one edge has an operation; and at last all edges.
+        rows: list[int | None] = [] if dear else list(range(len(keep)))
+        column = self.sized.space.column("none")
+        for last, row in [(1e-9, None), *((1e-9, row) for row in rows), (2.0, None)]:
             scores = self._scores(keep, dear=dear, none=last)
+            if row is not None and column is not None:
+                scores[row, column] = 0.0
             cells = contract.read_off(self.rule, scores, keep, self.sized.space)
             if is_network(cells):
                 return cells

@@ -18,9 +18,11 @@ from diffnas.components.level import Batch
 from diffnas.components.relaxation import weigh
 from diffnas.engine import seeds
 from diffnas.engine.lookahead import buffers_kept
+from diffnas.engine.passes import JUDGED
 from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.seeds import fixed_random
 from diffnas.nets.auxiliary import Output
+from diffnas.nets.carried import reading
 
 Loss = Callable[[Tensor], Tensor]
 Product = Callable[[Tensor], Tensor]
@@ -72,7 +74,8 @@ def _loss_of_alpha(running: RunningSearch, batch: Batch) -> Loss:
         now = running.quiet()
         weights = running.edge_weights(weigh(state.weighting, alpha, state.keep, now), now)
         # The supernet itself, not ``running.net``: in full precision, and without graphs.
-        given = state.supernet(pictures, weights)
+        with reading(state.supernet, JUDGED, keep=False):
+            given = state.supernet(pictures, weights)
         logits = given.logits if isinstance(given, Output) else given
         return state.task.loss(logits, labels) + decay / 2 * alpha.square().sum()
 

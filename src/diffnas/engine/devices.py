@@ -54,8 +54,8 @@ def dtype_of(precision: str) -> torch.dtype:
 
 
 def picture_on(device: torch.device, precision: str, data: DataSet) -> Tensor:
-    """A picture as a run's first batch has them, ``(1, C, H, W)``, of any values."""
-    return torch.empty(1, data.channels, *data.size, device=device, dtype=dtype_of(precision))
+    """A picture or a step as a run's first batch has them, ``(1, C, H, W)``, of any values."""
+    return torch.empty(1, *data.shape, device=device, dtype=dtype_of(precision))
 
 
 def in_training(fabric: Fabric, net: nn.Module) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,9 @@ from diffnas.engine.ranks import Ranks
 from diffnas.engine.same import check_same, computed_otherwise
 from diffnas.engine.training_loop import State
 from diffnas.names import first_line
-from diffnas.run_folder import Damaged, RunFolder, saved
+from diffnas.run_folder import Damaged, RunFolder, saved, standing
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Restorable(State, Protocol):
@@ -70,7 +73,19 @@ def open_or_resume(
                     f"the run goes on with {ranks.count} process(es), and had {shared.ranks_of(loaded)}: batches are "
                     "shared otherwise, so its numbers will not be those of a run that was left alone."
                 )
-        yield folder, trace
+        with _within_disk(path):
+            yield folder, trace
+
+
+@contextmanager
+def _within_disk(path: Path | None) -> Iterator[None]:
+    """A context in which the error of a full disk says what is left of the run in ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if path is None or error.errno not in _FULL:
+            raise
+        raise OSError(error.errno, f"{error.strerror} for {path}. Make room. {standing(path)}") from None
 
 
 def _follow(state: Restorable, ranks: Ranks) -> list[dict[str, Any]]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 from diffnas.backends import choose
 from diffnas.components.level import Batch
-from diffnas.data import DataSet, Split, batches
-from diffnas.engine import seeds
+from diffnas.data import DataSet, Split
+from diffnas.engine import passes, seeds
+from diffnas.engine.averaging import Averaging
 from diffnas.engine.devices import (
     computing_on,
     dtype_of,
@@ -26,15 +27,19 @@ from diffnas.engine.devices import (
     rounding_products,
 )
 from diffnas.engine.entry import open_or_resume
+from diffnas.engine.evaluate_state import EvaluateState
 from diffnas.engine.launch import here
-from diffnas.engine.learned import check_task
+from diffnas.engine.learned import check_kind, check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import refuse_hopeless, within_memory
-from diffnas.engine.optimizers import set_rate, sgd
+from diffnas.engine.optimizers import optimizer_of, set_rate
+from diffnas.engine.penalties import output_penalty
 from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings, as_dict
+from diffnas.engine.sync_norm import choose_in, synchronized
+from diffnas.engine.tested import test
 from diffnas.engine.totals import Totals
 from diffnas.engine.trained import save_trained
 from diffnas.engine.training_loop import TrainingLoop
@@ -42,6 +47,7 @@ from diffnas.files import seal, write_checked
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets import own
 from diffnas.nets.auxiliary import Output
+from diffnas.nets.carried import reading
 from diffnas.nets.frames import FrameFactory, Sizes
 from diffnas.nets.least import least
 from diffnas.nets.network import Network, parameters_of
@@ -49,60 +55,12 @@ from diffnas.nets.ops import count_macs, draw_noise_from
 from diffnas.nets.sites import Listed, chosen
 from diffnas.nets.sizes import published_shape, sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory
-from diffnas.nets.trained import Trained, renamed
+from diffnas.nets.trained import Trained
+from diffnas.parallel import for_pytorch
 from diffnas.run_folder import RunFolder, as_json
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 from diffnas.task import Task, classification
-
-
-@dataclass(kw_only=True)
-class EvaluateState:
-    """What changes during an evaluation, and exactly what a checkpoint holds."""
-
-    network: Network
-    weight_optimizer: torch.optim.Optimizer
-    train: Totals
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-
-    @property
-    def task(self) -> Task:
-        """What is learned."""
-        return self.train.task
-
-    @property
-    def net(self) -> nn.Module:
-        """The net that has the weights."""
-        return self.network
-
-    @property
-    def totals(self) -> tuple[Totals, ...]:
-        """All totals of the running epoch."""
-        return (self.train,)
-
-    def advance(self) -> None:
-        """Begin the next epoch."""
-        self.epoch, self.step, self.seconds, self.train = self.epoch + 1, 0, 0.0, Totals(self.task)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state as tensors and plain data."""
-        return {
-            "network": self.network.state_dict(),
-            "weight_optimizer": self.weight_optimizer.state_dict(),
-            "epoch": self.epoch,
-            "step": self.step,
-            "train": self.train.sums,
-            "seconds": self.seconds,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a state that ``state_dict`` gave in an evaluation with the same genotype and settings."""
-        self.network.load_state_dict(renamed(state["network"]))
-        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
-        self.train = Totals(self.task, state["train"].clone())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,22 +134,26 @@ def evaluate(
     ranks.check_batch(settings.batch, len(data.train))
     with within_memory(settings, out):
         fabric = make_fabric(device, precision, ranks)
-        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, frame=frame)
+        check_kind(skeleton_of(genotype.skeleton), data, "this network", "a recurrent one, such as lstm", "another")
+        passes.check_stream(data.train, torch.arange(len(data.train)), settings, data.name)
+        parts = {**settings.sizes, "frame": frame, "picture": data.size, **passes.reading_of(data, settings)}
+        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **parts)
         _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
-        own.try_parts(sizes, chosen(genotype), factories, (data.channels, *data.size))
-        with fixed_random(seeds.derive(settings.seed, "weights")):
+        own.try_parts(sizes, chosen(genotype), factories, data.shape)
+        with fixed_random(seeds.derive(settings.seed_for("weights"), "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
-        choice = choose.choose("auto", fabric.device, precision)
+        choice = choose_in(ranks, settings, "auto", fabric.device, precision)
         state.network.backend = choice.backend
         computed = (*choose.describe(state.network, choice, picture_on(fabric.device, precision, data)), *ranks.told)
         record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
         begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
         with (
-            computing_on(threads),
+            computing_on(threads, choose.wholly_by(state.network)),
             rounding_products(fabric.device, tf32=settings.tf32),
             interruptions() as heard,
             fixed_random(settings.seed),
             begun as (folder, trace),
+            synchronized(ranks, settings),
         ):
             return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace, ranks).run(heard)
 
@@ -214,6 +176,8 @@ def require_later(
         channels=settings.channels or channels,
         depth=space.own_depth or settings.depth or depth,
         stem=settings.stem,
+        **passes.reading_of(data, settings),
+        picture=data.size,
     )
     # Any cells join one node or more, and may have no operation that learns.
     sizes, nothing = replace(largest, joined=dict.fromkeys(space.cells, 1), affine=True), dict.fromkeys(space.cells, ())
@@ -225,10 +189,10 @@ def _refuse_hopeless(
 ) -> None:
     refuse_hopeless(
         "evaluation",
-        least(sizes, listed, (data.channels, *data.size)),
+        least(sizes, listed, data.shape),
         here().batch_on(min(settings.batch, len(data.train)), place.type),
         place,
-        momentum=settings.momentum > 0,
+        remembered=settings.remembered,
         inside=not settings.recompute,
         half=precision == "bf16-mixed",
     )
@@ -279,31 +243,15 @@ def begin(
         factories=factories,
         frame=frame,
         recompute=settings.recompute,
+        **passes.reading_of(data, settings),
+        picture=data.size,
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(
-        network=network, weight_optimizer=sgd(network, settings, decay=settings.decay), train=Totals(task)
+        network=network,
+        weight_optimizer=optimizer_of(network.parameters(), settings),
+        train=Totals(task),
+        averaging=Averaging() if settings.averaging and data.valid is not None else None,
     )
-
-
-@torch.no_grad()
-def test(
-    network: Network,
-    split: Split,
-    data: DataSet,
-    task: Task,
-    *,
-    batch: int,
-    device: torch.device,
-    ranks: Ranks,
-) -> Totals:
-    """Loss and metrics of a network on all pictures of a split of ``data``. The network is set to evaluation mode."""
-    network.eval()
-    totals = Totals(task)
-    for pictures, labels in batches(split, ranks.part(torch.arange(len(split))), batch, device=device):
-        logits = network(data.prepare(pictures)).logits
-        totals.add(task.loss(logits, labels), logits, labels)
-    totals.sums = ranks.total(totals.sums)
-    return totals
 
 
 class _Evaluation:
@@ -330,8 +278,27 @@ class _Evaluation:
 
     def run(self, heard: Sequence[int]) -> EvaluateResult:
         """The result, after training to the last epoch and the test."""
-        self.loop.run(heard, self.take_step, lambda: {"peak_memory": peak_memory(self.fabric.device)})
+        self.loop.run(heard, self.take_step, self.line)
         return self.result()
+
+    def line(self) -> dict[str, Any]:
+        """The evaluation's own part of a line of the trace, with the validation of a stream."""
+        valid, averaging = self.data.valid, self.state.averaging
+        line = {"peak_memory": peak_memory(self.fabric.device)}
+        if valid is None:
+            return line
+        network = self.state.network
+        with averaging.taken(network) if averaging else nullcontext():
+            found = self.measured(valid.to(self.fabric.device))
+        if averaging:
+            averaging.judge(found.loss, network)
+        return {**line, "held_out": found.line()}
+
+    def measured(self, split: Split) -> Totals:
+        """Loss and metrics of the network on a split."""
+        device, ranks = self.fabric.device, self.loop.ranks
+        with for_pytorch():
+            return test(self.state.network, split, self.data, self.state.task, batch=256, device=device, ranks=ranks)
 
     def take_step(self, batch: Batch) -> None:
         """Take one step of the weights."""
@@ -346,11 +313,13 @@ class _Evaluation:
         draw_noise_from(state.network, self.loop.own_generator("noise"))
         # DARTS: the probability of dropping a path rises linearly with the epoch.
         drop_path = settings.drop_path * state.epoch / settings.epochs
-        output: Output = self.net(x, drop_path, self.loop.own_generator("drop-path"))
+        with reading(state.network, passes.TRAIN) if data.in_order else nullcontext():
+            output: Output = self.net(x, drop_path, self.loop.own_generator("drop-path"))
         loss = self.loss(output.logits, labels)
         state.train.add(loss.detach(), output.logits.detach(), labels)
         if output.auxiliary is not None:
             loss = loss + settings.auxiliary * self.loss(output.auxiliary, labels)
+        loss = loss + output_penalty(state.network.frame, settings)
         self.fabric.backward(loss)
         weights = list(state.network.parameters())
         self.loop.ranks.mean_gradients_(weights, len(labels))
@@ -358,17 +327,20 @@ class _Evaluation:
             torch.nn.utils.clip_grad_norm_(weights, settings.clip)
         state.weight_optimizer.step()
         state.weight_optimizer.zero_grad()
+        if state.averaging:
+            state.averaging.add(state.network)
 
     def result(self) -> EvaluateResult:
         """The result of the test. The network and the numbers are written to the folder."""
         data, network = self.data, self.state.network
-        device, ranks = self.fabric.device, self.loop.ranks
-        tested = test(network, data.test.to(device), data, self.state.task, batch=256, device=device, ranks=ranks)
+        if self.state.averaging:
+            self.state.averaging.take(network)
+        tested = self.measured(data.test.to(self.fabric.device))
         result = EvaluateResult(
             network=network,
             test=tested.line() or {},
             parameters=parameters_of(network),
-            macs=count_macs(network, (data.channels, *data.size)),
+            macs=count_macs(network, data.shape),
             seconds=sum(line["seconds"] for line in self.loop.trace),
             trace=self.loop.trace,
             folder=self.loop.folder.path if self.loop.folder else None,
@@ -393,4 +365,6 @@ class _Evaluation:
             std=data.std,
             levels=data.levels,
             built=settings.sizes,
+            tokens=data.tokens,
+            kind=data.kind,
         )

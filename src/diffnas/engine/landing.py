@@ -136,20 +136,21 @@ def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
     if aim.width == "fixed" or (at.skeleton.residual and meant.met):
         return meant
     measured = any(aim.costings[target.cost].measured for target in aim.targets)
-    widths = _likely(meant, at, found) if measured else [at.size._replace(channels=c) for c in _widths(at.size)]
+    widths = _likely(meant, at, found) if measured else [at.size._replace(channels=c) for c in _widths(at, found)]
     best = _best([meant], aim, at, found, widths)
     if best.met or measured or at.space.own_depth is not None:
         return best
     for depth in _depths(at.size.depth):
-        sizes = [Size(channels, depth, at.size.stem) for channels in _widths(at.size)]
+        sizes = [Size(channels, depth, at.size.stem) for channels in _widths(at, found)]
         best = _best([best], aim, at, found, sizes)
         if best.met:
             break
     return best
 
 
-def _widths(size: Size) -> list[int]:
-    return allowed(size.channels)
+def _widths(at: SizedSpace, found: Genotype) -> list[int]:
+    step = at.skeleton.width_step(each.op for cell in found.cells.values() for each in cell.connections)
+    return [channels for channels in allowed(at.size.channels) if channels % step == 0]
 
 
 def _depths(depth: int) -> list[int]:
@@ -185,5 +186,5 @@ def _likely(meant: Landing, at: SizedSpace, found: Genotype) -> list[Size]:
         }  # fmt: skip
         return replace(meant, costs=guessed).distance
 
-    others = [channels for channels in _widths(at.size) if channels != at.size.channels]
+    others = [channels for channels in _widths(at, found) if channels != at.size.channels]
     return [at.size._replace(channels=channels) for channels in sorted(others, key=distance)[:MEASURED]]

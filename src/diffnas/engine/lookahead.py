@@ -56,9 +56,9 @@ def descent(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor]) -> li
     It is the gradient plus weight decay and the present momentum, without clipping and without Nesterov, as in DARTS'
     code (Liu et al., 2019). The optimizer's state is only read.
     """
-    (group,) = optimizer.param_groups
+    moved_by = [(group, weight) for group in optimizer.param_groups for weight in group["params"]]
     directions = []
-    for weight, gradient in zip(group["params"], gradients, strict=True):
+    for (group, weight), gradient in zip(moved_by, gradients, strict=True):
         direction = gradient + group["weight_decay"] * weight
         momentum = optimizer.state.get(weight, {}).get("momentum_buffer")
         directions.append(direction if momentum is None else direction + group["momentum"] * momentum)

@@ -194,7 +194,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.bytes -= size
 
 
-def refuse_hopeless(what: str, net: Least, batch: int, place: torch.device, **kept: bool) -> None:
+def refuse_hopeless(what: str, net: Least, batch: int, place: torch.device, **kept: Any) -> None:
     """Refuse to train a net that cannot fit into memory, before it is built.
 
     Args:

@@ -12,42 +12,60 @@ from torch import Tensor, nn
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 
 
-def sgd(
-    module: nn.Module, settings: SearchSettings | EvaluateSettings, *, decay: Literal["all", "matrices"] = "all"
-) -> torch.optim.Optimizer:
-    """The SGD of a module's weights, with the settings of a run.
+def optimizer_of(weights: Iterable[nn.Parameter], settings: SearchSettings | EvaluateSettings) -> torch.optim.Optimizer:
+    """The optimizer of some weights, with the settings of a run.
 
     It is fused: one call moves all weights of a group. On a CPU the fused call assumes that a gradient has the strides
     of its weight, and the gradients that ``backward`` leaves have them.
     """
-    return torch.optim.SGD(
-        module.parameters() if decay == "all" else _groups(module),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": True}
+    groups = _groups(weights, settings.decay)
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, **common)
+    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, betas=(settings.momentum, 0.999), **common)
 
 
-def _groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Two groups: weights that decay as the optimizer says, then those of norms and biases, which do not decay."""
-    parameters = list(module.parameters())
+def _groups(weights: Iterable[nn.Parameter], decay: Literal["all", "matrices"]) -> list[dict[str, Any]]:
+    """All weights in one group; or two, of which the second has the weights of norms and biases, which do not decay."""
+    parameters = list(weights)
+    if decay == "all":
+        return [{"params": parameters}]
     return [
         {"params": [each for each in parameters if each.ndim > 1]},
         {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
     ]
 
 
-def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Give a momentum of zero, with which SGD begins, to each weight that has none yet.
+def weights_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The weights that an optimizer moves, group by group."""
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
 
-    This is for steps in which some weights are new or have no gradient. The fused call fails if only some of the
+
+def follow_(optimizer: torch.optim.Optimizer, weights: Iterable[nn.Parameter]) -> None:
+    """Make an optimizer of ``optimizer_of`` move these weights, and forget all others."""
+    groups = optimizer.param_groups
+    now = _groups(weights, "all" if len(groups) == 1 else "matrices")
+    alive = {weight for group in now for weight in group["params"]}
+    for weight in set(weights_of(optimizer)) - alive:
+        optimizer.state.pop(weight, None)
+    for group, each in zip(groups, now, strict=True):
+        group["params"] = each["params"]
+
+
+def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Give a momentum of zero, with which SGD begins, to each weight that has none yet. Adam does so by itself.
+
+    This is for steps in which some weights are new or have no gradient. The fused call of SGD fails if only some of the
     weights with a gradient have a momentum.
     """
-    (group,) = optimizer.param_groups
-    if group["momentum"] and len(optimizer.state) < len(group["params"]):
-        for weight in group["params"]:
+    weights = weights_of(optimizer)
+    if (
+        isinstance(optimizer, torch.optim.SGD)
+        and optimizer.defaults["momentum"]
+        and len(optimizer.state) < len(weights)
+    ):
+        for weight in weights:
             if weight not in optimizer.state:
                 optimizer.state[weight] = {"momentum_buffer": torch.zeros_like(weight)}
 

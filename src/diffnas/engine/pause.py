@@ -12,12 +12,13 @@ from torch import Tensor
 from diffnas.components.relaxation import Relaxation
 from diffnas.components.stages import HeldOutScore
 from diffnas.data import fetched
-from diffnas.engine import contract, seeds
+from diffnas.engine import contract, passes, seeds
 from diffnas.engine.lookahead import buffers_kept
-from diffnas.engine.optimizers import sgd
+from diffnas.engine.optimizers import optimizer_of
 from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.totals import Totals
+from diffnas.nets.carried import forget, reading
 from diffnas.space import SearchSpace
 
 
@@ -68,12 +69,15 @@ class SearchPause:
         totals = Totals(state.task)
         running.draw_noise_from(noise)
         state.supernet.train()
-        with buffers_kept(state.supernet), fixed_random(place):
-            for batch in fetched(loop.split, loop.ranks.batches(indices, size), device):
+        batches = passes.in_turn(loop.split, indices, size, running.settings.window, loop.ranks)
+        forget(state.supernet, passes.JUDGED)
+        with buffers_kept(state.supernet), fixed_random(place), reading(state.supernet, passes.JUDGED):
+            for batch in fetched(loop.split, batches, device):
                 self.check()
                 pictures, labels = running.prepare(batch, augmentation)
                 logits = running.outputs(pictures, weights).logits
                 totals.add(state.task.loss(logits, labels), logits, labels)
+        forget(state.supernet, passes.JUDGED)
         totals.sums = loop.ranks.total(totals.sums)
         return HeldOutScore(totals.loss, totals.score)
 
@@ -87,6 +91,7 @@ class SearchPause:
         keep = contract.given_keep(self.running.stage.name, "rebuild", keep, self.space)
         state = self.running.state
         state.become_(state.build(state.stage))
+        state.initialize(state)
         state.prune_(keep.to(self.running.fabric.device))
         self.running.adopt()
 
@@ -95,7 +100,7 @@ class SearchPause:
         running, state = self.running, self.running.state
         keep = contract.given_keep(running.stage.name, "replace", keep, self.space, offered=True)
         parents = contract.given_parents(running.stage.name, parents, keep, state.keep.cpu(), self.space)
-        with fixed_random(seeds.derive(running.settings.seed, "replaced", state.epoch)):
+        with fixed_random(seeds.derive(running.settings.seed_for("replaced"), "replaced", state.epoch)):
             state.replace_(keep.to(running.fabric.device), parents)
         running.rescan()
 
@@ -106,7 +111,7 @@ class SearchPause:
     def renew_weight_optimizer(self) -> None:
         """Begin the optimizer of the weights anew, with the settings of the stage."""
         state = self.running.state
-        state.weight_optimizer = sgd(state.supernet, self.running.settings)
+        state.weight_optimizer = optimizer_of(state.supernet.parameters(), self.running.settings)
 
     def note(self, **event: Any) -> None:
         """Add plain data to the ``events`` in the next line of the trace."""

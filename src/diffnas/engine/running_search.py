@@ -9,7 +9,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from diffnas.backends.choose import choose
 from diffnas.backends.gpu.graphs import Graphed, uses_graph
 from diffnas.backends.gpu.host_copy import HostCopy
 from diffnas.components import edges
@@ -21,13 +20,16 @@ from diffnas.components.stages import Stage
 from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.devices import in_training
+from diffnas.engine.passes import reading_of
 from diffnas.engine.search_state import SearchState
 from diffnas.engine.settings import SearchSettings
+from diffnas.engine.sync_norm import choose_in
 from diffnas.engine.training_loop import TrainingLoop
 from diffnas.genotype import Genotype
 from diffnas.method import Method
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.costs import operation_macs
+from diffnas.nets.masks import Masks
 from diffnas.nets.ops import Noise, count_macs
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
@@ -82,13 +84,19 @@ class RunningSearch:
 
     @property
     def frozen(self) -> bool:
-        """Whether alpha is warming up."""
-        return self.settings.warming_up(self.epoch)
+        """Whether alpha stands still, because it is warming up or the weights learn a pretext."""
+        return self.state.pretraining is not None or self.settings.warming_up(self.epoch)
 
     @property
     def holds_out(self) -> bool:
         """Whether there are pictures that the weights never see."""
         return self.method.level.data == "halves"
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The trace of the search itself, without the epochs of a pretext."""
+        before = self.stages[0]
+        return self.loop.trace[before.epochs :] if before.pretext is not None else self.loop.trace
 
     def adopt(self) -> None:
         """Call the supernet that the state has now; call this after the state got a new one."""
@@ -97,7 +105,9 @@ class RunningSearch:
         settings, device = self.settings, self.fabric.device
         precision = self.fabric.strategy.precision.precision
         graph = uses_graph(settings.cuda_graph, supernet, device, recompute=settings.recompute)
-        self.choice = choose(settings.backend, device, precision, graph=graph)
+        ranks, backend = self.loop.ranks, settings.backend
+        graph = graph and self.state.pretraining is None  # a pretext has batches of other sizes
+        self.choice = choose_in(ranks, settings, backend, device, precision, graph=graph)
         supernet.backend = self.choice.backend
         if graph:
             self.net = Graphed(
@@ -107,7 +117,7 @@ class RunningSearch:
                 autocast=torch.bfloat16 if precision == "bf16-mixed" else None,
             )
         self._costs: Tensor | None = None
-        self._noises: list[Noise] | None = None
+        self._noises: list[Noise | Masks] | None = None
         self.rescan()
 
     def rescan(self) -> None:
@@ -147,8 +157,7 @@ class RunningSearch:
         """The relaxation of alpha at a moment. ``mix`` are its mixing weights if a pass has drawn them already."""
         state = self.state
         costs = self.costs.to(alpha.dtype)
-        history = self.loop.trace
-        return relax(state.weighting, alpha, state.keep, now, self.space, mix=mix, costs=costs, history=history)
+        return relax(state.weighting, alpha, state.keep, now, self.space, mix=mix, costs=costs, history=self.history)
 
     def quiet(self) -> Moment:
         """Where the stage stands, without a generator, so that nothing is sampled."""
@@ -243,7 +252,7 @@ class RunningSearch:
         They are listed once, because a walk over the modules of a supernet takes as long as a step on a fast GPU.
         """
         if self._noises is None:
-            self._noises = [part for part in self.state.supernet.modules() if isinstance(part, Noise)]
+            self._noises = [part for part in self.state.supernet.modules() if isinstance(part, Noise | Masks)]
         for noise in self._noises:
             noise.generator = generator
 
@@ -252,7 +261,7 @@ class RunningSearch:
         if not self.macs:
             nothing = torch.zeros_like(self.state.keep, dtype=torch.float32)
             net = _Fixed(self.state.supernet, self.edge_weights(nothing, self.quiet()))
-            self.macs = count_macs(net, (self.data.channels, *self.data.size))
+            self.macs = count_macs(net, self.data.shape)
         return self.macs
 
 
@@ -260,9 +269,11 @@ def millions(data: DataSet, space: SearchSpace, method: Method, settings: Search
     """Millions of multiply-adds of every operation on offer, for one picture, ``(edges, ops)``, float64."""
     counted = operation_macs(
         space,
-        (data.channels, *data.size),
+        data.shape,
+        inputs=data.channels,
         **settings.sizes,
         one_in=method.supernet.one_in,
+        **reading_of(data, settings),
     )
     return torch.tensor(counted, dtype=torch.float64) / 1e6
 

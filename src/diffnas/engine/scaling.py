@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
-from diffnas.engine.aim import Aim
+from diffnas.engine.aim import Aim, allowed
 from diffnas.engine.costing import Counting
 from diffnas.engine.landing import Landing, landing_at
 from diffnas.engine.target import Target, amount
@@ -28,7 +28,20 @@ def nearest(aim: Aim, at: SizedSpace, cells: Genotype) -> Landing:
         at: a space that holds the cells, at the size from which the width is moved; cells and stem stay.
         cells: the network.
     """
-    return min(_around(aim, at, cells), key=lambda landing: landing.distance)
+    best = min(_around(aim, at, cells), key=_distance)
+    if at.step == 1 or at.space.own_depth is not None:
+        return best
+    # Where heads allow few widths, another depth may come nearer.
+    for depth in sorted(set(allowed(at.size.depth)) - {at.size.depth}, key=lambda each: abs(each - at.size.depth)):
+        if best.met:
+            break
+        there = replace(at, size=at.size._replace(depth=depth))
+        best = min([best, *_around(aim, there, cells)], key=_distance)
+    return best
+
+
+def _distance(landing: Landing) -> float:
+    return landing.distance
 
 
 def fitted(aim: Aim, at: SizedSpace, cells: Genotype) -> Landing:
@@ -37,10 +50,10 @@ def fitted(aim: Aim, at: SizedSpace, cells: Genotype) -> Landing:
     Raises:
         ValueError: if no width meets them, with what the nearest ones cost; or between what all lie.
     """
-    around = _around(aim, at, cells)
-    best = min(around, key=lambda landing: landing.distance)
+    best = nearest(aim, at, cells)
     if best.met:
         return best
+    around = _around(aim, at, cells)
     missed = next(target for target in aim.targets if not target.met(best.costs[target.cost]))
     if len(around) > 1:
         narrow, wide = (_told(missed, each) for each in around)
@@ -49,7 +62,7 @@ def fitted(aim: Aim, at: SizedSpace, cells: Genotype) -> Landing:
             f"the target {missed} cannot be met: the network has {narrow} and {wide}, and nothing between. Take one of "
             f"these for the target{ceiling}."
         )
-    least, most = (_told(missed, _landing(aim, at, cells)(width)) for width in (NARROWEST, _widest(at, cells)))
+    least, most = (_told(missed, _landing(aim, at, cells)(width)) for width in (at.step, _widest(at, cells)))
     raise ValueError(
         f"the target {missed} cannot be met: the network has from {least} to {most}. Take a target between the two, or "
         "other cells."
@@ -68,8 +81,8 @@ def _around(aim: Aim, at: SizedSpace, cells: Genotype) -> list[Landing]:
     def below(width: int) -> bool:
         return all(target.miss(landing(width).costs[target.cost]) <= 0 for target in aim.targets)
 
-    last = _last(below, at.size.channels, widest)
-    return [landing(width) for width in (last, last + 1) if NARROWEST <= width <= widest]
+    last = _last(lambda steps: below(steps * at.step), at.size.channels // at.step, widest // at.step) * at.step
+    return [landing(width) for width in (last, last + at.step) if NARROWEST <= width <= widest]
 
 
 def _landing(aim: Aim, at: SizedSpace, cells: Genotype) -> Callable[[int], Landing]:
@@ -84,7 +97,8 @@ def _widest(at: SizedSpace, cells: Genotype) -> int:
         there = replace(at, size=at.size._replace(channels=width))
         return Counting("params").of(there, cells) <= LARGEST
 
-    return max(NARROWEST, _last(small, at.size.channels, WIDEST))
+    steps = _last(lambda steps: small(steps * at.step), at.size.channels // at.step, WIDEST // at.step)
+    return at.step * max(NARROWEST, steps)
 
 
 def _last(holds: Callable[[int], bool], first: int, most: int) -> int:
@@ -95,7 +109,7 @@ def _last(holds: Callable[[int], bool], first: int, most: int) -> int:
     >>> _last(lambda width: width <= 37, 16, 1024), _last(lambda width: True, 16, 20), _last(lambda width: False, 3, 9)
     (37, 20, 0)
     """
-    low, high = 0, min(first, most)
+    low, high = 0, min(max(first, 1), most)
     while high < most and holds(high):
         low, high = high, min(2 * high, most)
     high += holds(high)  # now it holds for ``low``, and not for ``high``

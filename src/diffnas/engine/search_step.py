@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,14 +16,16 @@ from diffnas.components.edge_weights import EdgeWeights
 from diffnas.components.level import Batch
 from diffnas.components.relaxation import weigh
 from diffnas.components.traits import traits_of
-from diffnas.engine import contract, seeds
+from diffnas.engine import contract, passes, seeds
 from diffnas.engine.listen import NotFinite
 from diffnas.engine.lookahead import buffers_kept, descent, moved
 from diffnas.engine.nested import all_finite
-from diffnas.engine.optimizers import begin_momentum, weights_fixed
+from diffnas.engine.optimizers import begin_momentum, weights_fixed, weights_of
+from diffnas.engine.penalties import output_penalty
 from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.totals import Totals
+from diffnas.nets.carried import carried, reading, restore
 from diffnas.nets.ops import drop_skips
 
 
@@ -49,12 +51,15 @@ class SearchStep:
         self._held_out: Batch | None = None
         self._stream: Generator[Batch, None, None] | None = None
         self._next: tuple[int, int] | None = None
+        self._carried: dict[str, list[Tensor]] = {}
 
     def take(self, batch: Batch) -> None:
         """Take one step of alpha and the weights, as the level orders it."""
         running, loop = self.running, self.loop
         self.now = loop.moment()
         self.train = running.prepare(batch, loop.own_generator("train"))
+        # Each pass of a step begins with the states from before the step; the last one leaves its own.
+        self._carried = carried(self.state.supernet) if running.data.in_order else {}
         drawn = running.holds_out and not self.frozen
         self._held_out = running.prepare(self._draw_held_out(), loop.own_generator("held-out")) if drawn else None
         self.noise = loop.own_generator("noise")
@@ -114,13 +119,14 @@ class SearchStep:
         """Add the gradients for the weights to their ``grad``."""
         with torch.no_grad():
             mix = self.mix()
-        self.running.fabric.backward(self._loss(batch, mix, self.state.train))
+        self.running.fabric.backward(self._loss(batch, mix, self.state.train) + self._output_penalty())
         self.ranks.mean_gradients_(self.weights, len(batch[1]))
 
     def both_gradients(self, batch: Batch) -> list[Tensor]:
         """``alpha_gradient`` of the training loss, and ``weight_gradient``, both from one pass."""
         mix = self.mix()
-        self.running.fabric.backward(self._loss(batch, mix, self.state.train) + self._penalty(mix))
+        loss = self._loss(batch, mix, self.state.train) + self._output_penalty()
+        self.running.fabric.backward(loss + self._penalty(mix))
         arch = self.state.arch
         gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in arch]
         for tensor in arch:
@@ -162,8 +168,7 @@ class SearchStep:
     def move_weights(self) -> None:
         """Clip the weights' gradients and step the weights."""
         if self.running.settings.clip:
-            (group,) = self.state.weight_optimizer.param_groups
-            torch.nn.utils.clip_grad_norm_(group["params"], self.running.settings.clip)
+            torch.nn.utils.clip_grad_norm_(self.weights, self.running.settings.clip)
         begin_momentum(self.state.weight_optimizer)
         self.state.weight_optimizer.step()
         self.state.weight_optimizer.zero_grad()
@@ -171,14 +176,13 @@ class SearchStep:
     @property
     def rate(self) -> float:
         """The learning rate of the weights."""
-        (group,) = self.state.weight_optimizer.param_groups
+        (group, *_) = self.state.weight_optimizer.param_groups
         return float(group["lr"])
 
     @property
     def weights(self) -> list[Tensor]:
         """The weights that their optimizer moves."""
-        (group,) = self.state.weight_optimizer.param_groups
-        return list(group["params"])
+        return weights_of(self.state.weight_optimizer)
 
     def gradients(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
         """The gradients of ``alpha_gradient``, and those of the same loss for the weights."""
@@ -234,10 +238,12 @@ class SearchStep:
         self.now = replace(now, generator=loop.generator("probe mix"))
         self.running.draw_noise_from(loop.own_generator("probe noise"))
         place = seeds.derive(self.running.settings.seed, "probe", self.state.epoch, self.state.step, *self.ranks.place)
+        states = carried(net)
         try:
             with buffers_kept(net), fixed_random(place):
                 yield
         finally:
+            restore(net, states)
             self.now = now
             self.running.draw_noise_from(self.noise)
 
@@ -263,13 +269,25 @@ class SearchStep:
     def _loss(self, batch: Batch, mix: Mix, totals: Totals, *, flow: bool = False) -> Tensor:
         if batch is not self.train and batch is not self._held_out:
             batch = contract.batch(self.method.level, batch, self.train)
-        logits, auxiliary = self.running.outputs(batch[0], mix.edges, flow=flow)
+        stream = passes.HELD_OUT if batch is self._held_out else passes.TRAIN
+        if self.running.data.in_order:
+            passes.rewind(self.state.supernet, stream, self._carried)
+        with self._reading(stream):
+            logits, auxiliary = self.running.outputs(batch[0], mix.edges, flow=flow)
         measure = self.state.task.loss
         loss = measure(logits, batch[1])
         totals.add(loss.detach(), logits.detach(), batch[1])
         if auxiliary is None:
             return loss
         return loss + self.running.settings.auxiliary * measure(auxiliary, batch[1])
+
+    def _reading(self, stream: str) -> AbstractContextManager[None]:
+        """A context in which passes read a window of a stream; nothing for other data."""
+        return reading(self.state.supernet, stream) if self.running.data.in_order else nullcontext()
+
+    def _output_penalty(self) -> Tensor | float:
+        """The penalty of the outputs of the last pass, which only the weights' step has."""
+        return output_penalty(self.state.supernet.frame, self.running.settings)
 
     def _penalty(self, mix: Mix) -> Tensor | float:
         controller = self.state.controller

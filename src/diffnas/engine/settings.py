@@ -14,10 +14,23 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from diffnas.backends import Asked
 from diffnas.skeleton import StemKind
-from diffnas.values import PROCESSES, SEED, THREADS, Heading, check_fields, explained, helps, kinds, read, real, whole
+from diffnas.values import (
+    PROCESSES,
+    SEED,
+    THREADS,
+    Heading,
+    check_fields,
+    checked,
+    explained,
+    helps,
+    kinds,
+    read,
+    real,
+    whole,
+)
 
 DATA, SIZES, WEIGHTS = Heading("Data"), Heading("How long, how large"), Heading("Weights")
-ALPHA, MACHINE = Heading("Alpha and pruning"), Heading("Machine")
+SEQUENCES, ALPHA, MACHINE = Heading("Texts and sequences"), Heading("Alpha and pruning"), Heading("Machine")
 
 # The bounds are far wider than anybody needs, and narrow enough for all computations with these numbers.
 Epochs: TypeAlias = Annotated[int, whole(1, 1_000_000), SIZES]
@@ -30,7 +43,17 @@ Rate: TypeAlias = Annotated[float, real(0, 1e30, above=True)]
 Scale: TypeAlias = Annotated[float, real(0, 1e6)]
 Below1: TypeAlias = Annotated[float, real(0, 1, below=True)]
 
+Share: TypeAlias = Annotated[float, real(0, 1, below=True), SEQUENCES]
+Steps: TypeAlias = Annotated[int, whole(1, 100_000), SEQUENCES]
+
 S = TypeVar("S", bound="SearchSettings | EvaluateSettings")
+
+OWN_SEEDS = {
+    **dict.fromkeys(("weights", "replaced", "initial"), "weights_seed"),
+    **dict.fromkeys(("alpha", "beta"), "alpha_seed"),
+    **dict.fromkeys(("order", "halves", "held-out order", "train", "held-out"), "order_seed"),
+}
+"""The setting whose seed replaces ``seed``, for each purpose of random numbers that has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +64,26 @@ class Source:
         data_dir: Folder with the files of CIFAR.
         download: Download CIFAR if the folder does not have it.
         size: Height and width of the resized pictures. Only for folders and the hub.
+        stream: Read pictures from disk in each epoch. None is kept in memory. The default streams data whose pixels
+            need more than 2 GiB. Only for folders and the hub.
         train: Number of training pictures in the search. The default is the recipe's number, or all.
+        tokens: What a network reads of a text: characters or words. The default is characters, or words for a large
+            text of many different characters.
+        encoding: How the files of a text are encoded, such as latin-1. The default is utf-8.
+        lower: Read words in lower case. The default is yes for words, and no for characters.
     """
 
     data_dir: Annotated[str | Path | None, DATA] = None
     download: Annotated[bool, DATA] = False
     size: Annotated[int | None, DATA] = None
+    stream: Annotated[bool | None, DATA] = None
     train: Annotated[int | None, DATA] = None
+    tokens: Annotated[Literal["characters", "words"] | None, DATA] = None
+    encoding: Annotated[str | None, DATA] = None
+    lower: Annotated[bool | None, DATA] = None
+
+    def __post_init__(self) -> None:
+        checked("tokens", Literal["characters", "words"] | None, self.tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,19 +154,39 @@ class Training:
         lr: Learning rate of the weights.
         lr_min: Learning rate of the weights at the end.
         lr_fall: How the learning rate falls. "line" slows down in the last five epochs, as on ImageNet.
-        momentum: Momentum of the weights' SGD.
-        nesterov: Nesterov's momentum.
-        weight_decay: Weight decay of the weights' SGD.
+        optimizer: What moves the weights. Weight decay adds to the gradients of "sgd" and "adam". "adamw" makes each
+            weight smaller by the learning rate times the decay (Loshchilov & Hutter, 2019).
+        momentum: Momentum of the weights' SGD. Also Adam's first beta; its second is 0.999.
+        nesterov: Nesterov's momentum, for sgd only.
+        weight_decay: Weight decay of the weights.
+        decay: Which weights decay. "matrices" are those of convolutions and linear layers, not norms, biases and
+            tables of positions.
         clip: Largest norm of the weights' gradient; 0 for no limit. Alpha is never clipped with them.
         auxiliary: Weight of an auxiliary head's loss. 0 for no such head.
         cutout: Side of the square blanked in training pictures. At most half the picture; None takes the data set's.
         flip: Mirror every second training picture. It is chosen at random and mirrored left to right, which is wrong
             for digits and text. None leaves this to the data set; a user's own pictures are mirrored.
-        seed: Seed of all random numbers.
+        window: Steps of a sequence that are read at once. Gradients do not go further back.
+        windows: How the lengths of windows are drawn. "fixed" takes them all alike, "halved" halves one of twenty, and
+            "varied" draws around that with a deviation of 5. The learning rate of a step follows its length.
+        dropout: Share of the features that the head of a recurrent net does not see in training.
+        dropoute: Share of the tokens that a recurrent net does not see in training.
+        dropouti: Share of the features of tokens that a recurrent net does not see in training.
+        dropoutx: Share of its input that a recurrent cell does not see in training.
+        dropouth: Share of its state and nodes that a recurrent cell does not see in training.
+        activation: Weight of the mean square of a recurrent net's outputs, which is added to its training loss.
+        temporal: Weight of the mean square of their change from step to step, which is added to the training loss.
+        start: Largest initial weight of a recurrent net. None takes one over the root of its channels.
+        seed: Seed of all random numbers. The next seeds each replace it for one purpose.
+        weights_seed: Seed of the initial weights. None takes the seed.
+        order_seed: Seed of the order and variation of the pictures. None takes the seed. It also halves
+            them, if the level needs halves.
         recompute: Less memory, more time, the same result. The backward pass computes the inside of each cell again,
             so that it need not be kept.
         tf32: Let a GPU round the factors of float32 products to 10 bits. This is TF32, for several times the speed.
             The arithmetic of alpha itself has no such products.
+        sync_norm: Let batch norm take the pictures of all processes of a run. Otherwise it takes those of one process.
+            PyTorch then computes the cells, operation by operation.
     """
 
     epochs: Epochs
@@ -141,24 +197,56 @@ class Training:
     lr: Annotated[Rate, WEIGHTS] = 0.025
     lr_min: Annotated[Scale, WEIGHTS]
     lr_fall: Annotated[Literal["cosine", "line"], WEIGHTS] = "cosine"
+    optimizer: Annotated[Literal["sgd", "adam", "adamw"], WEIGHTS] = "sgd"
     momentum: Annotated[Below1, WEIGHTS] = 0.9
     nesterov: Annotated[bool, WEIGHTS] = False
     weight_decay: Annotated[Scale, WEIGHTS] = 3e-4
+    decay: Annotated[Literal["all", "matrices"], WEIGHTS] = "all"
     clip: Annotated[Scale, WEIGHTS] = 5.0
     auxiliary: Annotated[Scale, WEIGHTS]
     cutout: Side | None
     flip: Annotated[bool | None, WEIGHTS] = None
+    window: Steps = 35
+    windows: Annotated[Literal["fixed", "halved", "varied"], SEQUENCES] = "fixed"
+    dropout: Share = 0.0
+    dropoute: Share = 0.0
+    dropouti: Share = 0.0
+    dropoutx: Share = 0.0
+    dropouth: Share = 0.0
+    activation: Annotated[Scale, SEQUENCES] = 0.0
+    temporal: Annotated[Scale, SEQUENCES] = 0.0
+    start: Annotated[Rate | None, SEQUENCES] = None
     seed: Annotated[int, SEED, SIZES] = 0
+    weights_seed: Annotated[int | None, SEED, SIZES] = None
+    order_seed: Annotated[int | None, SEED, SIZES] = None
     recompute: Annotated[bool, MACHINE] = False
     tf32: Annotated[bool, MACHINE] = True
+    sync_norm: Annotated[bool, WEIGHTS] = False
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.nesterov and self.optimizer != "sgd":
+            raise ValueError(f"nesterov is for sgd, and the optimizer is {self.optimizer}. Leave one of them out.")
+
+    @property
+    def remembered(self) -> int:
+        """How many numbers the optimizer remembers for each weight."""
+        return int(self.momentum > 0) if self.optimizer == "sgd" else 2
 
     @property
     def sizes(self) -> dict[str, Any]:
         """The settings of the size of a net, by name."""
         return {"channels": self.channels, "depth": self.depth, "stem": self.stem}
+
+    def seed_for(self, purpose: str) -> int:
+        """The seed of the random numbers for a purpose, such as "weights" or "order".
+
+        >>> settings = SearchSettings(seed=1, order_seed=2)
+        >>> settings.seed_for("weights"), settings.seed_for("order"), settings.seed_for("mix")
+        (1, 2, 1)
+        """
+        own: int | None = getattr(self, OWN_SEEDS[purpose]) if purpose in OWN_SEEDS else None
+        return self.seed if own is None else own
 
 
 @explained
@@ -172,6 +260,7 @@ class SearchSettings(Training):
         alpha_speed: Factor of alpha's learning rate. A short search needs a larger one, because alpha can move by its
             learning rate times the number of steps.
         alpha_init: Standard deviation of the initial alpha. It is normally distributed around 0.
+        alpha_seed: Seed of the initial alpha. None takes the seed.
         alpha_clip: Largest norm of alpha's own gradient; 0 for no limit.
         alpha_warmup: Epochs in which alpha stands still. Nothing is removed in them. A number below 1 is a share of
             all epochs.
@@ -180,6 +269,13 @@ class SearchSettings(Training):
         eigenvalue_every: Epochs from one measured eigenvalue to the next. 0 for never. The eigenvalue is the largest
             of the Hessian for alpha, and the first epoch measures it too. This takes as long as several dozen steps,
             and several times the memory of a step.
+        alpha_from: Run whose last alpha is the first one here. None draws it.
+        alpha_shrink: Factor of the alpha of that run. Below 1, the search can still change its mind.
+        alpha_keep: Keep only the operations that are left in that run.
+        pretext_epochs: Epochs of the pretext, before those of the search. Alpha stands still in them.
+        pretext_lr: Learning rate of the weights in the pretext. None takes lr.
+        pretext_half: No pictures for the pretext but those of the weights. It needs no labels, so by default it
+            sees the half of alpha too.
         split: How pictures are halved for a level that needs halves. "shuffled" by the seed; or "ordered", the first
             and the second half, as in DARTS' code.
         backend: What computes the cells. "cpu" and "gpu" are our own kernels, in float32. "plain" is PyTorch,
@@ -201,11 +297,18 @@ class SearchSettings(Training):
     alpha_lr: Annotated[Rate | None, ALPHA] = None
     alpha_speed: Annotated[Rate, ALPHA] = 1.0
     alpha_init: Annotated[Scale, ALPHA] = 1e-3
+    alpha_seed: Annotated[int | None, SEED, ALPHA] = None
     alpha_clip: Annotated[Scale, ALPHA] = 0.0
     alpha_warmup: Annotated[Scale, ALPHA] = 0
     prune_warmup: Annotated[Count, ALPHA] = 0
     prune_every: Annotated[Literal["step", "epoch"], ALPHA] = "step"
     eigenvalue_every: Annotated[Count, ALPHA] = 0
+    alpha_from: Annotated[str | None, ALPHA] = None
+    alpha_shrink: Annotated[Rate, ALPHA] = 0.5
+    alpha_keep: Annotated[bool, ALPHA] = False
+    pretext_epochs: Annotated[Count, SIZES] = 0
+    pretext_lr: Annotated[Rate | None, WEIGHTS] = None
+    pretext_half: Annotated[bool, SIZES] = False
     split: Annotated[Literal["shuffled", "ordered"], ALPHA] = "shuffled"
     backend: Annotated[Asked, MACHINE] = "auto"
     cuda_graph: Annotated[bool | None, MACHINE] = None
@@ -226,11 +329,13 @@ class EvaluateSettings(Training):
     """Settings of an evaluation; the defaults are those of DARTS on CIFAR (Liu et al., 2019), appendix A.2.1.
 
     Attributes:
-        drop_path: Probability that a path is dropped in the last epoch. It rises linearly from 0.
+        drop_path: Probability that a path is dropped in the last epoch. It rises linearly from 0. In transformers it
+            also rises from 0 in the first branch to this in the last.
         label_smoothing: Share of the target that is spread over all classes.
         warmup: Epochs in which the learning rate rises to lr. It rises linearly from 0, step by step. A number below 1
             is a share of all epochs.
-        decay: Which weights decay. "matrices" are those of convolutions and of the classifier, not norms and biases.
+        averaging: Average the weights of a network for a text, once its validation loss stops falling. This is NT-ASGD
+            of AWD-LSTM. The averages are judged and kept.
     """
 
     epochs: Epochs = 600
@@ -241,7 +346,7 @@ class EvaluateSettings(Training):
     drop_path: Annotated[Below1, WEIGHTS] = 0.2
     label_smoothing: Annotated[Below1, WEIGHTS] = 0.0
     warmup: Annotated[Scale, WEIGHTS] = 0
-    decay: Annotated[Literal["all", "matrices"], WEIGHTS] = "all"
+    averaging: Annotated[bool, SEQUENCES] = False
 
     def warmed(self, step: int, steps: int) -> float:
         """The factor of the learning rate in a step, which is counted from 0; an epoch has ``steps`` steps.

@@ -1,7 +1,7 @@
 """What of a run's state is a rank's own in the middle of an epoch, and how it becomes one.
 
-Weights, alpha and all decisions are the same in all ranks at every step. Totals of the running epoch and running
-statistics of batch norm are a rank's own: those of the pictures that it took.
+Weights, alpha and all decisions are the same in all ranks at every step. Totals of the running epoch, running
+statistics of batch norm and carried states are a rank's own: those of the pictures or columns that it took.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from diffnas.engine.nested import to_cpu
 from diffnas.engine.ranks import Ranks
+from diffnas.nets.carried import carried, restore
 
 if TYPE_CHECKING:
     from diffnas.engine.training_loop import State
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 # Under this name a checkpoint of several ranks holds what each of them had of its own.
 _RANKS = "ranks"
 
-# Parts of a state that may differ between ranks: the clock's, and what a stage notes for the trace.
-_MEASURED = ("seconds", "events")
+# Parts of a state that may differ between ranks: the clock's, and what is noted for the trace.
+_MEASURED = ("seconds", "events", "start")
 
 
 def bring_together(state: State, ranks: Ranks) -> None:
@@ -55,6 +57,7 @@ def take_own(state: State, saved: Mapping[str, Any], ranks: Ranks) -> None:
     if ranks_of(saved) != ranks.count:
         for totals in () if ranks.first else state.totals:
             totals.sums = torch.zeros_like(totals.sums)
+        restore(state.net, {})  # the columns of a stream are others now
         return
     own = saved[_RANKS][ranks.number] if ranks.several else {}
     if not own:
@@ -63,6 +66,7 @@ def take_own(state: State, saved: Mapping[str, Any], ranks: Ranks) -> None:
         totals.sums = sums.clone()
     for buffer, kept in zip(state.net.buffers(), own["buffers"], strict=True):
         buffer.copy_(kept)
+    restore(state.net, own.get("carried", {}))
 
 
 def check_same(state: State, ranks: Ranks, when: str) -> None:
@@ -80,4 +84,5 @@ def _own(state: State) -> dict[str, Any]:
     return {
         "totals": [totals.sums.cpu() for totals in state.totals],
         "buffers": [buffer.cpu() for buffer in state.net.buffers()],
+        "carried": to_cpu(carried(state.net)),
     }

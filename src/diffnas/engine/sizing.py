@@ -58,7 +58,7 @@ def fitting_size(
         return at.size
     possible: list[Size] = []
     for size in _shapes(at.size, given, own=space.own_depth is not None):
-        found = size if "channels" in given else _widened(aim, size, intervals)
+        found = size if "channels" in given else _widened(aim, size, intervals, at.step)
         if all(map(_well_inside, aim.targets, intervals(found))):
             if "channels" in given or at.size.channels / 2 <= found.channels <= 4 * at.size.channels:
                 return found
@@ -77,8 +77,8 @@ def _shapes(size: Size, given: frozenset[str], *, own: bool) -> Iterator[Size]:
             yield size._replace(depth=depth, stem=stem)
 
 
-def _widened(aim: Aim, size: Size, intervals: Callable[[Size], list[Interval]]) -> Size:
-    """The size with the number of channels for which the targets are in the middle of the intervals."""
+def _widened(aim: Aim, size: Size, intervals: Callable[[Size], list[Interval]], step: int) -> Size:
+    """The size with the number of channels, a multiple of ``step``, for which the targets are amid the intervals."""
     channels, tried = size.channels, set[int]()
     # Beside other targets, a ceiling does not decide the width.
     wanted = [not target.ceiling or all(each.ceiling for each in aim.targets) for target in aim.targets]
@@ -91,7 +91,8 @@ def _widened(aim: Aim, size: Size, intervals: Callable[[Size], list[Interval]]) 
             for (target, interval), counts in zip(pairs, wanted, strict=True)
             if counts
         ]
-        channels = min(MOST, max(FEWEST, round(channels * math.exp(sum(logs) / len(logs)))))
+        wide = channels * math.exp(sum(logs) / len(logs))
+        channels = step * round(min(MOST, max(FEWEST, step, round(wide))) / step)
     return size._replace(channels=channels)
 
 

@@ -32,10 +32,11 @@ class Totals:
     @torch.no_grad()
     def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch: its mean loss, outputs ``(B, ...)`` and targets ``(B, ...)``."""
-        count = len(targets)
-        found = [metric.sum(outputs, targets).double() for metric in self.task.metrics.values()]
+        count = self.task.count(targets)
+        whole, sums = loss.double() * count, [metric.sum for metric in self.task.metrics.values()]
+        found = [whole if measure is None else measure(outputs, targets).double() for measure in sums]
         self.sums = self.sums.to(loss.device)
-        self.sums += torch.stack([loss.double() * count, *found, torch.full_like(loss, count).double()])
+        self.sums += torch.stack([whole, *found, torch.full_like(loss, count).double()])
 
     @property
     def loss(self) -> float:
@@ -81,4 +82,25 @@ def check_finite(loss: float, where: str, folder: Path | None) -> None:
         raise NotFinite(
             f"the loss became {loss} in {where}. {standing(folder)} "
             "In a new run, a lower learning rate (--lr), clipping (--set clip=1) or full precision usually helps."
+        )
+
+
+def check_falls(loss: float, tokens: int, where: str, rate: float, folder: Path | None) -> None:
+    """Stop a run on a text if its mean loss is far above that of guessing.
+
+    Args:
+        loss: the mean loss of a token over an epoch, in nats.
+        tokens: the size of the vocabulary.
+        where: the epoch, for the error.
+        rate: the learning rate.
+        folder: the run folder; None if there is none.
+
+    Raises:
+        NotFinite: if the loss is above 1.5 times that of a guess without any knowledge.
+    """
+    guessing = math.log(tokens)
+    if loss > 1.5 * guessing:
+        raise NotFinite(
+            f"the loss is {loss:.2f} in {where}, and guessing has {guessing:.2f}: the learning rate {rate:g} is too "
+            f"high. {standing(folder)} In a new run, take a lower one: --lr {rate / 4:.2g}."
         )

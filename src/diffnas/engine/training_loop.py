@@ -16,14 +16,15 @@ from diffnas.components import schedule
 from diffnas.components.contract import may_look
 from diffnas.components.level import Batch
 from diffnas.components.schedule import Moment
-from diffnas.data import DataSet, fetched
-from diffnas.engine import checkpoint, seeds, shared
+from diffnas.data import DataSet, Stream, fetched
+from diffnas.engine import checkpoint, passes, seeds, shared
 from diffnas.engine.listen import Interrupted, Listener
 from diffnas.engine.nested import all_finite, to_cpu
 from diffnas.engine.optimizers import set_rate
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
-from diffnas.engine.totals import Totals, check_finite
+from diffnas.engine.totals import Totals, check_falls, check_finite
+from diffnas.nets.carried import forget
 from diffnas.run_folder import RunFolder
 from diffnas.task import Task
 
@@ -71,7 +72,8 @@ class TrainingLoop:
 
     Attributes:
         split: the training pictures, on the device if they fit in memory.
-        steps: how many steps an epoch has.
+        steps: how many steps the running epoch has.
+        stretch: the factor of the learning rate in the running step, for windows of a stream that differ in length.
         trace: one entry for each epoch, as in the run folder.
         settings: the settings of the running stage, including its number of epochs.
         first: the first epoch of the running stage, counted through all stages.
@@ -112,7 +114,8 @@ class TrainingLoop:
             number: the number of the stage, counted from 0.
         """
         self.settings, self.phase, self.first, self.epochs, self.number = settings, phase, first, epochs, number
-        self.steps = len(self.ranks.batches(self.indices, settings.batch))
+        self.stretch = 1.0
+        self._plan()
 
     def run(
         self,
@@ -139,6 +142,7 @@ class TrainingLoop:
                 before_epoch()
             self._take_steps(heard, take_step)
             self._check(f"epoch {state.epoch}")
+            self._check_falls()
             shared.bring_together(state, self.ranks)
             self._close({**self._common(), **line()})
             reason = reason_to_stop()
@@ -158,9 +162,9 @@ class TrainingLoop:
         )
 
     def rate(self) -> float:
-        """The learning rate of the weights in the running epoch."""
+        """The learning rate of the weights in the running step."""
         settings = self.settings
-        return FALLS[settings.lr_fall](self.moment(), start=settings.lr, stop=settings.lr_min)
+        return FALLS[settings.lr_fall](self.moment(), start=settings.lr, stop=settings.lr_min) * self.stretch
 
     def generator(
         self, purpose: str, device: torch.device | str | None = None, step: int | None = None
@@ -170,24 +174,33 @@ class TrainingLoop:
         It is on ``device``, or on the run's device if that is None.
         """
         place = (purpose, self.state.epoch, self.state.step if step is None else step)
-        return seeds.generator(self.settings.seed, *place, device=device or self.device)
+        return seeds.generator(self.settings.seed_for(purpose), *place, device=device or self.device)
 
     def own_generator(self, purpose: str) -> torch.Generator:
         """The random numbers of this step for what differs from picture to picture, and so from rank to rank."""
         place = (purpose, self.state.epoch, self.state.step, *self.ranks.place)
-        return seeds.generator(self.settings.seed, *place, device=self.device)
+        return seeds.generator(self.settings.seed_for(purpose), *place, device=self.device)
 
-    def _order(self, epoch: int) -> Tensor:
-        order = seeds.epoch_order(len(self.indices), self.settings.seed, epoch)
-        return self.indices[order]
+    def _plan(self) -> None:
+        """Cut the running epoch into batches."""
+        place = self.split, self.indices, self.settings, self.state.epoch, self.ranks
+        self.batches = passes.epoch_batches(*place)
+        self.steps = len(self.batches)
+
+    def _stretched(self) -> None:
+        """Let the learning rate follow the length of the window, as in AWD-LSTM, if lengths differ."""
+        if isinstance(self.split, Stream) and self.settings.windows != "fixed":
+            self.stretch = self.batches[self.state.step].shape[1] / self.settings.window
+            set_rate(self.state.weight_optimizer, self.rate())
 
     def _take_steps(self, heard: Sequence[int], take_step: Callable[[Batch], None]) -> None:
         """Take the steps that are left of the running epoch."""
         state, settings = self.state, self.settings
+        self._plan()
         set_rate(state.weight_optimizer, self.rate())
-        batches = self.ranks.batches(self._order(state.epoch), settings.batch)
         begun = time.perf_counter()
-        for batch in fetched(self.split, batches[state.step :], self.device):
+        for batch in fetched(self.split, self.batches[state.step :], self.device):
+            self._stretched()
             # For a user's own operations that draw torch's global random numbers, such as dropout.
             torch.manual_seed(seeds.derive(settings.seed, "torch", state.epoch, state.step, *self.ranks.place))
             take_step(batch)
@@ -204,12 +217,24 @@ class TrainingLoop:
                 self._check(f"step {state.step} of epoch {state.epoch}")
                 self._save()
                 self.end(number)
+        self._rest()
+
+    def _rest(self) -> None:
+        """Leave nothing of the windows that were read: the next epoch begins where the stream does."""
+        if isinstance(self.split, Stream):
+            for stream in (passes.TRAIN, passes.HELD_OUT):
+                forget(self.state.net, stream)
+            self.stretch = 1.0
+            set_rate(self.state.weight_optimizer, self.rate())
 
     def draws(self, indices: Tensor, purpose: str, steps: Iterable[int]) -> Generator[Batch, None, None]:
         """A random batch of the pictures at ``indices`` for each of ``steps`` of the running epoch, on the device.
 
-        This rank gets its part of each batch.
+        Of a stream, it is the window beside that of the step. This rank gets its part of each batch.
         """
+        if isinstance(self.split, Stream):
+            windows = passes.beside(indices, self.batches, self.settings)
+            return fetched(self.split, (self.ranks.part(windows[step % len(windows)]) for step in steps), self.device)
         orders = (torch.randperm(len(indices), generator=self.generator(purpose, "cpu", step)) for step in steps)
         drawn = (indices[order[: self.settings.batch]] for order in orders)
         return fetched(self.split, map(self.ranks.part, drawn), self.device)
@@ -242,6 +267,17 @@ class TrainingLoop:
 
     def _check(self, where: str) -> None:
         self.check(self.state.train.loss, where)
+
+    def _check_falls(self) -> None:
+        """Stop the run if a network for a text predicts worse than chance.
+
+        Raises:
+            NotFinite: naming the learning rate.
+        """
+        if isinstance(self.split, Stream) and self.split.is_text:
+            where = f"epoch {self.state.epoch + 1}"
+            loss = self.ranks.broadcast(self.state.train.loss)
+            check_falls(loss, self.split.channels, where, self.settings.lr, self.folder.path if self.folder else None)
 
     def _common(self) -> dict[str, Any]:
         state = self.state

@@ -9,7 +9,7 @@ from pathlib import Path
 from diffnas.files import check, write_partial
 from diffnas.genotype.handmade import HANDMADE, handmade
 from diffnas.genotype.json_form import to_json
-from diffnas.genotype.published import PUBLISHED, published
+from diffnas.genotype.published import PUBLISHED, SEQUENCES, published
 from diffnas.genotype.record import Genotype
 from diffnas.genotype.text import parse
 from diffnas.lookup import lookup
@@ -40,15 +40,22 @@ def load(path: Path) -> Genotype:
     return found
 
 
-def read(what: str | Path) -> Genotype:
+def read(what: str | Path, *, sequences: bool = False) -> Genotype:
     """The genotype that ``what`` names: a file, a run folder, a text that ``parse`` reads, a published cell, or a
     hand-made network.
+
+    Args:
+        what: the name.
+        sequences: whether a name that cells for pictures and recurrent cells share, such as ``DARTS_V2``, is that of
+            the recurrent one.
 
     Raises:
         ValueError: if ``what`` is none of these; a misspelt name gets a suggestion.
     """
-    if isinstance(what, str) and re.match(r"\s*(\||\{|chain\S*\s*\||(\w+\s*=\s*)?Genotype\s*\()", what):
+    if isinstance(what, str) and re.match(r"\s*(\||\{|(chain|transformer)\S*\s*\||(\w+\s*=\s*)?Genotype\s*\()", what):
         return parse(what)
+    if sequences and f"{what}{SEQUENCES}" in PUBLISHED:
+        return published(f"{what}{SEQUENCES}")
     if isinstance(what, str) and what in PUBLISHED:
         return published(what)
     if isinstance(what, str) and what in HANDMADE:

@@ -1,9 +1,12 @@
-"""Networks that people made by hand, as residual chains. A search in the space ``chain`` has to beat them.
+"""Networks that people made by hand. A search in a space with the same parts has to beat them.
 
-They are ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022). ResNets and
-MobileNets have exactly the sizes of the originals; ConvNeXts lack the biases. All differ in three points: no ReLU
-after the sum, ReLU in place of ReLU6 and GELU, batch norm in place of layer norm. ``resnet``, ``mobilenet`` and
+The residual chains are ResNets (He et al., 2016), MobileNets (Sandler et al., 2018) and ConvNeXts (Liu et al., 2022).
+ResNets and MobileNets have exactly the sizes of the originals; ConvNeXts lack the biases. All differ in three points:
+no ReLU after the sum, ReLU in place of ReLU6 and GELU, batch norm in place of layer norm. ``resnet``, ``mobilenet`` and
 ``convnext`` have the layers of the space ``chain``, so they differ from what a search finds only in their operations.
+``lstm`` and ``gru`` are for sequences.
+
+Transformers have the same two branches in each layer, and as many layers as they are built with.
 """
 
 from __future__ import annotations
@@ -14,15 +17,16 @@ from typing import NamedTuple
 from diffnas.genotype.chain import of_layers
 from diffnas.genotype.record import Genotype
 from diffnas.lookup import lookup
-from diffnas.skeleton import Stage, chain
+from diffnas.skeleton import GRU, LSTM, Stage, chain
 
 
 class Handmade(NamedTuple):
     """A hand-made network.
 
     Attributes:
-        skeleton: the name of its chain.
-        ops: the operation of each layer; ``none`` for a layer that is only a shortcut.
+        skeleton: the name of its skeleton.
+        ops: the operation of each layer; ``none`` for a layer that is only a shortcut. In a transformer, those of both
+            branches of a layer. A recurrent layer has none.
         source: who published it.
     """
 
@@ -38,7 +42,7 @@ def handmade(name: str) -> Genotype:
         ValueError: for another name.
     """
     found = lookup("hand-made network", name, HANDMADE)
-    return of_layers(found.skeleton, found.ops)
+    return of_layers(found.skeleton, found.ops) if found.ops else Genotype(skeleton=found.skeleton, cells={})
 
 
 _RESNET = "He et al., 2016, Deep Residual Learning for Image Recognition"
@@ -71,6 +75,10 @@ def _of_space(*ops: str) -> Handmade:
     return Handmade(chain().name, ops, f"blocks of {sources[ops[0]]}")
 
 
+_DEIT = "Touvron et al., 2021, Training Data-Efficient Image Transformers"
+_METAFORMER = "Yu et al., 2022, MetaFormer Is Actually What You Need for Vision"
+_CONVFORMER = "Yu et al., 2022, MetaFormer Baselines for Vision"
+
 _WIDE, _NARROW = (2, 3, 4, 8, 12, 20, 40), (1, 2, 2, 4, 6, 10, 20)
 
 HANDMADE: dict[str, Handmade] = {
@@ -85,5 +93,10 @@ HANDMADE: dict[str, Handmade] = {
     "MOBILENET_V2_CIFAR_HALF": _mobilenet((1, 1, 2, 2, 1, 2, 1), _NARROW, 2),
     "CONVNEXT_ATTO": _convnext((2, 2, 6, 2), 40),
     "CONVNEXT_FEMTO": _convnext((2, 2, 6, 2), 48),
+    "deit-like": Handmade("transformer", ("attn_4", "mlp_4"), f"layers of {_DEIT}"),
+    "poolformer-like": Handmade("transformer", ("pool_3", "mlp_4"), f"layers of {_METAFORMER}"),
+    "convformer-like": Handmade("transformer", ("sepconv_7", "mlp_4"), f"layers of {_CONVFORMER}"),
+    "lstm": Handmade(LSTM.name, (), "Hochreiter & Schmidhuber, 1997, Long Short-Term Memory"),
+    "gru": Handmade(GRU.name, (), "Cho et al., 2014, Learning Phrase Representations using RNN Encoder-Decoder"),
 }
 """The hand-made networks by name; ``resnet``, ``mobilenet`` and ``convnext`` have the layers of the space ``chain``."""

@@ -21,6 +21,9 @@ class Published(NamedTuple):
     note: str
 
 
+SEQUENCES = "_RNN"
+"""The end of the names of published recurrent cells. On sequences it is left out: there, DARTS_V2 is DARTS_V2_RNN."""
+
 ALIASES = {"SNAS": "SNAS_mild"}
 """Other names of published cells, each with the name that the authors gave."""
 

@@ -9,12 +9,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 from diffnas.genotype import collapse
-from diffnas.skeleton import skeleton_of
+from diffnas.skeleton import Transformer, skeleton_of
 from diffnas.space import WEIGHTLESS_OPS
 
 OP_NAME = r"[^\s|~+'\"\\]+"  # the names that all text forms can hold
 NODE_LIMIT = 1000  # so that a text cannot ask for a range of a billion nodes
 SHALLOWEST = 3  # layers of a ResNet-8, the shallowest chain that anybody trains
+MIXES_TOKENS, MIXES_CHANNELS = ("attn_", "window_", "sepconv_", "dwconv_", "pool_"), ("mlp_", "glu_")
 CONNECTION_LIMIT = 10_000  # some methods of a cell take time proportional to nodes times connections
 
 
@@ -201,13 +202,16 @@ class Genotype:
         >>> Genotype(skeleton="nas-bench-201", cells={"normal": dead}).problems()
         ('normal cell: node 1 is dead: nothing feeds it.', 'normal cell: no path leads from an input to the output.')
         """
-        if skeleton_of(self.skeleton).residual:
+        skeleton = skeleton_of(self.skeleton)
+        if isinstance(skeleton, Transformer):
+            return tuple(self._unmixed())
+        if skeleton.residual:
             return tuple(self._shallow())
         found = [f"{kind} cell: {problem}." for kind, cell in self.cells.items() for problem in cell._problems()]
         if self.depth is None:
             return (*found, *self._idle_kinds())
         idle = all(collapse.cannot_learn([each.op for each in cell.used]) for cell in self.normal_cells.values())
-        return (*found, "no cell that keeps the resolution can learn.") if idle else tuple(found)
+        return (*found, "no cell that keeps the resolution can learn.") if idle and self.cells else tuple(found)
 
     def _shallow(self) -> Iterator[str]:
         """What is wrong with a chain in which absent cells are no gaps."""
@@ -217,6 +221,16 @@ class Genotype:
         elif learning < SHALLOWEST:
             layers = f"{learning} layer{'s' * (learning > 1)}"
             yield f"{layers} of {len(self.cells)} can learn: it is shallower than a ResNet-8, which has {SHALLOWEST}."
+
+    def _unmixed(self) -> Iterator[str]:
+        """What is wrong with a transformer in which absent branches are no gaps. A user's operation may mix all."""
+        ops = {op for cell in self.cells.values() for op, _, _ in cell.used if op != collapse.SKIP}
+        if not ops:
+            yield "nothing is left but the stem: no layer has a branch."
+        elif all(op.startswith(MIXES_CHANNELS) for op in ops):
+            yield "no layer mixes tokens: what is in a picture's patches is only added up."
+        elif all(op.startswith(MIXES_TOKENS) for op in ops):
+            yield "no layer mixes channels: there is no MLP."
 
     def _idle_kinds(self) -> Iterator[str]:
         """A sentence about each kind of cell that cannot learn; cells of a kind are repeated through the network."""

@@ -11,7 +11,7 @@ from diffnas.genotype.chain import is_chain, parse_chain, to_chain
 from diffnas.genotype.json_form import from_json, to_json
 from diffnas.genotype.nas_bench_201 import is_nas_bench_201, parse_nas_bench_201, to_nas_bench_201
 from diffnas.genotype.record import NODE_LIMIT, Cell, Connection, Genotype
-from diffnas.skeleton import DARTS
+from diffnas.skeleton import DARTS, RECURRENT
 
 _LENGTH_LIMIT = 100_000  # characters; Python's own parser may crash on longer texts
 
@@ -19,14 +19,17 @@ _LENGTH_LIMIT = 100_000  # characters; Python's own parser may crash on longer t
 def parse(text: str) -> Genotype:
     """The genotype that a text describes. The text is read as data; nothing in it is ever run.
 
-    The first characters decide which of four forms it is:
+    The first characters decide which form it is:
 
     * ``Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)``
       with pairs (operation, source), entries 2k and 2k+1 for node k+2 (DARTS; Liu et al., 2019);
     * the same with triples (operation, target, source), any number for each node (FairDARTS; Chu et al., 2020);
       and with ``cell0``, ``cell1``, ... in place of normal and reduce if each cell was searched by itself;
+    * ``Genotype(recurrent=[('relu', 0), ...], concat=range(1, 9))`` with pairs (operation, source), entry k for node
+      k+1 (the recurrent cell of DARTS), or with triples as above;
     * ``|op~0|+|op~0|op~1|+...`` (NAS-Bench-201; Dong & Yang, 2020), in which edges may be left out;
-    * ``chain:1-1-1 | res_3 | none | mb_3_6``, a skeleton and the operation of each of its layers;
+    * ``chain:1-1-1 | res_3 | none | mb_3_6``, a skeleton and the operation of each of its layers; a transformer has
+      those of each branch, or of both branches of all layers, as in ``transformer | attn_4 | mlp_4``;
     * the JSON of ``to_json``.
 
     ``none`` is dropped, because it means that there is no connection.
@@ -42,7 +45,7 @@ def parse(text: str) -> Genotype:
         return from_json(text)
     if text.startswith("|"):
         return parse_nas_bench_201(text)
-    if text.startswith("chain"):
+    if text.startswith(("chain", "transformer")):
         return parse_chain(text)
     return _parse_darts(text)
 
@@ -59,7 +62,9 @@ def to_text(genotype: Genotype) -> str:
         text = to_nas_bench_201(genotype)
     elif is_chain(genotype):
         text = to_chain(genotype)
-    elif genotype.skeleton == DARTS.name and all(cell.inputs == 2 for cell in genotype.cells.values()):
+    elif genotype.skeleton == RECURRENT.name or (
+        genotype.skeleton == DARTS.name and all(cell.inputs == 2 for cell in genotype.cells.values())
+    ):
         text = _to_darts(genotype)
     else:
         return to_json(genotype)
@@ -76,12 +81,14 @@ def _parse_darts(text: str) -> Genotype:
     tree = _syntax(text)
     try:
         fields = _call_fields(tree)
+        recurrent = RECURRENT.kinds[0] in fields
+        inputs = 1 if recurrent else 2
         return Genotype(
-            skeleton=DARTS.name,
+            skeleton=RECURRENT.name if recurrent else DARTS.name,
             cells={
-                kind: _darts_cell(listed, fields[f"{kind}_concat"])
+                kind: _darts_cell(listed, fields[_concat(kind)], inputs)
                 for kind, listed in fields.items()
-                if not kind.endswith("_concat")
+                if not kind.endswith("concat")
             },
         )
     except _UnexpectedError as error:
@@ -100,6 +107,7 @@ def _syntax(text: str) -> ast.Module:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(
             "expected Genotype(normal=[...], normal_concat=..., reduce=[...], reduce_concat=...), "
+            "Genotype(recurrent=[...], concat=...), "
             f"a NAS-Bench-201 string |op~0|+|op~0|op~1|+..., or JSON; got {text[:60]!r} ({error})."
         ) from None
 
@@ -113,26 +121,35 @@ def _call_fields(tree: ast.Module) -> dict[str, ast.expr]:
     given = [*zip(names, call.args, strict=False), *((word.arg, word.value) for word in call.keywords)]
     fields = {name: value for name, value in given if name is not None}
     own = [name for name in fields if re.fullmatch(r"cell\d+", name)]
+    if RECURRENT.kinds[0] in fields:
+        own = list(RECURRENT.kinds)
     if own:
-        names = [name for kind in own for name in (kind, f"{kind}_concat")]
+        names = [name for kind in own for name in (kind, _concat(kind))]
     if set(fields) != set(names) or len(call.args) + len(call.keywords) != len(names):
         raise _UnexpectedError(call, f"the arguments {', '.join(names)}, each once")
     return {name: fields[name] for name in names}
 
 
-def _darts_cell(listed: ast.expr, concat: ast.expr) -> Cell:
+def _concat(kind: str) -> str:
+    """The argument that names the output nodes of a kind of cell."""
+    return "concat" if kind in RECURRENT.kinds else f"{kind}_concat"
+
+
+def _darts_cell(listed: ast.expr, concat: ast.expr, inputs: int) -> Cell:
+    """The cell in a list. In pairs, each node has as many connections as the cell has inputs."""
     entries = [_items(entry, "(op, source) or (op, target, source)") for entry in _items(listed, "a list")]
     sizes = {len(entry) for entry in entries}
-    if not sizes <= {3} and not (sizes == {2} and len(entries) % 2 == 0):
-        raise _UnexpectedError(listed, "pairs, two for each node, or triples only")
+    if not sizes <= {3} and not (sizes == {2} and len(entries) % inputs == 0):
+        each = "two" if inputs == 2 else "one"
+        raise _UnexpectedError(listed, f"pairs, {each} for each node, or triples only")
     connections = []
     for index, (op, *numbers) in enumerate(entries):
-        target = 2 + index // 2 if len(numbers) == 1 else _number(numbers[0])
+        target = inputs + index // inputs if len(numbers) == 1 else _number(numbers[0])
         connections.append(Connection(_name(op), _number(numbers[-1]), target))
     output = _numbers(concat)
-    highest = max([2, *output, *(connection.target for connection in connections)])
+    highest = max([inputs, *output, *(connection.target for connection in connections)])
     try:
-        return Cell(inputs=2, nodes=highest + 1, connections=_tidy(connections), output=output)
+        return Cell(inputs=inputs, nodes=highest + 1, connections=_tidy(connections), output=output)
     except ValueError as error:
         raise _UnexpectedError(listed, f"a valid cell ({str(error).rstrip('.')})") from None
 
@@ -169,13 +186,15 @@ def _numbers(node: ast.expr) -> tuple[int, ...]:
 
 def _to_darts(genotype: Genotype) -> str:
     cells = genotype.cells
-    paired = all(len(cell.incoming(t)) == 2 for cell in cells.values() for t in range(cell.inputs, cell.nodes))
+    paired = all(
+        len(cell.incoming(t)) == cell.inputs for cell in cells.values() for t in range(cell.inputs, cell.nodes)
+    )
     parts = []
     for kind, cell in cells.items():
         listed = [(c.op, c.source) if paired else (c.op, c.target, c.source) for c in cell.connections]
         first, last = cell.output[0], cell.output[-1]
         span = cell.output == tuple(range(first, last + 1))
         parts.append(
-            f"{kind}={listed}, {kind}_concat=" + (f"range({first}, {last + 1})" if span else f"{[*cell.output]}")
+            f"{kind}={listed}, {_concat(kind)}=" + (f"range({first}, {last + 1})" if span else f"{[*cell.output]}")
         )
     return f"Genotype({', '.join(parts)})"

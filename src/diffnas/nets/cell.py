@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.backend import Backend, Run, applied
 from diffnas.nets.partial_channels import Partial, Passing
 from diffnas.nets.recompute import recomputed
-from diffnas.nets.slot import Shared, Slot
+from diffnas.nets.slot import Shared, Slot, Stream
+from diffnas.nets.stacked import Stacked, stackable
 from diffnas.nets.wiring import Wiring, nothing
 from diffnas.skeleton import Join
 
@@ -39,6 +40,8 @@ class Place:
         prepare: for each input of the cell, the module that brings it to ``width`` and to a common resolution.
         stride: the stride of the operations that read an input.
         out: channels of the operations' results; 0 takes ``width``.
+        stream: the stream of tokens that it reads, in transformers; None elsewhere.
+        gated: whether its operations are activations behind gates, in recurrent nets.
     """
 
     kind: str
@@ -46,6 +49,8 @@ class Place:
     prepare: Sequence[nn.Module]
     stride: int = 1
     out: int = 0
+    stream: Stream | None = None
+    gated: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", self.out or self.width)
@@ -61,6 +66,8 @@ class Place:
                 affine=affine,
                 pool_norm=pool_norm,
                 share=shared[edge.target],
+                stream=self.stream,
+                gated=self.gated,
             )
             for edge in wiring.edges
         ]
@@ -80,6 +87,9 @@ class Cell(nn.Module):
         join: how the output joins its nodes: "concat" along channels, or their "mean".
         fills: whether a node that nothing feeds gives zeros to its operations. If not, they give nothing either.
         partial: which channels bypass the operations; None if all go through them.
+        norm: normalizes the value of each computed node; None for nothing.
+        averages: whether a node is the mean of what its edges give, not their sum.
+        stacks: whether a node's inputs are multiplied at once, if all operations are gated and their weights are mixed.
         ops: the names of the operations by their column, for messages.
     """
 
@@ -92,22 +102,28 @@ class Cell(nn.Module):
         join: Join,
         fills: bool = False,
         partial: Partial | None = None,
+        norm: nn.Module | None = None,
+        averages: bool = False,
+        stacks: bool = False,
         ops: Sequence[str] = (),
     ) -> None:
         super().__init__()
         assert len(place.prepare) == wiring.inputs
         assert len(edges) == len(wiring.edges)
         self.graph, self.kind, self.width, self.stride = wiring, place.kind, place.width, place.stride
-        self.out = place.out
+        self.out, self.stream = place.out, place.stream
         self.join, self.fills, self.partial, self.ops = join, fills, partial, tuple(ops)
-        self.compiled: tuple[Backend, Run] | None = None
+        self.averages, self.stacks = averages, stacks
+        self.compiled: tuple[Backend, Run | None] | None = None
+        self.stacked: tuple[Any, Stacked | None] | None = None
+        self.norm = norm
         self.inputs = nn.ModuleList(place.prepare)
         self.edges = nn.ModuleList(edges)
 
     def forward(
         self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors = (), backend: Backend | None = None
     ) -> Tensor:
-        """The cell's output, ``(B, out, H, W)``.
+        """The cell's output, ``(B, out, H, W)``; of a recurrent cell ``(B, out)``.
 
         Args:
             inputs: the tensors from which its input nodes are prepared.
@@ -115,9 +131,15 @@ class Cell(nn.Module):
             backend: computes the cell in training mode; None calls one operation after the other.
         """
         backend = backend if self.training else None
-        if backend is not None and isinstance(weights, EdgeWeights) and inputs[0].dim() == 4:  # kernels know only maps
-            return self._compiled_by(backend)(inputs, weights)
-        return self.joined(self.outputs(self._values(inputs, weights, backend)))
+        if backend is not None and inputs[0].dim() == 4 and self.stream is None:  # kernels know only maps
+            run = self._compiled_by(backend)
+            if run is not None:
+                return run(inputs, weights or [None] * len(self.edges))
+        program = self._program(weights) if self.stacks and isinstance(weights, EdgeWeights) else None
+        if program is not None:
+            first = self.inputs[0](inputs[0])
+            return self.joined(self.outputs(program.values(self, first, weights.table)))  # type: ignore[union-attr]
+        return self.joined(self.outputs(self.values(inputs, weights, backend)))
 
     def joined(self, outputs: Sequence[Tensor], beside: Beside = along_channels) -> Tensor:
         """The output, from the values of the nodes that it joins; ``beside`` concatenates maps."""
@@ -127,14 +149,22 @@ class Cell(nn.Module):
 
     def changed(self) -> None:
         """Forget the compiled form of the cell; call this whenever its operations are changed."""
-        self.compiled = None
+        self.compiled = self.stacked = None
 
-    def _compiled_by(self, backend: Backend) -> Run:
+    def _program(self, weights: EdgeWeights) -> Stacked | None:
+        """The stacked products of the operations that run; None if an operation is not gated."""
+        key = weights.ops.device, weights.runs
+        if self.stacked is None or self.stacked[0] != key:
+            made = Stacked(self, weights.runs, weights.table.shape[1], weights.ops.device) if stackable(self) else None
+            self.stacked = key, made
+        return self.stacked[1]
+
+    def _compiled_by(self, backend: Backend) -> Run | None:
         if self.compiled is None or self.compiled[0] is not backend:
             self.compiled = backend, backend.compile(self)
         return self.compiled[1]
 
-    def _values(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors, backend: Backend | None) -> list[Value]:
+    def values(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors, backend: Backend | None) -> list[Value]:
         """The value of every node, computed one operation after the other."""
         rows: Sequence[Any] = weights.rows() if isinstance(weights, EdgeWeights) else weights
         rows = rows or [None] * len(self.edges)
@@ -143,11 +173,14 @@ class Cell(nn.Module):
         seen = list(values) if passing is None else [passing.split(node, value) for node, value in enumerate(values)]
         for node in range(self.graph.inputs, self.graph.nodes):
             total: Value = None
-            for row in self.graph.incoming(node):
+            incoming = self.graph.incoming(node)
+            for row in incoming:
                 value = seen[self.graph.edges[row].source]
                 term = None if value is None else self.edges[row](value, rows[row], backend)
                 if term is not None:
                     total = term if total is None else total + term
+            if self.averages and total is not None and len(incoming) > 1:
+                total = total / len(incoming)
             values.append(self._finished(node, total, values[0], passing))
             seen.append(values[node] if passing is None else passing.split(node, values[node]))
         return values
@@ -165,7 +198,7 @@ class Cell(nn.Module):
         if total is None and self.fills:
             assert first is not None
             return nothing(first, self.stride, self.out)
-        return total
+        return total if total is None or self.norm is None else cast(Tensor, self.norm(total))
 
     def outputs(self, values: Sequence[Value]) -> list[Tensor]:
         """The nodes that the output joins, from the values of all; zeros for a node that nothing feeds."""

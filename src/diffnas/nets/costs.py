@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
 from diffnas.nets import ops
-from diffnas.nets.frames import Sizes
+from diffnas.nets.frames import Reading, Sizes
 from diffnas.nets.ops import count_macs
 from diffnas.nets.ops.pictures import Depthwise
 from diffnas.nets.sites import EmptyNet, Seen, Site, offered, sites, unseen
@@ -17,6 +17,9 @@ from diffnas.nets.sizes import sizes_of_space
 from diffnas.nets.slot import OpFactory, Slot
 from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 BYTES = 4
 """The bytes of a float32, in which networks are deployed."""
@@ -42,19 +45,22 @@ class Counted(NamedTuple):
 
 def operation_macs(
     space: SearchSpace,
-    picture: tuple[int, int, int],
+    picture: tuple[int, ...],
     *,
+    inputs: int | None = None,
     channels: int | None = None,
     depth: int | None = None,
     stem: StemKind = "cifar",
     one_in: int = 1,
+    **sequences: Unpack[Reading],
 ) -> list[list[int]]:
     """Multiply-adds of every operation for one picture, ``(edges, ops)``, summed over all cells of its kind.
 
     Args:
         space: the space.
-        picture: channels, height and width.
-        channels, depth, stem: the arguments of the supernet.
+        picture: channels, height and width; or one step of a sequence.
+        inputs: channels of the pictures; None for the first of ``picture``.
+        channels, depth, stem, sequences: the arguments of the supernet.
         one_in: 1 of ``one_in`` channels goes through the operations.
 
     >>> from diffnas.space import s2
@@ -62,7 +68,16 @@ def operation_macs(
     >>> costs[0], costs[14]  # skip and convolution: the skip on edge 14 halves the resolution, so it has a cost
     ([0, 6656], [2048, 7552])
     """
-    sizes = sizes_of_space(space, 1, picture[0], channels=channels, depth=depth, stem=stem)
+    sizes = sizes_of_space(
+        space,
+        1,
+        inputs or picture[0],
+        channels=channels,
+        depth=depth,
+        stem=stem,
+        picture=picture[1:],
+        **sequences,
+    )
     found = sites(sizes, offered(space), picture, one_in=one_in)
     return by_operation(space, found, lambda site: of_op(*site.spot, space.factories.get(site.spot.op)).macs)
 

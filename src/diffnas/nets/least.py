@@ -26,17 +26,17 @@ class Least(NamedTuple):
     outputs: int
     inside: int
 
-    def bytes(self, batch: int, *, momentum: bool = True, inside: bool = True, half: bool = False) -> int:
+    def bytes(self, batch: int, *, remembered: int = 1, inside: bool = True, half: bool = False) -> int:
         """A lower bound of the bytes that training takes: those of the weights, and of the maps that a step keeps.
 
         Args:
             batch: pictures in a step.
-            momentum: whether each weight has a momentum.
+            remembered: how many numbers the optimizer remembers for each weight.
             inside: whether a step keeps maps from inside cells for the backward pass.
             half: whether maps are in half precision.
         """
         maps = batch * (self.outputs + (self.inside if inside else 0))
-        return 4 * self.weights * (1 + momentum) + (2 if half else 4) * maps
+        return 4 * self.weights * (1 + remembered) + (2 if half else 4) * maps
 
 
 def least(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from diffnas.genotype import Genotype
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, applied, usable
 from diffnas.nets.cell import Cell, Factors, Place, listed, runner
-from diffnas.nets.frames import FrameFactory, build_frame
+from diffnas.nets.frames import FrameFactory, Reading, build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.ops import build
 from diffnas.nets.sizes import sizes_of_genotype
@@ -20,13 +21,26 @@ from diffnas.nets.wiring import Wiring
 from diffnas.skeleton import StemKind, skeleton_of
 from diffnas.space import Edge
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 class FixedEdge(nn.Module):
-    """The one operation on an edge of a network."""
+    """The one operation on an edge of a network.
 
-    def __init__(self, op: nn.Module) -> None:
+    Args:
+        op: the operation.
+        column: the place of its name among the operations of the cell.
+    """
+
+    def __init__(self, op: nn.Module, column: int = 0) -> None:
         super().__init__()
-        self.op = op
+        self.op, self.column = op, column
+
+    @property
+    def ops(self) -> dict[str, nn.Module]:
+        """The operation by its column, as the edges of a supernet have theirs."""
+        return {str(self.column): self.op}
 
     def forward(self, x: Tensor, factor: Tensor | None, backend: Backend | None = None) -> Tensor:
         """The result of the operation, ``(B, ...)``, times a factor for each sample, ``(B,)``, if there is one."""
@@ -44,11 +58,20 @@ def fixed_cell(genotype: Genotype, place: Place, factories: Mapping[str, OpFacto
     """A cell of a genotype's network. The skeleton decides whether nodes that nothing feeds are left out."""
     cell, skeleton = genotype.cells[place.kind], skeleton_of(genotype.skeleton)
     connections, output = genotype.built(place.kind)
-    edges = tuple(Edge(source, target) for _, source, target in connections)
-    wiring = Wiring(inputs=cell.inputs, nodes=cell.nodes, edges=edges, output=output)
+    wired = tuple(Edge(source, target) for _, source, target in connections)
+    wiring = Wiring(inputs=cell.inputs, nodes=cell.nodes, edges=wired, output=output)
     slots = place.slots(wiring, affine=True)
     ops = [build(each.op, slot, factories=factories) for each, slot in zip(connections, slots, strict=True)]
-    return Cell(wiring, place, [FixedEdge(op) for op in ops], join=skeleton.join, fills=not skeleton.drops_dead_nodes)
+    names = sorted({each.op for each in connections})
+    return Cell(
+        wiring,
+        place,
+        [FixedEdge(op, names.index(each.op)) for op, each in zip(ops, connections, strict=True)],
+        join=skeleton.join,
+        fills=not skeleton.drops_dead_nodes,
+        averages=skeleton.averages,
+        ops=names,
+    )
 
 
 class Network(nn.Module):
@@ -66,8 +89,11 @@ class Network(nn.Module):
         frame: what builds the user's own frame, as in the search space.
         recompute: compute the inside of each cell again in the backward pass in place of keeping it. The results are
             the same, with less memory and more time. The attribute may be set anytime.
-        backend: computes the operations in training mode; None calls one module after the other. The attribute may be
+        backend: computes the cells in training mode; None calls one module after the other. The attribute may be
             set anytime.
+        picture: height and width of the pictures, for frames with tables of positions. Other pictures are possible.
+        sequences: how a recurrent net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
+            :class:`diffnas.nets.frames.Sizes`.
 
     Raises:
         ValueError: for a genotype or sizes that no network can have.
@@ -92,6 +118,8 @@ class Network(nn.Module):
         frame: FrameFactory | None = None,
         recompute: bool = False,
         backend: Backend | None = None,
+        picture: tuple[int, ...] = (32, 32),
+        **sequences: Unpack[Reading],
     ) -> None:
         super().__init__()
         self.recompute = recompute
@@ -105,6 +133,8 @@ class Network(nn.Module):
             stem=stem,
             auxiliary=auxiliary,
             frame=frame,
+            picture=picture,
+            **sequences,
         )
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, fixed_cell(genotype, place, factories)))
@@ -115,7 +145,8 @@ class Network(nn.Module):
         Args:
             x: the pictures.
             drop_path: in training mode, the probability that a picture loses a connection that is not the identity
-                (DARTS; FractalNet, Larsson et al., 2017). The others are divided by ``1 - drop_path``.
+                (DARTS; FractalNet, Larsson et al., 2017). The others are divided by ``1 - drop_path``. In a transformer
+                it is that of the last branch, and rises linearly from 0 (Huang et al., 2016, stochastic depth).
             generator: draws the dropped connections, on any device; None takes torch's global random numbers.
         """
         factors = self._factors(x, drop_path if self.training else 0.0, generator)
@@ -140,8 +171,19 @@ class Network(nn.Module):
         connections = sum(_droppable(edge) for cell in self.cells for edge in cell.edges)
         device = x.device if generator is None else generator.device
         kept = torch.empty(connections, len(x), device=device, dtype=next(self.parameters()).dtype)
-        kept.bernoulli_(1 - drop_path, generator=generator)
-        return (kept / (1 - drop_path)).to(x.device).unbind()
+        stay: Tensor | float = 1 - drop_path
+        if self.cells and self.cells[0].stream is not None:
+            stay = 1 - drop_path * self._depths().to(kept)
+            kept.bernoulli_(stay.expand_as(kept), generator=generator)
+        else:
+            kept.bernoulli_(stay, generator=generator)
+        return (kept / stay).to(x.device).unbind()
+
+    def _depths(self) -> Tensor:
+        """The depth of each connection that may be dropped: 0 in the first branch of a transformer, 1 in the last."""
+        last = max(len(self.cells) - 1, 1)
+        found = [index / last for index, cell in enumerate(self.cells) for edge in cell.edges if _droppable(edge)]
+        return torch.tensor(found).unsqueeze(1)
 
 
 def parameters_of(network: nn.Module, *, auxiliary: bool = False) -> int:

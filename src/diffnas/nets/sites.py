@@ -94,7 +94,8 @@ class Seen(NamedTuple):
         place = self.place
         for number, (op, reads_input) in enumerate(ops):
             stride, size = (place.stride, self.size) if reads_input else (1, self.inner)
-            slot = Slot(width=place.width // one_in, out=place.out // one_in, stride=stride, affine=affine)
+            width, out = place.width // one_in, place.out // one_in
+            slot = Slot(width=width, out=out, stride=stride, affine=affine, stream=place.stream, gated=place.gated)
             yield Site(place.kind, number, Spot(op, slot, size), self.again)
 
 

@@ -19,8 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffnas.genotype import Genotype
 from diffnas.nets import ops
 from diffnas.nets.costs import Counted, around, by_operation, of_op
-from diffnas.nets.frames import Sizes
-from diffnas.nets.network import Network
+from diffnas.nets.frames import Reading, Sizes
+from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs
 from diffnas.nets.sites import Site, Spot, chosen, offered, sites, unseen
 from diffnas.nets.sizes import sizes_of_space, widths_of
@@ -75,12 +75,15 @@ class SizedSpace:
         picture: channels, height and width of a picture.
         classes: number of logits.
         size: the size of the networks.
+        sequences: how networks read sequences, as for ``Network``. Costs are then those of one step: ``picture`` is
+            ``(1,)`` for a token, ``(1, features)`` for a vector.
     """
 
     space: SearchSpace
-    picture: tuple[int, int, int]
+    picture: tuple[int, ...]
     classes: int
     size: Size
+    sequences: Reading = field(default_factory=lambda: Reading())
 
     _around: dict[tuple[int, ...], Counted] = field(init=False, default_factory=dict, compare=False, repr=False)
 
@@ -88,6 +91,11 @@ class SizedSpace:
     def skeleton(self) -> Skeleton:
         """The skeleton of the networks."""
         return skeleton_of(self.space.skeleton)
+
+    @property
+    def step(self) -> int:
+        """The number that must divide the channels, so that all operations of the space can have them."""
+        return self.skeleton.width_step(self.space.ops)
 
     def additive(self, count: Count) -> Additive:
         """A cost of each operation, and of all other parts of a network whose nodes are all fed.
@@ -120,10 +128,17 @@ class SizedSpace:
             ValueError: if the cells pass nothing on.
         """
         widths = widths_of(genotype)
+        if count == "params" and self.skeleton.gated:
+            return self._shared_params(genotype)
         total = self._counted_around(widths)
         for site in sites(self._sizes(widths), chosen(genotype), self.picture):
             total += self._counted(site)
         return int(getattr(total, count))
+
+    def _shared_params(self, genotype: Genotype) -> int:
+        """The parameters of a network whose operations share some."""
+        with unseen(own=bool(self.space.factories)):
+            return parameters_of(self.network(genotype))
 
     def network(self, genotype: Genotype) -> Network:
         """The network of a genotype, in evaluation mode."""
@@ -131,11 +146,13 @@ class SizedSpace:
         return Network(
             genotype,
             classes=self.classes,
-            in_channels=self.picture[0],
+            in_channels=self._inputs,
             channels=channels,
             depth=depth,
             stem=stem,
+            picture=self.picture[1:],
             **self.space.own,
+            **self.sequences,
         ).eval()
 
     def uncountable(self) -> str | None:
@@ -145,13 +162,29 @@ class SizedSpace:
         return next((each for each in said if each), None)
 
     @property
+    def _inputs(self) -> int:
+        """Channels of the pictures, features of the vectors, or the size of the vocabulary."""
+        if self.sequences.get("tokens"):
+            return self.classes
+        return self.picture[-1 if self.skeleton.gated else 0]
+
+    @property
     def _widths(self) -> dict[str, int]:
         """How many nodes the output of each kind of cell joins if all nodes are fed."""
         return {kind: len(graph.output) for kind, graph in self.space.cells.items()}
 
     def _sizes(self, widths: Mapping[str, int]) -> Sizes:
         channels, depth, stem = self.size
-        whole = sizes_of_space(self.space, self.classes, self.picture[0], channels=channels, depth=depth, stem=stem)
+        whole = sizes_of_space(
+            self.space,
+            self.classes,
+            self._inputs,
+            channels=channels,
+            depth=depth,
+            stem=stem,
+            picture=self.picture[1:],
+            **self.sequences,
+        )
         joined = {kind: self.skeleton.widths(nodes) for kind, nodes in widths.items()}
         return replace(whole, joined=joined, affine=True)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from diffnas.genotype import Genotype
-from diffnas.nets.frames.frame import FrameFactory, Sizes
-from diffnas.skeleton import StemKind, skeleton_of
+from diffnas.nets.frames.frame import FrameFactory, Reading, Sizes
+from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 from diffnas.space import SearchSpace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def sizes_of_space(
@@ -17,14 +23,22 @@ def sizes_of_space(
     depth: int | None = None,
     stem: StemKind = "cifar",
     auxiliary: bool = False,
+    picture: tuple[int, ...] = (32, 32),
+    **sequences: Unpack[Reading],
 ) -> Sizes:
-    """The sizes of a supernet; channels or depth of None are those of the space."""
+    """The sizes of a supernet; channels or depth of None are those of the space.
+
+    Raises:
+        ValueError: for channels that its operations cannot have.
+    """
     skeleton = skeleton_of(space.skeleton)
+    channels = space.channels if channels is None else channels
+    check_width(skeleton, channels, space.ops)
     return Sizes(
         skeleton=skeleton,
         inputs=in_channels,
         outputs=classes,
-        channels=space.channels if channels is None else channels,
+        channels=channels,
         depth=space.depth if depth is None else depth,
         joined={kind: skeleton.widths(len(graph.output)) for kind, graph in space.cells.items()},
         reads={kind: graph.inputs for kind, graph in space.cells.items()},
@@ -32,6 +46,8 @@ def sizes_of_space(
         stem=stem,
         auxiliary=auxiliary,
         frame=space.frame,
+        picture=picture,
+        **sequences,
     )
 
 
@@ -45,13 +61,15 @@ def sizes_of_genotype(
     stem: StemKind = "cifar",
     auxiliary: bool = False,
     frame: FrameFactory | None = None,
+    picture: tuple[int, ...] = (32, 32),
+    **sequences: Unpack[Reading],
 ) -> Sizes:
     """The sizes of a network. Channels or depth of None are the published ones; a genotype with a cell for each place
     has its own depth.
 
     Raises:
-        ValueError: for another depth than that, a cell that passes nothing on, or an auxiliary head in a skeleton that
-            has none.
+        ValueError: for another depth than that, channels that its operations cannot have, a cell that passes nothing
+            on, or an auxiliary head in a skeleton that has none.
     """
     skeleton = skeleton_of(genotype.skeleton)
     usual_channels, usual_depth = published_shape(skeleton.name, stem)
@@ -63,11 +81,13 @@ def sizes_of_genotype(
         )
     if auxiliary and not skeleton.auxiliary:
         raise ValueError(f"the {skeleton.name!r} skeleton has no auxiliary head; build it with auxiliary=False.")
+    channels = usual_channels if channels is None else channels
+    check_width(skeleton, channels, [each.op for cell in genotype.cells.values() for each in cell.connections])
     return Sizes(
         skeleton=skeleton,
         inputs=in_channels,
         outputs=classes,
-        channels=usual_channels if channels is None else channels,
+        channels=channels,
         depth=depth,
         joined={kind: skeleton.widths(nodes) for kind, nodes in widths_of(genotype).items()},
         reads={kind: cell.inputs for kind, cell in genotype.cells.items()},
@@ -75,7 +95,25 @@ def sizes_of_genotype(
         stem=stem,
         auxiliary=auxiliary,
         frame=frame,
+        picture=picture,
+        **sequences,
     )
+
+
+def check_width(skeleton: Skeleton, channels: int, ops: Iterable[str]) -> None:
+    """Refuse channels that the heads of attention do not divide.
+
+    Raises:
+        ValueError: with the nearest channels that would do.
+    """
+    step = skeleton.width_step(ops)
+    if channels % step:
+        below = channels - channels % step
+        near = [each for each in (below, below + step) if each]
+        raise ValueError(
+            f"{channels} channels cannot be shared by the heads of attention, which need a multiple of {step}. Take "
+            f"{' or '.join(map(str, near))}."
+        )
 
 
 def published_shape(skeleton: str, stem: StemKind = "cifar") -> tuple[int, int]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from torch import nn
+
+from diffnas.skeleton.transformer import Norm
 
 Share = Callable[[str, Callable[[], nn.Module]], nn.Module]
 
@@ -16,6 +18,20 @@ Share = Callable[[str, Callable[[], nn.Module]], nn.Module]
 def alone(name: str, make: Callable[[], nn.Module]) -> nn.Module:
     """A new module, which is not shared."""
     return make()
+
+
+class Stream(NamedTuple):
+    """The stream of tokens to which the branches of a transformer are added.
+
+    Attributes:
+        grid: rows and columns of its tokens.
+        branches: how many branches are added to it.
+        norm: the norm before each branch.
+    """
+
+    grid: tuple[int, int]
+    branches: int
+    norm: Norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +46,8 @@ class Slot:
         pool_norm: whether batch norm follows a pool, as in DARTS' supernet and nowhere else.
         share: ``share(name, make)`` is the module of this name, which all operations into one node share. The first
             call makes it.
+        stream: the stream of tokens on which it stands, in transformers; None elsewhere.
+        gated: whether it stands in a recurrent cell, where operations are activations behind the gate of their node.
 
     >>> Slot(width=16, stride=2).out
     16
@@ -41,6 +59,8 @@ class Slot:
     affine: bool = False
     pool_norm: bool = False
     share: Share = alone
+    stream: Stream | None = None
+    gated: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", self.out or self.width)

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from diffnas.components.edge_weights import EdgeWeights
+from diffnas.components.edge_weights import EdgeWeights, edge_weights
+from diffnas.components.schedule import Moment
 from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.nets import ops
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.backend import Backend, usable
 from diffnas.nets.cell import Cell, Place, Value, listed, runner
-from diffnas.nets.frames import build_frame
+from diffnas.nets.frames import Reading, build_frame
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.inherit import inherit_
+from diffnas.nets.ops.recurrent import OverBatch
+from diffnas.nets.ops.transformer import Leveled, TokenNorm
 from diffnas.nets.partial_channels import Partial
 from diffnas.nets.sizes import sizes_of_space
 from diffnas.nets.slot import Slot
 from diffnas.nets.wiring import Wiring, nothing
 from diffnas.skeleton import StemKind, skeleton_of
 from diffnas.space import SearchSpace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class MixedEdge(nn.Module):
@@ -48,6 +55,8 @@ class MixedEdge(nn.Module):
         super().__init__()
         self.space, self.slot, self.options = space, slot, options
         self.offered = {op: str(space.ops.index(op)) for op in offered if op != "none"}
+        stream = slot.stream
+        self.before = None if stream is None else TokenNorm(slot.width, stream.norm, affine=slot.affine)
         self.ops = nn.ModuleDict()
         for op, column in self.offered.items():
             if among is None or op in among:
@@ -97,17 +106,17 @@ class MixedEdge(nn.Module):
         columns that do not run are added to the sum as numbers, so that they get gradients.
         """
         mix, runs = row[0].unbind(), row[1]
-        if runs is not None:
-            return self._drawn(x, mix, runs)
+        columns = [column for column in self.ops if runs is None or runs[int(column)]]
+        normed = self.before(x) if columns and self.before is not None else x
         out: Value = None
-        for column, op in self.ops.items():
-            term = op(x) * mix[int(column)]
+        for column in columns:
+            op = self.ops[column]
+            term = op(normed if isinstance(op, Leveled) else x) * mix[int(column)]
             out = term if out is None else out + term
-        return out
+        return out if runs is None else self._with_idle(out, x, mix, runs)
 
-    def _drawn(self, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool]) -> Tensor:
-        ran = [op(x) * mix[int(column)] for column, op in self.ops.items() if runs[int(column)]]
-        out = sum(ran[1:], ran[0]) if ran else nothing(x, self.slot.stride, self.slot.out)
+    def _with_idle(self, out: Value, x: Tensor, mix: tuple[Tensor, ...], runs: Sequence[bool]) -> Tensor:
+        out = nothing(x, self.slot.stride, self.slot.out) if out is None else out
         return out + sum(weight for weight, does in zip(mix, runs, strict=True) if not does)
 
 
@@ -126,8 +135,27 @@ def mixed_cell(
     wiring = Wiring(inputs=graph.inputs, nodes=graph.nodes, edges=graph.edges, output=graph.output)
     slots = place.slots(wiring, affine=False, pool_norm=skeleton.normed_pools, one_in=options.one_in)
     edges = [MixedEdge(space, offered, slot, options, among) for offered, slot in zip(graph.ops, slots, strict=True)]
+    norm = OverBatch() if skeleton.normed_nodes else None
     partial = Partial(one_in=options.one_in, halves=place.stride > 1) if options.one_in > 1 else None
-    return Cell(wiring, place, edges, join=skeleton.join, partial=partial, ops=space.ops)
+    return Cell(
+        wiring,
+        place,
+        edges,
+        join=skeleton.join,
+        partial=partial,
+        norm=norm,
+        stacks=skeleton.gated,
+        ops=space.ops,
+    )
+
+
+def _check_partial(channels: int, one_in: int) -> None:
+    """Refuse channels of which no whole number can go through the operations."""
+    if channels % one_in:
+        raise ValueError(
+            f"1 in {one_in} of {channels} channels is not a whole number. Take channels that are a multiple of "
+            f"{one_in}, or another number of partial channels (--supernet partial-channels:2)."
+        )
 
 
 class Supernet(nn.Module):
@@ -139,7 +167,7 @@ class Supernet(nn.Module):
     Args:
         space: the operations of each edge.
         classes: number of logits.
-        in_channels: channels of the pictures.
+        in_channels: channels of the pictures, features of vectors, or the size of the vocabulary.
         channels: channels of the first cell's nodes; None takes the space's.
         depth: number of cells; None takes the space's.
         stem: the layers before the cells.
@@ -151,6 +179,9 @@ class Supernet(nn.Module):
         auxiliary: whether to add an auxiliary head at two thirds of the depth, which runs in training mode only.
         among: the operations that have modules at first, on edges that offer them; None for all. ``replace_`` makes
             others.
+        picture: height and width of the pictures, for frames with tables of positions.
+        sequences: how a recurrent net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
+            :class:`diffnas.nets.frames.Sizes`.
 
     Attributes:
         edges: how many edges all kinds of cell have together.
@@ -178,25 +209,43 @@ class Supernet(nn.Module):
         options: SupernetOptions = DARTS_SUPERNET,
         auxiliary: bool = False,
         among: Container[str] | None = None,
+        picture: tuple[int, ...] = (32, 32),
+        **sequences: Unpack[Reading],
     ) -> None:
         super().__init__()
         self.backend = backend
         self.recompute = recompute
         self.space, self.options = space, options
-        channels = space.channels if channels is None else channels
-        if channels % options.one_in:
-            raise ValueError(
-                f"1 in {options.one_in} of {channels} channels is not a whole number. Take channels that are a "
-                f"multiple of {options.one_in}, or another number of partial channels (--supernet partial-channels:2)."
-            )
         self.edges = len(space.edges)
-        sizes = sizes_of_space(
-            space, classes, in_channels, channels=channels, depth=depth, stem=stem, auxiliary=auxiliary
-        )
+        wanted: dict[str, Any] = {"channels": channels, "depth": depth, "stem": stem, "picture": picture, **sequences}
+        sizes = sizes_of_space(space, classes, in_channels, auxiliary=auxiliary, **wanted)
+        _check_partial(sizes.channels, options.one_in)
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, options, among)))
 
-    def forward(self, x: Tensor, mix: EdgeWeights | Tensor) -> Tensor | Output:
+    def even(self, keep: Tensor | None = None) -> EdgeWeights:
+        """The weights of the edges under which all operations weigh the same: those in ``keep``, or all on offer."""
+        like = next(self.parameters())
+        among = torch.tensor(self.space.offered) if keep is None else keep
+        mix = among.to(like) / among.sum(dim=1, keepdim=True).clamp_min(1).to(like)
+        return edge_weights(mix, self.options, Moment(epoch=0, step=0, epochs=1, steps=1))
+
+    def node_variances(self, x: Tensor, mix: EdgeWeights) -> dict[str, list[float]]:
+        """The variance of every node that a cell computes, by the kind of the cell; the mean over all such cells."""
+        found: dict[str, list[Tensor]] = {}
+
+        def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+            if not isinstance(part, Cell):
+                return part(*inputs)  # type: ignore[no-any-return]
+            values = part.values(inputs, mix.of(self.space.rows[part.kind]), None)
+            known = [x.new_zeros(()) if value is None else value.var() for value in values[part.graph.inputs :]]
+            found.setdefault(part.kind, []).append(torch.stack([each.float() for each in known]))
+            return part.joined(part.outputs(values))
+
+        self.frame(x, run)
+        return {kind: torch.stack(rows).mean(dim=0).tolist() for kind, rows in found.items()}
+
+    def forward(self, x: Tensor, mix: EdgeWeights | Tensor | None = None) -> Tensor | Output:
         """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)``.
 
         With an auxiliary head, in training mode, an ``Output`` with its logits too.
@@ -204,11 +253,13 @@ class Supernet(nn.Module):
         Args:
             x: the pictures.
             mix: the weights of the edges, made by :func:`diffnas.components.edge_weights.edge_weights`. If nothing
-                stands beside the operations, their mixing weights ``(edges, ops)`` are enough.
+                stands beside the operations, their mixing weights ``(edges, ops)`` are enough. None weighs all
+                operations on offer the same.
 
         Raises:
             ValueError: for weights of other shapes.
         """
+        mix = self.even() if mix is None else mix
         weights = self._checked(EdgeWeights(mix) if isinstance(mix, Tensor) else mix)
         backend = None if self.options.drawn else usable(self.backend, as_weights(self, x))
         if backend is not None:

@@ -17,13 +17,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from diffnas.data.augment import normalize
+from diffnas.data.data_set import DataKind
 from diffnas.data.levels import Levels
+from diffnas.data.tokens import Tokens
 from diffnas.files import check
 from diffnas.genotype import Genotype, to_json
 from diffnas.genotype.json_form import from_record
 from diffnas.names import showable
 from diffnas.nets import own
-from diffnas.nets.frames import FrameFactory
+from diffnas.nets.frames import FrameFactory, Reading
 from diffnas.nets.network import Network
 from diffnas.nets.sites import chosen
 from diffnas.nets.sizes import sizes_of_genotype
@@ -49,6 +51,8 @@ class Trained:
         mean, std: the normalization of its training pictures.
         levels: the values that become black and white in grey files of more than 8 bits, as in training.
         several: whether a picture can be in several classes.
+        kind: what the network reads.
+        tokens: how a text becomes numbers; None for a network of other data.
         built: the arguments ``channels``, ``depth`` and ``stem`` of ``Network``.
         factories, frame: the same arguments of ``Network``: what builds the user's own operations and frame.
     """
@@ -57,12 +61,14 @@ class Trained:
     genotype: Genotype
     classes: tuple[str, ...]
     channels: int
-    size: tuple[int, int]
+    size: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     built: Mapping[str, Any]
     levels: Levels | None = None
     several: bool = False
+    kind: DataKind = "pictures"
+    tokens: Tokens | None = None
     factories: Mapping[str, OpFactory] | None = None
     frame: FrameFactory | None = None
 
@@ -81,6 +87,8 @@ class Trained:
             "std": list(self.std),
             "levels": None if self.levels is None else list(self.levels),
             "several": self.several,
+            **({} if self.kind == "pictures" else {"kind": self.kind}),
+            **({} if self.tokens is None else {"tokens": _tokens_record(self.tokens)}),
         }
 
     @torch.no_grad()
@@ -101,6 +109,10 @@ class Trained:
         Raises:
             ValueError: for pictures of another type, number of channels or size.
         """
+        if self.kind != "pictures":
+            raise ValueError(
+                f"this network reads a {self.kind}, not pictures. Call its network: trained.network(steps)."
+            )
         expected = (self.channels, *self.size)
         if pictures.dtype != torch.uint8 or tuple(pictures.shape[1:]) != expected:
             raise ValueError(f"pictures must be uint8 (B, {expected}), got {pictures.dtype} {tuple(pictures.shape)}.")
@@ -115,8 +127,22 @@ class _Built(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     channels: Annotated[int, Field(ge=1, le=_MOST_CHANNELS)] | None
-    depth: Annotated[int, Field(ge=3, le=_MOST_CELLS)] | None
+    depth: Annotated[int, Field(ge=1, le=_MOST_CELLS)] | None
     stem: StemKind
+
+
+class _Tokens(BaseModel):
+    """How a text becomes numbers; the vocabulary is that of the classes, but in its own characters."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    kind: Literal["characters", "words", "split"]
+    lower: bool
+    vocabulary: Annotated[list[str], Field(min_length=2, max_length=_MOST_CHANNELS)]
+
+
+def _tokens_record(tokens: Tokens) -> dict[str, Any]:
+    return {"kind": tokens.kind, "lower": tokens.lower, "vocabulary": list(tokens.vocabulary)}
 
 
 class _Record(BaseModel):
@@ -130,15 +156,21 @@ class _Record(BaseModel):
     network: _Built
     classes: Annotated[list[str], Field(min_length=1)]
     channels: Annotated[int, Field(ge=1, le=_MOST_CHANNELS)]
-    size: Annotated[list[Annotated[int, Field(ge=1, le=_LARGEST_SIDE)]], Field(min_length=2, max_length=2)]
+    size: Annotated[list[Annotated[int, Field(ge=1, le=_LARGEST_SIDE)]], Field(min_length=1, max_length=2)]
     mean: list[float]
     std: list[Annotated[float, Field(gt=0)]]
     levels: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     several: bool = False
+    kind: DataKind = "pictures"
+    tokens: _Tokens | None = None
 
     @model_validator(mode="after")
     def _check(self) -> _Record:
-        if not len(self.mean) == len(self.std) == self.channels:
+        if (self.tokens is not None) != (self.kind == "text") or len(self.size) != 1 + (self.kind == "pictures"):
+            raise ValueError(f"the size {self.size} and the tokens do not fit the kind {self.kind!r}")
+        if self.tokens is not None and not len(self.tokens.vocabulary) == len(self.classes) == self.channels:
+            raise ValueError(f"{len(self.tokens.vocabulary)} tokens for {self.channels} channels")
+        if not len(self.mean) == len(self.std) == (0 if self.tokens else self.channels):
             raise ValueError(f"{len(self.mean)} means and {len(self.std)} deviations for {self.channels} channels")
         if self.levels is not None and not self.levels[0] < self.levels[1]:
             raise ValueError(f"levels must rise, from black to white, got {self.levels}")
@@ -196,11 +228,16 @@ def _build(
 ) -> Trained:
     genotype, built = from_record(record.genotype), record.network.model_dump()
     counts = [len(cell.connections) for cell in genotype.cells.values()]
-    operations = sum(counts) if genotype.depth else max(counts) * (record.network.depth or 1)
+    operations = sum(counts) if genotype.depth else max(counts, default=0) * (record.network.depth or 1)
     if operations > _MOST_OPERATIONS:
         raise ValueError(f"{operations:,} operations are more than any network has")
+    steps = record.kind != "pictures"
+    reads = Reading(tokens=record.kind == "text", forecast=record.kind == "forecast") if steps else Reading()
+    built, kept = {**built, **({} if steps else {"picture": tuple(record.size)}), **reads}, built
     sizes = sizes_of_genotype(genotype, len(record.classes), record.channels, **built, frame=frame)
-    own.try_parts(sizes, chosen(genotype), factories, (record.channels, *record.size))
+    vectors = () if record.kind == "text" else (record.channels,)
+    shape = (*record.size, *vectors) if steps else (record.channels, *record.size)
+    own.try_parts(sizes, chosen(genotype), factories, shape)
     parts: dict[str, Any] = {"factories": factories, "frame": frame}
     made = partial(Network, genotype, classes=len(record.classes), in_channels=record.channels, **parts, **built)
     with torch.device("meta"):  # which takes no memory, however large the network would be
@@ -209,22 +246,30 @@ def _build(
     weights = renamed(load_file(path))
     # In the dtype of the training, so that predictions are those of the test.
     network.to(next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point()))
-    network.load_state_dict(weights)
+    network.load_state_dict(weights, strict=False)  # ``_check_backed`` has compared the names; shared ones come once
     return Trained(
         network=network.eval().to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
         genotype=genotype,
         classes=tuple(map(showable, record.classes)),
         channels=record.channels,
-        size=(record.size[0], record.size[1]),
+        size=tuple(record.size),
         mean=tuple(record.mean),
         std=tuple(record.std),
-        built=built,
+        built=kept,
         # Records from before there were levels have none.
         levels=None if record.levels is None else Levels(*record.levels),
         several=record.several,
+        kind=record.kind,
+        tokens=_tokens_of(record.tokens),
         factories=factories,
         frame=frame,
     )
+
+
+def _tokens_of(record: _Tokens | None) -> Tokens | None:
+    if record is None:
+        return None
+    return Tokens(kind=record.kind, lower=record.lower, vocabulary=tuple(record.vocabulary))
 
 
 # Patterns of names in a net, and the names in files, which exported source code reads too (``deploy.source``).
@@ -236,7 +281,7 @@ _OUTSIDE = (r"^(cells\.\d+)\.preprocess\.", r"\1.inputs."), (r"^(cells\.\d+)\.op
 
 
 def stored(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of a network, by their names in files.
+    """The weights of a network, by their names in files. A weight that several modules share has the first name.
 
     >>> from diffnas.genotype import published
     >>> net = Network(published("DARTS_V2"), classes=2, channels=2, depth=3)
@@ -244,7 +289,13 @@ def stored(network: nn.Module) -> dict[str, Tensor]:
     >>> names[0], [name for name in names if name.startswith("cells.0.ops.0")][0], names[-1]
     ('stem.first.0.weight', 'cells.0.ops.0.0.depthwise.conv.weight', 'head.2.bias')
     """
-    return {_rename(name, _INSIDE).removeprefix("frame."): tensor for name, tensor in network.state_dict().items()}
+    whole = network.state_dict(keep_vars=True)
+    first = {tensor: name for name, tensor in reversed(whole.items())}
+    return {
+        _rename(name, _INSIDE).removeprefix("frame."): tensor.detach()
+        for name, tensor in whole.items()
+        if first[tensor] == name
+    }
 
 
 def renamed(named: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ _APART = 15  # least distance between the names of two dots, in pixels
 
 def plot(contenders: Sequence[Contender]) -> Markup:
     """A plot with a dot for each network, its accuracy against its multiply-adds. Bars are intervals of accuracy."""
-    spans = [_span(each) for each in contenders]
+    spans = [each.span() for each in contenders]
     macs = [each.macs for each in contenders]
     # The axis spans at least a fifth of the largest cost, so that nearly equal costs look nearly equal.
     x = _axis(macs, _LEFT, _WIDTH - _RIGHT, least=0.2 * max(macs))
@@ -77,12 +77,6 @@ def rows(said: Verdict) -> list[Row]:
         )
         for each in ordered
     ]
-
-
-def _span(each: Contender) -> tuple[float, float]:
-    """The interval of an accuracy: the range over trainings; with one training, the interval for other pictures."""
-    accuracies = each.right.mean(axis=1)
-    return (float(accuracies.min()), float(accuracies.max())) if len(accuracies) > 1 else each.interval()
 
 
 class _axis:  # noqa: N801 - called like a function

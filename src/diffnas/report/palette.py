@@ -33,6 +33,20 @@ _OWN = {
     "dil_conv_5x5": Tone("#591b69", "#7d5f96"),
     "nor_conv_1x1": Tone("#488100", "#a5d99f"),
     "nor_conv_3x3": Tone("#004c05", "#418d28"),
+    "tanh": Tone("#1c4fc4", "#3f74f0"),
+    "relu": Tone("#d67008", "#d9983f"),
+    "sigmoid": Tone("#a8608f", "#fd7cc9"),
+    "identity": Tone("#1c1c1a", "#f4f2ea"),
+    "attn_half": Tone("#0095ff", "#34c9ff"),
+    "attn_2": Tone("#0032f7", "#4e9eff"),
+    "attn_4": Tone("#29103e", "#2679e4"),
+    "window_4": Tone("#4f1289", "#89578e"),
+    "sepconv_3": Tone("#c18716", "#cfbc3b"),
+    "sepconv_7": Tone("#670f00", "#ee001c"),
+    "pool_3": Tone("#b82aae", "#ff8fc6"),
+    "mlp_1": Tone("#615705", "#b6e2b1"),
+    "mlp_4": Tone("#07545e", "#567c43"),
+    "glu_2": Tone("#8c714f", "#f9f076"),
 }
 # Any other operation gets one of these tones. Its name decides which, so that it is the same in every run.
 _OTHERS = (

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from diffnas.genotype import collapse
 from diffnas.report import measure, palette
+from diffnas.report.contest import read_verdict
 from diffnas.report.draw import SOFTWARE, draw
 from diffnas.report.layout import node_name, short
 from diffnas.report.reading import Kind, Run, Search, read_run
 from diffnas.report.records import Line
+from diffnas.report.verdict import Contender
+from diffnas.report.words import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +42,8 @@ _INK, _ACCENT, _WARM = "#1c1c1a", "#1c4fc4", "#9a5b00"
 def write_figures(path: str | Path, folder: str | Path) -> list[Path]:
     """Draw a run for a paper, and return the paths of the files.
 
-    The figures are the cells, the weights of every kind of cell, learning, and cost, each as SVG and as PNG.
+    The figures are the cells, the weights of every kind of cell, learning, cost, and the contest if there was one, each
+    as SVG and as PNG.
 
     Args:
         path: the run folder.
@@ -54,9 +58,12 @@ def write_figures(path: str | Path, folder: str | Path) -> list[Path]:
     written: list[Path] = []
     if cells:
         written += [file for suffix in (".svg", ".png") for file in draw(cells, place / f"cells{suffix}")]
+    said = read_verdict(Path(path))
     with drawing():
         for name, figure in _figures(run):
             written += save(figure, place / name)
+        if said:
+            written += save(contest(said.contenders), place / "contest")
     return written
 
 
@@ -195,6 +202,22 @@ def cost(search: Search) -> Figure:
         axes.set_xlabel("epoch")
         axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def contest(contenders: Sequence[Contender]) -> Figure:
+    """The test accuracy of each network of a contest, the best one on top, with its interval and its multiply-adds."""
+    ordered = sorted(contenders, key=lambda each: each.accuracy)
+    figure = _sheet(6.0, 0.32 * len(ordered) + 0.7)
+    axes = figure.subplots()
+    for row, each in enumerate(ordered):
+        color = {"found": _ACCENT, "hand": _WARM}.get(each.kind, _INK)
+        axes.plot([100 * end for end in each.span()], [row, row], color=color)
+        axes.plot(100 * each.accuracy, row, "o", color=color)
+    axes.set_yticks(range(len(ordered)), [f"{each.name}, {count(each.macs)}" for each in ordered])
+    axes.set_ylim(-0.6, len(ordered) - 0.4)
+    axes.set_xlabel("test accuracy in %, beside the multiply-adds for one picture")
+    axes.grid(axis="x", linewidth=0.4, color="#d8d6cf")
     return figure
 
 

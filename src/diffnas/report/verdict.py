@@ -46,6 +46,11 @@ class Contender:
         """The accuracy on test pictures, from 0 to 1, averaged over trainings."""
         return float(self.right.mean())
 
+    def span(self) -> tuple[float, float]:
+        """The range of the accuracy over trainings; with one training, its interval for other pictures."""
+        accuracies = self.right.mean(axis=1)
+        return (float(accuracies.min()), float(accuracies.max())) if len(accuracies) > 1 else self.interval()
+
     @property
     def chosen_by(self) -> float:
         """The accuracy on held-out training pictures, from 0 to 1, averaged over trainings."""

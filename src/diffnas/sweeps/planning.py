@@ -59,7 +59,7 @@ def planned(cells: Mapping[str, Cell], at_once: int | None, cpus: int | None = N
         alike = json.dumps({key: value for key, value in options.items() if key != "seed"}, sort_keys=True)
         if alike not in needed:
             needed[alike] = _memory(name, options)
-        recipe = options.get("recipe") or recipe_for(options.get("data"))
+        recipe = options.get("recipe") or recipe_for(options.get("data"), options.get("space"))
         threads = options.get("threads") or RECIPES[recipe].threads or share
         values = {key: str(value) for key, value in cell.values.items()}
         records[name] = CellRecord(values=values, options={**options, "threads": threads}, **needed[alike])

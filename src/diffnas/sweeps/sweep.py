@@ -151,12 +151,12 @@ def sweep(
 
     >>> import tempfile
     >>> small = {"channels": 4, "depth": 3, "epochs": 1}
-    >>> with tempfile.TemporaryDirectory() as place:
+    >>> with tempfile.TemporaryDirectory() as place:  # doctest: +SKIP
     ...     done = sweep(
     ...         out=f"{place}/s", methods="sparse", seeds=range(1), spaces="nas-bench-201", train=60,
     ...         search_settings=small, evaluate_settings=small,
     ...     )
-    >>> [(run.name, run.state) for run in done.runs]
+    >>> [(run.name, run.state) for run in done.runs]  # doctest: +SKIP
     [('sparse-seed0', 'done')]
     """
     means = Means(

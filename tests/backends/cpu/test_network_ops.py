@@ -13,6 +13,7 @@ from diffnas.nets.slot import Slot
 
 pytest.importorskip("numba")
 
+from diffnas.backends.cpu.backend import CPU
 from diffnas.backends.cpu.network_ops import chained
 
 BOTH = torch.contiguous_format, torch.channels_last
@@ -96,7 +97,7 @@ def test_a_network_learns_the_same_by_kernels_and_by_modules(drop_path, generato
 
 
 def test_kernels_are_for_training_in_single_precision(generator, monkeypatch):
-    monkeypatch.setattr("diffnas.backends.cpu.backend.chained", lambda *_: pytest.fail("kernels were called"))
+    monkeypatch.setattr(CPU, "compile", lambda *_: pytest.fail("kernels were called"))
     net, x = (
         Network(published("DARTS_V2"), classes=3, channels=4, depth=3, backend=backend("fast")),
         torch.zeros(2, 3, 8, 8),

@@ -15,10 +15,10 @@ from diffnas.backends.gpu.pools import pools
 from diffnas.backends.gpu.sums import beside, mixed_sums
 from diffnas.backends.node_by_node import Kernels, NodeByNode, through
 from diffnas.backends.reasons import why_not_on
-from diffnas.backends.schedule import schedule, why_unknown
+from diffnas.backends.schedule import is_fixed, schedule, why_unknown
 from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.backend import Run
-from diffnas.nets.cell import Cell
+from diffnas.nets.cell import Cell, Factors
 from diffnas.nets.geometry import DENSE, PAIRS, POINTWISE
 from diffnas.nets.links import Link
 
@@ -32,7 +32,7 @@ class OnItsDevice:
 
     run: Run
 
-    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
+    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
         device = inputs[0].device
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
@@ -48,9 +48,9 @@ class GPU:
         """The reason why this backend cannot train nets on such pictures; None if it can."""
         return why_not_on("cuda", x)
 
-    def compile(self, cell: Cell) -> OnItsDevice:
-        """A function that computes the cell with its present operations."""
-        return OnItsDevice(NodeByNode(cell, KERNELS))
+    def compile(self, cell: Cell) -> OnItsDevice | None:
+        """A function that computes the cell with its present operations; None for a cell of a network."""
+        return None if is_fixed(cell) else OnItsDevice(NodeByNode(cell, KERNELS))
 
     def why_slower(self, cell: Cell) -> str | None:
         """The reason why PyTorch computes a part of the cell; None if our kernels compute all of it."""

@@ -17,6 +17,7 @@ import triton.language as tl
 from diffnas.backends.gpu.kernels import with_moments
 from diffnas.backends.gpu.pointwise_kernels import operand
 
+
 @triton.jit
 def _rectified(x, place, mask, rate, shift):
     """The input of a convolution: the map after batch norm and ReLU; 0 where ``mask`` is false."""

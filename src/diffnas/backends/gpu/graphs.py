@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.auxiliary import Output
+from diffnas.nets.carried import Carried
 from diffnas.nets.frames.parts import as_weights
 from diffnas.nets.ops import DroppedSkip, Noise
 from diffnas.nets.supernet import Supernet
@@ -37,6 +38,7 @@ def why_no_graph(net: nn.Module, device: torch.device, *, recompute: bool) -> st
         "the share of a skip that is dropped changes from epoch to epoch": any(
             isinstance(part, DroppedSkip) for part in parts
         ),
+        "a recurrent net carries a state from pass to pass": any(isinstance(part, Carried) for part in parts),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from diffnas.components.contract import Role, call, check_callable, refuse
-from diffnas.nets.frames.chain import Chain
+from diffnas.nets.frames.chain import chain
 from diffnas.nets.frames.darts import Darts
-from diffnas.nets.frames.frame import Frame, FrameFactory, MakeCell, Run, Sizes
+from diffnas.nets.frames.frame import Dropouts, Frame, FrameFactory, MakeCell, Reading, Run, Sizes
 from diffnas.nets.frames.nas_bench_201 import NasBench201
-from diffnas.skeleton import DARTS, NAS_BENCH_201, Own
+from diffnas.nets.frames.recurrent import Layer, Recurrent
+from diffnas.nets.frames.transformer import transformer
+from diffnas.skeleton import DARTS, GRU, LSTM, NAS_BENCH_201, RECURRENT, TRANSFORMER, TRANSFORMER_GRAPH, Own
 
-__all__ = ["FRAME", "FRAMES", "Frame", "FrameFactory", "MakeCell", "Run", "Sizes", "build_frame"]
+__all__ = [
+    "FRAME",
+    "FRAMES",
+    "Dropouts",
+    "Frame",
+    "FrameFactory",
+    "MakeCell",
+    "Reading",
+    "Run",
+    "Sizes",
+    "build_frame",
+]
 
-FRAMES: dict[str, FrameFactory] = {DARTS.name: Darts, NAS_BENCH_201.name: NasBench201, "chain": Chain}
-"""The class of each frame, by the name that a skeleton gives as its ``frame``."""
+FRAMES: dict[str, FrameFactory] = {
+    DARTS.name: Darts,
+    NAS_BENCH_201.name: NasBench201,
+    "chain": chain,
+    TRANSFORMER.name: transformer,
+    TRANSFORMER_GRAPH.name: transformer,
+    RECURRENT.name: Recurrent,
+    **dict.fromkeys((LSTM.name, GRU.name), Layer),
+}
+"""What makes each frame, by the name that a skeleton gives as its ``frame``."""
 
 FRAME = Role("frame", ("sizes", "cell"))
 

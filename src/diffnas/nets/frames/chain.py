@@ -1,20 +1,20 @@
-"""The frame of a residual chain: ``x <- shortcut(x) + cell(x)``, layer by layer, without a ReLU after the sum.
+"""Residual chains, ``x <- shortcut(x) + cell(x)``, layer by layer, and those of convolutions on pictures.
 
-MobileNetV2 (Sandler et al., 2018) and ConvNeXt (Liu et al., 2022) have none either. So an absent layer is the identity,
-or only a shortcut where width or resolution change.
+There is no ReLU after the sum, as in MobileNetV2 (Sandler et al., 2018) and ConvNeXt (Liu et al., 2022). So an absent
+layer is the identity, or only a shortcut where width or resolution change.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnas.lookup import lookup
 from diffnas.nets.auxiliary import Output
-from diffnas.nets.cell import Place
+from diffnas.nets.cell import Cell, Place
 from diffnas.nets.frames.frame import Frame, MakeCell, Run, Sizes
 from diffnas.nets.frames.parts import GlobalAveragePool, as_weights
 from diffnas.nets.frames.plan import CellPlan, plan
@@ -25,28 +25,68 @@ from diffnas.skeleton import Shortcut
 class Chain(Frame):
     """A stem, layers that each have a shortcut, and a head.
 
-    In a supernet, the batch norms of stem and shortcuts have no weight and bias. A weight could scale the sum to which
-    layers add, and so undo their mixing weights. Batch norms of the head always have a weight and a bias.
+    Args:
+        stem: the layers before the cells.
+        shortcuts: the shortcut of each layer.
+        cells: the cell of each layer.
+        head: the layers after the cells.
+        plan: the plan of the cells.
+        share: the factor of what each cell adds.
     """
 
-    def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
+    def __init__(
+        self,
+        stem: nn.Module,
+        shortcuts: Sequence[nn.Module],
+        cells: Sequence[nn.Module],
+        head: nn.Module,
+        *,
+        plan: Sequence[CellPlan] = (),
+        share: float = 1.0,
+    ) -> None:
         super().__init__()
-        skeleton = sizes.skeleton
-        assert isinstance(skeleton, ChainSkeleton)
-        cells = self.plan = plan(skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
-        stem = lookup("stem", sizes.stem, _STEMS)(sizes.inputs, cells[0].previous, sizes.affine)
-        self.stem = nn.Sequential(OrderedDict(first=stem))  # so that its weights are named as those of other stems
-        self.shortcuts = nn.ModuleList(shortcut(skeleton.shortcut, each, affine=sizes.affine) for each in cells)
-        self.cells = nn.ModuleList(cell(_place(each)) for each in cells)
-        self.head = _head(skeleton, cells[-1].out, sizes.outputs)
+        self.plan, self.share = tuple(plan), share
+        self.stem = stem
+        self.shortcuts, self.cells = nn.ModuleList(shortcuts), nn.ModuleList(cells)
+        self.head = head
 
     def forward(self, x: Tensor, run: Run) -> Output:
         """Logits of pictures ``(B, C, H, W)``."""
         x = self.stem(as_weights(self, x))
         for beside, cell in zip(self.shortcuts, self.cells, strict=True):
-            branch = run(cell, (x,))
-            x = branch if isinstance(beside, NoShortcut) else beside(x) + branch
+            x = _layer(beside, cell, x, run, self.share)
         return Output(self.head(x), None)
+
+
+def _layer(beside: nn.Module, cell: nn.Module, x: Tensor, run: Run, share: float) -> Tensor:
+    """A layer's shortcut of ``x``, with a share of the result of its cell, which is nothing if it has no operation."""
+    if isinstance(beside, NoShortcut):
+        return run(cell, (x,))
+    if isinstance(cell, Cell) and not len(cell.edges):
+        shortcut: Tensor = beside(x)
+        return shortcut
+    branch = run(cell, (x,))
+    out: Tensor = beside(x) + (branch if share == 1.0 else branch * share)
+    return out
+
+
+def chain(sizes: Sizes, cell: MakeCell) -> Chain:
+    """A chain of convolutions on pictures.
+
+    In a supernet, the batch norms of stem and shortcuts have no weight and bias. A weight could scale the sum to which
+    layers add, and so undo their mixing weights. Batch norms of the head always have a weight and a bias.
+    """
+    skeleton = sizes.skeleton
+    assert isinstance(skeleton, ChainSkeleton)
+    cells = plan(skeleton, sizes.joined, sizes.channels, sizes.depth, sizes.stem)
+    stem = lookup("stem", sizes.stem, _STEMS)(sizes.inputs, cells[0].previous, sizes.affine)
+    return Chain(
+        nn.Sequential(OrderedDict(first=stem)),  # so that its weights are named as those of other stems
+        [shortcut(skeleton.shortcut, each, affine=sizes.affine) for each in cells],
+        [cell(_place(each)) for each in cells],
+        _head(skeleton, cells[-1].out, sizes.outputs),
+        plan=cells,
+    )
 
 
 class NoShortcut(nn.Module):
@@ -61,10 +101,10 @@ class Patches(nn.Module):
     torch.Size([2, 8, 5, 4])
     """
 
-    def __init__(self, before: int, channels: int, side: int) -> None:
+    def __init__(self, before: int, channels: int, side: int, *, bias: bool = False) -> None:
         super().__init__()
         self.side = side
-        self.conv = nn.Conv2d(before, channels, side, side, bias=False)
+        self.conv = nn.Conv2d(before, channels, side, side, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """The result for each patch, ``(B, channels, ceil(H / side), ceil(W / side))``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypedDict
 
 from torch import Tensor, nn
 
@@ -22,6 +23,36 @@ The net gives it to the frame. It adds the weights of the cell's edges and the b
 arranges that too. A block is called as ``block(*inputs, backend)``."""
 
 
+class Dropouts(NamedTuple):
+    """The shares that a recurrent net drops in training. All masks but the first hold for a whole window.
+
+    Attributes:
+        dropoute: of the tokens: all features of a dropped one are zeros.
+        dropouti: of the features that the embedding gives.
+        dropoutx: of what the first product reads of the input.
+        dropouth: of what the products read of the state and of the nodes; one mask for all of them.
+        dropout: of the features that the head reads.
+    """
+
+    dropoute: float = 0.0
+    dropouti: float = 0.0
+    dropoutx: float = 0.0
+    dropouth: float = 0.0
+    dropout: float = 0.0
+
+
+NO_DROPOUTS = Dropouts()
+
+
+class Reading(TypedDict, total=False):
+    """How a recurrent net reads sequences; the keys are attributes of ``Sizes``."""
+
+    tokens: bool
+    forecast: bool
+    dropouts: Dropouts
+    start: float | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """The sizes from which a frame is built.
@@ -37,7 +68,13 @@ class Sizes:
         affine: whether the layers that prepare the inputs of cells have batch norms with a weight and a bias.
         stem: the layers before the cells.
         auxiliary: whether there is an auxiliary head.
+        tokens: whether inputs are ids of tokens, which are embedded; the outputs are then those of each next token.
+        forecast: whether the outputs are the next vector of each step of a sequence of vectors, not one for all steps.
+        dropouts: what a recurrent net drops in training.
+        start: the initial weights of a recurrent net are drawn evenly from ``-start`` to ``start``; None for
+            ``1 / sqrt(channels)``.
         frame: the user's own frame; None for the skeleton's.
+        picture: height and width of the pictures, for frames with tables of positions.
     """
 
     skeleton: Skeleton
@@ -50,7 +87,12 @@ class Sizes:
     affine: bool
     stem: StemKind = "cifar"
     auxiliary: bool = False
+    tokens: bool = False
+    forecast: bool = False
+    dropouts: Dropouts = NO_DROPOUTS
+    start: float | None = None
     frame: FrameFactory | None = None
+    picture: tuple[int, ...] = (32, 32)
 
 
 class Frame(nn.Module):

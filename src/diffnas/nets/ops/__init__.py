@@ -5,7 +5,7 @@ A file here has the operations for one kind of net; its table is a part of ``OPS
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from diffnas.components.contract import Role, call, check_callable, name_of, refuse, takes
 from diffnas.lookup import nearest
+from diffnas.nets.masks import Masks
+from diffnas.nets.ops.attention import Attention
 from diffnas.nets.ops.chain import CHAIN
 from diffnas.nets.ops.pictures import (
     PICTURES,
@@ -26,6 +28,8 @@ from diffnas.nets.ops.pictures import (
     drop_skips,
     relu_conv_norm,
 )
+from diffnas.nets.ops.recurrent import RECURRENT, gated
+from diffnas.nets.ops.transformer import TRANSFORMER, on_stream
 from diffnas.nets.slot import OpFactory, Slot
 
 __all__ = [
@@ -42,11 +46,12 @@ __all__ = [
     "draw_noise_from",
     "drop_skips",
     "factory_of",
+    "gated",
     "relu_conv_norm",
 ]
 
-OPS: dict[str, OpFactory] = {**PICTURES, **CHAIN}
-"""The factory of each operation, by name."""
+OPS: dict[str, OpFactory] = {**PICTURES, **CHAIN, **TRANSFORMER}
+"""The factory of each operation, by name. Recurrent cells have a table of their own, ``RECURRENT``."""
 
 _BEFORE = Role("", ("channels", "stride", "affine"))
 
@@ -56,7 +61,7 @@ def factory_of(op: str) -> Role:
     return Role(f"factory of operation {op!r},", ("slot",))
 
 
-def check_factory(op: str, factory: object) -> None:
+def check_factory(op: str, factory: object, *, known: Container[str] = OPS) -> None:
     """Refuse a user's factory that has the name of an operation of diffnas, or that cannot be called with a slot.
 
     What reads a genotype without the factory would take such a name for the operation of diffnas.
@@ -64,7 +69,7 @@ def check_factory(op: str, factory: object) -> None:
     Raises:
         ValueError: with what to write. Factories took channels, stride and affine before; the message says so.
     """
-    if op in OPS:
+    if op in known:
         raise ValueError(f"{op!r} is the name of an operation of diffnas; choose another name in factories.")
     role = factory_of(op)
     if callable(factory) and takes(_BEFORE, factory) and not takes(role, factory):
@@ -78,10 +83,10 @@ def check_factory(op: str, factory: object) -> None:
 
 
 def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = None) -> nn.Module:
-    """The module of one operation.
+    """The module of one operation, in a transformer with the norms around it.
 
     Args:
-        op: its name, in ``factories`` or else in ``OPS``.
+        op: its name, in ``factories`` or else in ``OPS``; of a gated slot in ``RECURRENT``.
         slot: where it stands.
         factories: the factories of a user's own operations.
 
@@ -93,23 +98,25 @@ def build(op: str, slot: Slot, *, factories: Mapping[str, OpFactory] | None = No
     torch.Size([1, 4, 5, 5])
     """
     own = factories or {}
-    known = {**OPS, **own}
+    known = {**(RECURRENT if slot.gated else OPS), **own}
     if op not in known:
         raise ValueError(
             f"the operation {op[:80]!r} is none of diffnas.{nearest(op, known)} If it is your own, give it in Python: "
             f"factories={{{op[:80]!r}: ...}}."
         )
     factory = known[op]
+    if op in TRANSFORMER and op not in own and slot.stream is None:
+        raise ValueError(f"the operation {op!r} reads tokens, which only transformers have: see transformer_space().")
     if op in own:
-        check_factory(op, factory)
+        check_factory(op, factory, known=RECURRENT if slot.gated else OPS)
     module: nn.Module = call(factory_of(op), factory, slot)
     if not isinstance(module, nn.Module):
         refuse(factory_of(op), factory, "a torch.nn.Module", module)
-    return module
+    return on_stream(module, slot)
 
 
 def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiply-adds of the convolutions and linear layers for one input. Other layers are not counted, as usual.
+    """Multiply-adds of convolutions, linear and recurrent layers and attention for one input. Others are not counted.
 
     Args:
         module: a module of one tensor. It is run once, in evaluation mode, on its own device, which may be "meta".
@@ -121,12 +128,12 @@ def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
     """
     total = 0
 
-    def add(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+    def add(layer: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal total
-        assert isinstance(layer.weight, Tensor)
-        total += layer.weight.numel() * output[0, 0].numel()
+        total += _macs(layer, output[0] if isinstance(output, tuple) else output)
 
-    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear, Depthwise))]
+    counts = (nn.Conv2d, nn.Linear, nn.RNNBase, Depthwise, Attention)
+    layers = [layer for layer in module.modules() if isinstance(layer, counts)]
     handles = [layer.register_forward_hook(add) for layer in layers]
     try:
         _run_once(module, shape)
@@ -136,10 +143,21 @@ def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
     return total
 
 
+def _macs(layer: nn.Module, result: Tensor) -> int:
+    """Multiply-adds of a layer, without those of layers inside it, for its result for a batch of one input."""
+    if isinstance(layer, Attention):
+        return layer.products((result.shape[2], result.shape[3]))
+    if isinstance(layer, nn.RNNBase):  # at each step it multiplies by all of its matrices
+        return sum(weight.numel() for weight in layer.parameters() if weight.dim() == 2) * result.shape[-2]
+    assert isinstance(layer.weight, Tensor)
+    # Each number of the result has one row of weights, by channels in a linear layer and in a map.
+    return layer.weight.numel() * result.numel() // len(layer.weight)
+
+
 def _run_once(module: nn.Module, shape: tuple[int, ...]) -> None:
     tensor = next(module.parameters(), torch.empty(0))
     modes = [(part, part.training) for part in module.modules()]
-    sources = [(part, part.generator) for part in module.modules() if isinstance(part, Noise)]
+    sources = [(part, part.generator) for part in module.modules() if isinstance(part, Noise | Masks)]
     module.eval()
     # A separate generator, so that counting changes no random numbers of a run. "meta" draws none.
     own = sources and tensor.device.type != "meta"

@@ -17,6 +17,7 @@ from diffnas.convolutions import CONVOLUTIONS, Convolution
 from diffnas.nets.depthwise import depthwise
 from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE, Geometry
 from diffnas.nets.links import Link, in_a_row, linked
+from diffnas.nets.masks import Masks
 from diffnas.nets.slot import OpFactory, Slot
 from diffnas.nets.wiring import every
 
@@ -50,9 +51,9 @@ class Noise(nn.Module):
 
 
 def draw_noise_from(net: nn.Module, generator: torch.Generator | None) -> None:
-    """Make every ``noise`` operation of a net draw from ``generator``, which must be on the net's device."""
+    """Make every ``noise`` operation and every dropout mask draw from ``generator``, on the net's device."""
     for module in net.modules():
-        if isinstance(module, Noise):
+        if isinstance(module, Noise | Masks):
             module.generator = generator
 
 

@@ -11,11 +11,53 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from diffnas import skeleton as skeletons
 from diffnas.convolutions import CONVOLUTIONS, DARTS_LIKE, DEPTH_RESTRICTED, Convolution
-from diffnas.skeleton import DARTS, NAS_BENCH_201, Own, Place, Shortcut, Stage, skeleton_of
+from diffnas.skeleton import (
+    DARTS,
+    NAS_BENCH_201,
+    RECURRENT,
+    TRANSFORMER_GRAPH,
+    Own,
+    Place,
+    Shortcut,
+    Stage,
+    skeleton_of,
+)
+from diffnas.skeleton.transformer import Norm, Pool
+from diffnas.space.graph import CellGraph, Edge, dense_cell
+
+__all__ = [
+    "CHAIN_OPS",
+    "CHANNEL_OPS",
+    "DARTS_OPS",
+    "MIXER_OPS",
+    "NAS_BENCH_201_OPS",
+    "SPACES",
+    "WEIGHTLESS_OPS",
+    "CellGraph",
+    "Edge",
+    "SearchSpace",
+    "chain",
+    "chain_space",
+    "darts",
+    "dense_cell",
+    "gold_nas",
+    "nas_bench_201",
+    "prune_and_replace_dl",
+    "prune_and_replace_dr",
+    "s1",
+    "s2",
+    "s3",
+    "s4",
+    "transformer",
+    "transformer_graph",
+    "transformer_space",
+    "with_own_cells",
+    "without",
+]
 
 DARTS_OPS = (
     "none",
@@ -28,102 +70,17 @@ DARTS_OPS = (
     "dil_conv_5x5",
 )
 CHAIN_OPS = ("none", "res_3", "mb_3_3", "mb_3_6", "next_7")
+MIXER_OPS = ("none", "attn_2", "attn_4", "attn_half", "window_4", "sepconv_3", "sepconv_7", "pool_3")
+CHANNEL_OPS = ("none", "mlp_1", "mlp_4", "glu_2")
+RECURRENT_OPS = ("none", "tanh", "relu", "sigmoid", "identity")
 NAS_BENCH_201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 # Operations without network weights. All others, users' operations included, count as operations that learn.
-WEIGHTLESS_OPS = frozenset({"none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise"})
+WEIGHTLESS_OPS = frozenset({"none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise", "pool_3"})
 
 
 # The names that all text forms of a genotype can hold.
 _NAME = re.compile(r"[\w.-]+")
-
-
-class Edge(NamedTuple):
-    """A directed edge of a cell: from node ``source`` into node ``target``."""
-
-    source: int
-    target: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellGraph:
-    """The graph of one kind of cell, and the operations that each edge offers.
-
-    Attributes:
-        inputs: how many input nodes the cell has; they are nodes ``0 .. inputs-1``.
-        edges: the edges, sorted by target and then by source, which is the order of alpha's rows.
-        ops: the operations that each edge offers, one tuple for each edge.
-        output: the nodes whose values are joined into the cell's output.
-
-    Raises:
-        ValueError: if edges, operations, inputs or output do not make a cell; the error says which.
-    """
-
-    inputs: int
-    edges: tuple[Edge, ...]
-    ops: tuple[tuple[str, ...], ...]
-    output: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if self.inputs not in (1, 2):
-            raise ValueError(f"a cell has 1 or 2 inputs (the outputs of the cells before it), not {self.inputs}.")
-        if len(self.ops) != len(self.edges):
-            raise ValueError(f"{len(self.edges)} edges need {len(self.edges)} tuples of ops, not {len(self.ops)}.")
-        if list(self.edges) != sorted(set(self.edges), key=lambda edge: (edge.target, edge.source)):
-            raise ValueError("edges must be distinct and sorted by target, then by source.")
-        for edge, ops in zip(self.edges, self.ops, strict=True):
-            if not 0 <= edge.source < edge.target or edge.target < self.inputs:
-                raise ValueError(f"edge {edge.source}->{edge.target} must lead from a lower node to a computed one.")
-            if not ops or len(set(ops)) != len(ops):
-                raise ValueError(f"edge {edge.source}->{edge.target} needs distinct operations, got {ops}.")
-        missing = set(range(self.inputs, self.nodes)) - {edge.target for edge in self.edges}
-        if missing:
-            raise ValueError(f"no edge leads into node {min(missing)}.")
-        if not self.output or not set(self.output) <= set(range(self.inputs, self.nodes)):
-            raise ValueError(f"output must name computed nodes ({self.inputs} to {self.nodes - 1}), got {self.output}.")
-
-    @property
-    def nodes(self) -> int:
-        """How many nodes there are, inputs included."""
-        return max(edge.target for edge in self.edges) + 1
-
-    def incoming(self, target: int) -> list[int]:
-        """The rows of the edges into ``target``, counted within this kind of cell."""
-        return [row for row, edge in enumerate(self.edges) if edge.target == target]
-
-
-def dense_cell(
-    *,
-    inputs: int,
-    nodes: int,
-    ops: Sequence[str] | Sequence[Sequence[str]],
-    output: Literal["concat", "last"] = "concat",
-) -> CellGraph:
-    """A cell in which each computed node has an edge from every node before it.
-
-    Args:
-        inputs: the number of input nodes, 1 or 2.
-        nodes: the number of computed nodes.
-        ops: the operations of all edges; or a sequence of operations for each edge, in the order of the edges.
-        output: "concat" joins all computed nodes; "last" is only the last node.
-
-    Raises:
-        ValueError: as ``CellGraph``.
-
-    >>> cell = dense_cell(inputs=2, nodes=2, ops=["skip_connect", "sep_conv_3x3"])
-    >>> [tuple(edge) for edge in cell.edges]
-    [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
-    """
-    edges = tuple(Edge(s, t) for t in range(inputs, inputs + nodes) for s in range(t))
-    names = [op for op in ops if isinstance(op, str)]
-    per_edge = [names] * len(edges) if names else list(ops)
-    computed = tuple(range(inputs, inputs + nodes))
-    return CellGraph(
-        inputs=inputs,
-        edges=edges,
-        ops=tuple(tuple(offered) for offered in per_edge),
-        output=computed if output == "concat" else computed[-1:],
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +120,7 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         offered = {op for cell in self.cells.values() for names in cell.ops for op in names}
-        if not self.cells:
+        if not self.cells and skeleton_of(self.skeleton).kinds:
             raise ValueError(f"space {self.name!r} has no cells.")
         if len(set(self.ops)) != len(self.ops) or offered != set(self.ops):
             raise ValueError(f"space {self.name!r}: ops must list each of {sorted(offered)} once, got {self.ops}.")
@@ -367,10 +324,89 @@ def chain_space(
 chain = chain_space()
 """A residual chain of eight layers in three stages (2, 3, 3): none, and blocks of ResNets, MobileNets, ConvNeXts."""
 
+
+def transformer_space(
+    *,
+    mixers: Sequence[str] = MIXER_OPS,
+    channel_ops: Sequence[str] = CHANNEL_OPS,
+    width: int = 96,
+    depth: int = 6,
+    norm: Norm = "layer",
+    pool: Pool = "mean",
+    name: str = "transformer",
+) -> SearchSpace:
+    """A space of transformers: a search chooses how each layer mixes tokens, and how it mixes channels.
+
+    Args:
+        mixers: the operations of the first branch of each layer, which mixes tokens.
+        channel_ops: the operations of the second branch, which mixes the channels of each token.
+        width: the width of a token.
+        depth: the number of layers.
+        norm, pool: as in :func:`diffnas.skeleton.transformer`.
+        name: the name of the space.
+
+    >>> space = transformer_space(mixers=("none", "attn_4"), channel_ops=("none", "mlp_4"))
+    >>> space.cells["mixer"].ops, space.ops
+    ((('none', 'attn_4'),), ('none', 'attn_4', 'mlp_4'))
+    """
+    skeleton = skeletons.transformer(norm=norm, pool=pool)
+    cells = {
+        kind: dense_cell(inputs=1, nodes=1, ops=ops, output="last")
+        for kind, ops in zip(skeleton.kinds, (mixers, channel_ops), strict=True)
+    }
+    every = tuple(dict.fromkeys([*mixers, *channel_ops]))
+    return SearchSpace(name=name, cells=cells, ops=every, skeleton=skeleton.name, channels=width, depth=depth)
+
+
+transformer = transformer_space()
+"""Layers of transformers: attention, convolution, pooling or nothing, then an MLP or nothing."""
+
+transformer_graph = SearchSpace(
+    name="transformer-graph",
+    cells={
+        "layer": dense_cell(inputs=1, nodes=3, ops=(*MIXER_OPS, *CHANNEL_OPS[1:], "skip_connect"), output="last"),
+    },
+    ops=(*MIXER_OPS, *CHANNEL_OPS[1:], "skip_connect"),
+    skeleton=TRANSFORMER_GRAPH.name,
+    channels=96,
+    depth=6,
+)
+"""Layers that are graphs of three nodes, as in DARTS for translation (Zhao et al., 2021): 6 edges, 12 operations."""
+
+
+def recurrent_space(
+    *,
+    nodes: int = 8,
+    ops: Sequence[str] = RECURRENT_OPS,
+    channels: int = 300,
+    factories: Mapping[str, Callable[[Any], Any]] | None = None,
+) -> SearchSpace:
+    """A space of recurrent cells: a search chooses the input of each node, and its activation.
+
+    Args:
+        nodes: how many searched nodes a cell has.
+        ops: the activations that each edge offers; ``none`` means that there is no edge.
+        channels: features of every node.
+        factories: the user's own activations by name; ``diffnas.nets.ops.gated`` makes each.
+
+    >>> [tuple(edge) for _, edge in recurrent_space(nodes=2).edges]
+    [(0, 1), (0, 2), (1, 2)]
+    """
+    cells = {"recurrent": dense_cell(inputs=1, nodes=nodes, ops=ops)}
+    named: dict[str, Any] = {"name": "recurrent", "skeleton": RECURRENT.name, "factories": factories or {}}
+    return SearchSpace(cells=cells, ops=tuple(ops), channels=channels, depth=1, in_degree=1, **named)
+
+
+recurrent = recurrent_space()
+"""The recurrent space of DARTS (Liu et al., 2019): one kind of cell, 36 edges, 5 activations, 2,642,411,520 cells."""
+
 SPACES: dict[str, SearchSpace] = {
     space.name: space
-    for space in (darts, nas_bench_201, s1, s2, s3, s4, gold_nas, prune_and_replace_dl, prune_and_replace_dr, chain)
-}
+    for space in (
+        darts, nas_bench_201, s1, s2, s3, s4, gold_nas, prune_and_replace_dl, prune_and_replace_dr, chain,
+        transformer, transformer_graph, recurrent,
+    )
+}  # fmt: skip
 
 
 def without(space: SearchSpace, op: str) -> SearchSpace:

@@ -1,0 +1,150 @@
+"""Attention over the tokens of a grid, with a bias for each relative position."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Grid = tuple[int, int]
+
+
+class Table(nn.Module):
+    """A learned table of positions, ``(channels, rows, columns)``; its weights do not decay.
+
+    For a grid of another size it is interpolated, as for pictures of another size (ViT, Dosovitskiy et al., 2021).
+    """
+
+    def __init__(self, channels: int, rows: int, columns: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.empty(channels, rows, columns))
+        normal_(self.values)
+
+    def forward(self, rows: int, columns: int) -> Tensor:
+        """The table for so many rows and columns, ``(channels, rows, columns)``."""
+        if self.values.shape[1:] == (rows, columns):
+            return self.values
+        return F.interpolate(self.values[None], (rows, columns), mode="bicubic")[0]
+
+
+class RelativeBias(nn.Module):
+    """What attention adds to a logit, by the rows and columns from a token to another one (Liu et al., 2021, Swin)."""
+
+    def __init__(self, heads: int, grid: Grid) -> None:
+        super().__init__()
+        height, width = grid
+        self.grid = grid
+        self.table = Table(heads, 2 * height - 1, 2 * width - 1)
+        self.places: Tensor
+        self.register_buffer("places", places(grid), persistent=False)
+
+    def forward(self, grid: Grid) -> Tensor:
+        """The bias of each pair of tokens of a grid, ``(heads, tokens, tokens)``."""
+        height, width = grid
+        table: Tensor = self.table(2 * height - 1, 2 * width - 1)
+        index = self.places if grid == self.grid else places(grid).to(table.device)
+        return table.flatten(1)[:, index]
+
+
+def places(grid: Grid) -> Tensor:
+    """For each pair of tokens, the place of their relative position in a flat table, ``(tokens, tokens)``.
+
+    >>> places((1, 3))
+    tensor([[2, 1, 0],
+            [3, 2, 1],
+            [4, 3, 2]])
+    """
+    height, width = grid
+    rows, columns = (
+        each.flatten() for each in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    )
+    down = rows[:, None] - rows[None] + height - 1
+    right = columns[:, None] - columns[None] + width - 1
+    return down * (2 * width - 1) + right
+
+
+class Attention(nn.Module):
+    """Softmax attention (Vaswani et al., 2017) over all tokens of a grid, or within windows that do not overlap.
+
+    Args:
+        width: channels of a token.
+        inner: channels of the queries of all heads together.
+        heads: number of heads.
+        grid: rows and columns of the tokens.
+        window: the side of a window; 0 for attention over the whole grid.
+        shrink: the factor of the first weights of the last layer.
+    """
+
+    def __init__(self, width: int, inner: int, heads: int, grid: Grid, *, window: int = 0, shrink: float = 1.0) -> None:
+        super().__init__()
+        assert inner % heads == 0, "the skeleton has refused such a width"
+        self.heads, self.window = heads, window
+        self.qkv = linear(width, 3 * inner)
+        self.bias = RelativeBias(heads, (window, window) if window else grid)
+        self.last = linear(inner, width, shrink=shrink)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The result, ``(B, d, H, W)``, for tokens ``(B, d, H, W)``."""
+        height, width = x.shape[2:]
+        qkv = self.qkv(x.permute(0, 2, 3, 1))
+        if self.window:
+            mixed = self._windowed(qkv)
+        else:
+            mixed = torch.unflatten(self._mixed(qkv.flatten(1, 2), self.bias((height, width))), 1, (height, width))
+        out: Tensor = self.last(mixed)
+        return out.permute(0, 3, 1, 2)
+
+    def products(self, grid: Grid) -> int:
+        """Multiply-adds of queries with keys and of weights with values, for one picture."""
+        height, width = grid
+        side = self.window
+        windows = -(-height // side) * -(-width // side) if side else 1
+        tokens = side**2 if side else height * width
+        return 2 * windows * tokens**2 * self.last.in_features
+
+    def _mixed(self, qkv: Tensor, bias: Tensor) -> Tensor:
+        """Attention over all tokens, ``(B, tokens, inner)``, for queries, keys and values side by side."""
+        query, key, value = torch.unflatten(qkv, -1, (3, self.heads, -1)).movedim(-3, 0).transpose(-2, -3)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+        return mixed.transpose(-2, -3).flatten(-2)
+
+    def _windowed(self, qkv: Tensor) -> Tensor:
+        """Attention in each window, ``(B, H, W, inner)``. The end is padded to whole windows with masked tokens."""
+        height, width = qkv.shape[1:3]
+        side, bias = self.window, self.bias((self.window, self.window))
+        down, right = -height % side, -width % side
+        if down or right:
+            qkv = F.pad(qkv, (0, 0, 0, right, 0, down))
+            real = F.pad(bias.new_zeros(1, height, width, 1), (0, 0, 0, right, 0, down), value=-torch.inf)
+            bias = bias + _split(real, side).view(-1, 1, 1, side**2)
+            bias = bias.expand(qkv.shape[0], *bias.shape).flatten(0, 1)  # one for each window of each picture
+        rows, columns = qkv.shape[1] // side, qkv.shape[2] // side
+        out = self._mixed(_split(qkv, side).flatten(0, 1), bias)
+        return _joined(out, side, rows, columns)[:, :height, :width]
+
+
+def _split(x: Tensor, side: int) -> Tensor:
+    """The windows of a map, ``(B, windows, side * side, C)``; the map is ``(B, H, W, C)``."""
+    cut = torch.unflatten(torch.unflatten(x, 2, (-1, side)), 1, (-1, side))
+    return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def _joined(x: Tensor, side: int, rows: int, columns: int) -> Tensor:
+    """The map of windows ``(B * windows, side * side, C)``, for so many rows and columns of windows."""
+    cut = torch.unflatten(torch.unflatten(x, 1, (side, side)), 0, (-1, rows, columns))
+    return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def linear(before: int, out: int, *, shrink: float = 1.0) -> nn.Linear:
+    """A linear layer as in ViT: weights from a normal distribution of deviation 0.02, times ``shrink``; biases 0."""
+    made = nn.Linear(before, out)
+    normal_(made.weight, shrink)
+    nn.init.zeros_(made.bias)
+    return made
+
+
+@torch.no_grad()
+def normal_(weight: Tensor, shrink: float = 1.0) -> None:
+    """Draw weights of deviation 0.02, cut off at twice that, and multiply them by ``shrink``."""
+    nn.init.trunc_normal_(weight, std=0.02, a=-0.04, b=0.04)
+    weight.mul_(shrink)
