@@ -101,7 +101,7 @@ def _halve(x: Tensor, links: Sequence[Link]) -> list[Tensor]:
     x = F.relu(F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2)) if x.shape[2] % 2 or x.shape[3] % 2 else x)
     even, odd = ([link.modules[half].weight for link in links] for half in (0, 1))
     weight = torch.cat([F.pad(torch.cat(even), (0, 1, 0, 1)), F.pad(torch.cat(odd), (1, 0, 1, 0))])
-    parts = F.conv2d(x, weight, stride=2).split([len(each) for each in (*even, *odd)], dim=1)
+    parts = F.conv2d(x, weight, stride=2).split_with_sizes([len(each) for each in (*even, *odd)], 1)
     return [torch.cat(halves, 1) for halves in zip(parts, parts[len(links) :], strict=False)]
 
 

@@ -90,7 +90,7 @@ class _Convolve(torch.autograd.Function):
     def forward(ctx: Any, by_place: tuple[tuple[Link, ...], ...], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         flat, size = torch.cat([weight.flatten() for weight in weights]), (x.shape[2], x.shape[3])
         value, norms = channels_last(x), launches.unchanged(1, x.shape[1], x.device)
-        stages, saved, results = [], [], list[Tensor]()
+        stages, saved, results = list[Stage](), list[Tensor](), list[Tensor]()
         for own, after in zip(by_place, [*by_place[1:], ()], strict=True):
             stage = Stage(tuple(link.geometry for link in own), not stages, len(x), size, value.shape[-3])
             sizes = [sum(link.modules[half].weight.numel() for link in own) for half in (0, 1)]
@@ -130,7 +130,7 @@ class _Convolve(torch.autograd.Function):
             if place:
                 slopes = _slopes(grad, value, norms)
         (grad_x,) = _maps(grad, first.pictures, first.size).unbind()
-        parts = [None] * len(sizes) if learned is None else learned.sum(0).split(sizes)
+        parts = [None] * len(sizes) if learned is None else learned.sum(0).split_with_sizes(sizes)
         shaped = [part if part is None else part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True)]
         return None, grad_x, *shaped
 

@@ -74,5 +74,7 @@ class _Beside(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        apart = grad.permute(0, 2, 3, 1).unflatten(3, (ctx.count, -1)).permute(3, 0, 1, 2, 4).contiguous()
-        return apart.permute(0, 1, 4, 2, 3).unbind()
+        B, C, H, W = grad.shape
+        by_pixel = grad.permute(0, 2, 3, 1).reshape(B, H, W, ctx.count, C // ctx.count)
+        apart: tuple[Tensor, ...] = by_pixel.permute(3, 0, 1, 2, 4).contiguous().permute(0, 1, 4, 2, 3).unbind()
+        return apart
