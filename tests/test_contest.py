@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 import diffnas
-from diffnas.api import evaluation_folder
+from diffnas.api import contest, evaluation_folder
 from diffnas.api.contest import asked
-from diffnas.data import DataSet, set_aside
+from diffnas.data import DataSet, Stream, set_aside
 from diffnas.engine.listen import Silent
 from diffnas.files import write_checked
-from diffnas.genotype import published, save
+from diffnas.genotype import published, read, save
+from diffnas.nets.network import Network
 from diffnas.nets.trained import load as load_trained
 from diffnas.report.contest import judged, read_contest
 from diffnas.report.page import write_report
@@ -183,3 +184,14 @@ def test_a_contender_from_a_file_and_operations_of_ones_own_are_trained_and_test
     result = diffnas.run(data, space=space, out=tmp_path / "run", against=asked_for, **SMALL)
     assert [each.name for each in result.verdict.contenders] == ["found", "random-1", "random-2", "my-cells"]
     assert result.verdict.contenders[1].right.shape == (1, 50)
+
+
+def test_a_network_foretells_each_next_token_of_a_text_once(monkeypatch):
+    net = Network(read("DARTS_V1", sequences=True), classes=5, in_channels=5, channels=4, tokens=True).eval()
+    text = Stream(steps=torch.randint(5, (40,)), channels=5)
+    monkeypatch.setattr(contest, "_COLUMNS", 1)
+    monkeypatch.setattr(contest, "_WINDOW", 7)
+    with torch.no_grad():
+        whole = net(text.steps[None, :-1]).logits.argmax(dim=-1)[0] == text.steps[1:]
+        assert contest._foretold(net, text) == whole.tolist()
+    assert not net.frame.carried.states

@@ -17,10 +17,13 @@ from diffnas.api.notes import Data, Notes, load_noted, read_notes
 from diffnas.api.processes import Call
 from diffnas.api.targets import usual_size
 from diffnas.components.chance import drawn
-from diffnas.data import DataSet, Split, batches, set_aside
+from diffnas.data import DataSet, Split, Stream, batches, set_aside
+from diffnas.deploy.check import outputs
 from diffnas.engine import seeds
 from diffnas.engine.aim import Aim, sized
 from diffnas.engine.evaluate import EvaluateResult
+from diffnas.engine.passes import JUDGED, in_turn
+from diffnas.engine.ranks import ALONE
 from diffnas.engine.scaling import nearest
 from diffnas.engine.search import SearchResult
 from diffnas.engine.settings import EvaluateSettings, Source, merge_settings
@@ -28,6 +31,8 @@ from diffnas.engine.target import Target
 from diffnas.genotype import Genotype, read, to_json
 from diffnas.genotype.own_space import own_space
 from diffnas.lookup import lookup
+from diffnas.nets import carried
+from diffnas.nets.network import Network
 from diffnas.nets.sized import Count
 from diffnas.nets.trained import Trained
 from diffnas.nets.trained import load as load_trained
@@ -45,6 +50,7 @@ ASIDE = 0.1
 """The share of the training pictures that is set aside: no network learns from it, and it chooses among networks."""
 
 RANDOM = "random"
+_COLUMNS, _WINDOW = 16, 64  # of a text that networks foretell
 _COUNT, REPEATS = whole(1, 100), whole(1, 100)
 
 Sized: TypeAlias = Callable[[Genotype], Mapping[str, Any]]
@@ -206,6 +212,11 @@ def hold(
         train: trains a network into its folder; its second argument says whether to resume that training.
         call: the call of the run: its listener hears which network is trained.
     """
+    if whole.forecasts:
+        raise ValueError(
+            "contenders are compared by what they have right, and a forecast is never just right. The search and its "
+            "evaluation are in the run folder; compare runs by their loss: diffnas compare."
+        )
     notes, record = read_notes(folder, "search")
     _, first = read_notes(folder / EVALUATION, "evaluate")
     less, aside = set_aside(whole, notes.aside)
@@ -293,9 +304,23 @@ def answered(training: Training, aside: Split, test: Split, space: SearchSpace) 
 
 
 def _right(trained: Trained, split: Split) -> list[bool]:
-    """Whether a network has each picture of a split right."""
+    """Whether a network has each picture or sequence of a split right, or each next token of a text."""
+    if isinstance(split, Stream):
+        return _foretold(trained.network, split)
     told = [
-        classification.each(trained.logits(pictures), labels).bool()
-        for pictures, labels in batches(split, torch.arange(len(split)), 256, device="cpu")
+        classification.each(outputs(trained, samples), labels).bool()
+        for samples, labels in batches(split, torch.arange(len(split)), 256, device="cpu")
     ]
+    return torch.cat(told).tolist()
+
+
+def _foretold(net: Network, text: Stream) -> list[bool]:
+    """Whether a network foretells each next token of a text, column by column and window by window."""
+    told = []
+    carried.forget(net, JUDGED)
+    with carried.reading(net, JUDGED):
+        for window in in_turn(text, torch.arange(len(text)), min(_COLUMNS, len(text) // 2), _WINDOW, ALONE):
+            tokens, after = text.take(window)
+            told.append((net(tokens).logits.argmax(dim=-1) == after).flatten())
+    carried.forget(net, JUDGED)
     return torch.cat(told).tolist()
