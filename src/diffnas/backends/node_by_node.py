@@ -136,9 +136,7 @@ class NodeByNode:
 
         return Passing(self.cell.graph, self.cell.partial, weights=given.passing, add=add, hold=channels_last)
 
-    def _share(
-        self, kinds: Sequence[Pool], x: Tensor, mix: Mix, terms: Mapping[int, _Terms]
-    ) -> tuple[Tensor, Tensor]:
+    def _share(self, kinds: Sequence[Pool], x: Tensor, mix: Mix, terms: Mapping[int, _Terms]) -> tuple[Tensor, Tensor]:
         """Add the weighted sum of a node and its pools to the terms of each target that has any of them.
 
         Returns ``x`` twice, for its other readers, so that a kernel can add the gradients of all.

@@ -87,15 +87,15 @@ class _Convolve(torch.autograd.Function):
     """The results of ``convolve``, with their gradients."""
 
     @staticmethod
-    def forward(
-        ctx: Any, by_place: tuple[tuple[Link, ...], ...], x: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, by_place: tuple[tuple[Link, ...], ...], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         flat, first, size = torch.cat([weight.flatten() for weight in weights]), 0, (x.shape[2], x.shape[3])
         value, norms = channels_last(x), launches.unchanged(1, x.shape[1], x.device)
         stages, saved, results = [], [], list[Tensor]()
         for place, own in enumerate(by_place):
             stage = Stage(tuple(link.geometry for link in own), place == 0, len(x), size, value.shape[-3])
-            sizes = [*map(_numbers, (weights[first : first + len(own)], weights[first + len(own) : first + 2 * len(own)]))]
+            sizes = [
+                *map(_numbers, (weights[first : first + len(own)], weights[first + len(own) : first + 2 * len(own)]))
+            ]
             depthwise, pointwise, flat = flat.split_with_sizes([*sizes, len(flat) - sum(sizes)])
             pointwise = pointwise.view(len(own), -1, stage.channels)
             first += 2 * len(own)

@@ -138,7 +138,13 @@ class Stage(NamedTuple):
         kernels.depthwise_weight[grid](*arguments, -(-pixels // chunks), learned.stride(0), largest, *constants)
 
     def through(
-        self, grads: Sequence[Tensor], y: Tensor, slopes: Slopes, weight: Tensor, between: Tensor, learned: Tensor | None
+        self,
+        grads: Sequence[Tensor],
+        y: Tensor,
+        slopes: Slopes,
+        weight: Tensor,
+        between: Tensor,
+        learned: Tensor | None,
     ) -> Tensor:
         """The gradients for the results of the depthwise convolutions, ``(N, pixels after, C)``.
 
