@@ -9,6 +9,7 @@ from diffnas.genotype import published
 from diffnas.nets import depthwise
 from diffnas.nets.network import Network
 from diffnas.nets.ops import OPS, build
+from diffnas.nets.ops.transformer import TRANSFORMER
 from diffnas.nets.slot import Slot
 
 pytest.importorskip("numba")
@@ -40,7 +41,7 @@ def left_behind(op: nn.Module, x: Tensor, grad: Tensor, dtype, layout, apply) ->
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("op", [op for op in OPS if op not in ("none", "noise")])
+@pytest.mark.parametrize("op", [op for op in OPS if op not in ("none", "noise", *TRANSFORMER)])
 def test_an_operation_is_as_exact_as_stock(op, stride, generator):
     squares: dict[str, Tensor] = {}
     for _ in range(5):  # one small tensor may be exact by luck

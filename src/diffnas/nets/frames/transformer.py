@@ -35,7 +35,7 @@ def transformer(sizes: Sizes, cell: MakeCell) -> Chain:
     stream = Stream((rows, columns), len(kinds), skeleton.norm)
     patches = [Patches(sizes.inputs, width, side, bias=True)]
     layers = patches if sizes.stem == "patch" else _convolutions(sizes.inputs, width, side, affine=sizes.affine)
-    pool = GlobalAveragePool() if skeleton.pool == "mean" else AttentionPool(width)
+    pool = {"mean": lambda _: GlobalAveragePool(), "attend": AttentionPool}[skeleton.pool](width)
     return Chain(
         nn.Sequential(OrderedDict(first=nn.Sequential(*layers, Positions(width, stream.grid)))),
         [nn.Identity() for _ in kinds],
