@@ -12,3 +12,11 @@ DESCRIPTIONS = {
     "FILE": "your own text, FILE.txt or FILE.md, to predict its next tokens; or FILE.csv, to predict its next row",
 }
 """The names that :func:`diffnas.data.load` takes, each with one line about it."""
+
+UNITS = {
+    "pictures": ("picture", "pictures"),
+    "text": ("token", "tokens"),
+    "forecast": ("row", "rows"),
+    "labelled": ("step", "sequences"),
+}
+"""For each kind of data, what the cost of a network is for, and what its samples are called."""

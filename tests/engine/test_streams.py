@@ -1,6 +1,9 @@
 """Searches and evaluations on streams: windows, carried states, judging, averaging and resuming."""
 
 import math
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -273,3 +276,24 @@ def test_a_state_is_read_anew_by_each_pass_of_a_step():
         first = net(window).logits
         passes.rewind(net, "train", before)
         assert net(window).logits.equal(first)
+
+
+@pytest.mark.slow
+def test_a_killed_search_of_a_text_ends_as_one_left_alone(tmp_path: Path):
+    (tmp_path / "book.txt").write_text("the cat sat on the mat.\nthe dog sat on the log.\n" * 60)
+    options = ["--epochs", "4", "--channels", "6", "--batch", "4", "--set", "window=8", "--threads", "1", "--quiet"]
+
+    def begin(*words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "diffnas", "search", *words])
+
+    new = [str(tmp_path / "book.txt"), "--method", "darts", *options, "--out"]
+    assert begin(*new, str(tmp_path / "whole")).wait(300) == 0
+    life = begin(*new, str(tmp_path / "parts"))
+    trace = tmp_path / "parts" / "trace.jsonl"
+    while not (trace.exists() and trace.read_text().count("\n") >= 2):
+        assert life.poll() is None
+        time.sleep(0.01)
+    life.kill()
+    life.wait()
+    assert begin("--resume", str(tmp_path / "parts"), "--quiet").wait(300) == 0
+    assert_same(tmp_path / "whole", tmp_path / "parts")

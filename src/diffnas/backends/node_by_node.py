@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diffnas.backends.norms import channels_last, constant
 from diffnas.backends.schedule import Chain, Place, Pool, schedule
 from diffnas.components.edge_weights import EdgeWeights
-from diffnas.nets.cell import Cell, Factors
+from diffnas.nets.cell import Cell, Factors, along_channels
 from diffnas.nets.links import Link
 from diffnas.nets.partial_channels import Passing
 
@@ -62,11 +62,13 @@ class Kernels:
         mixed_sums: batch norm, mixing weight and sum of many tensors.
         convolve: for each chain, its result for a map before the chain's last batch norm.
         pools: the result of each pool for a map; None stands for the map itself, once for each of its readers.
+        beside: concatenates maps along their channels.
     """
 
     mixed_sums: MixedSums
     convolve: Callable[[Tensor, Sequence[tuple[Link, ...]]], Sequence[Tensor]]
     pools: Callable[[Tensor, Sequence[nn.Module | None]], Sequence[Tensor]]
+    beside: Callable[[Sequence[Tensor]], Tensor] = along_channels
 
 
 def through(links: Sequence[Link], x: Tensor) -> Tensor:
@@ -87,7 +89,7 @@ class NodeByNode:
     def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
         assert isinstance(weights, EdgeWeights)
-        return self.cell.joined(self.cell.outputs(self.values(inputs, weights)))
+        return self.cell.joined(self.cell.outputs(self.values(inputs, weights)), self.kernels.beside)
 
     def values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
         """The value of every node of the cell; None for a node that nothing feeds."""
@@ -136,9 +138,7 @@ class NodeByNode:
 
         return Passing(self.cell.graph, self.cell.partial, weights=given.passing, add=add, hold=channels_last)
 
-    def _share(
-        self, kinds: Sequence[Pool], x: Tensor, mix: Mix, terms: Mapping[int, _Terms]
-    ) -> tuple[Tensor, Tensor]:
+    def _share(self, kinds: Sequence[Pool], x: Tensor, mix: Mix, terms: Mapping[int, _Terms]) -> tuple[Tensor, Tensor]:
         """Add the weighted sum of a node and its pools to the terms of each target that has any of them.
 
         Returns ``x`` twice, for its other readers, so that a kernel can add the gradients of all.

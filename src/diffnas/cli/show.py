@@ -14,6 +14,7 @@ from rich.table import Table
 
 from diffnas.names import showable
 from diffnas.report.words import duration
+from diffnas.sources import UNITS
 
 if TYPE_CHECKING:
     from diffnas.engine.cost import Cost
@@ -106,20 +107,26 @@ def search_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     return rows + [("[yellow]problem[/]", f"[yellow]{problem}[/]") for problem in numbers["problems"]]
 
 
+_JUDGED = {"text": "--prompt TEXT", "forecast": "FILE.csv", "labelled": "FILE.csv..."}
+"""What ``diffnas predict`` takes, by the kind of data."""
+
+
 def evaluation_numbers(result: EvaluateResult, record: dict[str, Any]) -> dict[str, Any]:
     """The result of an evaluation, as plain data; ``record`` is the folder's ``run.json``."""
     measured = {name: getattr(result, name) for name in ("test", "parameters", "macs", "seconds")}
     about = {"task": record["task"], "data": record["data"]["name"], "test_pictures": record["data"]["test"]}
-    return {**about, "epochs": len(result.trace), **measured}
+    kind = {"kind": record["data"]["kind"]} if "kind" in record["data"] else {}
+    return {**about, **kind, "epochs": len(result.trace), **measured}
 
 
 def evaluation_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     """The result of an evaluation, as names and words."""
     (first, *others) = _measured(numbers)
+    one, many = UNITS[numbers.get("kind", "pictures")]
     return [
         ("evaluation", _time(numbers)),
-        ("network", f"{numbers['parameters']:,} parameters, {numbers['macs'] / 1e6:.1f} M multiply-adds a picture"),
-        (escape(first[0]), f"[bold green]{first[1]}[/] on {numbers['test_pictures']} pictures"),
+        ("network", f"{numbers['parameters']:,} parameters, {numbers['macs'] / 1e6:.1f} M multiply-adds a {one}"),
+        (escape(first[0]), f"[bold green]{first[1]}[/] on {numbers['test_pictures']} {many}"),
         *((escape(name), said) for name, said in others),
     ]
 
@@ -222,7 +229,8 @@ def summary(
     for name, path in files:
         console.print(f"{name:<15}  {showable(path)}", highlight=False, markup=False, soft_wrap=True)
     folder = quote(showable(numbers["folder"]))
-    following = f"diffnas predict {folder} PICTURE..." if "evaluation" in numbers else f"diffnas evaluate {folder}"
+    what = _JUDGED.get(numbers.get("evaluation", {}).get("kind"), "PICTURE...")
+    following = f"diffnas predict {folder} {what}" if "evaluation" in numbers else f"diffnas evaluate {folder}"
     console.print(f"\nNext: {following}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -15,7 +15,6 @@ from diffnas.data.data_set import DataSet
 from diffnas.data.given import classes_of, labels_of
 from diffnas.data.sequences import Series, Stream
 from diffnas.data.stratify import stratified_split
-from diffnas.data.walk import files_in
 from diffnas.names import showable
 from diffnas.untrusted.whole import MEGA, read_text
 
@@ -28,6 +27,8 @@ def is_table(place: Path) -> bool:
     """Whether a path is a CSV file, or a folder of folders of CSV files."""
     if not place.is_dir():
         return place.suffix.lower() == _ENDING
+    from diffnas.data.walk import files_in  # which needs Pillow
+
     found = files_in(place).files
     return bool(found) and all(path.suffix.lower() == _ENDING for path in found)
 
@@ -76,6 +77,8 @@ def labelled_in(place: str | Path, *, seed: int = 0) -> DataSet:
         ValueError: for a folder that is none of a class, a value that is missing or no number, or files that differ in
             their number of columns.
     """
+    from diffnas.data.walk import files_in
+
     root = Path(place)
     folders = sorted({path.parent for path in files_in(root).files})
     if loose := [folder for folder in folders if folder.parent != root]:

@@ -9,9 +9,10 @@ from diffnas.data import DataSet
 
 
 def describe_data(data: DataSet) -> dict[str, Any]:
-    """Which pictures a run saw, and how they were read, as plain data."""
+    """Which pictures or sequences a run saw, and how they were read, as plain data."""
     # Without levels there is no entry, so that records from before there were levels still fit on a resume.
     levels = {} if data.levels is None else {"levels": list(data.levels)}
+    kind = {"kind": data.kind} if data.in_steps else {}
     return {
         "name": data.name,
         "fingerprint": data.fingerprint,
@@ -24,4 +25,5 @@ def describe_data(data: DataSet) -> dict[str, Any]:
         "std": list(data.std),
         "augmentation": asdict(data.augmentation),
         **levels,
+        **kind,
     }

@@ -236,7 +236,7 @@ class Supernet(nn.Module):
 
         def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
             if not isinstance(part, Cell):
-                return part(*inputs)  # type: ignore[no-any-return]
+                return part(*inputs, None)  # type: ignore[no-any-return]
             values = part.values(inputs, mix.of(self.space.rows[part.kind]), None)
             known = [x.new_zeros(()) if value is None else value.var() for value in values[part.graph.inputs :]]
             found.setdefault(part.kind, []).append(torch.stack([each.float() for each in known]))

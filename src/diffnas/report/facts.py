@@ -72,11 +72,12 @@ def numbers(run: Run) -> list[Number]:
     said: list[Number] = []
     if evaluation and evaluation.result:
         result = evaluation.result
-        right = f"of {result.test_pictures:,} test pictures, trained from scratch"
+        one, many = evaluation.record.data.units
+        right = f"of {result.test_pictures:,} test {many}, trained from scratch"
         name = run.task.deciding
         said.append(Number(f"Test {name}", run.task.metric.say(result.test[name]), right))
         said.append(Number("Parameters", count(result.parameters), "of the network that was trained"))
-        said.append(Number("Multiply-adds", count(result.macs), "of that network, for one picture"))
+        said.append(Number("Multiply-adds", count(result.macs), f"of that network, for one {one}"))
     elif search and search.chosen is not None and (found := search.lines[search.chosen].found_parameters):
         said.append(Number("Parameters", count(found), "of the network at its published size"))
     if run.int8:
@@ -100,16 +101,22 @@ def numbers(run: Run) -> list[Number]:
 def scores(run: Run) -> list[Score]:
     """The metric that decides, of the supernet and of the trained network, on all pictures where it is known."""
     known: list[tuple[str, str, Mapping[str, float] | None]] = []
+    many = _many(run)
     if run.search and run.search.lines:
         last = run.search.lines[-1]
-        known += [("Supernet", "training pictures", last.train), ("Supernet", "held-out pictures", last.held_out)]
+        known += [("Supernet", f"training {many}", last.train), ("Supernet", f"held-out {many}", last.held_out)]
     if run.evaluation and run.evaluation.lines:
-        known.append(("Network", "training pictures", run.evaluation.lines[-1].train))
+        known.append(("Network", f"training {many}", run.evaluation.lines[-1].train))
     if run.evaluation and run.evaluation.result:
-        known.append(("Network", "test pictures", run.evaluation.result.test))
+        known.append(("Network", f"test {many}", run.evaluation.result.test))
     metric, name = run.task.metric, run.task.deciding
     values = [(whose, on, numbers[name]) for whose, on, numbers in known if numbers and name in numbers]
     return [Score(whose, on, metric.say(v), v if metric.is_share else None) for whose, on, v in values]
+
+
+def _many(run: Run) -> str:
+    """What the samples of a run are called."""
+    return next((phase.record.data.units[1] for _, phase in _phases(run)), "pictures")
 
 
 def gap(run: Run) -> str:
@@ -121,20 +128,20 @@ def gap(run: Run) -> str:
     metric, name = run.task.metric, run.task.deciding
     promised = (last.held_out or last.train)[name]
     pictures = "held-out" if last.held_out else "training"
-    text = f"At the end of the search the supernet had {name} {metric.say(promised)} on its {pictures} pictures. "
+    text = f"At the end of the search the supernet had {name} {metric.say(promised)} on its {pictures} {_many(run)}. "
     if evaluation is None or evaluation.result is None:
         return text + "Only a network of the cells, trained alone and tested, shows what the cells are worth."
     tested = evaluation.result.test.get(name)
     if tested is None:
         return text + "The network of its cells learned another task."
-    text += f"The network of its cells, trained alone, has {name} {metric.say(tested)} on the test pictures: "
+    text += f"The network of its cells, trained alone, has {name} {metric.say(tested)} on the test {_many(run)}: "
     text += f"{metric.apart(tested, promised)}. "
     sizes = [f"{_size(phase.record)}" for phase in (search, evaluation)]
     if sizes[0] != sizes[1]:
         text += f"One reason is size: the supernet has {sizes[0]}, and the network has {sizes[1]}. "
     return text + (
-        "A supernet is trained on other pictures, for another time, with all operations at once. Its numbers do not "
-        "rank cells. Compare runs by their trained networks."
+        f"A supernet is trained on other {_many(run)}, for another time, with all operations at once. Its numbers do "
+        "not rank cells. Compare runs by their trained networks."
     )
 
 
@@ -165,16 +172,17 @@ def _phases(run: Run) -> list[tuple[str, Search | Evaluation]]:
 
 def _phase(name: str, record: Record) -> Phase:
     data = record.data
+    _, many = data.units
     height, width = data.size if len(data.size) == 2 else (0, 0)
     tables = {
         "Method": {key: _NOTHING.get(value, value) for key, value in record.method.items()},
         "Settings": {key: _spoken(value) for key, value in record.settings.items()},
         "Data": {
             "name": data.name,
-            "training pictures": f"{data.train:,}",
-            "test pictures": "not known" if data.test is None else f"{data.test:,}",
+            f"training {many}": f"{data.train:,}",
+            f"test {many}": "not known" if data.test is None else f"{data.test:,}",
             "classes": f"{len(data.classes)}",
-            "size": f"{width} × {height}",
+            **({"size": f"{width} × {height}"} if len(data.size) == 2 else {}),
             "fingerprint": data.fingerprint,
         },
         "Made with": {

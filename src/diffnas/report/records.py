@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from diffnas import former
 from diffnas.genotype.record import NODE_LIMIT
 from diffnas.run_files import LOSS
+from diffnas.sources import UNITS
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -87,7 +88,7 @@ class SpaceRecord(_Read):
 
 
 class DataRecord(_Read):
-    """The pictures of a run in ``run.json``."""
+    """The pictures or sequences of a run in ``run.json``."""
 
     name: str
     train: Count
@@ -95,6 +96,12 @@ class DataRecord(_Read):
     classes: list[str]
     size: list[Count]
     fingerprint: str = ""
+    kind: Literal["pictures", "text", "forecast", "labelled"] = "pictures"
+
+    @property
+    def units(self) -> tuple[str, str]:
+        """What the cost of a network is for, and what the samples are called."""
+        return UNITS[self.kind]
 
 
 class MetricRecord(_Read):

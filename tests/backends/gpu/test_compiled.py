@@ -31,7 +31,10 @@ class Compiled(NamedTuple):
 
 # Arguments that are neither pointers to float32 nor constants. A table of convolutions is not a table of addresses.
 TYPES: dict[str, str | tuple[str, ...]] = {
-    **dict.fromkeys(("pictures", "map_stride", "pixels", "chunk", "chunks", "members", "weights", "most", "longer", "measured"), "i32"),
+    **dict.fromkeys(
+        ("pictures", "map_stride", "pixels", "chunk", "chunks", "members", "weights", "most", "longer", "measured"),
+        "i32",
+    ),
     **dict.fromkeys(("grads", "K", "T", "added"), "i32"),
     **dict.fromkeys(("which", "rows", "normed", "ends"), "*i32"),
     "table": ("i64",) * 8,

@@ -25,7 +25,7 @@ pytest.importorskip("triton")
 from diffnas.backends.gpu import chains, launches  # noqa: E402
 from diffnas.backends.gpu.backend import GPU, KERNELS  # noqa: E402
 from diffnas.backends.gpu.pools import pools  # noqa: E402
-from diffnas.backends.gpu.sums import mixed_sums  # noqa: E402
+from diffnas.backends.gpu.sums import beside, mixed_sums  # noqa: E402
 from diffnas.nets.links import in_a_row, links  # noqa: E402
 
 
@@ -110,6 +110,13 @@ def test_pools_are_those_of_pytorch_with_their_gradients(shape, case, generator)
     sent = [drawn(generator, *each.shape) for each in expected]
     torch.testing.assert_close(found, tuple(expected))
     torch.testing.assert_close(*(torch.autograd.grad(results, [x], sent) for results in (found, expected)))
+
+
+def test_nodes_side_by_side_get_their_own_gradients(generator):
+    maps = [drawn(generator, 2, 3, 4, 5).requires_grad_() for _ in range(3)]
+    sent = drawn(generator, 2, 9, 4, 5)
+    torch.testing.assert_close(beside(maps), torch.cat(maps, 1))
+    torch.testing.assert_close(torch.autograd.grad(beside(maps), maps, sent), sent.split(3, 1))
 
 
 def test_nan_stays_nan(generator):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from diffnas.backends.gpu import chains as gpu_chains
 from diffnas.backends.gpu.pools import pools
-from diffnas.backends.gpu.sums import mixed_sums
+from diffnas.backends.gpu.sums import beside, mixed_sums
 from diffnas.backends.node_by_node import Kernels, NodeByNode, through
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import is_fixed, schedule, why_unknown
@@ -88,9 +88,9 @@ def _convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> list[Tensor]:
 
 
 def _rectify_once(x: Tensor, links: Sequence[Link]) -> list[Tensor]:
-    """The results of links with one convolution each."""
-    x = F.relu(x)
-    return [link.modules[0](x) for link in links]
+    """The results of links with one convolution each, all of one rectified map."""
+    rectified = pools(F.relu(x), [None] * len(links))
+    return [link.modules[0](own) for link, own in zip(links, rectified, strict=True)]
 
 
 def _halve(x: Tensor, links: Sequence[Link]) -> list[Tensor]:
@@ -101,9 +101,9 @@ def _halve(x: Tensor, links: Sequence[Link]) -> list[Tensor]:
     x = F.relu(F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2)) if x.shape[2] % 2 or x.shape[3] % 2 else x)
     even, odd = ([link.modules[half].weight for link in links] for half in (0, 1))
     weight = torch.cat([F.pad(torch.cat(even), (0, 1, 0, 1)), F.pad(torch.cat(odd), (1, 0, 1, 0))])
-    parts = F.conv2d(x, weight, stride=2).split([len(each) for each in (*even, *odd)], dim=1)
+    parts = F.conv2d(x, weight, stride=2).split_with_sizes([len(each) for each in (*even, *odd)], 1)
     return [torch.cat(halves, 1) for halves in zip(parts, parts[len(links) :], strict=False)]
 
 
-KERNELS = Kernels(mixed_sums=mixed_sums, convolve=_convolve, pools=pools)
+KERNELS = Kernels(mixed_sums=mixed_sums, convolve=_convolve, pools=pools, beside=beside)
 """The kernels for float32 on a GPU."""

@@ -87,26 +87,22 @@ class _Convolve(torch.autograd.Function):
     """The results of ``convolve``, with their gradients."""
 
     @staticmethod
-    def forward(
-        ctx: Any, by_place: tuple[tuple[Link, ...], ...], x: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
-        flat, first, size = torch.cat([weight.flatten() for weight in weights]), 0, (x.shape[2], x.shape[3])
+    def forward(ctx: Any, by_place: tuple[tuple[Link, ...], ...], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        flat, size = torch.cat([weight.flatten() for weight in weights]), (x.shape[2], x.shape[3])
         value, norms = channels_last(x), launches.unchanged(1, x.shape[1], x.device)
-        stages, saved, results = [], [], list[Tensor]()
-        for place, own in enumerate(by_place):
-            stage = Stage(tuple(link.geometry for link in own), place == 0, len(x), size, value.shape[-3])
-            sizes = [*map(_numbers, (weights[first : first + len(own)], weights[first + len(own) : first + 2 * len(own)]))]
+        stages, saved, results = list[Stage](), list[Tensor](), list[Tensor]()
+        for own, after in zip(by_place, [*by_place[1:], ()], strict=True):
+            stage = Stage(tuple(link.geometry for link in own), not stages, len(x), size, value.shape[-3])
+            sizes = [sum(link.modules[half].weight.numel() for link in own) for half in (0, 1)]
             depthwise, pointwise, flat = flat.split_with_sizes([*sizes, len(flat) - sum(sizes)])
             pointwise = pointwise.view(len(own), -1, stage.channels)
-            first += 2 * len(own)
-            longer = len(by_place[place + 1]) if place + 1 < len(by_place) else 0
-            between, out, moments = stage.forward(value, depthwise, pointwise, norms, longer)
+            between, out, moments = stage.forward(value, depthwise, pointwise, norms, len(after))
             saved += [value, depthwise, pointwise, between, *norms]
             stages.append(stage)
             size = stage.after
             out = _maps(out, len(x), size)
-            results, value = [*out[longer:].unbind(), *results], out[:longer]
-            norms = launches.join(moments, [[link.norm] for link in own[:longer]]) if longer else norms
+            results, value = [*out[len(after) :].unbind(), *results], out[: len(after)]
+            norms = launches.join(moments, [[link.norm] for link in own[: len(after)]]) if after else norms
         ctx.save_for_backward(*saved)
         ctx.stages, ctx.shapes = stages, [weight.shape for weight in weights]
         return tuple(results)
@@ -134,7 +130,7 @@ class _Convolve(torch.autograd.Function):
             if place:
                 slopes = _slopes(grad, value, norms)
         (grad_x,) = _maps(grad, first.pictures, first.size).unbind()
-        parts = [None] * len(sizes) if learned is None else learned.sum(0).split(sizes)
+        parts = [None] * len(sizes) if learned is None else learned.sum(0).split_with_sizes(sizes)
         shaped = [part if part is None else part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True)]
         return None, grad_x, *shaped
 
@@ -149,10 +145,6 @@ def _slopes(grad: Tensor, value: Tensor, norms: Norms) -> Slopes:
     ones = constant((1.0,) * len(value), value.dtype, value.device).unsqueeze(0)
     where = launches.table(grad.unbind(), value.unbind())
     return launches.settle(where, ones, norms, [True] * len(value), value[0], paired=True)[1]
-
-
-def _numbers(weights: Sequence[Tensor]) -> int:
-    return sum(weight.numel() for weight in weights)
 
 
 def _maps(flat: Tensor, pictures: int, size: tuple[int, int]) -> Tensor:

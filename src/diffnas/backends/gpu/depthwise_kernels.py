@@ -1,9 +1,9 @@
-"""Triton kernels of depthwise convolutions and the 1x1 convolutions after them, for maps that lie in memory as ``(B, H, W, C)``.
+"""Triton kernels of depthwise convolutions and the 1x1 convolutions after them, for maps in memory as ``(B, H, W, C)``.
 
 One launch computes all convolutions of a table. Tiles of pixels are on the first axis of a grid, as in
 :mod:`diffnas.backends.gpu.kernels`. Sizes of maps are constants, so that divisions are cheap. The bits of ``KERNELS``
-are the kernel sizes in the table: a kernel has a branch for each, in which the loop over taps is unrolled, and a program
-takes the branch of its convolution.
+are the sizes of convolutions in the table. There is a branch for each, in which the loop over taps is unrolled, and a
+program takes the branch of its convolution. The compiler leaves out the branches of other sizes.
 """
 
 # Triton compiles these functions; they have no types that a checker knows.
@@ -61,8 +61,8 @@ def separable(
     """Batch norm, ReLU, depthwise and 1x1 convolution, for all N convolutions of a table.
 
     From one map to the next are ``map_stride`` numbers. The batch norms of the maps are ``rate`` and ``shift``,
-    ``(maps, C)``; a convolution's weights are ``(C, kernel, kernel)`` and ``matrix``, ``(N, D, C)``. ``between`` are the
-    results of the depthwise convolutions, ``(N, B, rows, columns, C)``, ``out`` those of the 1x1, with D channels.
+    ``(maps, C)``. A convolution's weights are ``(C, kernel, kernel)`` and, in ``matrix``, ``(N, D, C)``. The results of
+    the depthwise convolutions are ``between``, ``(N, B, rows, columns, C)``, those of the 1x1 ``out``, with D channels.
     ``pixels`` is the number of pixels in one result.
 
     The first ``measured`` results get ``means`` and ``squares`` of S chunks of pixels, as in ``moments``. A program
@@ -88,7 +88,7 @@ def separable(
         top, left = row * stride - padding, column * stride - padding
         total = tl.zeros((PIXELS, CHANNELS), tl.float32)
         for kernel in tl.static_range(1, LARGEST + 1):
-            if KERNELS >> kernel & 1:
+            if KERNELS >> kernel & 1:  # noqa: SIM102
                 if size == kernel:
                     total = _convolved(
                         source, weight + begin_of, picture, top, left, within, inside, channel, dilation, factor, begin,
@@ -151,7 +151,7 @@ def depthwise_input(
         taps, padding = weight + tl.load(own + 1), tl.load(own + 2)
         dilation, size = tl.load(own + 3), tl.load(own + 4)
         for kernel in tl.static_range(1, LARGEST + 1):
-            if KERNELS >> kernel & 1:
+            if KERNELS >> kernel & 1:  # noqa: SIM102
                 if size == kernel:
                     total += _spread(
                         grad + m * length, taps, picture, h + padding, w + padding, within, inside, channel, dilation,
@@ -197,8 +197,8 @@ def depthwise_weight(
     """The gradient for the depthwise weights of ``separable``, for each of S chunks of pixels: ``(S, weights)``.
 
     A program computes one row of a kernel's taps, so it reads ``grad`` once for the whole row. Each convolution has
-    ``most`` programs, the rows of the largest kernel. A program keeps ``NUMBERS`` products. ``WIDTHS`` is the sum of the
-    widths of such rows, each rounded up to a power of two; each width has a branch.
+    ``most`` programs, the rows of the largest kernel. A program keeps ``NUMBERS`` products. ``WIDTHS`` is the sum of all
+    lengths of such rows, each rounded up to a power of two; each has a branch.
     """
     n, i, s = tl.program_id(0) // most, tl.program_id(0) % most, tl.program_id(1)
     own = table + n * FIELDS
@@ -213,7 +213,7 @@ def depthwise_weight(
     first = s * chunk
     end = tl.minimum(first + chunk, pixels)
     for bits in tl.static_range(5):
-        if WIDTHS >> bits & 1:
+        if WIDTHS >> bits & 1:  # noqa: SIM102
             if (i < size) & (size <= 1 << bits) & (2 * size > 1 << bits):
                 tap = tl.arange(0, 1 << bits)
                 total = _row_of_taps(

@@ -1,7 +1,9 @@
 """Triton kernels of mixed sums, for maps that lie in memory as ``(B, H, W, C)``.
 
 A kernel for several maps takes a table of their addresses, a tuple of int64, so that one launch serves all of them. A
-tuple is part of the launch: no memory has to be written before it, and a CUDA graph keeps it. A program computes a tile of pixels with all channels; ``CHANNELS`` is their number rounded up to a power of two. Tiles
+tuple is part of the launch: no memory has to be written before it, and a CUDA graph keeps it.
+
+A program computes a tile of pixels with all channels; ``CHANNELS`` is their number rounded up to a power of two. Tiles
 are on the first axis of a grid, because the others have at most 65,535 programs.
 
 Sizes are constants of a kernel, which is compiled for each of them: so the compiler can prove that 4 channels lie

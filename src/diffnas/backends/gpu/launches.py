@@ -91,8 +91,8 @@ def normalize(where: Table, norms: Sequence[Sequence[nn.BatchNorm2d]], like: Ten
     if not which:
         return unchanged(len(norms), C, device)
     chunk, chunks = split(pixels, len(which), sizes["PIXELS"])
-    found = Moments(*torch.empty(2, len(which), chunks, C, device=device), pixels, chunk)
-    places = constant(which, torch.int32, device)
+    mean, square = torch.empty(2, len(which), chunks, C, device=device)
+    found, places = Moments(mean, square, pixels, chunk), constant(which, torch.int32, device)
     kernels.moments[(len(which), chunks)](where, places, *found, C, **sizes)
     return join(found, norms)
 
@@ -159,7 +159,9 @@ def mix_maps(where: Table, mix: Tensor, norms: Norms, like: Tensor, added: int) 
 
 
 class Slopes(NamedTuple):
-    """The gradient for each of K maps, as numbers by channel: shift + factors[0] * map + sum of factors[1 + t] * grads[t].
+    """The gradient for each of K maps, as numbers by channel: what its map and each of T gradients are multiplied by.
+
+    It is ``shift + factors[0] * map + sum_t factors[1 + t] * grads[t]``.
 
     Attributes:
         factors: ``(K, 1 + T, C)``.

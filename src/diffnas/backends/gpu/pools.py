@@ -54,9 +54,9 @@ def pools(x: Tensor, modules: Sequence[nn.Module | None]) -> tuple[Tensor, ...]:
     kinds = tuple(SAME if pool is None else MAX if type(pool) is nn.MaxPool2d else AVERAGE for pool in modules)
     if max(kinds.count(MAX), kinds.count(AVERAGE)) > 1:
         return tuple(x if pool is None else pool(x) for pool in modules)
-    strides = [pool.stride for pool in modules if isinstance(pool, nn.MaxPool2d | nn.AvgPool2d)]
+    strides = {int(str(pool.stride)) for pool in modules if isinstance(pool, nn.MaxPool2d | nn.AvgPool2d)}
     apply: Callable[..., tuple[Tensor, ...]] = _Pools.apply
-    return apply(_Shape(x.shape, int(strides[0]) if strides else 1, kinds), x)
+    return apply(_Shape(x.shape, strides.pop() if strides else 1, kinds), x)
 
 
 class _Pools(torch.autograd.Function):
@@ -84,6 +84,8 @@ class _Pools(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         (where,), shape = ctx.saved_tensors, ctx.shape
         sent = [(kind, channels_last(grad)) for kind, grad in zip(shape.kinds, grads, strict=True) if grad is not None]
+        if [kind for kind, _ in sent] == [SAME]:
+            return None, sent[0][1]
         same, pooled = [grad for kind, grad in sent if kind == SAME], dict(sent)
         (out,) = launches.empty_maps(1, sent[0][1], shape.before[2:])
         pixels, sizes = launches.pixels_of(out), launches.tile(out.shape[1])

@@ -101,8 +101,9 @@ class Stage(NamedTuple):
         tile = max(16, launches.TILE // max(inner, outer))
         chunk, chunks = launches.split(pixels, N, tile)
         between, out = x.new_empty(N, pixels, C), x.new_empty(N, pixels, D)
-        moments = Moments(*x.new_empty(2, measured, chunks, D), pixels, chunk)
-        maps = x, depthwise, pointwise, between, out, moments.mean, moments.square, norms.rate, norms.shift
+        mean, square = x.new_empty(2, measured, chunks, D)
+        moments = Moments(mean, square, pixels, chunk)
+        maps = x, depthwise, pointwise, between, out, mean, square, norms.rate, norms.shift
         numbers = self.pixels * C, pixels, chunk, measured
         constants = *self.sizes, _bits(self.kernels), D, _precision(), tile, inner, outer
         grid = N, chunks, -(-D // outer)
@@ -138,7 +139,13 @@ class Stage(NamedTuple):
         kernels.depthwise_weight[grid](*arguments, -(-pixels // chunks), learned.stride(0), largest, *constants)
 
     def through(
-        self, grads: Sequence[Tensor], y: Tensor, slopes: Slopes, weight: Tensor, between: Tensor, learned: Tensor | None
+        self,
+        grads: Sequence[Tensor],
+        y: Tensor,
+        slopes: Slopes,
+        weight: Tensor,
+        between: Tensor,
+        learned: Tensor | None,
     ) -> Tensor:
         """The gradients for the results of the depthwise convolutions, ``(N, pixels after, C)``.
 

@@ -1,4 +1,4 @@
-"""Batch norm, mixing weight and sum of many operations as one step on a GPU, forward and backward."""
+"""Batch norm, mixing weight and sum of many operations as one step on a GPU, and nodes side by side."""
 
 from __future__ import annotations
 
@@ -55,3 +55,26 @@ class _MixedSums(torch.autograd.Function):
         grad_mix, slopes = launches.settle(where, mix, norms, ctx.normed, like)
         launches.spread(where, slopes, ctx.normed, like)
         return (grad_mix, None, *results.unbind(), *(sent[0] for _ in range(ctx.added)))
+
+
+def beside(maps: Sequence[Tensor]) -> Tensor:
+    """Maps ``(B, C, H, W)`` concatenated along their channels; the backward pass takes them apart in one launch."""
+    apply: Callable[..., Tensor] = _Beside.apply
+    return apply(*maps)
+
+
+class _Beside(torch.autograd.Function):
+    """The result of ``beside``."""
+
+    @staticmethod
+    def forward(ctx: Any, *maps: Tensor) -> Tensor:
+        ctx.count = len(maps)
+        return torch.cat(maps, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        B, C, H, W = grad.shape
+        by_pixel = grad.permute(0, 2, 3, 1).reshape(B, H, W, ctx.count, C // ctx.count)
+        apart: tuple[Tensor, ...] = by_pixel.permute(3, 0, 1, 2, 4).contiguous().permute(0, 1, 4, 2, 3).unbind()
+        return apart
