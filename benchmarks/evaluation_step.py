@@ -28,7 +28,7 @@ from stock import make_stock_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffnas.backends.choose import choose, wholly_by
+from diffnas.backends.choose import Choice, choose, wholly_by
 from diffnas.data import DataSet
 from diffnas.data.augment import Augmentation, augment
 from diffnas.data.tensors import from_tensors
@@ -80,7 +80,7 @@ class Contender:
 
     def step(self) -> None:
         network, optimizer = self.state.network, self.state.weight_optimizer
-        backend = wholly_by(network)
+        backend = wholly_by(network, Choice(network.backend, None), self.images[:1].float())
         with backend.computing(torch.get_num_threads()) if backend else nullcontext():
             self.backward(self.settings.drop_path)
             nn.utils.clip_grad_norm_(network.parameters(), self.settings.clip)

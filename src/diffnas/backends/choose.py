@@ -118,10 +118,18 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
     return (first, *slower)
 
 
-def wholly_by(net: Network) -> Backend | None:
-    """The backend of a network, if its kernels compute all cells; None if PyTorch computes a part of one."""
-    backend = net.backend
-    return None if backend is None or any(backend.why_slower(cell) for cell in net.cells) else backend
+def wholly_by(net: Network, choice: Choice, x: Tensor) -> Backend | None:
+    """The backend, if its kernels compute all cells of a network; None if PyTorch computes a part of one.
+
+    Args:
+        net: the network.
+        choice: its backend.
+        x: pictures, as in ``describe``.
+    """
+    backend = choice.backend
+    if backend is None or isinstance(net.frame, Sequences) or _why_plain(net, choice, x):
+        return None
+    return None if any(backend.why_slower(cell) for cell in net.cells) else backend
 
 
 def _why_plain(net: Supernet | Network, choice: Choice, x: Tensor) -> str | None:

@@ -144,11 +144,12 @@ def evaluate(
             state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
         choice = choose_in(ranks, settings, "auto", fabric.device, precision)
         state.network.backend = choice.backend
-        computed = (*choose.describe(state.network, choice, picture_on(fabric.device, precision, data)), *ranks.told)
+        picture = picture_on(fabric.device, precision, data)
+        computed = (*choose.describe(state.network, choice, picture), *ranks.told)
         record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
         begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
         with (
-            computing_on(threads, choose.wholly_by(state.network)),
+            computing_on(threads, choose.wholly_by(state.network, choice, picture)),
             rounding_products(fabric.device, tf32=settings.tf32),
             interruptions() as heard,
             fixed_random(settings.seed),
