@@ -175,6 +175,15 @@ TOGETHER = {
 @pytest.mark.parametrize("shape", [(3, 5, 7, 6), (2, 16, 9, 8)], ids=str)
 @pytest.mark.parametrize("made", TOGETHER.values(), ids=TOGETHER)
 def test_chains_are_their_modules(made: list[str], shape, generator):
+    check_chains(made, shape, generator)
+
+
+def test_chains_of_more_channels_than_a_program_takes_are_their_modules(generator):
+    check_chains(["1x1"], (1, 66, 3, 2), generator)
+
+
+def check_chains(made: list[str], shape: tuple[int, ...], generator: torch.Generator) -> None:
+    """Chains that are computed together have the results, gradients and statistics of their modules."""
     torch.manual_seed(0)
     ops = [MAKES[name](shape[1]).to(DEVICE) for name in made]
     twins = copy.deepcopy(ops)
