@@ -280,8 +280,8 @@ def test_a_state_is_read_anew_by_each_pass_of_a_step():
 
 @pytest.mark.slow
 def test_a_killed_search_of_a_text_ends_as_one_left_alone(tmp_path: Path):
-    (tmp_path / "book.txt").write_text("the cat sat on the mat.\nthe dog sat on the log.\n" * 60)
-    options = ["--epochs", "4", "--channels", "6", "--batch", "4", "--set", "window=8", "--threads", "1", "--quiet"]
+    (tmp_path / "book.txt").write_text("the cat sat on the mat.\nthe dog sat on the log.\n" * 20)
+    options = ["--epochs", "3", "--channels", "6", "--batch", "4", "--set", "window=8", "--threads", "1", "--quiet"]
 
     def begin(*words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "diffnas", "search", *words])
@@ -290,7 +290,7 @@ def test_a_killed_search_of_a_text_ends_as_one_left_alone(tmp_path: Path):
     assert begin(*new, str(tmp_path / "whole")).wait(300) == 0
     life = begin(*new, str(tmp_path / "parts"))
     trace = tmp_path / "parts" / "trace.jsonl"
-    while not (trace.exists() and trace.read_text().count("\n") >= 2):
+    while not (trace.exists() and trace.read_text().count("\n") >= 1):
         assert life.poll() is None
         time.sleep(0.01)
     life.kill()
