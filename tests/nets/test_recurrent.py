@@ -374,3 +374,11 @@ def test_a_copied_supernet_computes_by_itself():
             weight.zero_()
     assert torch.equal(before, net(ids, mix))
     assert not other(ids, mix).any()
+
+
+def test_a_supernet_without_edges_is_the_bias_of_its_head():
+    net = Supernet(recurrent, classes=9, in_channels=9, channels=4, tokens=True)
+    nn.init.normal_(net.frame.head.bias)
+    net.prune_(_all_gone_but(*((row, 0) for row in range(36))))
+    logits = net(torch.randint(9, (2, 3)), torch.full((36, 5), 0.2))
+    assert torch.equal(logits, net.frame.head.bias.expand_as(logits))
