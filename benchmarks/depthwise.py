@@ -99,7 +99,7 @@ def _power(length: int) -> int:
 
 
 class Present:
-    """The same convolutions as a search computes them, with the channels last."""
+    """The same convolutions as a search computes them, with the channels last; forward with the 1x1 after them."""
 
     def __init__(self, of: Banded) -> None:
         stride, size = of.constants["STRIDE"], tuple(of.x.shape[-2:])
@@ -108,12 +108,16 @@ class Present:
         self.stage = Stage(geometries, of.shared, of.pictures, size, of.x.shape[1])
         self.x, self.grad = (maps.movedim(1, -1).contiguous() for maps in (of.x, of.grad))
         self.weight, self.norms = of.flat, Norms(of.shift, of.rate, of.rate, of.shift)
+        channels = of.x.shape[1]
+        self.pointwise = torch.eye(channels, device=of.x.device).repeat(len(rows), 1, 1)
+        self.learned = torch.empty(self.stage.chunks, len(self.weight), device=of.x.device)
 
     def forward(self) -> Tensor:
-        return self.stage.forward(self.x, self.weight, self.norms)
+        return self.stage.forward(self.x, self.weight, self.pointwise, self.norms, measured=0)[0]
 
     def input_grad(self) -> Tensor:
         return self.stage.input_grad(self.x, self.weight, self.grad, self.norms)
 
     def weight_grad(self) -> Tensor:
-        return self.stage.weight_grad(self.x, self.weight, self.grad, self.norms)
+        self.stage.weight_grad(self.x, self.grad, self.norms, self.learned)
+        return self.learned.sum(0)

@@ -61,7 +61,7 @@ def test_importing_the_package_or_its_command_does_not_import_torch():
 
 def test_a_search_notes_what_is_needed_to_load_its_data_again(found):
     notes = record(found.folder)["notes"]
-    assert notes["data"] == {"what": "digits", "data_dir": None, "size": None}
+    assert notes["data"] == {"what": "digits", "data_dir": None, "size": None, "stream": None}
     assert (notes["train"], notes["space"], notes["method"]) == (100, "nas-bench-201", "sparse")
     assert record(found.folder)["data"]["train"] == 100
 

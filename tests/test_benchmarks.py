@@ -17,7 +17,7 @@ SMALL = {
     "supernet_as_run.py": "--space nas-bench-201 --channels 2 --cells 5 --size 8 --batch 4 --rounds 1 --survivors 2",
     "memory.py": "--space nas-bench-201 --channels 4 --cells 5 --batch 8 --steps 1",
     "recurrent_step.py": "--channels 4 --batch 3 --window 2 --rounds 1",
-    "evaluation_step.py": "--channels 4 --cells 3 --batch 4 --rounds 1",
+    "evaluation_step.py": "--channels 4 --cells 3 --batch 4 --rounds 1 --genotype PDARTS FOUND",
     "augmentation.py": "--batch 4 --size 16 --rounds 1 --repeats 1",
     "same_search.py": "--pictures 40 --channels 2 --batch 20 --epochs 1 --seeds 0",
     "ranks.py": "--channels 2 --depth 3 --batch 20 --pictures 40 --epochs 1 --rounds 1",

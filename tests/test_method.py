@@ -107,7 +107,7 @@ def test_a_misspelt_method_gets_a_suggestion():
 
 @pytest.mark.parametrize(("role", "name"), [(role, name) for role, names in COMPONENTS.items() for name in names])
 def test_every_component_can_be_named(role: str, name: str):
-    made = component(role, name)
+    made = component(role, f"{name}:a/path" if name in ("run", "file") else name)
     bases = {"exact-zero": sparse, "shut": gates, "simplex": gaea, "exponentiated": gaea}
     more = {"smallest-shares": gold_nas, "survivors": gold_nas, "before-growth": r_darts}
     base = {**bases, **more}.get(name, darts)

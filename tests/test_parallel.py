@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from diffnas.parallel import alone, in_parallel
+from diffnas.parallel import alone, for_pytorch, in_parallel
 
 
 @pytest.mark.parametrize(("threads", "pictures"), [(1, 5), (2, 5), (3, 7), (4, 2), (3, 1)])
@@ -22,6 +22,9 @@ def test_threads_can_be_ours_alone():
     with alone(3):
         assert torch.get_num_threads() == 1
         in_parallel(lambda first, last: done.append((first, last)), 6)
+        with for_pytorch():
+            assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == 1
     assert sorted(done) == [(0, 2), (2, 4), (4, 6)]
     assert torch.get_num_threads() == 2
 

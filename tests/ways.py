@@ -1,5 +1,6 @@
 """The ways in which tests compute a net: plain, and by backends that must agree with it."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,15 +10,29 @@ from torch import Tensor, nn
 
 from diffnas.backends.choose import choose
 from diffnas.backends.node_by_node import Kernels, NodeByNode, through
-from diffnas.backends.schedule import schedule, why_unknown
+from diffnas.backends.norms import update_running
+from diffnas.backends.schedule import is_fixed, schedule, why_unknown
 from diffnas.components.edge_weights import EdgeWeights
 from diffnas.nets.backend import Backend
 from diffnas.nets.cell import Cell
 from diffnas.nets.supernet import Supernet
 
-# A function for the chains, because a copied cell shares it.
+
+def mixed_sums(
+    inputs: Sequence[Tensor], mix: Tensor, *, norms: Sequence[Sequence[nn.BatchNorm2d]], added: Sequence[Tensor] = ()
+) -> tuple[Tensor, ...]:
+    """The mixed sums of the reference, with running averages updated as by the batch norms themselves."""
+    totals, statistics = sums_reference.mixed_sums(inputs, mix, normed=list(map(bool, norms)), added=added)
+    pairs = [(norm, k) for k, own in enumerate(norms) for norm in own]
+    update_running([norm for norm, _ in pairs], statistics, [k for _, k in pairs])
+    return totals
+
+
+# Functions for the chains and the pools, because a copied cell shares them.
 KERNELS = Kernels(
-    mixed_sums=sums_reference.mixed_sums, convolve=lambda x, chains: [through(chain, x) for chain in chains]
+    mixed_sums=mixed_sums,
+    convolve=lambda x, chains: [through(chain, x) for chain in chains],
+    pools=lambda x, modules: [x if pool is None else pool(x) for pool in modules],
 )
 
 
@@ -29,8 +44,8 @@ class InPyTorch:
     def why_not(self, x: Tensor) -> str | None:
         return "autocast mixes precisions" if torch.is_autocast_enabled(x.device.type) else None
 
-    def compile(self, cell: Cell) -> NodeByNode:
-        return NodeByNode(cell, KERNELS)
+    def compile(self, cell: Cell) -> NodeByNode | None:
+        return None if is_fixed(cell) else NodeByNode(cell, KERNELS)
 
     def why_slower(self, cell: Cell) -> str | None:
         return why_unknown(cell, schedule(cell))

@@ -17,9 +17,14 @@ TASK = {"name": "classification", "metrics": {"accuracy": {"better": "higher", "
 _NUMBERS = (LOSS, "accuracy")
 
 
+_LATER_ROLES = {"initial": "pytorch", "pretext": "None"}
+"""Roles that methods did not have, and what all methods did."""
+
+
 def record(read: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``run.json`` says, its task too."""
-    return {**read, "task": read.get("task", TASK)}
+    """What ``run.json`` says, its task and all roles of its method too."""
+    found = {**read, "task": read.get("task", TASK)}
+    return {**found, "method": {**_LATER_ROLES, **read["method"]}} if isinstance(read.get("method"), Mapping) else found
 
 
 def line(read: Mapping[str, Any]) -> dict[str, Any]:

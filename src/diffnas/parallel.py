@@ -31,6 +31,17 @@ def alone(threads: int) -> Iterator[None]:
         _THREADS.reset(token)
 
 
+@contextmanager
+def for_pytorch() -> Iterator[None]:
+    """A context in which PyTorch has the threads of ``in_parallel``, for work that is PyTorch's."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def threads() -> int:
     """How many threads ``in_parallel`` uses: the number given to ``alone``, else as many as PyTorch uses."""
     return _THREADS.get() or torch.get_num_threads()

@@ -13,5 +13,7 @@ ROLES = {
     "pick": "Which epoch's cells are the result: last, best-held-out, ...",
     "family": "Which earlier epochs' cells are kept too: quiet:3 or none.",
     "discretize": "winners, strongest-pairs, ...",
+    "initial": "torch, he, orthogonal, lsuv, run:RUN, ...",
+    "pretext": "rotation, barlow, simclr, ... or none.",
 }
 """Examples of texts for each role of ``COMPONENTS``, in one line each."""

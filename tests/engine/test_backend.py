@@ -16,6 +16,7 @@ from diffnas.engine.listen import Silent
 from diffnas.engine.search import SearchResult
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype.text import parse
+from diffnas.nets.network import Network
 from diffnas.report.page import page
 from diffnas.report.reading import read_run
 from diffnas.space import darts, nas_bench_201
@@ -116,4 +117,25 @@ def test_an_evaluation_says_what_computes_its_cells(data):
     settings = EvaluateSettings(epochs=1, channels=4, depth=3, auxiliary=0.0, batch=40)
     cells = parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|")
     evaluate(cells, data, settings=settings, listener=ear)
-    assert ear.notes == ["cells run by the cpu backend, one operation after the other"]
+    assert ear.notes == ["cells run by the cpu backend"]
+
+
+@pytest.mark.parametrize(("op", "while_training"), [("nor_conv_3x3", 1), ("conv_7x1_1x7", 2)])
+def test_pytorch_has_one_thread_while_kernels_alone_train_a_network(data, op, while_training):
+    """Its threads would spin on the cores that kernels need. They all take part in the test, which has no kernels."""
+    pytest.importorskip("numba")
+    seen = {}
+
+    def note(module: nn.Module, _: object) -> None:
+        if isinstance(module, Network):
+            seen.setdefault(module.training, torch.get_num_threads())
+
+    cell = f"[('{op}', 0), ('skip_connect', 1)]"
+    genotype = parse(f"Genotype(normal={cell}, normal_concat=[2], reduce={cell}, reduce_concat=[2])")
+    handle = nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        settings = EvaluateSettings(epochs=1, channels=4, depth=3, auxiliary=0.0, batch=40)
+        evaluate(genotype, data, settings=settings, threads=2)
+    finally:
+        handle.remove()
+    assert seen == {True: while_training, False: 2}

@@ -200,7 +200,7 @@ def test_non_finite_pictures_give_non_finite_logits() -> None:
 def test_the_heads_of_attention_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match=r"50 channels cannot be shared .* multiple of 4\. Take 48 or 52\."):
         Supernet(transformer, classes=3, channels=50)
-    with pytest.raises(ValueError, match="multiple of 3. Take 48 or 51"):
+    with pytest.raises(ValueError, match=r"multiple of 3\. Take 48 or 51"):
         Network(parse("transformer | attn_3 | mlp_1"), classes=3, channels=50)
     assert network("transformer | pool_3 | mlp_1", channels=7)(pictures()).logits.shape == (4, 3)
     assert Supernet(without(without(transformer, "attn_4"), "attn_half"), classes=3, channels=52, depth=1)

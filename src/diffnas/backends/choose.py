@@ -107,8 +107,6 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
     if choice.backend is None or why:
         return ("cells run operation by operation, in PyTorch" + (f": {why}" if why else ""),)
     first = f"cells run by the {choice.backend.name} backend"
-    if isinstance(net, Network):
-        return (f"{first}, one operation after the other",)
     kinds: dict[str, list[str]] = {}
     for kind, why in {cell.kind: choice.backend.why_slower(cell) for cell in net.cells}.items():
         if why:
@@ -118,6 +116,20 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
         for why, alike in kinds.items()
     ]
     return (first, *slower)
+
+
+def wholly_by(net: Network, choice: Choice, x: Tensor) -> Backend | None:
+    """The backend, if its kernels compute all cells of a network; None if PyTorch computes a part of one.
+
+    Args:
+        net: the network.
+        choice: its backend.
+        x: pictures, as in ``describe``.
+    """
+    backend = choice.backend
+    if backend is None or isinstance(net.frame, Sequences) or _why_plain(net, choice, x):
+        return None
+    return None if any(backend.why_slower(cell) for cell in net.cells) else backend
 
 
 def _why_plain(net: Supernet | Network, choice: Choice, x: Tensor) -> str | None:

@@ -13,10 +13,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from diffnas.backends.norms import Statistics, channels_last, constant, update_running
+from diffnas.backends.norms import channels_last, constant
 from diffnas.backends.schedule import Chain, Place, Pool, schedule
 from diffnas.components.edge_weights import EdgeWeights
-from diffnas.nets.cell import Cell
+from diffnas.nets.cell import Cell, Factors, along_channels
 from diffnas.nets.links import Link
 from diffnas.nets.partial_channels import Passing
 
@@ -29,21 +29,28 @@ class MixedSums(Protocol):
     """
 
     def __call__(
-        self, inputs: Sequence[Tensor], mix: Tensor, *, normed: Sequence[bool], added: Sequence[Tensor] = ()
-    ) -> tuple[tuple[Tensor, ...], Statistics]:
-        """Weighted sums of tensors, after a batch norm without weight and bias for each tensor that is ``normed``.
+        self,
+        inputs: Sequence[Tensor],
+        mix: Tensor,
+        *,
+        norms: Sequence[Sequence[nn.BatchNorm2d]],
+        added: Sequence[Tensor] = (),
+    ) -> tuple[Tensor, ...]:
+        """Weighted sums of tensors, each after its batch norms if it has any, which have no weight and no bias.
+
+        The batch norms of one tensor normalize it alike, in training mode; the buffers of all are updated.
 
         Args:
             inputs: K tensors ``(B, C, H, W)``.
             mix: the weights of each sum, ``(T, K)``.
-            normed: for each input, whether it goes through batch norm (training mode) first.
+            norms: for each input, its batch norms.
             added: tensors that are terms of every sum, with weight 1 and without batch norm.
 
         Raises:
             ValueError: for tensors of several shapes, and for a batch norm of one pixel, which PyTorch refuses too.
 
         Returns:
-            T sums, ``(B, C, H, W)``, and the statistics of the inputs (0 and 1 where not normed).
+            T sums, ``(B, C, H, W)``.
         """
 
 
@@ -54,12 +61,14 @@ class Kernels:
     Attributes:
         mixed_sums: batch norm, mixing weight and sum of many tensors.
         convolve: for each chain, its result for a map before the chain's last batch norm.
-        track: updates the running averages of batch norms, as :func:`diffnas.backends.norms.update_running` does.
+        pools: the result of each pool for a map; None stands for the map itself, once for each of its readers.
+        beside: concatenates maps along their channels.
     """
 
     mixed_sums: MixedSums
     convolve: Callable[[Tensor, Sequence[tuple[Link, ...]]], Sequence[Tensor]]
-    track: Callable[[Sequence[nn.BatchNorm2d], Statistics, Sequence[int]], None] = update_running
+    pools: Callable[[Tensor, Sequence[nn.Module | None]], Sequence[Tensor]]
+    beside: Callable[[Sequence[Tensor]], Tensor] = along_channels
 
 
 def through(links: Sequence[Link], x: Tensor) -> Tensor:
@@ -77,9 +86,10 @@ class NodeByNode:
         self.schedule = schedule(cell)
         self.places = self._places()
 
-    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
+    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
-        return self.cell.joined(self.cell.outputs(self.values(inputs, weights)))
+        assert isinstance(weights, EdgeWeights)
+        return self.cell.joined(self.cell.outputs(self.values(inputs, weights)), self.kernels.beside)
 
     def values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
         """The value of every node of the cell; None for a node that nothing feeds."""
@@ -100,7 +110,8 @@ class NodeByNode:
             seen.append(value)
             if value is not None:
                 for kinds in planned.pools.get(node, []):
-                    self._share(kinds, value, mix, terms)
+                    value, kept = self._share(kinds, value, mix, terms)
+                    values[node] = kept if passing is None else values[node]
                 self._convolve(planned.chains.get(node, []), value, terms)
         return values
 
@@ -122,13 +133,16 @@ class NodeByNode:
         assert given.passing is not None
 
         def add(tensors: Sequence[Tensor], weights: Tensor) -> Tensor:
-            (total,), _ = self.kernels.mixed_sums(tensors, weights.unsqueeze(0), normed=[False] * len(tensors))
+            (total,) = self.kernels.mixed_sums(tensors, weights.unsqueeze(0), norms=[()] * len(tensors))
             return total
 
         return Passing(self.cell.graph, self.cell.partial, weights=given.passing, add=add, hold=channels_last)
 
-    def _share(self, kinds: Sequence[Pool], x: Tensor, mix: Mix, terms: Mapping[int, _Terms]) -> None:
-        """Add the weighted sum of a node and its pools to the terms of each target that has any of them."""
+    def _share(self, kinds: Sequence[Pool], x: Tensor, mix: Mix, terms: Mapping[int, _Terms]) -> tuple[Tensor, Tensor]:
+        """Add the weighted sum of a node and its pools to the terms of each target that has any of them.
+
+        Returns ``x`` twice, for its other readers, so that a kernel can add the gradients of all.
+        """
         targets = _targets(kinds)
         weights = mix.rows(_places_of(kinds))
         same = [k for k, kind in enumerate(kinds) if kind.module is None]
@@ -137,15 +151,11 @@ class NodeByNode:
             columns[same[0]] = torch.stack([columns[k] for k in same]).sum(0)
             left = [k for k in range(len(kinds)) if k not in same[1:]]
             kinds, weights = [kinds[k] for k in left], torch.stack([columns[k] for k in left], 1)
-        tensors, normed = (
-            [x if kind.module is None else kind.module(x) for kind in kinds],
-            [bool(k.norms) for k in kinds],
-        )
-        sums, statistics = self.kernels.mixed_sums(tensors, weights, normed=normed)
+        first, second, *tensors = self.kernels.pools(x, [None, None, *(kind.module for kind in kinds)])
+        sums = self.kernels.mixed_sums(tensors, weights, norms=[kind.norms for kind in kinds])
         for target, tensor in zip(targets, sums, strict=True):
             terms[target].added.append(tensor)
-        pairs = [(norm, k) for k, kind in enumerate(kinds) for norm in kind.norms]
-        self.kernels.track([norm for norm, _ in pairs], statistics, [k for _, k in pairs])
+        return first, second
 
     def _convolve(self, chains: Sequence[Chain], x: Tensor, terms: Mapping[int, _Terms]) -> None:
         """Compute all chains of a node together, and add each result to the terms of its target."""
@@ -175,10 +185,8 @@ class _Terms:
         if not self.tensors:
             return torch.stack(self.added).sum(0) if len(self.added) > 2 else self.added[0] + self.added[1]
         weights = mix.rows((tuple(self.places),))
-        normed = [norm is not None for norm in self.norms]
-        (total,), statistics = self.kernels.mixed_sums(self.tensors, weights, normed=normed, added=self.added)
-        rows = [k for k, norm in enumerate(self.norms) if norm is not None]
-        self.kernels.track([norm for norm in self.norms if norm is not None], statistics, rows)
+        norms = [() if norm is None else (norm,) for norm in self.norms]
+        (total,) = self.kernels.mixed_sums(self.tensors, weights, norms=norms, added=self.added)
         return total
 
 

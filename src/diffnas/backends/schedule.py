@@ -1,4 +1,4 @@
-"""The operations of a mixed cell, sorted by how they can be computed together.
+"""The operations of a cell, sorted by how they can be computed together.
 
 Work that several edges share is done once for each source node: the ReLU before its convolutions, and its pools with
 their batch norms. An operation that no kernel knows is called as a module.
@@ -14,6 +14,7 @@ from torch import nn
 from diffnas.nets.cell import Cell
 from diffnas.nets.links import ChainKey, Link, chain_key, is_plain_norm
 from diffnas.nets.links import links as read_links
+from diffnas.nets.network import FixedEdge
 from diffnas.nets.supernet import MixedEdge
 
 # The row (edge) and the column (operation) of a mixing weight.
@@ -61,32 +62,52 @@ class Schedule:
     prepare: list[tuple[nn.Module, tuple[Link, ...] | None]]
 
 
-def schedule(cell: Cell) -> Schedule:
-    """The schedule of the operations that are on a cell's edges now."""
-    pools: dict[int, dict[str, dict[str, Pool]]] = {}
+def schedule(cell: Cell, *, affine: bool = False) -> Schedule:
+    """The schedule of the operations that are on a cell's edges now.
+
+    Args:
+        cell: the cell.
+        affine: whether batch norms with a weight and a bias are known too.
+    """
+    pools: dict[int, dict[str, list[Pool]]] = {}
     chains: dict[int, list[Chain]] = {}
     others: dict[int, list[tuple[int, Place, nn.Module]]] = {}
-    for row, (edge, mixed) in enumerate(zip(cell.graph.edges, cell.edges, strict=True)):
-        assert isinstance(mixed, MixedEdge)
-        for column, op in mixed.ops.items():
+    known = None if affine else False
+    for row, (edge, found) in enumerate(zip(cell.graph.edges, cell.edges, strict=True)):
+        assert isinstance(found, MixedEdge | FixedEdge)
+        for column, op in found.ops.items():
             place = (row, int(column))
             pool, norm = _pool(op)
-            links = read_links(op)
+            links = read_links(op, affine=known)
             if pool is not None:
-                # All edges out of a node share the pool of a column. Pools with one stride give maps of one size.
+                # Pools with one stride give maps of one size.
                 stride = "1" if isinstance(pool, nn.Identity) else str(pool.stride)
-                by_kind = pools.setdefault(edge.source, {}).setdefault(stride, {})
-                own = None if isinstance(pool, nn.Identity) else pool
-                shared = by_kind.setdefault(column, Pool(module=own))
-                shared.places[edge.target] = place
+                shared = _shared(pools.setdefault(edge.source, {}).setdefault(stride, []), pool, edge.target, place)
                 shared.norms.extend([] if norm is None else [norm])
             elif links is not None and len(links) <= 2:
                 chains.setdefault(edge.source, []).append(Chain(target=edge.target, place=place, links=links))
             else:
                 others.setdefault(edge.target, []).append((edge.source, place, op))
-    by_source = {source: [list(kinds.values()) for kinds in pools[source].values()] for source in pools}
-    prepare = [(module, read_links(module)) for module in cell.inputs]
+    by_source = {source: list(kinds.values()) for source, kinds in pools.items()}
+    prepare = [(module, read_links(module, affine=known)) for module in cell.inputs]
     return Schedule(pools=by_source, chains=chains, others=others, prepare=prepare)
+
+
+def _shared(pools: list[Pool], pool: nn.Module, target: int, place: Place) -> Pool:
+    """The pool that all edges out of a node share whose operation has the same column, with one more target."""
+    for kind in pools:
+        if target not in kind.places and place[1] in {column for _, column in kind.places.values()}:
+            break
+    else:
+        kind = Pool(module=None if isinstance(pool, nn.Identity) else pool)
+        pools.append(kind)
+    kind.places[target] = place
+    return kind
+
+
+def is_fixed(cell: Cell) -> bool:
+    """Whether a cell is that of a network, whose edges have one operation each."""
+    return any(isinstance(edge, FixedEdge) for edge in cell.edges)
 
 
 def why_unknown(cell: Cell, found: Schedule) -> str | None:

@@ -32,6 +32,10 @@ def compare(
         list[str] | None,
         typer.Option(metavar="NAME", help="A number of each epoch, such as live_ops or seconds; may be repeated."),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="SETTING,...", help="How much cells change with a setting, against with the seed."),
+    ] = None,
     cells: Annotated[bool, typer.Option("--cells", help="Each run's cells as text, too.")] = False,
     published: Annotated[
         bool, typer.Option("--table1", help="As Table 1 of the sparse-connections paper, beside its numbers.")
@@ -50,6 +54,8 @@ def compare(
     names = columns.split(",") if columns else None
     grids = [c.group_grid(groups, names), c.run_grid(groups, names), c.differing_grid(groups)]
     grids += [c.paired_grid(groups), *(c.epochs_grid(groups, name) for name in epochs or ())]
+    if by is not None:
+        grids.insert(0, c.by_grid([run for group in groups for run in group.runs], by.split(",")))
     if cells:
         grids.append(c.cells_grid(groups))
     if published:

@@ -25,6 +25,9 @@ _COMMON = {"data_dir", "download", "epochs", "batch", "channels", "depth", "seed
 _COMMON |= {"weighting", "level", "pruning", "target"}
 _ALIASES = {"depth": ("cells",)}
 
+# Flags that neither a recipe nor a run folder holds.
+_NEVER_NOTED = {"download"}
+
 
 def fields(record: type, *, only: Collection[str] = (), but: Collection[str] = ()) -> Iterator[inspect.Parameter]:
     """Options for the fields of a record: for those in ``only``, else for all except those in ``but``."""
@@ -58,9 +61,8 @@ def _option(name: str, kind: Any, told: Help) -> inspect.Parameter:
     """An option of the command line, whose value is None if it is not given."""
     read = plain(kind)
     words = [f"--{each.replace('_', '-')}" for each in (name, *_ALIASES.get(name, ()))]
-    # A recipe or the run that is resumed may have turned the flag on, so it can also be turned off. No run notes a
-    # download.
-    if read is bool and (kind is not bool or told.heading != DATA):
+    # A recipe or the run that is resumed may have turned the flag on, so it can also be turned off.
+    if read is bool and name not in _NEVER_NOTED:
         words = [f"{words[0]}/--no-{words[0].removeprefix('--')}"]
     info = typer.Option(
         *words,

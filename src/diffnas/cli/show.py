@@ -152,6 +152,7 @@ def cost_lines(told: Cost) -> list[tuple[str, str]]:
 
     scaled = "" if told.timed_on == told.batch else f", scaled from a step of {told.timed_on} pictures"
     free = "free memory is unknown here" if told.available is None else f"{in_gigabytes(told.available)} free"
+    before = f", {told.pretext_epochs} of them of the pretext" if told.pretext_epochs else ""
     rows = [
         ("edges", f"{told.edges} in all kinds of cells"),
         ("operations", f"{told.operations} live of {told.offered} offered"),
@@ -160,7 +161,7 @@ def cost_lines(told: Cost) -> list[tuple[str, str]]:
         ("computed", "; ".join(told.computed)),
         ("time a step", f"{duration(told.step_seconds)}, measured{scaled}"),
         ("time an epoch", f"{duration(told.epoch_seconds)} for {told.steps} steps, before anything is pruned"),
-        ("in all", f"{duration(told.epochs * told.epoch_seconds)} for {told.epochs} epochs"),
+        ("in all", f"{duration(told.epochs * told.epoch_seconds)} for {told.epochs} epochs{before}"),
     ]
     rows += [("target", escape(sentence)) for sentence in told.reachable]
     if told.largest_batch is not None and told.fits:

@@ -75,6 +75,7 @@ PICK = Role("pick", ("history", "space", "task"))
 FAMILY = Role("family", ("history", "space"))
 DISCRETIZE = Role("discretize rule", ("scores", "keep", "space"))
 SCHEDULE = Role("schedule", ("moment",))
+INITIAL = Role("initializer", ("net", "batch", "generator"))
 CONTROL = Role("control", ("history", "space"))
 
 

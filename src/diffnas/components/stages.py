@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from diffnas.components.pretext import Pretext
 from diffnas.components.relaxation import Relaxation
 from diffnas.space import SearchSpace
 from diffnas.values import check_fields, real, whole
@@ -113,6 +114,8 @@ class Stage:
         enter: runs before the first epoch.
         before_epoch: runs before each epoch, also before the first.
         may_stop: whether the method's stopping rules can end the stage early. The rules see only epochs of this stage.
+        pretext: what the weights learn in the stage in place of the task. The search puts such a stage before those of
+            the method, if it has a pretext.
 
     Raises:
         ValueError: if ``epochs`` or ``deeper`` is out of its bounds.
@@ -126,6 +129,7 @@ class Stage:
     enter: Act | None = None
     before_epoch: Act | None = None
     may_stop: bool = True
+    pretext: Pretext | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

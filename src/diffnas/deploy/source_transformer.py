@@ -43,7 +43,7 @@ def parts(trained: Trained, frame: Chain, skeleton: Transformer) -> dict[str, An
     layers = [_layer(each, trained.channels, width) for each in stem]
     norm = f'"{skeleton.norm}"'
     kinds = skeleton.kinds_at(len(frame.cells) // len(skeleton.kinds), genotype.cells)
-    pool = "nn.AdaptiveAvgPool2d(1)" if skeleton.pool == "mean" else f"AttentionPool({width})"
+    pool = {"mean": "nn.AdaptiveAvgPool2d(1)", "attend": f"AttentionPool({width})"}[skeleton.pool]
     return {
         "places": [_branch(genotype, kind, width, (rows, columns), norm) for kind in kinds],
         "stem": {"first": [*layers, f"Positions({width}, {rows}, {columns})"]},

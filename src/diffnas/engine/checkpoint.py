@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -19,10 +18,6 @@ from diffnas.run_folder import Damaged
 from diffnas.untrusted import torch_archive
 
 DAMAGED = "damaged.pt"
-
-# A checkpoint is a zip archive, as torch writes it. The archive's comment is the digest of everything before it.
-_MARK = b"sha256:"
-_COMMENT = len(_MARK) + 64
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
@@ -41,11 +36,7 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
 def _write(file: BinaryIO, state: Mapping[str, Any]) -> None:
     archive = BytesIO()
     torch.save(dict(state), archive)
-    # An archive ends with the length of its comment, in two bytes, and the comment.
-    archive.seek(-2, os.SEEK_END)
-    archive.write(_COMMENT.to_bytes(2, "little"))
-    file.write(archive.getbuffer())
-    file.write(_MARK + files.digest(archive.getbuffer()).encode())
+    torch_archive.write_signed(file, archive)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -56,9 +47,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """
     content = path.read_bytes()
     try:
-        torch_archive.check(BytesIO(content))  # first, because the other two unpack the archive
-        _check(content)
-        state = torch.load(BytesIO(content), map_location=device, weights_only=True)
+        state = torch_archive.read(content, device)
     except Exception as error:
         if ran_out(error):
             raise
@@ -66,17 +55,6 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not isinstance(state, dict) or type(state.get("epoch")) is not int or state["epoch"] < 0:
         raise Damaged(f"checkpoint {path} does not hold the state of a run.")
     return state
-
-
-def _check(content: bytes) -> None:
-    """Compare the digest with the content. Older checkpoints have none, only the checksums of the archive's parts."""
-    if content[-_COMMENT:-64] == _MARK:
-        if files.digest(memoryview(content)[:-_COMMENT]).encode() != content[-64:]:
-            raise ValueError("its digest does not fit its content")
-        return
-    with zipfile.ZipFile(BytesIO(content)) as archive:
-        if archive.testzip() is not None:
-            raise ValueError("a checksum does not fit its content")
 
 
 def set_aside(path: Path) -> None:

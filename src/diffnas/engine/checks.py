@@ -18,8 +18,10 @@ from diffnas.data import DataSet
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
 from diffnas.engine.learned import check_kind
+from diffnas.engine.listen import Listener
 from diffnas.engine.passes import check_stream, reading_of
 from diffnas.engine.pictures_record import describe_data
+from diffnas.engine.ranks import Ranks
 from diffnas.engine.search_state import staged
 from diffnas.engine.settings import SearchSettings, as_dict
 from diffnas.method import Method, components
@@ -124,6 +126,41 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
             "Discretize by strongest-pairs:0.5: it leaves out an edge whose gates are all shut."
         )
     _check_start(space, method, settings)
+    _check_beginning(method, settings, data)
+
+
+def _check_beginning(method: Method, settings: SearchSettings, data: DataSet) -> None:
+    """Refuse settings of the beginning that have no effect, and a pretext that cannot learn."""
+    if settings.pretext_epochs and method.pretext is None:
+        raise ValueError(
+            f"there are {settings.pretext_epochs} epochs of a pretext, and no pretext. Add --pretext rotation, or "
+            "leave --pretext-epochs out."
+        )
+    if settings.alpha_keep and settings.alpha_from is None:
+        raise ValueError("alpha_keep keeps the operations of another run: name it, --alpha-from RUN.")
+    pretext, batch = method.pretext, min(settings.batch, len(data.train))
+    if pretext is not None and settings.pretext_epochs and batch < pretext.least:
+        raise ValueError(
+            f"the pretext {pretext.name} needs batches of {pretext.least} pictures or more, not {batch}. Take --batch "
+            f"{pretext.advised}, or --pretext rotation."
+        )
+
+
+def tell_doubts(method: Method, settings: SearchSettings, data: DataSet, listener: Listener) -> None:
+    """Tell what is doubtful about the pretext of a search."""
+    pretext, (height, width) = method.pretext, data.size
+    if pretext is None:
+        return
+    if not settings.pretext_epochs:
+        listener.warn(f"the pretext {pretext.name} has no epochs, so nothing is learned. Add --pretext-epochs 5.")
+        return
+    if settings.batch < pretext.advised:
+        listener.warn(
+            f"the pretext {pretext.name} compares the pictures of a batch, and {settings.batch} are few; "
+            f"{pretext.advised} or more are better."
+        )
+    if pretext.square and height != width:
+        listener.note(f"the pretext {pretext.name} sees the middle square of each picture of {height}x{width}.")
 
 
 def check_data(space: SearchSpace, data: DataSet) -> None:
@@ -165,7 +202,7 @@ def _refuse_skips(space: SearchSpace, method: Method, changes: str) -> None:
 
 
 def _check_stages(space: SearchSpace, method: Method, settings: SearchSettings) -> None:
-    stages = contract.stages(method.stages, space, settings.epochs)
+    stages = contract.stages_of(method, space, settings)
     for stage in stages:
         _check_stage(stage, space, settings)
     deeper = any(stage.deeper != 1 for stage in stages)
@@ -221,3 +258,14 @@ def _gap(weighting: Weighting, space: SearchSpace, most: float) -> float | None:
         middle = (low + high) / 2
         low, high = (low, middle) if removed(middle) else (middle, high)
     return high
+
+
+def check_shared(
+    ranks: Ranks, data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, aim: Aim | None
+) -> None:
+    """Refuse what several ranks cannot share: small batches, in any stage, and a clock."""
+    if ranks.several and aim and any(aim.costings[target.cost].measured for target in (*aim.targets, *aim.family)):
+        raise ValueError("a target of latency is measured while it is searched, in one process: leave --devices out.")
+    pictures = len(data.train) // 2 if method.level.data == "halves" else len(data.train)
+    for stage in contract.stages_of(method, space, settings):
+        ranks.check_batch(staged(settings, stage, space).batch, pictures)

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffnas.components import contract
 from diffnas.components.contract import call, is_like, may_look, refuse, told
 from diffnas.components.discretize import Discretize
 from diffnas.components.family import Family
+from diffnas.components.initial import Initial
 from diffnas.components.level import Batch, Level
 from diffnas.components.pick import Pick
+from diffnas.components.pretext import TARGETS, Pretext
 from diffnas.components.pruning import Pruning
 from diffnas.components.regularizer import Regularizer
 from diffnas.components.relaxation import Relaxation
@@ -28,6 +31,7 @@ from diffnas.components.stopping import History, Stopping
 from diffnas.components.update import Update
 from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.genotype import Genotype
+from diffnas.method import Method
 from diffnas.space import SearchSpace
 from diffnas.task import Task
 
@@ -106,6 +110,48 @@ def stages(rule: Stages, space: SearchSpace, epochs: int) -> tuple[Stage, ...]:
         if complaint := _complaint(stage, space):
             raise ValueError(f"the stages of {contract.name_of(rule)}: stage {stage.name!r} {complaint}.")
     return found
+
+
+def stages_of(method: Method, space: SearchSpace, settings: SearchSettings) -> tuple[Stage, ...]:
+    """The stages of a search: those of its method, after that of the pretext if there is one."""
+    found = stages(method.stages, space, settings.epochs)
+    if method.pretext is None or not settings.pretext_epochs:
+        return found
+    # The weights go on in the first stage, so the supernet has that stage's size.
+    own = {**found[0].settings, **({} if settings.pretext_lr is None else {"lr": settings.pretext_lr})}
+    before = replace(
+        found[0],
+        name="pretext",
+        epochs=settings.pretext_epochs,
+        settings=own,
+        enter=None,
+        before_epoch=None,
+        may_stop=False,
+        pretext=method.pretext,
+    )
+    return (before, *found)
+
+
+def initialize(rule: Initial, net: nn.Module, batch: Batch, generator: torch.Generator) -> str | None:
+    """What an initializer says, after it has changed the weights of a net; a ValueError if one is not finite now."""
+    found = call(contract.INITIAL, rule, net, batch, generator, given=batch)
+    if found is not None and not isinstance(found, str):
+        refuse(contract.INITIAL, rule, "a sentence, or None", found)
+    wrong = next((name for name, weight in net.named_parameters() if not bool(weight.isfinite().all())), None)
+    if wrong:
+        raise ValueError(f"the initializer {contract.name_of(rule)} left {wrong} with numbers that are not finite.")
+    return found
+
+
+def pretext_batch(pretext: Pretext, pictures: Tensor, generator: torch.Generator) -> Batch:
+    """What a pretext makes of pictures: pictures like them, of any size and number, and a target for each."""
+    found = call(TARGETS, pretext.batch, pictures, generator, given=(pictures,))
+    if not isinstance(found, tuple) or len(found) != 2 or not all(isinstance(each, Tensor) for each in found):
+        refuse(TARGETS, pretext.batch, "a batch: (pictures, targets), two tensors", found)
+    shown, targets = found
+    if shown.dim() != 4 or not is_like(shown[:0, :, :0, :0], pictures[:0, :, :0, :0]) or len(targets) != len(shown):
+        refuse(TARGETS, pretext.batch, f"pictures (B', C, H, W) with a target each, of {told(pictures)}", shown)
+    return shown, targets
 
 
 def _complaint(stage: Stage, space: SearchSpace) -> str | None:

@@ -64,7 +64,8 @@ class Cost:
         offered: operations that the space offers, on all edges.
         parameters: weights of the supernet.
         macs: multiply-adds of a forward pass for one picture.
-        batch, steps, epochs: pictures in a step, steps in an epoch, epochs.
+        batch, steps, epochs: pictures in a step, steps in an epoch, epochs, those of a pretext among them.
+        pretext_epochs: epochs of a pretext, which are taken to cost as much as those of the search.
         memory: estimate of the most bytes that a step holds at once.
         available: bytes that the process can have; None where the system does not say.
         largest_batch: the largest batch that fits; None if it is not known.
@@ -91,6 +92,7 @@ class Cost:
     advice: tuple[str, ...]
     computed: tuple[str, ...]
     reachable: tuple[str, ...] = ()
+    pretext_epochs: int = 0
 
     @property
     def fits(self) -> bool:
@@ -237,7 +239,8 @@ def estimate(wanted: Prospect) -> Cost:
         macs=smallest.macs,
         batch=settings.batch,
         steps=_steps(wanted),
-        epochs=epochs_of(contract.stages(wanted.method.stages, space, settings.epochs)),
+        epochs=epochs_of(contract.stages_of(wanted.method, space, settings)),
+        pretext_epochs=settings.pretext_epochs if wanted.method.pretext else 0,
         memory=needed.at(settings.batch),
         available=free,
         largest_batch=largest,

@@ -56,6 +56,7 @@ from diffnas.nets.sites import Listed, chosen
 from diffnas.nets.sizes import published_shape, sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory
 from diffnas.nets.trained import Trained
+from diffnas.parallel import for_pytorch
 from diffnas.run_folder import RunFolder, as_json
 from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
@@ -139,15 +140,16 @@ def evaluate(
         sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **parts)
         _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
         own.try_parts(sizes, chosen(genotype), factories, data.shape)
-        with fixed_random(seeds.derive(settings.seed, "weights")):
+        with fixed_random(seeds.derive(settings.seed_for("weights"), "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
         choice = choose_in(ranks, settings, "auto", fabric.device, precision)
         state.network.backend = choice.backend
-        computed = (*choose.describe(state.network, choice, picture_on(fabric.device, precision, data)), *ranks.told)
+        picture = picture_on(fabric.device, precision, data)
+        computed = (*choose.describe(state.network, choice, picture), *ranks.told)
         record = describe(genotype, data, settings, precision, notes or {}, computed, state.task)
         begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
         with (
-            computing_on(threads),
+            computing_on(threads, choose.wholly_by(state.network, choice, picture)),
             rounding_products(fabric.device, tf32=settings.tf32),
             interruptions() as heard,
             fixed_random(settings.seed),
@@ -295,8 +297,9 @@ class _Evaluation:
 
     def measured(self, split: Split) -> Totals:
         """Loss and metrics of the network on a split."""
-        data, device = self.data, self.fabric.device
-        return test(self.state.network, split, data, self.state.task, batch=256, device=device, ranks=self.loop.ranks)
+        device, ranks = self.fabric.device, self.loop.ranks
+        with for_pytorch():
+            return test(self.state.network, split, self.data, self.state.task, batch=256, device=device, ranks=ranks)
 
     def take_step(self, batch: Batch) -> None:
         """Take one step of the weights."""

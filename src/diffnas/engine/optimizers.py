@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.nets.ops.attention import Table
 
 
 def optimizer_of(module: nn.Module, settings: SearchSettings | EvaluateSettings) -> torch.optim.Optimizer:
@@ -27,13 +28,18 @@ def optimizer_of(module: nn.Module, settings: SearchSettings | EvaluateSettings)
 
 
 def _groups(module: nn.Module, decay: Literal["all", "matrices"]) -> list[dict[str, Any]]:
-    """All weights in one group; or two, of which the second has the weights of norms and biases, which do not decay."""
+    """All weights in one group; or two, of which the second has those that do not decay.
+
+    These are the weights of norms, biases and tables of positions.
+    """
     parameters = list(module.parameters())
     if decay == "all":
         return [{"params": parameters}]
+    tables = {weight for part in module.modules() if isinstance(part, Table) for weight in part.parameters()}
+    decays = [each.ndim > 1 and each not in tables for each in parameters]
     return [
-        {"params": [each for each in parameters if each.ndim > 1]},
-        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
+        {"params": [each for each, does in zip(parameters, decays, strict=True) if does]},
+        {"params": [each for each, does in zip(parameters, decays, strict=True) if not does], "weight_decay": 0.0},
     ]
 
 

@@ -31,7 +31,7 @@ def epoch_batches(split: Split, indices: Tensor, settings: Settings, epoch: int,
     if isinstance(split, Stream):
         columns = Columns.of(indices, settings.batch)
         return [ranks.part(window) for window in columns.windows(lengths(columns.predicted, settings, epoch))]
-    order = seeds.epoch_order(len(indices), settings.seed, epoch)
+    order = seeds.epoch_order(len(indices), settings.seed_for("order"), epoch)
     return ranks.batches(indices[order], settings.batch)
 
 
@@ -63,7 +63,7 @@ def lengths(rows: int, settings: Settings, epoch: int) -> list[int]:
     """
     if settings.windows == "fixed":
         return _alike(rows, settings.window)
-    drawn = seeds.generator(settings.seed, "windows", epoch)
+    drawn = seeds.generator(settings.seed_for("order"), "windows", epoch)
     found: list[int] = []
     while (left := rows - sum(found)) > 0:
         length = settings.window / 2 if float(torch.rand((), generator=drawn)) < _HALVED else float(settings.window)

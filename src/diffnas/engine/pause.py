@@ -91,6 +91,7 @@ class SearchPause:
         keep = contract.given_keep(self.running.stage.name, "rebuild", keep, self.space)
         state = self.running.state
         state.become_(state.build(state.stage))
+        state.initialize(state)
         state.prune_(keep.to(self.running.fabric.device))
         self.running.adopt()
 
@@ -99,7 +100,7 @@ class SearchPause:
         running, state = self.running, self.running.state
         keep = contract.given_keep(running.stage.name, "replace", keep, self.space, offered=True)
         parents = contract.given_parents(running.stage.name, parents, keep, state.keep.cpu(), self.space)
-        with fixed_random(seeds.derive(running.settings.seed, "replaced", state.epoch)):
+        with fixed_random(seeds.derive(running.settings.seed_for("replaced"), "replaced", state.epoch)):
             state.replace_(keep.to(running.fabric.device), parents)
         running.rescan()
 

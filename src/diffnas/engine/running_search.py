@@ -84,13 +84,19 @@ class RunningSearch:
 
     @property
     def frozen(self) -> bool:
-        """Whether alpha is warming up."""
-        return self.settings.warming_up(self.epoch)
+        """Whether alpha stands still, because it is warming up or the weights learn a pretext."""
+        return self.state.pretraining is not None or self.settings.warming_up(self.epoch)
 
     @property
     def holds_out(self) -> bool:
         """Whether there are pictures that the weights never see."""
         return self.method.level.data == "halves"
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The trace of the search itself, without the epochs of a pretext."""
+        before = self.stages[0]
+        return self.loop.trace[before.epochs :] if before.pretext is not None else self.loop.trace
 
     def adopt(self) -> None:
         """Call the supernet that the state has now; call this after the state got a new one."""
@@ -100,6 +106,7 @@ class RunningSearch:
         precision = self.fabric.strategy.precision.precision
         graph = uses_graph(settings.cuda_graph, supernet, device, recompute=settings.recompute)
         ranks, backend = self.loop.ranks, settings.backend
+        graph = graph and self.state.pretraining is None  # a pretext has batches of other sizes
         self.choice = choose_in(ranks, settings, backend, device, precision, graph=graph)
         supernet.backend = self.choice.backend
         if graph:
@@ -150,8 +157,7 @@ class RunningSearch:
         """The relaxation of alpha at a moment. ``mix`` are its mixing weights if a pass has drawn them already."""
         state = self.state
         costs = self.costs.to(alpha.dtype)
-        history = self.loop.trace
-        return relax(state.weighting, alpha, state.keep, now, self.space, mix=mix, costs=costs, history=history)
+        return relax(state.weighting, alpha, state.keep, now, self.space, mix=mix, costs=costs, history=self.history)
 
     def quiet(self) -> Moment:
         """Where the stage stands, without a generator, so that nothing is sampled."""

@@ -22,7 +22,7 @@ from diffnas.data import DataSet, fetched
 from diffnas.engine import aim as aims
 from diffnas.engine import contract, passes
 from diffnas.engine.aim import Aim
-from diffnas.engine.checks import check, describe, with_cells_per_place
+from diffnas.engine.checks import check, check_shared, describe, tell_doubts, with_cells_per_place
 from diffnas.engine.controller import Controller
 from diffnas.engine.devices import computing_on, dtype_of, make_fabric, picture_on, rounding_products
 from diffnas.engine.entry import open_or_resume
@@ -32,12 +32,13 @@ from diffnas.engine.learned import check_task, task_of
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
+from diffnas.engine.pretext_step import PretextStep
 from diffnas.engine.projection import onto
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.reread import reread
 from diffnas.engine.running_search import RunningSearch
-from diffnas.engine.search_state import SearchState, begin, halves, staged
+from diffnas.engine.search_state import SearchState, begin, parts, pretexts_in, staged
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
@@ -147,7 +148,8 @@ def search(
     space = with_cells_per_place(space, settings)
     check_task(task, data)
     check(space, method, settings, data)
-    _check_shared(ranks, data, space, method, settings, aim)
+    tell_doubts(method, settings, data, listener)
+    check_shared(ranks, data, space, method, settings, aim)
     if aim and not resume:
         aims.check(aim, space, data, method)
     with within_memory(settings, out):
@@ -159,11 +161,16 @@ def search(
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
         choice = choose_in(ranks, settings, settings.backend, fabric.device, precision)
         computed = (*choose.describe(state.supernet, choice, picture_on(fabric.device, precision, data)), *ranks.told)
-        record = describe(data, space, method, settings, precision, notes or {}, computed, state.task, aim)
+        record = describe(data, space, method, settings, precision, notes or {}, computed, task, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
+            if not resume:
+                state.initialize(state)
             begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
             with begun as (folder, trace), synchronized(ranks, settings):
+                if resume and (state.epoch, state.step) == (0, 0):  # it ended before its first checkpoint
+                    state.initialize(state)
+                state.tell_start(listener.note)
                 run = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, aim, ranks)
                 return run.run(heard)
 
@@ -171,17 +178,6 @@ def search(
 def _controller(aim: Aim, space: SearchSpace, data: DataSet, method: Method, listener: Listener) -> Controller:
     reaches = aims.reaches(aim, space, data, method)
     return Controller(aim.targets, reaches, listener.warn, start=aim.start, tightens=aim.tightens)
-
-
-def _check_shared(
-    ranks: Ranks, data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, aim: Aim | None
-) -> None:
-    """Refuse what several ranks cannot share: small batches, in any stage, and a clock."""
-    if ranks.several and aim and any(aim.costings[target.cost].measured for target in (*aim.targets, *aim.family)):
-        raise ValueError("a target of latency is measured while it is searched, in one process: leave --devices out.")
-    pictures = len(data.train) // 2 if method.level.data == "halves" else len(data.train)
-    for stage in contract.stages(method.stages, space, settings.epochs):
-        ranks.check_batch(staged(settings, stage, space).batch, pictures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +215,7 @@ def trial(
     fabric = make_fabric(device, precision)
     state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task_of(data))
     under_way = _StagedSearch(data, space, method, settings, state, fabric, None, Silent(), [])
-    under_way.begin_stage(0, SearchPause(under_way.running, _nothing))
+    under_way.begin_stage(pretexts_in(under_way.stages), SearchPause(under_way.running, _nothing))
     if keep is not None:
         under_way.running.remove(keep.to(fabric.device))
     first = passes.in_turn(data.train, torch.arange(len(data.train)), settings.batch, settings.window, ALONE)[:1]
@@ -250,15 +246,14 @@ class _StagedSearch:
     ) -> None:
         self.aim = aim
         self.space, self.method, self.settings, self.state = space, method, settings, state
-        everything = torch.arange(len(data.train)), torch.arange(0)
-        in_halves = method.level.data == "halves"
-        train_indices, held_out_indices = (
-            halves(len(data.train), settings, in_order=data.in_order) if in_halves else everything
+        self.own_indices, held_out_indices = parts(data, method, settings)
+        self.stages = contract.stages_of(method, space, settings)
+        self.loop = TrainingLoop(
+            "search", data, self.own_indices, settings, state, fabric, folder, listener, trace, ranks
         )
-        self.stages = contract.stages(method.stages, space, settings.epochs)
-        self.loop = TrainingLoop("search", data, train_indices, settings, state, fabric, folder, listener, trace, ranks)
         self.running = RunningSearch(data, space, method, self.stages, state, fabric, self.loop, held_out_indices)
-        self.take_step = SearchStep(self.running).take
+        step = SearchStep(self.running)
+        self.take_step, self.take_pretext_step = step.take, PretextStep(step).take
         self.line = TraceLines(self.running).line
 
     def run(self, heard: Sequence[int]) -> SearchResult:
@@ -269,7 +264,8 @@ class _StagedSearch:
             self.begin_stage(number, pause)
             name, before = self.stages[number].name, self.stages[number].before_epoch
             act = partial(contract.act, name, before, pause) if before else _nothing
-            reason = self.loop.run(heard, self.take_step, self.line, self.reason_to_stop, act)
+            take_step = self.take_step if self.stages[number].pretext is None else self.take_pretext_step
+            reason = self.loop.run(heard, take_step, self.line, self.reason_to_stop, act)
         return self.result(reason)
 
     def begin_stage(self, number: int, pause: SearchPause) -> None:
@@ -278,12 +274,26 @@ class _StagedSearch:
         begins = number != state.stage or (state.epoch, state.step) == (state.first, 0)
         if begins:
             state.stage, state.first = number, state.epoch
+            if stage.pretext is None and state.pretraining is not None:
+                self._end_pretext()
+        all_pictures = stage.pretext is not None and not self.settings.pretext_half
+        self.loop.indices = torch.arange(len(self.running.data.train)) if all_pictures else self.own_indices
         name = "search" if len(self.stages) == 1 else f"search, {stage.name}"
         last = state.first + epochs_of(self.stages[number:])
         own = staged(self.settings, stage, self.space)
-        self.loop.begin_stage(own, phase=name, number=number, first=state.first, epochs=last)
+        self.loop.begin_stage(own, phase=name, number=number - pretexts_in(self.stages), first=state.first, epochs=last)
         if begins and stage.enter:
             contract.act(stage.name, stage.enter, pause)
+
+    def _end_pretext(self) -> None:
+        """Begin the search with the weights of the pretext, and tell what was learned."""
+        learned = self.state.task
+        self.state.end_pretext_()
+        self.running.adopt()
+        if self.loop.trace:
+            line = self.loop.trace[-1]
+            numbers = learned.written(line["train"]["loss"], line["train"])
+            self.loop.listener.note(f"the pretext {line['pretext']} is over: {numbers}. Now the search begins.")
 
     def reason_to_stop(self) -> str | None:
         """The first reason of a stopping rule to end the running stage; None if no rule has one."""
@@ -299,7 +309,7 @@ class _StagedSearch:
 
     def family(self) -> tuple[Member, ...]:
         """The cells that were kept on the way; they are written to the run folder too."""
-        trace, folder = self.loop.trace, self.loop.folder
+        trace, folder = self.running.history, self.loop.folder
         members = []
         for position in contract.members(self.method.family, trace, self.space):
             line = trace[position]
@@ -314,7 +324,7 @@ class _StagedSearch:
         """The cells for each target of a family; they are written to the run folder too."""
         if self.aim is None or not self.aim.family:
             return
-        aim, trace, folder = self.aim, self.loop.trace, self.loop.folder
+        aim, trace, folder = self.aim, self.running.history, self.loop.folder
         data, method, controller = self.running.data, self.method, self.state.controller
         assert controller is not None
 
@@ -334,7 +344,8 @@ class _StagedSearch:
     def result(self, stopped: str | None) -> SearchResult:
         """The result, which is written to the run folder too."""
         # The cells of the trace, not read off anew: a schedule may have moved on since the last epoch ended.
-        chosen = self.loop.trace[contract.picked(self.method.pick, self.loop.trace, self.space, self.state.task)]
+        history = self.running.history
+        chosen = history[contract.picked(self.method.pick, history, self.space, self.state.task)]
         mix, keep = torch.tensor(chosen["mix"], dtype=torch.float64), torch.tensor(chosen["keep"])
         found = self.on_target(_cells(chosen), mix, keep)
         folder = self.loop.folder

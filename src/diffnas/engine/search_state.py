@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -17,8 +18,10 @@ from diffnas.components.weighting import Weighting
 from diffnas.data import DataSet
 from diffnas.engine import contract, seeds
 from diffnas.engine.controller import Controller
+from diffnas.engine.initialization import initialize
 from diffnas.engine.optimizers import follow_, optimizer_of
 from diffnas.engine.passes import reading_of
+from diffnas.engine.pretraining import Pretraining, pretraining
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.totals import Totals
@@ -54,6 +57,9 @@ class SearchState:
         seconds: time that the steps of the running epoch took.
         events: plain data that the stage has noted for the next line of the trace.
         controller: steers the search to its targets; None if it has none.
+        initialize: gives the supernet its initial weights, and notes them for the next line of the trace.
+        start: plain data about the initial weights, for the next line of the trace; empty in other epochs.
+        pretraining: the pretext while the supernet learns it; None before and afterwards.
     """
 
     supernet: Supernet
@@ -75,6 +81,9 @@ class SearchState:
     seconds: float = 0.0
     events: list[dict[str, Any]] = field(default_factory=list)
     controller: Controller | None = None
+    initialize: Callable[[SearchState], None] = lambda state: None
+    start: dict[str, Any] = field(default_factory=dict)
+    pretraining: Pretraining | None = None
 
     @property
     def task(self) -> Task:
@@ -84,7 +93,7 @@ class SearchState:
     @property
     def net(self) -> nn.Module:
         """The net that has the weights."""
-        return self.supernet
+        return self.supernet if self.pretraining is None else nn.ModuleList([self.supernet, self.pretraining.head])
 
     @property
     def totals(self) -> tuple[Totals, ...]:
@@ -94,15 +103,35 @@ class SearchState:
     def advance(self) -> None:
         """Begin the next epoch."""
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
-        self.train, self.held_out, self.events = Totals(self.task), Totals(self.task), []
+        self.train, self.held_out, self.events, self.start = Totals(self.task), Totals(self.task), [], {}
+
+    def tell_start(self, tell: Callable[[str], None]) -> None:
+        """Tell the sentences about the initial weights and the initial alpha, if there are any."""
+        for said in (self.start.get("initial"), self.start.get("alpha")):
+            if said:
+                tell(said)
+
+    def begin_pretext_(self, pretraining: Pretraining) -> None:
+        """Make the optimizer and the totals those of a pretext."""
+        self.pretraining = pretraining
+        self.weight_optimizer = optimizer_of(self.net, pretraining.settings)
+        self.train, self.held_out = Totals(pretraining.pretext.task), Totals(pretraining.pretext.task)
+
+    def end_pretext_(self) -> None:
+        """Throw the pretext's head away: the search begins, with the classifier and a new optimizer."""
+        assert self.pretraining is not None
+        task, settings = self.pretraining.task, self.pretraining.settings
+        self.pretraining = None
+        self.weight_optimizer = optimizer_of(self.net, settings)
+        self.train, self.held_out = Totals(task), Totals(task)
 
     def become_(self, other: SearchState) -> None:
         """Take over the supernet, alpha, keep, the weighting and the optimizers of another state.
 
         Where the search stands, such as its epoch and step, stays.
         """
-        names = ("supernet", "alpha", "keep", "weighting", "beta", "weight_optimizer", "alpha_optimizer", "built")
-        for name in names:
+        owned = ("supernet", "alpha", "keep", "weighting", "beta", "weight_optimizer", "alpha_optimizer")
+        for name in (*owned, "built", "initialize"):
             setattr(self, name, getattr(other, name))
 
     def renew_alpha_(self) -> None:
@@ -136,7 +165,7 @@ class SearchState:
     def free_(self, keep: Tensor) -> None:
         """Free the modules of operations that are not in ``keep``, and all that the optimizer remembers of them."""
         self.supernet.prune_(keep)
-        follow_(self.weight_optimizer, self.supernet)
+        follow_(self.weight_optimizer, self.net)
 
     def replace_(self, keep: Tensor, parents: Mapping[tuple[int, int], int] | None = None) -> None:
         """Change the operations in play to those in ``keep``, also if it has operations that were removed.
@@ -147,7 +176,7 @@ class SearchState:
         self.keep = keep
         update.forget(self.alpha_optimizer, self.alpha, ~self.movable)
         self.supernet.replace_(keep, parents or {})
-        follow_(self.weight_optimizer, self.supernet)
+        follow_(self.weight_optimizer, self.net)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors and plain data. Modules of removed operations are freed first."""
@@ -165,11 +194,16 @@ class SearchState:
             "held_out": self.held_out.sums,
             "carried": carried(self.supernet),
             "controller": self.controller.state_dict() if self.controller else None,
+            "start": self.start,
+            "pretext": self.pretraining.head.state_dict() if self.pretraining else None,
         }
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state that ``state_dict`` gave in a search with the same space, method and settings."""
+        if self.pretraining is not None:
+            head = state["pretext"]
+            self.end_pretext_() if head is None else self.pretraining.head.load_state_dict(head)
         if state["built"] != self.built:
             self.become_(self.build(state["built"]))
         self.replace_(state["keep"].to(self.keep.device))
@@ -182,6 +216,7 @@ class SearchState:
         restore(self.supernet, state.get("carried", {}))  # checkpoints from before there were texts have none
         for name in _PLACE:
             setattr(self, name, state[name])
+        self.start = state.get("start", {})
         self.train, self.held_out = (Totals(self.task, state[name].clone()) for name in ("train", "held_out"))
         if self.controller:
             self.controller.load_state_dict(state["controller"])
@@ -227,7 +262,7 @@ class _Beginning:
     def state(self, stage: int) -> SearchState:
         """The initial state of a stage, with everything new."""
         begun, own, place = self._staged(stage)
-        with fixed_random(seeds.derive(self.settings.seed, "weights", *place)):
+        with fixed_random(seeds.derive(self.settings.seed_for("weights"), "weights", *place)):
             supernet = self._supernet(own, begun.ops)
         alpha, weigh, beta, alpha_optimizer = self.architecture(stage)
         keep = torch.tensor(self.space.offered, device=self.device)
@@ -246,7 +281,18 @@ class _Beginning:
             build=self.state,
             draw=self.architecture,
             built=stage,
+            initialize=partial(
+                initialize,
+                data=self.data,
+                indices=parts(self.data, self.method, self.settings)[0],
+                method=self.method,
+                settings=own,
+                stage=place[0] if place else 0,
+            ),
         )
+        if begun.pretext is not None:
+            channels = self.data.channels
+            state.begin_pretext_(pretraining(supernet, begun.pretext, channels=channels, task=self.task, settings=own))
         # Alpha of operations that are not in play from the start must not move.
         update.forget(state.alpha_optimizer, alpha, ~state.movable)
         return state
@@ -256,7 +302,7 @@ class _Beginning:
         _, own, place = self._staged(stage)
         space, method = self.space, self.method
         shape = len(space.edges), len(space.ops)
-        drawn = torch.randn(shape, generator=seeds.generator(self.settings.seed, "alpha", *place))
+        drawn = torch.randn(shape, generator=seeds.generator(self.settings.seed_for("alpha"), "alpha", *place))
         alpha = (own.alpha_init * drawn).to(self.device, self.dtype).requires_grad_()
         beta = None if method.edges is None else _beta(space, own, like=alpha, place=place)
         weigh = copy.deepcopy(method.weighting)
@@ -270,10 +316,11 @@ class _Beginning:
     def _staged(self, number: int) -> tuple[Stage, SearchSettings, tuple[int, ...]]:
         """A stage, its settings, and the part of its seeds that differs from stage to stage.
 
-        The first stage has the seeds of a search without stages.
+        The first stage has the seeds of a search without stages, and so has the pretext before it.
         """
-        stage = contract.stages(self.method.stages, self.space, self.settings.epochs)[number]
-        return stage, staged(self.settings, stage, self.space), (number,) if number else ()
+        stages = contract.stages_of(self.method, self.space, self.settings)
+        own = number - pretexts_in(stages)
+        return stages[number], staged(self.settings, stages[number], self.space), (own,) if own > 0 else ()
 
     def _supernet(self, settings: SearchSettings, among: Container[str] | None) -> Supernet:
         """A new supernet, drawn from torch's global random numbers."""
@@ -295,7 +342,7 @@ class _Beginning:
 def _beta(space: SearchSpace, settings: SearchSettings, *, like: Tensor, place: tuple[int, ...]) -> Tensor:
     """The initial beta: around 0, with the spread and the dtype of alpha."""
     offered = torch.tensor(edges.inputs(space))
-    drawn = torch.randn(offered.shape, generator=seeds.generator(settings.seed, "beta", *place))
+    drawn = torch.randn(offered.shape, generator=seeds.generator(settings.seed_for("beta"), "beta", *place))
     return (settings.alpha_init * drawn * offered).to(like.device, like.dtype).requires_grad_()
 
 
@@ -317,6 +364,18 @@ def staged(settings: SearchSettings, stage: Stage, space: SearchSpace) -> Search
     return own if stage.deeper == 1 else replace(own, depth=round(stage.deeper * (own.depth or space.depth)))
 
 
+def pretexts_in(stages: tuple[Stage, ...]) -> int:
+    """How many stages of a pretext come before those of the method: 1 or 0."""
+    return int(stages[0].pretext is not None)
+
+
+def parts(data: DataSet, method: Method, settings: SearchSettings) -> tuple[Tensor, Tensor]:
+    """The indices of the pictures that move the weights, and of those that only alpha sees."""
+    if method.level.data == "halves":
+        return halves(len(data.train), settings, in_order=data.in_order)
+    return torch.arange(len(data.train)), torch.arange(0)
+
+
 def halves(count: int, settings: SearchSettings, *, in_order: bool = False) -> tuple[Tensor, Tensor]:
     """The indices of the pictures that move the weights, and of those that move alpha: each half of ``count``.
 
@@ -325,5 +384,5 @@ def halves(count: int, settings: SearchSettings, *, in_order: bool = False) -> t
     if in_order or settings.split == "ordered":
         order = torch.arange(count)
     else:
-        order = torch.randperm(count, generator=seeds.generator(settings.seed, "halves"))
+        order = torch.randperm(count, generator=seeds.generator(settings.seed_for("halves"), "halves"))
     return order[: count // 2], order[count // 2 :]

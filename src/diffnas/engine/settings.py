@@ -48,6 +48,13 @@ Steps: TypeAlias = Annotated[int, whole(1, 100_000), SEQUENCES]
 
 S = TypeVar("S", bound="SearchSettings | EvaluateSettings")
 
+OWN_SEEDS = {
+    **dict.fromkeys(("weights", "replaced", "initial"), "weights_seed"),
+    **dict.fromkeys(("alpha", "beta"), "alpha_seed"),
+    **dict.fromkeys(("order", "halves", "held-out order", "train", "held-out"), "order_seed"),
+}
+"""The setting whose seed replaces ``seed``, for each purpose of random numbers that has one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -57,8 +64,8 @@ class Source:
         data_dir: Folder with the files of CIFAR.
         download: Download CIFAR if the folder does not have it.
         size: Height and width of the resized pictures. Only for folders and the hub.
-        stream: Read pictures each time they are needed, and keep none in memory. The default streams data whose
-            pixels need more than 2 GiB. Only for folders and the hub.
+        stream: Read pictures from disk in each epoch. None is kept in memory. The default streams data whose pixels
+            need more than 2 GiB. Only for folders and the hub.
         train: Number of training pictures in the search. The default is the recipe's number, or all.
         tokens: What a network reads of a text: characters or words. The default is characters, or words for a large
             text of many different characters.
@@ -170,7 +177,10 @@ class Training:
         activation: Weight of the mean square of a recurrent net's outputs, which is added to its training loss.
         temporal: Weight of the mean square of their change from step to step, which is added to the training loss.
         start: Largest initial weight of a recurrent net. None takes one over the root of its channels.
-        seed: Seed of all random numbers.
+        seed: Seed of all random numbers. The next seeds each replace it for one purpose.
+        weights_seed: Seed of the initial weights. None takes the seed.
+        order_seed: Seed of the order and variation of the pictures. None takes the seed. It also halves
+            them, if the level needs halves.
         recompute: Less memory, more time, the same result. The backward pass computes the inside of each cell again,
             so that it need not be kept.
         tf32: Let a GPU round the factors of float32 products to 10 bits. This is TF32, for several times the speed.
@@ -207,6 +217,8 @@ class Training:
     temporal: Annotated[Scale, SEQUENCES] = 0.0
     start: Annotated[Rate | None, SEQUENCES] = None
     seed: Annotated[int, SEED, SIZES] = 0
+    weights_seed: Annotated[int | None, SEED, SIZES] = None
+    order_seed: Annotated[int | None, SEED, SIZES] = None
     recompute: Annotated[bool, MACHINE] = False
     tf32: Annotated[bool, MACHINE] = True
     sync_norm: Annotated[bool, WEIGHTS] = False
@@ -226,6 +238,16 @@ class Training:
         """The settings of the size of a net, by name."""
         return {"channels": self.channels, "depth": self.depth, "stem": self.stem}
 
+    def seed_for(self, purpose: str) -> int:
+        """The seed of the random numbers for a purpose, such as "weights" or "order".
+
+        >>> settings = SearchSettings(seed=1, order_seed=2)
+        >>> settings.seed_for("weights"), settings.seed_for("order"), settings.seed_for("mix")
+        (1, 2, 1)
+        """
+        own: int | None = getattr(self, OWN_SEEDS[purpose]) if purpose in OWN_SEEDS else None
+        return self.seed if own is None else own
+
 
 @explained
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +260,7 @@ class SearchSettings(Training):
         alpha_speed: Factor of alpha's learning rate. A short search needs a larger one, because alpha can move by its
             learning rate times the number of steps.
         alpha_init: Standard deviation of the initial alpha. It is normally distributed around 0.
+        alpha_seed: Seed of the initial alpha. None takes the seed.
         alpha_clip: Largest norm of alpha's own gradient; 0 for no limit.
         alpha_warmup: Epochs in which alpha stands still. Nothing is removed in them. A number below 1 is a share of
             all epochs.
@@ -246,6 +269,13 @@ class SearchSettings(Training):
         eigenvalue_every: Epochs from one measured eigenvalue to the next. 0 for never. The eigenvalue is the largest
             of the Hessian for alpha, and the first epoch measures it too. This takes as long as several dozen steps,
             and several times the memory of a step.
+        alpha_from: Run whose last alpha is the first one here. None draws it.
+        alpha_shrink: Factor of the alpha of that run. Below 1, the search can still change its mind.
+        alpha_keep: Keep only the operations that are left in that run.
+        pretext_epochs: Epochs of the pretext, before those of the search. Alpha stands still in them.
+        pretext_lr: Learning rate of the weights in the pretext. None takes lr.
+        pretext_half: No pictures for the pretext but those of the weights. It needs no labels, so by default it
+            sees the half of alpha too.
         split: How pictures are halved for a level that needs halves. "shuffled" by the seed; or "ordered", the first
             and the second half, as in DARTS' code.
         backend: What computes the cells. "cpu" and "gpu" are our own kernels, in float32. "plain" is PyTorch,
@@ -267,11 +297,18 @@ class SearchSettings(Training):
     alpha_lr: Annotated[Rate | None, ALPHA] = None
     alpha_speed: Annotated[Rate, ALPHA] = 1.0
     alpha_init: Annotated[Scale, ALPHA] = 1e-3
+    alpha_seed: Annotated[int | None, SEED, ALPHA] = None
     alpha_clip: Annotated[Scale, ALPHA] = 0.0
     alpha_warmup: Annotated[Scale, ALPHA] = 0
     prune_warmup: Annotated[Count, ALPHA] = 0
     prune_every: Annotated[Literal["step", "epoch"], ALPHA] = "step"
     eigenvalue_every: Annotated[Count, ALPHA] = 0
+    alpha_from: Annotated[str | None, ALPHA] = None
+    alpha_shrink: Annotated[Rate, ALPHA] = 0.5
+    alpha_keep: Annotated[bool, ALPHA] = False
+    pretext_epochs: Annotated[Count, SIZES] = 0
+    pretext_lr: Annotated[Rate | None, WEIGHTS] = None
+    pretext_half: Annotated[bool, SIZES] = False
     split: Annotated[Literal["shuffled", "ordered"], ALPHA] = "shuffled"
     backend: Annotated[Asked, MACHINE] = "auto"
     cuda_graph: Annotated[bool | None, MACHINE] = None

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # Under this name a checkpoint of several ranks holds what each of them had of its own.
 _RANKS = "ranks"
 
-# Parts of a state that may differ between ranks: the clock's, and what a stage notes for the trace.
-_MEASURED = ("seconds", "events")
+# Parts of a state that may differ between ranks: the clock's, and what is noted for the trace.
+_MEASURED = ("seconds", "events", "start")
 
 
 def bring_together(state: State, ranks: Ranks) -> None:

@@ -47,7 +47,8 @@ class TraceLines:
             strengths = running.strengths(at.moment)
         measured = indicators.measure(mix, keep, found, running.space)
         self._warn(indicators.warnings(measured, found))
-        costs = {} if state.controller is None else {"cost": state.controller.close(at, found)}
+        steered = state.controller if state.pretraining is None else None
+        costs = {} if steered is None else {"cost": steered.close(at, found)}
         return {
             "stage": running.stage.name,
             "events": state.events,
@@ -65,12 +66,14 @@ class TraceLines:
             "keep": keep.tolist(),
             "strengths": None if strengths is None else strengths.tolist(),
             **costs,
+            **({"start": state.start} if state.start else {}),
+            **({"pretext": state.pretraining.pretext.name} if state.pretraining else {}),
         }
 
     def _eigenvalue(self) -> float | None:
         """The largest eigenvalue of the Hessian for alpha; None in other epochs, or if it is not finite."""
         every = self.running.settings.eigenvalue_every
-        if not every or self.running.epoch % every:
+        if not every or self.running.epoch % every or self.running.state.pretraining is not None:
             return None
         found = eigenvalue(self.running)
         return found if math.isfinite(found) else None  # JSON has no infinity and no nan

@@ -174,12 +174,12 @@ class TrainingLoop:
         It is on ``device``, or on the run's device if that is None.
         """
         place = (purpose, self.state.epoch, self.state.step if step is None else step)
-        return seeds.generator(self.settings.seed, *place, device=device or self.device)
+        return seeds.generator(self.settings.seed_for(purpose), *place, device=device or self.device)
 
     def own_generator(self, purpose: str) -> torch.Generator:
         """The random numbers of this step for what differs from picture to picture, and so from rank to rank."""
         place = (purpose, self.state.epoch, self.state.step, *self.ranks.place)
-        return seeds.generator(self.settings.seed, *place, device=self.device)
+        return seeds.generator(self.settings.seed_for(purpose), *place, device=self.device)
 
     def _plan(self) -> None:
         """Cut the running epoch into batches."""

@@ -52,7 +52,7 @@ def read(what: str | Path, *, sequences: bool = False) -> Genotype:
     Raises:
         ValueError: if ``what`` is none of these; a misspelt name gets a suggestion.
     """
-    if isinstance(what, str) and re.match(r"\s*(\||\{|chain\S*\s*\||(\w+\s*=\s*)?Genotype\s*\()", what):
+    if isinstance(what, str) and re.match(r"\s*(\||\{|(chain|transformer)\S*\s*\||(\w+\s*=\s*)?Genotype\s*\()", what):
         return parse(what)
     if sequences and f"{what}{SEQUENCES}" in PUBLISHED:
         return published(f"{what}{SEQUENCES}")

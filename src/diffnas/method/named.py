@@ -56,6 +56,27 @@ class Named:
         return self.make(**{name: number.check(name, number.read(text)) for (name, number), text in given})
 
 
+@dataclass(frozen=True, kw_only=True)
+class NamedByPath:
+    """A builder of a component from a path, which may have colons, such as ``run:RUNS/OLD``.
+
+    Attributes:
+        make: a function of the path.
+        wanted: how the path is said.
+    """
+
+    make: Callable[[str], Any]
+    wanted: str
+    options: Mapping[str, Number] = field(default_factory=dict)
+
+    def __call__(self, *texts: str) -> Any:
+        """The component; a ValueError without a path."""
+        path = ":".join(texts)
+        if not path.strip():
+            raise ValueError(f"write {self.wanted} after its name and a colon")
+        return self.make(path)
+
+
 def just(component: Any) -> Named:
     """A builder of one component, without options."""
     return Named(make=lambda: component)

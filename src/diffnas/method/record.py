@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from diffnas.components import family, pick, stages, update
+from diffnas.components import family, initial, pick, stages, update
 from diffnas.components.discretize import Discretize
 from diffnas.components.family import Family
+from diffnas.components.initial import Initial
 from diffnas.components.level import Level
 from diffnas.components.pick import Pick
+from diffnas.components.pretext import Pretext
 from diffnas.components.pruning import Pruning
 from diffnas.components.regularizer import Regularizer
 from diffnas.components.stages import Stages
@@ -41,6 +43,8 @@ class Method:
         stages: the parts of the search.
         pick: which epoch's cells are the result.
         family: which earlier epochs' cells are kept beside the result.
+        initial: how the weights of the supernet begin.
+        pretext: what the supernet learns without labels before the search, for ``pretext_epochs``; None for nothing.
         space: the name of the space for which the method is made. It is searched by default, with a recipe for its
             skeleton. None leaves the space to the recipe.
         settings: the method's own defaults of ``SearchSettings``.
@@ -63,6 +67,8 @@ class Method:
     stages: Stages = stages.one
     pick: Pick = pick.last
     family: Family = family.alone
+    initial: Initial = initial.pytorch
+    pretext: Pretext | None = None
     space: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 

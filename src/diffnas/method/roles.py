@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from diffnas.components import contract
 from diffnas.components.contract import check_callable, name_of, told
 from diffnas.components.level import Level
+from diffnas.components.pretext import Pretext
 from diffnas.components.supernet_options import SupernetOptions
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _SINGLE = {
     "stages": (contract.STAGES, False),
     "pick": (contract.PICK, False),
     "family": (contract.FAMILY, False),
+    "initial": (contract.INITIAL, False),
 }
 # Roles that hold any number of components, in a tuple.
 _SEVERAL = {"regularizers": contract.REGULARIZER, "stopping": contract.STOPPING}
@@ -55,5 +57,7 @@ def check(method: Method) -> None:
         raise ValueError(
             f"supernet takes SupernetOptions, not {told(method.supernet)}. Write supernet_options.SupernetOptions(...)."
         )
+    if method.pretext is not None and not isinstance(method.pretext, Pretext):
+        raise ValueError(f"pretext takes a Pretext or None, not {told(method.pretext)}. Write pretext.Pretext(...).")
     if not isinstance(method.settings, Mapping):
         raise ValueError(f"settings is a mapping of names to values, not {told(method.settings)}.")

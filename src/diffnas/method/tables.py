@@ -11,8 +11,10 @@ from diffnas.catalog import CATALOG
 from diffnas.components import (
     discretize,
     family,
+    initial,
     level,
     pick,
+    pretext,
     pruning,
     regularizer,
     schedule,
@@ -41,8 +43,10 @@ from diffnas.method import (
     stopped,
     supernets,
 )
-from diffnas.method.named import Named, bound, bound_to, just, made, one, supernet_option
+from diffnas.method.named import Named, NamedByPath, bound, bound_to, just, made, one, supernet_option
 from diffnas.method.record import Method
+from diffnas.nets import warm_start
+from diffnas.nets.initial import fixup, zero_residual
 from diffnas.values import real, whole
 
 _FAMILIES = (
@@ -76,7 +80,7 @@ def _progressive(**left: int) -> Callable[..., Any]:
 
 
 # The components that the command line may name in place of a method's own, and the options that follow after colons.
-COMPONENTS: dict[str, dict[str, Named]] = {
+COMPONENTS: dict[str, dict[str, Named | NamedByPath]] = {
     "weighting": {
         "softmax": bound(weighting.softmax, temperature=TEMPERATURE),
         # The bounds of the factor are narrow, because the schedule raises it to the power of 50.
@@ -196,6 +200,29 @@ COMPONENTS: dict[str, dict[str, Named]] = {
         "sure-inputs": bound(discretize.sure_inputs, at_least=SHARE),
         "strongest-pairs": bound(discretize.strongest_pairs, absent_below=SHARE),
     },
+    "initial": {
+        "torch": just(initial.pytorch),
+        "he": just(initial.he),
+        "he-out": just(initial.he_out),
+        "xavier": just(initial.xavier),
+        "small": bound(initial.small, bound=RATE),
+        "orthogonal": just(initial.orthogonal),
+        "delta-orthogonal": just(initial.delta_orthogonal),
+        "lsuv": just(initial.lsuv),
+        "trunc": just(initial.trunc),
+        "zero-residual": just(zero_residual),
+        "fixup": just(fixup),
+        "constant-sign": just(initial.constant_sign),
+        "run": NamedByPath(make=lambda path: partial(warm_start.from_run, folder=path), wanted="the folder of a run"),
+        "file": NamedByPath(make=lambda path: partial(warm_start.from_file, path=path), wanted="a checkpoint's path"),
+    },
+    "pretext": {
+        "none": just(None),
+        "rotation": made(pretext.rotation_of, turns=whole(1, 4)),
+        "simclr": just(pretext.simclr),
+        "barlow": just(pretext.barlow),
+        "reconstruction": just(pretext.reconstruction),
+    },
 }
 
 
@@ -222,7 +249,7 @@ def component(role: str, text: str) -> Any:
     return _build(role, text, table)
 
 
-def _supernet_options(text: str, table: Mapping[str, Named]) -> SupernetOptions:
+def _supernet_options(text: str, table: Mapping[str, Named | NamedByPath]) -> SupernetOptions:
     parts = [_build("supernet", each, table) for each in text.split(",")]
     names = [name for part in parts for name in part]
     if len(set(names)) < len(names):
@@ -230,7 +257,7 @@ def _supernet_options(text: str, table: Mapping[str, Named]) -> SupernetOptions:
     return SupernetOptions(**{name: option for part in parts for name, option in part.items()})
 
 
-def _build(role: str, text: str, table: Mapping[str, Named]) -> Any:
+def _build(role: str, text: str, table: Mapping[str, Named | NamedByPath]) -> Any:
     name, *options = text.strip().split(":")
     try:
         build = lookup(role, name, table)

@@ -9,6 +9,7 @@ from torch import nn
 
 from diffnas.components.contract import name_of
 from diffnas.components.level import Level
+from diffnas.components.pretext import Pretext
 from diffnas.components.supernet_options import SupernetOptions
 
 
@@ -24,6 +25,8 @@ def describe(component: object) -> str:
         return f"{name_of(component)}({options})"
     if isinstance(component, Level):
         return describe(component.step).replace("_step", "", 1)
+    if isinstance(component, Pretext):
+        return component.name + describe(component.batch).removeprefix(name_of(component.batch))
     if isinstance(component, SupernetOptions):
         changed = ", ".join(f"{name}={describe(option)}" for name, option in component.changed.items())
         return f"SupernetOptions({changed})" if changed else "None"

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from diffnas.components.edge_weights import EdgeWeights
-    from diffnas.nets.cell import Cell
+    from diffnas.nets.cell import Cell, Factors
 
-Run = Callable[[Sequence[Tensor], "EdgeWeights"], Tensor]
-"""A compiled cell: a function from its inputs and the weights of its edges to its output."""
+Run = Callable[[Sequence[Tensor], "EdgeWeights | Factors"], Tensor]
+"""A compiled cell: a function from its inputs, and the weights or factors of its edges, to its output."""
 
 
 class Backend(Protocol):
@@ -33,8 +33,11 @@ class Backend(Protocol):
     def why_not(self, x: Tensor) -> str | None:
         """The reason why this backend cannot train on pictures like ``x``; None if it can."""
 
-    def compile(self, cell: Cell) -> Run:
-        """A function that computes a cell of a supernet in training mode, with the operations that it has now."""
+    def compile(self, cell: Cell) -> Run | None:
+        """A function that computes a cell in training mode, with the operations that it has now.
+
+        None if the backend computes the operations of such a cell one after the other, by ``apply``.
+        """
 
     def why_slower(self, cell: Cell) -> str | None:
         """The reason why PyTorch computes a part of a cell; None if this backend's kernels compute all of it."""

@@ -114,7 +114,7 @@ class Cell(nn.Module):
         self.out, self.stream = place.out, place.stream
         self.join, self.fills, self.partial, self.ops = join, fills, partial, tuple(ops)
         self.averages, self.stacks = averages, stacks
-        self.compiled: tuple[Backend, Run] | None = None
+        self.compiled: tuple[Backend, Run | None] | None = None
         self.stacked: tuple[Any, Stacked | None] | None = None
         self.norm = norm
         self.inputs = nn.ModuleList(place.prepare)
@@ -131,14 +131,15 @@ class Cell(nn.Module):
             backend: computes the cell in training mode; None calls one operation after the other.
         """
         backend = backend if self.training else None
-        maps = inputs[0].dim() == 4 and self.stream is None  # kernels know only these
-        if backend is not None and isinstance(weights, EdgeWeights) and maps:
-            return self._compiled_by(backend)(inputs, weights)
+        if backend is not None and inputs[0].dim() == 4 and self.stream is None:  # kernels know only maps
+            run = self._compiled_by(backend)
+            if run is not None:
+                return run(inputs, weights or [None] * len(self.edges))
         program = self._program(weights) if self.stacks and isinstance(weights, EdgeWeights) else None
         if program is not None:
             first = self.inputs[0](inputs[0])
             return self.joined(self.outputs(program.values(self, first, weights.table)))  # type: ignore[union-attr]
-        return self.joined(self.outputs(self._values(inputs, weights, backend)))
+        return self.joined(self.outputs(self.values(inputs, weights, backend)))
 
     def joined(self, outputs: Sequence[Tensor], beside: Beside = along_channels) -> Tensor:
         """The output, from the values of the nodes that it joins; ``beside`` concatenates maps."""
@@ -158,12 +159,12 @@ class Cell(nn.Module):
             self.stacked = key, made
         return self.stacked[1]
 
-    def _compiled_by(self, backend: Backend) -> Run:
+    def _compiled_by(self, backend: Backend) -> Run | None:
         if self.compiled is None or self.compiled[0] is not backend:
             self.compiled = backend, backend.compile(self)
         return self.compiled[1]
 
-    def _values(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors, backend: Backend | None) -> list[Value]:
+    def values(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors, backend: Backend | None) -> list[Value]:
         """The value of every node, computed one operation after the other."""
         rows: Sequence[Any] = weights.rows() if isinstance(weights, EdgeWeights) else weights
         rows = rows or [None] * len(self.edges)

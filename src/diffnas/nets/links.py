@@ -105,10 +105,11 @@ def in_a_row(*ops: nn.Module) -> nn.Sequential:
     return linked(row, *(link for links in found for link in links)) if all(found) else row
 
 
-def links(op: nn.Module, *, affine: bool = False) -> tuple[Link, ...] | None:
+def links(op: nn.Module, *, affine: bool | None = False) -> tuple[Link, ...] | None:
     """The links of an operation; None if it has none, or if its modules were replaced since.
 
-    It is None too if a batch norm is of another kind. With ``affine`` each must have a weight and a bias, else neither.
+    It is None too if a batch norm is of another kind. With ``affine`` each must have a weight and a bias,
+    without none may; None takes either.
     """
     found: tuple[Link, ...] = vars(op).get("made_of", ())
     parts = set(op.modules())
@@ -145,11 +146,11 @@ def chain_key(chain: tuple[Link, ...], size: Sequence[int]) -> ChainKey:
     return ChainKey(chain[0].geometry.stride, sizes[0], chain[1].geometry.stride if len(chain) == 2 else 1, sizes[-1])
 
 
-def is_plain_norm(module: nn.Module, affine: bool = False) -> bool:
-    """Whether a module is a batch norm with torch's default options, and with a weight and a bias if ``affine``."""
+def is_plain_norm(module: nn.Module, affine: bool | None = False) -> bool:
+    """Whether a module is a batch norm with torch's default options, and a weight and a bias as ``links`` has them."""
     return (
         type(module) is nn.BatchNorm2d
-        and module.affine == affine
+        and affine in (None, module.affine)
         and module.track_running_stats
         and module.momentum is not None
         and module.eps == 1e-5

@@ -26,11 +26,21 @@ if TYPE_CHECKING:
 
 
 class FixedEdge(nn.Module):
-    """The one operation on an edge of a network."""
+    """The one operation on an edge of a network.
 
-    def __init__(self, op: nn.Module) -> None:
+    Args:
+        op: the operation.
+        column: the place of its name among the operations of the cell.
+    """
+
+    def __init__(self, op: nn.Module, column: int = 0) -> None:
         super().__init__()
-        self.op = op
+        self.op, self.column = op, column
+
+    @property
+    def ops(self) -> dict[str, nn.Module]:
+        """The operation by its column, as the edges of a supernet have theirs."""
+        return {str(self.column): self.op}
 
     def forward(self, x: Tensor, factor: Tensor | None, backend: Backend | None = None) -> Tensor:
         """The result of the operation, ``(B, ...)``, times a factor for each sample, ``(B,)``, if there is one."""
@@ -48,17 +58,19 @@ def fixed_cell(genotype: Genotype, place: Place, factories: Mapping[str, OpFacto
     """A cell of a genotype's network. The skeleton decides whether nodes that nothing feeds are left out."""
     cell, skeleton = genotype.cells[place.kind], skeleton_of(genotype.skeleton)
     connections, output = genotype.built(place.kind)
-    edges = tuple(Edge(source, target) for _, source, target in connections)
-    wiring = Wiring(inputs=cell.inputs, nodes=cell.nodes, edges=edges, output=output)
+    wired = tuple(Edge(source, target) for _, source, target in connections)
+    wiring = Wiring(inputs=cell.inputs, nodes=cell.nodes, edges=wired, output=output)
     slots = place.slots(wiring, affine=True)
     ops = [build(each.op, slot, factories=factories) for each, slot in zip(connections, slots, strict=True)]
+    names = sorted({each.op for each in connections})
     return Cell(
         wiring,
         place,
-        [FixedEdge(op) for op in ops],
+        [FixedEdge(op, names.index(each.op)) for op, each in zip(ops, connections, strict=True)],
         join=skeleton.join,
         fills=not skeleton.drops_dead_nodes,
         averages=skeleton.averages,
+        ops=names,
     )
 
 
@@ -77,7 +89,7 @@ class Network(nn.Module):
         frame: what builds the user's own frame, as in the search space.
         recompute: compute the inside of each cell again in the backward pass in place of keeping it. The results are
             the same, with less memory and more time. The attribute may be set anytime.
-        backend: computes the operations in training mode; None calls one module after the other. The attribute may be
+        backend: computes the cells in training mode; None calls one module after the other. The attribute may be
             set anytime.
         picture: height and width of the pictures, for frames with tables of positions. Other pictures are possible.
         sequences: how a recurrent net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from diffnas.components.edge_weights import EdgeWeights
+from diffnas.components.edge_weights import EdgeWeights, edge_weights
+from diffnas.components.schedule import Moment
 from diffnas.components.supernet_options import DARTS_SUPERNET, SupernetOptions
 from diffnas.nets import ops
 from diffnas.nets.auxiliary import Output
@@ -222,7 +223,29 @@ class Supernet(nn.Module):
         self.cells: list[Cell] = []  # the same cells as in the frame, which has them as submodules
         self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, options, among)))
 
-    def forward(self, x: Tensor, mix: EdgeWeights | Tensor) -> Tensor | Output:
+    def even(self, keep: Tensor | None = None) -> EdgeWeights:
+        """The weights of the edges under which all operations weigh the same: those in ``keep``, or all on offer."""
+        like = next(self.parameters())
+        among = torch.tensor(self.space.offered) if keep is None else keep
+        mix = among.to(like) / among.sum(dim=1, keepdim=True).clamp_min(1).to(like)
+        return edge_weights(mix, self.options, Moment(epoch=0, step=0, epochs=1, steps=1))
+
+    def node_variances(self, x: Tensor, mix: EdgeWeights) -> dict[str, list[float]]:
+        """The variance of every node that a cell computes, by the kind of the cell; the mean over all such cells."""
+        found: dict[str, list[Tensor]] = {}
+
+        def run(part: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+            if not isinstance(part, Cell):
+                return part(*inputs, None)  # type: ignore[no-any-return]
+            values = part.values(inputs, mix.of(self.space.rows[part.kind]), None)
+            known = [x.new_zeros(()) if value is None else value.var() for value in values[part.graph.inputs :]]
+            found.setdefault(part.kind, []).append(torch.stack([each.float() for each in known]))
+            return part.joined(part.outputs(values))
+
+        self.frame(x, run)
+        return {kind: torch.stack(rows).mean(dim=0).tolist() for kind, rows in found.items()}
+
+    def forward(self, x: Tensor, mix: EdgeWeights | Tensor | None = None) -> Tensor | Output:
         """Logits, ``(B, classes)``, for pictures ``(B, C, H, W)``.
 
         With an auxiliary head, in training mode, an ``Output`` with its logits too.
@@ -230,11 +253,13 @@ class Supernet(nn.Module):
         Args:
             x: the pictures.
             mix: the weights of the edges, made by :func:`diffnas.components.edge_weights.edge_weights`. If nothing
-                stands beside the operations, their mixing weights ``(edges, ops)`` are enough.
+                stands beside the operations, their mixing weights ``(edges, ops)`` are enough. None weighs all
+                operations on offer the same.
 
         Raises:
             ValueError: for weights of other shapes.
         """
+        mix = self.even() if mix is None else mix
         weights = self._checked(EdgeWeights(mix) if isinstance(mix, Tensor) else mix)
         backend = None if self.options.drawn else usable(self.backend, as_weights(self, x))
         if backend is not None:

@@ -89,6 +89,8 @@ def numbers(run: Run) -> list[Number]:
         first, last = measure.offered(search), measure.live(search)[-1]
         said.append(Number("Operations alive", f"{last}", f"of {first} at the start"))
     time = [(name, sum(line.seconds for line in phase.lines)) for name, phase in _phases(run) if phase.lines]
+    if search and search.pretext:
+        time = [(search.pretext[0].pretext or "pretext", sum(line.seconds for line in search.pretext)), *time]
     if time:
         parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in time)
         note = parts if len(time) > 1 else f"of the {time[0][0]}"

@@ -48,7 +48,7 @@ def _search(search: Search) -> dict[str, Any]:
     weights, scale = _weights(search)
     return {
         "epochs": [line.epoch + 1 for line in search.lines],
-        "planned": search.record.epochs,
+        "planned": search.record.epochs + len(search.pretext),
         "chosen": search.chosen if search.genotype else None,
         "ops": [short(op) for op in search.ops],
         "none": search.ops.index(collapse.NONE) if collapse.NONE in search.ops else None,

@@ -14,6 +14,7 @@ from diffnas.files import write_atomically
 from diffnas.genotype import Genotype, to_text
 from diffnas.genotype.chain import is_chain
 from diffnas.report import facts, palette
+from diffnas.report.beginning import beginning, pretext_plot
 from diffnas.report.contest import read_verdict
 from diffnas.report.contest_plot import plot, rows
 from diffnas.report.draw import svg_of
@@ -67,6 +68,8 @@ def page(run: Run, *, live: str | None = None) -> str:
             cells=drawings(cells, classes) if cells else {},
             cells_text=to_text(cells) if cells else "",
             findings=findings(search) if search else [],
+            beginning=beginning(search) if search else [],
+            pretext_plot=pretext_plot(search) if search else "",
             scores=facts.scores(run),
             gap=facts.gap(run),
             phases=facts.phases(run),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from diffnas.report.records import (
     Result,
     SearchLine,
     SpaceRecord,
+    StartRecord,
     TaskRecord,
     checked,
     task_of,
@@ -44,7 +45,9 @@ class Search:
 
     Attributes:
         record: the content of ``run.json``.
-        lines: one entry for each finished epoch.
+        lines: one entry for each finished epoch of the search itself.
+        pretext: one entry for each finished epoch of the pretext before it.
+        start: the beginning of the first supernet; None for runs of former versions.
         genotypes: for each of these epochs, the cells that would have been read off after it.
         genotype: the result; None while there is none.
         landing: where the search landed; None without a target, or before its end.
@@ -55,6 +58,8 @@ class Search:
     genotypes: list[Genotype]
     genotype: Genotype | None
     landing: LandingRecord | None = None
+    pretext: Sequence[SearchLine] = ()
+    start: StartRecord | None = None
 
     @property
     def ops(self) -> list[str]:
@@ -154,7 +159,7 @@ def read_record(folder: RunFolder) -> Record:
 
 
 def read_search_lines(folder: RunFolder, record: Record | None) -> list[tuple[SearchLine, Genotype]]:
-    """The lines of a search's trace, each with its cells.
+    """All lines of a search's trace, each with its cells. Lines of a pretext have numbers of their own.
 
     Args:
         folder: the run folder.
@@ -169,7 +174,7 @@ def read_search_lines(folder: RunFolder, record: Record | None) -> list[tuple[Se
     for number, read in enumerate(folder.trace(), start=1):
         where = f"{folder.trace_file}, line {number},"
         line = checked(SearchLine, read, where)
-        for numbers in (line.train, *([line.held_out] if line.held_out else [])):
+        for numbers in () if line.pretext else (line.train, *([line.held_out] if line.held_out else [])):
             _check_numbers(numbers, task, where)
         shape = shape or line.shape
         if line.shape != shape:
@@ -217,9 +222,12 @@ def _search(folder: RunFolder) -> Search:
     record = read_record(folder)
     if record.space is None:
         raise ValueError(f"{folder.record_file} is damaged: it names no space.")
-    read = read_search_lines(folder, record)
+    every = read_search_lines(folder, record)
+    read = [each for each in every if each[0].pretext is None]
     return Search(
         record=record,
+        pretext=[line for line, _ in every if line.pretext is not None],
+        start=every[0][0].start if every else None,
         lines=[line for line, _ in read],
         genotypes=[genotype for _, genotype in read],
         genotype=read_genotype(folder, record.space),

@@ -68,6 +68,7 @@ class SpaceRecord(_Read):
     name: str
     skeleton: str
     ops: Annotated[list[str], Field(min_length=1)]
+    in_degree: Annotated[int, Field(ge=1)] | None = None
     cells: Annotated[dict[str, CellRecord], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -225,6 +226,20 @@ class LandingRecord(_Read):
     met: bool
 
 
+class StartRecord(_Read):
+    """The beginning of a supernet, in an epoch of a search.
+
+    Attributes:
+        initial: what the initializer said; None for nothing.
+        alpha: where alpha came from; None if it was drawn.
+        variances: by kind of cell, the variance of each node before the first step.
+    """
+
+    initial: str | None = None
+    alpha: str | None = None
+    variances: dict[str, list[Amount]] = {}
+
+
 class SearchLine(Line):
     """An epoch of a search. Other fields of its line are kept, for tables by name."""
 
@@ -239,6 +254,8 @@ class SearchLine(Line):
     mix: list[list[float]]
     keep: list[list[bool]]
     cost: dict[Literal["macs", "params", "memory", "latency"], CostLine] = {}
+    start: StartRecord | None = None
+    pretext: str | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -29,6 +29,36 @@ from diffnas.skeleton import (
 from diffnas.skeleton.transformer import Norm, Pool
 from diffnas.space.graph import CellGraph, Edge, dense_cell
 
+__all__ = [
+    "CHAIN_OPS",
+    "CHANNEL_OPS",
+    "DARTS_OPS",
+    "MIXER_OPS",
+    "NAS_BENCH_201_OPS",
+    "SPACES",
+    "WEIGHTLESS_OPS",
+    "CellGraph",
+    "Edge",
+    "SearchSpace",
+    "chain",
+    "chain_space",
+    "darts",
+    "dense_cell",
+    "gold_nas",
+    "nas_bench_201",
+    "prune_and_replace_dl",
+    "prune_and_replace_dr",
+    "s1",
+    "s2",
+    "s3",
+    "s4",
+    "transformer",
+    "transformer_graph",
+    "transformer_space",
+    "with_own_cells",
+    "without",
+]
+
 DARTS_OPS = (
     "none",
     "max_pool_3x3",

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import diffnas.backends.gpu
@@ -57,7 +58,11 @@ class _Watched(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if not (func.is_view or name.startswith(("empty", "new_empty", "detach", "alias", "unbind", "split"))):
             self.record.operations.append(name)
-        return func(*args, **(kwargs or {}))
+        out = func(*args, **(kwargs or {}))
+        if name == "convolution" and args[0].is_contiguous(memory_format=torch.channels_last):
+            # As cuDNN does it; on ``meta`` the channels would come first, and be moved to the end by a copy.
+            out = out.contiguous(memory_format=torch.channels_last)
+        return out
 
 
 def _stand_in(launches: list[Launch]) -> ModuleType:
@@ -91,7 +96,8 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Record:
     for name in [name for name in sys.modules if name.startswith(f"{package.__name__}.")]:
         monkeypatch.delitem(sys.modules, name)
         monkeypatch.setattr(package, name.rpartition(".")[2], None, raising=False)
-    for name in ("kernels", "depthwise_kernels", "launches", "stage", "chains", "sums", "backend"):
+    kernels = "kernels", "pointwise_kernels", "depthwise_kernels", "pool_kernels"
+    for name in (*kernels, "launches", "stage", "chains", "sums", "pools", "backend"):
         monkeypatch.setattr(package, name, None, raising=False)
         importlib.import_module(f"{package.__name__}.{name}")
     backend = importlib.import_module(f"{package.__name__}.backend").GPU()

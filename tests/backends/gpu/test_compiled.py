@@ -16,7 +16,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from diffnas.backends.gpu import depthwise_kernels, kernels, launches  # noqa: E402
+from diffnas.backends.gpu import depthwise_kernels, kernels, launches, pointwise_kernels, pool_kernels  # noqa: E402
 
 H100 = GPUTarget("cuda", 90, 32)
 ALIGNED = [["tt.divisibility", 16]]
@@ -30,11 +30,15 @@ class Compiled(NamedTuple):
 
 
 # Arguments that are neither pointers to float32 nor constants. A table of convolutions is not a table of addresses.
-TYPES = {
-    **dict.fromkeys(("pictures", "map_stride", "pixels", "chunk", "chunks", "members", "weights"), "i32"),
+TYPES: dict[str, str | tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("pictures", "map_stride", "pixels", "chunk", "chunks", "members", "weights", "most", "longer", "measured"),
+        "i32",
+    ),
     **dict.fromkeys(("grads", "K", "T", "added"), "i32"),
-    **dict.fromkeys(("which", "rows", "normed"), "*i32"),
-    "table": "*i64",
+    **dict.fromkeys(("which", "rows", "normed", "ends"), "*i32"),
+    "table": ("i64",) * 8,
+    "buffers": "*i64",
     **dict.fromkeys(("eps", "unbiased"), "fp32"),
 }
 
@@ -43,7 +47,12 @@ def compiled(kernel: Any, constants: dict[str, Any], tmp_path: Path, **types: st
     """A kernel, compiled for an H100 with these constants; ``types`` are those that differ from the usual ones."""
     names = kernel.arg_names
     signature = {name: "constexpr" if name in constants else (TYPES | types).get(name, "*fp32") for name in names}
-    aligned = {(at,): ALIGNED for at, name in enumerate(names) if signature[name] not in ("constexpr", "fp32")}
+    aligned = {
+        path: ALIGNED
+        for at, name in enumerate(names)
+        if signature[name] not in ("constexpr", "fp32")
+        for path in ([(at, n) for n in range(8)] if isinstance(signature[name], tuple) else [(at,)])
+    }
     source = ASTSource(kernel, signature, {(names.index(name),): value for name, value in constants.items()}, aligned)
     ptx = triton.compile(source, target=H100).asm["ptx"]
     file = tmp_path / "kernel.ptx"
@@ -54,23 +63,25 @@ def compiled(kernel: Any, constants: dict[str, Any], tmp_path: Path, **types: st
     return Compiled(ptx, sum(int(size) for size in re.findall(r"(\d+) bytes spill", told)))
 
 
-@pytest.mark.parametrize("geometry", [(3, 1), (5, 2), (5, 1)], ids=str)
-@pytest.mark.parametrize("name", ["depthwise", "depthwise_input", "depthwise_weight"])
-def test_a_depthwise_kernel_loads_four_channels_at_once_and_keeps_nan(name: str, geometry, tmp_path: Path):
-    kernel, stride = geometry
-    share = {"depthwise": 1, "depthwise_input": 2, "depthwise_weight": launches.width(kernel)}[name]
-    after = 32 // stride
-    sizes = {"rows": after, "columns": after, "H": 32, "W": 32, "C": 16, "kernel": kernel, "stride": stride}
-    own = {"depthwise": {}, "depthwise_input": {"ADD": True}, "depthwise_weight": {"TAPS": launches.width(kernel)}}
-    constants = sizes | own[name] | launches.tile(16, launches.TILE // share)
-    made = compiled(getattr(depthwise_kernels, name), constants, tmp_path, table="*i32")
+@pytest.mark.parametrize("case", [(3, 1), (5, 2), (5, 1), (3, 5, 1)], ids=str)
+@pytest.mark.parametrize("name", ["separable", "depthwise_input", "depthwise_weight"])
+def test_a_depthwise_kernel_loads_four_channels_at_once_and_keeps_nan(name: str, case, tmp_path: Path):
+    *sizes, stride = case
+    after, bits = 32 // stride, {"KERNELS": sum(1 << size for size in sizes)}
+    shape = {"rows": after, "columns": after, "H": 32, "W": 32, "C": 16, "stride": stride}
+    own = {
+        "separable": bits | launches.tile(16) | {"OUTER": 16, "D": 16, "PRECISION": "tf32"},
+        "depthwise_input": bits | launches.tile(16, launches.TILE // 2),
+        "depthwise_weight": {"WIDTHS": sum(map(launches.width, sizes)), "NUMBERS": launches.TILE, "CHANNELS": 16},
+    }
+    made = compiled(getattr(depthwise_kernels, name), shape | own[name], tmp_path, table="*i32")
     assert "ld.global.v4.b32" in made.ptx
     assert "max.NaN.f32" in made.ptx
     assert "max.f32" not in made.ptx
     assert made.spilled == 0
 
 
-@pytest.mark.parametrize("name", ["moments", "join", "track", "mixed", "reduce", "settle", "spread"])
+@pytest.mark.parametrize("name", ["moments", "join", "mixed", "reduce", "settle", "spread"])
 def test_a_kernel_of_mixed_sums_keeps_all_in_registers(name: str, tmp_path: Path):
     kernel = getattr(kernels, name)
     constants = {"C": 16, "PAIRED": False, **launches.tile(16)}
@@ -78,6 +89,42 @@ def test_a_kernel_of_mixed_sums_keeps_all_in_registers(name: str, tmp_path: Path
     assert made.spilled == 0
     if name in ("moments", "mixed", "reduce", "spread"):
         assert "ld.global.v4.b32" in made.ptx
+
+
+@pytest.mark.parametrize("precision", ["tf32", "tf32x3"])
+@pytest.mark.parametrize("channels", [16, 64])
+def test_the_backward_pass_of_1x1_convolutions_runs_on_tensor_cores(channels: int, precision: str, tmp_path: Path):
+    constants = {
+        "C": channels, "D": channels, "LEARN": True, "PRECISION": precision,
+        "PIXELS": launches.TILE // (2 * channels), "INNER": channels, "OUTER": channels,
+    }  # fmt: skip
+    made = compiled(pointwise_kernels.through, constants, tmp_path)
+    assert "mma.sync" in made.ptx or "wgmma" in made.ptx
+    assert "ld.global.v4.b32" in made.ptx
+    assert made.spilled == 0
+
+
+@pytest.mark.parametrize("channels", [16, 64])
+def test_separable_convolutions_in_float32_keep_all_in_registers(channels: int, tmp_path: Path):
+    constants = {
+        "rows": 8, "columns": 8, "H": 8, "W": 8, "C": channels, "stride": 1, "KERNELS": 1 << 3, "D": channels,
+        "PRECISION": "tf32x3", "OUTER": channels, **launches.tile(channels),
+    }  # fmt: skip
+    assert compiled(depthwise_kernels.separable, constants, tmp_path, table="*i32").spilled == 0
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", ["pool", "pool_backward"])
+def test_a_kernel_of_pools_loads_four_channels_at_once(name: str, stride: int, tmp_path: Path):
+    kernel, after = getattr(pool_kernels, name), 32 // stride
+    constants = {
+        "rows": after, "columns": after, "H": 32, "W": 32, "C": 16, "stride": stride, "SAME": 3,
+        "MAX": True, "AVERAGE": True, **launches.tile(16),
+    }  # fmt: skip
+    constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
+    made = compiled(kernel, constants, tmp_path, where="*i8")
+    assert "ld.global.v4.b32" in made.ptx
+    assert made.spilled == 0
 
 
 @pytest.mark.parametrize("case", [(3, 1, 32, 16), (5, 1, 32, 16), (5, 2, 32, 16), (1, 1, 8, 64)], ids=str)

@@ -44,17 +44,10 @@ def test_a_large_batch_can_be_launched(record, meta, channels: int):
     assert all(programs <= MOST_PROGRAMS for launch in record.launches for programs in launch.grid[1:])
 
 
-@pytest.mark.parametrize(("space", "most"), [(darts, 2_900), (nas_bench_201, 2_100)], ids=["darts", "nas-bench-201"])
+@pytest.mark.parametrize(("space", "most"), [(darts, 1_320), (nas_bench_201, 1_340)], ids=["darts", "nas-bench-201"])
 def test_a_step_of_the_published_size_takes_few_launches(record, meta, space: SearchSpace, most: int):
     step(record, space, batch=64)
     assert record.count < most
-
-
-@pytest.mark.parametrize("pixels", [64 * 32 * 32, 63 * 15 * 15, 49, 127])
-def test_products_of_any_number_of_pixels_are_split_for_a_whole_gpu(record, pixels: int):
-    split = sys.modules["diffnas.backends.gpu.launches"].parts
-    assert pixels % split(pixels, 4) == 0
-    assert split(pixels, 4) >= min(pixels // 256, 40)
 
 
 def test_a_cell_is_computed_on_the_device_of_its_inputs(record, monkeypatch: pytest.MonkeyPatch):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from diffnas.backends.cpu.plan import Plan, plan
 from diffnas.backends.reasons import why_not_on
 from diffnas.backends.schedule import schedule, why_unknown
 from diffnas.components.edge_weights import EdgeWeights
-from diffnas.nets.cell import Cell
+from diffnas.nets.cell import Cell, Factors
 from diffnas.parallel import alone
 
 
@@ -34,7 +35,7 @@ class CPU:
 
     def why_slower(self, cell: Cell) -> str | None:
         """The reason why PyTorch computes a part of the cell; None if our kernels compute all of it."""
-        return why_unknown(cell, schedule(cell))
+        return why_unknown(cell, schedule(cell, affine=True))
 
     def computing(self, threads: int) -> AbstractContextManager[None]:
         """Inside, so many threads are the kernels', and PyTorch has one."""
@@ -49,22 +50,25 @@ class CompiledCell:
     """A cell in training mode, with the operations that it had when this was made."""
 
     def __init__(self, cell: Cell) -> None:
-        self.cell, self.schedule = cell, schedule(cell)
+        self.cell, self.schedule = cell, schedule(cell, affine=True)
         self.plans: dict[Any, Plan] = {}
+        self.ones = torch.ones(len(cell.edges), len(cell.ops))
 
-    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> Tensor:
+    def __call__(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors) -> Tensor:
         """The cell's output, ``(B, out, H, W)``."""
         prepare = self.schedule.prepare
         inputs = [module(x) if links is None else x for (module, links), x in zip(prepare, inputs, strict=True)]
         return self.cell.joined(self.cell.outputs(self._values(inputs, weights)), launches.joined)
 
-    def _values(self, inputs: Sequence[Tensor], weights: EdgeWeights) -> list[Tensor | None]:
+    def _values(self, inputs: Sequence[Tensor], weights: EdgeWeights | Factors) -> list[Tensor | None]:
         graph, planned = self.cell.graph, self._plan(inputs)
         if not any(planned.fed(node) for node in graph.output):
             # All outputs are zeros; only the inputs are computed, for the statistics of their batch norms.
             pairs = zip(self.schedule.prepare, inputs, strict=True)
             known = [x if links is None else module(x) for (module, links), x in pairs]
             return [*known, *[None] * (graph.nodes - graph.inputs)]
+        if not isinstance(weights, EdgeWeights):
+            return cell_function.values(planned, graph.output, inputs, self.ones, shares_of(weights, len(inputs[0])))
         mix = weights.table
         if weights.passing is not None:
             mix = torch.cat([mix, weights.passing.unsqueeze(1)], dim=1)
@@ -76,3 +80,12 @@ class CompiledCell:
         if sizes not in self.plans:
             self.plans[sizes] = plan(self.cell, sizes, self.schedule)
         return self.plans[sizes]
+
+
+def shares_of(factors: Factors, pictures: int) -> Any:
+    """By what the result of each edge of a network is multiplied in each picture, ``(edges, pictures)``, float32."""
+    shares = np.ones((len(factors), pictures), np.float32)
+    for row, factor in enumerate(factors):
+        if factor is not None:
+            shares[row] = factor.detach()
+    return shares

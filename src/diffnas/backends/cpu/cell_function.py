@@ -1,4 +1,4 @@
-"""A mixed cell as functions of autograd, one for each range of nodes, by :mod:`diffnas.backends.cpu.kernels`.
+"""A cell as functions of autograd, one for each range of nodes, by :mod:`diffnas.backends.cpu.kernels`.
 
 A cell is one range if all of its operations have kernels. PyTorch computes the other operations between ranges
 (:mod:`diffnas.backends.cpu.plan`). The steps of a range follow one another without Python between them
@@ -24,12 +24,15 @@ from torch.autograd.function import once_differentiable
 from diffnas.backends.cpu.kernels.memory import MEAN, VARIANCE, Memory
 from diffnas.backends.cpu.launches import move
 from diffnas.backends.cpu.lower import write
+from diffnas.backends.cpu.network_ops import chained
 from diffnas.backends.cpu.plan import Other, Plan
 from diffnas.backends.cpu.program import GRAD_INPUTS, GRAD_OTHERS, GRAD_WEIGHTS, RESULTS, Held, Program
 from diffnas.backends.norms import channels_last
 
 
-def values(plan: Plan, output: Sequence[int], inputs: Sequence[Tensor], mix: Tensor) -> list[Tensor | None]:
+def values(
+    plan: Plan, output: Sequence[int], inputs: Sequence[Tensor], mix: Tensor, shares: Any = None
+) -> list[Tensor | None]:
     """The value of every output node of a cell, in training mode; None for the others, and for what nothing feeds.
 
     At least one output node must be fed.
@@ -40,13 +43,14 @@ def values(plan: Plan, output: Sequence[int], inputs: Sequence[Tensor], mix: Ten
         inputs: what its input nodes are made of, ``(B, C', H', W')``.
         mix: the mixing weights of its edges, ``(edges, ops)``, then one column for the channels that bypass the
             operations, if there are any.
+        shares: by what the result of each edge is multiplied in each picture, ``(edges, B)``, float32; None for 1.
     """
-    call, order = _Call(plan, output, inputs, mix), torch.empty(0)
+    call, order = _Call(plan, output, inputs, mix, shares), torch.empty(0)
     apply: Callable[..., tuple[Tensor, ...]] = _Range.apply
     known = {node: x for node, x in enumerate(inputs) if plan.is_given(node)}
     shown: Sequence[Tensor] = ()
     for number, each in enumerate(plan.ranges):
-        others = [call.checked(other, other.op(known[other.source])) for other in each.others]
+        others = [call.checked(other, chained(other.op, known[other.source])) for other in each.others]
         given = inputs if number == 0 else ()
         order, *shown = apply(call, number, order, mix, *others, *given, *plan.weights[each.weights])
         known |= zip(each.read, shown, strict=False)
@@ -63,7 +67,7 @@ class _Call:
         again: the memory of the backward pass, while it runs.
     """
 
-    def __init__(self, plan: Plan, output: Sequence[int], inputs: Sequence[Tensor], mix: Tensor) -> None:
+    def __init__(self, plan: Plan, output: Sequence[int], inputs: Sequence[Tensor], mix: Tensor, shares: Any) -> None:
         self.plan, self.ops = plan, mix.shape[1]
         self.outputs = [node for node in sorted(set(output)) if plan.fed(node)]
         key = inputs[0].shape[0], self.ops
@@ -71,7 +75,7 @@ class _Call:
             sizes = [tuple(x.shape[1:]) for x in inputs]
             plan.programs[key] = write(plan, sizes, key[0], self.outputs, self.ops)
         self.program: Program = plan.programs[key]
-        self.memory = self.program.memory(mix.detach().numpy().astype(np.float64))
+        self.memory = self.program.memory(mix.detach().numpy().astype(np.float64), shares)
         self.held: Held = {}
         self.again: Memory | None = None
 

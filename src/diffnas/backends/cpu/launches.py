@@ -58,9 +58,10 @@ class _Normalized(torch.autograd.Function):
     ) -> Tensor:
         mean, rate = statistics.mean[0].numpy(), 1 / np.sqrt(statistics.variance[0].numpy() + eps)
         scale = weight.detach().numpy() * rate
-        factors = scale[None, None].astype(np.float32), (bias.detach().numpy() - scale * mean)[None].astype(np.float32)
+        factors = scale[None].astype(np.float32), (bias.detach().numpy() - scale * mean).astype(np.float32)
         out, pictures = torch.empty_like(x), len(x)
-        _run(compiled.combine, pictures, addresses([out]), addresses([x])[None], *factors, x.numel() // pictures)
+        whole = np.empty(0, np.int64), factors[0][:0]
+        _run(compiled.combine, pictures, out.data_ptr(), addresses([x]), *factors, *whole, x.numel() // pictures)
         ctx.save_for_backward(x)
         ctx.mean, ctx.rate, ctx.scale, ctx.fold = mean, rate, scale, fold
         return out

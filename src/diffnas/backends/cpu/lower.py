@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from math import prod
+from typing import NamedTuple
 
 from diffnas.backends.cpu.conv_group import ChainGroup
 from diffnas.backends.cpu.kernels import interpreter as compiled
 from diffnas.backends.cpu.kernels import pool as compiled_pool
 from diffnas.backends.cpu.plan import Bypass, Node, Plan, PoolGroup
-from diffnas.backends.cpu.program import GRAD_READ, GRADS, KEPT, NONE, ONE, TEMPORARY, ZERO, Program
-from diffnas.backends.cpu.writer import ChainStages, PendingStatistics, Writer
+from diffnas.backends.cpu.program import ALL, GRAD_READ, GRADS, KEPT, NONE, ONE, TEMPORARY, ZERO, Program
+from diffnas.backends.cpu.writer import NOWHERE, ChainStages, PendingStatistics, Writer
 from diffnas.backends.norms import check_pixels
+
+ALONE = -1, ALL
+"""The place of the one term of a sum that has neither a mixing weight nor shares."""
+
+
+class Term(NamedTuple):
+    """A term of a sum: a tensor times a row of scales, then times the shares of pictures.
+
+    Attributes:
+        tensor: the tensor.
+        row: the row of scales.
+        shares: the row of shares.
+        own: the row of scales that is added before the shares multiply.
+    """
+
+    tensor: int
+    row: int
+    shares: int = ALL
+    own: int = ZERO
 
 
 def write(plan: Plan, inputs: Sequence[tuple[int, ...]], batch: int, outputs: Sequence[int], ops: int) -> Program:
@@ -38,7 +58,7 @@ class _Cell:
     """Writes the steps of a cell."""
 
     def __init__(self, plan: Plan, inputs: Sequence[tuple[int, ...]], batch: int, ops: int) -> None:
-        self.to = Writer(plan.sizes, inputs, len(plan.weights), batch)
+        self.to = Writer(plan.sizes, inputs, len(plan.weights), batch, plan.gains)
         self.plan, self.ops = plan, ops
         self.prepared: dict[int, ChainStages] = {}
         self.groups: dict[int, list[ChainStages]] = {}
@@ -75,7 +95,7 @@ class _Cell:
         self.to.measure(self.to.first_links([chained]))
         self.to.measure(self.to.second_links([chained]))
         self.to.slots[whole] = self.home(whole, self.read)
-        self.weigh(whole, group.slots, [-1], self.to.slots[whole])
+        self.weigh(whole, group.slots, [ALONE], self.to.slots[whole])
 
     def home(self, slot: int, shown: Container[int]) -> int:
         """The tensor of a slot: a result if PyTorch reads it."""
@@ -125,15 +145,20 @@ class _Cell:
 
     def mixed(self, slot: int, steps: Node, out: int) -> None:
         """Write the sum of a target's terms to a tensor."""
-        self.weigh(slot, steps.slots, [self.place(place) for place in steps.places], out)
+        self.weigh(slot, steps.slots, self.places(steps), out)
 
-    def weigh(self, slot: int, slots: Sequence[int], places: Sequence[int], out: int) -> None:
-        """Write the sum of slots, each times the mixing weight at its place, to a tensor of the size of ``slot``."""
-        rows, shift = [self.to.row() for _ in slots], self.to.row()
-        terms = [number for term in zip(slots, places, rows, strict=True) for number in term]
-        self.to.step(compiled.WEIGH, self.to.note(terms), len(rows), shift)
-        pairs = [(self.to.slots[each], row) for each, row in zip(slots, rows, strict=True)]
-        self.mix(slot, pairs or [(NONE, ZERO)], shift, out)
+    def weigh(self, slot: int, slots: Sequence[int], places: Sequence[tuple[int, int]], out: int) -> None:
+        """Write the sum of slots, each times its mixing weight and its shares, to a tensor of the size of ``slot``."""
+        numbers: list[int] = []
+        terms = []
+        for each, (place, shares) in zip(slots, places, strict=True):
+            row = self.to.row()
+            own = ZERO if shares == ALL else self.to.row()
+            numbers += [each, place, row, shares]
+            terms.append(Term(self.to.slots[each], row, shares, own))
+        shift = self.to.row()
+        self.to.step(compiled.WEIGH, self.to.note(numbers), len(terms), shift)
+        self.mix(slot, terms or [Term(NONE, ZERO)], shift, out)
 
     def pooling(self, node: int, group: PoolGroup) -> int:
         """The stage of pools of a node."""
@@ -149,22 +174,29 @@ class _Cell:
         kinds, at = self.to.note(group.kinds.tolist()), self.to.summed(2 * len(group.slots) * self.to.size(node)[0])
         self.to.step(compiled.POOL, stage, kinds, self.to.slots[node], results, at)
         pairs = zip(group.slots, group.targets, strict=True)
-        return at, stage, [(slot, int(self.normed(slot, targets)), -1, -1) for slot, targets in pairs]
+        return at, stage, [(slot, int(self.normed(slot, targets)), *NOWHERE) for slot, targets in pairs]
 
     def normed(self, slot: int, targets: Sequence[int]) -> bool:
         """Whether a pool's result is normalized before it is mixed."""
         target = self.plan.nodes[targets[0]]
         return target.normed[target.slots.index(slot)]
 
-    def place(self, place: tuple[int, int]) -> int:
-        """The index of a mixing weight; a negative column counts from the last."""
-        return place[0] * self.ops + place[1] % self.ops
+    def places(self, steps: Node) -> list[tuple[int, int]]:
+        """For each term of a sum, the index of its mixing weight, and the row of its shares.
+
+        A negative column of weights counts from the last. A node that is itself a term is never dropped.
+        """
+        nodes, dropped = len(self.plan.nodes), self.plan.drops
+        return [
+            (row * self.ops + column % self.ops, 1 + row if dropped and slot >= nodes else ALL)
+            for slot, (row, column) in zip(steps.slots, steps.places, strict=True)
+        ]
 
     def check(self, slot: int) -> None:
         check_pixels((self.to.batch, *self.to.size(slot)))
 
-    def mix(self, slot: int, terms: Sequence[tuple[int, int]], shift: int, out: int) -> None:
-        """Write the sum of tensors, each times a row of scales, to a tensor of the size of ``slot``."""
+    def mix(self, slot: int, terms: Sequence[Term], shift: int, out: int) -> None:
+        """Write the sum of terms to a tensor of the size of ``slot``."""
         numbers, size = [number for term in terms for number in term], self.to.size(slot)
         self.to.step(compiled.MIX, out, prod(size), self.to.note(numbers), len(terms), shift, size[0])
 
@@ -194,7 +226,7 @@ class _Cell:
             if group is not None:
                 self.to.next_sum = 0
                 mark = self.to.used
-                self.norm_backward(self.plan.whole(node), group.slots, [-1], [True])
+                self.norm_backward(self.plan.whole(node), group.slots, [ALONE], [True])
                 self.to.convolve_backward(self.prepared[node], self.to.grad_inputs[node])
                 self.to.used = mark
                 self.to.step(compiled.BARRIER)
@@ -227,7 +259,7 @@ class _Cell:
         given = self.to.grads.get(bypass.whole)
         if not bypass.sum.skips:
             if given is None:
-                self.mix(bypass.whole, [(NONE, ZERO)], ZERO, out)
+                self.mix(bypass.whole, [Term(NONE, ZERO)], ZERO, out)
             return out if given is None else given
         # Allocated before ``gradient`` frees its scratch tensors, which other threads may still read.
         seen, rest = (self.to.inside(TEMPORARY, slot) for slot in (node, bypass.slot))
@@ -236,17 +268,22 @@ class _Cell:
         self.mix(bypass.slot, self.skipped(bypass.slot, bypass.sum), ZERO, rest)
         self.to.step(compiled.SPLIT_BACKWARD, self.splits[node], self.to.slots[bypass.whole], seen, rest, both)
         if given is not None:
-            self.mix(bypass.whole, [(given, ONE), (both, ONE)], ZERO, out)
+            self.mix(bypass.whole, [Term(given, ONE), Term(both, ONE)], ZERO, out)
         return out
 
-    def skipped(self, slot: int, steps: Node) -> list[tuple[int, int]]:
+    def skipped(self, slot: int, steps: Node) -> list[Term]:
         """The terms of a slot's gradient from the targets whose sums contain the slot itself."""
-        return [(self.to.grads[target], self.to.pairs[slot, target]) for target in sorted(steps.skips)]
+        return [self.sent(slot, target) for target in sorted(steps.skips)]
+
+    def sent(self, slot: int, target: int) -> Term:
+        """The term of a slot's gradient from a target."""
+        pair = slot, target
+        return Term(self.to.grads[target], self.to.pairs[pair], self.to.shares[pair])
 
     def gradient(self, node: int, given: int | None = None, own: int | None = None) -> int:
         """The tensor of the gradient for a node, from all that reads it: ``own``, or ``given`` if that is all."""
         steps, numbers = self.plan.nodes[node], self.to.batch * prod(self.to.size(node))
-        terms = [(tensor, ONE) for tensor in (given, self.to.read.get(node)) if tensor is not None]
+        terms = [Term(tensor, ONE) for tensor in (given, self.to.read.get(node)) if tensor is not None]
         pieces = len(steps.pools) + len(steps.chains) + len(steps.skips) + len(terms)
         if pieces == 1 and given is not None:
             return given
@@ -254,41 +291,43 @@ class _Cell:
         mark = self.to.used
         alone = pieces == 1 and not steps.skips and not terms
         for group, stage in zip(steps.pools, self.pools[node], strict=True):
-            terms.append((own if alone else self.to.tensor(TEMPORARY, numbers), ONE))
-            self.pool_backward(node, group, stage, terms[-1][0])
+            terms.append(Term(own if alone else self.to.tensor(TEMPORARY, numbers), ONE))
+            self.pool_backward(node, group, stage, terms[-1].tensor)
         for chained in reversed(self.groups[node]):
-            terms.append((own if alone else self.to.tensor(TEMPORARY, numbers), ONE))
-            self.to.convolve_backward(chained, terms[-1][0])
+            terms.append(Term(own if alone else self.to.tensor(TEMPORARY, numbers), ONE))
+            self.to.convolve_backward(chained, terms[-1].tensor)
         terms += self.skipped(node, steps)
         if not alone:
-            self.mix(node, terms or [(NONE, ZERO)], ZERO, own)
+            self.mix(node, terms or [Term(NONE, ZERO)], ZERO, own)
         self.to.used = mark
         return own
 
     def sum_backward(self, node: int) -> None:
         """Compute the coefficients of a node's terms, and the gradients for those that PyTorch computed."""
         steps, bypass = self.plan.nodes[node], self.plan.bypass[node]
-        places = [self.place(place) for place in steps.places]
-        self.norm_backward(node, steps.slots, places, steps.normed)
+        self.norm_backward(node, steps.slots, self.places(steps), steps.normed)
         if bypass is not None:
-            places = [self.place(place) for place in bypass.sum.places]
-            self.norm_backward(bypass.slot, bypass.sum.slots, places, bypass.sum.normed)
+            self.norm_backward(bypass.slot, bypass.sum.slots, self.places(bypass.sum), bypass.sum.normed)
         for slot in steps.slots:
             if slot in self.to.others:
-                self.mix(slot, [(self.to.grads[node], self.to.pairs[slot, node])], ZERO, self.to.others[slot])
+                self.mix(slot, [self.sent(slot, node)], ZERO, self.to.others[slot])
 
-    def norm_backward(self, target: int, slots: Sequence[int], places: Sequence[int], normed: Sequence[bool]) -> None:
+    def norm_backward(
+        self, target: int, slots: Sequence[int], places: Sequence[tuple[int, int]], normed: Sequence[bool]
+    ) -> None:
         """Computes the coefficients that turn a target's gradient into that of each term summed into it."""
         if not slots:
             return
         C, H, W = self.to.size(target)
-        rows = []
-        for slot in slots:
-            if (slot, target) not in self.to.pairs:
-                self.to.pairs[slot, target] = self.to.row()
-            rows.append(self.to.pairs[slot, target])
-        columns = [self.to.slots[slot] for slot in slots], slots, places, map(int, normed), rows
-        terms = self.to.note([number for term in zip(*columns, strict=True) for number in term])
+        numbers: list[int] = []
+        for slot, (place, shares), is_normed in zip(slots, places, normed, strict=True):
+            pair = slot, target
+            if pair not in self.to.pairs:
+                self.to.pairs[pair], self.to.shares[pair] = self.to.row(), shares
+            assert self.to.shares[pair] == shares
+            numbers += [self.to.slots[slot], slot, place, int(is_normed), self.to.pairs[pair], shares]
+            numbers += self.to.affine(slot, self.to.grad_weights)
+        terms = self.to.note(numbers)
         sums = self.to.summed((1 + len(slots)) * C)
         self.to.step(compiled.REDUCE, self.to.grads[target], C * H * W, terms, len(slots), sums, C)
         self.to.step(compiled.NORM_BACKWARD, self.to.batch * H * W, terms, len(slots), sums, C)
@@ -297,8 +336,8 @@ class _Cell:
         """The gradient of pools for a node, written to a tensor."""
         grads = []
         for slot, targets in zip(group.slots, group.targets, strict=True):
-            terms = [(self.to.slots[slot], -1 - slot)] if self.normed(slot, targets) else []
-            terms += [(self.to.grads[target], self.to.pairs[slot, target]) for target in targets]
+            terms = [Term(self.to.slots[slot], -1 - slot)] if self.normed(slot, targets) else []
+            terms += [self.sent(slot, target) for target in targets]
             grads.append(self.to.inside(TEMPORARY, slot))
             self.mix(slot, terms, -1 - slot, grads[-1])
         kinds = self.to.note(group.kinds.tolist())

@@ -1,4 +1,4 @@
-"""The steps of a mixed cell that :mod:`diffnas.backends.cpu.cell_function` computes.
+"""The steps of a cell that :mod:`diffnas.backends.cpu.cell_function` computes.
 
 A *slot* is a tensor inside the cell that mixes read: the value of a node, the result of a pool, of a chain of
 convolutions or of an operation that has no kernel, and the tensors that make up input nodes. PyTorch computes the
@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from diffnas.backends.cpu.conv_group import ChainGroup, Chains
 from diffnas.backends.cpu.kernels.pool import AVERAGE, MAX
-from diffnas.backends.schedule import Chain, Place, Pool, Schedule, by_key
+from diffnas.backends.schedule import Chain, Place, Pool, Schedule, by_key, is_fixed
 from diffnas.nets.cell import Cell
 from diffnas.nets.links import ChainKey, Link, chain_key
-from diffnas.nets.supernet import MixedEdge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +131,8 @@ class Plan:
         sizes: of every slot, channels, rows and columns; None for a node that nothing feeds.
         weights: of all convolutions.
         norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
+        gains: by slot, the place among the weights of the weight of its batch norm, whose bias is the next.
+        drops: whether the results of edges have shares, which are 0 where drop-path drops them.
         programs: the programs of this plan, by size of batch and number of mixing weights of an edge.
     """
 
@@ -143,6 +144,8 @@ class Plan:
     sizes: list[tuple[int, ...] | None]
     weights: list[Tensor]
     norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]]
+    gains: dict[int, int]
+    drops: bool
     programs: dict[Any, Any] = field(default_factory=dict)
 
     def fed(self, node: int) -> bool:
@@ -186,6 +189,7 @@ class _Planner:
         self.ranges = [Range(first=0, weights=slice(0, 0))]
         self.weights: list[Tensor] = []
         self.norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]] = []
+        self.gains: dict[int, int] = {}
 
     def slot(self, size: tuple[int, ...]) -> int:
         self.sizes.append(size)
@@ -203,9 +207,13 @@ class _Planner:
         links = [link for chain in chains for link in chain[:-1]]
         inner, slots = [self.slot(common.inner) for _ in links], [self.slot(common.result) for _ in chains]
         links += [chain[-1] for chain in chains]
-        self.norms += [(link.norm, slot, link.bias) for link, slot in zip(links, [*inner, *slots], strict=True)]
-        made = Chains([tuple(link.pattern for link in chain) for chain in chains])
         weights = slice(first, len(self.weights))
+        for link, slot in zip(links, [*inner, *slots], strict=True):
+            self.norms.append((link.norm, slot, link.bias))
+            if link.norm.affine:
+                self.gains[slot] = len(self.weights)
+                self.weights += [link.norm.weight, link.norm.bias]
+        made = Chains([tuple(link.pattern for link in chain) for chain in chains])
         return ChainGroup(chains=made, slots=slots, inner=inner, targets=targets, weights=weights)
 
     def input(self, node: int, links: tuple[Link, ...] | None) -> None:
@@ -239,7 +247,14 @@ class _Planner:
             sizes.append(self.bypassed(node))
         if any(size != sizes[0] for size in sizes):
             raise ValueError(f"what is added up must have one shape and dtype, got maps of {sizes}.")
-        self.sizes[node] = sizes[0] if sizes else None
+        self.sizes[node] = sizes[0] if sizes else self.zeros()
+
+    def zeros(self) -> tuple[int, ...] | None:
+        """The size of the zeros of a node that nothing feeds; None if such a node has no value."""
+        if not self.cell.fills:
+            return None
+        _, H, W = self.size(0)
+        return self.cell.out, (H - 1) // self.cell.stride + 1, (W - 1) // self.cell.stride + 1
 
     def is_made_now(self, node: int) -> bool:
         """Whether the last range computes a node."""
@@ -247,10 +262,9 @@ class _Planner:
 
     def other(self, source: int, target: int, place: Place, op: nn.Module) -> None:
         """Add an operation that has no kernel, between two nodes."""
-        edge = self.cell.edges[place[0]]
-        assert isinstance(edge, MixedEdge)
-        stride, (_, H, W) = edge.slot.stride, self.size(source)
-        slot = self.slot((edge.slot.out, (H - 1) // stride + 1, (W - 1) // stride + 1))
+        stride, (_, H, W) = self.cell.stride if source < self.cell.graph.inputs else 1, self.size(source)
+        out = self.cell.out // (1 if self.cell.partial is None else self.cell.partial.one_in)
+        slot = self.slot((out, (H - 1) // stride + 1, (W - 1) // stride + 1))
         self.ranges[-1].others.append(Other(name=self.cell.ops[place[1]], op=op, source=source, slot=slot))
         self.nodes[target].feed(slot, place, False)
         if not _is_given(source, self.prepare, self.bypass):
@@ -336,4 +350,6 @@ def plan(cell: Cell, sizes: Sequence[tuple[int, ...]], scheduled: Schedule) -> P
         sizes=planner.sizes,
         weights=planner.weights,
         norms=planner.norms,
+        gains=planner.gains,
+        drops=is_fixed(cell),
     )

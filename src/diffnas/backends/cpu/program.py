@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffnas.backends.cpu.conv_group import ADDRESSES, groups_of, thread_buffer, workspace
 from diffnas.backends.cpu.kernels import interpreter as compiled
-from diffnas.backends.cpu.kernels.memory import RATE, Memory
+from diffnas.backends.cpu.kernels.memory import GAIN, KNOWN, RATE, Memory
 from diffnas.backends.cpu.launches import addresses
 from diffnas.backends.norms import channels_last
 from diffnas.parallel import in_parallel, threads
@@ -37,6 +37,9 @@ NONE = 0
 
 ZERO, ONE = range(2)
 """The rows of scales that have nothing else."""
+
+ALL = 0
+"""The row of shares that are 1 for all pictures."""
 
 GAP = 144
 """Numbers between tensors: with a power of two the same pixels of all would share a place in the caches."""
@@ -117,15 +120,17 @@ class Program:
     read: list[int]
     batch: int
 
-    def memory(self, mix: Any) -> Memory:
+    def memory(self, mix: Any, shares: Any = None) -> Memory:
         """What a call works on, at first: nothing is known, and no tensor has a place.
 
         Args:
             mix: the mixing weights, ``(edges, ops)``, float64; of chains by themselves, none.
+            shares: what the result of each edge is multiplied by in each picture, ``(edges, B)``, float32; None for 1.
         """
         slots, channels = self.slots
-        known = np.zeros((5, slots, channels))
-        known[RATE] = 1
+        known = np.zeros((KNOWN, slots, channels))
+        known[[RATE, GAIN]] = 1
+        whole = np.ones((1, self.batch), np.float32)
         scales = np.zeros((self.scales, channels))
         scales[ONE] = 1
         tensors = 1 + sum(len(numbers) for numbers, _ in self.homes.values())
@@ -140,6 +145,7 @@ class Program:
             learned=_NOTHING,
             mix=mix.reshape(-1),
             grad_mix=_NO_GRADIENTS,
+            shares=whole if shares is None else np.concatenate([whole, shares]),
         )
 
     def hold(self, memory: Memory, inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Held:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import prod
@@ -15,6 +15,7 @@ from diffnas.backends.cpu.kernels import interpreter as compiled
 from diffnas.backends.cpu.kernels.buffer import Shape, filled
 from diffnas.backends.cpu.kernels.memory import FIELDS
 from diffnas.backends.cpu.program import (
+    ALL,
     GAP,
     GIVEN,
     GRAD_INPUTS,
@@ -38,8 +39,15 @@ _SERIAL = {
 }  # fmt: skip
 
 
-PendingStatistics = tuple[int, int, list[tuple[int, int, int, int]]]
+Measured = tuple[int, int, int, int, int]
+"""A slot, whether it is normalized, and where its center, its rate and what is added are needed."""
+
+NOWHERE = -1, -1, -1
+
+PendingStatistics = tuple[int, int, list[Measured]]
 """Where statistics are, of which stage, and what ``MEASURE`` is to do with each branch's."""
+
+NO_GAINS: Mapping[int, int] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +67,18 @@ class Writer:
         inputs: those of what a call is given.
         weights: how many there are.
         batch: how many pictures.
+        gains: by slot, the place among the weights of the weight of its batch norm, whose bias is the next.
     """
 
     def __init__(
-        self, sizes: Sequence[tuple[int, ...] | None], inputs: Sequence[tuple[int, ...]], weights: int, batch: int
+        self,
+        sizes: Sequence[tuple[int, ...] | None],
+        inputs: Sequence[tuple[int, ...]],
+        weights: int,
+        batch: int,
+        gains: Mapping[int, int] = NO_GAINS,
     ) -> None:
-        self.sizes, self.inputs, self.batch = sizes, inputs, batch
+        self.sizes, self.inputs, self.batch, self.gains = sizes, inputs, batch, gains
         self.steps: list[list[int]] = []
         self.lists: list[int] = []
         self.stages: list[list[int]] = []
@@ -90,6 +104,7 @@ class Writer:
         self.slots: dict[int, int] = {}  # their tensors
         self.grads: dict[int, int] = {}  # the tensors of the gradients for targets
         self.pairs: dict[tuple[int, int], int] = {}  # the rows of what these are multiplied by, by slot and target
+        self.shares: dict[tuple[int, int], int] = {}  # the rows of the shares of pictures, likewise
 
     # What steps refer to.
 
@@ -160,6 +175,7 @@ class Writer:
         K, row = len(form.table), sum(map(len, self.tables))
         before = self.factor(0, K * form.full)
         self.factor(1, K * form.full)
+        self.factor(0, K * form.full)
         after = self.factor(0, 3 * K * form.full_out)
         deep, wide = form.taps * form.full, form.widest * form.full * form.full_out
         tensors = np.zeros_like(form.table)
@@ -215,7 +231,7 @@ class Writer:
         measured = []
         for chained in groups:
             group, at = chained.group, self.convolved(chained.first)
-            branches = [(slot, 1, -1, -1) for slot in group.slots]
+            branches: list[Measured] = [(slot, 1, *NOWHERE) for slot in group.slots]
             for k, (n, slot) in enumerate(zip(group.chains.longer, group.inner, strict=True)):
                 assert chained.second is not None
                 branches[n] = slot, 1, *self.before(chained.second, k)
@@ -227,7 +243,7 @@ class Writer:
         measured: list[PendingStatistics] = []
         for chained in groups:
             if chained.second is not None:
-                last = [(chained.group.slots[n], 1, -1, -1) for n in chained.group.chains.longer]
+                last = [(chained.group.slots[n], 1, *NOWHERE) for n in chained.group.chains.longer]
                 measured.append((self.convolved(chained.second), chained.second, last))
         return measured
 
@@ -240,15 +256,22 @@ class Writer:
     def measure(self, measured: Sequence[PendingStatistics]) -> None:
         """Join statistics: where they are, of which stage, and what becomes of each branch's."""
         for at, stage, branches in measured:
-            shape, terms = self.shape(stage), [number for branch in branches for number in branch]
+            shape, terms = self.shape(stage), []
+            for slot, normed, *places in branches:
+                terms += [slot, normed, *self.affine(slot, self.weights), *places]
             pixels = shape.rows * shape.columns
             self.step(compiled.MEASURE, at, pixels, shape.D, self.note(terms), len(branches))
 
-    def before(self, stage: int, branch: int) -> tuple[int, int]:
-        """Where the center and the rate of a branch's input stand."""
+    def before(self, stage: int, branch: int) -> tuple[int, int, int]:
+        """Where the center and the rate of a branch's input stand, and what is added to it."""
         _, K, _, _, _, at, *_ = self.stages[stage]
         full = filled(self.shape(stage).C)
-        return at + branch * full, at + (K + branch) * full
+        return at + branch * full, at + (K + branch) * full, at + (2 * K + branch) * full
+
+    def affine(self, slot: int, tensors: Sequence[int]) -> tuple[int, int]:
+        """The tensors for the weight and the bias of a slot's batch norm, among those for all weights."""
+        first = self.gains.get(slot)
+        return (NONE, NONE) if first is None else (tensors[first], tensors[first + 1])
 
     # Backward.
 
@@ -256,19 +279,22 @@ class Writer:
         """The gradients of chains for their input, written to a tensor, and for their weights."""
         group, chains = chained.group, chained.group.chains
         sent = [self.grads[target] for target in group.targets]
-        factors = [(self.pairs[pair], pair[0]) for pair in zip(group.slots, group.targets, strict=True)]
+        pairs = zip(group.slots, group.targets, strict=True)
+        factors = [(self.pairs[pair], pair[0], self.shares.get(pair, ALL)) for pair in pairs]
         if chained.second is not None:
             inner = [self.inside(TEMPORARY, slot) for slot in group.inner]
             self.pack_backward(chained.second, [factors[n] for n in chains.longer])
             sums = self.stage_backward(chained, chained.second, [sent[n] for n in chains.longer], inner)
-            terms = [number for term in zip(group.inner, chains.longer, strict=True) for number in term]
+            terms: list[int] = []
+            for slot, branch in zip(group.inner, chains.longer, strict=True):
+                terms += [slot, branch, *self.affine(slot, self.grad_weights)]
             self.step(compiled.INNER_BACKWARD, chained.second, chained.first, self.note(terms), sums)
             for n, grad in zip(chains.longer, inner, strict=True):
-                sent[n], factors[n] = grad, (0, -1)
+                sent[n], factors[n] = grad, (0, -1, ALL)
         self.pack_backward(chained.first, factors)
         self.stage_backward(chained, chained.first, sent, [out] * len(chains))
 
-    def pack_backward(self, stage: int, factors: Sequence[tuple[int, int]]) -> None:
+    def pack_backward(self, stage: int, factors: Sequence[tuple[int, int, int]]) -> None:
         """Pack the weights of a stage for the backward pass, and name the terms of the gradients for its results."""
         self.step(compiled.PACK, stage, 1)
         self.step(compiled.GRADIENT_TERMS, stage, self.note([number for term in factors for number in term]))

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diffnas.backends.gpu import launches
-from diffnas.backends.gpu.launches import Norms
+from diffnas.backends.gpu.depthwise_kernels import LARGEST
+from diffnas.backends.gpu.launches import Norms, Slopes
 from diffnas.backends.gpu.stage import Stage
-from diffnas.backends.norms import Statistics, constant
-from diffnas.nets.geometry import DEPTHWISE, Geometry
+from diffnas.backends.norms import channels_last, constant
+from diffnas.nets.geometry import DEPTHWISE
 from diffnas.nets.links import Link
 
 Chain = Sequence[Link]
@@ -34,13 +35,13 @@ class _Outline(NamedTuple):
 def groups(chains: Sequence[Chain]) -> tuple[list[list[int]], list[int]]:
     """The indices of chains that are computed together, longer chains first, and those of chains that no kernel knows.
 
-    A chain is known if all its links are separable convolutions without a bias. Chains of one link are computed with
-    the first links of longer ones.
+    A chain is known if all its links are separable convolutions without a bias, and no kernel is too large. Chains of
+    one link are computed with the first links of longer ones.
     """
     by_first: dict[_Outline, dict[tuple[_Outline, ...], list[int]]] = {}
     unknown = []
     for index, chain in enumerate(chains):
-        if any(link.geometry.kind != DEPTHWISE or link.bias is not None for link in chain):
+        if not all(map(_is_known, chain)):
             unknown.append(index)
             continue
         first, *rest = map(_outline, chain)
@@ -52,6 +53,10 @@ def groups(chains: Sequence[Chain]) -> tuple[list[list[int]], list[int]]:
         several[0] = several[0] + single
         known += several
     return known, unknown
+
+
+def _is_known(link: Link) -> bool:
+    return link.geometry.kind == DEPTHWISE and link.geometry.kernel <= LARGEST and link.bias is None
 
 
 def _outline(link: Link) -> _Outline:
@@ -74,43 +79,30 @@ def convolve(x: Tensor, chains: Sequence[Chain]) -> tuple[Tensor, ...]:
     longest = len(chains[0])
     by_place = [[chain[place] for chain in chains if place < len(chain)] for place in range(longest)]
     weights = [link.modules[half].weight for links in by_place for half in (0, 1) for link in links]
-    found: list[Statistics] = []
     apply: Callable[..., tuple[Tensor, ...]] = _Convolve.apply
-    geometries = tuple(tuple(link.geometry for link in links) for links in by_place)
-    results = apply(geometries, found, x, *weights)
-    for links, later, statistics in zip(by_place, by_place[1:], found, strict=False):
-        launches.track([link.norm for link in links[: len(later)]], statistics, range(len(later)))
-    return results
+    return apply(tuple(map(tuple, by_place)), x, *weights)
 
 
 class _Convolve(torch.autograd.Function):
     """The results of ``convolve``, with their gradients."""
 
     @staticmethod
-    def forward(
-        ctx: Any, geometries: tuple[tuple[Geometry, ...], ...], found: list[Statistics], x: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
-        flat, first, size = torch.cat([weight.flatten() for weight in weights]), 0, (x.shape[2], x.shape[3])
-        value, norms = x.contiguous(memory_format=torch.channels_last), _no_norm(x)
-        stages, saved, results = [], [], list[Tensor]()
-        for place, own in enumerate(geometries):
-            stage = Stage(own, place == 0, len(x), size, value.shape[-3])
-            if place:
-                maps = value.unbind()
-                norms = launches.normalize(launches.table(maps), [True] * len(maps), maps[0])
-                found.append(Statistics(norms.mean, norms.variance, stage.pixels))
-            halves = weights[first : first + len(own)], weights[first + len(own) : first + 2 * len(own)]
-            sizes = [*map(_numbers, halves)]
+    def forward(ctx: Any, by_place: tuple[tuple[Link, ...], ...], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        flat, size = torch.cat([weight.flatten() for weight in weights]), (x.shape[2], x.shape[3])
+        value, norms = channels_last(x), launches.unchanged(1, x.shape[1], x.device)
+        stages, saved, results = list[Stage](), list[Tensor](), list[Tensor]()
+        for own, after in zip(by_place, [*by_place[1:], ()], strict=True):
+            stage = Stage(tuple(link.geometry for link in own), not stages, len(x), size, value.shape[-3])
+            sizes = [sum(link.modules[half].weight.numel() for link in own) for half in (0, 1)]
             depthwise, pointwise, flat = flat.split_with_sizes([*sizes, len(flat) - sum(sizes)])
             pointwise = pointwise.view(len(own), -1, stage.channels)
-            first += 2 * len(own)
-            between = stage.forward(value, depthwise, norms)
+            between, out, moments = stage.forward(value, depthwise, pointwise, norms, len(after))
             saved += [value, depthwise, pointwise, between, *norms]
             stages.append(stage)
             size = stage.after
-            value = _maps(torch.bmm(between, pointwise.transpose(1, 2)), len(x), size)
-            longer = len(geometries[place + 1]) if place + 1 < len(geometries) else 0
-            results, value = [*value[longer:].unbind(), *results], value[:longer]
+            out = _maps(out, len(x), size)
+            results, value = [*out[len(after) :].unbind(), *results], out[: len(after)]
+            norms = launches.join(moments, [[link.norm] for link in own[: len(after)]]) if after else norms
         ctx.save_for_backward(*saved)
         ctx.stages, ctx.shapes = stages, [weight.shape for weight in weights]
         return tuple(results)
@@ -118,86 +110,43 @@ class _Convolve(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        learned: list[Tensor] = []
-        learn, longer = any(ctx.needs_input_grad[3:]), 0
-        grad: Tensor | None = None
+        first: Stage = ctx.stages[0]
+        sizes = [shape.numel() for shape in ctx.shapes]
+        learned = grads[0].new_empty(first.chunks, sum(sizes)) if any(ctx.needs_input_grad[2:]) else None
+        end, longer, slopes, y = sum(sizes), 0, _no_slopes(grads[0]), grads[0]
+        grad: Tensor = grads[0]
         for place in reversed(range(len(ctx.stages))):
             stage: Stage = ctx.stages[place]
             value, depthwise, pointwise, between, *tables = ctx.saved_tensors[8 * place : 8 * place + 8]
-            norms = Norms(*tables)
+            norms, begin = Norms(*tables), end - pointwise.numel()
             # The first rows are those of longer chains, whose gradients come from the place after this one.
-            grad = stage.memory_after(value, pointwise.shape[1]) if grad is None else grad
-            if longer < stage.members:
-                torch.stack([_flat(each) for each in grads[longer : stage.members]], out=grad[longer:])
-            sent = torch.bmm(grad, pointwise)
-            if learn:
-                learned = [stage.weight_grad(value, depthwise, sent, norms), _products(grad, between), *learned]
-            grad, longer = stage.input_grad(value, depthwise, sent, norms), stage.members
+            each = [*grad.unbind()[:longer], *map(channels_last, grads[longer : stage.members])]
+            own = None if learned is None else learned[:, begin:]
+            sent = stage.through(each, y, slopes, pointwise, between, own)
+            end = begin - len(depthwise)
+            if learned is not None:
+                stage.weight_grad(value, sent, norms, learned[:, end:])
+            grad, longer, y = stage.input_grad(value, depthwise, sent, norms), stage.members, value
             if place:
-                grad = _norm_backward(grad, value, norms, ctx.stages[place - 1])
-        assert grad is not None
-        (grad_x,) = _maps(grad, ctx.stages[0].pictures, ctx.stages[0].size).unbind()
-        return (None, None, grad_x, *(_split(learned, ctx.shapes) if learn else [None] * len(ctx.shapes)))
+                slopes = _slopes(grad, value, norms)
+        (grad_x,) = _maps(grad, first.pictures, first.size).unbind()
+        parts = [None] * len(sizes) if learned is None else learned.sum(0).split_with_sizes(sizes)
+        shaped = [part if part is None else part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True)]
+        return None, grad_x, *shaped
 
 
-def _no_norm(x: Tensor) -> Norms:
-    """The linear map that leaves one map as it is."""
-    zeros, ones = (constant((value,) * x.shape[1], x.dtype, x.device).unsqueeze(0) for value in (0.0, 1.0))
-    return Norms(mean=zeros, variance=ones, rate=ones, shift=zeros)
+def _no_slopes(like: Tensor) -> Slopes:
+    """Those of no batch norm."""
+    return Slopes(like.new_empty(0, 2, like.shape[1]), like.new_empty(0, like.shape[1]))
 
 
-def _norm_backward(grad: Tensor, value: Tensor, norms: Norms, before: Stage) -> Tensor:
-    """The gradients for the results of the stage before, ``(N of that stage, pixels, C)``.
-
-    The first rows are the gradients for the inputs of the batch norms; the others are only memory.
-
-    Args:
-        grad: the gradients for the normalized maps, ``(N, pixels, C)``.
-        value: the inputs, ``(N, B, C, H, W)``.
-        norms: the batch norms.
-        before: the stage whose results the inputs are.
-    """
-    N = len(value)
-    into = before.memory_after(value, value.shape[2])
-    where = launches.table(grad.unbind(), value.unbind(), into[:N].unbind())
-    ones = constant((1.0,) * N, value.dtype, value.device).unsqueeze(0)
-    launches.mix_backward(where, ones, norms, [True] * N, value[0], paired=True)
-    return into
-
-
-def _numbers(weights: Sequence[Tensor]) -> int:
-    return sum(weight.numel() for weight in weights)
-
-
-def _split(parts: Sequence[Tensor], shapes: Sequence[torch.Size]) -> list[Tensor]:
-    """The numbers of all parts, one after the other, as tensors of these shapes."""
-    found: list[Tensor] = []
-    left = iter(shapes)
-    for part in parts:
-        flat = part.flatten()
-        while len(flat):
-            shape = next(left)
-            found.append(flat[: shape.numel()].view(shape))
-            flat = flat[shape.numel() :]
-    return found
+def _slopes(grad: Tensor, value: Tensor, norms: Norms) -> Slopes:
+    """The gradients for the inputs of batch norms, ``(N, B, C, H, W)``, from those for their results."""
+    ones = constant((1.0,) * len(value), value.dtype, value.device).unsqueeze(0)
+    where = launches.table(grad.unbind(), value.unbind())
+    return launches.settle(where, ones, norms, [True] * len(value), value[0], paired=True)[1]
 
 
 def _maps(flat: Tensor, pictures: int, size: tuple[int, int]) -> Tensor:
     """``(N, pixels, C)`` as ``(N, B, C, H, W)``."""
     return flat.view(len(flat), pictures, *size, -1).permute(0, 1, 4, 2, 3)
-
-
-def _flat(x: Tensor) -> Tensor:
-    """``(B, C, H, W)`` as ``(pixels, C)``."""
-    return x.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def _products(one: Tensor, other: Tensor) -> Tensor:
-    """The products of ``(N, pixels, D)`` and ``(N, pixels, C)``, summed over pixels: ``(N, D, C)``.
-
-    The pixels are split into equal parts, so that the whole GPU is busy.
-    """
-    N, pixels, D = one.shape
-    parts = launches.parts(pixels, N)
-    split = [x.reshape(N * parts, pixels // parts, -1) for x in (one, other)]
-    return torch.bmm(split[0].transpose(1, 2), split[1]).view(N, parts, D, -1).sum(1)

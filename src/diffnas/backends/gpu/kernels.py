@@ -1,6 +1,8 @@
 """Triton kernels of mixed sums, for maps that lie in memory as ``(B, H, W, C)``.
 
-A kernel for several maps takes a table of their addresses, int64 on the device, so that one launch serves all of them.
+A kernel for several maps takes a table of their addresses, a tuple of int64, so that one launch serves all of them. A
+tuple is part of the launch: no memory has to be written before it, and a CUDA graph keeps it.
+
 A program computes a tile of pixels with all channels; ``CHANNELS`` is their number rounded up to a power of two. Tiles
 are on the first axis of a grid, because the others have at most 65,535 programs.
 
@@ -17,42 +19,29 @@ import triton
 import triton.language as tl
 
 
-@triton.jit(do_not_specialize=["start", "count", *(f"a{n}" for n in range(16))])
-def write(
-    table, start, count,
-    a0: tl.int64, a1: tl.int64, a2: tl.int64, a3: tl.int64, a4: tl.int64, a5: tl.int64, a6: tl.int64, a7: tl.int64,
-    a8: tl.int64, a9: tl.int64, a10: tl.int64, a11: tl.int64,
-    a12: tl.int64, a13: tl.int64, a14: tl.int64, a15: tl.int64,
-):  # fmt: skip
-    """Write up to 16 addresses into ``table``, from ``start`` on. As arguments they need no copy from the host."""
-    first = table + start
-    tl.store(first, a0, mask=count > 0)
-    tl.store(first + 1, a1, mask=count > 1)
-    tl.store(first + 2, a2, mask=count > 2)
-    tl.store(first + 3, a3, mask=count > 3)
-    tl.store(first + 4, a4, mask=count > 4)
-    tl.store(first + 5, a5, mask=count > 5)
-    tl.store(first + 6, a6, mask=count > 6)
-    tl.store(first + 7, a7, mask=count > 7)
-    tl.store(first + 8, a8, mask=count > 8)
-    tl.store(first + 9, a9, mask=count > 9)
-    tl.store(first + 10, a10, mask=count > 10)
-    tl.store(first + 11, a11, mask=count > 11)
-    tl.store(first + 12, a12, mask=count > 12)
-    tl.store(first + 13, a13, mask=count > 13)
-    tl.store(first + 14, a14, mask=count > 14)
-    tl.store(first + 15, a15, mask=count > 15)
+@triton.jit
+def map_of(table, k, C: tl.constexpr):
+    """The map at a place of a table of addresses."""
+    address = table[0]
+    for place in tl.static_range(1, len(table)):
+        address = tl.where(k == place, table[place], address)
+    x = address.to(tl.pointer_type(tl.float32))
+    if C % 4 == 0:
+        # True of memory as PyTorch gives it, and of each map in it. Without it, a kernel loads 4 bytes at a time.
+        x = tl.multiple_of(x, 16)
+    return x
 
 
 @triton.jit
-def _map(table, k, C: tl.constexpr):
-    """The map at a place of a table of addresses."""
-    x = tl.load(table + k).to(tl.pointer_type(tl.float32))
-    if C % 4 == 0:
-        # True of memory as PyTorch gives it, and of each map in it. The compiler cannot know it of a number that is
-        # loaded, and without it loads 4 bytes at a time.
-        x = tl.multiple_of(x, 16)
-    return x
+def with_moments(values, mask, count, mean, square, before):
+    """The moments of ``before`` pixels and of ``count`` more; ``values`` is 0 where ``mask`` is false."""
+    count = count.to(tl.float32)
+    own = tl.sum(values, 0) / count
+    off = tl.where(mask, values - own[None, :], 0.0)
+    # Chan, Golub & LeVeque (1979): join the moments of two parts without cancellation.
+    away, total = own - mean, before + count
+    square += tl.sum(off * off, 0) + away * away * (before * count / total)
+    return mean + away * (count / total), square, total
 
 
 @triton.jit
@@ -62,7 +51,7 @@ def moments(table, which, means, squares, pixels, chunk, C: tl.constexpr, PIXELS
     ``which`` has the places of these maps in the table.
     """
     k, s = tl.program_id(0), tl.program_id(1)
-    x = _map(table, tl.load(which + k), C)
+    x = map_of(table, tl.load(which + k), C)
     channel = tl.arange(0, CHANNELS)
     inside = channel < C
     mean = tl.zeros((CHANNELS,), tl.float32)
@@ -74,29 +63,33 @@ def moments(table, which, means, squares, pixels, chunk, C: tl.constexpr, PIXELS
         pixel = start + tl.arange(0, PIXELS)
         mask = (pixel < end)[:, None] & inside[None, :]
         values = tl.load(x + pixel[:, None] * C + channel[None, :], mask=mask, other=0.0)
-        count = tl.minimum(PIXELS, end - start).to(tl.float32)
-        own = tl.sum(values, 0) / count
-        off = tl.where(mask, values - own[None, :], 0.0)
-        # Chan, Golub & LeVeque (1979): join the moments of two parts without cancellation.
-        away = own - mean
-        total = before + count
-        square += tl.sum(off * off, 0) + away * away * (before * count / total)
-        mean += away * (count / total)
-        before = total
+        mean, square, before = with_moments(values, mask, tl.minimum(PIXELS, end - start), mean, square, before)
     place = (k * tl.num_programs(1) + s) * C + channel
     tl.store(means + place, mean, mask=inside)
     tl.store(squares + place, square, mask=inside)
 
 
+@triton.jit
+def _follow(buffer, value, rate, channel, inside):
+    """Move a running average towards a value."""
+    running = tl.load(buffer).to(tl.pointer_type(tl.float32)) + channel
+    before = tl.load(running, mask=inside, other=0.0)
+    tl.store(running, before + rate * (value - before), mask=inside)
+
+
 @triton.jit(do_not_specialize=["pixels", "chunk", "chunks"])
 def join(
-    means, squares, rows, mean, variance, rate, shift, pixels, chunk, chunks, eps,
+    means, squares, rows, ends, buffers, momentum, mean, variance, rate, shift, pixels, chunk, chunks, eps, unbiased,
     C: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The batch norm of each of K maps, from the moments of its chunks: four tables, ``(K, C)``.
 
     They are the mean, the biased variance, and the batch norm as a linear map: ``rate`` times a number, plus ``shift``.
     ``rows`` has the row of each map in ``means``; a map with -1 has no batch norm, and its linear map changes nothing.
+
+    The buffers of the batch norms are updated as their own forward passes would. ``buffers`` has three addresses for
+    each batch norm: of its mean, its variance and its number of batches; ``momentum`` has its rate. The batch norms of
+    map k are those from ``ends[k]`` to ``ends[k + 1]``. ``unbiased`` times a variance is the unbiased one.
     """
     k = tl.program_id(0)
     row = tl.load(rows + k)
@@ -122,29 +115,12 @@ def join(
     tl.store(variance + own, spread.to(tl.float32), mask=inside)
     tl.store(rate + own, factor.to(tl.float32), mask=inside)
     tl.store(shift + own, (-total * factor).to(tl.float32), mask=inside)
-
-
-@triton.jit
-def track(table, rows, mean, variance, momentum, unbiased, C: tl.constexpr, CHANNELS: tl.constexpr):
-    """Update the buffers of batch norms as their own forward passes would.
-
-    The table has three addresses for each batch norm: of its mean, its variance and its number of batches. ``rows`` has
-    its row in ``mean`` and ``variance``, ``momentum`` its rate; ``unbiased`` times a variance is the unbiased one.
-    """
-    n = tl.program_id(0)
-    row, rate = tl.load(rows + n), tl.load(momentum + n)
-    channel = tl.arange(0, CHANNELS)
-    inside = channel < C
-    running = tl.load(table + 3 * n).to(tl.pointer_type(tl.float32)) + channel
-    before = tl.load(running, mask=inside, other=0.0)
-    now = tl.load(mean + row * C + channel, mask=inside, other=0.0)
-    tl.store(running, before + rate * (now - before), mask=inside)
-    running = tl.load(table + 3 * n + 1).to(tl.pointer_type(tl.float32)) + channel
-    before = tl.load(running, mask=inside, other=0.0)
-    now = tl.load(variance + row * C + channel, mask=inside, other=0.0) * unbiased
-    tl.store(running, before + rate * (now - before), mask=inside)
-    batches = tl.load(table + 3 * n + 2).to(tl.pointer_type(tl.int64))
-    tl.store(batches, tl.load(batches) + 1)
+    for n in range(tl.load(ends + k), tl.load(ends + k + 1)):
+        speed = tl.load(momentum + n)
+        _follow(buffers + 3 * n, total.to(tl.float32), speed, channel, inside)
+        _follow(buffers + 3 * n + 1, (spread * unbiased).to(tl.float32), speed, channel, inside)
+        batches = tl.load(buffers + 3 * n + 2).to(tl.pointer_type(tl.int64))
+        tl.store(batches, tl.load(batches) + 1)
 
 
 @triton.jit(do_not_specialize=["K", "added"])
@@ -164,12 +140,12 @@ def mixed(table, mix, rate, shift, pixels, K, added, C: tl.constexpr, PIXELS: tl
         weight = tl.load(mix + t * K + k)
         factor = weight * tl.load(rate + k * C + channel, mask=inside, other=0.0)
         begin = weight * tl.load(shift + k * C + channel, mask=inside, other=0.0)
-        x = _map(table, k, C)
+        x = map_of(table, k, C)
         total += factor[None, :] * tl.load(x + place, mask=mask, other=0.0) + begin[None, :]
     for k in range(added):
-        x = _map(table, K + k, C)
+        x = map_of(table, K + k, C)
         total += tl.load(x + place, mask=mask, other=0.0)
-    out = _map(table, K + added + t, C)
+    out = map_of(table, K + added + t, C)
     tl.store(out + place, total, mask=mask)
 
 
@@ -185,8 +161,8 @@ def reduce(
     """
     p, s = tl.program_id(0), tl.program_id(1)
     k = p % K
-    grad = _map(table, p if PAIRED else p // K, C)
-    x = _map(table, grads + k, C)
+    grad = map_of(table, p if PAIRED else p // K, C)
+    x = map_of(table, grads + k, C)
     channel = tl.arange(0, CHANNELS)
     inside = channel < C
     middle = tl.load(mean + k * C + channel, mask=inside, other=0.0)
@@ -244,14 +220,13 @@ def settle(
     tl.store(shift + k * C + channel, begin.to(tl.float32), mask=inside)
 
 
-@triton.jit(do_not_specialize=["grads", "K", "T"])
+@triton.jit(do_not_specialize=["K", "T"])
 def spread(
-    table, normed, factors, shift, pixels, grads, K, T,
-    PAIRED: tl.constexpr, C: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+    table, normed, factors, shift, pixels, K, T, C: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr
 ):  # fmt: skip
     """The gradient for each input, as ``settle`` defines it.
 
-    The table has the gradients, the K inputs and the K results. ``PAIRED`` is that of ``reduce``.
+    The table has the T gradients, the K inputs and the K results.
     """
     tile, k = tl.program_id(0), tl.program_id(1)
     pixel = tile * PIXELS + tl.arange(0, PIXELS)
@@ -260,15 +235,15 @@ def spread(
     mask = (pixel < pixels)[:, None] & inside[None, :]
     place = pixel[:, None] * C + channel[None, :]
     own = factors + k * (1 + T) * C + channel
-    x = _map(table, grads + k, C)
+    x = map_of(table, T + k, C)
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     if tl.load(normed + k) != 0:
         slope = tl.load(own, mask=inside, other=0.0)
         begin = tl.load(shift + k * C + channel, mask=inside, other=0.0)
         total += slope[None, :] * tl.load(x + place, mask=mask, other=0.0) + begin[None, :]
     for t in range(T):
-        grad = _map(table, k if PAIRED else t, C)
+        grad = map_of(table, t, C)
         factor = tl.load(own + (1 + t) * C, mask=inside, other=0.0)
         total += factor[None, :] * tl.load(grad + place, mask=mask, other=0.0)
-    out = _map(table, grads + K + k, C)
+    out = map_of(table, T + K + k, C)
     tl.store(out + place, total, mask=mask)

@@ -6,13 +6,14 @@ Maps are ``(B, C, H, W)`` in float32, with the channels last in memory.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from diffnas.backends.gpu import kernels
-from diffnas.backends.norms import Statistics, constant
+from diffnas.backends.norms import constant
 
 TILE = 2048
 """How many numbers a program computes at once."""
@@ -23,8 +24,11 @@ PROGRAMS = 528
 EPS = 1e-5
 """The term that batch norms add to the variance."""
 
-ADDRESSES = 16
-"""How many addresses one launch writes into a table."""
+Table = tuple[int, ...]
+"""Addresses of maps, an argument of a kernel."""
+
+ADDRESSES = 8
+"""The length of a table is a multiple of this, so that few kernels are compiled."""
 
 
 class Norms(NamedTuple):
@@ -56,12 +60,6 @@ def tiles(pixels: int, sizes: Mapping[str, int]) -> int:
     return -(-pixels // sizes["PIXELS"])
 
 
-def parts(pixels: int, of: int) -> int:
-    """Into how many equal parts of at least 256 pixels each of ``of`` maps is split, so that the GPU is busy."""
-    most = max(1, min(PROGRAMS // (2 * of), pixels // 256))
-    return max(count for count in range(1, most + 1) if pixels % count == 0)
-
-
 def split(pixels: int, of: int, step: int) -> tuple[int, int]:
     """The pixels of a chunk, a multiple of ``step``, and the number of chunks.
 
@@ -72,55 +70,79 @@ def split(pixels: int, of: int, step: int) -> tuple[int, int]:
     return chunk, -(-pixels // chunk)
 
 
-def table(*tensors: Sequence[Tensor]) -> Tensor:
-    """The address of each tensor's first number, as an int64 tensor on their device.
-
-    They are arguments of a kernel, so the GPU does not wait for a copy from the host, and a CUDA graph keeps them.
-    """
+def table(*tensors: Sequence[Tensor]) -> Table:
+    """The address of each tensor's first number; the table is filled up with the first one."""
     addresses = [x.data_ptr() for several in tensors for x in several]
-    found = torch.empty(len(addresses), dtype=torch.int64, device=tensors[0][0].device)
-    for start in range(0, len(addresses), ADDRESSES):
-        part = addresses[start : start + ADDRESSES]
-        kernels.write[(1,)](found, start, len(part), *part, *[0] * (ADDRESSES - len(part)))
-    return found
+    return (*addresses, *addresses[:1] * (-len(addresses) % ADDRESSES))
 
 
-def normalize(where: Tensor, normed: Sequence[bool], like: Tensor) -> Norms:
-    """The batch norms of the K maps that are normed, and linear maps that change nothing for the others.
+def normalize(where: Table, norms: Sequence[Sequence[nn.BatchNorm2d]], like: Tensor) -> Norms:
+    """The batch norms of K maps; a map without batch norms gets a linear map that changes nothing.
+
+    Updates the buffers of all batch norms.
 
     Args:
         where: a table that begins with the K maps.
-        normed: for each map, whether it has a batch norm.
+        norms: for each map, the batch norms that normalize it.
         like: a map with the shape of all of them.
     """
-    K, C, pixels, device = len(normed), like.shape[1], pixels_of(like), like.device
-    which = tuple(k for k in range(K) if normed[k])
-    sizes = tile(C)
-    chunk, chunks = split(pixels, max(1, len(which)), sizes["PIXELS"])
-    means, squares = torch.empty(2, len(which), chunks, C, device=device)
-    if which:
-        places = constant(which, torch.int32, device)
-        kernels.moments[(len(which), chunks)](where, places, means, squares, pixels, chunk, C, **sizes)
+    which = tuple(k for k in range(len(norms)) if norms[k])
+    C, pixels, device, sizes = like.shape[1], pixels_of(like), like.device, tile(like.shape[1])
+    if not which:
+        return unchanged(len(norms), C, device)
+    chunk, chunks = split(pixels, len(which), sizes["PIXELS"])
+    mean, square = torch.empty(2, len(which), chunks, C, device=device)
+    found, places = Moments(mean, square, pixels, chunk), constant(which, torch.int32, device)
+    kernels.moments[(len(which), chunks)](where, places, *found, C, **sizes)
+    return join(found, norms)
+
+
+class Moments(NamedTuple):
+    """The moments of maps, for each of S chunks of pixels.
+
+    Attributes:
+        mean: of each channel, ``(maps, S, C)``.
+        square: the sum of squared deviations from it, ``(maps, S, C)``.
+        pixels, chunk: of a map, and of a chunk; the last one may be smaller.
+    """
+
+    mean: Tensor
+    square: Tensor
+    pixels: int
+    chunk: int
+
+
+def join(moments: Moments, norms: Sequence[Sequence[nn.BatchNorm2d]]) -> Norms:
+    """The batch norms of K maps; ``moments`` has those of the maps that have a batch norm. Updates their buffers."""
+    K, (_, chunks, C), pixels, device = len(norms), moments.mean.shape, moments.pixels, moments.mean.device
+    rows = tuple(sum(map(bool, norms[:k])) if norms[k] else -1 for k in range(K))
     found = Norms(*torch.empty(4, K, C, device=device))
-    rows = constant(tuple(which.index(k) if normed[k] else -1 for k in range(K)), torch.int32, device)
-    kernels.join[(K,)](means, squares, rows, *found, pixels, chunk, chunks, EPS, C, CHANNELS=sizes["CHANNELS"])
+    tables = constant(rows, torch.int32, device), *_buffers(norms, device), *found
+    numbers = pixels, moments.chunk, chunks, EPS, pixels / max(pixels - 1, 1)
+    kernels.join[(K,)](moments.mean, moments.square, *tables, *numbers, C, CHANNELS=width(C))
     return found
 
 
-def track(norms: Sequence[nn.BatchNorm2d], statistics: Statistics, rows: Sequence[int]) -> None:
-    """As :func:`diffnas.backends.norms.update_running`, in one launch."""
-    if not norms:
-        return
-    mean, variance, pixels = statistics
-    C, device = mean.shape[1], mean.device
-    buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var, norm.num_batches_tracked)]
+def unchanged(maps: int, channels: int, device: torch.device) -> Norms:
+    """The linear maps that leave maps as they are."""
+    zeros, ones = (
+        constant((value,) * maps * channels, torch.float32, device).view(maps, channels) for value in (0.0, 1.0)
+    )
+    return Norms(mean=zeros, variance=ones, rate=ones, shift=zeros)
+
+
+def _buffers(norms: Sequence[Sequence[nn.BatchNorm2d]], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """What a kernel needs to update the buffers of each map's batch norms.
+
+    That is where the batch norms of each map end, three addresses for each batch norm, and its rate.
+    """
+    every = [norm for own in norms for norm in own]
+    ends = tuple(accumulate(map(len, norms), initial=0))
+    buffers = [buffer for norm in every for buffer in (norm.running_mean, norm.running_var, norm.num_batches_tracked)]
     # Buffers stay where they are, so the warm-up before a capture has copied their addresses to the GPU.
-    where = constant(tuple(_address(buffer) for buffer in buffers), torch.int64, device)
-    rates = constant(tuple(norm.momentum for norm in norms), torch.float32, device)
-    kernels.track[(len(norms),)](
-        where, constant(tuple(rows), torch.int32, device), mean, variance, rates, pixels / max(pixels - 1, 1), C,
-        CHANNELS=width(C),
-    )  # fmt: skip
+    where = constant(tuple(map(_address, buffers)), torch.int64, device)
+    rates = constant(tuple(norm.momentum for norm in every), torch.float32, device)
+    return constant(ends, torch.int32, device), where, rates
 
 
 def _address(buffer: Tensor | None) -> int:
@@ -128,7 +150,7 @@ def _address(buffer: Tensor | None) -> int:
     return buffer.data_ptr()
 
 
-def mix_maps(where: Tensor, mix: Tensor, norms: Norms, like: Tensor, added: int) -> None:
+def mix_maps(where: Table, mix: Tensor, norms: Norms, like: Tensor, added: int) -> None:
     """Compute T weighted sums of K normed maps, ``mix`` is ``(T, K)``; the table ``where`` is that of the kernel."""
     T, K, C, pixels = *mix.shape, like.shape[1], pixels_of(like)
     sizes = tile(C)
@@ -136,13 +158,27 @@ def mix_maps(where: Tensor, mix: Tensor, norms: Norms, like: Tensor, added: int)
     kernels.mixed[grid](where, mix, norms.rate, norms.shift, pixels, K, added, C, **sizes)
 
 
-def mix_backward(
-    where: Tensor, mix: Tensor, norms: Norms, normed: Sequence[bool], like: Tensor, *, paired: bool = False
-) -> Tensor:
-    """The gradient for ``mix``, ``(T, K)``; computes the gradients for the K maps.
+class Slopes(NamedTuple):
+    """The gradient for each of K maps, as numbers by channel: what its map and each of T gradients are multiplied by.
+
+    It is ``shift + factors[0] * map + sum_t factors[1 + t] * grads[t]``.
+
+    Attributes:
+        factors: ``(K, 1 + T, C)``.
+        shift: ``(K, C)``.
+    """
+
+    factors: Tensor
+    shift: Tensor
+
+
+def settle(
+    where: Table, mix: Tensor, norms: Norms, normed: Sequence[bool], like: Tensor, *, paired: bool = False
+) -> tuple[Tensor, Slopes]:
+    """The gradient for ``mix``, ``(T, K)``, and those for the K maps, of which no map is written.
 
     Args:
-        where: a table of the gradients for the sums, of the K maps and of the K results.
+        where: a table of the gradients for the sums, and of the K maps.
         mix: the weights, ``(T, K)``.
         norms: the batch norms of the maps.
         normed: for each map, whether it has a batch norm.
@@ -150,25 +186,31 @@ def mix_backward(
         paired: there are K sums of one map each, and ``mix`` is ``(1, K)``.
     """
     T, K, C, pixels, device = *mix.shape, like.shape[1], pixels_of(like), like.device
-    grads = K if paired else T
     sizes = tile(C)
     chunk, chunks = split(pixels, T * K, sizes["PIXELS"])
     sums = torch.empty(T * K, chunks, 2, C, device=device)
+    grads = K if paired else T
     kernels.reduce[(T * K, chunks)](where, norms.mean, sums, pixels, chunk, grads, K, paired, C, **sizes)
     flags = constant(tuple(map(int, normed)), torch.int32, device)
-    factors, shift = torch.empty(K, 1 + T, C, device=device), torch.empty(K, C, device=device)
+    slopes = Slopes(torch.empty(K, 1 + T, C, device=device), torch.empty(K, C, device=device))
     grad_mix = torch.empty(T, K, device=device)
-    arguments = (mix, norms.mean, norms.rate, flags, factors, shift, grad_mix, pixels, chunks, T, K, C)
+    arguments = (mix, norms.mean, norms.rate, flags, *slopes, grad_mix, pixels, chunks, T, K, C)
     kernels.settle[(K,)](sums, *arguments, CHANNELS=sizes["CHANNELS"])
-    grid = tiles(pixels, sizes), K
-    kernels.spread[grid](where, flags, factors, shift, pixels, grads, K, T, paired, C, **sizes)
-    return grad_mix
+    return grad_mix, slopes
 
 
-def empty_maps(count: int, like: Tensor) -> Tensor:
-    """Memory for maps of the shape of ``like``, ``(count, B, C, H, W)``, with the channels last."""
-    B, C, H, W = like.shape
-    return torch.empty(count, B, H, W, C, device=like.device).permute(0, 1, 4, 2, 3)
+def spread(where: Table, slopes: Slopes, normed: Sequence[bool], like: Tensor) -> None:
+    """Compute the gradients for the K maps; the table ``where`` is that of the kernel."""
+    factors, shift = slopes
+    (K, C), T, pixels, sizes = shift.shape, factors.shape[1] - 1, pixels_of(like), tile(like.shape[1])
+    flags = constant(tuple(map(int, normed)), torch.int32, like.device)
+    kernels.spread[tiles(pixels, sizes), K](where, flags, factors, shift, pixels, K, T, C, **sizes)
+
+
+def empty_maps(count: int, like: Tensor, size: Sequence[int] = ()) -> Tensor:
+    """Memory for maps like ``like``, ``(count, B, C, H, W)``, with the channels last; ``size`` replaces H and W."""
+    B, C, *before = like.shape
+    return torch.empty(count, B, *(size or before), C, device=like.device).permute(0, 1, 4, 2, 3)
 
 
 def pixels_of(x: Tensor) -> int:

@@ -59,9 +59,9 @@ class Chain(Frame):
 
 
 def _layer(beside: nn.Module, cell: nn.Module, x: Tensor, run: Run, share: float) -> Tensor:
-    """A layer's shortcut of ``x``, with the result of its cell added unless the cell has no operation."""
+    """A layer's shortcut of ``x``, with a share of the result of its cell, which is nothing if it has no operation."""
     if isinstance(beside, NoShortcut):
-        return run(cell, (x,)) if share == 1.0 else run(cell, (x,)) * share
+        return run(cell, (x,))
     if isinstance(cell, Cell) and not len(cell.edges):
         shortcut: Tensor = beside(x)
         return shortcut

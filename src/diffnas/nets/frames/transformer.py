@@ -35,7 +35,7 @@ def transformer(sizes: Sizes, cell: MakeCell) -> Chain:
     stream = Stream((rows, columns), len(kinds), skeleton.norm)
     patches = [Patches(sizes.inputs, width, side, bias=True)]
     layers = patches if sizes.stem == "patch" else _convolutions(sizes.inputs, width, side, affine=sizes.affine)
-    pool = GlobalAveragePool() if skeleton.pool == "mean" else AttentionPool(width)
+    pool = {"mean": lambda _: GlobalAveragePool(), "attend": AttentionPool}[skeleton.pool](width)
     return Chain(
         nn.Sequential(OrderedDict(first=nn.Sequential(*layers, Positions(width, stream.grid)))),
         [nn.Identity() for _ in kinds],
@@ -77,7 +77,8 @@ class Positions(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The tokens, ``(B, d, H, W)``, in channels-last format, which linear layers read without a copy."""
         height, width = x.shape[2:]
-        return (x + self.table(height, width)).contiguous(memory_format=torch.channels_last)
+        placed: Tensor = x + self.table(height, width)
+        return placed.contiguous(memory_format=torch.channels_last)
 
 
 class AttentionPool(nn.Module):
@@ -90,5 +91,6 @@ class AttentionPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The mean of tokens ``(B, d, H, W)``."""
         tokens = x.flatten(2).transpose(1, 2)
-        mean = self.score(tokens).softmax(dim=1).transpose(1, 2) @ tokens
+        score: Tensor = self.score(tokens)
+        mean = score.softmax(dim=1).transpose(1, 2) @ tokens
         return mean.transpose(1, 2).unsqueeze(-1)

@@ -41,7 +41,7 @@ class RelativeBias(nn.Module):
     def forward(self, grid: Grid) -> Tensor:
         """The bias of each pair of tokens of a grid, ``(heads, tokens, tokens)``."""
         height, width = grid
-        table = self.table(2 * height - 1, 2 * width - 1)
+        table: Tensor = self.table(2 * height - 1, 2 * width - 1)
         index = self.places if grid == self.grid else places(grid).to(table.device)
         return table.flatten(1)[:, index]
 
@@ -88,10 +88,11 @@ class Attention(nn.Module):
         height, width = x.shape[2:]
         qkv = self.qkv(x.permute(0, 2, 3, 1))
         if self.window:
-            out = self._windowed(qkv)
+            mixed = self._windowed(qkv)
         else:
-            out = self._mixed(qkv.flatten(1, 2), self.bias((height, width))).unflatten(1, (height, width))
-        return self.last(out).permute(0, 3, 1, 2)
+            mixed = torch.unflatten(self._mixed(qkv.flatten(1, 2), self.bias((height, width))), 1, (height, width))
+        out: Tensor = self.last(mixed)
+        return out.permute(0, 3, 1, 2)
 
     def products(self, grid: Grid) -> int:
         """Multiply-adds of queries with keys and of weights with values, for one picture."""
@@ -103,7 +104,7 @@ class Attention(nn.Module):
 
     def _mixed(self, qkv: Tensor, bias: Tensor) -> Tensor:
         """Attention over all tokens, ``(B, tokens, inner)``, for queries, keys and values side by side."""
-        query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).movedim(-3, 0).transpose(-2, -3)
+        query, key, value = torch.unflatten(qkv, -1, (3, self.heads, -1)).movedim(-3, 0).transpose(-2, -3)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
         return mixed.transpose(-2, -3).flatten(-2)
 
@@ -118,18 +119,20 @@ class Attention(nn.Module):
             bias = bias + _split(real, side).view(-1, 1, 1, side**2)
             bias = bias.expand(qkv.shape[0], *bias.shape).flatten(0, 1)  # one for each window of each picture
         rows, columns = qkv.shape[1] // side, qkv.shape[2] // side
-        out = self._mixed(_split(qkv, side).flatten(0, 1), bias).unflatten(0, (-1, rows * columns))
+        out = self._mixed(_split(qkv, side).flatten(0, 1), bias)
         return _joined(out, side, rows, columns)[:, :height, :width]
 
 
 def _split(x: Tensor, side: int) -> Tensor:
     """The windows of a map, ``(B, windows, side * side, C)``; the map is ``(B, H, W, C)``."""
-    return x.unflatten(2, (-1, side)).unflatten(1, (-1, side)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    cut = torch.unflatten(torch.unflatten(x, 2, (-1, side)), 1, (-1, side))
+    return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def _joined(x: Tensor, side: int, rows: int, columns: int) -> Tensor:
-    """The inverse of ``_split``, for so many rows and columns of windows."""
-    return x.unflatten(2, (side, side)).unflatten(1, (rows, columns)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    """The map of windows ``(B * windows, side * side, C)``, for so many rows and columns of windows."""
+    cut = torch.unflatten(torch.unflatten(x, 1, (side, side)), 0, (-1, rows, columns))
+    return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def linear(before: int, out: int, *, shrink: float = 1.0) -> nn.Linear:

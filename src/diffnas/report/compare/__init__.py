@@ -1,5 +1,6 @@
 """Comparisons of runs: what they found, how far seeds agree, and what they cost."""
 
+from diffnas.report.compare.by import by_grid
 from diffnas.report.compare.columns import Column
 from diffnas.report.compare.found import Benchmark, Found, Group, grouped, read_found
 from diffnas.report.compare.grids import (
@@ -23,6 +24,7 @@ __all__ = [
     "Grid",
     "Group",
     "Paired",
+    "by_grid",
     "cells_grid",
     "differing_grid",
     "epochs_grid",

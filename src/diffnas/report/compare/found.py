@@ -17,8 +17,11 @@ from diffnas.report.reading import (
     read_search_lines,
     recorded_genotype,
 )
-from diffnas.report.records import Record, TaskRecord, task_of
+from diffnas.report.records import Record, SpaceRecord, TaskRecord, task_of
 from diffnas.run_folder import RunFolder
+
+SEEDS = ("seed", "weights_seed", "alpha_seed", "order_seed")
+"""The settings that are seeds. Runs that differ in them alone belong together."""
 
 
 class Benchmark(NamedTuple):
@@ -50,7 +53,10 @@ class Found:
         task: what is learned.
         lines: the trace of the search; empty for cells that were not searched.
         tested: the results of the evaluation, by name; empty without one.
-        search, evaluation: what decides the result of each, without the seed, by name.
+        search, evaluation: what decides the result of each, without the seeds, by name.
+        seeds: the seeds of the search, by name; None for those that follow from the first.
+        cells: the space of the search; None without one.
+        pretext_seconds: how long a pretext took before the search.
         benchmark: the entry of the cell in a benchmark's table; None without one.
     """
 
@@ -68,6 +74,9 @@ class Found:
     search: Mapping[str, Any] = field(repr=False)
     evaluation: Mapping[str, Any] = field(repr=False)
     benchmark: Benchmark | None = None
+    seeds: Mapping[str, int | None] = field(default_factory=dict, repr=False)
+    cells: SpaceRecord | None = field(default=None, repr=False)
+    pretext_seconds: float = 0.0
 
 
 def read_found(path: str | Path) -> Found:
@@ -82,7 +91,8 @@ def read_found(path: str | Path) -> Found:
     inner = folder if alone else folder.evaluation
     evaluated = record if alone else _record(inner)
     searched = None if alone else record
-    lines = [] if alone else read_search_lines(folder, searched)
+    every = [] if alone else read_search_lines(folder, searched)
+    lines = [each for each in every if each[0].pretext is None]
     genotype = read_genotype(folder, searched.space if searched else None)
     finished = genotype is not None or not lines
     if genotype is None and lines:
@@ -102,6 +112,9 @@ def read_found(path: str | Path) -> Found:
         tested=result.model_dump() if result else {},
         search=_decided(searched),
         evaluation=_decided(evaluated),
+        seeds={name: record.settings.get(name) for name in SEEDS} if record else {},
+        cells=searched.space if searched else None,
+        pretext_seconds=sum(line.seconds for line, _ in every if line.pretext is not None),
     )
 
 
@@ -128,7 +141,7 @@ def _decided(record: Record | None) -> dict[str, Any]:
     """What decides the result of a run, without the seed, as text or numbers by name."""
     if record is None:
         return {}
-    settings = {name: value for name, value in record.settings.items() if name != "seed"}
+    settings = {name: value for name, value in record.settings.items() if name not in SEEDS}
     parts = {f"method.{name}": value for name, value in record.method.items()}
     return {**parts, "space": record.space.name if record.space else None, "data": record.data.name, **settings}
 

@@ -133,8 +133,10 @@ def _differences(one: Group, other: Group, column: Column) -> list[float]:
     return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
 
 
-def _by_seed(runs: Sequence[Found], column: Column) -> dict[int, float]:
-    return {run.seed: number for run in runs if run.seed is not None and (number := column.value(run)) is not None}
+def _by_seed(runs: Sequence[Found], column: Column) -> dict[str, float]:
+    """The number of each run, by all of its seeds."""
+    named = {str({"seed": run.seed, **run.seeds}): column.value(run) for run in runs if run.seed is not None}
+    return {seeds: number for seeds, number in named.items() if number is not None}
 
 
 def _test(differences: Sequence[float], many: int) -> tuple[float, float, float | None, float | None]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffnas.backends.cpu.kernels.address import address_of, floats
-from diffnas.backends.cpu.kernels.buffer import Shape, Table, clear, filled
+from diffnas.backends.cpu.kernels.buffer import Norm, Shape, Table, clear, filled
 from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.winograd import MATRICES, tile_weights
 from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS
@@ -36,16 +36,18 @@ class Branch(NamedTuple):
     grad_point: int
     grad_odd: int
     split: int  # for PAIRS how many channels of the result come from the even pixels
+    shares: int  # what the gradient for the result is multiplied by, one number for each picture
 
 
 class Operands(NamedTuple):
     """The addresses of the operands of K branches, with one row for each branch, and the lengths of some rows.
 
-    An input is normalized as ``(input - center) * rate``.
+    An input is normalized as ``(input - center) * rate + added``.
 
     Attributes:
         center: ``(K, full)``.
         rate: ``(K, full)``.
+        added: ``(K, full)``.
         depth: packed depthwise weights, ``(K, deep)``.
         turned: depthwise weights rotated by 180 degrees, for the backward pass, ``(K, deep)``.
         point: packed other weights, ``(K, wide)``; in the backward pass rotated, with inputs and results exchanged.
@@ -55,6 +57,7 @@ class Operands(NamedTuple):
 
     center: int
     rate: int
+    added: int
     depth: int
     turned: int
     point: int
@@ -65,7 +68,8 @@ class Operands(NamedTuple):
 class Gradients(NamedTuple):
     """The addresses of the gradients of K branches, and of their coefficients.
 
-    The gradient for a result is ``scale * grad + slope * result + shift``, with the ``grad`` of the table.
+    The gradient for a result is ``share * scale * grad + slope * result + shift``, with the ``grad`` of the table and
+    the picture's share.
 
     Attributes:
         scale: ``(K, full_out)``.
@@ -94,8 +98,16 @@ def branch_at(table: Table, k: int) -> Branch:
     """The branch in row k."""
     t = table[k]
     return Branch(
-        t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15], t[16]
+        t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15], t[16],
+        t[17],
     )  # fmt: skip
+
+
+@part
+def norm_before(operands: Operands, k: int, full: int) -> Norm:
+    """The batch norm of the input of the branch in row k, of ``full`` channels."""
+    at = 4 * k * full
+    return Norm(operands.center + at, operands.rate + at, operands.added + at)
 
 
 @part

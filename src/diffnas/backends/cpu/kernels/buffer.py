@@ -45,6 +45,14 @@ class Shape(NamedTuple):
     pitch: int  # pixels of a buffered row
 
 
+class Norm(NamedTuple):
+    """The addresses of the factors of a batch norm by channel: it gives ``(input - center) * rate + added``."""
+
+    center: int
+    rate: int
+    added: int
+
+
 @part
 def filled(channels: int) -> int:
     """The number of channels in a buffer: ``channels`` rounded up to a multiple of ``FILL``."""
@@ -59,35 +67,36 @@ def clear(address: int, count: int) -> None:
 
 
 @part
-def rectify(x: int, center: int, rate: int, out: int, shape: Shape) -> None:
+def rectify(x: int, norm: Norm, out: int, shape: Shape) -> None:
     """Write the ReLU of a normalized picture into the middle of a buffer."""
     C, full = shape.C, filled(shape.C)
     for h in range(shape.H):  # row by row, so that memory is read once, in order
         for c in range(0, C, LANES):
-            middle, factor = load(center + 4 * c), load(rate + 4 * c)
+            middle, factor, added = load(norm.center + 4 * c), load(norm.rate + 4 * c), load(norm.added + 4 * c)
             start = x + 4 * (h * shape.W * C + c)
             place = out + 4 * (((h + shape.margin) * shape.pitch + shape.margin) * full + c)
             for w in range(shape.W):
                 value = load_part(start + 4 * w * C, C - c)
-                store(positive_part((value - middle) * factor), place + 4 * w * full)
+                store(positive_part(multiply_add(value - middle, factor, added)), place + 4 * w * full)
 
 
 @part
-def rectify_rows(x: int, center: int, rate: int, out: int, pixels: int, C: int) -> None:
+def rectify_rows(x: int, norm: Norm, out: int, pixels: int, C: int) -> None:
     """Write the ReLU of normalized pixels that follow each other without gaps."""
     full = filled(C)
     for p in range(pixels):  # pixel by pixel, so that memory is read in order
         for c in range(0, C, LANES):
-            value = (load_part(x + 4 * (p * C + c), C - c) - load(center + 4 * c)) * load(rate + 4 * c)
+            value = load_part(x + 4 * (p * C + c), C - c) - load(norm.center + 4 * c)
+            value = multiply_add(value, load(norm.rate + 4 * c), load(norm.added + 4 * c))
             store(positive_part(value), out + 4 * (p * full + c))
 
 
 @part
-def rectify_pairs(x: int, center: int, rate: int, out: int, shape: Shape, top: int, rows: int) -> None:
+def rectify_pairs(x: int, norm: Norm, out: int, shape: Shape, top: int, rows: int) -> None:
     """Write, for some rows of the result, the ReLU of a normalized picture's even pixels, each beside its odd pixel."""
     C, full = shape.C, filled(shape.C)
     for c in range(0, C, LANES):
-        middle, factor = load(center + 4 * c), load(rate + 4 * c)
+        middle, factor, added = load(norm.center + 4 * c), load(norm.rate + 4 * c), load(norm.added + 4 * c)
         for h in range(rows):
             for w in range(shape.columns):
                 for odd in range(2):
@@ -95,7 +104,7 @@ def rectify_pairs(x: int, center: int, rate: int, out: int, shape: Shape, top: i
                     place = out + 4 * (((h * shape.columns + w) * 2 + odd) * full + c)
                     if y < shape.H and column < shape.W:
                         value = load_part(x + 4 * ((y * shape.W + column) * C + c), C - c)
-                        store(positive_part((value - middle) * factor), place)
+                        store(positive_part(multiply_add(value - middle, factor, added)), place)
                     else:
                         store(zeros(), place)
 

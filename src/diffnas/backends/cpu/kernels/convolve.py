@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diffnas.backends.cpu.kernels.branches import TILED, Branch, Operands, branch_at
+from diffnas.backends.cpu.kernels.branches import TILED, Branch, Operands, branch_at, norm_before
 from diffnas.backends.cpu.kernels.buffer import (
+    Norm,
     Shape,
     Table,
     clear,
@@ -151,13 +152,13 @@ def is_alone(table: Table, k: int) -> bool:
 
 
 @part
-def rectified(branch: Branch, shape: Shape, x: int, center: int, rate: int, d: int, top: int, rows: int) -> None:
+def rectified(branch: Branch, shape: Shape, x: int, norm: Norm, d: int, top: int, rows: int) -> None:
     """Write the input of the 1x1 convolution of a branch that is alone, for some rows of the result."""
     if branch.kind == PAIRS:
-        rectify_pairs(x, center, rate, d, shape, top, rows)
+        rectify_pairs(x, norm, d, shape, top, rows)
     else:
         pixels = shape.columns
-        rectify_rows(x + 4 * top * pixels * shape.C, center, rate, d, rows * pixels, shape.C)
+        rectify_rows(x + 4 * top * pixels * shape.C, norm, d, rows * pixels, shape.C)
 
 
 @part
@@ -192,10 +193,10 @@ def _branch_forward(
     full, full_out = filled(shape.C), filled(shape.D)
     branch, alone = branch_at(table, k), is_alone(table, k)
     x = branch.x + 4 * b * shape.H * shape.W * shape.C
-    center, rate = operands.center + 4 * k * full, operands.rate + 4 * k * full
+    norm = norm_before(operands, k, full)
     depth, point = operands.depth + 4 * k * operands.deep, operands.point + 4 * k * operands.wide
     if branch.fresh and not alone:
-        rectify(x, center, rate, at.r, shape)
+        rectify(x, norm, at.r, shape)
     strip = 2 * _tile_rows(shape) if branch.kind == TILED else strip_rows(shape)
     for top in range(0, shape.rows, strip):
         rows = min(strip, shape.rows - top)
@@ -204,7 +205,7 @@ def _branch_forward(
         prepare(out + 4 * count * shape.D, count * shape.D, True)
         place = out if full_out == shape.D else at.y
         if alone:
-            rectified(branch, shape, x, center, rate, at.d, top, rows)
+            rectified(branch, shape, x, norm, at.d, top, rows)
             _project(branch, shape, place, at.d, at.nothing, point, rows)
         else:
             _convolve(branch, shape, place, at, depth, point, top, rows)

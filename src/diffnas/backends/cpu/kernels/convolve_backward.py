@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diffnas.backends.cpu.kernels.branches import TILED, Branch, Gradients, Operands, branch_at, depth_size, point_size
-from diffnas.backends.cpu.kernels.buffer import Shape, Table, clear, filled, rectify, scatter, spread_pairs
+from diffnas.backends.cpu.kernels.address import floats
+from diffnas.backends.cpu.kernels.branches import (
+    TILED,
+    Branch,
+    Gradients,
+    Operands,
+    branch_at,
+    depth_size,
+    norm_before,
+    point_size,
+)
+from diffnas.backends.cpu.kernels.buffer import Norm, Shape, Table, clear, filled, rectify, scatter, spread_pairs
 from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.convolve import (
     ZEROS,
@@ -32,6 +42,7 @@ from diffnas.backends.cpu.kernels.vectors import (
     load_part,
     multiply_add,
     prepare,
+    splat,
     store,
     store_part,
     where_positive,
@@ -109,9 +120,9 @@ def _branch_backward(
     branch, alone = branch_at(table, k), is_alone(table, k)
     picture, sums = 4 * b * shape.H * shape.W * shape.C, 4 * (k * shape.B + b) * shape.C
     x, out, total, product = branch.x + picture, branch.grad_x + picture, grads.totals + sums, grads.products + sums
-    center, rate = operands.center + 4 * k * full, operands.rate + 4 * k * full
+    norm = norm_before(operands, k, full)
     if branch.fresh and not alone:
-        rectify(x, center, rate, at.r, shape)
+        rectify(x, norm, at.r, shape)
         clear(at.grad_r, shape.H * shape.W * full)
     # Each kind has its zeros in other places. Row -1 is the last branch, which handled the picture before.
     if (branch.stride > 1 or full != full_out) and table[k - 1, 0] != branch.kind:
@@ -124,14 +135,14 @@ def _branch_backward(
             _strip_backward(branch, shape, at, weights, top, rows, learn)
             continue
         if learn:
-            rectified(branch, shape, x, center, rate, at.d, top, rows)
+            rectified(branch, shape, x, norm, at.d, top, rows)
             _project_weights(branch, shape, at, weights, rows)
         _project_backward(branch, shape, at, weights, at.grad_d, False, 0, rows * shape.columns)
-        _unrectified(branch, shape, x, center, at.grad_d, out, top, rows, total, product)
+        _unrectified(branch, shape, x, norm, at.grad_d, out, top, rows, total, product)
     if not alone:
         _picture_backward(branch, shape, at, weights, learn)
         if k + 1 == len(table) or table[k + 1, 5]:
-            _unrectify(x, center, at.grad_r, out, shape, total, product)
+            _unrectify(x, norm, at.grad_r, out, shape, total, product)
 
 
 @part
@@ -144,25 +155,26 @@ def _result_gradient(
     grad, y = branch.grad + first, branch.y + first
     prepare(grad + 4 * pixels * D, pixels * D, False)
     prepare(y + 4 * pixels * D, pixels * D, False)
+    share = splat(floats(branch.shares, shape.B)[b])
     for c in range(0, full, LANES):
         at = terms + 4 * c
-        scale, slope, shift = load(grads.scale + at), load(grads.slope + at), load(grads.shift + at)
+        scale, slope, shift = load(grads.scale + at) * share, load(grads.slope + at), load(grads.shift + at)
         for p in range(pixels):
             value, result = load_part(grad + 4 * (p * D + c), D - c), load_part(y + 4 * (p * D + c), D - c)
             store(multiply_add(value, scale, multiply_add(result, slope, shift)), out + 4 * (p * full + c))
 
 
 @part
-def _unrectify(x: int, center: int, grad: int, out: int, shape: Shape, total: int, product: int) -> None:
+def _unrectify(x: int, norm: Norm, grad: int, out: int, shape: Shape, total: int, product: int) -> None:
     """Write the gradient for the input of the ReLU. Add its sum, and the sum of its product with ``input - center``."""
     C, full = shape.C, filled(shape.C)
     for h in range(shape.H):  # row by row, so that memory is read once, in order
         for c in range(0, C, LANES):
-            middle = load(center + 4 * c)
+            middle, factor, added = load(norm.center + 4 * c), load(norm.rate + 4 * c), load(norm.added + 4 * c)
             sums, products = load_part(total + 4 * c, C - c), load_part(product + 4 * c, C - c)
             for p in range(h * shape.W, (h + 1) * shape.W):
                 above = load_part(x + 4 * (p * C + c), C - c) - middle
-                passed = where_positive(above, load(grad + 4 * (p * full + c)))
+                passed = where_positive(multiply_add(above, factor, added), load(grad + 4 * (p * full + c)))
                 store_part(passed, out + 4 * (p * C + c), C - c)
                 sums, products = sums + passed, multiply_add(passed, above, products)
             store_part(sums, total + 4 * c, C - c)
@@ -171,7 +183,7 @@ def _unrectify(x: int, center: int, grad: int, out: int, shape: Shape, total: in
 
 @part
 def _unrectified(
-    branch: Branch, shape: Shape, x: int, center: int, grad: int, out: int, top: int, rows: int, total: int,
+    branch: Branch, shape: Shape, x: int, norm: Norm, grad: int, out: int, top: int, rows: int, total: int,
     product: int,
 ) -> None:  # fmt: skip
     """Do the same as ``_unrectify`` for a branch that is alone, from the gradient of what ``rectified`` wrote.
@@ -182,7 +194,7 @@ def _unrectified(
     first, last = (2 * top, min(shape.H, 2 * (top + rows))) if pairs else (top, top + rows)
     prepare(out + 4 * last * shape.W * C, (last - first) * shape.W * C, True)
     for c in range(0, C, LANES):
-        middle = load(center + 4 * c)
+        middle, factor, added = load(norm.center + 4 * c), load(norm.rate + 4 * c), load(norm.added + 4 * c)
         sums, products = load_part(total + 4 * c, C - c), load_part(product + 4 * c, C - c)
         for h in range(first, last):
             for w in range(shape.W):
@@ -194,7 +206,7 @@ def _unrectified(
                         continue
                     pixel = ((h // 2 - top) * shape.columns + w // 2) * 2 + h % 2
                 above = load_part(x + place, C - c) - middle
-                passed = where_positive(above, load(grad + 4 * (pixel * full + c)))
+                passed = where_positive(multiply_add(above, factor, added), load(grad + 4 * (pixel * full + c)))
                 store_part(passed, out + place, C - c)
                 sums, products = sums + passed, multiply_add(passed, above, products)
         store_part(sums, total + 4 * c, C - c)

@@ -6,6 +6,7 @@ these loops are written as LLVM instructions, and unrolled in Python as far as t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from numba import types
@@ -122,34 +123,57 @@ def sweep(
 @llvm.instruction
 def correlate(
     typing_context: Any, out: Any, out_step: Any, x: Any, x_step: Any, x_row: Any, x_tap: Any, x_tap_row: Any,
-    grad: Any, grad_step: Any, grad_row: Any, columns: Any, rows: Any, taps_down: Any, taps: Any,
+    grad: Any, grad_step: Any, grad_row: Any, columns: Any, rows: Any, taps_down: Any, taps: Any, apart: Any,
 ) -> Any:  # fmt: skip
     """Add the weight gradient of a depthwise convolution to ``out``, for one vector of channels.
 
     ``out[i, j] += sum over r < rows, c < columns of x[r, c, tap i, j] * grad[r, c]`` for ``taps_down`` rows of
-    ``taps`` taps, which must be constants.
+    ``taps`` taps, which must be constants. ``apart`` must be a constant too: if it is not 0, ``x_tap`` is so many times
+    ``x_step``, and each pixel of x is read once for several columns.
     """
-    across, down = taps.literal_value, taps_down.literal_value
+    down, across, step = taps_down.literal_value, taps.literal_value, apart.literal_value
+    together = (4 if across == 3 else 2 * step) if step else 1  # columns whose products are added at once
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         out, out_step, x, x_step, x_row, x_tap, x_tap_row, grad, grad_step, grad_row, columns, rows, *_ = arguments
         places = [b.mul(out_step, llvm.integer(t)) for t in range(down * across)]
-        shifts = [
-            b.add(b.mul(x_tap_row, llvm.integer(i)), b.mul(x_tap, llvm.integer(j)))
-            for i in range(down)
-            for j in range(across)
-        ]
         sums = [llvm.in_register(b, llvm.read(b, out, place)) for place in places]
+        whole = b.sdiv(columns, llvm.integer(together))
+        done = b.mul(whole, llvm.integer(together))
+        parts = (llvm.integer(0), whole, together), (done, b.sub(columns, done), 1)
         with llvm.loop(b, rows) as outer:
             x_start, grad_start = b.mul(outer.index, x_row), b.mul(outer.index, grad_row)
-            with llvm.loop(b, columns) as inner:
-                x_at = b.add(x_start, b.mul(inner.index, x_step))
-                factor = llvm.read(b, grad, b.add(grad_start, b.mul(inner.index, grad_step)))
-                for shift, total in zip(shifts, sums, strict=True):
-                    pixel = llvm.read(b, x, b.add(x_at, shift))
-                    b.store(llvm.multiply_add(b, factor, pixel, b.load(total)), total)
+            for first, number, count in parts if together > 1 else parts[:1]:
+                with llvm.loop(b, number) as inner:
+                    column = b.add(b.mul(inner.index, llvm.integer(count)), first)
+                    at = b.add(grad_start, b.mul(column, grad_step))
+                    factors = [llvm.read(b, grad, b.add(at, b.mul(grad_step, llvm.integer(u)))) for u in range(count)]
+                    at = b.add(x_start, b.mul(column, x_step))
+                    for i in range(down):
+                        row = b.add(at, b.mul(x_tap_row, llvm.integer(i)))
+                        _correlated(b, sums[i * across : (i + 1) * across], factors, x, row, x_step, x_tap, step)
         for place, total in zip(places, sums, strict=True):
             llvm.write(b, b.load(total), out, place)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 12, taps_down, taps), emit
+    return types.void(*[types.int64] * 12, taps_down, taps, apart), emit
+
+
+def _correlated(
+    b: Any, sums: Sequence[Any], factors: Sequence[Any], x: Any, row: Any, x_step: Any, x_tap: Any, step: int
+) -> None:
+    """Add the products of a row of taps and some columns, whose gradients are ``factors``; see ``correlate``."""
+
+    def place(column: int, tap: int) -> tuple[int, int]:
+        """By how many columns and taps a pixel of x is away from the first."""
+        return (column + tap * step, 0) if step else (column, tap)
+
+    pixels = {
+        (c, t): llvm.read(b, x, b.add(row, b.add(b.mul(x_step, llvm.integer(c)), b.mul(x_tap, llvm.integer(t)))))
+        for c, t in sorted({place(u, j) for u in range(len(factors)) for j in range(len(sums))})
+    }
+    for j, register in enumerate(sums):
+        total = b.load(register)
+        for u, factor in enumerate(factors):
+            total = llvm.multiply_add(b, factor, pixels[place(u, j)], total)
+        b.store(total, register)

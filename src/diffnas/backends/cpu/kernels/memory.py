@@ -10,8 +10,10 @@ from diffnas.backends.cpu.kernels.buffer import Floats, Shape, Table, filled
 from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.sums import Doubles
 
-MEAN, VARIANCE, RATE, SLOPE, SHIFT = range(5)
-"""Per-channel values of a slot. Its gradient is ``scale * grad(target) + slope * slot + shift``."""
+KNOWN = 7
+MEAN, VARIANCE, RATE, GAIN, ADDED, SLOPE, SHIFT = range(KNOWN)
+"""Per-channel values of a slot. Its batch norm gives ``(slot - mean) * rate * gain + added``. Its gradient is
+``share * scale * grad(target) + slope * slot + shift``, with the share of each picture."""
 
 EPS = 1e-5
 """What the batch norms add to the variance."""
@@ -29,7 +31,7 @@ class Stage(NamedTuple):
         taps: of the largest depthwise kernel; of pools and of the rest, the stride.
         widest: how many matrices ``(C, D)`` the other weights of a branch are at most.
         learned: how many their gradients are.
-        before: where the factors of the batch norm before the ReLU stand: center, then rate.
+        before: where the factors of the batch norm before the ReLU stand: center, rate, then what is added.
         after: where those of the gradients for the results stand: scale, slope, shift.
         packed: where its packed weights stand.
     """
@@ -53,7 +55,7 @@ class Memory(NamedTuple):
     Attributes:
         at: the address of each tensor.
         table: the branches of all stages, with addresses.
-        known: ``(5, slots, channels)``: see ``MEAN``.
+        known: ``(KNOWN, slots, channels)``: see ``MEAN``.
         scales: ``(N, channels)``: what tensors are multiplied by when they are mixed, and what is added; the first are
             0.
         factors: what the kernels of stages need by channel.
@@ -62,6 +64,7 @@ class Memory(NamedTuple):
         learned: weights' gradients, of each group of pictures.
         mix: the mixing weights.
         grad_mix: their gradients.
+        shares: ``(N, B)``: by what an edge's result is multiplied in each picture; the first row is 1.
     """
 
     at: Table
@@ -74,6 +77,7 @@ class Memory(NamedTuple):
     learned: Floats
     mix: Doubles
     grad_mix: Doubles
+    shares: Floats
 
 
 @part
@@ -99,7 +103,10 @@ def operands_of(stage: Stage, shape: Shape, memory: Memory) -> Operands:
     deep, center = stage.taps * full, address_of(memory.factors) + 4 * stage.before
     depth = address_of(memory.packed) + 4 * stage.packed
     turned, point = depth + 4 * K * deep, depth + 8 * K * deep
-    return Operands(center, center + 4 * K * full, depth, turned, point, deep, stage.widest * full * filled(shape.D))
+    added = center + 8 * K * full
+    return Operands(
+        center, center + 4 * K * full, added, depth, turned, point, deep, stage.widest * full * filled(shape.D)
+    )
 
 
 @part

@@ -5,53 +5,81 @@ from __future__ import annotations
 import numpy as np
 
 from diffnas.backends.cpu.kernels import sums as mixing
+from diffnas.backends.cpu.kernels.address import address_of, floats
+from diffnas.backends.cpu.kernels.branches import Branch
 from diffnas.backends.cpu.kernels.buffer import Floats, Table, filled
 from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.memory import (
+    ADDED,
     EPS,
+    GAIN,
     MEAN,
     RATE,
     SHIFT,
     SLOPE,
     VARIANCE,
     Memory,
+    branches_of,
     by_picture,
     stage_at,
     term,
 )
 
+TERM = 8
+"""Numbers of a term of ``norm_backward``."""
+
+SHARES = Branch._fields.index("shares")
+
 
 @part
 def measure(step: Table, lists: Table, memory: Memory, B: int) -> None:
-    """Join the statistics of pictures. A branch: its slot, whether it is normalized, and where its center and its rate
-    stand among the factors, or -1."""
+    """Join the statistics of pictures. A branch: its slot, whether it is normalized, the tensors of its batch norm's
+    weight and bias, and where its center, its rate and what is added stand among the factors, or -1."""
     at, pixels, C, branch, count = term(step, 1)
     mean, variance = mixing.joined(*by_picture(memory, at, count, B, C), pixels)
     for k in range(count):
-        slot, normed, center, rate, _ = term(lists, branch + 4 * k)
+        slot, normed, gain, added, center = term(lists, branch + 7 * k)
+        rate, offset = lists[branch + 7 * k + 5], lists[branch + 7 * k + 6]
+        _affine(memory, GAIN, slot, C, memory.at[gain])
+        _affine(memory, ADDED, slot, C, memory.at[added])
         for c in range(C):
             scale = 1 / np.sqrt(variance[k, c] + EPS)
             memory.known[VARIANCE, slot, c] = variance[k, c]
             if normed:
                 memory.known[MEAN, slot, c], memory.known[RATE, slot, c] = mean[k, c], scale
             if center >= 0:
-                memory.factors[center + c], memory.factors[rate + c] = np.float32(mean[k, c]), np.float32(scale)
+                memory.factors[center + c] = np.float32(mean[k, c])
+                memory.factors[rate + c] = np.float32(scale * memory.known[GAIN, slot, c])
+                memory.factors[offset + c] = np.float32(memory.known[ADDED, slot, c])
+
+
+@part
+def _affine(memory: Memory, which: int, slot: int, C: int, address: int) -> None:
+    """Remember a batch norm's weight or bias, if there is one."""
+    if address:
+        for c in range(C):
+            memory.known[which, slot, c] = floats(address, C)[c]
 
 
 @part
 def weigh(step: Table, lists: Table, memory: Memory) -> None:
     """What tensors are multiplied by when they are mixed, and what is then added. A term: its slot, its place among the
-    mixing weights, or -1 for one, and the row that is written."""
+    mixing weights, or -1 for one, the row that is written, and the row of its shares, or 0. With shares, what is added
+    is written to the next row, and else added to that of all terms."""
     terms, count, shift, _, _ = term(step, 1)
     known, scales = memory.known, memory.scales
     for c in range(scales.shape[1]):
         scales[shift, c] = 0
     for k in range(count):
-        slot, place, row, _, _ = term(lists, terms + 3 * k)
+        slot, place, row, shares, _ = term(lists, terms + 4 * k)
         weight = memory.mix[place] if place >= 0 else 1.0
         for c in range(scales.shape[1]):
-            scales[row, c] = weight * known[RATE, slot, c]
-            scales[shift, c] -= scales[row, c] * known[MEAN, slot, c]
+            scales[row, c] = weight * known[RATE, slot, c] * known[GAIN, slot, c]
+            added = weight * known[ADDED, slot, c] - scales[row, c] * known[MEAN, slot, c]
+            if shares:
+                scales[row + 1, c] = added
+            else:
+                scales[shift, c] += added
 
 
 @part
@@ -63,15 +91,23 @@ def _read(memory: Memory, row: int, which: int, out: Floats) -> None:
 
 @part
 def mix(step: Table, lists: Table, memory: Memory, first: int, last: int) -> None:
-    """Mix tensors. A term: its tensor, and a row of scales or a slot's slope."""
+    """Mix tensors. A term: its tensor, a row of scales or a slot's slope, and the row of its shares and of what is
+    added before they multiply, or 0 and 0."""
     (out, numbers, terms, count, shift), C = term(step, 1), step[6]
-    inputs, added = np.empty((1, count), np.int64), np.empty((1, C), np.float32)
-    scale = np.empty((1, count, C), np.float32)
+    inputs, added, shared = np.empty(count, np.int64), np.empty(C, np.float32), False
+    scale = np.empty((count, C), np.float32)
     for k in range(count):
-        inputs[0, k] = memory.at[lists[terms + 2 * k]]
-        _read(memory, lists[terms + 2 * k + 1], SLOPE, scale[0, k])
-    _read(memory, shift, SHIFT, added[0])
-    mixing.combine(memory.at[out : out + 1], inputs, scale, added, numbers, first, last)
+        tensor, row, shares, _, _ = term(lists, terms + 4 * k)
+        inputs[k], shared = memory.at[tensor], shared or shares != 0
+        _read(memory, row, SLOPE, scale[k])
+    _read(memory, shift, SHIFT, added)
+    own = np.empty((count if shared else 0, C), np.float32)
+    rows = np.empty(len(own), np.int64)
+    for k in range(len(own)):
+        _, _, shares, row, _ = term(lists, terms + 4 * k)
+        rows[k] = address_of(memory.shares[shares])
+        _read(memory, row, SHIFT, own[k])
+    mixing.combine(memory.at[out], inputs, scale, added, rows, own, numbers, first, last)
 
 
 @part
@@ -88,7 +124,7 @@ def reduce(step: Table, lists: Table, memory: Memory, mixed: bool, B: int, first
     (grad, numbers, terms, count, sums), C = term(step, 1), step[6]
     inputs, means, wanted = np.empty(count, np.int64), np.empty((count, C), np.float32), np.empty((1, count), np.bool_)
     for k in range(count):
-        x, slot, _, normed, _ = term(lists, terms + 5 * k)
+        x, slot, _, normed, _ = term(lists, terms + TERM * k)
         inputs[k], wanted[0, k] = memory.at[x], normed != 0 or mixed
         _read(memory, -1 - slot, MEAN, means[k])
     totals, products = _node_sums(memory, sums, count, B, C)
@@ -109,38 +145,51 @@ def _node_sums(memory: Memory, at: int, count: int, B: int, C: int) -> tuple[Flo
 @part
 def norm_backward(step: Table, lists: Table, memory: Memory, B: int) -> None:
     """How the gradients of what was mixed are made of a node's. A term: its tensor, its slot, its place among the
-    mixing weights or -1, whether it is normalized, and the row for what the node's gradient is multiplied by."""
+    mixing weights or -1, whether it is normalized, the row for what the node's gradient is multiplied by, the row of
+    its shares, and the tensors of the gradients for its batch norm's weight and bias."""
     pixels, terms, count, sums, C = term(step, 1)
-    weights, normed = np.ones(count), np.empty(count, np.bool_)
-    mean, rate = np.empty((count, C)), np.empty((count, C))
-    for k in range(count):
-        _, slot, place, is_normed, _ = term(lists, terms + 5 * k)
-        normed[k] = is_normed != 0
-        for c in range(C):
-            mean[k, c], rate[k, c] = memory.known[MEAN, slot, c], memory.known[RATE, slot, c]
-        if place >= 0:
-            weights[k] = memory.mix[place]
     totals, products = _node_sums(memory, sums, count, B, C)
-    scale, slope, shift, mixed = mixing.norm_backward(totals[0], products[0], mean, rate, weights, normed, pixels)
     for k in range(count):
-        _, slot, place, _, row = term(lists, terms + 5 * k)
-        if place >= 0:
-            memory.grad_mix[place] = mixed[k]
+        _, slot, place, normed, row = term(lists, terms + TERM * k)
+        shares, gain, added, _, _ = term(lists, terms + TERM * k + 5)
+        weight, mixed = memory.mix[place] if place >= 0 else 1.0, 0.0
         for c in range(C):
+            total, product = 0.0, 0.0
+            for b in range(B):
+                share = np.float64(memory.shares[shares, b])
+                total += share * np.float64(totals[0, b, c])
+                product += share * np.float64(products[0, k, b, c])
+            product *= memory.known[RATE, slot, c]
+            mixed += memory.known[GAIN, slot, c] * product + memory.known[ADDED, slot, c] * total
+            scale = weight * memory.known[RATE, slot, c] * memory.known[GAIN, slot, c]
             # An auxiliary skip stands beside a skip: one slot, mixed twice.
-            memory.scales[row, c] += scale[k, c]
-            memory.known[SLOPE, slot, c] += slope[k, c]
-            memory.known[SHIFT, slot, c] += shift[k, c]
+            memory.scales[row, c] += scale
+            if normed:
+                slope = -memory.known[RATE, slot, c] * scale * product / pixels
+                memory.known[SLOPE, slot, c] += slope
+                memory.known[SHIFT, slot, c] -= scale * total / pixels + slope * memory.known[MEAN, slot, c]
+            _learn(memory, gain, C, c, weight * product)
+            _learn(memory, added, C, c, weight * total)
+        if place >= 0:
+            memory.grad_mix[place] = mixed
+
+
+@part
+def _learn(memory: Memory, tensor: int, C: int, c: int, grad: float) -> None:
+    """Write the gradient for one number of a batch norm's weight or bias, if there is one."""
+    if memory.at[tensor]:
+        floats(memory.at[tensor], C)[c] = np.float32(grad)
 
 
 @part
 def gradient_terms(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
-    """Tell a stage which terms make up the gradients for its results. A branch: the row of its scale, its slot; a slot
-    below zero is between two links, and told by ``inner_backward``."""
+    """Tell a stage which terms make up the gradients for its results. A branch: the row of its scale, its slot, and the
+    row of its shares; a slot below zero is between two links, and told by ``inner_backward``."""
     stage, shape = stage_at(stages, step[1])
-    K, full = stage.branches, filled(shape.D)
+    K, full, table = stage.branches, filled(shape.D), branches_of(stage, memory)
     for k in range(K):
-        row, slot, _, _, _ = term(lists, step[2] + 2 * k)
+        row, slot, shares, _, _ = term(lists, step[2] + 3 * k)
+        table[k, SHARES] = address_of(memory.shares[shares])
         if slot >= 0:
             at = stage.after + k * full
             for c in range(shape.D):
@@ -152,20 +201,23 @@ def gradient_terms(step: Table, lists: Table, stages: Table, memory: Memory) -> 
 @part
 def inner_backward(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
     """The same between two links, from the sums of the second's gradients. A branch of the second stage: its input's
-    slot, and which branch of the first that is from."""
+    slot, which branch of the first that is from, and the tensors of the gradients for its batch norm."""
     (stage, shape), (first, _) = stage_at(stages, step[1]), stage_at(stages, step[2])
     totals, products = by_picture(memory, step[4], stage.branches, shape.B, shape.C)
     pixels, full = shape.B * shape.H * shape.W, filled(shape.C)
     size = first.branches * full
     for k in range(stage.branches):
-        slot, branch, _, _, _ = term(lists, step[3] + 2 * k)
+        slot, branch, gain, added, _ = term(lists, step[3] + 4 * k)
         for c in range(shape.C):
             total, product = 0.0, 0.0
             for b in range(shape.B):
                 total += np.float64(totals[k, b, c])
                 product += np.float64(products[k, b, c])
             rate, at = memory.known[RATE, slot, c], first.after + branch * full + c
-            slope = -(rate**3) * product / pixels
-            memory.factors[at] = np.float32(rate)
+            scale = rate * memory.known[GAIN, slot, c]
+            slope = -(rate**3) * memory.known[GAIN, slot, c] * product / pixels
+            memory.factors[at] = np.float32(scale)
             memory.factors[at + size] = np.float32(slope)
-            memory.factors[at + 2 * size] = np.float32(-rate * total / pixels - slope * memory.known[MEAN, slot, c])
+            memory.factors[at + 2 * size] = np.float32(-scale * total / pixels - slope * memory.known[MEAN, slot, c])
+            _learn(memory, gain, shape.C, c, rate * product)
+            _learn(memory, added, shape.C, c, total)

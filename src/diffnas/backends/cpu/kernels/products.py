@@ -120,25 +120,37 @@ def depthwise_weights(
     x_row, grad_row = stride * pitch * full, grad_pitch * full
     for c in range(0, full, LANES):
         o, a, g = out + 4 * c, x + 4 * c, grad + 4 * c
-        if kernel == 3:
-            correlate(o, full, a, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 3, 3)
+        if kernel == 3 and stride == 1 and dilation == 1:
+            correlate(o, full, a, full, x_row, across, down, g, full, grad_row, columns, rows, 3, 3, 1)
+        elif kernel == 3 and stride == 1 and dilation == 2:
+            correlate(o, full, a, full, x_row, across, down, g, full, grad_row, columns, rows, 3, 3, 2)
+        elif kernel == 3:
+            correlate(o, full, a, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 3, 3, 0)
         elif kernel == 5:
             for top in range(0, 5, TAPS_DOWN):
                 place, tap = o + 4 * top * 5 * full, a + 4 * top * down
-                if top + TAPS_DOWN <= 5:
+                if top + TAPS_DOWN <= 5 and stride == 1 and dilation == 1:
+                    correlate(
+                        place, full, tap, full, x_row, across, down, g, full, grad_row, columns, rows, TAPS_DOWN, 5, 1
+                    )  # fmt: skip
+                elif top + TAPS_DOWN <= 5 and stride == 1 and dilation == 2:
+                    correlate(
+                        place, full, tap, full, x_row, across, down, g, full, grad_row, columns, rows, TAPS_DOWN, 5, 2
+                    )  # fmt: skip
+                elif top + TAPS_DOWN <= 5:
                     correlate(
                         place, full, tap, stride * full, x_row, across, down, g, full, grad_row, columns, rows,
-                        TAPS_DOWN, 5,
+                        TAPS_DOWN, 5, 0,
                     )  # fmt: skip
                 else:
                     correlate(
-                        place, full, tap, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 1, 5
+                        place, full, tap, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 1, 5, 0
                     )  # fmt: skip
         else:
             for t in range(kernel * kernel):
                 tap = 4 * (t // kernel * down + t % kernel * across)
                 place = o + 4 * t * full
-                correlate(place, full, a + tap, stride * full, x_row, 0, 0, g, full, grad_row, columns, rows, 1, 1)
+                correlate(place, full, a + tap, stride * full, x_row, 0, 0, g, full, grad_row, columns, rows, 1, 1, 0)
 
 
 @part

@@ -140,43 +140,62 @@ def _add_four(out: int, start: int, x: Addresses, factors: Addresses, size: int,
 
 @compiled
 def combine(
-    outputs: Addresses, inputs: Addresses, scale: Array, shift: Array, numbers: int, first: int, last: int
-) -> None:
-    """Write ``outputs[t] = shift[t] + sum_k scale[t, k] * inputs[t, k]``, by channel.
+    out: int, inputs: Addresses, scale: Array, shift: Array, shares: Addresses, own: Array, numbers: int, first: int,
+    last: int,
+) -> None:  # fmt: skip
+    """Write ``out = shift + sum_k share[k] * (scale[k] * inputs[k] + own[k])``, by channel.
 
     Args:
-        outputs: T tensors ``(B, H, W, C)``, written for the pictures from ``first`` up to ``last``.
-        inputs: ``(T, K)`` tensors ``(B, H, W, C)``; 0 for none.
-        scale: ``(T, K, C)``.
-        shift: ``(T, C)``.
+        out: a tensor ``(B, H, W, C)``, written for the pictures from ``first`` up to ``last``.
+        inputs: K tensors ``(B, H, W, C)``; 0 for none.
+        scale: ``(K, C)``.
+        shift: ``(C,)``.
+        shares: K arrays with a number for each picture; or none, if all shares are 1.
+        own: ``(K, C)``; without shares, it is not read.
         numbers: how many numbers a picture has, ``H * W * C``.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """
-    T, K, C = scale.shape
+    K, C = scale.shape
     size = period(C)
     run = RUN * size  # so few numbers that they stay in the first cache until all inputs are added
-    wide_shift, wide_scale = repeated(shift), repeated(scale.reshape(T * K, C))
-    nothing = np.zeros(size, np.float32)
+    wide_shift, wide_scale = repeated(shift.reshape(1, C)), repeated(scale)
+    start, nothing = address_of(wide_shift), np.zeros(size, np.float32)
     x, factors = np.empty(4, np.int64), np.empty(4, np.int64)
     for b in range(first, last):
-        for t in range(T):
-            for begin in range(0, numbers, run):
-                count, at = min(run, numbers - begin), 4 * (b * numbers + begin)
-                out, start = outputs[t] + at, address_of(wide_shift[t])
-                taken, onto = 0, False
-                for k in range(K):
-                    if inputs[t, k]:
-                        x[taken], factors[taken] = inputs[t, k] + at, address_of(wide_scale[t * K + k])
-                        taken += 1
-                    if taken == 4 or (k == K - 1 and (taken or not onto)):
-                        for i in range(taken, 4):  # fewer than four are left: fill up with factors of zero
-                            x[i], factors[i] = x[0] if taken else out, address_of(nothing)
-                        if not taken:
-                            _fill(out, start, size, count)
-                        else:
-                            _add_four(out, start, x, factors, size, count, onto)
-                        taken, onto = 0, True
+        if len(shares):
+            _share(shares, b, scale, shift, own, wide_scale, wide_shift[0])
+        for begin in range(0, numbers, run):
+            count, at = min(run, numbers - begin), 4 * (b * numbers + begin)
+            taken, onto = 0, False
+            for k in range(K):
+                if inputs[k]:
+                    x[taken], factors[taken] = inputs[k] + at, address_of(wide_scale[k])
+                    taken += 1
+                if taken == 4 or (k == K - 1 and (taken or not onto)):
+                    for i in range(taken, 4):  # fewer than four are left: fill up with factors of zero
+                        x[i], factors[i] = x[0] if taken else out + at, address_of(nothing)
+                    if not taken:
+                        _fill(out + at, start, size, count)
+                    else:
+                        _add_four(out + at, start, x, factors, size, count, onto)
+                    taken, onto = 0, True
+
+
+@part
+def _share(
+    shares: Addresses, b: int, scale: Array, shift: Array, own: Array, wide_scale: Array, wide_shift: Array
+) -> None:
+    """Write what a picture's tensors are multiplied by, and what is added, both along a period."""
+    K, C = scale.shape
+    for begin in range(0, len(wide_shift), C):
+        for c in range(C):
+            wide_shift[begin + c] = shift[c]
+        for k in range(K):
+            share = floats(shares[k], b + 1)[b]
+            for c in range(C):
+                wide_scale[k, begin + c] = share * scale[k, c]
+                wide_shift[begin + c] += share * own[k, c]
 
 
 @part
@@ -231,48 +250,6 @@ def reduce(
             for k in range(K):
                 if wanted[t, k]:
                     _folded(sums[k], products[t, k, b])
-
-
-@part
-def norm_backward(
-    totals: Array, products: Array, mean: Doubles, rate: Doubles, weights: Doubles, normed: Flags, pixels: int
-) -> tuple[Doubles, Doubles, Doubles, Doubles]:
-    """The coefficients that turn a node's gradient into those of the K tensors that were summed into it.
-
-    Each tensor was mixed as ``weights * rate * (tensor - mean)``.
-
-    Args:
-        totals: each picture's sums of the node's gradient, ``(B, C)``.
-        products: each picture's sums of the gradient times ``tensor - mean``, ``(K, B, C)``.
-        mean: the mean of each tensor, ``(K, C)``.
-        rate: the factor of each tensor, such as one over its standard deviation, ``(K, C)``.
-        weights: the mixing weights, ``(K,)``.
-        normed: which tensors are normalized by their own statistics, ``(K,)``.
-        pixels: how many values a channel has.
-
-    Returns:
-        Scale, slope and shift, ``(K, C)``: the gradient for a tensor is ``scale * grad + slope * tensor + shift``, with
-        the node's ``grad``. And the gradients of the mixing weights, ``(K,)``.
-    """
-    K, B, C = products.shape
-    scale, slope, shift, mixed = np.empty((K, C)), np.empty((K, C)), np.empty((K, C)), np.zeros(K)
-    total = np.zeros(C)
-    for b in range(B):
-        for c in range(C):
-            total[c] += np.float64(totals[b, c])
-    for k in range(K):
-        for c in range(C):
-            product = 0.0
-            for b in range(B):
-                product += np.float64(products[k, b, c])
-            product *= rate[k, c]
-            mixed[k] += product
-            scale[k, c] = weights[k] * rate[k, c]
-            slope[k, c] = shift[k, c] = 0.0
-            if normed[k]:
-                slope[k, c] = -rate[k, c] * scale[k, c] * product / pixels
-                shift[k, c] = -(scale[k, c] * total[c] / pixels + slope[k, c] * mean[k, c])
-    return scale, slope, shift, mixed
 
 
 @compiled
