@@ -13,6 +13,7 @@ from interrupted import Stop, assert_same
 from streams import SMALL, letters
 from torch import nn
 
+from diffnas.components.pretext import rotation
 from diffnas.data import DataSet, Stream
 from diffnas.engine import passes
 from diffnas.engine.averaging import Averaging
@@ -297,3 +298,10 @@ def test_a_killed_search_of_a_text_ends_as_one_left_alone(tmp_path: Path):
     life.wait()
     assert begin("--resume", str(tmp_path / "parts"), "--quiet").wait(300) == 0
     assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_pretext_of_pictures_is_refused_on_a_text():
+    method = replace(METHODS["darts"], pretext=rotation)
+    settings = merge_settings(SearchSettings, {"batch": 4, "channels": 6, "window": 5, "pretext_epochs": 1})
+    with pytest.raises(ValueError, match="letters has sequences"):
+        search(letters(), space=recurrent, method=method, settings=settings, device="cpu", task=language)

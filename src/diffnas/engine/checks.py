@@ -138,6 +138,8 @@ def _check_beginning(method: Method, settings: SearchSettings, data: DataSet) ->
         )
     if settings.alpha_keep and settings.alpha_from is None:
         raise ValueError("alpha_keep keeps the operations of another run: name it, --alpha-from RUN.")
+    if method.pretext is not None and data.in_steps:
+        raise ValueError(f"a pretext is learned from pictures, and {data.name} has sequences. Leave --pretext out.")
     pretext, batch = method.pretext, min(settings.batch, len(data.train))
     if pretext is not None and settings.pretext_epochs and batch < pretext.least:
         raise ValueError(
@@ -148,9 +150,10 @@ def _check_beginning(method: Method, settings: SearchSettings, data: DataSet) ->
 
 def tell_doubts(method: Method, settings: SearchSettings, data: DataSet, listener: Listener) -> None:
     """Tell what is doubtful about the pretext of a search."""
-    pretext, (height, width) = method.pretext, data.size
+    pretext = method.pretext
     if pretext is None:
         return
+    height, width = data.size
     if not settings.pretext_epochs:
         listener.warn(f"the pretext {pretext.name} has no epochs, so nothing is learned. Add --pretext-epochs 5.")
         return
