@@ -9,8 +9,9 @@ from torch import Tensor
 
 from diffnas.components.level import Batch
 from diffnas.data import DataSet, fetched
-from diffnas.engine import contract, seeds, warm_alpha
+from diffnas.engine import contract, passes, seeds, warm_alpha
 from diffnas.engine.lookahead import buffers_kept
+from diffnas.engine.ranks import ALONE
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
@@ -55,8 +56,11 @@ def initialize(
 def _batch(
     data: DataSet, indices: Tensor, settings: SearchSettings, drawn: torch.Generator, device: torch.device
 ) -> Batch:
-    """A random training batch, as training prepares it."""
-    order = torch.randperm(len(indices), generator=drawn)[: settings.batch]
-    pictures, labels = next(fetched(data.train, [indices[order]], device))
+    """A random training batch, as training prepares it; of a stream, its first window."""
+    if data.in_order:
+        chosen = passes.in_turn(data.train, indices, settings.batch, settings.window, ALONE)[0]
+    else:
+        chosen = indices[torch.randperm(len(indices), generator=drawn)[: settings.batch]]
+    pictures, labels = next(fetched(data.train, [chosen], device))
     prepared = data.prepare(pictures, seeds.generator(settings.seed, "initial batch", device=device))
     return prepared, labels
