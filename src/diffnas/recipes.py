@@ -47,7 +47,7 @@ class Recipe:
 _CHAIN_SEARCH = {"batch": 64, "lr": 0.05, "lr_min": 0.0, "clip": 0.0, "alpha_warmup": 1, "prune_warmup": 3}
 
 _PLAIN_TRAINING = {"weight_decay": 0.0, "drop_path": 0.0, "auxiliary": 0.0, "cutout": 0}
-_TEXT = {"optimizer": "adam", "lr": 5e-3, "lr_min": 2e-4, "clip": 1.0, "batch": 32}
+_TEXT = {"optimizer": "adam", "nesterov": False, "lr": 5e-3, "lr_min": 2e-4, "clip": 1.0, "batch": 32}
 
 _PTB = {
     "lr": 20.0,
@@ -64,6 +64,7 @@ _PTB = {
 
 _ADAMW = {
     "optimizer": "adamw",
+    "nesterov": False,
     "weight_decay": 0.02,
     "decay": "matrices",
     "lr_min": 1e-5,

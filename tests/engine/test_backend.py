@@ -10,7 +10,6 @@ from torch import nn
 from ways import InPyTorch
 
 from diffnas.backends.choose import Choice
-from diffnas.engine import running_search
 from diffnas.engine.evaluate import evaluate
 from diffnas.engine.listen import Silent
 from diffnas.engine.search import SearchResult
@@ -46,7 +45,7 @@ def test_in_double_precision_the_whole_course_is_the_same(quick, space, method: 
     """Where rounding is out of the way, alpha is the same to 13 decimals."""
     options = {**SHORT, "epochs": 1, "space": space, "seed": seed, "precision": "64-true"}
     plain = quick(method, **options)
-    monkeypatch.setattr(running_search, "choose", lambda *_, **__: Choice(InPyTorch(), None))
+    monkeypatch.setattr("diffnas.engine.sync_norm.choose", lambda *_, **__: Choice(InPyTorch(), None))
     fast = quick(method, **options)
     assert_one_result(fast, plain, pruned=method == "sparse")
     alphas = [torch.tensor([line["alpha"] for line in result.trace], dtype=torch.float64) for result in (fast, plain)]
@@ -103,7 +102,7 @@ def test_a_search_says_what_computes_its_cells_and_why_not_faster(quick, tmp_pat
 
 def test_a_search_says_why_a_backend_leaves_its_pictures_to_pytorch(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(InPyTorch, "why_not", lambda self, x: f"it computes maps of 9 rows, not {tuple(x.shape)}")
-    monkeypatch.setattr("diffnas.backends.choose.choose", lambda *_, **__: Choice(InPyTorch(), None))
+    monkeypatch.setattr("diffnas.engine.sync_norm.choose", lambda *_, **__: Choice(InPyTorch(), None))
     ear, out = Ear(), tmp_path / "run"
     quick(space=nas_bench_201, epochs=1, out=out, listener=ear)
     (told,) = json.loads((out / "run.json").read_text())["computed"]

@@ -193,7 +193,7 @@ def test_no_epochs_of_a_pretext_are_as_no_pretext(quick):
 
 
 def test_the_pretext_sees_all_pictures_or_only_those_of_the_weights(quick):
-    steps = [quick(ROTATED, epochs=1, pretext_epochs=1, pretext_half=half).trace[0]["steps"] for half in (False, True)]
+    steps = [quick(ROTATED, epochs=1, pretext_epochs=1, pretext_own=half).trace[0]["steps"] for half in (False, True)]
     assert steps == [6, 3]
 
 

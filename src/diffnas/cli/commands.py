@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,10 +104,16 @@ def predict(
     if network.kind == "forecast":
         _forecast(network, pictures, as_json=as_json)
         return
+    predict_each = predict_sequences if network.kind == "labelled" else predict_files
+    if _named(predict_each(network, pictures, top), as_json=as_json):
+        raise typer.Exit(2)
+
+
+def _named(found: Iterable[tuple[Path, Any]], *, as_json: bool) -> bool:
+    """Print the classes of each file. Whether some could not be read comes back."""
     failed = False
     named: list[dict[str, Any]] = []
-    predict_each = predict_sequences if network.kind == "labelled" else predict_files
-    for path, guesses in predict_each(network, pictures, top):
+    for path, guesses in found:
         if isinstance(guesses, str):
             failed = True
             told = f"error: {showable(str(path))}: {showable(guesses)}"
@@ -118,8 +124,7 @@ def predict(
             print(f"{showable(str(path))}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in guesses))
     if as_json:
         print(json.dumps({"predictions": named}))
-    if failed:
-        raise typer.Exit(2)
+    return failed
 
 
 def _continue(network: Trained, prompt: str | None, files: list[Path] | None, *, as_json: bool, **how: Any) -> None:

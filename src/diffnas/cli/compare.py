@@ -26,16 +26,13 @@ def compare(
     ] = None,
     column: Annotated[str | None, typer.Option(help="A column of the table; needed if it has several.")] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="What to show; a wrong name lists all names.")
+        str | None, typer.Option(metavar="NAME,...", help="What to show; a wrong name lists all.")
     ] = None,
     epochs: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A number of each epoch, such as live_ops or seconds; may be repeated."),
     ] = None,
-    by: Annotated[
-        str | None,
-        typer.Option(metavar="SETTING,...", help="How much cells change with a setting, against with the seed."),
-    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="SETTING,...", help="How much cells change with a setting.")] = None,
     cells: Annotated[bool, typer.Option("--cells", help="Each run's cells as text, too.")] = False,
     published: Annotated[
         bool, typer.Option("--table1", help="As Table 1 of the sparse-connections paper, beside its numbers.")
@@ -50,14 +47,12 @@ def compare(
     from diffnas.files import write_atomically
     from diffnas.report import compare as c
 
-    groups = compared(runs, table, column)
-    names = columns.split(",") if columns else None
+    groups, names = compared(runs, table, column), columns.split(",") if columns else None
     grids = [c.group_grid(groups, names), c.run_grid(groups, names), c.differing_grid(groups)]
     grids += [c.paired_grid(groups), *(c.epochs_grid(groups, name) for name in epochs or ())]
+    grids += [c.cells_grid(groups)] if cells else []
     if by is not None:
         grids.insert(0, c.by_grid([run for group in groups for run in group.runs], by.split(",")))
-    if cells:
-        grids.append(c.cells_grid(groups))
     if published:
         grids.insert(0, c.table1(groups))
     if page is not None:

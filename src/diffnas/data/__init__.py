@@ -88,15 +88,9 @@ def load(
     """
     if isinstance(what, DataSet):
         return what
-    if what == "":
-        raise ValueError(f"the name of the data is empty. Known: {', '.join(DESCRIPTIONS)}.")
-    if not isinstance(what, str | Path):
-        raise ValueError(
-            f"a data set is named by a text or a path, not by a {type(what).__name__}. diffnas.from_tensors makes one "
-            "of tensors, and diffnas.from_dataset of a torch Dataset."
-        )
-    how: dict[str, Any] = {"size": size, "channels": channels, "seed": seed, "memory_limit": limit_for(stream)}
-    how["crew"] = crew
+    _check_name(what)
+    how: dict[str, Any] = {"size": size, "channels": channels, "seed": seed, "crew": crew}
+    how["memory_limit"] = limit_for(stream)
     if isinstance(what, str) and what.startswith("hub:"):
         from diffnas.data.hub import hub
 
@@ -115,6 +109,16 @@ def load(
     return (
         _not_the_folder(str(what), data_dir, download) if Path(what).is_dir() else _named(str(what), data_dir, download)
     )
+
+
+def _check_name(what: object) -> None:
+    if what == "":
+        raise ValueError(f"the name of the data is empty. Known: {', '.join(DESCRIPTIONS)}.")
+    if not isinstance(what, str | Path):
+        raise ValueError(
+            f"a data set is named by a text or a path, not by a {type(what).__name__}. diffnas.from_tensors makes one "
+            "of tensors, and diffnas.from_dataset of a torch Dataset."
+        )
 
 
 def kind_of(what: object) -> DataKind:

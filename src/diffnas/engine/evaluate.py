@@ -134,12 +134,7 @@ def evaluate(
     ranks.check_batch(settings.batch, len(data.train))
     with within_memory(settings, out):
         fabric = make_fabric(device, precision, ranks)
-        check_kind(skeleton_of(genotype.skeleton), data, "this network", "a recurrent one, such as lstm", "another")
-        passes.check_stream(data.train, torch.arange(len(data.train)), settings, data.name)
-        parts = {**settings.sizes, "frame": frame, "picture": data.size, **passes.reading_of(data, settings)}
-        sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **parts)
-        _refuse_hopeless(sizes, chosen(genotype), data, settings, fabric.device, precision)
-        own.try_parts(sizes, chosen(genotype), factories, data.shape)
+        _check_network(genotype, data, settings, factories, frame, fabric.device, precision)
         with fixed_random(seeds.derive(settings.seed_for("weights"), "weights")):
             state = begin(genotype, data, settings, fabric.device, factories, frame, dtype_of(precision), task)
         choice = choose_in(ranks, settings, "auto", fabric.device, precision)
@@ -157,6 +152,24 @@ def evaluate(
             synchronized(ranks, settings),
         ):
             return _Evaluation(genotype, data, settings, state, fabric, folder, listener, trace, ranks).run(heard)
+
+
+def _check_network(
+    genotype: Genotype,
+    data: DataSet,
+    settings: EvaluateSettings,
+    factories: Mapping[str, OpFactory] | None,
+    frame: FrameFactory | None,
+    place: torch.device,
+    precision: str,
+) -> None:
+    """Refuse a network that does not suit the data, has too little memory, or has parts that do not work."""
+    check_kind(skeleton_of(genotype.skeleton), data, "this network", "a recurrent one, such as lstm", "another")
+    passes.check_stream(data.train, torch.arange(len(data.train)), settings, data.name)
+    parts = {**settings.sizes, "frame": frame, "picture": data.size, **passes.reading_of(data, settings)}
+    sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **parts)
+    _refuse_hopeless(sizes, chosen(genotype), data, settings, place, precision)
+    own.try_parts(sizes, chosen(genotype), factories, data.shape)
 
 
 def require_later(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -156,21 +157,13 @@ def search(
         fabric = make_fabric(device, precision, ranks)
         state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task)
         state.controller = _controller(aim, space, data, method, listener) if aim else None
-        # Called for its errors, which must come before anything is written.
-        uses_graph(settings.cuda_graph, state.supernet, fabric.device, recompute=settings.recompute)
         rounding = rounding_products(fabric.device, tf32=settings.tf32)
-        choice = choose_in(ranks, settings, settings.backend, fabric.device, precision)
-        computed = (*choose.describe(state.supernet, choice, picture_on(fabric.device, precision, data)), *ranks.told)
+        choice, computed = _computed(state, data, settings, fabric, ranks, precision)
         record = describe(data, space, method, settings, precision, notes or {}, computed, task, aim)
         with computing_on(threads, choice.backend), rounding, interruptions() as heard, fixed_random(settings.seed):
             rehearse(data, space, method, settings, state)
-            if not resume:
-                state.initialize(state)
-            begun = open_or_resume(out, record, state, resume=resume, device=fabric.device, listener=listener)
+            begun = _begun(out, record, state, resume=resume, device=fabric.device, listener=listener)
             with begun as (folder, trace), synchronized(ranks, settings):
-                if resume and (state.epoch, state.step) == (0, 0):  # it ended before its first checkpoint
-                    state.initialize(state)
-                state.tell_start(listener.note)
                 run = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, aim, ranks)
                 return run.run(heard)
 
@@ -178,6 +171,32 @@ def search(
 def _controller(aim: Aim, space: SearchSpace, data: DataSet, method: Method, listener: Listener) -> Controller:
     reaches = aims.reaches(aim, space, data, method)
     return Controller(aim.targets, reaches, listener.warn, start=aim.start, tightens=aim.tightens)
+
+
+def _computed(
+    state: SearchState, data: DataSet, settings: SearchSettings, fabric: Fabric, ranks: Ranks, precision: str
+) -> tuple[choose.Choice, tuple[str, ...]]:
+    """The backend of a search, and sentences that say what computes which cells."""
+    device = fabric.device
+    # Called for its errors, which must come before anything is written.
+    uses_graph(settings.cuda_graph, state.supernet, device, recompute=settings.recompute)
+    choice = choose_in(ranks, settings, settings.backend, device, precision)
+    told = choose.describe(state.supernet, choice, picture_on(device, precision, data))
+    return choice, (*told, *ranks.told)
+
+
+@contextmanager
+def _begun(
+    out: Path | None, record: Mapping[str, Any], state: SearchState, *, resume: bool, **how: Any
+) -> Iterator[tuple[RunFolder | None, list[dict[str, Any]]]]:
+    """A context with the run folder and the trace of a search, in the state of its beginning or last checkpoint."""
+    if not resume:
+        state.initialize(state)
+    with open_or_resume(out, record, state, resume=resume, **how) as (folder, trace):
+        if resume and (state.epoch, state.step) == (0, 0):  # it ended before its first checkpoint
+            state.initialize(state)
+        state.tell_start(how["listener"].note)
+        yield folder, trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +234,7 @@ def trial(
     fabric = make_fabric(device, precision)
     state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task_of(data))
     under_way = _StagedSearch(data, space, method, settings, state, fabric, None, Silent(), [])
-    under_way.begin_stage(pretexts_in(under_way.stages), SearchPause(under_way.running, _nothing))
+    under_way.begin_stage(pretexts_in(under_way.stages), SearchPause(under_way.running, lambda: None))
     if keep is not None:
         under_way.running.remove(keep.to(fabric.device))
     first = passes.in_turn(data.train, torch.arange(len(data.train)), settings.batch, settings.window, ALONE)[:1]
@@ -263,7 +282,7 @@ class _StagedSearch:
         for number in range(self.state.stage, len(self.stages)):
             self.begin_stage(number, pause)
             name, before = self.stages[number].name, self.stages[number].before_epoch
-            act = partial(contract.act, name, before, pause) if before else _nothing
+            act = partial(contract.act, name, before, pause) if before else lambda: None
             take_step = self.take_step if self.stages[number].pretext is None else self.take_pretext_step
             reason = self.loop.run(heard, take_step, self.line, self.reason_to_stop, act)
         return self.result(reason)
@@ -276,7 +295,7 @@ class _StagedSearch:
             state.stage, state.first = number, state.epoch
             if stage.pretext is None and state.pretraining is not None:
                 self._end_pretext()
-        all_pictures = stage.pretext is not None and not self.settings.pretext_half
+        all_pictures = stage.pretext is not None and not self.settings.pretext_own
         self.loop.indices = torch.arange(len(self.running.data.train)) if all_pictures else self.own_indices
         name = "search" if len(self.stages) == 1 else f"search, {stage.name}"
         last = state.first + epochs_of(self.stages[number:])
@@ -397,7 +416,3 @@ def _cells(line: Mapping[str, Any]) -> Genotype:
 
 def _leave(cells: Genotype, path: Path) -> None:
     write_checked(path, f"{to_json(cells)}\n".encode())
-
-
-def _nothing() -> None:
-    pass

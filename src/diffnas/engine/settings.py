@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from diffnas.backends import Asked
+from diffnas.engine.purposes import OWN
 from diffnas.skeleton import StemKind
 from diffnas.values import (
     PROCESSES,
@@ -47,13 +48,6 @@ Share: TypeAlias = Annotated[float, real(0, 1, below=True), SEQUENCES]
 Steps: TypeAlias = Annotated[int, whole(1, 100_000), SEQUENCES]
 
 S = TypeVar("S", bound="SearchSettings | EvaluateSettings")
-
-OWN_SEEDS = {
-    **dict.fromkeys(("weights", "replaced", "initial"), "weights_seed"),
-    **dict.fromkeys(("alpha", "beta"), "alpha_seed"),
-    **dict.fromkeys(("order", "halves", "held-out order", "train", "held-out"), "order_seed"),
-}
-"""The setting whose seed replaces ``seed``, for each purpose of random numbers that has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,13 +163,15 @@ class Training:
         window: Steps of a sequence that are read at once. Gradients do not go further back.
         windows: How the lengths of windows are drawn. "fixed" takes them all alike, "halved" halves one of twenty, and
             "varied" draws around that with a deviation of 5. The learning rate of a step follows its length.
-        dropout: Share of the features that the head of a recurrent net does not see in training.
-        dropoute: Share of the tokens that a recurrent net does not see in training.
-        dropouti: Share of the features of tokens that a recurrent net does not see in training.
-        dropoutx: Share of its input that a recurrent cell does not see in training.
-        dropouth: Share of its state and nodes that a recurrent cell does not see in training.
-        activation: Weight of the mean square of a recurrent net's outputs, which is added to its training loss.
-        temporal: Weight of the mean square of their change from step to step, which is added to the training loss.
+        dropout: Dropout of what the head of a recurrent net reads.
+        dropoute: Dropout of whole tokens in a recurrent net.
+        dropouti: Dropout of the embedded tokens in a recurrent net.
+        dropoutx: Dropout of the input of recurrent cells.
+        dropouth: Dropout of the state and nodes of recurrent cells.
+        activation: Weight of the mean square of recurrent outputs.
+            It is added to the training loss.
+        temporal: Weight of the mean square of their change.
+            It is that from step to step, and is added to the training loss.
         start: Largest initial weight of a recurrent net. None takes one over the root of its channels.
         seed: Seed of all random numbers. The next seeds each replace it for one purpose.
         weights_seed: Seed of the initial weights. None takes the seed.
@@ -245,7 +241,7 @@ class Training:
         >>> settings.seed_for("weights"), settings.seed_for("order"), settings.seed_for("mix")
         (1, 2, 1)
         """
-        own: int | None = getattr(self, OWN_SEEDS[purpose]) if purpose in OWN_SEEDS else None
+        own: int | None = getattr(self, OWN[purpose]) if purpose in OWN else None
         return self.seed if own is None else own
 
 
@@ -274,7 +270,7 @@ class SearchSettings(Training):
         alpha_keep: Keep only the operations that are left in that run.
         pretext_epochs: Epochs of the pretext, before those of the search. Alpha stands still in them.
         pretext_lr: Learning rate of the weights in the pretext. None takes lr.
-        pretext_half: No pictures for the pretext but those of the weights. It needs no labels, so by default it
+        pretext_own: No pictures for the pretext but those of the weights. It needs no labels, so by default it
             sees the half of alpha too.
         split: How pictures are halved for a level that needs halves. "shuffled" by the seed; or "ordered", the first
             and the second half, as in DARTS' code.
@@ -308,7 +304,7 @@ class SearchSettings(Training):
     alpha_keep: Annotated[bool, ALPHA] = False
     pretext_epochs: Annotated[Count, SIZES] = 0
     pretext_lr: Annotated[Rate | None, WEIGHTS] = None
-    pretext_half: Annotated[bool, SIZES] = False
+    pretext_own: Annotated[bool, SIZES] = False
     split: Annotated[Literal["shuffled", "ordered"], ALPHA] = "shuffled"
     backend: Annotated[Asked, MACHINE] = "auto"
     cuda_graph: Annotated[bool | None, MACHINE] = None
@@ -334,8 +330,8 @@ class EvaluateSettings(Training):
         label_smoothing: Share of the target that is spread over all classes.
         warmup: Epochs in which the learning rate rises to lr. It rises linearly from 0, step by step. A number below 1
             is a share of all epochs.
-        averaging: Average the weights of a network for a text, once its validation loss stops falling. This is NT-ASGD
-            of AWD-LSTM. The averages are judged and kept.
+        averaging: Average the weights once the loss stops falling. It is the validation loss of a text, as in NT-ASGD
+            (AWD-LSTM). The averages are judged and kept.
     """
 
     epochs: Epochs = 600

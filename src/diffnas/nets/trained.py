@@ -231,19 +231,14 @@ def _build(
     operations = sum(counts) if genotype.depth else max(counts, default=0) * (record.network.depth or 1)
     if operations > _MOST_OPERATIONS:
         raise ValueError(f"{operations:,} operations are more than any network has")
-    steps = record.kind != "pictures"
-    reads = Reading(tokens=record.kind == "text", forecast=record.kind == "forecast") if steps else Reading()
-    built, kept = {**built, **({} if steps else {"picture": tuple(record.size)}), **reads}, built
+    built, kept = {**built, **_input_of(record)}, built
     sizes = sizes_of_genotype(genotype, len(record.classes), record.channels, **built, frame=frame)
-    vectors = () if record.kind == "text" else (record.channels,)
-    shape = (*record.size, *vectors) if steps else (record.channels, *record.size)
-    own.try_parts(sizes, chosen(genotype), factories, shape)
+    own.try_parts(sizes, chosen(genotype), factories, _shape_of(record))
     parts: dict[str, Any] = {"factories": factories, "frame": frame}
     made = partial(Network, genotype, classes=len(record.classes), in_channels=record.channels, **parts, **built)
     with torch.device("meta"):  # which takes no memory, however large the network would be
         _check_backed(made(), path)
-    network = made()
-    weights = renamed(load_file(path))
+    network, weights = made(), renamed(load_file(path))
     # In the dtype of the training, so that predictions are those of the test.
     network.to(next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point()))
     network.load_state_dict(weights, strict=False)  # ``_check_backed`` has compared the names; shared ones come once
@@ -264,6 +259,20 @@ def _build(
         factories=factories,
         frame=frame,
     )
+
+
+def _input_of(record: _Record) -> dict[str, Any]:
+    """How the network of a record reads its input: what ``Network`` takes."""
+    if record.kind == "pictures":
+        return {"picture": tuple(record.size), **Reading()}
+    return {**Reading(tokens=record.kind == "text", forecast=record.kind == "forecast")}
+
+
+def _shape_of(record: _Record) -> tuple[int, ...]:
+    """The shape of one input of the network of a record."""
+    if record.kind == "pictures":
+        return record.channels, *record.size
+    return (*record.size,) if record.kind == "text" else (*record.size, record.channels)
 
 
 def _tokens_of(record: _Tokens | None) -> Tokens | None:

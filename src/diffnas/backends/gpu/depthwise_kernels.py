@@ -68,8 +68,7 @@ def separable(
     The first ``measured`` results get ``means`` and ``squares`` of S chunks of pixels, as in ``moments``. A program
     computes a chunk and a block of ``OUTER`` channels of one result.
     """
-    n, s = tl.program_id(0), tl.program_id(1)
-    own = table + n * FIELDS
+    n, s, own = tl.program_id(0), tl.program_id(1), table + tl.program_id(0) * FIELDS
     which, begin_of = tl.load(own), tl.load(own + 1)
     padding, dilation, size = tl.load(own + 2), tl.load(own + 3), tl.load(own + 4)
     channel, outer = tl.arange(0, CHANNELS), tl.program_id(2) * OUTER + tl.arange(0, OUTER)
@@ -79,14 +78,13 @@ def separable(
     place = n * D * C + outer[None, :] * C + channel[:, None]
     turn = operand(tl.load(matrix + place, mask=inside[:, None] & real[None, :], other=0.0), PRECISION)
     source, first = x + which.to(tl.int64) * map_stride, n.to(tl.int64) * pixels
-    mean, square = tl.zeros((OUTER,), tl.float32), tl.zeros((OUTER,), tl.float32)
-    before, end = 0.0, tl.minimum((s + 1) * chunk, pixels)
+    mean, square, before = tl.zeros((OUTER,), tl.float32), tl.zeros((OUTER,), tl.float32), 0.0
+    end = tl.minimum((s + 1) * chunk, pixels)
     for start in range(s * chunk, end, PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         within = pixel < end
         column, row, picture = pixel % columns, (pixel // columns) % rows, pixel // (columns * rows)
-        top, left = row * stride - padding, column * stride - padding
-        total = tl.zeros((PIXELS, CHANNELS), tl.float32)
+        top, left, total = row * stride - padding, column * stride - padding, tl.zeros((PIXELS, CHANNELS), tl.float32)
         for kernel in tl.static_range(1, LARGEST + 1):
             if KERNELS >> kernel & 1:  # noqa: SIM102
                 if size == kernel:
