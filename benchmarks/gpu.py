@@ -43,8 +43,9 @@ from steps import Contender, Way, contender, settings_of, survivors
 from diffnas.backends.choose import choose
 from diffnas.data import DataSet, from_tensors
 from diffnas.engine.devices import rounding_products
-from diffnas.engine.search import search, trial
+from diffnas.engine.search import search
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.engine.trial import trial
 from diffnas.method import METHODS
 from diffnas.space import SPACES, SearchSpace
 

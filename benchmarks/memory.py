@@ -29,7 +29,7 @@ from steps import Way, add_sizes, contender, settings_of, survivors
 from diffnas.data import from_tensors
 from diffnas.engine.cost import footprint, in_gigabytes
 from diffnas.engine.devices import peak_memory
-from diffnas.engine.search import trial
+from diffnas.engine.trial import trial
 from diffnas.method import METHODS
 from diffnas.space import SPACES
 

@@ -35,8 +35,9 @@ from common import allocate, interleaved, machine, spread
 
 from diffnas.data import DataSet, load, subsample
 from diffnas.engine.listen import Interrupted
-from diffnas.engine.search import SearchResult, search, trial
+from diffnas.engine.search import SearchResult, search
 from diffnas.engine.settings import SearchSettings, merge_settings
+from diffnas.engine.trial import trial
 from diffnas.genotype.text import to_text
 from diffnas.method import METHODS
 from diffnas.recipes import RECIPES

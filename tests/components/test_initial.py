@@ -105,7 +105,7 @@ def test_lsuv_gives_every_layer_outputs_of_variance_one_and_changes_nothing_the_
     assert initial.lsuv(net, BATCH, seeded()) is None
     stds: list[float] = []
     for layer in initial.layers(net):
-        layer.register_forward_hook(lambda layer, given, out: stds.append(float(out.std())))
+        layer.register_forward_hook(lambda layer, given, out: stds.append(float(out.detach().std())))
     net(PICTURES)
     assert all(0.9 < std < 1.1 for std in stds)
     before = [weight.clone() for weight in net.parameters()]

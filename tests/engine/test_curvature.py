@@ -10,8 +10,8 @@ import torch
 from diffnas.components import weighting
 from diffnas.components.gates import HardConcrete
 from diffnas.engine import curvature
-from diffnas.engine.search import trial
 from diffnas.engine.settings import SearchSettings
+from diffnas.engine.trial import trial
 from diffnas.method import Method, component, darts, entmax3, gates, r_darts, single_level_sigmoid, sparse
 from diffnas.space import SearchSpace, dense_cell, nas_bench_201
 from diffnas.space import darts as darts_space

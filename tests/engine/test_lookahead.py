@@ -13,8 +13,8 @@ from torch.nn import functional
 from diffnas.components import level
 from diffnas.components.level import Level
 from diffnas.data import DataSet
-from diffnas.engine.search import trial
 from diffnas.engine.settings import SearchSettings
+from diffnas.engine.trial import trial
 from diffnas.method import Method, darts, gates
 from diffnas.space import nas_bench_201, s4
 

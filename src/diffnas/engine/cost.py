@@ -24,10 +24,10 @@ from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeles
 from diffnas.engine.optimizers import parameter_count
 from diffnas.engine.passes import epoch_batches, reading_of
 from diffnas.engine.ranks import ALONE
-from diffnas.engine.search import Trial, trial
 from diffnas.engine.search_state import halves, staged
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
+from diffnas.engine.trial import Trial, trial
 from diffnas.method import Method
 from diffnas.nets.costs import BYTES, around
 from diffnas.nets.least import least

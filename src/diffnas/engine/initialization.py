@@ -62,5 +62,5 @@ def _batch(
     else:
         chosen = indices[torch.randperm(len(indices), generator=drawn)[: settings.batch]]
     pictures, labels = next(fetched(data.train, [chosen], device))
-    prepared = data.prepare(pictures, seeds.generator(settings.seed, "initial batch", device=device))
-    return prepared, labels
+    augmentation = seeds.generator(settings.seed, "initial batch", device=device)
+    return data.prepare(pictures, augmentation, cutout=settings.cutout, flip=settings.flip), labels

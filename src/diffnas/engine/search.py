@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,13 +15,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from diffnas.backends import choose
-from diffnas.backends.gpu.graphs import Graphed, uses_graph
+from diffnas.backends.gpu.graphs import uses_graph
 from diffnas.components import discretize, stopping
 from diffnas.components.stages import epochs_of
 from diffnas.components.traits import traits_of
-from diffnas.data import DataSet, fetched
+from diffnas.data import DataSet
 from diffnas.engine import aim as aims
-from diffnas.engine import contract, passes
+from diffnas.engine import contract
 from diffnas.engine.aim import Aim
 from diffnas.engine.checks import check, check_shared, describe, tell_doubts, with_cells_per_place
 from diffnas.engine.controller import Controller
@@ -29,7 +29,7 @@ from diffnas.engine.devices import computing_on, dtype_of, make_fabric, picture_
 from diffnas.engine.entry import open_or_resume
 from diffnas.engine.landing import Landing, land
 from diffnas.engine.launch import here
-from diffnas.engine.learned import check_task, task_of
+from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
 from diffnas.engine.pause import SearchPause
@@ -164,7 +164,7 @@ def search(
             rehearse(data, space, method, settings, state)
             begun = _begun(out, record, state, resume=resume, device=fabric.device, listener=listener)
             with begun as (folder, trace), synchronized(ranks, settings):
-                run = _StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, aim, ranks)
+                run = StagedSearch(data, space, method, settings, state, fabric, folder, listener, trace, aim, ranks)
                 return run.run(heard)
 
 
@@ -199,54 +199,7 @@ def _begun(
         yield folder, trace
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """The beginning of a search that is never finished, for measuring what a step costs.
-
-    Attributes:
-        state: what a step changes.
-        macs: multiply-adds of the supernet for one picture.
-        step: takes a step, always on the same pictures.
-        warmup_steps: how many steps to take before one takes its usual time.
-    """
-
-    state: SearchState
-    macs: int
-    step: Callable[[], None]
-    warmup_steps: int
-
-
-def trial(
-    data: DataSet,
-    *,
-    space: SearchSpace,
-    method: Method,
-    settings: SearchSettings,
-    device: str = "auto",
-    precision: str = "32-true",
-    keep: Tensor | None = None,
-) -> Trial:
-    """The beginning of a search that is never finished, for measuring what a step costs.
-
-    The arguments are those of ``search``, and ``keep``, ``(edges, ops)``, bool: the operations in play, all if None.
-    """
-    space = with_cells_per_place(space, settings)
-    fabric = make_fabric(device, precision)
-    state = begin(data, space, method, settings, fabric.device, dtype_of(precision), task_of(data))
-    under_way = _StagedSearch(data, space, method, settings, state, fabric, None, Silent(), [])
-    under_way.begin_stage(pretexts_in(under_way.stages), SearchPause(under_way.running, lambda: None))
-    if keep is not None:
-        under_way.running.remove(keep.to(fabric.device))
-    first = passes.in_turn(data.train, torch.arange(len(data.train)), settings.batch, settings.window, ALONE)[:1]
-    batch = next(fetched(under_way.loop.split, first, fabric.device))
-    # The first step chooses kernels and gets memory. With graphs, several such steps come before one that captures.
-    net = under_way.running.net
-    warmup_steps = net.warmup_steps + 1 if isinstance(net, Graphed) else 1
-    step = partial(under_way.take_step, batch)
-    return Trial(state=state, macs=under_way.running.measure_macs(), step=step, warmup_steps=warmup_steps)
-
-
-class _StagedSearch:
+class StagedSearch:
     """Runs a search, stage by stage."""
 
     def __init__(
