@@ -5,6 +5,7 @@ import re
 import pytest
 
 from diffnas.genotype import PUBLISHED, Connection, published, read
+from diffnas.genotype.published import SEQUENCES
 
 OPS = {
     "mp": "max_pool_3x3",
@@ -86,7 +87,7 @@ def connections(short: str) -> tuple[Connection, ...]:
 
 
 def test_every_published_cell_has_been_compared():
-    assert set(CELLS) == set(PUBLISHED)
+    assert set(CELLS) == {name for name in PUBLISHED if not name.endswith(SEQUENCES)}
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -76,7 +76,7 @@ def test_pictures_that_are_gone_are_asked_for_again(moved: Path, searched: Path,
     before = contents(moved)
     assert main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"the pictures are no longer in {searched / 'pets'}" in line
+    assert f"the data are no longer in {searched / 'pets'}" in line
     assert "DATA" in line
     assert contents(moved) == before
 

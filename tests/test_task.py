@@ -41,6 +41,10 @@ ELSEWHERE = {
     ("nets", "trained.py"): {"normalize", "uint8"},  # a network in use takes the pictures that a user has
     ("components", "weighting.py"): {"argmax", "normalize"},  # of operations
     ("components", "pruning.py"): {"argmax"},
+    ("components", "pretext.py"): {"argmax", "cross_entropy", "normalize"},  # tasks without labels
+    ("report", "courses.py"): {"argmax"},  # of operations
+    ("api", "contest.py"): {"argmax"},  # the next token, which is right or wrong
+    ("api", "sequences.py"): {"argmax"},  # the next token
     ("deploy", "int8.py"): {"uint8"},  # as in nets/trained.py
     ("report", "contest.py"): {"uint8"},  # eight answers a byte
 }
@@ -150,11 +154,11 @@ def test_a_run_goes_on_with_its_own_task_alone(tmp_path):
     assert diffnas.search(out=out, resume=True, task=second_best()).trace[0]["train"].keys() == {"loss", "top2"}
 
 
-def test_a_whole_run_of_a_task_of_ones_own_has_no_contenders():
+def test_a_whole_run_of_a_task_of_ones_own_has_no_contenders(tmp_path):
     with pytest.raises(ValueError, match="judged by accuracy, and the task is 'second best'"):
         diffnas.run("digits", task=second_best(), against="random:2")
     with pytest.raises(ValueError, match="task must be a Task, not a str"):
-        diffnas.run("digits", task="classification", against="random:2")
+        diffnas.run("digits", task="classification", against="random:2", out=tmp_path / "run")
 
 
 def marked(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -237,7 +241,7 @@ def test_labels_that_a_task_does_not_take_are_refused_in_one_line(tmp_path: Path
     ("task", "said"),
     [
         ("marks", "task must be a Task, not a str"),
-        (replace(MARKS, name="classification"), "'classification' is the name of the task of diffnas"),
+        (replace(MARKS, name="classification"), "'classification' is the name of a task of diffnas"),
         (replace(MARKS, loss=lambda outputs, targets: outputs - targets), r"the loss <lambda> must return the mean"),
         (replace(MARKS, loss=lambda outputs, targets: targets.mean()), "which follows the outputs"),
         (replace(MARKS, metrics={"n": Metric(sum=lambda o, t: 1, better="lower")}), "the sum of the metric <lambda>"),

@@ -32,7 +32,7 @@ def _showable(letter: str) -> str:
 
 
 def showable_text(text: str) -> str:
-    """The same with its line breaks and tabs.
+    r"""The same with its line breaks and tabs.
 
     >>> showable_text("to be\nor \x1b not")
     'to be\nor \\x1b not'

@@ -207,6 +207,9 @@ def checked(name: str, kind: Any, given: Any) -> Any:
     # The types are compared too, because 1 equals True but does not mean True.
     if choices and not any(given == choice and type(given) is type(choice) for choice in choices):
         raise ValueError(f"{name} must be {_listed(choices)}, got {_shown(given)}.")
+    types = {each for each in _members(kind) if isinstance(each, type)} - {type(None)}
+    if types == {str} and not isinstance(given, str):
+        raise ValueError(f"{name} must be a text, got {_shown(given)}.")
     return given
 
 

@@ -86,7 +86,8 @@ def pictures(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
-ON_PICTURES = [name for name in PUBLISHED if not name.endswith(SEQUENCES)]
+# Of the cells of UnNAS no sizes are published.
+ON_PICTURES = [name for name in PUBLISHED if not name.endswith(SEQUENCES) and not name.startswith("UNNAS")]
 
 
 @pytest.mark.parametrize("name", ON_PICTURES)

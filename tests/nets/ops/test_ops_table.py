@@ -184,9 +184,9 @@ def test_a_users_own_operation_cannot_have_the_name_of_one_of_diffnas():
 
 def test_an_unknown_operation_gets_a_suggestion_that_counts_the_users_own():
     with pytest.raises(
-        ValueError, match=r"'sep_conv_3' is none of diffnas\. Did you mean 'sep_conv_3x3'\? If it is your own"
+        ValueError, match=r"'sep_conv_3x' is none of diffnas\. Did you mean 'sep_conv_3x3'\? If it is your own"
     ):
-        build("sep_conv_3", Slot(width=4, affine=True))
+        build("sep_conv_3x", Slot(width=4, affine=True))
     with pytest.raises(ValueError, match=r"Did you mean 'my_conv'\?"):
         build("my_con", Slot(width=4, affine=True), factories={"my_conv": OPS["none"]})
     with pytest.raises(ValueError) as error:
