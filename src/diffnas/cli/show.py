@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def cells(console: Console, genotype: Genotype) -> None:
     """Print the cells, with a line for each node, and mark dead nodes. A chain has a line for each layer."""
     from diffnas.genotype.chain import is_chain
+    from diffnas.skeleton import skeleton_of
 
     if is_chain(genotype):
         names = {kind: " + ".join(op for op, _, _ in cell.connections) for kind, cell in genotype.cells.items()}
@@ -37,7 +38,7 @@ def cells(console: Console, genotype: Genotype) -> None:
     for kind, cell in genotype.cells.items():
         table = Table(box=SIMPLE_HEAD, title=f"{kind} cell", title_justify="left", title_style="bold", pad_edge=False)
         table.add_column("node", justify="right")
-        table.add_column("is the sum of")
+        table.add_column("is the mean of" if skeleton_of(genotype.skeleton).averages else "is the sum of")
         for node in range(cell.inputs, cell.nodes):
             terms = [f"{op}({source})" for op, source, _ in cell.incoming(node)]
             dead = "" if node in cell.live else "  [dim](dead)[/dim]"
