@@ -1,6 +1,7 @@
 """Recurrent nets: golden steps, sizes, masks, the carried state, and stacked products beside single modules."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -382,3 +383,20 @@ def test_a_supernet_without_edges_is_the_bias_of_its_head():
     net.prune_(_all_gone_but(*((row, 0) for row in range(36))))
     logits = net(torch.randint(9, (2, 3)), torch.full((36, 5), 0.2))
     assert torch.equal(logits, net.frame.head.bias.expand_as(logits))
+
+
+def test_a_network_in_training_multiplies_the_inputs_of_a_node_at_once():
+    cells = read("Genotype(recurrent=[('tanh', 0), ('relu', 1), ('tanh', 0), ('identity', 2)], concat=range(1, 5))")
+    (cell,) = cells.cells.values()
+    more = (*cell.connections, Connection("relu", 1, 3), Connection("relu", 0, 4), Connection("tanh", 2, 4))
+    joined = replace(cell, connections=tuple(sorted(more, key=lambda each: (each.target, each.source, each.op))))
+    found = replace(cells, cells={"recurrent": joined})
+    net = Network(found, classes=5, in_channels=5, channels=3, tokens=True).double()
+    x, (searched,), results = torch.randint(0, 5, (2, 4)), net.frame.cells, []
+    for stacks in (True, False):
+        searched.stacks = stacks
+        net.zero_grad()
+        net(x).logits.square().sum().backward()
+        results.append([net(x).logits.detach(), *(weight.grad.clone() for weight in net.parameters())])
+        assert searched.stacked is not None or not stacks
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)

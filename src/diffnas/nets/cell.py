@@ -89,7 +89,7 @@ class Cell(nn.Module):
         partial: which channels bypass the operations; None if all go through them.
         norm: normalizes the value of each computed node; None for nothing.
         averages: whether a node is the mean of what its edges give, not their sum.
-        stacks: whether a node's inputs are multiplied at once, if all operations are gated and their weights are mixed.
+        stacks: whether a node's inputs are multiplied at once, if all operations are gated.
         ops: the names of the operations by their column, for messages.
     """
 
@@ -135,10 +135,10 @@ class Cell(nn.Module):
             run = self._compiled_by(backend)
             if run is not None:
                 return run(inputs, weights or [None] * len(self.edges))
-        program = self._program(weights) if self.stacks and isinstance(weights, EdgeWeights) else None
+        program = self._program(weights, inputs[0]) if self.stacks else None
         if program is not None:
-            first = self.inputs[0](inputs[0])
-            return self.joined(self.outputs(program.values(self, first, weights.table)))  # type: ignore[union-attr]
+            table = weights.table if isinstance(weights, EdgeWeights) else program.shares.to(inputs[0])
+            return self.joined(self.outputs(program.values(self, self.inputs[0](inputs[0]), table)))
         return self.joined(self.outputs(self.values(inputs, weights, backend)))
 
     def joined(self, outputs: Sequence[Tensor], beside: Beside = along_channels) -> Tensor:
@@ -151,12 +151,19 @@ class Cell(nn.Module):
         """Forget the compiled form of the cell; call this whenever its operations are changed."""
         self.compiled = self.stacked = None
 
-    def _program(self, weights: EdgeWeights) -> Stacked | None:
-        """The stacked products of the operations that run; None if an operation is not gated."""
-        key = weights.ops.device, weights.runs
+    def _program(self, weights: EdgeWeights | Factors, like: Tensor) -> Stacked | None:
+        """The stacked products of the operations that run; None if they are computed one after the other.
+
+        That is so if an operation is not gated, and in a network with factors or out of training, which is exported.
+        """
+        runs, columns = None, len(self.ops)
+        if isinstance(weights, EdgeWeights):
+            runs, columns = weights.runs, weights.table.shape[1]
+        elif not self.training or any(factor is not None for factor in weights):
+            return None
+        key = like.device, runs
         if self.stacked is None or self.stacked[0] != key:
-            made = Stacked(self, weights.runs, weights.table.shape[1], weights.ops.device) if stackable(self) else None
-            self.stacked = key, made
+            self.stacked = key, Stacked(self, runs, columns, like.device) if stackable(self) else None
         return self.stacked[1]
 
     def _compiled_by(self, backend: Backend) -> Run | None:

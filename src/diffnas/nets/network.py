@@ -70,6 +70,7 @@ def fixed_cell(genotype: Genotype, place: Place, factories: Mapping[str, OpFacto
         join=skeleton.join,
         fills=not skeleton.drops_dead_nodes,
         averages=skeleton.averages,
+        stacks=skeleton.gated,
         ops=names,
     )
 

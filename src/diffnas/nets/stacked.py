@@ -1,4 +1,4 @@
-"""A recurrent cell of a supernet in one product for each node: the inputs of a node are stacked, then multiplied once.
+"""A recurrent cell in one product for each node: the inputs of a node are stacked, then multiplied once.
 
 Each activation is applied once, to all inputs. The values and gradients are those of one operation after
 the other, up to rounding, and they can be differentiated again.
@@ -6,7 +6,7 @@ the other, up to rounding, and they can be differentiated again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,6 +53,7 @@ class Stacked:
         nodes: by number, the nodes that something feeds.
         places: the places of their weights in the flat table, node by node; the place after its end means 0.
         idle: for each of these nodes, the places of weights whose operations do not run; they are added as numbers.
+        shares: the weights of a network, ``(edges, columns)``, whose nodes are the mean or the sum of what edges give.
     """
 
     def __init__(self, cell: Cell, runs: Sequence[Sequence[bool]] | None, columns: int, device: torch.device) -> None:
@@ -71,6 +72,9 @@ class Stacked:
                 places += [zero if term is None else term.row * columns + term.column for term in weights]
                 self.idle.append(torch.tensor(_idle(rows, runs, columns), dtype=torch.long, device=device))
         self.places = torch.tensor(places, dtype=torch.long, device=device)
+        readers = [len(cell.graph.incoming(edge.target)) if cell.averages else 1 for edge in cell.graph.edges]
+        shares = torch.tensor(readers, dtype=torch.float64, device=device).reciprocal()
+        self.shares = shares.unsqueeze(1).expand(-1, columns)
 
     def values(self, cell: Cell, first: Tensor, table: Tensor) -> list[Tensor | None]:
         """The value of each node; None if nothing feeds it."""
@@ -108,10 +112,9 @@ def stackable(cell: Cell) -> bool:
     return all(type(op) is Gated for row in range(len(cell.edges)) for op in _ops(cell, row).values())
 
 
-def _ops(cell: Cell, row: int) -> nn.ModuleDict:
-    found = cell.edges[row].ops
-    assert isinstance(found, nn.ModuleDict)
-    return found
+def _ops(cell: Cell, row: int) -> Mapping[str, nn.Module]:
+    """The operations of an edge by their column."""
+    return dict(cell.edges[row].ops.items())  # type: ignore[union-attr, operator]
 
 
 def _terms(cell: Cell, row: int, runs: Sequence[Sequence[bool]] | None) -> list[Term]:
