@@ -15,6 +15,7 @@ from diffnas.lookup import lookup
 from diffnas.nets.backend import Backend
 from diffnas.nets.frames.recurrent import Sequences
 from diffnas.nets.network import Network
+from diffnas.nets.stacked import stackable
 from diffnas.nets.supernet import Supernet
 
 TRITON_NEEDS = (8, 0)
@@ -101,7 +102,8 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
     if isinstance(net.frame, Sequences):
         if not net.cells:
             return ("a layer of PyTorch runs",)
-        products = "the inputs of a node are multiplied at once" if isinstance(net, Supernet) else "node by node"
+        at_once = all(stackable(cell) for cell in net.cells)
+        products = "the inputs of a node are multiplied at once" if at_once else "one operation after the other"
         return (f"the cell runs step by step, {products}, in PyTorch",)
     why = _why_plain(net, choice, x)
     if choice.backend is None or why:
