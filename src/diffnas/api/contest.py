@@ -31,7 +31,7 @@ from diffnas.engine.target import Target
 from diffnas.genotype import Genotype, read, to_json
 from diffnas.genotype.own_space import own_space
 from diffnas.lookup import lookup
-from diffnas.nets import carried
+from diffnas.nets.carried import afresh
 from diffnas.nets.network import Network
 from diffnas.nets.sized import Count
 from diffnas.nets.trained import Trained
@@ -321,10 +321,8 @@ def _right(trained: Trained, split: Split) -> list[bool]:
 def _foretold(net: Network, text: Stream) -> list[bool]:
     """Whether a network foretells each next token of a text, column by column and window by window."""
     told = []
-    carried.forget(net, JUDGED)
-    with carried.reading(net, JUDGED):
+    with afresh(net, JUDGED):
         for window in in_turn(text, torch.arange(len(text)), min(_COLUMNS, len(text) // 2), _WINDOW, ALONE):
             tokens, after = text.take(window)
             told.append((net(tokens).logits.argmax(dim=-1) == after).flatten())
-    carried.forget(net, JUDGED)
     return torch.cat(told).tolist()

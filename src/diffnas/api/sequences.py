@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffnas.api.predict import TOP, Guesses
 from diffnas.data.vectors import read_table
-from diffnas.nets.carried import forget, reading
+from diffnas.nets.carried import afresh
 from diffnas.nets.trained import Trained
 from diffnas.values import SEED, real, whole
 
@@ -40,13 +40,11 @@ def continue_text(trained: Trained, prompt: str, *, length: int = 400, temperatu
     numbers = trained.tokens.encode(prompt or "\n").unsqueeze(0)
     device = next(trained.network.parameters()).device
     drawn: list[int] = []
-    forget(trained.network, _STREAM)
-    with reading(trained.network, _STREAM):
+    with afresh(trained.network, _STREAM):
         for _ in range(length):
             logits = trained.network(numbers.to(device)).logits[0, -1].double().cpu()
             drawn.append(_drawn(logits, temperature, generator))
             numbers = torch.tensor([drawn[-1:]])
-    forget(trained.network, _STREAM)
     return trained.tokens.decode(drawn)
 
 

@@ -101,17 +101,7 @@ def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
     Raises:
         ValueError: as ``source``.
     """
-    text = source(trained)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(trained.network).items()}
-    save_file(weights, path.with_name(WEIGHTS))
-    path.write_text(text, encoding="utf-8")
-    # The written file is imported and run, so that the check tests the file itself.
-    spec = importlib.util.spec_from_file_location("exported_network", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    network = module.load(path.with_name(WEIGHTS))
+    network = written(trained, source(trained), path)
 
     def run(batch: Tensor) -> Tensor:
         with torch.no_grad():
@@ -119,6 +109,33 @@ def write_source(trained: Trained, pictures: Tensor, path: Path) -> Run:
         return logits
 
     return run
+
+
+def written(trained: Trained, text: str, path: Path) -> Any:
+    """The network that a source builds, after the source was written at ``path`` and its weights beside it.
+
+    The written file is imported and run, so that the check tests the file itself.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(trained.network).items()}
+    save_file(weights, path.with_name(WEIGHTS))
+    path.write_text(text, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("exported_network", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.load(path.with_name(WEIGHTS))
+
+
+def rendered(template: str, **values: Any) -> str:
+    """The text of a template of this room with its values."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
+    )
+    text = (files("diffnas.deploy") / template).read_text(encoding="utf-8")
+    return environment.from_string(text).render(**values)
 
 
 def source(trained: Trained) -> str:
@@ -129,17 +146,12 @@ def source(trained: Trained) -> str:
     Raises:
         ValueError: if the frame or an operation is the user's own, or if an operation draws random numbers.
     """
-    from jinja2 import Environment, StrictUndefined
-
     genotype, parts = trained.genotype, _parts(trained)
     with_helpers = " ".join(re.findall(r"\w+", str(parts)))
     used = {name for name in _HELPERS if re.search(rf"\b{name}\b", with_helpers)}
     used = used.union(*(_PARTS.get(name, set()) for name in used))
-    environment = Environment(
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
-    )
-    template = (files("diffnas.deploy") / "network.py.jinja").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    return rendered(
+        "network.py.jinja",
         **parts,
         used=used,
         shape=", ".join(f"{int(size)}" for size in (trained.channels, *trained.size)),

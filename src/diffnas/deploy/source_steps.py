@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from diffnas.deploy.check import Run
-from diffnas.deploy.source import quoted
+from diffnas.deploy.source import quoted, rendered, written
 from diffnas.genotype import Cell, Genotype
 from diffnas.nets.ops.recurrent import RECURRENT
-from diffnas.nets.trained import Trained, stored
-from diffnas.run_files import WEIGHTS
+from diffnas.nets.trained import Trained
 from diffnas.skeleton import Recurrent, skeleton_of
 
 _ACTIVATIONS: Mapping[str, str] = {**{name: f"torch.{name}" for name in RECURRENT}, "identity": "itself"}
@@ -29,16 +25,7 @@ def write_step_source(trained: Trained, window: Tensor, path: Path) -> Run:
     Raises:
         ValueError: for a network that labels whole sequences, or an activation of the user's own.
     """
-    path.write_text(step_source(trained), encoding="utf-8")
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(trained.network).items()}
-    save_file(weights, path.with_name(WEIGHTS))
-    # The written file is imported and run, so that the check tests the file itself.
-    spec = importlib.util.spec_from_file_location("exported_network", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    network = module.load(path.with_name(WEIGHTS))
+    network = written(trained, step_source(trained), path)
 
     def run(batch: Tensor) -> Tensor:
         with torch.no_grad():
@@ -50,18 +37,13 @@ def write_step_source(trained: Trained, window: Tensor, path: Path) -> Run:
 
 def step_source(trained: Trained) -> str:
     """The Python source of a recurrent network; the errors are those of ``write_step_source``."""
-    from jinja2 import Environment, StrictUndefined
-
     if trained.kind == "labelled":
         raise ValueError("the source of a network that labels whole sequences is not known here. Take --format torch.")
     skeleton = skeleton_of(trained.genotype.skeleton)
     assert isinstance(skeleton, Recurrent)
-    environment = Environment(
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
-    )
-    template = (files("diffnas.deploy") / "steps.py.jinja").read_text(encoding="utf-8")
     tokens = trained.tokens
-    return environment.from_string(template).render(
+    return rendered(
+        "steps.py.jinja",
         layer={"cell": None, "lstm": "nn.LSTM", "gru": "nn.GRU"}[skeleton.layer],
         **_cell(trained.genotype),
         tokens=tokens is not None,

@@ -57,6 +57,9 @@ class Averaging:
     @contextmanager
     def taken(self, net: nn.Module) -> Iterator[None]:
         """A context in which a network has the averages as its weights, if there are any."""
+        if not self.steps:
+            yield
+            return
         kept = [weight.detach().clone() for weight in net.parameters()]
         self.take(net)
         try:

@@ -19,7 +19,7 @@ from diffnas.engine import contract
 from diffnas.engine.aim import Aim
 from diffnas.engine.learned import check_kind
 from diffnas.engine.listen import Listener
-from diffnas.engine.passes import check_stream, reading_of
+from diffnas.engine.passes import check_stream, inputs_of
 from diffnas.engine.pictures_record import describe_data
 from diffnas.engine.ranks import Ranks
 from diffnas.engine.search_state import staged
@@ -104,8 +104,8 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
     check_stream(data.train, torch.arange(len(data.train) // held_back), settings, data.name)
     _check_changes(space, method)
     _check_stages(space, method, settings)
-    reads = reading_of(data, settings)
-    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes, picture=data.size, **reads)
+    inputs = inputs_of(data, settings)
+    sizes = sizes_of_space(space, len(data.classes), data.channels, **settings.sizes, **inputs)
     own.try_parts(sizes, offered(space), space.factories, data.shape, one_in=method.supernet.one_in)
     for rule in (*method.stopping, method.pick):
         if traits_of(rule).reads_eigenvalue and not settings.eigenvalue_every:

@@ -22,9 +22,9 @@ from diffnas.engine.checks import check, check_data, with_cells_per_place
 from diffnas.engine.devices import computing_on, make_fabric, picture_on
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.optimizers import parameter_count
-from diffnas.engine.passes import epoch_batches, reading_of
+from diffnas.engine.passes import epoch_batches, inputs_of
 from diffnas.engine.ranks import ALONE
-from diffnas.engine.search_state import halves, staged
+from diffnas.engine.search_state import parts, staged
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.trial import Trial, trial
@@ -151,8 +151,8 @@ class Prospect:
         begun, options = self.method.stages(self.space, self.settings.epochs)[0], self.method.supernet
         own = staged(self.settings, begun, self.space)
         ops = OPS.keys() & set(begun.ops or self.space.ops)
-        data, parts = self.data, {**own.sizes, **reading_of(self.data, own), "picture": self.data.size}
-        sizes = sizes_of_space(self.space, len(data.classes), data.channels, **parts)
+        data, inputs = self.data, inputs_of(self.data, own)
+        sizes = sizes_of_space(self.space, len(data.classes), data.channels, **own.sizes, **inputs)
         net = least(sizes, offered(self.space), self.picture, ops=ops, one_in=options.one_in)
         inside = not (self.settings.recompute or options.drawn)
         kept = {"remembered": self.settings.remembered, "inside": inside, "half": self.precision == "bf16-mixed"}
@@ -302,12 +302,9 @@ def what_fits(wanted: Prospect) -> tuple[str, ...]:
 
 
 def _steps(wanted: Prospect) -> int:
-    """Steps in an epoch, whose pictures are those that move the weights: one half of all if the level needs halves."""
-    data, settings = wanted.data, wanted.settings
-    indices = torch.arange(len(data.train))
-    if wanted.method.level.data == "halves":
-        indices = halves(len(indices), settings, in_order=data.in_order)[0]
-    return len(epoch_batches(data.train, indices, settings, 0, ALONE))
+    """Steps in an epoch, whose pictures are those that move the weights."""
+    moving, _ = parts(wanted.data, wanted.method, wanted.settings)
+    return len(epoch_batches(wanted.data.train, moving, wanted.settings, 0, ALONE))
 
 
 def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, ...]:
@@ -337,12 +334,12 @@ def _advice(wanted: Prospect, usual: Footprint, free: int | None) -> tuple[str, 
 def _bound(wanted: Prospect) -> int:
     """An upper bound of the bytes of a step, from sizes alone: a dozen maps for each operation and around the cells."""
     space, settings = with_cells_per_place(wanted.space, wanted.settings), wanted.settings
-    data, parts = wanted.data, {**settings.sizes, **reading_of(wanted.data, settings), "picture": wanted.data.size}
-    rest, cells = around(sizes_of_space(space, 1, data.channels, **parts), wanted.picture)
+    data, inputs = wanted.data, inputs_of(wanted.data, settings)
+    rest, cells = around(sizes_of_space(space, 1, data.channels, **settings.sizes, **inputs), wanted.picture)
     ops = {kind: sum(map(len, graph.ops)) for kind, graph in space.cells.items()}
     maps = sum((ops[cell.place.kind] + 4) * cell.place.out * prod(cell.size) for cell in cells)
-    steps = settings.window if wanted.data.in_order else 1
-    return 12 * (BYTES * maps + rest.written) * min(settings.batch, len(wanted.data.train)) * steps
+    steps = settings.window if data.in_order else 1
+    return 12 * (BYTES * maps + rest.written) * min(settings.batch, len(data.train)) * steps
 
 
 def _time(tried: Trial) -> float:

@@ -166,8 +166,8 @@ def _check_network(
     """Refuse a network that does not suit the data, has too little memory, or has parts that do not work."""
     check_kind(skeleton_of(genotype.skeleton), data, "this network", "a recurrent one, such as lstm", "another")
     passes.check_stream(data.train, torch.arange(len(data.train)), settings, data.name)
-    parts = {**settings.sizes, "frame": frame, "picture": data.size, **passes.reading_of(data, settings)}
-    sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **parts)
+    inputs = passes.inputs_of(data, settings)
+    sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, **inputs, frame=frame)
     _refuse_hopeless(sizes, chosen(genotype), data, settings, place, precision)
     own.try_parts(sizes, chosen(genotype), factories, data.shape)
 
@@ -190,8 +190,7 @@ def require_later(
         channels=settings.channels or channels,
         depth=space.own_depth or settings.depth or depth,
         stem=settings.stem,
-        **passes.reading_of(data, settings),
-        picture=data.size,
+        **passes.inputs_of(data, settings),
     )
     # Any cells join one node or more, and may have no operation that learns.
     sizes, nothing = replace(largest, joined=dict.fromkeys(space.cells, 1), affine=True), dict.fromkeys(space.cells, ())
@@ -257,8 +256,7 @@ def begin(
         factories=factories,
         frame=frame,
         recompute=settings.recompute,
-        **passes.reading_of(data, settings),
-        picture=data.size,
+        **passes.inputs_of(data, settings),
     ).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EvaluateState(
         network=network,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,11 @@ def reading_of(data: DataSet, settings: Settings) -> Reading:
         return {}
     shares = Dropouts(**{name: getattr(settings, name) for name in Dropouts._fields})
     return Reading(tokens=data.tokens is not None, forecast=data.forecasts, dropouts=shares, start=settings.start)
+
+
+def inputs_of(data: DataSet, settings: Settings) -> dict[str, Any]:
+    """What a net must know of its inputs, as arguments of ``Network``, ``Supernet`` and the sizes of both."""
+    return {"picture": data.size, **reading_of(data, settings)}
 
 
 def check_stream(split: Split, indices: Tensor, settings: Settings, name: str) -> None:

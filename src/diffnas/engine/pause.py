@@ -18,7 +18,7 @@ from diffnas.engine.optimizers import optimizer_of
 from diffnas.engine.running_search import RunningSearch
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.totals import Totals
-from diffnas.nets.carried import forget, reading
+from diffnas.nets.carried import afresh
 from diffnas.space import SearchSpace
 
 
@@ -70,14 +70,12 @@ class SearchPause:
         running.draw_noise_from(noise)
         state.supernet.train()
         batches = passes.in_turn(loop.split, indices, size, running.settings.window, loop.ranks)
-        forget(state.supernet, passes.JUDGED)
-        with buffers_kept(state.supernet), fixed_random(place), reading(state.supernet, passes.JUDGED):
+        with buffers_kept(state.supernet), fixed_random(place), afresh(state.supernet, passes.JUDGED):
             for batch in fetched(loop.split, batches, device):
                 self.check()
                 pictures, labels = running.prepare(batch, augmentation)
                 logits = running.outputs(pictures, weights).logits
                 totals.add(state.task.loss(logits, labels), logits, labels)
-        forget(state.supernet, passes.JUDGED)
         totals.sums = loop.ranks.total(totals.sums)
         return HeldOutScore(totals.loss, totals.score)
 

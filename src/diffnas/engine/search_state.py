@@ -20,7 +20,7 @@ from diffnas.engine import contract, seeds
 from diffnas.engine.controller import Controller
 from diffnas.engine.initialization import initialize
 from diffnas.engine.optimizers import follow_, optimizer_of
-from diffnas.engine.passes import reading_of
+from diffnas.engine.passes import inputs_of
 from diffnas.engine.pretraining import Pretraining, pretraining
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
@@ -333,8 +333,7 @@ class _Beginning:
             options=self.method.supernet,
             auxiliary=settings.auxiliary > 0,
             among=among,
-            **reading_of(self.data, settings),
-            picture=self.data.size,
+            **inputs_of(self.data, settings),
         )
         return supernet.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -370,14 +369,14 @@ def pretexts_in(stages: tuple[Stage, ...]) -> int:
 
 
 def parts(data: DataSet, method: Method, settings: SearchSettings) -> tuple[Tensor, Tensor]:
-    """The indices of the pictures that move the weights, and of those that only alpha sees."""
+    """Two sets of indices: the first pictures move the weights, and only alpha sees the second."""
     if method.level.data == "halves":
         return halves(len(data.train), settings, in_order=data.in_order)
     return torch.arange(len(data.train)), torch.arange(0)
 
 
 def halves(count: int, settings: SearchSettings, *, in_order: bool = False) -> tuple[Tensor, Tensor]:
-    """The indices of the pictures that move the weights, and of those that move alpha: each half of ``count``.
+    """The two halves of ``count`` indices: the first pictures move the weights, and the second move alpha.
 
     Streams are ``in_order``: each half is a contiguous part.
     """

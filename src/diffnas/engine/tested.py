@@ -8,7 +8,7 @@ from diffnas.data import DataSet, Split, Stream, fetched
 from diffnas.engine import passes
 from diffnas.engine.ranks import Ranks
 from diffnas.engine.totals import Totals
-from diffnas.nets.carried import forget, reading
+from diffnas.nets.carried import afresh
 from diffnas.nets.network import Network
 from diffnas.task import Task
 
@@ -38,11 +38,9 @@ def test(
         chunks = passes.in_turn(split, torch.arange(len(split)), columns, _WINDOW, ranks)
     else:
         chunks = list(torch.split(ranks.part(torch.arange(len(split))), batch))
-    forget(network, passes.JUDGED)
-    with reading(network, passes.JUDGED):
+    with afresh(network, passes.JUDGED):
         for pictures, labels in fetched(split, chunks, device):
             logits = network(data.prepare(pictures)).logits
             totals.add(task.loss(logits, labels), logits, labels)
-    forget(network, passes.JUDGED)
     totals.sums = ranks.total(totals.sums)
     return totals

@@ -13,7 +13,7 @@ from torch import Tensor
 from diffnas.components import indicators
 from diffnas.engine.curvature import eigenvalue
 from diffnas.engine.devices import peak_memory
-from diffnas.engine.passes import reading_of
+from diffnas.engine.passes import inputs_of
 from diffnas.engine.running_search import RunningSearch
 from diffnas.genotype import Genotype, to_json
 from diffnas.nets.network import Network, parameters_of
@@ -85,8 +85,8 @@ class TraceLines:
         try:
             own = self.running.space.own
             with unseen(own=any(own.values())):
-                parts = {**own, "picture": data.size, **reading_of(data, self.running.settings)}
-                return parameters_of(Network(found, classes=classes, in_channels=channels, **parts))
+                inputs = inputs_of(data, self.running.settings)
+                return parameters_of(Network(found, classes=classes, in_channels=channels, **own, **inputs))
         except ValueError:
             return None
 

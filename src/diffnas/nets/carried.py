@@ -67,6 +67,17 @@ def reading(net: nn.Module, stream: str, *, keep: bool = True) -> Iterator[None]
             each.stream, each.keeps = was, kept
 
 
+@contextmanager
+def afresh(net: nn.Module, stream: str) -> Iterator[None]:
+    """As ``reading``, for a stream that is read once, from its beginning: its state is forgotten before and after."""
+    forget(net, stream)
+    try:
+        with reading(net, stream):
+            yield
+    finally:
+        forget(net, stream)
+
+
 def forget(net: nn.Module, stream: str) -> None:
     """Let the next window of a stream begin at zero."""
     for each in _of(net):
