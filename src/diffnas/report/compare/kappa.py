@@ -42,9 +42,6 @@ def kappa(one: Found, other: Found) -> float | None:
 
     ``(J - J0) / (1 - J0)``, where J is ``similarity``, and J0 that of random cells of the space and the rule that reads
     them off. Cells of NAS-Bench-201 that compute the same count as the same. None if the space is unknown.
-
-    >>> kappa.__name__
-    'kappa'
     """
     if one.cells is None or one.cells != other.cells:
         return None
