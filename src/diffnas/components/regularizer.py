@@ -19,7 +19,7 @@ from diffnas.components.relaxation import Relaxation
 from diffnas.components.schedule import Schedule, value
 from diffnas.components.shares import of_nodes, shares
 from diffnas.components.traits import traits
-from diffnas.skeleton import Transformer, skeleton_of
+from diffnas.skeleton import skeleton_of
 from diffnas.space import WEIGHTLESS_OPS, CellGraph, SearchSpace
 
 Regularizer = Callable[[Relaxation], Tensor]
@@ -52,10 +52,7 @@ def group_sparsity(at: Relaxation, *, skip: float | Schedule = 0.01, rest: float
 
 
 def _skips(space: SearchSpace) -> list[str]:
-    if skeleton_of(space.skeleton).gated:
-        return ["identity"]
-    bypassed = isinstance(skeleton_of(space.skeleton), Transformer) and SKIP not in space.ops
-    return ["none"] if bypassed else [SKIP]
+    return [SKIP if SKIP in space.ops else skeleton_of(space.skeleton).skip]
 
 
 def hinged_groups(

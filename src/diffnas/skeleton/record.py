@@ -43,6 +43,7 @@ class Skeleton:
         stem_width: by stem, channels of its output divided by those of the first cell; 1 for stems that are not named.
         join: how the output of a cell joins its nodes.
         residual: whether every cell has a shortcut, so that an absent cell does not interrupt the net.
+        skip: the operation that plays the part of a skip connection where a space has none by that name.
         gated: whether a gate carries values past every operation, so that no operation is a skip connection.
         averages: whether a node of a network is the mean of what its connections give, not their sum.
         normed_nodes: whether a supernet normalizes each node over the batch, with the statistics of the batch alone.
@@ -61,6 +62,7 @@ class Skeleton:
     stem_width: Mapping[str, int] = field(default_factory=dict)
     join: Join = "concat"
     residual: bool = False
+    skip: str = "skip_connect"
     gated: bool = False
     averages: bool = False
     normed_nodes: bool = False

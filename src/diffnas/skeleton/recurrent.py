@@ -18,6 +18,7 @@ class Recurrent(Skeleton):
     """
 
     layer: Literal["cell", "lstm", "gru"] = "cell"
+    skip: str = "identity"  # the only operation without a bend
 
     def places(self, depth: int) -> tuple[Place, ...]:
         """The place of the cell.

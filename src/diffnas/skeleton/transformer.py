@@ -32,6 +32,7 @@ class Transformer(Skeleton):
 
     norm: Norm = "layer"
     pool: Pool = "mean"
+    skip: str = "none"  # the stream bypasses every branch
 
     def places(self, depth: int) -> tuple[Place, ...]:
         """The branches of a net of ``depth`` layers.
