@@ -220,11 +220,13 @@ def hold(
 
     def made() -> Iterator[Entry]:
         own = own_space(found, **space.own)
-        at = sized(own, less, usual_size(own, settings))
-        # The decoder of a recurrent net, which counts no multiply-adds, is a large part of it.
-        cost: Count = "params" if at.skeleton.gated else "macs"
+        at = sized(own, less, usual_size(own, settings), settings.window)
+        # A large part of a net of sequences is its decoder, which counts no multiply-adds.
+        cost: Count = "params" if less.in_steps else "macs"
         same = Target(cost=cost, value=at.cost(found, cost))
-        scaled = partial(_sized, like=Aim(targets=(same,), size=at.size), data=less, space=space)
+        scaled = partial(
+            _sized, like=Aim(targets=(same,), size=at.size, window=settings.window), data=less, space=space
+        )
         return entries(asked(notes.against or ""), found, settings.sizes, space, record["settings"]["seed"], scaled)
 
     ranks, repeats = call.ranks, range(settings.seed, settings.seed + notes.repeats)
@@ -264,7 +266,7 @@ def _sized(genotype: Genotype, like: Aim, data: DataSet, space: SearchSpace) -> 
 
     Cells that have their own places keep their own depth.
     """
-    at = sized(own_space(genotype, **space.own), data, like.size)
+    at = sized(own_space(genotype, **space.own), data, like.size, like.window)
     return nearest(like, at, genotype).size._asdict()
 
 
@@ -322,7 +324,9 @@ def _foretold(net: Network, text: Stream) -> list[bool]:
     """Whether a network foretells each next token of a text, column by column and window by window."""
     told = []
     with afresh(net, JUDGED):
-        for window in in_turn(text, torch.arange(len(text)), min(_COLUMNS, len(text) // 2), _WINDOW, ALONE):
+        for window in in_turn(
+            text, torch.arange(len(text)), min(_COLUMNS, len(text) // 2), net.frame.window or _WINDOW, ALONE
+        ):
             tokens, after = text.take(window)
             told.append((net(tokens).logits.argmax(dim=-1) == after).flatten())
     return torch.cat(told).tolist()

@@ -13,7 +13,7 @@ from torch import Tensor
 from diffnas.backends import Asked
 from diffnas.lookup import lookup
 from diffnas.nets.backend import Backend
-from diffnas.nets.frames.recurrent import Sequences
+from diffnas.nets.frames.recurrent import Stepwise
 from diffnas.nets.network import Network
 from diffnas.nets.stacked import stackable
 from diffnas.nets.supernet import Supernet
@@ -99,7 +99,7 @@ def describe(net: Supernet | Network, choice: Choice, x: Tensor) -> tuple[str, .
         choice: its backend.
         x: pictures like those of the run, on its device and of its dtype. Only what they are is read, not their values.
     """
-    if isinstance(net.frame, Sequences):
+    if isinstance(net.frame, Stepwise):
         if not net.cells:
             return ("a layer of PyTorch runs",)
         at_once = all(stackable(cell) for cell in net.cells)
@@ -129,7 +129,7 @@ def wholly_by(net: Network, choice: Choice, x: Tensor) -> Backend | None:
         x: pictures, as in ``describe``.
     """
     backend = choice.backend
-    if backend is None or isinstance(net.frame, Sequences) or _why_plain(net, choice, x):
+    if backend is None or isinstance(net.frame, Stepwise) or _why_plain(net, choice, x):
         return None
     return None if any(backend.why_slower(cell) for cell in net.cells) else backend
 

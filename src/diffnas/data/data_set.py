@@ -46,6 +46,8 @@ class DataSet:
         remarks: what the user should know about how the pictures were found and read, in sentences.
         valid: the part of a stream that judges the training of a network; None for other data.
         tokens: how a text becomes numbers; None for other data.
+        window: how many steps of a sequence a network without a state reads at once; 1 for a network that reads them
+            one by one. The cost of a network is counted for so many.
 
     Raises:
         ValueError: fewer than two classes, a class with no training picture, or a label out of range. Also splits
@@ -64,6 +66,7 @@ class DataSet:
     remarks: tuple[str, ...] = ()
     valid: Stream | None = None
     tokens: Tokens | None = None
+    window: int = 1
 
     def __post_init__(self) -> None:
         # These names are printed, and written into files of many kinds.
@@ -81,12 +84,12 @@ class DataSet:
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Height and width in pixels; ``(1,)``, one step, for sequences."""
-        return self.train.size
+        """Height and width in pixels; the steps that are read at once, ``(window,)``, for sequences."""
+        return (self.window,) if self.in_steps else self.train.size
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one sample as a network takes it; one step of sequences, ``(1,)`` or ``(1, d)``."""
+        """The shape of one sample as a network takes it; of sequences ``(window,)`` or ``(window, d)``."""
         if not self.in_steps:
             return (self.channels, *self.size)
         return self.size if self.tokens else (*self.size, self.channels)
@@ -115,7 +118,7 @@ class DataSet:
 
     @property
     def in_steps(self) -> bool:
-        """Whether the data are sequences, which a recurrent net reads."""
+        """Whether the data are sequences, which are read in steps."""
         return isinstance(self.train, Stream | Series)
 
     def prepare(

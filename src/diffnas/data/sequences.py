@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 ONE_STEP = (1,)
-"""The size of sequences, for which costs are counted."""
+"""The size of sequences that are read step by step."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ from diffnas.deploy.check import Run
 from diffnas.deploy.deployed import about
 from diffnas.deploy.graphs import program_of, save_onnx
 from diffnas.nets.cell import runner
-from diffnas.nets.frames.recurrent import Sequences
+from diffnas.nets.frames.recurrent import Stepwise
 from diffnas.nets.trained import Trained
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -35,7 +35,7 @@ class OneStep(nn.Module):
                 "Take --format torch."
             )
         frame = copy.deepcopy(trained.network.frame).cpu().float().eval()
-        assert isinstance(frame, Sequences)
+        assert isinstance(frame, Stepwise)
         self.frame = frame
 
     def forward(self, step: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,7 +53,7 @@ class OneStep(nn.Module):
         before = torch.stack(torch.chunk(state, frame.parts, dim=1))
         run = runner(lambda cell: (), None, recompute=False)
         out, after = frame.states(frame.embedded(step.unsqueeze(1)), before, run)
-        return frame.read(out).squeeze(1), torch.cat(after.unbind(), dim=1)
+        return frame.headed(out).squeeze(1), torch.cat(after.unbind(), dim=1)
 
     @property
     def width(self) -> int:

@@ -12,10 +12,12 @@ from diffnas.components.discretize import Discretize
 from diffnas.components.traits import traits_of
 from diffnas.data import DataSet
 from diffnas.engine.costing import COUNTED, Costing, Interval, Reach
+from diffnas.engine.passes import as_read
 from diffnas.engine.target import TOLERANCE, Target, amount
 from diffnas.method import Method
 from diffnas.nets.frames import Reading
 from diffnas.nets.sized import Size, SizedSpace
+from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 
 Width = Literal["fit", "fixed"]
@@ -35,6 +37,7 @@ class Aim:
         costings: the costs, by name.
         family: more targets for one cost. Cells for each of them are kept beside the result.
         start: the multiplier of the penalty at the start; None is by balance.
+        window: the steps of a stream that the deployed network reads at once, if it carries no state.
         tightens: whether the target falls to its value during the search. Then cells that pass a target of the family
             are kept for it.
     """
@@ -46,6 +49,7 @@ class Aim:
     family: tuple[Target, ...] = ()
     start: float | None = 1.0
     tightens: bool = False
+    window: int = 1
 
     def record(self) -> dict[str, Any]:
         """What decides the result, as plain data."""
@@ -61,9 +65,9 @@ class Aim:
         }
 
 
-def sized(space: SearchSpace, data: DataSet, size: Size) -> SizedSpace:
-    """A space at the size of its networks, for the pictures of a data set."""
-    depth = space.own_depth or size.depth
+def sized(space: SearchSpace, data: DataSet, size: Size, window: int = 1) -> SizedSpace:
+    """A space at the size of its networks, for the data; ``window`` is that of an aim."""
+    depth, data = space.own_depth or size.depth, as_read(data, skeleton_of(space.skeleton), window)
     return SizedSpace(
         space=space,
         picture=data.shape,
@@ -75,7 +79,7 @@ def sized(space: SearchSpace, data: DataSet, size: Size) -> SizedSpace:
 
 def reaches(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[str, Reach]:
     """For each target, the values that its cost can have over the networks of a search, by the name of the cost."""
-    at = sized(space, data, aim.size)
+    at = sized(space, data, aim.size, aim.window)
     return {target.cost: reach(aim, target, at, method) for target in aim.targets}
 
 
@@ -100,7 +104,7 @@ def check(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[s
         ValueError: if a target is outside of the interval at every allowed width, with the interval and what to
             change; or if the multiply-adds of the user's own operations cannot be counted.
     """
-    at = sized(space, data, aim.size)
+    at = sized(space, data, aim.size, aim.window)
     if any(target.cost == "macs" for target in aim.targets):
         refuse_uncountable(at)
     found = {}

@@ -101,7 +101,9 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
         raise ValueError(
             f"{data.name} has {len(data.train)} training pictures; this search needs {2 * held_back} or more."
         )
-    check_stream(data.train, torch.arange(len(data.train) // held_back), settings, data.name)
+    check_stream(
+        data.train, torch.arange(len(data.train) // held_back), settings, data.name, skeleton_of(space.skeleton)
+    )
     _check_changes(space, method)
     _check_stages(space, method, settings)
     inputs = inputs_of(data, settings)

@@ -22,7 +22,7 @@ from diffnas.engine.checks import check, check_data, with_cells_per_place
 from diffnas.engine.devices import computing_on, make_fabric, picture_on
 from diffnas.engine.memory import Footprint, Watch, in_gigabytes, refuse_hopeless
 from diffnas.engine.optimizers import parameter_count
-from diffnas.engine.passes import epoch_batches, inputs_of
+from diffnas.engine.passes import as_read, epoch_batches, inputs_of
 from diffnas.engine.ranks import ALONE
 from diffnas.engine.search_state import parts, staged
 from diffnas.engine.seeds import fixed_random
@@ -34,6 +34,7 @@ from diffnas.nets.least import least
 from diffnas.nets.ops import OPS
 from diffnas.nets.sites import offered
 from diffnas.nets.sizes import sizes_of_space
+from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 
 # The numbers of pictures in the two watched steps.
@@ -123,6 +124,10 @@ class Prospect:
     threads: int | None = None
     keep: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        read = as_read(self.data, skeleton_of(self.space.skeleton), self.settings.window)
+        object.__setattr__(self, "data", read)
+
     @property
     def place(self) -> torch.device:
         """The device of the search."""
@@ -130,7 +135,7 @@ class Prospect:
 
     @property
     def picture(self) -> tuple[int, ...]:
-        """Channels, height and width of a picture; or one step of a sequence."""
+        """Channels, height and width of a picture; or the steps of a sequence that are read at once."""
         return self.data.shape
 
     def checked(self) -> Prospect:
@@ -338,7 +343,7 @@ def _bound(wanted: Prospect) -> int:
     rest, cells = around(sizes_of_space(space, 1, data.channels, **settings.sizes, **inputs), wanted.picture)
     ops = {kind: sum(map(len, graph.ops)) for kind, graph in space.cells.items()}
     maps = sum((ops[cell.place.kind] + 4) * cell.place.out * prod(cell.size) for cell in cells)
-    steps = settings.window if data.in_order else 1
+    steps = settings.window if data.in_order and data.window == 1 else 1
     return 12 * (BYTES * maps + rest.written) * min(settings.batch, len(data.train)) * steps
 
 

@@ -131,6 +131,7 @@ def evaluate(
     ranks = here()
     listener = listener if listener and ranks.first else Silent()
     check_task(task, data)
+    data = passes.as_read(data, skeleton_of(genotype.skeleton), settings.window)
     ranks.check_batch(settings.batch, len(data.train))
     with within_memory(settings, out):
         fabric = make_fabric(device, precision, ranks)
@@ -165,7 +166,7 @@ def _check_network(
 ) -> None:
     """Refuse a network that does not suit the data, has too little memory, or has parts that do not work."""
     check_kind(skeleton_of(genotype.skeleton), data, "this network", "a recurrent one, such as lstm", "another")
-    passes.check_stream(data.train, torch.arange(len(data.train)), settings, data.name)
+    passes.check_stream(data.train, torch.arange(len(data.train)), settings, data.name, skeleton_of(genotype.skeleton))
     inputs = passes.inputs_of(data, settings)
     sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, **inputs, frame=frame)
     _refuse_hopeless(sizes, chosen(genotype), data, settings, place, precision)
@@ -183,6 +184,7 @@ def require_later(
         ValueError: with the least memory that the evaluation takes, and the memory that is available.
     """
     channels, depth = published_shape(space.skeleton, settings.stem)
+    data = passes.as_read(data, skeleton_of(space.skeleton), settings.window)
     largest = sizes_of_space(
         space,
         len(data.classes),

@@ -60,7 +60,7 @@ def task_of(data: DataSet) -> Task:
 
 
 def check_kind(skeleton: Skeleton, data: DataSet, what: str, for_sequences: str, for_pictures: str) -> None:
-    """Refuse nets of pictures for sequences, and nets of sequences for pictures.
+    """Refuse nets that cannot read the data, which are pictures or sequences.
 
     Args:
         skeleton: the skeleton of the nets.
@@ -71,10 +71,10 @@ def check_kind(skeleton: Skeleton, data: DataSet, what: str, for_sequences: str,
     Raises:
         ValueError: for a skeleton that cannot read the data.
     """
-    if skeleton.gated != data.in_steps:
-        needs, has = ("sequences", "pictures") if skeleton.gated else ("pictures", "sequences")
+    has = "sequences" if data.in_steps else "pictures"
+    if has not in skeleton.reads:
         way = for_sequences if data.in_steps else for_pictures
-        raise ValueError(f"{what} is for {needs}, and {data.name} has {has}. Take {way}.")
+        raise ValueError(f"{what} is for {skeleton.reads[0]}, and {data.name} has {has}. Take {way}.")
 
 
 def _check_loss(found: Any, task: Task) -> None:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from diffnas.data import Columns, DataSet, Split, Stream
+from diffnas.data import Columns, DataSet, Series, Split, Stream
 from diffnas.engine import seeds
 from diffnas.engine.ranks import Ranks
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.nets import carried
 from diffnas.nets.frames import Dropouts, Reading
+from diffnas.skeleton import Skeleton
 
 TRAIN, HELD_OUT, JUDGED = "train", "held_out", "judged"
 """The streams whose states a recurrent net carries."""
 
 Settings: TypeAlias = SearchSettings | EvaluateSettings
+
+MOST_STEPS = 2048
+"""The most steps that a net without a state reads at once: attention takes memory for each pair of them."""
 
 _HALVED = 0.05
 """The share of windows of half the length, as in AWD-LSTM (Merity et al., 2018)."""
@@ -86,19 +91,45 @@ def reading_of(data: DataSet, settings: Settings) -> Reading:
     return Reading(tokens=data.tokens is not None, forecast=data.forecasts, dropouts=shares, start=settings.start)
 
 
+def as_read(data: DataSet, skeleton: Skeleton, window: int) -> DataSet:
+    """The data with the number of steps that the nets of a skeleton read at once, for which their cost is counted.
+
+    A net with a state reads step by step. Any other one reads a window of a stream, or a whole sequence with a label.
+
+    Raises:
+        ValueError: for more steps than such a net can read.
+    """
+    if not skeleton.tokens or not data.in_steps:
+        return data
+    if not data.in_order:
+        window = max(split.steps.shape[1] for split in (data.train, data.test) if isinstance(split, Series))
+    if window > MOST_STEPS:
+        raise ValueError(
+            f"{data.name}: {window:,} steps are read at once, and a net of the skeleton {skeleton.name!r} reads "
+            f"{MOST_STEPS:,} at most. Take shorter sequences, a smaller window, or --space recurrent."
+        )
+    return replace(data, window=window)
+
+
 def inputs_of(data: DataSet, settings: Settings) -> dict[str, Any]:
     """What a net must know of its inputs, as arguments of ``Network``, ``Supernet`` and the sizes of both."""
     return {"picture": data.size, **reading_of(data, settings)}
 
 
-def check_stream(split: Split, indices: Tensor, settings: Settings, name: str) -> None:
-    """Refuse a stream that is too short for its columns.
+def check_stream(split: Split, indices: Tensor, settings: Settings, name: str, skeleton: Skeleton) -> None:
+    """Refuse a stream that is too short for its columns, or whose windows are too long for a net.
 
     Raises:
-        ValueError: if a column has fewer than two windows, with what is there and what would work.
+        ValueError: if a column has fewer than two windows, or if windows of drawn lengths may be longer than a table of
+            positions; with what is there and what would work.
     """
     if not isinstance(split, Stream):
         return
+    if skeleton.tokens and settings.windows == "varied":
+        raise ValueError(
+            f"windows=varied draws longer windows than {settings.window} steps, for which a net of the skeleton "
+            f"{skeleton.name!r} has positions. Take --set windows=fixed, or halved."
+        )
     needed = 2 * settings.window + 1
     columns = Columns.of(indices, settings.batch)
     if columns.rows < needed:

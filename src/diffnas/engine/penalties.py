@@ -1,11 +1,11 @@
-"""The penalties of a recurrent net's outputs, which keep them small and slow (Merity et al., 2017)."""
+"""The penalties of a net's outputs on a sequence, which keep them small and slow (Merity et al., 2017)."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from diffnas.engine.settings import Training
-from diffnas.nets.frames.recurrent import Sequences
+from diffnas.nets.frames.sequences import Sequences
 
 
 def output_penalty(frame: nn.Module, settings: Training) -> Tensor | float:

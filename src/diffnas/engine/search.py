@@ -32,6 +32,7 @@ from diffnas.engine.launch import here
 from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
 from diffnas.engine.memory import within_memory
+from diffnas.engine.passes import as_read
 from diffnas.engine.pause import SearchPause
 from diffnas.engine.pretext_step import PretextStep
 from diffnas.engine.projection import onto
@@ -54,6 +55,7 @@ from diffnas.method import Method
 from diffnas.nets.sized import Size, is_network
 from diffnas.run_files import FAMILY
 from diffnas.run_folder import RunFolder, as_json
+from diffnas.skeleton import skeleton_of
 from diffnas.space import SearchSpace
 from diffnas.task import Task, classification
 
@@ -148,6 +150,7 @@ def search(
     listener = listener if listener and ranks.first else Silent()
     space = with_cells_per_place(space, settings)
     check_task(task, data)
+    data = as_read(data, skeleton_of(space.skeleton), settings.window)
     check(space, method, settings, data)
     tell_doubts(method, settings, data, listener)
     check_shared(ranks, data, space, method, settings, aim)
@@ -357,7 +360,7 @@ class StagedSearch:
         """
         if self.aim is None or not is_network(found):
             return None
-        landed = land(self.aim, aims.sized(self.space, self.running.data, self.aim.size), found)
+        landed = land(self.aim, aims.sized(self.space, self.running.data, self.aim.size, self.aim.window), found)
         if self.loop.folder:
             write_checked(self.loop.folder.landing_file, as_json(landed.record()))
         return landed

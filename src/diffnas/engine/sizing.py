@@ -44,7 +44,7 @@ def fitting_size(
     Returns:
         The size; that of the aim if no size can meet the targets, so that ``aim.check`` refuses it with the reason.
     """
-    at = sized(space, data, aim.size)
+    at = sized(space, data, aim.size, aim.window)
     if any(target.cost == "macs" for target in aim.targets):
         refuse_uncountable(at)
 

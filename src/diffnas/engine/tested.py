@@ -13,7 +13,7 @@ from diffnas.nets.network import Network
 from diffnas.task import Task
 
 _COLUMNS, _WINDOW = 10, 100
-"""The columns in which a stream judges a network, and the steps that are read at once."""
+"""The columns in which a stream judges a network, and the steps that a network with a state reads at once."""
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def test(
     totals = Totals(task)
     if isinstance(split, Stream):
         columns = max(ranks.count, min(_COLUMNS, len(split) // 2))
-        chunks = passes.in_turn(split, torch.arange(len(split)), columns, _WINDOW, ranks)
+        chunks = passes.in_turn(split, torch.arange(len(split)), columns, network.frame.window or _WINDOW, ranks)
     else:
         chunks = list(torch.split(ranks.part(torch.arange(len(split))), batch))
     with afresh(network, passes.JUDGED):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffnas.genotype.record import Cell, Connection, Genotype
-from diffnas.skeleton import Chain, Skeleton, Transformer, skeleton_of
+from diffnas.skeleton import Chain, Skeleton, skeleton_of
 
 
 def of_layers(skeleton: str, layers: Sequence[str]) -> Genotype:
@@ -29,7 +29,7 @@ def of_layers(skeleton: str, layers: Sequence[str]) -> Genotype:
 
 def _names(skeleton: Skeleton, count: int) -> Sequence[str]:
     """The names of the cells in a text with so many operations."""
-    if isinstance(skeleton, Transformer) and len(skeleton.kinds) > 1:
+    if skeleton.tokens and len(skeleton.kinds) > 1:
         layers, rest = divmod(count, len(skeleton.kinds))
         if layers and not rest:
             return list(skeleton.own_cells(layers)) if layers > 1 else skeleton.kinds

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from diffnas.genotype import collapse
-from diffnas.skeleton import Transformer, skeleton_of
+from diffnas.skeleton import skeleton_of
 from diffnas.space import WEIGHTLESS_OPS
 
 OP_NAME = r"[^\s|~+'\"\\]+"  # the names that all text forms can hold
@@ -203,7 +203,7 @@ class Genotype:
         ('normal cell: node 1 is dead: nothing feeds it.', 'normal cell: no path leads from an input to the output.')
         """
         skeleton = skeleton_of(self.skeleton)
-        if isinstance(skeleton, Transformer):
+        if skeleton.tokens:
             return tuple(self._unmixed())
         if skeleton.residual:
             return tuple(self._shallow())

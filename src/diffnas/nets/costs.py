@@ -13,7 +13,7 @@ from diffnas.nets.frames import Reading, Sizes
 from diffnas.nets.ops import count_macs
 from diffnas.nets.ops.pictures import Depthwise
 from diffnas.nets.sites import EmptyNet, Seen, Site, offered, sites, unseen
-from diffnas.nets.sizes import sizes_of_space
+from diffnas.nets.sizes import size_of, sizes_of_space
 from diffnas.nets.slot import OpFactory, Slot
 from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace
@@ -58,7 +58,7 @@ def operation_macs(
 
     Args:
         space: the space.
-        picture: channels, height and width; or one step of a sequence.
+        picture: channels, height and width; or the steps of a sequence that are read at once.
         inputs: channels of the pictures; None for the first of ``picture``.
         channels, depth, stem, sequences: the arguments of the supernet.
         one_in: 1 of ``one_in`` channels goes through the operations.
@@ -75,7 +75,7 @@ def operation_macs(
         channels=channels,
         depth=depth,
         stem=stem,
-        picture=picture[1:],
+        picture=size_of(picture),
         **sequences,
     )
     found = sites(sizes, offered(space), picture, one_in=one_in)

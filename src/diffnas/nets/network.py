@@ -92,8 +92,9 @@ class Network(nn.Module):
             the same, with less memory and more time. The attribute may be set anytime.
         backend: computes the cells in training mode; None calls one module after the other. The attribute may be
             set anytime.
-        picture: height and width of the pictures, for frames with tables of positions. Other pictures are possible.
-        sequences: how a recurrent net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
+        picture: height and width of the pictures, for frames with tables of positions; or the steps of a sequence that
+            such a frame reads at once, ``(steps,)``. Other pictures and shorter sequences are possible.
+        sequences: how a net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
             :class:`diffnas.nets.frames.Sizes`.
 
     Raises:

@@ -23,7 +23,7 @@ from diffnas.nets.frames import Reading, Sizes
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs
 from diffnas.nets.sites import Site, Spot, chosen, offered, sites, unseen
-from diffnas.nets.sizes import sizes_of_space, widths_of
+from diffnas.nets.sizes import size_of, sizes_of_space, widths_of
 from diffnas.nets.slot import OpFactory
 from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 from diffnas.space import SearchSpace
@@ -72,11 +72,11 @@ class SizedSpace:
 
     Attributes:
         space: the space.
-        picture: channels, height and width of a picture.
+        picture: channels, height and width of a picture; or the steps of a sequence that are read at once, ``(steps,)``
+            for tokens or ``(steps, features)`` for vectors. One step is read at once by nets with a state.
         classes: number of logits.
         size: the size of the networks.
-        sequences: how networks read sequences, as for ``Network``. Costs are then those of one step: ``picture`` is
-            ``(1,)`` for a token, ``(1, features)`` for a vector.
+        sequences: how networks read sequences, as for ``Network``.
     """
 
     space: SearchSpace
@@ -150,7 +150,7 @@ class SizedSpace:
             channels=channels,
             depth=depth,
             stem=stem,
-            picture=self.picture[1:],
+            picture=size_of(self.picture),
             **self.space.own,
             **self.sequences,
         ).eval()
@@ -166,7 +166,7 @@ class SizedSpace:
         """Channels of the pictures, features of the vectors, or the size of the vocabulary."""
         if self.sequences.get("tokens"):
             return self.classes
-        return self.picture[-1 if self.skeleton.gated else 0]
+        return self.picture[0 if len(self.picture) == 3 else -1]
 
     @property
     def _widths(self) -> dict[str, int]:
@@ -182,7 +182,7 @@ class SizedSpace:
             channels=channels,
             depth=depth,
             stem=stem,
-            picture=self.picture[1:],
+            picture=size_of(self.picture),
             **self.sequences,
         )
         joined = {kind: self.skeleton.widths(nodes) for kind, nodes in widths.items()}

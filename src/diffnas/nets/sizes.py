@@ -116,6 +116,15 @@ def check_width(skeleton: Skeleton, channels: int, ops: Iterable[str]) -> None:
         )
 
 
+def size_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The size in an input's shape: height and width of a picture, or the steps of a sequence of tokens or vectors.
+
+    >>> size_of((3, 8, 8)), size_of((64,)), size_of((64, 2))
+    ((8, 8), (64,), (64,))
+    """
+    return shape[1:] if len(shape) == 3 else shape[:1]
+
+
 def published_shape(skeleton: str, stem: StemKind = "cifar") -> tuple[int, int]:
     """Channels and depth of the networks with published results (DARTS, Liu et al., 2019; NAS-Bench-201).
 

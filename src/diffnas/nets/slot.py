@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import WeakValueDictionary
 
 from torch import nn
@@ -20,6 +20,13 @@ def alone(name: str, make: Callable[[], nn.Module]) -> nn.Module:
     return make()
 
 
+Grid = tuple[int, int]
+"""Rows and columns of tokens; a line has one row."""
+
+Form = Literal["grid", "line", "past"]
+"""How tokens lie: on a grid; in a line; or in a line of which a token reads only itself and those before it."""
+
+
 class Stream(NamedTuple):
     """The stream of tokens to which the branches of a transformer are added.
 
@@ -27,11 +34,13 @@ class Stream(NamedTuple):
         grid: rows and columns of its tokens.
         branches: how many branches are added to it.
         norm: the norm before each branch.
+        form: how its tokens lie, and which of them a token reads.
     """
 
-    grid: tuple[int, int]
+    grid: Grid
     branches: int
     norm: Norm
+    form: Form = "grid"
 
 
 @dataclass(frozen=True, kw_only=True)

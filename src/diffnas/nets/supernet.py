@@ -179,8 +179,9 @@ class Supernet(nn.Module):
         auxiliary: whether to add an auxiliary head at two thirds of the depth, which runs in training mode only.
         among: the operations that have modules at first, on edges that offer them; None for all. ``replace_`` makes
             others.
-        picture: height and width of the pictures, for frames with tables of positions.
-        sequences: how a recurrent net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
+        picture: height and width of the pictures, for frames with tables of positions; or the steps of a sequence that
+            such a frame reads at once, ``(steps,)``.
+        sequences: how a net reads sequences: ``tokens``, ``forecast``, ``dropouts`` and ``start`` of
             :class:`diffnas.nets.frames.Sizes`.
 
     Attributes:

@@ -263,9 +263,7 @@ def _build(
 
 def _input_of(record: _Record) -> dict[str, Any]:
     """How the network of a record reads its input: what ``Network`` takes."""
-    if record.kind == "pictures":
-        return {"picture": tuple(record.size), **Reading()}
-    return {**Reading(tokens=record.kind == "text", forecast=record.kind == "forecast")}
+    return {"picture": tuple(record.size), **Reading(tokens=record.kind == "text", forecast=record.kind == "forecast")}
 
 
 def _shape_of(record: _Record) -> tuple[int, ...]:

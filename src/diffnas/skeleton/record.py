@@ -44,7 +44,10 @@ class Skeleton:
         join: how the output of a cell joins its nodes.
         residual: whether every cell has a shortcut, so that an absent cell does not interrupt the net.
         skip: the operation that plays the part of a skip connection where a space has none by that name.
-        gated: whether a gate carries values past every operation, so that no operation is a skip connection.
+        gated: whether a gate carries values past every operation, so that no operation is a skip connection. Such a net
+            reads a sequence step by step, and carries a state.
+        tokens: whether each cell is a branch of a stream of tokens, which may be patches of a picture or steps of a
+            sequence.
         averages: whether a node of a network is the mean of what its connections give, not their sum.
         normed_nodes: whether a supernet normalizes each node over the batch, with the statistics of the batch alone.
         published: by stem, channels and depth of the networks with published results; other stems have those of
@@ -64,6 +67,7 @@ class Skeleton:
     residual: bool = False
     skip: str = "skip_connect"
     gated: bool = False
+    tokens: bool = False
     averages: bool = False
     normed_nodes: bool = False
     published: Mapping[str, tuple[int, int]] = field(default_factory=lambda: {"cifar": (16, 8)})
@@ -72,6 +76,11 @@ class Skeleton:
     def frame(self) -> str:
         """The name of the frame that builds it."""
         return self.name.partition(":")[0]
+
+    @property
+    def reads(self) -> tuple[Literal["pictures", "sequences"], ...]:
+        """What its nets can read."""
+        return ("sequences",) if self.gated else ("pictures", "sequences") if self.tokens else ("pictures",)
 
     def widths(self, nodes: int) -> int:
         """The width of an output that joins ``nodes`` nodes, divided by the width of a node."""

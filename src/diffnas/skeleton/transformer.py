@@ -111,6 +111,7 @@ def transformer(family: str = "transformer", *, norm: Norm = "layer", pool: Pool
         single_path=True,
         drops_dead_nodes=False,
         residual=True,
+        tokens=True,
         published={"cifar": (96, 6)},
         norm=norm,
         pool=pool,

@@ -54,11 +54,11 @@ class Chain(Frame):
         """Logits of pictures ``(B, C, H, W)``."""
         x = self.stem(as_weights(self, x))
         for beside, cell in zip(self.shortcuts, self.cells, strict=True):
-            x = _layer(beside, cell, x, run, self.share)
+            x = layer(beside, cell, x, run, self.share)
         return Output(self.head(x), None)
 
 
-def _layer(beside: nn.Module, cell: nn.Module, x: Tensor, run: Run, share: float) -> Tensor:
+def layer(beside: nn.Module, cell: nn.Module, x: Tensor, run: Run, share: float) -> Tensor:
     """A layer's shortcut of ``x``, with a share of the result of its cell, which is nothing if it has no operation."""
     if isinstance(beside, NoShortcut):
         return run(cell, (x,))

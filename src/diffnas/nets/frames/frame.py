@@ -24,13 +24,13 @@ arranges that too. A block is called as ``block(*inputs, backend)``."""
 
 
 class Dropouts(NamedTuple):
-    """The shares that a recurrent net drops in training. All masks but the first hold for a whole window.
+    """The shares that a net of sequences drops in training. All masks but the first hold for a whole window.
 
     Attributes:
         dropoute: of the tokens: all features of a dropped one are zeros.
         dropouti: of the features that the embedding gives.
-        dropoutx: of what the first product reads of the input.
-        dropouth: of what the products read of the state and of the nodes; one mask for all of them.
+        dropoutx: of what the first product of a recurrent net reads of the input.
+        dropouth: of what its products read of the state and of the nodes; one mask for all of them.
         dropout: of the features that the head reads.
     """
 
@@ -45,7 +45,7 @@ NO_DROPOUTS = Dropouts()
 
 
 class Reading(TypedDict, total=False):
-    """How a recurrent net reads sequences; the keys are attributes of ``Sizes``."""
+    """How a net reads sequences; the keys are attributes of ``Sizes``."""
 
     tokens: bool
     forecast: bool
@@ -70,11 +70,12 @@ class Sizes:
         auxiliary: whether there is an auxiliary head.
         tokens: whether inputs are ids of tokens, which are embedded; the outputs are then those of each next token.
         forecast: whether the outputs are the next vector of each step of a sequence of vectors, not one for all steps.
-        dropouts: what a recurrent net drops in training.
+        dropouts: what a net of sequences drops in training.
         start: the initial weights of a recurrent net are drawn evenly from ``-start`` to ``start``; None for
             ``1 / sqrt(channels)``.
         frame: the user's own frame; None for the skeleton's.
-        picture: height and width of the pictures, for frames with tables of positions.
+        picture: height and width of the pictures, for frames with tables of positions; or the steps of a sequence that
+            such a frame reads at once, ``(steps,)``.
     """
 
     skeleton: Skeleton
@@ -96,7 +97,13 @@ class Sizes:
 
 
 class Frame(nn.Module):
-    """A stem, cells in an order, and a head."""
+    """A stem, cells in an order, and a head.
+
+    Attributes:
+        window: the most steps of a sequence that can be read at once; None if there is no limit.
+    """
+
+    window: int | None = None
 
     @abstractmethod
     def forward(self, x: Tensor, run: Run) -> Output:

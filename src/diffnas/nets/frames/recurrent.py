@@ -8,59 +8,31 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from diffnas.nets.auxiliary import Output
 from diffnas.nets.carried import Carried
 from diffnas.nets.cell import Place
-from diffnas.nets.frames.frame import Frame, MakeCell, Run, Sizes
-from diffnas.nets.masks import Masks
+from diffnas.nets.frames.frame import MakeCell, Run, Sizes
+from diffnas.nets.frames.sequences import Sequences
 from diffnas.nets.ops.recurrent import Gate, OverBatch, split
 from diffnas.skeleton import Recurrent as RecurrentSkeleton
 
 
-class Hidden(NamedTuple):
-    """What the head of a recurrent net read in its last window, which penalties read too. A copied net has none.
-
-    Attributes:
-        dropped: the states, with the mask of the head, ``(B, T, n)``.
-        whole: the states, ``(B, T, n)``.
-    """
-
-    dropped: Tensor
-    whole: Tensor
-
-    def __deepcopy__(self, memo: object) -> None:
-        return None
-
-
-class Sequences(Frame):
-    """An embedding, a recurrent layer, and a head.
-
-    The head of tokens is the matrix of the embedding, transposed, and a bias. The head of vectors is a linear layer. It
-    reads the mean of the states, or each state for a forecast.
+class Stepwise(Sequences):
+    """A net that reads a sequence step by step, and carries a state.
 
     Attributes:
         parts: how many tensors ``(B, n)`` a state has.
-        dropouts: what is dropped in training; it may be set anytime.
         carried: the state that goes from window to window.
-        hidden: what the head read last; None before the first window.
     """
 
     parts = 1
 
     def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        self.forecast, self.width = sizes.forecast, sizes.channels
-        self.dropouts = sizes.dropouts
-        self.embedding = nn.Embedding(sizes.inputs, self.width) if sizes.tokens else nn.Linear(sizes.inputs, self.width)
-        self.head = Tied(sizes.outputs) if sizes.tokens else nn.Linear(self.width, sizes.outputs)
-        self.masks, self.carried = Masks(), Carried()
-        self.hidden: Hidden | None = None
+        super().__init__(sizes)
+        self.carried = Carried()
 
     @abstractmethod
     def states(self, x: Tensor, before: Tensor, run: Run) -> tuple[Tensor, Tensor]:
@@ -72,69 +44,15 @@ class Sequences(Frame):
             run: computes the cell.
         """
 
-    def forward(self, x: Tensor, run: Run) -> Output:
-        """The outputs for a window.
-
-        Args:
-            x: ids of tokens, ``(B, T)``; or vectors, ``(B, T, d)``, in which the steps after the end of a shorter
-                sequence are NaN.
-            run: computes the cell.
-
-        Returns:
-            For tokens, the logits of each next token, ``(B, T, vocabulary)``. For vectors, logits ``(B, classes)``, or
-            a forecast after each step, ``(B, T, d)``.
-        """
-        there = None if isinstance(self.embedding, nn.Embedding) else ~x.isnan().any(dim=2, keepdim=True)
-        embedded = self.embedded(x)
-        before = self.carried.read(embedded.new_zeros(self.parts, x.shape[0], self.width))
-        whole, after = self.states(embedded, before, run)
+    def read(self, x: Tensor, real: Tensor | None, run: Run) -> Tensor:
+        """The output of each step, ``(B, T, n)``; no step depends on a later one, which may not be real."""
+        before = self.carried.read(x.new_zeros(self.parts, x.shape[0], self.width))
+        whole, after = self.states(x, before, run)
         self.carried.write(after)
-        mask = self.masks.draw((x.shape[0], 1, self.width), self.dropouts.dropout, whole)
-        dropped = whole if mask is None else whole * mask
-        self.hidden = Hidden(dropped, whole)
-        return Output(self.read(dropped, there), None)
-
-    def embedded(self, x: Tensor) -> Tensor:
-        """The features of tokens ``(B, T)`` or vectors ``(B, T, d)``: ``(B, T, n)``."""
-        weight, dropouts = self.embedding.weight, self.dropouts
-        assert isinstance(weight, Tensor)
-        if isinstance(self.embedding, nn.Embedding):
-            mask = self.masks.draw((len(weight), 1), dropouts.dropoute, weight)
-            # Sizes are counted with zeros that are no integers.
-            embedded = F.embedding(x.long(), weight if mask is None else weight * mask)
-        else:
-            embedded = self.embedding(x.nan_to_num().to(weight.dtype).flatten(0, 1)).unflatten(0, x.shape[:2])
-        mask = self.masks.draw((x.shape[0], 1, self.width), dropouts.dropouti, weight)
-        return embedded if mask is None else embedded * mask
-
-    def read(self, states: Tensor, there: Tensor | None = None) -> Tensor:
-        """What the head makes of the outputs ``(B, T, n)``; ``there`` says which steps count, ``(B, T, 1)``, bool."""
-        if isinstance(self.head, Tied):
-            assert isinstance(self.embedding, nn.Embedding)
-            logits: Tensor = self.head(states, self.embedding.weight)
-            return logits
-        if self.forecast:
-            each: Tensor = self.head(states.flatten(0, 1)).unflatten(0, states.shape[:2])
-            return each
-        assert there is not None
-        share = there.to(states.dtype)
-        read: Tensor = self.head((states * share).sum(1) / share.sum(1).clamp_min(1))
-        return read
+        return whole
 
 
-class Tied(nn.Module):
-    """The head of tokens, whose matrix is that of the embedding (Press & Wolf, 2017)."""
-
-    def __init__(self, vocabulary: int) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(vocabulary))
-
-    def forward(self, x: Tensor, matrix: Tensor) -> Tensor:
-        """Logits, ``(B, T, vocabulary)``, for states ``(B, T, n)`` and the embeddings, ``(vocabulary, n)``."""
-        return F.linear(x, matrix, self.bias)
-
-
-class Recurrent(Sequences):
+class Recurrent(Stepwise):
     """A recurrent net with a searched cell.
 
     The input node of the cell is the state, moved towards the input by a gate. In a supernet, that node and all
@@ -170,7 +88,7 @@ class Recurrent(Sequences):
         return torch.stack(states, dim=1), state.unsqueeze(0)
 
 
-class Layer(Sequences):
+class Layer(Stepwise):
     """A recurrent net with PyTorch's LSTM or GRU in place of a searched cell. It has no ``dropouth``."""
 
     def __init__(self, sizes: Sizes, cell: MakeCell) -> None:
@@ -190,7 +108,7 @@ class Layer(Sequences):
         return states, after if self.parts == 1 else torch.cat(after)
 
 
-def _start(frame: Sequences, modules: Sequence[nn.Module], start: float | None) -> None:
+def _start(frame: Stepwise, modules: Sequence[nn.Module], start: float | None) -> None:
     """Draw the initial matrices of some modules."""
     bound = frame.width**-0.5 if start is None else start
     for module in modules:

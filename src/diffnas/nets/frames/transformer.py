@@ -14,16 +14,22 @@ from torch import Tensor, nn
 from diffnas.lookup import lookup
 from diffnas.nets.cell import Place
 from diffnas.nets.frames.chain import Chain, Patches
-from diffnas.nets.frames.frame import MakeCell, Sizes
+from diffnas.nets.frames.frame import Frame, MakeCell, Sizes
 from diffnas.nets.frames.parts import GlobalAveragePool
+from diffnas.nets.frames.windows import Windows
 from diffnas.nets.ops.attention import Table, linear
 from diffnas.nets.ops.transformer import TokenNorm
 from diffnas.nets.slot import Stream
 from diffnas.skeleton import Transformer
 
 
-def transformer(sizes: Sizes, cell: MakeCell) -> Chain:
-    """A transformer.
+def transformer(sizes: Sizes, cell: MakeCell) -> Frame:
+    """A transformer for pictures or sequences, by the number of sides that the inputs have."""
+    return Windows(sizes, cell) if len(sizes.picture) == 1 else on_pictures(sizes, cell)
+
+
+def on_pictures(sizes: Sizes, cell: MakeCell) -> Chain:
+    """A transformer for pictures.
 
     In a supernet, each branch has the same constant factor, and the batch norms of the stem have no weight and bias.
     """

@@ -1,4 +1,4 @@
-"""Attention over the tokens of a grid, with a bias for each relative position."""
+"""Attention over the tokens of a grid or of a line, with a bias for each relative position."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Grid = tuple[int, int]
+from diffnas.nets.ops.line import Ends
+from diffnas.nets.slot import Form, Grid
+
+FARTHEST = 32
+"""The distance of two tokens of a line from which on all have one bias."""
+
+_LOWEST = -1e30
+"""What is added to the logits of padding. It is finite, because a window may have nothing else."""
 
 
 class Table(nn.Module):
@@ -63,6 +70,32 @@ def places(grid: Grid) -> Tensor:
     return down * (2 * width - 1) + right
 
 
+class LineBias(nn.Module):
+    """What attention adds to a logit, by the steps from a token to another one, which are clipped (Shaw et al., 2018).
+
+    Its table has a place for each distance. In the form "past" there are none for tokens that come later: these get
+    minus infinity.
+    """
+
+    def __init__(self, heads: int, count: int, form: Form) -> None:
+        super().__init__()
+        farthest = min(count - 1, FARTHEST)
+        later = 0 if form == "past" else farthest
+        self.table = Table(heads, 1, farthest + later + 1)
+        steps = torch.arange(count)
+        before = steps[:, None] - steps
+        self.places: Tensor
+        self.hidden: Tensor
+        self.register_buffer("places", before.clamp(-later, farthest) + later, persistent=False)
+        self.register_buffer("hidden", (before < 0) & (form == "past"), persistent=False)
+
+    def forward(self, grid: tuple[int, int]) -> Tensor:
+        """The bias of each pair of the first tokens of the line, ``(heads, tokens, tokens)``."""
+        _, count = grid
+        bias = self.table.values.flatten(1)[:, self.places[:count, :count]]
+        return bias.masked_fill(self.hidden[:count, :count], -torch.inf)
+
+
 class Attention(nn.Module):
     """Softmax attention (Vaswani et al., 2017) over all tokens of a grid, or within windows that do not overlap.
 
@@ -71,36 +104,55 @@ class Attention(nn.Module):
         inner: channels of the queries of all heads together.
         heads: number of heads.
         grid: rows and columns of the tokens.
-        window: the side of a window; 0 for attention over the whole grid.
+        window: the side of a window, which has the square of it in tokens, also on a line; 0 for attention over all.
+        form: how the tokens lie, and which of them a token reads.
         shrink: the factor of the first weights of the last layer.
     """
 
-    def __init__(self, width: int, inner: int, heads: int, grid: Grid, *, window: int = 0, shrink: float = 1.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        inner: int,
+        heads: int,
+        grid: Grid,
+        *,
+        window: int = 0,
+        form: Form = "grid",
+        shrink: float = 1.0,
+    ) -> None:
         super().__init__()
         assert inner % heads == 0, "the skeleton has refused such a width"
-        self.heads, self.window = heads, window
+        self.heads, self.ends = heads, Ends()
+        self.window = ((window, window) if form == "grid" else (1, window**2)) if window else None
+        around = self.window or grid
         self.qkv = linear(width, 3 * inner)
-        self.bias = RelativeBias(heads, (window, window) if window else grid)
+        self.bias = RelativeBias(heads, around) if form == "grid" else LineBias(heads, around[1], form)
         self.last = linear(inner, width, shrink=shrink)
 
     def forward(self, x: Tensor) -> Tensor:
         """The result, ``(B, d, H, W)``, for tokens ``(B, d, H, W)``."""
         height, width = x.shape[2:]
-        qkv = self.qkv(x.permute(0, 2, 3, 1))
+        qkv, outside = self.qkv(x.permute(0, 2, 3, 1)), self._outside(x)
         if self.window:
-            mixed = self._windowed(qkv)
+            mixed = self._windowed(qkv, outside, self.window)
         else:
-            mixed = torch.unflatten(self._mixed(qkv.flatten(1, 2), self.bias((height, width))), 1, (height, width))
+            bias = self.bias((height, width))
+            if outside is not None:
+                bias = bias + outside.flatten(1)[:, None, None]
+            mixed = torch.unflatten(self._mixed(qkv.flatten(1, 2), bias), 1, (height, width))
         out: Tensor = self.last(mixed)
         return out.permute(0, 3, 1, 2)
 
     def products(self, grid: Grid) -> int:
-        """Multiply-adds of queries with keys and of weights with values, for one picture."""
-        height, width = grid
-        side = self.window
-        windows = -(-height // side) * -(-width // side) if side else 1
-        tokens = side**2 if side else height * width
-        return 2 * windows * tokens**2 * self.last.in_features
+        """Multiply-adds of queries with keys and of weights with values, for one picture or sequence."""
+        rows, columns = self.window or grid
+        windows = -(-grid[0] // rows) * -(-grid[1] // columns)
+        return 2 * windows * (rows * columns) ** 2 * self.last.in_features
+
+    def _outside(self, x: Tensor) -> Tensor | None:
+        """What is added to the logits of each token: 0 if the token is real, else ``_LOWEST``, ``(B, H, W, 1)``."""
+        real = self.ends.real
+        return None if real is None else x.new_zeros(()).masked_fill(~real.permute(0, 2, 3, 1), _LOWEST)
 
     def _mixed(self, qkv: Tensor, bias: Tensor) -> Tensor:
         """Attention over all tokens, ``(B, tokens, inner)``, for queries, keys and values side by side."""
@@ -108,30 +160,32 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
         return mixed.transpose(-2, -3).flatten(-2)
 
-    def _windowed(self, qkv: Tensor) -> Tensor:
+    def _windowed(self, qkv: Tensor, outside: Tensor | None, window: Grid) -> Tensor:
         """Attention in each window, ``(B, H, W, inner)``. The end is padded to whole windows with masked tokens."""
         height, width = qkv.shape[1:3]
-        side, bias = self.window, self.bias((self.window, self.window))
-        down, right = -height % side, -width % side
-        if down or right:
+        bias = self.bias(window)
+        down, right = -height % window[0], -width % window[1]
+        if down or right or outside is not None:
+            outside = bias.new_zeros(1, height, width, 1) if outside is None else outside
             qkv = F.pad(qkv, (0, 0, 0, right, 0, down))
-            real = F.pad(bias.new_zeros(1, height, width, 1), (0, 0, 0, right, 0, down), value=-torch.inf)
-            bias = bias + _split(real, side).view(-1, 1, 1, side**2)
-            bias = bias.expand(qkv.shape[0], *bias.shape).flatten(0, 1)  # one for each window of each picture
-        rows, columns = qkv.shape[1] // side, qkv.shape[2] // side
-        out = self._mixed(_split(qkv, side).flatten(0, 1), bias)
-        return _joined(out, side, rows, columns)[:, :height, :width]
+            outside = _split(F.pad(outside, (0, 0, 0, right, 0, down), value=_LOWEST), window)
+            # One bias for each window of each picture.
+            bias = bias + outside.transpose(2, 3).unsqueeze(2)
+            bias = bias.expand(qkv.shape[0], -1, -1, -1, -1).flatten(0, 1)
+        rows, columns = qkv.shape[1] // window[0], qkv.shape[2] // window[1]
+        out = self._mixed(_split(qkv, window).flatten(0, 1), bias)
+        return _joined(out, window, rows, columns)[:, :height, :width]
 
 
-def _split(x: Tensor, side: int) -> Tensor:
-    """The windows of a map, ``(B, windows, side * side, C)``; the map is ``(B, H, W, C)``."""
-    cut = torch.unflatten(torch.unflatten(x, 2, (-1, side)), 1, (-1, side))
+def _split(x: Tensor, window: Grid) -> Tensor:
+    """The windows of a map, ``(B, windows, tokens, C)``; the map is ``(B, H, W, C)``."""
+    cut = torch.unflatten(torch.unflatten(x, 2, (-1, window[1])), 1, (-1, window[0]))
     return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def _joined(x: Tensor, side: int, rows: int, columns: int) -> Tensor:
-    """The map of windows ``(B * windows, side * side, C)``, for so many rows and columns of windows."""
-    cut = torch.unflatten(torch.unflatten(x, 1, (side, side)), 0, (-1, rows, columns))
+def _joined(x: Tensor, window: Grid, rows: int, columns: int) -> Tensor:
+    """The map of windows ``(B * windows, tokens, C)``, for so many rows and columns of windows."""
+    cut = torch.unflatten(torch.unflatten(x, 1, window), 0, (-1, rows, columns))
     return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 

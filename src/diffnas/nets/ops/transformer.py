@@ -1,7 +1,8 @@
 """Operations of transformers, in a table from their names to their factories, and the norms around them.
 
-Every operation maps ``(B, d, H, W)``, a grid of H x W tokens, to the same shape. Maps are in channels-last format, so a
-linear layer reads the channels of each token without a copy.
+Every operation maps ``(B, d, H, W)``, a grid of H x W tokens, to the same shape. On a line of tokens, ``(B, d, 1, N)``,
+a kernel of k x k has k weights, and a window of s x s has s * s tokens. Maps are in channels-last format, so a linear
+layer reads the channels of each token without a copy.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnas.nets.ops.attention import Attention, linear
+from diffnas.nets.ops.line import Along, Ends, LinePooled
 from diffnas.nets.ops.pictures import Depthwise
-from diffnas.nets.slot import OpFactory, Slot, Stream
+from diffnas.nets.slot import Form, OpFactory, Slot, Stream
 from diffnas.skeleton.transformer import Norm
 
 EPSILON = 1e-6
@@ -118,18 +120,19 @@ class Around(nn.Module):
     Without linear layers it keeps the width.
     """
 
-    def __init__(self, width: int, kernel: int, *, inner: int = 0, shrink: float = 1.0) -> None:
+    def __init__(self, width: int, kernel: int, *, inner: int = 0, form: Form = "grid", shrink: float = 1.0) -> None:
         super().__init__()
+        self.ends, between = Ends(), inner or width
         self.first = linear(width, inner) if inner else None
-        self.depthwise = Depthwise(inner or width, kernel)
-        self.bias = nn.Parameter(torch.zeros(inner or width))
+        self.depthwise = Depthwise(between, kernel) if form == "grid" else Along(between, kernel, form)
+        self.bias = nn.Parameter(torch.zeros(between))
         self.last = linear(inner, width, shrink=shrink) if inner else None
 
     def forward(self, x: Tensor) -> Tensor:
         """The result, ``(B, d, H, W)``."""
         if self.first is not None:
             x = F.gelu(self.first(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
-        x = self.depthwise(x) + self.bias.view(-1, 1, 1)
+        x = self.depthwise(self.ends.cleared(x)) + self.bias.view(-1, 1, 1)
         return x if self.last is None else self.last(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -153,11 +156,15 @@ def _shrink(slot: Slot) -> float:
     return slot.stream.branches**-0.5 if slot.stream and slot.affine else 1.0
 
 
+def _stream(slot: Slot) -> Stream:
+    assert slot.stream is not None, "only a transformer has tokens"
+    return slot.stream
+
+
 def attention(slot: Slot, *, heads: int, halved: bool = False, window: int = 0) -> nn.Module:
     """Attention over all tokens of the grid, or within windows."""
-    assert slot.stream is not None, "only a transformer has tokens"
-    inner = slot.width // 2 if halved else slot.width
-    return Attention(slot.width, inner, heads, slot.stream.grid, window=window, shrink=_shrink(slot))
+    inner, stream = slot.width // 2 if halved else slot.width, _stream(slot)
+    return Attention(slot.width, inner, heads, stream.grid, window=window, form=stream.form, shrink=_shrink(slot))
 
 
 def mlp(slot: Slot, *, ratio: int) -> nn.Module:
@@ -172,18 +179,22 @@ def gated(slot: Slot, *, ratio: int) -> nn.Module:
 
 def separable(slot: Slot, *, kernel: int) -> nn.Module:
     """A depthwise convolution at twice the width (ConvFormer, Yu et al., 2022)."""
-    return Around(slot.width, kernel, inner=2 * slot.width, shrink=_shrink(slot))
+    return Around(slot.width, kernel, inner=2 * slot.width, form=_stream(slot).form, shrink=_shrink(slot))
 
 
 def depthwise(slot: Slot, *, kernel: int) -> nn.Module:
     """A depthwise convolution alone."""
-    return Around(slot.width, kernel)
+    return Around(slot.width, kernel, form=_stream(slot).form)
 
 
 def pooled(slot: Slot, *, kernel: int) -> nn.Module:
     """The mean of the neighbors minus the token."""
-    return Pooled(kernel)
+    form = _stream(slot).form
+    return Pooled(kernel) if form == "grid" else LinePooled(kernel, form)
 
+
+MIXERS = Attention, Around, LinePooled
+"""The classes of operations that read other tokens of a line, and have ``ends``."""
 
 TRANSFORMER: dict[str, OpFactory] = {
     **{f"attn_{heads}": partial(attention, heads=heads) for heads in (1, 2, 3, 4, 6, 8, 12)},
