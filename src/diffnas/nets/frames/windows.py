@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from diffnas.lookup import lookup
 from diffnas.nets.cell import Place
 from diffnas.nets.frames.chain import layer
 from diffnas.nets.frames.frame import MakeCell, Run, Sizes
@@ -30,8 +31,7 @@ class Windows(Sequences):
         super().__init__(sizes)
         skeleton, width, (self.window,) = sizes.skeleton, sizes.channels, sizes.picture
         assert isinstance(skeleton, Transformer)
-        if skeleton.pool != "mean":
-            raise ValueError(f"the skeleton {skeleton.name!r} is for pictures. On sequences, take pool='mean'.")
+        lookup("pool of the steps of a sequence", skeleton.pool, {"mean": None})
         kinds = skeleton.kinds_at(sizes.depth, sizes.joined)
         form: Form = "past" if sizes.tokens or sizes.forecast else "line"
         stream = Stream((1, self.window), len(kinds), skeleton.norm, form)
