@@ -98,6 +98,10 @@ _VIT_SMALL_TRAINING = {
     "label_smoothing": 0.1,
 }
 
+_OF_BRANCHES = {"alpha_per": "cell", "alpha_speed": 10, "alpha_warmup": 0.1}
+_TOKENS = {**_ADAMW, "lr": 5e-3}
+_TOKENS_TRAINING = {**_TOKENS, "warmup": 0.05, "drop_path": 0.0}
+
 RECIPES: dict[str, Recipe] = {
     "published": Recipe(about="The sizes and schedules of published results: GPU-days on CIFAR."),
     "nas-bench-201": Recipe(
@@ -303,6 +307,31 @@ RECIPES: dict[str, Recipe] = {
         search={**_TEXT, "batch": 8, "epochs": 10, "channels": 32, "weight_decay": 0.0, "alpha_warmup": 1},
         evaluate={**_TEXT, **_PLAIN_TRAINING, "batch": 8, "epochs": 20, "channels": 64},
     ),
+    "text-transformer": Recipe(
+        about=(
+            "A text through transformers that read windows of 64 tokens, in minutes on a laptop's CPU. Each branch "
+            "has its own alpha."
+        ),
+        space="transformer",
+        search={**_TOKENS, **_OF_BRANCHES, "epochs": 3, "channels": 48, "depth": 3, "batch": 32, "window": 64},
+        evaluate={**_TOKENS_TRAINING, "epochs": 2, "channels": 64, "depth": 3, "batch": 32, "window": 64},
+        train=100_000,
+        threads=1,
+    ),
+    "sequences-transformer": Recipe(
+        about="Sequences with a label each, through transformers that read them whole, in minutes on a laptop's CPU.",
+        space="transformer",
+        search={**_TOKENS, **_OF_BRANCHES, "epochs": 10, "channels": 32, "depth": 2, "batch": 32},
+        evaluate={**_TOKENS_TRAINING, "epochs": 20, "channels": 48, "depth": 2, "batch": 32},
+        threads=1,
+    ),
+    "forecast-transformer": Recipe(
+        about="The next row of a table, from the last 35 rows at most, in minutes on a laptop's CPU.",
+        space="transformer",
+        search={**_TOKENS, **_OF_BRANCHES, "epochs": 10, "channels": 32, "depth": 2, "batch": 8},
+        evaluate={**_TOKENS_TRAINING, "epochs": 20, "channels": 48, "depth": 2, "batch": 8},
+        threads=1,
+    ),
     "vit-small": Recipe(
         about=(
             "A transformer on small pictures, in minutes on a CPU: width 48, 4 layers, at most 5,000 pictures in the "
@@ -374,18 +403,30 @@ RECIPES: dict[str, Recipe] = {
 }
 
 _OF_FRAMES = {TRANSFORMER.name: "vit-small", TRANSFORMER_GRAPH.name: "vit-graph"}
+_OF_TRANSFORMERS = {
+    "text-small": "text-transformer",
+    "text-words": "text-transformer",
+    "sequences-small": "sequences-transformer",
+    "forecast-small": "forecast-transformer",
+}
 
 
-def recipe_of(space: str | SearchSpace | None) -> str | None:
+def recipe_of(space: str | SearchSpace | None, usual: str | None = None) -> str | None:
     """The recipe that a space has by default; None for a space that has none, or that is unknown.
 
-    >>> recipe_of("transformer"), recipe_of("darts")
-    ('vit-small', None)
+    Args:
+        space: the space, or its name.
+        usual: the default recipe of the data, which sequences have.
+
+    >>> recipe_of("transformer"), recipe_of("transformer", "text-small"), recipe_of("darts")
+    ('vit-small', 'text-transformer', None)
     """
     known = SPACES.get(space) if isinstance(space, str) else space
-    return None if known is None else recipe_of_skeleton(known.skeleton)
+    return usual if known is None else recipe_of_skeleton(known.skeleton, usual)
 
 
-def recipe_of_skeleton(skeleton: str) -> str | None:
-    """The recipe that the spaces with a skeleton have by default; None if they have none."""
-    return _OF_FRAMES.get(skeleton_of(skeleton).frame)
+def recipe_of_skeleton(skeleton: str, usual: str | None = None) -> str | None:
+    """The recipe that the spaces with a skeleton have by default, as ``recipe_of``."""
+    if usual is None:
+        return _OF_FRAMES.get(skeleton_of(skeleton).frame)
+    return _OF_TRANSFORMERS.get(usual, usual) if skeleton_of(skeleton).tokens else usual

@@ -41,7 +41,6 @@ from diffnas.report.reading import read_result
 from diffnas.report.verdict import Verdict
 from diffnas.run_files import ANSWERS, CONTEST, EVALUATION, VERDICT
 from diffnas.run_folder import RunFolder, as_json
-from diffnas.skeleton import skeleton_of
 from diffnas.space import SPACES, SearchSpace, with_own_cells
 from diffnas.task import classification
 from diffnas.values import whole
@@ -96,7 +95,14 @@ def _asked(part: str) -> Asked:
 
 
 def entries(
-    contenders: Sequence[Asked], found: Genotype, built: Mapping[str, Any], space: SearchSpace, seed: int, sized: Sized
+    contenders: Sequence[Asked],
+    found: Genotype,
+    built: Mapping[str, Any],
+    space: SearchSpace,
+    seed: int,
+    sized: Sized,
+    *,
+    sequences: bool = False,
 ) -> Iterator[Entry]:
     """The networks of a contest, the found one first.
 
@@ -107,6 +113,7 @@ def entries(
         space: the space of the random networks.
         seed: the seed of the random networks.
         sized: the settings with which another network has the cost of the found one.
+        sequences: whether the data are sequences, on which ``DARTS_V2`` is a recurrent cell.
     """
     yield Entry(name=FOUND, kind="found", genotype=found, built=dict(built))
     # Where the search gave each place a cell of its own, random networks have them too.
@@ -118,7 +125,7 @@ def entries(
                 cells = next(unchosen)
                 yield Entry(name=f"{RANDOM}-{number}", kind="random", genotype=cells, built=dict(sized(cells)))
         else:
-            cells = read(each.what, sequences=skeleton_of(space.skeleton).gated)
+            cells = read(each.what, sequences=sequences)
             yield Entry(name=each.name, kind="hand", genotype=cells, built=dict(sized(cells)))
 
 
@@ -229,7 +236,8 @@ def hold(
         scaled = partial(
             _sized, like=Aim(targets=(same,), size=at.size, window=settings.window), data=less, space=space
         )
-        return entries(asked(notes.against or ""), found, settings.sizes, space, record["settings"]["seed"], scaled)
+        seed, wanted = record["settings"]["seed"], asked(notes.against or "")
+        return entries(wanted, found, settings.sizes, space, seed, scaled, sequences=less.in_steps)
 
     ranks, repeats = call.ranks, range(settings.seed, settings.seed + notes.repeats)
     # The first process reads and writes; the others take part in the trainings.

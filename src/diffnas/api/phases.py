@@ -176,6 +176,8 @@ def evaluate(
     searched = run_folder(what)
     if recipe is None and searched is None and not resume:
         recipe = recipe_on(data, source)
+        if recipe is not None and what not in (None, RANDOM):
+            recipe = recipe_of_skeleton(_genotype(what, recipe).skeleton, recipe)
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
     with in_processes(machine, place, listener, place if resume else searched) as call:
         genotype, kept, record, layers = _begun(what, searched, call.place if resume else None, recipe, settings)

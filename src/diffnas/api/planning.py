@@ -79,8 +79,8 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
     _check_texts(request.components)
     source, recipe = request.source, request.recipe
     if resumed is None and recipe is None:
-        recipe = recipe_on(request.data, source)
-    kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe, request.space), None)
+        recipe = recipe_of(request.space, recipe_on(request.data, source))
+    kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe), None)
     recipes = [recipe_named(kept.recipe)] if record is None else [recipe_named(recipe)] if recipe else []
     names = {"recipe": request.recipe or recipe, "components": request.components, "evaluation": request.evaluation}
     notes = kept.but(train=source.train, **names, **request.wanted, **(request.contenders or {}))
@@ -143,9 +143,9 @@ def cost(
     return replace(found, reachable=tuple(map(str, reachable(asked.aim, laid, parts["data"], parts["method"]))))
 
 
-def _fresh(recipe: str | None, space: str | SearchSpace | None) -> Notes:
-    """The notes of a search for which only the recipe is given; without one, it is that of the space, if it has one."""
-    name = recipe or recipe_of(space) or "published"
+def _fresh(recipe: str | None) -> Notes:
+    """The notes of a search for which only the recipe is given."""
+    name = recipe or "published"
     return Notes(data=DataNote(what="digits"), recipe=name, space=recipe_named(name).space)
 
 

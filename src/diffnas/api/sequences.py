@@ -37,14 +37,16 @@ def continue_text(trained: Trained, prompt: str, *, length: int = 400, temperatu
         raise ValueError(f"a prompt is for a network of a text, and this one reads {read}. Leave --prompt out.")
     length, temperature = _LENGTH.check("length", length), _TEMPERATURE.check("temperature", temperature)
     generator = torch.Generator().manual_seed(SEED.check("seed", seed))
-    numbers = trained.tokens.encode(prompt or "\n").unsqueeze(0)
+    unread, window = trained.tokens.encode(prompt or "\n").tolist(), trained.network.frame.window
     device = next(trained.network.parameters()).device
     drawn: list[int] = []
     with afresh(trained.network, _STREAM):
         for _ in range(length):
-            logits = trained.network(numbers.to(device)).logits[0, -1].double().cpu()
+            context = unread if window is None else unread[-window:]
+            logits = trained.network(torch.tensor([context], device=device)).logits[0, -1].double().cpu()
             drawn.append(_drawn(logits, temperature, generator))
-            numbers = torch.tensor([drawn[-1:]])
+            # A net with a state has read what came before; any other one reads its window again.
+            unread = drawn[-1:] if window is None else [*context, drawn[-1]]
     return trained.tokens.decode(drawn)
 
 
@@ -64,6 +66,9 @@ def judge_table(trained: Trained, path: str | Path) -> list[float]:
     rows = read_table(Path(path))[1]
     if rows.shape[1] != trained.channels:
         raise ValueError(f"{path} has {rows.shape[1]} columns, and the network reads {trained.channels}.")
+    window = trained.network.frame.window
+    if trained.kind == "forecast" and window is not None:
+        rows = rows[-window:]
     mean, std = (torch.tensor(each, dtype=torch.float64) for each in (trained.mean, trained.std))
     weight = next(trained.network.parameters())
     outputs = trained.network(((rows - mean) / std).to(weight).unsqueeze(0)).logits[0].double().cpu()

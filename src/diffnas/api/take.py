@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from diffnas import files
 from diffnas.api.notes import left, load_noted, read_notes
@@ -22,6 +23,7 @@ from diffnas.deploy import export as export_to
 from diffnas.deploy.int8 import CALIBRATION, Quantized, write_int8
 from diffnas.deploy.int8 import FILE as INT8_FILE
 from diffnas.deploy.preprocessing import write_preprocess
+from diffnas.engine.passes import as_read
 from diffnas.engine.settings import Source
 from diffnas.lookup import lookup
 from diffnas.nets import trained as on_disk
@@ -32,6 +34,7 @@ from diffnas.report.reading import read_result
 from diffnas.run_files import EXPORT as FOLDER
 from diffnas.run_files import INT8 as INT8_RECORD
 from diffnas.run_folder import RunFolder, as_json
+from diffnas.skeleton import skeleton_of
 
 SHOWN = 100  # how many pictures, or steps of a stream, check an exported network
 _COLUMNS = 4  # of the windows of a stream
@@ -118,7 +121,7 @@ def export(
             f"of it are {', '.join(FORMATS)}."
         )
     own = _own_data(what, trained) if INT8 in formats or not pictures else None
-    shown = _given(trained, pictures) if own is None else _shown(own.test)
+    shown = _given(trained, pictures) if own is None else _shown(own, trained.network.frame.window)
     exact = [each for each in formats if each != INT8]
 
     def write(folder: Path, also: Sequence[str] = ()) -> tuple[tuple[Agreement, ...], Quantized | None]:
@@ -167,18 +170,27 @@ def _own_data(what: str | Path, trained: Trained) -> DataSet:
         if not RunFolder(folder).begun:
             raise ValueError("no run folder tells the data of its training")
         notes, _ = read_notes(folder, "evaluate")
-        data = left(load_noted(notes.data, None, Source()), notes)
+        skeleton = skeleton_of(trained.genotype.skeleton)
+        data = as_read(left(load_noted(notes.data, None, Source()), notes), skeleton, trained.size[0])
         if (data.channels, data.size) != (trained.channels, trained.size):
             raise ValueError("its data has another size now")
     return data
 
 
-def _shown(split: Split) -> Tensor:
-    """Samples that check an exported network: at most ``SHOWN`` pictures or sequences, or windows of a stream."""
+def _shown(data: DataSet, window: int | None) -> Tensor:
+    """Samples that check an exported network: at most ``SHOWN`` pictures or sequences, or windows of a stream.
+
+    Sequences have ``window`` steps, unless that is None.
+    """
+    split = data.test
     if not isinstance(split, Stream):
-        return _spread(split, SHOWN)[0]
-    columns = min(_COLUMNS, len(split) // 2)
-    rows = min(SHOWN, len(split) // columns)
+        found = _spread(split, SHOWN)[0]
+        return found if window is None else pad(found, (0, 0, 0, window - found.shape[1]), value=torch.nan)
+    if window is not None and len(split) < window:
+        split = data.train  # which has two windows or more
+    assert isinstance(split, Stream)
+    columns = min(_COLUMNS, len(split) // (window or 2))
+    rows = window or min(SHOWN, len(split) // columns)
     return split.steps[: columns * rows].view(columns, rows, *split.steps.shape[1:])
 
 

@@ -219,7 +219,7 @@ def _trained(
 
 def recipe_for(data: Data, space: str | SearchSpace | None = None, source: Source | None = None) -> str:
     """The default recipe of a whole run on ``data``: that of sequences, or of the space, if there is one."""
-    found = recipe_on(data, source or Source()) or recipe_of(space)
+    found = recipe_of(space, recipe_on(data, source or Source()))
     if found is not None:
         return found
     return "digits" if data is None or (isinstance(data, str) and data == "digits") else "quick"

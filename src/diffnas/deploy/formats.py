@@ -9,12 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffnas.deploy import steps
+from diffnas.deploy import steps, windows
 from diffnas.deploy.check import Agreement, Run, check, outputs
 from diffnas.deploy.graphs import write_exported, write_onnx
 from diffnas.deploy.preprocessing import write_preprocess
 from diffnas.deploy.source import write_source
 from diffnas.deploy.source_steps import write_step_source
+from diffnas.deploy.source_windows import write_window_source
 from diffnas.engine.trained import save_trained
 from diffnas.lookup import lookup
 from diffnas.nets.trained import Trained, load
@@ -61,6 +62,22 @@ STEPS: dict[str, Format] = {
 """The same formats of a recurrent network; the first two take one step, and their caller carries the state."""
 
 
+WINDOWS: dict[str, Format] = {
+    "onnx": Format("network.onnx", windows.write_onnx, "ONNX of a window", alone=False),
+    "exported": Format("network.pt2", windows.write_exported, "a torch.export program of a window", alone=False),
+    "source": Format("network.py", write_window_source, "one file of plain PyTorch, with its weights", alone=False),
+    "torch": FORMATS["torch"],
+}
+"""The same formats of a network that reads whole windows of a sequence."""
+
+
+def _known(trained: Trained) -> dict[str, Format]:
+    """The formats of a network, by what it reads."""
+    if trained.kind == "pictures":
+        return FORMATS
+    return STEPS if trained.network.frame.window is None else WINDOWS
+
+
 def export(trained: Trained, folder: Path, formats: Sequence[str], pictures: Tensor) -> tuple[Agreement, ...]:
     """Write a trained network in several formats, and return how far each written file is from the network.
 
@@ -80,7 +97,7 @@ def export(trained: Trained, folder: Path, formats: Sequence[str], pictures: Ten
         ValueError: for an unknown format, or a network that cannot be written in it.
         ImportError: for ONNX without the extra ``export``.
     """
-    known = FORMATS if trained.kind == "pictures" else STEPS
+    known = _known(trained)
     chosen = [lookup("format", name, known) for name in dict.fromkeys(formats)]
     folder.mkdir(parents=True, exist_ok=True)
     found = []

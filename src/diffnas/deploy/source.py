@@ -26,7 +26,7 @@ from diffnas.nets.sites import chosen
 from diffnas.nets.trained import Trained, stored
 from diffnas.run_files import WEIGHTS
 from diffnas.skeleton import Chain as ChainSkeleton
-from diffnas.skeleton import Skeleton, StemKind, Transformer, skeleton_of
+from diffnas.skeleton import Skeleton, StemKind, skeleton_of
 
 _WIDTH = 120  # characters in a line
 
@@ -129,13 +129,17 @@ def written(trained: Trained, text: str, path: Path) -> Any:
 
 def rendered(template: str, **values: Any) -> str:
     """The text of a template of this room with its values."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        autoescape=False,
+        loader=FunctionLoader(lambda name: (files("diffnas.deploy") / name).read_text(encoding="utf-8")),
     )
-    text = (files("diffnas.deploy") / template).read_text(encoding="utf-8")
-    return environment.from_string(text).render(**values)
+    return environment.get_template(template).render(**values)
 
 
 def source(trained: Trained) -> str:
@@ -147,15 +151,12 @@ def source(trained: Trained) -> str:
         ValueError: if the frame or an operation is the user's own, or if an operation draws random numbers.
     """
     genotype, parts = trained.genotype, _parts(trained)
-    with_helpers = " ".join(re.findall(r"\w+", str(parts)))
-    used = {name for name in _HELPERS if re.search(rf"\b{name}\b", with_helpers)}
-    used = used.union(*(_PARTS.get(name, set()) for name in used))
     return rendered(
         "network.py.jinja",
         **parts,
-        used=used,
+        used=helpers(parts),
         shape=", ".join(f"{int(size)}" for size in (trained.channels, *trained.size)),
-        described=list(_described(genotype)),
+        described=list(described(genotype)),
         classes=[quoted(name) for name in trained.classes],
         squashed="sigmoid()" if trained.several else "softmax(dim=1)",
         channels=trained.channels,
@@ -166,12 +167,19 @@ def source(trained: Trained) -> str:
     )
 
 
+def helpers(parts: Mapping[str, Any]) -> set[str]:
+    """The classes and functions of the template that the code in ``parts`` needs."""
+    words = set(re.findall(r"\w+", str(parts)))
+    used = words.intersection(_HELPERS)
+    return used.union(*(_PARTS.get(name, set()) for name in used))
+
+
 def _parts(trained: Trained) -> dict[str, Any]:
     """What the template needs of the cells and of what stands around them."""
-    _refuse_operations(trained)
+    refuse_operations(trained)
     frame, skeleton = trained.network.frame, skeleton_of(trained.genotype.skeleton)
-    if type(frame) is Chain and isinstance(skeleton, Transformer):
-        return {"cells": [], "shortcuts": [], **source_transformer.parts(trained, frame, skeleton)}
+    if type(frame) is Chain and skeleton.tokens:
+        return {"cells": [], "shortcuts": [], **source_transformer.parts(trained, frame)}
     if type(frame) is Chain:
         plans, parts = frame.plan, source_chain.parts(trained, frame.plan, _operation)
     elif type(frame) is Darts or type(frame) is NasBench201:
@@ -184,7 +192,7 @@ def _parts(trained: Trained) -> dict[str, Any]:
     return {"cells": [], "shortcuts": [], "head": head, **parts}
 
 
-def _refuse_operations(trained: Trained) -> None:
+def refuse_operations(trained: Trained) -> None:
     """Refuse a network with an operation whose source is not known here, or that gives another output every time."""
     for op in (op for listed in chosen(trained.genotype).values() for op, _ in listed):
         if op == "noise":
@@ -325,7 +333,8 @@ def _class(kind: str) -> str:
     return f"{kind.capitalize()}Cell"
 
 
-def _described(genotype: Genotype) -> Iterator[str]:
+def described(genotype: Genotype) -> Iterator[str]:
+    """Lines that say what each node of each cell is, for the head of a source."""
     for kind, cell in genotype.cells.items():
         for node in range(cell.inputs, cell.nodes):
             terms = [f"{op}({source})" for op, source, _ in cell.incoming(node)]

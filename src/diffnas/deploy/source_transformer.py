@@ -9,8 +9,9 @@ from torch import nn
 from diffnas.genotype import Genotype
 from diffnas.nets.frames.chain import Chain, Patches
 from diffnas.nets.frames.transformer import Positions
+from diffnas.nets.slot import Grid
 from diffnas.nets.trained import Trained
-from diffnas.skeleton import Transformer
+from diffnas.skeleton import Transformer, skeleton_of
 
 _INDENT = " " * 16  # of a branch in the template
 
@@ -27,8 +28,36 @@ OPERATIONS = {
 }
 
 
-def parts(trained: Trained, frame: Chain, skeleton: Transformer) -> dict[str, Any]:
-    """The values that the template needs for a transformer.
+def parts(trained: Trained, frame: Chain) -> dict[str, Any]:
+    """The values that the template needs for a transformer of pictures.
+
+    Raises:
+        ValueError: if its layers are graphs of operations.
+    """
+    skeleton = skeleton_of(trained.genotype.skeleton)
+    assert isinstance(skeleton, Transformer)
+    stem = list(frame.stem.get_submodule("first").children())
+    positions = stem.pop()
+    assert isinstance(positions, Positions)
+    width, rows, columns = positions.table.values.shape
+    layers = [_layer(each, trained.channels, width) for each in stem]
+    found = branches(trained, len(frame.cells), width, (rows, columns))
+    pool = {"mean": "nn.AdaptiveAvgPool2d(1)", "attend": f"AttentionPool({width})"}[skeleton.pool]
+    return {
+        "places": found["places"],
+        "stem": {"first": [*layers, f"Positions({width}, {rows}, {columns})"]},
+        "steps": ['x = self.stem["first"](x)', "for branch in self.cells:", "    x = x + branch(x)"],
+        "head": [
+            f"TokenNorm({width}, {found['norm']})",
+            pool,
+            "nn.Flatten()",
+            f"nn.Linear({width}, {len(trained.classes)})",
+        ],
+    }
+
+
+def branches(trained: Trained, count: int, width: int, grid: Grid) -> dict[str, Any]:
+    """The code that makes each of ``count`` branches, ``places``, and that of their kind of norm, ``norm``.
 
     Raises:
         ValueError: if its layers are graphs of operations.
@@ -36,23 +65,14 @@ def parts(trained: Trained, frame: Chain, skeleton: Transformer) -> dict[str, An
     genotype = trained.genotype
     if any(cell.nodes > 2 for cell in genotype.cells.values()):
         raise ValueError("its layers are graphs, whose source is not known here. Export to onnx instead.")
-    stem = list(frame.stem.get_submodule("first").children())
-    positions = stem.pop()
-    assert isinstance(positions, Positions)
-    width, rows, columns = positions.table.values.shape
-    layers = [_layer(each, trained.channels, width) for each in stem]
+    skeleton = skeleton_of(genotype.skeleton)
+    assert isinstance(skeleton, Transformer)
     norm = f'"{skeleton.norm}"'
-    kinds = skeleton.kinds_at(len(frame.cells) // len(skeleton.kinds), genotype.cells)
-    pool = {"mean": "nn.AdaptiveAvgPool2d(1)", "attend": f"AttentionPool({width})"}[skeleton.pool]
-    return {
-        "places": [_branch(genotype, kind, width, (rows, columns), norm) for kind in kinds],
-        "stem": {"first": [*layers, f"Positions({width}, {rows}, {columns})"]},
-        "steps": ['x = self.stem["first"](x)', "for branch in self.cells:", "    x = x + branch(x)"],
-        "head": [f"TokenNorm({width}, {norm})", pool, "nn.Flatten()", f"nn.Linear({width}, {len(trained.classes)})"],
-    }
+    kinds = skeleton.kinds_at(count // len(skeleton.kinds), genotype.cells)
+    return {"places": [_branch(genotype, kind, width, grid, norm) for kind in kinds], "norm": norm}
 
 
-def _branch(genotype: Genotype, kind: str, width: int, grid: tuple[int, int], norm: str) -> str:
+def _branch(genotype: Genotype, kind: str, width: int, grid: Grid, norm: str) -> str:
     ops = [OPERATIONS[each.op].format(width=width, grid=grid) for each in genotype.cells[kind].connections]
     terms = [f"Scaled({width}, {norm}, {op})" for op in ops]
     line = f"Branch({', '.join(terms)})"

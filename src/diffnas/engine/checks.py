@@ -174,7 +174,9 @@ def check_data(space: SearchSpace, data: DataSet) -> None:
     Raises:
         ValueError: if its nets cannot read the data.
     """
-    check_kind(skeleton_of(space.skeleton), data, f"space {space.name!r}", "--space recurrent", "--space darts")
+    check_kind(
+        skeleton_of(space.skeleton), data, f"space {space.name!r}", "--space recurrent or transformer", "--space darts"
+    )
 
 
 def _check_changes(space: SearchSpace, method: Method) -> None:
