@@ -98,7 +98,7 @@ _VIT_SMALL_TRAINING = {
     "label_smoothing": 0.1,
 }
 
-_OF_BRANCHES = {"alpha_per": "cell", "alpha_speed": 10, "alpha_warmup": 0.1}
+_OF_BRANCHES = {"alpha_per": "cell", "alpha_init": 3e-4, "alpha_speed": 10, "alpha_warmup": 0.1}
 _TOKENS = {**_ADAMW, "lr": 5e-3}
 _TOKENS_TRAINING = {**_TOKENS, "warmup": 0.05, "drop_path": 0.0}
 

@@ -1,5 +1,9 @@
 """The data sets that a user can name, as plain data, so that the command line lists them without torch."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 DESCRIPTIONS = {
     "digits": "1,797 grey 8x8 digits in 10 classes, embedded (scikit-learn); needs no download",
     "cifar10": "60,000 color 32x32 pictures in 10 classes; --data-dir or --download",
@@ -20,3 +24,15 @@ UNITS = {
     "labelled": ("step", "sequences"),
 }
 """For each kind of data, what the cost of a network is for, and what its samples are called."""
+
+_AT_ONCE = {"text": "window of {} tokens", "forecast": "window of {} rows", "labelled": "sequence of {} steps"}
+
+
+def units(kind: str, size: Sequence[int]) -> tuple[str, str]:
+    """The units of data of a kind, as in ``UNITS``; ``size`` is that of what a network reads at once.
+
+    >>> units("text", [1]), units("text", [64])
+    (('token', 'tokens'), ('window of 64 tokens', 'tokens'))
+    """
+    one, many = UNITS[kind]
+    return (_AT_ONCE[kind].format(*size) if kind in _AT_ONCE and size[0] > 1 else one), many

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from diffnas.names import showable
 from diffnas.report.words import duration
-from diffnas.sources import UNITS
+from diffnas.sources import units
 
 if TYPE_CHECKING:
     from diffnas.engine.cost import Cost
@@ -116,14 +116,14 @@ def evaluation_numbers(result: EvaluateResult, record: dict[str, Any]) -> dict[s
     """The result of an evaluation, as plain data; ``record`` is the folder's ``run.json``."""
     measured = {name: getattr(result, name) for name in ("test", "parameters", "macs", "seconds")}
     about = {"task": record["task"], "data": record["data"]["name"], "test_pictures": record["data"]["test"]}
-    kind = {"kind": record["data"]["kind"]} if "kind" in record["data"] else {}
+    kind = {name: record["data"][name] for name in ("kind", "size")} if "kind" in record["data"] else {}
     return {**about, **kind, "epochs": len(result.trace), **measured}
 
 
 def evaluation_lines(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     """The result of an evaluation, as names and words."""
     (first, *others) = _measured(numbers)
-    one, many = UNITS[numbers.get("kind", "pictures")]
+    one, many = units(numbers.get("kind", "pictures"), numbers.get("size", ()))
     return [
         ("evaluation", _time(numbers)),
         ("network", f"{numbers['parameters']:,} parameters, {numbers['macs'] / 1e6:.1f} M multiply-adds a {one}"),
@@ -157,7 +157,7 @@ def cost_lines(told: Cost) -> list[tuple[str, str]]:
     rows = [
         ("edges", f"{told.edges} in all kinds of cells"),
         ("operations", f"{told.operations} live of {told.offered} offered"),
-        ("supernet", f"{told.parameters:,} parameters, {told.macs / 1e6:.1f} M multiply-adds a picture"),
+        ("supernet", f"{told.parameters:,} parameters, {told.macs / 1e6:.1f} M multiply-adds a {told.unit}"),
         ("memory", f"about {in_gigabytes(told.memory)} for a step of {told.batch} pictures; {free}"),
         ("computed", "; ".join(told.computed)),
         ("time a step", f"{duration(told.step_seconds)}, measured{scaled}"),

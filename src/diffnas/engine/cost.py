@@ -35,6 +35,7 @@ from diffnas.nets.ops import OPS
 from diffnas.nets.sites import offered
 from diffnas.nets.sizes import sizes_of_space
 from diffnas.skeleton import skeleton_of
+from diffnas.sources import units
 from diffnas.space import SearchSpace
 
 # The numbers of pictures in the two watched steps.
@@ -64,7 +65,8 @@ class Cost:
         operations: operations in play, on all edges.
         offered: operations that the space offers, on all edges.
         parameters: weights of the supernet.
-        macs: multiply-adds of a forward pass for one picture.
+        macs: multiply-adds of a forward pass for one ``unit``.
+        unit: what they are counted for, such as "picture".
         batch, steps, epochs: pictures in a step, steps in an epoch, epochs, those of a pretext among them.
         pretext_epochs: epochs of a pretext, which are taken to cost as much as those of the search.
         memory: estimate of the most bytes that a step holds at once.
@@ -94,6 +96,7 @@ class Cost:
     computed: tuple[str, ...]
     reachable: tuple[str, ...] = ()
     pretext_epochs: int = 0
+    unit: str = "picture"
 
     @property
     def fits(self) -> bool:
@@ -242,6 +245,7 @@ def estimate(wanted: Prospect) -> Cost:
         offered=sum(map(sum, space.offered)),
         parameters=parameter_count(smallest.state.supernet),
         macs=smallest.macs,
+        unit=units(wanted.data.kind, wanted.data.size)[0],
         batch=settings.batch,
         steps=_steps(wanted),
         epochs=epochs_of(contract.stages_of(wanted.method, space, settings)),

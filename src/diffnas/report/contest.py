@@ -158,10 +158,13 @@ def _contender(entry: Entry, trained: list[tuple[RunFolder, Answers]]) -> Conten
     first = results[0]
     if first is None:
         raise ValueError(f"{trained[0][0].path} holds no result yet; resume the run with --resume.")
+    size = trained[0][0].record["data"]["size"]
+    # For one step of a sequence: some networks read one at once, and others many.
+    steps: int = size[0] if len(size) == 1 else 1
     return Contender(
         name=entry.name,
         kind=entry.kind,
-        macs=first.macs,
+        macs=first.macs // steps,
         parameters=first.parameters,
         held_out=tuple(float(answers.right("held_out").mean()) for _, answers in trained),
         right=np.stack([answers.right("test") for _, answers in trained]),

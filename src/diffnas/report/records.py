@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from diffnas import former
 from diffnas.genotype.record import NODE_LIMIT
 from diffnas.run_files import LOSS
-from diffnas.sources import UNITS
+from diffnas.sources import units
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -101,7 +101,7 @@ class DataRecord(_Read):
     @property
     def units(self) -> tuple[str, str]:
         """What the cost of a network is for, and what the samples are called."""
-        return UNITS[self.kind]
+        return units(self.kind, self.size)
 
 
 class MetricRecord(_Read):

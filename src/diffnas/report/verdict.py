@@ -26,7 +26,7 @@ class Contender:
     Attributes:
         name: ``found``, ``random-1``, ``resnet``, ...
         kind: whether the network was found by the search, drawn at random, or made by hand.
-        macs: multiply-adds for one picture.
+        macs: multiply-adds for one picture, or one step of a sequence.
         parameters: how many numbers are learned.
         held_out: the accuracy on held-out training pictures, from 0 to 1, one number for each training.
         right: which test pictures are right, ``(trainings, pictures)``, bool.
