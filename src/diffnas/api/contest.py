@@ -228,16 +228,9 @@ def hold(
     settings = merge_settings(EvaluateSettings, first["settings"])
 
     def made() -> Iterator[Entry]:
-        own = own_space(found, **space.own)
-        at = sized(own, less, usual_size(own, settings), settings.window)
-        # A large part of a net of sequences is its decoder, which counts no multiply-adds.
-        cost: Count = "params" if less.in_steps else "macs"
-        same = Target(cost=cost, value=at.cost(found, cost))
-        scaled = partial(
-            _sized, like=Aim(targets=(same,), size=at.size, window=settings.window), data=less, space=space
-        )
-        seed, wanted = record["settings"]["seed"], asked(notes.against or "")
-        return entries(wanted, found, settings.sizes, space, seed, scaled, sequences=less.in_steps)
+        wanted, seed = asked(notes.against or ""), record["settings"]["seed"]
+        like = _like(found, settings, less, space)
+        return entries(wanted, found, settings.sizes, space, seed, like, sequences=less.in_steps)
 
     ranks, repeats = call.ranks, range(settings.seed, settings.seed + notes.repeats)
     # The first process reads and writes; the others take part in the trainings.
@@ -269,6 +262,16 @@ def _how_far(training: Training) -> tuple[bool, bool]:
     """Whether a training has begun, and whether it is over."""
     folder = RunFolder(training.place)
     return folder.begun, folder.begun and read_result(folder) is not None
+
+
+def _like(found: Genotype, settings: EvaluateSettings, data: DataSet, space: SearchSpace) -> Sized:
+    """A function that gives other networks the cost of the found one."""
+    own = own_space(found, **space.own)
+    at = sized(own, data, usual_size(own, settings), settings.window)
+    # A large part of a net of sequences is its decoder, which counts no multiply-adds.
+    cost: Count = "params" if data.in_steps else "macs"
+    same = Target(cost=cost, value=at.cost(found, cost))
+    return partial(_sized, like=Aim(targets=(same,), size=at.size, window=settings.window), data=data, space=space)
 
 
 def _sized(genotype: Genotype, like: Aim, data: DataSet, space: SearchSpace) -> dict[str, Any]:

@@ -98,17 +98,15 @@ def aim_of(
     begun = (record or {}).get("target")
     if begun is not None:
         aim = _tightened(replace(aim, size=Size(**begun["size"])))
-        again = (
-            recorded_latency(begun.get("latency"), aims.sized(space, data, aim.size, aim.window), warn)
-            if timed
-            else None
-        )
+        again = recorded_latency(begun.get("latency"), aims.sized_for(aim, space, data), warn) if timed else None
         return _timed(aim, again)
     if timed:
-        aim = _timed(aim, latency(aims.sized(space, data, aim.size, aim.window), runtime=notes.runtime, warn=warn))
+        aim = _timed(aim, latency(aims.sized_for(aim, space, data), runtime=notes.runtime, warn=warn))
     size = fitting_size(aim, space, data, method, given=SIZES & notes.evaluation.keys())
     if timed and size != aim.size:
-        aim = _timed(aim, latency(aims.sized(space, data, size, aim.window), runtime=notes.runtime, warn=warn))
+        aim = _timed(
+            aim, latency(aims.sized_for(replace(aim, size=size), space, data), runtime=notes.runtime, warn=warn)
+        )
     return _tightened(replace(aim, size=size))
 
 
@@ -196,7 +194,7 @@ def scaled(
     """
     targets, space = parse(wanted.target or ""), own_space(genotype, **own)
     aim = Aim(targets=targets, size=usual_size(space, settings), window=settings.window)
-    at = aims.sized(space, data, aim.size, aim.window)
+    at = aims.sized_for(aim, space, data)
     if any(target.cost == "macs" for target in targets):
         aims.refuse_uncountable(at)
     if any(target.cost == "latency" for target in targets):

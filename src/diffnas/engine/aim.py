@@ -66,7 +66,7 @@ class Aim:
 
 
 def sized(space: SearchSpace, data: DataSet, size: Size, window: int = 1) -> SizedSpace:
-    """A space at the size of its networks, for the data; ``window`` is that of an aim."""
+    """A space at the size of its networks, for the data; networks without a state read ``window`` steps of a stream."""
     depth, data = space.own_depth or size.depth, as_read(data, skeleton_of(space.skeleton), window)
     return SizedSpace(
         space=space,
@@ -77,9 +77,14 @@ def sized(space: SearchSpace, data: DataSet, size: Size, window: int = 1) -> Siz
     )
 
 
+def sized_for(aim: Aim, space: SearchSpace, data: DataSet) -> SizedSpace:
+    """A space at the size of an aim."""
+    return sized(space, data, aim.size, aim.window)
+
+
 def reaches(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[str, Reach]:
     """For each target, the values that its cost can have over the networks of a search, by the name of the cost."""
-    at = sized(space, data, aim.size, aim.window)
+    at = sized_for(aim, space, data)
     return {target.cost: reach(aim, target, at, method) for target in aim.targets}
 
 
@@ -104,7 +109,7 @@ def check(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> dict[s
         ValueError: if a target is outside of the interval at every allowed width, with the interval and what to
             change; or if the multiply-adds of the user's own operations cannot be counted.
     """
-    at = sized(space, data, aim.size, aim.window)
+    at = sized_for(aim, space, data)
     if any(target.cost == "macs" for target in aim.targets):
         refuse_uncountable(at)
     found = {}

@@ -132,7 +132,6 @@ def evaluate(
     listener = listener if listener and ranks.first else Silent()
     check_task(task, data)
     data = passes.as_read(data, skeleton_of(genotype.skeleton), settings.window)
-    ranks.check_batch(settings.batch, len(data.train))
     with within_memory(settings, out):
         fabric = make_fabric(device, precision, ranks)
         _check_network(genotype, data, settings, factories, frame, fabric.device, precision)
@@ -165,6 +164,7 @@ def _check_network(
     precision: str,
 ) -> None:
     """Refuse a network that does not suit the data, has too little memory, or has parts that do not work."""
+    here().check_batch(settings.batch, len(data.train))
     check_kind(skeleton_of(genotype.skeleton), data, "this network", "a recurrent one, such as lstm", "another")
     passes.check_stream(data.train, torch.arange(len(data.train)), settings, data.name, skeleton_of(genotype.skeleton))
     inputs = passes.inputs_of(data, settings)

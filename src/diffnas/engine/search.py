@@ -360,7 +360,7 @@ class StagedSearch:
         """
         if self.aim is None or not is_network(found):
             return None
-        landed = land(self.aim, aims.sized(self.space, self.running.data, self.aim.size, self.aim.window), found)
+        landed = land(self.aim, aims.sized_for(self.aim, self.space, self.running.data), found)
         if self.loop.folder:
             write_checked(self.loop.folder.landing_file, as_json(landed.record()))
         return landed

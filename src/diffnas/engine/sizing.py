@@ -10,7 +10,7 @@ from functools import cache
 import torch
 
 from diffnas.data import DataSet
-from diffnas.engine.aim import Aim, reach, refuse_uncountable, sized
+from diffnas.engine.aim import Aim, reach, refuse_uncountable, sized_for
 from diffnas.engine.costing import Interval
 from diffnas.engine.target import TOLERANCE, Target
 from diffnas.method import Method
@@ -44,7 +44,7 @@ def fitting_size(
     Returns:
         The size; that of the aim if no size can meet the targets, so that ``aim.check`` refuses it with the reason.
     """
-    at = sized(space, data, aim.size, aim.window)
+    at = sized_for(aim, space, data)
     if any(target.cost == "macs" for target in aim.targets):
         refuse_uncountable(at)
 
