@@ -20,7 +20,9 @@ from diffnas.engine.landing import land
 from diffnas.engine.search import search
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.target import Target, parse
+from diffnas.genotype import read
 from diffnas.method import METHODS
+from diffnas.nets.network import Network
 from diffnas.nets.ops import count_macs
 from diffnas.nets.sized import Size, SizedSpace
 from diffnas.nets.slot import Slot
@@ -177,6 +179,17 @@ def test_a_runtime_runs_operations_and_networks(runtime: str):
     keep = torch.tensor(nas_bench_201.offered)
     nothing = discretize.winners(torch.eye(5, dtype=torch.float64)[[0] * 6], keep, nas_bench_201)
     run(SMALL.network(nothing), SMALL.picture)()
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+def test_a_runtime_runs_transformers_of_pictures_and_of_tokens(runtime: str):
+    if runtime == "onnxruntime":
+        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+        pytest.importorskip("onnx", reason="onnx is not installed")
+    genotype = read("transformer | window_4 | mlp_1 | attn_2 | none")
+    run = runtimes.RUNTIMES[runtime]
+    run(Network(genotype, classes=2, in_channels=1, channels=8, picture=(8, 8)).eval(), (1, 8, 8))()
+    run(Network(genotype, classes=2, in_channels=2, channels=8, picture=(20,), tokens=True).eval(), (20,))()
 
 
 def test_an_unknown_or_missing_runtime_is_refused(monkeypatch):

@@ -81,14 +81,13 @@ def aim_of(
         return None
     if notes.target is not None and notes.targets is not None:
         raise ValueError("--target is for one network and --targets is for a family; give only one of the two.")
-    width = lookup("width", notes.width or "fit", {"fit": "fit", "fixed": "fixed"})
     family = () if notes.targets is None else parse_family(notes.targets)
     targets = (_middle(family),) if family else parse(notes.target or "")
     wanted = merge_settings(EvaluateSettings, recipe.evaluate, notes.evaluation)
     aim = Aim(
         targets=targets,
         size=usual_size(space, wanted),
-        width=width,  # type: ignore[arg-type]
+        width=lookup("width", notes.width or "fit", {"fit": "fit", "fixed": "fixed"}),
         family=family,
         start=_start(notes.multiplier),
         tightens=_tightens(notes),
@@ -102,12 +101,10 @@ def aim_of(
         return _timed(aim, again)
     if timed:
         aim = _timed(aim, latency(aims.sized_for(aim, space, data), runtime=notes.runtime, warn=warn))
-    size = fitting_size(aim, space, data, method, given=SIZES & notes.evaluation.keys())
-    if timed and size != aim.size:
-        aim = _timed(
-            aim, latency(aims.sized_for(replace(aim, size=size), space, data), runtime=notes.runtime, warn=warn)
-        )
-    return _tightened(replace(aim, size=size))
+    usual, aim = aim, replace(aim, size=fitting_size(aim, space, data, method, given=SIZES & notes.evaluation.keys()))
+    if timed and aim.size != usual.size:
+        aim = _timed(aim, latency(aims.sized_for(aim, space, data), runtime=notes.runtime, warn=warn))
+    return _tightened(aim)
 
 
 def _refuse_aimless(notes: Notes) -> None:

@@ -40,8 +40,9 @@ class _Plain(nn.Module):
 
 
 def _picture(shape: tuple[int, ...]) -> Tensor:
-    # Not zeros, with which some computations are faster.
-    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    # Not zeros, with which some computations are faster; but below 1 for tokens, whose ids are rounded down to 0.
+    draw = torch.rand if len(shape) == 1 else torch.randn
+    return draw(1, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def with_torch(module: nn.Module, shape: tuple[int, ...]) -> Call:

@@ -59,12 +59,12 @@ class Windows(Sequences):
             )
         for part in self.cells.modules():
             if isinstance(part, MIXERS):
-                part.ends.real = None if real is None else real.mT.unsqueeze(1)
-        stream = x.mT.unsqueeze(2) + self.positions.values[:, :, :steps]
+                part.ends.real = None if real is None else real.transpose(1, 2).unsqueeze(1)
+        stream = x.transpose(1, 2).unsqueeze(2) + self.positions.values[:, :, :steps]
         for cell in self.cells:
             stream = layer(_STREAM, cell, stream, run, self.share)
         out: Tensor = self.norm(stream)
-        return out.squeeze(2).mT
+        return out.squeeze(2).transpose(1, 2)
 
 
 _STREAM = nn.Identity()

@@ -156,7 +156,7 @@ class Attention(nn.Module):
 
     def _mixed(self, qkv: Tensor, bias: Tensor) -> Tensor:
         """Attention over all tokens, ``(B, tokens, inner)``, for queries, keys and values side by side."""
-        query, key, value = torch.unflatten(qkv, -1, (3, self.heads, -1)).movedim(-3, 0).transpose(-2, -3)
+        query, key, value = torch.unflatten(qkv, -1, (3, self.heads, -1)).movedim(2, 0).transpose(-2, -3)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
         return mixed.transpose(-2, -3).flatten(-2)
 
