@@ -63,6 +63,19 @@ def test_padding_does_not_change_what_is_said_of_a_sequence(what: Genotype | Sea
     torch.testing.assert_close(both[1:], outputs(net, x[1:]))
 
 
+def test_the_backward_pass_that_computes_again_knows_what_is_real() -> None:
+    x = steps("labelled")
+    x[0, 7:] = torch.nan
+    found = []
+    for recompute in (False, True):
+        net = made(LAYERS, "labelled").train()
+        net.recompute = recompute
+        outputs(net, x).square().sum().backward()
+        found.append([weight.grad for weight in net.parameters()])
+    for kept, again in zip(*found, strict=True):
+        torch.testing.assert_close(kept, again)
+
+
 def test_a_label_is_read_off_the_mean_of_the_real_steps() -> None:
     net, x = made(LAYERS, "labelled"), steps("labelled")
     x[0, 7:] = torch.nan

@@ -335,11 +335,9 @@ def _right(trained: Trained, split: Split) -> list[bool]:
 
 def _foretold(net: Network, text: Stream) -> list[bool]:
     """Whether a network foretells each next token of a text, column by column and window by window."""
-    told = []
+    told, columns, steps = [], min(_COLUMNS, len(text) // 2), net.frame.window or _WINDOW
     with afresh(net, JUDGED):
-        for window in in_turn(
-            text, torch.arange(len(text)), min(_COLUMNS, len(text) // 2), net.frame.window or _WINDOW, ALONE
-        ):
+        for window in in_turn(text, torch.arange(len(text)), columns, steps, ALONE):
             tokens, after = text.take(window)
             told.append((net(tokens).logits.argmax(dim=-1) == after).flatten())
     return torch.cat(told).tolist()

@@ -40,19 +40,15 @@ def parts(trained: Trained, frame: Chain) -> dict[str, Any]:
     positions = stem.pop()
     assert isinstance(positions, Positions)
     width, rows, columns = positions.table.values.shape
+    classes = len(trained.classes)
     layers = [_layer(each, trained.channels, width) for each in stem]
-    found = branches(trained, len(frame.cells), width, (rows, columns))
+    made = branches(trained, len(frame.cells), width, (rows, columns))
     pool = {"mean": "nn.AdaptiveAvgPool2d(1)", "attend": f"AttentionPool({width})"}[skeleton.pool]
     return {
-        "places": found["places"],
+        "places": made["places"],
         "stem": {"first": [*layers, f"Positions({width}, {rows}, {columns})"]},
         "steps": ['x = self.stem["first"](x)', "for branch in self.cells:", "    x = x + branch(x)"],
-        "head": [
-            f"TokenNorm({width}, {found['norm']})",
-            pool,
-            "nn.Flatten()",
-            f"nn.Linear({width}, {len(trained.classes)})",
-        ],
+        "head": [f"TokenNorm({width}, {made['norm']})", pool, "nn.Flatten()", f"nn.Linear({width}, {classes})"],
     }
 
 

@@ -55,8 +55,6 @@ def write_onnx(trained: Trained, windows: Tensor, path: Path) -> Run:
     Raises:
         ImportError: without the extra ``export``.
     """
-    given = {"window": windows}
-    session = save_onnx(
-        program_of(WholeWindow(trained), given), {"window": windows[:2]}, ["outputs"], about(trained), path
-    )
+    example = {"window": windows[:2]}
+    session = save_onnx(program_of(WholeWindow(trained), example), example, ["outputs"], about(trained), path)
     return lambda batch: torch.from_numpy(session.run(["outputs"], {"window": batch.contiguous().numpy()})[0])

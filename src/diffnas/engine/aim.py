@@ -37,9 +37,9 @@ class Aim:
         costings: the costs, by name.
         family: more targets for one cost. Cells for each of them are kept beside the result.
         start: the multiplier of the penalty at the start; None is by balance.
-        window: the steps of a stream that the deployed network reads at once, if it carries no state.
         tightens: whether the target falls to its value during the search. Then cells that pass a target of the family
             are kept for it.
+        window: the steps of a stream that the deployed network reads at once, if it carries no state.
     """
 
     targets: tuple[Target, ...]

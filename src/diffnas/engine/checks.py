@@ -101,9 +101,8 @@ def check(space: SearchSpace, method: Method, settings: SearchSettings, data: Da
         raise ValueError(
             f"{data.name} has {len(data.train)} training pictures; this search needs {2 * held_back} or more."
         )
-    check_stream(
-        data.train, torch.arange(len(data.train) // held_back), settings, data.name, skeleton_of(space.skeleton)
-    )
+    moving, skeleton = torch.arange(len(data.train) // held_back), skeleton_of(space.skeleton)
+    check_stream(data.train, moving, settings, data.name, skeleton)
     _check_changes(space, method)
     _check_stages(space, method, settings)
     inputs = inputs_of(data, settings)
@@ -174,9 +173,8 @@ def check_data(space: SearchSpace, data: DataSet) -> None:
     Raises:
         ValueError: if its nets cannot read the data.
     """
-    check_kind(
-        skeleton_of(space.skeleton), data, f"space {space.name!r}", "--space recurrent or transformer", "--space darts"
-    )
+    skeleton, what = skeleton_of(space.skeleton), f"space {space.name!r}"
+    check_kind(skeleton, data, what, "--space recurrent or transformer", "--space darts")
 
 
 def _check_changes(space: SearchSpace, method: Method) -> None:

@@ -165,7 +165,9 @@ def _check_network(
 ) -> None:
     """Refuse a network that does not suit the data, has too little memory, or has parts that do not work."""
     here().check_batch(settings.batch, len(data.train))
-    check_kind(skeleton_of(genotype.skeleton), data, "this network", "a recurrent one, such as lstm", "another")
+    check_kind(
+        skeleton_of(genotype.skeleton), data, "this network", "one for sequences, such as lstm or deit-like", "another"
+    )
     passes.check_stream(data.train, torch.arange(len(data.train)), settings, data.name, skeleton_of(genotype.skeleton))
     inputs = passes.inputs_of(data, settings)
     sizes = sizes_of_genotype(genotype, len(data.classes), data.channels, **settings.sizes, **inputs, frame=frame)

@@ -160,15 +160,16 @@ class Training:
         cutout: Side of the square blanked in training pictures. At most half the picture; None takes the data set's.
         flip: Mirror every second training picture. It is chosen at random and mirrored left to right, which is wrong
             for digits and text. None leaves this to the data set; a user's own pictures are mirrored.
-        window: Steps of a sequence that are read at once. Gradients do not go further back.
+        window: Steps of a sequence that are read at once. Gradients do not go further back, and a transformer does not
+            see further.
         windows: How the lengths of windows are drawn. "fixed" takes them all alike, "halved" halves one of twenty, and
             "varied" draws around that with a deviation of 5. The learning rate of a step follows its length.
-        dropout: Dropout of what the head of a recurrent net reads.
-        dropoute: Dropout of whole tokens in a recurrent net.
-        dropouti: Dropout of the embedded tokens in a recurrent net.
+        dropout: Dropout of what the head of a net of sequences reads.
+        dropoute: Dropout of whole tokens of a text.
+        dropouti: Dropout of the embedded tokens of a text.
         dropoutx: Dropout of the input of recurrent cells.
         dropouth: Dropout of the state and nodes of recurrent cells.
-        activation: Weight of the mean square of recurrent outputs.
+        activation: Weight of the mean square of what the head of a net of sequences reads.
             It is added to the training loss.
         temporal: Weight of the mean square of their change.
             It is that from step to step, and is added to the training loss.
