@@ -228,7 +228,7 @@ class Genotype:
         if not ops:
             yield "nothing is left but the stem: no layer has a branch."
         elif all(op.startswith(MIXES_CHANNELS) for op in ops):
-            yield "no layer mixes tokens: what is in a picture's patches is only added up."
+            yield "no layer mixes tokens: each patch of a picture, or step of a sequence, is read by itself."
         elif all(op.startswith(MIXES_TOKENS) for op in ops):
             yield "no layer mixes channels: there is no MLP."
 

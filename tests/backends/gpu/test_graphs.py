@@ -16,7 +16,7 @@ from diffnas.engine.optimizers import weights_fixed
 from diffnas.engine.search_step import SearchStep
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.supernet import Supernet
-from diffnas.space import darts, nas_bench_201, s4
+from diffnas.space import darts, nas_bench_201, s4, transformer
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU; there is none here")
 
@@ -91,6 +91,15 @@ def test_a_first_batch_that_is_short_does_not_decide_what_is_captured(net, captu
     for count in (3, 4, 4):
         graphed(batch(count), MIX)
     assert captured == [(4, 3, 8, 8)]
+
+
+def test_a_window_of_another_length_runs_without_a_graph(captured):
+    text = Supernet(transformer, classes=6, in_channels=6, channels=8, depth=1, picture=(5,), tokens=True)
+    graphed, mix = Graphed(text, batch=4, warmup_steps=0), EdgeWeights(text.even().table)
+    for steps in (5, 3, 1, 5):
+        ids = torch.arange(4 * steps).view(4, steps) % 6
+        torch.testing.assert_close(graphed(ids, mix).logits, text(ids, mix))
+    assert captured == [(4, 5)]
 
 
 @pytest.mark.parametrize("second", ["forward", "backward"])

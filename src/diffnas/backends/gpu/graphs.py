@@ -64,7 +64,8 @@ def uses_graph(wanted: bool | None, net: nn.Module, device: torch.device, *, rec
 class Graphed:
     """A supernet in training whose forward and backward passes are replayed from CUDA graphs.
 
-    Graphs serve whole batches. Other batches, such as the short last one of an epoch, run without graphs. There is one
+    Graphs serve whole batches. Other batches, such as the short last one of an epoch, run without graphs; so do windows
+    of a stream that are longer or shorter than the one that was captured. There is one
     pair of graphs for passes in which the weights learn, and one for passes in which they are fixed.
 
     A backward pass must follow its forward pass before the next one, and only once, because it reuses the memory of
@@ -110,7 +111,8 @@ class Graphed:
         if learning not in self.passes:
             self.captures += 1
             self.passes[learning] = capture(self.net, self._usual, x, mix)
-        return self.passes[learning].replay(x, mix, flow=flow)
+        passes = self.passes[learning]
+        return passes.replay(x, mix, flow=flow) if passes.inputs[0].shape == x.shape else self._usual(x, mix)
 
     def forget(self) -> None:
         """Drop the graphs, because the supernet has changed since they were captured."""
