@@ -153,6 +153,14 @@ def test_contenders_that_cannot_be_are_refused_before_the_search(data: DataSet, 
     assert not (tmp_path / "run").exists()
 
 
+def test_contenders_of_a_forecast_are_refused_before_the_search(tmp_path: Path):
+    table = tmp_path / "steps.csv"
+    table.write_text("a,b\n" + "".join(f"{n},{n % 7}\n" for n in range(300)))
+    with pytest.raises(ValueError, match="a forecast is never just right. Leave against out"):
+        diffnas.run(table, out=tmp_path / "run", against="lstm")
+    assert not (tmp_path / "run").exists()
+
+
 def test_contenders_need_a_folder_and_repeats_need_contenders(data: DataSet, tmp_path: Path):
     with pytest.raises(ValueError, match="contenders need a run folder"):
         diffnas.run(data, against="random", **SMALL)
