@@ -153,6 +153,14 @@ def test_contenders_that_cannot_be_are_refused_before_the_search(data: DataSet, 
     assert not (tmp_path / "run").exists()
 
 
+def test_contenders_of_a_forecast_are_refused_before_the_search(tmp_path: Path):
+    table = tmp_path / "steps.csv"
+    table.write_text("a,b\n" + "".join(f"{n},{n % 7}\n" for n in range(300)))
+    with pytest.raises(ValueError, match="a forecast is never just right. Leave against out"):
+        diffnas.run(table, out=tmp_path / "run", against="lstm")
+    assert not (tmp_path / "run").exists()
+
+
 def test_contenders_need_a_folder_and_repeats_need_contenders(data: DataSet, tmp_path: Path):
     with pytest.raises(ValueError, match="contenders need a run folder"):
         diffnas.run(data, against="random", **SMALL)
@@ -178,9 +186,9 @@ def test_random_networks_have_cells_of_their_own_where_the_found_one_has(own: bo
 
 def test_a_random_transformer_is_the_one_that_a_contest_of_its_recipe_draws_first(data: DataSet, tmp_path: Path):
     recipe = {"recipe": "vit-small", "channels": 8, "epochs": 1}
-    random = diffnas.evaluate("random", data, out=tmp_path / "random", seed=3, **recipe)
+    diffnas.evaluate("random", data, out=tmp_path, seed=3, **recipe)
     space = with_own_cells(SPACES["transformer"], RECIPES["vit-small"].search["depth"])
-    assert random.genotype == next(contest.randoms(space, 3))
+    assert load_trained(tmp_path).genotype == next(contest.randoms(space, 3))
 
 
 def test_names_are_read_as_written():

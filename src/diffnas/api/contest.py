@@ -221,7 +221,6 @@ def hold(
         train: trains a network into its folder; its second argument says whether to resume that training.
         call: the call of the run: its listener hears which network is trained.
     """
-    _refuse_forecasts(whole)
     notes, record = read_notes(folder, "search")
     _, first = read_notes(folder / EVALUATION, "evaluate")
     less, aside = set_aside(whole, notes.aside)
@@ -248,14 +247,6 @@ def hold(
     if ranks.first:
         files.write_checked(folder / VERDICT, as_json(said.as_record()))
     return said
-
-
-def _refuse_forecasts(data: DataSet) -> None:
-    if data.forecasts:
-        raise ValueError(
-            "contenders are compared by what they have right, and a forecast is never just right. The search and its "
-            "evaluation are in the run folder; compare runs by their loss: diffnas compare."
-        )
 
 
 def _how_far(training: Training) -> tuple[bool, bool]:

@@ -232,7 +232,16 @@ def load_noted(note: DataNote | None, data: Data, source: Source) -> DataSet:
 
 
 def left(whole: DataSet, notes: Notes) -> DataSet:
-    """The data of a run, without the training pictures that are set aside to choose among contenders."""
+    """The data of a run, without the training pictures that are set aside to choose among contenders.
+
+    Raises:
+        ValueError: if the contenders are to foretell numbers.
+    """
+    if notes.aside and whole.forecasts:
+        raise ValueError(
+            "contenders are compared by what they have right, and a forecast is never just right. Leave against out, and "
+            "compare runs by their loss: diffnas compare."
+        )
     return set_aside(whole, notes.aside)[0] if notes.aside else whole
 
 

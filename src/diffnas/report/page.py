@@ -22,6 +22,7 @@ from diffnas.report.findings import findings
 from diffnas.report.pack import pack
 from diffnas.report.reading import Run, read_run
 from diffnas.run_files import REPORT
+from diffnas.skeleton import skeleton_of
 
 _SCRIPTS = ("theme.js", "base.js", "chart.js", "weights.js", "forming.js", "live.js", "page.js")
 
@@ -67,6 +68,7 @@ def page(run: Run, *, live: str | None = None) -> str:
             numbers=facts.numbers(run),
             cells=drawings(cells, classes) if cells else {},
             cells_text=to_text(cells) if cells else "",
+            averages=bool(cells) and skeleton_of(cells.skeleton).averages,
             findings=findings(search) if search else [],
             beginning=beginning(search) if search else [],
             pretext_plot=pretext_plot(search) if search else "",
