@@ -14,7 +14,8 @@ import pytest
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 SMALL = {
-    "supernet_step.py": "--space nas-bench-201 --channels 2 --cells 5 --size 8 --batch 4 --rounds 1 --survivors 5 late",
+    "supernet_step.py": "--space nas-bench-201 --channels 2 --cells 5 --size 8 --batch 4 --rounds 1 --survivors 5 late "
+    "--threads 1",
     "supernet_as_run.py": "--space nas-bench-201 --channels 2 --cells 5 --size 8 --batch 4 --rounds 1 --survivors 2",
     "memory.py": "--space nas-bench-201 --channels 4 --cells 5 --batch 8 --steps 1",
     "recurrent_step.py": "--channels 4 --batch 3 --window 2 --rounds 1",
