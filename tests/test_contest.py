@@ -18,9 +18,10 @@ from diffnas.files import write_checked
 from diffnas.genotype import published, read, save
 from diffnas.nets.network import Network
 from diffnas.nets.trained import load as load_trained
+from diffnas.recipes import RECIPES
 from diffnas.report.contest import judged, read_contest
 from diffnas.report.page import write_report
-from diffnas.space import nas_bench_201
+from diffnas.space import SPACES, nas_bench_201, with_own_cells
 
 SMALL = {
     "search_settings": {"epochs": 1, "channels": 4, "depth": 3, "batch": 40},
@@ -163,6 +164,23 @@ def test_a_run_does_not_go_on_with_other_contenders(held, data: DataSet):
     out, _ = held
     with pytest.raises(ValueError, match=r"was begun with --against random:2,DARTS_V2 --repeats 2"):
         hold(out, data, resume=True, against="random:3", repeats=2)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_random_networks_have_cells_of_their_own_where_the_found_one_has(own: bool):
+    space = replace(SPACES["transformer"], depth=3)
+    found = next(contest.randoms(with_own_cells(space) if own else space, 7))
+    (first, drawn, other) = contest.entries(asked("random:2"), found, {}, space, 0, lambda cells: {})
+    assert first.genotype is found
+    assert list(drawn.genotype.cells) == list(other.genotype.cells) == list(found.cells)
+    assert drawn.genotype != other.genotype
+
+
+def test_a_random_transformer_is_the_one_that_a_contest_of_its_recipe_draws_first(data: DataSet, tmp_path: Path):
+    recipe = {"recipe": "vit-small", "channels": 8, "epochs": 1}
+    diffnas.evaluate("random", data, out=tmp_path, seed=3, **recipe)
+    space = with_own_cells(SPACES["transformer"], RECIPES["vit-small"].search["depth"])
+    assert load_trained(tmp_path).genotype == next(contest.randoms(space, 3))
 
 
 def test_names_are_read_as_written():

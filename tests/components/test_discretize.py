@@ -9,7 +9,7 @@ from diffnas.components.gates import HardConcrete
 from diffnas.components.schedule import Moment
 from diffnas.components.weighting import softmax
 from diffnas.genotype import Genotype
-from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201, s1, without
+from diffnas.space import SPACES, SearchSpace, darts, dense_cell, nas_bench_201, s1, without
 
 NB_NONE, NB_SKIP, NB_CONV1, NB_CONV3, NB_POOL = range(5)
 
@@ -127,6 +127,26 @@ def test_winners_without_none_take_the_best_other_operation_that_is_left():
     found = winners(scores, keep, darts, none=False)
     assert into(found, 2) == [("dil_conv_3x3", 0)]
     assert into(winners(scores, keep, darts), 2) == []
+
+
+def test_a_node_of_a_recurrent_cell_keeps_its_strongest_edge_although_none_wins_all_of_them():
+    space = SPACES["recurrent"]
+    scores = torch.full((len(space.edges), len(space.ops)), 0.1)
+    scores[:, space.column("tanh")] = 0.3
+    scores[space.rows["recurrent"].start + 4, space.column("relu")] = 0.35  # from node 1 to node 3
+    scores[:, space.column("none")] = 0.4
+    found = winners(scores, torch.ones_like(scores, dtype=torch.bool), space)
+    assert found.problems() == ()
+    into = {node: [(each.op, each.source) for each in found.cells["recurrent"].incoming(node)] for node in range(1, 9)}
+    assert into == {node: [("relu", 1) if node == 3 else ("tanh", 0)] for node in into}
+
+
+def test_a_node_of_which_nothing_is_left_but_none_stays_without_edges():
+    space = SPACES["recurrent"]
+    scores = torch.ones(len(space.edges), len(space.ops))
+    keep = torch.zeros_like(scores, dtype=torch.bool)
+    keep[:, space.column("none")] = True
+    assert winners(scores, keep, space).cells["recurrent"].connections == ()
 
 
 def test_exact_ties_of_winners_go_to_the_operation_listed_first():

@@ -42,7 +42,7 @@ from diffnas.report.verdict import Verdict
 from diffnas.run_files import ANSWERS, CONTEST, EVALUATION, VERDICT
 from diffnas.run_folder import RunFolder, as_json
 from diffnas.skeleton import skeleton_of
-from diffnas.space import SPACES, SearchSpace
+from diffnas.space import SPACES, SearchSpace, with_own_cells
 from diffnas.task import classification
 from diffnas.values import whole
 
@@ -109,7 +109,9 @@ def entries(
         sized: the settings with which another network has the cost of the found one.
     """
     yield Entry(name=FOUND, kind="found", genotype=found, built=dict(built))
-    unchosen = randoms(space, seed)
+    # Where the search gave each place a cell of its own, random networks have them too.
+    own = found.depth is not None and space.own_depth is None
+    unchosen = randoms(with_own_cells(space, found.depth) if own else space, seed)
     for each in contenders:
         if each.what == RANDOM:
             for number in range(1, each.times + 1):

@@ -227,7 +227,8 @@ def _unsearched(what: Genotype | SearchResult | str | Path | None, recipe: str |
 def _random(recipe: Recipe, settings: Mapping[str, Any]) -> Genotype:
     """A network of the recipe's space, the first that contenders of the same seed have."""
     seed = merge_settings(EvaluateSettings, recipe.evaluate, settings).seed
-    return next(randoms(lookup("space", recipe.space, SPACES), seed))
+    space = lookup("space", recipe.space, SPACES)
+    return next(randoms(with_cells_per_place(space, merge_settings(SearchSettings, recipe.search)), seed))
 
 
 def _scales(said: Mapping[str, str], settings: Mapping[str, Any], begun: Notes | None) -> bool:

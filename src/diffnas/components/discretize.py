@@ -7,15 +7,18 @@ methods the scores are the mixing weights; for gates they are the probabilities 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from diffnas.components.traits import traits
 from diffnas.genotype import Cell, Connection, Genotype
+from diffnas.skeleton import skeleton_of
 from diffnas.space import CellGraph, Edge, SearchSpace
 
 Discretize = Callable[[Tensor, Tensor, SearchSpace], Genotype]
+_Scored: TypeAlias = "tuple[float, Connection] | None"
 
 
 @traits(none_wins=lambda none=True: "always" if none else "never")
@@ -24,6 +27,10 @@ def winners(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool = Tr
 
     The sparse method (Bezirganyan & Akarmazyan, 2022) and NAS-Bench-201 (Dong & Yang, 2020) read off in this way.
     Nodes have any in-degree.
+
+    A recurrent cell normalizes each node, which cancels a factor that all its edges share. So if ``none`` is the
+    strongest on all edges into a node, this says nothing of the node, and the edge with the strongest other operation
+    stays.
 
     Args:
         scores: ``(edges, ops)``, the mixing weights.
@@ -34,7 +41,21 @@ def winners(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool = Tr
     If scores are equal, the operation that the space lists first wins.
     """
     best = _best(scores, keep, space, none=none)
+    if skeleton_of(space.skeleton).gated:
+        best = _fed(best, _best(scores, keep, space, none=False), space)
     return _genotype(space, lambda graph, rows: [best[row] for row in rows])
+
+
+def _fed(best: list[_Scored], others: list[_Scored], space: SearchSpace) -> list[_Scored]:
+    """``best``, where each node without any edge takes the strongest one of ``others``."""
+    found = list(best)
+    for kind, graph in space.cells.items():
+        for node in range(graph.inputs, graph.nodes):
+            into = [space.rows[kind].start + row for row in graph.incoming(node)]
+            if not any(best[row] for row in into):
+                strongest = max(into, key=lambda row: (others[row] or (-torch.inf,))[0])
+                found[strongest] = others[strongest]
+    return found
 
 
 @traits(needs_pruning=True)
@@ -72,8 +93,8 @@ def strongest_inputs(
         return winners(scores, keep & (scores >= absent_below), space, none=False)
     best = _best(scores, keep, space, none=False)
 
-    def choose(graph: CellGraph, rows: range) -> list[tuple[float, Connection] | None]:
-        chosen: list[tuple[float, Connection] | None] = []
+    def choose(graph: CellGraph, rows: range) -> list[_Scored]:
+        chosen: list[_Scored] = []
         for node in range(graph.inputs, graph.nodes):
             found = [edge for edge in (best[rows[row]] for row in graph.incoming(node)) if edge is not None]
             chosen += sorted(found, key=lambda edge: -edge[0])[: space.in_degree]
@@ -140,8 +161,8 @@ def strongest_pairs(
         return winners(strength, keep & (scores >= absent_below), space, none=False)
     listed = _pairs(strength, keep, space)
 
-    def choose(graph: CellGraph, rows: range) -> list[tuple[float, Connection] | None]:
-        chosen: list[tuple[float, Connection] | None] = []
+    def choose(graph: CellGraph, rows: range) -> list[_Scored]:
+        chosen: list[_Scored] = []
         for node in range(graph.inputs, graph.nodes):
             found = [pair for row in graph.incoming(node) for pair in listed[rows[row]]]
             chosen += sorted(found, key=lambda pair: -pair[0])[: space.in_degree]
@@ -171,13 +192,13 @@ def _pairs(scores: Tensor, keep: Tensor, space: SearchSpace) -> list[list[tuple[
     ]
 
 
-def _best(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool) -> list[tuple[float, Connection] | None]:
+def _best(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool) -> list[_Scored]:
     """For each edge, the score and the connection of the operation that wins; None if ``none`` or nothing wins."""
     absent = space.column("none")
     scores_EO = scores.detach().double().cpu().masked_fill(~keep.cpu(), -torch.inf)
     if absent is not None and not none:
         scores_EO[:, absent] = -torch.inf
-    best: list[tuple[float, Connection] | None] = []
+    best: list[_Scored] = []
     for (_, edge), row in zip(space.edges, scores_EO.tolist(), strict=True):
         score = max(row)
         column = row.index(score)
@@ -186,9 +207,7 @@ def _best(scores: Tensor, keep: Tensor, space: SearchSpace, *, none: bool) -> li
     return best
 
 
-def _genotype(
-    space: SearchSpace, choose: Callable[[CellGraph, range], list[tuple[float, Connection] | None]]
-) -> Genotype:
+def _genotype(space: SearchSpace, choose: Callable[[CellGraph, range], list[_Scored]]) -> Genotype:
     cells = {}
     for kind, graph in space.cells.items():
         rows = range(space.rows[kind].start, space.rows[kind].stop)
