@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import numbers
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import cache
 from inspect import cleandoc
 from pathlib import Path
-from types import MappingProxyType, NoneType, UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -170,11 +169,10 @@ def _attributes(docstring: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
-@cache  # To read types costs more than to check values, and each call of Python or of the command line reads many.
-def kinds(record: type) -> Mapping[str, Any]:
+def kinds(record: type) -> dict[str, Any]:
     """The declared kind of each field of a record, by name."""
     hints = get_type_hints(record, include_extras=True)
-    return MappingProxyType({field.name: hints[field.name] for field in fields(record)})
+    return {field.name: hints[field.name] for field in fields(record)}
 
 
 def check_fields(record: Any) -> None:
