@@ -131,6 +131,7 @@ def table(
     return f"{lines}\n\nMedian (least to most) of {rounds} rounds, contenders in turn within a round."
 
 
+@torch.no_grad()
 def difference(mine: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
     """The relative distance of gradients from a reference: the norm of the difference over the reference's norm."""
     far = sum(float((a - b).double().square().sum()) for a, b in zip(mine, reference, strict=True))

@@ -14,17 +14,21 @@ from diffnas.method import METHODS
 from diffnas.space import nas_bench_201
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Every test computes on one thread.
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Every test computes on one thread, and so does every fixture that several tests share.
 
     How a sum is split over threads decides its last digits, and some tests compare two runs bit for bit; and several
     test processes side by side, each with all cores, are slower than one.
     """
-    before = torch.get_num_threads()
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_again() -> Iterator[None]:
+    """A test that takes more threads leaves one to the next test."""
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
 
 
 # Seconds for a search, and alpha fast enough for operations to be removed within it.
@@ -37,7 +41,7 @@ def data() -> DataSet:
     return subsample(load("digits"), 120, 50)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def quick(data: DataSet) -> Callable[..., SearchResult]:
     """A small search: the method's name or value, anything ``search`` takes, and settings by name."""
 

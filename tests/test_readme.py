@@ -45,15 +45,15 @@ def run(block: Block, page: Path, names: dict[str, object]) -> None:
 
 
 COMMANDS = [line for page in PAGES for block in blocks(page) for line in commands(block)]
+GROUP = typer.main.get_command(app)
 WITH_PYTHON = [page for page in PAGES if page != TUTORIAL and any(b.language == "python" for b in blocks(page))]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_documentation_has_options_that_exist(line: str) -> None:
     words = shlex.split(line)[1:]
-    group = typer.main.get_command(app)
-    context = group.make_context("diffnas", [*words[:1], "--help"], resilient_parsing=True)
-    command = group.get_command(context, words[0]) if words else group
+    context = GROUP.make_context("diffnas", [*words[:1], "--help"], resilient_parsing=True)
+    command = GROUP.get_command(context, words[0]) if words else GROUP
     assert command is not None, f"no command {words[0]}"
     command.make_context(words[0], words[1:])
 

@@ -201,15 +201,26 @@ def test_the_pretext_has_its_own_learning_rate(quick):
     assert [line["lr"] for line in trace] == [0.3, 0.025]
 
 
+PRETEXT = replace(ROTATED, pretext=barlow)
+
+
+@pytest.fixture(scope="module")
+def pretrained(quick, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search with a pretext that was left alone."""
+    folder = tmp_path_factory.mktemp("pretrained") / "whole"
+    quick(PRETEXT, out=folder, pretext_epochs=2)
+    return folder
+
+
 @pytest.mark.parametrize("stops", [[2], [6], [8], [12, 2], [13]], ids=str)
-def test_a_search_that_is_interrupted_in_its_pretext_ends_as_one_left_alone(quick, tmp_path: Path, stops: list[int]):
-    method = replace(ROTATED, pretext=barlow)
-    quick(method, out=tmp_path / "whole", pretext_epochs=2)
+def test_a_search_that_is_interrupted_in_its_pretext_ends_as_one_left_alone(
+    quick, pretrained: Path, tmp_path: Path, stops: list[int]
+):
     for number, steps in enumerate(stops):
         with pytest.raises(Interrupted):
-            quick(method, out=tmp_path / "parts", resume=number > 0, listener=Stop(steps), pretext_epochs=2)
-    quick(method, out=tmp_path / "parts", resume=True, pretext_epochs=2)
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+            quick(PRETEXT, out=tmp_path / "parts", resume=number > 0, listener=Stop(steps), pretext_epochs=2)
+    quick(PRETEXT, out=tmp_path / "parts", resume=True, pretext_epochs=2)
+    assert_same(pretrained, tmp_path / "parts")
 
 
 def test_rules_that_read_the_history_do_not_see_the_pretext(quick):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from interrupted import Stop, assert_same
+from shared_runs import SPACES
 from torch import Tensor
 
 from diffnas.components import schedule, update
@@ -27,15 +28,11 @@ from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_sett
 from diffnas.genotype import from_json, load
 from diffnas.method import METHODS, Method
 from diffnas.method.facts import FACTS
-from diffnas.space import SearchSpace, darts, dense_cell, nas_bench_201
+from diffnas.space import SearchSpace, darts
 from diffnas.task import classification
 
 # An alias is the same value under another name.
 BY_NAME = {method.name: method for method in METHODS.values()}
-
-# The DARTS space with two nodes a cell instead of four, for a third of the time.
-SMALL_DARTS = replace(darts, cells={kind: dense_cell(inputs=2, nodes=2, ops=darts.ops) for kind in darts.cells})
-SPACES = {"darts": SMALL_DARTS, "nas-bench-201": nas_bench_201}
 
 # Seconds for a search, and alpha so fast that gates open and shut and operations leave within it.
 TINY: dict[str, Any] = {"epochs": 2, "batch": 10, "channels": 2, "depth": 3, "alpha_lr": 0.5, "backend": "plain"}

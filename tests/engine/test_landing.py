@@ -84,7 +84,7 @@ def test_of_several_targets_the_one_that_is_missed_worst_counts():
 
 
 def test_a_landing_is_read_as_it_was_written(tmp_path):
-    landed = land(aim_at("macs=470M,params<=3.1M"), PUBLISHED, DARTS_V2)
+    landed = land(aim_at("macs=470M,params<=3.1M", SHALLOW.size), SHALLOW, DARTS_V2)
     (tmp_path / LANDING).write_text(json.dumps(landed.record()))
     assert read_landing(RunFolder(tmp_path)) == landed
     assert read_landing(RunFolder(tmp_path / "nothing")) is None
@@ -95,8 +95,8 @@ def test_a_landing_is_read_as_it_was_written(tmp_path):
     [{"size": {"channels": 0, "depth": 3, "stem": "cifar"}}, {"size": 3}, {"costs": {}}, {"targets": ["macs=x"]}],
 )
 def test_a_damaged_landing_is_refused(tmp_path, change: dict):
-    record = land(aim_at("macs=470M"), PUBLISHED, DARTS_V2).record() | change
-    (tmp_path / LANDING).write_text(json.dumps(record))
+    landed = Landing(size=Size(34, 20), targets=parse("macs=470M"), costs={"macs": 473e6}, meant=PUBLISHED.size)
+    (tmp_path / LANDING).write_text(json.dumps(landed.record() | change))
     with pytest.raises(ValueError, match=r"damaged|cannot be read"):
         read_landing(RunFolder(tmp_path))
 

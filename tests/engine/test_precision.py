@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from interrupted import Stop, assert_same, remains
+from shared_runs import SMALL_DARTS
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,9 +25,8 @@ from diffnas.genotype import Genotype, parse, published
 from diffnas.method import METHODS, component
 from diffnas.nets import trained
 from diffnas.nets.network import Network
-from diffnas.space import darts, dense_cell, nas_bench_201
+from diffnas.space import nas_bench_201
 
-SMALL_DARTS = replace(darts, cells={kind: dense_cell(inputs=2, nodes=2, ops=darts.ops) for kind in darts.cells})
 TINY = EvaluateSettings(epochs=2, batch=20, channels=4, depth=3, cutout=2)
 RESNET = parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|")
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import shared_runs
@@ -90,41 +90,56 @@ def check_alike(shared: Path, case: Case, alone: Path) -> None:
             torch.testing.assert_close(value, other["supernet"][weight], rtol=0, atol=1e-10, msg=weight)
 
 
-def stopped(folder: Path, rank: int, number: int, step: int) -> subprocess.CompletedProcess[str]:
-    """A search of two processes, one of which gets a signal in a step."""
-    done = in_two(SCRIPT, folder, "fast-0", "--stop", rank, int(number), step)
-    assert done.returncode != 0
-    return done
+class Broken(NamedTuple):
+    """Searches of two processes in one folder, which were broken off, and how."""
+
+    folder: Path
+    by_signal: subprocess.CompletedProcess[str]
+    by_disk: subprocess.CompletedProcess[str]
 
 
-def resumed(folder: Path, devices: int) -> None:
-    done = in_two(SCRIPT, folder, "fast-0", "--resume", "--devices", devices)
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Broken:
+    """``fast`` ended when its second process got a signal, ``measuring`` when the disk was full."""
+    folder = tmp_path_factory.mktemp("broken")
+    by_signal = in_two(SCRIPT, folder, "fast", "--stop", 1, int(signal.SIGTERM), 3)
+    return Broken(folder, by_signal, in_two(SCRIPT, folder, "measuring", "--full", 1))
+
+
+@pytest.fixture(scope="module")
+def resumed(broken: Broken, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The broken searches after two processes have gone on with them."""
+    folder = shutil.copytree(broken.folder, tmp_path_factory.mktemp("resumed") / "broken")
+    done = in_two(SCRIPT, folder, "fast", "measuring", "--resume")
     assert done.returncode == 0, done.stderr
+    return folder
 
 
-def test_a_signal_to_one_process_stops_all_and_as_many_go_on_bit_for_bit(together: Path, tmp_path: Path):
-    done = stopped(tmp_path, 1, signal.SIGTERM, 3)
-    assert done.stderr.count("interrupted by SIGTERM. Go on with --resume") == 1
-    assert checkpoint_of(tmp_path / "fast-0")["step"] == 3, "all have stopped at the step of the signal"
-    alone = shutil.copytree(tmp_path, tmp_path / "alone")
-    resumed(tmp_path, 2)
-    assert_same(together / "fast-0", tmp_path / "fast-0")
-    # One process goes on as well, and says that its numbers are others.
-    result = CASES["fast-0"].run(alone / "fast-0", resume=True)
+def test_a_signal_to_one_process_stops_all_and_as_many_go_on_bit_for_bit(together: Path, broken: Broken, resumed: Path):
+    assert broken.by_signal.returncode != 0
+    assert broken.by_signal.stderr.count("interrupted by SIGTERM. Go on with --resume") == 1
+    assert checkpoint_of(broken.folder / "fast")["step"] == 3, "all have stopped at the step of the signal"
+    assert_same(together / "fast", resumed / "fast")
+
+
+def test_one_process_goes_on_with_the_search_of_two(broken: Broken, tmp_path: Path):
+    """Its numbers are others."""
+    alone = shutil.copytree(broken.folder / "fast", tmp_path / "fast")
+    result = CASES["fast"].run(alone, resume=True)
     assert [line["epoch"] for line in result.trace] == [0, 1]
 
 
-def test_a_full_disk_stops_all_processes_with_one_message_and_as_many_go_on_bit_for_bit(together: Path, tmp_path: Path):
-    done = in_two(SCRIPT, tmp_path, "fast-0", "--full", 1)
-    folder = tmp_path / "fast-0"
+def test_a_full_disk_stops_all_processes_with_one_message_and_as_many_go_on_bit_for_bit(
+    together: Path, broken: Broken, resumed: Path
+):
+    folder = broken.folder / "measuring"
     told = (
         f"No space left on device for {folder}. Make room. The last checkpoint is untouched; to go on from it: --resume"
     )
-    assert done.returncode == 1
-    assert done.stderr.count(told) == 1
+    assert broken.by_disk.returncode == 1
+    assert broken.by_disk.stderr.count(told) == 1
     assert checkpoint_of(folder)["epoch"] == 1
-    resumed(tmp_path, 2)
-    assert_same(together / "fast-0", folder)
+    assert_same(together / "measuring", resumed / "measuring")
 
 
 def test_what_processes_tell_one_another_arrives(done: subprocess.CompletedProcess[str]):

@@ -82,20 +82,26 @@ def test_operations_leave_before_and_after_an_interruption(quick, tmp_path: Path
     assert 30 > middle > live(tmp_path / "run")
 
 
-def test_a_failure_goes_back_to_the_last_epoch_and_ends_the_same(quick, tmp_path: Path):
-    quick("sparse", out=tmp_path / "whole")
+@pytest.fixture(scope="module")
+def left_alone(quick, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search that nothing has interrupted."""
+    folder = tmp_path_factory.mktemp("left alone") / "whole"
+    quick("sparse", out=folder)
+    return folder
+
+
+def test_a_failure_goes_back_to_the_last_epoch_and_ends_the_same(quick, left_alone: Path, tmp_path: Path):
     with pytest.raises(RuntimeError, match="broken pipe"):
         quick("sparse", out=tmp_path / "parts", listener=Fail(9))
     quick("sparse", out=tmp_path / "parts", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_same(left_alone, tmp_path / "parts")
 
 
-def test_a_failure_in_the_first_epoch_begins_again(quick, tmp_path: Path):
-    quick("sparse", out=tmp_path / "whole")
+def test_a_failure_in_the_first_epoch_begins_again(quick, left_alone: Path, tmp_path: Path):
     with pytest.raises(RuntimeError, match="broken pipe"):
         quick("sparse", out=tmp_path / "parts", listener=Fail(3))
     quick("sparse", out=tmp_path / "parts", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_same(left_alone, tmp_path / "parts")
 
 
 def test_resuming_a_finished_search_changes_nothing(quick, tmp_path: Path):
@@ -346,14 +352,13 @@ def test_the_number_of_a_dead_process_on_a_partial_file_lets_it_be_removed(quick
     assert list(cut.rglob("*.partial")) == [alive]
 
 
-def test_a_line_torn_by_a_crash_is_written_again(quick, tmp_path: Path):
-    quick("sparse", out=tmp_path / "whole")
+def test_a_line_torn_by_a_crash_is_written_again(quick, left_alone: Path, tmp_path: Path):
     with pytest.raises(RuntimeError):
         quick("sparse", out=tmp_path / "run", listener=Fail(9))
     with (tmp_path / "run" / "trace.jsonl").open("a") as file:
         file.write('{"epoch": 1, "train_lo')
     quick("sparse", out=tmp_path / "run", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "run")
+    assert_same(left_alone, tmp_path / "run")
 
 
 def test_a_checkpoint_of_something_else_is_refused(quick, cut: Path):

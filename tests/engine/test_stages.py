@@ -64,14 +64,23 @@ def test_epochs_count_on_and_settings_are_those_of_each_stage(quick):
     assert set(gone[5]) == {trace[line]["events"][0]["row"] for line in (4, 5)}
 
 
+@pytest.fixture(scope="module")
+def staged(quick, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search in stages that was left alone."""
+    folder = tmp_path_factory.mktemp("staged") / "whole"
+    quick(STAGED, out=folder)
+    return folder
+
+
 @pytest.mark.parametrize("stops", [[2, 5], [6], [7, 3], [13], [14, 1], [18]], ids=str)
-def test_a_staged_search_that_is_interrupted_ends_as_one_left_alone(quick, tmp_path: Path, stops: list[int]):
-    quick(STAGED, out=tmp_path / "whole")
+def test_a_staged_search_that_is_interrupted_ends_as_one_left_alone(
+    quick, staged: Path, tmp_path: Path, stops: list[int]
+):
     for number, steps in enumerate(stops):
         with pytest.raises(Interrupted, match="--resume"):
             quick(STAGED, out=tmp_path / "parts", resume=number > 0, listener=Stop(steps))
     quick(STAGED, out=tmp_path / "parts", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_same(staged, tmp_path / "parts")
 
 
 class EndInPause(Silent):
@@ -84,14 +93,13 @@ class EndInPause(Silent):
         self.left.step(0.0, 0.0)
 
 
-def test_a_search_that_is_interrupted_in_a_pause_makes_it_again(quick, tmp_path: Path):
-    quick(STAGED, out=tmp_path / "whole")
+def test_a_search_that_is_interrupted_in_a_pause_makes_it_again(quick, staged: Path, tmp_path: Path):
     with pytest.raises(Interrupted):
         quick(STAGED, out=tmp_path / "parts", listener=EndInPause(5))
     kept = torch.load(tmp_path / "parts" / "checkpoint" / "last.pt", weights_only=True)
     assert (kept["epoch"], kept["step"]) == (5, 0), "it did not end in a pause: the test shows nothing"
     quick(STAGED, out=tmp_path / "parts", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_same(staged, tmp_path / "parts")
 
 
 def test_a_stopping_rule_ends_a_stage_and_sees_only_its_epochs(quick):
@@ -138,14 +146,23 @@ def test_the_cost_counts_the_epochs_of_all_stages(data):
 PT = replace(darts_pt, stages=partial(perturbation, every=1))
 
 
+@pytest.fixture(scope="module")
+def selected(quick, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search with a selection that was left alone."""
+    folder = tmp_path_factory.mktemp("selected") / "whole"
+    quick(PT, out=folder)
+    return folder
+
+
 @pytest.mark.parametrize("stops", [[5], [7, 4], [12]], ids=str)
-def test_a_selection_that_is_interrupted_ends_as_one_left_alone(quick, tmp_path: Path, stops: list[int]):
-    quick(PT, out=tmp_path / "whole")
+def test_a_selection_that_is_interrupted_ends_as_one_left_alone(
+    quick, selected: Path, tmp_path: Path, stops: list[int]
+):
     for number, steps in enumerate(stops):
         with pytest.raises(Interrupted, match="--resume"):
             quick(PT, out=tmp_path / "parts", resume=number > 0, listener=Stop(steps))
     quick(PT, out=tmp_path / "parts", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_same(selected, tmp_path / "parts")
 
 
 class EndWhenMeasured(Silent):
@@ -162,11 +179,12 @@ class EndWhenMeasured(Silent):
         monkeypatch.setattr(pause, "fetched", counted)
 
 
-def test_a_selection_that_is_interrupted_while_it_measures_decides_the_same(quick, tmp_path: Path, monkeypatch):
-    quick(PT, out=tmp_path / "whole")
+def test_a_selection_that_is_interrupted_while_it_measures_decides_the_same(
+    quick, selected: Path, tmp_path: Path, monkeypatch
+):
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
         quick(PT, out=tmp_path / "parts", listener=EndWhenMeasured(patched, 23))
     kept = torch.load(tmp_path / "parts" / "checkpoint" / "last.pt", weights_only=True)
     assert kept["step"] == 0, "it did not end in a pause: the test shows nothing"
     quick(PT, out=tmp_path / "parts", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_same(selected, tmp_path / "parts")

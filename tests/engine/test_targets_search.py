@@ -81,12 +81,23 @@ def test_a_search_without_a_target_says_nothing_of_costs(data, tmp_path):
     assert not (tmp_path / "run" / LANDING).exists()
 
 
+@pytest.fixture(scope="module")
+def again(data):
+    """A search for a target, as often as it is called."""
+    return partial(run, data, "sparse", s2, aim=share_of(0.4, s2, data, METHODS["sparse"]))
+
+
+@pytest.fixture(scope="module")
+def whole(again, tmp_path_factory):
+    """The folder of that search when it was left alone."""
+    folder = tmp_path_factory.mktemp("targets") / "whole"
+    again(out=folder)
+    return folder
+
+
 @pytest.mark.parametrize("number", [3, 8])
-def test_an_interrupted_search_for_a_target_goes_on_bit_for_bit(data, tmp_path, number: int):
-    aim = share_of(0.4, s2, data, METHODS["sparse"])
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    again = partial(run, data, "sparse", s2, aim=aim)
-    again(out=whole)
+def test_an_interrupted_search_for_a_target_goes_on_bit_for_bit(again, whole, tmp_path, number: int):
+    parts = tmp_path / "parts"
     with pytest.raises(Interrupted):
         again(out=parts, listener=Stop(number))
     again(out=parts, resume=True)
@@ -219,14 +230,15 @@ def test_a_multiplier_by_balance_is_weighed_before_alpha_moves(data, name: str, 
         assert balanced.trace[0]["train"] == usual.trace[0]["train"]
 
 
-@pytest.mark.parametrize("number", [2, 14])
-def test_an_interrupted_search_that_weighs_and_tightens_goes_on_bit_for_bit(data, tmp_path, number: int):
+def test_an_interrupted_search_that_weighs_and_tightens_goes_on_bit_for_bit(data, tmp_path):
+    """It stops while it weighs, in its first epoch, and when it has weighed, in its second."""
     target = share_of(0.4, s2, data, METHODS["sparse"]).targets[0]
     aim = Aim(targets=(target,), size=SIZE, family=(target, replace(target, value=1.5 * target.value)))
-    again = partial(run, data, "sparse", s2, aim=replace(aim, start=None, tightens=True), batch=10, alpha_warmup=1)
+    again = partial(run, data, "sparse", s2, aim=replace(aim, start=None, tightens=True), alpha_warmup=1)
     again(out=tmp_path / "whole")
-    with pytest.raises(Interrupted):
-        again(out=tmp_path / "parts", listener=Stop(number))
+    for number, resume in ((2, False), (6, True)):
+        with pytest.raises(Interrupted):
+            again(out=tmp_path / "parts", listener=Stop(number), resume=resume)
     again(out=tmp_path / "parts", resume=True)
     assert_same(tmp_path / "whole", tmp_path / "parts")
 

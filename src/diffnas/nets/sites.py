@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from diffnas.components.contract import Role, naming
 from diffnas.genotype import Genotype
@@ -32,8 +34,28 @@ def unseen(*, own: bool) -> Iterator[None]:
     Modules are on the device "meta": they have no numbers, and cost nothing. Those of a user (``own``) are on the usual
     device, because they may need numbers to be made or run.
     """
-    with torch.random.fork_rng(devices=[]) if own else torch.device("meta"):
-        yield
+    if own:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    else:
+        with torch.device("meta"), _OnlySizes():
+            yield
+
+
+_KEEP_SIZES = {F.batch_norm, F.relu}
+
+
+class _OnlySizes(TorchFunctionMode):
+    """Leaves out functions whose results have the sizes of their inputs: on "meta", PyTorch computes them slowly."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return args[0] if func in _KEEP_SIZES else func(*args, **(kwargs or {}))
 
 
 class Spot(NamedTuple):

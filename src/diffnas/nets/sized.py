@@ -22,7 +22,7 @@ from diffnas.nets.costs import Counted, around, by_operation, of_op
 from diffnas.nets.frames import Reading, Sizes
 from diffnas.nets.network import Network, parameters_of
 from diffnas.nets.ops import count_macs
-from diffnas.nets.sites import Site, Spot, chosen, offered, sites, unseen
+from diffnas.nets.sites import Seen, Site, Spot, chosen, offered, sites, unseen
 from diffnas.nets.sizes import size_of, sizes_of_space, widths_of
 from diffnas.nets.slot import OpFactory
 from diffnas.skeleton import Skeleton, StemKind, skeleton_of
@@ -85,7 +85,9 @@ class SizedSpace:
     size: Size
     sequences: Reading = field(default_factory=lambda: Reading())
 
-    _around: dict[tuple[int, ...], Counted] = field(init=False, default_factory=dict, compare=False, repr=False)
+    _around: dict[tuple[int, ...], tuple[Counted, list[Seen]]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def skeleton(self) -> Skeleton:
@@ -106,7 +108,7 @@ class SizedSpace:
         >>> macs.base, macs.ops[0].tolist()
         (54144.0, [0.0, 6656.0])
         """
-        around = float(getattr(self._counted_around(self._widths), count))
+        around = float(getattr(self._counted_around(self._widths)[0], count))
         return self.summed(lambda site: float(getattr(self._counted(site), count)), base=around)
 
     def summed(self, cost: Callable[[Site], float], *, base: float = 0.0) -> Additive:
@@ -130,9 +132,11 @@ class SizedSpace:
         widths = widths_of(genotype)
         if count == "params" and self.skeleton.gated:
             return self._shared_params(genotype)
-        total = self._counted_around(widths)
-        for site in sites(self._sizes(widths), chosen(genotype), self.picture):
-            total += self._counted(site)
+        total, cells = self._counted_around(widths)
+        listed = chosen(genotype)
+        for cell in cells:
+            for site in cell.sites(listed[cell.place.kind], affine=True):
+                total += self._counted(site)
         return int(getattr(total, count))
 
     def _shared_params(self, genotype: Genotype) -> int:
@@ -192,11 +196,11 @@ class SizedSpace:
         found = of_op(*site.spot, self.space.factories.get(site.spot.op))
         return found._replace(params=0) if site.again else found
 
-    def _counted_around(self, widths: Mapping[str, int]) -> Counted:
-        """The cost of everything but the operations: stem, inputs of cells, fixed blocks and head."""
+    def _counted_around(self, widths: Mapping[str, int]) -> tuple[Counted, list[Seen]]:
+        """The cost of all but the operations (stem, inputs of cells, fixed blocks, head), and the runs of cells."""
         key = tuple(widths.values())
         if key not in self._around:
-            self._around[key], _ = around(self._sizes(widths), self.picture)
+            self._around[key] = around(self._sizes(widths), self.picture)
         return self._around[key]
 
 

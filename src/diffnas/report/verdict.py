@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import scipy  # It imports scipy.stats when that is first needed: every command imports this file, and few need it.
 from numpy.typing import NDArray
-from scipy import stats
 
 Kind: TypeAlias = Literal["found", "random", "hand"]
 SURE = 0.95
@@ -59,7 +59,7 @@ class Contender:
     def interval(self) -> tuple[float, float]:
         """The interval of the accuracy on other test pictures, by Wilson; it does not include the luck of seeds."""
         pictures = self.right.shape[1]
-        found = stats.binomtest(round(self.accuracy * pictures), pictures).proportion_ci(SURE, method="wilson")
+        found = scipy.stats.binomtest(round(self.accuracy * pictures), pictures).proportion_ci(SURE, method="wilson")
         return float(found.low), float(found.high)
 
 
@@ -94,7 +94,7 @@ def difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Differenc
     variance = sum(part for part, _ in parts)
     value = float(by_picture.mean())
     spread = sum(part**2 / freedom for part, freedom in parts)
-    reach = float(stats.t.ppf((1 + SURE) / 2, variance**2 / spread)) * variance**0.5 if spread else 0.0
+    reach = float(scipy.stats.t.ppf((1 + SURE) / 2, variance**2 / spread)) * variance**0.5 if spread else 0.0
     return Difference(value, value - reach, value + reach, seeds=len(samples) == 3)
 
 

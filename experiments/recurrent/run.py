@@ -1,0 +1,66 @@
+"""Search recurrent cells on the embedded plays, and train them beside cells and modules that nobody had to search.
+
+    python experiments/recurrent/run.py --out runs/recurrent
+
+Each network has the training of the recipe ``text-small``. ``lstm`` and ``gru`` get the width at which they have as many
+parameters as a cell of eight nodes at the recipe's width. A finished run is not made again, and one that was interrupted
+goes on. ``table.py`` reads what this leaves.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import diffnas
+from diffnas.run_folder import RunFolder
+
+SEARCHED = ("sparse", "darts", "single-level")
+PUBLISHED = "DARTS_V2_RNN"
+MODULES = ("lstm", "gru")
+PARAMETERS = 190_625
+"""Those of a network with eight nodes at 96 features, for 65 characters."""
+
+
+def searched(method: str, seed: int, out: Path) -> None:
+    """One search by a method, and the training of what it found."""
+    if RunFolder(out).begun:
+        diffnas.run(out=out, resume=True)
+    else:
+        diffnas.run("text", method=method, seed=seed, out=out, threads=1)
+
+
+def trained(what: str, seed: int, out: Path, **options: Any) -> None:
+    """One training of a network that was not searched."""
+    if RunFolder(out).begun:
+        diffnas.evaluate(out=out, resume=True)
+    else:
+        diffnas.evaluate(what, "text", recipe="text-small", seed=seed, out=out, threads=1, **options)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--random", type=int, default=2, help="random cells for each seed")
+    options = parser.parse_args()
+    # The seeds are outermost, so that a round that was cut short has the same seeds of all networks.
+    for seed in options.seeds:
+        jobs: list[tuple[str, Any]] = [(name, lambda out, n=name: searched(n, seed, out)) for name in SEARCHED]
+        jobs += [
+            (f"random{k}", lambda out, k=k: trained("random", seed + 100 * k, out)) for k in range(options.random)
+        ]
+        jobs += [(PUBLISHED, lambda out: trained(PUBLISHED, seed, out))]
+        jobs += [
+            (name, lambda out, n=name: trained(n, seed, out, target=f"params={PARAMETERS}")) for name in MODULES
+        ]
+        for name, job in jobs:
+            out = options.out / f"{name}-{seed}"
+            if not list(out.rglob("result.json")):
+                begun = time.perf_counter()
+                job(out)
+                print(f"{out.name}: {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
