@@ -47,13 +47,9 @@ def main() -> None:
     # The seeds are outermost, so that a round that was cut short has the same seeds of all networks.
     for seed in options.seeds:
         jobs: list[tuple[str, Any]] = [(name, lambda out, n=name: searched(n, seed, out)) for name in SEARCHED]
-        jobs += [
-            (f"random{k}", lambda out, k=k: trained("random", seed + 100 * k, out)) for k in range(options.random)
-        ]
+        jobs += [(f"random{k}", lambda out, k=k: trained("random", seed + 100 * k, out)) for k in range(options.random)]
         jobs += [(PUBLISHED, lambda out: trained(PUBLISHED, seed, out))]
-        jobs += [
-            (name, lambda out, n=name: trained(n, seed, out, target=f"params={PARAMETERS}")) for name in MODULES
-        ]
+        jobs += [(name, lambda out, n=name: trained(n, seed, out, target=f"params={PARAMETERS}")) for name in MODULES]
         for name, job in jobs:
             out = options.out / f"{name}-{seed}"
             if not list(out.rglob("result.json")):

@@ -57,12 +57,16 @@ def main() -> None:
     for name in sorted({row["name"] for row in rows}):
         mine = [row for row in rows if row["name"] == name]
         by_name[name] = {seed: mean(r["bits"] for r in mine if r["seed"] == seed) for seed in {r["seed"] for r in mine}}
-    print("| network | test bits by seed | mean, deviation | more than DARTS_V2_RNN | more than lstm | parameters | s |")
+    print(
+        "| network | test bits by seed | mean, deviation | more than DARTS_V2_RNN | more than lstm | parameters | s |"
+    )
     print("|---|---|---|---|---|---|---|")
     for name, bits in sorted(by_name.items(), key=lambda item: mean(item[1].values())):
         mine = [row for row in rows if row["name"] == name]
         each = ", ".join(f"{bits[seed]:.3f}" for seed in sorted(bits))
-        spread = f"{mean(bits.values()):.3f} ± {stdev(bits.values()):.3f}" if len(bits) > 1 else f"{mean(bits.values()):.3f}"
+        spread = (
+            f"{mean(bits.values()):.3f} ± {stdev(bits.values()):.3f}" if len(bits) > 1 else f"{mean(bits.values()):.3f}"
+        )
         gaps = " | ".join("" if name == to else against(bits, by_name.get(to, {})) for to in REFERENCES)
         sizes = "/".join(f"{size:,}" for size in sorted({row["parameters"] for row in mine}))
         seconds = round(mean(row["search_seconds"] + row["training_seconds"] for row in mine))

@@ -239,8 +239,8 @@ def left(whole: DataSet, notes: Notes) -> DataSet:
     """
     if notes.aside and whole.forecasts:
         raise ValueError(
-            "contenders are compared by what they have right, and a forecast is never just right. Leave against out, and "
-            "compare runs by their loss: diffnas compare."
+            "contenders are compared by what they have right, and a forecast is never just right. Leave against out, "
+            "and compare runs by their loss: diffnas compare."
         )
     return set_aside(whole, notes.aside)[0] if notes.aside else whole
 
