@@ -2,13 +2,15 @@
 
     python experiments/recurrent/run.py --out runs/recurrent
 
-Each network has the training of the recipe ``text-small``. ``lstm`` and ``gru`` get the width at which they have as many
-parameters as a cell of eight nodes at the recipe's width. A finished run is not made again, and one that was interrupted
-goes on. ``table.py`` reads what this leaves.
+Each network has the training of the recipe ``text-small``. ``lstm`` and ``gru`` get the width at which they have as
+many parameters as a cell of eight nodes at the recipe's width. A finished run is not made again, and one that was
+interrupted goes on. ``table.py`` reads what this leaves.
 """
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +48,13 @@ def main() -> None:
     options = parser.parse_args()
     # The seeds are outermost, so that a round that was cut short has the same seeds of all networks.
     for seed in options.seeds:
-        jobs: list[tuple[str, Any]] = [(name, lambda out, n=name: searched(n, seed, out)) for name in SEARCHED]
-        jobs += [(f"random{k}", lambda out, k=k: trained("random", seed + 100 * k, out)) for k in range(options.random)]
-        jobs += [(PUBLISHED, lambda out: trained(PUBLISHED, seed, out))]
-        jobs += [(name, lambda out, n=name: trained(n, seed, out, target=f"params={PARAMETERS}")) for name in MODULES]
-        for name, job in jobs:
+        jobs: dict[str, Callable[[Path], None]] = {name: partial(searched, name, seed) for name in SEARCHED}
+        for number in range(options.random):
+            jobs[f"random{number}"] = partial(trained, "random", seed + 100 * number)
+        jobs[PUBLISHED] = partial(trained, PUBLISHED, seed)
+        for name in MODULES:
+            jobs[name] = partial(trained, name, seed, target=f"params={PARAMETERS}")
+        for name, job in jobs.items():
             out = options.out / f"{name}-{seed}"
             if not list(out.rglob("result.json")):
                 begun = time.perf_counter()

@@ -2,12 +2,12 @@
 
     python experiments/recurrent/table.py --runs runs/recurrent --out results.json
 
-Differences are paired by seed, with a 95 % interval of Student's t. A positive one means that the network needs more bits.
+Differences are paired by seed, with a 95 % interval of Student's t. A positive one means that more bits are needed.
 """
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -47,6 +47,16 @@ def against(bits: Mapping[int, float], others: Mapping[int, float]) -> str:
     return f"{mean(gaps):+.3f} ({low:+.3f} to {high:+.3f})"
 
 
+def row(name: str, bits: Mapping[int, float], runs: Sequence[Mapping[str, Any]], others: Mapping[str, Any]) -> str:
+    """The line of a network in the table."""
+    each = ", ".join(f"{bits[seed]:.3f}" for seed in sorted(bits))
+    spread = f"{mean(bits.values()):.3f}" + (f" ± {stdev(bits.values()):.3f}" if len(bits) > 1 else "")
+    gaps = ["" if name == to else against(bits, others.get(to, {})) for to in REFERENCES]
+    sizes = "/".join(f"{size:,}" for size in sorted({run["parameters"] for run in runs}))
+    seconds = f"{mean(run['search_seconds'] + run['training_seconds'] for run in runs):.0f}"
+    return f"| {' | '.join([name, each, spread, *gaps, sizes, seconds])} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True)
@@ -54,23 +64,15 @@ def main() -> None:
     options = parser.parse_args()
     rows = [summary(path, options.runs) for path in sorted(options.runs.rglob("result.json"))]
     by_name: dict[str, dict[int, float]] = {}
-    for name in sorted({row["name"] for row in rows}):
-        mine = [row for row in rows if row["name"] == name]
+    for name in sorted({run["name"] for run in rows}):
+        mine = [run for run in rows if run["name"] == name]
         by_name[name] = {seed: mean(r["bits"] for r in mine if r["seed"] == seed) for seed in {r["seed"] for r in mine}}
     print(
         "| network | test bits by seed | mean, deviation | more than DARTS_V2_RNN | more than lstm | parameters | s |"
     )
     print("|---|---|---|---|---|---|---|")
     for name, bits in sorted(by_name.items(), key=lambda item: mean(item[1].values())):
-        mine = [row for row in rows if row["name"] == name]
-        each = ", ".join(f"{bits[seed]:.3f}" for seed in sorted(bits))
-        spread = (
-            f"{mean(bits.values()):.3f} ± {stdev(bits.values()):.3f}" if len(bits) > 1 else f"{mean(bits.values()):.3f}"
-        )
-        gaps = " | ".join("" if name == to else against(bits, by_name.get(to, {})) for to in REFERENCES)
-        sizes = "/".join(f"{size:,}" for size in sorted({row["parameters"] for row in mine}))
-        seconds = round(mean(row["search_seconds"] + row["training_seconds"] for row in mine))
-        print(f"| {name} | {each} | {spread} | {gaps} | {sizes} | {seconds} |")
+        print(row(name, bits, [run for run in rows if run["name"] == name], by_name))
     if options.out:
         options.out.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
 

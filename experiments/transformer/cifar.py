@@ -2,8 +2,8 @@
 
     python experiments/transformer/cifar.py --data-dir DATA --out runs/transformer
 
-The search is that of the recipe ``vit-small``. Each network is trained on 10,000 pictures, less a tenth that is set aside
-to choose among them. A finished run is not made again, and one that was interrupted goes on.
+The search is that of the recipe ``vit-small``. Each network is trained on 10,000 pictures, less a tenth that is set
+aside to choose among them. A finished run is not made again, and one that was interrupted goes on.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
         else:
             named = {"space": "transformer", "recipe": "vit-small", "against": AGAINST, "flip": True}
             result = diffnas.run(data, **named, seed=seed, out=out, threads=1, evaluate_settings=own)
-        print(f"{out.name}: {time.perf_counter() - begun:.0f} s; {result.verdict}", flush=True)
+        print(f"{out.name}: {time.perf_counter() - begun:.0f} s; {' '.join(result.verdict.sentences)}", flush=True)
 
 
 if __name__ == "__main__":
