@@ -2,9 +2,9 @@
 
     python experiments/recurrent/run.py --out runs/recurrent
 
-Each network has the training of the recipe ``text-small``. ``lstm`` and ``gru`` get the width at which they have as
-many parameters as a cell of eight nodes at the recipe's width. A finished run is not made again, and one that was
-interrupted goes on. ``table.py`` reads what this leaves.
+Each network has the training of the recipe ``text-small``, with 96 features. ``lstm`` and ``gru`` get the width at which
+they have as many parameters as a cell of eight nodes. A finished run is not made again, and one that was interrupted goes
+on. ``table.py`` reads what this leaves.
 """
 
 import argparse
@@ -20,8 +20,9 @@ from diffnas.run_folder import RunFolder
 SEARCHED = ("sparse", "darts", "single-level")
 PUBLISHED = "DARTS_V2_RNN"
 MODULES = ("lstm", "gru")
+FEATURES = 96
 PARAMETERS = 190_625
-"""Those of a network with eight nodes at 96 features, for 65 characters."""
+"""Those of a network with eight nodes and so many features, for 65 characters."""
 
 
 def searched(method: str, seed: int, out: Path) -> None:
@@ -29,7 +30,7 @@ def searched(method: str, seed: int, out: Path) -> None:
     if RunFolder(out).begun:
         diffnas.run(out=out, resume=True)
     else:
-        diffnas.run("text", method=method, seed=seed, out=out, threads=1)
+        diffnas.run("text", method=method, seed=seed, out=out, threads=1, evaluate_settings={"channels": FEATURES})
 
 
 def trained(what: str, seed: int, out: Path, **options: Any) -> None:
@@ -37,7 +38,8 @@ def trained(what: str, seed: int, out: Path, **options: Any) -> None:
     if RunFolder(out).begun:
         diffnas.evaluate(out=out, resume=True)
     else:
-        diffnas.evaluate(what, "text", recipe="text-small", seed=seed, out=out, threads=1, **options)
+        named = {"recipe": "text-small", "seed": seed, "out": out, "threads": 1}
+        diffnas.evaluate(what, "text", **named, **(options or {"channels": FEATURES}))
 
 
 def main() -> None:

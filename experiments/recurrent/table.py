@@ -67,9 +67,7 @@ def main() -> None:
     for name in sorted({run["name"] for run in rows}):
         mine = [run for run in rows if run["name"] == name]
         by_name[name] = {seed: mean(r["bits"] for r in mine if r["seed"] == seed) for seed in {r["seed"] for r in mine}}
-    print(
-        "| network | test bits by seed | mean, deviation | more than DARTS_V2_RNN | more than lstm | parameters | s |"
-    )
+    print("| network | bits by seed | mean, deviation | more than DARTS_V2_RNN | more than lstm | parameters | s |")
     print("|---|---|---|---|---|---|---|")
     for name, bits in sorted(by_name.items(), key=lambda item: mean(item[1].values())):
         print(row(name, bits, [run for run in rows if run["name"] == name], by_name))
