@@ -2,9 +2,9 @@
 
     python experiments/recurrent/run.py --out runs/recurrent
 
-Each network has the training of the recipe ``text-small``, with 96 features. ``lstm`` and ``gru`` get the width at which
-they have as many parameters as a cell of eight nodes. A finished run is not made again, and one that was interrupted goes
-on. ``table.py`` reads what this leaves.
+Each network has the training of the recipe ``text-small``, with 96 features. ``lstm`` and ``gru`` get the width at
+which they have as many parameters as a cell of eight nodes. A finished run is not made again, and one that was
+interrupted goes on. ``table.py`` reads what this leaves.
 """
 
 import argparse
