@@ -14,6 +14,7 @@ SMALL = ["--train=60", "--epochs=1", "--evaluate-epochs=1", "--set=search.channe
 SMALL += ["--set=search.depth=3", "--set=evaluate.depth=3"]
 # What no test has: CIFAR, two seeds more than are needed to compare, and a cluster that is there already.
 SHORTER = {"cifar10 --data-dir data": "digits", "darts-small": "digits", "0:5": "0:3", "/shared/": ""}
+SHORTER |= {"s3://BUCKET": "file://copies"}
 SHORTER |= {"--address auto": "--address local", "--gpus-per-run 0.5": "--cpus-per-run 1", "sparse,darts": "sparse"}
 
 

@@ -82,6 +82,7 @@ def sweep(
     address: Annotated[str | None, _said(help="A Ray cluster: auto, HOST:PORT, or local to start one.")] = None,
     cpus_per_run: Annotated[float | None, _said(help="CPUs of a run on the cluster.")] = None,
     gpus_per_run: Annotated[float | None, _said(help="GPUs of a run on the cluster, such as 0.5.")] = None,
+    copy_to: Annotated[str | None, _said(metavar="URL", help="Copy each run there once it has ended: s3://..")] = None,
     tied: Annotated[bool, _said("--tied", hidden=True, help="End when the standard input ends.")] = False,
     as_json: o.Json = False,
     quiet: o.Quiet = False,

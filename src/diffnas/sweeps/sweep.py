@@ -13,6 +13,7 @@ from diffnas.report.sweep.record import SweepRecord, is_sweep, read_sweep, write
 from diffnas.report.sweep.status import Status, SweepView
 from diffnas.sweeps import grid
 from diffnas.sweeps.cluster import LOCAL, Cluster
+from diffnas.sweeps.copies import Copies
 from diffnas.sweeps.drive import Show, drive
 from diffnas.sweeps.planning import Cell, planned
 from diffnas.sweeps.workers import Processes, Workers
@@ -29,6 +30,8 @@ class Means:
         address: the address of a Ray cluster, or ``local`` to start Ray here; None for processes on this machine.
         cpus_per_run: the CPUs that Ray sets aside for a run; None for its number of threads.
         gpus_per_run: the GPUs that Ray sets aside for a run; a fraction shares a GPU.
+        copy_to: a URL that fsspec knows, such as ``s3://BUCKET/PLACE``, to which each run is copied once it has ended.
+            A sweep whose folder is lost goes on from there.
     """
 
     at_once: Annotated[int, whole(1, 1024)] | None = None
@@ -36,6 +39,7 @@ class Means:
     address: str | None = None
     cpus_per_run: Annotated[float, real(0, 1024, above=True)] | None = None
     gpus_per_run: Annotated[float, real(0, 1024)] | None = None
+    copy_to: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -102,14 +106,22 @@ def go_on(folder: Path, means: Means, show: Show = lambda statuses: None) -> Swe
     """The result of the sweep in a folder, whose runs begin or go on. Those that are done stay as they are.
 
     Raises:
-        ValueError: if there is no sweep, or another driver works on it.
+        ValueError: if there is no sweep, another driver works on it, or it cannot be copied.
         Interrupted: if a signal asked the sweep to end. All runs have then saved checkpoints.
     """
+    copies = None if means.copy_to is None else Copies(means.copy_to)
+    if copies is not None and not is_sweep(folder):
+        copies.fetch(folder)
     record, folder = read_sweep(folder), folder.resolve()
     with owning(folder, lambda message: None):
+        if copies is not None:
+            copies.begin(folder)
+            show = copies.beside(show, folder)
         runs = drive(folder, means.workers(folder), retries=means.retries, show=show)
         done = [folder / each.name for each in runs if each.state == "done"]
         found, refused = votes(done, folder) if record.vote else ([], [])
+        if copies is not None:
+            copies.finish(folder)
         return SweepResult(folder=folder, runs=tuple(runs), votes=tuple(found), unvoted=tuple(refused))
 
 
@@ -129,6 +141,7 @@ def sweep(
     address: str | None = None,
     cpus_per_run: float | None = None,
     gpus_per_run: float | None = None,
+    copy_to: str | None = None,
     show: Show | None = None,
     **options: Any,
 ) -> SweepResult:
@@ -141,7 +154,7 @@ def sweep(
         search_settings, evaluate_settings: settings of one phase, as in ``run``; each value may be a list.
         resume: whether to go on with the sweep in ``out``. The grid is then not given again.
         vote: whether to vote at the end on each group of runs that differ only in their seeds.
-        at_once, retries, address, cpus_per_run, gpus_per_run: as in :class:`Means`.
+        at_once, retries, address, cpus_per_run, gpus_per_run, copy_to: as in :class:`Means`.
         show: is called with the states of the runs while the sweep goes on.
         options: any other option of ``run``; each may be a list.
 
@@ -160,7 +173,12 @@ def sweep(
     [('sparse-seed0', 'done')]
     """
     means = Means(
-        at_once=at_once, retries=retries, address=address, cpus_per_run=cpus_per_run, gpus_per_run=gpus_per_run
+        at_once=at_once,
+        retries=retries,
+        address=address,
+        cpus_per_run=cpus_per_run,
+        gpus_per_run=gpus_per_run,
+        copy_to=copy_to,
     )
     folder, axes = Path(out), {"data": data, "method": methods, "space": spaces, **options, "seed": seeds}
     for phase, settings in (("search", search_settings), ("evaluate", evaluate_settings)):
