@@ -1,5 +1,6 @@
 """Networks on the hub, against stand-ins that have the signatures of its own client."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import create_autospec
@@ -67,3 +68,12 @@ def test_a_folder_that_could_not_be_loaded_is_not_uploaded(shelf, trained, tmp_p
 def test_a_name_on_the_hub_has_an_owner(name, shelf):
     with pytest.raises(ValueError, match=f"is called hub:OWNER/NAME, not hub:{name}"):
         diffnas.load(f"hub:{name}")
+
+
+def test_a_network_of_sequences_has_no_card_and_its_files_stay(shelf, trained, tmp_path):
+    network = trained("|nor_conv_3x3~0|+|none~0|skip_connect~1|")
+    export(network, tmp_path, ["torch"], torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"this one reads text\. Upload the files in"):
+        hub.upload(tmp_path, "me/words", replace(network, kind="text"))
+    assert not shelf.exists()
+    assert not (tmp_path / "README.md").exists()

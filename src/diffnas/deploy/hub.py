@@ -52,12 +52,18 @@ def upload(folder: Path, name: str, trained: Trained, *, accuracy: float | None 
         private: whether only the owner can see a repository that is made.
 
     Raises:
-        ValueError: for a name that is not ``OWNER/NAME``, or if ``folder`` lacks a file of the format "torch".
+        ValueError: for a name that is not ``OWNER/NAME``, a network of sequences, or if ``folder`` lacks a file of the
+            format "torch".
         ImportError: without the extra ``hub``.
         OSError: if the hub cannot be reached, or refuses.
     """
     hub = _client()
     _check(name)
+    if trained.kind != "pictures":
+        raise ValueError(
+            f"the card describes networks of pictures, and this one reads {trained.kind}. Upload the files in {folder}:"
+            f" hf upload {name} {folder}"
+        )
     missing = [file for file in (NETWORK, WEIGHTS) if not (folder / file).exists()]
     if missing:
         raise ValueError(f"{folder} has no {' and no '.join(missing)}; export the network as torch, too.")

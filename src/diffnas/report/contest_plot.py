@@ -49,7 +49,7 @@ def plot(contenders: Sequence[Contender]) -> Markup:
     return Markup(
         f'<svg class="contest" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Test accuracy against '
         f'multiply-adds: {escape(told)}">{ticks}{names}{dots}{ends}<text class="tick" x="{middle}" '
-        f'y="{_HEIGHT - 4}" text-anchor="middle">multiply-adds for one picture</text></svg>'
+        f'y="{_HEIGHT - 4}" text-anchor="middle">multiply-adds</text></svg>'
     )
 
 

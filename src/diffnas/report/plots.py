@@ -216,7 +216,7 @@ def contest(contenders: Sequence[Contender]) -> Figure:
         axes.plot(100 * each.accuracy, row, "o", color=color)
     axes.set_yticks(range(len(ordered)), [f"{each.name}, {count(each.macs)}" for each in ordered])
     axes.set_ylim(-0.6, len(ordered) - 0.4)
-    axes.set_xlabel("test accuracy in %, beside the multiply-adds for one picture")
+    axes.set_xlabel("test accuracy in %, beside the multiply-adds")
     axes.grid(axis="x", linewidth=0.4, color="#d8d6cf")
     return figure
 
