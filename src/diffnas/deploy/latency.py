@@ -212,7 +212,11 @@ class Latency:
         return self.known[key]
 
     def line(self, reach: Reach) -> tuple[float, float]:
-        """Slope and offset of the fitted line; at another size than ``base``, latency is proportional to the sum."""
+        """Slope and offset of the line from a network's sum (see ``additive``) to its latency.
+
+        At the size of ``base`` this is the fitted line. At another size it goes through 0 and through the dearest
+        network, which is measured.
+        """
         if reach.sized.size == self.base.size:
             return self.drawn.slope, self.drawn.offset
         (*_, dear) = reach.extremes(torch.tensor(reach.sized.space.offered))

@@ -34,7 +34,7 @@ from diffnas.run_folder import standing
 PATIENCE = timedelta(hours=2)
 """How long a process waits for another one that is there, which may be reading data or testing a network."""
 
-# Seconds that a process gets to end by itself after the run, and to be seen to have ended.
+# Seconds that processes get to end by themselves after the run, and seconds to find out which process is gone.
 _GRACE, _GLANCE = 30.0, 3.0
 
 # Tells a process that was launched here who it is: ADDRESS PORT NUMBER COUNT.

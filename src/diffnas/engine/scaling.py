@@ -86,7 +86,7 @@ def _around(aim: Aim, at: SizedSpace, cells: Genotype) -> list[Landing]:
 
 
 def _landing(aim: Aim, at: SizedSpace, cells: Genotype) -> Callable[[int], Landing]:
-    """From a width to what the network costs there, found once."""
+    """A function from a width to the landing of the network of this width; it computes each width once."""
     return cache(lambda width: landing_at(aim, at, cells, at.size._replace(channels=width)))
 
 

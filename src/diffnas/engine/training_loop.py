@@ -77,7 +77,7 @@ class TrainingLoop:
         trace: one entry for each epoch, as in the run folder.
         settings: the settings of the running stage, including its number of epochs.
         first: the first epoch of the running stage, counted through all stages.
-        epochs: how many epochs the stages have up to the last one.
+        epochs: how many epochs the run has, counted through all stages.
         ranks: this process among those of the run.
     """
 
@@ -230,7 +230,8 @@ class TrainingLoop:
     def draws(self, indices: Tensor, purpose: str, steps: Iterable[int]) -> Generator[Batch, None, None]:
         """A random batch of the pictures at ``indices`` for each of ``steps`` of the running epoch, on the device.
 
-        Of a stream, it is the window beside that of the step. This rank gets its part of each batch.
+        For a stream, ``indices`` are columns, and nothing is random: a batch is the window of these columns that begins
+        where the training window of the step begins. This rank gets its part of each batch.
         """
         if isinstance(self.split, Stream):
             windows = passes.beside(indices, self.batches, self.settings)

@@ -275,7 +275,11 @@ class Supernet(nn.Module):
         return logits if auxiliary is None else Output(logits, auxiliary)
 
     def _checked(self, weights: EdgeWeights) -> EdgeWeights:
-        """The weights, in the dtype of the net's own."""
+        """The weights of the edges, in the dtype of the net's parameters.
+
+        Raises:
+            ValueError: if a shape is wrong.
+        """
         one, options = (self.edges,), self.options
         wanted = {
             "operations": (self.edges, len(self.space.ops)),

@@ -54,7 +54,7 @@ def plot(contenders: Sequence[Contender]) -> Markup:
 
 
 class Row(NamedTuple):
-    """A row of the table below the plot, and whether the user is handed its network."""
+    """A network's row of the table below the plot; ``handed`` says whether the user is handed this network."""
 
     cells: tuple[str, ...]
     handed: bool

@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 
 from diffnas.untrusted.whole import read_all
 
-_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy writes no other kinds
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy packs a .npz in no other way
 
 
 def read_npz(path: Path, names: Collection[str], most: int) -> dict[str, np.ndarray[Any, Any]]:

@@ -162,7 +162,7 @@ class Plan:
         return _is_given(node, self.prepare, self.bypass)
 
     def size(self, slot: int) -> tuple[int, ...]:
-        """Channels, rows and columns of a slot that is fed."""
+        """Channels, rows and columns of what is in a slot, which must have a value."""
         size = self.sizes[slot]
         assert size is not None
         return size

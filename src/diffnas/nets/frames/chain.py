@@ -161,7 +161,7 @@ def _patch(before: int, out: int, affine: bool) -> nn.Module:
     return nn.Sequential(Patches(before, out, 4), nn.BatchNorm2d(out, affine=affine))
 
 
-# Functions of the channels of a picture, the channels of the stem, and whether its batch norms are affine.
+# Each function takes the channels of a picture, those of the stem, and whether the batch norms of the stem are affine.
 _STEMS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "cifar": _same,
     "cifar-half": _half,

@@ -45,7 +45,7 @@ NO_DROPOUTS = Dropouts()
 
 
 class Reading(TypedDict, total=False):
-    """How a net reads sequences; the keys are attributes of ``Sizes``."""
+    """How a net reads sequences. Each key gives the attribute of ``Sizes`` with the same name."""
 
     tokens: bool
     forecast: bool

@@ -36,7 +36,7 @@ class Gate(nn.Module):
 
 
 class Gated(nn.Module):
-    """An activation behind a gate."""
+    """A mean of the input and of an activation, weighted by a gate (a highway layer)."""
 
     def __init__(self, gate: Gate, activation: nn.Module) -> None:
         super().__init__()

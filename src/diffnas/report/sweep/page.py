@@ -56,7 +56,7 @@ class SweepPage:
         )
 
     def _grids(self, done: Sequence[str]) -> list[Grid]:
-        """Tables of the runs that are done, which are made again only if there are more."""
+        """Tables of the runs that are done. The last tables are given again until another run is done."""
         if tuple(done) != self._compared[0]:
             groups = grouped(read_found(self.path / name) for name in done)
             grids = [group_grid(groups), paired_grid(groups)]
