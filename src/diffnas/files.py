@@ -32,9 +32,9 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
 
 
 def write_checked(path: Path, content: bytes) -> None:
-    """Write a file of bytes in the same way, and note its digest, which :func:`check` compares.
+    """Write a file of bytes as :func:`write_bytes_atomically` does, and note its digest, which :func:`check` compares.
 
-    The digest is written first. A crash between the two leaves a new digest beside no file or the old one.
+    The digest is written first. A crash before the file is written leaves a new digest, and no file or the old one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _note(path, digest(content))

@@ -23,7 +23,7 @@ UNITS = {
     "forecast": ("row", "rows"),
     "labelled": ("step", "sequences"),
 }
-"""For each kind of data, what the cost of a network is for, and what its samples are called."""
+"""For each kind of data, the unit to which the cost of a network refers, and the name of the samples."""
 
 _AT_ONCE = {"text": "window of {} tokens", "forecast": "window of {} rows", "labelled": "sequence of {} steps"}
 

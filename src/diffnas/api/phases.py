@@ -263,7 +263,7 @@ def _landing(what: object, searched: Path | None) -> Landing | None:
 
 
 def run_folder(what: object) -> Path | None:
-    """The run folder that ``what`` is or comes from; None for all else."""
+    """The run folder of a result, or at a path; None for all else."""
     if isinstance(what, SearchResult):
         return what.folder
     if isinstance(what, str | Path) and RunFolder(Path(what)).begun:

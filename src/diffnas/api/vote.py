@@ -59,7 +59,7 @@ def vote(
     method: Method | None = None,
     space: SearchSpace | None = None,
 ) -> Vote:
-    """The cells that several seeds of one search vote for. Each seed has one vote, its mixing weights.
+    """The cells for which several seeds of one search vote. Each seed has one vote, its mixing weights.
 
     The weights of each search are those of the epoch whose cells are its result, and 0 for what it removed. The
     method's own rule reads the cells off from their mean. An operation is in play if one search kept it; for a rule

@@ -169,7 +169,7 @@ def _after_landing(settings: Mapping[str, Any], found: SearchResult) -> Mapping[
 
 
 def _contenders(against: str | None, task: Task | None) -> str | None:
-    """The contenders that were asked for; a ValueError if the task has no accuracy to judge them."""
+    """The name of the contenders, or None; a ValueError if the task has no accuracy by which they could be judged."""
     if against and isinstance(task, Task) and task != classification:
         raise ValueError(f"contenders are judged by accuracy, and the task is {task.name!r}. Leave against out.")
     return against

@@ -201,7 +201,7 @@ class Mix:
 
     Args:
         weights: of the edges' operations, ``(edges, columns)``.
-        known: the places that will be asked for.
+        known: the places that the mixed sums will take.
     """
 
     def __init__(self, weights: Tensor, known: Sequence[Places]) -> None:

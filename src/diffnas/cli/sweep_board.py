@@ -62,7 +62,7 @@ def table(statuses: Sequence[Status], *, most: int | None = None) -> Table:
 
     Args:
         statuses: the states of the runs.
-        most: how many rows there is room for. Runs that are done, and then those that wait, are left out first.
+        most: how many rows fit. Runs that are done, and then those that wait, are left out first.
     """
     shown = _chosen(statuses, most)
     caption = None if len(shown) == len(statuses) else f"and {len(statuses) - len(shown)} runs more"

@@ -18,7 +18,7 @@ _LARGEST = MEGA
 
 
 def read_words(path: Path) -> list[str]:
-    """The words of the command line that a file stands for: ``epochs = [1, 2]`` is ``--epochs 1 --epochs 2``.
+    """The words of a command line that says the same as a file: ``epochs = [1, 2]`` is ``--epochs 1 --epochs 2``.
 
     Raises:
         ValueError: if it is no TOML, or a value is neither text nor a number, a flag, or a list of these.

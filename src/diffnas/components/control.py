@@ -1,4 +1,4 @@
-"""Controls: functions from the history of a search and its space to a scale."""
+"""Controls: functions from the history of a search and its space to the scale of a regularizer."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def strengths(weighting: Weighting, beta: Tensor, moment: Moment, space: SearchS
 
 
 def _places(space: SearchSpace) -> list[tuple[int, int]]:
-    """Row and column of every edge."""
+    """For every edge, the row of its target and the column of its source in the weights of edges."""
     places, before = [], 0
     for cell in space.cells.values():
         places += [(before + edge.target - cell.inputs, edge.source) for edge in cell.edges]

@@ -1,4 +1,7 @@
-"""Families: from the history of a search and its space to the epochs whose cells get a network too, as positions."""
+"""Families: functions that say from which epochs of a search, besides that of its result, cells get a network.
+
+A family takes the history of the search and its space. It returns the positions of these epochs in the history.
+"""
 
 from __future__ import annotations
 

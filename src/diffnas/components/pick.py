@@ -1,4 +1,7 @@
-"""Picks: from the history of a search, its space and its task to the epoch of the result, as a position."""
+"""Picks: functions that choose the epoch whose cells are the result of a search.
+
+A pick takes the history of the search, its space and its task. It returns the position of this epoch in the history.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping rules: from the history of a search and its space to a reason to stop, or None."""
+"""Stopping rules: functions from the history of a search and its space to a reason to stop, or None."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def cut(text: str, kind: Kind, *, lower: bool) -> Sequence[str]:
 
 
 def learned(text: str, kind: Kind, *, lower: bool) -> tuple[Tokens, int]:
-    """The tokens of a training text, and how many kinds of words there are no places for.
+    """The tokens of a training text, and how many kinds of words found no place.
 
     Characters are all in the vocabulary, and so is all that was prepared. Of words, those that occur twice or more are,
     but at most 20,000, the most frequent ones.

@@ -66,7 +66,7 @@ class Cost:
         offered: operations that the space offers, on all edges.
         parameters: weights of the supernet.
         macs: multiply-adds of a forward pass for one ``unit``.
-        unit: what they are counted for, such as "picture".
+        unit: the unit of data to which they belong, such as "picture".
         batch, steps, epochs: pictures in a step, steps in an epoch, epochs, those of a pretext among them.
         pretext_epochs: epochs of a pretext, which are taken to cost as much as those of the search.
         memory: estimate of the most bytes that a step holds at once.

@@ -17,7 +17,7 @@ from diffnas.run_folder import RunFolder
 from diffnas.skeleton import StemKind
 
 MEASURED = 3
-"""How many widths are measured, beside that of the size aimed at, if a cost takes a clock."""
+"""How many widths are measured, besides that of the aim, if a clock measures a cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
         ValueError: if the cells pass nothing on.
     """
     meant = landing_at(aim, at, found, at.size)
-    # A chain meets its targets by its operations: it stays at the width that it was searched for.
+    # A chain meets its targets by its operations: it stays at the width of the search.
     if aim.width == "fixed" or (at.skeleton.residual and meant.met):
         return meant
     measured = any(aim.costings[target.cost].measured for target in aim.targets)

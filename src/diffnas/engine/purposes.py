@@ -1,4 +1,4 @@
-"""What random numbers of a run are for, where a seed of its own can be set for it. No torch."""
+"""The purposes of random numbers in a run that can have a seed of their own. No torch."""
 
 from __future__ import annotations
 

@@ -118,7 +118,8 @@ class Ranks:
 
         Args:
             tensors: of any shapes, which are the same in all ranks.
-            weight: pictures that these gradients are the mean of, so that parts of unequal size give the mean of all.
+            weight: over how many pictures the tensors of this rank are means. Parts of unequal size then give the mean
+                of all pictures.
         """
         return list(tensors) if not self.several else self._mean(tensors, weight)
 

@@ -71,7 +71,7 @@ class TraceLines:
         }
 
     def _eigenvalue(self) -> float | None:
-        """The largest eigenvalue of the Hessian for alpha; None in other epochs, or if it is not finite."""
+        """The largest eigenvalue of the Hessian for alpha; None if it is not due in this epoch, or not finite."""
         every = self.running.settings.eigenvalue_every
         if not every or self.running.epoch % every or self.running.state.pretraining is not None:
             return None

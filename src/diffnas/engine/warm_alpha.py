@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def take_(state: SearchState, settings: SearchSettings) -> str:
-    """Begin a search with the last alpha of another one, shrunk, and with the operations left there if asked to.
+    """Begin a search with the last alpha of another one, shrunk, and with its operations if the settings say so.
 
     Returns:
         What was taken, in a sentence.

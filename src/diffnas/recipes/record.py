@@ -12,7 +12,7 @@ class Recipe:
     """A recipe. It overrides the method's own defaults, and the user's settings override it.
 
     Attributes:
-        about: what it is made for, in words.
+        about: its purpose, in words.
         space: the search space for which it is made.
         search: settings of the search (``SearchSettings``).
         evaluate: settings of the evaluation (``EvaluateSettings``).

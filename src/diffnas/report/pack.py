@@ -96,7 +96,7 @@ COST_WORDS = {
 
 
 def _costs(search: Search) -> list[dict[str, Any]]:
-    """The costs with a target, over the epochs; those of all lines are the same."""
+    """For each cost with a target, its words and its numbers by epoch; all lines of a trace have the same costs."""
     lines = [line.cost for line in search.lines]
     found = []
     for name, first in lines[0].items() if lines else ():

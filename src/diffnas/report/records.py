@@ -100,7 +100,7 @@ class DataRecord(_Read):
 
     @property
     def units(self) -> tuple[str, str]:
-        """What the cost of a network is for, and what the samples are called."""
+        """The unit of data to which the cost of a network refers, and the name of the samples."""
         return units(self.kind, self.size)
 
 

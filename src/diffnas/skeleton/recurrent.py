@@ -18,7 +18,7 @@ class Recurrent(Skeleton):
     """
 
     layer: Literal["cell", "lstm", "gru"] = "cell"
-    skip: str = "identity"  # the only operation without a bend
+    skip: str = "identity"  # the only linear operation
 
     def places(self, depth: int) -> tuple[Place, ...]:
         """The place of the cell.

@@ -92,7 +92,7 @@ def _is_below(index: Any, most: int) -> bool:
 
 
 def _state(state: Any) -> dict[str, Any]:
-    """The measurements of a cell; every trial is checked, because ``nats-bench`` opens a file where a trial is text."""
+    """The measurements of a cell; every trial is checked, because ``nats-bench`` opens a file if a trial is text."""
     trials = state["all_results"]
     if not all(isinstance(trial, dict) for trial in trials.values()):
         raise ValueError("a trial in it is no dictionary")
@@ -113,7 +113,7 @@ def _empty(*ignored: object) -> dict[Any, Any]:
 
 
 def _listed(items: Any) -> list[Any]:
-    """The items of a set, from the list that older pickle protocols make it from."""
+    """The items of a set, given the list from which older pickle protocols make it."""
     if type(items) is not list:
         raise ValueError("it holds a set in an unknown form")
     return items
@@ -130,7 +130,7 @@ _KNOWN: Known = {
 
 
 class _Unpacker:
-    """Reads the files of NATS-Bench, and limits how many bytes they unpack into, one by one and all together."""
+    """Reads the files of NATS-Bench, and limits the unpacked bytes of each file and of all together."""
 
     def __init__(self) -> None:
         self.room = _FLOOR

@@ -40,10 +40,10 @@ def values(
     Args:
         plan: what :func:`plan` made for inputs of these sizes.
         output: the numbers of the output nodes.
-        inputs: what its input nodes are made of, ``(B, C', H', W')``.
+        inputs: the maps from which its input nodes are made, ``(B, C', H', W')``.
         mix: the mixing weights of its edges, ``(edges, ops)``, then one column for the channels that bypass the
             operations, if there are any.
-        shares: by what the result of each edge is multiplied in each picture, ``(edges, B)``, float32; None for 1.
+        shares: the factor of the result of each edge in each picture, ``(edges, B)``, float32; None for 1.
     """
     call, order = _Call(plan, output, inputs, mix, shares), torch.empty(0)
     apply: Callable[..., tuple[Tensor, ...]] = _Range.apply

@@ -43,7 +43,7 @@ def normalized(x: Tensor, statistics: Statistics, fold: Fold, weight: Tensor, bi
         x: the tensor, channels last.
         statistics: its mean and variance, ``(1, C)``.
         fold: of whoever computed it.
-        weight: what the normalized tensor is multiplied by.
+        weight: the factor of the normalized tensor.
         bias: what is then added.
         eps: what is added to the variance.
     """

@@ -41,7 +41,7 @@ def write(plan: Plan, inputs: Sequence[tuple[int, ...]], batch: int, outputs: Se
         plan: its steps.
         inputs: channels, rows and columns of the cell's inputs.
         batch: how many pictures there are.
-        outputs: the computed nodes whose values are asked for, in their order; all are fed.
+        outputs: the computed nodes whose values are results, in their order; all have a value.
         ops: the number of mixing weights of an edge, of operations in play or not and of channels that bypass them.
 
     Raises:
@@ -281,7 +281,11 @@ class _Cell:
         return Term(self.to.grads[target], self.to.pairs[pair], self.to.shares[pair])
 
     def gradient(self, node: int, given: int | None = None, own: int | None = None) -> int:
-        """The tensor of the gradient for a node, from all that reads it: ``own``, or ``given`` if that is all."""
+        """The tensor of the gradient for a node.
+
+        If ``given`` is the only part of the gradient, it is this tensor. Else the parts are added in ``own``, or in a
+        temporary tensor if ``own`` is None.
+        """
         steps, numbers = self.plan.nodes[node], self.to.batch * prod(self.to.size(node))
         terms = [Term(tensor, ONE) for tensor in (given, self.to.read.get(node)) if tensor is not None]
         pieces = len(steps.pools) + len(steps.chains) + len(steps.skips) + len(terms)

@@ -48,7 +48,7 @@ class Node:
         normed: which of these go through a batch norm first.
         chains: its convolutions.
         pools: its pools.
-        skips: the nodes that it is itself mixed into.
+        skips: the nodes into which it is itself mixed.
     """
 
     slots: list[int] = field(default_factory=list)

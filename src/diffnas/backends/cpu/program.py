@@ -72,13 +72,13 @@ class Direction:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """The steps of a cell, or of chains by themselves, forward and backward, and what they work on.
+    """The steps of a cell, or of chains by themselves, forward and backward, and the memory that they need.
 
     Attributes:
         forward_pass: the steps to the results.
         backward_pass: the steps to the gradients.
         inputs_from: the first backward step that serves only the cell's inputs and the layers that prepare them.
-        lists: what steps refer to.
+        lists: the terms and branches to which steps refer.
         stages: likewise.
         table: the branches without addresses.
         tensors: the tensors whose addresses it then has.
@@ -88,9 +88,9 @@ class Program:
         scales: how many rows of scales there are.
         factors: what the stages need by channel, as it is at first.
         packed: numbers in packed weights.
-        sums: in the sums of pictures.
-        learned: in the gradients of a group of pictures for weights.
-        scratch: that a thread needs to work in.
+        sums: numbers in the sums of pictures.
+        learned: numbers in the gradients of a group of pictures for weights.
+        scratch: numbers in the scratch memory of a thread.
         biases: which weights are added before a batch norm.
         results: channels, rows and columns of each.
         shown: for each slot that is a result, its place among the results.
@@ -121,11 +121,11 @@ class Program:
     batch: int
 
     def memory(self, mix: Any, shares: Any = None) -> Memory:
-        """What a call works on, at first: nothing is known, and no tensor has a place.
+        """The memory of a call at its beginning: nothing is known, and no tensor has a place.
 
         Args:
             mix: the mixing weights, ``(edges, ops)``, float64; of chains by themselves, none.
-            shares: what the result of each edge is multiplied by in each picture, ``(edges, B)``, float32; None for 1.
+            shares: the factor of the result of each edge in each picture, ``(edges, B)``, float32; None for 1.
         """
         slots, channels = self.slots
         known = np.zeros((KNOWN, slots, channels))
@@ -185,7 +185,7 @@ class Program:
         return [tensor for home in SAVED for tensor in held[home]]
 
     def again(self, memory: Memory) -> Memory:
-        """What ``backward`` works on: a copy of what ``forward`` left."""
+        """The memory of ``backward``: a copy of what ``forward`` left."""
         return memory._replace(
             at=memory.at.copy(),
             table=memory.table.copy(),

@@ -103,10 +103,10 @@ class Writer:
         self.others: dict[int, int] = {}  # the gradients for the results of these operations
         self.slots: dict[int, int] = {}  # their tensors
         self.grads: dict[int, int] = {}  # the tensors of the gradients for targets
-        self.pairs: dict[tuple[int, int], int] = {}  # the rows of what these are multiplied by, by slot and target
+        self.pairs: dict[tuple[int, int], int] = {}  # the rows of the factors of these, by slot and target
         self.shares: dict[tuple[int, int], int] = {}  # the rows of the shares of pictures, likewise
 
-    # What steps refer to.
+    # Things to which steps refer by a number.
 
     def tensor(self, home: int, numbers: int = 0) -> int:
         """A tensor of a kind; of so many numbers, if it is kept or temporary."""

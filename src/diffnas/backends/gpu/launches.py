@@ -175,7 +175,7 @@ class Slopes(NamedTuple):
 def settle(
     where: Table, mix: Tensor, norms: Norms, normed: Sequence[bool], like: Tensor, *, paired: bool = False
 ) -> tuple[Tensor, Slopes]:
-    """The gradient for ``mix``, ``(T, K)``, and those for the K maps, of which no map is written.
+    """The gradient for ``mix``, ``(T, K)``, and the slopes from which ``spread`` computes the gradients for the maps.
 
     Args:
         where: a table of the gradients for the sums, and of the K maps.

@@ -69,10 +69,10 @@ def pool_backward(
     stride: tl.constexpr, SAME: tl.constexpr, MAX: tl.constexpr, AVERAGE: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """The gradient for a map of ``pixels`` pixels: the sum of those of its readers, and through ``pool``.
+    """The gradient for a map of ``pixels`` pixels, which ``pool`` and other operations have read.
 
-    The table has ``SAME`` gradients for the map itself. ``largest`` and ``average`` are those for the results of
-    ``pool``; each place of a map belongs to up to 9 windows.
+    It is a sum. The table has ``SAME`` gradients for the map from the other operations. ``largest`` and ``average`` are
+    the gradients for the results of ``pool``; each place of a map belongs to up to 9 windows.
     """
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     channel = tl.arange(0, CHANNELS)

@@ -19,7 +19,7 @@ NAMED: dict[str, Callable[[], Corpus]] = {"text": plays, "python-docs": python_d
 """The texts that need no file."""
 
 _LARGE, _MANY = 5_000_000, 300
-"""From so many characters on, with so many different ones, words are the tokens."""
+"""Words are the tokens of a text with at least so many characters, of which at least so many differ."""
 
 
 def embedded_text(name: str, *, tokens: str | None = None, lower: bool | None = None) -> DataSet:

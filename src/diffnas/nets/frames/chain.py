@@ -59,7 +59,7 @@ class Chain(Frame):
 
 
 def layer(beside: nn.Module, cell: nn.Module, x: Tensor, run: Run, share: float) -> Tensor:
-    """A layer's shortcut of ``x``, with a share of the result of its cell, which is nothing if it has no operation."""
+    """A layer's shortcut of ``x``, plus ``share`` times the result of its cell unless the cell has no operation."""
     if isinstance(beside, NoShortcut):
         return run(cell, (x,))
     if isinstance(cell, Cell) and not len(cell.edges):

@@ -150,7 +150,7 @@ def _macs(layer: nn.Module, result: Tensor) -> int:
     if isinstance(layer, nn.RNNBase):  # at each step it multiplies by all of its matrices
         return sum(weight.numel() for weight in layer.parameters() if weight.dim() == 2) * result.shape[-2]
     assert isinstance(layer.weight, Tensor)
-    # Each number of the result has one row of weights, by channels in a linear layer and in a map.
+    # Each number of the result is a product with one row of weights, in a linear layer and in a convolution.
     return layer.weight.numel() * result.numel() // len(layer.weight)
 
 

@@ -161,7 +161,7 @@ class Attention(nn.Module):
         return mixed.transpose(-2, -3).flatten(-2)
 
     def _windowed(self, qkv: Tensor, outside: Tensor | None, window: Grid) -> Tensor:
-        """Attention in each window, ``(B, H, W, inner)``. Bottom and right are padded to whole windows with masked tokens."""
+        """Attention in each window, ``(B, H, W, inner)``. Masked tokens at bottom and right fill the last windows."""
         height, width = qkv.shape[1:3]
         bias = self.bias(window)
         down, right = -height % window[0], -width % window[1]

@@ -62,7 +62,8 @@ def values_of(run: Found) -> dict[str, Any]:
 
 
 def by_grid(runs: Sequence[Found], names: Sequence[str]) -> Grid:
-    """A table with a row for each group: how alike its cells are, how alike those of the base are, and their worth."""
+    """A table with a row for each group: how alike its cells are among themselves and to those of the first
+    group, their accuracy, and the time of the searches."""
     rows: list[tuple[str, ...]] = []
     notes: list[str] = []
     found = families(runs, names)

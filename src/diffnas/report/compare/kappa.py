@@ -20,7 +20,7 @@ from diffnas.report.records import SpaceRecord
 Matrix = NDArray[np.float64]
 
 CHANCE_PAIRS = 10_000
-"""How many pairs of random cells the level of chance is the mean of."""
+"""The level of chance is a mean over so many pairs of random cells."""
 
 FEWEST = 4
 """A group of fewer runs is too small for a test."""

@@ -43,7 +43,7 @@ def summary(statuses: Sequence[Status]) -> str:
 
 
 def counts(statuses: Sequence[Status]) -> dict[State, int]:
-    """How many runs are in each state that some run is in."""
+    """How many runs are in each state, without the states that no run has."""
     found = Counter(each.state for each in statuses)
     return {state: found[state] for state in STATES if found[state]}
 
