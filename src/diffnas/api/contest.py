@@ -49,11 +49,11 @@ ASIDE = 0.1
 """The share of the training pictures that is set aside: no network learns from it, and it chooses among networks."""
 
 RANDOM = "random"
-_COLUMNS, _WINDOW = 16, 64  # of a text that networks foretell
+_COLUMNS, _WINDOW = 16, 64  # how networks read the text whose tokens they predict
 _COUNT, REPEATS = whole(1, 100), whole(1, 100)
 
 Sized: TypeAlias = Callable[[Genotype], Mapping[str, Any]]
-"""From cells to the settings of an evaluation (channels, depth, ...) with which their network has the wanted cost."""
+"""A function from cells to the settings of an evaluation (channels, ...) that give their network the wanted cost."""
 
 
 class Asked(NamedTuple):
@@ -325,7 +325,7 @@ def _right(trained: Trained, split: Split) -> list[bool]:
 
 
 def _foretold(net: Network, text: Stream) -> list[bool]:
-    """Whether a network foretells each next token of a text, column by column and window by window."""
+    """Whether a network predicts each next token of a text, column by column and window by window."""
     told, columns, steps = [], min(_COLUMNS, len(text) // 2), net.frame.window or _WINDOW
     with afresh(net, JUDGED):
         for window in in_turn(text, torch.arange(len(text)), columns, steps, ALONE):

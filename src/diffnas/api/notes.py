@@ -235,7 +235,7 @@ def left(whole: DataSet, notes: Notes) -> DataSet:
     """The data of a run, without the training pictures that are set aside to choose among contenders.
 
     Raises:
-        ValueError: if the contenders are to foretell numbers.
+        ValueError: if the contenders are to predict numbers.
     """
     if notes.aside and whole.forecasts:
         raise ValueError(

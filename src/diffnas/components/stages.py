@@ -135,7 +135,7 @@ class Stage:
         check_fields(self)
 
 
-# From the space and the number of epochs to the stages, at least one.
+# A function from the space and the number of epochs to the stages, at least one.
 Stages = Callable[[SearchSpace, int], tuple[Stage, ...]]
 
 

@@ -1,6 +1,6 @@
-"""Ceilings of memory: where layers run one after the other, a network keeps one if each of its layers does.
+"""Ceilings of memory, which a network of layers that run one after the other keeps if each of its layers does.
 
-So what would break it leaves the space before the search, and whatever is found keeps it.
+An operation that would break a ceiling is removed from the space before the search. Whatever is found then keeps it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from diffnas.space import SearchSpace
 def under_ceiling(aim: Aim, space: SearchSpace, data: DataSet, method: Method) -> SearchSpace:
     """The space without the operations in whose place no network keeps the aim's ceiling of memory.
 
-    It stays as it is without such a ceiling, where edges are not chosen one by one, and where nothing would be left of
-    an edge: ``aim.check`` says why.
+    The same space if there is no such ceiling, if edges are not chosen one by one, or if an edge would lose all of its
+    operations; ``aim.check`` says why.
     """
     ceilings = [target for target in aim.targets if target.cost == "memory" and target.ceiling]
     for target in ceilings:

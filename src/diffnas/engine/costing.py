@@ -82,7 +82,7 @@ class Counting(Costing):
         return float(sized.cost(genotype, self.count))
 
     def line(self, reach: Reach) -> tuple[float, float]:
-        """Slope 1 and offset 0, because the sum is the cost; where operations share parameters, as ``through_ends``."""
+        """Slope 1 and offset 0, because the sum is the cost. If operations share parameters: ``through_ends``."""
         return through_ends(self, reach) if self.count == "params" and reach.sized.skeleton.gated else (1.0, 0.0)
 
 

@@ -108,7 +108,7 @@ def _opened(
     device: torch.device,
     listener: Listener,
 ) -> Iterator[tuple[RunFolder | None, list[dict[str, Any]], dict[str, Any] | None]]:
-    """Inside, the run owns its folder: given are the folder, the trace, and the checkpoint that ``state`` has now."""
+    """A context in which the run owns its folder. It gives the folder, the trace, and the checkpoint in ``state``."""
     if path is None:
         if resume:
             raise ValueError("to resume, say which run: --resume FOLDER, or out=FOLDER in Python.")

@@ -77,7 +77,7 @@ def _passed(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Rerea
 
 
 def _projected(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Reread | None:
-    """The likeliest cells of a given cost by the last weights, where edges are chosen one by one."""
+    """The likeliest cells by the last mixing weights that meet the target; None as in ``projected``."""
     (target,), line = aim.targets, trace[-1]
     cells = projected(torch.tensor(line["mix"], dtype=torch.float64), torch.tensor(line["keep"]), target, reach)
     if cells is None:

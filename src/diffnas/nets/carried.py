@@ -69,7 +69,9 @@ def reading(net: nn.Module, stream: str, *, keep: bool = True) -> Iterator[None]
 
 @contextmanager
 def afresh(net: nn.Module, stream: str) -> Iterator[None]:
-    """As ``reading``, for a stream that is read once, from its beginning: its state is forgotten before and after."""
+    """A context like ``reading`` for a stream that is read once, from its beginning.
+
+    The state of the stream is forgotten before and after."""
     forget(net, stream)
     try:
         with reading(net, stream):

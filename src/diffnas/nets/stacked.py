@@ -52,7 +52,8 @@ class Stacked:
     Attributes:
         nodes: by number, the nodes that something feeds.
         places: the places of their weights in the flat table, node by node; the place after its end means 0.
-        idle: for each of these nodes, the places of weights whose operations do not run; they are added as numbers.
+        idle: for each of these nodes, the places of weights whose operations do not run; its value includes the sum of
+            these weights.
         shares: the weights of a network, ``(edges, columns)``, whose nodes are the mean or the sum of what edges give.
     """
 

@@ -91,7 +91,7 @@ class Copies:
         return f"{self.root}/{path.relative_to(folder).as_posix()}"
 
     def _holds(self, folder: Path, path: Path) -> bool:
-        """Whether a file is there as it is here."""
+        """Whether the copy of a file has the same content as the file."""
         try:
             return bool(self.store.cat_file(self._place(folder, path)) == path.read_bytes())
         except OSError:

@@ -59,7 +59,7 @@ def _named(cell: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _words(cell: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
-    """The words of a cell's name: values that are text alone, numbers and flags with their axis."""
+    """The words of a cell's name: the values of its axes; a number or a flag follows the name of its axis."""
     for name in names:
         value = cell[name]
         text = re.sub(r"[^\w.-]+", "-", str(value).rstrip("/").rpartition("/")[2]).strip("-.")

@@ -38,7 +38,7 @@ class CPU:
         return why_unknown(cell, schedule(cell, affine=True))
 
     def computing(self, threads: int) -> AbstractContextManager[None]:
-        """Inside, so many threads are the kernels', and PyTorch has one."""
+        """A context in which the kernels compute with this many threads, and PyTorch with one."""
         return alone(threads)
 
     def apply(self, op: nn.Module, x: Tensor) -> Tensor:

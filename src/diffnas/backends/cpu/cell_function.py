@@ -112,7 +112,9 @@ class _Call:
 
 
 class _Range(torch.autograd.Function):
-    """The order, then the nodes of a range that PyTorch reads; of the last range, the output nodes.
+    """The maps that PyTorch reads after a range: those of its nodes, or of the output nodes after the last range.
+
+    An empty tensor comes before them. The next range takes it, so that autograd runs the ranges backward in order.
 
     The tensors that it takes are the results of PyTorch's operations before the range, the inputs of the cell if this
     is the first range, and the weights of the range.

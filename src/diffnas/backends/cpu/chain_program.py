@@ -30,7 +30,7 @@ class Results(NamedTuple):
     Attributes:
         tensors: one a chain, ``(B, D, H', W')``.
         statistics: their means and variances.
-        folds: in which the next batch norm leaves the factors of its input gradient.
+        folds: one a chain, in which the next batch norm leaves the factors of its input gradient.
     """
 
     tensors: tuple[Tensor, ...]

@@ -169,7 +169,7 @@ class _Cell:
         return stage
 
     def pool(self, node: int, group: PoolGroup, stage: int) -> PendingStatistics:
-        """The results of pools, and what there is to be measured of them."""
+        """Append the step of pools; the statistics of their results, which are measured later."""
         results = self.to.note([self.to.slots[slot] for slot in group.slots])
         kinds, at = self.to.note(group.kinds.tolist()), self.to.summed(2 * len(group.slots) * self.to.size(node)[0])
         self.to.step(compiled.POOL, stage, kinds, self.to.slots[node], results, at)

@@ -142,29 +142,29 @@ class Writer:
         self.slots[slot], self.others[slot] = self.tensor(OTHERS), self.tensor(GRAD_OTHERS)
 
     def note(self, numbers: Sequence[int]) -> int:
-        """Where a list begins."""
+        """Append numbers to ``lists``; the index of the first one."""
         self.lists += numbers
         return len(self.lists) - len(numbers)
 
     def row(self) -> int:
-        """A row of scales."""
+        """The number of a new row of scales."""
         self.scales += 1
         return self.scales - 1
 
     def factor(self, value: float, count: int) -> int:
-        """Where so many factors begin."""
+        """The index of the first of ``count`` new factors, which are all ``value``."""
         self.factors.append(np.full(count, value, np.float32))
         self.next_factor += count
         return self.next_factor - count
 
     def summed(self, count: int) -> int:
-        """Where so many sums for each picture begin; those of an earlier node are forgotten."""
+        """The index of the first of ``count`` sums for each picture; those of an earlier node are forgotten."""
         self.next_sum += self.batch * count
         self.sums = max(self.sums, self.next_sum)
         return self.next_sum - self.batch * count
 
     def step(self, kind: int, *numbers: int) -> None:
-        """One step more."""
+        """Append a step."""
         self.steps.append([kind, *numbers, *[0] * (compiled.WIDTH - 1 - len(numbers))])
 
     def stage(

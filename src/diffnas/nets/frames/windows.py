@@ -18,7 +18,7 @@ from diffnas.skeleton import Transformer
 class Windows(Sequences):
     """A transformer on a line of tokens: an embedding and a learned position for each step, layers, a norm and a head.
 
-    A net that foretells the next step reads only the past of each; a net that labels whole sequences reads all real
+    A net that predicts the next step reads only the past of each; a net that labels whole sequences reads all real
     steps. A shorter window has the first positions, and a longer one is refused.
 
     Raises:

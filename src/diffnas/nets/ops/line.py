@@ -1,6 +1,6 @@
 """The parts of operations that read a line of tokens, ``(B, d, 1, N)``: those of a grid with a side of 1.
 
-In the form "past" a token reads only itself and the tokens before it, so that a net can foretell the next one.
+In the form "past" a token reads only itself and the tokens before it, so that a net can predict the next one.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class Column(NamedTuple):
 
     Attributes:
         title: the heading.
-        value: gives the number of a run; None if it is unknown. In a table with a row for each run, any value will do.
+        value: gives the number of a run; None if it is unknown. A table with a row for each run takes any value.
         say: gives the number as text.
     """
 
