@@ -125,7 +125,7 @@ def _searched(asked: SearchPlan, call: Call, task: Task, *, resume: bool) -> Sea
 
 
 def _prospect(asked: SearchPlan, call: Call) -> Prospect:
-    """The search as the memory of this machine will see it: with the part of each batch that is computed here."""
+    """The search with the part of each batch that this machine computes, for an estimate of its memory."""
     settings = asked.arguments["settings"]
     part = replace(settings, batch=call.ranks.batch_on(settings.batch, asked.notes.device))
     return Prospect(**{**asked.arguments, "settings": part})

@@ -32,7 +32,7 @@ FAILED = 1
 _NOT_SWEPT = ("out", "resume", "log", "as_json", "quiet", "help_all")
 _PLURALS = {"method": "methods", "seed": "seeds", "space": "spaces"}
 
-# One value of these can have commas itself. A list of them repeats the option.
+# Options of which one value can have commas. Several values are given by repeating the option.
 _WITH_COMMAS = ("against", "data_dir", "regularizers", "stopping", "supernet", "target", "targets")
 
 _said = partial(typer.Option, rich_help_panel=o.SWEEP)

@@ -36,8 +36,8 @@ def group_sparsity(at: Relaxation, *, skip: float | Schedule = 0.01, rest: float
     rest, as in the paper; its gate gets no other gradient. The means run over all operations on offer, and pruned ones
     count as shut. So a removal does not change the gradients of the other operations.
 
-    In a transformer the stream bypasses every branch, so there ``none`` is the skip. In a recurrent cell ``identity``
-    is, which is the only operation without a bend.
+    In a transformer the stream bypasses every branch, so there ``none`` is the skip. In a recurrent cell it is
+    ``identity``, the only linear operation.
 
     Args:
         at: the relaxation of this forward pass.

@@ -243,7 +243,7 @@ class Latency:
             "table": self.table.model_dump(),
             "line": {"slope": slope, "offset": offset, "error": None if error != error else error},
             "size": self.base.size._asdict(),
-            # Only where they are known: the records of earlier runs have none.
+            # Only if the points are known: the records of earlier runs have none.
             **({"points": [list(point) for point in self.points]} if self.points else {}),
         }
 

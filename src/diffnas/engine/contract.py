@@ -155,7 +155,7 @@ def pretext_batch(pretext: Pretext, pictures: Tensor, generator: torch.Generator
 
 
 def _complaint(stage: Stage, space: SearchSpace) -> str | None:
-    """What is wrong with a stage, None if nothing is. Its numbers are not looked at: a stage checks them itself."""
+    """What is wrong with a stage, None if nothing is. A stage checks its numbers itself."""
     for name in ("enter", "before_epoch"):
         act = getattr(stage, name)
         if act is not None and (not callable(act) or isinstance(act, type)):

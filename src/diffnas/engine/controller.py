@@ -266,8 +266,9 @@ class Controller:
     def guarded(self, before: Tensor, after: Tensor, at: Relaxation) -> Tensor:
         """The operations to keep, so that pruning does not put a target out of reach.
 
-        Cells that can only cost too much never meet it. Those that can only cost too little are left to the width, but
-        where edges are chosen one by one the operations shall meet the target, so that something as dear must stay.
+        If even the cheapest cells that are left cost too much, no network meets the target. If even the dearest cost too
+        little, a greater width can meet it. But if edges are chosen one by one, the width stays, so an operation that
+        makes cells dear enough must stay too.
 
         Args:
             before: the operations in play, ``(edges, ops)``, bool.

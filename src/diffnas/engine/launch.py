@@ -89,7 +89,7 @@ def joined(
         usual: devices and nodes where nothing else says how many there are.
 
     Raises:
-        ValueError: if the processes cannot be launched, or there are others than were asked for.
+        ValueError: if the processes cannot be launched, or their number is another than ``devices`` and ``nodes`` say.
         Lost: if one of them ends before all have met.
     """
     global _party
@@ -117,7 +117,7 @@ def joined(
 def together(folder: Path | None) -> Iterator[Ranks]:
     """A context in which the processes compute a run, whose folder is ``folder``; an error in one ends all.
 
-    The first process raises the error, whichever process it comes from. The others end in silence.
+    The first process raises the error of any process. The others end in silence.
 
     Raises:
         Lost: in the first process, if another one is gone.

@@ -1,6 +1,6 @@
-"""Cells that are read off under a target: where every edge is chosen by itself, the likeliest network of a given cost.
+"""Cells that are read off under a target: if edges are chosen one by one, the likeliest network of a given cost.
 
-So a chain meets its target by its operations, at the width that it was searched for.
+So a chain meets its target by its operations, at the width of the search.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def _landing(aim: Aim, at: SizedSpace, cells: Genotype) -> Callable[[int], Landi
 
 
 def _widest(at: SizedSpace, cells: Genotype) -> int:
-    """The widest network that is looked at."""
+    """The largest width that is tried."""
 
     def small(width: int) -> bool:
         there = replace(at, size=at.size._replace(channels=width))

@@ -6,7 +6,7 @@ no ReLU after the sum, ReLU in place of ReLU6 and GELU, batch norm in place of l
 ``convnext`` have the layers of the space ``chain``, so they differ from what a search finds only in their operations.
 ``lstm`` and ``gru`` are for sequences.
 
-Transformers have the same two branches in each layer, and as many layers as they are built with.
+Transformers have the same two branches in each layer, and any number of layers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The driver of a sweep: it begins the runs, tries again those that were lost, and stops all if it is told to."""
+"""The driver of a sweep: it begins the runs, tries again those that were lost, and stops all on request."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class SweepResult:
     Attributes:
         folder: its folder.
         runs: how each run ended, in the order of the grid.
-        votes: the votes of runs that differ only in their seeds, if they were asked for.
+        votes: the votes of runs that differ only in their seeds, if the user wants them.
         unvoted: which groups of runs cannot vote, and why, a sentence each.
     """
 

@@ -1,6 +1,6 @@
 """The published files of NATS-Bench (Dong et al., 2021), interpreted by the package ``nats-bench``.
 
-The files are pickles, and Python's own reader runs whatever a pickle asks for. Our reader builds plain containers and
+The files are pickles, and Python's own reader runs all code that a pickle names. Our reader builds plain containers and
 numbers only; ``nats-bench`` gets those, and says what they mean.
 """
 

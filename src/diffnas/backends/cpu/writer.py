@@ -248,7 +248,7 @@ class Writer:
         return measured
 
     def convolved(self, stage: int) -> int:
-        """Where the statistics of a stage's results will be."""
+        """Append the convolutions of a stage; the index of the statistics of their results."""
         at = self.summed(2 * self.stages[stage][1] * self.shape(stage).D)
         self.step(compiled.CONVOLVE, stage, at)
         return at
@@ -263,7 +263,7 @@ class Writer:
             self.step(compiled.MEASURE, at, pixels, shape.D, self.note(terms), len(branches))
 
     def before(self, stage: int, branch: int) -> tuple[int, int, int]:
-        """Where the center and the rate of a branch's input stand, and what is added to it."""
+        """The indices of the center, the rate and the shift of a branch's input among the factors."""
         _, K, _, _, _, at, *_ = self.stages[stage]
         full = filled(self.shape(stage).C)
         return at + branch * full, at + (K + branch) * full, at + (2 * K + branch) * full
@@ -276,7 +276,7 @@ class Writer:
     # Backward.
 
     def convolve_backward(self, chained: ChainStages, out: int) -> None:
-        """The gradients of chains for their input, written to a tensor, and for their weights."""
+        """Append the backward pass of chains, which writes the gradient for their input to ``out``."""
         group, chains = chained.group, chained.group.chains
         sent = [self.grads[target] for target in group.targets]
         pairs = zip(group.slots, group.targets, strict=True)
@@ -300,7 +300,7 @@ class Writer:
         self.step(compiled.GRADIENT_TERMS, stage, self.note([number for term in factors for number in term]))
 
     def stage_backward(self, chained: ChainStages, stage: int, sent: Sequence[int], grads: Sequence[int]) -> int:
-        """The gradients of a stage for its inputs and weights; where the sums of the former will be."""
+        """Append the backward pass of a stage; the index of the sums of the gradients for its inputs."""
         layout, tensors = self.layouts[stage]
         first = chained.group.weights.start
         written = [*sent, *grads, *(self.grad_weights[first + n] for n in layout.owned)]

@@ -159,7 +159,7 @@ def mix_maps(where: Table, mix: Tensor, norms: Norms, like: Tensor, added: int) 
 
 
 class Slopes(NamedTuple):
-    """The gradient for each of K maps, as numbers by channel: what its map and each of T gradients are multiplied by.
+    """The gradient for each of K maps, as numbers by channel: the factors of its map and of each of T gradients.
 
     It is ``shift + factors[0] * map + sum_t factors[1 + t] * grads[t]``.
 
