@@ -153,12 +153,12 @@ def recipe_on(data: Data, source: Source) -> str | None:
 
 
 def task_for(given: Task | None, record: Mapping[str, Any], data: DataSet) -> Task:
-    """What is learned of the data: what was given, or the task of the data.
+    """The task of a run: ``given``, or the usual task of the data.
 
-    ``record`` is that of the run which comes before, if any.
+    ``record`` is that of the run that is resumed or evaluated; empty if there is none.
 
     Raises:
-        ValueError: if that run learned something else: only its owner can make that again; or if this is no task.
+        ValueError: if ``given`` is no task, or if it is None and that run had a task made in Python.
     """
     if not isinstance(given, Task | None):
         made = "from diffnas.task import Metric, Task"

@@ -263,9 +263,10 @@ def set_aside(data: DataSet, share: float) -> tuple[DataSet, Split]:
 
 
 def stand_in(data: DataSet, count: int) -> DataSet:
-    """Random pictures in place of the real ones: at least ``count``, in one class each, and one of each class.
+    """At least ``count`` random pictures in place of the real ones, one of each class at least.
 
-    Pictures that are alike have no variance, by which a dozen batch norms in a row divide: gradients overflow.
+    They differ, because equal pictures have no variance. A dozen batch norms in a row would divide by it, so that
+    gradients overflow.
     """
     if isinstance(data.train, Stream):
         return data  # it is in memory

@@ -97,8 +97,8 @@ class Controller:
     Attributes:
         duals: the multipliers, by the cost of their target.
         progress: how much of the search is over, from 0 to 1.
-        ratios: by the cost of each target, how hard the loss pulled against a penalty of multiplier 1; None if that is
-            not, or no longer, to be found.
+        ratios: by the cost of each target, how hard the loss pulled against a penalty of multiplier 1, while the
+            multipliers are to begin by balance; else None.
         held: in how many successive epochs pruning was held back.
         holding: whether pruning was held back since the multipliers last moved.
         held_now: whether pruning was held back in the running epoch.
@@ -266,9 +266,9 @@ class Controller:
     def guarded(self, before: Tensor, after: Tensor, at: Relaxation) -> Tensor:
         """The operations to keep, so that pruning does not put a target out of reach.
 
-        If even the cheapest cells that are left cost too much, no network meets the target. If even the dearest cost too
-        little, a greater width can meet it. But if edges are chosen one by one, the width stays, so an operation that
-        makes cells dear enough must stay too.
+        If even the cheapest cells that are left cost too much, they never meet it. If even the dearest cost too
+        little, another width can meet it. But if edges are chosen one by one, the width stays, so operations must stay
+        that make the cells dear enough.
 
         Args:
             before: the operations in play, ``(edges, ops)``, bool.

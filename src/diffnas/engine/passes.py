@@ -1,4 +1,4 @@
-"""How the data are gone through: pictures in an order drawn anew, streams in order and window by window."""
+"""How the data are read in an epoch: pictures in an order drawn anew, streams in order and window by window."""
 
 from __future__ import annotations
 

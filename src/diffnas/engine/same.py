@@ -1,4 +1,4 @@
-"""Whether a run goes on as it was begun: what decides its result is the same, by the names of now."""
+"""Whether a run goes on as it was begun: what decides its result is the same, under its present names."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class NamedByPath:
 
     Attributes:
         make: a function of the path.
-        wanted: how the path is said.
+        wanted: the path in words, for an error: "the folder of a run".
     """
 
     make: Callable[[str], Any]

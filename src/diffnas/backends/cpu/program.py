@@ -233,8 +233,8 @@ class Program:
             read: gradients for slots, from the operations of PyTorch that read them, channels last.
             number: the number of the range.
             learn: whether the gradients for the weights are wanted; without, they are not written.
-            mixed: whether those for the mixing weights are.
-            prepared: whether those for the inputs are, which those for weights that prepare them need too.
+            mixed: whether the gradients for the mixing weights are wanted.
+            prepared: whether the gradients for the inputs are wanted; those for weights that prepare inputs need them.
         """
         for slot, at in zip(self.read, self.homes[GRAD_READ][0], strict=True):
             memory.at[at] = read[slot].data_ptr() if slot in read else 0
