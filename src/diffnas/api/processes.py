@@ -1,4 +1,4 @@
-"""The processes of a call: how many it has, and what each of them does of it."""
+"""The processes that share a call, and what each of them knows of it."""
 
 from __future__ import annotations
 

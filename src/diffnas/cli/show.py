@@ -55,7 +55,7 @@ def search_numbers(found: SearchResult) -> dict[str, Any]:
 
     first, last = found.trace[0], found.trace[-1]
     indicators = last["indicators"]
-    # Of the result, which may be of another epoch or read off under a target.
+    # Those of the result, whose cells may be of another epoch than the last, or read off under a target.
     connections = [connection for cell in found.genotype.cells.values() for connection in cell.connections]
     return {
         "genotype": json.loads(to_json(found.genotype)),

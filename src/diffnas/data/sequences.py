@@ -36,7 +36,7 @@ class Stream:
 
     @property
     def size(self) -> tuple[int, ...]:
-        """One step."""
+        """The size of a sample, which is one step."""
         return ONE_STEP
 
     @property
@@ -89,7 +89,7 @@ class Series:
 
     @property
     def size(self) -> tuple[int, ...]:
-        """One step."""
+        """The size of a sample, which is one step."""
         return ONE_STEP
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,7 +59,7 @@ class _Party:
 
     Attributes:
         ranks: who they are; None once they have parted.
-        store: what they tell one another besides: why one has ended.
+        store: in which a process that ends early writes why.
         launched: those that were launched by this process, by number.
         entered: whether a run is under way.
     """

@@ -132,7 +132,7 @@ class _Built(BaseModel):
 
 
 class _Tokens(BaseModel):
-    """How a text becomes numbers; the vocabulary is that of the classes, but in its own characters."""
+    """How a text becomes numbers. The vocabulary has the tokens as they are; as names of classes they are printable."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

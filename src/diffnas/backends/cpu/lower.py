@@ -70,7 +70,7 @@ class _Cell:
     # Forward.
 
     def forward(self, outputs: Sequence[int]) -> None:
-        """The steps to the values of nodes."""
+        """Append the steps that compute the values of nodes."""
         for each in self.plan.ranges:
             for other in each.others:
                 self.to.other(other.slot)
@@ -84,7 +84,7 @@ class _Cell:
                 self.value(node, steps, outputs)
 
     def input(self, node: int, group: ChainGroup | None) -> None:
-        """The whole of an input node."""
+        """Append the steps that compute an input node with all of its channels."""
         self.to.next_sum, whole = 0, self.plan.whole(node)
         if group is None:
             self.to.slots[whole] = self.to.given[node]
@@ -102,7 +102,7 @@ class _Cell:
         return self.to.result(slot) if slot in shown else self.to.inside(KEPT, slot)
 
     def value(self, node: int, steps: Node, outputs: Sequence[int]) -> None:
-        """The value of a node, and what is computed from it."""
+        """Append the steps that compute the value of a node, and the results of the operations that read it."""
         enters, bypass = node >= len(self.plan.prepare), self.plan.bypass[node]
         if enters and any(steps.normed):
             self.check(node)
@@ -126,7 +126,7 @@ class _Cell:
         self.to.measure(self.to.second_links(groups))
 
     def split(self, node: int, bypass: Bypass, outputs: Sequence[int]) -> None:
-        """The whole of a node, the channels that operations read, and those that bypass them."""
+        """Append the steps that compute a node's channels: all, those that operations read, those that bypass them."""
         whole, (_, *pixels) = self.to.size(bypass.whole), self.to.size(bypass.slot)
         stage = self.splits[node] = self.to.places(self.plan.one_in, bypass.stride, whole, pixels)
         if node >= len(self.plan.prepare):
@@ -337,7 +337,7 @@ class _Cell:
         self.to.step(compiled.NORM_BACKWARD, self.to.batch * H * W, terms, len(slots), sums, C)
 
     def pool_backward(self, node: int, group: PoolGroup, stage: int, out: int) -> None:
-        """The gradient of pools for a node, written to a tensor."""
+        """Append the steps that write the gradient of pools for a node to a tensor."""
         grads = []
         for slot, targets in zip(group.slots, group.targets, strict=True):
             terms = [Term(self.to.slots[slot], -1 - slot)] if self.normed(slot, targets) else []

@@ -128,7 +128,7 @@ class Writer:
         return size
 
     def inside(self, home: int, slot: int) -> int:
-        """A tensor of the size of a slot's."""
+        """A new tensor with the size of a slot."""
         return self.tensor(home, self.batch * prod(self.size(slot)))
 
     def result(self, slot: int) -> int:
