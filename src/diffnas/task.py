@@ -26,10 +26,10 @@ class Metric:
     """A number that says how good the outputs of a network are.
 
     Attributes:
-        sum: outputs, ``(B, ...)``, and targets, ``(B, ...)``, to a sum over the samples of a batch, a scalar; None for
-            the sum of the loss.
+        sum: a function of outputs, ``(B, ...)``, and targets, ``(B, ...)``, that returns a sum over the samples of a
+            batch, a scalar; None for the sum of the loss.
         better: whether the higher or the lower of two values is the better one.
-        value: the mean of what was summed over all samples to the value of the metric.
+        value: a function from the mean of ``sum`` over all samples to the value of the metric.
         form: how a value is written, as :func:`format` takes it.
 
     Raises:

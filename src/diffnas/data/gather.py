@@ -274,6 +274,6 @@ def _files(part: Readable, channels: int, size: tuple[int, int], levels: Levels 
 
 
 def _in_memory(files: Files) -> Pictures:
-    """The same split, read whole."""
+    """The pictures of a split of files, all read into memory."""
     images, labels = files.take(torch.arange(len(files)))
     return Pictures(images=images, labels=labels)

@@ -185,7 +185,7 @@ class Controller:
     def weigh(self, at: Relaxation, gradient: Tensor) -> None:
         """Note how hard the loss pulls at the mixing weights against the penalty, by its gradient, ``(edges, ops)``.
 
-        Both pull within an edge, so that of each edge's gradients the mean is taken away.
+        Both pulls are compared within an edge, so the mean of each edge's gradients is subtracted.
         """
         assert self.ratios is not None
         for target in self.targets:

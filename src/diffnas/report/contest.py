@@ -159,7 +159,7 @@ def _contender(entry: Entry, trained: list[tuple[RunFolder, Answers]]) -> Conten
     if first is None:
         raise ValueError(f"{trained[0][0].path} holds no result yet; resume the run with --resume.")
     size = trained[0][0].record["data"]["size"]
-    # For one step of a sequence: some networks read one at once, and others many.
+    # The cost is for one step of a sequence, because some networks read one at once, and others many.
     steps: int = size[0] if len(size) == 1 else 1
     return Contender(
         name=entry.name,

@@ -43,8 +43,8 @@ class Node:
     """What leads into a node, and what is computed from it.
 
     Attributes:
-        slots: what is mixed into it.
-        places: with which weights.
+        slots: the slots that are mixed into it.
+        places: the places of their weights.
         normed: which of these go through a batch norm first.
         chains: its convolutions.
         pools: its pools.
@@ -131,7 +131,7 @@ class Plan:
         sizes: of every slot, channels, rows and columns; None for a node that nothing feeds.
         weights: of all convolutions.
         norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
-        gains: by slot, the place among the weights of the weight of its batch norm, whose bias is the next.
+        gains: by slot, the place of its batch norm's weight among the weights; the bias has the next place.
         drops: whether the results of edges have shares, which are 0 where drop-path drops them.
         programs: the programs of this plan, by size of batch and number of mixing weights of an edge.
     """

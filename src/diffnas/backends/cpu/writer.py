@@ -64,10 +64,10 @@ class Writer:
 
     Args:
         sizes: channels, rows and columns of each slot; None for one that has no value.
-        inputs: those of what a call is given.
-        weights: how many there are.
-        batch: how many pictures.
-        gains: by slot, the place among the weights of the weight of its batch norm, whose bias is the next.
+        inputs: channels, rows and columns of each input of a call.
+        weights: how many weights there are.
+        batch: how many pictures a batch has.
+        gains: by slot, the place of its batch norm's weight among the weights; the bias has the next place.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class Writer:
     # Forward.
 
     def made(self, group: ChainGroup, x: int, size: tuple[int, ...]) -> ChainStages:
-        """The stages of a group of chains out of a tensor, and places for what they make that has none."""
+        """The stages of a group of chains that reads tensor ``x``; results without a tensor get one."""
         chains, first_weight = group.chains, group.weights.start
         for slot in (*group.inner, *group.slots):
             if slot not in self.slots:
@@ -227,7 +227,7 @@ class Writer:
                     self.step(compiled.PACK, stage, 0)
 
     def first_links(self, groups: Sequence[ChainStages]) -> list[PendingStatistics]:
-        """The results of first links, and what there is to be measured of them."""
+        """Append the first links of groups; the statistics of their results, which are measured later."""
         measured = []
         for chained in groups:
             group, at = chained.group, self.convolved(chained.first)
@@ -239,7 +239,7 @@ class Writer:
         return measured
 
     def second_links(self, groups: Sequence[ChainStages]) -> list[PendingStatistics]:
-        """The same of second links; the first have been measured."""
+        """The same for second links, after the results of the first were measured."""
         measured: list[PendingStatistics] = []
         for chained in groups:
             if chained.second is not None:
