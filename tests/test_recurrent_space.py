@@ -112,7 +112,7 @@ def test_identity_stands_for_the_skip_in_group_sparsity():
     ("rule", "macs", "params"),
     [
         (discretize.strongest_inputs, (20, 20), (20, 20)),
-        (discretize.winners, (6, 76), (6, 20)),  # one edge alone, up to all; a node has its parameters once
+        (discretize.winners, (20, 76), (20, 20)),  # one edge a node, up to all; a node has its parameters once
     ],
 )
 def test_the_range_of_costs_holds_the_smallest_and_the_largest_network(rule, macs, params):

@@ -20,6 +20,8 @@ from diffnas.run_folder import RunFolder
 SEARCHED = ("sparse", "darts", "single-level")
 PUBLISHED = "DARTS_V2_RNN"
 MODULES = ("lstm", "gru")
+CHARACTERS = 100_000
+"""Of a search."""
 FEATURES = 96
 PARAMETERS = 190_625
 """Those of a network with eight nodes and so many features, for 65 characters."""
@@ -30,7 +32,8 @@ def searched(method: str, seed: int, out: Path) -> None:
     if RunFolder(out).begun:
         diffnas.run(out=out, resume=True)
     else:
-        diffnas.run("text", method=method, seed=seed, out=out, threads=1, evaluate_settings={"channels": FEATURES})
+        own = {"train": CHARACTERS, "evaluate_settings": {"channels": FEATURES}}
+        diffnas.run("text", method=method, seed=seed, out=out, threads=1, **own)
 
 
 def trained(what: str, seed: int, out: Path, **options: Any) -> None:

@@ -128,3 +128,13 @@ def test_a_record_that_is_not_what_was_written_is_refused(sweep_folder):
     with pytest.raises(ValueError, match="damaged or was changed"):
         read_sweep(sweep_folder)
     assert read_end(Path(sweep_folder), "waiting") is None
+
+
+def test_a_run_that_found_cells_through_which_nothing_passes_is_told_of(sweep_folder, write_search):
+    broken = ("|none~0|+|none~0|nor_conv_3x3~1|", [[0.2] * 5] * 6)
+    write_search([broken] * 4, evaluated=True, name="s/waiting")
+    write_end(sweep_folder, "waiting", EndRecord(done=True))
+    found = {each.name: each for each in SweepView(sweep_folder).statuses()}
+    assert (found["waiting"].state, found["done"].reason) == ("done", "")
+    assert found["waiting"].reason == "normal cell: no path leads from an input to the output."
+    assert found["waiting"].reason in SweepPage(sweep_folder).html("1")

@@ -110,7 +110,7 @@ def predict(
 
 
 def _named(found: Iterable[tuple[Path, Any]], *, as_json: bool) -> bool:
-    """Print the classes of each file. Whether some could not be read comes back."""
+    """Whether some files could not be read, after the classes of each file were printed."""
     failed = False
     named: list[dict[str, Any]] = []
     for path, guesses in found:

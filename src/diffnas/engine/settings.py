@@ -169,7 +169,7 @@ class Training:
         dropouti: Dropout of the embedded tokens of a text.
         dropoutx: Dropout of the input of recurrent cells.
         dropouth: Dropout of the state and nodes of recurrent cells.
-        activation: Weight of the mean square of what the head of a net of sequences reads.
+        activation: Weight of the mean square of what the head reads.
             It is added to the training loss.
         temporal: Weight of the mean square change, from step to step, of what the head reads.
             It is added to the training loss.

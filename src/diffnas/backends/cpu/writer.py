@@ -334,7 +334,7 @@ class Writer:
         return made
 
     def program(self, forward_pass: Direction, backward_pass: Direction, inputs_from: int) -> Program:
-        """All of it."""
+        """The program with all that was written."""
         none = np.zeros((0, COLUMNS), np.int64)
         tensors = np.concatenate([none, *self.tensors])[:, ADDRESSES]
         return Program(

@@ -104,7 +104,7 @@ class Attention(nn.Module):
         inner: channels of the queries of all heads together.
         heads: number of heads.
         grid: rows and columns of the tokens.
-        window: the side of a window. A window has ``window ** 2`` tokens, also on a line. 0 for attention over all tokens.
+        window: the side of a window of ``window ** 2`` tokens, also on a line; 0 for attention over all tokens.
         form: how the tokens lie, and which of them a token reads.
         shrink: the factor of the first weights of the last layer.
     """

@@ -29,7 +29,7 @@ class Status:
         live: operations that are in play in the search; None before the first epoch is over.
         seconds: how long the epochs took.
         left: seconds to the end of the phase; None if they are not known.
-        reason: why it failed.
+        reason: why it failed; of a run that is done, what is wrong with the cells that it found. Empty if nothing is.
     """
 
     name: str
@@ -128,8 +128,14 @@ def _of_run(run: Run, name: str, values: Mapping[str, str], state: State, reason
         live=None if live is None else round(live),
         seconds=sum(line.seconds for _, part in phases if part is not None for line in part.lines),
         left=left if state == "running" else None,
-        reason=reason,
+        reason=reason or (_wrong(run) if state == "done" else ""),
     )
+
+
+def _wrong(run: Run) -> str:
+    """What is wrong with the cells that a search found, the worst in a sentence; empty if nothing is."""
+    problems = run.search.genotype.problems() if run.search and run.search.genotype else ()
+    return problems[-1] if problems else ""
 
 
 def _score(phase: Search | Evaluation) -> tuple[float | None, str]:
