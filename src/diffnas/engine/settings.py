@@ -171,8 +171,8 @@ class Training:
         dropouth: Dropout of the state and nodes of recurrent cells.
         activation: Weight of the mean square of what the head reads.
             It is added to the training loss.
-        temporal: Weight of the mean square change, from step to step, of what the head reads.
-            It is added to the training loss.
+        temporal: Weight of the mean square change of what the head reads.
+            The change is from one step to the next. The term is added to the training loss.
         start: Largest initial weight of a recurrent net. None takes one over the root of its channels.
         seed: Seed of all random numbers. The next seeds each replace it for one purpose.
         weights_seed: Seed of the initial weights. None takes the seed.

@@ -255,7 +255,10 @@ class _Cell:
             self.to.used = mark
 
     def whole_gradient(self, node: int, bypass: Bypass, out: int) -> int:
-        """The tensor of the gradient for the whole of a node: ``out``, or the only gradient that is given."""
+        """The tensor of the gradient for all channels of a node.
+
+        It is ``out``, unless the only part of the gradient has a tensor already.
+        """
         given = self.to.grads.get(bypass.whole)
         if not bypass.sum.skips:
             if given is None:

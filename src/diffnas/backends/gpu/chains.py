@@ -136,12 +136,12 @@ class _Convolve(torch.autograd.Function):
 
 
 def _no_slopes(like: Tensor) -> Slopes:
-    """Those of no batch norm."""
+    """Slopes of no batch norm."""
     return Slopes(like.new_empty(0, 2, like.shape[1]), like.new_empty(0, like.shape[1]))
 
 
 def _slopes(grad: Tensor, value: Tensor, norms: Norms) -> Slopes:
-    """The gradients for the inputs of batch norms, ``(N, B, C, H, W)``, from those for their results."""
+    """The slopes of the gradients for the inputs ``value`` of batch norms, from the gradients for their results."""
     ones = constant((1.0,) * len(value), value.dtype, value.device).unsqueeze(0)
     where = launches.table(grad.unbind(), value.unbind())
     return launches.settle(where, ones, norms, [True] * len(value), value[0], paired=True)[1]
