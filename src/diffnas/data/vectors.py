@@ -74,8 +74,8 @@ def labelled_in(place: str | Path, *, seed: int = 0) -> DataSet:
     """The sequences in the CSV files of ``place/CLASS``; a fifth of each class is the test.
 
     Raises:
-        ValueError: for a folder that is none of a class, a value that is missing or no number, or files that differ in
-            their number of columns.
+        ValueError: for a folder that is not that of a class, a value that is missing or no number, or files with
+            different numbers of columns.
     """
     from diffnas.data.walk import files_in
 

@@ -41,7 +41,7 @@ class Averaging:
         self.averages: list[Tensor] = []
 
     def judge(self, loss: float, net: nn.Module) -> None:
-        """Hear the validation loss of an epoch. Averaging begins if it is worse than the best but the last five."""
+        """Note the validation loss of an epoch. Averaging begins if it is above the least one before the last five."""
         if not self.averages and len(self.losses) > _PATIENCE and loss > min(self.losses[:-_PATIENCE]):
             self.averages = [torch.zeros_like(weight) for weight in net.parameters()]
         self.losses.append(loss)

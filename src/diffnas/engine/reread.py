@@ -23,8 +23,8 @@ from diffnas.engine.target import Target
 from diffnas.genotype import Genotype, from_json
 from diffnas.nets.sized import Size, is_network
 
-# Negative ones give cells that cost more than those of the search. The smallest just reorder the weights of a short
-# search; with the largest, only the cost counts.
+# Negative multipliers give cells that cost more than those of the search. The smallest just reorder the weights of a
+# short search; with the largest, only the cost counts.
 _STRENGTHS = [1e-4 * 1.25**power for power in range(72)]
 MULTIPLIERS = (0.0, *(sign * strength for strength in _STRENGTHS for sign in (1, -1)))
 

@@ -102,9 +102,10 @@ def _widest(at: SizedSpace, cells: Genotype) -> int:
 
 
 def _last(holds: Callable[[int], bool], first: int, most: int) -> int:
-    """The largest width, up to ``most``, for which something holds that holds for all narrower ones; 0 if none.
+    """The largest width, up to ``most``, for which ``holds`` is true; 0 if there is none.
 
-    It looks around ``first``, and never at more than twice the width that it finds.
+    ``holds`` must be true for all narrower widths too. It is called for widths around ``first``, and for none
+    above twice the width that is found.
 
     >>> _last(lambda width: width <= 37, 16, 1024), _last(lambda width: True, 16, 20), _last(lambda width: False, 3, 9)
     (37, 20, 0)

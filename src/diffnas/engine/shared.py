@@ -70,7 +70,7 @@ def take_own(state: State, saved: Mapping[str, Any], ranks: Ranks) -> None:
 
 
 def check_same(state: State, ranks: Ranks, when: str) -> None:
-    """Compare the state over the ranks, once an epoch is over, ``when``.
+    """Compare the state over the ranks after an epoch; ``when`` names the epoch in an error.
 
     Raises:
         Diverged: if it is not the same in all of them, to the bit.
