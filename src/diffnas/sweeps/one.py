@@ -66,8 +66,10 @@ def _name(folder: Path, which: str) -> str:
 
 
 def _wait_for(place: Path) -> None:
-    """Wait while another process works on the run. If the driver of that process has died, the process saves a
-    checkpoint and ends."""
+    """Wait while another process works on the run.
+
+    If the driver of that process has died, the process saves a checkpoint and ends.
+    """
     until = time.monotonic() + PATIENCE
     while in_use(place) and time.monotonic() < until:
         time.sleep(0.2)

@@ -62,8 +62,7 @@ def values_of(run: Found) -> dict[str, Any]:
 
 
 def by_grid(runs: Sequence[Found], names: Sequence[str]) -> Grid:
-    """A table with a row for each group: how alike its cells are among themselves and to those of the first
-    group, their accuracy, and the time of the searches."""
+    """A table with a row for each group: how alike its cells are, how alike to the first group's, accuracy, time."""
     rows: list[tuple[str, ...]] = []
     notes: list[str] = []
     found = families(runs, names)
