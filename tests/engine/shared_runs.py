@@ -45,11 +45,14 @@ class Case:
     epochs: int = 2
     eigenvalue_every: int = 0
     sync_norm: bool = False
+    seed: int = 0
 
     def run(self, out: Path | None, *, resume: bool = False) -> SearchResult:
         method = METHODS[self.method]
         epochs = max(self.epochs, len(method.stages(darts, 100)))
-        own = {name: getattr(self, name) for name in ("backend", "eigenvalue_every", "sync_norm")} | {"epochs": epochs}
+        own = {name: getattr(self, name) for name in ("backend", "eigenvalue_every", "sync_norm", "seed")} | {
+            "epochs": epochs
+        }
         settings = merge_settings(SearchSettings, method.settings, TINY, own)
         # A subsample has as many pictures of each class.
         data = subsample(load("digits"), 30, 10)
@@ -80,6 +83,9 @@ FAST = {
     "fast": Case(method="sparse", space="nas-bench-201", precision="32-true", backend="auto"),
     "measuring": Case(method="darts-pt", space="nas-bench-201", precision="32-true", backend="auto"),
 }
+
+# The same with other seeds, which the slow tests compute.
+SEEDED = {f"fast-{seed}": replace(FAST["fast"], seed=seed) for seed in (1, 2)}
 
 # Batch norm over both processes, which makes them one process that takes whole batches.
 SYNCHRONIZED = {
@@ -135,7 +141,7 @@ def main() -> None:
         check_talk(ranks)
     for name in given.cases:
         with together(given.folder / name):
-            found = CASES[name].run(given.folder / name if ranks.first else None, resume=given.resume)
+            found = (CASES | SEEDED)[name].run(given.folder / name if ranks.first else None, resume=given.resume)
             traces = ranks.gather(found.trace)
             assert all(trace == traces[0] for trace in traces), "all processes have one trace"
     with together(given.folder):

@@ -14,7 +14,7 @@ import shared_runs
 import torch
 from halves import Halves
 from interrupted import assert_same
-from shared_runs import CASES, FAST, IN_DOUBLE, SYNCHRONIZED, Case
+from shared_runs import CASES, FAST, IN_DOUBLE, SEEDED, SYNCHRONIZED, Case
 
 import diffnas
 from diffnas.engine.launch import joined
@@ -157,6 +157,14 @@ def test_the_first_process_says_why_another_one_has_failed(done: subprocess.Comp
 def test_processes_that_compute_fast_hold_the_same_bits_after_every_epoch(together: Path, name: str):
     """A search compares them after every epoch and stops if they differ; that it does is tested above."""
     assert [line["epoch"] for line in trace_of(together / name)][:2] == [0, 1]
+
+
+@pytest.mark.slow
+def test_so_they_do_with_other_seeds(tmp_path: Path):
+    done = in_two(SCRIPT, tmp_path, *SEEDED)
+    assert done.returncode == 0, done.stderr
+    for name in SEEDED:
+        assert [line["epoch"] for line in trace_of(tmp_path / name)] == [0, 1]
 
 
 def test_a_command_of_two_processes_prints_once_and_says_how_it_was_computed(tmp_path: Path):
