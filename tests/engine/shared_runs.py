@@ -50,9 +50,8 @@ class Case:
     def run(self, out: Path | None, *, resume: bool = False) -> SearchResult:
         method = METHODS[self.method]
         epochs = max(self.epochs, len(method.stages(darts, 100)))
-        own = {name: getattr(self, name) for name in ("backend", "eigenvalue_every", "sync_norm", "seed")} | {
-            "epochs": epochs
-        }
+        names = ("backend", "eigenvalue_every", "sync_norm", "seed")
+        own = {name: getattr(self, name) for name in names} | {"epochs": epochs}
         settings = merge_settings(SearchSettings, method.settings, TINY, own)
         # A subsample has as many pictures of each class.
         data = subsample(load("digits"), 30, 10)
