@@ -6,19 +6,18 @@ the function that all of them call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from diffnas.backends import Asked
 from diffnas.backends.choose import Choice, choose
 from diffnas.engine.ranks import Ranks
 from diffnas.engine.settings import Training
+from diffnas.nets.replaced import Replaced
 
 _WHY = "batch norm takes the pictures of all processes"
 
@@ -44,27 +43,13 @@ def choose_in(
 
 def synchronized(ranks: Ranks, settings: Training) -> AbstractContextManager[object]:
     """A context in which batch norms in training take the pictures of all ranks, if the settings say so."""
-    return _OverRanks(ranks) if settings.sync_norm and ranks.several else nullcontext()
+    if not (settings.sync_norm and ranks.several):
+        return nullcontext()
 
+    def normalized(*args: Any, training: bool = False, **named: Any) -> Tensor:
+        return batch_norm(ranks, *args, **named) if training else F.batch_norm(*args, **named)
 
-class _OverRanks(TorchFunctionMode):
-    """Replaces ``torch.nn.functional.batch_norm`` in training."""
-
-    def __init__(self, ranks: Ranks) -> None:
-        super().__init__()
-        self.ranks = ranks
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        named = kwargs or {}
-        if func is F.batch_norm and named.get("training"):
-            return batch_norm(self.ranks, *args, **{name: each for name, each in named.items() if name != "training"})
-        return func(*args, **named)
+    return Replaced({F.batch_norm: normalized})
 
 
 def batch_norm(

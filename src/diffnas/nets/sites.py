@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from diffnas.components.contract import Role, naming
 from diffnas.genotype import Genotype
@@ -18,6 +17,7 @@ from diffnas.lookup import lookup
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.cell import Place
 from diffnas.nets.frames import Sizes, build_frame
+from diffnas.nets.replaced import Replaced
 from diffnas.nets.slot import Slot
 from diffnas.space import SearchSpace
 
@@ -38,24 +38,16 @@ def unseen(*, own: bool) -> Iterator[None]:
         with torch.random.fork_rng(devices=[]):
             yield
     else:
-        with torch.device("meta"), _OnlySizes():
+        with torch.device("meta"), Replaced(_ONLY_SIZES):
             yield
 
 
-_KEEP_SIZES = {F.batch_norm, F.relu}
+def _unchanged(x: Tensor, *others: Any, **named: Any) -> Tensor:
+    return x
 
 
-class _OnlySizes(TorchFunctionMode):
-    """Leaves out functions whose results have the sizes of their inputs: on "meta", PyTorch computes them slowly."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        return args[0] if func in _KEEP_SIZES else func(*args, **(kwargs or {}))
+# On "meta", PyTorch computes these slowly, and their results have the sizes of their inputs.
+_ONLY_SIZES: dict[Callable[..., Any], Callable[..., Any]] = {F.batch_norm: _unchanged, F.relu: _unchanged}
 
 
 class Spot(NamedTuple):
