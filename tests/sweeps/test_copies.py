@@ -122,6 +122,22 @@ def test_a_place_that_breaks_down_loses_no_run(folder: Path, monkeypatch: pytest
     assert "/bucket/sweep/c/inner/result.txt" in MemoryFileSystem.store
 
 
+def test_of_a_copy_that_breaks_off_no_run_is_taken_for_one_that_is_over(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    go_on(folder, Means())
+    put = MemoryFileSystem.put_file
+
+    def broken(self, local, place, **more):
+        if "/b/" in place:
+            raise OSError("no space left")
+        put(self, local, place, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", broken)
+    with pytest.raises(ValueError, match="no space left"):
+        go_on(folder, Means(copy_to=URL))
+    ended = {name for name in MemoryFileSystem.store if "/ended/" in name}
+    assert ended == {"/bucket/sweep/ended/a.json"}
+
+
 @pytest.mark.parametrize("url", ["nothing://bucket/sweep", "s4://x"])
 def test_a_url_that_nobody_knows_is_refused(folder: Path, url: str):
     with pytest.raises(ValueError, match="cannot be used: Protocol not known"):

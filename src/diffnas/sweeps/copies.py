@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from fsspec.core import url_to_fs
@@ -63,21 +64,14 @@ class Copies:
 
         def shown(statuses: Sequence[Status]) -> None:
             show(statuses)
-            for each in statuses:
-                if each.state in ("done", "failed") and each.name not in self._kept and not self._broken:
-                    try:
-                        self._keep(folder, each.name)
-                    except ValueError:
-                        self._broken = True
+            ended = [each.name for each in statuses if each.state in ("done", "failed")]
+            try:
+                for name in ended if not self._broken else ():
+                    self._keep(folder, name)
+            except ValueError:
+                self._broken = True
 
         return shown
-
-    def _keep(self, folder: Path, name: str) -> None:
-        end = folder / ENDED / f"{name}.json"
-        if not self._holds(folder, end):
-            # What says that the run is over comes last: half of a copy is not taken for a run.
-            self._copy(folder, [*_files(folder / name), end])
-        self._kept.add(name)
 
     def finish(self, folder: Path) -> None:
         """Copy what is not copied yet: runs, votes and reports.
@@ -85,7 +79,19 @@ class Copies:
         Raises:
             ValueError: if it cannot be written.
         """
+        for end in sorted((folder / ENDED).glob("*.json")):
+            self._keep(folder, end.stem)
         self._copy(folder, (path for path in _files(folder) if path.relative_to(folder).parts[0] not in self._kept))
+
+    def _keep(self, folder: Path, name: str) -> None:
+        """Copy a run that has ended, once."""
+        if name in self._kept:
+            return
+        end = folder / ENDED / f"{name}.json"
+        if not self._holds(folder, end):
+            # What says that the run is over comes last: half of a copy is not taken for a run.
+            self._copy(folder, [*_files(folder / name), end])
+        self._kept.add(name)
 
     def _place(self, folder: Path, path: Path) -> str:
         return f"{self.root}/{path.relative_to(folder).as_posix()}"
@@ -108,6 +114,21 @@ class Copies:
                 f"{self.url} cannot be written: {error}. All runs are in {folder}; to copy them later: "
                 f"diffnas sweep --resume {folder} --copy-to {self.url}"
             ) from None
+
+
+@contextmanager
+def copied(copies: Copies | None, folder: Path, show: Show) -> Iterator[Show]:
+    """A context with ``show``, in which each run of a sweep is copied when it has ended, and at its end all the rest.
+
+    Raises:
+        ValueError: if it cannot be written.
+    """
+    if copies is None:
+        yield show
+        return
+    copies.begin(folder)
+    yield copies.beside(show, folder)
+    copies.finish(folder)
 
 
 def _files(folder: Path) -> list[Path]:

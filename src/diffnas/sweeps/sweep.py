@@ -13,7 +13,7 @@ from diffnas.report.sweep.record import SweepRecord, is_sweep, read_sweep, write
 from diffnas.report.sweep.status import Status, SweepView
 from diffnas.sweeps import grid
 from diffnas.sweeps.cluster import LOCAL, Cluster
-from diffnas.sweeps.copies import Copies
+from diffnas.sweeps.copies import Copies, copied
 from diffnas.sweeps.drive import Show, drive
 from diffnas.sweeps.planning import Cell, planned
 from diffnas.sweeps.workers import Processes, Workers
@@ -113,15 +113,10 @@ def go_on(folder: Path, means: Means, show: Show = lambda statuses: None) -> Swe
     if copies is not None and not is_sweep(folder):
         copies.fetch(folder)
     record, folder = read_sweep(folder), folder.resolve()
-    with owning(folder, lambda message: None):
-        if copies is not None:
-            copies.begin(folder)
-            show = copies.beside(show, folder)
-        runs = drive(folder, means.workers(folder), retries=means.retries, show=show)
+    with owning(folder, lambda message: None), copied(copies, folder, show) as shown:
+        runs = drive(folder, means.workers(folder), retries=means.retries, show=shown)
         done = [folder / each.name for each in runs if each.state == "done"]
         found, refused = votes(done, folder) if record.vote else ([], [])
-        if copies is not None:
-            copies.finish(folder)
         return SweepResult(folder=folder, runs=tuple(runs), votes=tuple(found), unvoted=tuple(refused))
 
 
