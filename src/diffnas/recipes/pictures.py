@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffnas.recipes.record import Recipe
+from diffnas.recipes.record import PLAIN, Recipe
 
 _CHAIN_SEARCH = {"batch": 64, "lr": 0.05, "lr_min": 0.0, "clip": 0.0, "alpha_warmup": 1, "prune_warmup": 3}
 
@@ -22,9 +22,7 @@ RECIPES: dict[str, Recipe] = {
             "nesterov": True,
             "weight_decay": 5e-4,
             "clip": 0.0,
-            "drop_path": 0.0,
-            "auxiliary": 0.0,
-            "cutout": 0,
+            **PLAIN,
         },
     ),
     "path-regularized-cifar10": Recipe(
@@ -67,9 +65,7 @@ RECIPES: dict[str, Recipe] = {
             "channels": 16,
             "depth": 5,
             "stem": "cifar-half",
-            "drop_path": 0.0,
-            "auxiliary": 0.0,
-            "cutout": 0,
+            **PLAIN,
         },
         train=5_000,
         threads=1,
@@ -85,10 +81,8 @@ RECIPES: dict[str, Recipe] = {
             "lr": 0.05,
             "channels": 16,
             "depth": 3,
-            "drop_path": 0.0,
-            "auxiliary": 0.0,
+            **PLAIN,
             "label_smoothing": 0.1,
-            "cutout": 0,
         },
         threads=1,
     ),
@@ -119,10 +113,8 @@ RECIPES: dict[str, Recipe] = {
             "channels": 16,
             "depth": 5,
             "stem": "cifar-half",
-            "drop_path": 0.0,
-            "auxiliary": 0.0,
+            **PLAIN,
             "label_smoothing": 0.1,
-            "cutout": 0,
         },
         train=4000,
     ),
@@ -139,10 +131,8 @@ RECIPES: dict[str, Recipe] = {
             "stem": "cifar-half",
             "lr": 0.05,
             "clip": 0.0,
-            "drop_path": 0.0,
-            "auxiliary": 0.0,
+            **PLAIN,
             "label_smoothing": 0.1,
-            "cutout": 0,
         },
     ),
     "chain-cifar": Recipe(
@@ -156,8 +146,7 @@ RECIPES: dict[str, Recipe] = {
             "nesterov": True,
             "weight_decay": 5e-4,
             "clip": 0.0,
-            "drop_path": 0.0,
-            "auxiliary": 0.0,
+            **PLAIN,
             "cutout": 16,
         },
     ),
@@ -174,9 +163,7 @@ RECIPES: dict[str, Recipe] = {
             "channels": 16,
             "depth": 5,
             "stem": "cifar-half",
-            "drop_path": 0.0,
-            "auxiliary": 0.0,
-            "cutout": 0,
+            **PLAIN,
         },
         train=10_000,
         threads=1,

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+PLAIN = {"drop_path": 0.0, "auxiliary": 0.0, "cutout": 0}
+"""The settings of a training without drop-path, auxiliary head and cutout."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

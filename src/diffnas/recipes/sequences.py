@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from diffnas.recipes.record import Recipe
+from diffnas.recipes.record import PLAIN, Recipe
 from diffnas.recipes.transformers import ADAMW
 
-_PLAIN_TRAINING = {"weight_decay": 0.0, "drop_path": 0.0, "auxiliary": 0.0, "cutout": 0}
+_PLAIN_TRAINING = {**PLAIN, "weight_decay": 0.0}
 _TEXT = {"optimizer": "adam", "nesterov": False, "lr": 5e-3, "lr_min": 2e-4, "clip": 1.0, "batch": 32}
 
 _PTB = {
