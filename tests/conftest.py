@@ -1,6 +1,7 @@
 """What all tests share: one thread, and a search that takes seconds."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +40,14 @@ TINY = {"epochs": 2, "batch": 20, "channels": 4, "depth": 3, "alpha_lr": 0.03}
 def data() -> DataSet:
     """120 digits to train on and 50 to test on."""
     return subsample(load("digits"), 120, 50)
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of two lines, again and again, in a folder of its own."""
+    path = tmp_path_factory.mktemp("texts") / "book.txt"
+    path.write_text("the cat sat on the mat.\nthe dog sat on the log.\n" * 40)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -212,12 +212,12 @@ def test_a_contender_from_a_file_and_operations_of_ones_own_are_trained_and_test
     assert result.verdict.contenders[1].right.shape == (1, 50)
 
 
-def test_a_network_foretells_each_next_token_of_a_text_once(monkeypatch):
+def test_a_network_predicts_each_next_token_of_a_text_once(monkeypatch):
     net = Network(read("DARTS_V1", sequences=True), classes=5, in_channels=5, channels=4, tokens=True).eval()
     text = Stream(steps=torch.randint(5, (40,)), channels=5)
     monkeypatch.setattr(contest, "_COLUMNS", 1)
     monkeypatch.setattr(contest, "_WINDOW", 7)
     with torch.no_grad():
         whole = net(text.steps[None, :-1]).logits.argmax(dim=-1)[0] == text.steps[1:]
-        assert contest._foretold(net, text) == whole.tolist()
+        assert contest._predicted(net, text) == whole.tolist()
     assert not net.frame.carried.states

@@ -25,13 +25,6 @@ TINY += ["--epochs", "1", "--evaluate-epochs", "1", "--set=search.alpha_warmup=0
 
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("texts") / "book.txt"
-    path.write_text("the cat sat on the mat.\nthe dog sat on the log.\n" * 40)
-    return path
-
-
-@pytest.fixture(scope="module")
 def finished(book: Path) -> Path:
     """A whole run on a text, beside a recurrent net and a network of the same space."""
     out = book.parent / "run"

@@ -4,38 +4,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from nets_of_sequences import net_of
+from torch import Tensor
 
-from diffnas.data.tokens import Tokens
 from diffnas.deploy.formats import WINDOWS, export
 from diffnas.genotype import parse
-from diffnas.nets.network import Network
 from diffnas.nets.trained import Trained, load
 
-VOCABULARY = tuple("abc\n'é")
 LAYERS = "attn_4 | mlp_4 | window_4 | glu_2 | sepconv_3 | none | pool_5+dwconv_3 | mlp_1 | attn_half | none"
 
 
 def trained(kind: Any = "text", skeleton: str = "transformer", window: int = 20) -> Trained:
-    torch.manual_seed(0)
-    text, genotype = kind == "text", parse(f"{skeleton} | {LAYERS}")
-    inputs = len(VOCABULARY) if text else 3
-    shape: Any = {"tokens": text, "forecast": kind == "forecast", "picture": (window,)}
-    net = Network(genotype, classes=inputs, in_channels=inputs, channels=8, **shape).eval()
-    for weight in net.parameters():
-        nn.init.normal_(weight, std=0.5)
-    return Trained(
-        network=net,
-        genotype=genotype,
-        classes=tuple(map(repr, VOCABULARY)) if text else ("x", "y", "z"),
-        channels=inputs,
-        size=(window,),
-        mean=() if text else (0.0, 0.0, 0.0),
-        std=() if text else (1.0, 1.0, 1.0),
-        built={"channels": 8, "depth": None, "stem": "cifar"},
-        kind=kind,
-        tokens=Tokens(kind="characters", lower=False, vocabulary=VOCABULARY) if text else None,
-    )
+    return net_of(parse(f"{skeleton} | {LAYERS}"), kind, channels=8, window=window)
 
 
 def windows(kind: str, count: int = 20) -> Tensor:

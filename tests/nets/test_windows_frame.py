@@ -43,7 +43,7 @@ def steps(kind: str, count: int = 20) -> Tensor:
 
 @pytest.mark.parametrize("kind", ["text", "forecast"])
 @pytest.mark.parametrize("what", [LAYERS, transformer, transformer_graph], ids=["network", "supernet", "graph"])
-def test_what_is_foretold_does_not_depend_on_what_comes_later(what: Genotype | SearchSpace, kind: str) -> None:
+def test_what_is_predicted_does_not_depend_on_what_comes_later(what: Genotype | SearchSpace, kind: str) -> None:
     net, x = made(what, kind), steps(kind)
     before = outputs(net, x)
     for last in (0, 15, 18):

@@ -20,7 +20,7 @@ from diffnas.components.chance import drawn
 from diffnas.data import DataSet, Split, Stream, batches, set_aside
 from diffnas.deploy.check import outputs
 from diffnas.engine import seeds
-from diffnas.engine.aim import Aim, sized
+from diffnas.engine.aim import Aim, sized, sized_for
 from diffnas.engine.evaluate import EvaluateResult
 from diffnas.engine.passes import JUDGED, in_turn
 from diffnas.engine.ranks import ALONE
@@ -270,7 +270,7 @@ def _sized(genotype: Genotype, like: Aim, data: DataSet, space: SearchSpace) -> 
 
     Cells that have their own places keep their own depth.
     """
-    at = sized(own_space(genotype, **space.own), data, like.size, like.window)
+    at = sized_for(like, own_space(genotype, **space.own), data)
     return nearest(like, at, genotype).size._asdict()
 
 
@@ -316,7 +316,7 @@ def answered(training: Training, aside: Split, test: Split, space: SearchSpace) 
 def _right(trained: Trained, split: Split) -> list[bool]:
     """Whether a network has each picture or sequence of a split right, or each next token of a text."""
     if isinstance(split, Stream):
-        return _foretold(trained.network, split)
+        return _predicted(trained.network, split)
     told = [
         classification.each(outputs(trained, samples), labels).bool()
         for samples, labels in batches(split, torch.arange(len(split)), 256, device="cpu")
@@ -324,7 +324,7 @@ def _right(trained: Trained, split: Split) -> list[bool]:
     return torch.cat(told).tolist()
 
 
-def _foretold(net: Network, text: Stream) -> list[bool]:
+def _predicted(net: Network, text: Stream) -> list[bool]:
     """Whether a network predicts each next token of a text, column by column and window by window."""
     told, columns, steps = [], min(_COLUMNS, len(text) // 2), net.frame.window or _WINDOW
     with afresh(net, JUDGED):

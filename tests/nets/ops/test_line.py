@@ -54,7 +54,7 @@ def test_every_operation_on_a_line_costs_what_its_formula_says(form: Form, width
 
 @pytest.mark.parametrize("affine", [True, False], ids=["network", "supernet"])
 @pytest.mark.parametrize("op", EVERY)
-def test_no_operation_reads_a_later_token_where_the_next_one_is_foretold(op: str, affine: bool) -> None:
+def test_no_operation_reads_a_later_token_where_the_next_one_is_predicted(op: str, affine: bool) -> None:
     module, x = build(op, slot(24, 40, "past", affine=affine)).double(), tokens(2, 40)
     before = module(x)
     for last in (0, 14, 15, 16, 38):  # around the end of a window of 16 too

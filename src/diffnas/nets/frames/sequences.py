@@ -72,8 +72,8 @@ class Sequences(Frame):
             For tokens, the logits of each next token, ``(B, T, vocabulary)``. For vectors, logits ``(B, classes)``, or
             a forecast after each step, ``(B, T, d)``.
         """
-        foretells = self.forecast or isinstance(self.embedding, nn.Embedding)
-        real = None if foretells else ~x.isnan().any(dim=2, keepdim=True)
+        predicts = self.forecast or isinstance(self.embedding, nn.Embedding)
+        real = None if predicts else ~x.isnan().any(dim=2, keepdim=True)
         whole = self.read(self.embedded(x), real, run)
         mask = self.masks.draw((x.shape[0], 1, self.width), self.dropouts.dropout, whole)
         dropped = whole if mask is None else whole * mask
