@@ -16,7 +16,7 @@ from diffnas.deploy.latency import Table, doubts, extended, known_table, recorde
 from diffnas.deploy.timing import Timed
 from diffnas.engine.aim import Aim, check
 from diffnas.engine.costing import COUNTED, Reach
-from diffnas.engine.landing import land
+from diffnas.engine.scaling import land
 from diffnas.engine.search import search
 from diffnas.engine.settings import SearchSettings
 from diffnas.engine.target import Target, parse

@@ -6,7 +6,8 @@ import torch
 
 from diffnas.components import discretize
 from diffnas.engine.aim import Aim, allowed, check, sized
-from diffnas.engine.landing import Landing, land, read_landing
+from diffnas.engine.landing import Landing, land_near, read_landing
+from diffnas.engine.scaling import land
 from diffnas.engine.sizing import fitting_size
 from diffnas.engine.target import parse
 from diffnas.genotype import published
@@ -51,12 +52,20 @@ def test_a_width_that_is_fixed_stays_and_the_miss_is_said():
     assert "--width fixed" in str(landed)
 
 
-def test_the_width_moves_by_a_quarter_at_the_most():
-    landed = land(aim_at("macs=20M", SHALLOW.size), SHALLOW, DARTS_V2)
-    assert landed.size.channels == 27
-    assert not landed.met
-    assert "within 25% of the 36 channels" in str(landed)
+def test_the_width_moves_by_more_than_a_quarter_only_where_nothing_nearer_meets_the_target():
+    aim = aim_at("macs=20M", SHALLOW.size)
+    near, landed = land_near(aim, SHALLOW, DARTS_V2), land(aim, SHALLOW, DARTS_V2)
+    assert (near.size.channels, near.met) == (27, False)
+    assert (landed.size, landed.met, landed.meant) == (Size(14, 5), True, SHALLOW.size)
+    assert str(landed).endswith("14 channels and 5 cells, where the cells were searched for 36 channels")
+    assert land(aim_at("macs=470M"), PUBLISHED, DARTS_V2) == land_near(aim_at("macs=470M"), PUBLISHED, DARTS_V2)
     assert allowed(16) == list(range(12, 21))
+
+
+def test_a_target_that_no_width_meets_is_missed_at_the_nearest_one():
+    landed = land(aim_at("macs=250k", Size(3, 3)), replace(PUBLISHED, size=Size(3, 3)), DARTS_V2)
+    assert not landed.met
+    assert "No other width comes nearer" in str(landed)
 
 
 def test_a_thin_network_gets_a_cell_more_or_less_where_no_width_will_do():

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from diffnas.engine.aim import MARGIN, Aim, allowed
+from diffnas.engine.aim import Aim, allowed
 from diffnas.engine.costing import Counting
 from diffnas.engine.target import COSTS, Target, amount, parse
 from diffnas.genotype import Genotype
@@ -50,7 +50,7 @@ class Landing:
 
     def __str__(self) -> str:
         """A sentence on the costs and the size, and on what to do if a target is missed."""
-        return "; ".join(map(self._said, self.targets)) + f"; {self.size}" + self._why()
+        return "; ".join(map(self._said, self.targets)) + f"; {self.size}" + self._far() + self._why()
 
     def _said(self, target: Target) -> str:
         cost = self.costs[target.cost]
@@ -58,6 +58,12 @@ class Landing:
         wanted = amount(target.cost, target.value).removesuffix(COSTS[target.cost].words)
         most = "at most " if target.ceiling else ""
         return f"{word}: {amount(target.cost, cost)}, target {most}{wanted.strip()} ({target.miss(cost):+.1%})"
+
+    def _far(self) -> str:
+        """How far the width is from that of the search; "" for a width near it."""
+        if self.size.channels in allowed(self.meant.channels):
+            return ""
+        return f", where the cells were searched for {self.meant.channels} channels"
 
     def _why(self) -> str:
         """Why a target is missed, and what to do; "" if all are met."""
@@ -69,8 +75,7 @@ class Landing:
             return ". The width was fixed. Leave out --width fixed, so that it is fitted."
         less = "fewer" if over else "more"
         return (
-            f". Nothing nearer lies within {MARGIN:.0%} of the {self.meant.channels} channels that the cells were "
-            f"searched for. Search again for {less} (evaluate.channels), or for more epochs."
+            f". No other width comes nearer. Search again for {less} channels (evaluate.channels), or for more epochs."
         )
 
     def record(self) -> dict[str, Any]:
@@ -123,7 +128,7 @@ def read_landing(folder: RunFolder) -> Landing | None:
     return Landing(size=size, targets=targets, costs=costs, meant=meant, fixed=read.fixed)
 
 
-def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
+def land_near(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
     """The size, near that of the aim, at which the network of the cells ``found`` is nearest to all targets.
 
     Among several targets, the one that is missed worst counts. The depth changes only if no width meets all targets.

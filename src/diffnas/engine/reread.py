@@ -17,8 +17,9 @@ import torch
 from diffnas.engine import contract
 from diffnas.engine.aim import Aim
 from diffnas.engine.costing import Reach
-from diffnas.engine.landing import Landing, land
+from diffnas.engine.landing import Landing, land_near
 from diffnas.engine.projection import projected
+from diffnas.engine.scaling import land
 from diffnas.engine.target import Target
 from diffnas.genotype import Genotype, from_json
 from diffnas.nets.sized import Size, is_network
@@ -95,13 +96,13 @@ def _nearest(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Rere
             key=lambda cells: target.distance(reach.costing.of(reach.sized, cells)),
         )
         for cells in readings[:1]:
-            found = Reread(epoch=line["epoch"], genotype=cells, landing=land(aim, reach.sized, cells))
+            found = Reread(epoch=line["epoch"], genotype=cells, landing=land_near(aim, reach.sized, cells))
             if best is None or found.landing.distance < best.landing.distance:
                 best = found
         if best is not None and best.landing.met:
             return best
     assert best is not None, "a search whose last cells are a network has one reading at the least"
-    return best
+    return best if best.landing.met else replace(best, landing=land(aim, reach.sized, best.genotype))
 
 
 def _readings(line: Mapping[str, Any], target: Target, reach: Reach, tried: set[str]) -> Iterator[Genotype]:

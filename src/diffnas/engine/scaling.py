@@ -8,7 +8,7 @@ from functools import cache
 
 from diffnas.engine.aim import Aim, allowed
 from diffnas.engine.costing import Counting
-from diffnas.engine.landing import Landing, landing_at
+from diffnas.engine.landing import Landing, land_near, landing_at
 from diffnas.engine.target import Target, amount
 from diffnas.genotype import Genotype
 from diffnas.nets.sized import SizedSpace
@@ -18,6 +18,20 @@ NARROWEST, WIDEST = 1, 1024
 
 LARGEST = 200_000_000
 """Parameters of the widest network that is looked at: some costs are measured, for which it is built."""
+
+
+def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
+    """The size at which the network of the cells that a search ``found`` is nearest to all targets.
+
+    It is near that of the aim if a size there meets them; else it has any width.
+
+    Raises:
+        ValueError: if the cells pass nothing on.
+    """
+    near = land_near(aim, at, found)
+    if near.met or near.fixed:
+        return near
+    return min(near, replace(nearest(aim, at, found), meant=at.size), key=_distance)
 
 
 def nearest(aim: Aim, at: SizedSpace, cells: Genotype) -> Landing:

@@ -27,7 +27,7 @@ from diffnas.engine.checks import check, check_shared, describe, tell_doubts, wi
 from diffnas.engine.controller import Controller
 from diffnas.engine.devices import computing_on, dtype_of, make_fabric, picture_on, rounding_products
 from diffnas.engine.entry import open_or_resume
-from diffnas.engine.landing import Landing, land
+from diffnas.engine.landing import Landing
 from diffnas.engine.launch import here
 from diffnas.engine.learned import check_task
 from diffnas.engine.listen import Listener, Silent, interruptions
@@ -40,6 +40,7 @@ from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.rehearsal import rehearse
 from diffnas.engine.reread import reread
 from diffnas.engine.running_search import RunningSearch
+from diffnas.engine.scaling import land
 from diffnas.engine.search_state import SearchState, begin, parts, pretexts_in, staged
 from diffnas.engine.search_step import SearchStep
 from diffnas.engine.seeds import fixed_random
