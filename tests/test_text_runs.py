@@ -11,19 +11,19 @@ from diffnas.api.notes import recipe_on
 from diffnas.cli import main
 from diffnas.engine.settings import Source
 
-TINY = [f"--set={phase}.{key}" for phase in ("search", "evaluate") for key in ("channels=6", "batch=4", "window=8")]
+TINY = [f"--set={phase}.{key}" for phase in ("search", "evaluate") for key in ("channels=8", "batch=4", "window=8")]
 TINY += ["--epochs", "1", "--evaluate-epochs", "1", "--set=search.alpha_warmup=0", "--quiet"]
 
 
 @pytest.fixture(scope="module")
 def finished(book: Path) -> Path:
-    """A whole run on a text."""
+    """A whole run on a text, in the space of recurrent cells."""
     out = book.parent / "run"
-    assert main(["run", str(book), *TINY, "--out", str(out)]) == 0
+    assert main(["run", str(book), "--space", "recurrent", *TINY, "--out", str(out)]) == 0
     return out
 
 
-def test_a_text_chooses_its_space_task_and_recipe(finished: Path):
+def test_the_space_of_recurrent_cells_chooses_its_task_and_recipe(finished: Path):
     record = json.loads((finished / "run.json").read_text())
     assert record["space"]["name"] == "recurrent"
     assert record["task"]["name"] == "language"
@@ -41,7 +41,7 @@ def test_the_report_of_a_text_has_its_metrics(finished: Path):
 @pytest.mark.parametrize(
     ("data", "tokens", "recipe"),
     [
-        ("text", None, "text-small"),
+        ("text", None, "text-transformer"),
         ("text", "words", "text-words"),
         ("digits", None, None),
         ("missing.csv", None, "forecast-small"),
@@ -149,16 +149,5 @@ def test_digits_row_by_row_are_sequences(tmp_path: Path):
 
 
 def _searched() -> list[str]:
-    return [
-        "--epochs",
-        "1",
-        "--channels",
-        "6",
-        "--batch",
-        "4",
-        "--set",
-        "window=8",
-        "--set",
-        "alpha_warmup=0",
-        "--quiet",
-    ]
+    sizes = ["--epochs", "1", "--channels", "6", "--batch", "4", "--set", "window=8", "--set", "alpha_warmup=0"]
+    return ["--space", "recurrent", *sizes, "--quiet"]

@@ -26,11 +26,9 @@ TINY += ["--epochs", "1", "--evaluate-epochs", "1", "--set=search.alpha_warmup=0
 
 @pytest.fixture(scope="module")
 def finished(book: Path) -> Path:
-    """A whole run on a text, beside a recurrent net and a network of the same space."""
+    """A whole run on a text as users begin it, beside a recurrent net and a network of the same space."""
     out = book.parent / "run"
-    assert (
-        main(["run", str(book), "--space", "transformer", *TINY, "--against", "lstm,deit-like", "--out", str(out)]) == 0
-    )
+    assert main(["run", str(book), *TINY, "--against", "lstm,deit-like", "--out", str(out)]) == 0
     return out
 
 
@@ -39,14 +37,16 @@ def test_the_space_of_transformers_has_recipes_of_its_own_for_each_kind_of_seque
     assert record["notes"]["recipe"] == "text-transformer"
     assert record["settings"]["optimizer"] == "adamw"
     assert record["data"]["size"] == [8]
-    usual = {"text-small": "text-transformer", "text-words": "text-transformer"}
-    usual |= {"sequences-small": "sequences-transformer", "forecast-small": "forecast-transformer"}
-    for name, own in usual.items():
+    recurrent = {"text-words": "text-transformer", "sequences-small": "sequences-transformer"}
+    for name, own in (recurrent | {"forecast-small": "forecast-transformer"}).items():
         assert {recipe_of("transformer", name), recipe_of_skeleton("transformer-graph", name)} == {own}
         assert recipe_of("recurrent", name) == recipe_of(None, name) == name
         assert RECIPES[own].space == "transformer"
-    assert recipe_for("text", "transformer") == "text-transformer"
-    assert recipe_on("text", Source()) == "text-small"
+
+
+def test_transformers_are_the_default_for_characters_and_recurrent_nets_have_their_own_recipe_there():
+    assert recipe_on("text", Source()) == recipe_for("text") == recipe_for("text", "transformer") == "text-transformer"
+    assert recipe_for("text", "recurrent") == recipe_of_skeleton("lstm", "text-transformer") == "text-small"
 
 
 def test_contenders_on_a_text_are_alike_in_parameters_and_their_cost_is_that_of_a_step(finished: Path):

@@ -33,7 +33,7 @@ def searched(method: str, seed: int, out: Path) -> None:
         diffnas.run(out=out, resume=True)
     else:
         own = {"train": CHARACTERS, "evaluate_settings": {"channels": FEATURES}}
-        diffnas.run("text", method=method, seed=seed, out=out, threads=1, **own)
+        diffnas.run("text", space="recurrent", method=method, seed=seed, out=out, threads=1, **own)
 
 
 def trained(what: str, seed: int, out: Path, **options: Any) -> None:

@@ -149,7 +149,7 @@ def recipe_on(data: Data, source: Source) -> str | None:
     if whole is None and source.tokens is None and data not in DESCRIPTIONS:
         whole = load_data(data, encoding=source.encoding)
     words = whole.tokens.kind != "characters" if whole is not None and whole.tokens else source.tokens == "words"
-    return "text-words" if words else "text-small"
+    return "text-words" if words else "text-transformer"
 
 
 def task_for(given: Task | None, record: Mapping[str, Any], data: DataSet) -> Task:

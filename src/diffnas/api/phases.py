@@ -33,11 +33,10 @@ from diffnas.lookup import lookup
 from diffnas.method import Method
 from diffnas.nets.frames import FrameFactory
 from diffnas.nets.slot import OpFactory
-from diffnas.recipes import Recipe, recipe_of_skeleton
+from diffnas.recipes import Recipe, for_sequences, recipe_of_skeleton
 from diffnas.report.contest import handed
 from diffnas.run_files import EVALUATION
 from diffnas.run_folder import RunFolder
-from diffnas.skeleton import skeleton_of
 from diffnas.space import SPACES, SearchSpace
 from diffnas.task import Task
 
@@ -304,8 +303,7 @@ def _genotype(what: Genotype | SearchResult | str | Path | None, recipe: str | N
         return what.genotype
     if isinstance(what, Genotype):
         return what
-    space = SPACES.get(recipe_named(recipe).space) if recipe else None
-    return read(what, sequences=space is not None and skeleton_of(space.skeleton).gated)
+    return read(what, sequences=for_sequences(recipe))
 
 
 @contextmanager
