@@ -24,7 +24,7 @@ def measure(mix: Tensor, keep: Tensor, genotype: Genotype, space: SearchSpace) -
         - ``KIND_depth``, for each kind of cell: the most operations with network weights on one path through the cell.
         - ``none_share``: the mean share of ``none`` in the weight of an edge; 0 if the space has no ``none``.
         - ``entropy``: the mean entropy of the shares of an edge's weight, in nats; that of a decided edge is 0.
-        - ``live_ops`` and ``live_share``: how many operations are in play, and their share of those on offer.
+        - ``live_ops`` and ``live_share``: how many operations are in play, and their share of those offered.
     """
     connections = [connection for cell in genotype.cells.values() for connection in cell.connections]
     none = space.column(collapse.NONE)

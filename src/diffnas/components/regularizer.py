@@ -33,7 +33,7 @@ def group_sparsity(at: Relaxation, *, skip: float | Schedule = 0.01, rest: float
 
     The group-structured sparsity of Path-regularized DARTS (Zhou et al., 2020); the scales are its lambda 1 and 2. The
     gate of a skip costs more, by the factor ``skip / rest`` and because its group is smaller. ``none`` belongs to the
-    rest, as in the paper; its gate gets no other gradient. The means run over all operations on offer, and pruned ones
+    rest, as in the paper; its gate gets no other gradient. The means run over all offered operations, and pruned ones
     count as shut. So a removal does not change the gradients of the other operations.
 
     In a transformer the stream bypasses every branch, so there ``none`` is the skip. In a recurrent cell it is
@@ -150,7 +150,7 @@ def path_of_chosen(at: Relaxation, *, weight: float | Schedule = 0.005) -> Tenso
 def zero_one(at: Relaxation, *, weight: float | Schedule = 10.0, power: int = 2) -> Tensor:
     """``-weight`` times the mean of ``|open - 1/2| ** power``, which drives each probability to 0 or 1.
 
-    The zero-one loss of FairDARTS (Chu et al., 2020), in both its forms. The mean runs over all operations on offer
+    The zero-one loss of FairDARTS (Chu et al., 2020), in both its forms. The mean runs over all offered operations
     except ``none``, and pruned ones add 0 to its sum. So a removal does not change the gradients of the others. At
     exactly 1/2 the gradient is 0, and only the other losses move the operation.
 

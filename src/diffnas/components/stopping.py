@@ -42,7 +42,7 @@ def all_single(history: History, space: SearchSpace) -> str | None:
 
 
 def macs_left(history: History, space: SearchSpace, *, share: float = 0.12) -> str | None:
-    """Stop when the operations in play have at most ``share`` of the multiply-adds of all operations on offer.
+    """Stop when the operations in play have at most ``share`` of the multiply-adds of all offered operations.
 
     This is the lower limit of GOLD-NAS (Bi et al., 2020), told as a share, for supernets of any size. The default is
     their value: 240 of 777 million, of which 166 million are not in the operations.

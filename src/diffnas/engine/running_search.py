@@ -128,7 +128,7 @@ class RunningSearch:
 
     @property
     def costs(self) -> Tensor:
-        """Millions of multiply-adds of every operation on offer, for one picture, ``(edges, ops)``, float64."""
+        """Millions of multiply-adds of every offered operation, for one picture, ``(edges, ops)``, float64."""
         if self._costs is None:
             self._costs = millions(self.data, self.space, self.method, self.settings).to(self.fabric.device)
         return self._costs
@@ -266,7 +266,7 @@ class RunningSearch:
 
 
 def millions(data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings) -> Tensor:
-    """Millions of multiply-adds of every operation on offer, for one picture, ``(edges, ops)``, float64."""
+    """Millions of multiply-adds of every offered operation, for one picture, ``(edges, ops)``, float64."""
     counted = operation_macs(
         space,
         data.shape,

@@ -106,10 +106,11 @@ def in_a_row(*ops: nn.Module) -> nn.Sequential:
 
 
 def links(op: nn.Module, *, affine: bool | None = False) -> tuple[Link, ...] | None:
-    """The links of an operation; None if it has none, or if its modules were replaced since.
+    """The links of an operation; None if it has none, if its modules were replaced, or if a batch norm is not plain.
 
-    It is None too if a batch norm is of another kind. With ``affine`` each must have a weight and a bias,
-    without none may; None takes either.
+    Args:
+        op: the operation.
+        affine: whether its batch norms must have a weight and a bias (True) or must have none (False); None takes both.
     """
     found: tuple[Link, ...] = vars(op).get("made_of", ())
     parts = set(op.modules())

@@ -225,7 +225,7 @@ class Supernet(nn.Module):
         self.frame = build_frame(sizes, lambda place: listed(self.cells, mixed_cell(space, place, options, among)))
 
     def even(self, keep: Tensor | None = None) -> EdgeWeights:
-        """The weights of the edges under which all operations weigh the same: those in ``keep``, or all on offer."""
+        """The weights of the edges under which all operations weigh the same: those in ``keep``, or all offered."""
         like = next(self.parameters())
         among = torch.tensor(self.space.offered) if keep is None else keep
         mix = among.to(like) / among.sum(dim=1, keepdim=True).clamp_min(1).to(like)
@@ -255,7 +255,7 @@ class Supernet(nn.Module):
             x: the pictures.
             mix: the weights of the edges, made by :func:`diffnas.components.edge_weights.edge_weights`. If nothing
                 stands beside the operations, their mixing weights ``(edges, ops)`` are enough. None weighs all
-                operations on offer the same.
+                offered operations the same.
 
         Raises:
             ValueError: for weights of other shapes.

@@ -118,7 +118,7 @@ def depth_size(branch: Branch, shape: Shape) -> int:
 
 @part
 def point_size(branch: Branch, shape: Shape) -> int:
-    """How many numbers the gradients of a branch's other weights have."""
+    """How many numbers the gradients of a branch's weights have, without those of depthwise weights."""
     return matrices_of(branch.kind, branch.kernel, True) * filled(shape.C) * filled(shape.D)
 
 

@@ -186,9 +186,9 @@ def _unrectified(
     branch: Branch, shape: Shape, x: int, norm: Norm, grad: int, out: int, top: int, rows: int, total: int,
     product: int,
 ) -> None:  # fmt: skip
-    """Do the same as ``_unrectify`` for a branch that is alone, from the gradient of what ``rectified`` wrote.
+    """Do what ``_unrectify`` does, for some rows of the result of a branch that reads its map alone.
 
-    It handles some rows of the result.
+    ``grad`` is the gradient of what ``rectified`` wrote.
     """
     C, full, pairs = shape.C, filled(shape.C), branch.kind == PAIRS
     first, last = (2 * top, min(shape.H, 2 * (top + rows))) if pairs else (top, top + rows)

@@ -165,7 +165,7 @@ def _correlated(
     """Add the products of a row of taps and some columns, whose gradients are ``factors``; see ``correlate``."""
 
     def place(column: int, tap: int) -> tuple[int, int]:
-        """By how many columns and taps a pixel of x is away from the first."""
+        """The distance of a pixel of x from the first one, in columns and in taps."""
         return (column + tap * step, 0) if step else (column, tap)
 
     pixels = {

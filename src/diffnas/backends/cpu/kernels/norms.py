@@ -33,8 +33,11 @@ SHARES = Branch._fields.index("shares")
 
 @part
 def measure(step: Table, lists: Table, memory: Memory, B: int) -> None:
-    """Join the statistics of pictures. A branch: its slot, whether it is normalized, the tensors of its batch norm's
-    weight and bias, and where its center, its rate and what is added stand among the factors, or -1."""
+    """Compute the statistics of batch norms from those of single pictures.
+
+    A branch has seven numbers: its slot; whether it is normalized; the tensors of its batch norm's weight and bias; and
+    the places of its center, its rate and its offset among the factors, or -1.
+    """
     at, pixels, C, branch, count = term(step, 1)
     mean, variance = mixing.joined(*by_picture(memory, at, count, B, C), pixels)
     for k in range(count):
@@ -63,9 +66,12 @@ def _affine(memory: Memory, which: int, slot: int, C: int, address: int) -> None
 
 @part
 def weigh(step: Table, lists: Table, memory: Memory) -> None:
-    """What tensors are multiplied by when they are mixed, and what is then added. A term: its slot, its place among the
-    mixing weights, or -1 for one, the row that is written, and the row of its shares, or 0. With shares, what is added
-    is written to the next row, and else added to that of all terms."""
+    """Write the scale and the offset of each tensor that is mixed.
+
+    A term has four numbers: its slot; its place among the mixing weights, or -1 for the weight 1; the row to write; and
+    the row of its shares, or 0. With shares, its offset is written to the next row. Without, it is added to the offset
+    of all terms.
+    """
     terms, count, shift, _, _ = term(step, 1)
     known, scales = memory.known, memory.scales
     for c in range(scales.shape[1]):
@@ -91,8 +97,11 @@ def _read(memory: Memory, row: int, which: int, out: Floats) -> None:
 
 @part
 def mix(step: Table, lists: Table, memory: Memory, first: int, last: int) -> None:
-    """Mix tensors. A term: its tensor, a row of scales or a slot's slope, and the row of its shares and of what is
-    added before they multiply, or 0 and 0."""
+    """Mix tensors.
+
+    A term has four numbers: its tensor; the row of its scales, or a slot whose slope is its scale; the row of its
+    shares, or 0; and the row of the offset that is added before the shares multiply, or 0.
+    """
     (out, numbers, terms, count, shift), C = term(step, 1), step[6]
     inputs, added, shared = np.empty(count, np.int64), np.empty(C, np.float32), False
     scale = np.empty((count, C), np.float32)
@@ -112,7 +121,7 @@ def mix(step: Table, lists: Table, memory: Memory, first: int, last: int) -> Non
 
 @part
 def forget(sums: Floats, first: int, last: int) -> None:
-    """Write zeros over those of some pictures, ``(B, C)``."""
+    """Set the sums ``(B, C)`` of some pictures to zero."""
     for b in range(first, last):
         for c in range(sums.shape[1]):
             sums[b, c] = 0
@@ -144,9 +153,12 @@ def _node_sums(memory: Memory, at: int, count: int, B: int, C: int) -> tuple[Flo
 
 @part
 def norm_backward(step: Table, lists: Table, memory: Memory, B: int) -> None:
-    """How the gradients of what was mixed are made of a node's. A term: its tensor, its slot, its place among the
-    mixing weights or -1, whether it is normalized, the row for what the node's gradient is multiplied by, the row of
-    its shares, and the tensors of the gradients for its batch norm's weight and bias."""
+    """Compute how the gradients of mixed tensors follow from the gradient of their node.
+
+    A term has eight numbers: its tensor; its slot; its place among the mixing weights, or -1; whether it is normalized;
+    the row for the factor of the node's gradient; the row of its shares; and the tensors of the gradients of its batch
+    norm's weight and bias.
+    """
     pixels, terms, count, sums, C = term(step, 1)
     totals, products = _node_sums(memory, sums, count, B, C)
     for k in range(count):
@@ -183,8 +195,11 @@ def _learn(memory: Memory, tensor: int, C: int, c: int, grad: float) -> None:
 
 @part
 def gradient_terms(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
-    """Tell a stage which terms make up the gradients for its results. A branch: the row of its scale, its slot, and the
-    row of its shares; a slot below zero is between two links, and told by ``inner_backward``."""
+    """Tell a stage how the gradients of its results follow from a node's gradient.
+
+    A branch has three numbers: the row of its scale, its slot, and the row of its shares. A slot below zero lies
+    between two links, which ``inner_backward`` handles.
+    """
     stage, shape = stage_at(stages, step[1])
     K, full, table = stage.branches, filled(shape.D), branches_of(stage, memory)
     for k in range(K):
@@ -200,8 +215,11 @@ def gradient_terms(step: Table, lists: Table, stages: Table, memory: Memory) -> 
 
 @part
 def inner_backward(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
-    """The same between two links, from the sums of the second's gradients. A branch of the second stage: its input's
-    slot, which branch of the first that is from, and the tensors of the gradients for its batch norm."""
+    """Do the same between two links, from the sums of the second link's gradients.
+
+    A branch of the second stage has four numbers: the slot of its input; the branch of the first stage that computes
+    this input; and the tensors of the gradients of the batch norm between them.
+    """
     (stage, shape), (first, _) = stage_at(stages, step[1]), stage_at(stages, step[2])
     totals, products = by_picture(memory, step[4], stage.branches, shape.B, shape.C)
     pixels, full = shape.B * shape.H * shape.W, filled(shape.C)

@@ -61,9 +61,9 @@ def _plus(part: Any, x: int, middles: Any, y: int, at: int) -> Any:
 
 @part
 def _total(x: int, middle: int, y: int, size: int, count: int) -> Any:
-    """Of every ``size``-th vector of a picture: the sum of x less ``middle``, times ``y``: ONE or an address.
+    """The sum of ``(x - middle) * y`` over every ``size``-th vector of a picture; ``y`` is ONE or an address.
 
-    What lies past ``count`` numbers is not part of the picture.
+    Numbers from the ``count``-th on are not part of the picture.
     """
     total, middles = zeros(), load(middle)
     whole = max(0, (count - LANES) // size + 1)
