@@ -84,6 +84,18 @@ def test_a_penalty_is_what_it_comes_to_by_hand(rule: Regularizer, expected: floa
     assert rule(at(OPEN, mix=CHOSEN)).item() == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("rule", [group_sparsity, partial(hinged_groups, margin=0.0)], ids=["groups", "hinge"])
+@pytest.mark.parametrize(
+    ("name", "skip"), [("darts", "skip_connect"), ("chain", "none"), ("transformer", "none"), ("recurrent", "identity")]
+)
+def test_the_operation_that_only_bypasses_is_in_the_group_of_skips(rule: Any, name: str, skip: str):
+    space = SPACES[name]
+    likely = torch.tensor(space.offered).double().requires_grad_()
+    rule(at(likely, space), skip=1.0, rest=0.0).backward()
+    assert likely.grad is not None
+    assert [op for op, pull in zip(space.ops, likely.grad.any(dim=0).tolist(), strict=True) if pull] == [skip]
+
+
 def states() -> list[tuple[float, Tensor]]:
     """Every state of the gates of the two edges of the chain and its probability; the third edge plays no part."""
     rows = []

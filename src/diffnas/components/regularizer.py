@@ -36,8 +36,8 @@ def group_sparsity(at: Relaxation, *, skip: float | Schedule = 0.01, rest: float
     rest, as in the paper; its gate gets no other gradient. The means run over all offered operations, and pruned ones
     count as shut. So a removal does not change the gradients of the other operations.
 
-    In a transformer the stream bypasses every branch, so there ``none`` is the skip. In a recurrent cell it is
-    ``identity``, the only linear operation.
+    In a transformer the stream bypasses every branch, and in a chain the shortcut bypasses every layer, so there
+    ``none`` is the skip. In a recurrent cell it is ``identity``, the only linear operation.
 
     Args:
         at: the relaxation of this forward pass.
@@ -60,10 +60,10 @@ def hinged_groups(
 ) -> Tensor:
     """The group sparsity of the released code: a penalty on three groups, each if its activity exceeds a margin.
 
-    The groups are skips, pools, and all others, which include ``none``. Pools and others have the scale ``rest``. The
-    activity of a group is a mean over its operations with a mixing weight other than 0 in this forward pass: that of
-    their probabilities of being open. It is averaged over each kind of cell (0 without such operations), then over the
-    kinds.
+    The groups are skips (as in ``group_sparsity``), pools, and all others. Pools and others have the scale ``rest``.
+    The activity of a group is a mean over its operations with a mixing weight other than 0 in this forward pass: that
+    of their probabilities of being open. It is averaged over each kind of cell (0 without such operations), then over
+    the kinds.
 
     Args:
         at: the relaxation of this forward pass.
@@ -73,8 +73,9 @@ def hinged_groups(
     Returns:
         A scalar.
     """
-    others = [op for op in at.space.ops if op != SKIP and op not in POOLS]
-    scales = [(value(skip, at.moment), [SKIP]), (value(rest, at.moment), POOLS), (value(rest, at.moment), others)]
+    skips = _skips(at.space)
+    others = [op for op in at.space.ops if op not in (*skips, *POOLS)]
+    scales = [(value(skip, at.moment), skips), (value(rest, at.moment), POOLS), (value(rest, at.moment), others)]
     return torch.stack([scale * (_mean_taking_part(at, ops) - margin).clamp_min(0.0) for scale, ops in scales]).sum()
 
 

@@ -43,6 +43,7 @@ class Chain(Skeleton):
     stages: tuple[Stage, ...]
     shortcut: Shortcut = "pool"
     head: int = 0
+    skip: str = "none"  # the shortcut bypasses every layer
 
     @property
     def layers(self) -> tuple[Stage, ...]:
