@@ -122,7 +122,7 @@ def test_the_width_is_measured_at_four_places_at_the_most():
 def test_a_latency_that_no_network_has_is_refused_with_what_there_is(data):
     found, _ = told_latency()
     aim = Aim(targets=parse("latency=1us"), size=SMALL.size, costings={**COUNTED, "latency": found})
-    with pytest.raises(ValueError, match=r"the smallest network of space 'nas-bench-201' .* us a picture"):
+    with pytest.raises(ValueError, match=r"the smallest network of space 'nas-bench-201' .* us of latency"):
         check(aim, nas_bench_201, data, METHODS["darts"])
 
 

@@ -69,4 +69,4 @@ def test_a_family_names_one_cost_several_times():
 def test_an_amount_is_said_in_a_unit_that_suits_it():
     assert amount("macs", 5e9) == "5 G multiply-adds"
     assert amount("params", 1234) == "1.23 k parameters"
-    assert amount("latency", 5e-7) == "0.5 us a picture"
+    assert amount("latency", 5e-7) == "0.5 us of latency"

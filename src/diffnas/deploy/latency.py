@@ -39,10 +39,10 @@ Point: TypeAlias = tuple[Seconds, Seconds]
 
 
 class Meter(Protocol):
-    """Measures the latency of modules on one picture."""
+    """Measures the latency of modules on one sample."""
 
     def __call__(self, modules: Mapping[str, tuple[nn.Module, tuple[int, ...]]]) -> dict[str, Timed]:
-        """The latency of each module on a picture of its shape, by the name of the module."""
+        """The latency of each module on a sample of its shape, by the name of the module."""
 
 
 def meter(runtime: str, warn: Callable[[str], None]) -> Meter:
@@ -357,7 +357,7 @@ def recorded_latency(record: Any, sized: SizedSpace, warn: Callable[[str], None]
 def rows(found: Latency) -> Iterable[tuple[str, str]]:
     """The facts about a space's latency, for a table of names and texts."""
     yield "machine", found.table.machine
-    yield "runtime", f"{found.table.runtime} {found.table.version}, one thread, one picture"
+    yield "runtime", f"{found.table.runtime} {found.table.version}, one thread, one sample at a time"
     yield "networks", f"{found.base.size}"
     for spot in found.base.spots():
         if key_of(spot) in found.table.seconds:

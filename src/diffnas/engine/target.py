@@ -37,9 +37,9 @@ COSTS = {
     "macs": Unit("multiply-adds", _COUNTS, "macs=20M"),
     "params": Unit("parameters", _COUNTS, "params=500k"),
     "memory": Unit("of memory", {"GiB": 2.0**30, "MiB": 2.0**20, "KiB": 2.0**10}, "memory=8MiB"),
-    "latency": Unit("a picture", {"s": 1.0, "ms": 1e-3, "us": 1e-6}, "latency=5ms"),
+    "latency": Unit("of latency", {"s": 1.0, "ms": 1e-3, "us": 1e-6}, "latency=5ms"),
 }
-"""The costs that a target may name: multiply-adds, parameters, peak activation memory in bytes, seconds a picture."""
+"""The costs that a target may name: multiply-adds, parameters, peak activation memory in bytes, seconds."""
 
 _FORM = re.compile(r"\s*(?P<name>[^<>=]*?)\s*(?P<sign><=|=)\s*(?P<amount>.*?)\s*")
 _AMOUNT = re.compile(r"(?P<number>[-+]?(?:[\d_.]+(?:[eE][-+]?\d+)?|nan|inf))\s*(?P<suffix>[^\d\s]*)")
@@ -154,7 +154,7 @@ def amount(cost: str, value: float) -> str:
     """A cost in words.
 
     >>> amount("macs", 19_812_345), amount("latency", 0.00512), amount("memory", 3 * 2**19), amount("params", 0)
-    ('19.8 M multiply-adds', '5.12 ms a picture', '1.5 MiB of memory', '0 parameters')
+    ('19.8 M multiply-adds', '5.12 ms of latency', '1.5 MiB of memory', '0 parameters')
     """
     return f"{_scaled(cost, value, ' ')} {COSTS[cost].words}"
 
