@@ -36,9 +36,9 @@ class Aim:
         width: "fit" if the width, and then the depth, may change after the search to meet the targets; or "fixed".
         costings: the costs, by name.
         family: more targets for one cost. Cells for each of them are kept beside the result.
-        start: the multiplier of the penalty at the start; None is by balance.
-        tightens: whether the target falls to its value during the search. Then cells that pass a target of the family
-            are kept for it.
+        start: the multiplier of the penalty at the start; None chooses it by balance.
+        tightens: whether the target falls to its value during the search. If cells meet a target of the family on the
+            way, they are kept for it.
         window: the steps of a stream that the deployed network reads at once, if it carries no state.
     """
 

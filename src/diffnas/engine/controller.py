@@ -91,7 +91,7 @@ class Controller:
         targets: the targets.
         reaches: for each target, the values that its cost can have, by the name of the cost.
         warn: called with each warning for the user.
-        start: the multipliers at the start; None is by balance.
+        start: the multipliers at the start; None chooses them by balance.
         tightens: whether the targets fall from the highest possible cost to their values.
 
     Attributes:
@@ -99,7 +99,7 @@ class Controller:
         progress: how much of the search is over, from 0 to 1.
         ratios: by the cost of each target, how hard the loss pulled against a penalty of multiplier 1, while the
             multipliers are to begin by balance; else None.
-        held: in how many successive epochs pruning was held back.
+        held: how many successive epochs have held pruning back.
         holding: whether pruning was held back since the multipliers last moved.
         held_now: whether pruning was held back in the running epoch.
     """
@@ -121,7 +121,7 @@ class Controller:
         space = next(iter(reaches.values())).sized.space
         everything = torch.tensor(space.offered)
         whole = {target.cost: reaches[target.cost].interval(everything) for target in targets}
-        # Where the operations alone meet a target, something that costs as much must be left.
+        # A chain keeps its width, so pruning must leave cells that cost as much as the target or as the dearest.
         self.least = {
             target.cost: min(target.value, whole[target.cost].high)
             for target in targets
@@ -329,7 +329,7 @@ class Controller:
 
 
 def _spread(values: Tensor, keep: Tensor) -> float:
-    """The root mean square of what is kept, ``(edges, ops)``, around the mean of its edge."""
+    """The root mean square deviation of the kept values, ``(edges, ops)``, from the mean of their edge."""
     kept = keep.to(values)
     mean = (values * kept).sum(dim=1, keepdim=True) / kept.sum(dim=1, keepdim=True).clamp_min(1)
     return float((((values - mean) * kept).square().sum() / kept.sum().clamp_min(1)).sqrt())

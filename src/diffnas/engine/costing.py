@@ -20,7 +20,7 @@ from diffnas.nets.sized import Additive, Count, SizedSpace, is_network
 
 
 class Costing(Protocol):
-    """A cost of networks."""
+    """A kind of cost, such as latency: how it is computed exactly, fast, and roughly as a sum over operations."""
 
     def additive(self, sized: SizedSpace) -> Additive:
         """A sum over operations that approximates the cost. It gives gradients, and an order of the operations."""
@@ -46,7 +46,7 @@ class Costing(Protocol):
 
     @property
     def adds_up(self) -> bool:
-        """Whether the sum is the cost, where every node is fed."""
+        """Whether the sum of ``additive`` is the cost itself, for cells in which every node has an input."""
         return False
 
     def learned(self, sized: SizedSpace, genotype: Genotype) -> Costing:
@@ -58,7 +58,7 @@ class Costing(Protocol):
         return {}
 
     def recalled(self, record: Mapping[str, Any]) -> Costing:
-        """The cost as it was when it gave a record."""
+        """The cost as it was when ``record`` gave this record."""
         return self
 
 
@@ -100,11 +100,11 @@ class PeakMemory(Costing):
         return sized.additive("written")
 
     def of(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """The peak in one forward pass. It has real numbers, because on "meta" PyTorch splits up batch norms."""
+        """The peak in one real forward pass. Device "meta" would not do: there PyTorch splits up batch norms."""
         with unseen(own=True), torch.no_grad():
             network = sized.network(genotype)
             _fold(network)
-            # Not the state, in which a weight that operations share has several names.
+            # Not ``state_dict()``: it has a weight that operations share several times, under several names.
             watch = Watch(held := [*network.parameters(), *network.buffers()])
             with watch:
                 network(torch.zeros(1, *sized.picture))

@@ -1,4 +1,4 @@
-"""Given cells scaled to a cost: the width at which their network has it, however far that is from the usual one."""
+"""Cells scaled to a cost: any width, however far from the usual one, at which their network has that cost."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NARROWEST, WIDEST = 1, 1024
 """Channels of the first cells."""
 
 LARGEST = 200_000_000
-"""Parameters of the widest network that is looked at: some costs are measured, for which it is built."""
+"""Parameters of the widest network that is considered. If a cost is measured, the network must be built."""
 
 
 def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
     """The size at which the network of the cells that a search ``found`` is nearest to all targets.
 
-    It is near that of the aim if a size there meets them; else it has any width.
+    It is near the size of the aim if a size there meets the targets; else the width may be any.
 
     Raises:
         ValueError: if the cells pass nothing on.

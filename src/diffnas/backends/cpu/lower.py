@@ -62,7 +62,7 @@ class _Cell:
         self.plan, self.ops = plan, ops
         self.prepared: dict[int, ChainStages] = {}
         self.groups: dict[int, list[ChainStages]] = {}
-        self.pools: dict[int, list[int]] = {}  # their stages
+        self.pools: dict[int, list[int]] = {}  # the stages of the pools of each node
         self.splits: dict[int, int] = {}  # the stages of nodes of which a part bypasses the operations
         self.firsts = {each.first for each in plan.ranges[1:]}
         self.read = {node for each in plan.ranges for node in each.read}

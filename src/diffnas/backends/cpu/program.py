@@ -79,9 +79,9 @@ class Program:
         backward_pass: the steps to the gradients.
         inputs_from: the first backward step that serves only the cell's inputs and the layers that prepare them.
         lists: the terms and branches to which steps refer.
-        stages: likewise.
+        stages: the stages to which steps refer.
         table: the branches without addresses.
-        tensors: the tensors whose addresses it then has.
+        tensors: for each branch, the numbers of the tensors whose addresses a call writes into the table.
         homes: the numbers of the tensors of each kind, and where the temporary ones stand in one memory.
         kept: how many numbers each tensor has that is kept for the backward pass.
         slots: how many there are, and the channels of the widest.
@@ -91,7 +91,7 @@ class Program:
         sums: numbers in the sums of pictures.
         learned: numbers in the gradients of a group of pictures for weights.
         scratch: numbers in the scratch memory of a thread.
-        biases: which weights are added before a batch norm.
+        biases: the places of the weights that are biases before a batch norm.
         results: channels, rows and columns of each.
         shown: for each slot that is a result, its place among the results.
         read: the slots that PyTorch reads, in the order of the tensors of ``GRAD_READ``.

@@ -188,7 +188,7 @@ class Passes:
 class _Replayed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, passes: Passes, flow: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
-        for into, given in zip(passes.inputs, tensors, strict=False):  # the weights that learn come after them
+        for into, given in zip(passes.inputs, tensors, strict=False):  # `tensors` ends with the weights that learn
             into.copy_(given)
         passes.forward()
         passes.turn += 1

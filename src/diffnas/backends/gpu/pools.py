@@ -22,8 +22,8 @@ class _Shape(NamedTuple):
 
     Attributes:
         before: the size of the node, ``(B, C, H, W)``.
-        stride: of the pools.
-        kinds: in the order of the results.
+        stride: the stride of the pools.
+        kinds: the kinds of the results, in their order.
     """
 
     before: torch.Size

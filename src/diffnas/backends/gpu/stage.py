@@ -24,11 +24,11 @@ class Stage(NamedTuple):
     At the first place all chains share one map, without a batch norm before it. Later each chain has a map of its own.
 
     Attributes:
-        geometries: of the depthwise convolutions; the size of the results is the same for all.
+        geometries: the geometries of the depthwise convolutions, whose results all have one size.
         shared: whether all chains read one map.
         pictures: B.
         size: height and width of the input.
-        channels: of the input.
+        channels: channels of the input.
     """
 
     geometries: tuple[Geometry, ...]
@@ -152,8 +152,8 @@ class Stage(NamedTuple):
         Args:
             grads: for each chain the gradient for the link's result, before or after its batch norm.
             y: the results of the links whose gradients are those after a batch norm; they come first.
-            slopes: of these batch norms.
-            weight: of the 1x1 convolutions, ``(N, D, C)``.
+            slopes: the slopes of these batch norms.
+            weight: the weights of the 1x1 convolutions, ``(N, D, C)``.
             between: the results of the depthwise convolutions.
             learned: rows that begin with the gradient for ``weight``, for each chunk of pixels; None if it is fixed.
         """
@@ -180,5 +180,5 @@ def _precision() -> str:
 
 
 def _bits(sizes: frozenset[int]) -> int:
-    """The sizes as bits of a number."""
+    """A number in which the bit of each size is set."""
     return sum(1 << size for size in sizes)

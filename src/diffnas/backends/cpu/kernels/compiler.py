@@ -101,7 +101,7 @@ _making: list[_Made] = []  # the last is compiled now: Numba compiles one after 
 
 
 class _Module(compiler.Compiler):
-    """Numba's compiler, with a module to which parts are added."""
+    """Numba's compiler for an entry; the parts that the entry calls are compiled into the entry's own module."""
 
     def compile_extra(self, function: Any) -> Any:
         library = self.state.targetctx.codegen().create_library(function.__qualname__)

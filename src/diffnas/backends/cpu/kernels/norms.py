@@ -90,17 +90,17 @@ def weigh(step: Table, lists: Table, memory: Memory) -> None:
 
 @part
 def _read(memory: Memory, row: int, which: int, out: Floats) -> None:
-    """A row of scales; below zero, counted from -1 on, what is known of a slot."""
+    """Write a row of scales to ``out``; if ``row`` is negative, the known values ``which`` of slot ``-1 - row``."""
     for c in range(len(out)):
         out[c] = np.float32(memory.scales[row, c] if row >= 0 else memory.known[which, -1 - row, c])
 
 
 @part
 def mix(step: Table, lists: Table, memory: Memory, first: int, last: int) -> None:
-    """Mix tensors.
+    """Write a sum of tensors, each times its scale, with offsets and shares.
 
-    A term has four numbers: its tensor; the row of its scales, or a slot whose slope is its scale; the row of its
-    shares, or 0; and the row of the offset that is added before the shares multiply, or 0.
+    A term has four numbers: its tensor; the row of its scales, or ``-1 - slot`` if the slope of that slot is its scale;
+    the row of its shares, or 0; and the row of the offset that is added before the shares multiply, or 0.
     """
     (out, numbers, terms, count, shift), C = term(step, 1), step[6]
     inputs, added, shared = np.empty(count, np.int64), np.empty(C, np.float32), False

@@ -96,9 +96,10 @@ def depthwise_back(
 
 @part
 def _taps(at: int, kernel: int, dilation: int, stride: int, padding: int) -> tuple[int, int, int]:
-    """In one direction, the taps that have read the pixel at ``at`` modulo the stride.
+    """Which taps have read the pixel at ``at``, in one direction; they repeat with the stride.
 
-    Returns how many they are, the first of them in rotated weights, and the result for which it read the pixel.
+    Returns how many taps there are, the first of them in rotated weights, and the result for which that tap read the
+    pixel.
     """
     every = stride // math.gcd(dilation, stride)
     tap = 0
