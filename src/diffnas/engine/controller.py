@@ -121,7 +121,7 @@ class Controller:
         space = next(iter(reaches.values())).sized.space
         everything = torch.tensor(space.offered)
         whole = {target.cost: reaches[target.cost].interval(everything) for target in targets}
-        # A chain keeps its width, so pruning must leave cells that cost as much as the target or as the dearest.
+        # A chain keeps its width, so pruning must leave cells that cost as much as the target, or as the dearest of all.
         self.least = {
             target.cost: min(target.value, whole[target.cost].high)
             for target in targets
@@ -149,16 +149,16 @@ class Controller:
         """Go back to a state that ``state_dict`` gave."""
         self.duals = {name: Dual(**dual) for name, dual in state["duals"].items()}
         self.ratios = state.get("ratios")
-        # Earlier checkpoints have not all of them.
+        # Earlier checkpoints lack some of them.
         for name in _PLAIN:
             setattr(self, name, state.get(name, getattr(self, name)))
         for cost, record in state.get("costings", {}).items():
             self._take(cost, self.reaches[cost].costing.recalled(record))
 
     def wanted(self, target: Target) -> Target:
-        """A target as it is now, which may have to tighten yet.
+        """A target with its value of this moment, which is still too high while the target tightens.
 
-        From the most that can be reached to its value it falls by the same share in every step.
+        It falls from the highest cost that cells can have to the user's value, by the same share in every step.
         """
         if not self.tightens:
             return target
@@ -199,7 +199,7 @@ class Controller:
         assert self.ratios is not None
         for cost, ratios in self.ratios.items():
             if not self.duals[cost].multiplier:
-                continue  # nothing is to be pushed
+                continue  # every network meets this target
             start = max(FAINTEST, fmean(ratios))
             rate = BALANCED_RATE * start
             self.duals[cost] = Dual(multiplier=start, rate=rate, slowest=rate * SLOWEST / RATE)
@@ -249,7 +249,7 @@ class Controller:
                 self.least[target.cost] = min(target.value, high)
 
     def _take(self, cost: str, costing: Costing) -> None:
-        """Go on with this as what a cost is."""
+        """Use this costing for a cost from now on."""
         if costing is not self.reaches[cost].costing:
             self.reaches[cost] = replace(self.reaches[cost], costing=costing)
             self._read, self._intervals = (None, {}), ([], {})

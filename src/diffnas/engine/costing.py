@@ -130,7 +130,7 @@ def through_ends(costing: Costing, reach: Reach) -> tuple[float, float]:
 def _fold(network: nn.Module) -> None:
     """Leave out the batch norms that a runtime folds into convolutions, and let the ReLUs behind these work in place.
 
-    Numbers change, tensors do not: the network is only good for counting them.
+    The network then computes wrong numbers, but tensors of the right sizes: use it only to count their bytes.
     """
     for parent in network.modules():
         for (before, _, _), (layer, owner, name) in pairwise(_in_a_row(parent)):

@@ -59,10 +59,10 @@ def _distance(landing: Landing) -> float:
 
 
 def fitted(aim: Aim, at: SizedSpace, cells: Genotype) -> Landing:
-    """The same, where the targets are met.
+    """The landing of ``nearest`` if it meets all targets.
 
     Raises:
-        ValueError: if no width meets them, with what the nearest ones cost; or between what all lie.
+        ValueError: if no width meets the targets. The message has the costs of the nearest widths, or the range of all.
     """
     best = nearest(aim, at, cells)
     if best.met:
@@ -89,7 +89,7 @@ def _told(target: Target, landing: Landing) -> str:
 
 
 def _around(aim: Aim, at: SizedSpace, cells: Genotype) -> list[Landing]:
-    """The widest network that exceeds no target, and the next one; a single one where there is no other."""
+    """The widest network that exceeds no target, and the next wider one; only one of them if the other has no width."""
     landing, widest = _landing(aim, at, cells), _widest(at, cells)
 
     def below(width: int) -> bool:

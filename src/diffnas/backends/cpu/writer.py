@@ -239,7 +239,7 @@ class Writer:
         return measured
 
     def second_links(self, groups: Sequence[ChainStages]) -> list[PendingStatistics]:
-        """The same for second links, after the results of the first were measured."""
+        """Append the second links of groups, after the first were measured; the statistics of their results."""
         measured: list[PendingStatistics] = []
         for chained in groups:
             if chained.second is not None:

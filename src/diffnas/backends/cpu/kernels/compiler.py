@@ -97,7 +97,7 @@ class _Made(NamedTuple):
     parts: dict[tuple[_Part, Any], Any]
 
 
-_making: list[_Made] = []  # the last is compiled now: Numba compiles one after the other, in any thread
+_making: list[_Made] = []  # the last one is being compiled; Numba compiles one at a time, whatever the thread
 
 
 class _Module(compiler.Compiler):

@@ -58,8 +58,7 @@ class Memory(NamedTuple):
         at: the address of each tensor.
         table: the branches of all stages, with addresses.
         known: ``(KNOWN, slots, channels)``: see ``MEAN``.
-        scales: ``(N, channels)``: what tensors are multiplied by when they are mixed, and what is added; the first are
-            0.
+        scales: ``(N, channels)``: the factors and the offsets of tensors that are mixed; row 0 is 0, row 1 is 1.
         factors: what the kernels of stages need by channel.
         packed: weights.
         sums: the sums of each picture.

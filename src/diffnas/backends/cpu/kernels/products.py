@@ -96,10 +96,9 @@ def depthwise_back(
 
 @part
 def _taps(at: int, kernel: int, dilation: int, stride: int, padding: int) -> tuple[int, int, int]:
-    """Which taps have read the pixel at ``at``, in one direction; they repeat with the stride.
+    """How many taps have read the pixel at ``at``, the first of them, and the result for which that tap read the pixel.
 
-    Returns how many taps there are, the first of them in rotated weights, and the result for which that tap read the
-    pixel.
+    This is for one direction, and the first is that of the rotated weights. The taps repeat with the stride.
     """
     every = stride // math.gcd(dilation, stride)
     tap = 0
