@@ -121,7 +121,7 @@ class Controller:
         space = next(iter(reaches.values())).sized.space
         everything = torch.tensor(space.offered)
         whole = {target.cost: reaches[target.cost].interval(everything) for target in targets}
-        # A chain keeps its width, so pruning must leave cells that cost as much as the target, or as the dearest of all.
+        # A chain keeps its width, so pruning must leave cells that cost as much as the target or the dearest cells.
         self.least = {
             target.cost: min(target.value, whole[target.cost].high)
             for target in targets
@@ -241,7 +241,7 @@ class Controller:
             return
         for cost, reach in self.reaches.items():
             self._take(cost, reach.costing.learned(reach.sized, found))
-        # The guard must ask for nothing that is not left.
+        # The guard must not ask for a cost that the operations in play cannot reach by now.
         for target in self.targets:
             low, high = self.intervals(keep)[target.cost]
             self.most[target.cost] = max(target.value, low)

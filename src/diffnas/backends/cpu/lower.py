@@ -203,7 +203,7 @@ class _Cell:
     # Backward.
 
     def backward(self, outputs: Sequence[int]) -> int:
-        """The steps to the gradients; where those of what prepares the inputs begin."""
+        """Append the backward steps; the index of the first one that serves only the layers that prepare the inputs."""
         inputs = len(self.plan.prepare)
         for node in outputs:
             self.to.grads[self.plan.whole(node)] = self.to.tensor(GRADS)

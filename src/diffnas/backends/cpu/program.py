@@ -243,7 +243,7 @@ class Program:
         self._take(self.backward_pass, begin, end, memory, groups, groups, learn=learn, mixed=mixed)
 
     def _place(self, memory: Memory, tensors: Held) -> None:
-        """Write the addresses of tensors, by kind, to ``memory``. The one tensor of kind TEMPORARY holds all temporary ones."""
+        """Write the addresses of tensors, by kind, to ``memory``. All temporary tensors lie inside a single one."""
         for home, own in tensors.items():
             numbers, offsets = self.homes[home]
             assert all(tensor.dtype is torch.float32 for tensor in own), "kernels read the memory as float32"
