@@ -107,16 +107,37 @@ def test_networks_are_predicted_by_a_line_and_measured_where_it_counts():
     assert found.of(wider, cells[0]) == found.exact(wider, cells[0])
 
 
-def test_the_width_is_measured_at_four_places_at_the_most():
+def test_a_latency_is_measured_at_a_few_widths_and_then_at_a_few_depths():
     meter = Told()
     found, _ = told_latency(meter=meter)
     (cells,) = module.random_cells(SMALL, 1)
     before = len(meter)
     target = Target(cost="latency", value=1.3 * found.exact(SMALL, cells))
     landed = land(Aim(targets=(target,), size=SMALL.size, costings={"latency": found}), SMALL, cells)
-    assert len(meter) - before <= 4
+    assert len(meter) - before <= 7
     assert landed.size.channels > 8
     assert landed.distance < 0.3
+
+
+SLOW = Timed(seconds=1.0, median=1.0, busy=False)
+
+
+class Blocked(Told):
+    """A meter for a runtime that is slow unless the channels are a multiple of 8."""
+
+    def __call__(self, modules: Mapping[str, tuple[nn.Module, tuple[int, ...]]]) -> dict[str, Timed]:
+        took = super().__call__(modules)
+        first = {name: next(net.parameters(), torch.empty(8)) for name, (net, _) in modules.items()}
+        return {name: each if len(first[name]) % 8 == 0 else SLOW for name, each in took.items()}
+
+
+def test_a_latency_that_no_other_width_has_is_met_by_the_depth():
+    found, _ = told_latency(meter=Blocked())
+    (cells,) = module.random_cells(SMALL, 1)
+    target = Target(cost="latency", value=found.exact(replace(SMALL, size=Size(8, 8)), cells))
+    landed = land(Aim(targets=(target,), size=SMALL.size, costings={"latency": found}), SMALL, cells)
+    assert landed.met
+    assert landed.size == Size(8, 8)
 
 
 def test_a_latency_that_no_network_has_is_refused_with_what_there_is(data):

@@ -22,6 +22,9 @@ from diffnas.space import SearchSpace
 
 Width = Literal["fit", "fixed"]
 
+SHALLOWEST = 3
+"""The least number of cells, because a net with fewer cannot reduce twice."""
+
 MARGIN = 0.25
 """How far the width and the depth of the network may change after the search, as a share of those before it."""
 
@@ -50,6 +53,11 @@ class Aim:
     start: float | None = 1.0
     tightens: bool = False
     window: int = 1
+
+    @property
+    def measured(self) -> bool:
+        """Whether a clock measures a cost that has a target."""
+        return any(self.costings[target.cost].measured for target in (*self.targets, *self.family))
 
     def record(self) -> dict[str, Any]:
         """What decides the result, as plain data."""

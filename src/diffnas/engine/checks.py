@@ -269,7 +269,7 @@ def check_shared(
     ranks: Ranks, data: DataSet, space: SearchSpace, method: Method, settings: SearchSettings, aim: Aim | None
 ) -> None:
     """Refuse what several ranks cannot share: small batches, in any stage, and a clock."""
-    if ranks.several and aim and any(aim.costings[target.cost].measured for target in (*aim.targets, *aim.family)):
+    if ranks.several and aim and aim.measured:
         raise ValueError("a target of latency is measured while it is searched, in one process: leave --devices out.")
     pictures = len(data.train) // 2 if method.level.data == "halves" else len(data.train)
     for stage in contract.stages_of(method, space, settings):

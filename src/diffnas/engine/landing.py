@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from diffnas.engine.aim import Aim, allowed
+from diffnas.engine.aim import SHALLOWEST, Aim, allowed
 from diffnas.engine.costing import Counting
 from diffnas.engine.target import COSTS, Target, amount, parse
 from diffnas.genotype import Genotype
@@ -17,7 +17,7 @@ from diffnas.run_folder import RunFolder
 from diffnas.skeleton import StemKind
 
 MEASURED = 3
-"""How many widths are measured, besides that of the aim, if a clock measures a cost."""
+"""How many widths are measured, and then how many depths, if a clock measures a cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +140,15 @@ def land_near(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
     # A chain meets its targets by its operations: it stays at the width of the search.
     if aim.width == "fixed" or (at.skeleton.residual and meant.met):
         return meant
-    measured = any(aim.costings[target.cost].measured for target in aim.targets)
-    widths = _likely(meant, at, found) if measured else [at.size._replace(channels=c) for c in _widths(at, found)]
-    best = _best([meant], aim, at, found, widths)
-    if best.met or measured or at.space.own_depth is not None:
+    measured = aim.measured
+    widths = [at.size._replace(channels=channels) for channels in _widths(at, found)]
+    best = _best([meant], aim, at, found, _likely(meant, at, found, widths) if measured else widths)
+    if best.met or at.space.own_depth is not None:
         return best
+    if measured:
+        # Runtimes are fast at some widths and slow between them, but time grows with the depth.
+        deep = [at.size._replace(depth=depth) for depth in range(SHALLOWEST, 2 * at.size.depth + 1)]
+        return _best([best], aim, at, found, _likely(meant, at, found, deep))
     for depth in _depths(at.size.depth):
         sizes = [Size(channels, depth, at.size.stem) for channels in _widths(at, found)]
         best = _best([best], aim, at, found, sizes)
@@ -161,7 +165,7 @@ def _widths(at: SizedSpace, found: Genotype) -> list[int]:
 def _depths(depth: int) -> list[int]:
     """Other depths, the nearest first: one cell more or less, and all that the margin allows."""
     near = {depth - 1, depth + 1, *allowed(depth)} - {depth}
-    return sorted((each for each in near if each >= 3), key=lambda each: abs(each - depth))
+    return sorted((each for each in near if each >= SHALLOWEST), key=lambda each: abs(each - depth))
 
 
 def landing_at(aim: Aim, at: SizedSpace, found: Genotype, size: Size) -> Landing:
@@ -178,12 +182,12 @@ def _best(known: list[Landing], aim: Aim, at: SizedSpace, found: Genotype, sizes
     return min(tried, key=lambda each: (each.distance, abs(each.size.channels - at.size.channels)))
 
 
-def _likely(meant: Landing, at: SizedSpace, found: Genotype) -> list[Size]:
+def _likely(meant: Landing, at: SizedSpace, found: Genotype, sizes: Iterable[Size]) -> list[Size]:
     """The sizes that are worth measuring: those nearest to the targets if latency is proportional to multiply-adds."""
     counting = Counting("macs")
 
-    def distance(channels: int) -> float:
-        there = replace(at, size=at.size._replace(channels=channels))
+    def distance(size: Size) -> float:
+        there = replace(at, size=size)
         times = counting.of(there, found) / counting.of(at, found)
         guessed = {
             target.cost: meant.costs[target.cost] * times if target.cost in ("macs", "latency")
@@ -191,5 +195,4 @@ def _likely(meant: Landing, at: SizedSpace, found: Genotype) -> list[Size]:
         }  # fmt: skip
         return replace(meant, costs=guessed).distance
 
-    others = [channels for channels in _widths(at, found) if channels != at.size.channels]
-    return [at.size._replace(channels=channels) for channels in sorted(others, key=distance)[:MEASURED]]
+    return sorted((size for size in sizes if size != at.size), key=distance)[:MEASURED]

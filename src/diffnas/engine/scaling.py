@@ -23,13 +23,14 @@ LARGEST = 200_000_000
 def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
     """The size at which the network of the cells that a search ``found`` is nearest to all targets.
 
-    It is near the size of the aim if a size there meets the targets; else the width may be any.
+    It is near the size of the aim if a size there meets the targets. Else the width may be any, unless a clock measures
+    a cost.
 
     Raises:
         ValueError: if the cells pass nothing on.
     """
     near = land_near(aim, at, found)
-    if near.met or near.fixed:
+    if near.met or near.fixed or aim.measured:
         return near
     return min(near, replace(nearest(aim, at, found), meant=at.size), key=_distance)
 

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 
 from diffnas.data import DataSet
-from diffnas.engine.aim import Aim, reach, refuse_uncountable, sized_for
+from diffnas.engine.aim import SHALLOWEST, Aim, reach, refuse_uncountable, sized_for
 from diffnas.engine.costing import Interval
 from diffnas.engine.target import TOLERANCE, Target
 from diffnas.method import Method
@@ -20,9 +20,6 @@ from diffnas.space import SearchSpace
 
 FEWEST, MOST = 4, 1024
 """The least and the largest number of channels of the first cells."""
-
-SHALLOWEST = 3
-"""The least number of cells, because a net with fewer cannot reduce twice."""
 
 _STEMS: tuple[StemKind, ...] = ("cifar", "cifar-half")
 
