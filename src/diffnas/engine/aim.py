@@ -147,7 +147,7 @@ def _offered(space: SearchSpace) -> torch.Tensor:
 
 
 def _with_widths(aim: Aim, target: Target, at: SizedSpace, method: Method, interval: Interval) -> Interval:
-    """The interval over all allowed widths."""
+    """The interval of a cost over all allowed widths; ``interval``, that of the aim's width, if the width is fixed."""
     if aim.width == "fixed":
         return interval
     widths = [each for each in allowed(at.size.channels) if each % at.step == 0]

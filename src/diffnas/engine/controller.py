@@ -167,7 +167,7 @@ class Controller:
         return replace(target, value=easy ** (1 - done) * target.value**done)
 
     def penalty(self, at: Relaxation) -> Tensor:
-        """The penalties of all targets together, 0-d; their gradient is that of the expected costs."""
+        """The sum of the penalties of all targets, 0-d, through which gradients reach the mixing weights."""
         parts = [
             self.duals[target.cost].multiplier * (self.expected(target.cost, at) / self.wanted(target).value - 1)
             for target in self.targets

@@ -1,8 +1,8 @@
 """A family of cells from one search, whose trace is read off again with the costs of operations.
 
-Nothing is trained. For a multiplier, each mixing weight of an epoch is multiplied by ``exp(-multiplier * cost / target)``,
-and the method reads off cells from the result. Over all multipliers, these cells are the best compromises between
-mixing weights and cost.
+Nothing is trained. For a multiplier, each mixing weight of an epoch is multiplied by
+``exp(-multiplier * cost / target)``, and the method reads off cells from the result. Over all multipliers, these cells
+are the best compromises between mixing weights and cost.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ class _Planner:
         return ChainGroup(chains=made, slots=slots, inner=inner, targets=targets, weights=weights)
 
     def input(self, node: int, links: tuple[Link, ...] | None) -> None:
-        """Add an input node, and set its size. Before the call, ``sizes`` has the size of the cell's input in its place."""
+        """Add an input node and set its size, in place of which ``sizes`` has had the size of the cell's input."""
         common = None if links is None else chain_key(links, self.size(node))
         size = self.size(node) if common is None else common.result
         self.sizes[node], target = size, node
