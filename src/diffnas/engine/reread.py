@@ -50,8 +50,8 @@ def reread(
 ) -> Iterator[Reread]:
     """The cells for each target of a family: from the latest epoch with cells that meet it, else the nearest cells.
 
-    Of a search whose target tightens: the cells that passed a target first, if any did. In a chain: the likeliest of
-    that cost, at the width of the search.
+    If the target of the search tightens, these are the first cells that met the target, if any did. In a chain, they
+    are the likeliest cells of that cost, at the width of the search.
 
     Args:
         trace: the trace of the search.

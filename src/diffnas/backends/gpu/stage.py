@@ -126,7 +126,7 @@ class Stage(NamedTuple):
 
         Args:
             x, grad, norms: the maps, the gradients for the results, and the batch norms of the maps.
-            learned: the result, whose rows begin with these weights, ``(chunks, at least all weights)``.
+            learned: the result; its rows begin with the gradients for these weights, ``(chunks, at least all weights)``.
         """
         largest, channels = max(self.kernels), launches.width(self.channels)
         widths = sum({launches.width(kernel) for kernel in self.kernels})

@@ -186,7 +186,7 @@ def _unrectified(
     branch: Branch, shape: Shape, x: int, norm: Norm, grad: int, out: int, top: int, rows: int, total: int,
     product: int,
 ) -> None:  # fmt: skip
-    """Do what ``_unrectify`` does, for some rows of the result of a branch that reads its map alone.
+    """``_unrectify`` for some rows of the result, for a branch that reads its map alone.
 
     ``grad`` is the gradient of what ``rectified`` wrote.
     """

@@ -215,7 +215,9 @@ def gradient_terms(step: Table, lists: Table, stages: Table, memory: Memory) -> 
 
 @part
 def inner_backward(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
-    """Do the same between two links, from the sums of the second link's gradients.
+    """Tell the first stage of chains how the gradients of its results follow from those of the second stage's inputs.
+
+    It also writes the gradients for the weights and biases of the batch norms between the links.
 
     A branch of the second stage has four numbers: the slot of its input; the branch of the first stage that computes
     this input; and the tensors of the gradients of the batch norm between them.
