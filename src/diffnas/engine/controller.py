@@ -236,7 +236,7 @@ class Controller:
         return known[cost]
 
     def learn(self, found: Genotype, keep: Tensor) -> None:
-        """Have costs that are measured learn from the network of some cells, with what is kept, ``(edges, ops)``."""
+        """Let measured costs learn from the network of the cells ``found``, and renew the bounds for ``keep``."""
         if not is_network(found):
             return
         for cost, reach in self.reaches.items():

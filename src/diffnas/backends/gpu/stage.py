@@ -126,7 +126,7 @@ class Stage(NamedTuple):
 
         Args:
             x, grad, norms: the maps, the gradients for the results, and the batch norms of the maps.
-            learned: the result; its rows begin with the gradients for these weights, ``(chunks, at least all weights)``.
+            learned: the result, ``(chunks, at least all weights)``; each row begins with the gradient for these.
         """
         largest, channels = max(self.kernels), launches.width(self.channels)
         widths = sum({launches.width(kernel) for kernel in self.kernels})
