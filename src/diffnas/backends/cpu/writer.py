@@ -101,7 +101,7 @@ class Writer:
         self.shown: dict[int, int] = {}  # the place of each slot that is a result, among the results
         self.read: dict[int, int] = {}  # the gradients of nodes from the operations of PyTorch that read them
         self.others: dict[int, int] = {}  # the gradients for the results of these operations
-        self.slots: dict[int, int] = {}  # their tensors
+        self.slots: dict[int, int] = {}  # the tensor of each slot
         self.grads: dict[int, int] = {}  # the tensors of the gradients for targets
         self.pairs: dict[tuple[int, int], int] = {}  # the rows of the scales, by slot and target
         self.shares: dict[tuple[int, int], int] = {}  # the rows of the shares of pictures, by slot and target

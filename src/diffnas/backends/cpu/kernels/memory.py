@@ -1,4 +1,4 @@
-"""What the steps of a program work on, for Numba."""
+"""The memory that the steps of a program read and write, for Numba."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ FIELDS = len(Stage._fields)
 
 
 class Memory(NamedTuple):
-    """What a call works on, but for the memory that each thread has to itself.
+    """What a call reads and writes, except for the scratch memory of each thread.
 
     Attributes:
         at: the address of each tensor.
@@ -60,12 +60,12 @@ class Memory(NamedTuple):
         known: ``(KNOWN, slots, channels)``: see ``MEAN``.
         scales: ``(N, channels)``: the factors and the offsets of tensors that are mixed; row 0 is 0, row 1 is 1.
         factors: what the kernels of stages need by channel.
-        packed: weights.
+        packed: the packed weights.
         sums: the sums of each picture.
         learned: the gradients for weights, of each group of pictures.
         mix: the mixing weights.
         grad_mix: the gradients for the mixing weights.
-        shares: ``(N, B)``: by what an edge's result is multiplied in each picture; the first row is 1.
+        shares: ``(N, B)``: the factor of an edge's result in each picture; the first row is 1.
     """
 
     at: Table
