@@ -66,7 +66,7 @@ class Aim:
             "family": [str(target) for target in self.family],
             "size": self.size._asdict(),
             "width": self.width,
-            # Only where they are not as in the records of earlier runs.
+            # Left out where they have the values of earlier runs, whose records lack them.
             **({} if self.start == 1.0 else {"start": self.start}),
             **({"tightens": True} if self.tightens else {}),
             **{target.cost: found for target in self.targets if (found := self.costings[target.cost].record())},

@@ -242,8 +242,9 @@ class Reach:
 
     def _read(self, keep: Tensor, *, dear: bool) -> Genotype | None:
         """The cells of the cheapest or of the dearest operations; None if they pass nothing on."""
-        # Try until the cells pass something on. At first "none" loses only against operations of equal cost. For the
-        # cheapest cells, one edge after the other must then have an operation. At last all edges must.
+        # Try until the cells pass something on. At first "none" loses against operations of equal cost, so that nodes
+        # stay alive. For the cheapest cells, a single edge must then have another operation: the first edge, or the
+        # second, and so on. At last all edges must.
         rows: list[int | None] = [] if dear else list(range(len(keep)))
         column = self.sized.space.column("none")
         for last, row in [(1e-9, None), *((1e-9, row) for row in rows), (2.0, None)]:

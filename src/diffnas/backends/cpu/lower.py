@@ -25,7 +25,7 @@ class Term(NamedTuple):
         tensor: the tensor.
         row: the row of scales.
         shares: the row of shares.
-        own: the row of scales that is added before the shares multiply.
+        own: the row of the offset that is added before the shares multiply.
     """
 
     tensor: int

@@ -44,7 +44,7 @@ class _Shape(NamedTuple):
 
 
 def pools(x: Tensor, modules: Sequence[nn.Module | None]) -> tuple[Tensor, ...]:
-    """The results of a node's pools, ``(B, C, H', W')``, in one launch; the backward pass is one, too, and adds all gradients.
+    """The results of a node's pools, ``(B, C, H', W')``, in one launch; one more adds all gradients backward.
 
     Args:
         x: the node's value, ``(B, C, H, W)``, float32, on a GPU.

@@ -84,17 +84,17 @@ class Stage(NamedTuple):
     def forward(
         self, x: Tensor, depthwise: Tensor, pointwise: Tensor, norms: Norms, measured: int
     ) -> tuple[Tensor, Tensor, Moments]:
-        """The results of the depthwise and of the 1x1 convolutions, and the moments of the first of these.
+        """The results of the depthwise and of the 1x1 convolutions, and the moments of some results.
 
         Args:
             x: the maps.
             depthwise: the weights of the depthwise convolutions, one after the other.
-            pointwise: those of the 1x1 convolutions, ``(N, D, C)``.
+            pointwise: the weights of the 1x1 convolutions, ``(N, D, C)``.
             norms: the batch norms of the maps.
-            measured: how many results have their moments measured.
+            measured: for how many of the 1x1 convolutions, from the first one on, the moments are computed.
 
         Returns:
-            ``(N, pixels after, C)``, ``(N, pixels after, D)`` and the moments.
+            ``(N, pixels after, C)``, ``(N, pixels after, D)``, and moments of ``measured`` maps.
         """
         (N, D, C), pixels = pointwise.shape, self.pixels_after
         inner, outer = max(16, launches.width(C)), min(64, max(16, launches.width(D)))
