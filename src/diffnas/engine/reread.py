@@ -35,7 +35,7 @@ class Reread:
     """The cells for one target of a family.
 
     Attributes:
-        epoch: the epoch from whose weights they were read off, counted from 0.
+        epoch: the epoch from whose mixing weights they were read off, counted from 0.
         genotype: the cells.
         landing: the size at which they are nearest to the target.
     """

@@ -96,7 +96,7 @@ def _made(patterns: tuple[tuple[Pattern, ...], ...], sizes: tuple[tuple[int, ...
 
 
 class _Convolve(torch.autograd.Function):
-    """The results, their means and variances, and those before the second links."""
+    """The results, their means and variances, and the means and variances of the maps between two links."""
 
     @staticmethod
     def forward(ctx: Any, made: _Made, folds: Sequence[Fold], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:

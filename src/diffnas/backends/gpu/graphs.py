@@ -68,8 +68,8 @@ class Graphed:
     of a stream that are longer or shorter than the one that was captured. There is one
     pair of graphs for passes in which the weights learn, and one for passes in which they are fixed.
 
-    A backward pass must follow its forward pass before the next one, and only once, because it reuses the memory of
-    what that kept. A gradient that it leaves in ``.grad`` is the graph's memory, which the next step overwrites: clone
+    A backward pass must run before the next forward pass, and only once, because it reuses the memory of what its own
+    forward pass kept. A gradient that it leaves in ``.grad`` is the graph's memory, which the next step overwrites: clone
     what you keep longer.
 
     Args:

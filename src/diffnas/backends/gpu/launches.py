@@ -179,7 +179,7 @@ def settle(
 
     Args:
         where: a table of the gradients for the sums, and of the K maps.
-        mix: the weights, ``(T, K)``.
+        mix: the mixing weights, ``(T, K)``.
         norms: the batch norms of the maps.
         normed: for each map, whether it has a batch norm.
         like: a map with the shape of all of them.
