@@ -69,8 +69,8 @@ class Graphed:
     pair of graphs for passes in which the weights learn, and one for passes in which they are fixed.
 
     A backward pass must run before the next forward pass, and only once, because it reuses the memory of what its own
-    forward pass kept. A gradient that it leaves in ``.grad`` is the graph's memory, which the next step overwrites: clone
-    what you keep longer.
+    forward pass kept. A gradient that it leaves in ``.grad`` is the graph's memory, which the next step overwrites:
+    clone what you keep longer.
 
     Args:
         net: maps pictures ``(B, C, H, W)`` and mixing weights to logits.
