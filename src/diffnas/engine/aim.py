@@ -39,9 +39,9 @@ class Aim:
         width: "fit" if the width, and then the depth, may change after the search to meet the targets; or "fixed".
         costings: the costs, by name.
         family: more targets for one cost. Cells for each of them are kept beside the result.
-        start: the multiplier of the penalty at the start; None is by balance.
-        tightens: whether the target falls to its value during the search. Then cells that pass a target of the family
-            are kept for it.
+        start: the multiplier of the penalty at the start; None chooses it by balance.
+        tightens: whether the target falls to its value during the search. If cells meet a target of the family on the
+            way, they are kept for it.
         window: the steps of a stream that the deployed network reads at once, if it carries no state.
     """
 
@@ -66,7 +66,7 @@ class Aim:
             "family": [str(target) for target in self.family],
             "size": self.size._asdict(),
             "width": self.width,
-            # Only where they are not as in the records of earlier runs.
+            # Left out where they have the values of earlier runs, whose records lack them.
             **({} if self.start == 1.0 else {"start": self.start}),
             **({"tightens": True} if self.tightens else {}),
             **{target.cost: found for target in self.targets if (found := self.costings[target.cost].record())},
@@ -147,7 +147,7 @@ def _offered(space: SearchSpace) -> torch.Tensor:
 
 
 def _with_widths(aim: Aim, target: Target, at: SizedSpace, method: Method, interval: Interval) -> Interval:
-    """The interval over all allowed widths."""
+    """The interval of a cost over all allowed widths; ``interval``, that of the aim's width, if the width is fixed."""
     if aim.width == "fixed":
         return interval
     widths = [each for each in allowed(at.size.channels) if each % at.step == 0]

@@ -91,7 +91,7 @@ class Controller:
         targets: the targets.
         reaches: for each target, the values that its cost can have, by the name of the cost.
         warn: called with each warning for the user.
-        start: the multipliers at the start; None is by balance.
+        start: the multipliers at the start; None chooses them by balance.
         tightens: whether the targets fall from the highest possible cost to their values.
 
     Attributes:
@@ -99,7 +99,7 @@ class Controller:
         progress: how much of the search is over, from 0 to 1.
         ratios: by the cost of each target, how hard the loss pulled against a penalty of multiplier 1, while the
             multipliers are to begin by balance; else None.
-        held: in how many successive epochs pruning was held back.
+        held: how many successive epochs have held pruning back.
         holding: whether pruning was held back since the multipliers last moved.
         held_now: whether pruning was held back in the running epoch.
     """
@@ -121,7 +121,7 @@ class Controller:
         space = next(iter(reaches.values())).sized.space
         everything = torch.tensor(space.offered)
         whole = {target.cost: reaches[target.cost].interval(everything) for target in targets}
-        # Where the operations alone meet a target, something that costs as much must be left.
+        # A chain keeps its width, so pruning must leave cells that cost as much as the target or the dearest cells.
         self.least = {
             target.cost: min(target.value, whole[target.cost].high)
             for target in targets
@@ -149,16 +149,16 @@ class Controller:
         """Go back to a state that ``state_dict`` gave."""
         self.duals = {name: Dual(**dual) for name, dual in state["duals"].items()}
         self.ratios = state.get("ratios")
-        # Earlier checkpoints have not all of them.
+        # Earlier checkpoints lack some of them.
         for name in _PLAIN:
             setattr(self, name, state.get(name, getattr(self, name)))
         for cost, record in state.get("costings", {}).items():
             self._take(cost, self.reaches[cost].costing.recalled(record))
 
     def wanted(self, target: Target) -> Target:
-        """A target as it is now, which may have to tighten yet.
+        """A target with its value of this moment, which is still too high while the target tightens.
 
-        From the most that can be reached to its value it falls by the same share in every step.
+        It falls from the highest cost that cells can have to the user's value, by the same share in every step.
         """
         if not self.tightens:
             return target
@@ -167,7 +167,7 @@ class Controller:
         return replace(target, value=easy ** (1 - done) * target.value**done)
 
     def penalty(self, at: Relaxation) -> Tensor:
-        """The penalties of all targets together, 0-d; their gradient is that of the expected costs."""
+        """The sum of the penalties of all targets, 0-d, through which gradients reach the mixing weights."""
         parts = [
             self.duals[target.cost].multiplier * (self.expected(target.cost, at) / self.wanted(target).value - 1)
             for target in self.targets
@@ -199,7 +199,7 @@ class Controller:
         assert self.ratios is not None
         for cost, ratios in self.ratios.items():
             if not self.duals[cost].multiplier:
-                continue  # nothing is to be pushed
+                continue  # every network meets this target
             start = max(FAINTEST, fmean(ratios))
             rate = BALANCED_RATE * start
             self.duals[cost] = Dual(multiplier=start, rate=rate, slowest=rate * SLOWEST / RATE)
@@ -236,12 +236,12 @@ class Controller:
         return known[cost]
 
     def learn(self, found: Genotype, keep: Tensor) -> None:
-        """Have costs that are measured learn from the network of some cells, with what is kept, ``(edges, ops)``."""
+        """Let measured costs learn from the network of the cells ``found``, and renew the bounds for ``keep``."""
         if not is_network(found):
             return
         for cost, reach in self.reaches.items():
             self._take(cost, reach.costing.learned(reach.sized, found))
-        # The guard must ask for nothing that is not left.
+        # The guard must not ask for a cost that the operations in play cannot reach by now.
         for target in self.targets:
             low, high = self.intervals(keep)[target.cost]
             self.most[target.cost] = max(target.value, low)
@@ -249,7 +249,7 @@ class Controller:
                 self.least[target.cost] = min(target.value, high)
 
     def _take(self, cost: str, costing: Costing) -> None:
-        """Go on with this as what a cost is."""
+        """Use this costing for a cost from now on."""
         if costing is not self.reaches[cost].costing:
             self.reaches[cost] = replace(self.reaches[cost], costing=costing)
             self._read, self._intervals = (None, {}), ([], {})
@@ -329,7 +329,7 @@ class Controller:
 
 
 def _spread(values: Tensor, keep: Tensor) -> float:
-    """The root mean square of what is kept, ``(edges, ops)``, around the mean of its edge."""
+    """The root mean square deviation of the kept values, ``(edges, ops)``, from the mean of their edge."""
     kept = keep.to(values)
     mean = (values * kept).sum(dim=1, keepdim=True) / kept.sum(dim=1, keepdim=True).clamp_min(1)
     return float((((values - mean) * kept).square().sum() / kept.sum().clamp_min(1)).sqrt())

@@ -20,7 +20,7 @@ from diffnas.nets.sized import Additive, Count, SizedSpace, is_network
 
 
 class Costing(Protocol):
-    """A cost of networks."""
+    """A kind of cost, such as latency: how it is computed exactly, fast, and roughly as a sum over operations."""
 
     def additive(self, sized: SizedSpace) -> Additive:
         """A sum over operations that approximates the cost. It gives gradients, and an order of the operations."""
@@ -46,7 +46,7 @@ class Costing(Protocol):
 
     @property
     def adds_up(self) -> bool:
-        """Whether the sum is the cost, where every node is fed."""
+        """Whether the sum of ``additive`` is the cost itself, for cells in which every node has an input."""
         return False
 
     def learned(self, sized: SizedSpace, genotype: Genotype) -> Costing:
@@ -58,7 +58,7 @@ class Costing(Protocol):
         return {}
 
     def recalled(self, record: Mapping[str, Any]) -> Costing:
-        """The cost as it was when it gave a record."""
+        """The cost as it was when ``record`` gave this record."""
         return self
 
 
@@ -100,11 +100,11 @@ class PeakMemory(Costing):
         return sized.additive("written")
 
     def of(self, sized: SizedSpace, genotype: Genotype) -> float:
-        """The peak in one forward pass. It has real numbers, because on "meta" PyTorch splits up batch norms."""
+        """The peak in one real forward pass. Device "meta" would not do: there PyTorch splits up batch norms."""
         with unseen(own=True), torch.no_grad():
             network = sized.network(genotype)
             _fold(network)
-            # Not the state, in which a weight that operations share has several names.
+            # Not ``state_dict()``: it has a weight that operations share several times, under several names.
             watch = Watch(held := [*network.parameters(), *network.buffers()])
             with watch:
                 network(torch.zeros(1, *sized.picture))
@@ -130,7 +130,7 @@ def through_ends(costing: Costing, reach: Reach) -> tuple[float, float]:
 def _fold(network: nn.Module) -> None:
     """Leave out the batch norms that a runtime folds into convolutions, and let the ReLUs behind these work in place.
 
-    Numbers change, tensors do not: the network is only good for counting them.
+    The network then computes wrong numbers, but tensors of the right sizes: use it only to count their bytes.
     """
     for parent in network.modules():
         for (before, _, _), (layer, owner, name) in pairwise(_in_a_row(parent)):
@@ -242,8 +242,9 @@ class Reach:
 
     def _read(self, keep: Tensor, *, dear: bool) -> Genotype | None:
         """The cells of the cheapest or of the dearest operations; None if they pass nothing on."""
-        # First "none" loses against operations of equal cost, so that nodes stay alive. If it wins everywhere all the
-        # same, one edge has an operation; and at last all edges.
+        # Try until the cells pass something on. At first "none" loses against operations of equal cost, so that nodes
+        # stay alive. For the cheapest cells, a single edge must then have another operation: the first edge, or the
+        # second, and so on. At last all edges must.
         rows: list[int | None] = [] if dear else list(range(len(keep)))
         column = self.sized.space.column("none")
         for last, row in [(1e-9, None), *((1e-9, row) for row in rows), (2.0, None)]:

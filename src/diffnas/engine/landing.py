@@ -60,7 +60,7 @@ class Landing:
         return f"{word}: {amount(target.cost, cost)}, target {most}{wanted.strip()} ({target.miss(cost):+.1%})"
 
     def _far(self) -> str:
-        """How far the width is from that of the search; "" for a width near it."""
+        """The end of the sentence, with the width of the search; "" if the width of the network is near it."""
         if self.size.channels in allowed(self.meant.channels):
             return ""
         return f", where the cells were searched for {self.meant.channels} channels"

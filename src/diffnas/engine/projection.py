@@ -57,5 +57,5 @@ def projected(scores: Tensor, keep: Tensor, target: Target, reach: Reach) -> Gen
         )
     except ValueError:
         return None
-    # Where the sum only points the way, as for memory, it may have missed.
+    # If the sum only approximates the cost, as for memory, these cells may miss the target.
     return cells if target.met(reach.costing.of(reach.sized, cells)) else None

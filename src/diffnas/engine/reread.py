@@ -1,8 +1,8 @@
 """A family of cells from one search, whose trace is read off again with the costs of operations.
 
-Nothing is trained. For a multiplier, each weight of an epoch is multiplied by ``exp(-multiplier * cost / target)``, and
-the method reads off cells from the result. Over all multipliers, these cells are the best compromises between weights
-and cost.
+Nothing is trained. For a multiplier, each mixing weight of an epoch is multiplied by
+``exp(-multiplier * cost / target)``, and the method reads off cells from the result. Over all multipliers, these cells
+are the best compromises between mixing weights and cost.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Reread:
     """The cells for one target of a family.
 
     Attributes:
-        epoch: the epoch from whose weights they were read off, counted from 0.
+        epoch: the epoch from whose mixing weights they were read off, counted from 0.
         genotype: the cells.
         landing: the size at which they are nearest to the target.
     """
@@ -50,8 +50,8 @@ def reread(
 ) -> Iterator[Reread]:
     """The cells for each target of a family: from the latest epoch with cells that meet it, else the nearest cells.
 
-    Of a search whose target tightens: the cells that passed a target first, if any did. In a chain: the likeliest of
-    that cost, at the width of the search.
+    If the target of the search tightens, these are the first cells that met the target, if any did. In a chain, they
+    are the likeliest cells of that cost, at the width of the search.
 
     Args:
         trace: the trace of the search.
@@ -106,7 +106,7 @@ def _nearest(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Rere
 
 
 def _readings(line: Mapping[str, Any], target: Target, reach: Reach, tried: set[str]) -> Iterator[Genotype]:
-    """The cells of an epoch under all multipliers that are a network and were not ``tried`` in any epoch."""
+    """The cells of an epoch under each multiplier, if they form a network and are not in ``tried``, which gets them."""
     mix = torch.tensor(line["mix"], dtype=torch.float64)
     keep = torch.tensor(line["keep"])
     relative = reach.additive.ops * reach.line[0] / target.value

@@ -1,4 +1,4 @@
-"""Given cells scaled to a cost: the width at which their network has it, however far that is from the usual one."""
+"""Cells scaled to a cost: any width, however far from the usual one, at which their network has that cost."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ NARROWEST, WIDEST = 1, 1024
 """Channels of the first cells."""
 
 LARGEST = 200_000_000
-"""Parameters of the widest network that is looked at: some costs are measured, for which it is built."""
+"""Parameters of the widest network that is considered. If a cost is measured, the network must be built."""
 
 
 def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
     """The size at which the network of the cells that a search ``found`` is nearest to all targets.
 
-    It is near that of the aim if a size there meets them. Else it has any width, unless a clock measures a cost.
+    It is near the size of the aim if a size there meets the targets. Else the width may be any, unless a clock measures
+    a cost.
 
     Raises:
         ValueError: if the cells pass nothing on.
@@ -59,10 +60,10 @@ def _distance(landing: Landing) -> float:
 
 
 def fitted(aim: Aim, at: SizedSpace, cells: Genotype) -> Landing:
-    """The same, where the targets are met.
+    """The landing of ``nearest`` if it meets all targets.
 
     Raises:
-        ValueError: if no width meets them, with what the nearest ones cost; or between what all lie.
+        ValueError: if no width meets the targets. The message has the costs of the nearest widths, or the range of all.
     """
     best = nearest(aim, at, cells)
     if best.met:
@@ -89,7 +90,7 @@ def _told(target: Target, landing: Landing) -> str:
 
 
 def _around(aim: Aim, at: SizedSpace, cells: Genotype) -> list[Landing]:
-    """The widest network that exceeds no target, and the next one; a single one where there is no other."""
+    """The widest network that exceeds no target, and the next wider one; only one of them if the other has no width."""
     landing, widest = _landing(aim, at, cells), _widest(at, cells)
 
     def below(width: int) -> bool:

@@ -36,7 +36,7 @@ def fitting_size(
     Args:
         aim: the targets, and the size from which the search for another size begins.
         space, data, method: the arguments of the search.
-        given: those of "channels", "depth" and "stem" that the user has set, and that stay.
+        given: which of "channels", "depth" and "stem" the user has set; these stay.
 
     Returns:
         The size; that of the aim if no size can meet the targets, so that ``aim.check`` refuses it with the reason.

@@ -148,7 +148,7 @@ def chain_key(chain: tuple[Link, ...], size: Sequence[int]) -> ChainKey:
 
 
 def is_plain_norm(module: nn.Module, affine: bool | None = False) -> bool:
-    """Whether a module is a batch norm with torch's default options, and a weight and a bias as ``links`` has them."""
+    """Whether a module is a batch norm with torch's default options; ``affine`` as in ``links``."""
     return (
         type(module) is nn.BatchNorm2d
         and affine in (None, module.affine)

@@ -83,7 +83,7 @@ class CompiledCell:
 
 
 def shares_of(factors: Factors, pictures: int) -> Any:
-    """By what the result of each edge of a network is multiplied in each picture, ``(edges, pictures)``, float32."""
+    """The factor of the result of each edge of a network in each picture, ``(edges, pictures)``, float32."""
     shares = np.ones((len(factors), pictures), np.float32)
     for row, factor in enumerate(factors):
         if factor is not None:

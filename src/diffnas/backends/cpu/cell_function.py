@@ -94,7 +94,7 @@ class _Call:
         return result
 
     def update_running(self) -> None:
-        """Do to the buffers of every batch norm what its own forward pass would."""
+        """Update the buffers of every batch norm, as its own forward pass would."""
         alike: dict[Any, list[tuple[nn.BatchNorm2d, int, Tensor | None]]] = {}
         for row in self.plan.norms:
             alike.setdefault((row[0].momentum, row[0].num_features), []).append(row)

@@ -29,7 +29,7 @@ class Results(NamedTuple):
 
     Attributes:
         tensors: one a chain, ``(B, D, H', W')``.
-        statistics: their means and variances.
+        statistics: the means and variances of these tensors.
         folds: one a chain, in which the next batch norm leaves the factors of its input gradient.
     """
 
@@ -39,13 +39,13 @@ class Results(NamedTuple):
 
 
 def convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> Results:
-    """Put x through chains of links, up to the last batch norm of each, in training mode.
+    """The results of chains of links that read ``x``, before the last batch norm of each, in training mode.
 
-    The running averages of the batch norms before the last are updated; those of the last are left to the caller.
+    The running averages of the inner batch norms are updated; the caller updates those of the last ones.
 
     Args:
         x: a node's value, ``(B, C, H, W)``, float32, on a CPU.
-        chains: their links; all have one :func:`diffnas.nets.links.chain_key`.
+        chains: the links of each chain; all have one :func:`diffnas.nets.links.chain_key`.
     """
     (common,) = {chain_key(chain, x.shape[1:]) for chain in chains}
     patterns = tuple(tuple(link.pattern for link in chain) for chain in chains)
@@ -65,12 +65,12 @@ def convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> Results:
 
 
 class _Made(NamedTuple):
-    """A program for chains: each result is a slot and a target by itself, then come those between two links."""
+    """A program for chains. Its slots are the results, which are also the targets, then the maps between two links."""
 
     chains: Chains
     program: Program
-    inner: tuple[int, ...]  # channels, rows and columns
-    result: tuple[int, ...]
+    inner: tuple[int, ...]  # channels, rows and columns between two links
+    result: tuple[int, ...]  # the same of a result
 
 
 @lru_cache(maxsize=1024)
@@ -96,7 +96,7 @@ def _made(patterns: tuple[tuple[Pattern, ...], ...], sizes: tuple[tuple[int, ...
 
 
 class _Convolve(torch.autograd.Function):
-    """The results, their means and variances, and those before the second links."""
+    """The results, their means and variances, and the means and variances of the maps between two links."""
 
     @staticmethod
     def forward(ctx: Any, made: _Made, folds: Sequence[Fold], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:

@@ -46,7 +46,7 @@ class Layout:
         self.reads, self.writes = _places(patterns)
 
     def kernel_sizes(self, size: tuple[int, ...]) -> KernelSizes:
-        """The sizes for kernels whose inputs have this size, ``(B, C, H, W)``."""
+        """What kernels need to know of the branches if their inputs have this size, ``(B, C, H, W)``."""
         (B, C, H, W), geometries = size, self.geometries
         rows, columns, stride = geometries[0].size(H), geometries[0].size(W), geometries[0].stride
         assert all((each.stride, each.size(H), each.size(W)) == (stride, rows, columns) for each in geometries)
@@ -175,7 +175,7 @@ def _places(patterns: Sequence[Pattern]) -> tuple[list[int], list[int]]:
 
 
 def workspace(size: int) -> Any:
-    """This thread's scratch memory, ``size`` numbers from an address that is a multiple of a vector."""
+    """This thread's scratch memory: ``size`` numbers, aligned to a vector."""
     return thread_buffer("workspace", size)
 
 

@@ -35,14 +35,15 @@ class Fold:
 
 
 def normalized(x: Tensor, statistics: Statistics, fold: Fold, weight: Tensor, bias: Tensor, *, eps: float) -> Tensor:
-    """Batch norm with a weight and a bias, ``(C,)``, of a tensor ``(B, C, H, W)``.
+    """The batch norm, with a weight and a bias, ``(C,)``, of a tensor ``(B, C, H, W)``.
 
-    The gradient for x is that for the result, and the rest is left in the fold.
+    The backward pass hands on the gradient for the result as that for x, and leaves in the fold the factors that are
+    still to be applied.
 
     Args:
         x: the tensor, channels last.
         statistics: its mean and variance, ``(1, C)``.
-        fold: of whoever computed it.
+        fold: the fold of the code that computed ``x``.
         weight: the factor of the normalized tensor.
         bias: what is then added.
         eps: what is added to the variance.
@@ -71,7 +72,7 @@ class _Normalized(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,), grad = ctx.saved_tensors, channels_last(grad)
         total, product = _reduced(grad, x, ctx.mean)
-        product *= ctx.rate  # with the normalized input
+        product *= ctx.rate  # now the sum of grad times the normalized input
         pixels = x.numel() // x.shape[1]
         slope = -ctx.scale * ctx.rate * product / pixels
         shift = -ctx.scale * total / pixels - slope * ctx.mean
@@ -97,7 +98,7 @@ def move(running: Sequence[Tensor], values: Any, rate: float) -> None:
 def joined(tensors: Sequence[Tensor]) -> Tensor:
     """Maps of one shape beside each other, ``(B, K C, H, W)``, channels last."""
     if len({(x.shape, x.dtype) for x in tensors}) > 1:
-        # PyTorch refuses them; a kernel would read past the end.
+        # PyTorch refuses such tensors with an error; a kernel would read past their end.
         return torch.cat(list(tensors), dim=1)
     apply: Callable[..., Tensor] = _Joined.apply
     return apply(*tensors)

@@ -25,7 +25,7 @@ class Term(NamedTuple):
         tensor: the tensor.
         row: the row of scales.
         shares: the row of shares.
-        own: the row of scales that is added before the shares multiply.
+        own: the row of the offset that is added before the shares multiply.
     """
 
     tensor: int
@@ -62,7 +62,7 @@ class _Cell:
         self.plan, self.ops = plan, ops
         self.prepared: dict[int, ChainStages] = {}
         self.groups: dict[int, list[ChainStages]] = {}
-        self.pools: dict[int, list[int]] = {}  # their stages
+        self.pools: dict[int, list[int]] = {}  # the stages of the pools of each node
         self.splits: dict[int, int] = {}  # the stages of nodes of which a part bypasses the operations
         self.firsts = {each.first for each in plan.ranges[1:]}
         self.read = {node for each in plan.ranges for node in each.read}
@@ -203,7 +203,7 @@ class _Cell:
     # Backward.
 
     def backward(self, outputs: Sequence[int]) -> int:
-        """The steps to the gradients; where those of what prepares the inputs begin."""
+        """Append the backward steps; the index of the first one that serves only the layers that prepare the inputs."""
         inputs = len(self.plan.prepare)
         for node in outputs:
             self.to.grads[self.plan.whole(node)] = self.to.tensor(GRADS)

@@ -28,8 +28,8 @@ class PoolGroup:
     Attributes:
         kinds: what the kernels call them.
         stride: 1 or 2.
-        slots: of their results.
-        targets: where each leads.
+        slots: the slots of their results.
+        targets: the target nodes of each pool.
     """
 
     kinds: Any
@@ -44,8 +44,8 @@ class Node:
 
     Attributes:
         slots: the slots that are mixed into it.
-        places: the places of their weights.
-        normed: which of these go through a batch norm first.
+        places: the places of their mixing weights.
+        normed: for each slot, whether it goes through a batch norm first.
         chains: its convolutions.
         pools: its pools.
         skips: the nodes into which it is itself mixed.
@@ -59,7 +59,7 @@ class Node:
     skips: set[int] = field(default_factory=set)
 
     def feed(self, slot: int, place: Place, normed: bool) -> None:
-        """Mix a slot into the node."""
+        """Mix a slot into the node, through a batch norm if ``normed``; ``place`` is that of its mixing weight."""
         self.slots.append(slot)
         self.places.append(place)
         self.normed.append(normed)
@@ -126,10 +126,10 @@ class Plan:
         prepare: how input nodes are made; None takes the input. The target is the whole node.
         nodes: all nodes.
         bypass: the channels of each node that bypass the operations; None if all go through them.
-        one_in: one in so many channels goes through the operations.
+        one_in: ``1 / one_in`` of the channels go through the operations.
         ranges: the ranges of nodes, in their order.
-        sizes: of every slot, channels, rows and columns; None for a node that nothing feeds.
-        weights: of all convolutions.
+        sizes: channels, rows and columns of every slot; None for a node that nothing feeds.
+        weights: the weights of all convolutions.
         norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
         gains: by slot, the place of its batch norm's weight among the weights; the bias has the next place.
         drops: whether the results of edges have shares, which are 0 where drop-path drops them.
@@ -217,7 +217,7 @@ class _Planner:
         return ChainGroup(chains=made, slots=slots, inner=inner, targets=targets, weights=weights)
 
     def input(self, node: int, links: tuple[Link, ...] | None) -> None:
-        """Add an input node; until then, the size of the cell's input is in place of the node's."""
+        """Add an input node and set its size, in place of which ``sizes`` has had the size of the cell's input."""
         common = None if links is None else chain_key(links, self.size(node))
         size = self.size(node) if common is None else common.result
         self.sizes[node], target = size, node
@@ -236,7 +236,7 @@ class _Planner:
         return found
 
     def value(self, node: int, others: Sequence[tuple[int, Place, nn.Module]]) -> None:
-        """Settle the size of a node from what leads into it."""
+        """Add the operations without a kernel that lead into a node, and set the node's size from all its terms."""
         fed = [each for each in others if self.sizes[each[0]] is not None]
         if any(self.is_made_now(source) for source, _, _ in fed):
             self.ranges.append(Range(first=node, weights=slice(len(self.weights), len(self.weights))))
@@ -323,7 +323,8 @@ def plan(cell: Cell, sizes: Sequence[tuple[int, ...]], scheduled: Schedule) -> P
 
     Args:
         cell: the cell.
-        sizes: channels, rows and columns of its inputs, prepared if no kernel knows what prepares them.
+        sizes: channels, rows and columns of its inputs. If PyTorch prepares an input, because no kernel
+            can, this is its size after that.
         scheduled: its operations.
 
     Raises:

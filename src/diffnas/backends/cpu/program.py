@@ -79,19 +79,19 @@ class Program:
         backward_pass: the steps to the gradients.
         inputs_from: the first backward step that serves only the cell's inputs and the layers that prepare them.
         lists: the terms and branches to which steps refer.
-        stages: likewise.
+        stages: the stages to which steps refer.
         table: the branches without addresses.
-        tensors: the tensors whose addresses it then has.
+        tensors: for each branch, the numbers of the tensors whose addresses a call writes into the table.
         homes: the numbers of the tensors of each kind, and where the temporary ones stand in one memory.
         kept: how many numbers each tensor has that is kept for the backward pass.
         slots: how many there are, and the channels of the widest.
         scales: how many rows of scales there are.
-        factors: what the stages need by channel, as it is at first.
+        factors: the values by channel that the stages need, as a call begins.
         packed: numbers in packed weights.
         sums: numbers in the sums of pictures.
         learned: numbers in the gradients of a group of pictures for weights.
         scratch: numbers in the scratch memory of a thread.
-        biases: which weights are added before a batch norm.
+        biases: the places of the weights that are biases before a batch norm.
         results: channels, rows and columns of each.
         shown: for each slot that is a result, its place among the results.
         read: the slots that PyTorch reads, in the order of the tensors of ``GRAD_READ``.
@@ -212,7 +212,7 @@ class Program:
         for home, own in ((GRAD_INPUTS, GIVEN), (GRAD_WEIGHTS, WEIGHTS), (GRAD_OTHERS, OTHERS)):
             held[home] = [torch.empty_like(tensor) for tensor in held[own]]
         for n in self.biases:
-            held[GRAD_WEIGHTS][n].zero_()  # batch norm takes them away again
+            held[GRAD_WEIGHTS][n].zero_()  # zero, because batch norm subtracts the biases again
         self._place(memory, held)
         return held
 
@@ -243,7 +243,7 @@ class Program:
         self._take(self.backward_pass, begin, end, memory, groups, groups, learn=learn, mixed=mixed)
 
     def _place(self, memory: Memory, tensors: Held) -> None:
-        """Say where the tensors of some kinds are: these, or inside this one all that are temporary."""
+        """Write the addresses of tensors, by kind, to ``memory``. All temporary tensors lie inside a single one."""
         for home, own in tensors.items():
             numbers, offsets = self.homes[home]
             assert all(tensor.dtype is torch.float32 for tensor in own), "kernels read the memory as float32"

@@ -40,12 +40,12 @@ _SERIAL = {
 
 
 Measured = tuple[int, int, int, int, int]
-"""A slot, whether it is normalized, and where its center, its rate and what is added are needed."""
+"""A slot, whether it is normalized, and the places of its center, rate and offset among the factors, or -1."""
 
 NOWHERE = -1, -1, -1
 
 PendingStatistics = tuple[int, int, list[Measured]]
-"""Where statistics are, of which stage, and what ``MEASURE`` is to do with each branch's."""
+"""The index of a stage's statistics, the stage, and what ``MEASURE`` does with the statistics of each branch."""
 
 NO_GAINS: Mapping[int, int] = {}
 
@@ -101,15 +101,15 @@ class Writer:
         self.shown: dict[int, int] = {}  # the place of each slot that is a result, among the results
         self.read: dict[int, int] = {}  # the gradients of nodes from the operations of PyTorch that read them
         self.others: dict[int, int] = {}  # the gradients for the results of these operations
-        self.slots: dict[int, int] = {}  # their tensors
+        self.slots: dict[int, int] = {}  # the tensor of each slot
         self.grads: dict[int, int] = {}  # the tensors of the gradients for targets
-        self.pairs: dict[tuple[int, int], int] = {}  # the rows of the factors of these, by slot and target
-        self.shares: dict[tuple[int, int], int] = {}  # the rows of the shares of pictures, likewise
+        self.pairs: dict[tuple[int, int], int] = {}  # the rows of the scales, by slot and target
+        self.shares: dict[tuple[int, int], int] = {}  # the rows of the shares of pictures, by slot and target
 
     # Things to which steps refer by a number.
 
     def tensor(self, home: int, numbers: int = 0) -> int:
-        """A tensor of a kind; of so many numbers, if it is kept or temporary."""
+        """The number of a new tensor of a kind; a kept or temporary one holds ``numbers`` numbers."""
         ids, offsets = self.homes[home]
         ids.append(self.count)
         offsets.append(4 * self.used if home == TEMPORARY else 0)
@@ -128,11 +128,11 @@ class Writer:
         return size
 
     def inside(self, home: int, slot: int) -> int:
-        """A new tensor with the size of a slot."""
+        """The number of a new tensor of a kind, with the size of a slot."""
         return self.tensor(home, self.batch * prod(self.size(slot)))
 
     def result(self, slot: int) -> int:
-        """A result of the size of a slot's."""
+        """The number of the tensor of a new result, with the size of a slot."""
         self.shown[slot] = len(self.results)
         self.results.append(self.size(slot))
         return self.tensor(RESULTS)
@@ -158,7 +158,7 @@ class Writer:
         return self.next_factor - count
 
     def summed(self, count: int) -> int:
-        """The index of the first of ``count`` sums for each picture; those of an earlier node are forgotten."""
+        """The index of the first of ``count`` new sums for each picture; later nodes reuse their memory."""
         self.next_sum += self.batch * count
         self.sums = max(self.sums, self.next_sum)
         return self.next_sum - self.batch * count
@@ -170,7 +170,7 @@ class Writer:
     def stage(
         self, layout: Layout, size: tuple[int, ...], first_weight: int, x: Sequence[int], y: Sequence[int]
     ) -> int:
-        """Convolutions from tensors to tensors, one of each for every branch."""
+        """The number of a new stage, whose branch n convolves tensor ``x[n]`` and writes to tensor ``y[n]``."""
         form = layout.kernel_sizes((self.batch, *size))
         K, row = len(form.table), sum(map(len, self.tables))
         before = self.factor(0, K * form.full)
@@ -191,7 +191,7 @@ class Writer:
         return len(self.stages) - 1
 
     def places(self, count: int, stride: int, size: Sequence[int], pixels: Sequence[int]) -> int:
-        """A stage without weights: ``count`` pools, or a split into one in ``count`` channels and the rest."""
+        """The number of a new stage without weights: ``count`` pools, or a split by ``one_in``, which is ``count``."""
         (C, H, W), (rows, columns) = size, pixels
         own = 0, count, stride, 0, 0, 0, 0, 0
         self.stages.append([*own, *Shape(self.batch, H, W, C, rows, columns, C, 0, W)])
@@ -239,7 +239,7 @@ class Writer:
         return measured
 
     def second_links(self, groups: Sequence[ChainStages]) -> list[PendingStatistics]:
-        """The same for second links, after the results of the first were measured."""
+        """Append the second links of groups, after the first were measured; the statistics of their results."""
         measured: list[PendingStatistics] = []
         for chained in groups:
             if chained.second is not None:
@@ -254,7 +254,7 @@ class Writer:
         return at
 
     def measure(self, measured: Sequence[PendingStatistics]) -> None:
-        """Join statistics: where they are, of which stage, and what becomes of each branch's."""
+        """Append the steps that join the statistics of pictures to those of the batch."""
         for at, stage, branches in measured:
             shape, terms = self.shape(stage), []
             for slot, normed, *places in branches:
@@ -269,7 +269,10 @@ class Writer:
         return at + branch * full, at + (K + branch) * full, at + (2 * K + branch) * full
 
     def affine(self, slot: int, tensors: Sequence[int]) -> tuple[int, int]:
-        """The tensors for the weight and the bias of a slot's batch norm, among those for all weights."""
+        """The numbers of two tensors, for the weight and for the bias of a slot's batch norm; ``NONE`` if it has none.
+
+        ``tensors`` has the numbers for all weights: of the weights themselves, or of their gradients.
+        """
         first = self.gains.get(slot)
         return (NONE, NONE) if first is None else (tensors[first], tensors[first + 1])
 

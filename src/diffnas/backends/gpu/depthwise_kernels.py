@@ -195,8 +195,8 @@ def depthwise_weight(
     """The gradient for the depthwise weights of ``separable``, for each of S chunks of pixels: ``(S, weights)``.
 
     A program computes one row of a kernel's taps, so it reads ``grad`` once for the whole row. Each convolution has
-    ``most`` programs, the rows of the largest kernel. A program keeps ``NUMBERS`` products. ``WIDTHS`` is the sum of
-    the lengths of such rows, each rounded up to a power of two; each has a branch.
+    ``most`` programs, the rows of the largest kernel. A program keeps ``NUMBERS`` products. The bits of
+    ``WIDTHS`` are the lengths of such rows, rounded up to powers of two; there is a branch for each.
     """
     n, i, s = tl.program_id(0) // most, tl.program_id(0) % most, tl.program_id(1)
     own = table + n * FIELDS

@@ -68,12 +68,12 @@ class Graphed:
     of a stream that are longer or shorter than the one that was captured. There is one
     pair of graphs for passes in which the weights learn, and one for passes in which they are fixed.
 
-    A backward pass must follow its forward pass before the next one, and only once, because it reuses the memory of
-    what that kept. A gradient that it leaves in ``.grad`` is the graph's memory, which the next step overwrites: clone
-    what you keep longer.
+    A backward pass must run before the next forward pass, and only once, because it reuses the memory of what its own
+    forward pass kept. A gradient that it leaves in ``.grad`` is the graph's memory, which the next step overwrites:
+    clone what you keep longer.
 
     Args:
-        net: maps pictures ``(B, C, H, W)`` and the weights of edges to logits.
+        net: maps pictures ``(B, C, H, W)`` and mixing weights to logits.
         batch: pictures in a whole batch.
         warmup_steps: steps that run without graphs before a capture, at the start and after every ``forget``. If
             operations are removed in consecutive steps, a capture after each would cost as much as a few steps.
@@ -96,7 +96,7 @@ class Graphed:
 
         Args:
             x: pictures.
-            mix: the weights of the edges.
+            mix: the mixing weights.
             flow: whether the caller gets the weights' gradients from ``torch.autograd.grad``. If not, ``backward``
                 writes them into ``.grad`` itself, which saves a copy of each.
         """
@@ -140,10 +140,10 @@ class Passes:
     Args:
         forward, backward: run the passes, which read and write the tensors below. A backward pass destroys what its
             forward pass kept.
-        inputs: pictures, and the weights of the edges.
+        inputs: the pictures, and the mixing weights.
         outputs: logits, and the auxiliary head's logits if there is one.
         sent: gradients for the outputs.
-        grads: gradients for the weights of the edges, and for every weight.
+        grads: the gradients for the mixing weights, then for every weight of the network.
         weights: the weights that learn.
     """
 
@@ -166,7 +166,7 @@ class Passes:
         self.turn = 0  # differs for each forward pass that may still be followed by its backward pass
 
     def replay(self, x: Tensor, mix: EdgeWeights, *, flow: bool) -> Output:
-        """The output of the supernet for other pictures of the same size and other weights of its edges."""
+        """The output of the supernet for other pictures of the same size and other mixing weights."""
         # Autograd calls the backward pass only if some input requires a gradient.
         first, *others = mix.tensors
         first = first if first.requires_grad else first.detach().requires_grad_()
@@ -188,7 +188,7 @@ class Passes:
 class _Replayed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, passes: Passes, flow: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
-        for into, given in zip(passes.inputs, tensors, strict=False):  # the weights that learn come after them
+        for into, given in zip(passes.inputs, tensors, strict=False):  # `tensors` ends with the weights that learn
             into.copy_(given)
         passes.forward()
         passes.turn += 1
@@ -216,7 +216,7 @@ class _Replayed(torch.autograd.Function):
 
 
 def capture(net: nn.Module, run: Callable[[Tensor, EdgeWeights], Output], x: Tensor, mix: EdgeWeights) -> Passes:
-    """The passes of ``run``, captured as CUDA graphs; ``run`` calls ``net`` with pictures and weights of edges."""
+    """The passes of ``run``, captured as CUDA graphs; ``run`` calls ``net`` with pictures and mixing weights."""
     kept = [(buffer, buffer.clone()) for buffer in net.buffers()]
     own = mix.map(lambda each: each.detach().clone().requires_grad_())
     inputs = x.detach().clone(memory_format=torch.preserve_format), own

@@ -101,9 +101,9 @@ class Moments(NamedTuple):
     """The moments of maps, for each of S chunks of pixels.
 
     Attributes:
-        mean: of each channel, ``(maps, S, C)``.
+        mean: the mean of each channel, ``(maps, S, C)``.
         square: the sum of squared deviations from it, ``(maps, S, C)``.
-        pixels, chunk: of a map, and of a chunk; the last one may be smaller.
+        pixels, chunk: how many pixels a map has, and how many a chunk has; the last chunk may be smaller.
     """
 
     mean: Tensor
@@ -179,7 +179,7 @@ def settle(
 
     Args:
         where: a table of the gradients for the sums, and of the K maps.
-        mix: the weights, ``(T, K)``.
+        mix: the mixing weights, ``(T, K)``.
         norms: the batch norms of the maps.
         normed: for each map, whether it has a batch norm.
         like: a map with the shape of all of them.

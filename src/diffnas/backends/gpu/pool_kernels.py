@@ -29,7 +29,7 @@ def pool(
     rows: tl.constexpr, columns: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
     stride: tl.constexpr, MAX: tl.constexpr, AVERAGE: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """The pools of a map, with ``pixels`` pixels each: the maximum, the tap where it is, int8, and the average.
+    """Write the pools of a map, of ``pixels`` pixels: ``largest``, the tap ``where`` it is (int8), and ``average``.
 
     Of several equal pixels the first is the maximum. NaN is larger than all numbers.
     """

@@ -22,8 +22,8 @@ class _Shape(NamedTuple):
 
     Attributes:
         before: the size of the node, ``(B, C, H, W)``.
-        stride: of the pools.
-        kinds: in the order of the results.
+        stride: the stride of the pools.
+        kinds: the kinds of the results, in their order.
     """
 
     before: torch.Size
@@ -44,7 +44,7 @@ class _Shape(NamedTuple):
 
 
 def pools(x: Tensor, modules: Sequence[nn.Module | None]) -> tuple[Tensor, ...]:
-    """The results of a node's pools, ``(B, C, H', W')``, in one launch each way; the backward pass adds all gradients.
+    """The results of a node's pools, ``(B, C, H', W')``, in one launch; one more adds all gradients backward.
 
     Args:
         x: the node's value, ``(B, C, H, W)``, float32, on a GPU.

@@ -24,11 +24,11 @@ class Stage(NamedTuple):
     At the first place all chains share one map, without a batch norm before it. Later each chain has a map of its own.
 
     Attributes:
-        geometries: of the depthwise convolutions; the size of the results is the same for all.
+        geometries: the geometries of the depthwise convolutions, whose results all have one size.
         shared: whether all chains read one map.
         pictures: B.
         size: height and width of the input.
-        channels: of the input.
+        channels: channels of the input.
     """
 
     geometries: tuple[Geometry, ...]
@@ -84,17 +84,17 @@ class Stage(NamedTuple):
     def forward(
         self, x: Tensor, depthwise: Tensor, pointwise: Tensor, norms: Norms, measured: int
     ) -> tuple[Tensor, Tensor, Moments]:
-        """The results of the depthwise and of the 1x1 convolutions, and the moments of the first of these.
+        """The results of the depthwise and of the 1x1 convolutions, and the moments of some results.
 
         Args:
             x: the maps.
             depthwise: the weights of the depthwise convolutions, one after the other.
-            pointwise: those of the 1x1 convolutions, ``(N, D, C)``.
+            pointwise: the weights of the 1x1 convolutions, ``(N, D, C)``.
             norms: the batch norms of the maps.
-            measured: how many results have their moments measured.
+            measured: for how many of the 1x1 convolutions, from the first one on, the moments are computed.
 
         Returns:
-            ``(N, pixels after, C)``, ``(N, pixels after, D)`` and the moments.
+            ``(N, pixels after, C)``, ``(N, pixels after, D)``, and moments of ``measured`` maps.
         """
         (N, D, C), pixels = pointwise.shape, self.pixels_after
         inner, outer = max(16, launches.width(C)), min(64, max(16, launches.width(D)))
@@ -126,7 +126,7 @@ class Stage(NamedTuple):
 
         Args:
             x, grad, norms: the maps, the gradients for the results, and the batch norms of the maps.
-            learned: the result, whose rows begin with these weights, ``(chunks, at least all weights)``.
+            learned: the result, ``(chunks, at least all weights)``; each row begins with the gradient for these.
         """
         largest, channels = max(self.kernels), launches.width(self.channels)
         widths = sum({launches.width(kernel) for kernel in self.kernels})
@@ -152,8 +152,8 @@ class Stage(NamedTuple):
         Args:
             grads: for each chain the gradient for the link's result, before or after its batch norm.
             y: the results of the links whose gradients are those after a batch norm; they come first.
-            slopes: of these batch norms.
-            weight: of the 1x1 convolutions, ``(N, D, C)``.
+            slopes: the slopes of these batch norms.
+            weight: the weights of the 1x1 convolutions, ``(N, D, C)``.
             between: the results of the depthwise convolutions.
             learned: rows that begin with the gradient for ``weight``, for each chunk of pixels; None if it is fixed.
         """
@@ -180,5 +180,5 @@ def _precision() -> str:
 
 
 def _bits(sizes: frozenset[int]) -> int:
-    """The sizes as bits of a number."""
+    """A number in which the bit of each size is set."""
     return sum(1 << size for size in sizes)

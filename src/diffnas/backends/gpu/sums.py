@@ -16,7 +16,7 @@ from diffnas.backends.norms import channels_last, check_alike, check_pixels
 def mixed_sums(
     inputs: Sequence[Tensor], mix: Tensor, *, norms: Sequence[Sequence[nn.BatchNorm2d]], added: Sequence[Tensor] = ()
 ) -> tuple[Tensor, ...]:
-    """As :class:`diffnas.backends.node_by_node.MixedSums`, in three launches each way."""
+    """The sums of :class:`diffnas.backends.node_by_node.MixedSums`, in three launches forward and three backward."""
     check_alike([*inputs, *added])
     if any(norms):
         check_pixels(inputs[0].shape)

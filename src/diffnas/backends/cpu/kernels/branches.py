@@ -36,7 +36,7 @@ class Branch(NamedTuple):
     grad_point: int
     grad_odd: int
     split: int  # for PAIRS how many channels of the result come from the even pixels
-    shares: int  # what the gradient for the result is multiplied by, one number for each picture
+    shares: int  # the factor of the gradient for the result, one number for each picture
 
 
 class Operands(NamedTuple):

@@ -29,7 +29,7 @@ def split(x: int, seen: int, rest: int, one_in: int, stride: int, shape: Shape, 
         x: pictures ``(B, H, W, C)``.
         seen: ``(B, H, W, C / one_in)``.
         rest: ``(B, H', W', C - C / one_in)``.
-        one_in: the operations read one in so many channels.
+        one_in: the operations read ``1 / one_in`` of the channels.
         stride: 2 if the rest goes through max pooling, else 1.
         shape: the sizes.
         first: the first picture to handle.
@@ -54,7 +54,7 @@ def split(x: int, seen: int, rest: int, one_in: int, stride: int, shape: Shape, 
 def split_backward(
     x: int, seen: int, rest: int, out: int, one_in: int, stride: int, shape: Shape, first: int, last: int
 ) -> None:
-    """Write the gradient for the pictures ``x``, from the gradients for both results of ``split``.
+    """Write to ``out`` the gradient for ``x``, the input of ``split``, from those for its results.
 
     If several pixels of a window are the largest, the first gets the gradient.
     """
@@ -115,7 +115,7 @@ def join(mixed: int, rest: int, out: int, one_in: int, shape: Shape, first: int,
 
 @part
 def join_backward(grad: int, mixed: int, rest: int, one_in: int, shape: Shape, first: int, last: int) -> None:
-    """Write the gradients for both from the gradient for the joined map."""
+    """Write the gradients for ``mixed`` and ``rest``, the inputs of ``join``, from the gradient for its result."""
     C, N, pixels = shape.C, shape.C // one_in, shape.H * shape.W
     for p in range(first * pixels, last * pixels):
         one, others = floats(mixed + 4 * p * N, N), floats(rest + 4 * p * (C - N), C - N)

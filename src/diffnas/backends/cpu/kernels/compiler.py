@@ -97,11 +97,11 @@ class _Made(NamedTuple):
     parts: dict[tuple[_Part, Any], Any]
 
 
-_making: list[_Made] = []  # the last is compiled now: Numba compiles one after the other, in any thread
+_making: list[_Made] = []  # the last one is being compiled; Numba compiles one at a time, whatever the thread
 
 
 class _Module(compiler.Compiler):
-    """Numba's compiler, with a module to which parts are added."""
+    """Numba's compiler for an entry; the parts that the entry calls are compiled into the entry's own module."""
 
     def compile_extra(self, function: Any) -> Any:
         library = self.state.targetctx.codegen().create_library(function.__qualname__)

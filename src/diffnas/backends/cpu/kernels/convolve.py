@@ -58,13 +58,13 @@ class Places(NamedTuple):
 
 @part
 def strip_rows(shape: Shape) -> int:
-    """How many rows a strip has, so few that their results stay in the first cache."""
+    """How many rows a strip has, so few that their results stay in the L1 cache."""
     return max(1, STRIP // (shape.columns * max(filled(shape.C), filled(shape.D))))
 
 
 @part
 def buffered_pixels(shape: Shape) -> int:
-    """How many pixels a buffered picture has, or a gradient over which kernels slide."""
+    """How many pixels a buffer needs that holds either a picture or a gradient over which kernels slide."""
     return (max(shape.H, shape.rows) + 2 * shape.margin) * shape.pitch + BLOCK
 
 
@@ -76,7 +76,7 @@ def _tile_rows(shape: Shape) -> int:
 
 @part
 def places_in(scratch: int, shape: Shape) -> Places:
-    """The parts of a thread's scratch memory, which begins at an address that is a multiple of a vector."""
+    """The parts of a thread's scratch memory, which is aligned to a vector."""
     full, full_out = filled(shape.C), filled(shape.D)
     buffered, widest = buffered_pixels(shape), max(full, full_out)
     d_size = (strip_rows(shape) * shape.columns + BLOCK) * 2 * full
@@ -173,7 +173,7 @@ def forward(
         operands: the weights, and the statistics of the inputs.
         means: each picture's means, ``(K, B, D)``.
         squares: each picture's sums of squared deviations from its means, ``(K, B, D)``.
-        scratch: scratch memory, ``scratch_size`` numbers from an address that is a multiple of a vector.
+        scratch: scratch memory: ``scratch_size`` numbers, aligned to a vector.
         first: the first picture to handle.
         last: one past the last picture to handle.
     """

@@ -186,7 +186,7 @@ def _unrectified(
     branch: Branch, shape: Shape, x: int, norm: Norm, grad: int, out: int, top: int, rows: int, total: int,
     product: int,
 ) -> None:  # fmt: skip
-    """Do what ``_unrectify`` does, for some rows of the result of a branch that reads its map alone.
+    """``_unrectify`` for some rows of the result, for a branch that reads its map alone.
 
     ``grad`` is the gradient of what ``rectified`` wrote.
     """
@@ -227,7 +227,11 @@ def _tiled_before(table: Table, k: int) -> int:
 def _strip_backward(
     branch: Branch, shape: Shape, at: Places, weights: Weights, top: int, rows: int, learn: bool
 ) -> None:
-    """Compute the gradients of some rows for the weights, and for the input of the 1x1 convolution."""
+    """Add a strip of rows to the gradients for the weights, and take its gradient one convolution back.
+
+    That is through the 1x1 convolution. A dense or tiled branch has none, so the gradient for its result goes, as it
+    is, into the buffer over which the kernel slides. A dense branch gets its weight gradient here, a tiled one later.
+    """
     full, full_out, margin = filled(shape.C), filled(shape.D), shape.margin
     before = margin - branch.padding
     x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full

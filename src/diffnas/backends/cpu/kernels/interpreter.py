@@ -4,8 +4,8 @@ A *program* is a table of steps, a row each: its kind, then numbers whose meanin
 lists of any length, it says where they begin in one array of numbers. Tensors have numbers too: the addresses behind
 them change from call to call.
 
-Some steps handle pictures, each by itself, and a range of them may be left to another thread; what several pictures
-have in common, such as the statistics of a batch norm, is made by the steps between.
+Some steps handle each picture by itself, so that threads can share the pictures. The steps between these compute what
+pictures have in common, such as the statistics of a batch norm.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def run(
         steps: ``(N, WIDTH)``.
         lists: what steps refer to.
         stages: ``(S, FIELDS)`` and their sizes: :class:`Stage`, then :class:`Shape`.
-        memory: what they work on.
+        memory: what the steps read and write.
         pictures: how many there are.
-        groups: into how many groups they are split; 0 in the forward pass.
+        groups: into how many groups the pictures are split; 0 in the forward pass.
         learn: whether the gradients for the weights are wanted.
-        mixed: whether those for the mixing weights are.
-        scratch: numbers to work in, from an address that is a multiple of a vector.
+        mixed: whether the gradients for the mixing weights are wanted.
+        scratch: scratch memory, aligned to a vector.
         begin: the first step.
         end: one past the last.
         first: the first picture to handle; in the backward pass the first group; in ``COLLECT`` the first branch.
@@ -183,7 +183,7 @@ def _bypass(step: Table, stages: Table, memory: Memory, first: int, last: int) -
 
 @part
 def _addresses(memory: Memory, lists: Table, at: int, count: int) -> Table:
-    """Of the tensors whose numbers a list has."""
+    """The addresses of the tensors whose numbers a list has."""
     places = np.empty(count, np.int64)
     for k in range(count):
         places[k] = memory.at[lists[at + k]]

@@ -128,8 +128,8 @@ def correlate(
     """Add the weight gradient of a depthwise convolution to ``out``, for one vector of channels.
 
     ``out[i, j] += sum over r < rows, c < columns of x[r, c, tap i, j] * grad[r, c]`` for ``taps_down`` rows of
-    ``taps`` taps, which must be constants. ``apart`` must be a constant too: if it is not 0, ``x_tap`` is so many times
-    ``x_step``, and each pixel of x is read once for several columns.
+    ``taps`` taps, which must be constants. ``apart`` must be a constant too: if it is not 0, ``x_tap`` is ``apart``
+    times ``x_step``, and each pixel of x is read once for several columns.
     """
     down, across, step = taps_down.literal_value, taps.literal_value, apart.literal_value
     together = (4 if across == 3 else 2 * step) if step else 1  # columns whose products are added at once

@@ -1,4 +1,4 @@
-"""What the steps of a program work on, for Numba."""
+"""The memory that the steps of a program read and write, for Numba."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ EPS = 1e-5
 
 
 class Stage(NamedTuple):
-    """Convolutions out of one map, or each out of its own, that are computed together; or pools of one.
+    """Convolutions that are computed together, or pools of one map, or the split of a map.
 
-    Or the split of a map into the channels that operations read and the rest: ``branches`` then says that they read one
-    in so many.
+    The convolutions read one map, or each reads its own. A split separates the channels that operations read from the
+    rest.
 
     Attributes:
-        row: of its first branch in the table.
-        branches: how many there are.
-        taps: of the largest depthwise kernel; of pools and of the rest, the stride.
-        widest: how many matrices ``(C, D)`` the other weights of a branch are at most.
-        learned: how many their gradients are.
-        before: where the factors of the batch norm before the ReLU stand: center, rate, then what is added.
-        after: where those of the gradients for the results stand: scale, slope, shift.
-        packed: where its packed weights stand.
+        row: the row of the first branch in the table.
+        branches: how many convolutions or pools there are; in a split, ``one_in``: the operations read
+            ``1 / one_in`` of the channels.
+        taps: the taps of the largest depthwise kernel; in pools and splits, the stride.
+        widest: the most matrices ``(C, D)`` that the other weights of a branch consist of.
+        learned: the most matrices that the gradients for these weights consist of.
+        before: the index, among the factors, of those of the batch norm before the ReLU: center, rate, then what is
+            added.
+        after: the index of the factors of the gradients for the results: scale, slope, shift.
+        packed: the index of the packed weights.
     """
 
     row: int
@@ -50,21 +52,20 @@ FIELDS = len(Stage._fields)
 
 
 class Memory(NamedTuple):
-    """What a call works on, but for the memory that each thread has to itself.
+    """What a call reads and writes, except for the scratch memory of each thread.
 
     Attributes:
         at: the address of each tensor.
         table: the branches of all stages, with addresses.
         known: ``(KNOWN, slots, channels)``: see ``MEAN``.
-        scales: ``(N, channels)``: what tensors are multiplied by when they are mixed, and what is added; the first are
-            0.
+        scales: ``(N, channels)``: the factors and the offsets of tensors that are mixed; row 0 is 0, row 1 is 1.
         factors: what the kernels of stages need by channel.
-        packed: weights.
-        sums: of each picture.
-        learned: weights' gradients, of each group of pictures.
+        packed: the packed weights.
+        sums: the sums of each picture.
+        learned: the gradients for weights, of each group of pictures.
         mix: the mixing weights.
-        grad_mix: their gradients.
-        shares: ``(N, B)``: by what an edge's result is multiplied in each picture; the first row is 1.
+        grad_mix: the gradients for the mixing weights.
+        shares: ``(N, B)``: the factor of an edge's result in each picture; the first row is 1.
     """
 
     at: Table
@@ -98,7 +99,7 @@ def branches_of(stage: Stage, memory: Memory) -> Table:
 
 @part
 def operands_of(stage: Stage, shape: Shape, memory: Memory) -> Operands:
-    """Where the operands of a stage's branches stand."""
+    """The addresses of the operands of a stage's branches."""
     full, K = filled(shape.C), stage.branches
     deep, center = stage.taps * full, address_of(memory.factors) + 4 * stage.before
     depth = address_of(memory.packed) + 4 * stage.packed
@@ -111,7 +112,10 @@ def operands_of(stage: Stage, shape: Shape, memory: Memory) -> Operands:
 
 @part
 def gradients_of(stage: Stage, shape: Shape, memory: Memory, sums: int, groups: int) -> Gradients:
-    """Where the gradients of a stage's branches stand; ``sums``: where those of its inputs are."""
+    """The addresses of the gradients of a stage's branches.
+
+    ``sums`` is the index, among the sums of pictures, of the first sum of the gradients for the stage's inputs.
+    """
     full, full_out, K = filled(shape.C), filled(shape.D), stage.branches
     scale, depth = address_of(memory.factors) + 4 * stage.after, address_of(memory.learned)
     totals, apart = address_of(memory.sums) + 4 * sums, 4 * K * full_out
@@ -133,5 +137,5 @@ def by_picture(memory: Memory, at: int, count: int, B: int, channels: int) -> tu
 
 @part
 def term(numbers: Table, at: int) -> tuple[int, int, int, int, int]:
-    """Five numbers from a place on, some of which may be of what comes after."""
+    """The five numbers that begin at an index. If a term is shorter, the last ones belong to the next term."""
     return numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3], numbers[at + 4]

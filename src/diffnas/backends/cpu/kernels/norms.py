@@ -90,17 +90,17 @@ def weigh(step: Table, lists: Table, memory: Memory) -> None:
 
 @part
 def _read(memory: Memory, row: int, which: int, out: Floats) -> None:
-    """A row of scales; below zero, counted from -1 on, what is known of a slot."""
+    """Write a row of scales to ``out``; if ``row`` is negative, the known values ``which`` of slot ``-1 - row``."""
     for c in range(len(out)):
         out[c] = np.float32(memory.scales[row, c] if row >= 0 else memory.known[which, -1 - row, c])
 
 
 @part
 def mix(step: Table, lists: Table, memory: Memory, first: int, last: int) -> None:
-    """Mix tensors.
+    """Write a sum of tensors, each times its scale, with offsets and shares.
 
-    A term has four numbers: its tensor; the row of its scales, or a slot whose slope is its scale; the row of its
-    shares, or 0; and the row of the offset that is added before the shares multiply, or 0.
+    A term has four numbers: its tensor; the row of its scales, or ``-1 - slot`` if the slope of that slot is its scale;
+    the row of its shares, or 0; and the row of the offset that is added before the shares multiply, or 0.
     """
     (out, numbers, terms, count, shift), C = term(step, 1), step[6]
     inputs, added, shared = np.empty(count, np.int64), np.empty(C, np.float32), False
@@ -215,7 +215,9 @@ def gradient_terms(step: Table, lists: Table, stages: Table, memory: Memory) -> 
 
 @part
 def inner_backward(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
-    """Do the same between two links, from the sums of the second link's gradients.
+    """Tell the first stage of chains how the gradients of its results follow from those of the second stage's inputs.
+
+    It also writes the gradients for the weights and biases of the batch norms between the links.
 
     A branch of the second stage has four numbers: the slot of its input; the branch of the first stage that computes
     this input; and the tensors of the gradients of the batch norm between them.

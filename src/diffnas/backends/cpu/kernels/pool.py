@@ -21,13 +21,13 @@ AVERAGE, MAX = 0, 1
 
 @part
 def _ends(at: int, stride: int, length: int) -> tuple[int, int]:
-    """In one direction, the first pixel of a window inside the picture, and one past the last."""
+    """The first pixel of a window inside the picture, and one past the last, in one direction."""
     return max(0, at * stride - 1), min(length, at * stride + 2)
 
 
 @part
 def _share(at: int, stride: int, length: int) -> Any:
-    """In one direction, the weight of each pixel in the average of its window."""
+    """The weight of each pixel in the average of its window, in one direction."""
     first, last = _ends(at, stride, length)
     return splat(np.float32(1 / (last - first)))
 
@@ -197,7 +197,7 @@ def _to_all(total: int, grad: int, stride: int, shape: Shape, line: int) -> None
 
 @part
 def _to_largest(total: int, x: int, grad: int, stride: int, shape: Shape, line: int) -> None:
-    """Add the gradient of a max pool: in each window, the first of the largest pixels gets it."""
+    """Add the gradient of a max pool to ``total``: in each window, the first of the largest pixels gets it."""
     full, columns = filled(shape.C), shape.columns
     most = line + 4 * (shape.W + 2) * full
     pitch = 4 * shape.W * full
@@ -223,7 +223,10 @@ def _to_largest(total: int, x: int, grad: int, stride: int, shape: Shape, line: 
 
 @part
 def _given(total: int, x: int, best: Any, rest: Any) -> Any:
-    """What is left of ``rest`` after it was added to the gradient of a pixel wherever that pixel is the best."""
+    """Add ``rest`` to ``total``, the gradient of one pixel, in the lanes where the pixel equals ``best``; what remains.
+
+    In those lanes 0 remains, so that no later pixel of the window gets the gradient again.
+    """
     passed = where_equal(load(x), best, rest)
     store(load(total) + passed, total)
     return rest - passed

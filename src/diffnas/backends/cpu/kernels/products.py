@@ -96,9 +96,9 @@ def depthwise_back(
 
 @part
 def _taps(at: int, kernel: int, dilation: int, stride: int, padding: int) -> tuple[int, int, int]:
-    """In one direction, the taps that have read the pixel at ``at`` modulo the stride.
+    """How many taps have read the pixel at ``at``, the first of them, and the result for which that tap read the pixel.
 
-    Returns how many they are, the first of them in rotated weights, and the result for which it read the pixel.
+    This is for one direction, and the first is that of the rotated weights. The taps repeat with the stride.
     """
     every = stride // math.gcd(dilation, stride)
     tap = 0

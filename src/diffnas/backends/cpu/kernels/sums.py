@@ -26,9 +26,9 @@ Doubles = NDArray[np.float64]
 Addresses = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-RUN = 64  # vectors summed before their sum joins the others
+RUN = 64  # vectors of a run; in a long sum, each run is summed by itself first
 
-# What a sum may be of besides products with numbers at an address, which is above.
+# In place of an address, which is above 0: every factor is 1.
 ONE = 0
 
 
@@ -158,7 +158,7 @@ def combine(
     """
     K, C = scale.shape
     size = period(C)
-    run = RUN * size  # so few numbers that they stay in the first cache until all inputs are added
+    run = RUN * size  # so few numbers that they stay in the L1 cache until all inputs are added
     wide_shift, wide_scale = repeated(shift.reshape(1, C)), repeated(scale)
     start, nothing = address_of(wide_shift), np.zeros(size, np.float32)
     x, factors = np.empty(4, np.int64), np.empty(4, np.int64)
@@ -186,7 +186,10 @@ def combine(
 def _share(
     shares: Addresses, b: int, scale: Array, shift: Array, own: Array, wide_scale: Array, wide_shift: Array
 ) -> None:
-    """Write what a picture's tensors are multiplied by, and what is added, both along a period."""
+    """Write the scales of picture ``b`` with its shares, and the sum of its offsets, both repeated along a period.
+
+    Each share multiplies the tensor's scale and its own offset in ``own``, but not ``shift``.
+    """
     K, C = scale.shape
     for begin in range(0, len(wide_shift), C):
         for c in range(C):
@@ -217,7 +220,7 @@ def reduce(
         means: ``(K, C)``.
         wanted: ``(T, K)``; where False, the product is left as it is.
         totals: ``(T, B, C)``, written for the pictures from ``first`` up to ``last``.
-        products: ``(T, K, B, C)``, likewise.
+        products: ``(T, K, B, C)``; see ``totals``.
         numbers: how many numbers a picture has, ``H * W * C``.
         first: the first picture to handle.
         last: one past the last picture to handle.
@@ -225,7 +228,7 @@ def reduce(
     K, size = len(inputs), period(totals.shape[2])
     centers = repeated(means)
     sums, nothing = np.empty((K + 1, size), np.float32), np.zeros(size, np.float32)
-    run = RUN * size  # so few numbers of a gradient that they stay in the first cache until all inputs were read
+    run = RUN * size  # so few numbers of a gradient that they stay in the L1 cache until all inputs were read
     for b in range(first, last):
         for t in range(len(grads)):
             sums[:] = 0

@@ -51,7 +51,7 @@ def load(typing_context: Any, address: Any) -> Any:
 
 @llvm.instruction
 def _touch(typing_context: Any, address: Any, write: Any) -> Any:
-    """Begin to load the cache line at an address into the second cache."""
+    """Begin to load the cache line at an address into the L2 cache."""
     writes = int(write.literal_value)
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
@@ -67,7 +67,7 @@ def _touch(typing_context: Any, address: Any, write: Any) -> Any:
 
 @part
 def prepare(address: int, count: int, write: bool) -> None:
-    """Begin to load ``count`` numbers into the second cache, from the first to the last, for reading or for writing.
+    """Begin to load ``count`` numbers into the L2 cache, from the first to the last, for reading or for writing.
 
     Memory is fastest in this order, and loops over channels read it in another order.
     """

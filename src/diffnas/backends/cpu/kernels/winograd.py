@@ -21,7 +21,7 @@ MATRICES = 16
 """How many matrices replace the nine of a 3x3 convolution."""
 
 STRIP = 1024
-"""Numbers of one matrix in the tiles of one strip, so few that products and results stay in the second cache."""
+"""Numbers of one matrix in the tiles of one strip, so few that products and results stay in the L2 cache."""
 
 GAP = 48
 """Numbers between the tiles of two matrices: at distances of a power of two, all would compete for one cache set."""
