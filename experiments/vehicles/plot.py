@@ -1,6 +1,6 @@
 """Draw the test accuracies of a contest, with their intervals.
 
-    python experiments/vehicles/plot.py experiments/vehicles/run/verdict.json docs/contest.svg
+python experiments/vehicles/plot.py experiments/vehicles/run/verdict.json docs/contest.svg
 """
 
 import json
