@@ -10,7 +10,6 @@ from interrupted import Stop, assert_same
 from ways import backend
 
 from diffnas.api.planning import Request, plan_search
-from diffnas.api.whole_run import recipe_for
 from diffnas.components.replacement import START
 from diffnas.convolutions import changed
 from diffnas.engine.checks import check
@@ -167,16 +166,6 @@ def test_it_searches_its_own_space_unless_one_is_named_or_the_recipe_has_another
     assert space(method="prune-and-replace", recipe="nas-bench-201-small") == "nas-bench-201"
     assert space(method=prune_and_replace) == "prune-and-replace-dl"
     assert space(method="darts") == "darts"
-
-
-def test_a_folder_is_searched_as_a_chain_unless_the_method_is_made_for_cells(tmp_path):
-    def space(**options):
-        return plan_search(Request(data="digits", recipe=recipe_for(tmp_path), **options)).arguments["space"].name
-
-    assert space() == space(method="darts") == "chain"
-    assert space(method="p-darts") == "darts"  # its stages have depths of their own
-    assert space(method="prune-and-replace") == "prune-and-replace-dl"
-    assert space(method="p-darts", space="nas-bench-201") == "nas-bench-201"
 
 
 def test_the_cost_of_a_search_is_that_of_its_first_pool(data):

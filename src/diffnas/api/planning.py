@@ -163,15 +163,11 @@ def _space(given: str | SearchSpace | None, notes: Notes) -> tuple[SearchSpace, 
 
 
 def _own_space(method: Method, notes: Notes) -> str | None:
-    """The name of the space for which a method is made; None if there is none, or if the recipe stays with its own.
-
-    A method that sets the depth is made for cells, as those of DARTS.
-    """
-    name = method.space or ("darts" if "depth" in method.settings else None)
-    if name is None or notes.space is None:
+    """The name of the space for which a method is made, if it has the skeleton of the recipe's space; else None."""
+    if method.space is None or notes.space is None:
         return None
-    own, recipes = (lookup("space", each, SPACES) for each in (name, notes.space))
-    return own.name if own.skeleton == recipes.skeleton or recipe_named(notes.recipe).yields else None
+    own, recipes = (lookup("space", name, SPACES) for name in (method.space, notes.space))
+    return own.name if own.skeleton == recipes.skeleton else None
 
 
 def _method(given: str | Method | None, notes: Notes) -> tuple[Method, Notes]:

@@ -91,8 +91,6 @@ RECIPES: dict[str, Recipe] = {
             "Your own pictures on a laptop's CPU, for a first look: half resolution, small nets, and at most 4,000 "
             "pictures in the search. On a GPU, or with more time, take more epochs and channels."
         ),
-        space="chain",
-        yields=True,
         search={
             "epochs": 20,
             "batch": 64,

@@ -17,7 +17,6 @@ class Recipe:
     Attributes:
         about: its purpose, in words.
         space: the search space for which it is made.
-        yields: whether a method that is made for another space is searched there.
         search: settings of the search (``SearchSettings``).
         evaluate: settings of the evaluation (``EvaluateSettings``).
         train: how many training pictures the search sees; None for all.
@@ -27,7 +26,6 @@ class Recipe:
 
     about: str
     space: str = "darts"
-    yields: bool = False
     search: Mapping[str, Any] = field(default_factory=dict)
     evaluate: Mapping[str, Any] = field(default_factory=dict)
     train: int | None = None
