@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from diffnas.engine.costing import PeakMemory
 from diffnas.engine.target import amount
 from diffnas.genotype import Genotype, from_json
 from diffnas.genotype.own_space import own_space
@@ -63,7 +64,8 @@ def finished(runs: Path) -> Iterator[Row]:
 def memory(cells: Genotype, settings: dict[str, Any]) -> int:
     """The most bytes that activations take at once, for one picture of CIFAR-10."""
     size = Size(settings["channels"], len(cells.cells), settings["stem"])
-    return round(SizedSpace(space=own_space(cells), picture=(3, 32, 32), classes=10, size=size).cost(cells, "memory"))
+    at = SizedSpace(space=own_space(cells), picture=(3, 32, 32), classes=10, size=size)
+    return round(PeakMemory().of(at, cells))
 
 
 def grouped(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
