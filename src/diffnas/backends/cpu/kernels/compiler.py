@@ -107,7 +107,7 @@ class _Module(compiler.Compiler):
         library = self.state.targetctx.codegen().create_library(function.__qualname__)
         library.enable_object_caching()
         # The compiler's state hands its library to every pass.
-        self.state.library = library
+        self.state["library"] = library
         _making.append(_Made(library, {}))
         try:
             with _uncollected():
