@@ -266,9 +266,9 @@ class Controller:
     def guarded(self, before: Tensor, after: Tensor, at: Relaxation) -> Tensor:
         """The operations to keep, so that pruning does not put a target out of reach.
 
-        If even the cheapest cells that are left cost too much, they never meet it. If even the dearest cost too
-        little, another width can meet it. But if edges are chosen one by one, the width stays, so operations must stay
-        that make the cells dear enough.
+        If even the cheapest cells that are left cost too much, no cells can meet the target. If even the dearest cost
+        too little, another width can meet it. But if edges are chosen one by one, the width stays, so operations must
+        stay that make the cells dear enough.
 
         Args:
             before: the operations in play, ``(edges, ops)``, bool.

@@ -19,7 +19,7 @@ from diffnas.engine.aim import Aim
 from diffnas.engine.costing import Reach
 from diffnas.engine.landing import Landing, land_near
 from diffnas.engine.projection import projected
-from diffnas.engine.scaling import land
+from diffnas.engine.scaling import land, land_far
 from diffnas.engine.target import Target
 from diffnas.genotype import Genotype, from_json
 from diffnas.nets.sized import Size, is_network
@@ -102,7 +102,7 @@ def _nearest(trace: Sequence[Mapping[str, Any]], aim: Aim, reach: Reach) -> Rere
         if best is not None and best.landing.met:
             return best
     assert best is not None, "a search whose last cells are a network has one reading at the least"
-    return best if best.landing.met else replace(best, landing=land(aim, reach.sized, best.genotype))
+    return replace(best, landing=land_far(best.landing, aim, reach.sized, best.genotype))
 
 
 def _readings(line: Mapping[str, Any], target: Target, reach: Reach, tried: set[str]) -> Iterator[Genotype]:

@@ -29,7 +29,11 @@ def land(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
     Raises:
         ValueError: if the cells pass nothing on.
     """
-    near = land_near(aim, at, found)
+    return land_far(land_near(aim, at, found), aim, at, found)
+
+
+def land_far(near: Landing, aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
+    """The landing of ``land``, from that of ``land_near``."""
     if near.met or near.fixed or aim.measured:
         return near
     return min(near, replace(nearest(aim, at, found), meant=at.size), key=_distance)
