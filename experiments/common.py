@@ -3,8 +3,9 @@
 A script in a folder beside this file imports it after ``sys.path.insert(1, str(Path(__file__).parents[1]))``.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from diffnas.data import DataSet
 from diffnas.engine.evaluate import evaluate
@@ -14,6 +15,13 @@ from diffnas.genotype import Genotype, read
 from diffnas.method import Method
 from diffnas.run_folder import RunFolder
 from diffnas.space import NAS_BENCH_201_OPS, SearchSpace, nas_bench_201
+
+Result = TypeVar("Result")
+
+
+def continued(phase: Callable[..., Result], data: DataSet, *, out: Path, **options: Any) -> Result:
+    """The result of ``diffnas.search`` or ``diffnas.run``. An interrupted one continues with its first options."""
+    return phase(data, out=out, resume=True) if RunFolder(out).begun else phase(data, out=out, **options)
 
 
 def searched(data: DataSet, *, space: SearchSpace, method: Method, settings: SearchSettings, out: Path) -> Genotype:
@@ -40,6 +48,11 @@ def finished(runs: Path) -> list[Path]:
 def trace(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's trace, one for each epoch; empty for a cell that was not searched."""
     return RunFolder(run).trace()
+
+
+def layers(chain: Genotype) -> list[str]:
+    """What each layer of a chain does."""
+    return [" + ".join(each.op for each in cell.connections) or "none" for cell in chain.cells.values()]
 
 
 def short(genotype: Genotype) -> str:

@@ -10,10 +10,15 @@ file is not done again.
 import argparse
 import itertools
 import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from common import layers
 
 import diffnas
 from diffnas.api import contest
@@ -75,9 +80,8 @@ def given(name: str, data: DataSet, seed: int) -> dict[str, Any]:
 
 
 def summary(cells: Genotype, result: diffnas.EvaluateResult, begun: float) -> dict[str, Any]:
-    layers = [" + ".join(each.op for each in cell.connections) or "none" for cell in cells.cells.values()]
-    seconds = round(time.perf_counter() - begun)
-    return {"accuracy": round(result.test["accuracy"], 4), "macs": result.macs, "layers": layers, "seconds": seconds}
+    told = {"accuracy": round(result.test["accuracy"], 4), "macs": result.macs, "layers": layers(cells)}
+    return {**told, "seconds": round(time.perf_counter() - begun)}
 
 
 if __name__ == "__main__":

@@ -10,11 +10,16 @@ again, and one that was interrupted goes on. ``--table`` prints the table from t
 
 import argparse
 import itertools
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from common import continued
 
 import diffnas
 from diffnas.data import load, subsample
@@ -45,19 +50,20 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=2_000, help="pictures of the search")
     parser.add_argument("--table", action="store_true", help="print the table, and run nothing")
     options = parser.parse_args()
-    data = subsample(load("cifar10", data_dir=options.data_dir), options.train, None)
     if options.table:
         print_table(options.out, options.costs, options.seeds)
         return
-    for seed, method, cost, share in itertools.product(options.seeds, METHOD_NAMES, options.costs, SHARES):
-        out, found = options.out / name_of(method, cost, share, seed), interval(cost, method, data)
-        value = found.low + share / 100 * (found.high - found.low)
-        target = f"{cost}={value * 1e6:.4g}us" if cost == "latency" else f"{cost}={value:.4g}"
-        begun = time.perf_counter()
-        if not RunFolder(out).genotype_file.exists():
-            again = {"resume": True} if RunFolder(out).begun else {"recipe": RECIPE, "method": method, "target": target}
-            fresh = {} if RunFolder(out).begun else {"space": "darts", "seed": seed, "threads": 1}
-            landing = diffnas.search(data, out=out, **again, **fresh).landing
+    data = subsample(load("cifar10", data_dir=options.data_dir), options.train, None)
+    for method, cost in itertools.product(METHOD_NAMES, options.costs):
+        found = interval(cost, method, data)
+        for seed, share in itertools.product(options.seeds, SHARES):
+            out, begun = options.out / name_of(method, cost, share, seed), time.perf_counter()
+            if RunFolder(out).genotype_file.exists():
+                continue
+            value = found.low + share / 100 * (found.high - found.low)
+            target = f"{cost}={value * 1e6:.4g}us" if cost == "latency" else f"{cost}={value:.4g}"
+            named = {"space": "darts", "recipe": RECIPE, "method": method, "seed": seed, "threads": 1}
+            landing = continued(diffnas.search, data, out=out, target=target, **named).landing
             print(f"{out.name}: {landing}; {time.perf_counter() - begun:.0f} s", flush=True)
 
 

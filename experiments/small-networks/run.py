@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
-from common import trained
+from common import continued, trained
 
 import diffnas
 from diffnas.api import contest
@@ -37,6 +37,7 @@ TARGETS = ("500k", "1M", "2M", "5M")
 HAND = ("mobilenet", "resnet", "convnext")
 NETWORKS = (*HAND, "random-1", "random-2", "random-3", "found")
 SETTINGS = EvaluateSettings(**RECIPES["quick"].evaluate)
+SEARCH: dict[str, Any] = {"space": "chain", "recipe": "quick", "threads": 1}
 
 
 def main() -> None:
@@ -71,13 +72,9 @@ def drawn(number: int) -> Genotype:
 def found(data: DataSet, target: str, seed: int, out: Path) -> tuple[Genotype, Size]:
     """What a search with the recipe ``quick`` finds for a target, and the size at which it lands."""
     place = out.with_name(f"search-{target}-seed{seed}")
-    named: dict[str, Any] = {"resume": True} if RunFolder(place).begun else SEARCH | {"seed": seed}
-    told = diffnas.search(data, out=place, **named, **({} if "resume" in named else {"target": f"macs={target}"}))
+    told = continued(diffnas.search, data, out=place, target=f"macs={target}", seed=seed, **SEARCH)
     assert told.landing is not None, "the search has a target"
     return told.genotype, told.landing.size
-
-
-SEARCH: dict[str, Any] = {"space": "chain", "recipe": "quick", "threads": 1}
 
 
 if __name__ == "__main__":

@@ -1,17 +1,24 @@
 """Print the small networks that ``run.py`` trained, in Markdown; keep them as JSON, and draw accuracy against cost.
 
-python experiments/small-networks/table.py --runs runs/small
-python experiments/small-networks/table.py --runs runs/small --out experiments/small-networks/results.json
-python experiments/small-networks/table.py --results experiments/small-networks/results.json --plot front.svg
+    python experiments/small-networks/table.py --runs runs/small
+    python experiments/small-networks/table.py --runs runs/small --out experiments/small-networks/results.json
+    python experiments/small-networks/table.py --results experiments/small-networks/results.json --plot front.svg
+
+Trainings that are not finished are left out.
 """
 
 import argparse
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from common import layers
 
 from diffnas.engine.costing import PeakMemory
 from diffnas.engine.target import amount
@@ -44,13 +51,13 @@ def finished(runs: Path) -> Iterator[Row]:
         if not folder.result_file.exists():
             continue
         name, target, seed = folder.path.name.rsplit("-", 2)
-        result, record = json.loads(folder.result_file.read_text()), folder.record
+        result, record = folder.result(), folder.record
         cells = from_json(json.dumps(record["genotype"]))
         yield {
             "network": name,
             "target": target,
             "seed": int(seed.removeprefix("seed")),
-            "layers": [" + ".join(each.op for each in cell.connections) or "none" for cell in cells.cells.values()],
+            "layers": layers(cells),
             "channels": record["settings"]["channels"],
             "accuracy": round(result["test"]["accuracy"], 4),
             "train": round(folder.trace()[-1]["train"]["accuracy"], 4),

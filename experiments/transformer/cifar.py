@@ -7,12 +7,16 @@ aside to choose among them. A finished run is not made again, and one that was i
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from common import continued
+
 import diffnas
 from diffnas.data import load, subsample
-from diffnas.run_folder import RunFolder
 
 AGAINST = "deit-like,poolformer-like,convformer-like,random:1"
 
@@ -30,11 +34,8 @@ def main() -> None:
     for seed in options.seeds:
         out = options.out / f"seed{seed}"
         begun = time.perf_counter()
-        if RunFolder(out).begun:
-            result = diffnas.run(data, out=out, resume=True)
-        else:
-            named = {"space": "transformer", "recipe": "vit-small", "against": AGAINST, "flip": True}
-            result = diffnas.run(data, **named, seed=seed, out=out, threads=1, evaluate_settings=own)
+        named = {"space": "transformer", "recipe": "vit-small", "against": AGAINST, "flip": True, "threads": 1}
+        result = continued(diffnas.run, data, out=out, seed=seed, evaluate_settings=own, **named)
         print(f"{out.name}: {time.perf_counter() - begun:.0f} s; {' '.join(result.verdict.sentences)}", flush=True)
 
 

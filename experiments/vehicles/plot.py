@@ -1,6 +1,8 @@
 """Draw the test accuracies of a contest, with their intervals.
 
-python experiments/vehicles/plot.py experiments/vehicles/run/verdict.json docs/contest.svg
+    python experiments/vehicles/plot.py experiments/vehicles/run/verdict.json docs/contest.svg
+
+A dot is a mean, and a stroke one seed.
 """
 
 import json
