@@ -280,14 +280,15 @@ def test_a_state_is_read_anew_by_each_pass_of_a_step():
 
 
 @pytest.mark.slow
-def test_a_killed_search_of_a_text_ends_as_one_left_alone(tmp_path: Path):
+@pytest.mark.parametrize("space", ["recurrent", "transformer"])
+def test_a_killed_search_of_a_text_ends_as_one_left_alone(tmp_path: Path, space: str):
     (tmp_path / "book.txt").write_text("the cat sat on the mat.\nthe dog sat on the log.\n" * 20)
-    options = ["--epochs", "3", "--channels", "6", "--batch", "4", "--set", "window=8", "--threads", "1", "--quiet"]
+    options = ["--epochs", "3", "--channels", "8", "--batch", "4", "--set", "window=8", "--threads", "1", "--quiet"]
 
     def begin(*words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "diffnas", "search", *words])
 
-    new = [str(tmp_path / "book.txt"), "--method", "darts", *options, "--out"]
+    new = [str(tmp_path / "book.txt"), "--space", space, "--method", "darts", *options, "--out"]
     assert begin(*new, str(tmp_path / "whole")).wait(300) == 0
     life = begin(*new, str(tmp_path / "parts"))
     trace = tmp_path / "parts" / "trace.jsonl"
