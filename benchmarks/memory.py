@@ -27,7 +27,7 @@ from common import add_allocator, allocate, machine
 from steps import Way, add_sizes, contender, settings_of, survivors
 
 from diffnas.data import from_tensors
-from diffnas.engine.cost import footprint, in_gigabytes
+from diffnas.engine.cost import Prospect, footprint, in_gigabytes
 from diffnas.engine.devices import peak_memory
 from diffnas.engine.trial import trial
 from diffnas.method import METHODS
@@ -116,7 +116,7 @@ def estimated(options: argparse.Namespace, device: str) -> int:
     if CONTENDERS[options.measure][0] is not None:
         return 0
     asked = search(options, device, batch=options.batch, channels=options.channels)
-    return footprint(**asked).at(options.batch)
+    return footprint(Prospect(**asked)).at(options.batch)
 
 
 def in_its_own_process(name: str) -> tuple[float, float, float]:
