@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from diffnas.components import discretize
+from diffnas.data import DataSet
+from diffnas.data.tensors import from_tensors
 from diffnas.engine.aim import Aim, allowed, check, sized
 from diffnas.engine.landing import Landing, land_near, read_landing
 from diffnas.engine.scaling import land
@@ -165,6 +167,27 @@ def test_a_size_that_will_do_stays_and_so_does_what_was_said(data):
     large = aim_at("macs=40M", Size(16, 3))
     assert fitting_size(large, s2, data, method, given=frozenset({"depth", "stem"})).depth == 3
     assert fitting_size(large, s2, data, method, given=frozenset({"channels", "depth", "stem"})) == Size(16, 3)
+
+
+def in_ten_classes() -> DataSet:
+    """Pictures of the size of CIFAR-10's."""
+    pictures = torch.zeros(10, 3, 32, 32, dtype=torch.uint8), torch.arange(10)
+    return from_tensors(pictures, pictures)
+
+
+@pytest.mark.parametrize(("text", "channels"), [("macs=500k", 6), ("macs=1M", 9), ("macs=3M", 16), ("macs=5M", 20)])
+def test_chains_are_searched_at_a_width_where_a_target_leaves_a_choice(text: str, channels: int):
+    data, method = in_ten_classes(), METHODS["sparse"]
+    aim = aim_at(text, Size(16, 8, "cifar-half"))
+    size = fitting_size(aim, SPACES["chain"], data, method)
+    assert size == Size(channels, 8, "cifar-half")
+    (interval,) = check(replace(aim, size=size), SPACES["chain"], data, method).values()
+    assert 0.15 < (aim.targets[0].value - interval.low) / (interval.high - interval.low) < 0.45
+
+
+def test_the_width_that_was_said_stays_though_a_target_leaves_little_choice():
+    data, aim = in_ten_classes(), aim_at("macs=1M", Size(16, 8, "cifar-half"))
+    assert fitting_size(aim, SPACES["chain"], data, METHODS["sparse"], given=frozenset({"channels"})) == aim.size
 
 
 def test_a_space_with_a_cell_for_each_place_keeps_its_depth(data):

@@ -31,7 +31,8 @@ def fitting_size(
 
     First only the width changes, as long as it stays between half and four times that of the aim. Then there are fewer
     or more cells, and at last a stem of half the resolution. The targets are well inside the interval of each cost, so
-    that the search has a choice.
+    that the search has a choice: near the end of the interval it would have to drop nearly all operations, or none. The
+    width that the user has set stays if networks can meet the targets at all.
 
     Args:
         aim: the targets, and the size from which the search for another size begins.
@@ -51,12 +52,16 @@ def fitting_size(
         offered = torch.tensor(space.offered)
         return [reach(aim, target, there, method).interval(offered) for target in aim.targets]
 
-    if all(_inside(target, interval) for target, interval in zip(aim.targets, intervals(at.size), strict=True)):
+    share = at.skeleton.target_share
+    pairs = list(zip(aim.targets, intervals(at.size), strict=True))
+    if all(_well_inside(target, interval, share) for target, interval in pairs):
+        return at.size
+    if "channels" in given and all(_inside(target, interval) for target, interval in pairs):
         return at.size
     possible: list[Size] = []
     for size in _shapes(at.size, given, own=space.own_depth is not None):
-        found = size if "channels" in given else _widened(aim, size, intervals, at.step)
-        if all(map(_well_inside, aim.targets, intervals(found))):
+        found = size if "channels" in given else _widened(aim, size, intervals, at.step, share)
+        if all(_well_inside(*pair, share) for pair in zip(aim.targets, intervals(found), strict=True)):
             if "channels" in given or at.size.channels / 2 <= found.channels <= 4 * at.size.channels:
                 return found
             possible.append(found)
@@ -74,8 +79,11 @@ def _shapes(size: Size, given: frozenset[str], *, own: bool) -> Iterator[Size]:
             yield size._replace(depth=depth, stem=stem)
 
 
-def _widened(aim: Aim, size: Size, intervals: Callable[[Size], list[Interval]], step: int) -> Size:
-    """The size with the number of channels, a multiple of ``step``, for which the targets are amid the intervals."""
+def _widened(aim: Aim, size: Size, intervals: Callable[[Size], list[Interval]], step: int, share: float) -> Size:
+    """The size with the number of channels, a multiple of ``step``, for which the targets are where they should be.
+
+    That is ``share`` of the way from the least to the largest cost, on average over the targets.
+    """
     channels, tried = size.channels, set[int]()
     # Beside other targets, a ceiling does not decide the width.
     wanted = [not target.ceiling or all(each.ceiling for each in aim.targets) for target in aim.targets]
@@ -84,8 +92,8 @@ def _widened(aim: Aim, size: Size, intervals: Callable[[Size], list[Interval]], 
         pairs = list(zip(aim.targets, intervals(size._replace(channels=channels)), strict=True))
         # Most costs grow as the square of the width.
         logs = [
-            math.log(target.value / ((interval.low + interval.high) / 2)) / 2
-            for (target, interval), counts in zip(pairs, wanted, strict=True)
+            math.log(target.value / (low + share * (high - low))) / 2
+            for (target, (low, high)), counts in zip(pairs, wanted, strict=True)
             if counts
         ]
         wide = channels * math.exp(sum(logs) / len(logs))
@@ -100,10 +108,13 @@ def _inside(target: Target, interval: Interval) -> bool:
     return interval.low * (1 - TOLERANCE) <= target.value <= interval.high * (1 + TOLERANCE)
 
 
-def _well_inside(target: Target, interval: Interval) -> bool:
-    """Whether a target is in the middle half of an interval, or close to the middle if the interval is narrow."""
+def _well_inside(target: Target, interval: Interval, share: float) -> bool:
+    """Whether a target is well inside an interval, or close to where it should be if the interval is narrow.
+
+    It should be at ``share`` of the interval, and may be half as much off. A ceiling may be anywhere above.
+    """
     low, high = interval
-    middle, quarter = (low + high) / 2, (high - low) / 4
+    wanted, off = low + share * (high - low), share / 2 * (high - low)
     if target.ceiling:
-        return target.value >= low + quarter
-    return abs(target.value - middle) <= max(quarter, TOLERANCE * middle)
+        return target.value >= wanted - off
+    return abs(target.value - wanted) <= max(off, TOLERANCE * wanted)

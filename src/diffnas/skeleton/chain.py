@@ -44,6 +44,7 @@ class Chain(Skeleton):
     shortcut: Shortcut = "pool"
     head: int = 0
     skip: str = "none"  # the shortcut bypasses every layer
+    target_share: float = 0.3  # searches for less end with few layers, for more they have no reason to drop any
 
     @property
     def layers(self) -> tuple[Stage, ...]:
