@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffnas.backends.gpu.launches import Norms
 from diffnas.backends.gpu.stage import Stage
-from diffnas.nets.geometry import DEPTHWISE, Geometry
+from diffnas.nets.geometry import SEPARABLE, Geometry
 
 Geometries = Sequence[tuple[int, int]]
 """Kernel and dilation of each convolution."""
@@ -104,7 +104,7 @@ class Present:
     def __init__(self, of: Banded) -> None:
         stride, size = of.constants["STRIDE"], tuple(of.x.shape[-2:])
         rows = [(kernel, stride, padding, dilation) for _, _, kernel, padding, dilation in of.table.tolist()]
-        geometries = tuple(Geometry(DEPTHWISE, *row) for row in rows)
+        geometries = tuple(Geometry(SEPARABLE, *row) for row in rows)
         self.stage = Stage(geometries, of.shared, of.pictures, size, of.x.shape[1])
         self.x, self.grad = (maps.movedim(1, -1).contiguous() for maps in (of.x, of.grad))
         self.weight, self.norms = of.flat, Norms(of.shift, of.rate, of.rate, of.shift)

@@ -35,7 +35,7 @@ from diffnas.data.tensors import from_tensors
 from diffnas.engine.evaluate import EvaluateState, begin
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings
-from diffnas.genotype import parse, published
+from diffnas.genotype import Genotype, parse, read
 from diffnas.nets.auxiliary import Output
 
 WAYS = ("plain NCHW", "plain channels_last", "ours")
@@ -95,7 +95,7 @@ class Contender:
         return loss, copies
 
 
-def contender(way: str, genotype: str, settings: EvaluateSettings, device: str = "cpu") -> Contender:
+def contender(way: str, genotype: Genotype, settings: EvaluateSettings, device: str = "cpu") -> Contender:
     """The contender of one way; all ways start with the same weights and pictures."""
     on, generator = torch.device(device), torch.Generator().manual_seed(0)
     images = torch.randint(256, (settings.batch, 3, 32, 32), generator=generator, dtype=torch.uint8)
@@ -103,7 +103,7 @@ def contender(way: str, genotype: str, settings: EvaluateSettings, device: str =
     one_each = torch.zeros(10, 3, 32, 32, dtype=torch.uint8), torch.arange(10)
     data = from_tensors(one_each, one_each)
     with fixed_random(0):
-        state = begin(parse(FOUND) if genotype == "FOUND" else published(genotype), data, settings, on)
+        state = begin(genotype, data, settings, on)
     if way == "ours":
         state.network.backend = choose("auto", on, "32-true").backend
     else:
@@ -126,14 +126,20 @@ def contender(way: str, genotype: str, settings: EvaluateSettings, device: str =
     )
 
 
-def compared(genotype: str, options: argparse.Namespace) -> str:
+def compared(name: str, options: argparse.Namespace) -> str:
     """The table of one genotype.
 
     Raises:
         SystemExit: if a way computes something else.
     """
+    genotype = parse(FOUND) if name == "FOUND" else read(name)
     settings = EvaluateSettings(
-        channels=options.channels, depth=options.cells, batch=options.batch, drop_path=options.drop_path
+        channels=options.channels,
+        depth=options.cells,
+        batch=options.batch,
+        stem=options.stem,
+        drop_path=0.0 if genotype.skeleton == "chain" else options.drop_path,
+        auxiliary=0.0 if genotype.skeleton == "chain" else EvaluateSettings().auxiliary,
     )
     contenders = {way: contender(way, genotype, settings) for way in WAYS}
     loss, gradients = contenders[WAYS[0]].gradients()
@@ -158,10 +164,11 @@ def main() -> None:
         "--genotype",
         nargs="+",
         default=["PDARTS", "DARTS_V2", "FOUND"],
-        help="published ones, and FOUND: PDARTS has many 5x5 and dilated kernels",
+        help="published or made by hand, and FOUND: PDARTS has many 5x5 and dilated kernels",
     )
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=8)
+    parser.add_argument("--stem", default="cifar")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--drop-path", type=float, default=0.1, help="0.2 at the end of training, 0 at its start")
     parser.add_argument("--threads", type=int, default=1)

@@ -110,7 +110,7 @@ def contender(
 
 def add_sizes(parser: argparse.ArgumentParser, *, batch: int, threads: int) -> None:
     """Add the options for the size of the supernet, the pictures and the batch."""
-    parser.add_argument("--space", choices=("darts", "nas-bench-201"), default="darts")
+    parser.add_argument("--space", choices=("darts", "nas-bench-201", "chain"), default="darts")
     parser.add_argument("--channels", type=int, help="of the first cell; the space's own by default")
     parser.add_argument("--cells", type=int, help="the space's own number by default")
     parser.add_argument("--size", type=int, default=32, help="of the pictures")
@@ -143,4 +143,6 @@ def survivors(space: SearchSpace, pattern: str, seed: int = 0) -> Tensor:
 
 def settings_of(space: SearchSpace, *, batch: int, channels: int | None, cells: int | None) -> SearchSettings:
     """The settings of a benchmark's search: DARTS' own at this size."""
-    return replace(SearchSettings(), batch=batch, channels=channels or space.channels, depth=cells or space.depth)
+    stem = "cifar-half" if space.skeleton == "chain" else SearchSettings().stem  # as recipes have it
+    sizes = {"channels": channels or space.channels, "depth": cells or space.depth}
+    return replace(SearchSettings(), batch=batch, stem=stem, **sizes)

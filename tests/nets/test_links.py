@@ -8,23 +8,23 @@ import torch
 from torch import nn
 
 from diffnas.convolutions import CONVOLUTIONS
-from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE
+from diffnas.nets.geometry import DENSE, PAIRS, POINTWISE, SEPARABLE
 from diffnas.nets.links import chain_key, links
 from diffnas.nets.ops import OPS, build, relu_conv_norm
 from diffnas.nets.ops.transformer import TRANSFORMER
 from diffnas.nets.slot import Slot
 
 KINDS = {
-    "sep_conv_3x3": [DEPTHWISE, DEPTHWISE],
-    "sep_conv_5x5": [DEPTHWISE, DEPTHWISE],
-    "sep_conv_7x7": [DEPTHWISE, DEPTHWISE],
-    "dil_conv_3x3": [DEPTHWISE],
-    "dil_conv_5x5": [DEPTHWISE],
+    "sep_conv_3x3": [SEPARABLE, SEPARABLE],
+    "sep_conv_5x5": [SEPARABLE, SEPARABLE],
+    "sep_conv_7x7": [SEPARABLE, SEPARABLE],
+    "dil_conv_3x3": [SEPARABLE],
+    "dil_conv_5x5": [SEPARABLE],
     "nor_conv_1x1": [POINTWISE],
     "nor_conv_3x3": [DENSE],
 }
 # Those of the family that DARTS has not.
-KINDS |= {name: [DEPTHWISE] * of.layers for name, of in CONVOLUTIONS.items() if name not in KINDS}
+KINDS |= {name: [SEPARABLE] * of.layers for name, of in CONVOLUTIONS.items() if name not in KINDS}
 
 
 @pytest.mark.parametrize("op", sorted(OPS.keys() - TRANSFORMER.keys()))
@@ -47,7 +47,7 @@ def test_an_outline_knows_the_shape_of_the_result(op, stride, size):
         op = "nor_conv_1x1"
     module = build(op, Slot(width=4, stride=stride))
     found = chain_key(links(module), (4, *size))
-    assert found.stride == stride
+    assert found.strides[0] == stride
     assert found.result == module(torch.zeros(2, 4, *size)).shape[1:]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from diffnas.nets.cell import Cell
-from diffnas.nets.links import ChainKey, Link, chain_key, is_plain_norm
+from diffnas.nets.links import LONGEST, ChainKey, Link, chain_key, is_plain_norm
 from diffnas.nets.links import links as read_links
 from diffnas.nets.network import FixedEdge
 from diffnas.nets.supernet import MixedEdge
@@ -38,7 +38,7 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """An operation from one node to another whose links are known: ReLU, convolutions and batch norm, once or twice."""
+    """An operation from one node to another whose links are known."""
 
     target: int
     place: Place
@@ -67,7 +67,8 @@ def schedule(cell: Cell, *, affine: bool = False) -> Schedule:
 
     Args:
         cell: the cell.
-        affine: whether batch norms with a weight and a bias are known too.
+        affine: whether batch norms with a weight and a bias are known too, and chains of three links, and links
+            without a ReLU or a batch norm.
     """
     pools: dict[int, dict[str, list[Pool]]] = {}
     chains: dict[int, list[Chain]] = {}
@@ -84,13 +85,20 @@ def schedule(cell: Cell, *, affine: bool = False) -> Schedule:
                 stride = "1" if isinstance(pool, nn.Identity) else str(pool.stride)
                 shared = _shared(pools.setdefault(edge.source, {}).setdefault(stride, []), pool, edge.target, place)
                 shared.norms.extend([] if norm is None else [norm])
-            elif links is not None and len(links) <= 2:
+            elif links is not None and _is_known(links, affine):
                 chains.setdefault(edge.source, []).append(Chain(target=edge.target, place=place, links=links))
             else:
                 others.setdefault(edge.target, []).append((edge.source, place, op))
     by_source = {source: list(kinds.values()) for source, kinds in pools.items()}
     prepare = [(module, read_links(module, affine=known)) for module in cell.inputs]
     return Schedule(pools=by_source, chains=chains, others=others, prepare=prepare)
+
+
+def _is_known(links: Sequence[Link], affine: bool) -> bool:
+    """Whether kernels know a chain; ``affine`` as in ``schedule``."""
+    if affine:
+        return len(links) <= LONGEST
+    return len(links) <= 2 and all(link.geometry.rectifies and link.after is not None for link in links)
 
 
 def _shared(pools: list[Pool], pool: nn.Module, target: int, place: Place) -> Pool:

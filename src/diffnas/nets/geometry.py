@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-DEPTHWISE, POINTWISE, PAIRS, DENSE = 0, 1, 2, 3
-"""The kinds: depthwise and then 1x1; 1x1; two 1x1 side by side, on the even and on the odd pixels; dense."""
+SEPARABLE, POINTWISE, PAIRS, DENSE, DEPTHWISE = range(5)
+"""The kinds: depthwise and then 1x1; 1x1; two 1x1 side by side, on the even and on the odd pixels; dense; depthwise."""
 
 
 class Geometry(NamedTuple):
-    """What a branch computes from a rectified map; the fields are those of the compiled kernels."""
+    """What a branch computes from a map; the fields are those of the compiled kernels.
+
+    With ``rectifies``, a ReLU comes before the convolution.
+    """
 
     kind: int
     kernel: int = 1
     stride: int = 1
     padding: int = 0
     dilation: int = 1
+    rectifies: bool = True
 
     def size(self, length: int) -> int:
         """Rows or columns of the result for those of the map; ValueError for fewer than the kernel spans."""

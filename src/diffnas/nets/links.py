@@ -14,6 +14,9 @@ from diffnas.nets.geometry import PAIRS, Geometry
 
 Module = TypeVar("Module", bound=nn.Module)
 
+LONGEST = 3
+"""The most links of a chain that a backend may compute."""
+
 
 class Pattern(NamedTuple):
     """What a link computes, as plain data without its weights.
@@ -24,6 +27,7 @@ class Pattern(NamedTuple):
         bias: whether the last convolution has a bias.
         split: if the geometry is ``PAIRS``, how many channels of the result come from the even pixels; else 0.
         channels: channels of the result.
+        normed: whether a batch norm follows.
     """
 
     geometry: Geometry
@@ -31,6 +35,7 @@ class Pattern(NamedTuple):
     bias: bool
     split: int
     channels: int
+    normed: bool
 
     @property
     def tensors(self) -> int:
@@ -40,21 +45,27 @@ class Pattern(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """ReLU, one convolution or two, batch norm.
+    """ReLU, one convolution or two, batch norm. A link may have no ReLU or no batch norm.
 
     It refers to submodules of an operation, never to the operation itself: the two would keep each other alive.
 
     Attributes:
-        convolve: the ReLU and the convolutions.
+        convolve: the ReLU, if there is one, and the convolutions.
         modules: the convolutions.
-        norm: the batch norm after them.
+        after: the batch norm after them; None if there is none. The last link of an operation has one.
         geometry: the shape of the convolutions, as numbers.
     """
 
     convolve: Callable[[Tensor], Tensor]
     modules: tuple[nn.Conv2d, ...]
-    norm: nn.BatchNorm2d
+    after: nn.BatchNorm2d | None
     geometry: Geometry
+
+    @property
+    def norm(self) -> nn.BatchNorm2d:
+        """The batch norm of a link that has one."""
+        assert self.after is not None
+        return self.after
 
     @property
     def weights(self) -> list[Tensor]:
@@ -66,7 +77,8 @@ class Link:
     def pattern(self) -> Pattern:
         """What the link computes, as plain data without its weights."""
         split = self.modules[0].out_channels if self.geometry.kind == PAIRS else 0
-        return Pattern(self.geometry, len(self.modules), self.bias is not None, split, self.channels)
+        bias, normed = self.bias is not None, self.after is not None
+        return Pattern(self.geometry, len(self.modules), bias, split, self.channels, normed)
 
     @property
     def before(self) -> int:
@@ -94,7 +106,9 @@ def linked(op: Module, *links: Link) -> Module:
     """
     assert links
     assert all(one.channels == next.before for one, next in pairwise(links))
-    assert all(link.norm.num_features == link.channels for link in links)  # else a kernel would read past the end
+    # Else a kernel would read past the end.
+    assert all(link.after is None or link.after.num_features == link.channels for link in links)
+    assert links[-1].after is not None
     vars(op)["made_of"] = links
     return op
 
@@ -114,24 +128,35 @@ def links(op: nn.Module, *, affine: bool | None = False) -> tuple[Link, ...] | N
     """
     found: tuple[Link, ...] = vars(op).get("made_of", ())
     parts = set(op.modules())
-    whole = all(parts.issuperset((*link.modules, link.norm)) and is_plain_norm(link.norm, affine) for link in found)
-    return found if found and whole else None
+    norms = [link.after for link in found if link.after is not None]
+    whole = parts.issuperset([*norms, *(module for link in found for module in link.modules)])
+    return found if found and whole and all(is_plain_norm(norm, affine) for norm in norms) else None
 
 
 class ChainKey(NamedTuple):
-    """Strides and sizes of a chain. Chains that read the same map are computed together if their keys are equal."""
+    """Strides and sizes of a chain. Chains that read the same map are computed together if their keys are equal.
 
-    stride: int
-    inner: tuple[int, int, int]  # channels, rows and columns after the first link
-    last_stride: int  # of the second link, 1 if there is none
-    result: tuple[int, int, int]
+    Attributes:
+        rectifies: whether the first link has a ReLU.
+        strides: of each link up to ``LONGEST``; 1 where there is none.
+        sizes: channels, rows and columns after each of these links; those of the result where there is none.
+    """
+
+    rectifies: bool
+    strides: tuple[int, ...]
+    sizes: tuple[tuple[int, int, int], ...]
+
+    @property
+    def result(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of the result."""
+        return self.sizes[-1]
 
 
 def chain_key(chain: tuple[Link, ...], size: Sequence[int]) -> ChainKey:
-    """The key of a chain of one link or two.
+    """The key of a chain.
 
     Args:
-        chain: the links.
+        chain: the links, at most ``LONGEST``.
         size: channels, rows and columns of the map.
 
     Raises:
@@ -139,12 +164,14 @@ def chain_key(chain: tuple[Link, ...], size: Sequence[int]) -> ChainKey:
     """
     if size[0] != chain[0].before:
         raise ValueError(f"expected a map of {chain[0].before} channels, got {size[0]}.")
-    sizes = []
+    sizes: list[tuple[int, int, int]] = []
     for link in chain:
         rows, columns = (link.geometry.size(length) for length in size[1:])
         size = link.channels, rows, columns
         sizes.append(size)
-    return ChainKey(chain[0].geometry.stride, sizes[0], chain[1].geometry.stride if len(chain) == 2 else 1, sizes[-1])
+    left = LONGEST - len(chain)
+    strides = *(link.geometry.stride for link in chain), *(1 for _ in range(left))
+    return ChainKey(chain[0].geometry.rectifies, strides, (*sizes, *sizes[-1:] * left))
 
 
 def is_plain_norm(module: nn.Module, affine: bool | None = False) -> bool:

@@ -9,7 +9,8 @@ from diffnas.backends.norms import Statistics
 from diffnas.convolutions import CONVOLUTIONS
 from diffnas.nets import depthwise
 from diffnas.nets.links import links
-from diffnas.nets.ops import OPS, FactorizedReduce, Separable, build, relu_conv_norm
+from diffnas.nets.ops import OPS, Depthwise, FactorizedReduce, Separable, build, relu_conv_norm
+from diffnas.nets.ops.chain import CHAIN, chained
 from diffnas.nets.ops.transformer import TRANSFORMER
 from diffnas.nets.slot import Slot
 
@@ -31,6 +32,18 @@ def unusual(more: int, **options: int):
     return lambda C: relu_conv_norm(C, C + more, affine=False, **options)
 
 
+def alone(kernel: int, stride: int = 1, dilation: int = 1, rectifies: bool = False):
+    """A depthwise convolution and a batch norm."""
+    relu = [nn.ReLU()] if rectifies else []
+    conv = lambda C: Depthwise(C, kernel, stride=stride, dilation=dilation)  # noqa: E731
+    return lambda C: chained(*relu, conv(C), nn.BatchNorm2d(C, affine=False))
+
+
+def straight(more: int = 0):
+    """A 1x1 convolution without a ReLU, and a batch norm."""
+    return lambda C: chained(nn.Conv2d(C, C + more, 1, bias=False), nn.BatchNorm2d(C + more, affine=False))
+
+
 # One link each, from the number of channels.
 LINKS = {
     "depthwise 3": separable(3),
@@ -45,6 +58,15 @@ LINKS = {
     "depthwise 5, dilated, stride 2": separable(5, stride=2, dilation=2),
     "depthwise 7, stride 2": separable(7, stride=2),
     "depthwise 3, stride 3": separable(3, stride=3),
+    "depthwise alone 3": alone(3),
+    "depthwise alone 5, rectified": alone(5, rectifies=True),
+    "depthwise alone 7": alone(7),
+    "depthwise alone 9, rectified": alone(9, rectifies=True),
+    "depthwise alone 5, stride 2": alone(5, stride=2),
+    "depthwise alone 7, stride 2, rectified": alone(7, stride=2, rectifies=True),
+    "depthwise alone 3, dilated by 2": alone(3, dilation=2),
+    "1x1 without a ReLU": straight(),
+    "1x1 without a ReLU, more channels": straight(19),
     "pairs": lambda C: FactorizedReduce(C, C + 1, affine=False),
     "pairs, more channels": lambda C: FactorizedReduce(C, C + 19, affine=False),
     "1x1": dense(1),
@@ -112,7 +134,8 @@ def through_stock(ops: list[nn.Module], x: Tensor, grads: list[Tensor], dtype, l
         value = x
         for n, link in enumerate(chain):
             value = link.convolve(value)
-            value = link.norm(value) if normed or n + 1 < len(chain) else value - _bias(link)
+            if link.after is not None:
+                value = link.norm(value) if normed or n + 1 < len(chain) else value - _bias(link)
         results.append(value)
     weights = [weight for twin in twins for weight in twin.parameters()]
     sent = [grad.to(dtype).contiguous(memory_format=layout) for grad in grads]
@@ -167,7 +190,11 @@ def test_a_link_is_as_exact_as_stock_and_stays_within_its_memory(link, size, gen
 # Which operations are left; between them every pair of kinds meets.
 LEFT = {
     # But for what has other channels between two links: that is not taken together.
-    "all": tuple(op for op in OPS if op not in TRANSFORMER and (op not in CONVOLUTIONS or CONVOLUTIONS[op].width == 1)),
+    "all": tuple(
+        op
+        for op in OPS
+        if op not in {**TRANSFORMER, **CHAIN} and (op not in CONVOLUTIONS or CONVOLUTIONS[op].width == 1)
+    ),
     "pairs and 1x1": ("skip_connect", "nor_conv_1x1"),
     "two links": ("sep_conv_3x3", "sep_conv_7x7"),
     "one and two links": ("dil_conv_5x5", "sep_conv_5x5"),
@@ -184,6 +211,48 @@ def test_operations_taken_together_are_as_exact_as_stock(left, stride, size, gen
     x = fences.around(draw(size, generator))
     rows, columns = (-(-length // stride) for length in size[2:])
     grads = [draw((*size[:2], rows, columns), generator) for _ in ops]
+    ours = through_kernels(ops, x, grads, normed=True)
+    assert fences.stand()
+    both = torch.contiguous_format, torch.channels_last
+    stock = [through_stock(ops, x, grads, torch.float32, layout, True) for layout in both]
+    assert_as_exact(ours, through_stock(ops, x, grads, torch.float64, both[1], True), *stock)
+
+
+def inverted(kernel: int, wide: int, stride: int = 1):
+    """An inverted bottleneck whose batch norms have no weights, from the number of channels."""
+    return lambda C: chained(
+        nn.Conv2d(C, wide, 1, bias=False), plain(wide), nn.ReLU(), Depthwise(wide, kernel, stride=stride), plain(wide),
+        nn.ReLU(), nn.Conv2d(wide, C, 1, bias=False), plain(C),
+    )  # fmt: skip
+
+
+def spread(kernel: int, stride: int = 1):
+    """The block of ConvNeXt, with a convolution that no batch norm follows."""
+    return lambda C: chained(
+        Depthwise(C, kernel, stride=stride), plain(C), nn.Conv2d(C, 4 * C, 1, bias=False), nn.ReLU(),
+        nn.Conv2d(4 * C, C, 1, bias=False), plain(C),
+    )  # fmt: skip
+
+
+def plain(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, affine=False)
+
+
+LONG = {
+    "inverted bottlenecks": (inverted(3, 20), inverted(5, 20), inverted(7, 20)),
+    "inverted bottlenecks, stride 2": (inverted(3, 20, 2), inverted(5, 20, 2), inverted(7, 20, 2)),
+    "a wide one": (inverted(3, 70),),
+    "blocks of ConvNeXt": (spread(5), spread(7)),
+    "blocks of ConvNeXt, stride 2": (spread(5, 2), spread(7, 2)),
+}
+
+
+@pytest.mark.parametrize("size", [(3, 5, 9, 7), (2, 16, 8, 8), (6, 20, 4, 3)], ids=str)
+@pytest.mark.parametrize("makes", LONG.values(), ids=LONG)
+def test_chains_of_three_links_are_as_exact_as_stock(makes, size, generator, fences):
+    ops = made([make(size[1]) for make in makes], generator)
+    x = fences.around(draw(size, generator))
+    grads = [draw(op(x).shape, generator) for op in ops]
     ours = through_kernels(ops, x, grads, normed=True)
     assert fences.stand()
     both = torch.contiguous_format, torch.channels_last

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from ways import backend
 
-from diffnas.genotype import Genotype, parse, published
+from diffnas.genotype import Genotype, parse, published, read
 from diffnas.nets import depthwise
 from diffnas.nets.network import Network
 from diffnas.nets.slot import Slot
@@ -29,6 +29,7 @@ def genotype(*ops: str) -> Genotype:
 
 GENOTYPES = {
     **{name: published(name) for name in ("DARTS_V2", "PDARTS", "NASNet")},
+    **{name: read(name) for name in ("mobilenet", "convnext")},
     "one operation twice": genotype(*["max_pool_3x3"] * 2, "sep_conv_3x3", *["skip_connect"] * 3),
     "an operation without kernel": genotype("own", "own", "sep_conv_5x5", "own", "dil_conv_3x3", "skip_connect"),
     "a node that nothing feeds": parse(
@@ -56,7 +57,8 @@ def _stock_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 def built(genotype: Genotype, **options) -> Network:
     """A network whose batch norms have weights of all signs, and one of zero."""
     torch.manual_seed(0)
-    net = Network(genotype, classes=3, channels=5, depth=3, factories={"own": Own}, **options)
+    depth = 8 if genotype.skeleton == "chain" else 3
+    net = Network(genotype, classes=3, channels=5, depth=depth, factories={"own": Own}, **options)
     for weight in net.parameters():
         if weight.dim() == 1:
             nn.init.normal_(weight)
@@ -123,7 +125,7 @@ def test_threads_leave_no_trace_in_a_network(name):
         assert all(torch.equal(results[0][n], other[n]) for n in other)
 
 
-@pytest.mark.parametrize("name", ["PDARTS", "a node that nothing feeds"])
+@pytest.mark.parametrize("name", ["PDARTS", "mobilenet", "convnext", "a node that nothing feeds"])
 def test_no_tensor_of_a_network_is_written_past_its_ends(name, fences):
     step(built(GENOTYPES[name]), "fast")
     assert len(fences.fenced) > 20
@@ -133,7 +135,8 @@ def test_no_tensor_of_a_network_is_written_past_its_ends(name, fences):
 def test_a_network_says_which_operation_has_no_kernel():
     (cell, *_) = built(GENOTYPES["an operation without kernel"]).cells
     assert CPU().why_slower(cell) == "no kernel knows the operation 'own' on edge 0 -> 2"
-    assert CPU().why_slower(built(GENOTYPES["PDARTS"]).cells[0]) is None
+    for name in ("PDARTS", "mobilenet", "convnext"):
+        assert CPU().why_slower(built(GENOTYPES[name]).cells[0]) is None
 
 
 def test_a_batch_norm_of_one_pixel_in_a_network_is_an_error():

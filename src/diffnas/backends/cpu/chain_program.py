@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,17 +50,18 @@ def convolve(x: Tensor, chains: Sequence[tuple[Link, ...]]) -> Results:
     """
     (common,) = {chain_key(chain, x.shape[1:]) for chain in chains}
     patterns = tuple(tuple(link.pattern for link in chain) for chain in chains)
-    sizes = tuple(x.shape[1:]), common.inner, common.result
-    made = _made(patterns, sizes, x.shape[0])
+    made = _made(patterns, tuple(x.shape[1:]), common.sizes, x.shape[0])
     weights = [weight for chain in chains for link in chain for weight in link.weights]
     folds = tuple(Fold() for _ in chains)
     apply: Callable[..., tuple[Tensor, ...]] = _Convolve.apply
-    *tensors, mean, variance, inner_mean, inner_variance = apply(made, folds, x, *weights)
-    inner = [chain[0] for chain in chains if len(chain) == 2]
-    assert all(link.bias is None for link in inner)
-    _, rows, columns = common.inner
-    between = Statistics(inner_mean, inner_variance, x.shape[0] * rows * columns)
-    update_running([link.norm for link in inner], between, range(len(inner)))
+    *results, mean, variance = apply(made, folds, x, *weights)
+    tensors, between = results[: len(chains)], results[len(chains) :]
+    for place, inner in enumerate(zip(between[::2], between[1::2], strict=True)):
+        links = [chains[n][place] for n in made.chains.members[place + 1]]
+        assert all(link.bias is None for link in links)
+        norms = {n: link.after for n, link in enumerate(links) if link.after is not None}
+        pixels = x.shape[0] * prod(common.sizes[place][1:])
+        update_running([*norms.values()], Statistics(*inner, pixels), [*norms])
     pixels = tensors[0].numel() // tensors[0].shape[1]
     return Results(tuple(tensors), Statistics(mean, variance, pixels), folds)
 
@@ -69,34 +71,38 @@ class _Made(NamedTuple):
 
     chains: Chains
     program: Program
-    inner: tuple[int, ...]  # channels, rows and columns between two links
-    result: tuple[int, ...]  # the same of a result
+    inner: list[list[int]]  # the slots of the results of the first links that have a second, and so on
+    sizes: tuple[tuple[int, ...], ...]  # channels, rows and columns of these results, and last of those of the chains
 
 
 @lru_cache(maxsize=1024)
-def _made(patterns: tuple[tuple[Pattern, ...], ...], sizes: tuple[tuple[int, ...], ...], batch: int) -> _Made:
-    """The program of chains that read one map; ``sizes``: of the map, between links, of results."""
-    given, inner, result = sizes
-    chains = Chains(patterns)
-    slots = list(range(len(chains)))
-    between = list(range(len(chains), len(chains) + len(chains.longer)))
-    group = ChainGroup(chains=chains, slots=slots, inner=between, targets=slots, weights=slice(0, chains.count))
-    writer = Writer([*[result] * len(slots), *[inner] * len(between)], [given], chains.count, batch)
+def _made(
+    patterns: tuple[tuple[Pattern, ...], ...], size: tuple[int, ...], sizes: tuple[tuple[int, ...], ...], batch: int
+) -> _Made:
+    """The program of chains that read one map of a size; ``sizes`` are those of the chains' key."""
+    chains, result = Chains(patterns), sizes[-1]
+    slots, inner, every = list(range(len(chains))), list[list[int]](), [result] * len(chains)
+    for between, own in zip(sizes, chains.members[1:], strict=False):
+        inner.append(list(range(len(every), len(every) + len(own))))
+        every += [between] * len(own)
+    group = ChainGroup(chains=chains, slots=slots, inner=inner, targets=slots, weights=slice(0, chains.count))
+    writer = Writer(every, [size], chains.count, batch)
     for slot in slots:
         writer.slots[slot], writer.grads[slot] = writer.result(slot), writer.tensor(GRADS)
         writer.pairs[slot, slot] = writer.row()
-    chained = writer.made(group, writer.given[0], given)
+    chained = writer.made(group, writer.given[0], size)
     writer.pack([chained])
-    writer.measure(writer.first_links([chained]))
-    writer.measure(writer.second_links([chained]))
+    writer.measure(writer.links([chained], 0))
+    writer.later_links([chained])
     forward_pass = writer.direction()
     writer.convolve_backward(chained, writer.grad_inputs[0])
     backward_pass = writer.direction()
-    return _Made(chains, writer.program(forward_pass, backward_pass, len(backward_pass.steps)), inner, result)
+    program = writer.program(forward_pass, backward_pass, len(backward_pass.steps))
+    return _Made(chains, program, inner, (*sizes[: len(inner)], result))
 
 
 class _Convolve(torch.autograd.Function):
-    """The results, their means and variances, and the means and variances of the maps between two links."""
+    """The results, then the means and the variances of the maps between two links, last those of the results."""
 
     @staticmethod
     def forward(ctx: Any, made: _Made, folds: Sequence[Fold], x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
@@ -106,10 +112,9 @@ class _Convolve(torch.autograd.Function):
         program.forward(memory, held)
         ctx.save_for_backward(*program.saved(held))
         ctx.made, ctx.folds, ctx.memory = made, folds, memory
-        parts = (slice(K), made.result[0]), (slice(K, None), made.inner[0])
         statistics = [
-            torch.from_numpy(memory.known[which, slots, :channels].copy())
-            for slots, channels in parts
+            torch.from_numpy(memory.known[which, slots, :channels])
+            for slots, (channels, _, _) in zip([*made.inner, [*range(K)]], made.sizes, strict=True)
             for which in (MEAN, VARIANCE)
         ]
         ctx.mark_non_differentiable(*statistics)
@@ -119,7 +124,7 @@ class _Convolve(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         made = ctx.made
-        memory, like = made.program.again(ctx.memory), torch.empty(made.result[0], dtype=torch.float64)
+        memory, like = made.program.again(ctx.memory), torch.empty(made.sizes[-1][0], dtype=torch.float64)
         held = made.program.recall(memory, ctx.saved_tensors, grads[: len(made.chains)])
         for k, fold in enumerate(ctx.folds):
             scale, slope, shift = fold.factors(like)

@@ -1,7 +1,7 @@
 """The convolutions that are computed together, and their form for :mod:`diffnas.backends.cpu.kernels.convolve`.
 
-A *stage* has any number of branches. Each branch is a ReLU, and then a depthwise and a 1x1 convolution, a 1x1
-convolution alone, or a dense convolution. Float32 on a CPU, with Numba.
+A *stage* has any number of branches. Each branch is a ReLU, if there is one, and then a depthwise and a 1x1
+convolution, one of the two alone, or a dense convolution. Float32 on a CPU, with Numba.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from diffnas.backends.cpu.kernels import convolve as compiled
 from diffnas.backends.cpu.kernels.buffer import Shape, filled
 from diffnas.backends.cpu.kernels.llvm import LANES
 from diffnas.backends.cpu.kernels.loops import BLOCK
-from diffnas.nets.geometry import DENSE, DEPTHWISE, Geometry
+from diffnas.nets.geometry import DENSE, DEPTHWISE, SEPARABLE, Geometry
 from diffnas.nets.links import Pattern
 
 TOGETHER = 4
@@ -71,28 +71,37 @@ class Layout:
 
 
 class Chains:
-    """Chains of one link or two that read one map, and the order of their weights.
+    """Chains that read one map, and the order of their weights.
 
     Args:
         patterns: for each chain, the patterns of its links. All chains have the same
             :func:`diffnas.nets.links.chain_key`, and their weights follow each other in the list.
+
+    Attributes:
+        members: the chains that have a first link, those that have a second, and so on.
+        layouts: the layouts of the first links, of the second, and so on.
+        normed: for the first links, the second and so on, whether a batch norm follows, by chain.
+        count: how many weights and biases there are.
+        biases: the places of the biases among them.
     """
 
     def __init__(self, patterns: Sequence[tuple[Pattern, ...]]) -> None:
-        self.longer = [n for n, chain in enumerate(patterns) if len(chain) == 2]
+        places = range(max(map(len, patterns)))
+        self.members = [[n for n, chain in enumerate(patterns) if place < len(chain)] for place in places]
         every = [pattern for chain in patterns for pattern in chain]
         ends = list(accumulate((pattern.tensors for pattern in every), initial=0))
         begins = iter(ends)
         starts = [[next(begins) for _ in chain] for chain in patterns]
         self.count = ends[-1]
         self.biases = [end - 1 for pattern, end in zip(every, ends[1:], strict=True) if pattern.bias]
-        self.first = Layout([chain[0] for chain in patterns], [each[0] for each in starts], joint=True)
-        last = [patterns[n][1] for n in self.longer]
-        self.second = Layout(last, [starts[n][1] for n in self.longer], joint=False) if last else None
-        self._length = len(patterns)
+        self.layouts = [
+            Layout([patterns[n][place] for n in own], [starts[n][place] for n in own], joint=place == 0)
+            for place, own in enumerate(self.members)
+        ]
+        self.normed = [{n: patterns[n][place].normed for n in own} for place, own in enumerate(self.members)]
 
     def __len__(self) -> int:
-        return self._length
+        return len(self.members[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +111,14 @@ class ChainGroup:
     Attributes:
         chains: the chains.
         slots: the slots of their results.
-        inner: for the chains of two links, the slots of the first link's result.
+        inner: the slots of the results of first links, for the chains that have a second, and so on.
         targets: the target nodes of the chains.
         weights: the part of the list of all weights that they own.
     """
 
     chains: Chains
     slots: list[int]
-    inner: list[int]
+    inner: list[list[int]]
     targets: list[int]
     weights: slice
 
@@ -155,7 +164,7 @@ class KernelSizes(NamedTuple):
 def _is_tiled(geometry: Geometry, shape: Shape) -> bool:
     """Whether a convolution is computed by tiles, which with fewer channels is not faster and rounds more."""
     even = shape.rows % 2 == shape.columns % 2 == 0
-    return geometry == Geometry(DENSE, 3, 1, 1, 1) and even and min(shape.C, shape.D) >= 16
+    return geometry[:5] == Geometry(DENSE, 3, 1, 1, 1)[:5] and even and min(shape.C, shape.D) >= 16
 
 
 def _places(patterns: Sequence[Pattern]) -> tuple[list[int], list[int]]:
@@ -167,7 +176,8 @@ def _places(patterns: Sequence[Pattern]) -> tuple[list[int], list[int]]:
     rows = range(0, len(patterns) * COLUMNS, COLUMNS)
     weights: list[int] = []
     for row, pattern in zip(rows, patterns, strict=True):
-        first = 0 if pattern.geometry.kind == DEPTHWISE else 1  # of depthwise weights, the others, the odd pixels'
+        # The columns are those of depthwise weights, of the others, and of those for the odd pixels.
+        first = 0 if pattern.geometry.kind in (SEPARABLE, DEPTHWISE) else 1
         weights += range(row + first, row + first + pattern.modules)
     reads = [*(row + _X for row in rows), *(row + _Y for row in rows), *(_DEPTH + at for at in weights)]
     writes = [*(row + _GRAD for row in rows), *(row + _GRAD_X for row in rows), *(_GRAD_DEPTH + at for at in weights)]

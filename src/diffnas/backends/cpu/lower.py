@@ -92,8 +92,8 @@ class _Cell:
         self.check(group.slots[0])
         chained = self.prepared[node] = self.to.made(group, self.to.given[node], self.to.inputs[node])
         self.to.pack([chained])
-        self.to.measure(self.to.first_links([chained]))
-        self.to.measure(self.to.second_links([chained]))
+        self.to.measure(self.to.links([chained], 0))
+        self.to.later_links([chained])
         self.to.slots[whole] = self.home(whole, self.read)
         self.weigh(whole, group.slots, [ALONE], self.to.slots[whole])
 
@@ -119,11 +119,11 @@ class _Cell:
         elif enters:
             self.mixed(node, steps, self.to.slots[node])
         self.pools[node] = [self.pooling(node, pools) for pools in steps.pools]
-        measured = self.to.first_links(groups)
+        measured = self.to.links(groups, 0)
         for pools, stage in zip(steps.pools, self.pools[node], strict=True):
             measured.append(self.pool(node, pools, stage))
         self.to.measure(measured)
-        self.to.measure(self.to.second_links(groups))
+        self.to.later_links(groups)
 
     def split(self, node: int, bypass: Bypass, outputs: Sequence[int]) -> None:
         """Append the steps that compute a node's channels: all, those that operations read, those that bypass them."""

@@ -23,7 +23,7 @@ def chained(op: nn.Module, x: Tensor) -> Tensor:
         ValueError: for a batch norm of one pixel, as PyTorch's own.
     """
     chain = links(op, affine=True)
-    if chain is None:
+    if chain is None or any(link.after is None for link in chain):
         out: Tensor = op(x)
         return out
     from diffnas.backends.cpu.chain_program import convolve  # needs Numba

@@ -203,18 +203,26 @@ class _Planner:
     def group(self, chains: Sequence[tuple[Link, ...]], targets: list[int], common: ChainKey) -> ChainGroup:
         """Chains that are computed together."""
         first = len(self.weights)
-        self.weights += [weight for chain in chains for link in chain for weight in link.weights]
-        links = [link for chain in chains for link in chain[:-1]]
-        inner, slots = [self.slot(common.inner) for _ in links], [self.slot(common.result) for _ in chains]
-        links += [chain[-1] for chain in chains]
+        self.weights += [weight for links in chains for link in links for weight in link.weights]
         weights = slice(first, len(self.weights))
-        for link, slot in zip(links, [*inner, *slots], strict=True):
-            self.norms.append((link.norm, slot, link.bias))
-            if link.norm.affine:
-                self.gains[slot] = len(self.weights)
-                self.weights += [link.norm.weight, link.norm.bias]
-        made = Chains([tuple(link.pattern for link in chain) for chain in chains])
+        made = Chains([tuple(each.pattern for each in links) for links in chains])
+        inner = [[self.slot(size) for _ in own] for size, own in zip(common.sizes, made.members[1:], strict=False)]
+        slots = [self.slot(common.result) for _ in chains]
+        for place, (own, results) in enumerate(zip(made.members[1:], inner, strict=True)):
+            for n, slot in zip(own, results, strict=True):
+                self.norm(chains[n][place], slot)
+        for links, slot in zip(chains, slots, strict=True):
+            self.norm(links[-1], slot)
         return ChainGroup(chains=made, slots=slots, inner=inner, targets=targets, weights=weights)
+
+    def norm(self, link: Link, slot: int) -> None:
+        """Add the batch norm of a link whose result is in this slot, if it has one."""
+        if link.after is None:
+            return
+        self.norms.append((link.norm, slot, link.bias))
+        if link.norm.affine:
+            self.gains[slot] = len(self.weights)
+            self.weights += [link.norm.weight, link.norm.bias]
 
     def input(self, node: int, links: tuple[Link, ...] | None) -> None:
         """Add an input node and set its size, in place of which ``sizes`` has had the size of the cell's input."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from math import prod
 from typing import Any
 
@@ -32,6 +32,7 @@ from diffnas.backends.cpu.program import (
     Numbers,
     Program,
 )
+from diffnas.nets.links import LONGEST
 
 _SERIAL = {
     compiled.BARRIER, compiled.PACK, compiled.MEASURE, compiled.WEIGH, compiled.NORM_BACKWARD, compiled.GRADIENT_TERMS,
@@ -52,11 +53,10 @@ NO_GAINS: Mapping[int, int] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class ChainStages:
-    """The stages of a group of chains: the first links, and the second if there are any."""
+    """The stages of a group of chains: the first links, the second links, and so on."""
 
     group: ChainGroup
-    first: int
-    second: int | None
+    stages: list[int]
 
 
 class Writer:
@@ -205,47 +205,56 @@ class Writer:
 
     def made(self, group: ChainGroup, x: int, size: tuple[int, ...]) -> ChainStages:
         """The stages of a group of chains that reads tensor ``x``; results without a tensor get one."""
-        chains, first_weight = group.chains, group.weights.start
-        for slot in (*group.inner, *group.slots):
+        chains, first_weight, stages = group.chains, group.weights.start, []
+        for slot in (*chain.from_iterable(group.inner), *group.slots):
             if slot not in self.slots:
                 self.slots[slot] = self.inside(KEPT, slot)
         self.biases += [first_weight + n for n in chains.biases]
-        results, inner = [self.slots[slot] for slot in group.slots], [self.slots[slot] for slot in group.inner]
-        passed = dict(zip(chains.longer, inner, strict=True))
-        y = [passed.get(n, result) for n, result in enumerate(results)]
-        first, second = self.stage(chains.first, size, first_weight, [x] * len(chains), y), None
-        if chains.second is not None:
-            last = [results[n] for n in chains.longer]
-            second = self.stage(chains.second, self.size(group.inner[0]), first_weight, inner, last)
-        return ChainStages(group=group, first=first, second=second)
+        read = [x] * len(chains)
+        for place, (layout, own) in enumerate(zip(chains.layouts, chains.members, strict=True)):
+            passed = self._passed(group, place)
+            results = [self.slots[passed.get(n, group.slots[n])] for n in own]
+            stages.append(self.stage(layout, size, first_weight, read, results))
+            if passed:
+                read, size = [self.slots[slot] for slot in passed.values()], self.size(group.inner[place][0])
+        return ChainStages(group=group, stages=stages)
+
+    def _passed(self, group: ChainGroup, place: int) -> dict[int, int]:
+        """The chains that have a link after this place, and the slots that it reads; none after place -1."""
+        inner = group.inner[place : place + 1] if place >= 0 else ()
+        return {n: slot for slots in inner for n, slot in zip(group.chains.members[place + 1], slots, strict=True)}
 
     def pack(self, groups: Sequence[ChainStages]) -> None:
         """Pack the weights of groups for the forward pass."""
         for chained in groups:
-            for stage in (chained.first, chained.second):
-                if stage is not None:
-                    self.step(compiled.PACK, stage, 0)
+            for stage in chained.stages:
+                self.step(compiled.PACK, stage, 0)
 
-    def first_links(self, groups: Sequence[ChainStages]) -> list[PendingStatistics]:
-        """Append the first links of groups; the statistics of their results, which are measured later."""
-        measured = []
-        for chained in groups:
-            group, at = chained.group, self.convolved(chained.first)
-            branches: list[Measured] = [(slot, 1, *NOWHERE) for slot in group.slots]
-            for k, (n, slot) in enumerate(zip(group.chains.longer, group.inner, strict=True)):
-                assert chained.second is not None
-                branches[n] = slot, 1, *self.before(chained.second, k)
-            measured.append((at, chained.first, branches))
-        return measured
+    def links(self, groups: Sequence[ChainStages], place: int) -> list[PendingStatistics]:
+        """Append the links of groups at a place; the statistics of their results, which are measured later.
 
-    def second_links(self, groups: Sequence[ChainStages]) -> list[PendingStatistics]:
-        """Append the second links of groups, after the first were measured; the statistics of their results."""
+        Those of the links before must have been measured.
+        """
         measured: list[PendingStatistics] = []
         for chained in groups:
-            if chained.second is not None:
-                last = [(chained.group.slots[n], 1, *NOWHERE) for n in chained.group.chains.longer]
-                measured.append((self.convolved(chained.second), chained.second, last))
+            group, stages = chained.group, chained.stages
+            if place >= len(stages):
+                continue
+            at, passed = self.convolved(stages[place]), self._passed(group, place)
+            branches: list[Measured] = []
+            for n in group.chains.members[place]:
+                if n in passed:
+                    factors = self.before(stages[place + 1], list(passed).index(n))
+                    branches.append((passed[n], int(group.chains.normed[place][n]), *factors))
+                else:
+                    branches.append((group.slots[n], 1, *NOWHERE))
+            measured.append((at, stages[place], branches))
         return measured
+
+    def later_links(self, groups: Sequence[ChainStages]) -> None:
+        """Append all links of groups after the first ones, which were measured."""
+        for place in range(1, LONGEST):
+            self.measure(self.links(groups, place))
 
     def convolved(self, stage: int) -> int:
         """Append the convolutions of a stage; the index of the statistics of their results."""
@@ -280,22 +289,29 @@ class Writer:
 
     def convolve_backward(self, chained: ChainStages, out: int) -> None:
         """Append the backward pass of chains, which writes the gradient for their input to ``out``."""
-        group, chains = chained.group, chained.group.chains
+        group, stages = chained.group, chained.stages
         sent = [self.grads[target] for target in group.targets]
         pairs = zip(group.slots, group.targets, strict=True)
         factors = [(self.pairs[pair], pair[0], self.shares.get(pair, ALL)) for pair in pairs]
-        if chained.second is not None:
-            inner = [self.inside(TEMPORARY, slot) for slot in group.inner]
-            self.pack_backward(chained.second, [factors[n] for n in chains.longer])
-            sums = self.stage_backward(chained, chained.second, [sent[n] for n in chains.longer], inner)
-            terms: list[int] = []
-            for slot, branch in zip(group.inner, chains.longer, strict=True):
-                terms += [slot, branch, *self.affine(slot, self.grad_weights)]
-            self.step(compiled.INNER_BACKWARD, chained.second, chained.first, self.note(terms), sums)
-            for n, grad in zip(chains.longer, inner, strict=True):
+        for place in reversed(range(len(stages))):
+            own, read = group.chains.members[place], self._passed(group, place - 1)
+            inner = {n: self.inside(TEMPORARY, slot) for n, slot in read.items()}
+            self.pack_backward(stages[place], [factors[n] for n in own])
+            grads = [inner.get(n, out) for n in own]
+            sums = self.stage_backward(chained, stages[place], [sent[n] for n in own], grads)
+            if place:
+                self._inner_backward(chained, place, sums)
+            for n, grad in inner.items():
                 sent[n], factors[n] = grad, (0, -1, ALL)
-        self.pack_backward(chained.first, factors)
-        self.stage_backward(chained, chained.first, sent, [out] * len(chains))
+
+    def _inner_backward(self, chained: ChainStages, place: int, sums: int) -> None:
+        """Append the step between the gradients of the links at a place and of the links before."""
+        group, terms = chained.group, list[int]()
+        before = group.chains.members[place - 1]
+        for n, slot in self._passed(group, place - 1).items():
+            normed = group.chains.normed[place - 1][n]
+            terms += [slot, before.index(n), int(normed), *self.affine(slot, self.grad_weights)]
+        self.step(compiled.INNER_BACKWARD, chained.stages[place], chained.stages[place - 1], self.note(terms), sums)
 
     def pack_backward(self, stage: int, factors: Sequence[tuple[int, int, int]]) -> None:
         """Pack the weights of a stage for the backward pass, and name the terms of the gradients for its results."""

@@ -17,7 +17,7 @@ from diffnas.backends.gpu.depthwise_kernels import LARGEST
 from diffnas.backends.gpu.launches import Norms, Slopes
 from diffnas.backends.gpu.stage import Stage
 from diffnas.backends.norms import channels_last, constant
-from diffnas.nets.geometry import DEPTHWISE
+from diffnas.nets.geometry import SEPARABLE
 from diffnas.nets.links import Link
 
 Chain = Sequence[Link]
@@ -56,11 +56,11 @@ def groups(chains: Sequence[Chain]) -> tuple[list[list[int]], list[int]]:
 
 
 def _is_known(link: Link) -> bool:
-    return link.geometry.kind == DEPTHWISE and link.geometry.kernel <= LARGEST and link.bias is None
+    return link.geometry.kind == SEPARABLE and link.geometry.kernel <= LARGEST and link.bias is None
 
 
 def _outline(link: Link) -> _Outline:
-    _, kernel, stride, padding, dilation = link.geometry
+    _, kernel, stride, padding, dilation, _ = link.geometry
     return _Outline(link.before, link.channels, stride, dilation * (kernel - 1) - 2 * padding)
 
 

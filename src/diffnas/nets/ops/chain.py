@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from diffnas.nets.links import in_a_row
+from diffnas.nets.geometry import DEPTHWISE, POINTWISE, Geometry
+from diffnas.nets.links import Link, in_a_row, linked
 from diffnas.nets.ops.pictures import Depthwise, relu_conv_norm
 from diffnas.nets.slot import OpFactory, Slot
 
@@ -37,12 +39,12 @@ def inverted(slot: Slot, *, kernel: int, expansion: int) -> nn.Module:
     expand = [_pointwise(slot.width, wide), nn.BatchNorm2d(wide), nn.ReLU()] if expansion > 1 else []
     depthwise = Depthwise(wide, kernel, stride=slot.stride)
     last = nn.BatchNorm2d(slot.out, affine=slot.affine)
-    return nn.Sequential(*expand, depthwise, nn.BatchNorm2d(wide), nn.ReLU(), _pointwise(wide, slot.out), last)
+    return chained(*expand, depthwise, nn.BatchNorm2d(wide), nn.ReLU(), _pointwise(wide, slot.out), last)
 
 
 def spread(slot: Slot, *, kernel: int) -> nn.Module:
     """Depthwise, 1x1 to four times the channels, 1x1: the block of ConvNeXt (Liu et al., 2022), with batch norm."""
-    return nn.Sequential(
+    return chained(
         Depthwise(slot.width, kernel, stride=slot.stride),
         nn.BatchNorm2d(slot.width),
         _pointwise(slot.width, 4 * slot.width),
@@ -50,6 +52,27 @@ def spread(slot: Slot, *, kernel: int) -> nn.Module:
         _pointwise(4 * slot.width, slot.out),
         nn.BatchNorm2d(slot.out, affine=slot.affine),
     )
+
+
+def chained(*modules: nn.Module) -> nn.Sequential:
+    """The modules in sequence, with their links: each convolution, the ReLU before it and the batch norm after it."""
+    found = []
+    for before, module, after in zip((None, *modules), modules, (*modules[1:], None), strict=False):
+        if isinstance(module, nn.Conv2d | Depthwise):
+            rectifies, norm = isinstance(before, nn.ReLU), after if isinstance(after, nn.BatchNorm2d) else None
+            if isinstance(module, Depthwise):
+                conv, kernel = module.conv, module.weight.shape[-1]
+                geometry = Geometry(DEPTHWISE, kernel, module.stride, module.padding, module.dilation, rectifies)
+            else:
+                conv, geometry = module, Geometry(POINTWISE, rectifies=rectifies)
+            convolve = partial(_convolved, module, rectifies)
+            found.append(Link(convolve=convolve, modules=(conv,), after=norm, geometry=geometry))
+    return linked(nn.Sequential(*modules), *found)
+
+
+def _convolved(conv: nn.Module, rectifies: bool, x: Tensor) -> Tensor:
+    out: Tensor = conv(F.relu(x) if rectifies else x)
+    return out
 
 
 def _pointwise(before: int, out: int) -> nn.Conv2d:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from diffnas.convolutions import CONVOLUTIONS, Convolution
 from diffnas.nets.depthwise import depthwise
-from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE, Geometry
+from diffnas.nets.geometry import DENSE, PAIRS, POINTWISE, SEPARABLE, Geometry
 from diffnas.nets.links import Link, in_a_row, linked
 from diffnas.nets.masks import Masks
 from diffnas.nets.slot import OpFactory, Slot
@@ -109,10 +109,10 @@ class Separable(nn.Module):
         self.depthwise = Depthwise(channels, kernel, stride=stride, dilation=dilation)
         self.pointwise = nn.Conv2d(channels, out, 1, bias=False)
         self.norm = nn.BatchNorm2d(out, affine=affine)
-        geometry = Geometry(DEPTHWISE, kernel, stride, self.depthwise.padding, dilation)
+        geometry = Geometry(SEPARABLE, kernel, stride, self.depthwise.padding, dilation)
         convolve = partial(_separably, self.depthwise, self.pointwise)
         modules = self.depthwise.conv, self.pointwise
-        linked(self, Link(convolve=convolve, modules=modules, norm=self.norm, geometry=geometry))
+        linked(self, Link(convolve=convolve, modules=modules, after=self.norm, geometry=geometry))
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output, ``(B, out, ceil(H / stride), ceil(W / stride))``."""
@@ -141,7 +141,7 @@ class FactorizedReduce(nn.Module):
         self.odd = nn.Conv2d(before, channels - channels // 2, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels, affine=affine)
         convolve, modules = partial(_by_halves, self.even, self.odd), (self.even, self.odd)
-        linked(self, Link(convolve=convolve, modules=modules, norm=self.norm, geometry=Geometry(PAIRS, 1, 2)))
+        linked(self, Link(convolve=convolve, modules=modules, after=self.norm, geometry=Geometry(PAIRS, 1, 2)))
 
     def forward(self, x: Tensor) -> Tensor:
         """The reduced map, ``(B, channels, ceil(H / 2), ceil(W / 2))``."""
@@ -185,7 +185,7 @@ def relu_conv_norm(
         pool = []
         conv = nn.Conv2d(before, channels, kernel, stride, padding, dilation, bias=bias)
     convolve = partial(_rectified, nn.Sequential(*pool, conv) if pool else conv)
-    link = Link(convolve=convolve, modules=(conv,), norm=norm, geometry=geometry)
+    link = Link(convolve=convolve, modules=(conv,), after=norm, geometry=geometry)
     return linked(nn.Sequential(nn.ReLU(), *pool, conv, norm), link)
 
 

@@ -10,9 +10,9 @@ from diffnas.backends.cpu.kernels.address import address_of, floats
 from diffnas.backends.cpu.kernels.buffer import Norm, Shape, Table, clear, filled
 from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.winograd import MATRICES, tile_weights
-from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS
+from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, SEPARABLE
 
-TILED = 4
+TILED = 5
 """One more kind of branch: a dense 3x3 convolution that is computed by tiles."""
 
 
@@ -24,10 +24,11 @@ class Branch(NamedTuple):
     stride: int
     padding: int
     dilation: int
+    rectifies: int  # whether a ReLU comes before the convolution
     fresh: int  # whether its input differs from that of the branch before
     x: int
     depth: int  # weights (C, 1, k, k)
-    point: int  # weights (D, C) or (D, C, k, k); for PAIRS those of the even pixels
+    point: int  # weights (D, C) or (D, C, k, k), none for DEPTHWISE; for PAIRS those of the even pixels
     odd: int  # for PAIRS the weights of the odd pixels
     y: int
     grad: int
@@ -37,6 +38,9 @@ class Branch(NamedTuple):
     grad_odd: int
     split: int  # for PAIRS how many channels of the result come from the even pixels
     shares: int  # the factor of the gradient for the result, one number for each picture
+
+
+FRESH = Branch._fields.index("fresh")
 
 
 class Operands(NamedTuple):
@@ -99,21 +103,27 @@ def branch_at(table: Table, k: int) -> Branch:
     t = table[k]
     return Branch(
         t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15], t[16],
-        t[17],
+        t[17], t[18],
     )  # fmt: skip
 
 
 @part
-def norm_before(operands: Operands, k: int, full: int) -> Norm:
+def norm_before(branch: Branch, operands: Operands, k: int, full: int) -> Norm:
     """The batch norm of the input of the branch in row k, of ``full`` channels."""
     at = 4 * k * full
-    return Norm(operands.center + at, operands.rate + at, operands.added + at)
+    return Norm(operands.center + at, operands.rate + at, operands.added + at, branch.rectifies != 0)
+
+
+@part
+def slides_by_channel(branch: Branch) -> bool:
+    """Whether a branch has a depthwise convolution."""
+    return branch.kind == SEPARABLE or branch.kind == DEPTHWISE
 
 
 @part
 def depth_size(branch: Branch, shape: Shape) -> int:
     """How many numbers the packed depthwise weights of a branch have."""
-    return branch.kernel**2 * filled(shape.C) if branch.kind == DEPTHWISE else 0
+    return branch.kernel**2 * filled(shape.C) if slides_by_channel(branch) else 0
 
 
 @part
@@ -127,6 +137,8 @@ def matrices_of(kind: int, kernel: int, backward: bool) -> int:
     """How many matrices ``(C, D)`` the weights of a branch have; with ``backward``, how many their gradients have."""
     if kind == TILED and not backward:
         return MATRICES
+    if kind == DEPTHWISE:
+        return 0
     return kernel**2 if kind in (TILED, DENSE) else 2 if kind == PAIRS else 1
 
 
@@ -148,7 +160,7 @@ def pack(table: Table, shape: Shape, operands: Operands, backward: bool) -> None
         clear(operands.turned, K * operands.deep)
     for k in range(K):
         branch, depth, point = branch_at(table, k), 4 * k * operands.deep, operands.point + 4 * k * operands.wide
-        if branch.kind == DEPTHWISE:
+        if slides_by_channel(branch):
             _pack_depthwise(branch.depth, operands.depth + depth, C, branch.kernel**2, False)
             if backward:
                 _pack_depthwise(branch.depth, operands.turned + depth, C, branch.kernel**2, True)
@@ -160,7 +172,7 @@ def pack(table: Table, shape: Shape, operands: Operands, backward: bool) -> None
             taps_alone = np.zeros(9 * full * full_out, np.float32)
             _pack_dense(branch.point, address_of(taps_alone), C, 0, D, full, full_out, 0, 9, backward)
             tile_weights(address_of(taps_alone), point, full, full_out)
-        else:
+        elif branch.kind != DEPTHWISE:
             taps = branch.kernel**2 if branch.kind == DENSE else 1
             _pack_dense(branch.point, point, C, 0, D, full, full_out, 0, taps, backward)
 
@@ -213,12 +225,12 @@ def collect(table: Table, shape: Shape, deep: int, grads: Gradients, groups: int
         depth, point = grads.depth + 4 * k * deep, grads.point + 4 * k * grads.learned
         _add_groups(depth, K * deep, groups, depth_size(branch, shape))
         _add_groups(point, K * grads.learned, groups, point_size(branch, shape))
-        if branch.kind == DEPTHWISE:
+        if slides_by_channel(branch):
             _unpack_depthwise(branch.grad_depth, depth, C, branch.kernel**2)
         if branch.kind == PAIRS:
             _unpack_dense(branch.grad_point, point, C, 0, branch.split, 2 * full, full_out, 0, 1)
             _unpack_dense(branch.grad_odd, point, C, branch.split, D - branch.split, 2 * full, full_out, full, 1)
-        else:
+        elif branch.kind != DEPTHWISE:
             taps = branch.kernel**2 if branch.kind in (TILED, DENSE) else 1
             _unpack_dense(branch.grad_point, point, C, 0, D, full, full_out, 0, taps)
 

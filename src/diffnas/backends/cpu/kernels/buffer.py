@@ -6,7 +6,7 @@ In a buffer the channels are padded with zeros to a multiple of ``FILL``. A pict
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,10 @@ from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.llvm import LANES
 from diffnas.backends.cpu.kernels.loops import BLOCK
 from diffnas.backends.cpu.kernels.vectors import (
+    at_least,
     load,
     load_part,
     multiply_add,
-    positive_part,
     splat,
     store,
     store_part,
@@ -46,11 +46,15 @@ class Shape(NamedTuple):
 
 
 class Norm(NamedTuple):
-    """The addresses of the factors of a batch norm by channel: it gives ``(input - center) * rate + added``."""
+    """A batch norm and the ReLU after it, if there is one.
+
+    The addresses are those of the factors by channel of ``(input - center) * rate + added``.
+    """
 
     center: int
     rate: int
     added: int
+    rectifies: bool
 
 
 @part
@@ -67,9 +71,15 @@ def clear(address: int, count: int) -> None:
 
 
 @part
-def rectify(x: int, norm: Norm, out: int, shape: Shape) -> None:
-    """Write the ReLU of a normalized picture into the middle of a buffer."""
-    C, full = shape.C, filled(shape.C)
+def floor_of(norm: Norm) -> Any:
+    """What the normalized numbers are raised to: zero by a ReLU."""
+    return splat(np.float32(0.0 if norm.rectifies else -np.inf))
+
+
+@part
+def normalize(x: int, norm: Norm, out: int, shape: Shape) -> None:
+    """Write a normalized picture, after its ReLU, into the middle of a buffer."""
+    C, full, floor = shape.C, filled(shape.C), floor_of(norm)
     for h in range(shape.H):  # row by row, so that memory is read once, in order
         for c in range(0, C, LANES):
             middle, factor, added = load(norm.center + 4 * c), load(norm.rate + 4 * c), load(norm.added + 4 * c)
@@ -77,24 +87,24 @@ def rectify(x: int, norm: Norm, out: int, shape: Shape) -> None:
             place = out + 4 * (((h + shape.margin) * shape.pitch + shape.margin) * full + c)
             for w in range(shape.W):
                 value = load_part(start + 4 * w * C, C - c)
-                store(positive_part(multiply_add(value - middle, factor, added)), place + 4 * w * full)
+                store(at_least(multiply_add(value - middle, factor, added), floor), place + 4 * w * full)
 
 
 @part
-def rectify_rows(x: int, norm: Norm, out: int, pixels: int, C: int) -> None:
-    """Write the ReLU of normalized pixels that follow each other without gaps."""
-    full = filled(C)
+def normalize_rows(x: int, norm: Norm, out: int, pixels: int, C: int) -> None:
+    """Write normalized pixels that follow each other without gaps, after their ReLU."""
+    full, floor = filled(C), floor_of(norm)
     for p in range(pixels):  # pixel by pixel, so that memory is read in order
         for c in range(0, C, LANES):
             value = load_part(x + 4 * (p * C + c), C - c) - load(norm.center + 4 * c)
             value = multiply_add(value, load(norm.rate + 4 * c), load(norm.added + 4 * c))
-            store(positive_part(value), out + 4 * (p * full + c))
+            store(at_least(value, floor), out + 4 * (p * full + c))
 
 
 @part
-def rectify_pairs(x: int, norm: Norm, out: int, shape: Shape, top: int, rows: int) -> None:
-    """Write, for some rows of the result, the ReLU of a normalized picture's even pixels, each beside its odd pixel."""
-    C, full = shape.C, filled(shape.C)
+def normalize_pairs(x: int, norm: Norm, out: int, shape: Shape, top: int, rows: int) -> None:
+    """Write, for some rows of the result, a normalized picture's even pixels after their ReLU, each beside its odd."""
+    C, full, floor = shape.C, filled(shape.C), floor_of(norm)
     for c in range(0, C, LANES):
         middle, factor, added = load(norm.center + 4 * c), load(norm.rate + 4 * c), load(norm.added + 4 * c)
         for h in range(rows):
@@ -104,7 +114,7 @@ def rectify_pairs(x: int, norm: Norm, out: int, shape: Shape, top: int, rows: in
                     place = out + 4 * (((h * shape.columns + w) * 2 + odd) * full + c)
                     if y < shape.H and column < shape.W:
                         value = load_part(x + 4 * ((y * shape.W + column) * C + c), C - c)
-                        store(positive_part(multiply_add(value - middle, factor, added)), place)
+                        store(at_least(multiply_add(value - middle, factor, added), floor), place)
                     else:
                         store(zeros(), place)
 

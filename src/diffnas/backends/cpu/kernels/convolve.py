@@ -1,6 +1,7 @@
 """ReLU, convolutions and batch statistics of several branches that read one map, picture by picture, for Numba.
 
-A picture is read once, normalized, put through the ReLU and written into a buffer with zeros around it. Its branches
+A picture is read once, normalized, put through the ReLU, if there is one, and written into a buffer with zeros around
+it. Its branches
 read this buffer, and only their results leave the cache. Only these are kept for the backward pass
 (:mod:`diffnas.backends.cpu.kernels.convolve_backward`). It computes the buffer and the results of depthwise
 convolutions again, which is faster than reading them.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diffnas.backends.cpu.kernels.branches import TILED, Branch, Operands, branch_at, norm_before
+from diffnas.backends.cpu.kernels.branches import FRESH, TILED, Branch, Operands, branch_at, norm_before
 from diffnas.backends.cpu.kernels.buffer import (
     Norm,
     Shape,
@@ -24,9 +25,9 @@ from diffnas.backends.cpu.kernels.buffer import (
     gather_pairs,
     measure,
     narrow,
-    rectify,
-    rectify_pairs,
-    rectify_rows,
+    normalize,
+    normalize_pairs,
+    normalize_rows,
 )
 from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.llvm import LANES
@@ -34,7 +35,7 @@ from diffnas.backends.cpu.kernels.loops import BLOCK
 from diffnas.backends.cpu.kernels.products import dense, depthwise, pointwise
 from diffnas.backends.cpu.kernels.vectors import prepare
 from diffnas.backends.cpu.kernels.winograd import MATRICES, tile_rows, tiled, tiles_size
-from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE
+from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE, SEPARABLE
 
 ZEROS = 2 * LANES  # zeros from which the sums of two adjacent vectors start
 
@@ -46,7 +47,7 @@ class Places(NamedTuple):
     """The addresses of the parts of a thread's scratch memory."""
 
     nothing: int  # zeros
-    r: int  # a picture after its ReLU
+    r: int  # a normalized picture after its ReLU
     spread: int  # a gradient over which kernels slide; for a dense kernel its pixels are a stride apart
     d: int  # the input of a 1x1 convolution
     grad_d: int
@@ -101,7 +102,7 @@ def scratch_size(shape: Shape, tiled: int) -> int:
 def gathered(branch: Branch, shape: Shape, at: Places, depth: int, top: int, rows: int) -> None:
     """Write the input of a branch's 1x1 convolution, for some rows of the result."""
     full = filled(shape.C)
-    if branch.kind == DEPTHWISE:
+    if branch.kind == SEPARABLE:
         before = shape.margin - branch.padding
         x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
         depthwise(
@@ -125,6 +126,12 @@ def _convolve(
     if branch.kind == TILED:
         tiled(y, x, shape.pitch, point, rows, shape.columns, full, full_out, at.nothing, at.tiles)
         return
+    if branch.kind == DEPTHWISE:
+        depthwise(
+            y, False, at.nothing, x, shape.pitch, depth, rows, shape.columns, full, branch.kernel, branch.dilation,
+            branch.stride,
+        )  # fmt: skip
+        return
     if branch.kind == DENSE:
         dense(
             y, False, at.nothing, x, shape.pitch, point, rows, shape.columns, full, full_out, branch.kernel,
@@ -147,18 +154,23 @@ def _project(branch: Branch, shape: Shape, y: int, d: int, nothing: int, point: 
 @part
 def is_alone(table: Table, k: int) -> bool:
     """Whether a branch needs no buffered picture: it has no kernel that slides, and shares its input with no other."""
-    last = k + 1 == len(table) or table[k + 1, 5]
-    return bool(table[k, 5]) and bool(last) and (table[k, 0] == POINTWISE or table[k, 0] == PAIRS)
+    return bool(table[k, FRESH]) and is_last(table, k) and (table[k, 0] == POINTWISE or table[k, 0] == PAIRS)
 
 
 @part
-def rectified(branch: Branch, shape: Shape, x: int, norm: Norm, d: int, top: int, rows: int) -> None:
+def is_last(table: Table, k: int) -> bool:
+    """Whether a branch is the last of those that read its input."""
+    return k + 1 == len(table) or bool(table[k + 1, FRESH])
+
+
+@part
+def normalized(branch: Branch, shape: Shape, x: int, norm: Norm, d: int, top: int, rows: int) -> None:
     """Write the input of the 1x1 convolution of a branch that is alone, for some rows of the result."""
     if branch.kind == PAIRS:
-        rectify_pairs(x, norm, d, shape, top, rows)
+        normalize_pairs(x, norm, d, shape, top, rows)
     else:
         pixels = shape.columns
-        rectify_rows(x + 4 * top * pixels * shape.C, norm, d, rows * pixels, shape.C)
+        normalize_rows(x + 4 * top * pixels * shape.C, norm, d, rows * pixels, shape.C)
 
 
 @part
@@ -193,22 +205,24 @@ def _branch_forward(
     full, full_out = filled(shape.C), filled(shape.D)
     branch, alone = branch_at(table, k), is_alone(table, k)
     x = branch.x + 4 * b * shape.H * shape.W * shape.C
-    norm = norm_before(operands, k, full)
+    norm = norm_before(branch, operands, k, full)
     depth, point = operands.depth + 4 * k * operands.deep, operands.point + 4 * k * operands.wide
     if branch.fresh and not alone:
-        rectify(x, norm, at.r, shape)
+        normalize(x, norm, at.r, shape)
     strip = 2 * _tile_rows(shape) if branch.kind == TILED else strip_rows(shape)
     for top in range(0, shape.rows, strip):
         rows = min(strip, shape.rows - top)
         count, seen = rows * shape.columns, top * shape.columns
         out = branch.y + 4 * (b * shape.rows * shape.columns + seen) * shape.D
         prepare(out + 4 * count * shape.D, count * shape.D, True)
-        place = out if full_out == shape.D else at.y
+        # The last block of a row of a depthwise convolution may reach past the row.
+        whole = full_out == shape.D and (branch.kind != DEPTHWISE or shape.columns % BLOCK == 0)
+        place = out if whole else at.y
         if alone:
-            rectified(branch, shape, x, norm, at.d, top, rows)
+            normalized(branch, shape, x, norm, at.d, top, rows)
             _project(branch, shape, place, at.d, at.nothing, point, rows)
         else:
             _convolve(branch, shape, place, at, depth, point, top, rows)
-        if full_out != shape.D:
+        if not whole:
             narrow(at.y, out, count, full_out, shape.D)
         measure(place, count, seen, full_out, shape.D, mean, square)

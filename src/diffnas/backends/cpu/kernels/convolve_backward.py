@@ -14,8 +14,19 @@ from diffnas.backends.cpu.kernels.branches import (
     depth_size,
     norm_before,
     point_size,
+    slides_by_channel,
 )
-from diffnas.backends.cpu.kernels.buffer import Norm, Shape, Table, clear, filled, rectify, scatter, spread_pairs
+from diffnas.backends.cpu.kernels.buffer import (
+    Norm,
+    Shape,
+    Table,
+    clear,
+    filled,
+    floor_of,
+    normalize,
+    scatter,
+    spread_pairs,
+)
 from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.convolve import (
     ZEROS,
@@ -23,8 +34,9 @@ from diffnas.backends.cpu.kernels.convolve import (
     buffered_pixels,
     gathered,
     is_alone,
+    is_last,
+    normalized,
     places_in,
-    rectified,
     strip_rows,
 )
 from diffnas.backends.cpu.kernels.llvm import LANES
@@ -45,11 +57,11 @@ from diffnas.backends.cpu.kernels.vectors import (
     splat,
     store,
     store_part,
-    where_positive,
+    where_above,
     zeros,
 )
 from diffnas.backends.cpu.kernels.winograd import MATRICES, fold_weights, tiled_back
-from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE
+from diffnas.nets.geometry import DENSE, DEPTHWISE, PAIRS, POINTWISE, SEPARABLE
 
 
 class Weights(NamedTuple):
@@ -120,9 +132,9 @@ def _branch_backward(
     branch, alone = branch_at(table, k), is_alone(table, k)
     picture, sums = 4 * b * shape.H * shape.W * shape.C, 4 * (k * shape.B + b) * shape.C
     x, out, total, product = branch.x + picture, branch.grad_x + picture, grads.totals + sums, grads.products + sums
-    norm = norm_before(operands, k, full)
+    norm = norm_before(branch, operands, k, full)
     if branch.fresh and not alone:
-        rectify(x, norm, at.r, shape)
+        normalize(x, norm, at.r, shape)
         clear(at.grad_r, shape.H * shape.W * full)
     # Each kind has its zeros in other places. Row -1 is the last branch, which handled the picture before.
     if (branch.stride > 1 or full != full_out) and table[k - 1, 0] != branch.kind:
@@ -135,14 +147,14 @@ def _branch_backward(
             _strip_backward(branch, shape, at, weights, top, rows, learn)
             continue
         if learn:
-            rectified(branch, shape, x, norm, at.d, top, rows)
+            normalized(branch, shape, x, norm, at.d, top, rows)
             _project_weights(branch, shape, at, weights, rows)
         _project_backward(branch, shape, at, weights, at.grad_d, False, 0, rows * shape.columns)
-        _unrectified(branch, shape, x, norm, at.grad_d, out, top, rows, total, product)
+        _leave_rows(branch, shape, x, norm, at.grad_d, out, top, rows, total, product)
     if not alone:
         _picture_backward(branch, shape, at, weights, learn)
-        if k + 1 == len(table) or table[k + 1, 5]:
-            _unrectify(x, norm, at.grad_r, out, shape, total, product)
+        if is_last(table, k):
+            _leave(x, norm, at.grad_r, out, shape, total, product)
 
 
 @part
@@ -165,16 +177,17 @@ def _result_gradient(
 
 
 @part
-def _unrectify(x: int, norm: Norm, grad: int, out: int, shape: Shape, total: int, product: int) -> None:
-    """Write the gradient for the input of the ReLU. Add its sum, and the sum of its product with ``input - center``."""
-    C, full = shape.C, filled(shape.C)
+def _leave(x: int, norm: Norm, grad: int, out: int, shape: Shape, total: int, product: int) -> None:
+    """Write the gradient for a normalized picture, before its ReLU. Add its sum, and that of its product with
+    ``input - center``."""
+    C, full, floor = shape.C, filled(shape.C), floor_of(norm)
     for h in range(shape.H):  # row by row, so that memory is read once, in order
         for c in range(0, C, LANES):
             middle, factor, added = load(norm.center + 4 * c), load(norm.rate + 4 * c), load(norm.added + 4 * c)
             sums, products = load_part(total + 4 * c, C - c), load_part(product + 4 * c, C - c)
             for p in range(h * shape.W, (h + 1) * shape.W):
                 above = load_part(x + 4 * (p * C + c), C - c) - middle
-                passed = where_positive(multiply_add(above, factor, added), load(grad + 4 * (p * full + c)))
+                passed = where_above(multiply_add(above, factor, added), floor, load(grad + 4 * (p * full + c)))
                 store_part(passed, out + 4 * (p * C + c), C - c)
                 sums, products = sums + passed, multiply_add(passed, above, products)
             store_part(sums, total + 4 * c, C - c)
@@ -182,15 +195,15 @@ def _unrectify(x: int, norm: Norm, grad: int, out: int, shape: Shape, total: int
 
 
 @part
-def _unrectified(
+def _leave_rows(
     branch: Branch, shape: Shape, x: int, norm: Norm, grad: int, out: int, top: int, rows: int, total: int,
     product: int,
 ) -> None:  # fmt: skip
-    """``_unrectify`` for some rows of the result, for a branch that reads its map alone.
+    """``_leave`` for some rows of the result, for a branch that reads its map alone.
 
-    ``grad`` is the gradient of what ``rectified`` wrote.
+    ``grad`` is the gradient of what ``normalized`` wrote.
     """
-    C, full, pairs = shape.C, filled(shape.C), branch.kind == PAIRS
+    C, full, floor, pairs = shape.C, filled(shape.C), floor_of(norm), branch.kind == PAIRS
     first, last = (2 * top, min(shape.H, 2 * (top + rows))) if pairs else (top, top + rows)
     prepare(out + 4 * last * shape.W * C, (last - first) * shape.W * C, True)
     for c in range(0, C, LANES):
@@ -206,7 +219,7 @@ def _unrectified(
                         continue
                     pixel = ((h // 2 - top) * shape.columns + w // 2) * 2 + h % 2
                 above = load_part(x + place, C - c) - middle
-                passed = where_positive(multiply_add(above, factor, added), load(grad + 4 * (pixel * full + c)))
+                passed = where_above(multiply_add(above, factor, added), floor, load(grad + 4 * (pixel * full + c)))
                 store_part(passed, out + place, C - c)
                 sums, products = sums + passed, multiply_add(passed, above, products)
         store_part(sums, total + 4 * c, C - c)
@@ -229,16 +242,19 @@ def _strip_backward(
 ) -> None:
     """Add a strip of rows to the gradients for the weights, and take its gradient one convolution back.
 
-    That is through the 1x1 convolution. A dense or tiled branch has none, so the gradient for its result goes, as it
-    is, into the buffer over which the kernel slides. A dense branch gets its weight gradient here, a tiled one later.
+    That is through the 1x1 convolution. A dense, tiled or depthwise branch has none, so the gradient for its result
+    goes, as it is, into the buffer over which the kernel slides. A tiled branch gets its weight gradient later.
     """
     full, full_out, margin = filled(shape.C), filled(shape.D), shape.margin
     before = margin - branch.padding
     x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
-    if branch.kind == TILED or branch.kind == DENSE:
+    if branch.kind == TILED or branch.kind == DENSE or branch.kind == DEPTHWISE:
         if learn and branch.kind == DENSE:
             _dense_weights(branch, shape, x, at.y, weights.grad_point, rows)
-        scatter(at.y, at.spread, top, rows, shape.columns, shape.pitch, margin, branch.stride, full_out)
+        if learn and branch.kind == DEPTHWISE:
+            _depthwise_weights(branch, shape, x, at.y, shape.columns, weights, rows)
+        apart = branch.stride if branch.kind == DENSE else 1
+        scatter(at.y, at.spread, top, rows, shape.columns, shape.pitch, margin, apart, full_out)
         return
     if learn:
         gathered(branch, shape, at, weights.depth, top, rows)
@@ -246,7 +262,7 @@ def _strip_backward(
     grad, pitch = at.grad_d, shape.columns
     if branch.kind == POINTWISE:
         _project_backward(branch, shape, at, weights, at.grad_r + 4 * top * pitch * full, True, 0, rows * pitch)
-    elif branch.kind == DEPTHWISE and shape.columns % BLOCK == 0:
+    elif branch.kind == SEPARABLE and shape.columns % BLOCK == 0:
         # Row by row, directly into the buffer over which the kernel slides.
         grad, pitch = at.spread + 4 * ((top + margin) * shape.pitch + margin) * full, shape.pitch
         for h in range(rows):
@@ -256,12 +272,9 @@ def _strip_backward(
         _project_backward(branch, shape, at, weights, grad, False, 0, rows * pitch)
     if branch.kind == PAIRS:
         spread_pairs(grad, at.grad_r, shape, top, rows)
-    elif branch.kind == DEPTHWISE:
+    elif branch.kind == SEPARABLE:
         if learn:
-            depthwise_weights(
-                weights.grad_depth, x, shape.pitch, grad, pitch, rows, shape.columns, full, branch.kernel,
-                branch.dilation, branch.stride,
-            )  # fmt: skip
+            _depthwise_weights(branch, shape, x, grad, pitch, weights, rows)
         if grad == at.grad_d:
             scatter(grad, at.spread, top, rows, shape.columns, shape.pitch, margin, 1, full)
 
@@ -283,6 +296,17 @@ def _project_backward(
     wide, full_out = filled(shape.C) * (2 if branch.kind == PAIRS else 1), filled(shape.D)
     grad = at.y + 4 * first * full_out
     pointwise(into, add, at.nothing, grad, full_out, 0, weights.point, pixels, shape.D, 1, wide)
+
+
+@part
+def _depthwise_weights(
+    branch: Branch, shape: Shape, x: int, grad: int, pitch: int, weights: Weights, rows: int
+) -> None:
+    """Add the gradient of some rows for a depthwise convolution's weights."""
+    depthwise_weights(
+        weights.grad_depth, x, shape.pitch, grad, pitch, rows, shape.columns, filled(shape.C), branch.kernel,
+        branch.dilation, branch.stride,
+    )  # fmt: skip
 
 
 @part
@@ -312,12 +336,12 @@ def _picture_backward(branch: Branch, shape: Shape, at: Places, weights: Weights
             at.grad_r, weights.grad_tiled, x, at.spread + 4 * start * full_out, shape.pitch, weights.point, shape.H,
             shape.W, full, full_out, learn, at.nothing, at.tiles,
         )  # fmt: skip
-    elif branch.kind == DEPTHWISE and branch.stride > 1:
+    elif slides_by_channel(branch) and branch.stride > 1:
         depthwise_back(
             at.grad_r, at.spread + 4 * (shape.margin * shape.pitch + shape.margin) * full, shape.pitch, weights.turned,
             shape.H, shape.W, full, branch.kernel, branch.dilation, branch.stride, branch.padding,
         )  # fmt: skip
-    elif branch.kind == DEPTHWISE:
+    elif slides_by_channel(branch):
         depthwise(
             at.grad_r, True, at.nothing, at.spread + 4 * start * full, shape.pitch, weights.turned, shape.H, shape.W,
             full, branch.kernel, branch.dilation, 1,

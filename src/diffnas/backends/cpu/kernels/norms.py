@@ -36,7 +36,7 @@ def measure(step: Table, lists: Table, memory: Memory, B: int) -> None:
     """Compute the statistics of batch norms from those of single pictures.
 
     A branch has seven numbers: its slot; whether it is normalized; the tensors of its batch norm's weight and bias; and
-    the places of its center, its rate and its offset among the factors, or -1.
+    the places of its center, its rate and its offset among the factors, or -1. Without a batch norm these are 0, 1, 0.
     """
     at, pixels, C, branch, count = term(step, 1)
     mean, variance = mixing.joined(*by_picture(memory, at, count, B, C), pixels)
@@ -51,9 +51,10 @@ def measure(step: Table, lists: Table, memory: Memory, B: int) -> None:
             if normed:
                 memory.known[MEAN, slot, c], memory.known[RATE, slot, c] = mean[k, c], scale
             if center >= 0:
-                memory.factors[center + c] = np.float32(mean[k, c])
-                memory.factors[rate + c] = np.float32(scale * memory.known[GAIN, slot, c])
-                memory.factors[offset + c] = np.float32(memory.known[ADDED, slot, c])
+                known = memory.known[:, slot, c]
+                memory.factors[center + c] = np.float32(known[MEAN])
+                memory.factors[rate + c] = np.float32(known[RATE] * known[GAIN])
+                memory.factors[offset + c] = np.float32(known[ADDED])
 
 
 @part
@@ -215,29 +216,31 @@ def gradient_terms(step: Table, lists: Table, stages: Table, memory: Memory) -> 
 
 @part
 def inner_backward(step: Table, lists: Table, stages: Table, memory: Memory) -> None:
-    """Tell the first stage of chains how the gradients of its results follow from those of the second stage's inputs.
+    """Tell a stage how the gradients of its results follow from those of the inputs of the stage after it.
 
     It also writes the gradients for the weights and biases of the batch norms between the links.
 
-    A branch of the second stage has four numbers: the slot of its input; the branch of the first stage that computes
-    this input; and the tensors of the gradients of the batch norm between them.
+    A branch of the stage after it has five numbers: the slot of its input; the branch that computes this input; whether
+    it is normalized; and the tensors of the gradients of the batch norm between them.
     """
-    (stage, shape), (first, _) = stage_at(stages, step[1]), stage_at(stages, step[2])
+    (stage, shape), (before, _) = stage_at(stages, step[1]), stage_at(stages, step[2])
     totals, products = by_picture(memory, step[4], stage.branches, shape.B, shape.C)
     pixels, full = shape.B * shape.H * shape.W, filled(shape.C)
-    size = first.branches * full
+    size = before.branches * full
     for k in range(stage.branches):
-        slot, branch, gain, added, _ = term(lists, step[3] + 4 * k)
+        slot, branch, normed, gain, added = term(lists, step[3] + 5 * k)
         for c in range(shape.C):
             total, product = 0.0, 0.0
             for b in range(shape.B):
                 total += np.float64(totals[k, b, c])
                 product += np.float64(products[k, b, c])
-            rate, at = memory.known[RATE, slot, c], first.after + branch * full + c
-            scale = rate * memory.known[GAIN, slot, c]
-            slope = -(rate**3) * memory.known[GAIN, slot, c] * product / pixels
+            rate, at = memory.known[RATE, slot, c], before.after + branch * full + c
+            scale, slope, shift = rate * memory.known[GAIN, slot, c], 0.0, 0.0
+            if normed:
+                slope = -(rate**3) * memory.known[GAIN, slot, c] * product / pixels
+                shift = -scale * total / pixels - slope * memory.known[MEAN, slot, c]
             memory.factors[at] = np.float32(scale)
             memory.factors[at + size] = np.float32(slope)
-            memory.factors[at + 2 * size] = np.float32(-scale * total / pixels - slope * memory.known[MEAN, slot, c])
+            memory.factors[at + 2 * size] = np.float32(shift)
             _learn(memory, gain, shape.C, c, rate * product)
             _learn(memory, added, shape.C, c, total)

@@ -45,7 +45,8 @@ def depthwise(
             taps = w + 4 * c
             place = out + 4 * (h * columns * full + c)
             start = place if add else nothing
-            if stride > 1 or kernel not in (3, 5) or dilation > 2 or (add and columns % BLOCK):
+            known = (kernel in (3, 5) and dilation <= 2) or (kernel == 7 and dilation == 1)
+            if stride > 1 or not known or (add and columns % BLOCK):
                 sweep_row(
                     place, full, start, step, row, stride * full, dilation * full, dilation * pitch * full, taps, full,
                     kernel * full, kernel, kernel, columns,
@@ -58,6 +59,8 @@ def depthwise(
                     slide(place + at, full, begin, step, row + at, full, pitch * full, taps, full, 3, 1, 1)
                 elif kernel == 3:
                     slide(place + at, full, begin, step, row + at, full, pitch * full, taps, full, 3, 2, 1)
+                elif kernel == 7:
+                    slide(place + at, full, begin, step, row + at, full, pitch * full, taps, full, 7, 1, 1)
                 elif dilation == 1:
                     slide(place + at, full, begin, step, row + at, full, pitch * full, taps, full, 5, 1, 1)
                 else:
@@ -146,11 +149,27 @@ def depthwise_weights(
                     correlate(
                         place, full, tap, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 1, 5, 0
                     )  # fmt: skip
+        elif kernel == 7 and (stride > 1 or dilation == 1):
+            _seven_weights(o, a, x_row, across, down, g, grad_row, columns, rows, full, stride)
         else:
             for t in range(kernel * kernel):
                 tap = 4 * (t // kernel * down + t % kernel * across)
                 place = o + 4 * t * full
                 correlate(place, full, a + tap, stride * full, x_row, 0, 0, g, full, grad_row, columns, rows, 1, 1, 0)
+
+
+@part
+def _seven_weights(
+    out: int, x: int, x_row: int, across: int, down: int, grad: int, grad_row: int, columns: int, rows: int, full: int,
+    stride: int,
+) -> None:  # fmt: skip
+    """``depthwise_weights`` of a 7x7 kernel, for one vector of channels; with a stride of 1 it has no dilation."""
+    for top in range(7):
+        o, a = out + 4 * top * 7 * full, x + 4 * top * down
+        if stride == 1:
+            correlate(o, full, a, full, x_row, across, down, grad, full, grad_row, columns, rows, 1, 7, 1)
+        else:
+            correlate(o, full, a, stride * full, x_row, across, down, grad, full, grad_row, columns, rows, 1, 7, 0)
 
 
 @part

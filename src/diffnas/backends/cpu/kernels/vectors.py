@@ -153,25 +153,25 @@ def multiply_add(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
 
 
 @llvm.instruction
-def where_positive(typing_context: Any, x: Any, value: Any) -> Any:
-    """``value`` where x is above zero, else zero."""
+def where_above(typing_context: Any, x: Any, floor: Any, value: Any) -> Any:
+    """``value`` where x is above ``floor``, else zero."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        zero = ir.Constant(llvm.VECTOR, None)
-        return b.select(b.fcmp_ordered(">", arguments[0], zero), arguments[1], zero)
+        x, floor, value = arguments
+        return b.select(b.fcmp_ordered(">", x, floor), value, ir.Constant(llvm.VECTOR, None))
 
-    return _vector(_vector, _vector), emit
+    return _vector(_vector, _vector, _vector), emit
 
 
 @llvm.instruction
-def positive_part(typing_context: Any, x: Any) -> Any:
-    """x where it is above zero or nan, else zero. A nan must pass, so that a run that diverges shows it."""
+def at_least(typing_context: Any, x: Any, floor: Any) -> Any:
+    """x where it is above ``floor`` or nan, else ``floor``. A nan must pass, so that a run that diverges shows it."""
 
     def emit(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        zero = ir.Constant(llvm.VECTOR, None)
-        return b.select(b.fcmp_ordered(">", zero, arguments[0]), zero, arguments[0])
+        x, floor = arguments
+        return b.select(b.fcmp_ordered(">", floor, x), floor, x)
 
-    return _vector(_vector), emit
+    return _vector(_vector, _vector), emit
 
 
 @llvm.instruction
