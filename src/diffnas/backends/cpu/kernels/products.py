@@ -130,25 +130,7 @@ def depthwise_weights(
         elif kernel == 3:
             correlate(o, full, a, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 3, 3, 0)
         elif kernel == 5:
-            for top in range(0, 5, TAPS_DOWN):
-                place, tap = o + 4 * top * 5 * full, a + 4 * top * down
-                if top + TAPS_DOWN <= 5 and stride == 1 and dilation == 1:
-                    correlate(
-                        place, full, tap, full, x_row, across, down, g, full, grad_row, columns, rows, TAPS_DOWN, 5, 1
-                    )  # fmt: skip
-                elif top + TAPS_DOWN <= 5 and stride == 1 and dilation == 2:
-                    correlate(
-                        place, full, tap, full, x_row, across, down, g, full, grad_row, columns, rows, TAPS_DOWN, 5, 2
-                    )  # fmt: skip
-                elif top + TAPS_DOWN <= 5:
-                    correlate(
-                        place, full, tap, stride * full, x_row, across, down, g, full, grad_row, columns, rows,
-                        TAPS_DOWN, 5, 0,
-                    )  # fmt: skip
-                else:
-                    correlate(
-                        place, full, tap, stride * full, x_row, across, down, g, full, grad_row, columns, rows, 1, 5, 0
-                    )  # fmt: skip
+            _five_weights(o, a, x_row, across, down, g, grad_row, columns, rows, full, stride, dilation)
         elif kernel == 7 and (stride > 1 or dilation == 1):
             _seven_weights(o, a, x_row, across, down, g, grad_row, columns, rows, full, stride)
         else:
@@ -156,6 +138,25 @@ def depthwise_weights(
                 tap = 4 * (t // kernel * down + t % kernel * across)
                 place = o + 4 * t * full
                 correlate(place, full, a + tap, stride * full, x_row, 0, 0, g, full, grad_row, columns, rows, 1, 1, 0)
+
+
+@part
+def _five_weights(
+    out: int, x: int, x_row: int, across: int, down: int, grad: int, grad_row: int, columns: int, rows: int, full: int,
+    stride: int, dilation: int,
+) -> None:  # fmt: skip
+    """``depthwise_weights`` of a 5x5 kernel, for one vector of channels."""
+    step = stride * full
+    for top in range(0, 5, TAPS_DOWN):
+        o, a = out + 4 * top * 5 * full, x + 4 * top * down
+        if top + TAPS_DOWN > 5:
+            correlate(o, full, a, step, x_row, across, down, grad, full, grad_row, columns, rows, 1, 5, 0)
+        elif stride == 1 and dilation == 1:
+            correlate(o, full, a, full, x_row, across, down, grad, full, grad_row, columns, rows, TAPS_DOWN, 5, 1)
+        elif stride == 1 and dilation == 2:
+            correlate(o, full, a, full, x_row, across, down, grad, full, grad_row, columns, rows, TAPS_DOWN, 5, 2)
+        else:
+            correlate(o, full, a, step, x_row, across, down, grad, full, grad_row, columns, rows, TAPS_DOWN, 5, 0)
 
 
 @part
