@@ -33,8 +33,9 @@ HAND = ("mobilenet", "resnet", "convnext")
 WAITING = {"alpha_warmup": 4, "prune_warmup": 8}
 SEARCHES: dict[str, dict[str, Any]] = {
     "quick": {},
+    "cells of DARTS": {"space": "darts"},
     "waiting, balance": {**WAITING, "multiplier": "balance"},
-    **{f"{channels} channels": {"evaluate_settings": {"channels": channels}} for channels in (16, 12, 10, 7)},
+    **{f"{channels} channels": {"evaluate_settings": {"channels": channels}} for channels in (16, 12, 11, 10, 7)},
 }
 NETWORKS = (*SEARCHES, *HAND, "random")
 
@@ -69,7 +70,7 @@ def held_out(whole: DataSet) -> DataSet:
 def found(name: str, data: DataSet, target: str, seed: int) -> dict[str, Any]:
     """What a search finds, after its training."""
     begun, named = time.perf_counter(), {"space": "chain", "recipe": "quick", "seed": seed, "threads": 1, "flip": True}
-    result = diffnas.run(data, target=f"macs={target}", **named, **SEARCHES[name])
+    result = diffnas.run(data, target=f"macs={target}", **{**named, **SEARCHES[name]})
     return summary(result.search.genotype, result.evaluation, begun)
 
 

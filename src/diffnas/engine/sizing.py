@@ -52,16 +52,16 @@ def fitting_size(
         offered = torch.tensor(space.offered)
         return [reach(aim, target, there, method).interval(offered) for target in aim.targets]
 
-    share = at.skeleton.target_share
+    between = at.skeleton.target_between
     pairs = list(zip(aim.targets, intervals(at.size), strict=True))
-    if all(_well_inside(target, interval, share) for target, interval in pairs):
+    if all(_well_inside(target, interval, between) for target, interval in pairs):
         return at.size
     if "channels" in given and all(_inside(target, interval) for target, interval in pairs):
         return at.size
     possible: list[Size] = []
     for size in _shapes(at.size, given, own=space.own_depth is not None):
-        found = size if "channels" in given else _widened(aim, size, intervals, at.step, share)
-        if all(_well_inside(*pair, share) for pair in zip(aim.targets, intervals(found), strict=True)):
+        found = size if "channels" in given else _widened(aim, size, intervals, at.step, sum(between) / 2)
+        if all(_well_inside(*pair, between) for pair in zip(aim.targets, intervals(found), strict=True)):
             if "channels" in given or at.size.channels / 2 <= found.channels <= 4 * at.size.channels:
                 return found
             possible.append(found)
@@ -108,13 +108,13 @@ def _inside(target: Target, interval: Interval) -> bool:
     return interval.low * (1 - TOLERANCE) <= target.value <= interval.high * (1 + TOLERANCE)
 
 
-def _well_inside(target: Target, interval: Interval, share: float) -> bool:
-    """Whether a target is well inside an interval, or close to where it should be if the interval is narrow.
+def _well_inside(target: Target, interval: Interval, between: tuple[float, float]) -> bool:
+    """Whether a target is well inside an interval, or in the middle of that part of it if the interval is narrow.
 
-    It should be at ``share`` of the interval, and may be half as much off. A ceiling may be anywhere above.
+    ``between`` are the ends of the part, as shares of the interval. A ceiling may be anywhere above the first.
     """
-    low, high = interval
-    wanted, off = low + share * (high - low), share / 2 * (high - low)
+    first, last = (interval.low + share * (interval.high - interval.low) for share in between)
     if target.ceiling:
-        return target.value >= wanted - off
-    return abs(target.value - wanted) <= max(off, TOLERANCE * wanted)
+        return target.value >= first
+    middle = (first + last) / 2
+    return abs(target.value - middle) <= max((last - first) / 2, TOLERANCE * middle)

@@ -44,7 +44,8 @@ class Chain(Skeleton):
     shortcut: Shortcut = "pool"
     head: int = 0
     skip: str = "none"  # the shortcut bypasses every layer
-    target_share: float = 0.3  # searches for less end with few layers, for more they have no reason to drop any
+    # Searches for less end with few layers. Searches for more have no reason to drop dear operations.
+    target_between: tuple[float, float] = (0.2, 0.4)
 
     @property
     def layers(self) -> tuple[Stage, ...]:

@@ -50,8 +50,7 @@ class Skeleton:
             sequence.
         averages: whether a node of a network is the mean of what its connections give, not their sum.
         normed_nodes: whether a supernet normalizes each node over the batch, with the statistics of the batch alone.
-        target_share: where a target should lie between the least and the largest cost when a search begins: 0 is the
-            least, 1 the largest.
+        target_between: where a target should be between the least cost, 0, and the largest, 1, when a search begins.
         published: by stem, channels and depth of the networks with published results; other stems have those of
             "cifar".
     """
@@ -72,7 +71,7 @@ class Skeleton:
     tokens: bool = False
     averages: bool = False
     normed_nodes: bool = False
-    target_share: float = 0.5
+    target_between: tuple[float, float] = (0.25, 0.75)
     published: Mapping[str, tuple[int, int]] = field(default_factory=lambda: {"cifar": (16, 8)})
 
     @property
