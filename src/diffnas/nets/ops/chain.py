@@ -57,7 +57,7 @@ def spread(slot: Slot, *, kernel: int) -> nn.Module:
 def chained(*modules: nn.Module) -> nn.Sequential:
     """The modules in sequence, with their links: each convolution, the ReLU before it and the batch norm after it."""
     found = []
-    for before, module, after in zip((None, *modules), modules, (*modules[1:], None), strict=False):
+    for before, module, after in zip((None, *modules[:-1]), modules, (*modules[1:], None), strict=True):
         if isinstance(module, nn.Conv2d | Depthwise):
             rectifies, norm = isinstance(before, nn.ReLU), after if isinstance(after, nn.BatchNorm2d) else None
             if isinstance(module, Depthwise):
