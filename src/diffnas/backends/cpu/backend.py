@@ -87,5 +87,5 @@ def shares_of(factors: Factors, pictures: int) -> Any:
     shares = np.ones((len(factors), pictures), np.float32)
     for row, factor in enumerate(factors):
         if factor is not None:
-            shares[row] = factor.detach()
+            shares[row] = factor.detach().numpy()  # NumPy warns of tensors on Python 3.10
     return shares
