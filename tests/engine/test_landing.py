@@ -192,6 +192,21 @@ def test_the_width_that_was_said_stays_though_a_target_leaves_little_choice():
     assert fitting_size(aim, SPACES["chain"], data, METHODS["sparse"], given=frozenset({"channels"})) == aim.size
 
 
+def test_only_the_width_moves_where_the_size_can_meet_the_targets():
+    data, half, method = in_ten_classes(), Size(16, 8, "cifar-half"), METHODS["sparse"]
+    both = aim_at("macs=5M,params=50k", half)
+    assert fitting_size(both, SPACES["chain"], data, method)._replace(channels=16) == half
+    little = aim_at("macs=10M", half)
+    assert fitting_size(little, darts, data, method).channels < 16
+    assert fitting_size(little, darts, data, method, stays=True) == half
+
+
+def test_another_stem_is_taken_if_the_width_that_was_said_cannot_meet_the_target():
+    data, half, method = in_ten_classes(), Size(16, 8, "cifar-half"), METHODS["sparse"]
+    dear = aim_at("macs=20M", half)
+    assert fitting_size(dear, SPACES["chain"], data, method, given=frozenset({"channels"})) == Size(16, 8, "cifar")
+
+
 def test_a_space_with_a_cell_for_each_place_keeps_its_depth(data):
     aim = aim_at("macs=2M", Size(16, 20))
     own = with_own_cells(s2, 4)

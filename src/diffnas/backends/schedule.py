@@ -67,8 +67,8 @@ def schedule(cell: Cell, *, affine: bool = False) -> Schedule:
 
     Args:
         cell: the cell.
-        affine: whether batch norms with a weight and a bias are known too, and chains of three links, and links
-            without a ReLU or a batch norm.
+        affine: whether kernels know batch norms with a weight and a bias. Such kernels also know chains of three
+            links, and links without a ReLU or a batch norm.
     """
     pools: dict[int, dict[str, list[Pool]]] = {}
     chains: dict[int, list[Chain]] = {}
@@ -131,7 +131,7 @@ def why_unknown(cell: Cell, found: Schedule) -> str | None:
 def by_key(chains: Iterable[Sequence[Link]], size: Sequence[int]) -> dict[ChainKey, list[int]]:
     """The indices of chains that read a map of this size, grouped by key.
 
-    There is one group, unless a user's own operations differ from the others.
+    In most spaces there is one group. Operations of residual chains have several sizes between their links.
     """
     groups: dict[ChainKey, list[int]] = {}
     for place, chain in enumerate(chains):

@@ -305,7 +305,7 @@ class StagedSearch:
         assert controller is not None
 
         def size_for(target: Target) -> Size:
-            return fitting_size(replace(aim, targets=(target,)), self.space, data, method)
+            return fitting_size(replace(aim, targets=(target,)), self.space, data, method, stays=True)
 
         reach = controller.reaches[aim.family[0].cost]
         for found in reread(trace, aim, reach, size_for):

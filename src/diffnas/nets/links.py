@@ -108,6 +108,7 @@ def linked(op: Module, *links: Link) -> Module:
     assert all(one.channels == next.before for one, next in pairwise(links))
     # Else a kernel would read past the end.
     assert all(link.after is None or link.after.num_features == link.channels for link in links)
+    assert all(link.after is not None or link.bias is None for link in links)  # kernels leave biases away
     assert links[-1].after is not None
     vars(op)["made_of"] = links
     return op

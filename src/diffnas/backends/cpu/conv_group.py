@@ -164,7 +164,7 @@ class KernelSizes(NamedTuple):
 def _is_tiled(geometry: Geometry, shape: Shape) -> bool:
     """Whether a convolution is computed by tiles, which with fewer channels is not faster and rounds more."""
     even = shape.rows % 2 == shape.columns % 2 == 0
-    return geometry[:5] == Geometry(DENSE, 3, 1, 1, 1)[:5] and even and min(shape.C, shape.D) >= 16
+    return geometry._replace(rectifies=True) == Geometry(DENSE, 3, 1, 1, 1) and even and min(shape.C, shape.D) >= 16
 
 
 def _places(patterns: Sequence[Pattern]) -> tuple[list[int], list[int]]:

@@ -55,7 +55,10 @@ def spread(slot: Slot, *, kernel: int) -> nn.Module:
 
 
 def chained(*modules: nn.Module) -> nn.Sequential:
-    """The modules in sequence, with their links: each convolution, the ReLU before it and the batch norm after it."""
+    """Convolutions, batch norms and ReLUs in sequence, with their links.
+
+    A link is a convolution with the ReLU before it and the batch norm after it.
+    """
     found = []
     for before, module, after in zip((None, *modules[:-1]), modules, (*modules[1:], None), strict=True):
         if isinstance(module, nn.Conv2d | Depthwise):
@@ -64,6 +67,7 @@ def chained(*modules: nn.Module) -> nn.Sequential:
                 conv, kernel = module.conv, module.weight.shape[-1]
                 geometry = Geometry(DEPTHWISE, kernel, module.stride, module.padding, module.dilation, rectifies)
             else:
+                assert (module.kernel_size, module.stride, module.groups, module.bias) == ((1, 1), (1, 1), 1, None)
                 conv, geometry = module, Geometry(POINTWISE, rectifies=rectifies)
             convolve = partial(_convolved, module, rectifies)
             found.append(Link(convolve=convolve, modules=(conv,), after=norm, geometry=geometry))

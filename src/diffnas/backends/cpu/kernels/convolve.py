@@ -1,8 +1,7 @@
 """ReLU, convolutions and batch statistics of several branches that read one map, picture by picture, for Numba.
 
 A picture is read once, normalized, put through the ReLU, if there is one, and written into a buffer with zeros around
-it. Its branches
-read this buffer, and only their results leave the cache. Only these are kept for the backward pass
+it. Its branches read this buffer, and only their results leave the cache. Only these are kept for the backward pass
 (:mod:`diffnas.backends.cpu.kernels.convolve_backward`). It computes the buffer and the results of depthwise
 convolutions again, which is faster than reading them.
 

@@ -178,8 +178,10 @@ def _result_gradient(
 
 @part
 def _leave(x: int, norm: Norm, grad: int, out: int, shape: Shape, total: int, product: int) -> None:
-    """Write the gradient for a normalized picture, before its ReLU. Add its sum, and that of its product with
-    ``input - center``."""
+    """Write the gradient for a normalized picture before its ReLU, and add its sum.
+
+    The sum of its product with ``input - center`` is added too.
+    """
     C, full, floor = shape.C, filled(shape.C), floor_of(norm)
     for h in range(shape.H):  # row by row, so that memory is read once, in order
         for c in range(0, C, LANES):

@@ -32,7 +32,7 @@ class Stage(NamedTuple):
         taps: the taps of the largest depthwise kernel; in pools and splits, the stride.
         widest: the most matrices ``(C, D)`` that the other weights of a branch consist of.
         learned: the most matrices that the gradients for these weights consist of.
-        before: the index, among the factors, of those of the batch norm before the ReLU: center, rate, then what is
+        before: the index, among the factors, of those of the batch norm of the inputs: center, rate, then what is
             added.
         after: the index of the factors of the gradients for the results: scale, slope, shift.
         packed: the index of the packed weights.

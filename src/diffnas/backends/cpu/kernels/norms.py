@@ -36,7 +36,8 @@ def measure(step: Table, lists: Table, memory: Memory, B: int) -> None:
     """Compute the statistics of batch norms from those of single pictures.
 
     A branch has seven numbers: its slot; whether it is normalized; the tensors of its batch norm's weight and bias; and
-    the places of its center, its rate and its offset among the factors, or -1. Without a batch norm these are 0, 1, 0.
+    the places of its center, its rate and its offset among the factors, or -1. Without a batch norm, center, rate and
+    offset are 0, 1 and 0.
     """
     at, pixels, C, branch, count = term(step, 1)
     mean, variance = mixing.joined(*by_picture(memory, at, count, B, C), pixels)
