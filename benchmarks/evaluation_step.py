@@ -37,6 +37,7 @@ from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import EvaluateSettings
 from diffnas.genotype import Genotype, parse, read
 from diffnas.nets.auxiliary import Output
+from diffnas.skeleton import skeleton_of
 
 WAYS = ("plain NCHW", "plain channels_last", "ours")
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -138,8 +139,8 @@ def compared(name: str, options: argparse.Namespace) -> str:
         depth=options.cells,
         batch=options.batch,
         stem=options.stem,
-        drop_path=0.0 if genotype.skeleton == "chain" else options.drop_path,
-        auxiliary=0.0 if genotype.skeleton == "chain" else EvaluateSettings().auxiliary,
+        drop_path=options.drop_path,
+        auxiliary=EvaluateSettings().auxiliary if skeleton_of(genotype.skeleton).auxiliary else 0.0,
     )
     contenders = {way: contender(way, genotype, settings) for way in WAYS}
     loss, gradients = contenders[WAYS[0]].gradients()

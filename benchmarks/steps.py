@@ -23,6 +23,7 @@ from diffnas.engine.search_state import SearchState, begin
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import METHODS
+from diffnas.skeleton import StemKind
 from diffnas.space import SearchSpace
 
 NOW = Moment(epoch=0, step=0, epochs=1, steps=1)
@@ -141,8 +142,9 @@ def survivors(space: SearchSpace, pattern: str, seed: int = 0) -> Tensor:
     return offered & (rank < counts.unsqueeze(1))
 
 
-def settings_of(space: SearchSpace, *, batch: int, channels: int | None, cells: int | None) -> SearchSettings:
+def settings_of(
+    space: SearchSpace, *, batch: int, channels: int | None, cells: int | None, stem: StemKind = "cifar"
+) -> SearchSettings:
     """The settings of a benchmark's search: DARTS' own at this size."""
-    stem = "cifar-half" if space.skeleton == "chain" else SearchSettings().stem  # as recipes have it
     sizes = {"channels": channels or space.channels, "depth": cells or space.depth}
     return replace(SearchSettings(), batch=batch, stem=stem, **sizes)

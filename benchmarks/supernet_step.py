@@ -31,6 +31,7 @@ TOLERANCE = 0.05
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_sizes(parser, batch=64, threads=2)
+    parser.add_argument("--stem", default="cifar")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warm-up", type=int, default=1, help="rounds that do not count")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="the first is the reference")
@@ -68,7 +69,9 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     space = SPACES[options.space]
-    settings = settings_of(space, batch=options.batch, channels=options.channels, cells=options.cells)
+    settings = settings_of(
+        space, batch=options.batch, channels=options.channels, cells=options.cells, stem=options.stem
+    )
     print(f"# One step of a search: {space.name}, {settings.channels} channels, {settings.depth} cells, ", end="")
     print(f"{options.size}x{options.size} pictures, batch {settings.batch}, float32, {options.device}\n")
     print(machine(), allocate(options.allocator), sep="\n", end="\n\n")

@@ -57,6 +57,17 @@ class InPyTorch:
         return op(x)
 
 
+def assert_as_exact(exact: Sequence[Tensor], stock: Sequence[Tensor], ours: Sequence[Tensor]) -> None:
+    """Most tensors of ours are about as near to those in double precision as those of stock modules."""
+    exact = [each.double() for each in exact]
+    pairs = [zip(run, exact, strict=True) for run in (stock, ours)]
+    apart = [torch.stack([(found - right).norm() for found, right in own]) for own in pairs]
+    sizes = torch.stack([each.norm() for each in exact])
+    # Some tensors are off, for a ReLU or a max-pool that flips moves them far more than all rounding does.
+    assert (apart[1] <= 3 * apart[0] + 1e-5 * sizes + 1e-6).double().mean() > 0.9
+    assert apart[1].median() <= 2 * apart[0].median() + 1e-7
+
+
 def backend(way: str, dtype: torch.dtype = torch.float32) -> Backend | None:
     """None for "plain"; for "fast" the kernels in float32 on a CPU, and PyTorch node by node in other precision."""
     if way == "plain":

@@ -62,41 +62,41 @@ class Schedule:
     prepare: list[tuple[nn.Module, tuple[Link, ...] | None]]
 
 
-def schedule(cell: Cell, *, affine: bool = False) -> Schedule:
+def schedule(cell: Cell, *, compiled: bool = False) -> Schedule:
     """The schedule of the operations that are on a cell's edges now.
 
     Args:
         cell: the cell.
-        affine: whether kernels know batch norms with a weight and a bias. Such kernels also know chains of three
-            links, and links without a ReLU or a batch norm.
+        compiled: whether the compiled kernels of a CPU compute it. They also know batch norms with a weight and a bias,
+            chains of three links, and links without a ReLU or a batch norm.
     """
     pools: dict[int, dict[str, list[Pool]]] = {}
     chains: dict[int, list[Chain]] = {}
     others: dict[int, list[tuple[int, Place, nn.Module]]] = {}
-    known = None if affine else False
+    affine = None if compiled else False
     for row, (edge, found) in enumerate(zip(cell.graph.edges, cell.edges, strict=True)):
         assert isinstance(found, MixedEdge | FixedEdge)
         for column, op in found.ops.items():
             place = (row, int(column))
             pool, norm = _pool(op)
-            links = read_links(op, affine=known)
+            links = read_links(op, affine=affine)
             if pool is not None:
                 # Pools with one stride give maps of one size.
                 stride = "1" if isinstance(pool, nn.Identity) else str(pool.stride)
                 shared = _shared(pools.setdefault(edge.source, {}).setdefault(stride, []), pool, edge.target, place)
                 shared.norms.extend([] if norm is None else [norm])
-            elif links is not None and _is_known(links, affine):
+            elif links is not None and _is_known(links, compiled):
                 chains.setdefault(edge.source, []).append(Chain(target=edge.target, place=place, links=links))
             else:
                 others.setdefault(edge.target, []).append((edge.source, place, op))
     by_source = {source: list(kinds.values()) for source, kinds in pools.items()}
-    prepare = [(module, read_links(module, affine=known)) for module in cell.inputs]
+    prepare = [(module, read_links(module, affine=affine)) for module in cell.inputs]
     return Schedule(pools=by_source, chains=chains, others=others, prepare=prepare)
 
 
-def _is_known(links: Sequence[Link], affine: bool) -> bool:
-    """Whether kernels know a chain; ``affine`` as in ``schedule``."""
-    if affine:
+def _is_known(links: Sequence[Link], compiled: bool) -> bool:
+    """Whether kernels know a chain; ``compiled`` as in ``schedule``."""
+    if compiled:
         return len(links) <= LONGEST
     return len(links) <= 2 and all(link.geometry.rectifies and link.after is not None for link in links)
 

@@ -56,15 +56,15 @@ def fitting_size(
     def like(size: Size) -> bool:
         return at.size.channels / 2 <= size.channels <= 4 * at.size.channels
 
-    if sizes.fit(at.size) or (stays and sizes.can(at.size)):
+    if sizes.fit(at.size) or ((stays or fixed) and sizes.can(at.size)):
         return at.size
     if sizes.can(at.size):
-        found = at.size if fixed else sizes.widened(at.size)
+        found = sizes.widened(at.size)
         return found if sizes.fit(found) and like(found) else at.size
     possible: list[Size] = []
     for size in _shapes(at.size, given, own=space.own_depth is not None):
         found = size if fixed else sizes.widened(size)
-        if sizes.fit(found) and (fixed or like(found)):
+        if sizes.fit(found) and like(found):
             return found
         if sizes.can(found):
             possible.append(found)

@@ -35,7 +35,7 @@ class CPU:
 
     def why_slower(self, cell: Cell) -> str | None:
         """The reason why PyTorch computes a part of the cell; None if our kernels compute all of it."""
-        return why_unknown(cell, schedule(cell, affine=True))
+        return why_unknown(cell, schedule(cell, compiled=True))
 
     def computing(self, threads: int) -> AbstractContextManager[None]:
         """A context in which the kernels compute with this many threads, and PyTorch with one."""
@@ -50,7 +50,7 @@ class CompiledCell:
     """A cell in training mode, with the operations that it had when this was made."""
 
     def __init__(self, cell: Cell) -> None:
-        self.cell, self.schedule = cell, schedule(cell, affine=True)
+        self.cell, self.schedule = cell, schedule(cell, compiled=True)
         self.plans: dict[Any, Plan] = {}
         self.ones = torch.ones(len(cell.edges), len(cell.ops))
 

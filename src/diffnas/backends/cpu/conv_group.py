@@ -80,13 +80,13 @@ class Chains:
     Attributes:
         members: the chains that have a first link, those that have a second, and so on.
         layouts: the layouts of the first links, of the second, and so on.
-        normed: for the first links, the second and so on, whether a batch norm follows, by chain.
+        patterns: the patterns.
         count: how many weights and biases there are.
         biases: the places of the biases among them.
     """
 
     def __init__(self, patterns: Sequence[tuple[Pattern, ...]]) -> None:
-        places = range(max(map(len, patterns)))
+        self.patterns, places = patterns, range(max(map(len, patterns)))
         self.members = [[n for n, chain in enumerate(patterns) if place < len(chain)] for place in places]
         every = [pattern for chain in patterns for pattern in chain]
         ends = list(accumulate((pattern.tensors for pattern in every), initial=0))
@@ -98,7 +98,6 @@ class Chains:
             Layout([patterns[n][place] for n in own], [starts[n][place] for n in own], joint=place == 0)
             for place, own in enumerate(self.members)
         ]
-        self.normed = [{n: patterns[n][place].normed for n in own} for place, own in enumerate(self.members)]
 
     def __len__(self) -> int:
         return len(self.members[0])

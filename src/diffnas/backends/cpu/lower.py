@@ -92,8 +92,7 @@ class _Cell:
         self.check(group.slots[0])
         chained = self.prepared[node] = self.to.made(group, self.to.given[node], self.to.inputs[node])
         self.to.pack([chained])
-        self.to.measure(self.to.links([chained], 0))
-        self.to.later_links([chained])
+        self.to.links_from(0, [chained])
         self.to.slots[whole] = self.home(whole, self.read)
         self.weigh(whole, group.slots, [ALONE], self.to.slots[whole])
 
@@ -123,7 +122,7 @@ class _Cell:
         for pools, stage in zip(steps.pools, self.pools[node], strict=True):
             measured.append(self.pool(node, pools, stage))
         self.to.measure(measured)
-        self.to.later_links(groups)
+        self.to.links_from(1, groups)
 
     def split(self, node: int, bypass: Bypass, outputs: Sequence[int]) -> None:
         """Append the steps that compute a node's channels: all, those that operations read, those that bypass them."""

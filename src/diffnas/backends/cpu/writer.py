@@ -245,15 +245,15 @@ class Writer:
             for n in group.chains.members[place]:
                 if n in passed:
                     factors = self.before(stages[place + 1], list(passed).index(n))
-                    branches.append((passed[n], int(group.chains.normed[place][n]), *factors))
+                    branches.append((passed[n], int(group.chains.patterns[n][place].normed), *factors))
                 else:
                     branches.append((group.slots[n], 1, *NOWHERE))
             measured.append((at, stages[place], branches))
         return measured
 
-    def later_links(self, groups: Sequence[ChainStages]) -> None:
-        """Append all links of groups after the first ones, which were measured."""
-        for place in range(1, LONGEST):
+    def links_from(self, first: int, groups: Sequence[ChainStages]) -> None:
+        """Append the links of groups from a place on, and measure them; the links before must have been measured."""
+        for place in range(first, LONGEST):
             self.measure(self.links(groups, place))
 
     def convolved(self, stage: int) -> int:
@@ -300,16 +300,16 @@ class Writer:
             grads = [inner.get(n, out) for n in own]
             sums = self.stage_backward(chained, stages[place], [sent[n] for n in own], grads)
             if place:
-                self._inner_backward(chained, place, sums)
+                self._inner_backward(chained, place, read, sums)
             for n, grad in inner.items():
                 sent[n], factors[n] = grad, (0, -1, ALL)
 
-    def _inner_backward(self, chained: ChainStages, place: int, sums: int) -> None:
-        """Append the step between the gradients of the links at a place and of the links before."""
-        group, terms = chained.group, list[int]()
-        before = group.chains.members[place - 1]
-        for n, slot in self._passed(group, place - 1).items():
-            normed = group.chains.normed[place - 1][n]
+    def _inner_backward(self, chained: ChainStages, place: int, read: Mapping[int, int], sums: int) -> None:
+        """Append the step between the gradients of the links at a place, and of those before, whose slots are read."""
+        chains, terms = chained.group.chains, list[int]()
+        before = chains.members[place - 1]
+        for n, slot in read.items():
+            normed = chains.patterns[n][place - 1].normed
             terms += [slot, before.index(n), int(normed), *self.affine(slot, self.grad_weights)]
         self.step(compiled.INNER_BACKWARD, chained.stages[place], chained.stages[place - 1], self.note(terms), sums)
 

@@ -60,8 +60,8 @@ def _is_known(link: Link) -> bool:
 
 
 def _outline(link: Link) -> _Outline:
-    _, kernel, stride, padding, dilation, _ = link.geometry
-    return _Outline(link.before, link.channels, stride, dilation * (kernel - 1) - 2 * padding)
+    own = link.geometry
+    return _Outline(link.before, link.channels, own.stride, own.dilation * (own.kernel - 1) - 2 * own.padding)
 
 
 def convolve(x: Tensor, chains: Sequence[Chain]) -> tuple[Tensor, ...]:

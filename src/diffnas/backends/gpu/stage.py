@@ -71,9 +71,9 @@ class Stage(NamedTuple):
     def table(self, device: torch.device) -> Tensor:
         """The table of the convolutions that the kernels read."""
         begin, fields = 0, list[int]()
-        for row, (_, kernel, _, padding, dilation, _) in enumerate(self.geometries):
-            fields += [0 if self.shared else row, begin, padding, dilation, kernel]
-            begin += self.channels * kernel**2
+        for row, own in enumerate(self.geometries):
+            fields += [0 if self.shared else row, begin, own.padding, own.dilation, own.kernel]
+            begin += self.channels * own.kernel**2
         return constant(tuple(fields), torch.int32, device)
 
     @property

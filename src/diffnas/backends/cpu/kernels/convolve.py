@@ -100,18 +100,23 @@ def scratch_size(shape: Shape, tiled: int) -> int:
 @part
 def gathered(branch: Branch, shape: Shape, at: Places, depth: int, top: int, rows: int) -> None:
     """Write the input of a branch's 1x1 convolution, for some rows of the result."""
-    full = filled(shape.C)
     if branch.kind == SEPARABLE:
-        before = shape.margin - branch.padding
-        x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
-        depthwise(
-            at.d, False, at.nothing, x, shape.pitch, depth, rows, shape.columns, full, branch.kernel, branch.dilation,
-            branch.stride,
-        )  # fmt: skip
+        _slid(branch, shape, at.d, at, depth, top, rows)
     elif branch.kind == PAIRS:
         gather_pairs(at.r, at.d, shape, top, rows)
     else:
         gather(at.r, at.d, shape, top, rows)
+
+
+@part
+def _slid(branch: Branch, shape: Shape, out: int, at: Places, depth: int, top: int, rows: int) -> None:
+    """Write the depthwise convolution of a buffered picture, for some rows of the result."""
+    full, before = filled(shape.C), shape.margin - branch.padding
+    x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
+    depthwise(
+        out, False, at.nothing, x, shape.pitch, depth, rows, shape.columns, full, branch.kernel, branch.dilation,
+        branch.stride,
+    )  # fmt: skip
 
 
 @part
@@ -126,10 +131,7 @@ def _convolve(
         tiled(y, x, shape.pitch, point, rows, shape.columns, full, full_out, at.nothing, at.tiles)
         return
     if branch.kind == DEPTHWISE:
-        depthwise(
-            y, False, at.nothing, x, shape.pitch, depth, rows, shape.columns, full, branch.kernel, branch.dilation,
-            branch.stride,
-        )  # fmt: skip
+        _slid(branch, shape, y, at, depth, top, rows)
         return
     if branch.kind == DENSE:
         dense(
@@ -158,7 +160,7 @@ def is_alone(table: Table, k: int) -> bool:
 
 @part
 def is_last(table: Table, k: int) -> bool:
-    """Whether a branch is the last of those that read its input."""
+    """Whether no later branch reads the input of a branch."""
     return k + 1 == len(table) or bool(table[k + 1, FRESH])
 
 
