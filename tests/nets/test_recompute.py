@@ -7,7 +7,7 @@ from ways import backend
 
 from diffnas.genotype import published
 from diffnas.nets.network import Network
-from diffnas.nets.ops import draw_noise_from
+from diffnas.nets.ops import draw_noise_from, drawing
 from diffnas.nets.recompute import recomputed
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace, darts, nas_bench_201, s4
@@ -23,7 +23,7 @@ def after_a_step(net: nn.Module, device: str, *more: object, way: str | None = N
         net.backend = backend(way)
     torch.manual_seed(1)
     noise = torch.Generator(device).manual_seed(2)
-    draw_noise_from(net, noise)
+    draw_noise_from(drawing(net), noise)
     x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3)).to(device)
     own = [part.clone().to(device).requires_grad_() if isinstance(part, Tensor) else part for part in more]
     out = net(x, *own)

@@ -51,7 +51,7 @@ from diffnas.nets.carried import reading
 from diffnas.nets.frames import FrameFactory, Sizes
 from diffnas.nets.least import least
 from diffnas.nets.network import Network, parameters_of
-from diffnas.nets.ops import count_macs, draw_noise_from
+from diffnas.nets.ops import count_macs, draw_noise_from, drawing
 from diffnas.nets.sites import Listed, chosen
 from diffnas.nets.sizes import published_shape, sizes_of_genotype, sizes_of_space
 from diffnas.nets.slot import OpFactory
@@ -288,6 +288,8 @@ class _Evaluation:
         self.genotype, self.data, self.settings = genotype, data, settings
         self.state, self.fabric = state, fabric
         self.net = in_training(fabric, state.network)
+        # Listed once: a walk over the modules takes a twentieth of a small network's step.
+        self.weights, self.drawing = list(state.network.parameters()), drawing(state.network)
         self.loss = state.task.training_loss(settings.label_smoothing)
         indices = torch.arange(len(data.train))
         self.loop = TrainingLoop("evaluate", data, indices, settings, state, fabric, folder, listener, trace, ranks)
@@ -326,7 +328,7 @@ class _Evaluation:
             step = state.epoch * self.loop.steps + state.step
             set_rate(state.weight_optimizer, self.loop.rate() * settings.warmed(step, self.loop.steps))
         x = data.prepare(pictures, self.loop.own_generator("train"), cutout=settings.cutout, flip=settings.flip)
-        draw_noise_from(state.network, self.loop.own_generator("noise"))
+        draw_noise_from(self.drawing, self.loop.own_generator("noise"))
         # DARTS: the probability of dropping a path rises linearly with the epoch.
         drop_path = settings.drop_path * state.epoch / settings.epochs
         with reading(state.network, passes.TRAIN) if data.in_order else nullcontext():
@@ -337,10 +339,9 @@ class _Evaluation:
             loss = loss + settings.auxiliary * self.loss(output.auxiliary, labels)
         loss = loss + output_penalty(state.network.frame, settings)
         self.fabric.backward(loss)
-        weights = list(state.network.parameters())
-        self.loop.ranks.mean_gradients_(weights, len(labels))
+        self.loop.ranks.mean_gradients_(self.weights, len(labels))
         if settings.clip:
-            torch.nn.utils.clip_grad_norm_(weights, settings.clip)
+            torch.nn.utils.clip_grad_norm_(self.weights, settings.clip)
         state.weight_optimizer.step()
         state.weight_optimizer.zero_grad()
         if state.averaging:

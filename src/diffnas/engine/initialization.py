@@ -15,7 +15,7 @@ from diffnas.engine.ranks import ALONE
 from diffnas.engine.seeds import fixed_random
 from diffnas.engine.settings import SearchSettings
 from diffnas.method import Method
-from diffnas.nets.ops import draw_noise_from
+from diffnas.nets.ops import draw_noise_from, drawing
 
 if TYPE_CHECKING:
     from diffnas.engine.search_state import SearchState
@@ -41,13 +41,13 @@ def initialize(
     net, seed = state.supernet, settings.seed_for("initial")
     drawn = seeds.generator(seed, "initial", stage)
     batch = _batch(data, indices, settings, drawn, state.alpha.device)
-    draw_noise_from(net, seeds.generator(seed, "initial noise", stage, device=state.alpha.device))
+    draw_noise_from(drawing(net), seeds.generator(seed, "initial noise", stage, device=state.alpha.device))
     with fixed_random(seeds.derive(seed, "initial", stage)):
         # The running statistics begin with the search, unless the initializer takes those of another run.
         said = contract.initialize(method.initial, net, batch, drawn)
         with torch.no_grad(), buffers_kept(net):
             variances = net.train().node_variances(batch[0], net.even(state.keep))
-    draw_noise_from(net, None)
+    draw_noise_from(drawing(net), None)
     state.start = {"initial": said, "variances": variances}
     if settings.alpha_from is not None and not stage:
         state.start["alpha"] = warm_alpha.take_(state, settings)

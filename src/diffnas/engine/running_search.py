@@ -30,7 +30,7 @@ from diffnas.method import Method
 from diffnas.nets.auxiliary import Output
 from diffnas.nets.costs import operation_macs
 from diffnas.nets.masks import Masks
-from diffnas.nets.ops import Noise, count_macs
+from diffnas.nets.ops import Noise, count_macs, draw_noise_from, drawing
 from diffnas.nets.supernet import Supernet
 from diffnas.space import SearchSpace
 
@@ -117,7 +117,7 @@ class RunningSearch:
                 autocast=torch.bfloat16 if precision == "bf16-mixed" else None,
             )
         self._costs: Tensor | None = None
-        self._noises: list[Noise | Masks] | None = None
+        self._drawing: list[Noise | Masks] | None = None
         self.rescan()
 
     def rescan(self) -> None:
@@ -242,19 +242,18 @@ class RunningSearch:
     def forget(self) -> None:
         """Forget the count and the graphs of the supernet; call this after operations left it."""
         self.macs = 0
-        self._noises = None
+        self._drawing = None
         if isinstance(self.net, Graphed):
             self.net.forget()
 
     def draw_noise_from(self, generator: torch.Generator) -> None:
-        """Let every ``noise`` operation of the supernet draw from ``generator``.
+        """Let what draws random numbers in the supernet draw from ``generator``.
 
-        They are listed once, because a walk over the modules of a supernet takes as long as a step on a fast GPU.
+        It is listed once, because a walk over the modules of a supernet takes as long as a step on a fast GPU.
         """
-        if self._noises is None:
-            self._noises = [part for part in self.state.supernet.modules() if isinstance(part, Noise | Masks)]
-        for noise in self._noises:
-            noise.generator = generator
+        if self._drawing is None:
+            self._drawing = drawing(self.state.supernet)
+        draw_noise_from(self._drawing, generator)
 
     def measure_macs(self) -> int:
         """Multiply-adds of the supernet for one picture; counted again only after operations left it."""

@@ -202,7 +202,7 @@ class TrainingLoop:
         for batch in fetched(self.split, self.batches[state.step :], self.device):
             self._stretched()
             # For a user's own operations that draw torch's global random numbers, such as dropout.
-            torch.manual_seed(seeds.derive(settings.seed, "torch", state.epoch, state.step, *self.ranks.place))
+            seeds.seed_torch(seeds.derive(settings.seed, "torch", state.epoch, state.step, *self.ranks.place))
             take_step(batch)
             # Reading the loss makes a GPU wait, so there it is read in few of the steps.
             if may_look(self.device, state.step):

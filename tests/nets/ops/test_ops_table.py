@@ -4,7 +4,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from diffnas import space
-from diffnas.nets.ops import OPS, Depthwise, FactorizedReduce, Noise, Separable, build, count_macs, draw_noise_from
+from diffnas.nets.ops import (
+    OPS,
+    Depthwise,
+    FactorizedReduce,
+    Noise,
+    Separable,
+    build,
+    count_macs,
+    draw_noise_from,
+    drawing,
+)
 from diffnas.nets.ops.recurrent import RECURRENT
 from diffnas.nets.ops.transformer import TRANSFORMER
 from diffnas.nets.slot import Slot
@@ -90,7 +100,7 @@ def test_noise_is_standard_normal_fresh_and_repeatable():
     x = torch.full((8, 16, 32, 32), 5.0)
     draws = []
     for _ in range(2):
-        draw_noise_from(net, torch.Generator().manual_seed(3))
+        draw_noise_from(drawing(net), torch.Generator().manual_seed(3))
         draws += [net(x), net(x)]
     assert draws[0].shape == (8, 16, 16, 16)
     assert abs(draws[0].mean()) < 0.03
@@ -226,7 +236,7 @@ def test_counting_multiply_adds_does_not_move_the_noise():
     generator = torch.Generator().manual_seed(1)
     before, globally = generator.get_state(), torch.get_rng_state()
     for source in (generator, None):
-        draw_noise_from(net, source)
+        draw_noise_from(drawing(net), source)
         assert count_macs(net, (3, 4, 4)) == 24 * 16
         assert net[0].generator is source
     assert torch.equal(generator.get_state(), before)

@@ -13,12 +13,11 @@ Float32 on a CPU; import this module only where it is used, for it needs Numba.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diffnas.backends.cpu.kernels.memory import MEAN, VARIANCE, Memory
@@ -95,20 +94,18 @@ class _Call:
 
     def update_running(self) -> None:
         """Update the buffers of every batch norm, as its own forward pass would."""
-        alike: dict[Any, list[tuple[nn.BatchNorm2d, int, Tensor | None]]] = {}
-        for row in self.plan.norms:
-            alike.setdefault((row[0].momentum, row[0].num_features), []).append(row)
-        for (rate, channels), rows in alike.items():
-            norms, slots, biases = (list(column) for column in zip(*rows, strict=True))
-            means = self.memory.known[MEAN, slots, :channels]
-            for mean, bias in zip(means, biases, strict=True):
-                if bias is not None:
-                    mean += bias.detach().numpy()
-            pixels = np.array([self.program.batch * prod(self.plan.size(slot)[1:]) for slot in slots])
+        for own in self.plan.norms:
+            means, variances = self.memory.known[[MEAN, VARIANCE]][:, own.slots, : own.channels]
+            for place, bias in own.biases.items():
+                means[place] += bias.detach().numpy()
+            pixels, rate = self.program.batch * own.pixels, own.norms[0].momentum
+            assert rate is not None, "a batch norm without a momentum is computed by PyTorch"
+            move([norm.running_mean for norm in own.norms], means, rate)
             unbiased = (pixels / np.maximum(pixels - 1, 1))[:, None]
-            move([norm.running_mean for norm in norms], means, rate)
-            move([norm.running_var for norm in norms], self.memory.known[VARIANCE, slots, :channels] * unbiased, rate)
-            torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+            move([norm.running_var for norm in own.norms], variances * unbiased, rate)
+        counts = [norm.num_batches_tracked for own in self.plan.norms for norm in own.norms]
+        if counts:
+            torch._foreach_add_(counts, 1)
 
 
 class _Range(torch.autograd.Function):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,25 @@ class Node:
         self.slots.append(slot)
         self.places.append(place)
         self.normed.append(normed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norms:
+    """Batch norms of one width and momentum, whose running averages follow slots.
+
+    Attributes:
+        norms: the batch norms.
+        channels: how many each has.
+        slots: the slot that each follows.
+        pixels: of one picture of each slot, ``(norms,)``.
+        biases: the bias of the convolution before a batch norm, by the batch norm's place.
+    """
+
+    norms: list[nn.BatchNorm2d]
+    channels: int
+    slots: list[int]
+    pixels: Any
+    biases: dict[int, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +150,7 @@ class Plan:
         ranges: the ranges of nodes, in their order.
         sizes: channels, rows and columns of every slot; None for a node that nothing feeds.
         weights: the weights of all convolutions.
-        norms: the batch norms whose running averages follow a slot, with the bias of the convolution before each.
+        norms: the batch norms whose running averages follow a slot.
         gains: by slot, the place of its batch norm's weight among the weights; the bias has the next place.
         drops: whether the results of edges have shares, which are 0 where drop-path drops them.
         programs: the programs of this plan, by size of batch and number of mixing weights of an edge.
@@ -143,7 +163,7 @@ class Plan:
     ranges: list[Range]
     sizes: list[tuple[int, ...] | None]
     weights: list[Tensor]
-    norms: list[tuple[nn.BatchNorm2d, int, Tensor | None]]
+    norms: list[Norms]
     gains: dict[int, int]
     drops: bool
     programs: dict[Any, Any] = field(default_factory=dict)
@@ -223,6 +243,22 @@ class _Planner:
         if link.norm.affine:
             self.gains[slot] = len(self.weights)
             self.weights += [link.norm.weight, link.norm.bias]
+
+    def alike(self) -> list[Norms]:
+        """The batch norms, those of one width and momentum together."""
+        rows: dict[Any, list[tuple[nn.BatchNorm2d, int, Tensor | None]]] = {}
+        for row in self.norms:
+            rows.setdefault((row[0].momentum, row[0].num_features), []).append(row)
+        return [
+            Norms(
+                norms=[norm for norm, _, _ in group],
+                channels=channels,
+                slots=[slot for _, slot, _ in group],
+                pixels=np.array([prod(self.size(slot)[1:]) for _, slot, _ in group]),
+                biases={place: bias for place, (_, _, bias) in enumerate(group) if bias is not None},
+            )
+            for (_, channels), group in rows.items()
+        ]
 
     def input(self, node: int, links: tuple[Link, ...] | None) -> None:
         """Add an input node and set its size, in place of which ``sizes`` has had the size of the cell's input."""
@@ -358,7 +394,7 @@ def plan(cell: Cell, sizes: Sequence[tuple[int, ...]], scheduled: Schedule) -> P
         ranges=planner.ranges,
         sizes=planner.sizes,
         weights=planner.weights,
-        norms=planner.norms,
+        norms=planner.alike(),
         gains=planner.gains,
         drops=is_fixed(cell),
     )

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from diffnas.components.contract import Role, call, check_callable, name_of, refuse, takes
 from diffnas.lookup import nearest
-from diffnas.nets.masks import Masks
 from diffnas.nets.ops.attention import Attention
 from diffnas.nets.ops.chain import CHAIN
 from diffnas.nets.ops.pictures import (
@@ -25,6 +24,7 @@ from diffnas.nets.ops.pictures import (
     Separable,
     Zero,
     draw_noise_from,
+    drawing,
     drop_skips,
     relu_conv_norm,
 )
@@ -44,6 +44,7 @@ __all__ = [
     "check_factory",
     "count_macs",
     "draw_noise_from",
+    "drawing",
     "drop_skips",
     "factory_of",
     "gated",
@@ -157,11 +158,11 @@ def _macs(layer: nn.Module, result: Tensor) -> int:
 def _run_once(module: nn.Module, shape: tuple[int, ...]) -> None:
     tensor = next(module.parameters(), torch.empty(0))
     modes = [(part, part.training) for part in module.modules()]
-    sources = [(part, part.generator) for part in module.modules() if isinstance(part, Noise | Masks)]
+    sources = [(part, part.generator) for part in drawing(module)]
     module.eval()
     # A separate generator, so that counting changes no random numbers of a run. "meta" draws none.
     own = sources and tensor.device.type != "meta"
-    draw_noise_from(module, torch.Generator(tensor.device) if own else None)
+    draw_noise_from([part for part, _ in sources], torch.Generator(tensor.device) if own else None)
     try:
         with torch.no_grad():
             module(torch.zeros((1, *shape), device=tensor.device, dtype=tensor.dtype))

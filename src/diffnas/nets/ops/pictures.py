@@ -6,7 +6,7 @@ can be added. No ReLU works in place, because the same tensor feeds several oper
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
@@ -50,11 +50,15 @@ class Noise(nn.Module):
         return torch.empty_like(every(x, self.stride)).normal_(generator=self.generator)
 
 
-def draw_noise_from(net: nn.Module, generator: torch.Generator | None) -> None:
-    """Make every ``noise`` operation and every dropout mask draw from ``generator``, on the net's device."""
-    for module in net.modules():
-        if isinstance(module, Noise | Masks):
-            module.generator = generator
+def drawing(net: nn.Module) -> list[Noise | Masks]:
+    """Every ``noise`` operation and every dropout mask of a net: the modules that draw random numbers."""
+    return [module for module in net.modules() if isinstance(module, Noise | Masks)]
+
+
+def draw_noise_from(parts: Iterable[Noise | Masks], generator: torch.Generator | None) -> None:
+    """Make the modules of ``drawing`` draw from ``generator``, which is on the net's device."""
+    for part in parts:
+        part.generator = generator
 
 
 class DroppedSkip(nn.Module):
