@@ -13,7 +13,7 @@ from diffnas.genotype.own_space import own_space
 from diffnas.nets.carried import reading
 from diffnas.nets.frames import Dropouts
 from diffnas.nets.network import Network, parameters_of
-from diffnas.nets.ops import draw_noise_from, gated
+from diffnas.nets.ops import draw_noise_from, drawing, gated
 from diffnas.nets.ops.recurrent import Gate
 from diffnas.nets.sized import Size, SizedSpace
 from diffnas.nets.supernet import Supernet
@@ -209,7 +209,7 @@ def test_stacked_products_give_what_one_operation_after_the_other_gives(keep, sh
     found = []
     for stacks in (True, False):
         net.cells[0].stacks = stacks
-        draw_noise_from(net, torch.Generator().manual_seed(3))
+        draw_noise_from(drawing(net), torch.Generator().manual_seed(3))
         logits = net(ids, mix)
         first = torch.autograd.grad(logits.square().sum(), [mix, *net.parameters()], create_graph=True)
         second = torch.autograd.grad(sum(each.square().sum() for each in first), [mix, *net.parameters()])
@@ -319,9 +319,9 @@ def test_a_masked_value_is_the_value_in_the_mean():
 
 def test_masks_come_from_the_generator():
     net, ids = _language(dropouth=0.5, dropoute=0.5, dropout=0.5), torch.randint(50, (3, 4))
-    draw_noise_from(net, torch.Generator().manual_seed(1))
+    draw_noise_from(drawing(net), torch.Generator().manual_seed(1))
     first = net(ids).logits
-    draw_noise_from(net, torch.Generator().manual_seed(1))
+    draw_noise_from(drawing(net), torch.Generator().manual_seed(1))
     assert torch.equal(first, net(ids).logits)
 
 

@@ -40,7 +40,7 @@ def seed_torch(seed: int) -> None:
     ``torch.manual_seed`` also prepares devices that nobody uses, which takes a millisecond.
     """
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
 
 

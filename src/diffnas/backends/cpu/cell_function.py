@@ -99,7 +99,6 @@ class _Call:
             for place, bias in own.biases.items():
                 means[place] += bias.detach().numpy()
             pixels, rate = self.program.batch * own.pixels, own.norms[0].momentum
-            assert rate is not None, "a batch norm without a momentum is computed by PyTorch"
             move([norm.running_mean for norm in own.norms], means, rate)
             unbiased = (pixels / np.maximum(pixels - 1, 1))[:, None]
             move([norm.running_var for norm in own.norms], variances * unbiased, rate)

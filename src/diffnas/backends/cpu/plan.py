@@ -71,14 +71,14 @@ class Norms:
     """Batch norms of one width and momentum, whose running averages follow slots.
 
     Attributes:
-        norms: the batch norms.
+        norms: the batch norms, which have running averages and a momentum.
         channels: how many each has.
         slots: the slot that each follows.
         pixels: of one picture of each slot, ``(norms,)``.
         biases: the bias of the convolution before a batch norm, by the batch norm's place.
     """
 
-    norms: list[nn.BatchNorm2d]
+    norms: list[Any]
     channels: int
     slots: list[int]
     pixels: Any

@@ -171,7 +171,7 @@ def pack(table: Table, shape: Shape, operands: Operands, backward: bool) -> None
         elif branch.kind == TILED:
             taps_alone = np.zeros(9 * full * full_out, np.float32)
             _pack_dense(branch.point, address_of(taps_alone), C, 0, D, full, full_out, 0, 9, backward)
-            tile_weights(address_of(taps_alone), point, full, full_out)
+            tile_weights(taps_alone, point, full, full_out)
         elif branch.kind != DEPTHWISE:
             taps = branch.kernel**2 if branch.kind == DENSE else 1
             _pack_dense(branch.point, point, C, 0, D, full, full_out, 0, taps, backward)

@@ -12,6 +12,8 @@ weights has the transposed products, and reads the same tiles of the gradient.
 
 from __future__ import annotations
 
+from diffnas.backends.cpu.kernels.address import address_of
+from diffnas.backends.cpu.kernels.buffer import Floats
 from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.llvm import LANES
 from diffnas.backends.cpu.kernels.products import pointwise, pointwise_weights
@@ -40,9 +42,9 @@ def tiles_size(columns: int, full: int) -> int:
 
 
 @part
-def tile_weights(w: int, out: int, before: int, after: int) -> None:
+def tile_weights(taps: Floats, out: int, before: int, after: int) -> None:
     """Transform weights from ``(3, 3, before, after)`` to ``(16, before, after)``."""
-    size = before * after
+    size, w = before * after, address_of(taps)
     for at in range(0, size, LANES):
         transform(out + 4 * at, size, 4 * size, w + 4 * at, size, 3 * size, TAPS, False)
 
