@@ -209,10 +209,15 @@ CALIBRATION = [
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process holds is read the Linux way")
 @pytest.mark.parametrize("sizes", CALIBRATION, ids=" ".join)
 def test_estimates_are_near_what_processes_of_their_own_take(sizes: list[str]):
-    """As measured: 1.16, 0.98, 1.00 and 0.89 times the peak; recomputing 1.25, 1.07, 0.73 and 0.78 times."""
+    """Within 20 % for a whole supernet, and a little more for the noise between processes; pruned ones take little."""
     script = Path(__file__).parents[2] / "benchmarks" / "memory.py"
-    for contender, low, high in (("as searched", 0.75, 1.4), ("as searched, recomputing", 0.6, 1.7)):
+    pruned = "--survivors" in sizes
+    bounds = {
+        "as searched": (0.75, 1.3) if pruned else (0.8, 1.25),
+        "as searched, recomputing": (0.45, 1.4) if pruned else (0.75, 1.25),
+    }
+    for contender, (low, high) in bounds.items():
         command = [sys.executable, str(script), *sizes, "--measure", contender]
         ended = subprocess.run(command, check=True, capture_output=True, text=True)
         peak, _, told = map(float, ended.stdout.split())
-        assert low < told / peak < high
+        assert low < told / peak < high, contender
