@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 import diffnas
+from diffnas.api.whole_run import plan_run
 from diffnas.cli import main
 from diffnas.cli.phases import MISSED
 from diffnas.nets.frames.chain import Chain
@@ -241,3 +242,19 @@ def test_the_latency_of_a_network_by_name_is_measured_whole(monkeypatch):
     few = {"recipe": "chain-short", "epochs": 1, "batch": 1000}
     result = diffnas.evaluate("resnet", "digits", target="latency=390us", runtime="torch", **few)
     assert abs(result.macs / 390e3 - 1) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("given", "space"),
+    [
+        ({}, "darts"),
+        ({"target": "macs=300k"}, "chain"),
+        ({"targets": "200k,300k"}, "chain"),
+        ({"target": "macs=300k", "method": "sparse"}, "darts"),
+        ({"target": "macs=300k", "space": "nas-bench-201"}, "nas-bench-201"),
+        ({"target": "macs=300k", "recipe": "darts-small"}, "darts"),
+    ],
+    ids=str,
+)
+def test_a_whole_run_with_a_target_searches_chains_unless_a_space_or_a_method_is_named(given, space):
+    assert plan_run("digits", **given).arguments["space"].name == space

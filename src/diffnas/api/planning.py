@@ -80,7 +80,7 @@ def plan_search(request: Request, resumed: Path | None = None) -> SearchPlan:
     source, recipe = request.source, request.recipe
     if resumed is None and recipe is None:
         recipe = recipe_of(request.space, recipe_on(request.data, source))
-    kept, record = read_notes(resumed, "search") if resumed else (_fresh(recipe), None)
+    kept, record = read_notes(resumed, "search") if resumed else (_fresh(request, recipe), None)
     recipes = [recipe_named(kept.recipe)] if record is None else [recipe_named(recipe)] if recipe else []
     names = {"recipe": request.recipe or recipe, "components": request.components, "evaluation": request.evaluation}
     notes = kept.but(train=source.train, **names, **request.wanted, **(request.contenders or {}))
@@ -143,10 +143,14 @@ def cost(
     return replace(found, reachable=tuple(map(str, reachable(asked.aim, laid, parts["data"], parts["method"]))))
 
 
-def _fresh(recipe: str | None) -> Notes:
-    """The notes of a search for which only the recipe is given."""
+def _fresh(request: Request, recipe: str | None) -> Notes:
+    """The notes of a search for which only the recipe is given.
+
+    A method that the user names may not suit the recipe's space for targets, so that space is taken without one.
+    """
     name = recipe or "published"
-    return Notes(data=DataNote(what="digits"), recipe=name, space=recipe_named(name).space)
+    aimed = request.method is None and bool(request.wanted.keys() & {"target", "targets"})
+    return Notes(data=DataNote(what="digits"), recipe=name, space=recipe_named(name).searched(aimed=aimed))
 
 
 _GO_ON = "the run was begun with a {0} made in Python. Go on there: diffnas.search(out=..., resume=True, {0}=...)."

@@ -187,7 +187,7 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show all of one rec
         Console(),
         [
             ("about", recipe.about),
-            ("space", recipe.space),
+            ("space", recipe.space if recipe.aimed is None else f"{recipe.space}; with a target {recipe.aimed}"),
             ("search", _settings(recipe.search)),
             ("evaluate", _settings(recipe.evaluate)),
             ("pictures", "all" if recipe.train is None else f"at most {recipe.train:,} in the search"),
