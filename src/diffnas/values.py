@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import numbers
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from inspect import cleandoc
 from pathlib import Path
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -169,10 +170,11 @@ def _attributes(docstring: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
-def kinds(record: type) -> dict[str, Any]:
+@cache
+def kinds(record: type) -> Mapping[str, Any]:
     """The declared kind of each field of a record, by name."""
     hints = get_type_hints(record, include_extras=True)
-    return {field.name: hints[field.name] for field in fields(record)}
+    return MappingProxyType({field.name: hints[field.name] for field in fields(record)})
 
 
 def check_fields(record: Any) -> None:
@@ -183,7 +185,7 @@ def check_fields(record: Any) -> None:
     Raises:
         ValueError: for the first field that is not of its kind.
     """
-    for name, kind in kinds(type(record)).items():
+    for name, kind in kinds(record.__class__).items():
         object.__setattr__(record, name, checked(name, kind, getattr(record, name)))
 
 
