@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numbers
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from inspect import cleandoc
@@ -170,11 +170,13 @@ def _attributes(docstring: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
-@cache
-def kinds(record: type) -> Mapping[str, Any]:
-    """The declared kind of each field of a record, by name."""
+def _kinds(record: type) -> Mapping[str, Any]:
     hints = get_type_hints(record, include_extras=True)
     return MappingProxyType({field.name: hints[field.name] for field in fields(record)})
+
+
+kinds: Callable[[type], Mapping[str, Any]] = cache(_kinds)
+"""The declared kind of each field of a record, by name."""
 
 
 def check_fields(record: Any) -> None:
@@ -185,7 +187,7 @@ def check_fields(record: Any) -> None:
     Raises:
         ValueError: for the first field that is not of its kind.
     """
-    for name, kind in kinds(record.__class__).items():
+    for name, kind in kinds(type(record)).items():
         object.__setattr__(record, name, checked(name, kind, getattr(record, name)))
 
 
