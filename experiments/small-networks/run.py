@@ -1,14 +1,16 @@
 """Small networks on CIFAR-10: found, random and hand-made chains of equal multiply-adds, in one and the same training.
 
     python experiments/small-networks/run.py --data-dir DATA --out runs/small --targets 500k 1M 2M 5M
-    python experiments/small-networks/run.py --data-dir DATA --out runs/small --targets 1M --networks mobilenet found
+    python experiments/small-networks/run.py --data-dir DATA --out runs/small --targets 1M --networks found cells
 
 Every network has the training of the recipe ``quick``, on all pictures. Its width is the one at which its cost is
-nearest to the target. A finished run is not made again, and one that was interrupted goes on.
+nearest to the target. A finished run is not made again, nor one whose result is in ``results.json`` beside this file;
+one that was interrupted goes on.
 """
 
 import argparse
 import itertools
+import json
 import sys
 import time
 from dataclasses import replace
@@ -35,9 +37,12 @@ from diffnas.space import chain
 
 TARGETS = ("500k", "1M", "2M", "5M")
 HAND = ("mobilenet", "resnet", "convnext")
-NETWORKS = (*HAND, "random-1", "random-2", "random-3", "found")
+SEARCHED = {"found": "chain", "cells": "darts"}
+"""The space in which a network is found."""
+NETWORKS = (*HAND, "random-1", "random-2", "random-3", *SEARCHED)
+RESULTS = Path(__file__).with_name("results.json")
 SETTINGS = EvaluateSettings(**RECIPES["quick"].evaluate)
-SEARCH: dict[str, Any] = {"space": "chain", "recipe": "quick", "threads": 1}
+SEARCH: dict[str, Any] = {"recipe": "quick", "threads": 1}
 
 
 def main() -> None:
@@ -49,11 +54,13 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     options = parser.parse_args()
     data = load("cifar10", data_dir=options.data_dir)
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    done = {(row["target"], row["seed"], row["network"]) for row in rows}
     for target, seed, name in itertools.product(options.targets, options.seeds, options.networks):
         out, begun = options.out / f"{name}-{target}-seed{seed}", time.perf_counter()
-        if RunFolder(out).result_file.exists():
+        if (target, seed, name) in done or RunFolder(out).result_file.exists():
             continue
-        cells, size = found(data, target, seed, out) if name == "found" else given(name, data, target)
+        cells, size = found(name, data, target, seed, out) if name in SEARCHED else given(name, data, target)
         trained(cells, data, replace(SETTINGS, seed=seed, **size._asdict()), out)
         print(f"{out.name}: {size}; {time.perf_counter() - begun:.0f} s", flush=True)
 
@@ -69,10 +76,10 @@ def drawn(number: int) -> Genotype:
     return next(itertools.islice(contest.randoms(chain, 0), number - 1, None))
 
 
-def found(data: DataSet, target: str, seed: int, out: Path) -> tuple[Genotype, Size]:
+def found(name: str, data: DataSet, target: str, seed: int, out: Path) -> tuple[Genotype, Size]:
     """What a search with the recipe ``quick`` finds for a target, and the size at which it lands."""
-    place = out.with_name(f"search-{target}-seed{seed}")
-    told = continued(diffnas.search, data, out=place, target=f"macs={target}", seed=seed, **SEARCH)
+    place, space = out.with_name(f"search-{out.name}"), SEARCHED[name]
+    told = continued(diffnas.search, data, out=place, space=space, target=f"macs={target}", seed=seed, **SEARCH)
     assert told.landing is not None, "the search has a target"
     return told.genotype, told.landing.size
 

@@ -1,10 +1,9 @@
-"""Print the small networks that ``run.py`` trained, in Markdown; keep them as JSON, and draw accuracy against cost.
+"""Print the small networks that ``run.py`` trained, in Markdown, and draw accuracy against cost.
 
-    python experiments/small-networks/table.py --runs runs/small
-    python experiments/small-networks/table.py --runs runs/small --out experiments/small-networks/results.json
-    python experiments/small-networks/table.py --results experiments/small-networks/results.json --plot front.svg
+    python experiments/small-networks/table.py
+    python experiments/small-networks/table.py --runs runs/small --plot front.svg
 
-Trainings that are not finished are left out.
+The trainings that are finished in ``--runs`` are added to ``results.json`` beside this file.
 """
 
 import argparse
@@ -21,35 +20,56 @@ sys.path.insert(1, str(Path(__file__).parents[1]))
 from common import layers
 
 from diffnas.engine.costing import PeakMemory
-from diffnas.engine.target import amount
+from diffnas.engine.target import amount, parse
 from diffnas.genotype import Genotype, from_json
 from diffnas.genotype.own_space import own_space
 from diffnas.nets.sized import Size, SizedSpace
 from diffnas.run_folder import RunFolder
 
 Row = dict[str, Any]
+RESULTS = Path(__file__).with_name("results.json")
+COSTS = {"macs": "multiply-adds", "params": "parameters", "memory": "peak memory of activations, bytes"}
+COLORS = {
+    "found": "#1f6f54",
+    "cells": "#6fb39a",
+    "mobilenet": "#b0591b",
+    "resnet": "#c98d3c",
+    "convnext": "#7a5ca8",
+    "random": "#8a8780",
+}
+PUBLISHED = {
+    "MLPerf Tiny, ResNet-8": {"macs": 12.5e6, "params": 78e3, "accuracy": 85.0},  # what the benchmark asks for
+    "ShuffleNetV2 x0.5": {"macs": 10.9e6, "params": 0.35e6, "accuracy": 90.1},
+    "MobileNetV2 x0.5": {"macs": 28.0e6, "params": 0.70e6, "accuracy": 92.9},
+    "ResNet-20": {"macs": 40.8e6, "params": 0.27e6, "accuracy": 92.6},
+}
+"""Networks of others, trained for 200 epochs or more; the last three by github.com/chenyaofo/pytorch-cifar-models."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, help="where run.py put its folders")
-    parser.add_argument("--results", type=Path, help="read this file in place of folders")
-    parser.add_argument("--out", type=Path, help="keep the results of the folders in this file")
     parser.add_argument("--plot", type=Path, help="draw into this file")
     options = parser.parse_args()
-    rows = json.loads(options.results.read_text()) if options.results else list(finished(options.runs))
-    if options.out:
-        options.out.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    if options.runs:
+        rows = sorted({key(row): row for row in [*rows, *finished(options.runs)]}.values(), key=key)
+        RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
     if options.plot:
         draw(rows, options.plot)
     print_table(rows)
+
+
+def key(row: Row) -> tuple[float, str, int]:
+    """By target, network and seed."""
+    return parse(f"macs={row['target']}")[0].value, row["network"], row["seed"]
 
 
 def finished(runs: Path) -> Iterator[Row]:
     """A row for each finished training, by target, network and seed."""
     for folder in map(RunFolder, sorted(runs.glob("*-seed*"))):
         if not folder.result_file.exists():
-            continue
+            continue  # a search, or a training that goes on
         name, target, seed = folder.path.name.rsplit("-", 2)
         result, record = folder.result(), folder.record
         cells = from_json(json.dumps(record["genotype"]))
@@ -70,7 +90,7 @@ def finished(runs: Path) -> Iterator[Row]:
 
 def memory(cells: Genotype, settings: dict[str, Any]) -> int:
     """The most bytes that activations take at once, for one picture of CIFAR-10."""
-    size = Size(settings["channels"], len(cells.cells), settings["stem"])
+    size = Size(settings["channels"], settings["depth"], settings["stem"])
     at = SizedSpace(space=own_space(cells), picture=(3, 32, 32), classes=10, size=size)
     return round(PeakMemory().of(at, cells))
 
@@ -97,20 +117,35 @@ def print_table(rows: list[Row]) -> None:
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Accuracy against multiply-adds, a dot for each training."""
+    """Mean test accuracy against each cost, a line for each kind of network, with published networks beside them."""
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6, 4))
-    for network in dict.fromkeys(row["network"].split("-")[0] for row in rows):
-        same = [row for row in rows if row["network"].split("-")[0] == network]
-        axes.plot([row["macs"] for row in same], [100 * row["accuracy"] for row in same], "o", label=network)
-    axes.set(xscale="log", xlabel="multiply-adds", ylabel="test accuracy, %")
-    axes.legend()
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "front", "font.size": 8})
+    figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True)
+    for axes, (cost, label) in zip(panels, COSTS.items(), strict=True):
+        for name, color in COLORS.items():
+            same = [own for (_, network), own in grouped(rows).items() if network.startswith(name)]
+            points = sorted((fmean(row[cost] for row in own), accuracy(own)) for own in same)
+            style = "o" if name == "random" else "o-"  # three networks of one cost make no line
+            axes.plot(*zip(*points, strict=True), style, color=color, markersize=4, label=name) if points else None
+        if cost != "memory":
+            known = [(each[cost], each["accuracy"]) for each in PUBLISHED.values()]
+            axes.plot(*zip(*known, strict=True), "D", color="#8a8780", fillstyle="none", label="published")
+        axes.set(xscale="log", xlabel=label)
+        axes.grid(color="#d8d6cf", linewidth=0.4)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set(ylabel="test accuracy, %")
+    panels[0].legend(frameon=False)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
+
+
+def accuracy(same: list[Row]) -> float:
+    """The mean test accuracy of trainings, in percent."""
+    return fmean(100 * row["accuracy"] for row in same)
 
 
 if __name__ == "__main__":
