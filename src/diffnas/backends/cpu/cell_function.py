@@ -95,7 +95,7 @@ class _Call:
     def update_running(self) -> None:
         """Update the buffers of every batch norm, as its own forward pass would."""
         for own in self.plan.norms:
-            means, variances = self.memory.known[[MEAN, VARIANCE]][:, own.slots, : own.channels]
+            means, variances = (self.memory.known[which, own.slots, : own.channels] for which in (MEAN, VARIANCE))
             for place, bias in own.biases.items():
                 means[place] += bias.detach().numpy()
             pixels, rate = self.program.batch * own.pixels, own.norms[0].momentum
