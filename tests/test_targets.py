@@ -253,8 +253,10 @@ def test_the_latency_of_a_network_by_name_is_measured_whole(monkeypatch):
         ({"target": "macs=300k", "method": "sparse"}, "darts"),
         ({"target": "macs=300k", "space": "nas-bench-201"}, "nas-bench-201"),
         ({"target": "macs=300k", "recipe": "darts-small"}, "darts"),
+        ({"target": "macs=300k", "search_settings": {"depth": 5}}, "darts"),
+        ({"target": "macs=300k", "evaluate_settings": {"depth": 5}}, "darts"),
     ],
     ids=str,
 )
-def test_a_whole_run_with_a_target_searches_chains_unless_a_space_or_a_method_is_named(given, space):
+def test_a_whole_run_with_a_target_searches_chains_unless_something_else_is_named(given, space):
     assert plan_run("digits", **given).arguments["space"].name == space

@@ -65,8 +65,8 @@ def search(
     Args:
         data: "digits" (the default), "cifar10", "cifar100", "hub:NAME", a folder of class folders, a ``DataSet``, a
             torch ``Dataset``, or tensors: ``((pictures, labels), (pictures, labels))``, training and test.
-        space: a space or the name of one; by default the recipe's, which is "darts" for most recipes. With a target and
-            the default method, the recipes "quick" and "digits" search "chain".
+        space: a space or the name of one; by default the recipe's, which is "darts" for most recipes. With a target,
+            and if neither a method nor a depth is named, the recipes "quick" and "digits" search "chain".
         method: a method or the name of one; by default "sparse".
         components: components that replace the method's own, as text: ``{"weighting": "entmax:2"}``.
         recipe: a name in ``RECIPES``; by default that of the space, if it has one, else "published".

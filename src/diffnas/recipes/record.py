@@ -17,7 +17,7 @@ class Recipe:
     Attributes:
         about: its purpose, in words.
         space: the search space for which it is made.
-        aimed: the space that is searched with a target and the default method; None for ``space``.
+        aimed: the space that is searched for a target, if neither a method nor a depth is named; None for ``space``.
         search: settings of the search (``SearchSettings``).
         evaluate: settings of the evaluation (``EvaluateSettings``).
         train: how many training pictures the search sees; None for all.
@@ -33,9 +33,9 @@ class Recipe:
     train: int | None = None
     threads: int | None = None
 
-    def searched(self, *, aimed: bool) -> str:
-        """The name of the space that is searched; ``aimed`` says whether it is that for a target."""
-        return self.aimed if aimed and self.aimed else self.space
+    def searched(self, *, target: bool) -> str:
+        """The name of the space that is searched, for a target or without one."""
+        return self.aimed if target and self.aimed else self.space
 
     def without_depth(self, places: int | None) -> Recipe:
         """The recipe without ``depth``, for a space whose cells have their own places in the net and so fix the depth.

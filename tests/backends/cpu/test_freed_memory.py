@@ -19,6 +19,7 @@ for name, size in (("nas-bench-201", 32), ("darts", 16), ("chain", 32)):
     net = Supernet(space, classes=10, channels=32, depth=space.own_depth or 5).to(memory_format=torch.channels_last)
     net.backend = CPU()
     pictures = torch.randn(4, 3, size, size).to(memory_format=torch.channels_last)
+    assert net.backend.why_not(pictures) is None
     mix = torch.full((len(space.edges), len(space.ops)), 0.2, requires_grad=True)
     logits = net(pictures, mix)
     logits.square().sum().backward()

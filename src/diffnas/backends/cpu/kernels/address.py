@@ -43,7 +43,7 @@ def _address(typing_context: Any, array: Any) -> Any:
 
 
 address_of: Any = intrinsic(_address)
-"""Where an array begins. Numba frees a local array after its last use by name, so name it as long as it is needed."""
+"""Where an array begins. Numba frees a local array after its last use by name: pass the array to what reads it last."""
 
 
 @part
