@@ -209,12 +209,12 @@ CALIBRATION = [
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process holds is read the Linux way")
 @pytest.mark.parametrize("sizes", CALIBRATION, ids=" ".join)
 def test_estimates_are_near_what_processes_of_their_own_take(sizes: list[str]):
-    """Within 20 % for a whole supernet, and a little more for the noise between processes; pruned ones take little."""
+    """Within 20 % for a whole supernet, and a little more for the noise between processes; further off if pruned."""
     script = Path(__file__).parents[2] / "benchmarks" / "memory.py"
     pruned = "--survivors" in sizes
     bounds = {
         "as searched": (0.75, 1.3) if pruned else (0.8, 1.25),
-        "as searched, recomputing": (0.45, 1.4) if pruned else (0.75, 1.25),
+        "as searched, recomputing": (0.6, 1.4) if pruned else (0.8, 1.25),
     }
     for contender, (low, high) in bounds.items():
         command = [sys.executable, str(script), *sizes, "--measure", contender]
