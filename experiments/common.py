@@ -3,6 +3,7 @@
 A script in a folder beside this file imports it after ``sys.path.insert(1, str(Path(__file__).parents[1]))``.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +49,12 @@ def finished(runs: Path) -> list[Path]:
 def trace(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's trace, one for each epoch; empty for a cell that was not searched."""
     return RunFolder(run).trace()
+
+
+def kept(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file of results; none if there is no file."""
+    rows: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
+    return rows
 
 
 def layers(chain: Genotype) -> list[str]:

@@ -10,7 +10,6 @@ one that was interrupted goes on.
 
 import argparse
 import itertools
-import json
 import sys
 import time
 from dataclasses import replace
@@ -19,7 +18,7 @@ from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
-from common import continued, trained
+from common import continued, kept, trained
 
 import diffnas
 from diffnas.api import contest
@@ -54,8 +53,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     options = parser.parse_args()
     data = load("cifar10", data_dir=options.data_dir)
-    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    done = {(row["target"], row["seed"], row["network"]) for row in rows}
+    done = {(row["target"], row["seed"], row["network"]) for row in kept(RESULTS)}
     for target, seed, name in itertools.product(options.targets, options.seeds, options.networks):
         out, begun = options.out / f"{name}-{target}-seed{seed}", time.perf_counter()
         if (target, seed, name) in done or RunFolder(out).result_file.exists():

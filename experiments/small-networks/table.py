@@ -17,7 +17,8 @@ from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
-from common import layers
+from common import kept, layers
+from run import RESULTS
 
 from diffnas.engine.costing import PeakMemory
 from diffnas.engine.target import amount, parse
@@ -27,7 +28,6 @@ from diffnas.nets.sized import Size, SizedSpace
 from diffnas.run_folder import RunFolder
 
 Row = dict[str, Any]
-RESULTS = Path(__file__).with_name("results.json")
 COSTS = {"macs": "multiply-adds", "params": "parameters", "memory": "peak memory of activations, bytes"}
 COLORS = {
     "found": "#1f6f54",
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="where run.py put its folders")
     parser.add_argument("--plot", type=Path, help="draw into this file")
     options = parser.parse_args()
-    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    rows = kept(RESULTS)
     if options.runs:
         rows = sorted({key(row): row for row in [*rows, *finished(options.runs)]}.values(), key=key)
         RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
@@ -130,7 +130,8 @@ def draw(rows: list[Row], path: Path) -> None:
             same = [own for (_, network), own in grouped(rows).items() if network.startswith(name)]
             points = sorted((fmean(row[cost] for row in own), accuracy(own)) for own in same)
             style = "o" if name == "random" else "o-"  # three networks of one cost make no line
-            axes.plot(*zip(*points, strict=True), style, color=color, markersize=4, label=name) if points else None
+            if points:
+                axes.plot(*zip(*points, strict=True), style, color=color, markersize=4, label=name)
         if cost != "memory":
             known = [(each[cost], each["accuracy"]) for each in PUBLISHED.values()]
             axes.plot(*zip(*known, strict=True), "D", color="#8a8780", fillstyle="none", label="published")
