@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from diffnas.genotype import read, to_json
 from diffnas.report.pack import DEAD, LEVELS, pack
 from diffnas.report.page import page, write_report
 from diffnas.report.reading import read_run
@@ -216,6 +217,26 @@ def test_a_search_with_a_target_shows_what_its_network_costs_and_where_it_landed
     (packed,) = pack(read_run(folder))["search"]["costs"]
     assert packed["target"] == 2e6
     assert packed["read_off"] == [None, None]
+    costs = {"macs": 1.98e6, "params": 64_000.0, "memory": 105_472.0, "latency": 0.00022}
+    (folder / "landing.json").write_text(json.dumps({"text": "landed", "met": True, "costs": costs}))
+    shown = page(read_run(folder))
+    assert all(each in shown for each in ("1.98 M", "64 k", "103 KiB", "0.22 ms"))
+    assert "at its published size" not in shown
     (folder / "landing.json").write_text('{"text": 3}')
     with pytest.raises(ValueError, match=r"landing\.json is damaged"):
         read_run(folder)
+    (folder / "landing.json").write_text(json.dumps({"text": "landed", "met": True, "costs": {"charm": 1.0}}))
+    with pytest.raises(ValueError, match=r"landing\.json is damaged"):
+        read_run(folder)
+
+
+def test_a_chain_is_told_as_layers_and_cells_as_graphs(write_search):
+    folder = write_search([(CONV, EVEN)] * 2, evaluated=True) / "evaluation"
+    said = page(read_run(folder))
+    assert "Values flow from left to right" in said
+    record = json.loads((folder / "run.json").read_text())
+    chain = json.loads(to_json(read("resnet")))
+    (folder / "run.json").write_text(json.dumps(record | {"genotype": chain}))
+    said = page(read_run(folder))
+    assert "Values flow from top to bottom" in said
+    assert "from left to right" not in said

@@ -78,6 +78,8 @@ def numbers(run: Run) -> list[Number]:
         said.append(Number(f"Test {name}", run.task.metric.say(result.test[name]), right))
         said.append(Number("Parameters", count(result.parameters), "of the network that was trained"))
         said.append(Number("Multiply-adds", count(result.macs), f"of that network, for one {one}"))
+    elif search and search.landing and search.landing.costs:
+        said += [_landed(name, cost) for name, cost in search.landing.costs.items()]
     elif search and search.chosen is not None and (found := search.lines[search.chosen].found_parameters):
         said.append(Number("Parameters", count(found), "of the network at its published size"))
     if run.int8:
@@ -96,6 +98,17 @@ def numbers(run: Run) -> list[Number]:
         note = parts if len(time) > 1 else f"of the {time[0][0]}"
         said.append(Number("Time", duration(sum(seconds for _, seconds in time)), note))
     return said
+
+
+def _landed(name: str, cost: float) -> Number:
+    """A cost of the network at which a search with targets landed."""
+    label, said = {
+        "macs": ("Multiply-adds", count(cost)),
+        "params": ("Parameters", count(cost)),
+        "memory": ("Peak memory", f"{cost / 1024:.3g} KiB"),
+        "latency": ("Latency", f"{1e3 * cost:.3g} ms"),
+    }[name]
+    return Number(label, said, "of the network at the size for its target")
 
 
 def scores(run: Run) -> list[Score]:

@@ -68,6 +68,7 @@ def page(run: Run, *, live: str | None = None) -> str:
             numbers=facts.numbers(run),
             cells=drawings(cells, classes) if cells else {},
             cells_text=to_text(cells) if cells else "",
+            layers=cells is not None and is_chain(cells),
             averages=cells is not None and skeleton_of(cells.skeleton).averages,
             findings=findings(search) if search else [],
             beginning=beginning(search) if search else [],

@@ -224,6 +224,7 @@ class LandingRecord(_Read):
 
     text: str
     met: bool
+    costs: dict[Literal["macs", "params", "memory", "latency"], float] = Field(default_factory=dict)
 
 
 class StartRecord(_Read):
