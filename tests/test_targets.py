@@ -205,6 +205,16 @@ def test_a_random_network_is_of_the_recipes_space_and_follows_from_the_seed():
     assert isinstance(first.network.frame, Chain)
 
 
+def test_a_random_network_for_a_target_is_of_the_space_that_is_searched_for_targets(tmp_path, capsys):
+    few = ["--recipe", "digits", "--epochs", "1", "--batch", "1000"]
+    out = tmp_path / "aimed"
+    assert main(["evaluate", "random", "digits", *few, "--target", "macs=300k", "--out", str(out)]) == 0
+    assert read(out / "run.json")["genotype"]["skeleton"] == "chain"
+    assert "searched for" not in capsys.readouterr().err
+    usual = diffnas.evaluate("random", "digits", recipe="digits", epochs=1, batch=1000, channels=4)
+    assert not isinstance(usual.network.frame, Chain)
+
+
 def test_cells_that_a_search_found_are_scaled_to_another_target_too(landed, tmp_path):
     result = diffnas.evaluate(landed, out=tmp_path / "run", epochs=1, target="params<=9k")
     assert 7e3 < result.parameters <= 9e3

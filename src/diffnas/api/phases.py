@@ -153,8 +153,9 @@ def evaluate(
 
     Args:
         what: a genotype, a result of ``search``, a run folder, a genotype file, a genotype as text, the name of a
-            published cell or of a hand-made network, or "random" for a network of the recipe's space that follows from
-            the seed. It may be left out if an evaluation is resumed.
+            published cell or of a hand-made network, or "random" for a network that follows from the seed, of the
+            space that the recipe searches (for a ``target``, if there is one). It may be left out if an evaluation is
+            resumed.
         data: as in ``search``; for a run folder, the data of its search by default.
         recipe: a name in ``RECIPES``; by default that of the run folder's search, or of the network's space,
             or "published".
@@ -180,7 +181,7 @@ def evaluate(
             recipe = recipe_of_skeleton(_genotype(what, recipe).skeleton, recipe)
     place = run_path(out if out is not None or searched is None else searched / EVALUATION, resume)
     with in_processes(machine, place, listener, place if resume else searched) as call:
-        genotype, kept, record, layers = _begun(what, searched, call.place if resume else None, recipe, settings)
+        genotype, kept, record, layers = _begun(what, searched, call.place if resume else None, recipe, settings, said)
         note = note_data(kept.data, data, source)
         whole = left(load_noted(note, data, source), kept)
         if searched and not resume:
@@ -203,6 +204,7 @@ def _begun(
     resumed: Path | None,
     recipe: str | None,
     settings: Mapping[str, Any],
+    wanted: Mapping[str, str],
 ) -> tuple[Genotype, Notes, dict[str, Any], list[Mapping[str, Any]]]:
     """The genotype, the notes, the record and the layers of settings of an evaluation.
 
@@ -215,7 +217,7 @@ def _begun(
         return genotype, kept, record, [record["settings"], recipe_named(recipe).evaluate if recipe else {}]
     kept, record = read_notes(searched, "search") if searched else (_unsearched(what, recipe), {})
     named_recipe = recipe_named(recipe or kept.recipe)
-    genotype = _random(named_recipe, settings) if what == RANDOM else _genotype(what, recipe)
+    genotype = _random(named_recipe, settings, wanted) if what == RANDOM else _genotype(what, recipe)
     sizes = named_recipe.without_depth(genotype.depth).evaluate
     return genotype, kept, record, [sizes, kept.evaluation, landed(_landing(what, searched))]
 
@@ -226,11 +228,13 @@ def _unsearched(what: Genotype | SearchResult | str | Path | None, recipe: str |
     return Notes().but(recipe=own)
 
 
-def _random(recipe: Recipe, settings: Mapping[str, Any]) -> Genotype:
-    """A network of the recipe's space, the first that contenders of the same seed have."""
+def _random(recipe: Recipe, settings: Mapping[str, Any], wanted: Mapping[str, str]) -> Genotype:
+    """A network of the space that the recipe searches, the first that contenders of the same seed have."""
     seed = merge_settings(EvaluateSettings, recipe.evaluate, settings).seed
-    space = lookup("space", recipe.space, SPACES)
-    return next(randoms(with_cells_per_place(space, merge_settings(SearchSettings, recipe.search)), seed))
+    aimed = "target" in wanted and settings.get("depth") is None
+    space = lookup("space", recipe.searched(target=aimed), SPACES)
+    searched = merge_settings(SearchSettings, recipe.without_depth(space.own_depth).search)
+    return next(randoms(with_cells_per_place(space, searched), seed))
 
 
 def _scales(said: Mapping[str, str], settings: Mapping[str, Any], begun: Notes | None) -> bool:

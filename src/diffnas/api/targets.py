@@ -197,7 +197,8 @@ def scaled(
     if any(target.cost == "latency" for target in targets):
         aim = _timed(aim, stopwatch(at, runtime=wanted.runtime, warn=listener.warn))
     landing = fitted(aim, at, genotype)
-    listener.note(str(landing))
+    # The usual width is where the fitting begins; the cells were not searched for it.
+    listener.note(str(replace(landing, meant=landing.size)))
     return replace(settings, **landed(landing))
 
 
