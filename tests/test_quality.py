@@ -22,8 +22,8 @@ CHECKS = {
 
 @pytest.mark.parametrize("command", CHECKS.values(), ids=CHECKS)
 def test_the_code_is(command: list[str]) -> None:
-    if command == ["mypy"] and sys.version_info[:2] != (3, 11):
-        pytest.skip("NumPy declares other types for each Python; they are checked on 3.11")
+    if command == ["mypy"] and sys.version_info < (3, 11):
+        pytest.skip("NumPy for Python 3.10 declares fewer types")
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -134,7 +134,7 @@ def span_of(image: Image.Image) -> tuple[float, float] | None:
     if image.mode not in _DEEP:
         return None
     values = _values(image)
-    return float(values.min()), float(values.max())
+    return float(np.min(values)), float(np.max(values))
 
 
 def reason(error: Exception) -> str:

@@ -49,7 +49,7 @@ class Contender:
     def span(self) -> tuple[float, float]:
         """The range of the accuracy over trainings; with one training, its interval for other pictures."""
         accuracies = self.right.mean(axis=1)
-        return (float(accuracies.min()), float(accuracies.max())) if len(accuracies) > 1 else self.interval()
+        return (float(np.min(accuracies)), float(np.max(accuracies))) if len(accuracies) > 1 else self.interval()
 
     @property
     def chosen_by(self) -> float:

@@ -122,4 +122,4 @@ def _accuracies(texts: tuple[str, ...]) -> Numbers | None:
 
 def _is_measured(numbers: Numbers) -> bool:
     finite = numbers[np.isfinite(numbers)]
-    return len(finite) > 0 and bool(finite.min() >= 0 and finite.max() <= 100)
+    return len(finite) > 0 and bool(np.min(finite) >= 0 and np.max(finite) <= 100)
