@@ -231,8 +231,7 @@ def _unsearched(what: Genotype | SearchResult | str | Path | None, recipe: str |
 def _random(recipe: Recipe, settings: Mapping[str, Any], wanted: Mapping[str, str]) -> Genotype:
     """A network of the space that the recipe searches, the first that contenders of the same seed have."""
     seed = merge_settings(EvaluateSettings, recipe.evaluate, settings).seed
-    aimed = "target" in wanted and settings.get("depth") is None
-    space = lookup("space", recipe.searched(target=aimed), SPACES)
+    space = lookup("space", recipe.searched(settings, target="target" in wanted), SPACES)
     searched = merge_settings(SearchSettings, recipe.without_depth(space.own_depth).search)
     return next(randoms(with_cells_per_place(space, searched), seed))
 

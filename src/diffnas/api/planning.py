@@ -146,12 +146,12 @@ def cost(
 def _fresh(request: Request, recipe: str | None) -> Notes:
     """The notes of a search for which only the recipe is given.
 
-    The recipe's space for targets is taken only if neither a method nor a depth is named, which may not suit it.
+    A method that the user names may not suit the recipe's space for targets, which is taken only without one.
     """
     name = recipe or "published"
-    deep = any((given or {}).get("depth") is not None for given in (request.settings, request.evaluation))
-    aimed = request.method is None and not deep and bool(request.wanted.keys() & {"target", "targets"})
-    return Notes(data=DataNote(what="digits"), recipe=name, space=recipe_named(name).searched(target=aimed))
+    aimed = request.method is None and bool(request.wanted.keys() & {"target", "targets"})
+    space = recipe_named(name).searched(request.settings, request.evaluation, target=aimed)
+    return Notes(data=DataNote(what="digits"), recipe=name, space=space)
 
 
 _GO_ON = "the run was begun with a {0} made in Python. Go on there: diffnas.search(out=..., resume=True, {0}=...)."

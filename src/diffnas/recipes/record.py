@@ -33,9 +33,13 @@ class Recipe:
     train: int | None = None
     threads: int | None = None
 
-    def searched(self, *, target: bool) -> str:
-        """The name of the space that is searched, for a target or without one."""
-        return self.aimed if target and self.aimed else self.space
+    def searched(self, *settings: Mapping[str, Any] | None, target: bool) -> str:
+        """The name of the space that is searched, for a target or without one.
+
+        ``settings`` are what the user has set: a depth among them may not suit the space for targets.
+        """
+        deep = any((given or {}).get("depth") is not None for given in settings)
+        return self.aimed if target and self.aimed and not deep else self.space
 
     def without_depth(self, places: int | None) -> Recipe:
         """The recipe without ``depth``, for a space whose cells have their own places in the net and so fix the depth.

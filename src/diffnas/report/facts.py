@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from diffnas.report import measure
 from diffnas.report.reading import Evaluation, Run, Search
 from diffnas.report.records import Record
-from diffnas.report.words import count, duration
+from diffnas.report.words import COST_WORDS, binary, brief, count, duration
 
 # How a record writes a role without a component.
 _NOTHING = {"()": "none", "None": "none"}
@@ -100,15 +100,13 @@ def numbers(run: Run) -> list[Number]:
     return said
 
 
+_SAID = {"count": count, "binary": binary, "brief": brief}
+
+
 def _landed(name: str, cost: float) -> Number:
     """A cost of the network at which a search with targets landed."""
-    label, said = {
-        "macs": ("Multiply-adds", count(cost)),
-        "params": ("Parameters", count(cost)),
-        "memory": ("Peak memory", f"{cost / 1024:.3g} KiB"),
-        "latency": ("Latency", f"{1e3 * cost:.3g} ms"),
-    }[name]
-    return Number(label, said, "of the network at the size for its target")
+    title, say = COST_WORDS[name]
+    return Number(title, _SAID[say](cost), "of the network at the size for its target")
 
 
 def scores(run: Run) -> list[Score]:

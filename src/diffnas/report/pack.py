@@ -15,7 +15,7 @@ from diffnas.report.findings import findings
 from diffnas.report.layout import Box, plan, short
 from diffnas.report.reading import Evaluation, Kind, Run, Search
 from diffnas.report.records import TaskRecord
-from diffnas.report.words import titled
+from diffnas.report.words import COST_WORDS, titled
 
 # Weights are stored as integers from 0 to LEVELS; DEAD stands for an operation that is no longer in play.
 LEVELS = 65534
@@ -84,15 +84,6 @@ def _series(search: Search) -> dict[str, Sequence[float | None]]:
         "live_ops": measure.live(search),
         "live_learning": measure.live(search, learning=True),
     }
-
-
-COST_WORDS = {
-    "macs": ("Multiply-adds", "count"),
-    "params": ("Parameters", "count"),
-    "memory": ("Memory", "binary"),
-    "latency": ("Latency", "brief"),
-}
-"""Costs that may have a target: what they are called, and how the page says their numbers."""
 
 
 def _costs(search: Search) -> list[dict[str, Any]]:

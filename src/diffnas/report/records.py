@@ -21,6 +21,7 @@ Node = Annotated[int, Field(strict=True, ge=0, lt=NODE_LIMIT)]
 # Not strict, because JSON has lists and no tuples.
 Edge = Annotated[tuple[Node, Node], Field(strict=False)]
 Count = Annotated[int, Field(ge=0)]
+Cost = Literal["macs", "params", "memory", "latency"]
 Amount = Annotated[float, Field(ge=0)]
 
 
@@ -224,7 +225,7 @@ class LandingRecord(_Read):
 
     text: str
     met: bool
-    costs: dict[Literal["macs", "params", "memory", "latency"], float] = Field(default_factory=dict)
+    costs: dict[Cost, float] = Field(default_factory=dict)
 
 
 class StartRecord(_Read):
@@ -254,7 +255,7 @@ class SearchLine(Line):
     genotype: dict[str, Any]
     mix: list[list[float]]
     keep: list[list[bool]]
-    cost: dict[Literal["macs", "params", "memory", "latency"], CostLine] = {}
+    cost: dict[Cost, CostLine] = {}
     start: StartRecord | None = None
     pretext: str | None = None
 

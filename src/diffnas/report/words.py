@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+COST_WORDS = {
+    "macs": ("Multiply-adds", "count"),
+    "params": ("Parameters", "count"),
+    "memory": ("Memory", "binary"),
+    "latency": ("Latency", "brief"),
+}
+"""Costs that may have a target: what they are called, and what says their numbers, here and on the page."""
+
 
 def count(number: float) -> str:
     """A number as people say it.
@@ -13,6 +21,24 @@ def count(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g} {unit}"
     return f"{number:g}"
+
+
+def binary(size: float) -> str:
+    """A number of bytes.
+
+    >>> binary(105_472), binary(3 * 2**20)
+    ('103 KiB', '3 MiB')
+    """
+    return f"{size / 2**20:.3g} MiB" if size >= 2**20 else f"{size / 2**10:.3g} KiB"
+
+
+def brief(seconds: float) -> str:
+    """A time that is often less than a second.
+
+    >>> brief(0.00022), brief(0.0512), brief(1.5)
+    ('0.22 ms', '51.2 ms', '1.5 s')
+    """
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
 
 
 def duration(seconds: float) -> str:
