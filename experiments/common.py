@@ -8,12 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+from torch import Tensor
+
+from diffnas.components.discretize import winners
 from diffnas.data import DataSet
 from diffnas.engine.evaluate import evaluate
 from diffnas.engine.search import search
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
 from diffnas.genotype import Genotype, read
 from diffnas.method import Method
+from diffnas.report.compare import Found
 from diffnas.run_folder import RunFolder
 from diffnas.space import NAS_BENCH_201_OPS, SearchSpace, nas_bench_201
 
@@ -67,3 +72,19 @@ def short(genotype: Genotype) -> str:
     ops = {(c.source, c.target): c.op for c in genotype.cells["normal"].connections}
     edges = nas_bench_201.cells["normal"].edges
     return "".join(str(NAS_BENCH_201_OPS.index(ops.get((e.source, e.target), "none"))) for e in edges)
+
+
+def _last(run: Found) -> tuple[Tensor, Tensor]:
+    """Mix and keep at the end of a search."""
+    return torch.tensor(run.lines[-1]["mix"]), torch.tensor(run.lines[-1]["keep"])
+
+
+def without_none(run: Found) -> Genotype:
+    """The cell that is read off if ``none`` cannot win an edge."""
+    return winners(*_last(run), nas_bench_201, none=False)
+
+
+def discarded(run: Found) -> float:
+    """The share of an edge's weight that is discarded when one operation is read off, averaged over edges."""
+    mix, _ = _last(run)
+    return float((mix.sum(dim=1) - mix.amax(dim=1)).mean())

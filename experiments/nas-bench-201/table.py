@@ -11,34 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import short
+from common import discarded, short, without_none
 
 from diffnas import tables
 from diffnas.api.compare import compared
-from diffnas.components.discretize import winners
-from diffnas.genotype import Genotype
-from diffnas.report.compare import Column, Found, group_grid, run_grid, to_markdown
-from diffnas.space import nas_bench_201
-
-
-def last(run: Found) -> tuple[Tensor, Tensor]:
-    """Mix and keep at the end of a search."""
-    return torch.tensor(run.lines[-1]["mix"]), torch.tensor(run.lines[-1]["keep"])
-
-
-def without_none(run: Found) -> Genotype:
-    """The cell that is read off if ``none`` cannot win an edge."""
-    return winners(*last(run), nas_bench_201, none=False)
-
-
-def discarded(run: Found) -> float:
-    """The share of an edge's weight that is discarded when one operation is read off, averaged over edges."""
-    mix, _ = last(run)
-    return float((mix.sum(dim=1) - mix.amax(dim=1)).mean())
+from diffnas.report.compare import Column, group_grid, run_grid, to_markdown
 
 
 def main() -> None:
