@@ -77,6 +77,8 @@ LINKS = {
     "dense 3, stride 2, bias": dense(3, stride=2, bias=True),
     "dense 5": unusual(0, kernel=5, padding=2, dilation=1),
     "dense 3, dilated, stride 2": unusual(3, kernel=3, padding=2, dilation=2, stride=2),
+    "dense 5, stride 2": unusual(2, kernel=5, padding=2, stride=2),
+    "dense 3, stride 3, dilated": unusual(0, kernel=3, padding=2, dilation=2, stride=3),
     "dense 2, larger result": unusual(1, kernel=2, padding=1),
 }
 

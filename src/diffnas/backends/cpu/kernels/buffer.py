@@ -169,13 +169,11 @@ def gather(x: int, out: int, shape: Shape, top: int, rows: int) -> None:
 
 
 @part
-def scatter(
-    grad: int, out: int, top: int, rows: int, columns: int, pitch: int, margin: int, stride: int, full: int
-) -> None:
-    """Write some rows of a picture into a cleared buffer, in which its pixels are ``stride`` apart."""
+def scatter(grad: int, out: int, top: int, rows: int, columns: int, pitch: int, margin: int, full: int) -> None:
+    """Write some rows of a picture into the middle of a cleared buffer."""
     for h in range(rows):
         for w in range(columns):
-            pixel = ((top + h) * stride + margin) * pitch + w * stride + margin
+            pixel = (top + h + margin) * pitch + w + margin
             for c in range(0, full, LANES):
                 store(load(grad + 4 * ((h * columns + w) * full + c)), out + 4 * (pixel * full + c))
 

@@ -47,7 +47,7 @@ class Places(NamedTuple):
 
     nothing: int  # zeros
     r: int  # a normalized picture after its ReLU
-    spread: int  # a gradient over which kernels slide; for a dense kernel its pixels are a stride apart
+    spread: int  # a gradient over which kernels slide
     d: int  # the input of a 1x1 convolution
     grad_d: int
     y: int  # results with padded channels, or their gradients
@@ -128,7 +128,7 @@ def _convolve(
     before = shape.margin - branch.padding
     x = at.r + 4 * ((before + top * branch.stride) * shape.pitch + before) * full
     if branch.kind == TILED:
-        tiled(y, x, shape.pitch, point, rows, shape.columns, full, full_out, at.nothing, at.tiles)
+        tiled(y, x, shape.pitch, point, rows, shape.columns, full, full_out, shape.C, at.nothing, at.tiles)
         return
     if branch.kind == DEPTHWISE:
         _slid(branch, shape, y, at, depth, top, rows)
@@ -136,7 +136,7 @@ def _convolve(
     if branch.kind == DENSE:
         dense(
             y, False, at.nothing, x, shape.pitch, point, rows, shape.columns, full, full_out, branch.kernel,
-            branch.dilation, branch.stride,
+            branch.dilation, branch.stride, shape.C,
         )  # fmt: skip
         return
     gathered(branch, shape, at, depth, top, rows)
@@ -149,7 +149,8 @@ def _project(branch: Branch, shape: Shape, y: int, d: int, nothing: int, point: 
     full = filled(shape.C)
     # The padding of channels need not be multiplied. With PAIRS it must be, because it is between even and odd pixels.
     step, before = (2 * full, 2 * full) if branch.kind == PAIRS else (full, shape.C)
-    pointwise(y, False, nothing, d, step, 0, point, rows * shape.columns, before, 1, filled(shape.D))
+    after = filled(shape.D)
+    pointwise(y, after, False, nothing, d, step, 0, point, 0, rows * shape.columns, before, 1, after)
 
 
 @part

@@ -43,6 +43,7 @@ from diffnas.backends.cpu.kernels.llvm import LANES
 from diffnas.backends.cpu.kernels.loops import BLOCK
 from diffnas.backends.cpu.kernels.products import (
     dense,
+    dense_back,
     depthwise,
     depthwise_back,
     depthwise_weights,
@@ -137,7 +138,7 @@ def _branch_backward(
         normalize(x, norm, at.r, shape)
         clear(at.grad_r, shape.H * shape.W * full)
     # Each kind has its zeros in other places. Row -1 is the last branch, which handled the picture before.
-    if (branch.stride > 1 or full != full_out) and table[k - 1, 0] != branch.kind:
+    if full != full_out and table[k - 1, 0] != branch.kind:
         clear(at.spread, buffered_pixels(shape) * max(full, full_out))
     strip = strip_rows(shape)
     for top in range(0, shape.rows, strip):
@@ -255,8 +256,7 @@ def _strip_backward(
             _dense_weights(branch, shape, x, at.y, weights.grad_point, rows)
         if learn and branch.kind == DEPTHWISE:
             _depthwise_weights(branch, shape, x, at.y, shape.columns, weights, rows)
-        apart = branch.stride if branch.kind == DENSE else 1
-        scatter(at.y, at.spread, top, rows, shape.columns, shape.pitch, margin, apart, full_out)
+        scatter(at.y, at.spread, top, rows, shape.columns, shape.pitch, margin, full_out)
         return
     if learn:
         gathered(branch, shape, at, weights.depth, top, rows)
@@ -278,7 +278,7 @@ def _strip_backward(
         if learn:
             _depthwise_weights(branch, shape, x, grad, pitch, weights, rows)
         if grad == at.grad_d:
-            scatter(grad, at.spread, top, rows, shape.columns, shape.pitch, margin, 1, full)
+            scatter(grad, at.spread, top, rows, shape.columns, shape.pitch, margin, full)
 
 
 @part
@@ -297,7 +297,7 @@ def _project_backward(
     """Write or add the gradient for the input of a 1x1 convolution, from ``pixels`` pixels of its result."""
     wide, full_out = filled(shape.C) * (2 if branch.kind == PAIRS else 1), filled(shape.D)
     grad = at.y + 4 * first * full_out
-    pointwise(into, add, at.nothing, grad, full_out, 0, weights.point, pixels, shape.D, 1, wide)
+    pointwise(into, wide, add, at.nothing, grad, full_out, 0, weights.point, 0, pixels, shape.D, 1, wide)
 
 
 @part
@@ -319,7 +319,7 @@ def _dense_weights(branch: Branch, shape: Shape, x: int, grad: int, out: int, ro
         row, column = t // branch.kernel * branch.dilation, t % branch.kernel * branch.dilation
         pointwise_weights(
             out + 4 * t * full * full_out, x + 4 * (row * shape.pitch + column) * full, branch.stride * full,
-            branch.stride * shape.pitch * full, grad, shape.columns * full_out, shape.columns, rows, full, full_out,
+            branch.stride * shape.pitch * full, grad, shape.columns * full_out, shape.columns, rows, shape.C, full_out,
         )  # fmt: skip
 
 
@@ -336,7 +336,7 @@ def _picture_backward(branch: Branch, shape: Shape, at: Places, weights: Weights
         x = at.r + 4 * (shape.margin * shape.pitch + shape.margin) * full
         tiled_back(
             at.grad_r, weights.grad_tiled, x, at.spread + 4 * start * full_out, shape.pitch, weights.point, shape.H,
-            shape.W, full, full_out, learn, at.nothing, at.tiles,
+            shape.W, full, full_out, shape.C, shape.D, learn, at.nothing, at.tiles,
         )  # fmt: skip
     elif slides_by_channel(branch) and branch.stride > 1:
         depthwise_back(
@@ -348,8 +348,14 @@ def _picture_backward(branch: Branch, shape: Shape, at: Places, weights: Weights
             at.grad_r, True, at.nothing, at.spread + 4 * start * full, shape.pitch, weights.turned, shape.H, shape.W,
             full, branch.kernel, branch.dilation, 1,
         )  # fmt: skip
+    elif branch.kind == DENSE and branch.stride > 1:
+        dense_back(
+            at.grad_r, at.spread + 4 * (shape.margin * shape.pitch + shape.margin) * full_out, shape.pitch,
+            weights.point, shape.H, shape.W, full_out, full, branch.kernel, branch.dilation, branch.stride,
+            branch.padding, shape.D,
+        )  # fmt: skip
     elif branch.kind == DENSE:
         dense(
             at.grad_r, True, at.nothing, at.spread + 4 * start * full_out, shape.pitch, weights.point, shape.H,
-            shape.W, full_out, full, branch.kernel, branch.dilation, 1,
+            shape.W, full_out, full, branch.kernel, branch.dilation, 1, shape.D,
         )  # fmt: skip

@@ -175,38 +175,39 @@ def _seven_weights(
 
 @part
 def pointwise(
-    out: int, add: bool, nothing: int, a: int, a_step: int, a_row: int, w: int, pixels: int, before: int, rows: int,
-    after: int,
+    out: int, out_step: int, add: bool, nothing: int, a: int, a_step: int, a_row: int, w: int, w_row: int, pixels: int,
+    before: int, rows: int, after: int,
 ) -> None:  # fmt: skip
     """The sum over rows r of the matrix products of ``a[r]``, ``(pixels, before)``, and ``w[r]``, ``(before, after)``.
 
-    From one pixel of a to the next are ``a_step`` numbers, and from one row to the next ``a_row``.
+    From one pixel of the result to the next are ``out_step`` numbers, of a ``a_step``, from one row of a to the next
+    ``a_row``, and of w ``w_row``.
     """
-    step, v, w_row = after if add else 0, 0, before * after
+    step, v = out_step if add else 0, 0
     while v < after:
         two = v + 2 * LANES <= after
         place, factors = out + 4 * v, w + 4 * v
         start, p = place if add else nothing, 0
         while p < pixels:
-            o, x, s, left = place + 4 * p * after, a + 4 * p * a_step, start + 4 * p * step, pixels - p
+            o, x, s, left = place + 4 * p * out_step, a + 4 * p * a_step, start + 4 * p * step, pixels - p
             # After a tall block, either no pixels should be left, or enough for another block.
             if two and (left == TALL or left >= TALL + HALF):
-                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, TALL, 2)
+                multiply(o, out_step, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, TALL, 2)
                 p += TALL
             elif two and left >= HALF:
-                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, HALF, 2)
+                multiply(o, out_step, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, HALF, 2)
                 p += HALF
             elif two:
-                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, 1, 2)
+                multiply(o, out_step, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, 1, 2)
                 p += 1
             elif left >= BLOCK:
-                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, BLOCK, 1)
+                multiply(o, out_step, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, BLOCK, 1)
                 p += BLOCK
             elif left >= HALF:
-                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, HALF, 1)
+                multiply(o, out_step, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, HALF, 1)
                 p += HALF
             else:
-                multiply(o, after, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, 1, 1)
+                multiply(o, out_step, s, step, x, a_step, 1, a_row, factors, after, w_row, before, rows, 1, 1)
                 p += 1
         v += 2 * LANES if two else LANES
 
@@ -237,21 +238,50 @@ def pointwise_weights(
 @part
 def dense(
     out: int, add: bool, nothing: int, x: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int,
-    kernel: int, dilation: int, stride: int,
+    kernel: int, dilation: int, stride: int, read: int,
 ) -> None:  # fmt: skip
-    """A convolution of a buffered picture with weights ``(kernel, kernel, before, after)``."""
-    down = dilation * pitch * before
+    """A convolution of a buffered picture with weights ``(kernel, kernel, before, after)``.
+
+    Only the first ``read`` channels of the picture are read; the others are padding.
+    """
+    down, size = dilation * pitch * before, before * after
     for h in range(rows):
         row, place = x + 4 * h * stride * pitch * before, out + 4 * h * columns * after
-        if dilation == 1:  # the taps of a row read numbers without gaps
+        if dilation == 1 and read == before:  # the taps of a row read numbers without gaps
             pointwise(
-                place, add, nothing, row, stride * before, down, w, columns, kernel * before, kernel, after
+                place, after, add, nothing, row, stride * before, down, w, kernel * size, columns, kernel * before,
+                kernel, after,
             )  # fmt: skip
             continue
         for t in range(kernel):
-            tap, taps = row + 4 * t * dilation * before, w + 4 * t * before * after
-            for i in range(kernel):
-                pointwise(
-                    place, add or t + i > 0, nothing, tap + 4 * i * down, stride * before, 0,
-                    taps + 4 * i * kernel * before * after, columns, before, 1, after,
-                )  # fmt: skip
+            pointwise(
+                place, after, add or t > 0, nothing, row + 4 * t * down, stride * before, dilation * before,
+                w + 4 * t * kernel * size, size, columns, read, kernel, after,
+            )  # fmt: skip
+
+
+@part
+def dense_back(
+    out: int, grad: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int, kernel: int,
+    dilation: int, stride: int, padding: int, read: int,
+) -> None:  # fmt: skip
+    """``depthwise_back`` for a dense convolution, with rotated weights ``(kernel, kernel, before, after)``.
+
+    ``before`` are the channels of ``grad``, of which only the first ``read`` are no padding.
+    """
+    size, apart = before * after, dilation // math.gcd(dilation, stride)
+    every = stride // math.gcd(dilation, stride)
+    for top in range(stride):
+        down, first_down, at_down = _taps(top, kernel, dilation, stride, padding)
+        for left in range(stride):
+            across, first_across, at_across = _taps(left, kernel, dilation, stride, padding)
+            if down == 0 or across == 0 or left >= columns:
+                continue
+            for h in range(top, rows, stride):
+                for i in range(down):
+                    row = grad + 4 * ((at_down + h // stride + i * apart) * pitch + at_across) * before
+                    taps = w + 4 * ((first_down + i * every) * kernel + first_across) * size
+                    pointwise(
+                        out + 4 * (h * columns + left) * after, stride * after, True, 0, row, before, apart * before,
+                        taps, every * size, (columns - left + stride - 1) // stride, read, across, after,
+                    )  # fmt: skip

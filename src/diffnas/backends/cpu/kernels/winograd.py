@@ -90,12 +90,14 @@ def _results(tiles: int, apart: int, out: int, add: bool, rows: int, columns: in
 
 @part
 def tiled(
-    out: int, x: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int, nothing: int, memory: int
-) -> None:
+    out: int, x: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int, read: int, nothing: int,
+    memory: int,
+) -> None:  # fmt: skip
     """A 3x3 convolution of some rows of a buffered picture, with weights ``(16, before, after)``.
 
     ``x`` is the address that the first tap reads first. Rows and columns are even, and there are at most twice
-    ``tile_rows`` rows. ``memory`` has twice ``tiles_size`` numbers.
+    ``tile_rows`` rows. Only the first ``read`` channels of the picture are multiplied; the others are padding.
+    ``memory`` has twice ``tiles_size`` numbers.
     """
     high, wide = rows // 2, columns // 2
     apart, apart_after = high * wide * before + GAP, high * wide * after + GAP
@@ -103,8 +105,8 @@ def tiled(
     _tiles(x, pitch, memory, apart, False, high, wide, before)
     for n in range(MATRICES):
         pointwise(
-            products + 4 * n * apart_after, False, nothing, memory + 4 * n * apart, before, 0,
-            w + 4 * n * before * after, high * wide, before, 1, after,
+            products + 4 * n * apart_after, after, False, nothing, memory + 4 * n * apart, before, 0,
+            w + 4 * n * before * after, 0, high * wide, read, 1, after,
         )  # fmt: skip
     _results(products, apart_after, out, False, high, wide, after)
 
@@ -112,7 +114,7 @@ def tiled(
 @part
 def tiled_back(
     grad_x: int, grad_w: int, x: int, grad: int, pitch: int, w: int, rows: int, columns: int, before: int, after: int,
-    learn: bool, nothing: int, memory: int,
+    read: int, results: int, learn: bool, nothing: int, memory: int,
 ) -> None:  # fmt: skip
     """Add the gradients of a 3x3 convolution for a picture, ``(rows, columns, before)``, and for ``tiled``'s weights.
 
@@ -128,6 +130,8 @@ def tiled_back(
         columns: an even number.
         before: channels of the picture.
         after: channels of the result.
+        read: channels of the picture without padding.
+        results: channels of the result without padding.
         learn: whether to compute the gradient for the weights.
         nothing: zeros.
         memory: three times ``tiles_size`` numbers of scratch memory.
@@ -137,20 +141,20 @@ def tiled_back(
         high = min(most, rows // 2 - top)
         apart, apart_after = high * wide * before + GAP, high * wide * after + GAP
         products = memory + 4 * MATRICES * apart_after
-        read = products + 4 * MATRICES * apart
+        pixels = products + 4 * MATRICES * apart
         below = 2 * top * pitch
         _tiles(grad + 4 * below * after, pitch, memory, apart_after, False, high, wide, after)
         if learn:
-            _tiles(x + 4 * below * before, pitch, read, apart, True, high, wide, before)
+            _tiles(x + 4 * below * before, pitch, pixels, apart, True, high, wide, before)
         for n in range(MATRICES):
             tiles = memory + 4 * n * apart_after
             pointwise(
-                products + 4 * n * apart, False, nothing, tiles, after, 0, w + 4 * n * before * after, high * wide,
-                after, 1, before,
+                products + 4 * n * apart, before, False, nothing, tiles, after, 0, w + 4 * n * before * after, 0,
+                high * wide, results, 1, before,
             )  # fmt: skip
             if learn:
                 pointwise_weights(
-                    grad_w + 4 * n * before * after, read + 4 * n * apart, before, 0, tiles, 0, high * wide, 1, before,
+                    grad_w + 4 * n * before * after, pixels + 4 * n * apart, before, 0, tiles, 0, high * wide, 1, read,
                     after,
                 )  # fmt: skip
         _results(products, apart, grad_x + 4 * 2 * top * columns * before, True, high, wide, before)
