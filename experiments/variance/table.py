@@ -1,0 +1,74 @@
+"""Print how far searches with one thing changed are from the first one, and from each other, in Markdown.
+
+    python experiments/variance/table.py --runs runs/variance --table nats-bench-tss-cifar10.csv
+
+The table is any that ``diffnas lookup`` takes, with the column ``cifar10_test_200``. ``--rows`` keeps a line for each
+run.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import short
+
+from diffnas.api.compare import compared
+from diffnas.report.compare import Found
+from diffnas.report.compare.likeness import agreement, same_edges
+
+HEADER = """\
+| method | changed | runs | same edges as unchanged | same edges among themselves | mixing weights differ by | cells | \
+in the table |
+|---|---|--:|--:|--:|--:|---|---|"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--rows", type=Path)
+    options = parser.parse_args()
+    groups = compared([options.runs], options.table, "cifar10_test_200")
+    runs = {run.name: run for group in groups for run in group.runs}
+    print(HEADER)
+    for method in sorted({name.partition("-")[0] for name in runs}):
+        first = runs.pop(f"{method}-nothing")
+        own = {name: run for name, run in runs.items() if name.startswith(f"{method}-")}
+        for change in sorted({changed(name) for name in own}):
+            print(line(method, change, first, [run for name, run in own.items() if changed(name) == change]))
+    if options.rows:
+        found = sorted((run for group in groups for run in group.runs), key=lambda run: run.name)
+        rows = [
+            json.dumps(
+                {"run": run.name, "cell": short(run.genotype), "mix": np.round(run.lines[-1]["mix"], 3).tolist()}
+            )
+            for run in found
+        ]
+        options.rows.write_text("[\n" + ",\n".join(rows) + "\n]\n")
+
+
+def changed(name: str) -> str:
+    """What differs in a run, from its name: ``weights`` for ``sparse-weights-41``."""
+    return re.sub(r"^[^-]*-|-\d+$", "", name)
+
+
+def line(method: str, change: str, first: Found, runs: list[Found]) -> str:
+    """A row: how far runs are from the first, and from each other."""
+    base = np.asarray(first.lines[-1]["mix"])
+    apart = mean(float(np.abs(np.asarray(run.lines[-1]["mix"]) - base).mean()) for run in runs)
+    to_first = mean(same_edges(first.genotype, run.genotype) for run in runs)
+    among = agreement([run.genotype for run in runs])
+    cells = ", ".join(short(run.genotype) for run in runs)
+    accuracies = ", ".join(f"{run.benchmark.accuracy:.2f}" for run in runs if run.benchmark)
+    said = f"{among[1]:.0%}" if among else ""
+    return f"| {method} | {change} | {len(runs)} | {to_first:.0%} | {said} | {apart:.3f} | {cells} | {accuracies} |"
+
+
+if __name__ == "__main__":
+    main()
