@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from diffnas.backends.cpu.kernels.address import address_of, floats
 from diffnas.backends.cpu.kernels.compiler import compiled, part
 from diffnas.backends.cpu.kernels.llvm import LANES
-from diffnas.backends.cpu.kernels.vectors import load, load_part, multiply_add, prepare, splat, store, store_part, zeros
+from diffnas.backends.cpu.kernels.vectors import load, load_part, multiply_add, splat, store, store_part, zeros
 
 Array = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -27,6 +27,10 @@ Addresses = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 RUN = 64  # vectors of a run; in a long sum, each run is summed by itself first
+
+PIECE = 1 << 14
+"""Numbers of a picture that are read from each tensor in turn: so few that a piece stays in the L2 cache until all
+tensors were read, and so many that memory, which is slow where a piece begins, is fast on the whole."""
 
 # In place of an address, which is above 0: every factor is 1.
 ONE = 0
@@ -158,15 +162,15 @@ def combine(
     """
     K, C = scale.shape
     size = period(C)
-    run = RUN * size  # so few numbers that they stay in the L1 cache until all inputs are added
+    piece = max(1, PIECE // size) * size
     wide_shift, wide_scale = repeated(shift.reshape(1, C)), repeated(scale)
     start, nothing = address_of(wide_shift), np.zeros(size, np.float32)
     x, factors = np.empty(4, np.int64), np.empty(4, np.int64)
     for b in range(first, last):
         if len(shares):
             _share(shares, b, scale, shift, own, wide_scale, wide_shift[0])
-        for begin in range(0, numbers, run):
-            count, at = min(run, numbers - begin), 4 * (b * numbers + begin)
+        for begin in range(0, numbers, piece):
+            count, at = min(piece, numbers - begin), 4 * (b * numbers + begin)
             taken, onto = 0, False
             for k in range(K):
                 if inputs[k]:
@@ -228,15 +232,13 @@ def reduce(
     K, size = len(inputs), period(totals.shape[2])
     centers = repeated(means)
     sums, nothing = np.empty((K + 1, size), np.float32), np.zeros(size, np.float32)
-    run = RUN * size  # so few numbers of a gradient that they stay in the L1 cache until all inputs were read
+    piece = max(1, PIECE // size) * size
     for b in range(first, last):
         for t in range(len(grads)):
             sums[:] = 0
-            for begin in range(0, numbers, run):
-                count, start = min(run, numbers - begin), 4 * (b * numbers + begin)
-                ahead = min(run, numbers - begin - count)
+            for begin in range(0, numbers, piece):
+                count, start = min(piece, numbers - begin), 4 * (b * numbers + begin)
                 grad = grads[t] + start
-                prepare(grad + 4 * count, ahead, False)
                 for v in range(0, size, LANES):
                     place = address_of(sums[K]) + 4 * v
                     part = _total(grad + 4 * v, address_of(nothing), ONE, size, count - v)
@@ -244,7 +246,6 @@ def reduce(
                 for k in range(K):
                     if wanted[t, k]:
                         x = inputs[k] + start
-                        prepare(x + 4 * count, ahead, False)
                         for v in range(0, size, LANES):
                             place, center = address_of(sums[k]) + 4 * v, address_of(centers[k]) + 4 * v
                             part = _total(x + 4 * v, center, grad + 4 * v, size, count - v)
