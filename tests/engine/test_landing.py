@@ -86,6 +86,24 @@ def test_a_thin_network_gets_a_cell_more_or_less_where_no_width_will_do():
     assert land(aim_at(f"macs={between}", small.size), fixed, own).size.depth == 4
 
 
+def test_a_measured_cost_that_neither_width_nor_depth_meets_is_met_by_both_together():
+    asked = list[Size]()
+
+    class Clock:
+        """Widths in blocks of 8 channels are faster than others."""
+
+        measured = True
+
+        def exact(self, there: SizedSpace, found: object) -> float:
+            asked.append(there.size)
+            return 1e-6 * there.size.depth * there.size.channels * (1.0 if there.size.channels % 8 == 0 else 1.25)
+
+    at = replace(PUBLISHED, size=Size(16, 5))
+    landed = land(aim_at("latency=70us", at.size, costings={"latency": Clock()}), at, DARTS_V2)
+    assert (landed.size, landed.met) == (Size(14, 4), True)
+    assert len(asked) == len(set(asked)) <= 10
+
+
 def test_of_several_targets_the_one_that_is_missed_worst_counts():
     macs, params = (SHALLOW.cost(DARTS_V2, cost) for cost in ("macs", "params"))
     fewer = int(0.7 * params)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,7 +18,7 @@ from diffnas.run_folder import RunFolder
 from diffnas.skeleton import StemKind
 
 MEASURED = 3
-"""How many widths are measured, and then how many depths, if a clock measures a cost."""
+"""How many widths are measured, then how many depths, then how many sizes of both, if a clock measures a cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,21 +141,32 @@ def land_near(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
     # A chain meets its targets by its operations: it stays at the width of the search.
     if aim.width == "fixed" or (at.skeleton.residual and meant.met):
         return meant
-    measured = aim.measured
     widths = [at.size._replace(channels=channels) for channels in _widths(at, found)]
-    best = _best([meant], aim, at, found, _likely(meant, at, found, widths) if measured else widths)
-    if best.met or at.space.own_depth is not None:
+    if aim.measured:
+        return _land_by_clock(meant, aim, at, found, widths)
+    best = _nearest(_tried([meant], aim, at, found, widths))
+    if at.space.own_depth is not None:
         return best
-    if measured:
-        # Runtimes are fast at some widths and slow between them, but time grows with the depth.
-        deep = [at.size._replace(depth=depth) for depth in range(SHALLOWEST, 2 * at.size.depth + 1)]
-        return _best([best], aim, at, found, _likely(meant, at, found, deep))
     for depth in _depths(at.size.depth):
-        sizes = [Size(channels, depth, at.size.stem) for channels in _widths(at, found)]
-        best = _best([best], aim, at, found, sizes)
         if best.met:
             break
+        sizes = [Size(channels, depth, at.size.stem) for channels in _widths(at, found)]
+        best = _nearest([best, *_tried([], aim, at, found, sizes)])
     return best
+
+
+def _land_by_clock(meant: Landing, aim: Aim, at: SizedSpace, found: Genotype, widths: Sequence[Size]) -> Landing:
+    """``land_near`` if a clock measures a cost: few widths are tried, then few depths, then few of both at once.
+
+    Runtimes are fast at some widths and slow between them, but time grows with the depth.
+    """
+    known = _tried([meant], aim, at, found, _likely(meant, at, found, widths))
+    if not _nearest(known).met and at.space.own_depth is None:
+        deep = [at.size._replace(depth=depth) for depth in range(SHALLOWEST, 2 * at.size.depth + 1)]
+        known = _tried(known, aim, at, found, _likely(meant, at, found, deep))
+        if not _nearest(known).met:
+            known = _tried(known, aim, at, found, _between(meant, known))
+    return _nearest(known)
 
 
 def _widths(at: SizedSpace, found: Genotype) -> list[int]:
@@ -175,11 +187,15 @@ def landing_at(aim: Aim, at: SizedSpace, found: Genotype, size: Size) -> Landing
     return Landing(size=size, targets=aim.targets, costs=costs, meant=at.size, fixed=aim.width == "fixed")
 
 
-def _best(known: list[Landing], aim: Aim, at: SizedSpace, found: Genotype, sizes: Iterable[Size]) -> Landing:
-    """The landing nearest to the targets; among equals, the one with the smallest change of width."""
+def _tried(known: Sequence[Landing], aim: Aim, at: SizedSpace, found: Genotype, sizes: Iterable[Size]) -> list[Landing]:
+    """The landings that are known, and those at other sizes."""
     done = {each.size for each in known}
-    tried = [*known, *(landing_at(aim, at, found, size) for size in sizes if size not in done)]
-    return min(tried, key=lambda each: (each.distance, abs(each.size.channels - at.size.channels)))
+    return [*known, *(landing_at(aim, at, found, size) for size in sizes if size not in done)]
+
+
+def _nearest(known: Sequence[Landing]) -> Landing:
+    """The landing nearest to the targets; among equals, the one with the smallest change of width."""
+    return min(known, key=lambda each: (each.distance, abs(each.size.channels - each.meant.channels)))
 
 
 def _likely(meant: Landing, at: SizedSpace, found: Genotype, sizes: Iterable[Size]) -> list[Size]:
@@ -196,3 +212,20 @@ def _likely(meant: Landing, at: SizedSpace, found: Genotype, sizes: Iterable[Siz
         return replace(meant, costs=guessed).distance
 
     return sorted((size for size in sizes if size != at.size), key=distance)[:MEASURED]
+
+
+def _between(meant: Landing, known: Sequence[Landing]) -> list[Size]:
+    """The sizes of another width and another depth that are worth measuring.
+
+    They are nearest to the targets if width and depth multiply each cost as each did alone in what is known.
+    """
+    widths = [each for each in known if each.size.depth == meant.size.depth and each is not meant]
+    depths = [each for each in known if each.size.channels == meant.size.channels and each is not meant]
+
+    def distance(pair: tuple[Landing, Landing]) -> float:
+        wide, deep = pair
+        guessed = {cost: wide.costs[cost] * deep.costs[cost] / alone for cost, alone in meant.costs.items()}
+        return replace(meant, costs=guessed).distance
+
+    pairs = sorted(product(widths, depths), key=distance)
+    return [wide.size._replace(depth=deep.size.depth) for wide, deep in pairs[:MEASURED]]
