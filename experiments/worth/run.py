@@ -1,0 +1,130 @@
+"""Train random cells of the DARTS space, cells that searches find there, and networks made by hand, all in one way.
+
+    python experiments/worth/run.py --data-dir DATA --out runs/worth
+    python experiments/worth/run.py --data-dir DATA --out runs/worth --parts longer
+
+A tenth of the training pictures judges; test pictures are not read. An interrupted run continues, and a finished one is
+not run again, so the parts can be run one after the other, or two at once. ``longer`` needs the results of ``random``.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import searched, trained
+
+from diffnas.components.discretize import strongest_inputs
+from diffnas.data import DataSet, load, set_aside, subsample
+from diffnas.engine.aim import Aim, sized_for
+from diffnas.engine.scaling import nearest
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_settings
+from diffnas.engine.target import parse
+from diffnas.genotype import Genotype, read
+from diffnas.genotype.own_space import own_space
+from diffnas.method import METHODS
+from diffnas.nets.sized import Size
+from diffnas.recipes import RECIPES
+from diffnas.run_folder import RunFolder
+from diffnas.space import darts
+
+PICTURES = 10_000
+RECIPE = RECIPES["darts-small"]
+SHORT, LONG = 15, 60
+"""Epochs of a training, and of one that judges it."""
+
+RANDOM = 20
+SEARCHED = ("sparse", "darts", "path-regularized")
+SEEDS = range(5)
+BY_HAND = ("DARTS_V2", "PDARTS", "mobilenet", "resnet")
+TARGET = "macs=6.75M"
+"""What networks made by hand cost: the mean of the random cells, known before anything was trained."""
+
+
+class Job(NamedTuple):
+    """A network to train."""
+
+    name: str
+    cells: Genotype
+    seed: int = 0
+    epochs: int = SHORT
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    options = parser.parse_args()
+
+    # One thread: the last digits depend on it, and two processes side by side use two cores better.
+    torch.set_num_threads(1)
+    whole = load("cifar10", data_dir=options.data_dir)
+    rest, judges = set_aside(whole, 0.1)
+    data = replace(subsample(rest, PICTURES, None), test=judges)
+    for part in options.parts:
+        for job in PARTS[part](data, options.out):
+            sizes = {"seed": job.seed, "epochs": job.epochs, **size(job.cells, data)}
+            training = merge_settings(EvaluateSettings, RECIPE.evaluate, sizes)
+            trained(job.cells, data, training, options.out / part / job.name)
+
+
+def size(cells: Genotype, data: DataSet) -> dict[str, int]:
+    """The size of a network: that of the recipe for cells of the space; what the target needs for a chain."""
+    if cells.skeleton != "chain":
+        return {}
+    aim = Aim(targets=parse(TARGET), size=Size(16, len(cells.cells), RECIPE.evaluate["stem"]))
+    found = nearest(aim, sized_for(aim, own_space(cells), data), cells).size
+    return {"channels": found.channels, "depth": found.depth}
+
+
+def random_cells(number: int) -> Genotype:
+    """Two inputs a node, and any operation but ``none``, drawn as DARTS would read them off from random scores."""
+    keep = torch.tensor(darts.offered)
+    return strongest_inputs(torch.rand(keep.shape, generator=torch.Generator().manual_seed(number)), keep, darts)
+
+
+def random(data: DataSet, out: Path) -> Iterator[Job]:
+    """Twenty cells, one training each."""
+    yield from (Job(f"random-{number}", random_cells(number)) for number in range(RANDOM))
+
+
+def seeds(data: DataSet, out: Path) -> Iterator[Job]:
+    """One cell, trained with four more seeds."""
+    yield from (Job(f"random-0-seed{seed}", random_cells(0), seed) for seed in SEEDS[1:])
+
+
+def found(data: DataSet, out: Path) -> Iterator[Job]:
+    """The cells of five searches by each method."""
+    for seed in SEEDS:
+        for name in SEARCHED:
+            method = METHODS[name]
+            settings = merge_settings(SearchSettings, method.settings, RECIPE.search, {"seed": seed, "epochs": SHORT})
+            place = out / "searches" / f"{name}-{seed}"
+            cells = searched(data, space=darts, method=method, settings=settings, out=place)
+            yield Job(f"{name}-{seed}", cells)
+
+
+def by_hand(data: DataSet, out: Path) -> Iterator[Job]:
+    """Published cells at the size of all others, and chains of the same cost."""
+    yield from (Job(f"{name}-seed{seed}", read(name), seed) for seed in SEEDS[:2] for name in BY_HAND)
+
+
+def longer(data: DataSet, out: Path) -> Iterator[Job]:
+    """Every third random cell, from the worst to the best of ``random``, trained four times as long."""
+    places = [(out / "random" / f"random-{number}", number) for number in range(RANDOM)]
+    accuracies = {number: RunFolder(place).result()["test"]["accuracy"] for place, number in places}
+    for number in sorted(accuracies, key=accuracies.__getitem__)[::3]:
+        yield Job(f"random-{number}", random_cells(number), epochs=LONG)
+
+
+PARTS = {"random": random, "seeds": seeds, "found": found, "by-hand": by_hand, "longer": longer}
+
+
+if __name__ == "__main__":
+    main()
