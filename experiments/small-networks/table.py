@@ -28,7 +28,12 @@ from diffnas.nets.sized import Size, SizedSpace
 from diffnas.run_folder import RunFolder
 
 Row = dict[str, Any]
-COSTS = {"macs": "multiply-adds", "params": "parameters", "memory": "peak memory of activations, bytes"}
+COSTS = {
+    "macs": ("multiply-adds, millions", 1e6, (0.5, 1, 2, 5, 10, 40)),
+    "params": ("parameters, thousands", 1e3, (10, 30, 100, 300, 800)),
+    "memory": ("peak memory of activations, KiB", 1024, (32, 64, 128)),
+}
+"""The label of each cost, its unit on the plot, and the ticks."""
 COLORS = {
     "found": "#1f6f54",
     "cells": "#6fb39a",
@@ -125,17 +130,19 @@ def draw(rows: list[Row], path: Path) -> None:
 
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "front", "font.size": 8})
     figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True)
-    for axes, (cost, label) in zip(panels, COSTS.items(), strict=True):
+    for axes, (cost, (label, unit, ticks)) in zip(panels, COSTS.items(), strict=True):
         for name, color in COLORS.items():
             same = [own for (_, network), own in grouped(rows).items() if network.startswith(name)]
-            points = sorted((fmean(row[cost] for row in own), accuracy(own)) for own in same)
+            points = sorted((fmean(row[cost] / unit for row in own), accuracy(own)) for own in same)
             style = "o" if name == "random" else "o-"  # three networks of one cost make no line
             if points:
                 axes.plot(*zip(*points, strict=True), style, color=color, markersize=4, label=name)
         if cost != "memory":
-            known = [(each[cost], each["accuracy"]) for each in PUBLISHED.values()]
+            known = [(each[cost] / unit, each["accuracy"]) for each in PUBLISHED.values()]
             axes.plot(*zip(*known, strict=True), "D", color="#8a8780", fillstyle="none", label="published")
         axes.set(xscale="log", xlabel=label)
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
         axes.grid(color="#d8d6cf", linewidth=0.4)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set(ylabel="test accuracy, %")
