@@ -34,8 +34,9 @@ def main() -> None:
     parser.add_argument("--table", type=Path)
     options = parser.parse_args()
     table = tables.load(options.table) if options.table else None
-    groups = compared([options.runs], table, BENCHMARK if table else None)
-    held_out = {path.parent.name: json.loads(path.read_text()) for path in options.runs.glob("*/held-out.json")}
+    judged = sorted(options.runs.glob("*/held-out.json"))
+    groups = compared([path.parent for path in judged], table, BENCHMARK if table else None)
+    held_out = {path.parent.name: json.loads(path.read_text()) for path in judged}
     print(criteria(groups, held_out))
     without = lookup_without_none(table)
     if table:
