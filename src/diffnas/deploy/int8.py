@@ -100,7 +100,8 @@ def _quantize(whole: Path, prepared: Path, path: Path, calibration: Tensor) -> N
         str(prepared),
         str(path),
         _Reader(calibration),
-        quant_format=quantization.QuantFormat.QDQ,
+        # Operations on whole numbers, not pairs of conversions around operations: a tenth less of a small file.
+        quant_format=quantization.QuantFormat.QOperator,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
         per_channel=True,
@@ -123,7 +124,7 @@ class _Reader:
 
 
 def _compact(path: Path) -> None:
-    """Give every value inside the graph a short name, because long names are a third of a small network's file."""
+    """Give values inside the graph short names, and drop what the exporter noted: a third of a small network's file."""
     import onnx
 
     model: Any = onnx.load(str(path))
@@ -137,7 +138,7 @@ def _compact(path: Path) -> None:
             names[name] = name if name in kept else f"v{next(number)}"
         return names[name]
 
-    del graph.value_info[:]
+    del graph.value_info[:], graph.metadata_props[:]
     for tensor in graph.initializer:
         tensor.name = short(tensor.name)
     for node in graph.node:
