@@ -150,8 +150,7 @@ def land_near(aim: Aim, at: SizedSpace, found: Genotype) -> Landing:
     for depth in _depths(at.size.depth):
         if best.met:
             break
-        sizes = [Size(channels, depth, at.size.stem) for channels in _widths(at, found)]
-        best = _nearest([best, *_tried([], aim, at, found, sizes)])
+        best = _nearest(_tried([best], aim, at, found, [width._replace(depth=depth) for width in widths]))
     return best
 
 

@@ -6,6 +6,7 @@ Weights are packed: the channels of the results are the last dimension. All chan
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from diffnas.backends.cpu.kernels.compiler import part
 from diffnas.backends.cpu.kernels.llvm import LANES
@@ -78,23 +79,42 @@ def depthwise_back(
     convolution of ``grad`` with a part of the rotated weights ``w``. ``grad`` is the address of its first pixel; it has
     zeros around it.
     """
+    common = math.gcd(dilation, stride)
+    every, apart = stride // common, dilation // common
     for top in range(stride):
-        down, first_down, at_down = _taps(top, kernel, dilation, stride, padding)
         for left in range(stride):
-            across, first_across, at_across = _taps(left, kernel, dilation, stride, padding)
-            if down == 0 or across == 0 or left >= columns:
-                continue
-            common = math.gcd(dilation, stride)
-            every, apart, count = stride // common, dilation // common, (columns - left + stride - 1) // stride
-            taps = w + 4 * (first_down * kernel + first_across) * full
+            phase = _phase(top, left, columns, kernel, dilation, stride, padding)
+            taps = w + 4 * phase.tap * full
             for h in range(top, rows, stride):
-                row = grad + 4 * ((at_down + h // stride) * pitch + at_across) * full
+                row = grad + 4 * ((phase.row + h // stride) * pitch + phase.column) * full
                 for c in range(0, full, LANES):
                     place = out + 4 * ((h * columns + left) * full + c)
                     sweep_row(
                         place, stride * full, place, stride * full, row + 4 * c, full, apart * full,
-                        apart * pitch * full, taps + 4 * c, every * full, every * kernel * full, across, down, count,
+                        apart * pitch * full, taps + 4 * c, every * full, every * kernel * full, phase.across,
+                        phase.down, phase.pixels,
                     )  # fmt: skip
+
+
+class Phase(NamedTuple):
+    """The pixels of a picture with one row and one column modulo a stride, and the taps that have read them."""
+
+    down: int  # rows of taps
+    across: int  # taps of a row
+    tap: int  # the number of the first tap, of the rotated weights
+    row: int  # of the result for which the first tap has read the first row of pixels
+    column: int
+    pixels: int  # how many a row has; 0 if no tap has read them
+
+
+@part
+def _phase(top: int, left: int, columns: int, kernel: int, dilation: int, stride: int, padding: int) -> Phase:
+    """The pixels of rows of ``columns`` pixels that begin in row ``top`` and column ``left``."""
+    down, first_down, row = _taps(top, kernel, dilation, stride, padding)
+    across, first_across, column = _taps(left, kernel, dilation, stride, padding)
+    read = down > 0 and across > 0 and left < columns
+    pixels = (columns - left + stride - 1) // stride if read else 0
+    return Phase(down, across, first_down * kernel + first_across, row, column, pixels)
 
 
 @part
@@ -269,19 +289,16 @@ def dense_back(
 
     ``before`` are the channels of ``grad``, of which only the first ``read`` are no padding.
     """
-    size, apart = before * after, dilation // math.gcd(dilation, stride)
-    every = stride // math.gcd(dilation, stride)
+    common, size = math.gcd(dilation, stride), before * after
+    every, apart = stride // common, dilation // common
     for top in range(stride):
-        down, first_down, at_down = _taps(top, kernel, dilation, stride, padding)
         for left in range(stride):
-            across, first_across, at_across = _taps(left, kernel, dilation, stride, padding)
-            if down == 0 or across == 0 or left >= columns:
-                continue
+            phase = _phase(top, left, columns, kernel, dilation, stride, padding)
             for h in range(top, rows, stride):
-                for i in range(down):
-                    row = grad + 4 * ((at_down + h // stride + i * apart) * pitch + at_across) * before
-                    taps = w + 4 * ((first_down + i * every) * kernel + first_across) * size
+                for i in range(phase.down):
+                    row = grad + 4 * ((phase.row + h // stride + i * apart) * pitch + phase.column) * before
                     pointwise(
                         out + 4 * (h * columns + left) * after, stride * after, True, 0, row, before, apart * before,
-                        taps, every * size, (columns - left + stride - 1) // stride, read, across, after,
+                        w + 4 * (phase.tap + i * every * kernel) * size, every * size, phase.pixels, read, phase.across,
+                        after,
                     )  # fmt: skip

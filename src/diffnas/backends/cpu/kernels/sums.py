@@ -43,6 +43,12 @@ def period(channels: int) -> int:
 
 
 @part
+def _piece(size: int) -> int:
+    """``PIECE``, rounded to a whole number of periods."""
+    return max(1, PIECE // size) * size
+
+
+@part
 def repeated(narrow: Array) -> Array:
     """Each row of ``(..., C)``, repeated along a period."""
     size = period(narrow.shape[-1])
@@ -162,7 +168,7 @@ def combine(
     """
     K, C = scale.shape
     size = period(C)
-    piece = max(1, PIECE // size) * size
+    piece = _piece(size)
     wide_shift, wide_scale = repeated(shift.reshape(1, C)), repeated(scale)
     start, nothing = address_of(wide_shift), np.zeros(size, np.float32)
     x, factors = np.empty(4, np.int64), np.empty(4, np.int64)
@@ -232,7 +238,7 @@ def reduce(
     K, size = len(inputs), period(totals.shape[2])
     centers = repeated(means)
     sums, nothing = np.empty((K + 1, size), np.float32), np.zeros(size, np.float32)
-    piece = max(1, PIECE // size) * size
+    piece = _piece(size)
     for b in range(first, last):
         for t in range(len(grads)):
             sums[:] = 0
