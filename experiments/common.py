@@ -4,25 +4,34 @@ A script in a folder beside this file imports it after ``sys.path.insert(1, str(
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from diffnas.components.discretize import winners
-from diffnas.data import DataSet
+from diffnas.components.discretize import strongest_inputs, winners
+from diffnas.data import DataSet, load, subsample
+from diffnas.engine.aim import Aim, sized_for
 from diffnas.engine.evaluate import evaluate
+from diffnas.engine.scaling import nearest
 from diffnas.engine.search import search
-from diffnas.engine.settings import EvaluateSettings, SearchSettings
+from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_settings
+from diffnas.engine.target import parse
 from diffnas.genotype import Genotype, read
-from diffnas.method import Method
+from diffnas.genotype.own_space import own_space
+from diffnas.method import METHODS, Method
+from diffnas.nets.sized import Size
+from diffnas.recipes import RECIPES
 from diffnas.report.compare import Found
 from diffnas.run_folder import RunFolder
-from diffnas.space import NAS_BENCH_201_OPS, SearchSpace, nas_bench_201
+from diffnas.skeleton import StemKind
+from diffnas.space import NAS_BENCH_201_OPS, SPACES, SearchSpace, darts, nas_bench_201
 
 Result = TypeVar("Result")
+
+SMALL = RECIPES["nas-bench-201-small"]
 
 
 def continued(phase: Callable[..., Result], data: DataSet, *, out: Path, **options: Any) -> Result:
@@ -46,6 +55,38 @@ def trained(genotype: Genotype, data: DataSet, settings: EvaluateSettings, out: 
         print(f"{out}: test accuracy {result.test['accuracy']:.4f}", flush=True)
 
 
+def small_pictures(data_dir: Path) -> DataSet:
+    """The pictures of CIFAR-10 that the recipe ``nas-bench-201-small`` searches on."""
+    return subsample(load("cifar10", data_dir=data_dir), SMALL.train, None)
+
+
+def searched_small(data: DataSet, name: str, out: Path, **changes: Any) -> None:
+    """Search by a method and ``nas-bench-201-small`` with other settings, and say how long that took."""
+    method = METHODS[name]
+    settings = merge_settings(SearchSettings, method.settings, SMALL.search, changes)
+    searched(data, space=SPACES[SMALL.space], method=method, settings=settings, out=out)
+    print(f"{out.name}: {spent(out)}", flush=True)
+
+
+def spent(run: Path) -> str:
+    """How many epochs a search had, and their seconds."""
+    seconds = [line["seconds"] for line in trace(run)]
+    return f"{len(seconds)} epochs in {sum(seconds):.0f} s"
+
+
+def random_cell(seed: int) -> Genotype:
+    """The genotype that DARTS would read off from random scores: two inputs a node, any operation but ``none``."""
+    offered = torch.tensor(darts.offered)
+    scores = torch.rand(offered.shape, generator=torch.Generator().manual_seed(seed))
+    return strongest_inputs(scores, offered, darts)
+
+
+def size_of(chain: Genotype, target: str, stem: StemKind, data: DataSet) -> Size:
+    """The width at which a chain that was not searched comes nearest to a target, with its depth and stem."""
+    aim = Aim(targets=parse(target), size=Size(16, len(chain.cells), stem))
+    return nearest(aim, sized_for(aim, own_space(chain), data), chain).size
+
+
 def finished(runs: Path) -> list[Path]:
     """The folders of the finished searches, by name."""
     return [path.parent for path in sorted(runs.glob("*/genotype.json"))]
@@ -60,6 +101,11 @@ def kept(file: Path) -> list[dict[str, Any]]:
     """The rows of a file of results; none if there is no file."""
     rows: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
     return rows
+
+
+def keep(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a file of results, a line for each row."""
+    file.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
 
 
 def layers(chain: Genotype) -> list[str]:

@@ -13,23 +13,16 @@ from pathlib import Path
 import torch
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import searched, trained
+from common import random_cell, searched, trained
 
-from diffnas.components.discretize import strongest_inputs
 from diffnas.data import load, subsample
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_settings
-from diffnas.genotype import Genotype, save
+from diffnas.genotype import save
 from diffnas.method import METHODS, Method
 from diffnas.recipes import RECIPES
 from diffnas.space import darts
 
 RECIPE = RECIPES["darts-small"]
-
-
-def random_cell(seed: int) -> Genotype:
-    """The genotype that DARTS would read off from random scores: two inputs a node, any operation but ``none``."""
-    keep = torch.tensor(darts.offered)
-    return strongest_inputs(torch.rand(keep.shape, generator=torch.Generator().manual_seed(seed)), keep, darts)
 
 
 def settings(seed: int, epochs: int, method: Method) -> SearchSettings:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import searched, trace
+from common import searched, spent
 
 from diffnas.data import load, subsample
 from diffnas.engine.settings import SearchSettings, merge_settings
@@ -51,8 +51,7 @@ def main() -> None:
                 method = METHODS[name]
                 settings = merge_settings(SearchSettings, method.settings, COMMON, RECIPE[space], {"seed": seed})
                 searched(data, space=SPACES[space], method=method, settings=settings, out=out)
-                seconds = [line["seconds"] for line in trace(out)]
-                print(f"{space}/{out.name}: {len(seconds)} epochs in {sum(seconds):.0f} s", flush=True)
+                print(f"{space}/{out.name}: {spent(out)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import searched, trace
+from common import searched, spent
 
 from diffnas.data import load, subsample
 from diffnas.engine.settings import SearchSettings, merge_settings
@@ -74,8 +74,7 @@ def main() -> None:
                 begun = time.perf_counter()
                 searched(data, space=SPACES[recipe.space], method=method, settings=settings, out=out)
                 took = time.perf_counter() - begun
-                seconds = [line["seconds"] for line in trace(out)]
-                print(f"{out.name}: {len(seconds)} epochs in {sum(seconds):.0f} s ({took:.0f} s now)", flush=True)
+                print(f"{out.name}: {spent(out)} ({took:.0f} s now)", flush=True)
 
 
 if __name__ == "__main__":

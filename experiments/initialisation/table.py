@@ -7,9 +7,12 @@ searches are done. ``--out FILE`` writes a line for each run: cell, accuracy, ra
 """
 
 import argparse
-import json
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import keep
 
 from diffnas.api.compare import compared
 from diffnas.genotype import to_text
@@ -50,8 +53,7 @@ def main() -> None:
     print(to_markdown(run_grid(groups, ["benchmark", "rank", "skips", "empty", "live", "seconds"])))
     print(f"\n{to_markdown(grid)}\n\n{grid.note}")
     if options.out:
-        rows = [json.dumps(summary(run, options.runs / run.name)) for run in runs]
-        options.out.write_text("[\n" + ",\n".join(rows) + "\n]\n")
+        keep(options.out, (summary(run, options.runs / run.name) for run in runs))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import searched, trace
-
-from diffnas.data import load, subsample
-from diffnas.engine.settings import SearchSettings, merge_settings
-from diffnas.method import METHODS
-from diffnas.recipes import RECIPES
-from diffnas.space import SPACES
+from common import searched_small, small_pictures
 
 
 def main() -> None:
@@ -32,16 +26,10 @@ def main() -> None:
 
     # One thread: the last digits depend on it, and two searches side by side use two cores better.
     torch.set_num_threads(1)
-    recipe = RECIPES["nas-bench-201-small"]
-    data = subsample(load("cifar10", data_dir=options.data_dir), recipe.train, None)
+    data = small_pictures(options.data_dir)
     for seed in options.seeds:
         for name in options.methods:
-            out = options.out / f"{name}-{seed}"
-            method = METHODS[name]
-            settings = merge_settings(SearchSettings, method.settings, recipe.search, {"seed": seed})
-            searched(data, space=SPACES[recipe.space], method=method, settings=settings, out=out)
-            seconds = [line["seconds"] for line in trace(out)]
-            print(f"{out.name}: {len(seconds)} epochs in {sum(seconds):.0f} s", flush=True)
+            searched_small(data, name, options.out / f"{name}-{seed}", seed=seed)
 
 
 if __name__ == "__main__":

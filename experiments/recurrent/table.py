@@ -7,11 +7,14 @@ Differences are paired by seed, with a 95 % interval of Student's t. A positive 
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import keep
 from scipy import stats
 
 REFERENCES = ("DARTS_V2_RNN", "lstm")
@@ -72,7 +75,7 @@ def main() -> None:
     for name, bits in sorted(by_name.items(), key=lambda item: mean(item[1].values())):
         print(row(name, bits, [run for run in rows if run["name"] == name], by_name))
     if options.out:
-        options.out.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+        keep(options.out, rows)
 
 
 if __name__ == "__main__":

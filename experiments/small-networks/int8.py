@@ -7,11 +7,12 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from run import TARGETS
+
 import diffnas
 from diffnas.data import load, subsample
 from diffnas.deploy.int8 import CALIBRATION, write_int8
 
-TARGETS = ("500k", "1M", "2M", "5M")
 HEADER = """\
 | target | network, seed | accuracy, float32 | 8 bits | file, float32 | 8 bits | a picture, float32 | 8 bits |
 |--:|---|--:|--:|--:|--:|--:|--:|"""

@@ -18,17 +18,13 @@ from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
-from common import continued, kept, trained
+from common import continued, kept, size_of, trained
 
 import diffnas
 from diffnas.api import contest
 from diffnas.data import DataSet, load
-from diffnas.engine.aim import Aim, sized_for
-from diffnas.engine.scaling import nearest
 from diffnas.engine.settings import EvaluateSettings
-from diffnas.engine.target import parse
 from diffnas.genotype import Genotype, read
-from diffnas.genotype.own_space import own_space
 from diffnas.nets.sized import Size
 from diffnas.recipes import RECIPES
 from diffnas.run_folder import RunFolder
@@ -66,8 +62,7 @@ def main() -> None:
 def given(name: str, data: DataSet, target: str) -> tuple[Genotype, Size]:
     """A network that is not searched, and its size. Random networks are the same for all targets and seeds."""
     cells = read(name) if name in HAND else drawn(int(name.removeprefix("random-")))
-    aim = Aim(targets=parse(f"macs={target}"), size=Size(16, len(chain.cells), SETTINGS.stem))
-    return cells, nearest(aim, sized_for(aim, own_space(cells), data), cells).size
+    return cells, size_of(cells, f"macs={target}", SETTINGS.stem, data)
 
 
 def drawn(number: int) -> Genotype:

@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
-from common import kept, layers
+from common import keep, kept, layers
 from run import RESULTS
 
 from diffnas.engine.costing import PeakMemory
@@ -59,7 +59,7 @@ def main() -> None:
     rows = kept(RESULTS)
     if options.runs:
         rows = sorted({key(row): row for row in [*rows, *finished(options.runs)]}.values(), key=key)
-        RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+        keep(RESULTS, rows)
     if options.plot:
         draw(rows, options.plot)
     print_table(rows)

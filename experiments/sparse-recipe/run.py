@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import searched, trace
+from common import SMALL, searched, short, spent, trace
 
 from diffnas.components import schedule, update, weighting
 from diffnas.data import DataSet, Pictures, load, set_aside, subsample
@@ -33,10 +33,8 @@ from diffnas.engine.search_state import SearchState, begin
 from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.genotype import Genotype
 from diffnas.method import METHODS, Method
-from diffnas.recipes import RECIPES
-from diffnas.space import NAS_BENCH_201_OPS, SPACES, nas_bench_201
+from diffnas.space import NAS_BENCH_201_OPS, SPACES
 
-BASE = RECIPES["nas-bench-201-small"]
 EVERY = 500
 """How many held-out pictures go through the supernet at once; batch norms take their statistics from these."""
 
@@ -84,28 +82,27 @@ def main() -> None:
     # One thread: the last digits depend on it, and two searches side by side use two cores better.
     torch.set_num_threads(1)
     rest, held_out = set_aside(load(options.data, data_dir=options.data_dir), 0.1)
-    data = subsample(rest, BASE.train, None)
+    data = subsample(rest, SMALL.train, None)
     for seed in options.seeds:
         for name in options.recipes:
             out = options.out / f"{name}-{seed}"
             method, settings = of(ALL[name], name, seed)
-            cell = searched(data, space=SPACES[BASE.space], method=method, settings=settings, out=out)
+            cell = searched(data, space=SPACES[SMALL.space], method=method, settings=settings, out=out)
             if not (out / "held-out.json").exists():
-                state = begin(data, nas_bench_201, method, settings, torch.device("cpu"))
+                state = begin(data, SPACES[SMALL.space], method, settings, torch.device("cpu"))
                 state.load_state_dict(checkpoint.load(out / "checkpoint" / "last.pt"))
                 mix = torch.tensor(trace(out)[-1]["mix"])
                 (out / "held-out.json").write_text(json.dumps(judged(state, cell, mix, data, held_out)) + "\n")
-            seconds = sum(line["seconds"] for line in trace(out))
-            print(f"{out.name}: {seconds:.0f} s, {(out / 'held-out.json').read_text()}", end="", flush=True)
+            print(f"{out.name}: {spent(out)}, {(out / 'held-out.json').read_text()}", end="", flush=True)
 
 
 def of(recipe: Recipe, name: str, seed: int) -> tuple[Method, SearchSettings]:
     """The method and the settings of a search; the method has the recipe's name, so that comparisons show it."""
     method = replace(recipe.method, name=name)
-    speed = {"alpha_speed": BASE.search["alpha_speed"] * recipe.faster}
+    speed = {"alpha_speed": SMALL.search["alpha_speed"] * recipe.faster}
     # The published sparse method has 200 epochs in its settings; all searches here have those of the base.
     return method, merge_settings(
-        SearchSettings, method.settings, BASE.search, speed, dict(recipe.settings), {"seed": seed}
+        SearchSettings, method.settings, SMALL.search, speed, dict(recipe.settings), {"seed": seed}
     )
 
 
@@ -115,10 +112,7 @@ def judged(state: SearchState, cell: Genotype, mix: Tensor, data: DataSet, pictu
 
     All batch norms take their statistics from the pictures at hand, because the supernet has none for a cell alone.
     """
-    own = torch.zeros_like(state.alpha)
-    for edge, chosen in enumerate(nas_bench_201.cells["normal"].edges):
-        ops = [c.op for c in cell.cells["normal"].connections if (c.source, c.target) == (chosen.source, chosen.target)]
-        own[edge, NAS_BENCH_201_OPS.index(ops[0] if ops else "none")] = 1.0
+    own = F.one_hot(torch.tensor([int(op) for op in short(cell)]), len(NAS_BENCH_201_OPS)).to(mix)
     state.supernet.train()
     sums = torch.zeros(3)
     for first in range(0, len(pictures), EVERY):

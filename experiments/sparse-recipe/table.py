@@ -17,11 +17,12 @@ from statistics import mean
 from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import discarded, short, without_none
+from common import discarded, keep, short, without_none
+from scipy.stats import rankdata
 
 from diffnas import tables
 from diffnas.api.compare import compared
-from diffnas.report.compare import Column, Found, Group, group_grid, paired_grid, to_markdown
+from diffnas.report.compare import Column, Found, Grid, Group, group_grid, paired_grid, to_markdown
 from diffnas.report.compare.likeness import agreement
 
 BENCHMARK = "cifar10_test_200"
@@ -37,7 +38,7 @@ def main() -> None:
     judged = sorted(options.runs.glob("*/held-out.json"))
     groups = compared([path.parent for path in judged], table, BENCHMARK if table else None)
     held_out = {path.parent.name: json.loads(path.read_text()) for path in judged}
-    print(criteria(groups, held_out))
+    print(to_markdown(criteria(groups, held_out)))
     without = lookup_without_none(table)
     if table:
         otherwise = Column("without none", without, "{:.2f}".format)
@@ -45,8 +46,7 @@ def main() -> None:
         print(f"\n{to_markdown(paired_grid(groups))}")
     if options.rows:
         runs = sorted((run for group in groups for run in group.runs), key=lambda run: run.name)
-        rows = [json.dumps({**row(run, without(run)), **held_out[run.name]}) for run in runs]
-        options.rows.write_text("[\n" + ",\n".join(rows) + "\n]\n")
+        keep(options.rows, ({**row(run, without(run)), **held_out[run.name]} for run in runs))
 
 
 def lookup_without_none(table: tables.Table | None) -> Callable[[Found], float | None]:
@@ -69,31 +69,37 @@ def row(run: Found, without: float | None) -> dict[str, Any]:
     }
 
 
-def criteria(groups: Sequence[Group], held_out: dict[str, Any]) -> str:
-    """A row for each recipe with the three criteria, the sum of their ranks, and two numbers beside them."""
-    rows = []
+def criteria(groups: Sequence[Group], held_out: dict[str, Any]) -> Grid:
+    """A row for each recipe with the three criteria, the sum of their ranks, and a number beside them."""
+    names, alike = [group.runs[0].name.rpartition("-")[0] for group in groups], []
     for group in groups:
-        names = [run.name for run in group.runs]
-        alike = agreement([run.genotype for run in group.runs])
-        weight, loss = mean(map(discarded, group.runs)), mean(held_out[name]["held_out_loss"] for name in names)
-        mixture = mean(held_out[name]["mixture_loss"] for name in names)
-        rows.append((names[0].rpartition("-")[0], len(names), weight, alike[1] if alike else 0.0, loss, mixture))
-    places = [
-        sum(
-            1 + sum(sign * other[n] < sign * each[n] for other in rows)
-            for n, sign in ((2, 1), (3, -1), (4, 1))
-        )
-        for each in rows
-    ]  # fmt: skip
-    lines = [
-        "| recipe | seeds | weight discarded | same edges | held-out loss | sum of ranks | loss of the mixture |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-        *(
-            f"| {name} | {seeds} | {weight:.2f} | {alike:.0%} | {loss:.3f} | {place} | {mixture:.3f} |"
-            for (name, seeds, weight, alike, loss, mixture), place in zip(rows, places, strict=True)
-        ),
-    ]
-    return "\n".join(lines)
+        agreed = agreement([run.genotype for run in group.runs])
+        alike.append(agreed[1] if agreed else 0.0)
+    weights = [mean(map(discarded, group.runs)) for group in groups]
+    losses, mixtures = (
+        [mean(held_out[run.name][name] for run in group.runs) for group in groups]
+        for name in ("held_out_loss", "mixture_loss")
+    )
+    ranks = sum(rankdata(each, method="min") for each in (weights, [-share for share in alike], losses))
+    columns = (
+        names,
+        [str(len(group.runs)) for group in groups],
+        map("{:.2f}".format, weights),
+        map("{:.0%}".format, alike),
+        map("{:.3f}".format, losses),
+        map("{:.0f}".format, ranks),
+        map("{:.3f}".format, mixtures),
+    )
+    header = (
+        "recipe",
+        "seeds",
+        "weight discarded",
+        "same edges",
+        "held-out loss",
+        "sum of ranks",
+        "loss of the mixture",
+    )
+    return Grid(title="Criteria", header=header, rows=tuple(zip(*columns, strict=True)))
 
 
 if __name__ == "__main__":

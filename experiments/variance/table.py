@@ -7,16 +7,16 @@ run.
 """
 
 import argparse
-import json
-import re
 import sys
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import short
+from common import keep, short
+from run import CHANGES
 
 from diffnas.api.compare import compared
 from diffnas.report.compare import Found
@@ -37,25 +37,26 @@ def main() -> None:
     groups = compared([options.runs], options.table, "cifar10_test_200")
     runs = {run.name: run for group in groups for run in group.runs}
     print(HEADER)
-    for method in sorted({name.partition("-")[0] for name in runs}):
-        first = runs.pop(f"{method}-nothing")
-        own = {name: run for name, run in runs.items() if name.startswith(f"{method}-")}
-        for change in sorted({changed(name) for name in own}):
-            print(line(method, change, first, [run for name, run in own.items() if changed(name) == change]))
+    for method in sorted({method_of(name) for name in runs}):
+        first = runs[f"{method}-nothing"]
+        alike: dict[str, list[Found]] = {}
+        for change in CHANGES:
+            if change != "nothing" and f"{method}-{change}" in runs:
+                alike.setdefault(change.partition("-")[0], []).append(runs[f"{method}-{change}"])
+        for change, own in alike.items():
+            print(line(method, change, first, own))
     if options.rows:
-        found = sorted((run for group in groups for run in group.runs), key=lambda run: run.name)
-        rows = [
-            json.dumps(
-                {"run": run.name, "cell": short(run.genotype), "mix": np.round(run.lines[-1]["mix"], 3).tolist()}
-            )
-            for run in found
-        ]
-        options.rows.write_text("[\n" + ",\n".join(rows) + "\n]\n")
+        keep(options.rows, (row(runs[name]) for name in sorted(runs)))
 
 
-def changed(name: str) -> str:
-    """What differs in a run, from its name: ``weights`` for ``sparse-weights-41``."""
-    return re.sub(r"^[^-]*-|-\d+$", "", name)
+def method_of(name: str) -> str:
+    """The method of a run, from its name: ``sparse`` for ``sparse-weights-41``."""
+    return next(name.removesuffix(f"-{change}") for change in CHANGES if name.endswith(f"-{change}"))
+
+
+def row(run: Found) -> dict[str, Any]:
+    """A run in a few numbers."""
+    return {"run": run.name, "cell": short(run.genotype), "mix": np.round(run.lines[-1]["mix"], 3).tolist()}
 
 
 def line(method: str, change: str, first: Found, runs: list[Found]) -> str:

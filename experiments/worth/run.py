@@ -12,23 +12,17 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import searched, trained
+from common import random_cell, searched, size_of, trained
 
-from diffnas.components.discretize import strongest_inputs
 from diffnas.data import DataSet, load, set_aside, subsample
-from diffnas.engine.aim import Aim, sized_for
-from diffnas.engine.scaling import nearest
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_settings
-from diffnas.engine.target import parse
 from diffnas.genotype import Genotype, read
-from diffnas.genotype.own_space import own_space
 from diffnas.method import METHODS
-from diffnas.nets.sized import Size
 from diffnas.recipes import RECIPES
 from diffnas.run_folder import RunFolder
 from diffnas.space import darts
@@ -74,29 +68,21 @@ def main() -> None:
             trained(job.cells, data, training, options.out / part / job.name)
 
 
-def size(cells: Genotype, data: DataSet) -> dict[str, int]:
+def size(cells: Genotype, data: DataSet) -> dict[str, Any]:
     """The size of a network: that of the recipe for cells of the space; what the target needs for a chain."""
     if cells.skeleton != "chain":
         return {}
-    aim = Aim(targets=parse(TARGET), size=Size(16, len(cells.cells), RECIPE.evaluate["stem"]))
-    found = nearest(aim, sized_for(aim, own_space(cells), data), cells).size
-    return {"channels": found.channels, "depth": found.depth}
-
-
-def random_cells(number: int) -> Genotype:
-    """Two inputs a node, and any operation but ``none``, drawn as DARTS would read them off from random scores."""
-    keep = torch.tensor(darts.offered)
-    return strongest_inputs(torch.rand(keep.shape, generator=torch.Generator().manual_seed(number)), keep, darts)
+    return size_of(cells, TARGET, RECIPE.evaluate["stem"], data)._asdict()
 
 
 def random(data: DataSet, out: Path) -> Iterator[Job]:
     """Twenty cells, one training each."""
-    yield from (Job(f"random-{number}", random_cells(number)) for number in range(RANDOM))
+    yield from (Job(f"random-{number}", random_cell(number)) for number in range(RANDOM))
 
 
 def seeds(data: DataSet, out: Path) -> Iterator[Job]:
     """One cell, trained with four more seeds."""
-    yield from (Job(f"random-0-seed{seed}", random_cells(0), seed) for seed in SEEDS[1:])
+    yield from (Job(f"random-0-seed{seed}", random_cell(0), seed) for seed in SEEDS[1:])
 
 
 def found(data: DataSet, out: Path) -> Iterator[Job]:
@@ -120,7 +106,7 @@ def longer(data: DataSet, out: Path) -> Iterator[Job]:
     places = [(out / "random" / f"random-{number}", number) for number in range(RANDOM)]
     accuracies = {number: RunFolder(place).result()["test"]["accuracy"] for place, number in places}
     for number in sorted(accuracies, key=accuracies.__getitem__)[::3]:
-        yield Job(f"random-{number}", random_cells(number), epochs=LONG)
+        yield Job(f"random-{number}", random_cell(number), epochs=LONG)
 
 
 PARTS = {"random": random, "seeds": seeds, "found": found, "by-hand": by_hand, "longer": longer}
