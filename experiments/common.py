@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
-from diffnas.components.discretize import strongest_inputs, winners
+from diffnas.components.discretize import strongest_inputs
 from diffnas.data import DataSet, load, subsample
 from diffnas.engine.aim import Aim, sized_for
 from diffnas.engine.evaluate import evaluate
@@ -24,7 +23,6 @@ from diffnas.genotype.own_space import own_space
 from diffnas.method import METHODS, Method
 from diffnas.nets.sized import Size
 from diffnas.recipes import RECIPES
-from diffnas.report.compare import Found
 from diffnas.run_folder import RunFolder
 from diffnas.skeleton import StemKind
 from diffnas.space import NAS_BENCH_201_OPS, SPACES, SearchSpace, darts, nas_bench_201
@@ -118,19 +116,3 @@ def short(genotype: Genotype) -> str:
     ops = {(c.source, c.target): c.op for c in genotype.cells["normal"].connections}
     edges = nas_bench_201.cells["normal"].edges
     return "".join(str(NAS_BENCH_201_OPS.index(ops.get((e.source, e.target), "none"))) for e in edges)
-
-
-def _last(run: Found) -> tuple[Tensor, Tensor]:
-    """Mix and keep at the end of a search."""
-    return torch.tensor(run.lines[-1]["mix"]), torch.tensor(run.lines[-1]["keep"])
-
-
-def without_none(run: Found) -> Genotype:
-    """The cell that is read off if ``none`` cannot win an edge."""
-    return winners(*_last(run), nas_bench_201, none=False)
-
-
-def discarded(run: Found) -> float:
-    """The share of an edge's weight that is discarded when one operation is read off, averaged over edges."""
-    mix, _ = _last(run)
-    return float((mix.sum(dim=1) - mix.amax(dim=1)).mean())

@@ -1,12 +1,14 @@
 """The tables and figures of the experiments can be made again from the traces that are kept beside them."""
 
 import itertools
+import json
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
 
+from diffnas.cli import main
 from diffnas.space import NAS_BENCH_201_OPS
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -14,11 +16,7 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 # Script, folder of traces, and whether it looks cells up.
 TABLES = {
     "all-methods": ("all-methods", "traces", True),
-    "nas-bench-201": ("nas-bench-201", "traces", True),
     "vote": ("vote", "../nas-bench-201/traces", True),
-    "collapse": ("collapse", "traces", True),
-    "cifar10": ("cifar", "traces/cifar10", False),
-    "cifar100": ("cifar", "traces/cifar100", False),
     "path-regularized": ("path-regularized", "traces", False),
 }
 
@@ -55,6 +53,26 @@ def test_a_table_is_printed_from_the_traces(
     printed = capsys.readouterr().out
     assert runs
     assert all(run.rsplit("-", 1)[0] in printed for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("traces", "columns"),
+    [
+        ("nas-bench-201/traces", "benchmark,without_none,rank,live,discarded,first,last,seconds"),
+        ("collapse/traces", "benchmark,without_none,skips,empty,live,discarded"),
+        ("cifar/traces/cifar10", "connections,skips,convolutions,empty,live,macs_first,parameters,accuracy"),
+        ("cifar/traces/cifar100", "connections,skips,convolutions,empty,live,macs_first,parameters,accuracy"),
+    ],
+)
+def test_traces_are_compared(benchmark: Path, capsys: pytest.CaptureFixture[str], traces: str, columns: str) -> None:
+    words = ["compare", str(EXPERIMENTS / traces), "--table", str(benchmark), "--columns", columns, "--json"]
+    assert main([*words, "--epochs", "skips", "--every", "5"]) == 0
+    methods, runs, *_, skips = json.loads(capsys.readouterr().out)["tables"]
+    assert len(methods["header"]) == 2 + len(columns.split(",")) + 3
+    assert {row[0] for row in runs["rows"]} == {
+        path.parent.name for path in (EXPERIMENTS / traces).glob("*/genotype.json")
+    }
+    assert skips["rows"]
 
 
 # Script, trace, and what it prints.

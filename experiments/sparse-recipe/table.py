@@ -3,26 +3,25 @@
     python experiments/sparse-recipe/table.py --runs runs/choose --rows choose.json
     python experiments/sparse-recipe/table.py --runs runs/judge --rows judge.json --table nats-bench-tss-cifar10.csv
 
-Without a table, this prints the three criteria by which a recipe is chosen, and their ranks. With one, it also prints
-the accuracies that the table gives the cells, and how methods differ over the seeds that they share. ``--rows`` keeps a
-line for each run.
+This prints the three criteria by which a recipe is chosen, and their ranks. ``--rows`` keeps a line for each run, with
+the accuracies that a table gives its cell, if there is one.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import discarded, keep, short, without_none
+from common import keep, short
 from scipy.stats import rankdata
 
-from diffnas import tables
 from diffnas.api.compare import compared
-from diffnas.report.compare import Column, Found, Grid, Group, group_grid, paired_grid, to_markdown
+from diffnas.report.compare import Found, Grid, Group, to_markdown
+from diffnas.report.compare.columns import COLUMNS
 from diffnas.report.compare.likeness import agreement
 
 BENCHMARK = "cifar10_test_200"
@@ -34,36 +33,25 @@ def main() -> None:
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--table", type=Path)
     options = parser.parse_args()
-    table = tables.load(options.table) if options.table else None
     judged = sorted(options.runs.glob("*/held-out.json"))
-    groups = compared([path.parent for path in judged], table, BENCHMARK if table else None)
+    groups = compared([path.parent for path in judged], options.table, BENCHMARK if options.table else None)
     held_out = {path.parent.name: json.loads(path.read_text()) for path in judged}
     print(to_markdown(criteria(groups, held_out)))
-    without = lookup_without_none(table)
-    if table:
-        otherwise = Column("without none", without, "{:.2f}".format)
-        print(f"\n{to_markdown(group_grid(groups, ['benchmark', otherwise, 'live', 'seconds']))}")
-        print(f"\n{to_markdown(paired_grid(groups))}")
     if options.rows:
         runs = sorted((run for group in groups for run in group.runs), key=lambda run: run.name)
-        keep(options.rows, ({**row(run, without(run)), **held_out[run.name]} for run in runs))
+        keep(options.rows, ({**row(run), **held_out[run.name]} for run in runs))
 
 
-def lookup_without_none(table: tables.Table | None) -> Callable[[Found], float | None]:
-    """What gives the accuracy of a run's cell if ``none`` cannot win an edge; always None without a table."""
-    return lambda run: table.lookup(without_none(run), BENCHMARK).accuracy if table else None
-
-
-def row(run: Found, without: float | None) -> dict[str, Any]:
+def row(run: Found) -> dict[str, Any]:
     """A run in a few numbers."""
     return {
         "run": run.name,
         "cell": short(run.genotype),
-        "cell_without_none": short(without_none(run)),
+        "cell_without_none": short(run.without_none),
         "accuracy": run.benchmark and run.benchmark.accuracy,
-        "accuracy_without_none": without,
+        "accuracy_without_none": COLUMNS["without_none"].value(run),
         "rank": run.benchmark and run.benchmark.rank,
-        "discarded": round(discarded(run), 4),
+        "discarded": round(COLUMNS["discarded"].value(run), 4),
         "live": run.lines[-1]["indicators"]["live_ops"],
         "seconds": round(sum(line["seconds"] for line in run.lines)),
     }
@@ -75,7 +63,7 @@ def criteria(groups: Sequence[Group], held_out: dict[str, Any]) -> Grid:
     for group in groups:
         agreed = agreement([run.genotype for run in group.runs])
         alike.append(agreed[1] if agreed else 0.0)
-    weights = [mean(map(discarded, group.runs)) for group in groups]
+    weights = [mean(map(COLUMNS["discarded"].value, group.runs)) for group in groups]
     losses, mixtures = (
         [mean(held_out[run.name][name] for run in group.runs) for group in groups]
         for name in ("held_out_loss", "mixture_loss")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from diffnas import tables
-from diffnas.genotype import is_nas_bench_201
+from diffnas.genotype import Genotype, is_nas_bench_201
 from diffnas.report.compare import Benchmark, Found, Group, grouped, read_found
 from diffnas.report.sweep.record import is_sweep
 from diffnas.report.sweep.status import SweepView
@@ -66,5 +66,10 @@ def _runs(place: Path) -> list[Path]:
 def _looked_up(run: Found, table: tables.Table, column: str | None) -> Found:
     if not is_nas_bench_201(run.genotype):
         return run
-    entry = table.lookup(run.genotype, column)
-    return replace(run, benchmark=Benchmark(entry.accuracy, entry.rank, entry.column))
+
+    def look_up(cells: Genotype) -> Benchmark:
+        entry = table.lookup(cells, column)
+        return Benchmark(entry.accuracy, entry.rank, entry.column)
+
+    look_up(run.genotype)  # a column or cell that the table lacks is an error here, before any table is made
+    return replace(run, look_up=look_up)

@@ -30,8 +30,9 @@ def compare(
     ] = None,
     epochs: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A number of each epoch, such as live_ops or seconds; may be repeated."),
+        typer.Option(metavar="NAME", help="A number of each epoch, such as live_ops or benchmark; may be repeated."),
     ] = None,
+    every: Annotated[int, typer.Option(metavar="N", min=1, help="Of these numbers, those N epochs apart.")] = 1,
     by: Annotated[str | None, typer.Option(metavar="SETTING,...", help="How much cells change with a setting.")] = None,
     cells: Annotated[bool, typer.Option("--cells", help="Each run's cells as text, too.")] = False,
     published: Annotated[
@@ -49,7 +50,7 @@ def compare(
 
     groups, names = compared(runs, table, column), columns.split(",") if columns else None
     grids = [c.group_grid(groups, names), c.run_grid(groups, names), c.differing_grid(groups)]
-    grids += [c.paired_grid(groups), *(c.epochs_grid(groups, name) for name in epochs or ())]
+    grids += [c.paired_grid(groups), *(c.epochs_grid(groups, name, every) for name in epochs or ())]
     grids += [c.cells_grid(groups)] if cells else []
     if by is not None:
         grids.insert(0, c.by_grid([run for group in groups for run in group.runs], by.split(",")))
@@ -63,14 +64,19 @@ def compare(
 
 
 def _print(grids: Sequence[Grid], *, as_json: bool, markdown: bool) -> None:
-    from diffnas.report.compare import to_markdown
-
     if as_json:
         print(json.dumps({"tables": [asdict(grid) for grid in grids]}))
     elif markdown:
-        print("\n\n".join(f"{to_markdown(grid)}\n\n{grid.note}".rstrip() for grid in grids if grid.rows))
+        print("\n\n".join(_markdown(grid) for grid in grids if grid.rows))
     else:
         show_grids(Console(), grids)
+
+
+def _markdown(grid: Grid) -> str:
+    """A table with its title and its note."""
+    from diffnas.report.compare import to_markdown
+
+    return f"**{grid.title}**\n\n{to_markdown(grid)}\n\n{grid.note}".rstrip()
 
 
 def show_grids(console: Console, grids: Sequence[Grid]) -> None:

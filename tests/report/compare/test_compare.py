@@ -187,6 +187,50 @@ def test_a_number_of_every_epoch_has_a_column_an_epoch(runs, capsys):
     assert "no run has 'lives' in its trace" in capsys.readouterr().err
 
 
+CHOSEN = "|none~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|none~2|"
+SECOND = "|skip_connect~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|none~2|"
+
+
+@pytest.fixture
+def traced(tmp_path) -> list[str]:
+    """The words that compare a search whose cell changes, with a table of both cells and of that without ``none``.
+
+    In the end ``none`` has the most weight on the edge from 0 to 1, the skip
+    comes next, and no other operation is kept; on four edges nothing but ``none`` is left.
+    """
+    folder = make_run(tmp_path / "kept" / "sparse-0", CHOSEN)
+    (folder / "run.json").unlink()
+    line = json.loads((folder / "trace.jsonl").read_text().splitlines()[0])
+    only = [1.0, 0.0, 0.0, 0.0, 0.0]
+    mix = [[0.5, 0.3, 0.2, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0, 0.0], only, only, only, only]
+    keep = [[weight > 0 for weight in row] for row in mix]
+    lines = [{**line, "epoch": epoch, "mix": mix, "keep": keep} for epoch in range(4)]
+    lines[0]["genotype"] = json.loads(to_json(parse(SECOND)))
+    (folder / "trace.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    (tmp_path / "table.csv").write_text(f"arch,test\n{CHOSEN},70\n{SECOND},90\n")
+    return ["compare", str(folder.parent), "--table", str(tmp_path / "table.csv"), "--markdown"]
+
+
+def test_a_cell_is_looked_up_without_none_too_and_the_weight_that_it_discards_is_told(traced, capsys):
+    assert main([*traced, "--columns", "benchmark,without_none,discarded"]) == 0
+    assert f"| sparse-0 | 70.00 | 90.00 | {0.5 / 6:.2f} |" in capsys.readouterr().out
+
+
+def test_a_column_after_each_epoch_is_that_of_the_cell_of_the_epoch(traced, capsys):
+    assert main([*traced, "--epochs", "benchmark", "--epochs", "skips", "--every", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "**benchmark, after each epoch**\n\n| run | 1 | 3 | 4 |\n" in told
+    assert "| sparse-0 | 90.00 | 70.00 | 70.00 |" in told
+    assert "| sparse-0 | 1 | 0 | 0 |" in told
+
+
+def test_a_trace_of_another_space_has_no_cell_without_none(runs, tmp_path, capsys):
+    (tmp_path / "table.csv").write_text(f"arch,test\n{MIXED},90\n{OTHER},94\n")
+    words = ["compare", str(runs), "--table", str(tmp_path / "table.csv"), "--markdown"]
+    assert main([*words, "--columns", "benchmark,without_none"]) == 0
+    assert "without none" not in capsys.readouterr().out
+
+
 def test_table_1_has_our_numbers_beside_the_printed_ones_each_marked(runs, tmp_path, capsys):
     make_run(tmp_path / "sparse-9", published("DARTS_V2"), seed=9, accuracy=0.9, space="darts", data="cifar100")
     (tmp_path / "table.csv").write_text(f"arch,test\n{MIXED},90\n{OTHER},94\n")

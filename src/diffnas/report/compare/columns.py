@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from diffnas.genotype import Genotype
 from diffnas.report.compare.found import Found
 from diffnas.report.compare.likeness import by_edge
@@ -59,12 +61,26 @@ def _sum(lines: Sequence[Any], name: str) -> Value:
     return sum(line[name] for line in lines) if lines else None
 
 
+def _without_none(run: Found) -> Value:
+    cell = run.without_none if run.look_up else None
+    return run.look_up(cell).accuracy if run.look_up and cell else None
+
+
+def _discarded(run: Found) -> Value:
+    """The share of an edge's weight that is lost if one operation is read off, averaged over edges."""
+    if not run.lines:
+        return None
+    mix = np.asarray(run.lines[-1]["mix"], dtype=np.float64)
+    return float((mix.sum(axis=1) - mix.max(axis=1)).mean())
+
+
 def _depth(genotype: Genotype) -> float:
     return sum(cell.learned_depth for cell in genotype.cells.values())
 
 
 COLUMNS: dict[str, Column] = {
     "benchmark": Column("in the table", lambda run: run.benchmark and run.benchmark.accuracy, "{:.2f}".format),
+    "without_none": Column("without none", _without_none, "{:.2f}".format),
     "rank": Column("rank", lambda run: run.benchmark and run.benchmark.rank, _plain),
     "parameters": Column("parameters", _tested("parameters"), _count),
     "macs": Column("MACs", _tested("macs"), _count),
@@ -74,6 +90,7 @@ COLUMNS: dict[str, Column] = {
     "depth": Column("depth", lambda run: _depth(run.genotype), _plain),
     "empty": Column("edges left empty", lambda run: sum(op == "none" for op in by_edge(run.genotype).values()), _plain),
     "live": Column("live ops", _indicator("live_ops"), _plain),
+    "discarded": Column("weight discarded", _discarded, "{:.2f}".format),
     "epochs": Column("epochs", lambda run: len(run.lines) or None, _plain),
     "seconds": Column("search", lambda run: _sum(run.lines, "seconds"), duration),
     "first": Column("s/epoch, first", _line(0, "seconds"), "{:.1f}".format),

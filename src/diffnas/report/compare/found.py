@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffnas.genotype import Genotype
+from diffnas.genotype import Genotype, is_nas_bench_201
 from diffnas.report.reading import (
     read_genotype,
     read_record,
@@ -52,12 +52,13 @@ class Found:
         finished: whether the search is over.
         task: what is learned.
         lines: the trace of the search; empty for cells that were not searched.
+        genotypes: for each of these lines, the cells that would have been read off after it.
         tested: the results of the evaluation, by name; empty without one.
         search, evaluation: what decides the result of each, without the seeds, by name.
         seeds: the seeds of the search, by name; None for those that follow from the first.
         cells: the space of the search; None without one.
         pretext_seconds: how long a pretext took before the search.
-        benchmark: the entry of the cell in a benchmark's table; None without one.
+        look_up: gives the entry of cells in a benchmark's table; None without one.
     """
 
     name: str
@@ -73,10 +74,36 @@ class Found:
     tested: Mapping[str, Any] = field(repr=False)
     search: Mapping[str, Any] = field(repr=False)
     evaluation: Mapping[str, Any] = field(repr=False)
-    benchmark: Benchmark | None = None
+    genotypes: Sequence[Genotype] = field(default=(), repr=False)
+    look_up: Callable[[Genotype], Benchmark] | None = field(default=None, repr=False)
     seeds: Mapping[str, int | None] = field(default_factory=dict, repr=False)
     cells: SpaceRecord | None = field(default=None, repr=False)
     pretext_seconds: float = 0.0
+
+    @property
+    def benchmark(self) -> Benchmark | None:
+        """The entry of the cells in a benchmark's table; None without one."""
+        return self.look_up(self.genotype) if self.look_up else None
+
+    @property
+    def without_none(self) -> Genotype | None:
+        """The cell of NAS-Bench-201 that the last weights give if ``none`` cannot win an edge; None in other spaces."""
+        if not is_nas_bench_201(self.genotype) or not self.lines:
+            return None
+        import torch  # takes a second, and nothing else here needs it
+
+        from diffnas.components.discretize import winners
+        from diffnas.space import nas_bench_201
+
+        mix, keep = (torch.tensor(self.lines[-1][name]) for name in ("mix", "keep"))
+        if mix.shape != (len(nas_bench_201.offered), len(nas_bench_201.ops)):
+            return None  # a space of a user's, with the skeleton of NAS-Bench-201
+        return winners(mix, keep, nas_bench_201, none=False)
+
+    def after(self, epoch: int) -> Found:
+        """The run as it was after an epoch of its search, counted from 0, with the cells of a read-off at that time."""
+        lines, cells = self.lines[: epoch + 1], self.genotypes[epoch]
+        return replace(self, lines=lines, genotype=cells, finished=False, tested={})
 
 
 def read_found(path: str | Path) -> Found:
@@ -109,6 +136,7 @@ def read_found(path: str | Path) -> Found:
         finished=finished,
         task=task_of(record or evaluated),
         lines=[line.model_dump() for line, _ in lines],
+        genotypes=[cells for _, cells in lines],
         tested=result.model_dump() if result else {},
         search=_decided(searched),
         evaluation=_decided(evaluated),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
@@ -81,24 +81,40 @@ def cells_grid(groups: Sequence[Group]) -> Grid:
     return Grid(title="Cells", header=("run", "cells"), rows=rows)
 
 
-def epochs_grid(groups: Sequence[Group], name: str) -> Grid:
-    """A table with a row for each run and a column for each epoch, of one number of the trace or of its indicators.
+def epochs_grid(groups: Sequence[Group], name: str, every: int = 1) -> Grid:
+    """A table with a row for each run and a column for each epoch, of one number.
 
-    A number in a group is named with it: ``train/loss``, ``held_out/accuracy``.
+    Args:
+        groups: the runs; those without a trace are left out.
+        name: a number of the trace or of its indicators; one in a group is named with it: ``train/loss``. Or a column:
+            its number if the search had ended with that epoch.
+        every: show the first epoch, those that come this many epochs apart, and the last one.
 
     Raises:
         ValueError: if no run has such a number.
     """
     runs = [run for group in groups for run in group.runs if run.lines]
-    values = {run.name: [_number(line, name) for line in run.lines] for run in runs}
-    if not any(isinstance(value, int | float) for listed in values.values() for value in listed):
+    epochs = max((len(run.lines) for run in runs), default=0)
+    shown = [epoch for epoch in range(epochs) if epoch % every == 0 or epoch == epochs - 1]
+    say = _traced(runs, name)
+    rows = tuple((run.name, *(say(run, epoch) if epoch < len(run.lines) else "" for epoch in shown)) for run in runs)
+    header = ("run", *(str(epoch + 1) for epoch in shown))
+    return Grid(title=f"{name}, after each epoch", header=header, rows=rows)
+
+
+def _traced(runs: Sequence[Found], name: str) -> Callable[[Found, int], str]:
+    """What says a number of a run after an epoch; epochs are counted from 0."""
+    if any(isinstance(_number(line, name), int | float) for run in runs for line in run.lines):
+
+        def number(run: Found, epoch: int) -> str:
+            value = _number(run.lines[epoch], name)
+            return f"{value:.4g}" if isinstance(value, int | float) else ""
+
+        return number
+    column = columns_of(runs).get(name)
+    if column is None or all(column.value(run.after(0)) is None for run in runs):
         raise ValueError(f"no run has {name!r} in its trace.")
-    epochs = max(len(listed) for listed in values.values())
-    rows = tuple(
-        (run, *(f"{v:.4g}" if isinstance(v, int | float) else "" for v in listed), *[""] * (epochs - len(listed)))
-        for run, listed in values.items()
-    )
-    return Grid(title=f"{name}, after each epoch", header=("run", *map(str, range(1, epochs + 1))), rows=rows)
+    return lambda run, epoch: _said(column, run.after(epoch))
 
 
 def _number(line: Mapping[str, Any], name: str) -> object:
