@@ -29,8 +29,7 @@ def compare(
         str | None, typer.Option(metavar="NAME,...", help="What to show; a wrong name lists all.")
     ] = None,
     epochs: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A number of each epoch, such as live_ops or benchmark; may be repeated."),
+        list[str] | None, typer.Option(metavar="NAME", help="A column or number after each epoch; may be repeated.")
     ] = None,
     every: Annotated[int, typer.Option(metavar="N", min=1, help="Of these numbers, those N epochs apart.")] = 1,
     by: Annotated[str | None, typer.Option(metavar="SETTING,...", help="How much cells change with a setting.")] = None,

@@ -1,0 +1,62 @@
+"""Keep of finished runs what comparisons and plots need: the record, the cells, the trace, and what judged them.
+
+    python experiments/keep.py RUNS --out TRACES
+
+RUNS is a folder of run folders. A trace is kept without alpha, and its numbers have four digits, so that it takes a few
+kilobytes. A cell of NAS-Bench-201 is written as its architecture string too, as it was read off, and without ``none``.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from common import finished
+
+from diffnas.genotype import is_nas_bench_201, to_text
+from diffnas.report.compare import read_found
+
+AS_THEY_ARE = ("run.json", "genotype.json", "held-out.json", "evaluation/run.json", "evaluation/result.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--alpha", action="store_true", help="keep alpha, too")
+    options = parser.parse_args()
+    for run in finished(options.runs):
+        keep(run, options.out / run.name, alpha=options.alpha)
+
+
+def keep(run: Path, out: Path, *, alpha: bool) -> None:
+    """Write what is kept of one run."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in AS_THEY_ARE:
+        if (run / name).exists():
+            (out / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(run / name, out / name)
+    lines = [json.loads(line) for line in (run / "trace.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("start", None)
+        if not alpha:
+            line.pop("alpha", None)
+    (out / "trace.jsonl").write_text("".join(json.dumps(rounded(line), separators=(",", ":")) + "\n" for line in lines))
+    found = read_found(run)
+    if is_nas_bench_201(found.genotype) and found.without_none:
+        cells = {"cell": to_text(found.genotype), "without_none": to_text(found.without_none)}
+        (out / "architecture.json").write_text(json.dumps(cells, indent=2) + "\n")
+
+
+def rounded(value: Any) -> Any:
+    """A JSON value whose numbers have at most four digits."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    return [rounded(each) for each in value] if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    main()
