@@ -7,15 +7,16 @@ import argparse
 import sys
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import NamedTuple
 
 import torch
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 from common import finished, trace
+from drawing import COLORS, panels
 
 from diffnas.components.regularizer import chains
-from diffnas.genotype import Genotype, read, to_text
+from diffnas.genotype import Genotype, read
 from diffnas.run_folder import RunFolder
 from diffnas.space import darts
 
@@ -24,6 +25,14 @@ HEADER = (
     "live ops of 224, first and last epoch | s/epoch, median of the first three and the last three | "
     "network parameters | test accuracy |"
 )
+
+
+class Means(NamedTuple):
+    """Mean alpha of skips, of the other operations but ``none``, and of convolutions on the chain from node to node."""
+
+    skips: float
+    others: float
+    chain: float
 
 
 def counts(genotype: Genotype) -> str:
@@ -56,30 +65,55 @@ def row(run: Path) -> str:
 
 
 def preferences(run: Path) -> str:
+    """Mean alpha at the end, and how many skips are in play, as a line of a table."""
+    live = int(torch.tensor(trace(run)[-1]["keep"])[:, darts.ops.index("skip_connect")].sum())
+    return f"| {run.name} | {' | '.join(f'{mean:.2f}' for mean in means(run))} | {live} of 28 |"
+
+
+def means(run: Path) -> Means:
     """Mean alpha at the end, for the operations that the penalties lower or raise, and for the others."""
-    last = trace(run)[-1]
-    alpha, keep = torch.tensor(last["alpha"]), torch.tensor(last["keep"])
+    alpha = torch.tensor(trace(run)[-1]["alpha"])
     skip, none = darts.ops.index("skip_connect"), darts.ops.index("none")
     others = [op for op in range(len(darts.ops)) if op not in (skip, none)]
     convs = [column for column, op in enumerate(darts.ops) if "conv" in op]
     chain = [row for rows in chains(darts).values() for row in rows]
-    means = alpha[:, skip].mean(), alpha[:, others].mean(), alpha[chain][:, convs].mean()
-    return f"| {run.name} | {' | '.join(f'{mean:.2f}' for mean in means)} | {int(keep[:, skip].sum())} of 28 |"
+    return Means(*map(float, (alpha[:, skip].mean(), alpha[:, others].mean(), alpha[chain][:, convs].mean())))
 
 
-def per_epoch(runs: list[Path], title: str, value: Any) -> None:
-    """A table with one column for each epoch."""
-    epochs = max(len(trace(run)) for run in runs)
-    print(f"\n{title}\n\n| run |" + "".join(f" {epoch} |" for epoch in range(1, epochs + 1)))
-    print("|---|" + "---|" * epochs)
-    for run in runs:
-        print(f"| {run.name} | " + " | ".join(value(line) for line in trace(run)) + " |")
+def draw(runs: list[Path], out: Path) -> None:
+    """What each penalty changes, against its strength: the published one is 1."""
+    with panels(out, 2, (7.2, 2.2)) as axes:
+        for penalty, color in zip(("gates-group", "gates-path"), COLORS, strict=False):
+            found = [(strength_of(run, penalty), means(run)) for run in runs]
+            known = sorted((strength, each) for strength, each in found if strength is not None)
+            strengths = [strength for strength, _ in known]
+            axes[0].plot(strengths, [each.skips - each.others for _, each in known], "o", color=color, label=penalty)
+            axes[1].plot(strengths, [each.chain for _, each in known], "o", color=color)
+        axes[0].set_ylabel("alpha of skips less that of others")
+        axes[1].set_ylabel("alpha of convolutions on the chain")
+        for each in axes:
+            each.set_xscale("symlog", linthresh=1)
+            each.set_xlabel("strength of the penalty; 0: none")
+        axes[0].legend(fontsize=6)
+
+
+def strength_of(run: Path, penalty: str) -> float | None:
+    """How strong a penalty was in a run with no other penalty; None for other runs."""
+    method = run.name.rpartition("-")[0]
+    base, _, factor = method.partition("-x")
+    if method == "gates":
+        return 0.0
+    return float(factor or 1) if base == penalty else None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True)
-    runs = finished(parser.parse_args().runs)
+    parser.add_argument("--plot", type=Path, help="draw into this file")
+    options = parser.parse_args()
+    runs = finished(options.runs)
+    if options.plot:
+        draw(runs, options.plot)
 
     print(HEADER)
     print("|---|" + "---|" * (HEADER.count("|") - 2))
@@ -88,11 +122,6 @@ def main() -> None:
     print("\nMean alpha at the end:\n")
     print("| run | skips | other operations but none | convolutions on the chain | live skips |\n|---|---|---|---|---|")
     print("\n".join(map(preferences, runs)))
-    per_epoch(runs, "Live operations after each epoch, of 224:", lambda line: str(line["indicators"]["live_ops"]))
-    per_epoch(runs, "Seconds an epoch:", lambda line: f"{line['seconds']:.0f}")
-    print("\nThe cells:\n")
-    for run in runs:
-        print(f"- {run.name}: `{to_text(read(run / 'genotype.json'))}`")
 
 
 if __name__ == "__main__":
