@@ -85,12 +85,12 @@ def _term(value: str, op: str) -> str:
 
 
 def is_nas_bench_201(genotype: Genotype) -> bool:
-    """Whether a genotype has the skeleton of NAS-Bench-201; only such a genotype can be in the benchmark."""
-    return genotype.skeleton == NAS_BENCH_201.name
+    """Whether a genotype is one cell with the skeleton of NAS-Bench-201; only such a one can be in the benchmark."""
+    return genotype.skeleton == NAS_BENCH_201.name and genotype.depth is None
 
 
 def _ops_between(genotype: Genotype) -> dict[tuple[int, int], list[str]]:
-    if not is_nas_bench_201(genotype):
+    if genotype.skeleton != NAS_BENCH_201.name:
         raise ValueError(f"expected a 'nas-bench-201' genotype, got one of the {genotype.skeleton!r} skeleton.")
     if genotype.depth is not None:
         raise ValueError("an architecture string holds one cell; this genotype has one for each place in the net.")

@@ -57,8 +57,6 @@ def to_text(genotype: Genotype) -> str:
     else triples. The few cells that fit no such form, such as cells of one input in the DARTS skeleton, become JSON.
     """
     if is_nas_bench_201(genotype):
-        if genotype.depth is not None:
-            return to_json(genotype)
         text = to_nas_bench_201(genotype)
     elif is_chain(genotype):
         text = to_chain(genotype)

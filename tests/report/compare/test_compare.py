@@ -139,6 +139,16 @@ def test_a_table_of_a_benchmark_adds_accuracy_and_rank(runs, tmp_path, capsys):
     assert "| sparse-1 | 94.00 | 1 |" in told
 
 
+def test_cells_that_each_have_a_place_of_their_own_are_in_no_table(runs, tmp_path, capsys):
+    cell = parse(MIXED).cells["normal"]
+    placed = Genotype(skeleton="nas-bench-201", cells={f"cell{place}": cell for place in (0, 2, 4)})
+    make_run(runs / "sparse-progressive-0", placed, method="sparse-progressive")
+    (tmp_path / "table.csv").write_text(f"arch,test\n{MIXED},90\n{OTHER},94\n")
+    words = ["compare", str(runs), "--table", str(tmp_path / "table.csv"), "--markdown"]
+    assert main([*words, "--columns", "benchmark,connections"]) == 0
+    assert "| sparse-progressive-0 |  | 6 |" in capsys.readouterr().out
+
+
 def test_every_number_of_every_run_goes_to_csv(runs, tmp_path):
     assert main(["compare", str(runs), "--csv", str(tmp_path / "out" / "all.csv"), "--json"]) == 0
     rows = list(csv.DictReader((tmp_path / "out" / "all.csv").read_text().splitlines()))
