@@ -7,6 +7,7 @@ The trainings that are finished in ``--runs`` are written to ``results.json`` be
 """
 
 import argparse
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -67,7 +68,7 @@ def name_of(row: Row) -> str:
     """What a training belongs to: random cells, a method, or a network made by hand."""
     if row["part"] == "seeds":
         return "one random cell, four seeds"
-    name = row["run"].removesuffix(f"-seed{row['run'][-1]}").rstrip("0123456789").rstrip("-")
+    name = re.sub(r"-(seed)?\d+$", "", row["run"])
     return f"{name}, 60 epochs" if row["part"] == "longer" else name
 
 
