@@ -8,7 +8,6 @@ kilobytes. A cell of NAS-Bench-201 is written as its architecture string too, as
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from common import finished
 from diffnas.genotype import is_nas_bench_201, to_text
 from diffnas.report.compare import read_found
 
-AS_THEY_ARE = ("run.json", "genotype.json", "held-out.json", "evaluation/run.json", "evaluation/result.json")
+WHOLE = ("run.json", "genotype.json", "held-out.json", "evaluation/run.json", "evaluation/result.json")
 
 
 def main() -> None:
@@ -33,20 +32,25 @@ def main() -> None:
 def keep(run: Path, out: Path, *, alpha: bool) -> None:
     """Write what is kept of one run."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in AS_THEY_ARE:
+    for name in WHOLE:
         if (run / name).exists():
             (out / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(run / name, out / name)
+            (out / name).write_text(compact(json.loads((run / name).read_text())))
     lines = [json.loads(line) for line in (run / "trace.jsonl").read_text().splitlines()]
     for line in lines:
         line.pop("start", None)
         if not alpha:
             line.pop("alpha", None)
-    (out / "trace.jsonl").write_text("".join(json.dumps(rounded(line), separators=(",", ":")) + "\n" for line in lines))
+    (out / "trace.jsonl").write_text("".join(compact(rounded(line)) for line in lines))
     found = read_found(run)
     if is_nas_bench_201(found.genotype) and found.without_none:
         cells = {"cell": to_text(found.genotype), "without_none": to_text(found.without_none)}
         (out / "architecture.json").write_text(json.dumps(cells, indent=2) + "\n")
+
+
+def compact(value: Any) -> str:
+    """JSON on one line."""
+    return json.dumps(value, separators=(",", ":")) + "\n"
 
 
 def rounded(value: Any) -> Any:
