@@ -4,6 +4,7 @@ import itertools
 import json
 import runpy
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,25 +33,40 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def run_script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """What runs a script of an experiment with some words."""
+
+    def run(script: str, *words: object) -> None:
+        place = EXPERIMENTS / script
+        monkeypatch.setattr(sys, "argv", [script, *map(str, words)])
+        monkeypatch.setattr(sys, "path", [str(place.parent), *sys.path])
+        runpy.run_path(str(place), run_name="__main__")
+
+    forget()
+    yield run
+    forget()
+
+
+def forget() -> None:
+    """Forget the modules that several experiments have beside their scripts: these may be those of another one."""
+    for name in ("common", "drawing", "run"):
+        sys.modules.pop(name, None)
+
+
 @pytest.mark.parametrize(("name", "traces", "looks_up"), TABLES.values(), ids=TABLES)
 def test_a_table_is_printed_from_the_traces(
     benchmark: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run_script: Callable[..., None],
     capsys: pytest.CaptureFixture[str],
     name: str,
     traces: str,
     looks_up: bool,
 ) -> None:
-    folder = EXPERIMENTS / name
-    runs = sorted(path.parent.name for path in (folder / traces).glob("*/genotype.json"))
-    monkeypatch.setattr(sys, "argv", ["table.py", "--runs", str(folder / traces)])
-    if looks_up:
-        monkeypatch.setattr(sys, "argv", [*sys.argv, "--table", str(benchmark)])
-    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
-    monkeypatch.delitem(sys.modules, "common", raising=False)
-    runpy.run_path(str(folder / "table.py"), run_name="__main__")
-    monkeypatch.delitem(sys.modules, "common")
+    place = EXPERIMENTS / name / traces
+    run_script(f"{name}/table.py", "--runs", place, *(["--table", benchmark] if looks_up else []))
     printed = capsys.readouterr().out
+    runs = sorted(path.parent.name for path in place.glob("*/genotype.json"))
     assert runs
     assert all(run.rsplit("-", 1)[0] in printed for run in runs)
 
@@ -84,10 +100,28 @@ FIGURES = {
 
 @pytest.mark.parametrize("script", FIGURES)
 def test_a_figure_is_drawn_from_a_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str
+    tmp_path: Path, run_script: Callable[..., None], capsys: pytest.CaptureFixture[str], script: str
 ) -> None:
     trace, printed = FIGURES[script]
-    monkeypatch.setattr(sys, "argv", [script, str(EXPERIMENTS / trace), "--out", str(tmp_path / "plot")])
-    runpy.run_path(str(EXPERIMENTS / "figures" / f"{script}.py"), run_name="__main__")
+    run_script(f"figures/{script}.py", EXPERIMENTS / trace, "--out", tmp_path / "plot")
     assert printed in capsys.readouterr().out
     assert {path.suffix for path in tmp_path.iterdir()} == {".svg", ".png"}
+
+
+# Script, its words, and a text in its plot. {table} and {plot} are paths.
+PLOTS = {
+    "collapse": ("collapse/plot.py", "--table {table} --out {plot}", "single-level"),
+    "sparse-recipe": ("sparse-recipe/plot.py", "--out {plot}", "rate-10-late-pruning"),
+    "path-regularized": ("path-regularized/table.py", "--runs {traces} --plot {plot}", "gates-group"),
+}
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_plot_is_drawn_from_what_is_kept(
+    tmp_path: Path, benchmark: Path, run_script: Callable[..., None], name: str
+) -> None:
+    script, words, text = PLOTS[name]
+    plot = tmp_path / "plot.svg"
+    paths = {"table": benchmark, "plot": plot, "traces": EXPERIMENTS / name / "traces"}
+    run_script(script, *(word.format(**paths) for word in words.split()))
+    assert text in plot.read_text()
