@@ -35,17 +35,21 @@ def compared(
 
 
 def run_folders(places: Iterable[str | Path]) -> Iterator[Path]:
-    """The run folders among ``places``, and all run folders inside the other places, at any depth.
+    """The run folders among ``places``, and all run folders inside the other places, at any depth; each once.
 
     Of a sweep, these are the runs that are done.
 
     Raises:
         ValueError: if a folder does not exist, or no run of a sweep is done.
     """
+    known = set()
     for place in map(Path, places):
         if not place.is_dir():
             raise ValueError(f"there is no run folder {str(place)!r}.")
-        yield from _done(place) if is_sweep(place) else _runs(place) or [place]
+        for run in _done(place) if is_sweep(place) else _runs(place) or [place]:
+            if run.resolve() not in known:
+                known.add(run.resolve())
+                yield run
 
 
 def _done(sweep: Path) -> list[Path]:

@@ -286,6 +286,12 @@ def test_folders_of_folders_stand_for_the_runs_in_them(runs, tmp_path_factory, c
     (above / "deep").rename(runs)
 
 
+def test_a_run_that_is_given_twice_counts_once(runs, capsys):
+    assert main(["compare", str(runs), str(runs / "sparse-0"), "--json"]) == 0
+    named = [row[0] for row in json.loads(capsys.readouterr().out)["tables"][1]["rows"]]
+    assert named == ["darts-0", "darts-1 (not finished)", "sparse-0", "sparse-1"]
+
+
 def test_without_runs_table_1_is_the_papers():
     rows = {row[0]: row[1:] for row in table1([]).rows}
     assert len(rows) == 17
