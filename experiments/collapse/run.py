@@ -8,6 +8,7 @@ not run again. ``table.py`` looks the cells up afterwards.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,6 +28,8 @@ RECIPE = {
     "s2": {"epochs": 50, "channels": 16, "depth": 8, "stem": "cifar-half"},
     "s4": {"epochs": 50, "channels": 16, "depth": 8, "stem": "cifar-half"},
 }
+# The sparse method without its pruning: what it then still has is the weights.
+UNPRUNED = "sparse-unpruned"
 COMMON = {"batch": 64, "alpha_speed": 5.0, "eigenvalue_every": 5}
 
 
@@ -48,7 +51,7 @@ def main() -> None:
         for space in options.spaces:
             for name in options.methods:
                 out = options.out / space / f"{name}-{seed}"
-                method = METHODS[name]
+                method = replace(METHODS["sparse"], name=name, pruning=None) if name == UNPRUNED else METHODS[name]
                 settings = merge_settings(SearchSettings, method.settings, COMMON, RECIPE[space], {"seed": seed})
                 searched(data, space=SPACES[space], method=method, settings=settings, out=out)
                 print(f"{space}/{out.name}: {spent(out)}", flush=True)
