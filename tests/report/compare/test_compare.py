@@ -277,6 +277,19 @@ def test_results_without_a_record_are_a_group_with_those_beside_them_alone(tmp_p
     assert [{run.tested["test"]["accuracy"] for run in group.runs} for group in groups] == [{0.6}, {0.2}]
 
 
+def test_a_result_without_a_record_joins_the_runs_beside_it_if_they_are_of_one_group(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path / f"darts-{seed}", method="darts", seed=seed)
+        make_run(tmp_path / f"sparse-{seed}", seed=seed, accuracy=0.6)
+    (tmp_path / "darts-0" / "run.json").unlink()
+    elsewhere = make_run(tmp_path.parent / "elsewhere", method="darts", accuracy=0.5)
+    (elsewhere / "evaluation").rename(tmp_path / "darts-9")  # an evaluation has a record, of cells from anywhere
+    groups = {group.label: [run.name for run in group.runs] for group in groups_of(tmp_path)}
+    assert groups["darts"] == ["darts-0", "darts-1", "darts-2"]
+    make_run(tmp_path / "darts-3", method="darts", seed=3, lr=0.1)
+    assert ["darts-0"] in [[run.name for run in group.runs] for group in groups_of(tmp_path)]
+
+
 def test_folders_of_folders_stand_for_the_runs_in_them(runs, tmp_path_factory, capsys):
     above = tmp_path_factory.mktemp("above")
     runs.rename(above / "deep")

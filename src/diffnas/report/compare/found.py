@@ -190,11 +190,11 @@ class Group:
 def grouped(found: Iterable[Found]) -> list[Group]:
     """Groups of runs that differ only in their seed, in the order of their first runs.
 
-    A run without an evaluation joins the first group of the same search with one. A run without a record joins others
-    without a record that have the same method and are in the same folder.
+    A run without an evaluation joins the first group of the same search with one. A run without a record joins the runs
+    of the same method in the same folder: those with a record if they all have the same settings, else those without.
     """
     searches: dict[str, list[Found]] = {}
-    for run in found:
+    for run in _adopted(list(found)):
         decided = dict(run.search) or run.beside
         key = json.dumps([run.method, run.space, run.data, decided], sort_keys=True, default=str)
         searches.setdefault(key, []).append(run)
@@ -210,6 +210,21 @@ def grouped(found: Iterable[Found]) -> list[Group]:
     labels = _labels([runs[0] for runs in groups])
     ordered = [sorted(runs, key=lambda run: (run.seed is None, run.seed or 0, run.name)) for runs in groups]
     return [Group(label=label, runs=tuple(runs)) for label, runs in zip(labels, ordered, strict=True)]
+
+
+def _adopted(found: Sequence[Found]) -> list[Found]:
+    """Runs, where one without a record has data and settings of those beside it, if these are of one group."""
+    groups: dict[tuple[str, str, str], dict[str, Found]] = {}
+    for run in found:
+        if run.search:
+            decided = json.dumps([run.data, dict(run.search)], sort_keys=True, default=str)
+            groups.setdefault((run.method, run.space, run.beside), {})[decided] = run
+    adopted = []
+    for run in found:
+        peers = [] if run.seeds else list(groups.get((run.method, run.space, run.beside), {}).values())
+        alone = len(peers) == 1
+        adopted.append(replace(run, data=peers[0].data, search=peers[0].search) if alone else run)
+    return adopted
 
 
 def _labels(firsts: Sequence[Found]) -> list[str]:
