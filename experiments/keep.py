@@ -26,10 +26,10 @@ def main() -> None:
     parser.add_argument("--alpha", action="store_true", help="keep alpha, too")
     options = parser.parse_args()
     for run in finished(options.runs):
-        keep(run, options.out / run.name, alpha=options.alpha)
+        keep_run(run, options.out / run.name, alpha=options.alpha)
 
 
-def keep(run: Path, out: Path, *, alpha: bool) -> None:
+def keep_run(run: Path, out: Path, *, alpha: bool) -> None:
     """Write what is kept of one run."""
     out.mkdir(parents=True, exist_ok=True)
     for name in WHOLE:

@@ -3,7 +3,7 @@
     python experiments/collapse/run.py --data-dir DATA --out runs/collapse
 
 Every search follows the recipe in the README beside this file. An interrupted search continues, and a finished one is
-not run again. ``table.py`` looks the cells up afterwards.
+not run again. ``diffnas compare --table`` looks the cells up afterwards.
 """
 
 import argparse
