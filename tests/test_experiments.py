@@ -112,6 +112,7 @@ def test_a_figure_is_drawn_from_a_trace(
 PLOTS = {
     "collapse": ("collapse/plot.py", "--table {table} --out {plot}", "single-level"),
     "sparse-recipe": ("sparse-recipe/plot.py", "--out {plot}", "rate-10-late-pruning"),
+    "variance": ("variance/table.py", "--plot {plot}", "rounding"),
     "path-regularized": ("path-regularized/table.py", "--runs {traces} --plot {plot}", "gates-group"),
 }
 

@@ -112,7 +112,9 @@ def draw(rows: list[Row], path: Path) -> None:
         for axes, (method, (first, changes)) in zip(all_axes, methods.items(), strict=True):
             distances = {change: [distance(first, row) for row in own] for change, own in changes.items()}
             dots(axes, distances, "mixing weights differ by")
-            axes.set(title=method, xlim=(0, None))
+            axes.set_title(method)
+        # Both panels share this axis, and it must be set after everything is drawn.
+        all_axes[0].set_xlim(left=0)
 
 
 if __name__ == "__main__":
