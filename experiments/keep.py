@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common import finished
+from common import finished, trace
 
 from diffnas.genotype import is_nas_bench_201, to_text
 from diffnas.report.compare import read_found
@@ -36,7 +36,7 @@ def keep_run(run: Path, out: Path, *, alpha: bool) -> None:
         if (run / name).exists():
             (out / name).parent.mkdir(exist_ok=True)
             (out / name).write_text(compact(json.loads((run / name).read_text())))
-    lines = [json.loads(line) for line in (run / "trace.jsonl").read_text().splitlines()]
+    lines = trace(run)
     for line in lines:
         line.pop("start", None)
         if not alpha:

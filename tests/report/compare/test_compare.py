@@ -205,8 +205,8 @@ SECOND = "|skip_connect~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|none~2|"
 def traced(tmp_path) -> list[str]:
     """The words that compare a search whose cell changes, with a table of both cells and of that without ``none``.
 
-    In the end ``none`` has the most weight on the edge from 0 to 1, the skip
-    comes next, and no other operation is kept; on four edges nothing but ``none`` is left.
+    In the end ``none`` has the most weight on the edge from 0 to 1, and the skip comes next. On four edges nothing but
+    ``none`` is left.
     """
     folder = make_run(tmp_path / "kept" / "sparse-0", CHOSEN)
     (folder / "run.json").unlink()

@@ -196,14 +196,14 @@ def grouped(found: Iterable[Found]) -> list[Group]:
     searches: dict[str, list[Found]] = {}
     for run in _adopted(list(found)):
         decided = dict(run.search) or run.beside
-        key = json.dumps([run.method, run.space, run.data, decided], sort_keys=True, default=str)
+        key = _as_key([run.method, run.space, run.data, decided])
         searches.setdefault(key, []).append(run)
     groups: list[list[Found]] = []
     for runs in searches.values():
         ways: dict[str, list[Found]] = {}
         for run in runs:
             if run.evaluation:
-                ways.setdefault(json.dumps(dict(run.evaluation), sort_keys=True, default=str), []).append(run)
+                ways.setdefault(_as_key(dict(run.evaluation)), []).append(run)
         bare = [run for run in runs if not run.evaluation]
         split = list(ways.values()) or [[]]
         groups += [[*split[0], *bare], *split[1:]]
@@ -212,12 +212,17 @@ def grouped(found: Iterable[Found]) -> list[Group]:
     return [Group(label=label, runs=tuple(runs)) for label, runs in zip(labels, ordered, strict=True)]
 
 
+def _as_key(decided: object) -> str:
+    """What decides a result as text, which is the same for the same settings."""
+    return json.dumps(decided, sort_keys=True, default=str)
+
+
 def _adopted(found: Sequence[Found]) -> list[Found]:
     """Runs, where one without a record has data and settings of those beside it, if these are of one group."""
     groups: dict[tuple[str, str, str], dict[str, Found]] = {}
     for run in found:
         if run.search:
-            decided = json.dumps([run.data, dict(run.search)], sort_keys=True, default=str)
+            decided = _as_key([run.data, dict(run.search)])
             groups.setdefault((run.method, run.space, run.beside), {})[decided] = run
     adopted = []
     for run in found:
