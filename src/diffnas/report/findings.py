@@ -37,7 +37,7 @@ def findings(search: Search) -> list[Finding]:
     if not search.lines:
         return []
     said = [_problems(search), _skips(search), _depth(search), _none(search)]
-    said += [_effective(search), _discarded(search), _last_change(search), *_eigenvalues(search)]
+    said += [_effective(search), _thrown_away(search), _last_change(search), *_eigenvalues(search)]
     return [finding for finding in said if finding is not None]
 
 
@@ -124,8 +124,8 @@ def _effective(search: Search) -> Finding:
     return Finding("Operations mixed", mark, f"{ended:.1f}", text, series, most)
 
 
-def _discarded(search: Search) -> Finding:
-    series: list[float | None] = list(measure.discarded(search))
+def _thrown_away(search: Search) -> Finding:
+    series: list[float | None] = list(measure.thrown_away(search))
     assert search.chosen is not None
     lost = series[search.chosen] or 0.0
     text = f"{lost:.0%} of an edge’s weight, on average, is on operations that are not in the cells."

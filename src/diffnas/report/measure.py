@@ -55,17 +55,17 @@ def _perplexity(row: Sequence[float]) -> float:
     return math.exp(-sum(w / total * math.log(w / total) for w in row if w > 0))
 
 
-def discarded(search: Search) -> list[float]:
+def thrown_away(search: Search) -> list[float]:
     """The share of an edge's weight on operations that are not in the cells read off, by epoch, averaged over edges.
 
     On an edge that stays empty, the weight of ``none`` counts as kept.
     """
     return [
-        _discarded(search, line, cells) for line, cells in zip(search.lines, search.genotypes, strict=True)
+        _thrown_away(search, line, cells) for line, cells in zip(search.lines, search.genotypes, strict=True)
     ]  # fmt: skip
 
 
-def _discarded(search: Search, line: SearchLine, genotype: Genotype) -> float:
+def _thrown_away(search: Search, line: SearchLine, genotype: Genotype) -> float:
     lost = []
     for kind in search.kinds:
         cell = genotype.cells.get(kind.name)

@@ -212,7 +212,7 @@ def traced(tmp_path) -> list[str]:
     (folder / "run.json").unlink()
     line = json.loads((folder / "trace.jsonl").read_text().splitlines()[0])
     only = [1.0, 0.0, 0.0, 0.0, 0.0]
-    mix = [[0.5, 0.3, 0.2, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0, 0.0], only, only, only, only]
+    mix = [[0.25, 0.15, 0.1, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0, 0.0], only, only, only, only]
     keep = [[weight > 0 for weight in row] for row in mix]
     lines = [{**line, "epoch": epoch, "mix": mix, "keep": keep} for epoch in range(4)]
     lines[0]["genotype"] = json.loads(to_json(parse(SECOND)))

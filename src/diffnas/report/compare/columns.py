@@ -67,11 +67,13 @@ def _without_none(run: Found) -> Value:
 
 
 def _discarded(run: Found) -> Value:
-    """The share of an edge's weight that is lost if one operation is read off, averaged over edges."""
+    """The share of an edge's weight that is lost if each edge keeps its strongest operation, averaged over edges."""
     if not run.lines:
         return None
-    mix = np.asarray(run.lines[-1]["mix"], dtype=np.float64)
-    return float((mix.sum(axis=1) - mix.max(axis=1)).mean())
+    line = run.lines[-1]
+    mix = np.where(line["keep"], np.asarray(line["mix"], dtype=np.float64), 0.0)
+    total = mix.sum(axis=1)
+    return float(((total - mix.max(axis=1)) / np.maximum(total, 1e-12)).mean())
 
 
 def _depth(genotype: Genotype) -> float:
