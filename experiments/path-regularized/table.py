@@ -1,12 +1,12 @@
-"""Print the results of the runs of ``run.py`` in a folder as Markdown.
+"""Print the results of the runs of ``run.py`` in a folder as Markdown, and what each penalty does, by its strength.
 
-python experiments/path-regularized/table.py --runs runs/path-regularized
+python experiments/path-regularized/table.py --runs runs/path-regularized --plot penalties.svg
 """
 
 import argparse
 import sys
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import NamedTuple
 
 import torch
@@ -14,11 +14,14 @@ import torch
 sys.path.insert(1, str(Path(__file__).parents[1]))
 from common import finished, trace
 from drawing import COLORS, panels
+from scipy import stats
 
 from diffnas.components.regularizer import chains
 from diffnas.genotype import Genotype, read
 from diffnas.run_folder import RunFolder
 from diffnas.space import darts
+
+PENALTIES = ("gates-group", "gates-path")
 
 HEADER = (
     "| cell | skips, normal + reduction | convolutions | depth, normal and reduction | whole chains | "
@@ -80,18 +83,45 @@ def means(run: Path) -> Means:
     return Means(*map(float, (alpha[:, skip].mean(), alpha[:, others].mean(), alpha[chain][:, convs].mean())))
 
 
+def effects(run: Path) -> dict[str, float]:
+    """What the penalties are meant to change: alpha, and the cells that are read off."""
+    alpha, cells = means(run), read(run / "genotype.json").cells.values()
+    return {
+        "alpha of skips less that of others": alpha.skips - alpha.others,
+        "alpha of convolutions on the chain": alpha.chain,
+        "skips in both cells": sum(cell.count("skip_connect") for cell in cells),
+        "depth of both cells": sum(cell.learned_depth for cell in cells),
+    }
+
+
+def by_strength(runs: list[Path], penalty: str) -> dict[str, list[tuple[float, float]]]:
+    """The strengths of a penalty without the other, 0 for none and 1 as published, and each effect at them."""
+    found = [(strength_of(run, penalty), effects(run)) for run in runs]
+    known = [(strength, each) for strength, each in found if strength is not None]
+    return {name: sorted((strength, each[name]) for strength, each in known) for name in effects(runs[0])}
+
+
+def print_trends(runs: list[Path]) -> None:
+    """Spearman's correlation of strength and effect, with the probability of one as large by chance, both ways."""
+    print("\n| penalty | effect | mean at each strength | correlation | p |\n|---|---|---|--:|--:|")
+    for penalty in PENALTIES:
+        for name, points in by_strength(runs, penalty).items():
+            levels = sorted({strength for strength, _ in points})
+            at = {level: fmean(value for strength, value in points if strength == level) for level in levels}
+            rank = stats.spearmanr(*zip(*points, strict=True))
+            told = ", ".join(f"{level:g}: {mean:.2f}" for level, mean in at.items())
+            print(f"| {penalty} | {name} | {told} | {rank.statistic:+.2f} | {rank.pvalue:.3f} |")
+
+
 def draw(runs: list[Path], out: Path) -> None:
-    """What each penalty changes, against its strength: the published one is 1."""
-    with panels(out, 2, (7.2, 2.2)) as axes:
-        for penalty, color in zip(("gates-group", "gates-path"), COLORS, strict=False):
-            found = [(strength_of(run, penalty), means(run)) for run in runs]
-            known = sorted((strength, each) for strength, each in found if strength is not None)
-            strengths = [strength for strength, _ in known]
-            axes[0].plot(strengths, [each.skips - each.others for _, each in known], "o", color=color, label=penalty)
-            axes[1].plot(strengths, [each.chain for _, each in known], "o", color=color)
-        axes[0].set_ylabel("alpha of skips less that of others")
-        axes[1].set_ylabel("alpha of convolutions on the chain")
-        for each in axes:
+    """What each penalty changes, against its strength."""
+    names = list(effects(runs[0]))
+    with panels(out, len(names), (9.6, 2.2)) as axes:
+        for penalty, color in zip(PENALTIES, COLORS, strict=False):
+            for each, points in zip(axes, by_strength(runs, penalty).values(), strict=True):
+                each.plot(*zip(*points, strict=True), "o", color=color, label=penalty, alpha=0.6, markeredgewidth=0)
+        for each, name in zip(axes, names, strict=True):
+            each.set_ylabel(name)
             each.set_xscale("symlog", linthresh=1)
             each.set_xlabel("strength of the penalty; 0: none")
         axes[0].legend(fontsize=6)
@@ -122,6 +152,7 @@ def main() -> None:
     print("\nMean alpha at the end:\n")
     print("| run | skips | other operations but none | convolutions on the chain | live skips |\n|---|---|---|---|---|")
     print("\n".join(map(preferences, runs)))
+    print_trends(runs)
 
 
 if __name__ == "__main__":
