@@ -79,10 +79,10 @@ def random_cell(seed: int) -> Genotype:
     return strongest_inputs(scores, offered, darts)
 
 
-def size_of(chain: Genotype, target: str, stem: StemKind, data: DataSet) -> Size:
-    """The width at which a chain that was not searched comes nearest to a target, with its depth and stem."""
-    aim = Aim(targets=parse(target), size=Size(16, len(chain.cells), stem))
-    return nearest(aim, sized_for(aim, own_space(chain), data), chain).size
+def size_of(cells: Genotype, target: str, stem: StemKind, data: DataSet, *, depth: int | None = None) -> Size:
+    """The width at which cells come nearest to a target, with their depth and stem; the depth of a chain is its own."""
+    aim = Aim(targets=parse(target), size=Size(16, depth or len(cells.cells), stem))
+    return nearest(aim, sized_for(aim, own_space(cells), data), cells).size
 
 
 def finished(runs: Path) -> list[Path]:

@@ -4,7 +4,8 @@
     python experiments/worth/run.py --data-dir DATA --out runs/worth --parts longer
 
 A tenth of the training pictures judges; test pictures are not read. An interrupted run continues, and a finished one is
-not run again, so the parts can be run one after the other, or two at once. ``longer`` needs the results of ``random``.
+not run again, so the parts can be run one after the other, or two at once. ``longer`` needs the results of ``random``,
+``equal`` those of ``found``.
 """
 
 import argparse
@@ -37,7 +38,13 @@ SEARCHED = ("sparse", "darts", "path-regularized")
 SEEDS = range(5)
 BY_HAND = ("DARTS_V2", "PDARTS", "mobilenet", "resnet")
 TARGET = "macs=6.75M"
-"""What networks made by hand cost: the mean of the random cells, known before anything was trained."""
+"""What networks of equal cost have: the mean of the random cells, known before anything was trained."""
+
+REPEATED = 3
+"""So many random cells are trained with every seed."""
+
+JUDGED = 7
+"""So many random cells have a long training."""
 
 
 class Job(NamedTuple):
@@ -47,6 +54,7 @@ class Job(NamedTuple):
     cells: Genotype
     seed: int = 0
     epochs: int = SHORT
+    equal: bool = False  # at the width of equal cost; chains always are
 
 
 def main() -> None:
@@ -63,16 +71,17 @@ def main() -> None:
     data = replace(subsample(rest, PICTURES, None), test=judges)
     for part in options.parts:
         for job in PARTS[part](data, options.out):
-            sizes = {"seed": job.seed, "epochs": job.epochs, **size(job.cells, data)}
+            sizes = {"seed": job.seed, "epochs": job.epochs, **size(job, data)}
             training = merge_settings(EvaluateSettings, RECIPE.evaluate, sizes)
             trained(job.cells, data, training, options.out / part / job.name)
 
 
-def size(cells: Genotype, data: DataSet) -> dict[str, Any]:
-    """The size of a network: that of the recipe for cells of the space; what the target needs for a chain."""
-    if cells.skeleton != "chain":
+def size(job: Job, data: DataSet) -> dict[str, Any]:
+    """The size of a network: what the target needs, or that of the recipe for cells of the space."""
+    if job.cells.skeleton != "chain" and not job.equal:
         return {}
-    return size_of(cells, TARGET, RECIPE.evaluate["stem"], data)._asdict()
+    depth = None if job.cells.skeleton == "chain" else RECIPE.evaluate["depth"]
+    return size_of(job.cells, TARGET, RECIPE.evaluate["stem"], data, depth=depth)._asdict()
 
 
 def random(data: DataSet, out: Path) -> Iterator[Job]:
@@ -81,8 +90,9 @@ def random(data: DataSet, out: Path) -> Iterator[Job]:
 
 
 def seeds(data: DataSet, out: Path) -> Iterator[Job]:
-    """One cell, trained with four more seeds."""
-    yield from (Job(f"random-0-seed{seed}", random_cell(0), seed) for seed in SEEDS[1:])
+    """Three cells, trained with four more seeds each."""
+    for number in range(REPEATED):
+        yield from (Job(f"random-{number}-seed{seed}", random_cell(number), seed) for seed in SEEDS[1:])
 
 
 def found(data: DataSet, out: Path) -> Iterator[Job]:
@@ -101,15 +111,24 @@ def by_hand(data: DataSet, out: Path) -> Iterator[Job]:
     yield from (Job(f"{name}-seed{seed}", read(name), seed) for seed in SEEDS[:2] for name in BY_HAND)
 
 
+def equal(data: DataSet, out: Path) -> Iterator[Job]:
+    """The found and the published cells at the width at which they cost as much as the random ones do on average."""
+    for path in sorted((out / "searches").glob("*/genotype.json")):
+        yield Job(path.parent.name, read(path), equal=True)
+    yield from (Job(f"{name}-seed{seed}", read(name), seed, equal=True) for seed in SEEDS[:2] for name in BY_HAND[:2])
+
+
 def longer(data: DataSet, out: Path) -> Iterator[Job]:
-    """Every third random cell, from the worst to the best of ``random``, trained four times as long."""
+    """Seven random cells from the worst to the best of ``random``, trained four times as long, from another seed."""
     places = [(out / "random" / f"random-{number}", number) for number in range(RANDOM)]
     accuracies = {number: RunFolder(place).result()["test"]["accuracy"] for place, number in places}
-    for number in sorted(accuracies, key=accuracies.__getitem__)[::3]:
-        yield Job(f"random-{number}", random_cell(number), epochs=LONG)
+    ranked = sorted(accuracies, key=accuracies.__getitem__)
+    for rank in range(JUDGED):
+        number = ranked[round(rank * (RANDOM - 1) / (JUDGED - 1))]
+        yield Job(f"random-{number}", random_cell(number), seed=1, epochs=LONG)
 
 
-PARTS = {"random": random, "seeds": seeds, "found": found, "by-hand": by_hand, "longer": longer}
+PARTS = {"random": random, "seeds": seeds, "found": found, "equal": equal, "by-hand": by_hand, "longer": longer}
 
 
 if __name__ == "__main__":
