@@ -5,9 +5,10 @@ python experiments/path-regularized/table.py --runs runs/path-regularized --plot
 
 import argparse
 import sys
+from math import factorial
 from pathlib import Path
 from statistics import fmean, median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,10 +19,15 @@ from scipy import stats
 
 from diffnas.components.regularizer import chains
 from diffnas.genotype import Genotype, read
+from diffnas.report.compare.paired import holm
 from diffnas.run_folder import RunFolder
 from diffnas.space import darts
 
-PENALTIES = ("gates-group", "gates-path")
+PENALTIES = {
+    "gates-group": "alpha of skips less that of others",
+    "gates-path": "alpha of convolutions on the chain",
+}
+"""The penalties, and the effect of each by which it is judged."""
 
 HEADER = (
     "| cell | skips, normal + reduction | convolutions | depth, normal and reduction | whole chains | "
@@ -102,15 +108,31 @@ def by_strength(runs: list[Path], penalty: str) -> dict[str, list[tuple[float, f
 
 
 def print_trends(runs: list[Path]) -> None:
-    """Spearman's correlation of strength and effect, with the probability of one as large by chance, both ways."""
-    print("\n| penalty | effect | mean at each strength | correlation | p |\n|---|---|---|--:|--:|")
+    """Each effect by the strength of a penalty, and whether strength and the effect that judges it are correlated."""
+    print("\n| penalty | effect | mean at each strength |\n|---|---|---|")
     for penalty in PENALTIES:
         for name, points in by_strength(runs, penalty).items():
             levels = sorted({strength for strength, _ in points})
             at = {level: fmean(value for strength, value in points if strength == level) for level in levels}
-            rank = stats.spearmanr(*zip(*points, strict=True))
-            told = ", ".join(f"{level:g}: {mean:.2f}" for level, mean in at.items())
-            print(f"| {penalty} | {name} | {told} | {rank.statistic:+.2f} | {rank.pvalue:.3f} |")
+            print(f"| {penalty} | {name} | {', '.join(f'{level:g}: {mean:.2f}' for level, mean in at.items())} |")
+    tests = {penalty: correlated(by_strength(runs, penalty)[judge]) for penalty, judge in PENALTIES.items()}
+    print("\n| penalty | runs | correlation of strength and effect | p |\n|---|--:|--:|--:|")
+    for (penalty, test), p in zip(tests.items(), holm([test.pvalue for test in tests.values()]), strict=True):
+        print(
+            f"| {penalty} | {len(by_strength(runs, penalty)[PENALTIES[penalty]])} | {test.statistic:+.2f} | {p:.3f} |"
+        )
+
+
+def correlated(points: list[tuple[float, float]]) -> Any:
+    """Spearman's correlation, with the share of all orders of the effects that give one as large, of either sign."""
+    strengths, values = (stats.zscore(stats.rankdata(each)) for each in zip(*points, strict=True))
+
+    def statistic(order: Any, axis: int) -> Any:
+        return (order * strengths).mean(axis=axis)
+
+    return stats.permutation_test(
+        (values,), statistic, permutation_type="pairings", vectorized=True, n_resamples=factorial(len(points))
+    )
 
 
 def draw(runs: list[Path], out: Path) -> None:

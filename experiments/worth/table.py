@@ -66,10 +66,12 @@ def finished(runs: Path) -> Iterator[Row]:
 
 def name_of(row: Row) -> str:
     """What a training belongs to: random cells, a method, or a network made by hand."""
-    if row["part"] == "seeds":
-        return "one random cell, four seeds"
     name = re.sub(r"-(seed)?\d+$", "", row["run"])
-    return f"{name}, 60 epochs" if row["part"] == "longer" else name
+    return {
+        "seeds": f"{name}, other seeds",
+        "equal": f"{name}, equal cost",
+        "longer": f"{name}, 60 epochs",
+    }.get(row["part"], name)
 
 
 def groups_of(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -99,15 +101,20 @@ def print_groups(rows: list[Row]) -> None:
 
 def print_separation(rows: list[Row]) -> None:
     """The F-test of the variance between cells against that between seeds of one cell."""
-    cells = accuracies(row for row in rows if row["part"] == "random")
-    seeds = [*cells[:1], *accuracies(row for row in rows if row["part"] == "seeds")]
-    if min(len(cells), len(seeds)) < 2:
+    first = {row["run"]: row["accuracy"] for row in rows if row["part"] == "random"}
+    repeated: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row["part"] == "seeds":
+            repeated[row["run"].partition("-seed")[0]].append(row["accuracy"])
+    if len(first) < 2 or not repeated:
         return
-    ratio = variance(cells) / variance(seeds)
-    p = stats.f.sf(ratio, len(cells) - 1, len(seeds) - 1)
+    seeds = [[first[name], *others] for name, others in repeated.items()]
+    within = fmean(variance(each) for each in seeds)
+    ratio = variance(first.values()) / within
+    p = stats.f.sf(ratio, len(first) - 1, sum(len(each) - 1 for each in seeds))
     print(
-        f"\nStandard deviation between {len(cells)} cells {stdev(cells):.2f}, between {len(seeds)} seeds of one "
-        f"{stdev(seeds):.2f}: F = {ratio:.1f}, p = {p:.3f}."
+        f"\nStandard deviation between {len(first)} cells {stdev(first.values()):.2f}, between seeds of one cell "
+        f"{within**0.5:.2f} ({len(seeds)} cells): F = {ratio:.1f}, p = {p:.3f}."
     )
 
 
@@ -126,23 +133,24 @@ def print_ranking(rows: list[Row]) -> None:
 
 
 def print_worth(rows: list[Row]) -> None:
-    """Each method's cells against the random ones: Welch's test, and p by Holm."""
+    """Each method's cells against the random ones, as they are and at equal cost: Welch's test, and p by Holm."""
     groups = groups_of(row for row in rows if row["part"] != "longer")
     random = accuracies(groups.get("random", []))
-    names = [name for name in SEARCHED if len(groups.get(name, ())) > 1]
-    tests = [stats.ttest_ind(accuracies(groups[name]), random, equal_var=False) for name in names]
     print("\n| method | less random cells | from | to | p |\n|---|--:|--:|--:|--:|")
-    for name, test, p in zip(names, tests, holm([float(test.pvalue) for test in tests]), strict=True):
-        gap, interval = fmean(accuracies(groups[name])) - fmean(random), test.confidence_interval()
-        print(f"| {name} | {gap:+.2f} | {interval.low:+.2f} | {interval.high:+.2f} | {p:.3f} |")
+    for suffix in ("", ", equal cost"):
+        names = [name + suffix for name in SEARCHED if len(groups.get(name + suffix, ())) > 1]
+        tests = [stats.ttest_ind(accuracies(groups[name]), random, equal_var=False) for name in names]
+        for name, test, p in zip(names, tests, holm([float(test.pvalue) for test in tests]), strict=True):
+            gap, interval = fmean(accuracies(groups[name])) - fmean(random), test.confidence_interval()
+            print(f"| {name} | {gap:+.2f} | {interval.low:+.2f} | {interval.high:+.2f} | {p:.3f} |")
 
 
 def draw(rows: list[Row], path: Path) -> None:
     """A dot for each training, and the short training against the long one."""
     groups = groups_of(row for row in rows if row["part"] != "longer")
-    with panels(path, 2, (7.2, 2.8), width_ratios=(2, 1)) as (left, right):
+    with panels(path, 2, (8.2, 3.6), width_ratios=(2, 1)) as (left, right):
         dots(left, {name: accuracies(own) for name, own in groups.items()}, "accuracy after 15 epochs, %")
-        left.set_title(f"chains made by hand: {TARGET}")
+        left.set_title(f"equal cost, and chains made by hand: {TARGET}")
         both: Sequence[tuple[float, float]] = pairs(rows)
         if both:
             right.plot(*zip(*both, strict=True), "o", color=COLORS[0], markersize=4)
