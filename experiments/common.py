@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from diffnas.components.discretize import strongest_inputs
+from diffnas.components.discretize import strongest_inputs, winners
 from diffnas.data import DataSet, load, subsample
 from diffnas.engine.aim import Aim, sized_for
 from diffnas.engine.evaluate import evaluate
@@ -74,9 +74,17 @@ def spent(run: Path) -> str:
 
 def random_cell(seed: int) -> Genotype:
     """The genotype that DARTS would read off from random scores: two inputs a node, any operation but ``none``."""
+    return strongest_inputs(*_random_scores(seed), darts)
+
+
+def random_edges(seed: int) -> Genotype:
+    """The genotype that the sparse method would read off from random scores: the winner of each edge, or ``none``."""
+    return winners(*_random_scores(seed), darts)
+
+
+def _random_scores(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     offered = torch.tensor(darts.offered)
-    scores = torch.rand(offered.shape, generator=torch.Generator().manual_seed(seed))
-    return strongest_inputs(scores, offered, darts)
+    return torch.rand(offered.shape, generator=torch.Generator().manual_seed(seed)), offered
 
 
 def size_of(cells: Genotype, target: str, stem: StemKind, data: DataSet, *, depth: int | None = None) -> Size:

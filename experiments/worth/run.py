@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import random_cell, searched, size_of, trained
+from common import random_cell, random_edges, searched, size_of, trained
 
 from diffnas.data import DataSet, load, set_aside, subsample
 from diffnas.engine.settings import EvaluateSettings, SearchSettings, merge_settings
@@ -42,6 +42,9 @@ TARGET = "macs=6.75M"
 
 REPEATED = 3
 """So many random cells are trained with every seed."""
+
+EDGES = 10
+"""So many cells have a random operation on each edge, as the sparse method reads cells off."""
 
 JUDGED = 7
 """So many random cells have a long training."""
@@ -118,6 +121,11 @@ def equal(data: DataSet, out: Path) -> Iterator[Job]:
     yield from (Job(f"{name}-seed{seed}", read(name), seed, equal=True) for seed in SEEDS[:2] for name in BY_HAND[:2])
 
 
+def edges(data: DataSet, out: Path) -> Iterator[Job]:
+    """Ten cells with a random operation or ``none`` on each edge, at equal cost."""
+    yield from (Job(f"random-edges-{number}", random_edges(number), equal=True) for number in range(EDGES))
+
+
 def longer(data: DataSet, out: Path) -> Iterator[Job]:
     """Seven random cells from the worst to the best of ``random``, trained four times as long, from another seed."""
     places = [(out / "random" / f"random-{number}", number) for number in range(RANDOM)]
@@ -128,7 +136,15 @@ def longer(data: DataSet, out: Path) -> Iterator[Job]:
         yield Job(f"random-{number}", random_cell(number), seed=1, epochs=LONG)
 
 
-PARTS = {"random": random, "seeds": seeds, "found": found, "equal": equal, "by-hand": by_hand, "longer": longer}
+PARTS = {
+    "random": random,
+    "seeds": seeds,
+    "found": found,
+    "equal": equal,
+    "edges": edges,
+    "by-hand": by_hand,
+    "longer": longer,
+}
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ def name_of(row: Row) -> str:
     return {
         "seeds": f"{name}, other seeds",
         "equal": f"{name}, equal cost",
+        "edges": f"{name}, equal cost",
         "longer": f"{name}, 60 epochs",
     }.get(row["part"], name)
 
