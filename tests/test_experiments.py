@@ -113,6 +113,7 @@ PLOTS = {
     "collapse": ("collapse/plot.py", "--table {table} --out {plot}", "single-level"),
     "sparse-recipe": ("sparse-recipe/plot.py", "--out {plot}", "rate-10-late-pruning"),
     "variance": ("variance/table.py", "--plot {plot}", "rounding"),
+    "worth": ("worth/table.py", "--plot {plot}", "random-edges, equal cost"),
     "path-regularized": ("path-regularized/table.py", "--runs {traces} --plot {plot}", "gates-group"),
 }
 

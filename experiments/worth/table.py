@@ -29,6 +29,13 @@ from diffnas.run_folder import RunFolder
 RESULTS = Path(__file__).with_name("results.json")
 Row = dict[str, Any]
 
+FAMILIES = (
+    (SEARCHED, "random"),
+    (tuple(f"{name}, equal cost" for name in SEARCHED), "random"),
+    (("sparse, equal cost",), "random-edges, equal cost"),
+)
+"""Groups of trainings, and the group that each is compared with."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -134,16 +141,18 @@ def print_ranking(rows: list[Row]) -> None:
 
 
 def print_worth(rows: list[Row]) -> None:
-    """Each method's cells against the random ones, as they are and at equal cost: Welch's test, and p by Holm."""
+    """Each method's cells against random ones: Welch's test, and p by Holm over the tests of a family."""
     groups = groups_of(row for row in rows if row["part"] != "longer")
-    random = accuracies(groups.get("random", []))
-    print("\n| method | less random cells | from | to | p |\n|---|--:|--:|--:|--:|")
-    for suffix in ("", ", equal cost"):
-        names = [name + suffix for name in SEARCHED if len(groups.get(name + suffix, ())) > 1]
-        tests = [stats.ttest_ind(accuracies(groups[name]), random, equal_var=False) for name in names]
-        for name, test, p in zip(names, tests, holm([float(test.pvalue) for test in tests]), strict=True):
-            gap, interval = fmean(accuracies(groups[name])) - fmean(random), test.confidence_interval()
-            print(f"| {name} | {gap:+.2f} | {interval.low:+.2f} | {interval.high:+.2f} | {p:.3f} |")
+    print("\n| cells | less | difference | from | to | p |\n|---|---|--:|--:|--:|--:|")
+    for names, other in FAMILIES:
+        known = [name for name in names if min(len(groups.get(name, ())), len(groups.get(other, ()))) > 1]
+        both = [(accuracies(groups[name]), accuracies(groups[other])) for name in known]
+        tests = [stats.ttest_ind(*each, equal_var=False) for each in both]
+        corrected = holm([float(test.pvalue) for test in tests])
+        for name, (own, random), test, p in zip(known, both, tests, corrected, strict=True):
+            gap, interval = fmean(own) - fmean(random), test.confidence_interval()
+            told = f"{p:.3f}" if p >= 0.001 else "< 0.001"
+            print(f"| {name} | {other} | {gap:+.2f} | {interval.low:+.2f} | {interval.high:+.2f} | {told} |")
 
 
 def draw(rows: list[Row], path: Path) -> None:
