@@ -81,9 +81,10 @@ def main() -> None:
 
 def size(job: Job, data: DataSet) -> dict[str, Any]:
     """The size of a network: what the target needs, or that of the recipe for cells of the space."""
-    if job.cells.skeleton != "chain" and not job.equal:
+    chain = job.cells.skeleton == "chain"
+    if not (chain or job.equal):
         return {}
-    depth = None if job.cells.skeleton == "chain" else RECIPE.evaluate["depth"]
+    depth = None if chain else RECIPE.evaluate["depth"]
     return size_of(job.cells, TARGET, RECIPE.evaluate["stem"], data, depth=depth)._asdict()
 
 
