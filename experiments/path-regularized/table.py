@@ -143,9 +143,9 @@ def draw(runs: list[Path], out: Path) -> None:
             for each, points in zip(axes, by_strength(runs, penalty).values(), strict=True):
                 each.plot(*zip(*points, strict=True), "o", color=color, label=penalty, alpha=0.6, markeredgewidth=0)
         for each, name in zip(axes, names, strict=True):
-            each.set_ylabel(name)
+            each.set_title(name, fontsize=7)
             each.set_xscale("symlog", linthresh=1)
-            each.set_xlabel("strength of the penalty; 0: none")
+            each.set_xlabel("strength, 0: none")
         axes[0].legend(fontsize=6)
 
 
