@@ -5,6 +5,7 @@ python experiments/path-regularized/table.py --runs runs/path-regularized --plot
 
 import argparse
 import sys
+from collections import defaultdict
 from math import factorial
 from pathlib import Path
 from statistics import fmean, median
@@ -28,6 +29,9 @@ PENALTIES = {
     "gates-path": "alpha of convolutions on the chain",
 }
 """The penalties, and the effect of each by which it is judged."""
+
+Trends = dict[str, list[tuple[float, float]]]
+"""For each effect, pairs of a strength and the effect at it."""
 
 HEADER = (
     "| cell | skips, normal + reduction | convolutions | depth, normal and reduction | whole chains | "
@@ -100,27 +104,30 @@ def effects(run: Path) -> dict[str, float]:
     }
 
 
-def by_strength(runs: list[Path], penalty: str) -> dict[str, list[tuple[float, float]]]:
+def by_strength(runs: list[Path], penalty: str) -> Trends:
     """The strengths of a penalty without the other, 0 for none and 1 as published, and each effect at them."""
-    found = [(strength_of(run, penalty), effects(run)) for run in runs]
-    known = [(strength, each) for strength, each in found if strength is not None]
-    return {name: sorted((strength, each[name]) for strength, each in known) for name in effects(runs[0])}
+    trends: Trends = defaultdict(list)
+    for run in runs:
+        strength = strength_of(run, penalty)
+        if strength is not None:
+            for name, value in effects(run).items():
+                trends[name].append((strength, value))
+    return {name: sorted(points) for name, points in trends.items()}
 
 
-def print_trends(runs: list[Path]) -> None:
+def print_trends(trends: dict[str, Trends]) -> None:
     """Each effect by the strength of a penalty, and whether strength and the effect that judges it are correlated."""
     print("\n| penalty | effect | mean at each strength |\n|---|---|---|")
-    for penalty in PENALTIES:
-        for name, points in by_strength(runs, penalty).items():
+    for penalty, found in trends.items():
+        for name, points in found.items():
             levels = sorted({strength for strength, _ in points})
             at = {level: fmean(value for strength, value in points if strength == level) for level in levels}
             print(f"| {penalty} | {name} | {', '.join(f'{level:g}: {mean:.2f}' for level, mean in at.items())} |")
-    tests = {penalty: correlated(by_strength(runs, penalty)[judge]) for penalty, judge in PENALTIES.items()}
+    judged = {penalty: found[PENALTIES[penalty]] for penalty, found in trends.items()}
+    tests = [correlated(points) for points in judged.values()]
     print("\n| penalty | runs | correlation of strength and effect | p |\n|---|--:|--:|--:|")
-    for (penalty, test), p in zip(tests.items(), holm([test.pvalue for test in tests.values()]), strict=True):
-        print(
-            f"| {penalty} | {len(by_strength(runs, penalty)[PENALTIES[penalty]])} | {test.statistic:+.2f} | {p:.3f} |"
-        )
+    for (penalty, points), test, p in zip(judged.items(), tests, holm([test.pvalue for test in tests]), strict=True):
+        print(f"| {penalty} | {len(points)} | {test.statistic:+.2f} | {p:.3f} |")
 
 
 def correlated(points: list[tuple[float, float]]) -> Any:
@@ -135,12 +142,12 @@ def correlated(points: list[tuple[float, float]]) -> Any:
     )
 
 
-def draw(runs: list[Path], out: Path) -> None:
+def draw(trends: dict[str, Trends], out: Path) -> None:
     """What each penalty changes, against its strength."""
-    names = list(effects(runs[0]))
+    names = list(next(iter(trends.values())))
     with panels(out, len(names), (9.6, 2.2)) as axes:
-        for penalty, color in zip(PENALTIES, COLORS, strict=False):
-            for each, points in zip(axes, by_strength(runs, penalty).values(), strict=True):
+        for (penalty, found), color in zip(trends.items(), COLORS, strict=False):
+            for each, points in zip(axes, found.values(), strict=True):
                 each.plot(*zip(*points, strict=True), "o", color=color, label=penalty, alpha=0.6, markeredgewidth=0)
         for each, name in zip(axes, names, strict=True):
             each.set_title(name, fontsize=7)
@@ -164,8 +171,9 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw into this file")
     options = parser.parse_args()
     runs = finished(options.runs)
+    trends = {penalty: by_strength(runs, penalty) for penalty in PENALTIES}
     if options.plot:
-        draw(runs, options.plot)
+        draw(trends, options.plot)
 
     print(HEADER)
     print("|---|" + "---|" * (HEADER.count("|") - 2))
@@ -174,7 +182,7 @@ def main() -> None:
     print("\nMean alpha at the end:\n")
     print("| run | skips | other operations but none | convolutions on the chain | live skips |\n|---|---|---|---|---|")
     print("\n".join(map(preferences, runs)))
-    print_trends(runs)
+    print_trends(trends)
 
 
 if __name__ == "__main__":

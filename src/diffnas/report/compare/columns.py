@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
-
 from diffnas.genotype import Genotype
 from diffnas.report.compare.found import Found
 from diffnas.report.compare.likeness import by_edge
@@ -70,10 +68,12 @@ def _discarded(run: Found) -> Value:
     """The share of an edge's weight that is lost if each edge keeps its strongest operation, averaged over edges."""
     if not run.lines:
         return None
+    import torch  # takes a second, and no other column needs it
+
+    from diffnas.components.discretize import discarded
+
     line = run.lines[-1]
-    mix = np.where(line["keep"], np.asarray(line["mix"], dtype=np.float64), 0.0)
-    total = mix.sum(axis=1)
-    return float(((total - mix.max(axis=1)) / np.maximum(total, 1e-12)).mean())
+    return discarded(torch.tensor(line["mix"], dtype=torch.float64), torch.tensor(line["keep"])).mean().item()
 
 
 def _depth(genotype: Genotype) -> float:
