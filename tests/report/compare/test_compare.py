@@ -159,6 +159,16 @@ def test_every_number_of_every_run_goes_to_csv(runs, tmp_path):
     assert rows[1]["finished"] == "False"
 
 
+def test_an_operation_is_counted_for_each_kind_of_cell(tmp_path, capsys):
+    run = make_run(tmp_path / "darts-0", published("DARTS_V1"), space="darts")
+    words = ["--columns", "skips,normal/skip_connect,reduce/skip_connect", "--epochs", "reduce/max_pool_3x3"]
+    assert main(["compare", str(run), *words, "--json"]) == 0
+    _, runs, *_, pools = json.loads(capsys.readouterr().out)["tables"]
+    assert runs["header"] == ["run", "skips", "normal skip_connect", "reduce skip_connect"]
+    assert runs["rows"] == [["darts-0", "6", "3", "3"]]
+    assert pools["rows"] == [["darts-0", "4", "4"]]
+
+
 def test_the_page_holds_the_tables_and_the_cells_and_needs_no_network(runs, tmp_path):
     assert main(["compare", str(runs), "--html", str(tmp_path / "page.html"), "--markdown"]) == 0
     text = (tmp_path / "page.html").read_text()

@@ -39,6 +39,14 @@ def _counted(test: Callable[[str], bool]) -> Callable[[Found], Value]:
     return lambda run: sum(test(c.op) for cell in run.genotype.cells.values() for c in cell.connections)
 
 
+def _counted_in(kind: str, op: str) -> Callable[[Found], Value]:
+    def count_in(run: Found) -> Value:
+        cell = run.genotype.cells.get(kind)
+        return None if cell is None else cell.count(op)
+
+    return count_in
+
+
 def _line(place: int, name: str) -> Callable[[Found], Value]:
     return lambda run: run.lines[place].get(name) if run.lines else None
 
@@ -122,9 +130,21 @@ def metric_columns(runs: Sequence[Found]) -> dict[str, Column]:
     return {name: Column(f"test {name}", _metric(name), metric.say) for name, metric in metrics.items()}
 
 
+def operation_columns(runs: Sequence[Found]) -> dict[str, Column]:
+    """A column for every operation of a kind of cell: how many connections have it, by names as ``normal/noise``."""
+    offered = {
+        (kind, op): None
+        for run in runs
+        for kind, cell in run.genotype.cells.items()
+        for op in (*(run.cells.ops if run.cells else ()), *(connection.op for connection in cell.connections))
+        if op != "none"
+    }
+    return {f"{kind}/{op}": Column(f"{kind} {op}", _counted_in(kind, op), _plain) for kind, op in offered}
+
+
 def columns_of(runs: Sequence[Found]) -> dict[str, Column]:
     """All columns of some runs, by name; those of every run hide a metric of the same name."""
-    return {**metric_columns(runs), **COLUMNS}
+    return {**metric_columns(runs), **operation_columns(runs), **COLUMNS}
 
 
 def usual(runs: Sequence[Found]) -> tuple[str, ...]:
