@@ -42,7 +42,7 @@ NONE_SHARE = Threshold(
     "bad, because most of the cell is then switched off. Our choice.",
 )
 MIXED = Threshold(0.75, NEVER, "The share of its operations that an edge still mixes at the end. Our choice.")
-DISCARDED = Threshold(0.6, NEVER, "The share of an edge's weight that is lost when cells are read off. Our choice.")
+THROWN_AWAY = Threshold(0.6, NEVER, "The share of an edge's weight that is lost when cells are read off. Our choice.")
 DEPTH = Threshold(1, 0, "Operations that learn on the longest path. None is bad, one is shallow. Our choice.")
 EIGENVALUE = Threshold(1.3, NEVER, "The growth of the largest eigenvalue for alpha: RobustDARTS (Zela et al., 2020).")
 

@@ -129,14 +129,14 @@ def _thrown_away(search: Search) -> Finding:
     assert search.chosen is not None
     lost = series[search.chosen] or 0.0
     text = f"{lost:.0%} of an edge’s weight, on average, is on operations that are not in the cells."
-    if lost > collapse.DISCARDED.look:
+    if lost > collapse.THROWN_AWAY.look:
         text += " The network that is built is very different from the supernet that was trained."
     elif lost > collapse.KEPT:
         text += " The network that is built differs from the supernet by that much."
     else:
         text += " Little changed when the cells were read off."
     return Finding(
-        "Weight thrown away", "look" if lost > collapse.DISCARDED.look else "fine", f"{lost:.0%}", text, series, 1.0
+        "Weight thrown away", "look" if lost > collapse.THROWN_AWAY.look else "fine", f"{lost:.0%}", text, series, 1.0
     )
 
 
