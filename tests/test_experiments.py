@@ -75,7 +75,7 @@ def test_a_table_is_printed_from_the_traces(
     ("traces", "columns"),
     [
         ("nas-bench-201/traces", "benchmark,without_none,rank,live,discarded,first,last,seconds"),
-        ("collapse/traces", "benchmark,without_none,skips,empty,live,discarded"),
+        ("collapse/traces/nas-bench-201", "benchmark,without_none,skips,empty,live,discarded"),
         ("cifar/traces/cifar10", "connections,skips,convolutions,empty,live,macs_first,parameters,accuracy"),
         ("cifar/traces/cifar100", "connections,skips,convolutions,empty,live,macs_first,parameters,accuracy"),
     ],
@@ -110,7 +110,7 @@ def test_a_figure_is_drawn_from_a_trace(
 
 # Script, its words, and a text in its plot. {table} and {plot} are paths.
 PLOTS = {
-    "collapse": ("collapse/plot.py", "--table {table} --out {plot}", "single-level"),
+    "collapse": ("collapse/plot.py", "nas-bench-201 --table {table} --out {plot}", "single-level"),
     "sparse-recipe": ("sparse-recipe/plot.py", "--out {plot}", "rate-10-late-pruning"),
     "variance": ("variance/table.py", "--plot {plot}", "rounding"),
     "worth": ("worth/table.py", "--plot {plot}", "random-edges, equal cost"),
