@@ -93,6 +93,11 @@ def size_of(cells: Genotype, target: str, stem: StemKind, data: DataSet, *, dept
     return nearest(aim, sized_for(aim, own_space(cells), data), cells).size
 
 
+def begun(runs: Path) -> list[Path]:
+    """The folders of the searches that have a trace, by name."""
+    return [path.parent for path in sorted(runs.glob("*/trace.jsonl"))]
+
+
 def finished(runs: Path) -> list[Path]:
     """The folders of the finished searches, by name."""
     return [path.parent for path in sorted(runs.glob("*/genotype.json"))]

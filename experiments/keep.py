@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common import finished, trace
+from common import begun, finished, trace
 
 from diffnas.genotype import is_nas_bench_201, to_text
 from diffnas.report.compare import read_found
@@ -24,8 +24,9 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--alpha", action="store_true", help="keep alpha, too")
+    parser.add_argument("--unfinished", action="store_true", help="keep searches that have not ended, too")
     options = parser.parse_args()
-    for run in finished(options.runs):
+    for run in begun(options.runs) if options.unfinished else finished(options.runs):
         keep_run(run, options.out / run.name, alpha=options.alpha)
 
 

@@ -85,8 +85,8 @@ def test_traces_are_compared(benchmark: Path, capsys: pytest.CaptureFixture[str]
     assert main([*words, "--epochs", "skips", "--every", "5"]) == 0
     methods, runs, *_, skips = json.loads(capsys.readouterr().out)["tables"]
     assert len(methods["header"]) == 2 + len(columns.split(",")) + 3
-    assert {row[0] for row in runs["rows"]} == {
-        path.parent.name for path in (EXPERIMENTS / traces).glob("*/genotype.json")
+    assert {row[0].removesuffix(" (not finished)") for row in runs["rows"]} == {
+        path.parent.name for path in (EXPERIMENTS / traces).glob("*/trace.jsonl")
     }
     assert skips["rows"]
 

@@ -3,7 +3,8 @@
     python experiments/collapse/run.py --data-dir DATA --out runs/collapse
 
 Every search follows the recipe in the README beside this file. An interrupted search continues, and a finished one is
-not run again. ``diffnas compare --table`` looks the cells up afterwards.
+not run again. One whose numbers overflow ends, and the next begins. ``diffnas compare --table`` looks the cells up
+afterwards.
 """
 
 import argparse
@@ -17,6 +18,7 @@ sys.path.insert(1, str(Path(__file__).parents[1]))
 from common import searched, spent
 
 from diffnas.data import load, subsample
+from diffnas.engine.listen import NotFinite
 from diffnas.engine.settings import SearchSettings, merge_settings
 from diffnas.method import METHODS
 from diffnas.space import SPACES
@@ -53,7 +55,10 @@ def main() -> None:
                 out = options.out / space / f"{name}-{seed}"
                 method = replace(METHODS["sparse"], name=name, pruning=None) if name == UNPRUNED else METHODS[name]
                 settings = merge_settings(SearchSettings, method.settings, COMMON, RECIPE[space], {"seed": seed})
-                searched(data, space=SPACES[space], method=method, settings=settings, out=out)
+                try:
+                    searched(data, space=SPACES[space], method=method, settings=settings, out=out)
+                except NotFinite as problem:
+                    print(f"{space}/{out.name}: {problem}", file=sys.stderr)
                 print(f"{space}/{out.name}: {spent(out)}", flush=True)
 
 

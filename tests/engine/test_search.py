@@ -505,13 +505,15 @@ def test_removed_operations_leave_the_weights_and_the_optimizers(data: DataSet, 
     assert torch.equal(state.keep, keep & torch.tensor(space.offered)), "what is gone came back"
 
 
-def test_weights_that_are_not_finite_are_never_saved(quick, tmp_path: Path):
+@pytest.mark.parametrize(("spoiled", "helps"), [("weight", "a lower learning rate"), ("running_var", "fewer cells")])
+def test_a_state_that_is_not_finite_is_never_saved(quick, tmp_path: Path, spoiled: str, helps: str):
     def spoil(step):
         level.single_step(step)
-        step.state.supernet.frame.head[-1].weight.data.fill_(math.nan)
+        state = step.state.supernet.frame.state_dict()
+        state[next(name for name in state if name.endswith(f".{spoiled}"))].fill_(math.inf)
 
     # One step an epoch: its loss is that of before the step, and says nothing.
     method = replace(sparse, level=level.Level(step=spoil, data="whole"))
-    with pytest.raises(NotFinite, match="the weights"):
+    with pytest.raises(NotFinite, match=rf"supernet\..*\.{spoiled} became infinite or nan in epoch 1\. .*{helps}"):
         quick(method, batch=120, epochs=1, out=tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoint").exists()

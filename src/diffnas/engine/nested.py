@@ -9,10 +9,21 @@ from torch import Tensor
 
 def all_finite(state: Any) -> bool:
     """Whether every number of a nested state is finite."""
+    return not_finite(state) is None
+
+
+def not_finite(state: Any, name: str = "") -> str | None:
+    """The name of the first tensor of a nested state that is not finite; None if all are.
+
+    >>> from torch import tensor
+    >>> not_finite({"weights": {"a": tensor(1.0)}, "optimizer": [tensor(0.0), tensor(float("inf"))]})
+    'optimizer.1'
+    """
     if isinstance(state, Tensor):
-        return bool(state.isfinite().all())
-    parts = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
-    return all(all_finite(part) for part in parts)
+        return None if state.isfinite().all() else name
+    parts = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list | tuple) else ()
+    names = (not_finite(part, f"{name}.{key}".lstrip(".")) for key, part in parts)
+    return next((found for found in names if found is not None), None)
 
 
 def to_cpu(state: Any) -> Any:

@@ -13,6 +13,12 @@ from diffnas.run_files import LOSS
 from diffnas.run_folder import standing
 from diffnas.task import Task
 
+_ADVICE = "In a new run, a lower learning rate (--lr), clipping (--set clip=1) or full precision usually helps."
+_ADVICE_IF_LARGE = (
+    "Features have become too large: where the operations of an edge do not compete, as gates do not, features can "
+    "grow from cell to cell. In a new run, fewer cells (--depth) usually help."
+)
+
 
 class Totals:
     """Sums over the batches of an epoch. They stay on the device until somebody reads one.
@@ -79,10 +85,21 @@ def check_finite(loss: float, where: str, folder: Path | None) -> None:
         NotFinite: with what is left of the run, and what usually helps.
     """
     if not math.isfinite(loss):
-        raise NotFinite(
-            f"the loss became {loss} in {where}. {standing(folder)} "
-            "In a new run, a lower learning rate (--lr), clipping (--set clip=1) or full precision usually helps."
-        )
+        raise NotFinite(f"the loss became {loss} in {where}. {standing(folder)} {_ADVICE}")
+
+
+def blown_up(name: str, epoch: int, folder: Path) -> NotFinite:
+    """The error that ends a run in whose state a tensor is infinite or nan.
+
+    Args:
+        name: the name of the tensor in the state.
+        epoch: how many epochs are over.
+        folder: the run folder.
+    """
+    large = name.endswith((".running_mean", ".running_var"))
+    return NotFinite(
+        f"{name} became infinite or nan in epoch {epoch}. {standing(folder)} {_ADVICE_IF_LARGE if large else _ADVICE}"
+    )
 
 
 def check_falls(loss: float, tokens: int, where: str, rate: float, folder: Path | None) -> None:

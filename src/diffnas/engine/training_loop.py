@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -19,11 +18,11 @@ from diffnas.components.schedule import Moment
 from diffnas.data import DataSet, Stream, fetched
 from diffnas.engine import checkpoint, passes, seeds, shared
 from diffnas.engine.listen import Interrupted, Listener
-from diffnas.engine.nested import all_finite, to_cpu
+from diffnas.engine.nested import not_finite, to_cpu
 from diffnas.engine.optimizers import set_rate
 from diffnas.engine.ranks import ALONE, Ranks
 from diffnas.engine.settings import EvaluateSettings, SearchSettings
-from diffnas.engine.totals import Totals, check_falls, check_finite
+from diffnas.engine.totals import Totals, blown_up, check_falls, check_finite
 from diffnas.nets.carried import forget
 from diffnas.run_folder import RunFolder
 from diffnas.task import Task
@@ -308,7 +307,7 @@ class TrainingLoop:
         if self.folder is None:
             return
         state = to_cpu({**self.state.state_dict(), **own})
-        if not all_finite(state):
-            # The loss may still be finite: it was computed before the step changed the weights.
-            check_finite(math.nan, f"the weights, in epoch {self.state.epoch}", self.folder.path)
+        # The loss may be finite all the same: it was computed before the step changed the weights.
+        if (name := not_finite(state)) is not None:
+            raise blown_up(name, self.state.epoch, self.folder.path)
         checkpoint.save(self.folder.checkpoints, self.folder.stamped(state, self.written.hexdigest()))
