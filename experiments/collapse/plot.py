@@ -64,12 +64,12 @@ def main() -> None:
     found = {space: compared([options.runs / space], options.table, "cifar10_test_200") for space in options.spaces}
     methods = dict.fromkeys(group.label for groups in found.values() for group in groups)
     colors = dict(zip(methods, COLORS, strict=False))
-    with panels(options.out, len(wanted), (2.4 * len(wanted), 2.4), sharex=True) as all_axes:
+    with panels(options.out, len(wanted), (2.4 * len(wanted) + 1.0, 2.4), sharex=True) as all_axes:
         for axes, (space, label, value, scale) in zip(all_axes, wanted, strict=True):
             for group in found[space]:
                 draw(axes, group, value, colors[group.label])
             axes.set(xlabel="epoch", ylabel=label, yscale=scale)
-        all_axes[0].legend(fontsize=6)
+        all_axes[-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.02, 1.0))
 
 
 def draw(axes: Any, group: Group, value: Value, color: str) -> None:

@@ -95,6 +95,16 @@ def test_average_pooling_leaves_the_padding_out():
     )
 
 
+def test_noise_is_the_same_in_every_layout():
+    drawn = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        noise = Noise(2)
+        noise.generator = torch.Generator().manual_seed(3)
+        drawn.append(noise(torch.zeros(2, 4, 8, 8).to(memory_format=layout)))
+        assert drawn[-1].is_contiguous(memory_format=layout)
+    assert torch.equal(*drawn)
+
+
 def test_noise_is_standard_normal_fresh_and_repeatable():
     net = nn.Sequential(nn.Identity(), Noise(2))
     x = torch.full((8, 16, 32, 32), 5.0)
