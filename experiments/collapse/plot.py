@@ -42,11 +42,11 @@ PANELS: Mapping[str, Mapping[str, tuple[Value, str]]] = {
         "largest eigenvalue": (eigenvalue, "log"),
     },
     "s2": {
-        "S2: skips of 8, normal cell": (column("normal/skip_connect"), "linear"),
+        "S2: skips in the normal cell": (column("normal/skip_connect"), "linear"),
         "S2: largest eigenvalue": (eigenvalue, "log"),
     },
     "s4": {
-        "S4: noise of 8, normal cell": (column("normal/noise"), "linear"),
+        "S4: noise in the normal cell": (column("normal/noise"), "linear"),
         "S4: largest eigenvalue": (eigenvalue, "log"),
     },
 }
