@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="needed for nas-bench-201")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    if "nas-bench-201" in options.spaces and options.table is None:
+        parser.error("nas-bench-201 is drawn with the accuracies of a table: --table FILE")
     wanted = [(space, label, *panel) for space in options.spaces for label, panel in PANELS[space].items()]
     found = {space: compared([options.runs / space], options.table, "cifar10_test_200") for space in options.spaces}
     methods = dict.fromkeys(group.label for groups in found.values() for group in groups)

@@ -16,7 +16,7 @@ from diffnas.task import Task
 _ADVICE = "In a new run, a lower learning rate (--lr), clipping (--set clip=1) or full precision usually helps."
 _ADVICE_IF_LARGE = (
     "Features have become too large: where the operations of an edge do not compete, as gates do not, features can "
-    "grow from cell to cell. In a new run, fewer cells (--depth) usually help."
+    "grow from cell to cell. In a new run, fewer cells (--depth) can help."
 )
 
 
