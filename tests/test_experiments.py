@@ -87,6 +87,8 @@ def test_level_and_steps_are_compared(
         ("nas-bench-201/traces", "benchmark,without_none,rank,live,discarded,first,last,seconds"),
         ("nas-bench-201/steps/60", "benchmark,without_none,skips,empty,discarded,seconds"),
         ("collapse/traces/nas-bench-201", "benchmark,without_none,skips,empty,live,discarded"),
+        ("collapse/traces/s2", "normal/skip_connect,reduce/skip_connect,convolutions,connections,live,discarded"),
+        ("collapse/traces/s4", "normal/noise,reduce/noise,convolutions,connections,live,discarded"),
         ("cifar/traces/cifar10", "connections,skips,convolutions,empty,live,macs_first,parameters,accuracy"),
         ("cifar/traces/cifar100", "connections,skips,convolutions,empty,live,macs_first,parameters,accuracy"),
     ],
@@ -121,6 +123,7 @@ def test_a_figure_is_drawn_from_a_trace(
 
 # Script, its words, and a text in its plot. {table} and {plot} are paths.
 PLOTS = {
+    "collapse, small spaces": ("collapse/plot.py", "s2 s4 --out {plot}", "S4: noise"),
     "collapse": ("collapse/plot.py", "nas-bench-201 --table {table} --out {plot}", "single-level"),
     "sparse-recipe": ("sparse-recipe/plot.py", "--out {plot}", "rate-10-late-pruning"),
     "variance": ("variance/table.py", "--plot {plot}", "rounding"),

@@ -71,7 +71,8 @@ def main() -> None:
             for group in found[space]:
                 draw(axes, group, value, colors[group.label])
             axes.set(xlabel="epoch", ylabel=label, yscale=scale)
-        all_axes[-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.02, 1.0))
+        lines = [all_axes[-1].plot([], [], color=colors[method], label=method)[0] for method in methods]
+        all_axes[-1].legend(handles=lines, fontsize=6, loc="upper left", bbox_to_anchor=(1.02, 1.0))
 
 
 def draw(axes: Any, group: Group, value: Value, color: str) -> None:
@@ -81,7 +82,7 @@ def draw(axes: Any, group: Group, value: Value, color: str) -> None:
         axes.plot(*line, color=color, linewidth=0.5, alpha=0.5)
     epochs = drawn[0][0]
     mean = np.mean([line[1] for line in drawn if len(line[1]) == len(epochs)], axis=0)
-    axes.plot(epochs, mean, color=color, label=group.label)
+    axes.plot(epochs, mean, color=color)
 
 
 def course(run: Found, value: Value) -> tuple[list[int], list[float]]:
