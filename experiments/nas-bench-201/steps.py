@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 sys.path.insert(1, str(Path(__file__).parents[1]))
 from scipy import stats
 
+from diffnas import tables
 from diffnas.api.compare import compared
 from diffnas.report.compare.paired import holm
 
@@ -32,7 +33,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True)
     options = parser.parse_args()
-    found = {search: accuracies(folder, search[0], options.table) for search, folder in SEARCHES.items()}
+    table = tables.load(options.table)
+    found = {search: accuracies(folder, search[0], table) for search, folder in SEARCHES.items()}
     print("| method | epochs | in the table, seeds 10 to 14 | mean ± std |\n|---|--:|---|---|")
     for (method, epochs), values in found.items():
         each = ", ".join(f"{value:.2f}" for value in values)
@@ -46,7 +48,7 @@ def main() -> None:
         print(f"| {names} | {difference:+.2f} | {low:+.2f} to {high:+.2f} | {p:.3f} |")
 
 
-def accuracies(folder: Path, method: str, table: Path) -> list[float]:
+def accuracies(folder: Path, method: str, table: tables.Table) -> list[float]:
     """What the table says of the cells of a method, by seed."""
     groups = compared([folder], table, "cifar10_test_200")
     runs = [run for group in groups for run in group.runs if run.method == method]

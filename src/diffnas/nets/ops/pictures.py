@@ -47,10 +47,10 @@ class Noise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Noise, ``(B, C, ceil(H / stride), ceil(W / stride))``."""
-        thin = every(x, self.stride)
-        # The same numbers in every layout, and drawn in a layout for which torch has a fast way.
-        drawn = torch.empty_like(thin, memory_format=torch.contiguous_format).normal_(generator=self.generator)
-        return torch.empty_like(thin).copy_(drawn)
+        noise = torch.empty_like(every(x, self.stride))
+        # The same numbers in every layout, and drawn in the one for which torch has a fast way.
+        drawn = noise if noise.is_contiguous() else torch.empty_like(noise, memory_format=torch.contiguous_format)
+        return noise.copy_(drawn.normal_(generator=self.generator))
 
 
 def drawing(net: nn.Module) -> list[Noise | Masks]:
