@@ -4,11 +4,13 @@ A script in a folder beside this file imports it after ``sys.path.insert(1, str(
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from statistics import fmean
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from scipy import stats
 
 from diffnas.components.discretize import strongest_inputs, winners
 from diffnas.data import DataSet, load, subsample
@@ -23,6 +25,7 @@ from diffnas.genotype.own_space import own_space
 from diffnas.method import METHODS, Method
 from diffnas.nets.sized import Size
 from diffnas.recipes import RECIPES
+from diffnas.report.compare.paired import holm
 from diffnas.run_folder import RunFolder
 from diffnas.skeleton import StemKind
 from diffnas.space import NAS_BENCH_201_OPS, SPACES, SearchSpace, darts, nas_bench_201
@@ -91,6 +94,24 @@ def size_of(cells: Genotype, target: str, stem: StemKind, data: DataSet, *, dept
     """The width at which cells come nearest to a target, with their depth and stem; the depth of a chain is its own."""
     aim = Aim(targets=parse(target), size=Size(16, depth or len(cells.cells), stem))
     return nearest(aim, sized_for(aim, own_space(cells), data), cells).size
+
+
+class Difference(NamedTuple):
+    """The difference of two means, its 95% interval, and p by Holm."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def welch(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[Difference]:
+    """How the first of each pair differs from the second: Welch's test, and p by Holm over all pairs."""
+    tests = [stats.ttest_ind(*pair, equal_var=False) for pair in pairs]
+    return [
+        Difference(fmean(one) - fmean(other), *test.confidence_interval(), p)
+        for (one, other), test, p in zip(pairs, tests, holm([float(test.pvalue) for test in tests]), strict=True)
+    ]
 
 
 def begun(runs: Path) -> list[Path]:

@@ -12,11 +12,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from scipy import stats
+from common import welch
 
 from diffnas import tables
 from diffnas.api.compare import compared
-from diffnas.report.compare.paired import holm
 
 HERE = Path(__file__).parent
 # Method and epochs, with the folder of the runs.
@@ -39,13 +38,11 @@ def main() -> None:
     for (method, epochs), values in found.items():
         each = ", ".join(f"{value:.2f}" for value in values)
         print(f"| {method} | {epochs} | {each} | {fmean(values):.2f} ± {stdev(values):.2f} |")
-    tests = [stats.ttest_ind(found[one], found[other], equal_var=False) for one, other in TESTS]
+    differences = welch([(found[one], found[other]) for one, other in TESTS])
     print("\n| searches | difference | 95% interval | p by Holm |\n|---|--:|---|--:|")
-    for (one, other), test, p in zip(TESTS, tests, holm([test.pvalue for test in tests]), strict=True):
-        low, high = test.confidence_interval()
-        difference = fmean(found[one]) - fmean(found[other])
-        names = " - ".join(f"{method}, {epochs} epochs" for method, epochs in (one, other))
-        print(f"| {names} | {difference:+.2f} | {low:+.2f} to {high:+.2f} | {p:.3f} |")
+    for pair, (mean, low, high, p) in zip(TESTS, differences, strict=True):
+        names = " - ".join(f"{method}, {epochs} epochs" for method, epochs in pair)
+        print(f"| {names} | {mean:+.2f} | {low:+.2f} to {high:+.2f} | {p:.3f} |")
 
 
 def accuracies(folder: Path, method: str, table: tables.Table) -> list[float]:

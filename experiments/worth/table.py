@@ -16,14 +16,13 @@ from statistics import fmean, stdev, variance
 from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import keep, kept
+from common import keep, kept, welch
 from drawing import COLORS, dots, panels
 from run import PARTS, SEARCHED, TARGET
 from scipy import stats
 
 from diffnas.genotype import to_text
 from diffnas.report.compare import read_found
-from diffnas.report.compare.paired import holm
 from diffnas.run_folder import RunFolder
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -147,12 +146,9 @@ def print_worth(rows: list[Row]) -> None:
     for names, other in FAMILIES:
         known = [name for name in names if min(len(groups.get(name, ())), len(groups.get(other, ()))) > 1]
         both = [(accuracies(groups[name]), accuracies(groups[other])) for name in known]
-        tests = [stats.ttest_ind(*each, equal_var=False) for each in both]
-        corrected = holm([float(test.pvalue) for test in tests])
-        for name, (own, random), test, p in zip(known, both, tests, corrected, strict=True):
-            gap, interval = fmean(own) - fmean(random), test.confidence_interval()
+        for name, (mean, low, high, p) in zip(known, welch(both), strict=True):
             told = f"{p:.3f}" if p >= 0.001 else "< 0.001"
-            print(f"| {name} | {other} | {gap:+.2f} | {interval.low:+.2f} | {interval.high:+.2f} | {told} |")
+            print(f"| {name} | {other} | {mean:+.2f} | {low:+.2f} | {high:+.2f} | {told} |")
 
 
 def draw(rows: list[Row], path: Path) -> None:
