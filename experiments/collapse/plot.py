@@ -8,7 +8,7 @@ A thick line for each method is the mean over its seeds; a thin one is one seed.
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,26 @@ from diffnas.api.compare import compared
 from diffnas.report.compare import Found, Group
 from diffnas.report.compare.columns import columns_of
 
-Value = Callable[[Found, int], Any]
-"""Gives a number of a run after an epoch."""
+Values = Callable[[Found], Sequence[Any]]
+"""Gives a number of a run for each epoch, None where it is not known."""
 
 
-def column(name: str) -> Value:
-    """What gives a column as if the search had ended there."""
-    return lambda run, epoch: columns_of([run])[name].value(run.after(epoch))
+def column(name: str) -> Values:
+    """What gives a column as if the search had ended after each epoch."""
+
+    def by_epoch(run: Found) -> Sequence[Any]:
+        value = columns_of([run])[name].value
+        return [value(run.after(epoch)) for epoch in range(len(run.lines))]
+
+    return by_epoch
 
 
-def eigenvalue(run: Found, epoch: int) -> Any:
+def eigenvalue(run: Found) -> Sequence[Any]:
     """The largest eigenvalue of the Hessian for alpha."""
-    return run.lines[epoch]["eigenvalue"]
+    return [line["eigenvalue"] for line in run.lines]
 
 
-PANELS: Mapping[str, Mapping[str, tuple[Value, str]]] = {
+PANELS: Mapping[str, Mapping[str, tuple[Values, str]]] = {
     "nas-bench-201": {
         "accuracy in the table, %": (column("benchmark"), "linear"),
         "skips, of 6 edges": (column("skips"), "linear"),
@@ -67,29 +72,26 @@ def main() -> None:
     methods = dict.fromkeys(group.label for groups in found.values() for group in groups)
     colors = dict(zip(methods, COLORS, strict=False))
     with panels(options.out, len(wanted), (2.4 * len(wanted) + 1.0, 2.4), sharex=True) as all_axes:
-        for axes, (space, label, value, scale) in zip(all_axes, wanted, strict=True):
+        for axes, (space, label, values, scale) in zip(all_axes, wanted, strict=True):
             for group in found[space]:
-                draw(axes, group, value, colors[group.label])
+                draw(axes, group, values, colors[group.label])
             axes.set(xlabel="epoch", ylabel=label, yscale=scale)
         lines = [all_axes[-1].plot([], [], color=colors[method], label=method)[0] for method in methods]
         all_axes[-1].legend(handles=lines, fontsize=6, loc="upper left", bbox_to_anchor=(1.02, 1.0))
 
 
-def draw(axes: Any, group: Group, value: Value, color: str) -> None:
-    """A thin line for each run of a group, and a thick one for their mean."""
-    drawn = [course(run, value) for run in group.runs]
+def draw(axes: Any, group: Group, values: Values, color: str) -> None:
+    """A thin line for each run of a group, and a thick one for their mean, as far as all of them go."""
+    drawn = [known(values(run)) for run in group.runs]
     for line in drawn:
-        axes.plot(*line, color=color, linewidth=0.5, alpha=0.5)
-    epochs = drawn[0][0]
-    mean = np.mean([line[1] for line in drawn if len(line[1]) == len(epochs)], axis=0)
-    axes.plot(epochs, mean, color=color)
+        axes.plot(*line.T, color=color, linewidth=0.5, alpha=0.5)
+    shortest = min(len(line) for line in drawn)
+    axes.plot(*np.mean([line[:shortest] for line in drawn], axis=0).T, color=color)
 
 
-def course(run: Found, value: Value) -> tuple[list[int], list[float]]:
-    """The epochs in which a number of a run is known, and the numbers."""
-    numbers = [(epoch + 1, value(run, epoch)) for epoch in range(len(run.lines))]
-    known = [(epoch, number) for epoch, number in numbers if number is not None]
-    return [epoch for epoch, _ in known], [number for _, number in known]
+def known(numbers: Sequence[Any]) -> Any:
+    """The epochs in which a number is known, from 1 on, and the numbers, ``(epochs, 2)``."""
+    return np.array([(epoch, number) for epoch, number in enumerate(numbers, 1) if number is not None])
 
 
 if __name__ == "__main__":
