@@ -10,7 +10,7 @@ import matplotlib as mpl
 
 from diffnas.report.plots import drawing
 
-COLORS = ("#1c4fc4", "#c2571a", "#1f6f54", "#7a5ca8", "#8a8780", "#b03060", "#d4a72c", "#2f9aa0")
+COLORS = ("#1c4fc4", "#c2571a", "#1f6f54", "#7a5ca8", "#8a8780", "#b03060", "#d4a72c", "#2f9aa0", "#5b4636")
 """One for each method or group, in turn."""
 
 

@@ -1,7 +1,7 @@
 """Draw searches in deep supernets by epoch: what a table says of the cell, what wins its edges, and the eigenvalue.
 
     python experiments/collapse/plot.py nas-bench-201 --table nats-bench-tss-cifar10.csv --out collapse.svg
-    python experiments/collapse/plot.py s2 s4 --out s2-s4.svg
+    python experiments/collapse/plot.py s2 --out s2.svg
 
 A thick line for each method is the mean over its seeds; a thin one is one seed.
 """
@@ -47,12 +47,14 @@ PANELS: Mapping[str, Mapping[str, tuple[Values, str]]] = {
         "largest eigenvalue": (eigenvalue, "log"),
     },
     "s2": {
-        "S2: skips in the normal cell": (column("normal/skip_connect"), "linear"),
-        "S2: largest eigenvalue": (eigenvalue, "log"),
+        "skips in the normal cell": (column("normal/skip_connect"), "linear"),
+        "skips in the reduction cell": (column("reduce/skip_connect"), "linear"),
+        "largest eigenvalue": (eigenvalue, "log"),
     },
     "s4": {
-        "S4: noise in the normal cell": (column("normal/noise"), "linear"),
-        "S4: largest eigenvalue": (eigenvalue, "log"),
+        "noise in the normal cell": (column("normal/noise"), "linear"),
+        "noise in the reduction cell": (column("reduce/noise"), "linear"),
+        "largest eigenvalue": (eigenvalue, "log"),
     },
 }
 """What is drawn of the searches in a space."""
@@ -60,24 +62,21 @@ PANELS: Mapping[str, Mapping[str, tuple[Values, str]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("spaces", nargs="+", choices=PANELS)
+    parser.add_argument("space", choices=PANELS)
     parser.add_argument("--runs", type=Path, default=Path(__file__).with_name("traces"))
     parser.add_argument("--table", type=Path, help="needed for nas-bench-201")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    if "nas-bench-201" in options.spaces and options.table is None:
+    if options.space == "nas-bench-201" and options.table is None:
         parser.error("nas-bench-201 is drawn with the accuracies of a table: --table FILE")
-    wanted = [(space, label, *panel) for space in options.spaces for label, panel in PANELS[space].items()]
-    found = {space: compared([options.runs / space], options.table, "cifar10_test_200") for space in options.spaces}
-    methods = dict.fromkeys(group.label for groups in found.values() for group in groups)
-    colors = dict(zip(methods, COLORS, strict=False))
+    groups = compared([options.runs / options.space], options.table, "cifar10_test_200")
+    wanted = PANELS[options.space]
     with panels(options.out, len(wanted), (2.4 * len(wanted) + 1.0, 2.4), sharex=True) as all_axes:
-        for axes, (space, label, values, scale) in zip(all_axes, wanted, strict=True):
-            for group in found[space]:
-                draw(axes, group, values, colors[group.label])
+        for axes, (label, (values, scale)) in zip(all_axes, wanted.items(), strict=True):
+            for group, color in zip(groups, COLORS * len(groups), strict=False):
+                draw(axes, group, values, color)
             axes.set(xlabel="epoch", ylabel=label, yscale=scale)
-        lines = [all_axes[-1].plot([], [], color=colors[method], label=method)[0] for method in methods]
-        all_axes[-1].legend(handles=lines, fontsize=6, loc="upper left", bbox_to_anchor=(1.02, 1.0))
+        all_axes[-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.02, 1.0))
 
 
 def draw(axes: Any, group: Group, values: Values, color: str) -> None:
@@ -86,7 +85,7 @@ def draw(axes: Any, group: Group, values: Values, color: str) -> None:
     for line in drawn:
         axes.plot(*line.T, color=color, linewidth=0.5, alpha=0.5)
     shortest = min(len(line) for line in drawn)
-    axes.plot(*np.mean([line[:shortest] for line in drawn], axis=0).T, color=color)
+    axes.plot(*np.mean([line[:shortest] for line in drawn], axis=0).T, color=color, label=group.label)
 
 
 def known(numbers: Sequence[Any]) -> Any:
