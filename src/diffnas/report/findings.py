@@ -153,7 +153,7 @@ def _last_change(search: Search) -> Finding | None:
 
 
 def _eigenvalues(search: Search) -> Iterator[Finding]:
-    """Findings on eigenvalues: a search collapses once its held-out loss is sharp in alpha (Zela et al., 2020)."""
+    """Findings on eigenvalues, which rise before some collapses (Zela et al., 2020), and in other searches too."""
     for name in dict.fromkeys(name for line in search.lines for name in line.indicators if "eigenvalue" in name):
         series = measure.indicator(search, name)
         known = [value for value in series if value is not None]
@@ -166,9 +166,9 @@ def _eigenvalues(search: Search) -> Iterator[Finding]:
         )
         rising = len(known) > 4 and ratio > collapse.EIGENVALUE.look
         text += (
-            " Curvature rises before a collapse: cells read off at a sharp minimum lose most (Zela et al., 2020)."
+            " It rose before the collapses of Zela et al. (2020), but it can rise without one: see what wins the edges."
             if rising
-            else " It did not rise, which is a sign against a collapse."
+            else " It did not rise; a search can collapse all the same."
         )
         spoken = name.replace("_", " ").capitalize()
         yield Finding(spoken, "look" if rising else "fine", f"{last:.2g}", text, series)
