@@ -1,5 +1,7 @@
 """Paired tests, beside scipy's own and beside numbers of the literature."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -55,6 +57,16 @@ def test_only_seeds_that_both_have_are_compared_in_whatever_order_they_come():
     (found,) = paired([first, second])
     assert found.seeds == 3
     assert found.difference == pytest.approx(np.mean(np.subtract(FIRST[:1:-1], SECOND[:3])))
+
+
+def test_a_run_without_a_record_is_compared_with_one_whose_other_seeds_follow_from_the_first():
+    recorded = group("b", SECOND)
+    follow = {"seed": None, "weights_seed": None, "order_seed": None}
+    runs = tuple(replace(run, seeds={**follow, "seed": run.seed}) for run in recorded.runs)
+    (found,) = paired([group("a", FIRST), Group(label="b", runs=runs)])
+    assert found.seeds == 5
+    others = tuple(replace(run, seeds={**follow, "weights_seed": 7}) for run in recorded.runs)
+    assert paired([group("a", FIRST), Group(label="b", runs=others)]) == []
 
 
 def test_probabilities_and_intervals_are_corrected_for_how_many_were_compared():

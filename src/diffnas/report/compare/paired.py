@@ -134,9 +134,14 @@ def _differences(one: Group, other: Group, column: Column) -> list[float]:
 
 
 def _by_seed(runs: Sequence[Found], column: Column) -> dict[str, float]:
-    """The number of each run, by all of its seeds."""
-    named = {str({"seed": run.seed, **run.seeds}): column.value(run) for run in runs if run.seed is not None}
-    return {seeds: number for seeds, number in named.items() if number is not None}
+    """The number of each run, by all of its seeds but those that follow from the first."""
+    numbers = {}
+    for run in runs:
+        own = {name: seed for name, seed in run.seeds.items() if seed is not None}
+        number = column.value(run)
+        if run.seed is not None and number is not None:
+            numbers[str({"seed": run.seed, **own})] = number
+    return numbers
 
 
 def _test(differences: Sequence[float], many: int) -> tuple[float, float, float | None, float | None]:
