@@ -123,7 +123,8 @@ def test_a_figure_is_drawn_from_a_trace(
 
 # Script, its words, and a text in its plot. {table} and {plot} are paths.
 PLOTS = {
-    "collapse, small spaces": ("collapse/plot.py", "s2 s4 --out {plot}", "S4: noise"),
+    "collapse in S2": ("collapse/plot.py", "s2 --out {plot}", "skips in the reduction cell"),
+    "collapse in S4": ("collapse/plot.py", "s4 --out {plot}", "noise in the reduction cell"),
     "collapse": ("collapse/plot.py", "nas-bench-201 --table {table} --out {plot}", "single-level"),
     "sparse-recipe": ("sparse-recipe/plot.py", "--out {plot}", "rate-10-late-pruning"),
     "variance": ("variance/table.py", "--plot {plot}", "rounding"),
