@@ -25,7 +25,7 @@ from diffnas.genotype.own_space import own_space
 from diffnas.method import METHODS, Method
 from diffnas.nets.sized import Size
 from diffnas.recipes import RECIPES
-from diffnas.report.compare.paired import holm
+from diffnas.report.compare.differences import holm
 from diffnas.run_folder import RunFolder
 from diffnas.skeleton import StemKind
 from diffnas.space import NAS_BENCH_201_OPS, SPACES, SearchSpace, darts, nas_bench_201

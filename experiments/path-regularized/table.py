@@ -20,7 +20,7 @@ from scipy import stats
 
 from diffnas.components.regularizer import chains
 from diffnas.genotype import Genotype, read
-from diffnas.report.compare.paired import holm
+from diffnas.report.compare.differences import holm
 from diffnas.run_folder import RunFolder
 from diffnas.space import darts
 

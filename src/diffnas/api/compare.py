@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,10 @@ from diffnas.run_folder import RunFolder
 
 
 def compared(
-    runs: Iterable[str | Path], table: str | Path | tables.Table | None = None, column: str | None = None
+    runs: Iterable[str | Path],
+    table: str | Path | tables.Table | None = None,
+    column: str | None = None,
+    across: Collection[str] = (),
 ) -> list[Group]:
     """Runs in groups. The runs of a group differ only in their seeds.
 
@@ -23,15 +26,16 @@ def compared(
         runs: run folders, or folders that contain run folders.
         table: a table of NAS-Bench-201 cells, or a path for ``diffnas.tables.load``; None for no table.
         column: the column of the table; needed if it has several.
+        across: names of settings in which the runs of a group may differ as well.
 
     Raises:
-        ValueError: if a folder does not exist, contains no run, or is damaged.
+        ValueError: if a folder does not exist, contains no run, or is damaged; or if no run has a setting.
     """
     found = [read_found(folder) for folder in run_folders(runs)]
     if table is None:
-        return grouped(found)
+        return grouped(found, across)
     loaded = table if isinstance(table, tables.Table) else tables.load(table)
-    return grouped(_looked_up(run, loaded, column) for run in found)
+    return grouped((_looked_up(run, loaded, column) for run in found), across)
 
 
 def run_folders(places: Iterable[str | Path]) -> Iterator[Path]:

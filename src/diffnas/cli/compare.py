@@ -16,7 +16,20 @@ from rich.table import Table
 from diffnas.cli import options as o
 
 if TYPE_CHECKING:
-    from diffnas.report.compare import Grid
+    from diffnas.report.compare import Grid, Group
+
+
+Across = Annotated[
+    str | None, typer.Option(metavar="SETTING,...", help="Settings that may differ within a group, as seeds may.")
+]
+Against = Annotated[
+    str | None, typer.Option(metavar="GROUP", help="Test each group against this one, and not each two.")
+]
+By = Annotated[str | None, typer.Option(metavar="SETTING,...", help="How much cells change with a setting.")]
+To = Annotated[str | None, typer.Option(metavar="NAME", help="What changed from this run to the others.")]
+Published = Annotated[
+    bool, typer.Option("--table1", help="As Table 1 of the sparse-connections paper, beside its numbers.")
+]
 
 
 def compare(
@@ -32,34 +45,48 @@ def compare(
         list[str] | None, typer.Option(metavar="NAME", help="A column or number after each epoch; may be repeated.")
     ] = None,
     every: Annotated[int, typer.Option(metavar="N", min=1, help="Of these numbers, those N epochs apart.")] = 1,
-    by: Annotated[str | None, typer.Option(metavar="SETTING,...", help="How much cells change with a setting.")] = None,
+    across: Across = None,
+    against: Against = None,
+    by: By = None,
+    to: To = None,
     cells: Annotated[bool, typer.Option("--cells", help="Each run's cells as text, too.")] = False,
-    published: Annotated[
-        bool, typer.Option("--table1", help="As Table 1 of the sparse-connections paper, beside its numbers.")
-    ] = False,
+    published: Published = False,
     page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page, too.")] = None,
     numbers: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all numbers, too.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: o.Json = False,
 ) -> None:
-    """Compare runs: mean and spread over seeds, paired tests between methods, how far cells agree, and costs."""
+    """Compare runs: mean and spread over seeds, tests between methods, how far cells agree, and costs."""
     from diffnas.api.compare import compared
     from diffnas.files import write_atomically
     from diffnas.report import compare as c
 
-    groups, names = compared(runs, table, column), columns.split(",") if columns else None
-    grids = [c.group_grid(groups, names), c.run_grid(groups, names), c.differing_grid(groups)]
-    grids += [c.paired_grid(groups), *(c.epochs_grid(groups, name, every) for name in epochs or ())]
+    groups, names = compared(runs, table, column, _names(across)), _names(columns) or None
+    grids = [*_asked(groups, by, to, published=published), c.group_grid(groups, names), c.run_grid(groups, names)]
+    grids += [c.differing_grid(groups), c.differences_grid(groups, against)]
+    grids += [c.epochs_grid(groups, name, every) for name in epochs or ()]
     grids += [c.cells_grid(groups)] if cells else []
-    if by is not None:
-        grids.insert(0, c.by_grid([run for group in groups for run in group.runs], by.split(",")))
-    if published:
-        grids.insert(0, c.table1(groups))
     if page is not None:
         c.write_page(groups, grids, page)
     if numbers is not None:
         write_atomically(numbers, c.to_csv(groups))
     _print(grids, as_json=as_json, markdown=markdown)
+
+
+def _names(text: str | None) -> list[str]:
+    return text.split(",") if text else []
+
+
+def _asked(groups: Sequence[Group], by: str | None, to: str | None, *, published: bool) -> list[Grid]:
+    """The tables that come first, because they answer a question of the user."""
+    from diffnas.report import compare as c
+
+    runs = [run for group in groups for run in group.runs]
+    return [
+        *([c.table1(groups)] if published else []),
+        *([c.by_grid(runs, _names(by))] if by else []),
+        *([c.changes_grid(runs, to)] if to else []),
+    ]
 
 
 def _print(grids: Sequence[Grid], *, as_json: bool, markdown: bool) -> None:

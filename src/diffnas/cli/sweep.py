@@ -205,11 +205,11 @@ def _words(name: str, value: Any) -> list[str]:
 def _finish(result: SweepResult, *, as_json: bool, quiet: bool) -> None:
     """Print what a sweep found: its runs, how the methods compare, and the votes."""
     from diffnas.api.compare import compared
-    from diffnas.report.compare import group_grid, paired_grid
+    from diffnas.report.compare import differences_grid, group_grid
 
     done = [result.folder / run.name for run in result.runs if run.state == "done"]
     groups = compared(done) if done else []
-    grids = [group_grid(groups), paired_grid(groups)] if groups else []
+    grids = [group_grid(groups), differences_grid(groups)] if groups else []
     if as_json:
         print(json.dumps(_numbers(result, grids)))
         return

@@ -231,11 +231,12 @@ def _search(folder: RunFolder) -> Search:
         lines=[line for line, _ in read],
         genotypes=[genotype for _, genotype in read],
         genotype=read_genotype(folder, record.space),
-        landing=_landing(folder),
+        landing=read_landing(folder),
     )
 
 
-def _landing(folder: RunFolder) -> LandingRecord | None:
+def read_landing(folder: RunFolder) -> LandingRecord | None:
+    """Where a search landed; None without a target, or before its end."""
     path = folder.landing_file
     return checked(LandingRecord, folder.landing(), path) if path.is_file() else None
 

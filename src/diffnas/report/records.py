@@ -155,6 +155,13 @@ class TaskRecord(_Read):
         return (LOSS, *self.metrics)
 
 
+class AimRecord(_Read):
+    """What a search aims at, in ``run.json``."""
+
+    targets: list[str]
+    width: str = "fit"
+
+
 class Record(_Read):
     """The ``run.json`` of a search or an evaluation."""
 
@@ -165,6 +172,7 @@ class Record(_Read):
     computed: list[str] = []
     made_with: dict[str, Any] = {}
     method: dict[str, str] = {}
+    target: AimRecord | None = None
     space: SpaceRecord | None = None
     genotype: dict[str, Any] | None = None
 
@@ -226,6 +234,7 @@ class LandingRecord(_Read):
     text: str
     met: bool
     costs: dict[Cost, float] = Field(default_factory=dict)
+    size: dict[str, int | str] = Field(default_factory=dict)
 
 
 class StartRecord(_Read):

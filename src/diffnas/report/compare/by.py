@@ -14,7 +14,7 @@ import numpy as np
 from diffnas.lookup import lookup
 from diffnas.report.compare.columns import columns_of
 from diffnas.report.compare.courses import agreement_of, decided_after
-from diffnas.report.compare.found import Found
+from diffnas.report.compare.found import Found, setting_name
 from diffnas.report.compare.grids import Grid
 from diffnas.report.compare.kappa import mean_kappa, split
 from diffnas.report.words import duration
@@ -58,7 +58,7 @@ def families(runs: Sequence[Found], names: Sequence[str]) -> list[Family]:
 
 def values_of(run: Found) -> dict[str, Any]:
     """The settings, components and seeds of a run, by the names that a user gives them."""
-    return {name.removeprefix("method."): value for name, value in run.search.items()} | dict(run.seeds)
+    return {setting_name(name): value for name, value in run.search.items()} | dict(run.seeds)
 
 
 def by_grid(runs: Sequence[Found], names: Sequence[str]) -> Grid:
@@ -97,7 +97,7 @@ def _row(family: Family, text: str, group: Sequence[Found], base: Sequence[Found
         "" if group is base else _said(to_base),
         _winners(group),
         _spread([decided_after(run.lines) for run in group], "{:.1f}".format),
-        _accuracy(group),
+        accuracy_of(group),
         _spread([_seconds(run) for run in group], duration, spread=False),
     )
 
@@ -135,7 +135,7 @@ def _winners(group: Sequence[Found]) -> str:
     return f"{mean(pair.winners for pair in pairs):.0%}" + (f" ({mean(sure):.0%})" if sure else "")
 
 
-def _accuracy(group: Sequence[Found]) -> str:
+def accuracy_of(group: Sequence[Found]) -> str:
     """The benchmark's accuracy of the cells if there is a table, else the metric of the trained networks."""
     columns = columns_of(group)
     for name in ("benchmark", group[0].task.deciding):

@@ -1,10 +1,9 @@
-"""Readers of what runs found, and groups of runs that differ only in their seed."""
+"""Readers of what runs found."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,12 +11,13 @@ from typing import Any, NamedTuple
 from diffnas.genotype import Genotype, is_nas_bench_201
 from diffnas.report.reading import (
     read_genotype,
+    read_landing,
     read_record,
     read_result,
     read_search_lines,
     recorded_genotype,
 )
-from diffnas.report.records import Record, SpaceRecord, TaskRecord, task_of
+from diffnas.report.records import LandingRecord, Record, SpaceRecord, TaskRecord, task_of
 from diffnas.run_folder import RunFolder
 
 SEEDS = ("seed", "weights_seed", "alpha_seed", "order_seed")
@@ -139,7 +139,7 @@ def read_found(path: str | Path) -> Found:
         genotypes=[cells for _, cells in lines],
         tested=result.model_dump() if result else {},
         search=_decided(searched),
-        evaluation=_decided(evaluated),
+        evaluation=_trained(evaluated, read_landing(folder)),
         seeds={name: record.settings.get(name) for name in SEEDS} if record else {},
         cells=searched.space if searched else None,
         pretext_seconds=sum(line.seconds for line, _ in every if line.pretext is not None),
@@ -165,91 +165,24 @@ def _named(place: Path, record: Record | None, evaluated: Record | None, genotyp
     }
 
 
+def setting_name(name: str) -> str:
+    """The name that a user gives a setting or a component, by its name in ``Found.search``."""
+    return name.removeprefix("method.")
+
+
 def _decided(record: Record | None) -> dict[str, Any]:
     """What decides the result of a run, without the seed, as text or numbers by name."""
     if record is None:
         return {}
     settings = {name: value for name, value in record.settings.items() if name not in SEEDS}
     parts = {f"method.{name}": value for name, value in record.method.items()}
-    return {**parts, "space": record.space.name if record.space else None, "data": record.data.name, **settings}
+    aim = {"target": ",".join(record.target.targets), "width": record.target.width} if record.target else {}
+    return {**parts, **aim, "space": record.space.name if record.space else None, "data": record.data.name, **settings}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Runs that differ only in their seed.
-
-    Attributes:
-        label: the method, and how the group differs from other groups of the same method.
-        runs: the runs, sorted by seed.
-    """
-
-    label: str
-    runs: tuple[Found, ...]
-
-
-def grouped(found: Iterable[Found]) -> list[Group]:
-    """Groups of runs that differ only in their seed, in the order of their first runs.
-
-    A run without an evaluation joins the first group of the same search with one. A run without a record joins the runs
-    of the same method in the same folder: those with a record if they all have the same settings, else those without.
-    """
-    searches: dict[str, list[Found]] = {}
-    for run in _adopted(list(found)):
-        decided = dict(run.search) or run.beside
-        key = _as_key([run.method, run.space, run.data, decided])
-        searches.setdefault(key, []).append(run)
-    groups: list[list[Found]] = []
-    for runs in searches.values():
-        ways: dict[str, list[Found]] = {}
-        for run in runs:
-            if run.evaluation:
-                ways.setdefault(_as_key(dict(run.evaluation)), []).append(run)
-        bare = [run for run in runs if not run.evaluation]
-        split = list(ways.values()) or [[]]
-        groups += [[*split[0], *bare], *split[1:]]
-    labels = _labels([runs[0] for runs in groups])
-    ordered = [sorted(runs, key=lambda run: (run.seed is None, run.seed or 0, run.name)) for runs in groups]
-    return [Group(label=label, runs=tuple(runs)) for label, runs in zip(labels, ordered, strict=True)]
-
-
-def _as_key(decided: object) -> str:
-    """What decides a result as text, which is the same for the same settings."""
-    return json.dumps(decided, sort_keys=True, default=str)
-
-
-def _adopted(found: Sequence[Found]) -> list[Found]:
-    """Runs, where one without a record has data and settings of those beside it, if these are of one group."""
-    groups: dict[tuple[str, str, str], dict[str, Found]] = {}
-    for run in found:
-        if run.search:
-            decided = _as_key([run.data, dict(run.search)])
-            groups.setdefault((run.method, run.space, run.beside), {})[decided] = run
-    adopted = []
-    for run in found:
-        peers = [] if run.seeds else list(groups.get((run.method, run.space, run.beside), {}).values())
-        alone = len(peers) == 1
-        adopted.append(replace(run, data=peers[0].data, search=peers[0].search) if alone else run)
-    return adopted
-
-
-def _labels(firsts: Sequence[Found]) -> list[str]:
-    """A label for each group: its method, and the differences from other groups of the method if there are any."""
-    return [_label(run, [other for other in firsts if other.method == run.method]) for run in firsts]
-
-
-def _label(run: Found, alike: Sequence[Found]) -> str:
-    about = [
-        {
-            "space": other.space,
-            "data": other.data,
-            **(other.search or {"folder": other.beside}),
-            **{f"evaluation {name}": value for name, value in other.evaluation.items()},
-        }
-        for other in alike
-    ]
-    own = about[next(place for place, other in enumerate(alike) if other is run)]
-    # The settings of a run without a record are unknown, so a run with a record does not differ from it.
-    told = [other for each, other in zip(alike, about, strict=True) if each.search or not run.search]
-    names = [name for name in own if own[name] != "" and any(other.get(name) != own[name] for other in told)]
-    differs = ", ".join(f"{name.removeprefix('method.')}={own[name]}" for name in names[:3])
-    return f"{run.method} ({differs}{', ...' if len(names) > 3 else ''})" if differs else run.method
+def _trained(record: Record | None, landing: LandingRecord | None) -> dict[str, Any]:
+    """What decides the result of an evaluation: not the size that follows from a target, which each seed may change."""
+    decided = _decided(record)
+    size = landing.size if landing else {}
+    follows = size if all(decided.get(name) == value for name, value in size.items()) else {}
+    return {name: value for name, value in decided.items() if name not in follows}

@@ -12,7 +12,8 @@ from typing import Any
 from diffnas.genotype import to_text
 from diffnas.lookup import lookup
 from diffnas.report.compare.columns import Column, columns_of, usual
-from diffnas.report.compare.found import Found, Group
+from diffnas.report.compare.found import Found
+from diffnas.report.compare.groups import Group
 from diffnas.report.compare.likeness import agreement, differing
 
 

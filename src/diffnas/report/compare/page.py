@@ -13,8 +13,9 @@ from diffnas.files import write_atomically
 from diffnas.genotype import Genotype, to_text
 from diffnas.report import palette
 from diffnas.report.compare.columns import COLUMNS, Column, metric_columns
-from diffnas.report.compare.found import Found, Group
+from diffnas.report.compare.found import Found
 from diffnas.report.compare.grids import Grid
+from diffnas.report.compare.groups import Group
 from diffnas.report.page import asset, drawings, environment
 from diffnas.report.words import titled
 

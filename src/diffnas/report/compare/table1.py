@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-from diffnas.report.compare.found import Found, Group
+from diffnas.report.compare.found import Found
 from diffnas.report.compare.grids import Grid
+from diffnas.report.compare.groups import Group
 
 _COLUMNS = (("darts", "cifar10"), ("darts", "cifar100"), ("nas-bench-201", "cifar10"), ("nas-bench-201", "cifar100"))
 _HEADER = ("DARTS, CIFAR-10", "DARTS, CIFAR-100", "NAS-Bench-201, CIFAR-10", "NAS-Bench-201, CIFAR-100")

@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from diffnas.names import showable
-from diffnas.report.compare import Grid, group_grid, grouped, paired_grid, read_found
+from diffnas.report.compare import Grid, differences_grid, group_grid, grouped, read_found
 from diffnas.report.page import asset, environment
 from diffnas.report.sweep.record import SweepRecord
 from diffnas.report.sweep.rows import HEADER, STATES, counts, row, summary
@@ -59,7 +59,7 @@ class SweepPage:
         """Tables of the runs that are done. The last tables are given again until another run is done."""
         if tuple(done) != self._compared[0]:
             groups = grouped(read_found(self.path / name) for name in done)
-            grids = [group_grid(groups), paired_grid(groups)]
+            grids = [group_grid(groups), differences_grid(groups)]
             self._compared = tuple(done), [grid for grid in grids if grid.rows]
         return self._compared[1]
 
