@@ -2,8 +2,9 @@
 
     python experiments/keep.py RUNS --out TRACES
 
-RUNS is a folder of run folders. A trace is kept without alpha, and its numbers have four digits, so that it takes a few
-kilobytes. A cell of NAS-Bench-201 is written as its architecture string too, as it was read off, and without ``none``.
+RUNS is a folder of run folders. A trace of a search is kept without alpha, and its numbers have four digits, so that it
+takes a few kilobytes; of a training only the result is kept. A cell of NAS-Bench-201 is written as its architecture
+string too, as it was read off, and without ``none``.
 """
 
 import argparse
@@ -15,8 +16,9 @@ from common import begun, finished, trace
 
 from diffnas.genotype import is_nas_bench_201, to_text
 from diffnas.report.compare import read_found
+from diffnas.run_folder import RunFolder
 
-WHOLE = ("run.json", "genotype.json", "held-out.json", "evaluation/run.json", "evaluation/result.json")
+WHOLE = ("run.json", "genotype.json", "held-out.json", "result.json", "evaluation/run.json", "evaluation/result.json")
 
 
 def main() -> None:
@@ -26,17 +28,29 @@ def main() -> None:
     parser.add_argument("--alpha", action="store_true", help="keep alpha, too")
     parser.add_argument("--unfinished", action="store_true", help="keep searches that have not ended, too")
     options = parser.parse_args()
+    for run in trained(options.runs):
+        keep_records(run, options.out / run.name)
     for run in begun(options.runs) if options.unfinished else finished(options.runs):
-        keep_run(run, options.out / run.name, alpha=options.alpha)
+        if not RunFolder(run).result_file.exists():
+            keep_records(run, options.out / run.name)
+            keep_search(run, options.out / run.name, alpha=options.alpha)
 
 
-def keep_run(run: Path, out: Path, *, alpha: bool) -> None:
-    """Write what is kept of one run."""
-    out.mkdir(parents=True, exist_ok=True)
+def trained(runs: Path) -> list[Path]:
+    """The folders of the finished trainings, by name."""
+    return [path.parent for path in sorted(runs.glob("*/result.json"))]
+
+
+def keep_records(run: Path, out: Path) -> None:
+    """Write the small files of a run."""
     for name in WHOLE:
         if (run / name).exists():
-            (out / name).parent.mkdir(exist_ok=True)
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).write_text(compact(json.loads((run / name).read_text())))
+
+
+def keep_search(run: Path, out: Path, *, alpha: bool) -> None:
+    """Write the trace of a search, and its cell as a string."""
     lines = trace(run)
     for line in lines:
         line.pop("start", None)

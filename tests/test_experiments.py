@@ -90,6 +90,7 @@ def test_level_and_steps_are_compared(
         ("collapse/traces/s2", "normal/skip_connect,reduce/skip_connect,convolutions,connections,live,discarded"),
         ("collapse/traces/s4", "normal/noise,reduce/noise,convolutions,connections,live,discarded"),
         ("cifar/traces/cifar10", "connections,skips,convolutions,empty,live,macs_first,parameters,accuracy"),
+        ("path-regularized/strength", "normal/skip_connect,reduce/skip_connect,convolutions,depth,live,accuracy"),
         ("cifar/traces/cifar100", "connections,skips,convolutions,empty,live,macs_first,parameters,accuracy"),
     ],
 )
@@ -102,6 +103,25 @@ def test_traces_are_compared(benchmark: Path, capsys: pytest.CaptureFixture[str]
         path.name for path in (EXPERIMENTS / traces).iterdir()
     }
     assert skips["rows"]
+
+
+def test_trainings_at_equal_cost_are_compared_with_random_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    parts = [str(EXPERIMENTS / "worth" / "trainings" / part) for part in ("random", "equal")]
+    assert main(["compare", *parts, "--across", "channels", "--against", "random", "--json"]) == 0
+    differences = json.loads(capsys.readouterr().out)["tables"][3]
+    assert {"sparse - random", "darts - random", "path-regularized - random"} < {row[0] for row in differences["rows"]}
+    assert {row[2] for row in differences["rows"]} == {"5 and 20", "2 and 20"}
+
+
+@pytest.mark.parametrize("method", ["darts", "sparse"])
+def test_changed_searches_are_compared_with_the_unchanged_one(capsys: pytest.CaptureFixture[str], method: str) -> None:
+    traces = sorted((EXPERIMENTS / "variance" / "traces").glob(f"{method}-*"))
+    assert main(["compare", *map(str, traces), "--to", f"{method}-nothing", "--json"]) == 0
+    changes = json.loads(capsys.readouterr().out)["tables"][0]
+    assert {row[0]: row[1] for row in changes["rows"]} == {
+        **dict.fromkeys(["seed", "weights_seed", "alpha_seed", "order_seed"], "3"),
+        "backend": "1",
+    }
 
 
 # Script, trace, and what it prints.
@@ -127,8 +147,8 @@ PLOTS = {
     "collapse in S4": ("collapse/plot.py", "s4 --out {plot}", "noise in the reduction cell"),
     "collapse": ("collapse/plot.py", "nas-bench-201 --table {table} --out {plot}", "single-level"),
     "sparse-recipe": ("sparse-recipe/plot.py", "--out {plot}", "rate-10-late-pruning"),
-    "variance": ("variance/table.py", "--plot {plot}", "rounding"),
-    "worth": ("worth/table.py", "--plot {plot}", "random-edges, equal cost"),
+    "variance": ("variance/plot.py", "--out {plot}", "rounding"),
+    "worth": ("worth/budget.py", "--plot {plot}", "random-edges, equal cost"),
     "path-regularized": ("path-regularized/table.py", "--runs {traces} --plot {plot}", "gates-group"),
 }
 

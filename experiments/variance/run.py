@@ -1,7 +1,7 @@
 """Search NAS-Bench-201 with one seed, and again with one thing changed: the seed of one purpose, or the kernels.
 
     python experiments/variance/run.py --data-dir DATA --out runs/variance
-    python experiments/variance/table.py --runs runs/variance --table nats-bench-tss-cifar10.csv
+    diffnas compare runs/variance/sparse-* --to sparse-nothing
 
 Every search uses the recipe ``nas-bench-201-small``. An interrupted search continues, and a finished one is not run
 again.
@@ -17,6 +17,7 @@ import torch
 sys.path.insert(1, str(Path(__file__).parents[1]))
 from common import searched_small, small_pictures
 
+METHODS = ("darts", "sparse")
 SEED = 40
 OTHERS = (41, 42, 43)
 CHANGES: dict[str, dict[str, Any]] = {
@@ -39,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", default=["sparse", "darts"])
+    parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--changes", nargs="+", choices=CHANGES, default=list(CHANGES))
     options = parser.parse_args()
 
