@@ -19,7 +19,6 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 TABLES = {
     "all-methods": ("all-methods", "traces", True),
     "vote": ("vote", "../nas-bench-201/traces", True),
-    "path-regularized": ("path-regularized", "traces", False),
 }
 
 
@@ -149,7 +148,7 @@ PLOTS = {
     "sparse-recipe": ("sparse-recipe/plot.py", "--out {plot}", "rate-10-late-pruning"),
     "variance": ("variance/plot.py", "--out {plot}", "rounding"),
     "worth": ("worth/budget.py", "--plot {plot}", "random-edges, equal cost"),
-    "path-regularized": ("path-regularized/table.py", "--runs {traces} --plot {plot}", "gates-group"),
+    "path-regularized": ("path-regularized/penalties.py", "{strength} --plot {plot}", "gates-group"),
 }
 
 
@@ -159,6 +158,6 @@ def test_a_plot_is_drawn_from_what_is_kept(
 ) -> None:
     script, words, text = PLOTS[name]
     plot = tmp_path / "plot.svg"
-    paths = {"table": benchmark, "plot": plot, "traces": EXPERIMENTS / name / "traces"}
+    paths = {"table": benchmark, "plot": plot, "strength": EXPERIMENTS / name / "strength"}
     run_script(script, *(word.format(**paths) for word in words.split()))
     assert text in plot.read_text()
