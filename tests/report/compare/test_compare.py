@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from diffnas.cli import main
-from diffnas.genotype import Genotype, parse, published, to_json
+from diffnas.genotype import Genotype, parse, published, to_json, to_text
 from diffnas.report.compare import grouped, read_found, run_grid, table1, to_markdown
 from diffnas.report.compare.likeness import agreement, differing, same_edges, similarity
 
@@ -234,6 +234,18 @@ def traced(tmp_path) -> list[str]:
 def test_a_cell_is_looked_up_without_none_too_and_the_weight_that_it_discards_is_told(traced, capsys):
     assert main([*traced, "--columns", "benchmark,without_none,discarded"]) == 0
     assert f"| sparse-0 | 70.00 | 90.00 | {0.5 / 6:.2f} |" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("traced")
+def test_without_none_an_edge_that_has_an_operation_keeps_it(tmp_path):
+    """Gates that are wide open all have the mixing weight 1, and their probabilities decide."""
+    folder = tmp_path / "kept" / "sparse-0"
+    lines = [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]
+    open_gates = {"mix": [[1.0] * 5] * 6, "keep": [[True] * 5] * 6}
+    (folder / "trace.jsonl").write_text("".join(json.dumps(line | open_gates) + "\n" for line in lines))
+    found = read_found(folder)
+    assert to_text(found.genotype) == CHOSEN
+    assert to_text(found.without_none) == CHOSEN.replace("none", "skip_connect")
 
 
 def test_a_column_after_each_epoch_is_that_of_the_cell_of_the_epoch(traced, capsys):

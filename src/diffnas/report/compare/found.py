@@ -87,7 +87,10 @@ class Found:
 
     @property
     def without_none(self) -> Genotype | None:
-        """The cell of NAS-Bench-201 that the last weights give if ``none`` cannot win an edge; None in other spaces."""
+        """The cell of NAS-Bench-201 if ``none`` cannot win an edge; None in other spaces.
+
+        An edge that ``none`` won has the operation with the largest mixing weight of the others.
+        """
         if not is_nas_bench_201(self.genotype) or not self.lines:
             return None
         import torch  # takes a second, and nothing else here needs it
@@ -98,7 +101,13 @@ class Found:
         mix, keep = (torch.tensor(self.lines[-1][name]) for name in ("mix", "keep"))
         if mix.shape != (len(nas_bench_201.offered), len(nas_bench_201.ops)):
             return None  # a space of a user's, with the skeleton of NAS-Bench-201
-        return winners(mix, keep, nas_bench_201, none=False)
+        # Edges that are read off keep their operation: a method may have gone by scores that are no mixing weights.
+        given = self.genotype.cells["normal"].connections
+        filled = {(c.source, c.target) for c in given}
+        others = winners(mix, keep, nas_bench_201, none=False).cells["normal"]
+        added = [c for c in others.connections if (c.source, c.target) not in filled]
+        every = sorted([*given, *added], key=lambda c: (c.target, c.source))
+        return replace(self.genotype, cells={"normal": replace(others, connections=tuple(every))})
 
     def after(self, epoch: int) -> Found:
         """The run as it was after an epoch of its search, counted from 0, with the cells of a read-off at that time."""
