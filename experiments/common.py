@@ -5,6 +5,7 @@ A script in a folder beside this file imports it after ``sys.path.insert(1, str(
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import factorial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, TypeVar
@@ -112,6 +113,18 @@ def welch(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[Diff
         Difference(fmean(one) - fmean(other), *test.confidence_interval(), p)
         for (one, other), test, p in zip(pairs, tests, holm([float(test.pvalue) for test in tests]), strict=True)
     ]
+
+
+def correlated(points: Sequence[tuple[float, float]]) -> Any:
+    """Spearman's correlation of two numbers, with the share of all orders that give one as large, of either sign."""
+    firsts, seconds = (stats.zscore(stats.rankdata(each)) for each in zip(*points, strict=True))
+
+    def statistic(order: Any, axis: int) -> Any:
+        return (order * firsts).mean(axis=axis)
+
+    return stats.permutation_test(
+        (seconds,), statistic, permutation_type="pairings", vectorized=True, n_resamples=factorial(len(points))
+    )
 
 
 def begun(runs: Path) -> list[Path]:

@@ -3,8 +3,8 @@
     python experiments/keep.py RUNS --out TRACES
 
 RUNS is a folder of run folders. A trace of a search is kept without alpha, and its numbers have four digits, so that it
-takes a few kilobytes; of a training only the result is kept. A cell of NAS-Bench-201 is written as its architecture
-string too, as it was read off, and without ``none``.
+takes a few kilobytes; of a training only record and result are kept. A cell of NAS-Bench-201 is written as its
+architecture string too, as it was read off, and without ``none``.
 """
 
 import argparse
@@ -18,7 +18,15 @@ from diffnas.genotype import is_nas_bench_201, to_text
 from diffnas.report.compare import read_found
 from diffnas.run_folder import RunFolder
 
-WHOLE = ("run.json", "genotype.json", "held-out.json", "result.json", "evaluation/run.json", "evaluation/result.json")
+WHOLE = (
+    "run.json",
+    "genotype.json",
+    "landing.json",
+    "held-out.json",
+    "result.json",
+    "evaluation/run.json",
+    "evaluation/result.json",
+)
 
 
 def main() -> None:

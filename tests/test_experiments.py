@@ -115,11 +115,12 @@ def test_trainings_at_equal_cost_are_compared_with_random_ones(capsys: pytest.Ca
 @pytest.mark.parametrize("method", ["darts", "sparse"])
 def test_changed_searches_are_compared_with_the_unchanged_one(capsys: pytest.CaptureFixture[str], method: str) -> None:
     traces = sorted((EXPERIMENTS / "variance" / "traces").glob(f"{method}-*"))
-    assert main(["compare", *map(str, traces), "--to", f"{method}-nothing", "--json"]) == 0
+    assert main(["compare", *map(str, traces), "--changes-from", f"{method}-nothing", "--json"]) == 0
     changes = json.loads(capsys.readouterr().out)["tables"][0]
     assert {row[0]: row[1] for row in changes["rows"]} == {
         **dict.fromkeys(["seed", "weights_seed", "alpha_seed", "order_seed"], "3"),
-        "backend": "1",
+        "backend=plain": "1",
+        f"({method}-nothing)": "1",
     }
 
 

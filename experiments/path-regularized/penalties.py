@@ -6,20 +6,19 @@ python experiments/path-regularized/penalties.py experiments/path-regularized/st
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from math import factorial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import correlated
 from drawing import COLORS, panels
-from scipy import stats
 
 from diffnas.api.compare import compared
 from diffnas.components.regularizer import chains
 from diffnas.report.compare import Column, Found, Group, group_grid, run_grid, to_markdown
+from diffnas.report.compare.columns import COLUMNS
 from diffnas.report.compare.differences import holm
 from diffnas.space import darts
 
@@ -30,7 +29,7 @@ CHAIN = [row for rows in chains(darts).values() for row in rows]
 
 
 def alpha(mean: Callable[[Tensor], Tensor]) -> Callable[[Found], float]:
-    """What gives a mean of alpha at the end of a search."""
+    """A function of a run: a mean of its alpha at the end."""
     return lambda run: float(mean(torch.tensor(run.lines[-1]["alpha"])))
 
 
@@ -46,7 +45,7 @@ def live_skips(run: Found) -> int:
     return int(torch.tensor(run.lines[-1]["keep"])[:, SKIP].sum())
 
 
-COLUMNS = (
+SHOWN = (
     Column("alpha of skips", alpha(lambda a: a[:, SKIP].mean()), "{:.2f}".format),
     Column("of others but none", alpha(lambda a: a[:, OTHERS].mean()), "{:.2f}".format),
     Column("live skips of 28", live_skips, "{:.0f}".format),
@@ -57,14 +56,8 @@ EFFECTS = (
         "alpha of skips less that of others", alpha(lambda a: a[:, SKIP].mean() - a[:, OTHERS].mean()), "{:.2f}".format
     ),
     Column("alpha of convolutions on the chain", alpha(lambda a: a[CHAIN][:, CONVS].mean()), "{:.2f}".format),
-    Column(
-        "skips in both cells",
-        lambda run: sum(c.count("skip_connect") for c in run.genotype.cells.values()),
-        "{:.1f}".format,
-    ),
-    Column(
-        "depth of both cells", lambda run: sum(c.learned_depth for c in run.genotype.cells.values()), "{:.1f}".format
-    ),
+    COLUMNS["skips"],
+    COLUMNS["depth"],
 )
 PENALTIES = {"gates-group": EFFECTS[0], "gates-path": EFFECTS[1]}
 """The penalties, and the effect of each by which it is judged."""
@@ -76,7 +69,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw into this file")
     options = parser.parse_args()
     groups = compared([options.runs])
-    print(to_markdown(group_grid(groups, EFFECTS)), to_markdown(run_grid(groups, COLUMNS + EFFECTS)), sep="\n\n")
+    print(to_markdown(group_grid(groups, EFFECTS)), to_markdown(run_grid(groups, SHOWN + EFFECTS[:2])), sep="\n\n")
     print_correlations(groups)
     if options.plot:
         draw(groups, options.plot)
@@ -84,7 +77,10 @@ def main() -> None:
 
 def print_correlations(groups: Sequence[Group]) -> None:
     """Whether the strength of each penalty and the effect that judges it are correlated."""
-    judged = {penalty: by_strength(groups, penalty, effect) for penalty, effect in PENALTIES.items()}
+    found = {penalty: by_strength(groups, penalty, effect) for penalty, effect in PENALTIES.items()}
+    judged = {penalty: points for penalty, points in found.items() if len({strength for strength, _ in points}) > 2}
+    if not judged:
+        return
     tests = [correlated(points) for points in judged.values()]
     print("\n| penalty | runs | correlation of strength and effect | p |\n|---|---|---|---|")
     for (penalty, points), test, p in zip(judged.items(), tests, holm([test.pvalue for test in tests]), strict=True):
@@ -105,18 +101,6 @@ def strength_of(run: Found, penalty: str) -> float | None:
     if method == "gates":
         return 0.0
     return float(factor or 1) if base == penalty else None
-
-
-def correlated(points: Sequence[tuple[float, float]]) -> Any:
-    """Spearman's correlation, with the share of all orders of the effects that give one as large, of either sign."""
-    strengths, values = (stats.zscore(stats.rankdata(each)) for each in zip(*points, strict=True))
-
-    def statistic(order: Any, axis: int) -> Any:
-        return (order * strengths).mean(axis=axis)
-
-    return stats.permutation_test(
-        (values,), statistic, permutation_type="pairings", vectorized=True, n_resamples=factorial(len(points))
-    )
 
 
 def draw(groups: Sequence[Group], out: Path) -> None:

@@ -1,7 +1,7 @@
 """Search NAS-Bench-201 with one seed, and again with one thing changed: the seed of one purpose, or the kernels.
 
     python experiments/variance/run.py --data-dir DATA --out runs/variance
-    diffnas compare runs/variance/sparse-* --to sparse-nothing
+    diffnas compare runs/variance/sparse-* --changes-from sparse-nothing
 
 Every search uses the recipe ``nas-bench-201-small``. An interrupted search continues, and a finished one is not run
 again.

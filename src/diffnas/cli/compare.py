@@ -23,10 +23,12 @@ Across = Annotated[
     str | None, typer.Option(metavar="SETTING,...", help="Settings that may differ within a group, as seeds may.")
 ]
 Against = Annotated[
-    str | None, typer.Option(metavar="GROUP", help="Test each group against this one, and not each two.")
+    str | None, typer.Option(metavar="GROUP", help="Compare each group with this one, instead of every two.")
 ]
 By = Annotated[str | None, typer.Option(metavar="SETTING,...", help="How much cells change with a setting.")]
-To = Annotated[str | None, typer.Option(metavar="NAME", help="What changed from this run to the others.")]
+Base = Annotated[
+    str | None, typer.Option("--changes-from", metavar="NAME", help="How others differ from the run in this folder.")
+]
 Published = Annotated[
     bool, typer.Option("--table1", help="As Table 1 of the sparse-connections paper, beside its numbers.")
 ]
@@ -48,7 +50,7 @@ def compare(
     across: Across = None,
     against: Against = None,
     by: By = None,
-    to: To = None,
+    base: Base = None,
     cells: Annotated[bool, typer.Option("--cells", help="Each run's cells as text, too.")] = False,
     published: Published = False,
     page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page, too.")] = None,
@@ -62,7 +64,7 @@ def compare(
     from diffnas.report import compare as c
 
     groups, names = compared(runs, table, column, _names(across)), _names(columns) or None
-    grids = [*_asked(groups, by, to, published=published), c.group_grid(groups, names), c.run_grid(groups, names)]
+    grids = [*_asked(groups, by, base, published=published), c.group_grid(groups, names), c.run_grid(groups, names)]
     grids += [c.differing_grid(groups), c.differences_grid(groups, against)]
     grids += [c.epochs_grid(groups, name, every) for name in epochs or ()]
     grids += [c.cells_grid(groups)] if cells else []
@@ -74,18 +76,22 @@ def compare(
 
 
 def _names(text: str | None) -> list[str]:
-    return text.split(",") if text else []
+    """Names that are separated by commas; none if the option is not given."""
+    names = [] if text is None else [name.strip() for name in text.split(",")]
+    if "" in names:
+        raise ValueError(f"{text!r} is no list of names. Separate them by commas: one,two.")
+    return names
 
 
-def _asked(groups: Sequence[Group], by: str | None, to: str | None, *, published: bool) -> list[Grid]:
+def _asked(groups: Sequence[Group], by: str | None, base: str | None, *, published: bool) -> list[Grid]:
     """The tables that come first, because they answer a question of the user."""
     from diffnas.report import compare as c
 
     runs = [run for group in groups for run in group.runs]
     return [
         *([c.table1(groups)] if published else []),
-        *([c.by_grid(runs, _names(by))] if by else []),
-        *([c.changes_grid(runs, to)] if to else []),
+        *([] if by is None else [c.by_grid(runs, _names(by))]),
+        *([] if base is None else [c.changes_grid(runs, base)]),
     ]
 
 

@@ -159,7 +159,11 @@ class AimRecord(_Read):
     """What a search aims at, in ``run.json``."""
 
     targets: list[str]
+    family: list[str] = []
     width: str = "fit"
+    size: dict[str, int | str] = {}
+    start: float = 1.0
+    tightens: bool = False
 
 
 class Record(_Read):

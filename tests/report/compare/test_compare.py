@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from made_runs import MIXED, OTHER, changed, make_run
 
 from diffnas.cli import main
 from diffnas.genotype import Genotype, parse, published, to_json, to_text
@@ -11,56 +12,6 @@ from diffnas.report.compare import grouped, read_found, run_grid, table1, to_mar
 from diffnas.report.compare.likeness import agreement, differing, same_edges, similarity
 
 CONV, SKIP, NONE = (f"|{op}~0|" for op in ("nor_conv_3x3", "skip_connect", "none"))
-MIXED = "|nor_conv_3x3~0|+|skip_connect~0|none~1|"
-OTHER = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|"
-
-
-def write(place: Path, content: object) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(content) + "\n")
-
-
-def make_run(
-    folder: Path,
-    cell: str | Genotype = MIXED,
-    *,
-    method: str = "sparse",
-    seed: int = 0,
-    finished: bool = True,
-    accuracy: float | None = None,
-    evaluation_epochs: int = 5,
-    data: str = "cifar10[100]",
-    space: str = "nas-bench-201",
-    **settings: object,
-) -> Path:
-    """A run folder, with what compare reads of one."""
-    genotype = json.loads(to_json(parse(cell) if isinstance(cell, str) else cell))
-    pictures = {"name": data, "train": 80, "classes": ["a", "b"], "size": [32, 32]}
-    record = {"schema": "diffnas/run", "version": 1, "data": pictures}
-    kinds = {kind: {"edges": [[0, 2]], "ops": [["none"]]} for kind in genotype["cells"]}
-    described = {"name": space, "skeleton": genotype["skeleton"], "ops": ["none"], "cells": kinds}
-    search = {"phase": "search", "method": {"name": method}, "space": described}
-    write(folder / "run.json", {**record, **search, "settings": {"seed": seed, "epochs": 2, **settings}})
-    line = {"seconds": 30.0 + seed, "macs": 1000, "indicators": {"live_ops": 20 + seed}, "genotype": genotype}
-    line |= {"train_loss": 1.0, "train_accuracy": 0.5, "lr": 0.1, "parameters": 10, "stage": "whole"}
-    line |= {"mix": [[1.0]] * len(kinds), "keep": [[True]] * len(kinds)}
-    (folder / "trace.jsonl").write_text("".join(json.dumps({"epoch": epoch, **line}) + "\n" for epoch in range(2)))
-    if finished:
-        write(folder / "genotype.json", genotype)
-    if accuracy is not None:
-        tested = {
-            "test_pictures": 20,
-            "loss": 1.0,
-            "accuracy": accuracy,
-            "parameters": 1000 + seed,
-            "macs": 2_000_000,
-            "seconds": 60.0,
-        }
-        how = {"epochs": evaluation_epochs, "channels": 16, "depth": 5, "seed": seed}
-        evaluation = {**record, "phase": "evaluate", "genotype": genotype, "settings": how}
-        write(folder / "evaluation" / "run.json", evaluation)
-        write(folder / "evaluation" / "result.json", tested)
-    return folder
 
 
 @pytest.fixture
@@ -386,72 +337,13 @@ def test_a_folder_may_be_called_anything(tmp_path):
     assert (read_found(run).method, read_found(run).seed) == ("two\nlines", 3)
 
 
-def aimed(folder: Path, target: str, channels: int, seed: int) -> Path:
-    """A run that was brought to a target by its width."""
-    make_run(folder, seed=seed, accuracy=0.6)
-    for name, changes in {
-        "run.json": {"target": {"targets": [target], "width": "fit"}},
-        "landing.json": {"size": {"channels": channels, "depth": 5}, "text": "landed", "met": True},
-    }.items():
-        read = json.loads((folder / name).read_text()) if (folder / name).exists() else {}
-        write(folder / name, {**read, **changes})
-    record = json.loads((folder / "evaluation" / "run.json").read_text())
-    record["settings"] |= {"channels": channels}
-    write(folder / "evaluation" / "run.json", record)
-    return folder
-
-
-def test_runs_with_a_target_are_one_group_whatever_width_each_landed_at(tmp_path):
-    runs = [aimed(tmp_path / f"small-{seed}", "macs=1M", channels, seed) for seed, channels in enumerate((14, 15))]
-    runs.append(aimed(tmp_path / "large-0", "macs=3M", 15, 0))
-    groups = grouped(map(read_found, runs))
-    assert {group.label: len(group.runs) for group in groups} == {
-        "sparse (target=macs=1M)": 2,
-        "sparse (target=macs=3M)": 1,
-    }
-
-
-def test_a_size_that_does_not_follow_from_the_target_is_another_group(tmp_path):
-    runs = [aimed(tmp_path / f"run-{seed}", "macs=1M", 14, seed) for seed in range(2)]
-    landing = json.loads((runs[1] / "landing.json").read_text())
-    write(runs[1] / "landing.json", {**landing, "size": {"channels": 12, "depth": 5}})
-    assert len(grouped(map(read_found, runs))) == 2
-
-
-def test_settings_may_differ_within_a_group_if_they_are_named(tmp_path):
-    for seed in range(3):
-        make_run(tmp_path / f"sparse-{seed}", seed=seed, accuracy=0.6, evaluation_epochs=5 + seed, lr=seed)
-    found = list(map(read_found, tmp_path.iterdir()))
-    assert len(grouped(found)) == len(grouped(found, ["lr"])) == 3
-    (group,) = grouped(found, ["lr", "epochs"])
-    assert (group.label, len(group.runs)) == ("sparse", 3)
-    with pytest.raises(ValueError, match=r"unknown setting 'epoch'\. Did you mean 'epochs'\?"):
-        grouped(found, ["epoch"])
-
-
-def test_what_was_changed_is_told_with_how_far_the_runs_then_are(tmp_path, capsys):
-    make_run(tmp_path / "base", MIXED, seed=0, lr=1)
-    make_run(tmp_path / "again", MIXED, seed=0, lr=1)
-    make_run(tmp_path / "seed-1", OTHER, seed=1, lr=1)
-    make_run(tmp_path / "seed-2", MIXED, seed=2, lr=1)
-    make_run(tmp_path / "rate", OTHER, seed=0, lr=2)
-    lines = [json.loads(line) for line in (tmp_path / "rate" / "trace.jsonl").read_text().splitlines()]
-    lines[-1]["mix"] = [[0.75]]
-    (tmp_path / "rate" / "trace.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert main(["compare", str(tmp_path), "--to", "base", "--json"]) == 0
-    grid = json.loads(capsys.readouterr().out)["tables"][0]
-    assert grid["title"] == "Changes to base"
-    assert {row[0]: row[1:5] for row in grid["rows"]} == {
-        "nothing": ["1", "100%", "", "0.000"],
-        "seed": ["2", "83%", "67%", "0.000"],
-        "lr": ["1", "67%", "", "0.250"],
-    }
-
-
-def test_the_run_that_others_are_compared_to_has_a_name_of_its_own(tmp_path, capsys):
-    for folder in ("one", "two"):
-        make_run(tmp_path / folder / "sparse-0")
-    assert main(["compare", str(tmp_path), "--to", "sparse-1"]) != 0
-    assert "unknown run 'sparse-1'. Did you mean 'sparse-0'?" in capsys.readouterr().err
-    assert main(["compare", str(tmp_path), "--to", "sparse-0"]) != 0
-    assert "more than one run is called 'sparse-0'" in capsys.readouterr().err
+def test_an_operation_leads_on_an_edge_if_it_alone_has_the_largest_weight(tmp_path, capsys):
+    folder = make_run(tmp_path / "sparse-0")
+    space = json.loads((folder / "run.json").read_text())["space"]
+    edges = {"edges": [[0, 2], [1, 2], [0, 3]], "ops": [["none", "conv"]] * 3}
+    changed(folder / "run.json", space={**space, "ops": ["none", "conv"], "cells": {"normal": edges}})
+    line = json.loads((folder / "trace.jsonl").read_text().splitlines()[0])
+    line |= {"mix": [[0.4, 0.6], [0.5, 0.5], [0.0, 0.1]], "keep": [[True, True]] * 3}
+    (folder / "trace.jsonl").write_text(json.dumps(line) + "\n")
+    assert main(["compare", str(tmp_path), "--columns", "won/none,won/conv", "--markdown"]) == 0
+    assert "| sparse-0 | 0 | 2 |" in capsys.readouterr().out

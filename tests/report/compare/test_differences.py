@@ -74,6 +74,33 @@ def test_runs_of_the_same_seed_are_not_paired():
     assert (found.runs, found.paired) == ((5, 5), False)
 
 
+def test_few_common_seeds_are_no_reason_to_leave_the_other_runs_out():
+    """Twenty cells with seeds 0 to 19 and five with seeds 0 to 4 are compared by all of them."""
+    many = list(np.random.default_rng(0).normal(0.9, 0.01, 20))
+    (found,) = differences([group("a", many), group("b", FIRST)])
+    assert (found.runs, found.paired) == ((20, 5), False)
+    assert found.difference == pytest.approx(np.mean(many) - np.mean(FIRST))
+
+
+def test_searches_and_trainings_alone_are_no_pairs_though_their_seeds_are_the_same():
+    trained = tuple(replace(run, evaluation={"epochs": 5}) for run in group("b", SECOND).runs)
+    searched = tuple(replace(run, search={"epochs": 5}) for run in group("a", FIRST).runs)
+    (found,) = differences([Group(label="a", runs=searched), Group(label="b", runs=trained)])
+    assert not found.paired
+    (found,) = differences([Group(label="a", runs=trained), Group(label="b", runs=trained[:4])])
+    assert found.paired
+
+
+def test_runs_whose_seed_is_unknown_are_not_paired_by_their_names():
+    groups = [group("a", FIRST), group("b", SECOND)]
+    unknown = [
+        Group(label=each.label, runs=tuple(replace(run, seed=None, name="same") for run in each.runs))
+        for each in groups
+    ]
+    (found,) = differences(unknown)
+    assert (found.runs, found.paired) == ((5, 5), False)
+
+
 def test_each_group_can_be_tested_against_one_alone():
     groups = [group("a", FIRST), group("b", SECOND), group("c", [0.9, 0.94, 0.9, 0.95, 0.92])]
     found = differences(groups, against="b")
@@ -81,6 +108,8 @@ def test_each_group_can_be_tested_against_one_alone():
     assert found[0].p < differences(groups)[0].p  # corrected for two comparisons, and not for three
     with pytest.raises(ValueError, match="unknown group 'd'"):
         differences(groups, against="d")
+    with pytest.raises(ValueError, match="nothing can be compared with 'b'"):
+        differences_grid([group("a", FIRST, data="cifar10"), group("b", SECOND)], against="b")
 
 
 def test_only_seeds_that_both_have_are_compared_in_whatever_order_they_come():
@@ -133,7 +162,9 @@ def test_what_cannot_be_compared_is_left_out():
     assert differences([group("a", FIRST), group("b", SECOND[:1], seeds=[10])]) == []
     assert differences_grid([group("a", FIRST)]).rows == ()
     (same,) = differences([group("a", FIRST), group("b", FIRST)])
-    assert (same.difference, same.low, same.high, same.effect, same.p) == (0.0, 0.0, 0.0, None, None)
+    assert (same.difference, same.low, same.high, same.effect, same.p) == (0.0, None, None, None, None)
+    (row,) = differences_grid([group("a", FIRST), group("b", FIRST)]).rows
+    assert row[3:] == ("+0.00", "", "", "", "")
 
 
 def test_the_table_tells_points_of_accuracy():

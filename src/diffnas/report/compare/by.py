@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 
 from diffnas.lookup import lookup
 from diffnas.report.compare.columns import columns_of
 from diffnas.report.compare.courses import agreement_of, decided_after
-from diffnas.report.compare.found import Found, setting_name
+from diffnas.report.compare.found import Found
 from diffnas.report.compare.grids import Grid
 from diffnas.report.compare.kappa import mean_kappa, split
 from diffnas.report.words import duration
@@ -39,12 +38,12 @@ def families(runs: Sequence[Found], names: Sequence[str]) -> list[Family]:
     Raises:
         ValueError: for a name that no run has, with the most similar one.
     """
-    known = {key: None for run in runs for key in values_of(run)}
+    known = {key: None for run in runs for key in run.settings}
     for name in names:
         lookup("setting", name, known)
     found: dict[str, dict[str, list[Found]]] = {}
     for run in runs:
-        own = values_of(run)
+        own = run.settings
         rest = {key: value for key, value in own.items() if key not in names and key not in run.seeds}
         key = json.dumps([run.method, run.space, run.data, rest], sort_keys=True, default=str)
         text = ", ".join(str(own.get(name)) for name in names)
@@ -54,11 +53,6 @@ def families(runs: Sequence[Found], names: Sequence[str]) -> list[Family]:
         Family(label=_common(first, firsts, names), groups=groups)
         for first, groups in zip(firsts, found.values(), strict=True)
     ]
-
-
-def values_of(run: Found) -> dict[str, Any]:
-    """The settings, components and seeds of a run, by the names that a user gives them."""
-    return {setting_name(name): value for name, value in run.search.items()} | dict(run.seeds)
 
 
 def by_grid(runs: Sequence[Found], names: Sequence[str]) -> Grid:
@@ -96,9 +90,9 @@ def _row(family: Family, text: str, group: Sequence[Found], base: Sequence[Found
         _said(mean_kappa(group)),
         "" if group is base else _said(to_base),
         _winners(group),
-        _spread([decided_after(run.lines) for run in group], "{:.1f}".format),
+        spread([decided_after(run.lines) for run in group], "{:.1f}".format),
         accuracy_of(group),
-        _spread([_seconds(run) for run in group], duration, spread=False),
+        spread([_seconds(run) for run in group], duration, deviation=False),
     )
 
 
@@ -118,8 +112,8 @@ def _common(first: Found, firsts: Sequence[Found], names: Sequence[str]) -> str:
     """What distinguishes a family: its method, and the settings in which others of the method differ."""
     if len(firsts) == 1:
         return ""
-    own = values_of(first)
-    alike = [values_of(other) for other in firsts if other.method == first.method]
+    own = first.settings
+    alike = [other.settings for other in firsts if other.method == first.method]
     differs = [key for key in own if key not in names and key not in first.seeds and key != "name"]
     differs = [key for key in differs if any(other.get(key) != own[key] for other in alike)]
     return ", ".join([first.method, *(f"{key}={own[key]}" for key in differs[:3])])
@@ -140,7 +134,7 @@ def accuracy_of(group: Sequence[Found]) -> str:
     columns = columns_of(group)
     for name in ("benchmark", group[0].task.deciding):
         column = columns[name]
-        text = _spread([column.value(run) for run in group], column.say)
+        text = spread([column.value(run) for run in group], column.say)
         if text:
             return text
     return ""
@@ -154,8 +148,9 @@ def _said(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _spread(values: Sequence[float | None], say: Callable[[float], str], *, spread: bool = True) -> str:
+def spread(values: Sequence[float | None], say: Callable[[float], str], *, deviation: bool = True) -> str:
+    """The mean of the known numbers, with their standard deviation unless it is not wanted; "" for none."""
     known = [value for value in values if value is not None]
     if not known:
         return ""
-    return say(mean(known)) + (f" ± {say(stdev(known))}" if spread and len(known) > 1 else "")
+    return say(mean(known)) + (f" ± {say(stdev(known))}" if deviation and len(known) > 1 else "")

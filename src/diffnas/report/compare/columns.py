@@ -47,6 +47,17 @@ def _counted_in(kind: str, op: str) -> Callable[[Found], Value]:
     return count_in
 
 
+def _won_by(op: str) -> Callable[[Found], Value]:
+    def count_won(run: Found) -> Value:
+        if not run.lines or run.cells is None or op not in run.cells.ops:
+            return None
+        column, mix = run.cells.ops.index(op), run.lines[-1]["mix"]
+        alone = [row[column] == max(row) and row.count(max(row)) == 1 for row in mix]
+        return alone.count(True)
+
+    return count_won
+
+
 def _line(place: int, name: str) -> Callable[[Found], Value]:
     return lambda run: run.lines[place].get(name) if run.lines else None
 
@@ -131,7 +142,11 @@ def metric_columns(runs: Sequence[Found]) -> dict[str, Column]:
 
 
 def operation_columns(runs: Sequence[Found]) -> dict[str, Column]:
-    """A column for every operation of a kind of cell: how many connections have it, by names as ``normal/noise``."""
+    """Columns for every operation: how many connections of a kind of cell have it, and on how many edges it leads.
+
+    The names are as ``normal/noise`` and ``won/noise``. An operation leads on an edge if it alone has the largest
+    mixing weight, before cells are read off.
+    """
     offered = {
         (kind, op): None
         for run in runs
@@ -139,7 +154,11 @@ def operation_columns(runs: Sequence[Found]) -> dict[str, Column]:
         for op in (*(run.cells.ops if run.cells else ()), *(connection.op for connection in cell.connections))
         if op != "none"
     }
-    return {f"{kind}/{op}": Column(f"{kind} {op}", _counted_in(kind, op), _plain) for kind, op in offered}
+    won = {op: None for run in runs if run.cells for op in run.cells.ops}
+    return {
+        **{f"{kind}/{op}": Column(f"{kind} {op}", _counted_in(kind, op), _plain) for kind, op in offered},
+        **{f"won/{op}": Column(f"edges won by {op}", _won_by(op), _plain) for op in won},
+    }
 
 
 def columns_of(runs: Sequence[Found]) -> dict[str, Column]:

@@ -20,12 +20,12 @@ SURE = 0.95
 """The confidence that all intervals together have."""
 
 _NOTE = (
-    "The mean difference of two methods on the same data and space: over the seeds that both have if these are two or "
-    "more (pairs), else between all their runs. The intervals are Student's t, and hold together with {sure:.0%} "
-    "confidence (Bonferroni over {many}). The effect is the mean difference in standard deviations, of the paired "
-    "differences or of the runs (Hedges' g: below 0.5 is small, above 0.8 is large). p is of the paired t-test or of "
-    "Welch's, by Holm for {many}; only below 0.05 do the methods differ. With few seeds, only large differences can be "
-    "seen."
+    "The mean difference of two groups on the same data and space: over the seeds that both have, if these are at "
+    "least half of the runs of each (pairs), else between all runs. The test is the paired t-test or Welch's. The "
+    "intervals hold together with {sure:.0%} confidence (Bonferroni over {many}). The effect is the mean difference in "
+    "standard deviations, of the paired differences or of the runs (Hedges' g: below 0.5 is small, above 0.8 is "
+    "large). p is corrected by Holm for {many}; only below 0.05 do the groups differ. Where no number varies there is "
+    "no test. With few seeds, only large differences can be seen."
 )
 
 
@@ -38,10 +38,11 @@ class Difference:
         runs: how many runs of each are compared.
         paired: whether these are compared seed by seed.
         difference: the mean of the first minus that of the second.
-        low, high: the interval of the difference, which holds together with those of all other pairs.
-        effect: the difference in standard deviations, of the paired differences or of the runs of a group; None if
-            there is no spread.
-        p: the probability of such a difference by chance, by Holm; None if there is no spread.
+        low, high: the interval of the difference, which holds together with those of all others.
+        effect: the difference in standard deviations, of the paired differences or of the runs of a group.
+        p: the probability of such a difference by chance, by Holm.
+
+    Interval, effect and p are None if there is no spread, as nothing then tells how much is chance.
     """
 
     first: str
@@ -49,14 +50,14 @@ class Difference:
     runs: tuple[int, int]
     paired: bool
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     effect: float | None
     p: float | None
 
 
 class _Measured(NamedTuple):
-    """A mean difference, with its effect and scipy's test of it, which are None without spread."""
+    """A mean difference, with its effect and the test by scipy, which are None without spread."""
 
     runs: tuple[int, int]
     paired: bool
@@ -69,18 +70,19 @@ class _Measured(NamedTuple):
         """The probability of such a difference by chance, uncorrected."""
         return None if self.test is None else float(self.test.pvalue)
 
-    def interval(self, many: int) -> tuple[float, float]:
+    def interval(self, many: int) -> tuple[float | None, float | None]:
         """The interval of the difference that holds together with those of so many comparisons."""
         if self.test is None:
-            return self.mean, self.mean
+            return None, None
         low, high = self.test.confidence_interval(1 - (1 - SURE) / many)
         return float(low), float(high)
 
 
 def differences(groups: Sequence[Group], name: str | None = None, against: str | None = None) -> list[Difference]:
-    """How each two groups on the same data and space differ: over the seeds that both have, or without such, in all.
+    """How each two groups on the same data and space differ that have two runs or more.
 
-    Groups with a single seed in common, or with several runs of a seed, are compared by all their runs.
+    Two groups are compared seed by seed if at least half of the runs of each have a partner with the same seeds, both
+    groups are of searches, or of trainings alone, and no seed has several runs. Else all runs are compared.
 
     Args:
         groups: groups of runs that differ only in their seeds.
@@ -133,10 +135,10 @@ def holm(probabilities: Sequence[float | None]) -> list[float | None]:
 
 
 def differences_grid(groups: Sequence[Group], against: str | None = None) -> Grid:
-    """A row for each two groups that can be compared, or for each one and the one ``against``; none if there are none.
+    """A row for each two groups that can be compared; with ``against``, for that group and each other one.
 
     Raises:
-        ValueError: if no group has the label ``against``, with the most similar one.
+        ValueError: if no group has the label ``against``, with the most similar one, or none can be compared with it.
     """
     rows, many = [], 0
     labeled = {group.label: group for group in groups}
@@ -144,6 +146,8 @@ def differences_grid(groups: Sequence[Group], against: str | None = None) -> Gri
         found = differences(groups, name, against)
         many = max(many, len(found))
         rows += [_row(each, labeled[each.first], name) for each in found]
+    if against is not None and not rows:
+        raise ValueError(f"nothing can be compared with {against!r}: both need two results on the same data and space.")
     return Grid(
         title="Differences",
         header=("methods", "of", "runs", "difference", "from", "to", "effect", "p"),
@@ -155,7 +159,8 @@ def differences_grid(groups: Sequence[Group], against: str | None = None) -> Gri
 def _row(each: Difference, group: Group, name: str | None) -> tuple[str, ...]:
     # The accuracies of a benchmark's table are in percent already.
     scale = 100 if name is None and group.runs[0].task.metric.is_share else 1
-    numbers = [f"{scale * number:+.2f}" for number in (each.difference, each.low, each.high)]
+    ends = (each.difference, each.low, each.high)
+    numbers = ["" if number is None else f"{scale * number:+.2f}" for number in ends]
     runs = f"{each.runs[0]} pairs" if each.paired else f"{each.runs[0]} and {each.runs[1]}"
     effect = "" if each.effect is None else f"{each.effect:+.2f}"
     p = "" if each.p is None else f"{each.p:.3f}" if each.p >= 0.001 else "below 0.001"
@@ -174,24 +179,26 @@ def _alike(one: Group, other: Group) -> bool:
 
 def _measured(one: Group, other: Group, column: Column) -> _Measured | None:
     """How a number differs between two groups; None if one of them has it for fewer than two runs."""
-    first, second = _by_seed(one.runs, column), _by_seed(other.runs, column)
-    shared = [seed for seed in first if seed in second]
-    if len(shared) > 1 and all(len(numbers[seed]) == 1 for numbers in (first, second) for seed in shared):
-        return _paired(*([numbers[seed][0] for seed in shared] for numbers in (first, second)))
-    every = [[number for own in numbers.values() for number in own] for numbers in (first, second)]
-    return _unpaired(*every) if min(map(len, every)) > 1 else None
+    numbers = [[(run, column.value(run)) for run in group.runs] for group in (one, other)]
+    first, second = ([(run, number) for run, number in each if number is not None] for each in numbers)
+    if min(len(first), len(second)) < 2:
+        return None
+    own, others = ({_seeds(run): number for run, number in each} for each in (first, second))
+    shared = [seeds for seeds in own if seeds in others]
+    once = len(own) == len(first) and len(others) == len(second)
+    if once and 2 * len(shared) >= max(len(first), len(second)) and len(shared) > 1:
+        return _paired([own[seeds] for seeds in shared], [others[seeds] for seeds in shared])
+    return _unpaired([number for _, number in first], [number for _, number in second])
 
 
-def _by_seed(runs: Sequence[Found], column: Column) -> dict[str, list[float]]:
-    """The numbers of the runs, by all of their seeds but those that follow from the first."""
-    numbers: dict[str, list[float]] = {}
-    for run in runs:
-        own = {name: seed for name, seed in run.seeds.items() if seed is not None}
-        number = column.value(run)
-        if number is not None:
-            seed = run.name if run.seed is None else str({"seed": run.seed, **own})
-            numbers.setdefault(seed, []).append(number)
-    return numbers
+def _seeds(run: Found) -> tuple[object, ...]:
+    """What runs must have in common to be a pair: all seeds but those that follow from the first, and what they are of.
+
+    A run without a seed is a pair with none.
+    """
+    alone = bool(run.evaluation) and not run.search and not run.lines
+    known = {"seed": run.seed, **{name: seed for name, seed in run.seeds.items() if seed is not None}}
+    return (alone, *known.items(), *([id(run)] if run.seed is None else []))
 
 
 def _paired(first: Sequence[float], second: Sequence[float]) -> _Measured:
@@ -213,7 +220,10 @@ def _unpaired(first: Sequence[float], second: Sequence[float]) -> _Measured:
 
 
 def _effect(difference: float, deviation: float, freedom: int) -> float | None:
-    """A difference in standard deviations, by the factor of Hedges (1981) for few runs; None without spread."""
+    """A difference in standard deviations, by the factor of Hedges (1981) for few runs; None without spread.
+
+    The factor needs two degrees of freedom; the effect of two pairs is as it was measured.
+    """
     if deviation <= 1e-12:
         return None
     if freedom < 2:

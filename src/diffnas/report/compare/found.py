@@ -17,7 +17,7 @@ from diffnas.report.reading import (
     read_search_lines,
     recorded_genotype,
 )
-from diffnas.report.records import LandingRecord, Record, SpaceRecord, TaskRecord, task_of
+from diffnas.report.records import AimRecord, LandingRecord, Record, SpaceRecord, TaskRecord, task_of
 from diffnas.run_folder import RunFolder
 
 SEEDS = ("seed", "weights_seed", "alpha_seed", "order_seed")
@@ -55,6 +55,7 @@ class Found:
         genotypes: for each of these lines, the cells that would have been read off after it.
         tested: the results of the evaluation, by name; empty without one.
         search, evaluation: what decides the result of each, without the seeds, by name.
+        follows: the settings of the evaluation that follow from the target of the search.
         seeds: the seeds of the search, by name; None for those that follow from the first.
         cells: the space of the search; None without one.
         pretext_seconds: how long a pretext took before the search.
@@ -74,6 +75,7 @@ class Found:
     tested: Mapping[str, Any] = field(repr=False)
     search: Mapping[str, Any] = field(repr=False)
     evaluation: Mapping[str, Any] = field(repr=False)
+    follows: frozenset[str] = frozenset()
     genotypes: Sequence[Genotype] = field(default=(), repr=False)
     look_up: Callable[[Genotype], Benchmark] | None = field(default=None, repr=False)
     seeds: Mapping[str, int | None] = field(default_factory=dict, repr=False)
@@ -86,10 +88,15 @@ class Found:
         return self.look_up(self.genotype) if self.look_up else None
 
     @property
-    def without_none(self) -> Genotype | None:
-        """The cell of NAS-Bench-201 if ``none`` cannot win an edge; None in other spaces.
+    def settings(self) -> dict[str, Any]:
+        """The settings, components and seeds of the search, by the names that a user gives them."""
+        return {setting_name(name): value for name, value in self.search.items()} | dict(self.seeds)
 
-        An edge that ``none`` won has the operation with the largest mixing weight of the others.
+    @property
+    def without_none(self) -> Genotype | None:
+        """The cell of NAS-Bench-201 if ``none`` can win no edge; None in other spaces.
+
+        An edge that ``none`` won has the kept operation with the largest mixing weight of the others, if any is kept.
         """
         if not is_nas_bench_201(self.genotype) or not self.lines:
             return None
@@ -148,7 +155,8 @@ def read_found(path: str | Path) -> Found:
         genotypes=[cells for _, cells in lines],
         tested=result.model_dump() if result else {},
         search=_decided(searched),
-        evaluation=_trained(evaluated, read_landing(folder)),
+        evaluation=_decided(evaluated),
+        follows=_follows(_decided(evaluated), read_landing(folder)),
         seeds={name: record.settings.get(name) for name in SEEDS} if record else {},
         cells=searched.space if searched else None,
         pretext_seconds=sum(line.seconds for line, _ in every if line.pretext is not None),
@@ -185,13 +193,24 @@ def _decided(record: Record | None) -> dict[str, Any]:
         return {}
     settings = {name: value for name, value in record.settings.items() if name not in SEEDS}
     parts = {f"method.{name}": value for name, value in record.method.items()}
-    aim = {"target": ",".join(record.target.targets), "width": record.target.width} if record.target else {}
-    return {**parts, **aim, "space": record.space.name if record.space else None, "data": record.data.name, **settings}
+    place = {"space": record.space.name if record.space else None, "data": record.data.name}
+    return {**parts, **(_aimed(record.target) if record.target else {}), **place, **settings}
 
 
-def _trained(record: Record | None, landing: LandingRecord | None) -> dict[str, Any]:
-    """What decides the result of an evaluation: not the size that follows from a target, which each seed may change."""
-    decided = _decided(record)
+def _aimed(aim: AimRecord) -> dict[str, Any]:
+    """What decides where a search with targets lands."""
+    return {
+        "target": ",".join(aim.targets),
+        "family": ",".join(aim.family),
+        "width": aim.width,
+        "size": " x ".join(map(str, aim.size.values())),
+        "start": aim.start,
+        "tightens": aim.tightens,
+    }
+
+
+def _follows(evaluation: Mapping[str, Any], landing: LandingRecord | None) -> frozenset[str]:
+    """The settings of an evaluation that follow from the target of the search: its size, if the landing chose it."""
     size = landing.size if landing else {}
-    follows = size if all(decided.get(name) == value for name, value in size.items()) else {}
-    return {name: value for name, value in decided.items() if name not in follows}
+    landed = all(evaluation.get(name) == value for name, value in size.items())
+    return frozenset(size if landed else ())

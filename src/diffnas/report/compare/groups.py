@@ -1,22 +1,25 @@
-"""Groups of runs that differ only in their seed."""
+"""Groups of runs that belong together: those that differ in their seeds, and in settings that a user names."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from diffnas.lookup import lookup
-from diffnas.report.compare.found import Found, setting_name
+from diffnas.report.compare.found import SEEDS, Found, setting_name
+
+_SHOWN = 3
+"""So many differences are named in a label, and more only where two labels would be the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Runs that differ only in their seed.
+    """Runs that belong together.
 
     Attributes:
-        label: the method, and how the group differs from other groups of the same method.
+        label: the method, and how the group differs from other groups of the same method. No two are the same.
         runs: the runs, sorted by seed.
     """
 
@@ -25,10 +28,12 @@ class Group:
 
 
 def grouped(found: Iterable[Found], across: Collection[str] = ()) -> list[Group]:
-    """Groups of runs that differ only in their seed, in the order of their first runs.
+    """Groups of runs that belong together, in the order of their first runs.
 
-    A run without an evaluation joins the first group of the same search with one. A run without a record joins the runs
-    of the same method in the same folder: those with a record if they all have the same settings, else those without.
+    They have the same method, space, data and settings; their seeds may differ, and the size at which each of them
+    meets the target of its search. A run without an evaluation joins the first group of the same search with one. A run
+    without a record joins the runs of the same method in the same folder: those with a record if they all have the same
+    settings, else those without.
 
     Args:
         found: the runs.
@@ -37,35 +42,42 @@ def grouped(found: Iterable[Found], across: Collection[str] = ()) -> list[Group]
     Raises:
         ValueError: for a setting that no run has, with the most similar one.
     """
+    every, apart = _adopted(list(found)), frozenset([across] if isinstance(across, str) else across) - set(SEEDS)
+    _check(apart, every)
     searches: dict[str, list[Found]] = {}
-    for run in _adopted(_without(list(found), across)):
-        decided = dict(run.search) or run.beside
-        key = _as_key([run.method, run.space, run.data, decided])
-        searches.setdefault(key, []).append(run)
+    for run in every:
+        decided = _searched(run, apart) or run.beside
+        searches.setdefault(_as_key([run.method, run.space, run.data, decided]), []).append(run)
     groups: list[list[Found]] = []
     for runs in searches.values():
         ways: dict[str, list[Found]] = {}
         for run in runs:
             if run.evaluation:
-                ways.setdefault(_as_key(dict(run.evaluation)), []).append(run)
+                ways.setdefault(_as_key(_trained(run, apart)), []).append(run)
         bare = [run for run in runs if not run.evaluation]
         split = list(ways.values()) or [[]]
         groups += [[*split[0], *bare], *split[1:]]
-    labels = _labels([runs[0] for runs in groups])
+    labels = _labels([runs[0] for runs in groups], apart)
     ordered = [sorted(runs, key=lambda run: (run.seed is None, run.seed or 0, run.name)) for runs in groups]
     return [Group(label=label, runs=tuple(runs)) for label, runs in zip(labels, ordered, strict=True)]
 
 
-def _without(found: Sequence[Found], names: Collection[str]) -> list[Found]:
-    """Runs that do not say which of these settings they had."""
-    known = {setting_name(name): None for run in found for name in (*run.search, *run.evaluation)}
-    for name in names:
+def _check(apart: Collection[str], found: Iterable[Found]) -> None:
+    """Refuse names that are no settings. Method, space and data always keep runs apart."""
+    names = {setting_name(name): None for run in found for name in (*run.search, *run.evaluation)}
+    known = {name: None for name in names if name not in ("name", "space", "data")}
+    for name in apart:
         lookup("setting", name, known)
 
-    def others(decided: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in decided.items() if setting_name(name) not in names}
 
-    return [replace(run, search=others(run.search), evaluation=others(run.evaluation)) for run in found]
+def _searched(run: Found, apart: Collection[str]) -> dict[str, Any]:
+    """What decides the search of a run, apart from some settings."""
+    return {name: value for name, value in run.search.items() if setting_name(name) not in apart}
+
+
+def _trained(run: Found, apart: Collection[str]) -> dict[str, Any]:
+    """What decides the evaluation of a run, apart from some settings and from what follows from a target."""
+    return {name: value for name, value in run.evaluation.items() if name not in run.follows and name not in apart}
 
 
 def _as_key(decided: object) -> str:
@@ -88,24 +100,33 @@ def _adopted(found: Sequence[Found]) -> list[Found]:
     return adopted
 
 
-def _labels(firsts: Sequence[Found]) -> list[str]:
+def _labels(firsts: Sequence[Found], apart: Collection[str]) -> list[str]:
     """A label for each group: its method, and the differences from other groups of the method if there are any."""
-    return [_label(run, [other for other in firsts if other.method == run.method]) for run in firsts]
-
-
-def _label(run: Found, alike: Sequence[Found]) -> str:
     about = [
         {
-            "space": other.space,
-            "data": other.data,
-            **(other.search or {"folder": other.beside}),
-            **{f"evaluation {name}": value for name, value in other.evaluation.items()},
+            "space": run.space,
+            "data": run.data,
+            **(_searched(run, apart) or {"folder": run.beside}),
+            **{f"evaluation {name}": value for name, value in _trained(run, apart).items()},
         }
-        for other in alike
+        for run in firsts
     ]
-    own = about[next(place for place, other in enumerate(alike) if other is run)]
-    # The settings of a run without a record are unknown, so a run with a record does not differ from it.
-    told = [other for each, other in zip(alike, about, strict=True) if each.search or not run.search]
-    names = [name for name in own if own[name] != "" and any(other.get(name) != own[name] for other in told)]
-    differs = ", ".join(f"{setting_name(name)}={own[name]}" for name in names[:3])
-    return f"{run.method} ({differs}{', ...' if len(names) > 3 else ''})" if differs else run.method
+    labels = []
+    for place, run in enumerate(firsts):
+        # The settings of a run without a record are unknown, so a run with a record does not differ from it.
+        others = [
+            about[other]
+            for other, peer in enumerate(firsts)
+            if other != place and peer.method == run.method and (peer.search or not run.search)
+        ]
+        labels.append(_label(run.method, about[place], others))
+    return labels
+
+
+def _label(method: str, own: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    names = [name for name in own if own[name] != "" and any(other.get(name) != own[name] for other in others)]
+    shown = _SHOWN
+    while any(all(other.get(name) == own[name] for name in names[:shown]) for other in others) and shown < len(names):
+        shown += 1
+    differs = ", ".join(f"{setting_name(name)}={own[name]}" for name in names[:shown])
+    return f"{method} ({differs}{', ...' if len(names) > shown else ''})" if differs else method
