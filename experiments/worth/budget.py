@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev, variance
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
+from common import correlated
 from drawing import COLORS, dots, panels
 from run import TARGET
 from scipy import stats
@@ -69,7 +70,7 @@ def separation(first: Accuracies, more: Accuracies) -> str:
 
 def ranking(short: Accuracies, longer: Accuracies) -> str:
     """The rank correlation of the short training and the long one."""
-    rank = stats.spearmanr([short[name] for name in longer], list(longer.values()))
+    rank = correlated([(short[name], accuracy) for name, accuracy in longer.items()])
     return f"Spearman's rank correlation over {len(longer)} cells: {rank.statistic:.2f}, p = {rank.pvalue:.3f}."
 
 
