@@ -199,11 +199,12 @@ def _decided(record: Record | None) -> dict[str, Any]:
 
 def _aimed(aim: AimRecord) -> dict[str, Any]:
     """What decides where a search with targets lands."""
+    size = [aim.size.get(name) for name in ("channels", "depth", "stem")]
     return {
         "target": ",".join(aim.targets),
         "family": ",".join(aim.family),
         "width": aim.width,
-        "size": " x ".join(map(str, aim.size.values())),
+        "size": "{}x{} {}".format(*size) if any(size) else None,
         "start": aim.start,
         "tightens": aim.tightens,
     }

@@ -59,9 +59,9 @@ def group_grid(groups: Sequence[Group], names: Sequence[str | Column] | None = N
         header=header,
         rows=tuple(rows),
         note=(
-            "Mean ± standard deviation over runs that differ by their seed alone. Similarity: the connections that two "
-            "runs share over those that either has (Jaccard; kind of cell, source, target, operation), averaged over "
-            "pairs. Same edges: the share of all edges with the same operations, none included."
+            "Mean ± standard deviation over the runs of a group. Similarity: the connections that two runs share over "
+            "those that either has (Jaccard; kind of cell, source, target, operation), averaged over pairs. Same "
+            "edges: the share of all edges with the same operations, none included."
         ),
     )
 
