@@ -78,7 +78,7 @@ def test_the_command_prints_mean_spread_agreement_and_differences(runs, capsys, 
     assert any(line.startswith("darts 2 50.00% (of 1)") and line.endswith("1 1.00 100%") for line in lines)
     assert any(line.startswith("darts-1 (not finished)") for line in lines)
     assert "sparse normal 0 → 2 skip_connect (1), nor_conv_1x1 (1)" in lines
-    assert any(line.startswith("Mean ± standard deviation over runs that differ") for line in lines)
+    assert any(line.startswith("Mean ± standard deviation over the runs of a group") for line in lines)
 
 
 def test_a_table_of_a_benchmark_adds_accuracy_and_rank(runs, tmp_path, capsys):
