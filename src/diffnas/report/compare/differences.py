@@ -85,7 +85,7 @@ def differences(groups: Sequence[Group], name: str | None = None, against: str |
     groups are of searches, or of trainings alone, and no seed has several runs. Else all runs are compared.
 
     Args:
-        groups: groups of runs that differ only in their seeds.
+        groups: groups of runs.
         name: the name of the column that is compared; by default the metric that decides.
         against: the label of the group with which each other one is compared; None to compare each two.
 
