@@ -20,7 +20,7 @@ def compared(
     column: str | None = None,
     across: Collection[str] = (),
 ) -> list[Group]:
-    """Runs in groups. The runs of a group differ only in their seeds.
+    """Runs in groups, whose seeds may differ, and the size at which each of them meets the same target.
 
     Args:
         runs: run folders, or folders that contain run folders.
