@@ -69,8 +69,7 @@ def _changes(run: Found, base: Found) -> Iterator[str]:
     else:
         yield from _differences(run.settings, base.settings, seeds=run.seeds)
     if run.evaluation and base.evaluation:
-        trained, others = ({n: v for n, v in each.evaluation.items() if n not in each.follows} for each in (run, base))
-        yield from (f"evaluation {text}" for text in _differences(trained, others))
+        yield from (f"evaluation {text}" for text in _differences(run.training, base.training))
 
 
 def _differences(own: Mapping[str, Any], other: Mapping[str, Any], seeds: Collection[str] = ()) -> Iterator[str]:

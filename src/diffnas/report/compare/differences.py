@@ -92,6 +92,7 @@ def differences(groups: Sequence[Group], name: str | None = None, against: str |
     Raises:
         ValueError: if no group has this label, with the most similar one.
     """
+    numbers = {group.label: _numbers(group, name) for group in groups}
     pairs = list(combinations(groups, 2))
     if against is not None:
         base = lookup("group", against, {group.label: group for group in groups})
@@ -99,7 +100,7 @@ def differences(groups: Sequence[Group], name: str | None = None, against: str |
     found = [
         (one.label, other.label, measured)
         for one, other in pairs
-        if _alike(one, other) and (measured := _measured(one, other, _column(one, name)))
+        if _alike(one, other) and (measured := _measured(numbers[one.label], numbers[other.label]))
     ]
     corrected = holm([measured.p for *_, measured in found])
     return [
@@ -177,10 +178,15 @@ def _alike(one: Group, other: Group) -> bool:
     return (first.data, first.space, first.task) == (second.data, second.space, second.task)
 
 
-def _measured(one: Group, other: Group, column: Column) -> _Measured | None:
-    """How a number differs between two groups; None if one of them has it for fewer than two runs."""
-    numbers = [[(run, column.value(run)) for run in group.runs] for group in (one, other)]
-    first, second = ([(run, number) for run, number in each if number is not None] for each in numbers)
+def _numbers(group: Group, name: str | None) -> list[tuple[Found, float]]:
+    """The runs of a group that have a number, with it."""
+    column = _column(group, name)
+    known = [(run, column.value(run)) for run in group.runs]
+    return [(run, number) for run, number in known if number is not None]
+
+
+def _measured(first: Sequence[tuple[Found, float]], second: Sequence[tuple[Found, float]]) -> _Measured | None:
+    """How the numbers of two groups differ; None if one of them has fewer than two."""
     if min(len(first), len(second)) < 2:
         return None
     own, others = ({_seeds(run): number for run, number in each} for each in (first, second))

@@ -93,6 +93,11 @@ class Found:
         return {setting_name(name): value for name, value in self.search.items()} | dict(self.seeds)
 
     @property
+    def training(self) -> dict[str, Any]:
+        """What decides the result of the evaluation, but for what follows from the target of the search."""
+        return {name: value for name, value in self.evaluation.items() if name not in self.follows}
+
+    @property
     def without_none(self) -> Genotype | None:
         """The cell of NAS-Bench-201 if ``none`` can win no edge; None in other spaces.
 
@@ -145,7 +150,7 @@ def read_found(path: str | Path) -> Found:
     if genotype is None:
         named = folder.genotype_file.name
         raise ValueError(f"{folder.path} holds no cell: it has no {named}, and no finished epoch of a search.")
-    result = read_result(inner)
+    result, how = read_result(inner), _decided(evaluated)
     return Found(
         **_named(folder.path.resolve(), record, evaluated, genotype),
         genotype=genotype,
@@ -155,8 +160,8 @@ def read_found(path: str | Path) -> Found:
         genotypes=[cells for _, cells in lines],
         tested=result.model_dump() if result else {},
         search=_decided(searched),
-        evaluation=_decided(evaluated),
-        follows=_follows(_decided(evaluated), read_landing(folder)),
+        evaluation=how,
+        follows=_follows(how, read_landing(folder)),
         seeds={name: record.settings.get(name) for name in SEEDS} if record else {},
         cells=searched.space if searched else None,
         pretext_seconds=sum(line.seconds for line, _ in every if line.pretext is not None),

@@ -76,8 +76,8 @@ def _searched(run: Found, apart: Collection[str]) -> dict[str, Any]:
 
 
 def _trained(run: Found, apart: Collection[str]) -> dict[str, Any]:
-    """What decides the evaluation of a run, apart from some settings and from what follows from a target."""
-    return {name: value for name, value in run.evaluation.items() if name not in run.follows and name not in apart}
+    """What decides the evaluation of a run, apart from some settings."""
+    return {name: value for name, value in run.training.items() if name not in apart}
 
 
 def _as_key(decided: object) -> str:
