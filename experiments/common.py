@@ -129,12 +129,21 @@ def correlated(points: Sequence[tuple[float, float]]) -> Any:
 
 def begun(runs: Path) -> list[Path]:
     """The folders of the searches that have a trace, by name."""
-    return [path.parent for path in sorted(runs.glob("*/trace.jsonl"))]
+    return _with(runs, "trace.jsonl")
 
 
 def finished(runs: Path) -> list[Path]:
     """The folders of the finished searches, by name."""
-    return [path.parent for path in sorted(runs.glob("*/genotype.json"))]
+    return _with(runs, "genotype.json")
+
+
+def tested(runs: Path) -> list[Path]:
+    """The folders of the finished trainings, by name."""
+    return _with(runs, "result.json")
+
+
+def _with(runs: Path, file: str) -> list[Path]:
+    return [path.parent for path in sorted(runs.glob(f"*/{file}"))]
 
 
 def trace(run: Path) -> list[dict[str, Any]]:

@@ -12,11 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common import begun, finished, trace
+from common import begun, finished, tested, trace
 
 from diffnas.genotype import is_nas_bench_201, to_text
 from diffnas.report.compare import read_found
-from diffnas.run_folder import RunFolder
 
 WHOLE = (
     "run.json",
@@ -36,17 +35,13 @@ def main() -> None:
     parser.add_argument("--alpha", action="store_true", help="keep alpha, too")
     parser.add_argument("--unfinished", action="store_true", help="keep searches that have not ended, too")
     options = parser.parse_args()
-    for run in trained(options.runs):
+    trainings = tested(options.runs)
+    known = begun(options.runs) if options.unfinished else finished(options.runs)
+    searches = [run for run in known if run not in trainings]
+    for run in [*trainings, *searches]:
         keep_records(run, options.out / run.name)
-    for run in begun(options.runs) if options.unfinished else finished(options.runs):
-        if not RunFolder(run).result_file.exists():
-            keep_records(run, options.out / run.name)
-            keep_search(run, options.out / run.name, alpha=options.alpha)
-
-
-def trained(runs: Path) -> list[Path]:
-    """The folders of the finished trainings, by name."""
-    return [path.parent for path in sorted(runs.glob("*/result.json"))]
+    for run in searches:
+        keep_search(run, options.out / run.name, alpha=options.alpha)
 
 
 def keep_records(run: Path, out: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev, variance
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
-from common import correlated
+from common import correlated, tested
 from drawing import COLORS, dots, panels
 from run import TARGET
 from scipy import stats
@@ -49,8 +49,7 @@ def main() -> None:
 
 def accuracies(part: str) -> Accuracies:
     """The accuracies of a part."""
-    folders = [path.parent for path in sorted((TRAININGS / part).glob("*/result.json"))]
-    return {folder.name: 100 * RunFolder(folder).result()["test"]["accuracy"] for folder in folders}
+    return {run.name: 100 * RunFolder(run).result()["test"]["accuracy"] for run in tested(TRAININGS / part)}
 
 
 def separation(first: Accuracies, more: Accuracies) -> str:
