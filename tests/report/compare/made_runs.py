@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from diffnas.genotype import Genotype, parse, to_json
+from diffnas.report.compare import Group, grouped, read_found
 
 MIXED = "|nor_conv_3x3~0|+|skip_connect~0|none~1|"
 OTHER = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|"
@@ -61,3 +62,8 @@ def changed(file: Path, **changes: object) -> None:
     """Change entries of a file of a run."""
     read = json.loads(file.read_text()) if file.exists() else {}
     write(file, {**read, **changes})
+
+
+def groups_of(folder: Path) -> list[Group]:
+    """The groups of the runs in a folder."""
+    return grouped(read_found(path) for path in sorted(folder.iterdir()) if path.is_dir())

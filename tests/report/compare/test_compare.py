@@ -1,10 +1,9 @@
 import csv
 import json
 import re
-from pathlib import Path
 
 import pytest
-from made_runs import MIXED, OTHER, changed, make_run
+from made_runs import MIXED, OTHER, changed, groups_of, make_run
 
 from diffnas.cli import main
 from diffnas.genotype import Genotype, parse, published, to_json, to_text
@@ -21,10 +20,6 @@ def runs(tmp_path):
     make_run(tmp_path / "darts-0", MIXED, method="darts", seed=0, accuracy=0.50)
     make_run(tmp_path / "darts-1", MIXED, method="darts", seed=1, finished=False)
     return tmp_path
-
-
-def groups_of(folder: Path):
-    return grouped(read_found(path) for path in sorted(folder.iterdir()) if path.is_dir())
 
 
 @pytest.mark.parametrize(

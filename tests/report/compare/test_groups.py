@@ -4,14 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from made_runs import changed, make_run
+from made_runs import changed, groups_of, make_run
 
 from diffnas.cli import main
 from diffnas.report.compare import grouped, read_found
-
-
-def groups_of(folder: Path):
-    return grouped(read_found(path) for path in sorted(folder.iterdir()) if path.is_dir())
 
 
 def aimed(folder: Path, channels: int, seed: int, **aim: object) -> Path:
